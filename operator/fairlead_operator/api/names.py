@@ -1,0 +1,39 @@
+"""Group, kind, labels, annotations, finalizer and field managers: every name that others can see."""
+
+from __future__ import annotations
+
+GROUP = "fairlead.dev"
+VERSION = "v1alpha1"
+KIND = "ModelDeployment"
+PLURAL = "modeldeployments"
+SHORT_NAME = "mdep"
+API_VERSION = f"{GROUP}/{VERSION}"
+
+FINALIZER = f"{GROUP}/serving"
+LABEL_MODEL = f"{GROUP}/model"
+LABEL_REVISION = f"{GROUP}/revision"
+ANNOTATION_DIGEST = f"{GROUP}/digest"
+
+FIELD_MANAGER = "fairlead-operator"
+ROUTE_CONFIG_MAP = "fairlead-routes"
+LEASE_NAME = "fairlead-operator"
+
+HEADER_REVISION = "x-fairlead-revision"
+HEADER_DIGEST = "x-fairlead-digest"
+
+MODEL_NAME_MAX = 50
+
+
+def route_field_manager(model: str) -> str:
+    """The field manager that alone owns a model's key in the route ConfigMap."""
+    return f"fairlead-route-{model}"
+
+
+def controller_revision(model: str, revision: str) -> str:
+    """The name of the ControllerRevision that keeps a revision's template."""
+    return f"{model}-{revision}"
+
+
+def serve_application(namespace: str, model: str, revision: str) -> str:
+    """The name of the Ray Serve application that runs a revision."""
+    return f"{namespace}--{model}--{revision}"
