@@ -1,0 +1,182 @@
+"""What the operator reports in ``status``: typed, bounded, and the source from which the CRD is generated.
+
+A status must never be refused by the API server for being too long or too fine: messages are cut, times are whole seconds in UTC
+(so that a value equals itself after a round trip, and nothing is written when nothing changed).
+"""
+
+from __future__ import annotations
+
+import datetime
+from enum import StrEnum
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, PlainSerializer
+
+from fairlead_operator.api.spec import ApiModel
+
+MESSAGE_MAX = 1024
+REVISIONS_MAX = 64
+QUARANTINE_MAX = 10
+BASIS_POINTS_MAX = 10000
+LIST_MAP_KEY = "x-kubernetes-list-map-keys"
+
+
+def bounded(text: object) -> object:
+    """The text cut to what the API server takes, with a mark where it was cut."""
+    if isinstance(text, str) and len(text) > MESSAGE_MAX:
+        return text[: MESSAGE_MAX - 1] + "…"
+    return text
+
+
+def _whole_second(time: datetime.datetime) -> datetime.datetime:
+    return time.astimezone(datetime.UTC).replace(microsecond=0)
+
+
+def _rfc3339(time: datetime.datetime) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+Message = Annotated[str, BeforeValidator(bounded), Field(max_length=MESSAGE_MAX)]
+Time = Annotated[AwareDatetime, AfterValidator(_whole_second), PlainSerializer(_rfc3339, return_type=str)]
+Count = Annotated[int, Field(ge=0, le=100000)]
+RevisionName = Annotated[str, Field(max_length=10)]
+RevisionNumber = Annotated[int, Field(ge=0, le=9223372036854775807)]
+Uri = Annotated[str, Field(max_length=2048)]
+DigestText = Annotated[str, Field(max_length=71)]
+
+
+class Phase(StrEnum):
+    """One word for people and printer columns; decisions are made from the conditions and ``status.rollout``."""
+
+    PENDING = "Pending"
+    STARTING = "Starting"
+    READY = "Ready"
+    ROLLING_OUT = "RollingOut"
+    PAUSED = "Paused"
+    DEGRADED = "Degraded"
+    FAILED = "Failed"
+    SUSPENDED = "Suspended"
+    TERMINATING = "Terminating"
+
+
+class RolloutPhase(StrEnum):
+    """Where the change from one revision to the next stands."""
+
+    STARTING = "Starting"  # the candidate's replicas are being started
+    PROVING = "Proving"  # they are ready; a real prediction has to succeed before any traffic
+    SHIFTING = "Shifting"  # traffic moves, step by step
+    PAUSED = "Paused"
+    DRAINING = "Draining"  # all traffic has moved; the previous revision ends its requests
+    COMPLETE = "Complete"
+    FAILED = "Failed"
+
+
+class RevisionRole(StrEnum):
+    STABLE = "Stable"
+    CANDIDATE = "Candidate"
+    DRAINING = "Draining"
+    RETIRED = "Retired"
+
+
+class ConditionStatus(StrEnum):
+    TRUE = "True"
+    FALSE = "False"
+    UNKNOWN = "Unknown"
+
+
+class Condition(ApiModel):
+    """One observation, in the shape of ``metav1.Condition``."""
+
+    type: Annotated[str, Field(min_length=1, max_length=316)]
+    status: ConditionStatus
+    observed_generation: Annotated[int, Field(ge=0)] | None = None
+    last_transition_time: Time
+    reason: Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$")]
+    message: Message
+
+
+class RolloutStatus(ApiModel):
+    """The rollout's own memory: written before the step that it announces."""
+
+    phase: RolloutPhase
+    revision: RevisionName
+    previous_revision: RevisionName | None = None
+    step: Count = 0
+    weight: Annotated[int, Field(ge=0, le=100, description="The candidate's share of requests in whole percent.")] = 0
+    weight_basis_points: Annotated[
+        int, Field(ge=0, le=BASIS_POINTS_MAX, description="The same share in hundredths of a percent.")
+    ] = 0
+    started_at: Time | None = None
+    step_started_at: Time | None = None
+    attempt: Count = 0
+    message: Message | None = None
+
+
+class Ports(ApiModel):
+    """The range of ports from which a revision's replicas take theirs."""
+
+    first: Annotated[int, Field(ge=1, le=65535)]
+    count: Annotated[int, Field(ge=1, le=65535)]
+
+
+class RevisionStatus(ApiModel):
+    """One revision that runs or is kept."""
+
+    name: RevisionName
+    number: RevisionNumber
+    role: RevisionRole
+    uri: Uri
+    version: Annotated[str, Field(max_length=63)] | None = None
+    digest: DigestText | None = None
+    ports: Ports | None = None
+    wanted_replicas: Count = 0
+    ready_replicas: Count = 0
+    message: Message | None = None
+
+
+class Endpoints(ApiModel):
+    """Where the model answers."""
+
+    v1: Uri | None = Field(None, description="Base URL of the TensorFlow Serving REST API.")
+    v2: Uri | None = Field(None, description="Base URL of the Open Inference Protocol REST API.")
+
+
+class ModelStatus(ApiModel):
+    """The model that takes the traffic now."""
+
+    uri: Uri
+    digest: DigestText | None = None
+    version: Annotated[str, Field(max_length=63)] | None = None
+
+
+class Quarantined(ApiModel):
+    """A revision that failed and isn't tried again until the spec changes."""
+
+    revision: RevisionName
+    reason: Annotated[str, Field(max_length=128)]
+    message: Message = ""
+    time: Time
+
+
+class ModelDeploymentStatus(ApiModel):
+    observed_generation: Annotated[int, Field(ge=0)] | None = None
+    phase: Phase | None = None
+    stable_revision: RevisionName | None = None
+    candidate_revision: RevisionName | None = None
+    rollout: RolloutStatus | None = None
+    revisions: Annotated[
+        tuple[RevisionStatus, ...], Field(max_length=REVISIONS_MAX, json_schema_extra={LIST_MAP_KEY: ["name"]})
+    ] = ()
+    replicas: Annotated[Count, Field(description="Replicas that exist, over all revisions.")] = 0
+    ready_replicas: Annotated[Count, Field(description="Replicas that answer, over all revisions.")] = 0
+    selector: Annotated[str, Field(max_length=512)] | None = None
+    endpoints: Endpoints | None = None
+    model: ModelStatus | None = None
+    quarantine: Annotated[
+        tuple[Quarantined, ...], Field(max_length=QUARANTINE_MAX, json_schema_extra={LIST_MAP_KEY: ["revision"]})
+    ] = ()
+    conditions: Annotated[tuple[Condition, ...], Field(max_length=16, json_schema_extra={LIST_MAP_KEY: ["type"]})] = ()
+
+    def to_wire(self) -> dict[str, Any]:
+        """The status as the API server stores it: camelCase, nothing that is absent."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
