@@ -1,0 +1,40 @@
+# Two commands: `make demo` and `make test`. Each sets up all that it needs (Python 3.11 and a package registry suffice).
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.locked
+
+.PHONY: demo test lint format lock crd clean
+
+demo: $(STAMP)
+	$(BIN)/fairlead demo $(ARGS)
+
+test: $(STAMP)
+	$(BIN)/python -m tests $(ARGS)
+
+# What a contributor runs before each commit: seconds, no real processes.
+lint: $(STAMP)
+	$(BIN)/python -m pytest -q tests/architecture
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+crd: $(STAMP)
+	$(BIN)/python -m fairlead_operator.api.crd
+
+# The lock holds hashes and no host: whichever registry pip and uv are set up for serves it.
+lock: $(STAMP)
+	$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --python-version 3.11 \
+	    --generate-hashes --no-emit-index-url --no-header --quiet -o requirements.lock > /dev/null
+
+$(STAMP): requirements.lock requirements-bootstrap.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info[:2] == (3, 11) else "Fairlead needs Python 3.11: make PYTHON=/path/to/python3.11")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bootstrap.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	touch $@
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
