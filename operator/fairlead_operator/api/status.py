@@ -1,7 +1,7 @@
 """What the operator reports in ``status``: typed, bounded, and the source from which the CRD is generated.
 
-A status must never be refused by the API server for being too long or too fine: messages are cut, times are whole seconds in UTC
-(so that a value equals itself after a round trip, and nothing is written when nothing changed).
+A status must never be refused by the API server for being too long or too fine: messages are cut, times are whole
+seconds in UTC (so that a value equals itself after a round trip, and nothing is written when nothing changed).
 """
 
 from __future__ import annotations
@@ -60,15 +60,19 @@ class Phase(StrEnum):
 
 
 class RolloutPhase(StrEnum):
-    """Where the change from one revision to the next stands."""
+    """Where the change from one revision to the next stands; no rollout at all is ``rollout: null``."""
 
     STARTING = "Starting"  # the candidate's replicas are being started
-    PROVING = "Proving"  # they are ready; a real prediction has to succeed before any traffic
+    CONNECTING = "Connecting"  # the gateways are being told of it, at weight 0, and have to see its replicas
+    PROVING = "Proving"  # a real prediction has to succeed before any traffic
+    WIDENING = "Widening"  # its content is known and pinned: the rest of its replicas are being started
     SHIFTING = "Shifting"  # traffic moves, step by step
-    PAUSED = "Paused"
-    DRAINING = "Draining"  # all traffic has moved; the previous revision ends its requests
-    COMPLETE = "Complete"
-    FAILED = "Failed"
+    PROMOTING = "Promoting"  # it is the stable revision now; every gateway has to confirm that
+    WITHDRAWING = "Withdrawing"  # it lost its traffic, or never had any; every gateway has to confirm that
+    DRAINING = "Draining"  # the revision that leaves ends its requests
+    REMOVING = "Removing"  # the revision that leaves is taken from the gateways
+    RETIRING = "Retiring"  # suspended or deleted: all traffic is being taken away
+    RETIRED = "Retired"  # every gateway has confirmed that: the replicas may go
 
 
 class RevisionRole(StrEnum):
@@ -99,7 +103,7 @@ class RolloutStatus(ApiModel):
     """The rollout's own memory: written before the step that it announces."""
 
     phase: RolloutPhase
-    revision: RevisionName
+    revision: RevisionName | None = None
     previous_revision: RevisionName | None = None
     step: Count = 0
     weight: Annotated[int, Field(ge=0, le=100, description="The candidate's share of requests in whole percent.")] = 0
@@ -109,6 +113,15 @@ class RolloutStatus(ApiModel):
     started_at: Time | None = None
     step_started_at: Time | None = None
     attempt: Count = 0
+    proof_failures: Annotated[
+        Count, Field(description="Predictions in a row that the candidate failed before its traffic.")
+    ] = 0
+    proved: Annotated[
+        bool, Field(description="Whether the candidate answered a real prediction through the gateway.")
+    ] = False
+    ray_session: (
+        Annotated[str, Field(max_length=253, description="The life of Ray's head in which this began.")] | None
+    ) = None
     message: Message | None = None
 
 
@@ -163,6 +176,13 @@ class ModelDeploymentStatus(ApiModel):
     phase: Phase | None = None
     stable_revision: RevisionName | None = None
     candidate_revision: RevisionName | None = None
+    last_stable_revision: (
+        Annotated[
+            RevisionName,
+            Field(description="The revision to go back to where none is stable and the wished one failed."),
+        ]
+        | None
+    ) = None
     rollout: RolloutStatus | None = None
     revisions: Annotated[
         tuple[RevisionStatus, ...], Field(max_length=REVISIONS_MAX, json_schema_extra={LIST_MAP_KEY: ["name"]})

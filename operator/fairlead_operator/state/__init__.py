@@ -1,0 +1,1 @@
+"""The nouns of the flow: frozen values that observe makes, plan decides on, effects execute and status reports."""

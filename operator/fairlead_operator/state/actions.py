@@ -1,0 +1,223 @@
+"""The outside writes, one a pass at most. Every action is idempotent; ``str(action)`` is the log line."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from typing_extensions import override
+
+from fairlead_operator.state.keys import ModelKey
+from fairlead_operator.state.observed import RevisionTemplate
+from fairlead_operator.state.ports import PortRange
+from fairlead_operator.state.reasons import EventType, Reason
+from fairlead_operator.state.rollout import Serving
+from fairlead_operator.state.route import RouteEntry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddFinalizer:
+    """Write ``finalizers``, the whole new list, guarded by ``resource_version``."""
+
+    resource_version: str
+    finalizers: tuple[str, ...]
+
+    @override
+    def __str__(self) -> str:
+        return "add the finalizer"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoveFinalizer:
+    """Everything outside is proved gone: write ``finalizers``, the whole new list, guarded by ``resource_version``."""
+
+    resource_version: str
+    finalizers: tuple[str, ...]
+
+    @override
+    def __str__(self) -> str:
+        return "remove the finalizer"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreateRevision:
+    """Create a ControllerRevision.
+
+    The effect holds one lock per Ray cluster, lists the namespace's ControllerRevisions again and answers ``Refused``
+    with Reason.CONFLICT if ``ports`` overlaps any: two models must not get one range. ``owner_uid`` is the object's.
+    """
+
+    owner_uid: str
+    name: str
+    revision: str
+    number: int
+    template: RevisionTemplate
+    ports: PortRange
+
+    @override
+    def __str__(self) -> str:
+        return f"keep revision {self.revision} as number {self.number} with ports {self.ports}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PinDigest:
+    """Write the digest that the first replica read into the ControllerRevision's annotation."""
+
+    name: str
+    revision: str
+    digest: str
+
+    @override
+    def __str__(self) -> str:
+        return f"pin revision {self.revision} to {self.digest}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteRevision:
+    name: str
+    revision: str
+
+    @override
+    def __str__(self) -> str:
+        return f"delete revision {self.revision} from the history"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WriteRoute:
+    """Server-side apply of the model's key in the route ConfigMap."""
+
+    entry: RouteEntry
+
+    @override
+    def __str__(self) -> str:
+        entry = self.entry
+        share = f", candidate {entry.candidate} at {entry.candidate_weight / 100:g} %" if entry.candidate else ""
+        return f"write route {entry.version}: stable {entry.stable}{share}, revisions {sorted(entry.revisions)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteRoute:
+    """Remove the model's key from the route ConfigMap."""
+
+    @override
+    def __str__(self) -> str:
+        return "delete the route"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prove:
+    """Send one real prediction to a revision through a gateway; the answer comes back as Proved or NotProved."""
+
+    revision: str
+
+    @override
+    def __str__(self) -> str:
+        return f"send a prediction to revision {self.revision}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NudgeServe:
+    """Queue the Ray cluster's key: what runs there is not what should. Writes nothing itself."""
+
+    @override
+    def __str__(self) -> str:
+        return "queue the Ray cluster"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wait:
+    """Nothing to write in this pass."""
+
+    @override
+    def __str__(self) -> str:
+        return "wait"
+
+
+Action = (
+    AddFinalizer
+    | RemoveFinalizer
+    | CreateRevision
+    | PinDigest
+    | DeleteRevision
+    | WriteRoute
+    | DeleteRoute
+    | Prove
+    | NudgeServe
+    | Wait
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """One pass's decision.
+
+    ``serving`` is what the status shall say after this pass; a pass that changes it writes nothing else, so that the
+    step is announced before it is taken. ``reason`` and ``message`` say why, and what is waited for.
+    """
+
+    key: ModelKey
+    action: Action
+    serving: Serving
+    reason: Reason
+    message: str
+    requeue_after_s: float
+
+    @override
+    def __str__(self) -> str:
+        return f"{self.action} ({self.reason}: {self.message})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """The write happened, as the server said; also the outcome of Wait and NudgeServe."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """The write did not happen, or may not have: the next pass looks again."""
+
+    reason: Reason
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proved:
+    """The prediction came back from the asked revision. ``digest`` is what its replica read (``x-fairlead-digest``)."""
+
+    revision: str
+    digest: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotProved:
+    """The revision answered, wrongly. An answer that never came is ``Refused``: the gateway's fault proves nothing."""
+
+    revision: str
+    message: str
+
+
+Outcome = Done | Refused | Proved | NotProved
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One Kubernetes event: a sentence on what just became so."""
+
+    type: EventType
+    reason: Reason
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatusUpdate:
+    """``status`` is the whole new status; ``patch`` the JSON merge patch that makes it so, None when nothing changed.
+
+    The patch belongs under the key ``status`` of the status subresource. ``events`` are sent after it succeeded.
+    """
+
+    key: ModelKey
+    status: Mapping[str, object]
+    patch: Mapping[str, object] | None
+    events: tuple[Event, ...]
+    written_at: datetime.datetime

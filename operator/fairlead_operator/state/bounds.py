@@ -1,0 +1,27 @@
+"""The operator's own settings as far as decisions depend on them; built once from ``Settings``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """Limits and waits that the pure core is handed."""
+
+    ports_first: int = 20000
+    ports_last: int = 32767
+    ports_per_revision: int = 16
+    replica_host: str = "127.0.0.1"
+    shutdown_margin_s: int = 10
+    """Added to the request timeout: how long Ray lets a replica drain."""
+    drain_s: int = 60
+    """An old revision with requests in flight is removed after this long all the same."""
+    proof_failures: int = 5
+    """A candidate whose proof failed this often in a row has failed."""
+    poll_s: float = 1.0
+    """How soon to look again while something is on its way."""
+    resync_s: float = 300.0
+    """How soon to look again when nothing is on its way."""
+    unknown_s: float = 5.0
+    """How soon to look again when something could not be read."""

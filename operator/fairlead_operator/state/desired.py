@@ -1,0 +1,72 @@
+"""What should be, made from the object and its kept revisions alone; the world has no say here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from fairlead_operator.api.spec import Strategy
+from fairlead_operator.state.keys import ModelKey
+from fairlead_operator.state.observed import RevisionTemplate
+from fairlead_operator.state.reasons import Reason
+from fairlead_operator.state.route import RouteRevision
+from fairlead_operator.state.serve import ApplicationConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetWeight:
+    """A step of a rollout: the candidate gets this share, in hundredths of a percent, and every gateway confirms it."""
+
+    weight: int
+
+
+Step = SetWeight
+"""Later strategies add pauses, analyses and replica counts to this union."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """Something about the spec that a person has to hear of; it holds the rollout back if ``blocks``."""
+
+    reason: Reason
+    message: str
+    blocks: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WantedRevision:
+    """A kept revision with everything derived from it.
+
+    ``application`` is None while the object and its rollout give the revision no replica.
+    """
+
+    revision: str
+    number: int
+    template: RevisionTemplate
+    digest: str | None
+    route: RouteRevision
+    application: ApplicationConfig | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desired:
+    """``target`` is the revision that the spec hashes to; it may not be kept as a ControllerRevision yet.
+
+    ``replicas`` is what each serving revision should have; ``revisions`` are the kept ones, by revision.
+    """
+
+    key: ModelKey
+    uid: str
+    generation: int
+    deleting: bool
+    suspended: bool
+    target: str
+    template: RevisionTemplate
+    replicas: int
+    strategy: Strategy
+    steps: tuple[Step, ...]
+    progress_deadline_s: int
+    paused: bool
+    history_limit: int
+    revisions: Mapping[str, WantedRevision]
+    findings: tuple[Finding, ...] = ()

@@ -1,0 +1,110 @@
+"""One model's entry in the route table, as it is written for the gateways.
+
+Source: docs/contracts.md, "Operator → gateway: the route table".
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+SCHEMA = 1
+FULL_WEIGHT = 10_000
+"""All traffic, in hundredths of a percent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteRevision:
+    """Where the gateways look for a revision's replicas, and the names it answers to."""
+
+    host: str
+    first: int
+    count: int
+    window: int
+    aliases: tuple[str, ...]
+
+    def to_json(self) -> dict[str, object]:
+        ports = {"host": self.host, "first": self.first, "count": self.count, "window": self.window}
+        return {"ports": ports, "aliases": list(self.aliases)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteEntry:
+    """A revision in ``revisions`` that is neither stable nor candidate drains."""
+
+    stable: str | None
+    candidate: str | None
+    candidate_weight: int
+    revisions: Mapping[str, RouteRevision]
+    max_request_bytes: int
+    request_timeout_s: int
+
+    def weight_of(self, revision: str) -> int:
+        """The share of unpinned requests that goes to a revision, in hundredths of a percent."""
+        if revision == self.candidate:
+            return self.candidate_weight
+        return FULL_WEIGHT - self.candidate_weight if revision == self.stable else 0
+
+    def _body(self) -> dict[str, object]:
+        return {
+            "schema": SCHEMA,
+            "stable": self.stable,
+            "candidate": self.candidate,
+            "candidateWeight": self.candidate_weight,
+            "revisions": {revision: route.to_json() for revision, route in sorted(self.revisions.items())},
+            "maxRequestBytes": self.max_request_bytes,
+            "requestTimeoutSeconds": self.request_timeout_s,
+        }
+
+    @property
+    def version(self) -> str:
+        """Names the content: what a gateway reports once it has applied it."""
+        return version_of(self._body())
+
+    def to_json(self) -> str:
+        """The value of the model's key in the ConfigMap; the same entry gives the same bytes."""
+        return json.dumps({**self._body(), "version": self.version}, sort_keys=True, separators=(",", ":"))
+
+
+def version_of(body: Mapping[str, object]) -> str:
+    """The first 16 hex digits of SHA-256 over the entry without ``version``, sorted keys, no spaces."""
+    text = json.dumps({k: v for k, v in body.items() if k != "version"}, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteText:
+    """A model's key in the ConfigMap as it was read: compared as text, never trusted as an entry."""
+
+    text: str
+
+    def holds(self, entry: RouteEntry) -> bool:
+        """Whether exactly this entry is written."""
+        return self.text == entry.to_json()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RevisionLive:
+    """What one gateway sees of one revision: replicas up, draining, and requests in flight."""
+
+    up: int
+    draining: int
+    sessions: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteLive:
+    """What one gateway was read to have for one model."""
+
+    version: str
+    revisions: Mapping[str, RevisionLive]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayView:
+    """One gateway's answer to ``GET /v1/routes``."""
+
+    id: str
+    routes: Mapping[str, RouteLive]

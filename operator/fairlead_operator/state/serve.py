@@ -1,0 +1,156 @@
+"""Ray Serve as it was read, and the Serve config as it is wanted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from typing_extensions import override
+
+from fairlead_operator.state.knowledge import Known, Unknown
+
+
+class ApplicationStatus(StrEnum):
+    """Ray's ApplicationStatus; a word that this version doesn't know is read as UNKNOWN_STATUS, never as healthy."""
+
+    NOT_STARTED = "NOT_STARTED"
+    DEPLOYING = "DEPLOYING"
+    DEPLOY_FAILED = "DEPLOY_FAILED"
+    RUNNING = "RUNNING"
+    UNHEALTHY = "UNHEALTHY"
+    DELETING = "DELETING"
+    UNKNOWN_STATUS = "UNKNOWN_STATUS"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApplicationView:
+    """One application as Ray reports it.
+
+    ``running_replicas`` counts replicas in state RUNNING of all its deployments, ``target_replicas`` what Ray aims
+    at. ``message`` joins the application's and its deployments' messages. ``config`` is ``deployed_app_config`` as it
+    was read, None where Ray shows none. ``declarative`` is false for an application made with ``serve.run``.
+    """
+
+    name: str
+    status: ApplicationStatus
+    message: str = ""
+    running_replicas: int = 0
+    target_replicas: int = 0
+    config: Mapping[str, object] | None = None
+    declarative: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeView:
+    """A believable answer: the Serve controller was there. ``session`` names the life of Ray's head."""
+
+    session: str
+    applications: Mapping[str, ApplicationView]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmptyServe:
+    """200 with no applications and no controller: proves nothing by itself.
+
+    ``consecutive_reads`` counts reads in a row, of the same head session, that said the same.
+    """
+
+    session: str
+    consecutive_reads: int
+
+
+RayEvidence = Known[ServeView] | EmptyServe | Unknown
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApplicationConfig:
+    """One application of the wanted Serve config; ``body`` is its JSON as Ray gets it."""
+
+    name: str
+    revision: str
+    replicas: int
+    body: Mapping[str, object]
+
+    def is_deployed_as(self, deployed: Mapping[str, object] | None) -> bool:
+        """Whether Ray's ``deployed_app_config`` says the same; what we don't set is Ray's business."""
+        return deployed is not None and says_the_same(self.body, deployed)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeConfig:
+    """Every application that should run on one Ray cluster.
+
+    ``has_models`` is true while any ModelDeployment lives in the namespace: only then is a Serve controller wanted.
+    """
+
+    namespace: str
+    applications: tuple[ApplicationConfig, ...]
+    has_models: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RayObserved:
+    """What the pass of a Ray cluster sees."""
+
+    namespace: str
+    evidence: RayEvidence
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Put:
+    """PUT this body; ``changes`` says in words what differs from what is deployed."""
+
+    body: bytes
+    changes: tuple[str, ...]
+
+    @override
+    def __str__(self) -> str:
+        return "put the Serve config: " + "; ".join(self.changes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keep:
+    """Nothing to write."""
+
+    reason: str
+
+    @override
+    def __str__(self) -> str:
+        return f"keep the Serve config: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """Nothing may be written now: look again after ``requeue_after_s``."""
+
+    reason: str
+    requeue_after_s: float
+
+    @override
+    def __str__(self) -> str:
+        return f"write no Serve config: {self.reason}"
+
+
+ServeDecision = Put | Keep | Hold
+
+
+def says_the_same(wanted: object, deployed: object) -> bool:
+    """Compares JSON values: each wanted key is there with the same value; 1 equals 1.0, null equals a missing key."""
+    if isinstance(wanted, Mapping):
+        if not isinstance(deployed, Mapping):
+            return wanted == {} and deployed is None
+        return all(says_the_same(value, deployed.get(key)) for key, value in wanted.items())
+    if isinstance(wanted, (list, tuple)):
+        if not isinstance(deployed, (list, tuple)) or len(wanted) != len(deployed):
+            return False
+        return all(says_the_same(one, other) for one, other in zip(wanted, deployed, strict=True))
+    if isinstance(wanted, bool) or isinstance(deployed, bool):
+        return wanted is deployed
+    return wanted == deployed
+
+
+def canonical_json(value: object) -> bytes:
+    """The same value gives the same bytes: sorted keys, no spaces, UTF-8."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
