@@ -1,19 +1,27 @@
 """What a person writes in ``spec``: typed, bounded, and the source from which the CRD is generated.
 
-Defaults live here alone; nothing writes them back into the user's object.
+Defaults live here alone; nothing writes them back into the user's object. What the API server accepts, these models
+accept. The cross-field rules stand on the class whose fields they compare; only the API server checks them.
 """
 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from fairlead_operator.api import names, quantities
+from fairlead_operator.api.fields import Cpu, Digest, Memory, Uri, Version
+from fairlead_operator.api.rules import rule, rules
+
+REQUEST_TIMEOUT_S: Final = 30
+PROGRESS_DEADLINE_S: Final = 600
+
 
 class ApiModel(BaseModel):
-    """Wire names are camelCase; a field that this version doesn't know is ignored on read (the API server refuses it on write)."""
+    """Wire names are camelCase; a field unknown to this version is ignored on read (a write of one is refused)."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True, extra="ignore")
 
@@ -28,57 +36,157 @@ class Strategy(StrEnum):
     RECREATE = "Recreate"
 
 
-Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
-
-
 class Warmup(ApiModel):
     """Predictions run before a replica is ready."""
 
-    batch_sizes: Annotated[tuple[Annotated[int, Field(ge=1, le=1024)], ...], Field(min_length=1, max_length=8)] = (1,)
+    batch_sizes: Annotated[
+        tuple[Annotated[int, Field(ge=1, le=1024)], ...],
+        Field(
+            min_length=1,
+            max_length=8,
+            description="Rows of each warm-up prediction; [1] unless set.",
+            json_schema_extra=rules(
+                rule("self.all(x, self.exists_one(y, y == x))", "must name each batch size once, as in [1, 8, 32]")
+            ),
+        ),
+    ] = (1,)
 
 
 class ModelSource(ApiModel):
     """Which model is served, and how its content is known."""
 
-    uri: Annotated[str, Field(min_length=8, max_length=2048, pattern=r"^(file|https?)://.+")]
-    format: ModelFormat | None = None
-    digest: Digest | None = None
-    signature: Annotated[str, Field(min_length=1, max_length=253)] | None = None
-    version: Annotated[str, Field(max_length=63, pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$")] | None = None
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            rule(
+                """!has(self.format) || self.format != 'SavedModel'
+                || !self.uri.lowerAscii().matches('[.]keras([?]|$)')""",
+                "spec.model.format is SavedModel but spec.model.uri ends in .keras: set format: Keras, or leave it out",
+            ),
+            rule(
+                """!has(self.format) || self.format != 'Keras'
+                || !self.uri.lowerAscii().matches('[.](pb|tar|tgz|tar[.]gz|zip)([?]|$)')""",
+                "spec.model.format is Keras but spec.model.uri names another kind of file: Keras takes one .keras file",
+            ),
+            rule(
+                """!has(self.signature) || ((!has(self.format) || self.format != 'Keras')
+                && !self.uri.lowerAscii().matches('[.]keras([?]|$)'))""",
+                "spec.model.signature chooses among a SavedModel's signatures; a Keras model has none: leave it out",
+            ),
+        )
+    )
+
+    uri: Annotated[Uri, Field(description="Where the model is: file:///…, http://… or https://….")]
+    format: ModelFormat | None = Field(None, description="Seen from the files unless set.")
+    digest: Digest | None = Field(
+        None, description="sha256:… of the file or folder; a replica that reads another won't serve."
+    )
+    signature: Annotated[str, Field(min_length=1, max_length=253)] | None = Field(
+        None, description="The SavedModel's signature to call; serving_default unless set."
+    )
+    version: Version | None = Field(None, description="The model's own name for its version; requests can ask for it.")
     warmup: Warmup = Warmup()
 
 
 class Resources(ApiModel):
-    """What one replica asks of Ray's scheduler (Kubernetes quantities)."""
+    """What one replica asks of Ray's scheduler, as Kubernetes quantities."""
 
-    cpu: Annotated[str, Field(max_length=20, pattern=r"^([0-9]+m|[0-9]+(\.[0-9]{1,3})?)$")] = "500m"
-    memory: Annotated[str, Field(max_length=20, pattern=r"^[1-9][0-9]*(Ki|Mi|Gi|k|M|G)?$")] = "512Mi"
+    cpu: Annotated[Cpu, Field(description="Cores; 500m unless set.")] = "500m"
+    memory: Annotated[Memory, Field(description="Bytes; 512Mi unless set.")] = "512Mi"
+
+    @property
+    def cpu_cores(self) -> float:
+        return float(quantities.parse(self.cpu))
+
+    @property
+    def memory_bytes(self) -> int:
+        return int(quantities.parse(self.memory))
 
 
 class Serving(ApiModel):
     """How one replica answers."""
 
     resources: Resources = Resources()
-    max_ongoing_requests: Annotated[int, Field(ge=1, le=10000)] = 64
-    max_queued_requests: Annotated[int, Field(ge=0, le=100000)] = 256
-    request_timeout_seconds: Annotated[int, Field(ge=1, le=3600)] = 30
-    max_request_bytes: Annotated[int, Field(ge=1024, le=16777216)] = 1048576
+    max_ongoing_requests: Annotated[
+        int, Field(ge=1, le=10000, description="Requests worked on at once; 64 unless set.")
+    ] = 64
+    max_queued_requests: Annotated[
+        int, Field(ge=0, le=100000, description="Requests that wait beyond those; 256 unless set.")
+    ] = 256
+    request_timeout_seconds: Annotated[
+        int, Field(ge=1, le=3600, description=f"After this a request gets 504; {REQUEST_TIMEOUT_S} unless set.")
+    ] = REQUEST_TIMEOUT_S
+    max_request_bytes: Annotated[
+        int, Field(ge=1024, le=16777216, description="A larger body gets 413; 1048576 unless set.")
+    ] = 1048576
 
 
 class Scaling(ApiModel):
-    replicas: Annotated[int, Field(ge=0, le=1000)] = 1
+    """How many replicas serve."""
+
+    replicas: Annotated[int, Field(ge=0, le=1000, description="1 unless set; kubectl scale changes it.")] = 1
 
 
 class Rollout(ApiModel):
-    strategy: Strategy = Strategy.ROLLING_UPDATE
-    progress_deadline_seconds: Annotated[int, Field(ge=10, le=86400)] = 600
-    paused: bool = False
+    """How a new revision takes over."""
+
+    strategy: Strategy = Field(
+        Strategy.ROLLING_UPDATE,
+        description="RollingUpdate (unless set): the old revision serves until the new one is proved. "
+        "Recreate: it ends first.",
+    )
+    progress_deadline_seconds: Annotated[
+        int,
+        Field(
+            ge=10, le=86400, description=f"Without progress for this long it failed; {PROGRESS_DEADLINE_S} unless set."
+        ),
+    ] = PROGRESS_DEADLINE_S
+    paused: bool = Field(False, description="Holds a rollout where it is.")
 
 
 class ModelDeploymentSpec(ApiModel):
+    """The model to serve, and how."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            rule(
+                f"""(has(self.rollout) && has(self.rollout.progressDeadlineSeconds)
+                ? self.rollout.progressDeadlineSeconds : {PROGRESS_DEADLINE_S})
+                > (has(self.serving) && has(self.serving.requestTimeoutSeconds)
+                ? self.serving.requestTimeoutSeconds : {REQUEST_TIMEOUT_S})""",
+                f"spec.rollout.progressDeadlineSeconds ({PROGRESS_DEADLINE_S} unless set) must be greater than "
+                f"spec.serving.requestTimeoutSeconds ({REQUEST_TIMEOUT_S} unless set), as a rollout waits for one",
+            )
+        )
+    )
+
     model: ModelSource
     serving: Serving = Serving()
     scaling: Scaling = Scaling()
     rollout: Rollout = Rollout()
-    revision_history_limit: Annotated[int, Field(ge=1, le=50)] = 10
-    suspend: bool = False
+    revision_history_limit: Annotated[
+        int, Field(ge=1, le=50, description="Earlier revisions kept to go back to; 10 unless set.")
+    ] = 10
+    suspend: bool = Field(False, description="Stops all replicas; the object and its history stay.")
+
+
+OBJECT_RULES: Final = (
+    rule(
+        f"self.metadata.name.size() <= {names.MODEL_NAME_MAX}",
+        f"metadata.name must be at most {names.MODEL_NAME_MAX} characters long, as other names are made from it",
+    ),
+    rule(
+        "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
+        "metadata.name must be lower-case letters, digits and '-', begin with a letter and end with a letter or digit, "
+        "as in digits-v2",
+    ),
+    rule(
+        """self.spec.model.uri == oldSelf.spec.model.uri
+        || !has(self.spec.model.version) || !has(oldSelf.status) || !has(oldSelf.status.model)
+        || !has(oldSelf.status.model.version) || oldSelf.status.model.version != self.spec.model.version
+        || oldSelf.status.model.uri == self.spec.model.uri
+        || (has(self.spec.model.digest) && has(oldSelf.status.model.digest)
+        && oldSelf.status.model.digest == self.spec.model.digest)""",
+        "spec.model.version names the content that serves now and is immutable for it: with another spec.model.uri "
+        "give another version, or the same spec.model.digest where only the place changed",
+    ),
+)

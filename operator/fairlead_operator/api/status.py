@@ -18,7 +18,7 @@ MESSAGE_MAX = 1024
 REVISIONS_MAX = 64
 QUARANTINE_MAX = 10
 BASIS_POINTS_MAX = 10000
-LIST_MAP_KEY = "x-kubernetes-list-map-keys"
+LIST_MAP_KEYS = "x-kubernetes-list-map-keys"
 
 
 def bounded(text: object) -> object:
@@ -185,7 +185,7 @@ class ModelDeploymentStatus(ApiModel):
     ) = None
     rollout: RolloutStatus | None = None
     revisions: Annotated[
-        tuple[RevisionStatus, ...], Field(max_length=REVISIONS_MAX, json_schema_extra={LIST_MAP_KEY: ["name"]})
+        tuple[RevisionStatus, ...], Field(max_length=REVISIONS_MAX, json_schema_extra={LIST_MAP_KEYS: ["name"]})
     ] = ()
     replicas: Annotated[Count, Field(description="Replicas that exist, over all revisions.")] = 0
     ready_replicas: Annotated[Count, Field(description="Replicas that answer, over all revisions.")] = 0
@@ -193,9 +193,9 @@ class ModelDeploymentStatus(ApiModel):
     endpoints: Endpoints | None = None
     model: ModelStatus | None = None
     quarantine: Annotated[
-        tuple[Quarantined, ...], Field(max_length=QUARANTINE_MAX, json_schema_extra={LIST_MAP_KEY: ["revision"]})
+        tuple[Quarantined, ...], Field(max_length=QUARANTINE_MAX, json_schema_extra={LIST_MAP_KEYS: ["revision"]})
     ] = ()
-    conditions: Annotated[tuple[Condition, ...], Field(max_length=16, json_schema_extra={LIST_MAP_KEY: ["type"]})] = ()
+    conditions: Annotated[tuple[Condition, ...], Field(max_length=16, json_schema_extra={LIST_MAP_KEYS: ["type"]})] = ()
 
     def to_wire(self) -> dict[str, Any]:
         """The status as the API server stores it: camelCase, nothing that is absent."""

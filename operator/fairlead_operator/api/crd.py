@@ -1,0 +1,179 @@
+"""The typed models -> ``crds/modeldeployments.yaml``.
+
+``python -m fairlead_operator.api.crd`` writes the file, ``--check`` compares it. The schema is structural: no
+references, no alternatives. It has no defaults: they live in code, so that nothing is written into what Git holds.
+
+Source: https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions/
+"""
+
+from __future__ import annotations
+
+import argparse
+import pathlib
+import sys
+from typing import Any
+
+import yaml
+
+from fairlead_operator.api import names, rules, spec, status
+
+Schema = dict[str, Any]
+
+DEFAULT_PATH = pathlib.Path("crds/modeldeployments.yaml")
+HEADER = """\
+# Generated from operator/fairlead_operator/api/ by `python -m fairlead_operator.api.crd`: change those models instead.
+"""
+# Of what pydantic says about a value, what a structural schema may say. Left out: title, const, default.
+_KEPT = (
+    "description",
+    "type",
+    "format",
+    "enum",
+    "minimum",
+    "maximum",
+    "minLength",
+    "maxLength",
+    "minItems",
+    "maxItems",
+    "pattern",
+    "required",
+    "default",
+    rules.VALIDATIONS,
+    rules.INT_OR_STRING,
+    status.LIST_MAP_KEYS,
+)
+
+
+def custom_resource_definition() -> Schema:
+    """The whole object, as the API server takes it."""
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{names.PLURAL}.{names.GROUP}"},
+        "spec": {
+            "group": names.GROUP,
+            "scope": "Namespaced",
+            "names": {
+                "kind": names.KIND,
+                "listKind": f"{names.KIND}List",
+                "plural": names.PLURAL,
+                "singular": names.KIND.lower(),
+                "shortNames": [names.SHORT_NAME],
+                "categories": ["fairlead"],
+            },
+            "versions": [_version()],
+        },
+    }
+
+
+def render() -> str:
+    """The file's text."""
+    body = yaml.safe_dump(custom_resource_definition(), sort_keys=False, width=120, allow_unicode=True)
+    return HEADER + body
+
+
+def _version() -> Schema:
+    return {
+        "name": names.VERSION,
+        "served": True,
+        "storage": True,
+        "subresources": {
+            "status": {},
+            "scale": {
+                "specReplicasPath": ".spec.scaling.replicas",
+                "statusReplicasPath": ".status.replicas",
+                "labelSelectorPath": ".status.selector",
+            },
+        },
+        "additionalPrinterColumns": _columns(),
+        "schema": {"openAPIV3Schema": _root()},
+    }
+
+
+def _columns() -> list[Schema]:
+    ready = '.status.conditions[?(@.type=="Ready")]'
+    narrow = [
+        ("Ready", "string", f"{ready}.status"),
+        ("Stable", "string", ".status.stableRevision"),
+        ("Candidate", "string", ".status.candidateRevision"),
+        ("Weight", "integer", ".status.rollout.weight"),
+        ("Phase", "string", ".status.phase"),
+        ("Replicas", "integer", ".status.readyReplicas"),
+        ("Age", "date", ".metadata.creationTimestamp"),
+    ]
+    wide = [
+        ("Version", "string", ".status.model.version"),
+        ("Digest", "string", ".status.model.digest"),
+        ("Message", "string", f"{ready}.message"),
+    ]
+    columns = [{"name": name, "type": kind, "jsonPath": path} for name, kind, path in narrow]
+    return columns + [{"name": name, "type": kind, "jsonPath": path, "priority": 1} for name, kind, path in wide]
+
+
+def _root() -> Schema:
+    return {
+        "description": "A model in production: what to serve, how, and how a new revision takes over.",
+        "type": "object",
+        "required": ["spec"],
+        "properties": {
+            "apiVersion": {"type": "string"},
+            "kind": {"type": "string"},
+            "metadata": {"type": "object"},
+            "spec": structural(spec.ModelDeploymentSpec.model_json_schema(by_alias=True)),
+            "status": structural(status.ModelDeploymentStatus.model_json_schema(by_alias=True)),
+        },
+        rules.VALIDATIONS: list(spec.OBJECT_RULES),
+    }
+
+
+def structural(schema: Schema) -> Schema:
+    """The JSON schema of a pydantic model as a structural schema: one tree, each value of one type."""
+    return _flatten(schema, schema.get("$defs", {}))
+
+
+def _flatten(schema: Schema, definitions: dict[str, Schema]) -> Schema:
+    full = _resolve(schema, definitions)
+    flat = {key: full[key] for key in _KEPT if key in full}
+    if rules.VALIDATIONS in flat:
+        flat.pop("pattern", None)  # a rule checks the same, and says what would be right
+    if rules.INT_OR_STRING in flat:
+        flat.pop("type", None)
+    if "properties" in full:
+        flat["properties"] = {name: _flatten(value, definitions) for name, value in full["properties"].items()}
+    if "items" in full:
+        flat["items"] = _flatten(full["items"], definitions)
+        flat["x-kubernetes-list-type"] = "map" if status.LIST_MAP_KEYS in flat else "atomic"
+    return flat
+
+
+def _resolve(schema: Schema, definitions: dict[str, Schema]) -> Schema:
+    """The schema with what it refers to put in its place; its own words win over those of the type it refers to."""
+    own = {key: value for key, value in schema.items() if key not in ("$ref", "anyOf", "default")}
+    if rules.SERVER_DEFAULT in own:
+        own["default"] = own.pop(rules.SERVER_DEFAULT)
+    if "$ref" in schema:
+        return _resolve(definitions[schema["$ref"].rpartition("/")[2]], definitions) | own
+    if "anyOf" in schema:
+        (only,) = (choice for choice in schema["anyOf"] if choice.get("type") != "null")
+        return _resolve(only, definitions) | own
+    return own
+
+
+def main(arguments: list[str]) -> int:
+    """Writes or, with ``--check``, compares the file; answers the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m fairlead_operator.api.crd", description=main.__doc__)
+    parser.add_argument("--check", action="store_true", help="change nothing, exit 1 when the file is not current")
+    parser.add_argument("--file", type=pathlib.Path, default=DEFAULT_PATH)
+    options = parser.parse_args(arguments)
+    wanted = render()
+    if not options.check:
+        options.file.write_text(wanted, encoding="utf-8")
+        return 0
+    if options.file.is_file() and options.file.read_text(encoding="utf-8") == wanted:
+        return 0
+    sys.stderr.write(f"{options.file} is not current: run python -m fairlead_operator.api.crd\n")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

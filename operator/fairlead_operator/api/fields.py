@@ -1,0 +1,115 @@
+"""The texts and quantities of the spec: what form each takes, and what a person is told who writes another."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field
+
+from fairlead_operator.api import quantities
+from fairlead_operator.api.rules import INT_OR_STRING, rule, rules, text
+
+
+def _number_as_text(value: object) -> object:
+    """``cpu: 2`` is as good as ``cpu: "2"``."""
+    return str(int(value)) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+Uri = Annotated[
+    str,
+    text(
+        r"^(file|https?)://.+",
+        "must begin with file://, http:// or https:// and name a file or folder, as in file:///models/digits/1",
+        rule(
+            r"!self.startsWith('file://') || self.startsWith('file:///')",
+            "a file URI takes three slashes and an absolute path, as in file:///models/digits/1",
+        ),
+        rule(
+            r"!self.matches('^https?://') || (isURL(self) && url(self).getHostname() != '')",
+            "must be a valid URL that names a host, as in https://models.example.org/digits/2.keras",
+        ),
+        rule(
+            r"!self.matches('^[a-z]+://[^/?#]*@')",
+            "must not carry a user name or password: everyone who can read the object would see it",
+        ),
+        rule(
+            r"!self.matches('(/|%2[fF])([.]|%2[eE]){1,2}(/|%2[fF]|[?#]|$)')",
+            "must not contain the path segments . or .., write the path that is meant",
+        ),
+        rule(
+            r"!self.contains('#') && (!self.startsWith('file:') || !self.contains('?'))",
+            "must not contain a fragment (#), nor a file URI a query (?): percent-encode what belongs to a name",
+        ),
+        rule(
+            r"""self.matches(r"^([A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*$")""",
+            "must hold only the characters of a URI: percent-encode every other one, a space as %20",
+        ),
+        rule(
+            r"!self.lowerAscii().matches('[.](h5|hdf5)([?]|$)')",
+            "HDF5 (.h5) is not loaded, as opening it can run code that it carries: save it as .keras or SavedModel",
+        ),
+        max_length=2048,
+    ),
+]
+
+Digest = Annotated[
+    str,
+    text(
+        r"^sha256:[0-9a-f]{64}$",
+        "must be sha256: and 64 lower-case hex digits, for a file as printed by sha256sum",
+        max_length=128,
+    ),
+]
+
+Version = Annotated[
+    str,
+    text(
+        r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$",
+        "must be letters, digits, '.', '_' and '-' that begin and end with a letter or digit, as in v2 or 2026-11-24",
+        rule(
+            "!self.matches('^[0-9]+$')",
+            "must not be digits alone, which name a revision by its number: write v2 rather than 2",
+        ),
+        rule(
+            "!self.matches('^[0-9a-f]{10}$')",
+            "must not be 10 hex digits, which name a revision: begin it with another letter, as in v0123456789",
+        ),
+        max_length=63,
+    ),
+]
+
+Cpu = Annotated[
+    str,
+    BeforeValidator(_number_as_text),
+    Field(
+        pattern=quantities.CPU,
+        json_schema_extra={INT_OR_STRING: True}
+        | rules(
+            rule(
+                f"""type(self) == int ? (self >= 1 && self <= 1024)
+                : (string(self).matches('{quantities.CPU}')
+                && quantity(string(self)).compareTo(quantity('0')) > 0
+                && quantity(string(self)).compareTo(quantity('1024')) <= 0)""",
+                "must be cores from 1m to 1024, in thousandths at the finest, as in 500m, 2 or '0.5' (in quotes)",
+            )
+        ),
+    ),
+]
+
+Memory = Annotated[
+    str,
+    BeforeValidator(_number_as_text),
+    Field(
+        pattern=quantities.MEMORY,
+        json_schema_extra={INT_OR_STRING: True}
+        | rules(
+            rule(
+                f"""type(self) == int ? (self >= 16777216 && self <= 17592186044416)
+                : (string(self).matches('{quantities.MEMORY}')
+                && quantity(string(self)).compareTo(quantity('16Mi')) >= 0
+                && quantity(string(self)).compareTo(quantity('16Ti')) <= 0)""",
+                "must be bytes from 16Mi to 16Ti: a whole number, with a unit Ki, Mi, Gi, Ti, k, M, G, T, as in 512Mi",
+            )
+        ),
+    ),
+]

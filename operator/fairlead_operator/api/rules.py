@@ -1,0 +1,34 @@
+"""Rules that the API server itself checks: CEL expressions, each with a message that says what would be right.
+
+The API server puts the field's path before the message. A plain OpenAPI ``pattern`` is refused with the bare
+expression, which tells a person nothing; so CEL checks text, and `crd` leaves the pattern out where a rule stands.
+
+Source: https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions/#validation-rules
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pydantic import Field
+
+VALIDATIONS = "x-kubernetes-validations"
+INT_OR_STRING = "x-kubernetes-int-or-string"
+SERVER_DEFAULT = "x-fairlead-server-default"  # becomes the schema's ``default``, which pydantic's own does not
+
+
+def rule(expression: str, message: str) -> dict[str, Any]:
+    """One CEL rule; ``self`` is the value that carries it."""
+    return {"rule": " ".join(expression.split()), "message": message}
+
+
+def rules(*checks: dict[str, Any]) -> dict[str, Any]:
+    """The schema keys that carry the rules; for ``json_schema_extra``."""
+    return {VALIDATIONS: list(checks)}
+
+
+def text(pattern: str, message: str, *more: dict[str, Any], max_length: int) -> Any:
+    """A field of text of one form. ``max_length`` is what the API server needs to bound the cost of the rules."""
+    form = rule(f"self.matches({json.dumps(pattern)})", message)
+    return Field(max_length=max_length, pattern=pattern, json_schema_extra=rules(form, *more))
