@@ -1,0 +1,137 @@
+"""The command lines of etcd, kube-apiserver and kube-controller-manager, and how one knows that they are ready."""
+
+from __future__ import annotations
+
+import json
+import ssl
+from collections.abc import Mapping
+
+import httpx
+
+from fairlead_cli.local import binaries, kubeconfig, layout, pki, processes
+
+# Without pods there is nothing for the other controllers to do, and idle ones cost memory and requests.
+_CONTROLLERS = (
+    "clusterrole-aggregation-controller",
+    "garbage-collector-controller",
+    "namespace-controller",
+    "root-ca-certificate-publisher-controller",
+    "serviceaccount-controller",
+    "serviceaccount-token-controller",
+)
+# Reads are left out: the file would be of watches and GETs only. Who wrote what, and when, is what tests ask.
+_AUDIT_POLICY = {
+    "apiVersion": "audit.k8s.io/v1",
+    "kind": "Policy",
+    "omitStages": ["RequestReceived"],
+    "rules": [
+        {"level": "None", "verbs": ["get", "list", "watch"]},
+        {"level": "Metadata"},
+    ],
+}
+
+
+def prepare(where: layout.Layout, *, ports: Mapping[str, int]) -> None:
+    """Make certificates, the audit policy and the kubeconfigs of admin and controller manager."""
+    authority = pki.Authority(where.pki_dir)
+    authority.issue("etcd", "etcd")
+    authority.issue("kube-apiserver", "kube-apiserver")
+    authority.issue("etcd-client", "kube-apiserver")
+    manager = authority.issue("kube-controller-manager", "system:kube-controller-manager")
+    admin = authority.issue("admin", "admin", group="system:masters")
+    authority.service_account_key()
+    where.audit_policy.write_text(json.dumps(_AUDIT_POLICY))
+    server = f"https://127.0.0.1:{ports['kube-apiserver']}"
+    for path, pair in ((where.admin_kubeconfig, admin), (where.controller_manager_kubeconfig, manager)):
+        user = kubeconfig.certificate_user(pair)
+        kubeconfig.write(path, server=server, authority=authority.certificate, user=user, namespace="default")
+
+
+def etcd(where: layout.Layout, found: binaries.Binaries, ports: Mapping[str, int]) -> processes.Command:
+    client, peer = f"https://127.0.0.1:{ports['etcd']}", f"https://127.0.0.1:{ports['etcd-peer']}"
+    pair = where.pair("etcd")
+    argv = [
+        str(found.path("etcd")),
+        "--name=local",
+        f"--data-dir={where.etcd_data}",
+        f"--listen-client-urls={client}",
+        f"--advertise-client-urls={client}",
+        f"--listen-peer-urls={peer}",
+        f"--initial-advertise-peer-urls={peer}",
+        f"--initial-cluster=local={peer}",
+        "--unsafe-no-fsync",  # outlives a kill of the process, not of the machine; a local cluster need not
+        "--log-level=warn",
+    ]
+    for role in ("", "peer-"):
+        argv += [
+            f"--{role}client-cert-auth",
+            f"--{role}trusted-ca-file={where.authority}",
+            f"--{role}cert-file={pair.certificate}",
+            f"--{role}key-file={pair.key}",
+        ]
+    return processes.Command(argv=argv, log=where.log("etcd"))
+
+
+def kube_apiserver(where: layout.Layout, found: binaries.Binaries, ports: Mapping[str, int]) -> processes.Command:
+    serving, client = where.pair("kube-apiserver"), where.pair("etcd-client")
+    argv = [
+        str(found.path("kube-apiserver")),
+        "--bind-address=127.0.0.1",
+        "--advertise-address=127.0.0.1",
+        "--endpoint-reconciler-type=none",  # an Endpoints object may not hold a loopback address
+        f"--secure-port={ports['kube-apiserver']}",
+        f"--tls-cert-file={serving.certificate}",
+        f"--tls-private-key-file={serving.key}",
+        f"--client-ca-file={where.authority}",
+        f"--etcd-servers=https://127.0.0.1:{ports['etcd']}",
+        f"--etcd-cafile={where.authority}",
+        f"--etcd-certfile={client.certificate}",
+        f"--etcd-keyfile={client.key}",
+        "--authorization-mode=Node,RBAC",
+        "--enable-admission-plugins=NodeRestriction",
+        "--anonymous-auth=false",
+        "--profiling=false",
+        "--service-cluster-ip-range=10.96.0.0/16",
+        "--service-account-issuer=https://kubernetes.default.svc.cluster.local",
+        f"--service-account-key-file={where.service_account_key}",
+        f"--service-account-signing-key-file={where.service_account_key}",
+        f"--audit-policy-file={where.audit_policy}",
+        f"--audit-log-path={where.audit_log}",
+        "--audit-log-maxsize=200",
+        "--audit-log-maxbackup=2",
+    ]
+    return processes.Command(argv=argv, log=where.log("kube-apiserver"))
+
+
+def kube_controller_manager(
+    where: layout.Layout, found: binaries.Binaries, ports: Mapping[str, int]
+) -> processes.Command:
+    serving, config = where.pair("kube-controller-manager"), where.controller_manager_kubeconfig
+    argv = [
+        str(found.path("kube-controller-manager")),
+        "--bind-address=127.0.0.1",
+        f"--secure-port={ports['kube-controller-manager']}",
+        f"--tls-cert-file={serving.certificate}",
+        f"--tls-private-key-file={serving.key}",
+        f"--kubeconfig={config}",
+        f"--authentication-kubeconfig={config}",
+        f"--authorization-kubeconfig={config}",
+        "--leader-elect=false",  # there is one; its lease would be written for nothing
+        f"--controllers={','.join(_CONTROLLERS)}",
+        "--use-service-account-credentials",
+        f"--root-ca-file={where.authority}",
+        f"--service-account-private-key-file={where.service_account_key}",
+        "--profiling=false",
+    ]
+    return processes.Command(argv=argv, log=where.log("kube-controller-manager"))
+
+
+def answers(where: layout.Layout, url: str) -> bool:
+    """Whether this HTTPS address of the control plane answers 200 to the admin."""
+    pair = where.pair("admin")
+    trust = ssl.create_default_context(cafile=str(where.authority))
+    trust.load_cert_chain(pair.certificate, pair.key)
+    try:
+        return httpx.get(url, verify=trust, timeout=5, trust_env=False).status_code == httpx.codes.OK
+    except (httpx.TransportError, OSError):
+        return False

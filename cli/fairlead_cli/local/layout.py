@@ -1,0 +1,73 @@
+"""Which file of a cluster lies where. Nothing here reads or writes."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+
+from fairlead_cli.local import pki
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """`root` holds all of one cluster; `run` is a short path, for a Unix socket's is at most 107 bytes long."""
+
+    root: pathlib.Path
+    run: pathlib.Path
+
+    @property
+    def pki_dir(self) -> pathlib.Path:
+        return self.root / "pki"
+
+    @property
+    def authority(self) -> pathlib.Path:
+        return self.pki_dir / "ca.crt"
+
+    @property
+    def service_account_key(self) -> pathlib.Path:
+        return self.pki_dir / "service-account.key"
+
+    def pair(self, name: str) -> pki.KeyPair:
+        return pki.KeyPair(certificate=self.pki_dir / f"{name}.crt", key=self.pki / f"{name}.key")
+
+    @property
+    def etcd_data(self) -> pathlib.Path:
+        return self.root / "etcd"
+
+    @property
+    def audit_policy(self) -> pathlib.Path:
+        return self.root / "audit-policy.json"
+
+    @property
+    def audit_log(self) -> pathlib.Path:
+        return self.logs / "audit.log"
+
+    @property
+    def admin_kubeconfig(self) -> pathlib.Path:
+        return self.root / "admin.kubeconfig"
+
+    @property
+    def controller_manager_kubeconfig(self) -> pathlib.Path:
+        return self.root / "kube-controller-manager.kubeconfig"
+
+    def service_account_kubeconfig(self, namespace: str, name: str) -> pathlib.Path:
+        return self.root / f"{namespace}.{name}.kubeconfig"
+
+    @property
+    def ray_token(self) -> pathlib.Path:
+        return self.root / "ray-token"
+
+    @property
+    def ray_temp(self) -> pathlib.Path:
+        return self.run / "ray"
+
+    @property
+    def gateway_state(self) -> pathlib.Path:
+        return self.run / "gateway"
+
+    @property
+    def logs(self) -> pathlib.Path:
+        return self.root / "logs"
+
+    def log(self, part: str) -> pathlib.Path:
+        return self.logs / f"{part}.log"

@@ -1,0 +1,61 @@
+"""What one cluster has to remember between runs of the command: ports, marks, options. Secrets are not in it."""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import os
+import pathlib
+import secrets
+import tempfile
+from typing import Self
+
+import pydantic
+
+
+class Phase(enum.StrEnum):
+    """`STARTING` that nobody holds the lock of is what a killed run left: it is cleaned, never gone on with."""
+
+    STARTING = "Starting"
+    UP = "Up"
+
+
+class State(pydantic.BaseModel):
+    """`run` is the short folder for sockets; `mark` is carried by each process of the cluster in its environment."""
+
+    model_config = pydantic.ConfigDict(frozen=True)
+
+    name: str
+    phase: Phase
+    namespace: str
+    mark: str
+    run: pathlib.Path
+    ports: dict[str, int] = {}
+
+    @classmethod
+    def new(cls, name: str, root: pathlib.Path, namespace: str) -> Self:
+        """A fresh state; the run folder's name is the same for the same root, so that it is found without the state."""
+        return cls(name=name, phase=Phase.STARTING, namespace=namespace, mark=secrets.token_hex(16), run=run_dir(root))
+
+    @classmethod
+    def read(cls, path: pathlib.Path) -> Self | None:
+        """The remembered state; None when there is none."""
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except FileNotFoundError:
+            return None
+
+    def write(self, path: pathlib.Path) -> None:
+        """Remember this state; a reader sees the old or the new one, never a half."""
+        temporary = path.with_name(path.name + ".tmp")
+        with temporary.open("w") as file:
+            file.write(self.model_dump_json(indent=1))
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+
+
+def run_dir(root: pathlib.Path) -> pathlib.Path:
+    """A short path of its own for each root."""
+    digest = hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:8]
+    return pathlib.Path(tempfile.gettempdir()) / f"fairlead-{os.getuid()}-{digest}"

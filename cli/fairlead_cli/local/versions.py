@@ -1,0 +1,10 @@
+"""The one place where the versions of the local cluster's programs are pinned.
+
+A new version here needs a new `go.mod`/`go.sum` under `gobuild/` (see its README); a test compares the two.
+"""
+
+from __future__ import annotations
+
+KUBERNETES = "v1.37.2"
+ETCD = "v3.6.16"
+GO_MINIMUM = (1, 26)

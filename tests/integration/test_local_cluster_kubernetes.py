@@ -1,0 +1,45 @@
+"""The control plane is a real one: namespaces go away, garbage is collected, a restart keeps what was stored."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+
+import pytest
+
+from fairlead_cli.local import cluster
+
+pytestmark = pytest.mark.real
+
+
+def eventually(holds: Callable[[], bool], *, within_s: float = 60) -> bool:
+    deadline = time.monotonic() + within_s
+    while not holds():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+def test_a_deleted_namespace_really_goes_away(kubernetes: cluster.LocalCluster) -> None:
+    assert kubernetes.kubectl("create", "namespace", "short-lived").returncode == 0
+    assert eventually(lambda: kubernetes.kubectl("-n", "short-lived", "get", "sa", "default").returncode == 0)
+    assert kubernetes.kubectl("delete", "namespace", "short-lived").returncode == 0
+    assert "NotFound" in kubernetes.kubectl("get", "namespace", "short-lived").stderr
+
+
+def test_what_an_owner_leaves_behind_is_collected(kubernetes: cluster.LocalCluster) -> None:
+    assert kubernetes.kubectl("create", "configmap", "owner").returncode == 0
+    uid = kubernetes.kubectl("get", "configmap", "owner", "-o", "jsonpath={.metadata.uid}").stdout
+    owned = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {
+            "name": "owned",
+            "ownerReferences": [{"apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": uid}],
+        },
+    }
+    assert kubernetes.kubectl("create", "-f", "-", input=json.dumps(owned)).returncode == 0
+    assert kubernetes.kubectl("delete", "configmap", "owner").returncode == 0
+    assert eventually(lambda: kubernetes.kubectl("get", "configmap", "owned").returncode != 0)

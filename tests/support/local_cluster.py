@@ -1,0 +1,40 @@
+"""The real local cluster for tests: session-scoped, in a folder of its own, taken down whole at the end."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Callable, Iterator, Sequence
+
+import pytest
+
+from fairlead_cli.local import cluster
+
+LocalClusterFactory = Callable[..., cluster.LocalCluster]
+
+
+@pytest.fixture(scope="session")
+def kubernetes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[cluster.LocalCluster]:
+    """Etcd, kube-apiserver and kube-controller-manager, with CRD and RBAC applied; shared by the session."""
+    started = cluster.LocalCluster("kubernetes", tmp_path_factory.mktemp("kubernetes") / "cluster")
+    try:
+        started.up(cluster.KUBERNETES_PARTS)
+        yield started
+    finally:
+        started.down()
+
+
+@pytest.fixture(scope="session")
+def local_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalClusterFactory]:
+    """Start clusters of chosen parts (all by default); all of them end with the session."""
+    started: list[cluster.LocalCluster] = []
+
+    def start(parts: Sequence[str] = cluster.PARTS, *, namespace: str = "default") -> cluster.LocalCluster:
+        root: pathlib.Path = tmp_path_factory.mktemp("local") / "cluster"
+        made = cluster.LocalCluster("test", root, namespace=namespace)
+        started.append(made)
+        made.up(parts)
+        return made
+
+    yield start
+    for each in started:
+        each.down()
