@@ -1,7 +1,8 @@
 """The typed models -> ``crds/modeldeployments.yaml``.
 
 ``python -m fairlead_operator.api.crd`` writes the file, ``--check`` compares it. The schema is structural: no
-references, no alternatives. It has no defaults: they live in code, so that nothing is written into what Git holds.
+references, no alternatives. Defaults live in code, so that nothing is written into what Git holds, except where the
+API server itself needs one (`rules.SERVER_DEFAULT`).
 
 Source: https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions/
 """

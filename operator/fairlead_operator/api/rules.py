@@ -18,9 +18,10 @@ INT_OR_STRING = "x-kubernetes-int-or-string"
 SERVER_DEFAULT = "x-fairlead-server-default"  # becomes the schema's ``default``, which pydantic's own does not
 
 
-def rule(expression: str, message: str) -> dict[str, Any]:
-    """One CEL rule; ``self`` is the value that carries it."""
-    return {"rule": " ".join(expression.split()), "message": message}
+def rule(expression: str, message: str, *, field: str | None = None) -> dict[str, Any]:
+    """One CEL rule; ``self`` is the value that carries it, ``field`` the path below it that the message is about."""
+    check = {"rule": " ".join(expression.split()), "message": message}
+    return check if field is None else check | {"fieldPath": field}
 
 
 def rules(*checks: dict[str, Any]) -> dict[str, Any]:

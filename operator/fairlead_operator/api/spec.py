@@ -14,7 +14,7 @@ from pydantic.alias_generators import to_camel
 
 from fairlead_operator.api import names, quantities
 from fairlead_operator.api.fields import Cpu, Digest, Memory, Uri, Version
-from fairlead_operator.api.rules import rule, rules
+from fairlead_operator.api.rules import SERVER_DEFAULT, rule, rules
 
 REQUEST_TIMEOUT_S: Final = 30
 PROGRESS_DEADLINE_S: Final = 600
@@ -60,17 +60,20 @@ class ModelSource(ApiModel):
             rule(
                 """!has(self.format) || self.format != 'SavedModel'
                 || !self.uri.lowerAscii().matches('[.]keras([?]|$)')""",
-                "spec.model.format is SavedModel but spec.model.uri ends in .keras: set format: Keras, or leave it out",
+                "is SavedModel but spec.model.uri ends in .keras: set format: Keras, or leave it out",
+                field=".format",
             ),
             rule(
                 """!has(self.format) || self.format != 'Keras'
                 || !self.uri.lowerAscii().matches('[.](pb|tar|tgz|tar[.]gz|zip)([?]|$)')""",
-                "spec.model.format is Keras but spec.model.uri names another kind of file: Keras takes one .keras file",
+                "is Keras but spec.model.uri names another kind of file: Keras takes one .keras file",
+                field=".format",
             ),
             rule(
                 """!has(self.signature) || ((!has(self.format) || self.format != 'Keras')
                 && !self.uri.lowerAscii().matches('[.]keras([?]|$)'))""",
-                "spec.model.signature chooses among a SavedModel's signatures; a Keras model has none: leave it out",
+                "chooses among a SavedModel's signatures; a Keras model has none: leave it out",
+                field=".signature",
             ),
         )
     )
@@ -123,7 +126,15 @@ class Serving(ApiModel):
 class Scaling(ApiModel):
     """How many replicas serve."""
 
-    replicas: Annotated[int, Field(ge=0, le=1000, description="1 unless set; kubectl scale changes it.")] = 1
+    replicas: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=1000,
+            description="1 unless set; kubectl scale changes it.",
+            json_schema_extra={SERVER_DEFAULT: 1},
+        ),
+    ] = 1
 
 
 class Rollout(ApiModel):
@@ -153,15 +164,18 @@ class ModelDeploymentSpec(ApiModel):
                 ? self.rollout.progressDeadlineSeconds : {PROGRESS_DEADLINE_S})
                 > (has(self.serving) && has(self.serving.requestTimeoutSeconds)
                 ? self.serving.requestTimeoutSeconds : {REQUEST_TIMEOUT_S})""",
-                f"spec.rollout.progressDeadlineSeconds ({PROGRESS_DEADLINE_S} unless set) must be greater than "
-                f"spec.serving.requestTimeoutSeconds ({REQUEST_TIMEOUT_S} unless set), as a rollout waits for one",
+                f"({PROGRESS_DEADLINE_S} unless set) must be greater than spec.serving.requestTimeoutSeconds "
+                f"({REQUEST_TIMEOUT_S} unless set): within it a candidate has to answer a request",
+                field=".rollout.progressDeadlineSeconds",
             )
         )
     )
 
     model: ModelSource
     serving: Serving = Serving()
-    scaling: Scaling = Scaling()
+    # The only defaults that the API server sets: without them it answers 500 to a read of the scale subresource, and
+    # so to `kubectl scale --current-replicas`, `kubectl autoscale` and an autoscaler.
+    scaling: Annotated[Scaling, Field(json_schema_extra={SERVER_DEFAULT: {}})] = Scaling()
     rollout: Rollout = Rollout()
     revision_history_limit: Annotated[
         int, Field(ge=1, le=50, description="Earlier revisions kept to go back to; 10 unless set.")
@@ -186,7 +200,8 @@ OBJECT_RULES: Final = (
         || oldSelf.status.model.uri == self.spec.model.uri
         || (has(self.spec.model.digest) && has(oldSelf.status.model.digest)
         && oldSelf.status.model.digest == self.spec.model.digest)""",
-        "spec.model.version names the content that serves now and is immutable for it: with another spec.model.uri "
-        "give another version, or the same spec.model.digest where only the place changed",
+        "is immutable for the content that serves now: with another spec.model.uri give another version, or the same "
+        "spec.model.digest where only the place changed",
+        field=".spec.model.version",
     ),
 )
