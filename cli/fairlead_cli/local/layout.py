@@ -28,7 +28,7 @@ class Layout:
         return self.pki_dir / "service-account.key"
 
     def pair(self, name: str) -> pki.KeyPair:
-        return pki.KeyPair(certificate=self.pki_dir / f"{name}.crt", key=self.pki / f"{name}.key")
+        return pki.KeyPair(certificate=self.pki_dir / f"{name}.crt", key=self.pki_dir / f"{name}.key")
 
     @property
     def etcd_data(self) -> pathlib.Path:
