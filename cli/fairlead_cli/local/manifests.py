@@ -6,6 +6,7 @@ import pathlib
 from typing import Protocol
 
 SYSTEM_NAMESPACE = "fairlead-system"
+NAMESPACE_MARK = "${NAMESPACE}"  # see charts/fairlead/files/rbac/README.md
 _REPOSITORY = pathlib.Path(__file__).parents[3]
 
 
@@ -31,4 +32,4 @@ def apply(kubectl: Kubectl, *, namespace: str) -> None:
         manifest = f'{{"apiVersion": "v1", "kind": "Namespace", "metadata": {{"name": "{each}"}}}}'
         kubectl("apply", "--filename=-", manifest=manifest)
     for path in (*crd_files(), *rbac_files()):
-        kubectl("apply", "--namespace", namespace, "--filename=-", manifest=path.read_text())
+        kubectl("apply", "--filename=-", manifest=path.read_text().replace(NAMESPACE_MARK, namespace))
