@@ -1,4 +1,4 @@
-"""The counting client against a server that resets, stalls, cuts, lies and closes: each request is counted exactly once."""
+"""The counting client against a server that resets, stalls, cuts, lies and closes: each request counts exactly once."""
 
 from __future__ import annotations
 
