@@ -1,0 +1,234 @@
+"""The rules that the chart ships: exactly what the code needs, as the API server answers to service-account tokens."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import yaml
+
+from fairlead_cli.local import cluster
+
+FILES = pathlib.Path(__file__).parents[2] / "charts/fairlead/files/rbac"
+OPERATOR = "fairlead-system/fairlead-operator"
+GATEWAY = "default/fairlead-gateway"
+
+
+def _objects() -> list[dict[str, Any]]:
+    return [each for path in sorted(FILES.glob("*.yaml")) for each in yaml.safe_load_all(path.read_text())]
+
+
+def _rules() -> list[dict[str, Any]]:
+    return [rule for each in _objects() for rule in each.get("rules", [])]
+
+
+def _role(name: str) -> set[tuple[str, str, str]]:
+    """(resource, verb, resource name or *) of a role."""
+    (role,) = (each for each in _objects() if each["kind"].endswith("Role") and each["metadata"]["name"] == name)
+    return {
+        (f"{resource}.{group}".rstrip("."), verb, only)
+        for rule in role["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+        for only in rule.get("resourceNames", ["*"])
+    }
+
+
+def test_no_rule_has_a_wildcard() -> None:
+    for rule in _rules():
+        for values in rule.values():
+            assert "*" not in values, rule
+
+
+def test_no_rule_lets_anyone_read_secrets_enter_pods_or_grow_in_rights() -> None:
+    for rule in _rules():
+        assert not {"secrets", "pods", "pods/exec", "pods/attach", "serviceaccounts/token"} & set(rule["resources"]), (
+            rule
+        )
+        assert "rbac.authorization.k8s.io" not in rule["apiGroups"], rule
+        assert not {"escalate", "bind", "impersonate"} & set(rule["verbs"]), rule
+
+
+def test_the_operator_has_exactly_these_rules() -> None:
+    mdep = "modeldeployments.fairlead.dev"
+    assert _role("fairlead-operator") == (
+        {(mdep, verb, "*") for verb in ("get", "list", "watch", "patch")}
+        | {("modeldeployments/status.fairlead.dev", verb, "*") for verb in ("get", "patch")}
+        | {("controllerrevisions.apps", verb, "*") for verb in ("get", "list", "watch", "create", "patch", "delete")}
+        | {("configmaps", verb, "fairlead-routes") for verb in ("get", "list", "watch", "create", "patch", "delete")}
+        | {(events, verb, "*") for events in ("events", "events.events.k8s.io") for verb in ("create", "patch")}
+    )
+    assert _role("fairlead-operator-lease") == (
+        {("leases.coordination.k8s.io", verb, "fairlead-operator") for verb in ("get", "update", "patch")}
+        | {("leases.coordination.k8s.io", "create", "*")}
+    )
+
+
+def test_the_gateway_has_exactly_these_rules() -> None:
+    assert _role("fairlead-gateway") == {("configmaps", verb, "fairlead-routes") for verb in ("get", "list", "watch")}
+
+
+MATRIX = [
+    (OPERATOR, "yes", "list modeldeployments.fairlead.dev --all-namespaces"),
+    (OPERATOR, "yes", "watch modeldeployments.fairlead.dev --all-namespaces"),
+    (OPERATOR, "yes", "patch modeldeployments.fairlead.dev/digits"),
+    (OPERATOR, "yes", "patch modeldeployments.fairlead.dev/digits --subresource=status"),
+    (OPERATOR, "yes", "create controllerrevisions.apps"),
+    (OPERATOR, "yes", "delete controllerrevisions.apps/digits-0123456789"),
+    (OPERATOR, "yes", "create configmaps/fairlead-routes"),
+    (OPERATOR, "yes", "patch configmaps/fairlead-routes"),
+    (OPERATOR, "yes", "create events.events.k8s.io"),
+    (OPERATOR, "yes", "create events"),
+    (OPERATOR, "yes", "update leases.coordination.k8s.io/fairlead-operator -n fairlead-system"),
+    (OPERATOR, "yes", "create leases.coordination.k8s.io -n fairlead-system"),
+    (OPERATOR, "no", "create modeldeployments.fairlead.dev"),
+    (OPERATOR, "no", "update modeldeployments.fairlead.dev/digits"),
+    (OPERATOR, "no", "delete modeldeployments.fairlead.dev/digits"),
+    (OPERATOR, "no", "create configmaps"),
+    (OPERATOR, "no", "get configmaps/somebody-elses"),
+    (OPERATOR, "no", "list configmaps"),
+    (OPERATOR, "no", "get secrets"),
+    (OPERATOR, "no", "list secrets --all-namespaces"),
+    (OPERATOR, "no", "create pods"),
+    (OPERATOR, "no", "create pods --subresource=exec"),
+    (OPERATOR, "no", "create deployments.apps"),
+    (OPERATOR, "no", "create serviceaccounts --subresource=token"),
+    (OPERATOR, "no", "get leases.coordination.k8s.io/fairlead-operator -n default"),
+    (OPERATOR, "no", "update leases.coordination.k8s.io/another -n fairlead-system"),
+    (OPERATOR, "no", "create clusterrolebindings.rbac.authorization.k8s.io"),
+    (OPERATOR, "no", "impersonate users"),
+    (GATEWAY, "yes", "get configmaps/fairlead-routes -n default"),
+    (GATEWAY, "yes", "watch configmaps/fairlead-routes -n default"),
+    (GATEWAY, "no", "get configmaps/fairlead-routes -n kube-system"),
+    (GATEWAY, "no", "patch configmaps/fairlead-routes -n default"),
+    (GATEWAY, "no", "list configmaps -n default"),
+    (GATEWAY, "no", "get configmaps/another -n default"),
+    (GATEWAY, "no", "get modeldeployments.fairlead.dev -n default"),
+    (GATEWAY, "no", "get secrets -n default"),
+    (GATEWAY, "no", "get endpoints -n default"),
+]
+
+
+@pytest.fixture(scope="module")
+def token_of(kubernetes: cluster.LocalCluster) -> Callable[[str], str]:
+    """The kubectl flag that makes a call with a service account's own token."""
+    known: dict[str, str] = {}
+
+    def flag(who: str) -> str:
+        if who not in known:
+            known[who] = f"--kubeconfig={kubernetes.service_account_kubeconfig(*who.split('/'))}"
+        return known[who]
+
+    return flag
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(("who", "answer", "what"), [pytest.param(*each, id=" ".join(each)) for each in MATRIX])
+def test_the_api_server_answers_who_may_do_what(
+    kubernetes: cluster.LocalCluster, token_of: Callable[[str], str], who: str, answer: str, what: str
+) -> None:
+    done = kubernetes.kubectl(token_of(who), "auth", "can-i", *what.split())
+    assert done.stdout.strip() == answer, done.stderr
+
+
+def _route_table(name: str) -> str:
+    return json.dumps({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"digits": "{}"}})
+
+
+@pytest.mark.real
+def test_the_operator_creates_the_route_table_by_apply_alone(
+    kubernetes: cluster.LocalCluster, token_of: Callable[[str], str]
+) -> None:
+    as_operator = token_of(OPERATOR)
+    kubernetes.kubectl("create", "namespace", "routes-by-apply")
+    here = "--namespace=routes-by-apply"
+
+    plain = kubernetes.kubectl(as_operator, here, "create", "-f-", input=_route_table("fairlead-routes"))
+    other = kubernetes.kubectl(as_operator, here, "apply", "--server-side", "-f-", input=_route_table("another"))
+    applied = kubernetes.kubectl(
+        as_operator, here, "apply", "--server-side", "-f-", input=_route_table("fairlead-routes")
+    )
+
+    assert "forbidden" in plain.stderr
+    assert "forbidden" in other.stderr
+    assert applied.returncode == 0, applied.stderr
+
+
+@pytest.mark.real
+def test_the_gateway_reads_its_route_table_by_name_and_cannot_list_without_it(
+    kubernetes: cluster.LocalCluster, token_of: Callable[[str], str]
+) -> None:
+    as_gateway = token_of(GATEWAY)
+    only = "?fieldSelector=metadata.name%3Dfairlead-routes"
+    configmaps = "/api/v1/namespaces/default/configmaps"
+
+    listed = kubernetes.kubectl(as_gateway, "get", "--raw", configmaps + only)
+    watched = kubernetes.kubectl(as_gateway, "get", "--raw", f"{configmaps}{only}&watch=true&timeoutSeconds=1")
+    everything = kubernetes.kubectl(as_gateway, "get", "--raw", configmaps)
+
+    assert listed.returncode == 0, listed.stderr
+    assert watched.returncode == 0, watched.stderr
+    assert "forbidden" in everything.stderr
+
+
+@pytest.mark.real
+def test_a_binding_in_one_namespace_holds_there_alone(kubernetes: cluster.LocalCluster) -> None:
+    """Tried with another service account, as the operator itself is bound everywhere in this cluster."""
+    binding = yaml.safe_load((FILES / "operator-namespace.yaml").read_text().replace("${NAMESPACE}", "bound"))
+    binding["subjects"][0]["namespace"] = "bound"
+    kubernetes.kubectl("create", "namespace", "bound")
+    applied = kubernetes.kubectl("apply", "-f-", input=json.dumps(binding))
+    assert applied.returncode == 0, applied.stderr
+
+    who = "--as=system:serviceaccount:bound:fairlead-operator"
+    here = kubernetes.kubectl("auth", "can-i", who, "watch", "modeldeployments.fairlead.dev", "-n", "bound")
+    elsewhere = kubernetes.kubectl("auth", "can-i", who, "watch", "modeldeployments.fairlead.dev", "-n", "default")
+
+    assert (here.stdout.strip(), elsewhere.stdout.strip()) == ("yes", "no")
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("path", sorted(FILES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_file_with_its_namespace_not_filled_in_is_refused(
+    kubernetes: cluster.LocalCluster, path: pathlib.Path
+) -> None:
+    text = path.read_text()
+    done = kubernetes.kubectl("apply", "--dry-run=server", "-f-", input=text)
+    assert (done.returncode != 0) == ("${NAMESPACE}" in text), done.stderr
+
+
+PEOPLE = [
+    ("view", "yes", "get modeldeployments.fairlead.dev"),
+    ("view", "no", "patch modeldeployments.fairlead.dev"),
+    ("view", "no", "patch modeldeployments.fairlead.dev --subresource=scale"),
+    ("edit", "yes", "create modeldeployments.fairlead.dev"),
+    ("edit", "yes", "patch modeldeployments.fairlead.dev --subresource=scale"),
+    ("edit", "no", "patch modeldeployments.fairlead.dev --subresource=status"),
+    ("admin", "yes", "delete modeldeployments.fairlead.dev"),
+    ("admin", "no", "update modeldeployments.fairlead.dev --subresource=status"),
+]
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(("role", "answer", "what"), [pytest.param(*each, id=" ".join(each)) for each in PEOPLE])
+def test_people_get_their_rights_by_the_built_in_roles(
+    kubernetes: cluster.LocalCluster, role: str, answer: str, what: str
+) -> None:
+    binding = f"some-{role}"
+    kubernetes.kubectl("create", "rolebinding", binding, f"--clusterrole={role}", f"--user={binding}", "-n", "default")
+    _wait_for_aggregation(kubernetes)
+    done = kubernetes.kubectl("auth", "can-i", f"--as={binding}", "-n", "default", *what.split())
+    assert done.stdout.strip() == answer, done.stderr
+
+
+def _wait_for_aggregation(kubernetes: cluster.LocalCluster) -> None:
+    """The controller manager adds the rules to the built-in roles some time after it started."""
+    deadline = time.monotonic() + 60
+    for role in ("view", "edit", "admin"):
+        while "modeldeployments" not in kubernetes.kubectl("get", "clusterrole", role, "-o", "yaml").stdout:
+            assert time.monotonic() < deadline, f"the rules were not added to {role}"
