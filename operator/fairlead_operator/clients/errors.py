@@ -1,0 +1,45 @@
+"""What can go wrong outside, by what the caller has to do about it. Library errors never leave ``clients``."""
+
+from __future__ import annotations
+
+
+class FairleadError(Exception):
+    """Something outside did not go as wished.
+
+    Attributes:
+        retry_after_s: How long the other side asked to be left alone; None where it said nothing.
+    """
+
+    retry_after_s: float | None = None
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class Unreachable(FairleadError):
+    """No answer, a cut answer or a 5xx: what was asked may or may not have happened."""
+
+
+class RetryLater(FairleadError):
+    """The other side is well but busy (429), or something of ours has to come first."""
+
+
+class Conflict(FairleadError):
+    """The object changed since it was read: read again and decide again."""
+
+
+class AlreadyExists(Conflict):
+    """An object of this name is there."""
+
+
+class NotFound(FairleadError):
+    """The object, or the kind of object, is not there."""
+
+
+class Refused(FairleadError):
+    """The other side understood and said no (400, 422): the same request will be refused again."""
+
+
+class Forbidden(FairleadError):
+    """Not authenticated or not allowed (401, 403)."""

@@ -1,0 +1,25 @@
+"""The URL paths of the objects that the operator reads and writes."""
+
+from __future__ import annotations
+
+from fairlead_operator.api import names
+from fairlead_operator.clients import kubernetes
+
+REVISION_API = "apps/v1"
+EVENT_API = "events.k8s.io/v1"
+
+
+def models(namespace: str | None, name: str | None = None) -> str:
+    return kubernetes.path_of(names.API_VERSION, names.PLURAL, namespace=namespace, name=name)
+
+
+def revisions(namespace: str | None, name: str | None = None) -> str:
+    return kubernetes.path_of(REVISION_API, "controllerrevisions", namespace=namespace, name=name)
+
+
+def routes(namespace: str) -> str:
+    return kubernetes.path_of("v1", "configmaps", namespace=namespace, name=names.ROUTE_CONFIG_MAP)
+
+
+def events(namespace: str, name: str | None = None) -> str:
+    return kubernetes.path_of(EVENT_API, "events", namespace=namespace, name=name)

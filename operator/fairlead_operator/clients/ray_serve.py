@@ -1,0 +1,159 @@
+"""Ray Serve's REST API: two reads and one write. Source: ``ray/dashboard/modules/serve/serve_head.py`` of Ray 2.60."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pydantic
+
+from fairlead_operator.clients import errors, http
+from fairlead_operator.state import serve
+
+TIMEOUT_S = 10.0
+PUT_TIMEOUT_S = 10.0
+APPLICATIONS_PATH = "/api/serve/applications/"
+# Served by the same module as the applications, so it is there whenever they are.
+VERSION_PATH = "/api/ray/version"
+RUNNING = "RUNNING"
+
+
+class _Wire(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="ignore", frozen=True)
+
+
+class _Replica(_Wire):
+    state: str
+
+
+class _Deployment(_Wire):
+    message: str = ""
+    target_num_replicas: int = 0
+    replicas: tuple[_Replica, ...] = ()
+
+
+class _Application(_Wire):
+    status: str
+    message: str = ""
+    source: str = "declarative"
+    deployed_app_config: dict[str, Any] | None = None
+    deployments: dict[str, _Deployment] = {}
+
+
+class _Controller(_Wire):
+    actor_id: str | None = None
+
+
+class _Instance(_Wire):
+    controller_info: _Controller
+    applications: dict[str, _Application]
+
+
+class _Version(_Wire):
+    session_name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instance:
+    """What ``GET`` said. Without a controller the empty list of applications proves nothing."""
+
+    controller_id: str | None
+    applications: Mapping[str, serve.ApplicationView]
+
+
+class RayServeClient:
+    """One Ray cluster. The token is read from its file at first use, and again when Ray refuses it."""
+
+    def __init__(
+        self, base_url: str, *, token_file: Path | None, http_client: http.HttpClient, on_request: http.OnRequest
+    ) -> None:
+        self._base_url = base_url.rstrip("/")
+        self._token_file = token_file
+        self._http = http_client
+        self._on_request = on_request
+        self._token: str | None = None
+
+    async def fetch_instance(self) -> Instance:
+        """Every application with its state: a missing field is Unreachable, an unknown status UNKNOWN_STATUS."""
+        answer = await self._send("GET", APPLICATIONS_PATH)
+        try:
+            instance = _Instance.model_validate(answer.json())
+        except pydantic.ValidationError as error:
+            raise errors.Unreachable(f"Ray at {self._base_url}: unexpected answer: {_first_problem(error)}") from error
+        return Instance(
+            controller_id=instance.controller_info.actor_id or None,
+            applications={name: _view(name, application) for name, application in instance.applications.items()},
+        )
+
+    async def fetch_session(self) -> str:
+        """The name of the life of Ray's head: another one means that everything was lost."""
+        answer = await self._send("GET", VERSION_PATH)
+        try:
+            return _Version.model_validate(answer.json()).session_name
+        except pydantic.ValidationError as error:
+            raise errors.Unreachable(f"Ray at {self._base_url}: no session name: {_first_problem(error)}") from error
+
+    async def put_applications(self, body: bytes) -> None:
+        """Replace the whole config. Refused: nothing happened. Unreachable: it may have happened, read again."""
+        await self._send("PUT", APPLICATIONS_PATH, body=body)
+
+    async def _send(self, method: str, path: str, *, body: bytes | None = None) -> http.Answer:
+        answer = await self._send_once(method, path, body)
+        if answer.code in (401, 403):
+            self._token = None
+            answer = await self._send_once(method, path, body)
+        if answer.code < 300:
+            return answer
+        sentence = f"Ray at {self._base_url}: {method} {path}: {answer.code}: {answer.excerpt()}"
+        if answer.code in (401, 403):
+            raise errors.Forbidden(sentence)
+        if answer.code in (400, 422):
+            raise errors.Refused(sentence)
+        raise errors.Unreachable(sentence)
+
+    async def _send_once(self, method: str, path: str, body: bytes | None) -> http.Answer:
+        headers = {"Content-Type": "application/json"} if body is not None else {}
+        if self._token_file is not None:
+            if self._token is None:
+                self._token = _read_token(self._token_file)
+            headers["Authorization"] = f"Bearer {self._token}"
+        timeout_s = TIMEOUT_S if body is None else PUT_TIMEOUT_S
+        request = http.Request(
+            method=method, url=self._base_url + path, headers=headers, body=body, timeout_s=timeout_s
+        )
+        return await self._http.send(request, who="Ray", on_request=self._on_request)
+
+
+def _read_token(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise errors.Forbidden(f"cannot read Ray's token file {path}: {error.strerror}") from error
+
+
+def _view(name: str, application: _Application) -> serve.ApplicationView:
+    messages = [application.message, *(deployment.message for deployment in application.deployments.values())]
+    states = [replica.state for deployment in application.deployments.values() for replica in deployment.replicas]
+    return serve.ApplicationView(
+        name=name,
+        status=_status(application.status),
+        message="\n".join(dict.fromkeys(message for message in messages if message)),
+        running_replicas=states.count(RUNNING),
+        target_replicas=sum(deployment.target_num_replicas for deployment in application.deployments.values()),
+        config=application.deployed_app_config,
+        declarative=application.source != "imperative",
+    )
+
+
+def _status(word: str) -> serve.ApplicationStatus:
+    try:
+        return serve.ApplicationStatus(word)
+    except ValueError:
+        return serve.ApplicationStatus.UNKNOWN_STATUS
+
+
+def _first_problem(error: pydantic.ValidationError) -> str:
+    first = error.errors()[0]
+    return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"

@@ -1,0 +1,102 @@
+"""Kubernetes events: one object for each different sentence about a model; a repeat raises its count."""
+
+from __future__ import annotations
+
+import collections
+import datetime
+import hashlib
+import logging
+from typing import Any
+
+from fairlead_operator.api import names
+from fairlead_operator.clients import errors, kubernetes, paths
+from fairlead_operator.clients.clock import Clock
+from fairlead_operator.state import actions, observed
+
+BURST = 25
+REFILL_S = 30.0
+MODELS_MAX = 4096
+NOTE_MAX_BYTES = 1024
+CONTROLLER = "fairlead.dev/operator"
+
+log = logging.getLogger(__name__)
+
+
+class EventWriter:
+    """Sends events; a failure to send is logged and forgotten, as nothing depends on an event."""
+
+    def __init__(self, api: kubernetes.KubernetesClient, *, instance: str, clock: Clock) -> None:
+        self._api = api
+        self._instance = instance
+        self._clock = clock
+        self._buckets: collections.OrderedDict[str, tuple[float, float]] = collections.OrderedDict()
+
+    async def send(self, model: observed.ModelDeploymentView, update: actions.StatusUpdate) -> None:
+        for event in update.events:
+            if not self._may_send(model.uid):
+                log.warning(
+                    "event dropped: too many for this model", extra={"key": str(update.key), "reason": event.reason}
+                )
+                continue
+            try:
+                await self._send(model, event, update.written_at)
+            except errors.FairleadError as error:
+                log.warning(
+                    "event not sent", extra={"key": str(update.key), "reason": event.reason, "error": str(error)}
+                )
+
+    async def _send(self, model: observed.ModelDeploymentView, event: actions.Event, now: datetime.datetime) -> None:
+        body = _body(model, event, now=now, instance=self._instance)
+        try:
+            await self._api.create(paths.events(model.namespace), body)
+        except errors.AlreadyExists:
+            path = paths.events(model.namespace, body["metadata"]["name"])
+            known = await self._api.get(path)
+            count = int((known.get("series") or {}).get("count") or 1)
+            await self._api.merge_patch(path, {"series": {"count": count + 1, "lastObservedTime": _micro(now)}})
+
+    def _may_send(self, uid: str) -> bool:
+        """A token bucket for each object: ``BURST`` at once, one more each ``REFILL_S``."""
+        now_s = self._clock.monotonic_s()
+        tokens, at_s = self._buckets.pop(uid, (float(BURST), now_s))
+        tokens = min(float(BURST), tokens + (now_s - at_s) / REFILL_S)
+        allowed = tokens >= 1
+        self._buckets[uid] = (tokens - allowed, now_s)
+        if len(self._buckets) > MODELS_MAX:
+            self._buckets.popitem(last=False)
+        return allowed
+
+
+def _body(
+    model: observed.ModelDeploymentView, event: actions.Event, *, now: datetime.datetime, instance: str
+) -> dict[str, Any]:
+    sentence = "\0".join((model.uid, event.type, event.reason, event.message))
+    name = f"{model.name}.{hashlib.sha256(sentence.encode()).hexdigest()[:16]}"
+    return {
+        "apiVersion": paths.EVENT_API,
+        "kind": "Event",
+        "metadata": {"name": name, "namespace": model.namespace},
+        "eventTime": _micro(now),
+        "type": event.type,
+        "reason": event.reason,
+        "action": event.reason,
+        "note": _cut(event.message),
+        "regarding": {
+            "apiVersion": names.API_VERSION,
+            "kind": names.KIND,
+            "namespace": model.namespace,
+            "name": model.name,
+            "uid": model.uid,
+        },
+        "reportingController": CONTROLLER,
+        "reportingInstance": instance,
+    }
+
+
+def _cut(text: str) -> str:
+    raw = text.encode()
+    return text if len(raw) <= NOTE_MAX_BYTES else raw[: NOTE_MAX_BYTES - 4].decode("utf-8", "ignore") + "…"
+
+
+def _micro(time: datetime.datetime) -> str:
+    return time.astimezone(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

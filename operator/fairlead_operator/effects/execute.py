@@ -1,0 +1,73 @@
+"""Action → function. Exhaustive by the type checker; what goes wrong outside comes back as a value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, assert_never
+
+from fairlead_operator.clients import errors, kubernetes
+from fairlead_operator.effects import kubernetes as objects
+from fairlead_operator.effects import prove, traffic
+from fairlead_operator.state import actions, keys, reasons
+
+
+class Namespace(Protocol):
+    """What the writes to one namespace touch besides the API server."""
+
+    @property
+    def ports(self) -> objects.PortLedger: ...
+
+    def invalidate_routes(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hands:
+    """Everything that the effects hold."""
+
+    api: kubernetes.KubernetesClient
+    gateways: prove.GatewayPredictions
+    data_urls: Mapping[str, Sequence[str]]
+    namespace: Callable[[str], Namespace]
+    nudge: Callable[[keys.RayKey], None]
+
+
+async def execute(plan: actions.Plan, hands: Hands) -> actions.Outcome:
+    """Carry out the plan's one action. A failure is an outcome, not an exception: the status has to tell of it."""
+    try:
+        return await _execute(plan.key, plan.action, hands)
+    except errors.Conflict as error:
+        return actions.Refused(reason=reasons.Reason.CONFLICT, message=str(error))
+    except errors.FairleadError as error:
+        return actions.Refused(reason=reasons.Reason.WRITE_FAILED, message=str(error))
+
+
+async def _execute(key: keys.ModelKey, action: actions.Action, hands: Hands) -> actions.Outcome:
+    namespace = hands.namespace(key.namespace)
+    match action:
+        case actions.AddFinalizer() | actions.RemoveFinalizer():
+            return await objects.write_finalizers(hands.api, key, action)
+        case actions.CreateRevision():
+            return await objects.create_revision(hands.api, key, action, namespace.ports)
+        case actions.PinDigest():
+            return await objects.pin_digest(hands.api, key, action)
+        case actions.DeleteRevision():
+            return await objects.delete_revision(hands.api, key, action)
+        case actions.WriteRoute(entry=entry):
+            try:
+                return await traffic.write_route(hands.api, key, entry)
+            finally:
+                namespace.invalidate_routes()
+        case actions.DeleteRoute():
+            try:
+                return await traffic.delete_route(hands.api, key)
+            finally:
+                namespace.invalidate_routes()
+        case actions.Prove(revision=revision):
+            return await prove.prove(hands.gateways, key, revision, hands.data_urls.get(key.namespace, ()))
+        case actions.NudgeServe():
+            hands.nudge(keys.RayKey(key.namespace))
+            return actions.Done()
+        case actions.Wait():
+            return actions.Done()
+    assert_never(action)

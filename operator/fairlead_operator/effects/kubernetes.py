@@ -1,0 +1,113 @@
+"""Writes to the ModelDeployment's metadata and to its ControllerRevisions."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from fairlead_operator.api import names
+from fairlead_operator.clients import errors, kubernetes, paths
+from fairlead_operator.state import actions, keys, ports, reasons
+
+
+class PortLedger(Protocol):
+    """Which port ranges of a namespace are taken, and the lock under which one is given out."""
+
+    lock: asyncio.Lock
+
+    async def taken(self) -> Mapping[str, ports.PortRange]: ...
+
+    def give(self, name: str, given: ports.PortRange) -> None: ...
+
+    def invalidate(self) -> None: ...
+
+
+async def write_finalizers(
+    api: kubernetes.KubernetesClient, key: keys.ModelKey, action: actions.AddFinalizer | actions.RemoveFinalizer
+) -> actions.Outcome:
+    """Replace the list of finalizers of exactly the version that was read (409 otherwise)."""
+    metadata = {"resourceVersion": action.resource_version, "finalizers": list(action.finalizers)}
+    try:
+        await api.merge_patch(paths.models(key.namespace, key.name), {"metadata": metadata})
+    except errors.NotFound:
+        return actions.Done()
+    return actions.Done()
+
+
+async def create_revision(
+    api: kubernetes.KubernetesClient, key: keys.ModelKey, action: actions.CreateRevision, ledger: PortLedger
+) -> actions.Outcome:
+    """Create the ControllerRevision; that it is there already, from an earlier try whose answer was lost, is fine."""
+    async with ledger.lock:
+        for name, taken in (await ledger.taken()).items():
+            if name != action.name and taken.overlaps(action.ports):
+                ledger.invalidate()
+                return actions.Refused(
+                    reason=reasons.Reason.CONFLICT, message=f"ports {action.ports} were just given to {name}"
+                )
+        ledger.give(action.name, action.ports)
+        try:
+            await api.create(paths.revisions(key.namespace), _revision_body(key, action))
+        except errors.AlreadyExists:
+            ledger.invalidate()
+            return await _check_existing(api, key, action)
+    return actions.Done()
+
+
+async def _check_existing(
+    api: kubernetes.KubernetesClient, key: keys.ModelKey, action: actions.CreateRevision
+) -> actions.Outcome:
+    body = await api.get(paths.revisions(key.namespace, action.name))
+    owners = body["metadata"].get("ownerReferences") or []
+    if any(owner.get("uid") == action.owner_uid for owner in owners):
+        return actions.Done()
+    message = f"ControllerRevision {action.name} exists and belongs to another object"
+    return actions.Refused(reason=reasons.Reason.CONFLICT, message=message)
+
+
+async def pin_digest(
+    api: kubernetes.KubernetesClient, key: keys.ModelKey, action: actions.PinDigest
+) -> actions.Outcome:
+    body = {"metadata": {"annotations": {names.ANNOTATION_DIGEST: action.digest}}}
+    await api.merge_patch(paths.revisions(key.namespace, action.name), body)
+    return actions.Done()
+
+
+async def delete_revision(
+    api: kubernetes.KubernetesClient, key: keys.ModelKey, action: actions.DeleteRevision
+) -> actions.Outcome:
+    """Delete by the uid just read: never another object of the same name."""
+    try:
+        body = await api.get(paths.revisions(key.namespace, action.name))
+    except errors.NotFound:
+        return actions.Done()
+    await api.delete(paths.revisions(key.namespace, action.name), uid=body["metadata"]["uid"])
+    return actions.Done()
+
+
+def _revision_body(key: keys.ModelKey, action: actions.CreateRevision) -> dict[str, Any]:
+    owner = {
+        "apiVersion": names.API_VERSION,
+        "kind": names.KIND,
+        "name": key.name,
+        "uid": action.owner_uid,
+        "controller": True,
+        "blockOwnerDeletion": False,
+    }
+    template = {
+        "model": action.template.model.model_dump(mode="json", by_alias=True, exclude_none=True),
+        "serving": action.template.serving.model_dump(mode="json", by_alias=True, exclude_none=True),
+    }
+    return {
+        "apiVersion": paths.REVISION_API,
+        "kind": "ControllerRevision",
+        "metadata": {
+            "name": action.name,
+            "namespace": key.namespace,
+            "labels": {names.LABEL_MODEL: key.name, names.LABEL_REVISION: action.revision},
+            "ownerReferences": [owner],
+        },
+        "data": {"template": template, "ports": {"first": action.ports.first, "count": action.ports.count}},
+        "revision": action.number,
+    }

@@ -1,0 +1,122 @@
+"""Everything shared by the models of one namespace: its Ray cluster, its gateways, its route table, its port ranges."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Protocol
+
+from fairlead_operator.api import names
+from fairlead_operator.clients import errors, kubernetes, paths
+from fairlead_operator.clients.clock import Clock
+from fairlead_operator.observe import gateway, ray_serve, shared
+from fairlead_operator.observe import kubernetes as objects
+from fairlead_operator.state import knowledge, observed, ports, route, serve
+
+PORTS_MAX_AGE_S = 10.0
+
+
+class KubernetesReads(Protocol):
+    async def get(self, path: str) -> kubernetes.Object: ...
+
+    async def list_all(
+        self, path: str, *, label_selector: str | None = None
+    ) -> tuple[list[kubernetes.Object], str]: ...
+
+
+class PortLedger:
+    """The port ranges of a namespace's revisions: listed now and then, and each that this process gave out since.
+
+    A thousand new models must not list a thousand revisions each. It is safe because the Lease's holder alone gives out
+    ranges, one at a time under ``lock``, and starts with a list.
+    """
+
+    def __init__(self, reads: KubernetesReads, namespace: str, *, clock: Clock) -> None:
+        self.lock = asyncio.Lock()
+        self._given: dict[str, ports.PortRange] = {}
+        self._reads = reads
+        self._namespace = namespace
+        self._listed = shared.SharedRead(self._list, clock=clock)
+
+    async def taken(self) -> Mapping[str, ports.PortRange]:
+        """Ranges by ControllerRevision name."""
+        return {**await self._listed.get(PORTS_MAX_AGE_S), **self._given}
+
+    def give(self, name: str, given: ports.PortRange) -> None:
+        self._given[name] = given
+
+    def invalidate(self) -> None:
+        self._listed.invalidate()
+
+    async def _list(self) -> Mapping[str, ports.PortRange]:
+        before = set(self._given)
+        items, _ = await self._reads.list_all(paths.revisions(self._namespace), label_selector=names.LABEL_REVISION)
+        for name in before:
+            del self._given[name]
+        return {view.name: view.ports for view in map(objects.view_revision, items)}
+
+
+class NamespaceView:
+    """The shared reads of one namespace. None of its caches outlives a write of ours to what it holds."""
+
+    def __init__(
+        self,
+        namespace: str,
+        *,
+        reads: KubernetesReads,
+        ray: ray_serve.RayPoller | None,
+        gateways: gateway.GatewaysPoller,
+        clock: Clock,
+    ) -> None:
+        self.namespace = namespace
+        self.ray = ray
+        self.gateways = gateways
+        self.ports = PortLedger(reads, namespace, clock=clock)
+        self._reads = reads
+        self._routes = shared.SharedRead(self._read_routes, clock=clock)
+
+    async def serve_view(
+        self, max_age_s: float
+    ) -> knowledge.Known[serve.ServeView] | knowledge.Absent | knowledge.Unknown:
+        """Ray as a model's pass may believe it: an empty answer without a controller is UNKNOWN."""
+        evidence = await self.ray_evidence(max_age_s)
+        if isinstance(evidence, serve.EmptyServe):
+            return knowledge.Unknown("Ray answers without a Serve controller: nothing is known of the replicas")
+        return evidence
+
+    async def ray_evidence(self, max_age_s: float) -> serve.RayEvidence | knowledge.Absent:
+        return await self.ray.evidence(max_age_s) if self.ray is not None else knowledge.ABSENT
+
+    async def route_of(
+        self, model: str, max_age_s: float
+    ) -> knowledge.Known[route.RouteText] | knowledge.Absent | knowledge.Unknown:
+        try:
+            text = (await self.routes(max_age_s)).get(model)
+        except errors.FairleadError as error:
+            return knowledge.Unknown(str(error))
+        return knowledge.ABSENT if text is None else knowledge.Known(route.RouteText(text=text))
+
+    async def routes(self, max_age_s: float) -> Mapping[str, str]:
+        return await self._routes.get(max_age_s)
+
+    def invalidate_routes(self) -> None:
+        self._routes.invalidate()
+
+    async def _read_routes(self) -> Mapping[str, str]:
+        try:
+            body = await self._reads.get(paths.routes(self.namespace))
+        except errors.NotFound:
+            return {}
+        data: Mapping[str, str] = body.get("data") or {}
+        return data
+
+    async def taken_ports(self) -> tuple[ports.PortRange, ...]:
+        return tuple((await self.ports.taken()).values())
+
+    async def revisions_of(self, model: str, uid: str) -> tuple[observed.RevisionView, ...]:
+        """The object's own ControllerRevisions, by owner uid: an earlier object of the same name left none of them."""
+        items, _ = await self._reads.list_all(
+            paths.revisions(self.namespace), label_selector=f"{names.LABEL_MODEL}={model},{names.LABEL_REVISION}"
+        )
+        own = [objects.view_revision(item) for item in items if objects.owner_uid(item) == uid]
+        return tuple(sorted(own, key=lambda view: view.number))

@@ -1,0 +1,77 @@
+"""Kubernetes objects as they are stored, made into our own views: strict where we wrote, else tolerant."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from typing import Any
+
+import pydantic
+
+from fairlead_operator.api import names, spec, status
+from fairlead_operator.clients import errors
+from fairlead_operator.state import observed, ports
+
+
+def view_model(body: Mapping[str, Any]) -> observed.ModelDeploymentView:
+    """A ModelDeployment. An unreadable spec is a finding; an unreadable status an error, as it holds our state."""
+    metadata = body["metadata"]
+    deleted_at = metadata.get("deletionTimestamp")
+    return observed.ModelDeploymentView(
+        namespace=metadata["namespace"],
+        name=metadata["name"],
+        uid=metadata["uid"],
+        generation=metadata.get("generation", 0),
+        resource_version=metadata["resourceVersion"],
+        deletion_timestamp=datetime.datetime.fromisoformat(deleted_at) if deleted_at else None,
+        finalizers=tuple(metadata.get("finalizers") or ()),
+        spec=_spec(body.get("spec") or {}),
+        status=_status(body),
+    )
+
+
+def view_revision(body: Mapping[str, Any]) -> observed.RevisionView:
+    """A ControllerRevision of ours; Refused where its data isn't what we write."""
+    metadata = body["metadata"]
+    try:
+        data = body["data"]
+        return observed.RevisionView(
+            name=metadata["name"],
+            revision=metadata["labels"][names.LABEL_REVISION],
+            number=int(body["revision"]),
+            template=_template(data["template"]),
+            ports=ports.PortRange(first=int(data["ports"]["first"]), count=int(data["ports"]["count"])),
+            digest=(metadata.get("annotations") or {}).get(names.ANNOTATION_DIGEST),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise errors.Refused(f"ControllerRevision {metadata.get('name')} can't be read: {error!r}") from error
+
+
+def owner_uid(body: Mapping[str, Any]) -> str | None:
+    """The uid of the ModelDeployment that owns an object."""
+    owners = body["metadata"].get("ownerReferences") or ()
+    return next((owner["uid"] for owner in owners if owner.get("kind") == names.KIND and owner.get("controller")), None)
+
+
+def _template(data: Mapping[str, Any]) -> observed.RevisionTemplate:
+    return observed.RevisionTemplate(
+        model=spec.ModelSource.model_validate(data["model"]),
+        serving=spec.Serving.model_validate(data.get("serving") or {}),
+    )
+
+
+def _spec(body: Mapping[str, Any]) -> spec.ModelDeploymentSpec | observed.InvalidSpec:
+    try:
+        return spec.ModelDeploymentSpec.model_validate(body)
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(["spec", *(str(part) for part in first["loc"])])
+        return observed.InvalidSpec(message=f"{field}: {first['msg']}")
+
+
+def _status(body: Mapping[str, Any]) -> status.ModelDeploymentStatus:
+    try:
+        return status.ModelDeploymentStatus.model_validate(body.get("status") or {})
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        raise errors.Refused(f"status.{'.'.join(map(str, first['loc']))}: {first['msg']}") from error

@@ -1,0 +1,87 @@
+"""One pass's snapshot of the world, gathered at once and stamped."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from fairlead_operator.api import names
+from fairlead_operator.clients import errors, paths
+from fairlead_operator.clients.clock import Clock
+from fairlead_operator.observe import cluster
+from fairlead_operator.observe import kubernetes as objects
+from fairlead_operator.state import keys, knowledge, observed
+
+RAY_MAX_AGE_S = 0.5
+ROUTES_MAX_AGE_S = 0.5
+GATEWAYS_MAX_AGE_S = 0.2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamespaceModels:
+    """Every model of a namespace with its own revisions: what a Ray cluster's config is composed from."""
+
+    models: tuple[observed.ModelDeploymentView, ...]
+    revisions: Mapping[str, tuple[observed.RevisionView, ...]]
+    """By the owner's uid."""
+
+
+class Observer:
+    """The reads of a pass."""
+
+    def __init__(
+        self, reads: cluster.KubernetesReads, namespaces: Mapping[str, cluster.NamespaceView], *, clock: Clock
+    ) -> None:
+        self._reads = reads
+        self._namespaces = namespaces
+        self._clock = clock
+
+    async def observe(self, key: keys.ModelKey) -> observed.Observed:
+        """The object by a quorum GET first, then everything around it at the same time.
+
+        Raises:
+            errors.FairleadError: The object or its revisions could not be read, so nothing can be decided.
+        """
+        absent = observed.Observed(
+            key=key,
+            observed_at=self._clock.now(),
+            object=knowledge.ABSENT,
+            serve=knowledge.ABSENT,
+            route=knowledge.ABSENT,
+            gateways=knowledge.ABSENT,
+        )
+        try:
+            body = await self._reads.get(paths.models(key.namespace, key.name))
+        except errors.NotFound:
+            return absent
+        view = objects.view_model(body)
+        namespace = self._namespaces[key.namespace]
+        revisions, taken, serve, route, gateways = await asyncio.gather(
+            namespace.revisions_of(key.name, view.uid),
+            namespace.taken_ports(),
+            namespace.serve_view(RAY_MAX_AGE_S),
+            namespace.route_of(key.name, ROUTES_MAX_AGE_S),
+            namespace.gateways.evidence(GATEWAYS_MAX_AGE_S),
+        )
+        return observed.Observed(
+            key=key,
+            observed_at=self._clock.now(),
+            object=knowledge.Known(view),
+            revisions=revisions,
+            taken_ports=taken,
+            serve=serve,
+            route=route,
+            gateways=gateways,
+        )
+
+    async def list_models(self, namespace: str) -> NamespaceModels:
+        """Every model and revision of a namespace; revisions last, so that a listed model's are not missed."""
+        bodies, _ = await self._reads.list_all(paths.models(namespace))
+        items, _ = await self._reads.list_all(paths.revisions(namespace), label_selector=names.LABEL_REVISION)
+        revisions: dict[str, tuple[observed.RevisionView, ...]] = {}
+        for item in items:
+            uid = objects.owner_uid(item)
+            if uid is not None:
+                revisions[uid] = (*revisions.get(uid, ()), objects.view_revision(item))
+        return NamespaceModels(models=tuple(map(objects.view_model, bodies)), revisions=revisions)

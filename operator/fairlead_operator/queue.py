@@ -1,0 +1,130 @@
+"""The keyed work queue: each key once in it and in one worker's hands, with its own backoff, taken in turn.
+
+Only keys travel, never events: whoever takes a key reads the world itself, so a thousand events are one pass.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import heapq
+import itertools
+import random
+from collections.abc import Awaitable, Callable, Hashable
+from typing import Generic, TypeVar
+
+BACKOFF_FIRST_S = 1.0
+BACKOFF_MAX_S = 300.0
+JITTER_RATIO = 0.2
+
+K = TypeVar("K", bound=Hashable)
+
+
+class KeyedQueue(Generic[K]):
+    """Not thread-safe: one event loop. Time is the loop's, so a test can make it virtual."""
+
+    def __init__(self, *, rng: random.Random | None = None) -> None:
+        self._ready: collections.OrderedDict[K, None] = collections.OrderedDict()
+        self._busy: set[K] = set()
+        self._again: set[K] = set()
+        self._due_at_s: dict[K, float] = {}
+        self._timers: list[tuple[float, int, K]] = []
+        self._order = itertools.count()
+        self._failures: dict[K, int] = {}
+        self._wake = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._closed = False
+        self._rng = rng or random.Random()  # noqa: S311 - jitter, not a secret
+
+    def __len__(self) -> int:
+        """Keys that wait to be taken now (not those whose time has not come)."""
+        return len(self._ready)
+
+    @property
+    def busy(self) -> frozenset[K]:
+        return frozenset(self._busy)
+
+    def add(self, key: K) -> None:
+        """Have the key taken soon; while it is in work, once more after that."""
+        if key in self._busy:
+            self._again.add(key)
+        elif key not in self._ready:
+            self._ready[key] = None
+            self._wake.set()
+
+    def add_after(self, key: K, delay_s: float) -> None:
+        """Have the key taken no later than in ``delay_s``; an earlier date that it already has stays."""
+        if delay_s <= 0:
+            self.add(key)
+            return
+        due_at_s = asyncio.get_running_loop().time() + delay_s
+        if self._due_at_s.get(key, due_at_s + 1) <= due_at_s:
+            return
+        self._due_at_s[key] = due_at_s
+        heapq.heappush(self._timers, (due_at_s, next(self._order), key))
+        self._arm()
+
+    def add_failed(self, key: K) -> float:
+        """Have the key taken again after its own, growing, jittered delay; returns the delay in seconds."""
+        failures = self._failures.get(key, 0)
+        self._failures[key] = failures + 1
+        delay_s = min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2.0 ** min(failures, 30))
+        delay_s *= 1 + self._rng.uniform(-JITTER_RATIO, JITTER_RATIO)
+        self.add_after(key, delay_s)
+        return delay_s
+
+    def succeeded(self, key: K) -> None:
+        """The key's next failure starts from the first delay again."""
+        self._failures.pop(key, None)
+
+    async def take(self) -> K | None:
+        """The key that waited longest, or None once the queue is closed. Pair it with ``done``."""
+        while not self._closed:
+            if self._ready:
+                key, _ = self._ready.popitem(last=False)
+                self._busy.add(key)
+                # The pass about to start answers every date set before it; it sets its own next one.
+                self._due_at_s.pop(key, None)
+                return key
+            self._wake.clear()
+            await self._wake.wait()
+        return None
+
+    def done(self, key: K) -> None:
+        self._busy.discard(key)
+        if key in self._again:
+            self._again.discard(key)
+            self.add(key)
+
+    def close(self) -> None:
+        """Give out no more keys; those in work are finished by their workers."""
+        self._closed = True
+        self._wake.set()
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _arm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._timers and not self._closed:
+            self._timer = asyncio.get_running_loop().call_at(self._timers[0][0], self._ring)
+
+    def _ring(self) -> None:
+        now_s = asyncio.get_running_loop().time()
+        while self._timers and self._timers[0][0] <= now_s:
+            due_at_s, _, key = heapq.heappop(self._timers)
+            if self._due_at_s.get(key) == due_at_s:
+                del self._due_at_s[key]
+                self.add(key)
+        self._arm()
+
+
+async def work(queue: KeyedQueue[K], handle: Callable[[K], Awaitable[float | None]]) -> None:
+    """One worker: take keys until the queue is closed. ``handle`` doesn't raise; it says when to look again."""
+    while (key := await queue.take()) is not None:
+        try:
+            delay_s = await handle(key)
+        finally:
+            queue.done(key)
+        if delay_s is not None:
+            queue.add_after(key, delay_s)

@@ -1,0 +1,240 @@
+"""The operator's settings: flags win over ``FAIRLEAD_*`` variables, those over a YAML file, that over defaults."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from fairlead_operator.state import bounds
+
+ENVIRONMENT_PREFIX = "FAIRLEAD_"
+
+
+class SettingsError(Exception):
+    """A setting is wrong: the message names it and says what would be right."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayAddress:
+    data_url: str
+    admin_url: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listen:
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything that is decided before the start. ``namespaces`` is empty where all are served."""
+
+    namespaces: tuple[str, ...]
+    kubeconfig: Path | None
+    ray_urls: Mapping[str, str]
+    ray_token_file: Path | None
+    gateways: Mapping[str, tuple[GatewayAddress, ...]]
+    lease_namespace: str
+    listen: Listen
+    workers: int
+    resync_s: float
+    sweep_s: float
+    log_format: str
+    log_level: str
+    bounds: bounds.Bounds = field(default_factory=bounds.Bounds)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Option:
+    help: str
+    default: Any = None
+    is_list: bool = False
+    is_switch: bool = False
+
+
+_OPTIONS: Mapping[str, _Option] = {
+    "kubeconfig": _Option(help="kubeconfig file; by default the pod's service account"),
+    "namespace": _Option(help="a namespace to serve (repeatable)", is_list=True),
+    "all-namespaces": _Option(help="serve all namespaces", is_switch=True, default=False),
+    "ray": _Option(help="NS=URL of the Ray head's dashboard (repeatable)", is_list=True),
+    "ray-token-file": _Option(help="file with Ray's authentication token; read again when Ray refuses it"),
+    "gateway": _Option(help="NS=DATA_URL,ADMIN_URL of a gateway (repeatable, also for one namespace)", is_list=True),
+    "ports": _Option(help="FIRST-LAST, the ports that replicas may take", default="20000-32767"),
+    "ports-per-revision": _Option(help="ports set aside for each revision", default="16"),
+    "replica-host": _Option(help="the address at which replicas listen", default="127.0.0.1"),
+    "lease-namespace": _Option(help="the namespace of the Lease", default="fairlead-system"),
+    "listen": _Option(help="HOST:PORT of /healthz, /readyz and /metrics", default="127.0.0.1:8080"),
+    "workers": _Option(help="keys in work at the same time", default="16"),
+    "resync-seconds": _Option(help="how often everything is listed, whatever the watches said", default="300"),
+    "sweep-seconds": _Option(help="how often idle models are compared with Ray and the gateways", default="5"),
+    "log-format": _Option(help="text or json", default="text"),
+    "log-level": _Option(help="debug, info, warning or error", default="info"),
+}
+
+
+def load(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
+    """Settings from flags, environment and the file named by ``--config`` or ``FAIRLEAD_CONFIG``.
+
+    Raises:
+        SettingsError: With a sentence that names the setting.
+    """
+    flags = vars(_parser().parse_args(arguments))
+    config = flags.pop("config") or environment.get(f"{ENVIRONMENT_PREFIX}CONFIG")
+    layers = [{name.replace("_", "-"): value for name, value in flags.items()}, _from_environment(environment)]
+    layers.append(_from_file(Path(config)) if config else {})
+    values = {name: _first(name, option, layers) for name, option in _OPTIONS.items()}
+    return _build(values)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="fairlead-operator", description="Turns ModelDeployments into served models.")
+    parser.add_argument("--config", help="YAML file with the same names, without the dashes in front")
+    for name, option in _OPTIONS.items():
+        text = option.help + (f" (default {option.default})" if option.default else "")
+        if option.is_switch:
+            parser.add_argument(f"--{name}", action="store_const", const=True, help=text)
+        else:
+            parser.add_argument(f"--{name}", action="append" if option.is_list else "store", help=text)
+    return parser
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for name, option in _OPTIONS.items():
+        text = environment.get(ENVIRONMENT_PREFIX + name.upper().replace("-", "_"))
+        if text is None:
+            continue
+        values[name] = text.split() if option.is_list else _switch(name, text) if option.is_switch else text
+    return values
+
+
+def _from_file(path: Path) -> dict[str, Any]:
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except OSError as error:
+        raise SettingsError(f"config: cannot read {path}: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise SettingsError(f"config: {path} is not YAML: {error}") from error
+    if not isinstance(document, dict):
+        raise SettingsError(f"config: {path} must hold a mapping of settings")
+    unknown = sorted(set(document) - set(_OPTIONS))
+    if unknown:
+        raise SettingsError(f"config: {path}: unknown setting {unknown[0]!r}; known: {', '.join(_OPTIONS)}")
+    values: dict[str, Any] = {}
+    for name, value in document.items():
+        option = _OPTIONS[name]
+        if option.is_list:
+            values[name] = [str(item) for item in value] if isinstance(value, list) else str(value).split()
+        else:
+            values[name] = _switch(name, str(value)) if option.is_switch else str(value)
+    return values
+
+
+def _switch(name: str, text: str) -> bool:
+    words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+    if text.lower() not in words:
+        raise SettingsError(f"{name}: {text!r} is neither true nor false")
+    return words[text.lower()]
+
+
+def _first(name: str, option: _Option, layers: Sequence[Mapping[str, Any]]) -> Any:
+    for layer in layers:
+        if layer.get(name) is not None:
+            return layer[name]
+    return [] if option.is_list else option.default
+
+
+def _build(values: Mapping[str, Any]) -> Settings:
+    namespaces = tuple(dict.fromkeys(values["namespace"]))
+    if bool(namespaces) == bool(values["all-namespaces"]):
+        raise SettingsError("namespace: name at least one --namespace, or --all-namespaces, and not both")
+    first, last = _ports(values["ports"])
+    per_revision = _number("ports-per-revision", values["ports-per-revision"], int, lowest=1)
+    if last - first + 1 < per_revision:
+        raise SettingsError(f"ports: {values['ports']} holds fewer than {per_revision} ports")
+    resync_s = _number("resync-seconds", values["resync-seconds"], float, lowest=1)
+    return Settings(
+        namespaces=namespaces,
+        kubeconfig=_file("kubeconfig", values["kubeconfig"]),
+        ray_urls=dict(_assigned("ray", text) for text in values["ray"]),
+        ray_token_file=_file("ray-token-file", values["ray-token-file"]),
+        gateways=_gateways(values["gateway"]),
+        lease_namespace=values["lease-namespace"],
+        listen=_listen(values["listen"]),
+        workers=_number("workers", values["workers"], int, lowest=1),
+        resync_s=resync_s,
+        sweep_s=_number("sweep-seconds", values["sweep-seconds"], float, lowest=0.1),
+        log_format=_word("log-format", values["log-format"], ("text", "json")),
+        log_level=_word("log-level", values["log-level"], ("debug", "info", "warning", "error")),
+        bounds=bounds.Bounds(
+            ports_first=first,
+            ports_last=last,
+            ports_per_revision=per_revision,
+            replica_host=values["replica-host"],
+            resync_s=resync_s,
+        ),
+    )
+
+
+def _assigned(name: str, text: str) -> tuple[str, str]:
+    namespace, sign, value = text.partition("=")
+    if not (namespace and sign and value.startswith(("http://", "https://"))):
+        raise SettingsError(f"{name}: {text!r} must look like NAMESPACE=http://HOST:PORT")
+    return namespace, value
+
+
+def _gateways(texts: Sequence[str]) -> dict[str, tuple[GatewayAddress, ...]]:
+    found: dict[str, tuple[GatewayAddress, ...]] = {}
+    for text in texts:
+        namespace, urls = _assigned("gateway", text)
+        data_url, comma, admin_url = urls.partition(",")
+        if not comma or not admin_url.startswith(("http://", "https://")):
+            raise SettingsError(f"gateway: {text!r} must look like NAMESPACE=http://HOST:DATA,http://HOST:ADMIN")
+        found[namespace] = (*found.get(namespace, ()), GatewayAddress(data_url=data_url, admin_url=admin_url))
+    return found
+
+
+def _ports(text: str) -> tuple[int, int]:
+    first, dash, last = text.partition("-")
+    if not (dash and first.isdigit() and last.isdigit() and 1 <= int(first) <= int(last) <= 65535):
+        raise SettingsError(f"ports: {text!r} must look like 20000-32767")
+    return int(first), int(last)
+
+
+def _listen(text: str) -> Listen:
+    host, colon, port = text.rpartition(":")
+    if not (colon and host and port.isdigit() and int(port) <= 65535):
+        raise SettingsError(f"listen: {text!r} must look like 127.0.0.1:8080")
+    return Listen(host=host.strip("[]"), port=int(port))
+
+
+def _number(name: str, text: str, kind: Callable[[str], Any], *, lowest: float) -> Any:
+    try:
+        number = kind(text)
+    except ValueError:
+        raise SettingsError(f"{name}: {text!r} is not a number") from None
+    if number < lowest:
+        raise SettingsError(f"{name}: {text} is less than {lowest}")
+    return number
+
+
+def _word(name: str, text: str, allowed: Sequence[str]) -> str:
+    if text not in allowed:
+        raise SettingsError(f"{name}: {text!r} must be one of {', '.join(allowed)}")
+    return text
+
+
+def _file(name: str, text: str | None) -> Path | None:
+    if text is None:
+        return None
+    path = Path(text).expanduser()
+    if not os.access(path, os.R_OK):
+        raise SettingsError(f"{name}: cannot read {path}")
+    return path
