@@ -72,6 +72,7 @@ class Observed:
     ``revisions`` are the object's own ControllerRevisions (by owner uid), ``taken_ports`` the ranges of all of the
     namespace. ``serve`` is Absent where no Ray cluster is configured for the namespace, ``gateways`` likewise; a
     single gateway that could not be read makes ``gateways`` Unknown. ``route`` is the model's key in the ConfigMap.
+    ``gateway_url`` is the base URL that people are told, where one is configured.
     """
 
     key: ModelKey
@@ -82,3 +83,4 @@ class Observed:
     serve: Known[ServeView] | Absent | Unknown
     route: Known[RouteText] | Absent | Unknown
     gateways: Known[tuple[GatewayView, ...]] | Absent | Unknown
+    gateway_url: str | None = None

@@ -117,6 +117,8 @@ class Reason(StrEnum):
     """Ray's head came back without its applications; the step starts again."""
     HISTORY_TRIMMED = "HistoryTrimmed"
     """A revision beyond revisionHistoryLimit was deleted."""
+    REVISION_LOST = "RevisionLost"
+    """A ControllerRevision that is needed is gone; what runs is left as it is."""
     NO_WAY_BACK = "NoWayBack"
     """The candidate failed, but the stable revision has no ready replica to take its traffic back."""
 
@@ -127,5 +129,5 @@ class Reason(StrEnum):
     """The candidate was not ready within progressDeadlineSeconds."""
     PROOF_FAILED = "ProofFailed"
     """The candidate answered predictions wrongly."""
-    QUARANTINED = "Quarantined"
-    """The wished revision failed before and is not tried again until the spec changes."""
+    ROLLOUT_FAILED = "RolloutFailed"
+    """The wished revision failed and is not tried again until the spec changes."""

@@ -26,6 +26,7 @@ class Rollout:
     attempt: int = 0
     proof_failures: int = 0
     proved: bool = False
+    proof_digest: str | None = None
     ray_session: str | None = None
     message: str = ""
 
@@ -97,6 +98,7 @@ def _recall_rollout(rollout: RolloutStatus) -> Rollout:
         attempt=rollout.attempt,
         proof_failures=rollout.proof_failures,
         proved=rollout.proved,
+        proof_digest=rollout.proof_digest,
         ray_session=rollout.ray_session,
         message=rollout.message or "",
     )
@@ -131,6 +133,7 @@ def _record_rollout(rollout: Rollout, candidate: str | None) -> RolloutStatus:
         attempt=rollout.attempt,
         proof_failures=rollout.proof_failures,
         proved=rollout.proved,
+        proof_digest=rollout.proof_digest,
         ray_session=rollout.ray_session,
         message=rollout.message or None,
     )

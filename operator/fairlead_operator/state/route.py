@@ -84,6 +84,19 @@ class RouteText:
         """Whether exactly this entry is written."""
         return self.text == entry.to_json()
 
+    def weights(self) -> Mapping[str, int]:
+        """The shares it gives, in hundredths of a percent; none where it cannot be read."""
+        try:
+            body = json.loads(self.text)
+        except ValueError:
+            return {}
+        if not isinstance(body, dict):
+            return {}
+        weight = body.get("candidateWeight")
+        share = weight if isinstance(weight, int) and body.get("candidate") is not None else 0
+        shares = ((body.get("stable"), FULL_WEIGHT - share), (body.get("candidate"), share))
+        return {revision: part for revision, part in shares if isinstance(revision, str) and part > 0}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RevisionLive:

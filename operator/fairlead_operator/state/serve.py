@@ -82,11 +82,13 @@ class ApplicationConfig:
 class ServeConfig:
     """Every application that should run on one Ray cluster.
 
+    ``kept`` are applications that must go on as they are deployed, because what they were made from cannot be read.
     ``has_models`` is true while any ModelDeployment lives in the namespace: only then is a Serve controller wanted.
     """
 
     namespace: str
     applications: tuple[ApplicationConfig, ...]
+    kept: tuple[str, ...] = ()
     has_models: bool
 
 

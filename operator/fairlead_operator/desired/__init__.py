@@ -1,0 +1,1 @@
+"""What should be: pure functions from the object and its kept revisions."""

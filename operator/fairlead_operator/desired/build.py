@@ -1,0 +1,67 @@
+"""One object's wish, with everything derived from it."""
+
+from __future__ import annotations
+
+from fairlead_operator.api.spec import ModelDeploymentSpec
+from fairlead_operator.desired import revision as revisions_of
+from fairlead_operator.desired import routes, serve_config, strategy
+from fairlead_operator.state.bounds import Bounds
+from fairlead_operator.state.desired import Desired, Finding, WantedRevision
+from fairlead_operator.state.keys import ModelKey
+from fairlead_operator.state.observed import InvalidSpec, ModelDeploymentView, RevisionView
+from fairlead_operator.state.reasons import Reason
+
+
+def build(view: ModelDeploymentView, kept: tuple[RevisionView, ...], bounds: Bounds) -> Desired | InvalidSpec:
+    """What the object asks for. A spec that can't be read asks for nothing, and changes nothing."""
+    match view.spec:
+        case InvalidSpec() as invalid:
+            return invalid
+        case ModelDeploymentSpec() as spec:
+            return _build(view, spec, kept, bounds)
+
+
+def _build(
+    view: ModelDeploymentView, spec: ModelDeploymentSpec, kept: tuple[RevisionView, ...], bounds: Bounds
+) -> Desired:
+    template = revisions_of.template_of(spec)
+    target = revisions_of.revision_of(view.uid, template)
+    limit = next((r.ports.count for r in kept if r.revision == target), bounds.ports_per_revision)
+    return Desired(
+        key=ModelKey(view.namespace, view.name),
+        uid=view.uid,
+        generation=view.generation,
+        deleting=view.is_deleting,
+        suspended=spec.suspend,
+        target=target,
+        template=template,
+        replicas=min(spec.scaling.replicas, limit),
+        strategy=spec.rollout.strategy,
+        steps=strategy.steps_of(spec.rollout.strategy),
+        progress_deadline_s=spec.rollout.progress_deadline_seconds,
+        paused=spec.rollout.paused,
+        history_limit=spec.revision_history_limit,
+        revisions={r.revision: _wanted(view, spec, r, bounds) for r in kept},
+        findings=_findings(spec, limit),
+    )
+
+
+def _wanted(
+    view: ModelDeploymentView, spec: ModelDeploymentSpec, revision: RevisionView, bounds: Bounds
+) -> WantedRevision:
+    return WantedRevision(
+        revision=revision.revision,
+        number=revision.number,
+        template=revision.template,
+        digest=revision.content_digest,
+        route=routes.route_revision(revision, spec.scaling.replicas, bounds),
+        application=serve_config.application(view, revision, bounds),
+    )
+
+
+def _findings(spec: ModelDeploymentSpec, limit: int) -> tuple[Finding, ...]:
+    wished = spec.scaling.replicas
+    if wished <= limit:
+        return ()
+    message = f"spec.scaling.replicas is {wished}, but a revision has {limit} ports on its Ray cluster: {limit} run."
+    return (Finding(reason=Reason.REPLICAS_ABOVE_LIMIT, message=message, blocks=False),)

@@ -1,0 +1,35 @@
+"""Which revisions run, and with how many replicas: a pure function of spec and status, for both kinds of key."""
+
+from __future__ import annotations
+
+from fairlead_operator.api.spec import ModelDeploymentSpec
+from fairlead_operator.api.status import RolloutPhase
+from fairlead_operator.state.observed import InvalidSpec, ModelDeploymentView, RevisionView
+from fairlead_operator.state.rollout import Serving, recall
+
+
+def wanted_replicas(view: ModelDeploymentView, revision: RevisionView) -> int:
+    """Replicas that a kept revision should have now; 0 where it should not run at all.
+
+    A spec that can't be read changes nothing: the number last written to the status stands.
+    """
+    serving = recall(view.status)
+    if revision.revision not in serving.active or is_retired(view, serving):
+        return 0
+    wished = min(_wished(view, revision.revision), revision.ports.count)
+    if revision.content_digest is None and revision.revision != serving.stable:
+        return min(wished, 1)
+    return wished
+
+
+def is_retired(view: ModelDeploymentView, serving: Serving) -> bool:
+    """Whether every gateway has confirmed that no traffic comes any more, and none shall."""
+    return serving.phase is RolloutPhase.RETIRED
+
+
+def _wished(view: ModelDeploymentView, revision: str) -> int:
+    match view.spec:
+        case ModelDeploymentSpec() as spec:
+            return spec.scaling.replicas
+        case InvalidSpec():
+            return next((known.wanted_replicas for known in view.status.revisions if known.name == revision), 1)

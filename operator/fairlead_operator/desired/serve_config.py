@@ -1,0 +1,110 @@
+"""The wanted Serve config of a Ray cluster, composed from all its ModelDeployments.
+
+Source: docs/contracts.md, "Operator → Ray: the Serve config".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fairlead_operator.api import names
+from fairlead_operator.desired import quantities, replicas
+from fairlead_operator.state.bounds import Bounds
+from fairlead_operator.state.observed import ModelDeploymentView, RevisionView
+from fairlead_operator.state.rollout import recall
+from fairlead_operator.state.serve import ApplicationConfig, ServeConfig
+
+IMPORT_PATH = "fairlead_runtime.app:build"
+DEPLOYMENT = "replica"
+CONFIG_SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptModel:
+    """A ModelDeployment and its own ControllerRevisions."""
+
+    view: ModelDeploymentView
+    revisions: tuple[RevisionView, ...]
+
+
+def compose(namespace: str, models: tuple[KeptModel, ...], bounds: Bounds) -> ServeConfig:
+    """Every application that should run for a namespace, sorted by name; the same input gives the same bytes."""
+    applications = [
+        config
+        for model in models
+        for revision in model.revisions
+        if (config := application(model.view, revision, bounds))
+    ]
+    return ServeConfig(
+        namespace=namespace,
+        applications=tuple(sorted(applications, key=lambda config: config.name)),
+        kept=tuple(sorted(name for model in models for name in _unreadable(model))),
+        has_models=bool(models),
+    )
+
+
+def application(view: ModelDeploymentView, revision: RevisionView, bounds: Bounds) -> ApplicationConfig | None:
+    """The application of one revision, None where it should not run."""
+    wanted = replicas.wanted_replicas(view, revision)
+    if wanted == 0:
+        return None
+    name = names.serve_application(view.namespace, view.name, revision.revision)
+    body = {
+        "name": name,
+        "import_path": IMPORT_PATH,
+        "route_prefix": None,
+        "args": {"config": _replica_config(view, revision, bounds)},
+        "deployments": [_deployment(revision, wanted, bounds)],
+    }
+    return ApplicationConfig(name=name, revision=revision.revision, replicas=wanted, body=body)
+
+
+def _replica_config(view: ModelDeploymentView, revision: RevisionView, bounds: Bounds) -> dict[str, object]:
+    model, serving = revision.template.model, revision.template.serving
+    return {
+        "schemaVersion": CONFIG_SCHEMA,
+        "namespace": view.namespace,
+        "model": view.name,
+        "revision": revision.revision,
+        "revisionNumber": revision.number,
+        "aliases": [model.version] if model.version else [],
+        "source": {
+            "uri": model.uri,
+            "format": model.format.value if model.format else None,
+            "signature": model.signature,
+            "digest": model.digest,
+        },
+        "ports": {"host": bounds.replica_host, "first": revision.ports.first, "count": revision.ports.count},
+        "limits": {
+            "maxRequestBytes": serving.max_request_bytes,
+            "requestTimeoutSeconds": serving.request_timeout_seconds,
+            "maxOngoingRequests": serving.max_ongoing_requests,
+            "maxQueuedRequests": serving.max_queued_requests,
+        },
+        "warmup": {"batchSizes": list(model.warmup.batch_sizes)},
+        "attempt": 0,
+    }
+
+
+def _deployment(revision: RevisionView, wanted: int, bounds: Bounds) -> dict[str, object]:
+    resources = revision.template.serving.resources
+    digest = revision.content_digest
+    return {
+        "name": DEPLOYMENT,
+        "num_replicas": wanted,
+        "user_config": {"digest": digest},
+        "ray_actor_options": {
+            "num_cpus": quantities.cpus(resources.cpu),
+            "memory": quantities.memory_bytes(resources.memory),
+        },
+        "graceful_shutdown_timeout_s": revision.template.serving.request_timeout_seconds + bounds.shutdown_margin_s,
+    }
+
+
+def _unreadable(model: KeptModel) -> list[str]:
+    """Applications that have a place but no ControllerRevision any more: gone is the plan, not the need."""
+    serving = recall(model.view.status)
+    if replicas.is_retired(model.view, serving):
+        return []
+    lost = set(serving.active) - {revision.revision for revision in model.revisions}
+    return [names.serve_application(model.view.namespace, model.view.name, revision) for revision in lost]
