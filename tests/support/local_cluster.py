@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
-from fairlead_cli.local import cluster
+from fairlead_cli.local import cluster, options
 
 LocalClusterFactory = Callable[..., cluster.LocalCluster]
 
@@ -30,7 +30,7 @@ def local_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalClu
 
     def start(parts: Sequence[str] = cluster.PARTS, *, namespace: str = "default") -> cluster.LocalCluster:
         root: pathlib.Path = tmp_path_factory.mktemp("local") / "cluster"
-        made = cluster.LocalCluster("test", root, namespace=namespace)
+        made = cluster.LocalCluster("test", root, chosen=options.Options(namespace=namespace))
         started.append(made)
         made.up(parts)
         return made

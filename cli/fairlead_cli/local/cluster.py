@@ -8,9 +8,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-
-import filelock
+from collections.abc import Iterator, Mapping, Sequence
 
 from fairlead_cli.local import (
     binaries,
@@ -18,24 +16,24 @@ from fairlead_cli.local import (
     errors,
     kubeconfig,
     layout,
+    locks,
     manifests,
+    options,
+    parts,
     paths,
     ports,
     processes,
     progress,
+    ray_head,
+    slices,
     state,
 )
 
-KUBERNETES_PARTS = ("etcd", "kube-apiserver", "kube-controller-manager")
-PARTS = (*KUBERNETES_PARTS, "ray", "gateway", "operator")
-_PORTS: Mapping[str, Sequence[str]] = {
-    "etcd": ("etcd", "etcd-peer"),
-    "kube-apiserver": ("kube-apiserver",),
-    "kube-controller-manager": ("kube-controller-manager",),
-}
+KUBERNETES_PARTS = parts.KUBERNETES
+PARTS = tuple(parts.TABLE)
 # The API server waits for its watchers to go, up to a minute; nobody gains by it here.
 _GRACE_S = 3.0
-_READY_WITHIN_S = 90.0
+_READY_WITHIN_S = 120.0
 _TOKEN_LIFETIME = "8760h"  # noqa: S105 - a duration
 
 
@@ -47,54 +45,55 @@ class LocalCluster:
         name: str = "default",
         state_dir: pathlib.Path | None = None,
         *,
-        namespace: str = "default",
+        chosen: options.Options | None = None,
         reporter: progress.Reporter | None = None,
         cache: pathlib.Path | None = None,
     ) -> None:
-        """Starts nothing. `state_dir` is this cluster's own folder; `namespace` is where the models live."""
+        """Starts nothing. `state_dir` is this cluster's own folder; `chosen` matters only when it is created."""
         self.name = name
-        self.root = state_dir if state_dir is not None else paths.clusters_dir() / name
-        self._namespace = namespace
+        self.root = (state_dir if state_dir is not None else paths.clusters_dir() / name).resolve()
+        self._chosen = chosen or options.Options()
         self._reporter = reporter or progress.Silent()
         self._cache = cache or paths.cache_dir()
         self._layout = layout.Layout(root=self.root, run=state.run_dir(self.root))
 
     # --- up and down ---------------------------------------------------------------------------------------------
 
-    def up(self, parts: Sequence[str] = PARTS) -> None:
-        """Start what of `parts` (and of what they need) does not run; clean what a killed run left, first.
+    def up(self, wanted: Sequence[str] = PARTS) -> None:
+        """Start what of `wanted` (and of what that needs) does not run; first clean what a killed run left.
 
         Raises:
-            LocalClusterError: a part did not become ready; what was started is left for its logs, `down` ends it.
+            LocalClusterError: a part did not become ready; what was started stays, for its logs, until `down`.
         """
-        unknown = set(parts) - set(PARTS)
-        if unknown:
-            raise errors.LocalClusterError(f"unknown parts: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
-        wanted = [part for part in PARTS if part in {*KUBERNETES_PARTS, *parts}]
-        found = binaries.find(binaries.CONTROL_PLANE, cache=self._cache, reporter=self._reporter)
+        if unknown := sorted(set(wanted) - set(PARTS)):
+            raise errors.LocalClusterError(f"unknown parts: {', '.join(unknown)}; there are {', '.join(PARTS)}")
+        self._binaries()
         with self._locked():
-            remembered = self._remembered()
-            if remembered is not None and not self._goes_on(remembered):
-                self._reporter.step("cleaning what an earlier run left")
-                self._clean()
-                remembered = None
-            if remembered is None:
-                self._create()
-            for part in wanted:
-                if self._ledger().living(part) is None:
-                    self._begin(part, found)
+            self._make_ready_for_start()
+            missing = [part for part in parts.with_needs(wanted) if self._ledger().living(part) is None]
+            # Ray needs nobody and takes longest: it starts while Kubernetes does.
+            early = [part for part in missing if part == "ray"]
+            began = {part: self._launch(part) for part in early}
+            for part in missing:
+                if part in KUBERNETES_PARTS:
+                    self._await(part, self._launch(part))
+            manifests.apply(self._must, namespace=self.namespace)
+            for part, since in began.items():
+                self._await(part, since)
+            for part in missing:
+                if part not in KUBERNETES_PARTS and part not in early:
+                    self._await(part, self._launch(part))
             self._save(self._state().model_copy(update={"phase": state.Phase.UP}))
 
     def down(self) -> None:
         """End all processes of this cluster and remove its data; nothing happens when there is none."""
         with self._locked():
             self._clean()
-        self._lock_path.unlink(missing_ok=True)
 
     def start(self, part: str) -> None:
         """Start a stopped part again, with its ports and data, and wait until it is ready."""
         if self._ledger().living(part) is None:
-            self._begin(part, self._binaries())
+            self._await(part, self._launch(part))
 
     def stop(self, part: str, signal_number: int = signal.SIGTERM) -> None:
         """End a part with all that it started; with SIGKILL it has no chance to say goodbye."""
@@ -128,10 +127,11 @@ class LocalCluster:
     def namespace(self) -> str:
         """Where the models live."""
         remembered = self._remembered()
-        return remembered.namespace if remembered else self._namespace
+        return (remembered.chosen if remembered else self._chosen).namespace
 
     @property
     def ports(self) -> Mapping[str, int]:
+        """The port of each listener, by `<part>` or `<part>-<what>`."""
         return self._state().ports
 
     @property
@@ -141,15 +141,42 @@ class LocalCluster:
 
     @property
     def audit_log(self) -> pathlib.Path:
+        """One JSON event a line for each write: `audit.k8s.io/v1`, level Metadata."""
         return self._layout.audit_log
 
     @property
     def logs(self) -> pathlib.Path:
+        """The folder with one `<part>.log` each."""
         return self._layout.logs
 
     @property
     def api_url(self) -> str:
         return f"https://127.0.0.1:{self.ports['kube-apiserver']}"
+
+    @property
+    def ray_address(self) -> str:
+        return f"http://127.0.0.1:{self.ports['ray-dashboard']}"
+
+    @property
+    def ray_token_file(self) -> pathlib.Path:
+        return self._layout.ray_token
+
+    @property
+    def replica_ports(self) -> str:
+        """FIRST-LAST: what this cluster's replicas may take (`--ports` of the operator)."""
+        return f"{self.ports['replicas-first']}-{self.ports['replicas-last']}"
+
+    @property
+    def gateway_url(self) -> str:
+        return f"http://127.0.0.1:{self.ports['gateway-data']}"
+
+    @property
+    def gateway_admin_url(self) -> str:
+        return f"http://127.0.0.1:{self.ports['gateway-admin']}"
+
+    @property
+    def operator_url(self) -> str:
+        return f"http://127.0.0.1:{self.ports['operator']}"
 
     def kubectl(self, *arguments: str, input: str | None = None) -> subprocess.CompletedProcess[str]:  # noqa: A002
         """Run kubectl as admin; `input` is as in `subprocess.run`. The caller looks at the return code."""
@@ -177,40 +204,32 @@ class LocalCluster:
 
     # --- how -----------------------------------------------------------------------------------------------------
 
-    def _begin(self, part: str, found: binaries.Binaries) -> None:
+    def _launch(self, part: str) -> float:
+        """Start a part's process and give the moment it was started at."""
         self._claim_ports(part)
+        at, row = self._context(), parts.TABLE[part]
+        # Once only: gateway and operator must be able to start while the API server is away.
+        if row.account is not None and not self._layout.service_account_kubeconfig(*row.account(at)).exists():
+            self.service_account_kubeconfig(*row.account(at))
         began = time.monotonic()
-        command = self._command(part, found)
-        self._ledger().start(part, command)
-        self._wait(part, self._readiness(part), command.log)
-        if part == "kube-apiserver":
-            manifests.apply(self._must, namespace=self.namespace)
-        self._reporter.step(f"{part} is ready ({time.monotonic() - began:.1f} s)")
+        self._ledger().start(part, row.command(at))
+        return began
 
-    def _command(self, part: str, found: binaries.Binaries) -> processes.Command:
-        match part:
-            case "etcd":
-                return control_plane.etcd(self._layout, found, self.ports)
-            case "kube-apiserver":
-                return control_plane.kube_apiserver(self._layout, found, self.ports)
-            case "kube-controller-manager":
-                return control_plane.kube_controller_manager(self._layout, found, self.ports)
-            case _:
-                raise errors.LocalClusterError(f"no such part: {part}")
-
-    def _readiness(self, part: str) -> Callable[[], bool]:
-        path = {"etcd": "/health", "kube-apiserver": "/readyz", "kube-controller-manager": "/healthz"}[part]
-        url = f"https://127.0.0.1:{self.ports[part]}{path}"
-        return lambda: control_plane.answers(self._layout, url)
-
-    def _wait(self, part: str, ready: Callable[[], bool], log: pathlib.Path) -> None:
-        deadline = time.monotonic() + _READY_WITHIN_S
-        while not ready():
-            gone = self._ledger().living(part) is None
-            if gone or time.monotonic() > deadline:
-                what = "ended at once" if gone else f"was not ready within {_READY_WITHIN_S:.0f} s"
+    def _await(self, part: str, began: float) -> None:
+        at, log = self._context(), self._layout.log(part)
+        while not parts.TABLE[part].is_ready(at):
+            has_ended = self._ledger().living(part) is None
+            if has_ended or time.monotonic() > began + _READY_WITHIN_S:
+                what = "ended" if has_ended else f"was not ready within {_READY_WITHIN_S:.0f} s"
                 raise errors.LocalClusterError(f"{part} {what}; the end of {log}:\n{_tail(log)}")
             time.sleep(0.05)
+        self._reporter.step(f"  {part} is ready ({time.monotonic() - began:.1f} s)")
+
+    def _context(self) -> parts.Context:
+        remembered = self._state()
+        return parts.Context(
+            where=self._layout, ports=remembered.ports, found=self._binaries(), chosen=remembered.chosen
+        )
 
     def _must(self, *arguments: str, manifest: str | None = None) -> str:
         done = self.kubectl(*arguments, input=manifest)
@@ -221,22 +240,38 @@ class LocalCluster:
     def _binaries(self) -> binaries.Binaries:
         return binaries.find(binaries.CONTROL_PLANE, cache=self._cache, reporter=self._reporter)
 
+    def _make_ready_for_start(self) -> None:
+        remembered = self._remembered()
+        if remembered is not None and not self._goes_on(remembered):
+            self._reporter.step("cleaning what an earlier run left")
+            self._clean()
+            remembered = None
+        if remembered is None:
+            self._create()
+
     def _goes_on(self, remembered: state.State) -> bool:
         """Whether the cluster can be gone on with: it was up once, and its Kubernetes still runs."""
         living = self._ledger().living
         return remembered.phase is state.Phase.UP and all(living(part) is not None for part in KUBERNETES_PARTS)
 
     def _create(self) -> None:
-        for folder in (self.root, self._layout.run, self._layout.logs, self._layout.etcd_data):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._save(state.State.new(self.name, self.root, self._namespace))
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # First of all: from here on a killed run is found by the next.
+        self._save(state.State.new(self.name, self.root, self._chosen))
+        shutil.rmtree(self._layout.run, ignore_errors=True)
+        try:
+            self._layout.run.mkdir(mode=0o700)
+        except FileExistsError as error:
+            raise errors.LocalClusterError(f"{self._layout.run} is there and is not ours to remove") from error
+        for folder in (self._layout.logs, self._layout.etcd_data):
+            folder.mkdir(mode=0o700)
         for part in KUBERNETES_PARTS:
             self._claim_ports(part)
         control_plane.prepare(self._layout, ports=self.ports)
+        ray_head.make_token(self._layout.ray_token)
 
     def _clean(self) -> None:
-        remembered = self._remembered()
-        if remembered is not None:
+        if self._remembered() is not None:
             self._ledger().stop_everything(grace_s=_GRACE_S)
         shutil.rmtree(self._layout.run, ignore_errors=True)
         if self.root.exists():
@@ -244,9 +279,11 @@ class LocalCluster:
 
     def _claim_ports(self, part: str) -> None:
         chosen = dict(self.ports)
-        for port_name in _PORTS[part]:
+        for port_name in parts.TABLE[part].ports:
             if port_name not in chosen:
                 chosen[port_name] = ports.pick(chosen.values())
+        if part == "ray" and "replicas-first" not in chosen:
+            chosen["replicas-first"], chosen["replicas-last"] = slices.claim(self._layout.run, self.root)
         self._save(self._state().model_copy(update={"ports": chosen}))
 
     def _ledger(self) -> processes.Ledger:
@@ -268,23 +305,11 @@ class LocalCluster:
     def _save(self, new: state.State) -> None:
         new.write(self._state_path)
 
-    @property
-    def _lock_path(self) -> pathlib.Path:
-        return self.root.with_name(self.root.name + ".lock")
-
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        self._lock_path.parent.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(self._lock_path)
-        try:
-            lock.acquire(timeout=0)
-        except filelock.Timeout:
-            self._reporter.step(f"waiting: another command works on the cluster {self.name!r} ({self._lock_path})")
-            lock.acquire()
-        try:
+        what = f"another command works on the cluster {self.name!r}"
+        with locks.held(self.root.with_name(self.root.name + ".lock"), what=what, reporter=self._reporter):
             yield
-        finally:
-            lock.release()
 
 
 def _tail(path: pathlib.Path, *, lines: int = 12) -> str:

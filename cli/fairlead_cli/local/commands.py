@@ -8,7 +8,7 @@ import rich.console
 import rich.table
 import typer
 
-from fairlead_cli.local import cluster, errors, paths, progress
+from fairlead_cli.local import cluster, errors, options, paths, progress
 
 app = typer.Typer(no_args_is_help=True, help="A real Kubernetes API, Ray, gateway and operator on this machine.")
 
@@ -17,7 +17,7 @@ Name = Annotated[str, typer.Option("--name", help="Which local cluster; several 
 
 def _cluster(name: str, *, namespace: str = "default") -> cluster.LocalCluster:
     reporter = progress.RichReporter(rich.console.Console())
-    return cluster.LocalCluster(name, namespace=namespace, reporter=reporter)
+    return cluster.LocalCluster(name, chosen=options.Options(namespace=namespace), reporter=reporter)
 
 
 def _fail(error: errors.LocalClusterError) -> typer.Exit:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import ssl
-from collections.abc import Mapping
 
 import httpx
 
@@ -31,7 +30,7 @@ _AUDIT_POLICY = {
 }
 
 
-def prepare(where: layout.Layout, *, ports: Mapping[str, int]) -> None:
+def prepare(where: layout.Layout, *, ports: layout.Ports) -> None:
     """Make certificates, the audit policy and the kubeconfigs of admin and controller manager."""
     authority = pki.Authority(where.pki_dir)
     authority.issue("etcd", "etcd")
@@ -47,7 +46,7 @@ def prepare(where: layout.Layout, *, ports: Mapping[str, int]) -> None:
         kubeconfig.write(path, server=server, authority=authority.certificate, user=user, namespace="default")
 
 
-def etcd(where: layout.Layout, found: binaries.Binaries, ports: Mapping[str, int]) -> processes.Command:
+def etcd(where: layout.Layout, found: binaries.Binaries, ports: layout.Ports) -> processes.Command:
     client, peer = f"https://127.0.0.1:{ports['etcd']}", f"https://127.0.0.1:{ports['etcd-peer']}"
     pair = where.pair("etcd")
     argv = [
@@ -72,7 +71,7 @@ def etcd(where: layout.Layout, found: binaries.Binaries, ports: Mapping[str, int
     return processes.Command(argv=argv, log=where.log("etcd"))
 
 
-def kube_apiserver(where: layout.Layout, found: binaries.Binaries, ports: Mapping[str, int]) -> processes.Command:
+def kube_apiserver(where: layout.Layout, found: binaries.Binaries, ports: layout.Ports) -> processes.Command:
     serving, client = where.pair("kube-apiserver"), where.pair("etcd-client")
     argv = [
         str(found.path("kube-apiserver")),
@@ -103,9 +102,7 @@ def kube_apiserver(where: layout.Layout, found: binaries.Binaries, ports: Mappin
     return processes.Command(argv=argv, log=where.log("kube-apiserver"))
 
 
-def kube_controller_manager(
-    where: layout.Layout, found: binaries.Binaries, ports: Mapping[str, int]
-) -> processes.Command:
+def kube_controller_manager(where: layout.Layout, found: binaries.Binaries, ports: layout.Ports) -> processes.Command:
     serving, config = where.pair("kube-controller-manager"), where.controller_manager_kubeconfig
     argv = [
         str(found.path("kube-controller-manager")),

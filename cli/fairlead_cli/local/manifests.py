@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import pathlib
 from typing import Protocol
 
 SYSTEM_NAMESPACE = "fairlead-system"
-NAMESPACE_MARK = "${NAMESPACE}"  # see charts/fairlead/files/rbac/README.md
 _REPOSITORY = pathlib.Path(__file__).parents[3]
+_BOUND_EVERYWHERE = "operator-cluster.yaml"  # in place of the binding in one namespace, which is what is used here
 
 
 class Kubectl(Protocol):
@@ -22,14 +23,23 @@ def crd_files() -> tuple[pathlib.Path, ...]:
 
 
 def rbac_files() -> tuple[pathlib.Path, ...]:
-    """The rules that the chart ships, and the local cluster runs under."""
-    return tuple(sorted((_REPOSITORY / "charts/fairlead/files/rbac").glob("*.yaml")))
+    """The rules that the chart ships; the operator is bound in the models' namespace only."""
+    found = (_REPOSITORY / "charts/fairlead/files/rbac").glob("*.yaml")
+    return tuple(sorted(path for path in found if path.name != _BOUND_EVERYWHERE))
+
+
+def render(namespace: str) -> str:
+    """All of it as one stream of documents."""
+    namespaces = [
+        json.dumps({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+        for name in sorted({SYSTEM_NAMESPACE, namespace} - {"default"})
+    ]
+    files = [path.read_text() for path in (*crd_files(), *rbac_files())]
+    return "\n---\n".join([*namespaces, *files]).replace("${NAMESPACE}", namespace)
 
 
 def apply(kubectl: Kubectl, *, namespace: str) -> None:
-    """Create the namespaces and apply CRDs and rules; done again it changes nothing."""
-    for each in {SYSTEM_NAMESPACE, namespace} - {"default"}:
-        manifest = f'{{"apiVersion": "v1", "kind": "Namespace", "metadata": {{"name": "{each}"}}}}'
-        kubectl("apply", "--filename=-", manifest=manifest)
-    for path in (*crd_files(), *rbac_files()):
-        kubectl("apply", "--filename=-", manifest=path.read_text().replace(NAMESPACE_MARK, namespace))
+    """Make it so, and wait until the CRDs can be used; done again it changes nothing."""
+    kubectl("apply", "--server-side", "--field-manager=fairlead-local", "--filename=-", manifest=render(namespace))
+    if crd_files():
+        kubectl("wait", "--for=condition=Established", "--timeout=30s", "crd", "modeldeployments.fairlead.dev")

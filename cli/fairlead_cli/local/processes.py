@@ -27,12 +27,12 @@ exec "$@"
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """What to run: `log` takes stdout and stderr, appended."""
+    """What to run: `log` takes stdout and stderr, appended; `without` are prefixes of variables not to be inherited."""
 
     argv: Sequence[str]
     log: pathlib.Path
     environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    grace_s: float = 10
+    without: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +70,7 @@ class Ledger:
         record = self._record(name)
         record.unlink(missing_ok=True)
         environment = {
-            **os.environ,
+            **{key: value for key, value in os.environ.items() if not key.startswith(command.without)},
             **command.environment,
             MARK_VARIABLE: f"{self.mark}-{name}",
             "FAIRLEAD_LOCAL_RECORD": str(record),

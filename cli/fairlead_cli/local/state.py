@@ -7,10 +7,15 @@ import hashlib
 import os
 import pathlib
 import secrets
-import tempfile
 from typing import Self
 
 import pydantic
+
+from fairlead_cli.local import options
+
+# Not under TMPDIR, which may be long: a Unix socket's path is at most 107 bytes.
+_SHORT = pathlib.Path("/tmp")  # noqa: S108 - the folder is made 0700 and must not exist before
+RUN_PREFIX = f"fairlead-{os.getuid()}-"
 
 
 class Phase(enum.StrEnum):
@@ -27,15 +32,15 @@ class State(pydantic.BaseModel):
 
     name: str
     phase: Phase
-    namespace: str
+    chosen: options.Options
     mark: str
     run: pathlib.Path
     ports: dict[str, int] = {}
 
     @classmethod
-    def new(cls, name: str, root: pathlib.Path, namespace: str) -> Self:
+    def new(cls, name: str, root: pathlib.Path, chosen: options.Options) -> Self:
         """A fresh state; the run folder's name is the same for the same root, so that it is found without the state."""
-        return cls(name=name, phase=Phase.STARTING, namespace=namespace, mark=secrets.token_hex(16), run=run_dir(root))
+        return cls(name=name, phase=Phase.STARTING, chosen=chosen, mark=secrets.token_hex(16), run=run_dir(root))
 
     @classmethod
     def read(cls, path: pathlib.Path) -> Self | None:
@@ -58,4 +63,4 @@ class State(pydantic.BaseModel):
 def run_dir(root: pathlib.Path) -> pathlib.Path:
     """A short path of its own for each root."""
     digest = hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:8]
-    return pathlib.Path(tempfile.gettempdir()) / f"fairlead-{os.getuid()}-{digest}"
+    return _SHORT / f"{RUN_PREFIX}{digest}"

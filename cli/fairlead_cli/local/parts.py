@@ -1,0 +1,77 @@
+"""The parts of a local cluster as a table: which ports each has, how it is started, and when it is ready."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+
+from fairlead_cli.local import binaries, control_plane, layout, options, processes, programs, ray_head
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """What a part's command and readiness depend on."""
+
+    where: layout.Layout
+    ports: layout.Ports
+    found: binaries.Binaries
+    chosen: options.Options
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """`account` is the service account (namespace, name) it runs under; None where it has a certificate of its own."""
+
+    ports: Sequence[str]
+    command: Callable[[Context], processes.Command]
+    is_ready: Callable[[Context], bool]
+    account: Callable[[Context], tuple[str, str]] | None = None
+
+
+def _answers(port: str, path: str) -> Callable[[Context], bool]:
+    return lambda at: control_plane.answers(at.where, f"https://127.0.0.1:{at.ports[port]}{path}")
+
+
+# In the order in which they are started; what comes later needs what comes before, Ray aside.
+TABLE: Mapping[str, Part] = {
+    "etcd": Part(
+        ports=("etcd", "etcd-peer"),
+        command=lambda at: control_plane.etcd(at.where, at.found, at.ports),
+        is_ready=_answers("etcd", "/health"),
+    ),
+    "kube-apiserver": Part(
+        ports=("kube-apiserver",),
+        command=lambda at: control_plane.kube_apiserver(at.where, at.found, at.ports),
+        is_ready=_answers("kube-apiserver", "/readyz"),
+    ),
+    "kube-controller-manager": Part(
+        ports=("kube-controller-manager",),
+        command=lambda at: control_plane.kube_controller_manager(at.where, at.found, at.ports),
+        is_ready=_answers("kube-controller-manager", "/healthz"),
+    ),
+    "ray": Part(
+        ports=ray_head.PORTS,
+        command=lambda at: ray_head.command(at.where, at.ports, at.chosen),
+        is_ready=lambda at: ray_head.is_ready(at.where, at.ports),
+    ),
+    "gateway": Part(
+        ports=("gateway-data", "gateway-admin"),
+        command=lambda at: programs.gateway(at.where, at.ports, at.chosen),
+        is_ready=lambda at: programs.is_healthy(at.ports["gateway-admin"]),
+        account=lambda at: (at.chosen.namespace, programs.GATEWAY_ACCOUNT),
+    ),
+    "operator": Part(
+        ports=("operator",),
+        command=lambda at: programs.operator(at.where, at.ports, at.chosen),
+        is_ready=lambda at: programs.is_healthy(at.ports["operator"]),
+        account=lambda _at: programs.OPERATOR_ACCOUNT,
+    ),
+}
+KUBERNETES = ("etcd", "kube-apiserver", "kube-controller-manager")
+NEEDS: Mapping[str, Sequence[str]] = {"gateway": KUBERNETES, "operator": (*KUBERNETES, "ray", "gateway")}
+
+
+def with_needs(wanted: Sequence[str]) -> tuple[str, ...]:
+    """These parts and what they need, in starting order. Kubernetes always: it is what makes it a cluster."""
+    closed = {*KUBERNETES, *wanted, *(need for part in wanted for need in NEEDS.get(part, ()))}
+    return tuple(part for part in TABLE if part in closed)

@@ -1,0 +1,60 @@
+"""Our own programs as processes: gateway and operator, each under its own service account."""
+
+from __future__ import annotations
+
+import pathlib
+import sysconfig
+
+import httpx
+
+from fairlead_cli.local import layout, manifests, options, processes
+
+OPERATOR_ACCOUNT = (manifests.SYSTEM_NAMESPACE, "fairlead-operator")
+GATEWAY_ACCOUNT = "fairlead-gateway"  # in the namespace of the models
+
+
+def script(name: str) -> str:
+    """The console script of the environment that this command runs in, whatever PATH says."""
+    return str(pathlib.Path(sysconfig.get_path("scripts")) / name)
+
+
+def gateway(where: layout.Layout, ports: layout.Ports, chosen: options.Options) -> processes.Command:
+    argv = [
+        script("fairlead-gateway"),
+        f"--kubeconfig={where.service_account_kubeconfig(chosen.namespace, GATEWAY_ACCOUNT)}",
+        f"--namespace={chosen.namespace}",
+        f"--listen=127.0.0.1:{ports['gateway-data']}",
+        f"--admin=127.0.0.1:{ports['gateway-admin']}",
+        f"--state-dir={where.gateway_state}",
+        *chosen.gateway_arguments,
+    ]
+    return processes.Command(argv=argv, log=where.log("gateway"))
+
+
+def operator(where: layout.Layout, ports: layout.Ports, chosen: options.Options) -> processes.Command:
+    namespace = chosen.namespace
+    data, admin = (f"http://127.0.0.1:{ports[name]}" for name in ("gateway-data", "gateway-admin"))
+    argv = [
+        script("fairlead-operator"),
+        f"--kubeconfig={where.service_account_kubeconfig(*OPERATOR_ACCOUNT)}",
+        f"--namespace={namespace}",
+        f"--ray={namespace}=http://127.0.0.1:{ports['ray-dashboard']}",
+        f"--ray-token-file={where.ray_token}",
+        f"--gateway={namespace}={data},{admin}",
+        f"--ports={ports['replicas-first']}-{ports['replicas-last']}",
+        "--ports-per-revision=16",
+        f"--lease-namespace={manifests.SYSTEM_NAMESPACE}",
+        f"--listen=127.0.0.1:{ports['operator']}",
+        *chosen.operator_arguments,
+    ]
+    return processes.Command(argv=argv, log=where.log("operator"))
+
+
+def is_healthy(port: int) -> bool:
+    """Whether the program's loop lives; readiness may wait for what the person has yet to apply."""
+    url = f"http://127.0.0.1:{port}/healthz"
+    # Plain HTTP: `verify=False` only saves loading the certificate store at each poll.
+    try:
+        return httpx.get(url, timeout=5, trust_env=False, verify=False).status_code == httpx.codes.OK  # noqa: S501
+    except httpx.TransportError:
+        return False

@@ -1,0 +1,99 @@
+"""Ray's head node: loopback only, token authentication on, its own Serve proxies off."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import secrets
+
+import httpx
+
+from fairlead_cli.local import layout, options, processes, programs
+
+PORTS = (
+    "ray-dashboard",
+    "ray-gcs",
+    "ray-node-manager",
+    "ray-object-manager",
+    "ray-agent-http",
+    "ray-agent-grpc",
+    "ray-runtime-env-agent",
+    "ray-metrics",
+    "ray-client",
+    "ray-autoscaler-metrics",
+    "ray-dashboard-metrics",
+)
+
+
+def make_token(path: pathlib.Path) -> None:
+    """Make the token that Ray asks of every caller; an existing one stays, for it is in use."""
+    if not path.exists():
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(secrets.token_hex(32))
+
+
+def environment(where: layout.Layout, ports: layout.Ports) -> dict[str, str]:
+    """What Ray reads from the environment, on the head and in whoever joins it."""
+    return {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(where.ray_token),
+        # Ray replaces 127.0.0.1 by the machine's outer address and then listens on all interfaces, except where it
+        # takes the machine for a laptop that can't be a node of a cluster. That is what we are.
+        # Source: ray/_private/services.py, get_node_ip_address (2.60).
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        "RAY_SERVE_ENABLE_HA_PROXY": "0",
+        "RAY_SERVE_ENABLE_DIRECT_INGRESS": "0",
+        "RAY_worker_niceness": "0",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "AUTOSCALER_METRIC_PORT": str(ports["ray-autoscaler-metrics"]),
+        "DASHBOARD_METRIC_PORT": str(ports["ray-dashboard-metrics"]),
+        "TF_CPP_MIN_LOG_LEVEL": "2",
+        # setproctitle writes over the environment of a process, by which we know ours.
+        "SPT_NOENV": "1",
+    }
+
+
+def command(where: layout.Layout, ports: layout.Ports, chosen: options.Options) -> processes.Command:
+    """`--block` keeps the command as the parent of all: it ends when one of Ray's own processes dies."""
+    argv = [
+        programs.script("ray"),
+        "start",
+        "--head",
+        "--block",
+        "--node-ip-address=127.0.0.1",
+        f"--port={ports['ray-gcs']}",
+        "--include-dashboard=true",
+        "--dashboard-host=127.0.0.1",
+        f"--dashboard-port={ports['ray-dashboard']}",
+        f"--dashboard-agent-listen-port={ports['ray-agent-http']}",
+        f"--dashboard-agent-grpc-port={ports['ray-agent-grpc']}",
+        f"--node-manager-port={ports['ray-node-manager']}",
+        f"--object-manager-port={ports['ray-object-manager']}",
+        f"--runtime-env-agent-port={ports['ray-runtime-env-agent']}",
+        f"--metrics-export-port={ports['ray-metrics']}",
+        f"--ray-client-server-port={ports['ray-client']}",
+        # Workers take ports from the kernel's own range, above the replicas' data ports.
+        "--min-worker-port=0",
+        "--max-worker-port=0",
+        f"--num-cpus={chosen.ray_cpus}",
+        f"--object-store-memory={chosen.ray_object_store_bytes}",
+        f"--temp-dir={where.ray_temp}",
+        "--include-log-monitor=false",
+        "--disable-usage-stats",
+        "--log-color=false",
+    ]
+    return processes.Command(
+        argv=argv, log=where.log("ray"), environment=environment(where, ports), without=("RAY_", "OMP_NUM_THREADS")
+    )
+
+
+def is_ready(where: layout.Layout, ports: layout.Ports) -> bool:
+    """Whether Serve's REST API answers (later than the dashboard itself)."""
+    url = f"http://127.0.0.1:{ports['ray-dashboard']}/api/serve/applications/"
+    token = where.ray_token.read_text()
+    # Plain HTTP: `verify=False` only saves loading the certificate store at each poll.
+    try:
+        answer = httpx.get(url, headers={"Authorization": f"Bearer {token}"}, timeout=30, trust_env=False, verify=False)
+    except httpx.TransportError:
+        return False
+    return answer.status_code == httpx.codes.OK
