@@ -1,0 +1,62 @@
+"""The admin port: health, readiness, metrics, and what HAProxy was read to have.
+
+Source: docs/contracts.md, "Gateway → operator: the admin port".
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+
+from fairlead_gateway import metrics, settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answers:
+    """What the agent answers with; a reason is None where all is well."""
+
+    unhealthy: Callable[[], str | None]
+    unready: Callable[[], str | None]
+    routes: Callable[[], Awaitable[dict[str, Any] | None]]
+    metrics: metrics.Metrics
+
+
+def build_app(answers: Answers) -> web.Application:
+    """The admin port's application."""
+
+    async def healthz(_: web.Request) -> web.Response:
+        return _judge(answers.unhealthy())
+
+    async def readyz(_: web.Request) -> web.Response:
+        return _judge(answers.unready())
+
+    async def routes(_: web.Request) -> web.Response:
+        found = await answers.routes()
+        if found is None:
+            return web.json_response({"error": "HAProxy could not be read"}, status=503)
+        return web.json_response(found)
+
+    async def exposition(_: web.Request) -> web.Response:
+        return web.Response(body=answers.metrics.text(), content_type="text/plain", charset="utf-8")
+
+    app = web.Application()
+    app.router.add_get("/healthz", healthz)
+    app.router.add_get("/readyz", readyz)
+    app.router.add_get("/v1/routes", routes)
+    app.router.add_get("/metrics", exposition)
+    return app
+
+
+async def serve(answers: Answers, address: settings.Address) -> web.AppRunner:
+    """Start the admin port; the caller cleans the runner up."""
+    runner = web.AppRunner(build_app(answers), access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, address.host, address.port).start()
+    return runner
+
+
+def _judge(reason: str | None) -> web.Response:
+    if reason is None:
+        return web.json_response({"status": "ok"})
+    return web.json_response({"status": "failed", "reason": reason}, status=503)

@@ -1,0 +1,147 @@
+"""HAProxy's configuration as text. Pure.
+
+Paths are relative: HAProxy runs in the gateway's state directory, so their length never meets the limit of a socket's
+path. Source: https://docs.haproxy.org/2.8/configuration.html
+"""
+
+import hashlib
+import importlib.resources
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from fairlead_gateway import routes
+
+LOG_FD_VARIABLE = "FAIRLEAD_LOG_FD"
+LISTEN_FD_VARIABLE = "FAIRLEAD_LISTEN_FD"
+CONFIG_FILE = "haproxy.cfg"
+ROUTE_MAP = "route.map"
+VERSION_MAP = "version.map"
+SERVERS_STATE = "servers.state"
+RUNTIME_SOCKET = "runtime.sock"
+MASTER_SOCKET = "master.sock"
+HANDOVER_SOCKET = "handover.sock"
+ERRORS_DIR = "errors"
+
+HEALTH_INTERVAL_MS = 500
+CHECKS_PER_S = 1000
+"""What is spent at most on looking for replicas at ports where there is none."""
+
+SPLIT_STEP = 6181
+"""Coprime to the weight's scale and near its golden section: any 10,000 requests in a row meet each share once, and
+few in a row are already spread evenly."""
+
+ERRORS = {
+    400: ("Bad Request", "the request is not valid HTTP or its headers are too large"),
+    408: ("Request Timeout", "the request did not arrive in time"),
+    413: ("Payload Too Large", "the request is too large"),
+    500: ("Internal Server Error", "the gateway could not handle the request"),
+    502: ("Bad Gateway", "the replica did not give a valid answer"),
+    503: ("Service Unavailable", "no replica of this revision could take the request"),
+    504: ("Gateway Timeout", "the replica did not answer within requestTimeoutSeconds"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What the configuration depends on besides the routes."""
+
+    version: str
+    max_connections: int
+    threads: int | None = None
+
+
+def backend_name(model: str, revision: str) -> str:
+    """The name of a revision's backend."""
+    return f"rev_{model}_{revision}"
+
+
+def server_name(index: int) -> str:
+    """The name of a slot, by its distance from the range's first port."""
+    return f"s{index}"
+
+
+def build_config(table: Sequence[routes.Route], options: Options) -> tuple[str, str]:
+    """The configuration and its digest, which HAProxy carries as its description: what runs can be asked for it."""
+    body = _rules(options, table) + "\n" + _backends(table)
+    digest = hashlib.sha256((_global(options, "", table) + body).encode()).hexdigest()[:16]
+    return _global(options, digest, table) + body, digest
+
+
+def error_response(code: int) -> str:
+    """What HAProxy answers on its own account, as the whole message that an `errorfile` holds."""
+    title, reason = ERRORS[code]
+    body = f'{{"error":"{reason}"}}'
+    retry = "retry-after: 1\r\n" if code == 503 else ""
+    return (
+        f"HTTP/1.1 {code} {title}\r\ncontent-type: application/json\r\n{retry}content-length: {len(body)}\r\n\r\n{body}"
+    )
+
+
+def _down_interval_ms(table: Iterable[routes.Route]) -> int:
+    """How often a port without a replica is looked at: quick while there are few of them, bounded in sum.
+
+    In steps, so that one more revision seldom changes the configuration of the others.
+    """
+    slots = sum(revision.ports for route in table for revision in route.revisions)
+    for step in (100, 250, 500, 1000, 2500):
+        if slots * 1000 <= CHECKS_PER_S * step:
+            return step
+    return 5000
+
+
+def _global(options: Options, digest: str, table: Iterable[routes.Route]) -> str:
+    longest_s = max((route.request_timeout_ms for route in table), default=0) // 1000
+    # An old worker lives as long as its longest request may; a step of a minute keeps the text stable.
+    hard_stop_s = (longest_s // 60 + 2) * 60
+    threads = f"  nbthread {options.threads}\n" if options.threads else ""
+    return f"""global
+  master-worker
+  description {digest}
+  maxconn {options.max_connections}
+{threads}  stats socket unix@{RUNTIME_SOCKET} mode 600 level admin expose-fd listeners
+  stats timeout 10s
+  server-state-file {SERVERS_STATE}
+  hard-stop-after {hard_stop_s}s
+  tune.bufsize 65536
+  tune.http.maxhdr 100
+  # A slow start of checks would leave a new gateway without its replicas for seconds.
+  spread-checks 0
+
+"""
+
+
+def _rules(options: Options, table: Iterable[routes.Route]) -> str:
+    """The part that is the same for every table: `rules.cfg`, filled in."""
+    values = {
+        "DOWN_INTERVAL_MS": _down_interval_ms(table),
+        "ERROR_FILES": "\n".join(f"  errorfile {code} {ERRORS_DIR}/{code}.http" for code in sorted(ERRORS)),
+        "HANDOVER_SOCKET": HANDOVER_SOCKET,
+        "HEALTH_INTERVAL_MS": HEALTH_INTERVAL_MS,
+        "LISTEN_FD_VARIABLE": LISTEN_FD_VARIABLE,
+        "LOG_FD_VARIABLE": LOG_FD_VARIABLE,
+        "ROUTE_MAP": ROUTE_MAP,
+        "SPLIT_STEP": SPLIT_STEP,
+        "VERSION": options.version,
+        "VERSION_MAP": VERSION_MAP,
+        "WEIGHT_SCALE": routes.WEIGHT_SCALE,
+    }
+    template = importlib.resources.files(__package__).joinpath("rules.cfg").read_text()
+    return re.sub("@([A-Z_]+)@", lambda match: str(values[match[1]]), template)
+
+
+def _backends(table: Iterable[routes.Route]) -> str:
+    lines: list[str] = []
+    for route in table:
+        for revision in route.revisions:
+            lines.append(f"backend {backend_name(route.model, revision.name)} from revision")
+            uri = f"/-/healthz/{revision.name}"
+            lines.append(f"  http-check send meth GET uri {uri} ver HTTP/1.1 hdr host fairlead")
+            # Off until the state file or the runtime socket says otherwise: a server that starts without a word counts
+            # as up before its first check.
+            lines.extend(
+                f"  server {server_name(index)} {revision.host}:{revision.first_port + index} disabled"
+                for index in range(revision.ports)
+            )
+            lines.append("")
+    return "\n".join(lines) + "\n"

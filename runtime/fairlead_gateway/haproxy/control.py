@@ -1,0 +1,118 @@
+"""Talks to HAProxy's runtime and master sockets."""
+
+import asyncio
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from fairlead_gateway.haproxy import config
+from fairlead_gateway.haproxy.observed import (
+    Observed,
+    Processes,
+    parse_info,
+    parse_map,
+    parse_processes,
+    parse_servers,
+    parse_sessions,
+)
+
+_LINE_BYTES = 8000
+"""Below `tune.bufsize`, which bounds a command line."""
+
+
+class HAProxyError(Exception):
+    """HAProxy could not be asked, or did not do what it was told; the text is its own."""
+
+
+class Control:
+    """The sockets of the HAProxy that lives in one state directory."""
+
+    def __init__(self, state_dir: Path, *, timeout_s: float = 10.0) -> None:
+        # A socket's path may be 107 bytes long; through the directory's descriptor it always is short.
+        self._dir = os.open(state_dir, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._timeout_s = timeout_s
+
+    def close(self) -> None:
+        os.close(self._dir)
+
+    async def ask(self, command: str) -> str:
+        """One command line for the worker that takes new connections.
+
+        Raises:
+            HAProxyError: when it can't be reached or does not answer in time.
+        """
+        return await self._exchange(config.RUNTIME_SOCKET, command, self._timeout_s)
+
+    async def ask_master(self, command: str, *, timeout_s: float | None = None) -> str:
+        """One command line for the master, or with `@!PID` for any worker."""
+        return await self._exchange(config.MASTER_SOCKET, command, timeout_s or self._timeout_s)
+
+    async def run(self, lines: Iterable[str]) -> None:
+        """Run commands that answer nothing when they succeed.
+
+        Raises:
+            HAProxyError: with HAProxy's words when one of them failed.
+        """
+        for batch in _batches(lines):
+            answer = (await self.ask(batch)).strip()
+            if answer:
+                raise HAProxyError(f"{batch[:200]!r}: {answer[:500]}")
+
+    async def observe(self) -> Observed:
+        """Read everything that routing depends on."""
+        info = parse_info(await self.ask("show info"))
+        route_map = parse_map(await self.ask(f"show map {config.ROUTE_MAP}"))
+        version_map = parse_map(await self.ask(f"show map {config.VERSION_MAP}"))
+        servers = parse_servers(await self.ask("show servers state"))
+        try:
+            return Observed(
+                pid=int(info["Pid"]),
+                digest=info.get("description", ""),
+                dropped_logs=int(info.get("DroppedLogs", 0)),
+                route_map=route_map,
+                version_map=version_map,
+                servers=servers,
+            )
+        except (KeyError, ValueError) as error:
+            raise HAProxyError(f"show info: no {error} in the answer") from error
+
+    async def processes(self) -> Processes:
+        """The workers, as the master knows them."""
+        return parse_processes(await self.ask_master("show proc"))
+
+    async def sessions(self, processes: Processes) -> dict[str, int]:
+        """Requests in flight by backend, over all workers: one that a reload replaced may still hold some."""
+        total: dict[str, int] = {}
+        for pid in (processes.worker, *processes.old_workers):
+            if pid is None:
+                continue
+            for backend, count in parse_sessions(await self.ask_master(f"@!{pid} show stat -1 2 -1")).items():
+                total[backend] = total.get(backend, 0) + count
+        return total
+
+    async def _exchange(self, socket: str, command: str, timeout_s: float) -> str:
+        path = f"/proc/self/fd/{self._dir}/{socket}"
+        try:
+            async with asyncio.timeout(timeout_s):
+                reader, writer = await asyncio.open_unix_connection(path)
+                try:
+                    writer.write(command.encode() + b"\n")
+                    writer.write_eof()
+                    return (await reader.read()).decode(errors="replace")
+                finally:
+                    writer.close()
+        except (OSError, TimeoutError) as error:
+            raise HAProxyError(f"{socket}: {command[:60]!r}: {error or 'no answer in time'}") from error
+
+
+def _batches(lines: Iterable[str]) -> Iterator[str]:
+    batch: list[str] = []
+    size = 0
+    for line in lines:
+        if batch and size + len(line) > _LINE_BYTES:
+            yield ";".join(batch)
+            batch, size = [], 0
+        batch.append(line)
+        size += len(line) + 1
+    if batch:
+        yield ";".join(batch)

@@ -1,0 +1,123 @@
+"""What HAProxy was read to have: its answers on the runtime and master sockets, parsed. Pure.
+
+Source: https://docs.haproxy.org/2.8/management.html#9.3
+"""
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+STATE_HEADER = (
+    "1\n# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight srv_iweight "
+    "srv_time_since_last_change srv_check_status srv_check_result srv_check_health srv_check_state srv_agent_state "
+    "bk_f_forced_id srv_f_forced_id srv_fqdn srv_port srvrecord srv_use_ssl srv_check_port srv_check_addr "
+    "srv_agent_addr srv_agent_port\n"
+)
+
+_FIRST_RESULT = 4
+"""`srv_check_status`: 0 unknown, 1 initial, 2 started, 3 analysis; what is above is the result of a check."""
+
+_MAINTENANCE = 0b100101
+"""`srv_admin_state`: forced, by the configuration, by name resolution."""
+
+
+class Operation(enum.IntEnum):
+    """`srv_op_state`."""
+
+    STOPPED = 0
+    STARTING = 1
+    RUNNING = 2
+    DRAINING = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """One slot as HAProxy has it. `line` is its line in `show servers state`."""
+
+    operation: Operation
+    is_enabled: bool
+    is_checked: bool
+    line: str
+
+    @property
+    def is_up(self) -> bool:
+        return self.is_enabled and self.operation in (Operation.RUNNING, Operation.STARTING)
+
+    @property
+    def is_draining(self) -> bool:
+        return self.is_enabled and self.operation is Operation.DRAINING
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed:
+    """The worker that takes new connections, as it answered. `digest` names its configuration."""
+
+    pid: int
+    digest: str
+    dropped_logs: int
+    route_map: Mapping[str, str]
+    version_map: Mapping[str, str]
+    servers: Mapping[tuple[str, str], Server]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Processes:
+    """The master's own list."""
+
+    worker: int | None
+    old_workers: tuple[int, ...]
+
+
+def parse_info(text: str) -> dict[str, str]:
+    """`show info` as a mapping."""
+    pairs = (line.partition(": ") for line in text.splitlines())
+    return {key: value for key, separator, value in pairs if separator}
+
+
+def parse_map(text: str) -> dict[str, str]:
+    """`show map`: an address, the key, the value."""
+    found: dict[str, str] = {}
+    for line in text.splitlines():
+        fields = line.split(" ", 2)
+        if len(fields) == 3 and fields[0].startswith("0x"):
+            found[fields[1]] = fields[2]
+    return found
+
+
+def parse_servers(text: str) -> dict[tuple[str, str], Server]:
+    """`show servers state`, by backend and server; only of revisions."""
+    found: dict[tuple[str, str], Server] = {}
+    for line in text.splitlines():
+        fields = line.split(" ")
+        if len(fields) < 19 or not fields[1].startswith("rev_"):
+            continue
+        found[fields[1], fields[3]] = Server(
+            operation=Operation(int(fields[5])),
+            is_enabled=int(fields[6]) & _MAINTENANCE == 0,
+            is_checked=int(fields[10]) >= _FIRST_RESULT,
+            line=line,
+        )
+    return found
+
+
+def parse_processes(text: str) -> Processes:
+    """`show proc` of the master."""
+    section = ""
+    workers: dict[str, list[int]] = {}
+    for line in text.splitlines():
+        if line.startswith("# "):
+            section = line[2:].strip()
+        elif len(fields := line.split()) > 1 and fields[1] == "worker":
+            workers.setdefault(section, []).append(int(fields[0]))
+    current = workers.get("workers", [])
+    return Processes(worker=current[-1] if current else None, old_workers=tuple(workers.get("old workers", [])))
+
+
+def parse_sessions(text: str) -> dict[str, int]:
+    """`show stat -1 2 -1`: requests in flight by backend; only of revisions."""
+    found: dict[str, int] = {}
+    for line in text.splitlines():
+        fields = line.split(",", 5)
+        if len(fields) == 6 and fields[0].startswith("rev_") and fields[1] == "BACKEND":
+            found[fields[0]] = int(fields[4])
+    return found

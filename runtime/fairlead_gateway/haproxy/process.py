@@ -1,0 +1,235 @@
+"""The HAProxy process: started, adopted from an agent that died, watched, reloaded, stopped.
+
+HAProxy outlives the agent, so that killing the agent cuts nothing: the next agent finds it by the recorded process id
+and start time. The agent in turn holds the listening socket, so that connections wait in its queue while a dead HAProxy
+is started anew.
+"""
+
+import asyncio
+import contextlib
+import ctypes
+import json
+import os
+import signal
+import socket
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from fairlead_gateway import settings
+from fairlead_gateway.haproxy import config
+from fairlead_gateway.haproxy.control import HAProxyError
+
+RECORD_FILE = "haproxy.json"
+OUTPUT_FILE = "haproxy.log"
+_OUTPUT_BYTES = 1 << 20
+_BACKLOG = 1024
+_PIDFD_GETFD = 438
+"""The system call's number, the same on every architecture. Source: pidfd_getfd(2)"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """The master process as it was recorded: an id alone may have been given to another process."""
+
+    pid: int
+    start_time: int
+    listen_fd: int
+
+
+def start_time(pid: int) -> int | None:
+    """When a process started, in clock ticks since boot; None when there is none.
+
+    Source: proc_pid_stat(5), field 22.
+    """
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    fields = stat.rpartition(")")[2].split()
+    return None if fields[0] in ("Z", "X") else int(fields[19])
+
+
+class Process:
+    """The master of one gateway's HAProxy. `died` is set when it is gone, whoever ended it."""
+
+    def __init__(self, settings_: settings.Settings, *, log_fd: int) -> None:
+        self.died = asyncio.Event()
+        self.died.set()
+        self._settings = settings_
+        self._state_dir = settings_.state_dir
+        self._log_fd = log_fd
+        self._listener: socket.socket | None = None
+        self._pidfd: int | None = None
+        self._child: subprocess.Popen[bytes] | None = None
+        self.pid: int | None = None
+
+    def adopt(self) -> bool:
+        """Take over the HAProxy that an earlier agent left running; False when there is none."""
+        recorded = self._read_record()
+        if recorded is None or start_time(recorded.pid) != recorded.start_time:
+            return False
+        self._watch(recorded.pid)
+        # Between the look and the watch the process may have ended and its id been given away.
+        if start_time(recorded.pid) != recorded.start_time:
+            self._forget()
+            return False
+        self._listener = self._listener_of_process(recorded.listen_fd)
+        return True
+
+    def start(self) -> None:
+        """Start HAProxy on the files in the state directory.
+
+        Raises:
+            HAProxyError: when the port is taken or the program can't be run.
+        """
+        listener = self._ensure_listener()
+        output = self._open_output()
+        try:
+            child = subprocess.Popen(
+                [
+                    str(self._settings.haproxy),
+                    "-W",
+                    "-S",
+                    f"unix@{config.MASTER_SOCKET},mode,600",
+                    "-f",
+                    config.CONFIG_FILE,
+                ],
+                cwd=self._state_dir,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                # A terminal's Ctrl-C is for the agent, which then stops HAProxy gracefully.
+                start_new_session=True,
+                pass_fds=(self._log_fd, listener.fileno()),
+                env=self._environment(listener),
+            )
+        except OSError as error:
+            raise HAProxyError(f"{self._settings.haproxy}: {error}") from error
+        finally:
+            os.close(output)
+        self._child = child
+        record = {"pid": child.pid, "startTime": start_time(child.pid), "listenFd": listener.fileno()}
+        write_file(self._state_dir / RECORD_FILE, json.dumps(record))
+        self._watch(child.pid)
+
+    async def check(self, file: str) -> None:
+        """Let HAProxy judge a configuration.
+
+        Raises:
+            HAProxyError: with its words when it refuses it.
+        """
+        with socket.socket() as stand_in:
+            listener = self._listener or stand_in
+            process = await asyncio.create_subprocess_exec(
+                str(self._settings.haproxy), "-c", "-q", "-f", file,
+                cwd=self._state_dir,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                pass_fds=(self._log_fd, listener.fileno()),
+                env=self._environment(listener),
+            )  # fmt: skip
+            output, _ = await process.communicate()
+        if process.returncode != 0:
+            raise HAProxyError(f"the configuration was refused: {output.decode(errors='replace')[:2000]}")
+
+    async def stop(self, *, grace_s: float) -> None:
+        """End HAProxy: requests in flight are finished within the grace, then it is ended hard."""
+        if self.pid is not None and not self.died.is_set():
+            for number, wait_s in ((signal.SIGUSR1, grace_s), (signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0)):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(self.pid, number)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self.died.wait(), wait_s)
+                    break
+        (self._state_dir / RECORD_FILE).unlink(missing_ok=True)
+        self.leave()
+
+    def leave(self) -> None:
+        """Let go of HAProxy without ending it."""
+        self._forget()
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+
+    def output_tail(self) -> str:
+        """HAProxy's last words."""
+        try:
+            return (self._state_dir / OUTPUT_FILE).read_text(errors="replace")[-2000:]
+        except OSError:
+            return ""
+
+    def _read_record(self) -> Recorded | None:
+        try:
+            record = json.loads((self._state_dir / RECORD_FILE).read_text())
+            return Recorded(
+                pid=int(record["pid"]), start_time=int(record["startTime"]), listen_fd=int(record["listenFd"])
+            )
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def _watch(self, pid: int) -> None:
+        self._forget()
+        self.pid = pid
+        try:
+            self._pidfd = os.pidfd_open(pid)
+        except ProcessLookupError:
+            return
+        self.died.clear()
+        asyncio.get_running_loop().add_reader(self._pidfd, self._notice_death)
+
+    def _notice_death(self) -> None:
+        self._forget()
+
+    def _forget(self) -> None:
+        if self._pidfd is not None:
+            asyncio.get_running_loop().remove_reader(self._pidfd)
+            os.close(self._pidfd)
+            self._pidfd = None
+        if self._child is not None and self._child.poll() is not None:
+            self._child = None
+        self.pid = None
+        self.died.set()
+
+    def _ensure_listener(self) -> socket.socket:
+        if self._listener is None:
+            address = self._settings.listen
+            family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+            listener = socket.socket(family, socket.SOCK_STREAM)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                listener.bind((address.host, address.port))
+                listener.listen(_BACKLOG)
+            except OSError as error:
+                listener.close()
+                raise HAProxyError(f"can't listen on {address.host}:{address.port}: {error}") from error
+            self._listener = listener
+        return self._listener
+
+    def _listener_of_process(self, listen_fd: int) -> socket.socket | None:
+        """The listening socket that the adopted master holds; None where the system does not let us have it.
+
+        Without it the gateway works as well, only connections made while HAProxy is started anew are refused.
+        """
+        libc = ctypes.CDLL(None, use_errno=True)
+        descriptor = libc.syscall(_PIDFD_GETFD, self._pidfd, listen_fd, 0)
+        return socket.socket(fileno=descriptor) if descriptor >= 0 else None
+
+    def _environment(self, listener: socket.socket) -> dict[str, str]:
+        """The configuration names descriptors by variables: their numbers differ from one agent to the next."""
+        numbers = {config.LOG_FD_VARIABLE: str(self._log_fd), config.LISTEN_FD_VARIABLE: str(listener.fileno())}
+        return {**os.environ, **numbers}
+
+    def _open_output(self) -> int:
+        path = self._state_dir / OUTPUT_FILE
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        if path.exists() and path.stat().st_size > _OUTPUT_BYTES:
+            flags |= os.O_TRUNC
+        return os.open(path, flags, 0o600)
+
+
+def write_file(path: Path, text: str) -> None:
+    """Replace a file whole: a reader, or a crash, sees the old or the new one."""
+    temporary = path.with_name(path.name + ".new")
+    temporary.write_text(text)
+    temporary.replace(path)

@@ -1,0 +1,158 @@
+"""Brings HAProxy to what is wanted and reads back what it has: the gateway's set and verify."""
+
+import asyncio
+import contextlib
+import logging
+import time
+from dataclasses import dataclass
+
+from fairlead_gateway import metrics, routes, settings
+from fairlead_gateway.haproxy import changes, config, process
+from fairlead_gateway.haproxy.control import Control, HAProxyError
+from fairlead_gateway.haproxy.observed import Observed, Processes
+from fairlead_gateway.haproxy.wanted import READY_KEY, Wanted, build_wanted, map_text
+
+_log = logging.getLogger(__name__)
+
+_START_TIMEOUT_S = 20.0
+_RELOAD_TIMEOUT_S = 60.0
+_MAX_STEPS = 8
+"""Changes that one application may need: a reload, commands, and what changed underneath meanwhile."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """What HAProxy was read to have, and how it compares with what was wanted."""
+
+    wanted: Wanted
+    observed: Observed
+    processes: Processes
+    sessions: dict[str, int]
+    live: dict[str, str]
+    unchecked: int
+
+
+class Router:
+    """The one that changes HAProxy. Calls must not overlap."""
+
+    def __init__(
+        self, settings_: settings.Settings, *, options: config.Options, log_fd: int, metrics_: metrics.Metrics
+    ):
+        self._settings = settings_
+        self._options = options
+        self._metrics = metrics_
+        self._dir = settings_.state_dir
+        self.process = process.Process(settings_, log_fd=log_fd)
+        self._control = Control(settings_.state_dir)
+        self._is_ready = False
+        self._refused: str | None = None
+        (self._dir / config.ERRORS_DIR).mkdir(exist_ok=True)
+        for code in config.ERRORS:
+            process.write_file(self._dir / config.ERRORS_DIR / f"{code}.http", config.error_response(code))
+
+    def adopt(self) -> bool:
+        """Take over a HAProxy that an earlier agent left; False when there is none."""
+        return self.process.adopt()
+
+    async def apply(self, table: routes.Table) -> State:
+        """Bring HAProxy to the table, and return what it was then read to have.
+
+        Raises:
+            HAProxyError: when it could not be brought there; it goes on with what it had.
+        """
+        wanted = build_wanted(table.routes.values(), self._options)
+        if self.process.died.is_set():
+            await self._start(wanted)
+        for _ in range(_MAX_STEPS):
+            observed = await self._control.observe()
+            match changes.find_change(wanted, observed):
+                case changes.Nothing():
+                    return await self._state(wanted, observed)
+                case changes.Reload(wanted=digest):
+                    await self._reload(wanted, digest)
+                case changes.Commands(lines=lines):
+                    self._write_maps(wanted)
+                    await self._control.run(lines)
+        raise HAProxyError("HAProxy does not keep what it is told")
+
+    async def read(self, table: routes.Table) -> State:
+        """What HAProxy has now, compared with the table. Changes nothing."""
+        wanted = build_wanted(table.routes.values(), self._options)
+        return await self._state(wanted, await self._control.observe())
+
+    async def set_ready(self, state: State, *, is_ready: bool) -> None:
+        """Make `/v2/health/ready` on the data port say so."""
+        self._is_ready = is_ready
+        lines = changes.ready_commands(is_ready=is_ready, observed=state.observed)
+        if lines:
+            self._write_maps(state.wanted)
+            await self._control.run(lines)
+
+    async def stop(self) -> None:
+        """End HAProxy gracefully."""
+        await self.process.stop(grace_s=self._settings.stop_grace_s)
+        self._control.close()
+
+    async def _state(self, wanted: Wanted, observed: Observed) -> State:
+        processes = await self._control.processes()
+        return State(
+            wanted=wanted,
+            observed=observed,
+            processes=processes,
+            sessions=await self._control.sessions(processes),
+            # An answer of a worker that is being replaced says nothing about where the next request goes.
+            live=changes.live_versions(wanted, observed) if processes.worker == observed.pid else {},
+            unchecked=changes.unchecked_slots(wanted, observed),
+        )
+
+    async def _start(self, wanted: Wanted) -> None:
+        began = time.monotonic()
+        self._is_ready = False
+        self._write_all(wanted, None)
+        self.process.start()
+        self._metrics.count_start()
+        await self._wait_for(wanted.digest, _START_TIMEOUT_S)
+        _log.info("haproxy started pid=%s seconds=%.3f", self.process.pid, time.monotonic() - began)
+
+    async def _reload(self, wanted: Wanted, digest: str) -> None:
+        if self._refused == digest:
+            raise HAProxyError("the configuration was refused before and has not changed")
+        candidate = f"{config.CONFIG_FILE}.candidate"
+        process.write_file(self._dir / candidate, wanted.config)
+        # The check loads the same files as the worker will, so they are written for it too.
+        self._write_maps(wanted)
+        try:
+            await self.process.check(candidate)
+        except HAProxyError:
+            self._refused = digest
+            raise
+        # As late as can be: what a check finds after this line the new worker has to find out itself.
+        self._write_all(wanted, await self._control.observe())
+        answer = await self._control.ask_master("reload", timeout_s=_RELOAD_TIMEOUT_S)
+        if "Success=1" not in answer:
+            raise HAProxyError(f"reload: {answer[:1000]}")
+        await self._wait_for(digest, _START_TIMEOUT_S)
+        self._metrics.count_reload()
+
+    async def _wait_for(self, digest: str, timeout_s: float) -> None:
+        """Wait until the worker with this configuration is the one that answers."""
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            if self.process.died.is_set():
+                raise HAProxyError(f"HAProxy ended: {self.process.output_tail()}")
+            with contextlib.suppress(HAProxyError):
+                observed = await self._control.observe()
+                if observed.digest == digest and (await self._control.processes()).worker == observed.pid:
+                    return
+            await asyncio.sleep(0.02)
+        raise HAProxyError(f"the worker with configuration {digest} did not answer: {self.process.output_tail()}")
+
+    def _write_all(self, wanted: Wanted, observed: Observed | None) -> None:
+        process.write_file(self._dir / config.CONFIG_FILE, wanted.config)
+        process.write_file(self._dir / config.SERVERS_STATE, changes.state_file(wanted, observed))
+        self._write_maps(wanted)
+
+    def _write_maps(self, wanted: Wanted) -> None:
+        ready = {READY_KEY: "1" if self._is_ready else "0"}
+        process.write_file(self._dir / config.ROUTE_MAP, map_text({**ready, **wanted.route_map}))
+        process.write_file(self._dir / config.VERSION_MAP, map_text(wanted.version_map))

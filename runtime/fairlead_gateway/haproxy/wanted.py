@@ -1,0 +1,94 @@
+"""What HAProxy should have for a table of routes: maps, server slots and the configuration. Pure."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from fairlead_gateway import routes
+from fairlead_gateway.haproxy import config
+
+READY_KEY = "/ready"
+"""In the route map no model can have this name; it says whether the gateway calls itself ready."""
+
+NO_REVISION = "-"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slot:
+    """One place for a replica: its address, and whether HAProxy looks for a replica there."""
+
+    host: str
+    port: int
+    is_enabled: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """The state to bring HAProxy to.
+
+    `digest` names the configuration. Weights, limits and windows are no part of it, so they change without a reload.
+    """
+
+    config: str
+    digest: str
+    route_map: Mapping[str, str]
+    version_map: Mapping[str, str]
+    slots: Mapping[tuple[str, str], Slot]
+
+
+def build_wanted(table: Iterable[routes.Route], options: config.Options) -> Wanted:
+    """What HAProxy should have for these routes."""
+    ordered = sorted(table, key=lambda route: route.model)
+    text, digest = config.build_config(ordered, options)
+    return Wanted(
+        config=text,
+        digest=digest,
+        route_map={route.model: route_value(route) for route in ordered},
+        version_map={key: name for route in ordered for key, name in _versions(route).items()},
+        slots={key: slot for route in ordered for key, slot in _slots(route)},
+    )
+
+
+def route_value(route: routes.Route) -> str:
+    """One model's map value: all that a request of it is decided by, so that one command changes it at once."""
+    return ":".join(
+        (
+            route.stable or NO_REVISION,
+            route.candidate or NO_REVISION,
+            str(route.candidate_weight),
+            str(route.max_request_bytes),
+            str(route.request_timeout_ms),
+            route.version,
+        )
+    )
+
+
+def map_text(entries: Mapping[str, str]) -> str:
+    """The map as a file."""
+    return "".join(f"{key} {value}\n" for key, value in entries.items())
+
+
+def _versions(route: routes.Route) -> dict[str, str]:
+    """Each name of each revision. Where two revisions share an alias, the one that serves has it."""
+    rank = {route.stable: 2, route.candidate: 1}
+    found: dict[str, str] = {}
+    for revision in sorted(route.revisions, key=lambda one: (rank.get(one.name, 0), one.name)):
+        for alias in revision.aliases:
+            found[f"{route.model}/versions/{alias}"] = revision.name
+            found[f"{route.model}/labels/{alias}"] = revision.name
+    for revision in route.revisions:
+        found[f"{route.model}/versions/{revision.name}"] = revision.name
+        found[f"{route.model}/labels/{revision.name}"] = revision.name
+    for role, name in (("stable", route.stable), ("candidate", route.candidate)):
+        if name is not None:
+            found[f"{route.model}/labels/{role}"] = name
+    return dict(sorted(found.items()))
+
+
+def _slots(route: routes.Route) -> Iterable[tuple[tuple[str, str], Slot]]:
+    for revision in route.revisions:
+        backend = config.backend_name(route.model, revision.name)
+        for index in range(revision.ports):
+            yield (
+                (backend, config.server_name(index)),
+                Slot(host=revision.host, port=revision.first_port + index, is_enabled=index < revision.window),
+            )

