@@ -1,0 +1,20 @@
+"""The revision that should be stable in the end: the wished one, unless it is known to be bad."""
+
+from __future__ import annotations
+
+from fairlead_operator.plan.context import Context
+
+
+def aim(context: Context) -> str | None:
+    """None while nothing can be aimed at: at zero replicas nothing could be proved, so what is stays."""
+    serving, desired = context.serving, context.desired
+    if desired.replicas == 0:
+        return serving.stable
+    if serving.quarantined(desired.target) is None:
+        return desired.target
+    if serving.stable is not None:
+        return serving.stable
+    last = serving.last_stable
+    if last is not None and last in desired.revisions and serving.quarantined(last) is None:
+        return last
+    return None

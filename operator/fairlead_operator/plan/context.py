@@ -1,0 +1,120 @@
+"""What every decider looks at: the wish, the snapshot, and the questions that more than one of them asks."""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import dataclass, replace
+
+from fairlead_operator.state.actions import Action, Plan, Wait
+from fairlead_operator.state.bounds import Bounds
+from fairlead_operator.state.desired import Desired
+from fairlead_operator.state.knowledge import Known
+from fairlead_operator.state.observed import Observed
+from fairlead_operator.state.reasons import Reason
+from fairlead_operator.state.rollout import Rollout, Serving
+from fairlead_operator.state.route import GatewayView, RevisionLive, RouteEntry
+from fairlead_operator.state.serve import ApplicationView
+from fairlead_operator.state.time import elapsed_s, whole_second
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    desired: Desired
+    observed: Observed
+    serving: Serving
+    bounds: Bounds
+    now: datetime.datetime
+
+    # Plans
+
+    def act(self, action: Action, reason: Reason, message: str) -> Plan:
+        """Writes one thing outside; what the status remembers stays as it is."""
+        return Plan(
+            key=self.observed.key,
+            action=action,
+            serving=self.serving,
+            reason=reason,
+            message=message,
+            requeue_after_s=self.bounds.poll_s,
+        )
+
+    def wait(self, reason: Reason, message: str, *, requeue_after_s: float | None = None) -> Plan:
+        """Writes nothing outside."""
+        plan = self.act(Wait(), reason, message)
+        return plan if requeue_after_s is None else replace(plan, requeue_after_s=requeue_after_s)
+
+    def wait_unknown(self, reason: Reason, message: str) -> Plan:
+        return self.wait(reason, message, requeue_after_s=self.bounds.unknown_s)
+
+    def announce(self, serving: Serving, reason: Reason, message: str) -> Plan:
+        """Writes only the status: the next pass takes the step that it announces."""
+        plan = self.wait(reason, message, requeue_after_s=0.0)
+        return replace(plan, serving=serving)
+
+    # Ray
+
+    def application(self, revision: str) -> ApplicationView | None:
+        """The revision's application as it is wanted, None while Ray has none, or another configuration of it."""
+        wanted = self.desired.revisions.get(revision)
+        if wanted is None or wanted.application is None or not isinstance(self.observed.serve, Known):
+            return None
+        view = self.observed.serve.value.applications.get(wanted.application.name)
+        return view if view is not None and wanted.application.is_deployed_as(view.config) else None
+
+    @property
+    def ray_session(self) -> str | None:
+        return self.observed.serve.value.session if isinstance(self.observed.serve, Known) else None
+
+    # The gateways
+
+    @property
+    def gateways(self) -> tuple[GatewayView, ...] | None:
+        """None while any of them could not be read."""
+        return self.observed.gateways.value if isinstance(self.observed.gateways, Known) else None
+
+    def live(self, gateway: GatewayView, revision: str) -> RevisionLive | None:
+        route = gateway.routes.get(self.observed.key.name)
+        return route.revisions.get(revision) if route is not None else None
+
+    def unconfirmed(self, entry: RouteEntry) -> tuple[str, ...] | None:
+        """Gateways that don't have exactly this entry; None while that can't be known (a gateway unread, or none)."""
+        if not self.gateways:
+            return None
+        name = self.observed.key.name
+        return tuple(
+            sorted(g.id for g in self.gateways if (r := g.routes.get(name)) is None or r.version != entry.version)
+        )
+
+    def fewest_up(self, revision: str) -> int | None:
+        """Ready replicas of a revision as the gateway that sees the fewest of them; None while unknown."""
+        if not self.gateways:
+            return None
+        return min((live.up if (live := self.live(g, revision)) is not None else 0) for g in self.gateways)
+
+    def sessions(self, revision: str) -> int | None:
+        """Requests in flight to a revision over all gateways; None while unknown."""
+        if self.gateways is None:
+            return None
+        return sum(live.sessions for g in self.gateways if (live := self.live(g, revision)) is not None)
+
+    def is_seen_ready(self, revision: str) -> bool:
+        """Positive evidence of at least one ready replica, from every gateway or from Ray."""
+        application = self.application(revision)
+        return bool(self.fewest_up(revision)) or (application is not None and application.running_replicas > 0)
+
+    # The rollout's clock
+
+    @property
+    def second(self) -> datetime.datetime:
+        return whole_second(self.now)
+
+    def since_start_s(self, rollout: Rollout) -> float:
+        return elapsed_s(rollout.started_at, self.now)
+
+    def since_step_s(self, rollout: Rollout) -> float:
+        return elapsed_s(rollout.step_started_at, self.now)
+
+    def called(self, revision: str) -> str:
+        """A revision as messages name it: its number and its hash."""
+        wanted = self.desired.revisions.get(revision)
+        return f"revision {wanted.number} ({revision})" if wanted is not None else f"revision {revision}"

@@ -1,0 +1,91 @@
+"""The rollout as a transition table: (phase, trigger) -> phase. None as a phase is Idle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+from fairlead_operator.api.status import RolloutPhase as Phase
+
+
+class Trigger(StrEnum):
+    """What can happen to a rollout."""
+
+    BEGIN = "begin"  # another revision is wished, and is not known to be bad
+    RECREATE = "recreate"  # the same, and the strategy stops the old one first
+    READY = "ready"  # what the phase waits for came true
+    STEP = "step"  # the step is done and another follows
+    FAILED = "failed"  # the candidate is proved bad
+    SUPERSEDED = "superseded"  # a third revision is wished
+    REVERTED = "reverted"  # the stable revision is wished again
+    RETURNED = "returned"  # the revision that leaves is wished again, and is still warm
+    RAY_RESTARTED = "ray restarted"  # Ray's head lost every application
+    SUSPEND = "suspend"  # the spec says suspend
+    RESUME = "resume"  # it no longer does
+
+
+_AWAY = {Trigger.SUPERSEDED, Trigger.REVERTED, Trigger.FAILED}
+_UNSEEN = (Phase.STARTING,)  # no gateway has heard of the candidate
+_CONNECTED = (Phase.CONNECTING, Phase.PROVING, Phase.WIDENING, Phase.SHIFTING)
+_LEAVING = (Phase.PROMOTING, Phase.WITHDRAWING, Phase.DRAINING, Phase.REMOVING)
+
+Table = Mapping[tuple[Phase | None, Trigger], Phase | None]
+
+TRANSITIONS: Table = {
+    (None, Trigger.BEGIN): Phase.STARTING,
+    (None, Trigger.RECREATE): Phase.WITHDRAWING,
+    # Forward, one confirmed phase after the other.
+    (Phase.STARTING, Trigger.READY): Phase.CONNECTING,
+    (Phase.CONNECTING, Trigger.READY): Phase.PROVING,
+    (Phase.PROVING, Trigger.READY): Phase.WIDENING,
+    (Phase.WIDENING, Trigger.READY): Phase.SHIFTING,
+    (Phase.SHIFTING, Trigger.STEP): Phase.SHIFTING,
+    (Phase.SHIFTING, Trigger.READY): Phase.PROMOTING,
+    (Phase.PROMOTING, Trigger.READY): Phase.DRAINING,
+    (Phase.WITHDRAWING, Trigger.READY): Phase.DRAINING,
+    (Phase.DRAINING, Trigger.READY): Phase.REMOVING,
+    (Phase.REMOVING, Trigger.READY): None,
+    # The candidate goes: without traffic at once, with traffic by way of weight 0 on every gateway.
+    **{(phase, trigger): Phase.REMOVING for phase in _UNSEEN for trigger in _AWAY},
+    **{(phase, trigger): Phase.WITHDRAWING for phase in _CONNECTED for trigger in _AWAY},
+    # The one that leaves is wished again: it is still warm, so it only has to be proved again.
+    **{(phase, Trigger.RETURNED): Phase.CONNECTING for phase in (Phase.PROMOTING, Phase.DRAINING, Phase.REMOVING)},
+    # Every replica is gone: the candidate starts again; once traffic moves it stays where it is until they are back.
+    **{(phase, Trigger.RAY_RESTARTED): Phase.STARTING for phase in (*_UNSEEN, *_CONNECTED)},
+    (Phase.SHIFTING, Trigger.RAY_RESTARTED): Phase.SHIFTING,
+    # Suspension takes over from anywhere and, once begun, is finished.
+    **{(phase, Trigger.SUSPEND): Phase.RETIRING for phase in (None, *_UNSEEN, *_CONNECTED, *_LEAVING)},
+    (Phase.RETIRING, Trigger.READY): Phase.RETIRED,
+    (Phase.RETIRED, Trigger.RESUME): None,
+}
+
+_CANDIDATE_ONLY = {Trigger.FAILED, Trigger.SUPERSEDED, Trigger.REVERTED, Trigger.RAY_RESTARTED, Trigger.STEP}
+_STARTS = {Trigger.BEGIN, Trigger.RECREATE}
+
+IGNORED: Mapping[Phase | None, frozenset[Trigger]] = {
+    None: frozenset({Trigger.READY, Trigger.RETURNED, Trigger.RESUME, *_CANDIDATE_ONLY}),
+    **{
+        phase: frozenset({Trigger.STEP, Trigger.RETURNED, Trigger.RESUME, *_STARTS})
+        for phase in (Phase.STARTING, Phase.CONNECTING, Phase.PROVING, Phase.WIDENING)
+    },
+    Phase.SHIFTING: frozenset({Trigger.RETURNED, Trigger.RESUME, *_STARTS}),
+    **{
+        phase: frozenset({Trigger.RESUME, *_CANDIDATE_ONLY, *_STARTS})
+        for phase in (Phase.PROMOTING, Phase.DRAINING, Phase.REMOVING)
+    },
+    Phase.WITHDRAWING: frozenset({Trigger.RETURNED, Trigger.RESUME, *_CANDIDATE_ONLY, *_STARTS}),
+    Phase.RETIRING: frozenset({Trigger.RETURNED, Trigger.RESUME, Trigger.SUSPEND, *_CANDIDATE_ONLY, *_STARTS}),
+    Phase.RETIRED: frozenset({Trigger.RETURNED, Trigger.READY, Trigger.SUSPEND, *_CANDIDATE_ONLY, *_STARTS}),
+}
+"""Triggers that change nothing in a phase: it finishes what it began, and the next phase looks again."""
+
+
+def move(phase: Phase | None, trigger: Trigger) -> Phase | None:
+    """The phase that follows; an ignored trigger leaves it."""
+    if trigger in IGNORED[phase]:
+        return phase
+    return TRANSITIONS[phase, trigger]
+
+
+def is_heeded(phase: Phase | None, trigger: Trigger) -> bool:
+    return (phase, trigger) in TRANSITIONS

@@ -1,0 +1,199 @@
+"""What each phase with a candidate waits for, and when the candidate has failed."""
+
+from __future__ import annotations
+
+from fairlead_operator.plan import failure, traffic
+from fairlead_operator.plan.context import Context
+from fairlead_operator.plan.machine import Trigger
+from fairlead_operator.plan.verdict import Verdict
+from fairlead_operator.state.actions import NudgeServe, PinDigest, Plan, Prove
+from fairlead_operator.state.desired import WantedRevision
+from fairlead_operator.state.knowledge import Known, Unknown
+from fairlead_operator.state.reasons import Reason
+from fairlead_operator.state.rollout import Rollout
+from fairlead_operator.state.serve import ApplicationStatus
+
+Judged = Plan | Verdict
+
+
+def starting(context: Context, rollout: Rollout) -> Judged:
+    """Ray has to have the candidate's application running: one replica while its content is unknown, else all."""
+    candidate = _candidate(context)
+    if not isinstance(candidate, WantedRevision):
+        return candidate
+    return _replicas_in_ray(context, rollout, candidate, Reason.STARTING) or _ready(
+        Reason.CONNECTING, f"{context.called(candidate.revision)} runs; the gateways are told of it, without traffic."
+    )
+
+
+def connecting(context: Context, rollout: Rollout) -> Judged:
+    """Every gateway has to have the route and see the replicas."""
+    candidate = _candidate(context)
+    if not isinstance(candidate, WantedRevision):
+        return candidate
+    return (
+        _lost(context, candidate)
+        or traffic.ensure(context, traffic.entry(context))
+        or _replicas_at_gateways(context, rollout, candidate, Reason.CONNECTING)
+        or _ready(Reason.PROVING, f"{context.called(candidate.revision)} has to answer a prediction.")
+    )
+
+
+def proving(context: Context, rollout: Rollout) -> Judged:
+    """A real prediction through a gateway; then the content it was made with is pinned."""
+    candidate = _candidate(context)
+    if not isinstance(candidate, WantedRevision):
+        return candidate
+    called = context.called(candidate.revision)
+    if rollout.proved:
+        if candidate.digest is None and rollout.proof_digest is not None:
+            pin = PinDigest(
+                name=_object_name(context, candidate.revision), revision=candidate.revision, digest=rollout.proof_digest
+            )
+            return context.act(pin, Reason.PINNING, f"Pins {called} to the content it read: {rollout.proof_digest}.")
+        return _ready(Reason.WIDENING, f"{called} answered a prediction; all its replicas are started.")
+    if rollout.proof_failures >= context.bounds.proof_failures:
+        message = f"{called} failed {rollout.proof_failures} predictions in a row: {rollout.message}"
+        return _failed(Reason.PROOF_FAILED, failure.bounded(message))
+    return (
+        _lost(context, candidate)
+        or traffic.ensure(context, traffic.entry(context))
+        or _replicas_at_gateways(context, rollout, candidate, Reason.PROVING)
+        or context.act(Prove(revision=candidate.revision), Reason.PROVING, f"Sends a prediction to {called}.")
+    )
+
+
+def widening(context: Context, rollout: Rollout) -> Judged:
+    """All replicas have to run and be seen by every gateway; a paused rollout rests here, without traffic."""
+    candidate = _candidate(context)
+    if not isinstance(candidate, WantedRevision):
+        return candidate
+    waits = (
+        _replicas_in_ray(context, rollout, candidate, Reason.WIDENING)
+        or traffic.ensure(context, traffic.entry(context))
+        or _replicas_at_gateways(context, rollout, candidate, Reason.WIDENING)
+    )
+    if waits is not None:
+        return waits
+    called = context.called(candidate.revision)
+    if context.desired.paused:
+        message = f"{called} is ready; spec.rollout.paused holds its traffic back."
+        return context.wait(Reason.PAUSED, message, requeue_after_s=context.bounds.resync_s)
+    return _ready(Reason.SHIFTING, f"{called} is proved; traffic moves to it.")
+
+
+def shifting(context: Context, rollout: Rollout) -> Judged:
+    """Every gateway has to have the step's weight; the steps go one after the other."""
+    candidate = _candidate(context)
+    if not isinstance(candidate, WantedRevision):
+        return candidate
+    called = context.called(candidate.revision)
+    waits = _lost(context, candidate) or (
+        traffic.ensure(context, traffic.entry(context)) if context.serving.stable is not None else None
+    )
+    if waits is not None:
+        return waits
+    steps = context.desired.steps if context.serving.stable is not None else ()
+    if rollout.step + 1 < len(steps):
+        if context.desired.paused:
+            message = f"{called} holds {rollout.weight / 100:g} %: spec.rollout.paused."
+            return context.wait(Reason.PAUSED, message, requeue_after_s=context.bounds.resync_s)
+        message = f"Step {rollout.step + 1} of {len(steps)} is done."
+        return Verdict(trigger=Trigger.STEP, reason=Reason.SHIFTING, message=message)
+    return _ready(Reason.PROMOTED, f"{called} takes all traffic and is stable.")
+
+
+def weight_of_step(context: Context, step: int) -> int:
+    """Where nothing is stable there is nothing to share with: the candidate gets its traffic by promotion."""
+    steps = context.desired.steps
+    if context.serving.stable is None or not steps:
+        return 0
+    return steps[min(step, len(steps) - 1)].weight
+
+
+def why_unknown(context: Context) -> str:
+    serve = context.observed.serve
+    return serve.reason if isinstance(serve, Unknown) else "it was not read"
+
+
+def _candidate(context: Context) -> WantedRevision | Plan:
+    revision = context.serving.candidate
+    wanted = context.desired.revisions.get(revision) if revision is not None else None
+    if wanted is not None:
+        return wanted
+    message = f"The ControllerRevision of candidate {revision} is gone; what runs is left as it is."
+    return context.wait(Reason.REVISION_LOST, message, requeue_after_s=context.bounds.resync_s)
+
+
+def _object_name(context: Context, revision: str) -> str:
+    return f"{context.observed.key.name}-{revision}"
+
+
+def _ready(reason: Reason, message: str) -> Verdict:
+    return Verdict(trigger=Trigger.READY, reason=reason, message=message)
+
+
+def _failed(reason: Reason, message: str, *, word: str | None = None) -> Verdict:
+    return Verdict(trigger=Trigger.FAILED, reason=reason, message=message, failure_reason=word)
+
+
+def _replicas_in_ray(
+    context: Context, rollout: Rollout, candidate: WantedRevision, reason: Reason
+) -> Plan | Verdict | None:
+    if not isinstance(context.observed.serve, Known):
+        return context.wait_unknown(Reason.RAY_UNREACHABLE, f"Ray can't be read: {why_unknown(context)}")
+    called = context.called(candidate.revision)
+    wanted = candidate.application.replicas if candidate.application is not None else 0
+    view = context.application(candidate.revision)
+    if (lost := _lost(context, candidate)) is not None:
+        return lost
+    running = view.running_replicas if view is not None else 0
+    if view is not None and running >= wanted > 0:
+        return None
+    waits_for = f"{running} of {wanted} replicas of {called} run"
+    if _is_late(context, rollout):
+        said = failure.of_ray(view.message).message if view is not None and view.message else "Ray says nothing of it."
+        message = f"After {context.desired.progress_deadline_s} s {waits_for}. {said}"
+        return _failed(Reason.PROGRESS_DEADLINE_EXCEEDED, failure.bounded(message))
+    if view is None:
+        return context.act(NudgeServe(), reason, f"Waits for Ray to take {called}.")
+    return context.wait(reason, f"{waits_for}.")
+
+
+def _replicas_at_gateways(
+    context: Context, rollout: Rollout, candidate: WantedRevision, reason: Reason
+) -> Plan | Verdict | None:
+    called = context.called(candidate.revision)
+    wanted = candidate.application.replicas if candidate.application is not None else 0
+    up = context.fewest_up(candidate.revision)
+    if up is None:
+        return context.wait_unknown(Reason.GATEWAY_UNREACHABLE, "The gateways can't be read.")
+    if up >= wanted > 0:
+        return None
+    if _is_late(context, rollout):
+        message = (
+            f"After {context.desired.progress_deadline_s} s the gateways see {up} of {wanted} replicas of {called}."
+        )
+        return _failed(Reason.PROGRESS_DEADLINE_EXCEEDED, message)
+    return context.wait(reason, f"The gateways see {up} of {wanted} replicas of {called}.")
+
+
+def _is_late(context: Context, rollout: Rollout) -> bool:
+    """From the rollout's start: partial readiness in between resets nothing."""
+    return context.since_start_s(rollout) > context.desired.progress_deadline_s
+
+
+def _lost(context: Context, candidate: WantedRevision) -> Plan | Verdict | None:
+    """Ray's own verdict on the candidate's application."""
+    view = context.application(candidate.revision)
+    if view is None:
+        return None
+    match view.status:
+        case ApplicationStatus.DEPLOY_FAILED:
+            failed = failure.of_ray(view.message)
+            return _failed(Reason.DEPLOY_FAILED, failed.message, word=failed.reason)
+        case ApplicationStatus.UNHEALTHY if view.running_replicas == 0:
+            failed = failure.of_ray(view.message)
+            return _failed(Reason.APPLICATION_UNHEALTHY, failed.message, word=failed.reason)
+        case _:
+            return None

@@ -1,0 +1,85 @@
+"""One pass's decision: the first decider in the list that has something to do or to wait for decides."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable
+
+from fairlead_operator.api import names
+from fairlead_operator.plan import gate, history, revisions, rollout, steady, suspension, teardown
+from fairlead_operator.plan.context import Context
+from fairlead_operator.state.actions import AddFinalizer, Plan, Wait
+from fairlead_operator.state.bounds import Bounds
+from fairlead_operator.state.desired import Desired
+from fairlead_operator.state.knowledge import Absent, Known
+from fairlead_operator.state.observed import InvalidSpec, ModelDeploymentView, Observed
+from fairlead_operator.state.reasons import Reason
+from fairlead_operator.state.rollout import Serving, recall
+
+Decider = Callable[[Context], Plan | None]
+
+DECIDERS: tuple[Decider, ...] = (
+    # Without a Ray cluster or a gateway nothing below can be done or proved.
+    gate.decide,
+    # A suspended object gives up its traffic first and its replicas then; what was begun is finished before a resume.
+    suspension.decide,
+    # The wished revision is kept, with its ports, before anything refers to it.
+    revisions.decide,
+    # One step of the rollout, or its beginning.
+    rollout.decide,
+    # Nothing is being rolled out: the stable revision's route and replicas are as they should be.
+    steady.decide,
+    # Only then the history is trimmed.
+    history.decide,
+)
+
+
+def make(desired: Desired | InvalidSpec | Absent, observed: Observed, bounds: Bounds, now: datetime.datetime) -> Plan:
+    """The plan of one pass of a model: at most one outside write, always a reason.
+
+    ``desired`` is Absent when the object is gone, InvalidSpec when its spec can't be read: neither stops a deletion.
+    """
+    if isinstance(observed.object, Absent) or isinstance(desired, Absent):
+        return teardown.after_the_object(observed, bounds)
+    view = observed.object.value
+    if view.is_deleting:
+        return teardown.decide(view, observed, bounds)
+    if isinstance(desired, InvalidSpec):
+        return _unreadable(desired, view, observed, bounds)
+    if names.FINALIZER not in view.finalizers:
+        return _adopt(view, observed, bounds)
+    return _first(Context(desired=desired, observed=observed, serving=recall(view.status), bounds=bounds, now=now))
+
+
+def _first(context: Context) -> Plan:
+    for decide in DECIDERS:
+        if (plan := decide(context)) is not None:
+            return plan
+    return context.wait(Reason.SERVING, steady.summary(context), requeue_after_s=context.bounds.resync_s)
+
+
+def _unreadable(invalid: InvalidSpec, view: ModelDeploymentView, observed: Observed, bounds: Bounds) -> Plan:
+    return Plan(
+        key=observed.key,
+        action=Wait(),
+        serving=recall(view.status),
+        reason=Reason.INVALID_SPEC,
+        message=f"The spec can't be read, so nothing is changed: {invalid.message}",
+        requeue_after_s=bounds.resync_s,
+    )
+
+
+def _adopt(view: ModelDeploymentView, observed: Observed, bounds: Bounds) -> Plan:
+    return Plan(
+        key=observed.key,
+        action=AddFinalizer(resource_version=view.resource_version, finalizers=(*view.finalizers, names.FINALIZER)),
+        serving=recall(view.status),
+        reason=Reason.INITIALIZING,
+        message="The object is taken into care.",
+        requeue_after_s=bounds.poll_s,
+    )
+
+
+def serving_of(observed: Observed) -> Serving:
+    """What the status remembers; nothing for an object that is gone."""
+    return recall(observed.object.value.status) if isinstance(observed.object, Known) else Serving()

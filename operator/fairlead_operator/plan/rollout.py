@@ -1,0 +1,137 @@
+"""The next step of a rollout: which trigger holds in the phase that the status remembers, and what it does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from fairlead_operator.api.spec import Strategy
+from fairlead_operator.api.status import RolloutPhase as Phase
+from fairlead_operator.plan import aim, leaving, phases, verdict
+from fairlead_operator.plan.context import Context
+from fairlead_operator.plan.machine import Trigger, is_heeded, move
+from fairlead_operator.plan.verdict import Verdict
+from fairlead_operator.state.actions import Plan
+from fairlead_operator.state.reasons import Reason
+from fairlead_operator.state.rollout import Quarantine, Rollout, Serving
+
+QUARANTINE_MAX = 10
+
+Judge = Callable[[Context, Rollout], Plan | Verdict]
+
+JUDGES: Mapping[Phase, Judge] = {
+    Phase.STARTING: phases.starting,
+    Phase.CONNECTING: phases.connecting,
+    Phase.PROVING: phases.proving,
+    Phase.WIDENING: phases.widening,
+    Phase.SHIFTING: phases.shifting,
+    Phase.PROMOTING: leaving.promoting,
+    Phase.WITHDRAWING: leaving.withdrawing,
+    Phase.DRAINING: leaving.draining,
+    Phase.REMOVING: leaving.removing,
+}
+
+
+def decide(context: Context) -> Plan | None:
+    """Carries on the rollout that the status remembers, or begins one; None when there is none to begin."""
+    rollout = context.serving.rollout
+    if rollout is None:
+        return _begin(context)
+    wished = verdict.of_the_wish(context)
+    if wished is not None and is_heeded(rollout.phase, wished.trigger):
+        return advance(context, wished)
+    judged = JUDGES[rollout.phase](context, rollout)
+    return advance(context, judged) if isinstance(judged, Verdict) else judged
+
+
+def _begin(context: Context) -> Plan | None:
+    serving, aimed = context.serving, aim.aim(context)
+    if aimed is None or aimed == serving.stable:
+        return None
+    if context.ray_session is None:
+        return context.wait_unknown(Reason.RAY_UNREACHABLE, f"Ray can't be read: {phases.why_unknown(context)}")
+    if aimed not in context.desired.revisions:
+        return None
+    if context.desired.strategy is Strategy.RECREATE and serving.stable is not None:
+        message = f"Stops {context.called(serving.stable)} before {context.called(aimed)} is started."
+        return advance(context, Verdict(trigger=Trigger.RECREATE, reason=Reason.WITHDRAWING, message=message))
+    message = f"Starts {context.called(aimed)}."
+    return advance(context, Verdict(trigger=Trigger.BEGIN, reason=Reason.ROLLOUT_STARTED, message=message))
+
+
+def advance(context: Context, verdict: Verdict) -> Plan:
+    """Announces the phase that follows."""
+    serving = after(context, verdict)
+    return context.announce(serving, verdict.reason, verdict.message)
+
+
+def after(context: Context, verdict: Verdict) -> Serving:
+    """What the status shall remember once a trigger was heeded."""
+    serving = context.serving
+    phase = move(serving.phase, verdict.trigger)
+    if phase is None:
+        return serving.without_rollout()
+    match verdict.trigger:
+        case Trigger.BEGIN:
+            return replace(serving, candidate=aim.aim(context), rollout=_fresh(context, phase))
+        case Trigger.RECREATE:
+            rollout = _fresh(context, phase, leaving=serving.stable)
+            return replace(serving, stable=None, last_stable=serving.stable, rollout=rollout)
+        case Trigger.FAILED:
+            return replace(_withdrawn(context, phase), quarantine=_quarantine(context, verdict))
+        case Trigger.SUPERSEDED | Trigger.REVERTED:
+            return _withdrawn(context, phase)
+        case Trigger.RETURNED:
+            return replace(serving, candidate=serving.leaving, rollout=_fresh(context, phase))
+        case Trigger.RAY_RESTARTED:
+            return replace(serving, rollout=_again(context, phase))
+        case _:
+            return _forward(context, phase)
+
+
+def _forward(context: Context, phase: Phase) -> Serving:
+    serving, old = context.serving, context.serving.rollout
+    assert old is not None  # noqa: S101  # READY and STEP are heeded in no Idle phase; the table's test holds that
+    rollout = replace(old, phase=phase, step_started_at=context.second, message="")
+    if phase is Phase.PROMOTING:
+        rollout = replace(rollout, leaving=serving.stable, weight=0, step=0)
+        return replace(
+            serving, stable=serving.candidate, candidate=None, last_stable=serving.candidate, rollout=rollout
+        )
+    if phase is Phase.SHIFTING:
+        step = old.step + 1 if old.phase is Phase.SHIFTING else 0
+        weight = phases.weight_of_step(context, step)
+        rollout = replace(rollout, step=step, weight=weight)
+    return replace(serving, rollout=rollout)
+
+
+def _withdrawn(context: Context, phase: Phase) -> Serving:
+    serving = context.serving
+    return replace(serving, candidate=None, rollout=_fresh(context, phase, leaving=serving.candidate))
+
+
+def _fresh(context: Context, phase: Phase, *, leaving: str | None = None) -> Rollout:
+    at = context.second
+    return Rollout(phase=phase, leaving=leaving, started_at=at, step_started_at=at, ray_session=context.ray_session)
+
+
+def _again(context: Context, phase: Phase) -> Rollout:
+    fresh = _fresh(context, phase)
+    old = context.serving.rollout
+    if old is None or phase is not Phase.SHIFTING:
+        return fresh
+    return replace(fresh, step=old.step, weight=old.weight, proved=old.proved, proof_digest=old.proof_digest)
+
+
+def _quarantine(context: Context, verdict: Verdict) -> tuple[Quarantine, ...]:
+    candidate = context.serving.candidate
+    if candidate is None:
+        return context.serving.quarantine
+    failed = Quarantine(
+        revision=candidate,
+        reason=verdict.failure_reason or verdict.reason,
+        message=verdict.message,
+        time=context.second,
+    )
+    others = tuple(q for q in context.serving.quarantine if q.revision != candidate)
+    return (*others, failed)[-QUARANTINE_MAX:]

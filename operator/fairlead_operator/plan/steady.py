@@ -1,0 +1,80 @@
+"""No rollout: the stable revision's route and replicas are kept as they should be, and what is missing is said."""
+
+from __future__ import annotations
+
+from fairlead_operator.plan import phases, traffic
+from fairlead_operator.plan.context import Context
+from fairlead_operator.state.actions import NudgeServe, Plan
+from fairlead_operator.state.desired import WantedRevision
+from fairlead_operator.state.knowledge import Absent, Known
+from fairlead_operator.state.reasons import Reason
+from fairlead_operator.state.serve import ApplicationStatus
+
+
+def decide(context: Context) -> Plan | None:
+    """None when everything is as it should be."""
+    serving = context.serving
+    if serving.stable is not None and serving.stable not in context.desired.revisions:
+        message = f"The ControllerRevision of stable {serving.stable} is gone; what runs is left as it is."
+        return context.wait(Reason.REVISION_LOST, message, requeue_after_s=context.bounds.resync_s)
+    stable = context.desired.revisions[serving.stable] if serving.stable is not None else None
+    return _unwanted_applications(context) or _route(context) or (_replicas(context, stable) if stable else None)
+
+
+def _route(context: Context) -> Plan | None:
+    if context.serving.stable is None and isinstance(context.observed.route, Absent):
+        return None
+    return traffic.ensure(context, traffic.entry(context))
+
+
+def _replicas(context: Context, stable: WantedRevision) -> Plan | None:
+    if not isinstance(context.observed.serve, Known):
+        return context.wait_unknown(Reason.RAY_UNREACHABLE, f"Ray can't be read: {phases.why_unknown(context)}")
+    called = context.called(stable.revision)
+    wanted = stable.application
+    if wanted is None:
+        return None
+    view = context.observed.serve.value.applications.get(wanted.name)
+    if view is None:
+        return context.act(NudgeServe(), Reason.REPLICAS_LOST, f"Ray has no application of {called}; it is started.")
+    if not wanted.is_deployed_as(view.config):
+        message = f"Waits for Ray to take {wanted.replicas} replicas of {called}."
+        return context.act(NudgeServe(), Reason.SCALING, message)
+    if view.status in (ApplicationStatus.UNHEALTHY, ApplicationStatus.DEPLOY_FAILED):
+        message = f"Ray calls {called} {view.status}, {view.running_replicas} of {wanted.replicas} replicas run."
+        return context.wait_unknown(Reason.APPLICATION_UNHEALTHY, message)
+    if view.running_replicas < wanted.replicas:
+        message = f"{view.running_replicas} of {wanted.replicas} replicas of {called} run."
+        return context.wait(Reason.REPLICAS_MISSING, message)
+    if view.running_replicas > wanted.replicas:
+        return context.wait(Reason.SCALING, f"{called} scales down to {wanted.replicas} replicas.")
+    return None
+
+
+def _unwanted_applications(context: Context) -> Plan | None:
+    """What has no place any more still runs: the Ray cluster's own pass takes it down."""
+    if not isinstance(context.observed.serve, Known):
+        return None
+    key, wished = (
+        context.observed.key,
+        {r.application.name for r in context.desired.revisions.values() if r.application},
+    )
+    prefix = f"{key.namespace}--{key.name}--"
+    left = [
+        name
+        for name, view in context.observed.serve.value.applications.items()
+        if name.startswith(prefix) and name not in wished and view.status is not ApplicationStatus.DELETING
+    ]
+    if not left:
+        return None
+    return context.act(NudgeServe(), Reason.SCALING, f"Waits for Ray to stop {', '.join(sorted(left))}.")
+
+
+def summary(context: Context) -> str:
+    """The sentence for a pass with nothing to do."""
+    stable = context.serving.stable
+    if context.desired.replicas == 0:
+        return "No replicas are wished; requests are answered with 503."
+    if stable is None:
+        return "No revision serves."
+    return f"{context.called(stable)} serves with {context.desired.replicas} replicas."

@@ -1,0 +1,145 @@
+"""The route entry that should hold now, and the rule for writing it: no weight without a ready replica seen."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from fairlead_operator.api.status import RolloutPhase
+from fairlead_operator.plan.context import Context
+from fairlead_operator.state.actions import Plan, WriteRoute
+from fairlead_operator.state.knowledge import Absent, Known, Unknown
+from fairlead_operator.state.reasons import Reason
+from fairlead_operator.state.route import FULL_WEIGHT, RouteEntry, RouteRevision
+
+MIN_REQUEST_BYTES = 1024
+MIN_TIMEOUT_S = 1
+
+
+def entry(context: Context) -> RouteEntry:
+    """The entry for what the status remembers; revisions whose ControllerRevision is gone are left out."""
+    serving = context.serving
+    stable, candidate, leaving = serving.stable, serving.candidate, serving.leaving
+    if serving.phase in (RolloutPhase.RETIRING, RolloutPhase.RETIRED):
+        stable = candidate = leaving = None
+    if serving.phase is RolloutPhase.STARTING:
+        candidate = None
+    if serving.phase is RolloutPhase.REMOVING:
+        leaving = None
+    if context.desired.replicas == 0 and candidate is None and leaving is None:
+        stable = None
+    return _build(context, stable=_kept(context, stable), candidate=_kept(context, candidate), leaving=leaving)
+
+
+def _kept(context: Context, revision: str | None) -> str | None:
+    return revision if revision in context.desired.revisions else None
+
+
+def _build(context: Context, *, stable: str | None, candidate: str | None, leaving: str | None) -> RouteEntry:
+    rollout = context.serving.rollout
+    listed = [r for r in (stable, candidate, _kept(context, leaving)) if r is not None]
+    serving = [context.desired.revisions[r].template.serving for r in listed]
+    return RouteEntry(
+        stable=stable,
+        candidate=candidate,
+        candidate_weight=rollout.weight if rollout is not None and candidate is not None else 0,
+        revisions=_routes(context, listed),
+        max_request_bytes=max((s.max_request_bytes for s in serving), default=MIN_REQUEST_BYTES),
+        request_timeout_s=max((s.request_timeout_seconds for s in serving), default=MIN_TIMEOUT_S),
+    )
+
+
+def _routes(context: Context, listed: list[str]) -> dict[str, RouteRevision]:
+    """An alias that two revisions bear goes to the one named first: stable, candidate, leaving."""
+    routes: dict[str, RouteRevision] = {}
+    taken: set[str] = set()
+    for revision in listed:
+        route = context.desired.revisions[revision].route
+        aliases = tuple(alias for alias in route.aliases if alias not in taken)
+        taken.update(aliases)
+        routes[revision] = RouteRevision(
+            host=route.host, first=route.first, count=route.count, window=route.window, aliases=aliases
+        )
+    return routes
+
+
+def ensure(context: Context, wanted: RouteEntry) -> Plan | None:
+    """Writes the entry or waits until every gateway confirms it; None once all have it."""
+    return write(context, wanted) or confirm(context, wanted)
+
+
+def write(context: Context, wanted: RouteEntry) -> Plan | None:
+    """None while the table holds the entry."""
+    match context.observed.route:
+        case Unknown(reason=reason):
+            return context.wait_unknown(Reason.GATEWAY_UNREACHABLE, f"The route table can't be read: {reason}")
+        case Known(value=text) if text.holds(wanted):
+            return None
+        case Known(value=text):
+            return _write(context, wanted, before=dict(text.weights()))
+        case Absent():
+            return _write(context, wanted, before={})
+        case _ as never:
+            assert_never(never)
+
+
+def _write(context: Context, wanted: RouteEntry, *, before: dict[str, int]) -> Plan:
+    for revision in (wanted.stable, wanted.candidate):
+        if revision is None or wanted.weight_of(revision) <= before.get(revision, 0):
+            continue
+        if not context.is_seen_ready(revision):
+            return _no_replica(context, revision)
+    return context.act(WriteRoute(entry=wanted), _reason(context), f"Writes the route: {describe(context, wanted)}.")
+
+
+def _no_replica(context: Context, revision: str) -> Plan:
+    went_back = context.serving.phase is RolloutPhase.WITHDRAWING and revision == context.serving.stable
+    reason = Reason.NO_WAY_BACK if went_back else Reason.REPLICAS_MISSING
+    message = f"Moves no traffic to {context.called(revision)}: no ready replica of it is seen."
+    return context.wait(reason, message)
+
+
+def confirm(context: Context, wanted: RouteEntry) -> Plan | None:
+    """None once every gateway says that it has the entry."""
+    match context.observed.gateways:
+        case Unknown(reason=reason):
+            return context.wait_unknown(Reason.GATEWAY_UNREACHABLE, f"A gateway can't be read: {reason}")
+        case Known(value=()):
+            return context.wait_unknown(Reason.NO_GATEWAY, "No gateway runs that could take the route.")
+        case Known() | Absent():
+            missing = context.unconfirmed(wanted)
+        case _ as never:
+            assert_never(never)
+    if missing is None or missing:
+        names = ", ".join(missing or ())
+        return context.wait(
+            _reason(context), f"Waits for gateway {names} to take the route: {describe(context, wanted)}."
+        )
+    return None
+
+
+def describe(context: Context, wanted: RouteEntry) -> str:
+    """The shares in words."""
+    if wanted.stable is None and not wanted.candidate_weight:
+        return "no revision takes unpinned requests"
+    shares = [(r, wanted.weight_of(r)) for r in (wanted.stable, wanted.candidate) if r is not None]
+    return ", ".join(f"{context.called(r)} gets {weight * 100 / FULL_WEIGHT:g} %" for r, weight in shares)
+
+
+_PHASE_REASONS = {
+    RolloutPhase.CONNECTING: Reason.CONNECTING,
+    RolloutPhase.PROVING: Reason.PROVING,
+    RolloutPhase.WIDENING: Reason.WIDENING,
+    RolloutPhase.SHIFTING: Reason.SHIFTING,
+    RolloutPhase.PROMOTING: Reason.PROMOTING,
+    RolloutPhase.WITHDRAWING: Reason.WITHDRAWING,
+    RolloutPhase.DRAINING: Reason.DRAINING,
+    RolloutPhase.REMOVING: Reason.REMOVING,
+    RolloutPhase.RETIRING: Reason.SUSPENDED,
+    RolloutPhase.STARTING: Reason.STARTING,
+    RolloutPhase.RETIRED: Reason.SUSPENDED,
+}
+
+
+def _reason(context: Context) -> Reason:
+    phase = context.serving.phase
+    return _PHASE_REASONS[phase] if phase is not None else Reason.SCALING

@@ -1,0 +1,56 @@
+"""What a phase concluded, and what the spec says of the rollout as a whole."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fairlead_operator.api.status import RolloutPhase as Phase
+from fairlead_operator.plan import aim
+from fairlead_operator.plan.context import Context
+from fairlead_operator.plan.machine import Trigger
+from fairlead_operator.state.reasons import Reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """A trigger with its reason; ``failure_reason`` is the word that the quarantine keeps."""
+
+    trigger: Trigger
+    reason: Reason
+    message: str
+    failure_reason: str | None = None
+
+
+def of_the_wish(context: Context) -> Verdict | None:
+    """Whether the spec, or Ray's own life, changes what is under way; the wish goes first."""
+    serving, aimed = context.serving, aim.aim(context)
+    if serving.candidate is not None and aimed != serving.candidate:
+        return _away(context, serving.candidate, aimed)
+    if serving.leaving is not None and aimed == serving.leaving and _is_kept(context, serving.leaving):
+        message = f"{context.called(serving.leaving)} is wished again, and still runs."
+        return Verdict(trigger=Trigger.RETURNED, reason=Reason.ROLLOUT_STARTED, message=message)
+    return _of_ray(context)
+
+
+def _is_kept(context: Context, revision: str) -> bool:
+    return revision in context.desired.revisions
+
+
+def _away(context: Context, candidate: str, aimed: str | None) -> Verdict:
+    gone = f"Withdraws {context.called(candidate)}"
+    if aimed is not None and aimed == context.serving.stable:
+        message = f"{gone}: the spec is back at {context.called(aimed)}."
+        if context.desired.replicas == 0:
+            message = f"{gone}: no replicas are wished."
+        return Verdict(trigger=Trigger.REVERTED, reason=Reason.REVERTED, message=message)
+    then = f"the spec asks for {context.called(aimed)}" if aimed is not None else "nothing is wished to run"
+    return Verdict(trigger=Trigger.SUPERSEDED, reason=Reason.SUPERSEDED, message=f"{gone}: {then}.")
+
+
+def _of_ray(context: Context) -> Verdict | None:
+    rollout, session = context.serving.rollout, context.ray_session
+    if rollout is None or session is None or rollout.ray_session in (None, session):
+        return None
+    again = "traffic stays until they are back" if rollout.phase is Phase.SHIFTING else "the candidate starts again"
+    message = f"Ray's head was restarted and lost every replica: {again}."
+    return Verdict(trigger=Trigger.RAY_RESTARTED, reason=Reason.RAY_RESTARTED, message=message)
