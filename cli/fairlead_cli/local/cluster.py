@@ -217,12 +217,14 @@ class LocalCluster:
 
     def _await(self, part: str, began: float) -> None:
         at, log = self._context(), self._layout.log(part)
+        pause_s = 0.05
         while not parts.TABLE[part].is_ready(at):
             has_ended = self._ledger().living(part) is None
             if has_ended or time.monotonic() > began + _READY_WITHIN_S:
                 what = "ended" if has_ended else f"was not ready within {_READY_WITHIN_S:.0f} s"
                 raise errors.LocalClusterError(f"{part} {what}; the end of {log}:\n{_tail(log)}")
-            time.sleep(0.05)
+            time.sleep(pause_s)
+            pause_s = min(pause_s * 1.2, 0.3)
         self._reporter.step(f"  {part} is ready ({time.monotonic() - began:.1f} s)")
 
     def _context(self) -> parts.Context:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import http
 import json
 import ssl
 
-import httpx
-
-from fairlead_cli.local import binaries, kubeconfig, layout, pki, processes
+from fairlead_cli.local import binaries, kubeconfig, layout, loopback, pki, processes
 
 # Without pods there is nothing for the other controllers to do, and idle ones cost memory and requests.
 _CONTROLLERS = (
@@ -123,12 +122,9 @@ def kube_controller_manager(where: layout.Layout, found: binaries.Binaries, port
     return processes.Command(argv=argv, log=where.log("kube-controller-manager"))
 
 
-def answers(where: layout.Layout, url: str) -> bool:
-    """Whether this HTTPS address of the control plane answers 200 to the admin."""
+def answers(where: layout.Layout, port: int, path: str) -> bool:
+    """Whether this HTTPS listener of the control plane answers 200 to the admin."""
     pair = where.pair("admin")
     trust = ssl.create_default_context(cafile=str(where.authority))
     trust.load_cert_chain(pair.certificate, pair.key)
-    try:
-        return httpx.get(url, verify=trust, timeout=5, trust_env=False).status_code == httpx.codes.OK
-    except (httpx.TransportError, OSError):
-        return False
+    return loopback.status_code(port, path, trust=trust) == http.HTTPStatus.OK

@@ -29,7 +29,7 @@ class Part:
 
 
 def _answers(port: str, path: str) -> Callable[[Context], bool]:
-    return lambda at: control_plane.answers(at.where, f"https://127.0.0.1:{at.ports[port]}{path}")
+    return lambda at: control_plane.answers(at.where, at.ports[port], path)
 
 
 # In the order in which they are started; what comes later needs what comes before, Ray aside.

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import http
 import pathlib
 import sysconfig
 
-import httpx
-
-from fairlead_cli.local import layout, manifests, options, processes
+from fairlead_cli.local import layout, loopback, manifests, options, processes
 
 OPERATOR_ACCOUNT = (manifests.SYSTEM_NAMESPACE, "fairlead-operator")
 GATEWAY_ACCOUNT = "fairlead-gateway"  # in the namespace of the models
@@ -52,9 +51,4 @@ def operator(where: layout.Layout, ports: layout.Ports, chosen: options.Options)
 
 def is_healthy(port: int) -> bool:
     """Whether the program's loop lives; readiness may wait for what the person has yet to apply."""
-    url = f"http://127.0.0.1:{port}/healthz"
-    # Plain HTTP: `verify=False` only saves loading the certificate store at each poll.
-    try:
-        return httpx.get(url, timeout=5, trust_env=False, verify=False).status_code == httpx.codes.OK  # noqa: S501
-    except httpx.TransportError:
-        return False
+    return loopback.status_code(port, "/healthz") == http.HTTPStatus.OK

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import http
 import os
 import pathlib
 import secrets
 
-import httpx
-
-from fairlead_cli.local import layout, options, processes, programs
+from fairlead_cli.local import layout, loopback, options, processes, programs
 
 PORTS = (
     "ray-dashboard",
@@ -89,11 +88,6 @@ def command(where: layout.Layout, ports: layout.Ports, chosen: options.Options) 
 
 def is_ready(where: layout.Layout, ports: layout.Ports) -> bool:
     """Whether Serve's REST API answers (later than the dashboard itself)."""
-    url = f"http://127.0.0.1:{ports['ray-dashboard']}/api/serve/applications/"
-    token = where.ray_token.read_text()
-    # Plain HTTP: `verify=False` only saves loading the certificate store at each poll.
-    try:
-        answer = httpx.get(url, headers={"Authorization": f"Bearer {token}"}, timeout=30, trust_env=False, verify=False)
-    except httpx.TransportError:
-        return False
-    return answer.status_code == httpx.codes.OK
+    headers = {"Authorization": f"Bearer {where.ray_token.read_text()}"}
+    answered = loopback.status_code(ports["ray-dashboard"], "/api/serve/applications/", headers=headers, timeout_s=30)
+    return answered == http.HTTPStatus.OK
