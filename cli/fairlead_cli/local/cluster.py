@@ -47,14 +47,14 @@ class LocalCluster:
         *,
         chosen: options.Options | None = None,
         reporter: progress.Reporter | None = None,
-        cache: pathlib.Path | None = None,
+        sources: binaries.Sources | None = None,
     ) -> None:
         """Starts nothing. `state_dir` is this cluster's own folder; `chosen` matters only when it is created."""
         self.name = name
         self.root = (state_dir if state_dir is not None else paths.clusters_dir() / name).resolve()
         self._chosen = chosen or options.Options()
         self._reporter = reporter or progress.Silent()
-        self._cache = cache or paths.cache_dir()
+        self._sources = sources or binaries.Sources.from_environment()
         self._layout = layout.Layout(root=self.root, run=state.run_dir(self.root))
 
     # --- up and down ---------------------------------------------------------------------------------------------
@@ -240,7 +240,7 @@ class LocalCluster:
         return done.stdout
 
     def _binaries(self) -> binaries.Binaries:
-        return binaries.find(binaries.CONTROL_PLANE, cache=self._cache, reporter=self._reporter)
+        return binaries.find(binaries.CONTROL_PLANE, self._sources, self._reporter)
 
     def _make_ready_for_start(self) -> None:
         remembered = self._remembered()

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import pathlib
 
-import filelock
-
-from fairlead_cli.local import errors, state
+from fairlead_cli.local import errors, locks, progress, state
 
 _FIRST, _SLICES, _PORTS_EACH = 20000, 12, 1064  # 20000-32767: below the kernel's range, above the parts' ports
 _CLAIM = "replica-ports"
@@ -22,7 +20,8 @@ def claim(run: pathlib.Path, root: pathlib.Path) -> tuple[int, int]:
     Raises:
         LocalClusterError: all slices are taken.
     """
-    with filelock.FileLock(run.parent / f"{state.RUN_PREFIX}ports.lock"):
+    lock = run.parent / f"{state.RUN_PREFIX}ports.lock"
+    with locks.held(lock, what="another cluster picks its ports", reporter=progress.Silent()):
         taken = set()
         for path in run.parent.glob(f"{state.RUN_PREFIX}*/{_CLAIM}"):
             number, owner = path.read_text().split("\n", 1)

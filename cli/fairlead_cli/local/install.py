@@ -1,0 +1,38 @@
+"""Puts a finished file in its place: whole or not at all, whenever the machine or the command dies."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import shutil
+import tarfile
+from typing import IO
+
+
+def executable(source: IO[bytes], target: pathlib.Path) -> None:
+    """Copy to a temporary name, bring it to the disk, rename it."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            shutil.copyfileobj(source, file, 1 << 20)
+            file.flush()
+            os.fchmod(file.fileno(), 0o755)
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def from_archive(archive: pathlib.Path, member: str, target: pathlib.Path) -> None:
+    """Install one file of a tar archive; nothing else of it is unpacked.
+
+    Raises:
+        KeyError: the archive has no such file.
+    """
+    with tarfile.open(archive) as opened:
+        content = opened.extractfile(member)
+        if content is None:
+            raise KeyError(member)
+        with content:
+            executable(content, target)

@@ -1,0 +1,30 @@
+"""Asks a listener on loopback whether it answers; lean, for it is asked many times a second while it starts."""
+
+from __future__ import annotations
+
+import http.client
+import ssl
+from collections.abc import Mapping
+
+
+def status_code(
+    port: int,
+    path: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    trust: ssl.SSLContext | None = None,
+    timeout_s: float = 5,
+) -> int | None:
+    """The status of a GET; None when nobody answers. `trust` makes it HTTPS."""
+    connection = (
+        http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_s)
+        if trust is None
+        else http.client.HTTPSConnection("127.0.0.1", port, timeout=timeout_s, context=trust)
+    )
+    try:
+        connection.request("GET", path, headers=dict(headers or {}))
+        return connection.getresponse().status
+    except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()
