@@ -1,0 +1,1 @@
+"""``fairlead demo``: from training to rollback on real parts, each step saying what it just proved."""

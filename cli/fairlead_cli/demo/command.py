@@ -1,0 +1,60 @@
+"""``fairlead demo``: the command."""
+
+from __future__ import annotations
+
+import pathlib
+import shutil
+import tempfile
+from typing import Annotated
+
+import rich.console
+import typer
+
+from fairlead_cli.demo import narration, reporting, story
+from fairlead_cli.local import cluster, errors
+
+
+def demo(
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the cluster up, and say what to try.")] = False,
+    name: Annotated[str, typer.Option("--name", help="The local cluster's name.")] = "demo",
+) -> None:
+    """Train three models, serve them, roll out, refuse a broken version, go back: on real parts, then clean up."""
+    console = rich.console.Console()
+    narrator = narration.Narrator(console, chapters=story.CHAPTERS)
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="fairlead-demo-"))
+    local = cluster.LocalCluster(name, reporter=reporting.InChapter(narrator))
+    told = False
+    try:
+        local.down()
+        story.Story(local, narrator, folder).tell()
+        told = True
+    except (narration.DemoFailed, errors.LocalClusterError) as error:
+        console.print(f"\n[bold red]The demo failed:[/] {error}", highlight=False)
+        console.print(f"The processes' logs are in {local.logs}; `fairlead local down --name {name}` cleans up.")
+        raise typer.Exit(1) from error
+    finally:
+        if told and not keep:
+            narrator.chapter("Clean up")
+            local.down()
+            shutil.rmtree(folder)
+            narrator.proved("every process is gone, nothing is left on disk but the cached binaries")
+    if keep:
+        _say_what_to_try(narrator, local, folder)
+    console.print(f"\n[bold green]The whole demo took {narrator.elapsed_s:.0f} s.[/]", highlight=False)
+
+
+def _say_what_to_try(narrator: narration.Narrator, local: cluster.LocalCluster, folder: pathlib.Path) -> None:
+    narrator.chapter("Left up for you")
+    for line in (
+        f"export KUBECONFIG={local.kubeconfig}",
+        f"{local.kubectl_path} get mdep -o wide",
+        f"{local.kubectl_path} describe mdep dense",
+        f"{local.kubectl_path} scale mdep/dense --replicas=2",
+        f"curl {local.gateway_url}/v2/models/dense",
+        f"curl {local.gateway_url}/v1/models/cnn",
+        f"curl {local.gateway_admin_url}/metrics",
+        f"curl {local.operator_url}/metrics",
+        f"ls {folder}/models            # the models and their manifests",
+        f"fairlead local down --name {local.name}",
+    ):
+        narrator.show(line)

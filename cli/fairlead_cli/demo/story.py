@@ -1,0 +1,212 @@
+"""The chapters of ``make demo``, in order. Each shows one thing on real parts and fails if it does not hold."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from fairlead_cli import load
+from fairlead_cli.demo import asking, breaking, headlines, narration, training, watching
+from fairlead_cli.local import cluster
+
+FAMILIES = ("dense", "cnn", "lstm")
+CHAPTERS = 9
+_READY_WITHIN_S = 240.0
+_LOAD_CONNECTIONS = 8
+_HELD_OUT_ASKED = 200
+# The stored labels are of samples that the model never saw; answers over HTTP must score as the evaluation record does.
+_SCORE_TOLERANCE = 0.08
+
+
+class Story:
+    """What the chapters share."""
+
+    def __init__(self, local: cluster.LocalCluster, narrator: narration.Narrator, folder: pathlib.Path) -> None:
+        self._local = local
+        self._narrator = narrator
+        self._folder = folder
+        self._trained: dict[str, training.Trained] = {}
+        self._lessons: training.Training | None = None
+
+    def tell(self) -> None:
+        """Everything, in order.
+
+        Raises:
+            DemoFailed: a chapter did not show what it should.
+            LocalClusterError: the cluster did not come up.
+        """
+        try:
+            self._train_and_start()
+            self._apply()
+            self._predict()
+            self._roll_out_under_load()
+            self._refuse_a_broken_version()
+            self._go_back()
+            self._show()
+        finally:
+            if self._lessons is not None:
+                self._lessons.stop()
+
+    # --- chapters ------------------------------------------------------------------------------------------------
+
+    def _train_and_start(self) -> None:
+        tell = self._narrator
+        tell.chapter("Train three models, and start a cluster beside it")
+        lessons = [training.Lesson(family=family, version="v1") for family in ("lstm", "dense", "cnn")]
+        v2 = training.Lesson(family="dense", version="v2", arguments=("--optimizer", "rmsprop", "--seed", "7"))
+        self._lessons = training.Training(self._folder / "models", [*lessons, v2])
+        self._local.up()
+        version = json.loads(self._kubectl("version", "-o", "json"))["serverVersion"]["gitVersion"]
+        tell.proved(f"a real Kubernetes API ({version}), Ray, gateway and operator run on loopback")
+        tell.chapter("Wait for the training")
+        for family in FAMILIES:
+            self._trained[family] = self._lessons.wait(tell, family, "v1")
+        self._trained["dense v2"] = self._lessons.wait(tell, "dense", "v2")
+        tell.proved("dense, CNN and LSTM are trained and judged on samples that they never saw")
+
+    def _apply(self) -> None:
+        tell = self._narrator
+        tell.chapter("kubectl apply three manifests")
+        for family in FAMILIES:
+            tell.step(self._kubectl("apply", "-f", str(self._trained[family].manifest)).strip())
+        for family in FAMILIES:
+            self._model(family).until("ready", watching.is_settled, within_s=_READY_WITHIN_S)
+            tell.step(f"{family} is Ready")
+        tell.proved("three ModelDeployments are Ready: each answered a real prediction before it got traffic")
+
+    def _predict(self) -> None:
+        tell = self._narrator
+        tell.chapter("Ask the gateway for predictions of held-out samples")
+        asker = asking.Asker(self._local.gateway_url)
+        try:
+            for family in FAMILIES:
+                trained = self._trained[family]
+                heldout = asking.Heldout.load(trained.heldout)
+                v2 = asker.by_open_inference(family, heldout, most=_HELD_OUT_ASKED)
+                v1 = asker.by_tensorflow_serving(family, heldout, most=20)
+                tell.step(
+                    f"{family}: {v2.right} of {v2.asked} right by Open Inference Protocol,"
+                    f" {v1.right} of {v1.asked} by TensorFlow Serving's; its record says {trained.accuracy:.1%}"
+                )
+                if abs(v2.accuracy - trained.accuracy) > _SCORE_TOLERANCE:
+                    raise narration.DemoFailed(f"{family} answers {v2.accuracy:.1%} right, not {trained.accuracy:.1%}")
+        finally:
+            asker.close()
+        tell.proved("the answers over HTTP are as good as the models' evaluation records say")
+
+    def _roll_out_under_load(self) -> None:
+        tell = self._narrator
+        tell.chapter("Roll out version 2 of dense under load")
+        before = self._stable("dense")
+        with load.background(self._load_settings()) as run:
+            run.wait_until(lambda seen: seen.requests > 500, timeout_s=60)
+            self._kubectl("apply", "-f", str(self._trained["dense v2"].manifest))
+            done = self._model("dense").until(
+                "at version 2",
+                lambda seen: watching.is_settled(seen) and seen["status"]["stableRevision"] != before,
+                within_s=_READY_WITHIN_S,
+            )
+            after = done["status"]["stableRevision"]
+            answered = run.progress().revisions.get(after, 0)
+            run.wait_until(lambda seen: seen.revisions.get(after, 0) > answered + 500, timeout_s=60)
+            report = run.stop()
+        self._no_failures(report, "the rollout")
+        split = ", ".join(f"{name} {each.count:,}" for name, each in report.revisions.items())
+        tell.proved(f"{report.failed} failed of {report.requests:,} requests over the change ({split})")
+
+    def _refuse_a_broken_version(self) -> None:
+        tell = self._narrator
+        tell.chapter("Apply a broken version 3: one byte of the model was changed")
+        before = self._stable("dense")
+        manifest = breaking.tampered(self._trained["dense v2"], self._folder / "models" / "dense" / "v3")
+        with load.background(self._load_settings()) as run:
+            run.wait_until(lambda seen: seen.requests > 100, timeout_s=60)
+            self._kubectl("apply", "-f", str(manifest))
+            found = self._model("dense").until("refused", _is_refused, within_s=_READY_WITHIN_S)
+            report = run.stop()
+        self._no_failures(report, "the broken version")
+        if set(report.revisions) != {before}:
+            raise narration.DemoFailed(f"answers came from {sorted(report.revisions)}, not from {before} alone")
+        tell.step(f"quarantined: {found['status']['quarantine'][-1]['message']}")
+        tell.proved(f"it never got traffic; the old version went on: 0 failed of {report.requests:,} requests")
+
+    def _go_back(self) -> None:
+        tell = self._narrator
+        tell.chapter("Go back: apply the manifest of version 1 again")
+        self._kubectl("apply", "-f", str(self._trained["dense"].manifest))
+        back = self._model("dense").until(
+            "back at version 1",
+            lambda seen: watching.is_settled(seen) and _stable_version(seen) == "v1",
+            within_s=_READY_WITHIN_S,
+        )
+        stable = back["status"]["stableRevision"]
+        number = next(each["number"] for each in back["status"]["revisions"] if each["name"] == stable)
+        if number != 1:
+            raise narration.DemoFailed(f"version 1 came back as revision number {number}, not as the one it was")
+        tell.proved(f"revision {stable} (number 1) was adopted again, not made anew")
+
+    def _show(self) -> None:
+        tell = self._narrator
+        tell.chapter("What an operator's owner sees")
+        tell.show(self._kubectl("get", "mdep"))
+        tell.show(
+            self._kubectl(
+                "get",
+                "events",
+                "--sort-by=.lastTimestamp",
+                "--no-headers",
+                "--field-selector=involvedObject.name=dense",
+            )
+        )
+        for line in (
+            *headlines.of_gateway(self._local.gateway_admin_url),
+            *headlines.of_operator(self._local.operator_url),
+        ):
+            tell.step(line)
+        tell.proved("kubectl, events and Prometheus metrics tell the same story")
+
+    # --- shared --------------------------------------------------------------------------------------------------
+
+    def _kubectl(self, *arguments: str) -> str:
+        done = self._local.kubectl(*arguments, "-n", self._local.namespace)
+        if done.returncode != 0:
+            raise narration.DemoFailed(f"kubectl {' '.join(arguments)}: {done.stderr.strip()}")
+        return done.stdout
+
+    def _model(self, name: str) -> watching.Model:
+        return watching.Model(self._local, self._narrator, name)
+
+    def _stable(self, name: str) -> str:
+        return str(self._model(name).read()["status"]["stableRevision"])
+
+    def _load_settings(self) -> load.Settings:
+        heldout = asking.Heldout.load(self._trained["dense"].heldout)
+        asker = asking.Asker(self._local.gateway_url)
+        try:
+            bodies = tuple(asker.body("dense", row[None]) for row in heldout.inputs[:32])
+        finally:
+            asker.close()
+        return load.Settings(
+            url=self._local.gateway_url,
+            model="dense",
+            bodies=bodies,
+            connections=_LOAD_CONNECTIONS,
+            expect_shape=(1, 10),
+        )
+
+    def _no_failures(self, report: load.Report, during: str) -> None:
+        if report.failed:
+            raise narration.DemoFailed(f"requests failed during {during}:\n{report.summary()}")
+
+
+def _is_refused(found: Mapping[str, Any]) -> bool:
+    settled = watching.condition(found, "Reconciling").get("status") != "True"
+    observed = found["status"].get("observedGeneration") == found["metadata"]["generation"]
+    return bool(observed and settled and found["status"].get("quarantine"))
+
+
+def _stable_version(found: Mapping[str, Any]) -> str:
+    stable = found["status"].get("stableRevision")
+    return next((each.get("version", "") for each in found["status"]["revisions"] if each["name"] == stable), "")
