@@ -119,6 +119,7 @@ class RolloutStatus(ApiModel):
     proved: Annotated[
         bool, Field(description="Whether the candidate answered a real prediction through the gateway.")
     ] = False
+    proof_message: Annotated[Message, Field(description="What the last failed prediction said.")] | None = None
     proof_digest: Annotated[DigestText, Field(description="The content that answered the prediction.")] | None = None
     ray_session: (
         Annotated[str, Field(max_length=253, description="The life of Ray's head in which this began.")] | None

@@ -53,7 +53,7 @@ def proving(context: Context, rollout: Rollout) -> Judged:
             return context.act(pin, Reason.PINNING, f"Pins {called} to the content it read: {rollout.proof_digest}.")
         return _ready(Reason.WIDENING, f"{called} answered a prediction; all its replicas are started.")
     if rollout.proof_failures >= context.bounds.proof_failures:
-        message = f"{called} failed {rollout.proof_failures} predictions in a row: {rollout.message}"
+        message = f"{called} failed {rollout.proof_failures} predictions in a row: {rollout.proof_message}"
         return _failed(Reason.PROOF_FAILED, failure.bounded(message))
     return (
         _lost(context, candidate)

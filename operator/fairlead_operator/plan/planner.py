@@ -11,10 +11,10 @@ from fairlead_operator.plan.context import Context
 from fairlead_operator.state.actions import AddFinalizer, Plan, Wait
 from fairlead_operator.state.bounds import Bounds
 from fairlead_operator.state.desired import Desired
-from fairlead_operator.state.knowledge import Absent, Known
+from fairlead_operator.state.knowledge import Absent
 from fairlead_operator.state.observed import InvalidSpec, ModelDeploymentView, Observed
 from fairlead_operator.state.reasons import Reason
-from fairlead_operator.state.rollout import Serving, recall
+from fairlead_operator.state.rollout import recall
 
 Decider = Callable[[Context], Plan | None]
 
@@ -55,7 +55,7 @@ def _first(context: Context) -> Plan:
     for decide in DECIDERS:
         if (plan := decide(context)) is not None:
             return plan
-    return context.wait(Reason.SERVING, steady.summary(context), requeue_after_s=context.bounds.resync_s)
+    return steady.rest(context)
 
 
 def _unreadable(invalid: InvalidSpec, view: ModelDeploymentView, observed: Observed, bounds: Bounds) -> Plan:
@@ -78,8 +78,3 @@ def _adopt(view: ModelDeploymentView, observed: Observed, bounds: Bounds) -> Pla
         message="The object is taken into care.",
         requeue_after_s=bounds.poll_s,
     )
-
-
-def serving_of(observed: Observed) -> Serving:
-    """What the status remembers; nothing for an object that is gone."""
-    return recall(observed.object.value.status) if isinstance(observed.object, Known) else Serving()

@@ -91,8 +91,9 @@ def after(context: Context, verdict: Verdict) -> Serving:
 
 def _forward(context: Context, phase: Phase) -> Serving:
     serving, old = context.serving, context.serving.rollout
-    assert old is not None  # noqa: S101  # READY and STEP are heeded in no Idle phase; the table's test holds that
-    rollout = replace(old, phase=phase, step_started_at=context.second, message="")
+    if old is None:  # READY and STEP are heeded in no Idle phase; the table's test holds that
+        return serving
+    rollout = replace(old, phase=phase, step_started_at=context.second)
     if phase is Phase.PROMOTING:
         rollout = replace(rollout, leaving=serving.stable, weight=0, step=0)
         return replace(

@@ -45,7 +45,8 @@ def _replicas(context: Context, stable: WantedRevision) -> Plan | None:
         return context.wait_unknown(Reason.APPLICATION_UNHEALTHY, message)
     if view.running_replicas < wanted.replicas:
         message = f"{view.running_replicas} of {wanted.replicas} replicas of {called} run."
-        return context.wait(Reason.REPLICAS_MISSING, message)
+        scales = view.status is ApplicationStatus.DEPLOYING and view.running_replicas > 0
+        return context.wait(Reason.SCALING if scales else Reason.REPLICAS_MISSING, message)
     if view.running_replicas > wanted.replicas:
         return context.wait(Reason.SCALING, f"{called} scales down to {wanted.replicas} replicas.")
     return None
@@ -70,11 +71,20 @@ def _unwanted_applications(context: Context) -> Plan | None:
     return context.act(NudgeServe(), Reason.SCALING, f"Waits for Ray to stop {', '.join(sorted(left))}.")
 
 
-def summary(context: Context) -> str:
-    """The sentence for a pass with nothing to do."""
-    stable = context.serving.stable
-    if context.desired.replicas == 0:
-        return "No replicas are wished; requests are answered with 503."
+def rest(context: Context) -> Plan:
+    """The plan of a pass with nothing to do."""
+    reason, message = _rest(context)
+    return context.wait(reason, message, requeue_after_s=context.bounds.resync_s)
+
+
+def _rest(context: Context) -> tuple[Reason, str]:
+    stable, desired = context.serving.stable, context.desired
+    if desired.replicas == 0:
+        held = (
+            "" if stable == desired.target else f" {context.called(desired.target)} is rolled out once there are some."
+        )
+        return Reason.SCALED_TO_ZERO, f"No replicas are wished; requests are answered with 503.{held}"
     if stable is None:
-        return "No revision serves."
-    return f"{context.called(stable)} serves with {context.desired.replicas} replicas."
+        return Reason.NOT_SERVING, "No revision serves; requests are answered with 503."
+    replicas = "1 replica" if desired.replicas == 1 else f"{desired.replicas} replicas"
+    return Reason.SERVING, f"{context.called(stable)} serves with {replicas}."

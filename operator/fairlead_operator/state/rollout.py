@@ -27,8 +27,8 @@ class Rollout:
     proof_failures: int = 0
     proved: bool = False
     proof_digest: str | None = None
+    proof_message: str = ""
     ray_session: str | None = None
-    message: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +100,7 @@ def _recall_rollout(rollout: RolloutStatus) -> Rollout:
         proved=rollout.proved,
         proof_digest=rollout.proof_digest,
         ray_session=rollout.ray_session,
-        message=rollout.message or "",
+        proof_message=rollout.proof_message or "",
     )
 
 
@@ -135,5 +135,5 @@ def _record_rollout(rollout: Rollout, candidate: str | None) -> RolloutStatus:
         proved=rollout.proved,
         proof_digest=rollout.proof_digest,
         ray_session=rollout.ray_session,
-        message=rollout.message or None,
+        proof_message=rollout.proof_message or None,
     )

@@ -1,0 +1,1 @@
+"""What people are told: pure functions from the pass to conditions, numbers and events."""

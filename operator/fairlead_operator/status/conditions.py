@@ -1,0 +1,124 @@
+"""Each condition but Ready, from one pass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fairlead_operator.api.status import Condition, ConditionStatus, bounded
+from fairlead_operator.state.actions import Refused
+from fairlead_operator.state.knowledge import Unknown
+from fairlead_operator.state.observed import InvalidSpec
+from fairlead_operator.state.reasons import ConditionType, Reason
+from fairlead_operator.state.serve import ApplicationStatus
+from fairlead_operator.state.time import whole_second
+from fairlead_operator.status.pass_result import PassResult
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """A condition without its history."""
+
+    status: ConditionStatus
+    reason: Reason
+    message: str
+
+
+NEEDS_A_PERSON = frozenset(
+    {Reason.INVALID_SPEC, Reason.PORTS_EXHAUSTED, Reason.NO_RAY_CLUSTER, Reason.NO_GATEWAY, Reason.REVISION_LOST}
+)
+_NOT_ACCEPTED = frozenset({Reason.INVALID_SPEC, Reason.PORTS_EXHAUSTED, Reason.NO_RAY_CLUSTER, Reason.NO_GATEWAY})
+
+
+def truth(is_true: bool, reason: Reason, message: str) -> Verdict:
+    return Verdict(status=ConditionStatus.TRUE if is_true else ConditionStatus.FALSE, reason=reason, message=message)
+
+
+def accepted(result: PassResult) -> Verdict:
+    """Whether the spec can be acted on as it is."""
+    if isinstance(result.desired, InvalidSpec):
+        return truth(False, Reason.INVALID_SPEC, result.desired.message)
+    if result.plan.reason in _NOT_ACCEPTED:
+        return truth(False, result.plan.reason, result.plan.message)
+    for finding in result.desired.findings:
+        return truth(not finding.blocks, finding.reason, finding.message)
+    return truth(True, Reason.ACCEPTED, "The spec can be acted on.")
+
+
+def progressing(result: PassResult) -> Verdict:
+    """Whether a change is under way."""
+    if result.serving.rollout is not None and result.plan.reason is not Reason.PAUSED:
+        return truth(not result.is_at_rest, result.plan.reason, result.plan.message)
+    if result.failed is not None:
+        return truth(False, Reason.ROLLOUT_FAILED, failure_message(result))
+    moving = not result.is_at_rest and result.plan.reason not in NEEDS_A_PERSON
+    return truth(moving, result.plan.reason, result.plan.message)
+
+
+def degraded(result: PassResult) -> Verdict:
+    """Whether something serves, but not what is wished, or not as much of it."""
+    stable = result.serving.stable
+    if stable is None:
+        return truth(False, result.plan.reason, "No revision serves.")
+    if isinstance(result.observed.serve, Unknown):
+        message = f"Ray can't be read: {result.observed.serve.reason}"
+        return Verdict(status=ConditionStatus.UNKNOWN, reason=Reason.RAY_UNREACHABLE, message=message)
+    if (missing := _missing(result, stable)) is not None:
+        return missing
+    if result.failed is not None:
+        return truth(True, Reason.ROLLOUT_FAILED, f"{result.called(stable)} serves. {failure_message(result)}")
+    return truth(False, Reason.SERVING, f"{result.called(stable)} has its replicas.")
+
+
+def _missing(result: PassResult, stable: str) -> Verdict | None:
+    wanted, view = result.wanted_replicas(stable), result.application(stable)
+    if wanted == 0:
+        return None
+    if view is None:
+        return truth(True, Reason.REPLICAS_LOST, f"Ray has no application of {result.called(stable)}; it is started.")
+    if view.status in (ApplicationStatus.UNHEALTHY, ApplicationStatus.DEPLOY_FAILED):
+        message = f"Ray calls {result.called(stable)} {view.status}: {view.running_replicas} of {wanted} replicas run."
+        return truth(True, Reason.APPLICATION_UNHEALTHY, message)
+    if view.running_replicas < wanted and (view.running_replicas == 0 or view.status is ApplicationStatus.RUNNING):
+        message = f"{view.running_replicas} of {wanted} replicas of {result.called(stable)} run."
+        return truth(True, Reason.REPLICAS_MISSING, message)
+    return None
+
+
+def reconciling(result: PassResult) -> Verdict:
+    """kstatus: present work towards the spec."""
+    if isinstance(result.outcome, Refused) and result.outcome.reason is not Reason.CONFLICT:
+        return truth(True, Reason.WRITE_FAILED, f"Could not {result.plan.action}: {result.outcome.message}")
+    busy = not result.is_at_rest and result.plan.reason not in NEEDS_A_PERSON
+    return truth(busy, result.plan.reason, result.plan.message)
+
+
+def stalled(result: PassResult) -> Verdict:
+    """kstatus: it takes a person."""
+    if result.plan.reason in NEEDS_A_PERSON:
+        return truth(True, result.plan.reason, result.plan.message)
+    if result.failed is not None:
+        return truth(True, Reason.ROLLOUT_FAILED, failure_message(result))
+    return truth(False, result.plan.reason, "Nothing needs a person.")
+
+
+def failure_message(result: PassResult) -> str:
+    """The failed revision, its reason, the loader's own words, and what helps."""
+    failed = result.failed
+    if failed is None:
+        return ""
+    why = f"{result.called(failed.revision)} failed: {failed.reason}: {failed.message}"
+    return f"{why.rstrip('.')}. It is not tried again until the spec changes."
+
+
+def settle(kind: ConditionType, verdict: Verdict, result: PassResult) -> Condition:
+    """The condition with its history: the transition time changes only with the status."""
+    old = next((c for c in result.view.status.conditions if c.type == kind), None)
+    same = old is not None and old.status is verdict.status
+    return Condition(
+        type=kind,
+        status=verdict.status,
+        observed_generation=result.view.generation,
+        last_transition_time=old.last_transition_time if old is not None and same else whole_second(result.now),
+        reason=verdict.reason,
+        message=str(bounded(verdict.message)),
+    )

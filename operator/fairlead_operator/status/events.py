@@ -1,0 +1,69 @@
+"""What just became so, one sentence each: from the difference between the status read and the one to be written."""
+
+from __future__ import annotations
+
+from fairlead_operator.api.status import Condition, ConditionStatus, RolloutPhase
+from fairlead_operator.state.actions import CreateRevision, DeleteRevision, Done, Event
+from fairlead_operator.state.reasons import ConditionType, EventType, Reason
+from fairlead_operator.state.rollout import Serving, recall
+from fairlead_operator.status.pass_result import PassResult
+
+_TOLD_AS_DECIDED = frozenset({Reason.SUPERSEDED, Reason.REVERTED, Reason.RAY_RESTARTED, Reason.ROLLOUT_COMPLETE})
+_WARNINGS = (ConditionType.DEGRADED, ConditionType.STALLED)
+
+
+def of(result: PassResult, settled: tuple[Condition, ...]) -> tuple[Event, ...]:
+    """The events of a pass, in the order in which things happened."""
+    return (*_done(result), *_rollout(result, recall(result.view.status)), *_conditions(result, settled))
+
+
+def _normal(reason: Reason, message: str) -> Event:
+    return Event(type=EventType.NORMAL, reason=reason, message=message)
+
+
+def _warning(reason: Reason, message: str) -> Event:
+    return Event(type=EventType.WARNING, reason=reason, message=message)
+
+
+def _done(result: PassResult) -> list[Event]:
+    if not isinstance(result.outcome, Done):
+        return []
+    match result.plan.action:
+        case CreateRevision() | DeleteRevision():
+            return [_normal(result.plan.reason, result.plan.message)]
+        case _:
+            return []
+
+
+def _rollout(result: PassResult, before: Serving) -> list[Event]:
+    after, plan, told = result.serving, result.plan, []
+    known = {entry.revision for entry in before.quarantine}
+    for entry in after.quarantine:
+        if entry.revision not in known:
+            words = f"{entry.reason}: {entry.message}".rstrip(".")
+            told.append(_warning(Reason.ROLLOUT_FAILED, f"{result.called(entry.revision)} failed: {words}."))
+    if after.candidate is not None and after.candidate != before.candidate:
+        told.append(_normal(Reason.ROLLOUT_STARTED, plan.message))
+    if after.stable is not None and after.stable != before.stable:
+        told.append(_normal(Reason.PROMOTED, plan.message))
+    if plan.reason in _TOLD_AS_DECIDED and plan.serving != before:
+        told.append(_normal(plan.reason, plan.message))
+    if after.phase is RolloutPhase.RETIRING and before.phase is not RolloutPhase.RETIRING:
+        told.append(_normal(Reason.SUSPENDED, plan.message))
+    return told
+
+
+def _conditions(result: PassResult, settled: tuple[Condition, ...]) -> list[Event]:
+    """A failed rollout has its own event, and Unknown is told by the condition alone."""
+    before = {c.type: c for c in result.view.status.conditions}
+    told: list[Event] = []
+    reasons: set[str] = set()
+    for condition in settled:
+        if condition.type not in _WARNINGS or condition.reason in (Reason.ROLLOUT_FAILED, *reasons):
+            continue
+        old = before.get(condition.type)
+        was_true = old is not None and old.status is ConditionStatus.TRUE
+        if condition.status is ConditionStatus.TRUE and not was_true:
+            told.append(_warning(Reason(condition.reason), condition.message))
+            reasons.add(condition.reason)
+    return told

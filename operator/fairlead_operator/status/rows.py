@@ -1,0 +1,65 @@
+"""The revisions that the status lists, with what is wanted of each and what is there."""
+
+from __future__ import annotations
+
+from fairlead_operator.api.status import Ports, RevisionRole, RevisionStatus
+from fairlead_operator.state.desired import WantedRevision
+from fairlead_operator.state.knowledge import Known
+from fairlead_operator.status.pass_result import PassResult
+
+ROWS_MAX = 12
+URI_MAX = 512
+
+
+def revisions(result: PassResult) -> tuple[RevisionStatus, ...]:
+    """Those with a place first, then the newest of the history; bounded, so that the status stays small."""
+    if result.wish is None:
+        return result.view.status.revisions
+    known = sorted(
+        result.wish.revisions.values(), key=lambda r: (_role(result, r.revision) is RevisionRole.RETIRED, -r.number)
+    )
+    return tuple(_row(result, revision) for revision in known[:ROWS_MAX])
+
+
+def existing(result: PassResult) -> int:
+    """Replicas that Ray has or aims at, over all revisions; while Ray can't be read, as last known."""
+    if not isinstance(result.observed.serve, Known):
+        return result.view.status.replicas
+    prefix = f"{result.observed.key.namespace}--{result.observed.key.name}--"
+    applications = result.observed.serve.value.applications
+    return sum(view.target_replicas for name, view in applications.items() if name.startswith(prefix))
+
+
+def _row(result: PassResult, wanted: WantedRevision) -> RevisionStatus:
+    model = wanted.template.model
+    quarantined = result.serving.quarantined(wanted.revision)
+    route = wanted.route
+    return RevisionStatus(
+        name=wanted.revision,
+        number=wanted.number,
+        role=_role(result, wanted.revision),
+        uri=model.uri if len(model.uri) <= URI_MAX else model.uri[: URI_MAX - 1] + "…",
+        version=model.version,
+        digest=wanted.digest,
+        ports=Ports(first=route.first, count=route.count),
+        wanted_replicas=result.wanted_replicas(wanted.revision),
+        ready_replicas=_ready(result, wanted.revision),
+        message=f"{quarantined.reason}: {quarantined.message}" if quarantined is not None else None,
+    )
+
+
+def _ready(result: PassResult, revision: str) -> int:
+    if isinstance(result.observed.serve, Known):
+        view = result.application(revision)
+        return view.running_replicas if view is not None else 0
+    return next((row.ready_replicas for row in result.view.status.revisions if row.name == revision), 0)
+
+
+def _role(result: PassResult, revision: str) -> RevisionRole:
+    serving = result.serving
+    roles = {
+        serving.leaving: RevisionRole.DRAINING,
+        serving.candidate: RevisionRole.CANDIDATE,
+        serving.stable: RevisionRole.STABLE,
+    }
+    return roles.get(revision, RevisionRole.RETIRED)

@@ -1,0 +1,163 @@
+"""The new status: Ready and the phase in one place, the numbers, and the patch that makes it so."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+
+from fairlead_operator.api import names
+from fairlead_operator.api.status import (
+    Condition,
+    ConditionStatus,
+    Endpoints,
+    ModelDeploymentStatus,
+    ModelStatus,
+    Phase,
+    RolloutPhase,
+    bounded,
+)
+from fairlead_operator.state.actions import Outcome, Plan, StatusUpdate
+from fairlead_operator.state.desired import Desired
+from fairlead_operator.state.observed import InvalidSpec, ModelDeploymentView, Observed
+from fairlead_operator.state.reasons import ConditionType, Reason
+from fairlead_operator.state.rollout import record
+from fairlead_operator.status import conditions, events, fold, rows
+from fairlead_operator.status.conditions import Verdict, truth
+from fairlead_operator.status.pass_result import PassResult
+
+_UNREADABLE = (Reason.RAY_UNREACHABLE, Reason.GATEWAY_UNREACHABLE)
+_STEADY = (Reason.SERVING, Reason.HISTORY_TRIMMED, Reason.SCALED_TO_ZERO)
+
+
+def summarise(
+    desired: Desired | InvalidSpec,
+    view: ModelDeploymentView,
+    observed: Observed,
+    *,
+    plan: Plan,
+    outcome: Outcome,
+    now: datetime.datetime,
+) -> StatusUpdate:
+    """The status after this pass; ``patch`` is None when it equals the one that was read."""
+    result = PassResult(
+        desired=desired,
+        view=view,
+        observed=observed,
+        plan=plan,
+        outcome=outcome,
+        serving=fold.after(plan, outcome),
+        now=now,
+    )
+    status = _status(result)
+    new, old = status.to_wire(), view.status.to_wire()
+    return StatusUpdate(
+        key=observed.key,
+        status=new,
+        patch=merge_patch(old, new),
+        events=events.of(result, status.conditions),
+        written_at=now,
+    )
+
+
+def _status(result: PassResult) -> ModelDeploymentStatus:
+    listed = rows.revisions(result)
+    settled = _conditions(result)
+    status = record(result.serving, result.view.status).model_copy(
+        update={
+            "observed_generation": result.view.generation,
+            "phase": _phase(result, settled),
+            "revisions": listed,
+            "replicas": rows.existing(result),
+            "ready_replicas": sum(row.ready_replicas for row in listed),
+            "selector": f"{names.LABEL_MODEL}={result.view.name}",
+            "endpoints": _endpoints(result),
+            "model": _model(result),
+            "conditions": settled,
+        }
+    )
+    if status.rollout is None:
+        return status
+    rollout = status.rollout.model_copy(update={"message": bounded(result.plan.message)})
+    return status.model_copy(update={"rollout": rollout})
+
+
+def _conditions(result: PassResult) -> tuple[Condition, ...]:
+    verdicts = (
+        (ConditionType.READY, _ready(result)),
+        (ConditionType.ACCEPTED, conditions.accepted(result)),
+        (ConditionType.PROGRESSING, conditions.progressing(result)),
+        (ConditionType.DEGRADED, conditions.degraded(result)),
+        (ConditionType.RECONCILING, conditions.reconciling(result)),
+        (ConditionType.STALLED, conditions.stalled(result)),
+    )
+    return tuple(conditions.settle(kind, verdict, result) for kind, verdict in verdicts)
+
+
+def _ready(result: PassResult) -> Verdict:
+    """The one place where Ready is set: the wished revision serves with all its replicas."""
+    plan, wish, serving = result.plan, result.wish, result.serving
+    is_settled = wish is not None and serving.rollout is None and serving.stable == wish.target
+    if is_settled and plan.reason in _STEADY:
+        return truth(True, plan.reason, plan.message)
+    if is_settled and plan.reason in _UNREADABLE:
+        return Verdict(status=ConditionStatus.UNKNOWN, reason=plan.reason, message=plan.message)
+    if result.failed is not None and not result.view.is_deleting and serving.phase is not RolloutPhase.RETIRED:
+        return truth(False, Reason.ROLLOUT_FAILED, conditions.failure_message(result))
+    return truth(False, plan.reason, plan.message)
+
+
+def _phase(result: PassResult, settled: tuple[Condition, ...]) -> Phase:
+    is_true = {c.type for c in settled if c.status is ConditionStatus.TRUE}
+    serving = result.serving
+    if result.view.is_deleting:
+        return Phase.TERMINATING
+    if serving.phase in (RolloutPhase.RETIRING, RolloutPhase.RETIRED):
+        return Phase.SUSPENDED
+    if ConditionType.READY in is_true:
+        return Phase.READY
+    if result.plan.reason is Reason.PAUSED:
+        return Phase.PAUSED
+    if ConditionType.DEGRADED in is_true:
+        return Phase.DEGRADED
+    if ConditionType.STALLED in is_true and serving.stable is None and serving.candidate is None:
+        return Phase.FAILED
+    if serving.rollout is not None:
+        return Phase.STARTING if serving.stable is None else Phase.ROLLING_OUT
+    if result.plan.reason in _UNREADABLE:
+        return result.view.status.phase or Phase.PENDING
+    return Phase.PENDING if serving.stable is None else Phase.STARTING
+
+
+def _endpoints(result: PassResult) -> Endpoints | None:
+    base = result.observed.gateway_url
+    if base is None:
+        return None
+    base = base.rstrip("/")
+    return Endpoints(v1=f"{base}/v1/models/{result.view.name}", v2=f"{base}/v2/models/{result.view.name}")
+
+
+def _model(result: PassResult) -> ModelStatus | None:
+    stable = result.serving.stable
+    if result.wish is None:
+        return result.view.status.model
+    wanted = result.wish.revisions.get(stable) if stable is not None else None
+    if wanted is None:
+        return None
+    model = wanted.template.model
+    return ModelStatus(uri=model.uri, digest=wanted.digest, version=model.version)
+
+
+def merge_patch(old: Mapping[str, object], new: Mapping[str, object]) -> dict[str, object] | None:
+    """The JSON merge patch from one document to the other; None when they are the same.
+
+    Source: RFC 7396. A null removes a key; lists are replaced whole.
+    """
+    patch: dict[str, object] = {key: None for key in old if key not in new}
+    for key, value in new.items():
+        before = old.get(key)
+        if isinstance(value, Mapping) and isinstance(before, Mapping):
+            if (inner := merge_patch(before, value)) is not None:
+                patch[key] = inner
+        elif key not in old or before != value:
+            patch[key] = value
+    return patch or None
