@@ -59,10 +59,16 @@ class Election:
         self._seen: tuple[str, str] | None = None  # (holder, resourceVersion) as last observed
         self._seen_at_s = 0.0
         self._held_until_s: float | None = None
+        self._answered_at_s: float | None = None
 
     @property
     def is_held(self) -> bool:
         return self.remaining_s() > 0
+
+    @property
+    def is_in_touch(self) -> bool:
+        """Whether the API server answered an attempt lately, ours or not."""
+        return self._answered_at_s is not None and self._clock.monotonic_s() - self._answered_at_s < LEASE_DURATION_S
 
     def remaining_s(self) -> float:
         """How long no other process can have taken the Lease; 0 when it is not ours."""
@@ -111,6 +117,7 @@ class Election:
         except (errors.FairleadError, TimeoutError) as error:
             log.warning("lease attempt failed", extra={"error": str(error)})
             return False
+        self._answered_at_s = self._clock.monotonic_s()
         # Counted from before the request: the API server may have stamped it any time after.
         self._held_until_s = asked_at_s + LEASE_DURATION_S if taken else None
         return taken

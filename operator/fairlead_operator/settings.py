@@ -14,6 +14,8 @@ import yaml
 from fairlead_operator.state import bounds
 
 ENVIRONMENT_PREFIX = "FAIRLEAD_"
+POLL_S = 0.25
+"""How soon a model is looked at again while something of it is on its way."""
 
 
 class SettingsError(Exception):
@@ -178,6 +180,7 @@ def _build(values: Mapping[str, Any]) -> Settings:
             ports_last=last,
             ports_per_revision=per_revision,
             replica_host=values["replica-host"],
+            poll_s=POLL_S,
             resync_s=resync_s,
         ),
     )

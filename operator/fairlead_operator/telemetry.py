@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from typing import TextIO
+from collections.abc import Mapping
+from typing import Any, TextIO
 
 import prometheus_client
 from typing_extensions import override
@@ -18,6 +19,8 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {
     "k8s_ref",
     "k8s_skip",
 }
+
+_VALUES = {"True": 1, "False": 0}
 
 
 class Metrics:
@@ -36,11 +39,12 @@ class Metrics:
         self.ray_s = self._histogram("ray_request_duration_seconds", "Duration of a request", "verb")
         self.gateway_requests = self._counter("gateway_requests", "Requests to gateways", "verb", "code")
         self.watch_events = self._counter("watch_events", "Events that the watches delivered", "resource")
-        self.models = self._gauge("models", "ModelDeployments by Ready and rollout phase", "ready", "phase")
-        self.revisions = self._gauge("revisions", "Revisions that run")
-        self.model_info = self._gauge(
-            "model_condition", "1 for the status that a condition has", "namespace", "model", "type", "status"
+        self.model_condition = self._gauge(
+            "model_condition", "1 true, 0 false, -1 unknown", "namespace", "model", "type"
         )
+        self.model_revisions = self._gauge("model_revisions", "Revisions that the status names", "namespace", "model")
+        self.model_rollout = self._gauge("model_rollout", "1 for the rollout's phase", "namespace", "model", "phase")
+        self._told: dict[tuple[str, str], Mapping[str, Any]] = {}
         self.lease_held = self._gauge("lease_held", "1 while this process may write")
         self.loop_lag_s = self._gauge("loop_lag_seconds", "How late the event loop was, last")
         self.resync_s = self._gauge("resync_duration_seconds", "Duration of the last full listing")
@@ -58,6 +62,31 @@ class Metrics:
 
     def on_gateway_request(self, verb: str, code: str, _seconds: float) -> None:
         self.gateway_requests.labels(verb, code).inc()
+
+    def tell_model(self, namespace: str, model: str, status: Mapping[str, Any]) -> None:
+        """Show a model's status; series that no longer hold are taken away."""
+        if self._told.get((namespace, model)) == status:
+            return
+        self.forget_model(namespace, model)
+        self._told[namespace, model] = status
+        for condition in status.get("conditions") or ():
+            value = _VALUES.get(condition["status"], -1)
+            self.model_condition.labels(namespace, model, condition["type"]).set(value)
+        self.model_revisions.labels(namespace, model).set(len(status.get("revisions") or ()))
+        phase = (status.get("rollout") or {}).get("phase")
+        if phase is not None:
+            self.model_rollout.labels(namespace, model, phase).set(1)
+
+    def forget_model(self, namespace: str, model: str) -> None:
+        status = self._told.pop((namespace, model), None)
+        if status is None:
+            return
+        for condition in status.get("conditions") or ():
+            self.model_condition.remove(namespace, model, condition["type"])
+        self.model_revisions.remove(namespace, model)
+        phase = (status.get("rollout") or {}).get("phase")
+        if phase is not None:
+            self.model_rollout.remove(namespace, model, phase)
 
     def _counter(self, name: str, text: str, *labels: str) -> prometheus_client.Counter:
         return prometheus_client.Counter(f"fairlead_operator_{name}", text, labels, registry=self.registry)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import urllib.parse
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,34 @@ async def load_configuration(kubeconfig: Path | None) -> aio_client.Configuratio
         raise errors.Refused(f"cannot take credentials from {where}: {error}") from error
     configuration.connection_pool_maxsize = 32
     return configuration
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credentials:
+    """What another client of the same API server needs; kept out of logs."""
+
+    server: str
+    ca_path: str | None
+    is_insecure: bool
+    scheme: str | None
+    token: str | None = field(repr=False)
+    certificate_path: str | None
+    private_key_path: str | None
+
+
+async def fetch_credentials(configuration: aio_client.Configuration) -> Credentials:
+    """The credentials as they are now: a service account's token is read again when it is a minute old."""
+    header = await configuration.get_api_key_with_prefix("BearerToken") or ""
+    scheme, _, token = header.strip().rpartition(" ")
+    return Credentials(
+        server=configuration.host,
+        ca_path=configuration.ssl_ca_cert,
+        is_insecure=not configuration.verify_ssl,
+        scheme=(scheme or "Bearer") if token else None,
+        token=token or None,
+        certificate_path=configuration.cert_file,
+        private_key_path=configuration.key_file,
+    )
 
 
 class KubernetesClient:

@@ -38,20 +38,21 @@ async def write_finalizers(
 async def create_revision(
     api: kubernetes.KubernetesClient, key: keys.ModelKey, action: actions.CreateRevision, ledger: PortLedger
 ) -> actions.Outcome:
-    """Create the ControllerRevision; that it is there already, from an earlier try whose answer was lost, is fine."""
-    async with ledger.lock:
-        for name, taken in (await ledger.taken()).items():
-            if name != action.name and taken.overlaps(action.ports):
-                ledger.invalidate()
-                return actions.Refused(
-                    reason=reasons.Reason.CONFLICT, message=f"ports {action.ports} were just given to {name}"
-                )
-        ledger.give(action.name, action.ports)
-        try:
-            await api.create(paths.revisions(key.namespace), _revision_body(key, action))
-        except errors.AlreadyExists:
+    """Create the ControllerRevision; that it is there already, as an earlier answer was lost, is fine.
+
+    The caller holds ``ledger.lock`` from the choice of the ports on.
+    """
+    for name, taken in (await ledger.taken()).items():
+        if name != action.name and taken.overlaps(action.ports):
             ledger.invalidate()
-            return await _check_existing(api, key, action)
+            message = f"ports {action.ports} were just given to {name}"
+            return actions.Refused(reason=reasons.Reason.CONFLICT, message=message)
+    ledger.give(action.name, action.ports)
+    try:
+        await api.create(paths.revisions(key.namespace), _revision_body(key, action))
+    except errors.AlreadyExists:
+        ledger.invalidate()
+        return await _check_existing(api, key, action)
     return actions.Done()
 
 

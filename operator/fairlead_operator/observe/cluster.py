@@ -49,11 +49,11 @@ class PortLedger:
         self._listed.invalidate()
 
     async def _list(self) -> Mapping[str, ports.PortRange]:
-        before = set(self._given)
         items, _ = await self._reads.list_all(paths.revisions(self._namespace), label_selector=names.LABEL_REVISION)
-        for name in before:
-            del self._given[name]
-        return {view.name: view.ports for view in map(objects.view_revision, items)}
+        listed = {view.name: view.ports for view in map(objects.view_revision, items)}
+        for name in listed:
+            self._given.pop(name, None)  # one whose creation is still on its way stays given
+        return listed
 
 
 class NamespaceView:

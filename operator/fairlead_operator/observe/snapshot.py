@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from fairlead_operator.api import names
@@ -31,7 +31,7 @@ class Observer:
     """The reads of a pass."""
 
     def __init__(
-        self, reads: cluster.KubernetesReads, namespaces: Mapping[str, cluster.NamespaceView], *, clock: Clock
+        self, reads: cluster.KubernetesReads, namespaces: Callable[[str], cluster.NamespaceView], *, clock: Clock
     ) -> None:
         self._reads = reads
         self._namespaces = namespaces
@@ -43,22 +43,14 @@ class Observer:
         Raises:
             errors.FairleadError: The object or its revisions could not be read, so nothing can be decided.
         """
-        absent = observed.Observed(
-            key=key,
-            observed_at=self._clock.now(),
-            object=knowledge.ABSENT,
-            serve=knowledge.ABSENT,
-            route=knowledge.ABSENT,
-            gateways=knowledge.ABSENT,
-        )
+        view: observed.ModelDeploymentView | None
         try:
-            body = await self._reads.get(paths.models(key.namespace, key.name))
+            view = objects.view_model(await self._reads.get(paths.models(key.namespace, key.name)))
         except errors.NotFound:
-            return absent
-        view = objects.view_model(body)
-        namespace = self._namespaces[key.namespace]
+            view = None
+        namespace = self._namespaces(key.namespace)
         revisions, taken, serve, route, gateways = await asyncio.gather(
-            namespace.revisions_of(key.name, view.uid),
+            namespace.revisions_of(key.name, view.uid) if view is not None else _none(),
             namespace.taken_ports(),
             namespace.serve_view(RAY_MAX_AGE_S),
             namespace.route_of(key.name, ROUTES_MAX_AGE_S),
@@ -67,7 +59,7 @@ class Observer:
         return observed.Observed(
             key=key,
             observed_at=self._clock.now(),
-            object=knowledge.Known(view),
+            object=knowledge.Known(view) if view is not None else knowledge.ABSENT,
             revisions=revisions,
             taken_ports=taken,
             serve=serve,
@@ -85,3 +77,7 @@ class Observer:
             if uid is not None:
                 revisions[uid] = (*revisions.get(uid, ()), objects.view_revision(item))
         return NamespaceModels(models=tuple(map(objects.view_model, bodies)), revisions=revisions)
+
+
+async def _none() -> tuple[observed.RevisionView, ...]:
+    return ()

@@ -1,0 +1,252 @@
+"""One operator process from start to end: take the Lease, watch, work, and leave within a bounded time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import random
+import signal
+import socket
+import threading
+import uuid
+from collections.abc import Coroutine
+from typing import Any
+
+from fairlead_operator import election, handlers, health, queue, reconcile, sweep, telemetry
+from fairlead_operator.api import names
+from fairlead_operator.clients import clock, gateway, http, kubernetes, ray_serve
+from fairlead_operator.effects import events, execute
+from fairlead_operator.observe import cluster, snapshot
+from fairlead_operator.observe import gateway as gateway_reads
+from fairlead_operator.observe import ray_serve as ray_reads
+from fairlead_operator.settings import Settings
+from fairlead_operator.state import keys
+
+FINISH_STEP_S = 10.0
+STOP_WATCH_S = 1.0
+RELEASE_S = 2.0
+EXIT_AFTER_S = 18.0
+"""Whatever hangs, the process is gone this long after SIGTERM."""
+NUDGE_DELAY_S = 0.05
+"""Models that change together are one PUT."""
+
+log = logging.getLogger(__name__)
+
+
+class Operator:
+    """Everything of one process, wired; ``run`` is its life."""
+
+    def __init__(self, settings: Settings, api: kubernetes.KubernetesClient, metrics: telemetry.Metrics) -> None:
+        self._settings = settings
+        self._api = api
+        self._metrics = metrics
+        self._clock = clock.SystemClock()
+        self._http = http.HttpClient(clock=self._clock)
+        self._queue: queue.KeyedQueue[keys.Key] = queue.KeyedQueue()
+        self._identity = f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}"
+        self._namespaces: dict[str, cluster.NamespaceView] = {}
+        self._ray = {namespace: self._ray_client(url) for namespace, url in settings.ray_urls.items()}
+        self._gateway = gateway.GatewayClient(http_client=self._http, on_request=metrics.on_gateway_request)
+        self._ledger = health.WatchLedger(clock=self._clock)
+        self._watchers = health.Watchers(clock=self._clock)
+        self._lag = health.LoopLag(clock=self._clock, metrics=metrics)
+        lease = election.LeaseName(namespace=settings.lease_namespace, name=names.LEASE_NAME)
+        self._election = election.Election(api, lease, identity=self._identity, clock=self._clock)
+        self._sweep = sweep.Sweep(
+            self._queue, api, self._namespace, watched=self._ledger, metrics=metrics, clock=self._clock
+        )
+        self._reconciler = reconcile.Reconciler(self._parts(), self._queue, self._sweep)
+        self._server = health.Server(
+            settings.listen,
+            metrics=metrics,
+            alive=(self._lag.check, self._watchers.check, self._ledger.check),
+            ready=self._readiness,
+        )
+        self._tasks: list[asyncio.Task[Any]] = []
+        self._workers: list[asyncio.Task[Any]] = []
+
+    async def run(self, configuration: Any) -> int:
+        """The exit code: 0 after a signal, 1 when the process can't go on and should be started again."""
+        stop = asyncio.Event()
+        _on_signals(stop)
+        await self._server.start()
+        self._spawn("loop lag", self._lag.measure())
+        if not await self._become_leader(stop):
+            return await self._leave(0)
+        self._spawn("lease", self._election.keep(_exit_at_once))
+        self._workers = [
+            asyncio.create_task(queue.work(self._queue, self._reconciler.handle), name=f"worker {number}")
+            for number in range(self._settings.workers)
+        ]
+        self._spawn("resync", self._repeat("resync", self._resync, self._settings.resync_s))
+        self._spawn("sweep", self._repeat("sweep", self._look, self._settings.sweep_s))
+        watch_stop, watch_ready = asyncio.Event(), asyncio.Event()
+        watch = self._spawn("watch", self._watch(configuration, watch_stop, watch_ready))
+        await _either(watch, watch_ready.wait())
+        _on_signals(stop)  # Kopf took the signals when it started; they are ours
+        self._watchers.expect(max(1, len(self._settings.namespaces)))
+        await _either(*self._tasks, stop.wait())
+        ended = [task for task in self._tasks if task.done()]
+        for task in ended:
+            log.error("a task of the process ended", extra={"task": task.get_name(), "error": repr(_error_of(task))})
+        watch_stop.set()
+        return await self._leave(1 if ended else 0)
+
+    def noticed(self, key: keys.ModelKey, resource_version: str) -> None:
+        """The watch brought a version of a model."""
+        self._metrics.watch_events.labels(names.PLURAL).inc()
+        self._ledger.delivered(key, resource_version)
+        self._sweep.notice(key)
+
+    def deleted(self, key: keys.ModelKey) -> None:
+        self._metrics.watch_events.labels(names.PLURAL).inc()
+        self._ledger.deleted(key)
+        self._sweep.notice(key)
+
+    async def _become_leader(self, stop: asyncio.Event) -> bool:
+        """False when a signal came first."""
+        taking = asyncio.create_task(self._election.acquire(), name="election")
+        await _either(taking, stop.wait())
+        if stop.is_set():
+            taking.cancel()
+            return False
+        self._metrics.lease_held.set(1)
+        return True
+
+    async def _leave(self, code: int) -> int:
+        """Take no more keys, finish the steps in hand, give the Lease back; bounded even if all of that hangs."""
+        _exit_after(EXIT_AFTER_S, code)
+        self._queue.close()
+        if self._workers:
+            _, late = await asyncio.wait(self._workers, timeout=FINISH_STEP_S)
+            if late:
+                log.warning("steps in hand were dropped", extra={"keys": [str(key) for key in self._queue.busy]})
+        others = [task for task in self._tasks if task.get_name() != "watch"]
+        for task in (*others, *self._workers):
+            task.cancel()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._election.release(), RELEASE_S)
+        watches = [task for task in self._tasks if task.get_name() == "watch"]
+        if watches:
+            await asyncio.wait(watches, timeout=STOP_WATCH_S)
+        await self._server.stop()
+        await self._http.close()
+        await self._api.close()
+        log.info("stopped", extra={"code": code})
+        return code
+
+    async def _watch(self, configuration: Any, stop: asyncio.Event, ready: asyncio.Event) -> None:
+        async def credentials() -> kubernetes.Credentials:
+            return await kubernetes.fetch_credentials(configuration)
+
+        registry = handlers.build_registry(self, credentials)
+        await handlers.watch(registry, namespaces=self._settings.namespaces, stop_flag=stop, ready_flag=ready)
+
+    async def _resync(self) -> None:
+        await self._sweep.resync(self._settings.namespaces)
+
+    async def _look(self) -> None:
+        self._metrics.queue_depth.set(len(self._queue))
+        await self._sweep.look()
+
+    async def _repeat(self, what: str, step: Any, every_s: float) -> None:
+        await sweep.repeat(what, step, every_s=every_s, rng=random.Random())  # noqa: S311 - jitter
+
+    def _readiness(self) -> tuple[bool, str]:
+        if self._election.is_held:
+            return True, "leader"
+        return self._election.is_in_touch, "standby" if self._election.is_in_touch else "the API server is out of reach"
+
+    def _namespace(self, namespace: str) -> cluster.NamespaceView:
+        if namespace not in self._namespaces:
+            ray, gateways = self._ray.get(namespace), self._settings.gateways.get(namespace, ())
+            self._namespaces[namespace] = cluster.NamespaceView(
+                namespace,
+                reads=self._api,
+                ray=ray_reads.RayPoller(ray, clock=self._clock) if ray is not None else None,
+                gateways=gateway_reads.GatewaysPoller(
+                    self._gateway, [address.admin_url for address in gateways], clock=self._clock
+                ),
+                clock=self._clock,
+            )
+        return self._namespaces[namespace]
+
+    def _ray_client(self, url: str) -> ray_serve.RayServeClient:
+        return ray_serve.RayServeClient(
+            url,
+            token_file=self._settings.ray_token_file,
+            http_client=self._http,
+            on_request=self._metrics.on_ray_request,
+        )
+
+    def _parts(self) -> reconcile.Parts:
+        data_urls = {
+            namespace: tuple(address.data_url for address in addresses)
+            for namespace, addresses in self._settings.gateways.items()
+        }
+        return reconcile.Parts(
+            observer=snapshot.Observer(self._api, self._namespace, clock=self._clock),
+            namespaces=self._namespace,
+            hands=execute.Hands(
+                api=self._api,
+                gateways=self._gateway,
+                data_urls=data_urls,
+                namespace=self._namespace,
+                nudge=lambda key: self._queue.add_after(key, NUDGE_DELAY_S),
+            ),
+            events=events.EventWriter(self._api, instance=self._identity, clock=self._clock),
+            ray_writes=self._ray,
+            lease=self._election,
+            bounds=self._settings.bounds,
+            clock=self._clock,
+            metrics=self._metrics,
+        )
+
+    def _spawn(self, name: str, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        task = asyncio.create_task(coroutine, name=name)
+        self._tasks.append(task)
+        return task
+
+
+async def run(settings: Settings) -> int:
+    """One life of the operator."""
+    metrics = telemetry.Metrics()
+    configuration = await kubernetes.load_configuration(settings.kubeconfig)
+    api = kubernetes.KubernetesClient(
+        configuration, clock=clock.SystemClock(), on_request=metrics.on_kubernetes_request
+    )
+    return await Operator(settings, api, metrics).run(configuration)
+
+
+async def _either(*waits: asyncio.Task[Any] | Coroutine[Any, Any, Any]) -> None:
+    """Return when the first of them has ended; of those made here, the others are cancelled."""
+    own = [asyncio.create_task(wait) for wait in waits if asyncio.iscoroutine(wait)]
+    given = [wait for wait in waits if isinstance(wait, asyncio.Task)]
+    await asyncio.wait([*own, *given], return_when=asyncio.FIRST_COMPLETED)
+    for task in own:
+        task.cancel()
+
+
+def _on_signals(stop: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+
+
+def _error_of(task: asyncio.Task[Any]) -> BaseException | None:
+    return None if task.cancelled() else task.exception()
+
+
+def _exit_at_once() -> None:
+    """Another process may write from now on: nothing of ours may run on, not even to clean up."""
+    log.critical("the Lease is lost")
+    logging.shutdown()
+    os._exit(1)
+
+
+def _exit_after(delay_s: float, code: int) -> None:
+    timer = threading.Timer(delay_s, os._exit, args=(code,))
+    timer.daemon = True
+    timer.start()

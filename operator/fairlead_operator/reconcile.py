@@ -1,0 +1,204 @@
+"""One pass over one key: quorum GET → observe → plan → at most one outside write → status if it changed → events.
+
+The only module that knows every step; each trigger ends here with nothing but a key.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import assert_never
+
+from fairlead_operator import queue, sweep, telemetry
+from fairlead_operator.clients import errors
+from fairlead_operator.clients.clock import Clock
+from fairlead_operator.desired import build, serve_config
+from fairlead_operator.effects import events, execute, ray_serve, status
+from fairlead_operator.observe import cluster, fingerprint, snapshot
+from fairlead_operator.plan import planner
+from fairlead_operator.plan import serve as serve_plan
+from fairlead_operator.state import actions, bounds, keys, knowledge, observed, reasons, serve
+from fairlead_operator.state import desired as desired_state
+from fairlead_operator.status import summary
+
+AFTER_WRITE_S = 0.02
+"""What was written shows at the next look: the world is never read as it was before our own write."""
+AFTER_CONFLICT_S = 0.2
+
+log = logging.getLogger(__name__)
+
+Wish = desired_state.Desired | observed.InvalidSpec | knowledge.Absent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """Everything that a pass uses, made in ``process``."""
+
+    observer: snapshot.Observer
+    namespaces: Callable[[str], cluster.NamespaceView]
+    hands: execute.Hands
+    events: events.EventWriter
+    ray_writes: Mapping[str, ray_serve.ServeWrites]
+    lease: ray_serve.Lease
+    bounds: bounds.Bounds
+    clock: Clock
+    metrics: telemetry.Metrics
+
+
+class Reconciler:
+    def __init__(self, parts: Parts, work: queue.KeyedQueue[keys.Key], watch: sweep.Sweep) -> None:
+        self._parts = parts
+        self._queue = work
+        self._sweep = watch
+
+    async def handle(self, key: keys.Key) -> float | None:
+        """One pass; says in how many seconds the key is due again, None where the sweep or a backoff has it.
+
+        This is an outermost loop's body: whatever one key raises costs that key a backoff, and the others nothing.
+        """
+        started_s = self._parts.clock.monotonic_s()
+        kind, ended = type(key).__name__, "done"
+        self._sweep.unsettle(key)
+        try:
+            delay_s = await self._pass(key)
+            self._queue.succeeded(key)
+            return delay_s
+        except errors.Conflict as error:
+            ended = "conflict"
+            log.info("changed meanwhile, looked at again", extra={"key": str(key), "error": str(error)})
+            return AFTER_CONFLICT_S
+        except errors.FairleadError as error:
+            ended = "failed"
+            delay_s = max(self._queue.add_failed(key), error.retry_after_s or 0.0)
+            log.warning("pass failed", extra={"key": str(key), "error": str(error), "retry_s": round(delay_s, 1)})
+            return None
+        except Exception:
+            ended = "error"
+            delay_s = self._queue.add_failed(key)
+            log.exception("pass failed unexpectedly", extra={"key": str(key), "retry_s": round(delay_s, 1)})
+            return None
+        finally:
+            self._parts.metrics.reconciles.labels(kind, ended).inc()
+            self._parts.metrics.reconcile_s.labels(kind).observe(self._parts.clock.monotonic_s() - started_s)
+
+    async def _pass(self, key: keys.Key) -> float | None:
+        match key:
+            case keys.ModelKey():
+                return await self._model(key)
+            case keys.RayKey():
+                return await self._ray(key)
+        assert_never(key)
+
+    async def _model(self, key: keys.ModelKey) -> float | None:
+        seen = await self._parts.observer.observe(key)
+        match seen.object:
+            case knowledge.Absent():
+                return await self._after_the_object(seen)
+            case knowledge.Known(value=model):
+                return await self._living(model, seen)
+        assert_never(seen.object)
+
+    async def _living(self, model: observed.ModelDeploymentView, seen: observed.Observed) -> float | None:
+        wish = build.build(model, seen.revisions, self._parts.bounds)
+        plan, outcome = await self._act(wish, seen)
+        if isinstance(plan.action, actions.AddFinalizer | actions.RemoveFinalizer) and isinstance(
+            outcome, actions.Done
+        ):
+            return AFTER_WRITE_S  # the object has another version now: the next pass tells of it
+        now = self._parts.clock.now()
+        update = summary.summarise(wish, model, seen, plan=plan, outcome=outcome, now=now)
+        self._parts.metrics.tell_model(plan.key.namespace, plan.key.name, update.status)
+        await status.write_status(self._parts.hands.api, update, resource_version=model.resource_version)
+        if update.patch is not None:
+            await self._parts.events.send(model, update)
+        return self._next(plan, outcome, seen, has_changed=update.patch is not None)
+
+    async def _act(self, wish: Wish, seen: observed.Observed) -> tuple[actions.Plan, actions.Outcome]:
+        """Decide and carry out. A port range is chosen again under its cluster's lock: a crowd must not collide."""
+        plan = planner.make(wish, seen, self._parts.bounds, seen.observed_at)
+        if isinstance(plan.action, actions.CreateRevision):
+            ledger = self._parts.namespaces(seen.key.namespace).ports
+            async with ledger.lock:
+                seen = replace(seen, taken_ports=tuple((await ledger.taken()).values()))
+                plan = planner.make(wish, seen, self._parts.bounds, seen.observed_at)
+                outcome = await execute.execute(plan, self._parts.hands)
+        else:
+            outcome = await execute.execute(plan, self._parts.hands)
+        self._tell(plan, outcome)
+        return plan, outcome
+
+    async def _after_the_object(self, seen: observed.Observed) -> float | None:
+        plan, outcome = await self._act(knowledge.ABSENT, seen)
+        if isinstance(outcome, actions.Refused):
+            raise errors.RetryLater(f"{plan.action}: {outcome.message}")
+        if _writes(plan.action):
+            return AFTER_WRITE_S
+        self._parts.metrics.forget_model(plan.key.namespace, plan.key.name)
+        self._sweep.forget(seen.key)
+        return None
+
+    def _next(
+        self, plan: actions.Plan, outcome: actions.Outcome, seen: observed.Observed, *, has_changed: bool
+    ) -> float | None:
+        if isinstance(outcome, actions.Refused):
+            if outcome.reason is reasons.Reason.CONFLICT:
+                return AFTER_CONFLICT_S
+            if isinstance(plan.action, actions.Prove):
+                return plan.requeue_after_s
+            raise errors.RetryLater(f"{plan.action}: {outcome.message}")
+        if has_changed or _writes(plan.action):
+            return min(plan.requeue_after_s, AFTER_WRITE_S)
+        if plan.requeue_after_s >= self._parts.bounds.resync_s:
+            self._sweep.settle(plan.key, fingerprint.of_pass(seen))
+            return None
+        return plan.requeue_after_s
+
+    def _tell(self, plan: actions.Plan, outcome: actions.Outcome) -> None:
+        action, ended = type(plan.action).__name__, type(outcome).__name__
+        if isinstance(plan.action, actions.Wait):
+            log.debug(str(plan), extra={"key": str(plan.key)})
+            return
+        self._parts.metrics.actions.labels(action, ended).inc()
+        level = logging.WARNING if isinstance(outcome, actions.Refused | actions.NotProved) else logging.INFO
+        extra = {"key": str(plan.key), "action": action, "outcome": ended}
+        words = f": {outcome.message}" if isinstance(outcome, actions.Refused | actions.NotProved) else ""
+        log.log(level, "%s%s", plan, words, extra=extra)
+
+    async def _ray(self, key: keys.RayKey) -> float | None:
+        """The Ray cluster's pass: compose from everything that is there, GET, compare, PUT."""
+        namespace = self._parts.namespaces(key.namespace)
+        if namespace.ray is None:
+            return None
+        found = await self._parts.observer.list_models(key.namespace)
+        models = tuple(
+            serve_config.KeptModel(view=view, revisions=found.revisions.get(view.uid, ())) for view in found.models
+        )
+        wanted = serve_config.compose(key.namespace, models, self._parts.bounds)
+        evidence = await namespace.ray.evidence(0.0)
+        seen = serve.RayObserved(namespace=key.namespace, evidence=evidence)
+        match serve_plan.decide(wanted, seen, self._parts.bounds):
+            case serve.Put() as put:
+                return await self._put(key, namespace.ray.invalidate, put)
+            case serve.Hold() as hold:
+                log.info(str(hold), extra={"key": str(key)})
+                return hold.requeue_after_s
+            case serve.Keep() as keep:
+                log.debug(str(keep), extra={"key": str(key)})
+                self._sweep.settle(key, fingerprint.of_ray(evidence))
+                return None
+
+    async def _put(self, key: keys.RayKey, invalidate: Callable[[], None], put: serve.Put) -> float:
+        ended = "failed"
+        try:
+            await ray_serve.put_config(self._parts.ray_writes[key.namespace], put.body, lease=self._parts.lease)
+            ended = "done"
+        finally:
+            invalidate()
+            self._parts.metrics.actions.labels("PutServeConfig", ended).inc()
+            log.info(str(put), extra={"key": str(key), "action": "PutServeConfig", "outcome": ended})
+        return AFTER_WRITE_S
+
+
+def _writes(action: actions.Action) -> bool:
+    return not isinstance(action, actions.Wait | actions.NudgeServe)

@@ -1,0 +1,174 @@
+"""A gateway without HAProxy: its table is the ConfigMap as it is now, its replicas are the fake Ray's."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import json
+import ssl
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import yaml
+from aiohttp import web
+from tests.support.fake_ray import FakeRay
+from tests.support.http_thread import HttpThread
+
+ReadRoutes = Callable[[], dict[str, str] | None]
+FRESH_S = 0.1
+
+
+def read_config_map(kubeconfig: Path, namespace: str, scratch: Path) -> ReadRoutes:
+    """A function that reads ``fairlead-routes`` as a kubeconfig's user; None while the API server is away."""
+    config = yaml.safe_load(kubeconfig.read_text())
+    cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
+    context = ssl.create_default_context(cadata=_decoded(cluster["certificate-authority-data"]))
+    headers = {}
+    if "token" in user:
+        headers["Authorization"] = f"Bearer {user['token']}"
+    else:
+        for name in ("client-certificate-data", "client-key-data"):
+            (scratch / name).write_text(_decoded(user[name]))
+        context.load_cert_chain(scratch / "client-certificate-data", scratch / "client-key-data")
+    url = f"{cluster['server']}/api/v1/namespaces/{namespace}/configmaps/fairlead-routes"
+
+    def read() -> dict[str, str] | None:
+        try:
+            with urllib.request.urlopen(
+                urllib.request.Request(url, headers=headers), context=context, timeout=5
+            ) as answer:
+                return json.load(answer).get("data") or {}
+        except urllib.error.HTTPError as error:
+            return {} if error.code == 404 else None
+        except (OSError, ValueError):
+            return None
+
+    return read
+
+
+def _decoded(text: str) -> str:
+    return base64.b64decode(text).decode()
+
+
+@dataclass
+class Table:
+    texts: dict[str, str] = field(default_factory=dict)
+    entries: dict[str, dict[str, Any]] = field(default_factory=dict)
+    read_at_s: float = float("-inf")
+
+
+class FakeGateway:
+    """Data and admin port of one gateway of one namespace."""
+
+    def __init__(self, *, namespace: str, ray: FakeRay, read_routes: ReadRoutes, name: str = "gateway-0") -> None:
+        self._namespace = namespace
+        self._ray = ray
+        self._read_routes = read_routes
+        self._name = name
+        self._table = Table()
+        self.is_frozen = False
+        """While true, the gateway keeps its table: set but not verified."""
+        self.sessions: dict[str, int] = {}
+        """Requests in flight by revision."""
+        self.failing_predictions: set[str] = set()
+        """Parts of model URIs whose predictions answer 500."""
+        self._data = HttpThread(self._data_application)
+        self._admin = HttpThread(self._admin_application)
+
+    def __enter__(self) -> Self:
+        self._data.start()
+        self._admin.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._data.stop()
+        self._admin.stop()
+
+    @property
+    def addresses(self) -> str:
+        """As in ``--gateway NS=…``."""
+        return f"{self._data.url},{self._admin.url}"
+
+    def entries(self) -> dict[str, dict[str, Any]]:
+        """The table as it is now."""
+        self._refresh()
+        return self._table.entries
+
+    def _data_application(self) -> web.Application:
+        application = web.Application()
+        application.router.add_get("/v2/models/{model}", self._metadata)
+        application.router.add_post("/v2/models/{model}/infer", self._infer)
+        return application
+
+    def _admin_application(self) -> web.Application:
+        application = web.Application()
+        application.router.add_get("/v1/routes", self._routes)
+        return application
+
+    def _refresh(self) -> None:
+        table = self._table
+        if self.is_frozen or time.monotonic() - table.read_at_s < FRESH_S:
+            return
+        texts = self._read_routes()
+        if texts is None:
+            return  # the API server is away: the last table stays
+        changed = {model: json.loads(text) for model, text in texts.items() if table.texts.get(model) != text}
+        kept = {model: entry for model, entry in table.entries.items() if model in texts}
+        self._table = Table(texts=texts, entries={**kept, **changed}, read_at_s=time.monotonic())
+
+    async def _routes(self, _request: web.Request) -> web.Response:
+        await asyncio.get_running_loop().run_in_executor(None, self._refresh)
+        routes = {
+            model: {
+                "version": entry["version"],
+                "revisions": {revision: self._live(model, revision, entry) for revision in entry["revisions"]},
+            }
+            for model, entry in self._table.entries.items()
+        }
+        return web.json_response({"gateway": self._name, "routes": routes})
+
+    def _live(self, model: str, revision: str, entry: dict[str, Any]) -> dict[str, int]:
+        running = self._ray.running_now(f"{self._namespace}--{model}--{revision}")
+        window = entry["revisions"][revision]["ports"]["window"]
+        return {"up": min(running, window), "draining": 0, "sessions": self.sessions.get(revision, 0)}
+
+    async def _metadata(self, request: web.Request) -> web.Response:
+        model, revision = request.match_info["model"], request.headers.get("x-fairlead-revision", "")
+        application = f"{self._namespace}--{model}--{revision}"
+        if revision not in self._table.entries.get(model, {}).get("revisions", {}) or not self._ray.running_now(
+            application
+        ):
+            return web.json_response({"error": "no replica is up"}, status=503)
+        digest = self._ray.digest_of(application) or digest_of_uri(self._ray.uri_of(application))
+        headers = {"x-fairlead-revision": revision, "x-fairlead-digest": digest}
+        inputs = [{"name": "image", "datatype": "FP32", "shape": [-1, 4]}]
+        document = {"name": model, "versions": [revision], "platform": "tensorflow", "inputs": inputs, "outputs": []}
+        return web.json_response(document, headers=headers)
+
+    async def _infer(self, request: web.Request) -> web.Response:
+        model, revision = request.match_info["model"], request.headers.get("x-fairlead-revision", "")
+        application = f"{self._namespace}--{model}--{revision}"
+        if not self._ray.running_now(application):
+            return web.json_response({"error": "no replica is up"}, status=503)
+        headers = {"x-fairlead-revision": revision}
+        uri = self._ray.uri_of(application)
+        if any(part in uri for part in self.failing_predictions):
+            return web.json_response({"error": "the model failed"}, status=500, headers=headers)
+        (tensor,) = (await request.json())["inputs"]
+        if tensor["shape"] != [1, 4] or tensor["data"] != [0, 0, 0, 0]:
+            return web.json_response({"error": f"unexpected tensor {tensor}"}, status=400, headers=headers)
+        return web.json_response({"model_name": model, "outputs": []}, headers=headers)
+
+
+def digest_of_uri(uri: str) -> str:
+    """What the fake replicas read at a URI that has no digest."""
+    return "sha256:" + hashlib.sha256(uri.encode()).hexdigest()
