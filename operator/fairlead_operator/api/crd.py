@@ -1,6 +1,6 @@
-"""The typed models -> ``crds/modeldeployments.yaml``.
+"""The typed models -> ``crds/modeldeployments.yaml``, and the chart's copy of it.
 
-``python -m fairlead_operator.api.crd`` writes the file, ``--check`` compares it. The schema is structural: no
+``python -m fairlead_operator.api.crd`` writes the files, ``--check`` compares them. The schema is structural: no
 references, no alternatives. Defaults live in code, so that nothing is written into what Git holds, except where the
 API server itself needs one (`rules.SERVER_DEFAULT`).
 
@@ -20,7 +20,8 @@ from fairlead_operator.api import names, rules, spec, status
 
 Schema = dict[str, Any]
 
-DEFAULT_PATH = pathlib.Path("crds/modeldeployments.yaml")
+# The second is the chart's copy: Helm packs only what lies in the chart's own folder.
+DEFAULT_PATHS = (pathlib.Path("crds/modeldeployments.yaml"), pathlib.Path("charts/fairlead/crds/modeldeployments.yaml"))
 HEADER = """\
 # Generated from operator/fairlead_operator/api/ by `python -m fairlead_operator.api.crd`: change those models instead.
 """
@@ -161,19 +162,23 @@ def _resolve(schema: Schema, definitions: dict[str, Schema]) -> Schema:
 
 
 def main(arguments: list[str]) -> int:
-    """Writes or, with ``--check``, compares the file; answers the exit status."""
+    """Writes or, with ``--check``, compares the files; answers the exit status."""
     parser = argparse.ArgumentParser(prog="python -m fairlead_operator.api.crd", description=main.__doc__)
-    parser.add_argument("--check", action="store_true", help="change nothing, exit 1 when the file is not current")
-    parser.add_argument("--file", type=pathlib.Path, default=DEFAULT_PATH)
+    parser.add_argument("--check", action="store_true", help="change nothing, exit 1 when a file is not current")
+    parser.add_argument("files", type=pathlib.Path, nargs="*", help=f"default: {' '.join(map(str, DEFAULT_PATHS))}")
     options = parser.parse_args(arguments)
     wanted = render()
-    if not options.check:
-        options.file.write_text(wanted, encoding="utf-8")
-        return 0
-    if options.file.is_file() and options.file.read_text(encoding="utf-8") == wanted:
-        return 0
-    sys.stderr.write(f"{options.file} is not current: run python -m fairlead_operator.api.crd\n")
-    return 1
+    stale = [path for path in options.files or DEFAULT_PATHS if not _is_current(path, wanted)]
+    for path in stale:
+        if options.check:
+            sys.stderr.write(f"{path} is not current: run python -m fairlead_operator.api.crd\n")
+        else:
+            path.write_text(wanted, encoding="utf-8")
+    return 1 if options.check and stale else 0
+
+
+def _is_current(path: pathlib.Path, wanted: str) -> bool:
+    return path.is_file() and path.read_text(encoding="utf-8") == wanted
 
 
 if __name__ == "__main__":

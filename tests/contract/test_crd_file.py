@@ -1,0 +1,28 @@
+"""The files that users get are the ones that the code means."""
+
+from __future__ import annotations
+
+import pathlib
+
+import pytest
+import yaml
+
+from fairlead_operator.api import crd, spec
+
+ROOT = pathlib.Path(__file__).parents[2]
+SAMPLES = sorted((ROOT / "crds/samples").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", crd.DEFAULT_PATHS, ids=str)
+def test_the_crd_is_current_here_and_in_the_chart(path: pathlib.Path) -> None:
+    assert (ROOT / path).read_text() == crd.render(), "run python -m fairlead_operator.api.crd"
+
+
+@pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.stem)
+def test_a_sample_is_short_and_read_by_the_models(path: pathlib.Path) -> None:
+    assert len(path.read_text().splitlines()) <= 15
+    spec.ModelDeploymentSpec.model_validate(yaml.safe_load(path.read_text())["spec"])
+
+
+def test_there_are_samples() -> None:
+    assert len(SAMPLES) >= 3

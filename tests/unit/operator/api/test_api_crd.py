@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from fairlead_operator.api import crd, rules, spec
+
+ALLOWED = {
+    *("description", "type", "format", "enum", "minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems"),
+    *("pattern", "required", "default", "properties", "items", rules.VALIDATIONS, rules.INT_OR_STRING),
+    *("x-kubernetes-list-type", "x-kubernetes-list-map-keys"),
+}
+
+
+def _root() -> dict[str, Any]:
+    schema: dict[str, Any] = crd.custom_resource_definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    return schema
+
+
+def _walk(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    yield path, schema
+    for name, value in schema.get("properties", {}).items():
+        yield from _walk(value, f"{path}.{name}")
+    if "items" in schema:
+        yield from _walk(schema["items"], f"{path}[]")
+
+
+def test_the_schema_is_structural() -> None:
+    for path, schema in _walk(_root()):
+        assert set(schema) <= ALLOWED, path
+        assert ("type" in schema) != (rules.INT_OR_STRING in schema), path
+
+
+def test_every_field_of_the_spec_is_explained() -> None:
+    for path, schema in _walk(_root()["properties"]["spec"], "spec"):
+        assert path.endswith("[]") or len(schema.get("description", "")) > 10, path
+
+
+def test_no_default_is_left_to_the_api_server_but_the_one_that_scale_needs() -> None:
+    assert {path: schema["default"] for path, schema in _walk(_root()) if "default" in schema} == {
+        ".spec.scaling": {},
+        ".spec.scaling.replicas": spec.Scaling().replicas,
+    }
+
+
+def test_every_text_and_list_is_bounded() -> None:
+    for path, schema in _walk(_root()):
+        if path in (".apiVersion", ".kind") or "enum" in schema or schema.get("format") == "date-time":
+            continue
+        assert schema.get("type") != "string" or "maxLength" in schema, path
+        assert schema.get("type") != "array" or "maxItems" in schema, path
+
+
+def test_no_text_of_the_spec_is_refused_by_a_bare_pattern() -> None:
+    assert [path for path, schema in _walk(_root()["properties"]["spec"]) if "pattern" in schema] == []
+
+
+def test_every_rule_says_what_would_be_right() -> None:
+    for path, schema in _walk(_root()):
+        for rule in schema.get(rules.VALIDATIONS, []):
+            assert len(rule["message"]) > 20, path
+            assert "\n" not in rule["message"], path
+
+
+def test_client_side_apply_can_keep_it_in_an_annotation() -> None:
+    assert len(crd.render()) < 64 * 1024  # the limit is 256 KiB for all annotations
+
+
+def test_check_tells_a_file_that_is_not_current(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "crd.yaml"
+    assert crd.main(["--check", str(file)]) == 1
+    assert "python -m fairlead_operator.api.crd" in capsys.readouterr().err
+    assert crd.main([str(file)]) == 0
+    assert crd.main(["--check", str(file)]) == 0
+    file.write_text(file.read_text() + "# by hand\n")
+    assert crd.main(["--check", str(file)]) == 1
