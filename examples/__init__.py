@@ -1,0 +1,1 @@
+"""The three model families of the demo: their data, training, evaluation and manifests."""

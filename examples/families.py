@@ -1,0 +1,97 @@
+"""The three networks and the five ways to train them: the tables that say what is built."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from examples import dataset, digits_data, sentiment_data
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Family:
+    """One network: its data, its layers and how it is trained when nothing else is asked for."""
+
+    name: str
+    load: Callable[[str], dataset.Dataset]
+    default_data: str
+    build: Callable[[dataset.Dataset], keras.Model]
+    loss: str
+    batch_size: int
+    epochs: int
+    patience_epochs: int
+
+
+def _dense(data: dataset.Dataset) -> keras.Model:
+    pixels = keras.Input((data.train_inputs.shape[1],), dtype="float32", name="pixels")
+    return keras.Model(
+        pixels, keras.layers.Dense(len(data.classes), "softmax", name="probabilities")(pixels), name="dense"
+    )
+
+
+def _cnn(data: dataset.Dataset) -> keras.Model:
+    image = keras.Input(data.train_inputs.shape[1:], dtype="float32", name="image")
+    hidden = keras.layers.Conv2D(32, 3, activation="relu")(image)
+    hidden = keras.layers.Flatten()(keras.layers.MaxPooling2D(2)(hidden))
+    return keras.Model(
+        image, keras.layers.Dense(len(data.classes), "softmax", name="probabilities")(hidden), name="cnn"
+    )
+
+
+def _lstm(data: dataset.Dataset) -> keras.Model:
+    tokens = keras.Input((data.train_inputs.shape[1],), dtype="int32", name="tokens")
+    hidden = keras.layers.Embedding(len(data.vocabulary), 64)(tokens)
+    hidden = keras.layers.LSTM(128, dropout=0.2, recurrent_dropout=0.2)(hidden)
+    return keras.Model(tokens, keras.layers.Dense(1, "sigmoid", name="positive")(hidden), name="lstm")
+
+
+FAMILIES: Mapping[str, Family] = {
+    "dense": Family(
+        name="dense",
+        load=lambda source: digits_data.load(source, flat=True),
+        default_data=digits_data.BUNDLED,
+        build=_dense,
+        loss="sparse_categorical_crossentropy",
+        batch_size=32,
+        epochs=30,
+        patience_epochs=3,
+    ),
+    "cnn": Family(
+        name="cnn",
+        load=lambda source: digits_data.load(source, flat=False),
+        default_data=digits_data.BUNDLED,
+        build=_cnn,
+        loss="sparse_categorical_crossentropy",
+        batch_size=32,
+        epochs=12,
+        patience_epochs=4,
+    ),
+    "lstm": Family(
+        name="lstm",
+        load=sentiment_data.load,
+        default_data=sentiment_data.WRITTEN,
+        build=_lstm,
+        loss="binary_crossentropy",
+        batch_size=64,
+        epochs=8,
+        patience_epochs=2,
+    ),
+}
+
+# Each with a learning rate at which all three families learn; --learning-rate overrides it.
+OPTIMIZERS: Mapping[str, tuple[Callable[..., Any], float]] = {
+    "sgd": (keras.optimizers.SGD, 0.1),
+    "momentum": (lambda **settings: keras.optimizers.SGD(momentum=0.9, **settings), 0.02),
+    "adagrad": (keras.optimizers.Adagrad, 0.05),
+    "rmsprop": (keras.optimizers.RMSprop, 0.001),
+    "adam": (keras.optimizers.Adam, 0.003),
+}
+
+
+def optimizer(name: str, learning_rate: float | None = None) -> keras.optimizers.Optimizer:
+    """An optimizer of the table, with its own learning rate unless another is given."""
+    create, usual = OPTIMIZERS[name]
+    return create(learning_rate=usual if learning_rate is None else learning_rate)

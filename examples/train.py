@@ -1,0 +1,184 @@
+"""``python -m examples.train dense cnn lstm --out models``: trains, judges and stores what the manifests point to.
+
+Each model gets a folder ``OUT/FAMILY/VERSION`` with ``saved_model/``, ``model.keras``, ``evaluation.json``,
+``manifest.yaml``, ``heldout.npz`` (inputs, labels, the outputs of the model itself, and texts), and for the LSTM
+``vocabulary.txt``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import pathlib
+import shutil
+import sys
+import time
+from dataclasses import dataclass
+
+# TensorFlow reads both when it is imported; its start-up notes are not a person's business.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ["KERAS_BACKEND"] = "tensorflow"
+
+import keras
+import numpy
+
+from examples import dataset, digest, evaluation, families, manifest, vocabulary
+
+HELD_OUT_KEPT = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """One model to be trained."""
+
+    family: families.Family
+    out: pathlib.Path
+    version: str = "v1"
+    optimizer: str = "adam"
+    learning_rate: float | None = None
+    data: str | None = None
+    epochs: int | None = None
+    seed: int = 0
+
+
+def train(order: Order) -> evaluation.Evaluation:
+    """Trains, exports and judges one model; the folder is complete when this returns."""
+    data = order.family.load(order.data or order.family.default_data)
+    keras.utils.set_random_seed(order.seed)
+    model = order.family.build(data)
+    training = _fit(order, model, data)
+    folder = order.out / order.family.name / order.version
+    digests = _export(model, folder)
+    _keep_held_out(model, data, folder / "heldout.npz")
+    if data.vocabulary:
+        vocabulary.Vocabulary(words=data.vocabulary).save(folder / "vocabulary.txt")
+    record = evaluation.Evaluation(
+        family=order.family.name,
+        version=order.version,
+        data=data.name,
+        held_out=evaluation.score(model, data.held_out_inputs, data.held_out_labels),
+        held_out_parts={name: evaluation.score(model, *part) for name, part in data.extra_held_out.items()},
+        baselines=evaluation.baselines(data),
+        classes=data.classes,
+        confusion=evaluation.confusion(model, data),
+        parameters=model.count_params(),
+        training=training,
+        digests=digests,
+        versions=dict(evaluation.versions()),
+    )
+    (folder / "evaluation.json").write_text(record.model_dump_json(by_alias=True, indent=2) + "\n", encoding="utf-8")
+    manifest.write(
+        folder / "manifest.yaml",
+        model=folder / "saved_model",
+        name=order.family.name,
+        version=order.version,
+        digest=digests["saved_model"],
+    )
+    return record
+
+
+def _fit(order: Order, model: keras.Model, data: dataset.Dataset) -> evaluation.Training:
+    epochs = order.family.epochs if order.epochs is None else order.epochs
+    optimizer = families.optimizer(order.optimizer, order.learning_rate)
+    learning_rate = float(optimizer.learning_rate)
+    model.compile(optimizer, order.family.loss, metrics=["accuracy"])
+    shuffled = numpy.random.default_rng(order.seed).permutation(len(data.train_labels))
+    begun = time.monotonic()
+    history = model.fit(
+        data.train_inputs[shuffled],
+        data.train_labels[shuffled],
+        batch_size=order.family.batch_size,
+        epochs=epochs,
+        # Early stopping looks at a tenth of the training data; the held-out samples are for the verdict alone.
+        validation_split=0.1,
+        callbacks=[
+            keras.callbacks.EarlyStopping("val_loss", patience=order.family.patience_epochs, restore_best_weights=True),
+            keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: _print_epoch(order, epochs, epoch, logs)),
+        ],
+        verbose=0,
+    )
+    return evaluation.Training(
+        optimizer=order.optimizer,
+        learning_rate=learning_rate,
+        epochs_asked=epochs,
+        epochs_run=len(history.epoch),
+        seed=order.seed,
+        train_n=len(data.train_labels),
+        took_s=round(time.monotonic() - begun, 2),
+    )
+
+
+def _export(model: keras.Model, folder: pathlib.Path) -> dict[str, str]:
+    """Both forms that a replica can load, each with the digest that a manifest may pin."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    model.export(folder / "saved_model", verbose=False)
+    model.save(folder / "model.keras")
+    return {name: digest.of(folder / name) for name in ("saved_model", "model.keras")}
+
+
+def _keep_held_out(model: keras.Model, data: dataset.Dataset, path: pathlib.Path) -> None:
+    inputs = data.held_out_inputs[:HELD_OUT_KEPT]
+    numpy.savez_compressed(
+        path,
+        inputs=inputs,
+        labels=data.held_out_labels[:HELD_OUT_KEPT],
+        outputs=evaluation.predict(model, inputs),
+        texts=numpy.array(data.held_out_texts[:HELD_OUT_KEPT], dtype=str),
+    )
+
+
+def _print_epoch(order: Order, epochs: int, epoch: int, logs: dict[str, float]) -> None:
+    said = f"{order.family.name} {order.version}: epoch {epoch + 1}/{epochs}, loss {logs['loss']:.3f}"
+    print(f"{said}, validation accuracy {logs['val_accuracy']:.3f}", flush=True)
+
+
+def summary(record: evaluation.Evaluation) -> str:
+    """What a person wants to know of a finished training, in a few lines."""
+    name, training = f"{record.family} {record.version}", record.training
+    beside = ", ".join(f"{kind} {accuracy:.3f}" for kind, accuracy in record.baselines.items())
+    lines = [
+        f"{name}: held-out accuracy {record.held_out.accuracy:.3f} (n={record.held_out.n}; baselines: {beside})",
+        f"{name}: {training.optimizer}, {training.epochs_run} epochs, {training.train_n} samples, {training.took_s} s",
+    ]
+    lines += [f"{name}: {part} {score.accuracy:.3f} (n={score.n})" for part, score in record.held_out_parts.items()]
+    return "\n".join([*lines, f"{name}: {record.digests['saved_model']}"])
+
+
+def main(arguments: list[str] | None = None) -> int:
+    flags = _parser().parse_args(arguments)
+    for name in flags.family:
+        order = Order(
+            family=families.FAMILIES[name],
+            out=flags.out,
+            version=flags.version,
+            optimizer=flags.optimizer,
+            learning_rate=flags.learning_rate,
+            data=flags.data,
+            epochs=flags.epochs,
+            seed=flags.seed,
+        )
+        try:
+            record = train(order)
+        except dataset.DataUnavailable as error:
+            print(error, file=sys.stderr)
+            return 2
+        print(summary(record), flush=True)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m examples.train", description="Trains the demo's models.")
+    parser.add_argument("family", nargs="+", choices=sorted(families.FAMILIES))
+    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("models"))
+    parser.add_argument("--version", default="v1", help="the model's folder and spec.model.version")
+    parser.add_argument("--optimizer", choices=sorted(families.OPTIMIZERS), default="adam")
+    parser.add_argument("--learning-rate", type=float)
+    parser.add_argument("--data", help="bundled, mnist or a path (digits); written, imdb or a path (lstm)")
+    parser.add_argument("--epochs", type=int)
+    parser.add_argument("--seed", type=int, default=0)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
