@@ -13,7 +13,12 @@ from fairlead_operator.state.rollout import Rollout
 
 def promoting(context: Context, rollout: Rollout) -> Plan | Verdict:
     """Every gateway has to say that the promoted revision takes all traffic."""
-    return traffic.ensure(context, traffic.entry(context)) or _gone_quiet(context, rollout)
+    waiting = traffic.ensure(context, traffic.entry(context))
+    if waiting is not None or rollout.leaving is not None:
+        return waiting or _gone_quiet(context, rollout)
+    stable = context.serving.stable
+    message = f"{context.called(stable) if stable is not None else 'No revision'} takes all traffic on every gateway."
+    return Verdict(trigger=Trigger.DONE, reason=Reason.ROLLOUT_COMPLETE, message=message)
 
 
 def withdrawing(context: Context, rollout: Rollout) -> Plan | Verdict:
@@ -48,7 +53,7 @@ def removing(context: Context, rollout: Rollout) -> Plan | Verdict:
     if waiting is not None:
         return waiting
     message = f"{_called(context, rollout)} is gone from every gateway; its replicas go."
-    return Verdict(trigger=Trigger.READY, reason=Reason.ROLLOUT_COMPLETE, message=message)
+    return Verdict(trigger=Trigger.READY, reason=Reason.REMOVED, message=message)
 
 
 def _called(context: Context, rollout: Rollout) -> str:

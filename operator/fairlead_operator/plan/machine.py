@@ -15,6 +15,7 @@ class Trigger(StrEnum):
     RECREATE = "recreate"  # the same, and the strategy stops the old one first
     READY = "ready"  # what the phase waits for came true
     STEP = "step"  # the step is done and another follows
+    DONE = "done"  # the phase's wait is over, and no revision leaves
     FAILED = "failed"  # the candidate is proved bad
     SUPERSEDED = "superseded"  # a third revision is wished
     REVERTED = "reverted"  # the stable revision is wished again
@@ -42,6 +43,7 @@ TRANSITIONS: Table = {
     (Phase.SHIFTING, Trigger.STEP): Phase.SHIFTING,
     (Phase.SHIFTING, Trigger.READY): Phase.PROMOTING,
     (Phase.PROMOTING, Trigger.READY): Phase.DRAINING,
+    (Phase.PROMOTING, Trigger.DONE): None,
     (Phase.WITHDRAWING, Trigger.READY): Phase.DRAINING,
     (Phase.DRAINING, Trigger.READY): Phase.REMOVING,
     (Phase.REMOVING, Trigger.READY): None,
@@ -63,19 +65,24 @@ _CANDIDATE_ONLY = {Trigger.FAILED, Trigger.SUPERSEDED, Trigger.REVERTED, Trigger
 _STARTS = {Trigger.BEGIN, Trigger.RECREATE}
 
 IGNORED: Mapping[Phase | None, frozenset[Trigger]] = {
-    None: frozenset({Trigger.READY, Trigger.RETURNED, Trigger.RESUME, *_CANDIDATE_ONLY}),
+    None: frozenset({Trigger.READY, Trigger.DONE, Trigger.RETURNED, Trigger.RESUME, *_CANDIDATE_ONLY}),
     **{
-        phase: frozenset({Trigger.STEP, Trigger.RETURNED, Trigger.RESUME, *_STARTS})
+        phase: frozenset({Trigger.STEP, Trigger.DONE, Trigger.RETURNED, Trigger.RESUME, *_STARTS})
         for phase in (Phase.STARTING, Phase.CONNECTING, Phase.PROVING, Phase.WIDENING)
     },
-    Phase.SHIFTING: frozenset({Trigger.RETURNED, Trigger.RESUME, *_STARTS}),
+    Phase.SHIFTING: frozenset({Trigger.DONE, Trigger.RETURNED, Trigger.RESUME, *_STARTS}),
+    Phase.PROMOTING: frozenset({Trigger.RESUME, *_CANDIDATE_ONLY, *_STARTS}),
     **{
-        phase: frozenset({Trigger.RESUME, *_CANDIDATE_ONLY, *_STARTS})
-        for phase in (Phase.PROMOTING, Phase.DRAINING, Phase.REMOVING)
+        phase: frozenset({Trigger.DONE, Trigger.RESUME, *_CANDIDATE_ONLY, *_STARTS})
+        for phase in (Phase.DRAINING, Phase.REMOVING)
     },
-    Phase.WITHDRAWING: frozenset({Trigger.RETURNED, Trigger.RESUME, *_CANDIDATE_ONLY, *_STARTS}),
-    Phase.RETIRING: frozenset({Trigger.RETURNED, Trigger.RESUME, Trigger.SUSPEND, *_CANDIDATE_ONLY, *_STARTS}),
-    Phase.RETIRED: frozenset({Trigger.RETURNED, Trigger.READY, Trigger.SUSPEND, *_CANDIDATE_ONLY, *_STARTS}),
+    Phase.WITHDRAWING: frozenset({Trigger.DONE, Trigger.RETURNED, Trigger.RESUME, *_CANDIDATE_ONLY, *_STARTS}),
+    Phase.RETIRING: frozenset(
+        {Trigger.DONE, Trigger.RETURNED, Trigger.RESUME, Trigger.SUSPEND, *_CANDIDATE_ONLY, *_STARTS}
+    ),
+    Phase.RETIRED: frozenset(
+        {Trigger.DONE, Trigger.RETURNED, Trigger.READY, Trigger.SUSPEND, *_CANDIDATE_ONLY, *_STARTS}
+    ),
 }
 """Triggers that change nothing in a phase: it finishes what it began, and the next phase looks again."""
 

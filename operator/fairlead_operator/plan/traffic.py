@@ -93,7 +93,7 @@ def _write(context: Context, wanted: RouteEntry, *, before: dict[str, int]) -> P
 
 def _no_replica(context: Context, revision: str) -> Plan:
     went_back = context.serving.phase is RolloutPhase.WITHDRAWING and revision == context.serving.stable
-    reason = Reason.NO_WAY_BACK if went_back else Reason.REPLICAS_MISSING
+    reason = Reason.NO_WAY_BACK if went_back else _reason(context)
     message = f"Moves no traffic to {context.called(revision)}: no ready replica of it is seen."
     return context.wait(reason, message)
 

@@ -71,7 +71,7 @@ def degraded(result: PassResult) -> Verdict:
 
 def _missing(result: PassResult, stable: str) -> Verdict | None:
     wanted, view = result.wanted_replicas(stable), result.application(stable)
-    if wanted == 0:
+    if wanted == 0 or result.is_being_changed(stable):
         return None
     if view is None:
         return truth(True, Reason.REPLICAS_LOST, f"Ray has no application of {result.called(stable)}; it is started.")

@@ -8,7 +8,9 @@ from fairlead_operator.state.reasons import ConditionType, EventType, Reason
 from fairlead_operator.state.rollout import Serving, recall
 from fairlead_operator.status.pass_result import PassResult
 
-_TOLD_AS_DECIDED = frozenset({Reason.SUPERSEDED, Reason.REVERTED, Reason.RAY_RESTARTED, Reason.ROLLOUT_COMPLETE})
+_TOLD_AS_DECIDED = frozenset(
+    {Reason.SUPERSEDED, Reason.REVERTED, Reason.RAY_RESTARTED, Reason.ROLLOUT_COMPLETE, Reason.REMOVED}
+)
 _WARNINGS = (ConditionType.DEGRADED, ConditionType.STALLED)
 
 

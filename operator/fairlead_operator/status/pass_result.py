@@ -51,6 +51,17 @@ class PassResult:
         name = f"{self.observed.key.namespace}--{self.observed.key.name}--{revision}"
         return self.observed.serve.value.applications.get(name)
 
+    def is_being_changed(self, revision: str) -> bool:
+        """Whether what Ray has of it is not yet what is wanted, by our own doing: scaling, or a start from zero."""
+        wanted = self.wish.revisions.get(revision) if self.wish is not None else None
+        if wanted is None or wanted.application is None:
+            return False
+        view = self.application(revision)
+        if view is not None:
+            return not wanted.application.is_deployed_as(view.config) and view.running_replicas > 0
+        route = self.observed.route
+        return not isinstance(route, Known) or revision not in route.value.weights()
+
     def wanted_replicas(self, revision: str | None) -> int:
         wanted = self.wish.revisions.get(revision) if self.wish is not None and revision is not None else None
         return wanted.application.replicas if wanted is not None and wanted.application is not None else 0

@@ -49,7 +49,7 @@ def summarise(
         now=now,
     )
     status = _status(result)
-    new, old = status.to_wire(), view.status.to_wire()
+    new, old = status.to_wire(), _as_read(view.status)
     return StatusUpdate(
         key=observed.key,
         status=new,
@@ -57,6 +57,11 @@ def summarise(
         events=events.of(result, status.conditions),
         written_at=now,
     )
+
+
+def _as_read(status: ModelDeploymentStatus) -> dict[str, object]:
+    """Only what was really there: a default that the server doesn't have yet still has to be written."""
+    return status.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_unset=True)
 
 
 def _status(result: PassResult) -> ModelDeploymentStatus:

@@ -1,0 +1,453 @@
+"""A small model of Kubernetes, Ray Serve and the gateways, with state, on a virtual clock.
+
+Passes of the real pure core are run against it; faults strike between any two of their steps. A URI says how a model
+behaves: ``…/bad…`` can't be loaded, ``…/wrong…`` answers wrongly, ``…/slow…`` is never ready, all else is good.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import hashlib
+import json
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from fairlead_operator.api import names
+from fairlead_operator.api.spec import ModelDeploymentSpec
+from fairlead_operator.api.status import ModelDeploymentStatus
+from fairlead_operator.desired import build, serve_config
+from fairlead_operator.plan import planner
+from fairlead_operator.plan import serve as serve_plan
+from fairlead_operator.state import actions
+from fairlead_operator.state.bounds import Bounds
+from fairlead_operator.state.keys import ModelKey
+from fairlead_operator.state.knowledge import ABSENT, Known, Unknown
+from fairlead_operator.state.observed import ModelDeploymentView, Observed, RevisionView
+from fairlead_operator.state.reasons import Reason
+from fairlead_operator.state.route import GatewayView, RevisionLive, RouteLive, RouteText
+from fairlead_operator.state.serve import (
+    ApplicationStatus,
+    ApplicationView,
+    EmptyServe,
+    Put,
+    RayEvidence,
+    RayObserved,
+    ServeDecision,
+    ServeView,
+)
+from fairlead_operator.status import summary
+
+EPOCH = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+NAMESPACE = "default"
+
+
+class Fault(StrEnum):
+    """What goes wrong in one pass."""
+
+    NONE = "none"
+    CRASH_BEFORE_WRITE = "crash before the write"
+    CRASH_AFTER_WRITE = "crash after the write"
+    LOST_ANSWER = "the write happened, the answer was lost"
+    REFUSED = "the write was refused"
+    STATUS_CONFLICT = "the status was not written"
+    RAY_UNREAD = "Ray can't be read"
+    GATEWAY_UNREAD = "a gateway can't be read"
+    ROUTE_UNREAD = "the route table can't be read"
+
+
+@dataclass
+class StoredModel:
+    uid: str
+    spec: dict[str, Any]
+    generation: int = 1
+    resource_version: int = 1
+    finalizers: tuple[str, ...] = ()
+    deleting: bool = False
+    status: dict[str, Any] = field(default_factory=dict)
+    revisions: dict[str, RevisionView] = field(default_factory=dict)
+
+
+@dataclass
+class RayApplication:
+    config: dict[str, Any]
+    running: int = 0
+    failed: str = ""
+    deleting: bool = False
+
+    @property
+    def target(self) -> int:
+        return 0 if self.deleting else int(self.config["deployments"][0]["num_replicas"])
+
+    @property
+    def uri(self) -> str:
+        return str(self.config["args"]["config"]["source"]["uri"])
+
+
+@dataclass
+class Gateway:
+    id: str
+    routes: dict[str, str] = field(default_factory=dict)
+    sessions: dict[tuple[str, str], int] = field(default_factory=dict)
+
+
+@dataclass
+class Written:
+    """One write, for the invariants and the stories."""
+
+    kind: str
+    what: str
+
+
+def digest_of(uri: str) -> str:
+    return "sha256:" + hashlib.sha256(uri.encode()).hexdigest()
+
+
+class VirtualWorld:
+    def __init__(self, *, bounds: Bounds | None = None, gateways: int = 2) -> None:
+        self.bounds = bounds or Bounds()
+        self.now = EPOCH
+        self.models: dict[str, StoredModel] = {}
+        self.routes: dict[str, str] = {}
+        self.gateways = [Gateway(id=f"gw-{n}") for n in range(gateways)]
+        self.session = 1
+        self.serve_runs = False
+        self.empty_reads = 0
+        self.applications: dict[str, RayApplication] = {}
+        self.serve_queued = False
+        self.writes: list[Written] = []
+        self.events: list[actions.Event] = []
+        self.plans: list[actions.Plan] = []
+        self._uids = 0
+
+    # What people do
+
+    def apply(self, name: str, **spec: Any) -> None:
+        """Creates the object or changes its spec."""
+        ModelDeploymentSpec.model_validate(spec)
+        stored = self.models.get(name)
+        if stored is None:
+            self._uids += 1
+            self.models[name] = StoredModel(uid=f"uid-{self._uids}", spec=spec)
+        elif stored.spec != spec and not stored.deleting:
+            stored.spec, stored.generation = spec, stored.generation + 1
+            stored.resource_version += 1
+
+    def change(self, name: str, path: str, value: Any) -> None:
+        """Changes one field: ``change("digits", "scaling.replicas", 3)``."""
+        spec = json.loads(json.dumps(self.models[name].spec))
+        *parents, last = path.split(".")
+        place = spec
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[last] = value
+        self.apply(name, **spec)
+
+    def delete(self, name: str) -> None:
+        if (stored := self.models.get(name)) is not None:
+            stored.deleting = True
+            stored.resource_version += 1
+            self._reap(name)
+
+    # What the world does by itself
+
+    def lose_ray(self) -> None:
+        """The head restarts: every application and Serve itself are gone."""
+        self.session += 1
+        self.serve_runs, self.empty_reads = False, 0
+        self.applications.clear()
+
+    def tick(self, seconds: float = 1.0) -> None:
+        """Time passes: Ray starts or stops replicas, gateways take routes, requests end."""
+        self.advance(seconds)
+        for name in list(self.applications):
+            self._tick_application(name)
+        for gateway in self.gateways:
+            self.take_routes(gateway)
+
+    def advance(self, seconds: float) -> None:
+        self.now += datetime.timedelta(seconds=seconds)
+
+    def _tick_application(self, name: str) -> None:
+        application = self.applications[name]
+        if application.deleting:
+            if application.running == 0:
+                del self.applications[name]
+            else:
+                application.running -= 1
+            return
+        if application.failed:
+            return
+        pinned = application.config["deployments"][0]["user_config"]["digest"]
+        if "/bad" in application.uri:
+            application.failed = f"Traceback\nfairlead: ModelCorrupt: {application.uri} is not a SavedModel"
+        elif pinned not in (None, digest_of(application.uri)):
+            application.failed = f"fairlead: DigestMismatch: {application.uri} is not {pinned}"
+        elif "/slow" not in application.uri:
+            aim = application.target
+            application.running += (application.running < aim) - (application.running > aim)
+
+    def take_routes(self, gateway: Gateway) -> None:
+        gateway.routes = dict(self.routes)
+        gateway.sessions.clear()
+
+    def kill_replica(self, name: str) -> None:
+        application = self.applications.get(name)
+        if application is not None and application.running:
+            application.running -= 1
+
+    # What the operator sees
+
+    def view(self, name: str) -> ModelDeploymentView:
+        stored = self.models[name]
+        return ModelDeploymentView(
+            namespace=NAMESPACE,
+            name=name,
+            uid=stored.uid,
+            generation=stored.generation,
+            resource_version=str(stored.resource_version),
+            deletion_timestamp=EPOCH if stored.deleting else None,
+            finalizers=stored.finalizers,
+            spec=ModelDeploymentSpec.model_validate(stored.spec),
+            status=ModelDeploymentStatus.model_validate(stored.status),
+        )
+
+    def observe(self, name: str, fault: Fault = Fault.NONE) -> Observed:
+        stored = self.models.get(name)
+        return Observed(
+            key=ModelKey(NAMESPACE, name),
+            observed_at=self.now,
+            object=Known(self.view(name)) if stored is not None else ABSENT,
+            revisions=tuple(stored.revisions.values()) if stored is not None else (),
+            taken_ports=tuple(r.ports for m in self.models.values() for r in m.revisions.values()),
+            serve=self._serve(fault),
+            route=self._route(name, fault),
+            gateways=Unknown("gw-0 timed out") if fault is Fault.GATEWAY_UNREAD else Known(self._gateways()),
+        )
+
+    def _serve(self, fault: Fault) -> Known[ServeView] | Unknown:
+        if fault is Fault.RAY_UNREAD:
+            return Unknown("timed out")
+        return Known(self._serve_view()) if self.serve_runs else Unknown("no Serve controller")
+
+    def _serve_view(self) -> ServeView:
+        views = {name: self._application(name, app) for name, app in self.applications.items()}
+        return ServeView(session=f"session_{self.session}", applications=views)
+
+    def _application(self, name: str, application: RayApplication) -> ApplicationView:
+        if application.deleting:
+            status = ApplicationStatus.DELETING
+        elif application.failed:
+            status = ApplicationStatus.DEPLOY_FAILED
+        elif application.running == application.target:
+            status = ApplicationStatus.RUNNING
+        else:
+            status = ApplicationStatus.DEPLOYING
+        return ApplicationView(
+            name=name,
+            status=status,
+            message=application.failed,
+            running_replicas=application.running,
+            target_replicas=application.target,
+            config=application.config,
+        )
+
+    def _route(self, name: str, fault: Fault) -> Any:
+        if fault is Fault.ROUTE_UNREAD:
+            return Unknown("the API server timed out")
+        return Known(RouteText(text=self.routes[name])) if name in self.routes else ABSENT
+
+    def _gateways(self) -> tuple[GatewayView, ...]:
+        return tuple(
+            GatewayView(id=g.id, routes={name: self._live(g, name, text) for name, text in g.routes.items()})
+            for g in self.gateways
+        )
+
+    def _live(self, gateway: Gateway, name: str, text: str) -> RouteLive:
+        entry = json.loads(text)
+        revisions = {
+            revision: RevisionLive(
+                up=self.running(name, revision), draining=0, sessions=gateway.sessions.get((name, revision), 0)
+            )
+            for revision in entry["revisions"]
+        }
+        return RouteLive(version=entry["version"], revisions=revisions)
+
+    def running(self, name: str, revision: str) -> int:
+        application = self.applications.get(names.serve_application(NAMESPACE, name, revision))
+        return application.running if application is not None else 0
+
+    # What the operator does
+
+    def pass_model(self, name: str, fault: Fault = Fault.NONE) -> actions.Plan:
+        """One pass, as ``reconcile`` runs it."""
+        observed = self.observe(name, fault)
+        if not isinstance(observed.object, Known):
+            plan = planner.make(ABSENT, observed, self.bounds, self.now)
+            self._execute(plan, name, fault)
+            self.plans.append(plan)
+            return plan
+        view = observed.object.value
+        desired = build.build(view, observed.revisions, self.bounds)
+        plan = planner.make(desired, observed, self.bounds, self.now)
+        self.plans.append(plan)
+        outcome = self._execute(plan, name, fault)
+        if outcome is None or fault in (Fault.CRASH_AFTER_WRITE, Fault.STATUS_CONFLICT):
+            return plan
+        update = summary.summarise(desired, view, observed, plan=plan, outcome=outcome, now=self.now)
+        stored = self.models.get(name)
+        if update.patch is not None and stored is not None and stored.uid == view.uid:
+            stored.status = merge(stored.status, update.patch)
+            stored.resource_version += 1
+            self.writes.append(Written(kind="status", what=name))
+            self.events.extend(update.events)
+            self.serve_queued = True
+            if stored.status != update.status:
+                raise AssertionError("the patch does not make the status that was meant")
+        return plan
+
+    def _execute(self, plan: actions.Plan, name: str, fault: Fault) -> actions.Outcome | None:
+        """None when the operator died."""
+        action = plan.action
+        if isinstance(action, actions.NudgeServe | actions.Wait):
+            self.serve_queued = self.serve_queued or isinstance(action, actions.NudgeServe)
+            return None if fault is Fault.CRASH_BEFORE_WRITE else actions.Done()
+        if fault is Fault.CRASH_BEFORE_WRITE:
+            return None
+        if fault is Fault.REFUSED:
+            return actions.Refused(reason=Reason.WRITE_FAILED, message="503 from the API server")
+        outcome = self._do(action, name)
+        self.writes.append(Written(kind=type(action).__name__, what=str(action)))
+        if fault is Fault.LOST_ANSWER:
+            return actions.Refused(reason=Reason.WRITE_FAILED, message="the answer was lost")
+        return outcome
+
+    def _do(self, action: actions.Action, name: str) -> actions.Outcome:
+        match action:
+            case actions.WriteRoute(entry=entry):
+                self.routes[name] = entry.to_json()
+            case actions.DeleteRoute():
+                self.routes.pop(name, None)
+            case actions.Prove(revision=revision):
+                return self._prove(name, revision)
+            case _:
+                return self._do_object(action, name)
+        return actions.Done()
+
+    def _do_object(self, action: actions.Action, name: str) -> actions.Outcome:
+        stored = self.models[name]
+        match action:
+            case actions.AddFinalizer(finalizers=finalizers) | actions.RemoveFinalizer(finalizers=finalizers):
+                stored.finalizers = finalizers
+                self._reap(name)
+            case actions.CreateRevision():
+                stored.revisions[action.revision] = RevisionView(
+                    name=action.name,
+                    revision=action.revision,
+                    number=action.number,
+                    template=action.template,
+                    ports=action.ports,
+                    digest=None,
+                )
+            case actions.PinDigest(revision=revision, digest=digest):
+                stored.revisions[revision] = dataclasses.replace(stored.revisions[revision], digest=digest)
+            case actions.DeleteRevision(revision=revision):
+                stored.revisions.pop(revision, None)
+            case _:
+                raise AssertionError(f"{action} is not an action on the object")
+        stored.resource_version += 1
+        return actions.Done()
+
+    def _reap(self, name: str) -> None:
+        stored = self.models[name]
+        if stored.deleting and not stored.finalizers:
+            del self.models[name]
+            self.serve_queued = True
+
+    def _prove(self, name: str, revision: str) -> actions.Outcome:
+        gateway = self.gateways[0]
+        routed = name in gateway.routes and revision in json.loads(gateway.routes[name])["revisions"]
+        if not routed or not self.running(name, revision):
+            return actions.Refused(reason=Reason.GATEWAY_UNREACHABLE, message="503 from the gateway")
+        application = self.applications[names.serve_application(NAMESPACE, name, revision)]
+        if "/wrong" in application.uri:
+            return actions.NotProved(revision=revision, message="500: the model raised")
+        return actions.Proved(revision=revision, digest=digest_of(application.uri))
+
+    def pass_ray(self, fault: Fault = Fault.NONE) -> ServeDecision:
+        """One pass of the Ray cluster's key."""
+        self.serve_queued = False
+        models = tuple(
+            serve_config.KeptModel(view=self.view(name), revisions=tuple(stored.revisions.values()))
+            for name, stored in self.models.items()
+        )
+        wanted = serve_config.compose(NAMESPACE, models, self.bounds)
+        decision = serve_plan.decide(
+            wanted, RayObserved(namespace=NAMESPACE, evidence=self._evidence(fault)), self.bounds
+        )
+        if isinstance(decision, Put) and fault not in (Fault.CRASH_BEFORE_WRITE, Fault.REFUSED):
+            self.writes.append(Written(kind="Put", what=str(decision)))
+            self.put(decision.body)
+        return decision
+
+    def _evidence(self, fault: Fault) -> RayEvidence:
+        if fault is Fault.RAY_UNREAD:
+            self.empty_reads = 0
+            return Unknown("timed out")
+        if self.serve_runs:
+            return Known(self._serve_view())
+        self.empty_reads += 1
+        return EmptyServe(session=f"session_{self.session}", consecutive_reads=self.empty_reads)
+
+    def put(self, body: bytes) -> None:
+        """Ray's own semantics: what is missing is deleted, changed args restart in place, the same keeps a failure."""
+        self.serve_runs = True
+        wished = {config["name"]: config for config in json.loads(body)["applications"]}
+        for name, application in self.applications.items():
+            if name not in wished:
+                application.deleting = True
+        for name, config in wished.items():
+            old = self.applications.get(name)
+            if old is None or old.deleting or old.config["args"] != config["args"]:
+                self.applications[name] = RayApplication(config=config)
+            else:
+                old.config = config
+
+    # Until it is quiet
+
+    def settle(self, *, passes: int = 200, seconds: float = 1.0) -> int:
+        """Runs passes and ticks without faults until a round changes nothing; the number of rounds it took."""
+        quiet = 0
+        for round_number in range(passes):
+            before = self.fingerprint()
+            for name in {*self.models, *self.routes}:
+                self.pass_model(name)
+            self.pass_ray()
+            self.tick(seconds)
+            quiet = quiet + 1 if self.fingerprint() == before else 0
+            if quiet == 4:
+                return round_number
+        raise AssertionError(f"not quiet after {passes} rounds; last plan: {self.plans[-1] if self.plans else None}")
+
+    def fingerprint(self) -> str:
+        """Everything but the clock."""
+        models = {
+            name: (m.spec, m.status, m.finalizers, sorted(m.revisions.items(), key=lambda item: item[0]))
+            for name, m in sorted(self.models.items())
+        }
+        ray = (self.session, self.serve_runs, sorted((n, repr(a)) for n, a in self.applications.items()))
+        return repr((models, self.routes, [g.routes for g in self.gateways], ray))
+
+
+def merge(document: Any, patch: Any) -> Any:
+    """RFC 7396, as the API server applies it."""
+    if not isinstance(patch, dict):
+        return patch
+    merged = dict(document) if isinstance(document, dict) else {}
+    for key, value in patch.items():
+        if value is None:
+            merged.pop(key, None)
+        else:
+            merged[key] = merge(merged.get(key), value)
+    return merged
