@@ -123,6 +123,13 @@ class LocalCluster:
             return ()
         return tuple(part for part in PARTS if self._ledger().living(part) is not None)
 
+    def states(self) -> Mapping[str, bool]:
+        """For each part that was started and not stopped: whether it runs now. Empty when the cluster is not up."""
+        if self._remembered() is None:
+            return {}
+        recorded = self._ledger().names()
+        return {part: self._ledger().living(part) is not None for part in PARTS if part in recorded}
+
     @property
     def namespace(self) -> str:
         """Where the models live."""
@@ -178,10 +185,14 @@ class LocalCluster:
     def operator_url(self) -> str:
         return f"http://127.0.0.1:{self.ports['operator']}"
 
+    @property
+    def kubectl_path(self) -> pathlib.Path:
+        return self._binaries().path("kubectl")
+
     def kubectl(self, *arguments: str, input: str | None = None) -> subprocess.CompletedProcess[str]:  # noqa: A002
         """Run kubectl as admin; `input` is as in `subprocess.run`. The caller looks at the return code."""
         return subprocess.run(
-            [str(self._binaries().path("kubectl")), f"--kubeconfig={self.kubeconfig}", *arguments],
+            [str(self.kubectl_path), f"--kubeconfig={self.kubeconfig}", *arguments],
             input=input,
             capture_output=True,
             text=True,

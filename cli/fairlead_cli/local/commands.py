@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Annotated
 
 import rich.console
 import rich.table
 import typer
 
-from fairlead_cli.local import cluster, errors, options, paths, progress
+from fairlead_cli.local import binaries, cluster, errors, options, paths, progress
 
 app = typer.Typer(no_args_is_help=True, help="A real Kubernetes API, Ray, gateway and operator on this machine.")
 
 Name = Annotated[str, typer.Option("--name", help="Which local cluster; several can run at once.")]
+KubernetesUrl = Annotated[
+    str, typer.Option(envvar="FAIRLEAD_KUBERNETES_URL", help="Where Kubernetes' builds are published; empty: build.")
+]
+EtcdUrl = Annotated[
+    str, typer.Option(envvar="FAIRLEAD_ETCD_URL", help="Where etcd's releases are published; empty: build.")
+]
 
 
-def _cluster(name: str, *, namespace: str = "default") -> cluster.LocalCluster:
-    reporter = progress.RichReporter(rich.console.Console())
-    return cluster.LocalCluster(name, chosen=options.Options(namespace=namespace), reporter=reporter)
-
-
-def _fail(error: errors.LocalClusterError) -> typer.Exit:
-    rich.console.Console(stderr=True).print(str(error), style="red", highlight=False, markup=False)
-    return typer.Exit(1)
+@contextlib.contextmanager
+def _told() -> Iterator[rich.console.Console]:
+    """A console for a command whose errors are told in words."""
+    console = rich.console.Console()
+    try:
+        yield console
+    except errors.LocalClusterError as error:
+        rich.console.Console(stderr=True).print(str(error), style="red", highlight=False, markup=False)
+        raise typer.Exit(1) from error
 
 
 @app.command()
@@ -30,18 +39,53 @@ def up(
     name: Name = "default",
     only: Annotated[str, typer.Option(help="Parts, with commas: kubernetes, ray, gateway, operator.")] = "",
     namespace: Annotated[str, typer.Option(help="Where the models live.")] = "default",
+    kubernetes_url: KubernetesUrl = binaries.KUBERNETES_URL,
+    etcd_url: EtcdUrl = binaries.ETCD_URL,
 ) -> None:
     """Start the cluster, or what of it does not run."""
-    made = _cluster(name, namespace=namespace)
-    wanted = [part for each in only.split(",") if each for part in _parts(each.strip())]
-    try:
-        made.up(wanted or cluster.PARTS)
-    except errors.LocalClusterError as error:
-        raise _fail(error) from error
+    with _told() as console:
+        sources = binaries.Sources(cache=paths.cache_dir(), kubernetes_url=kubernetes_url, etcd_url=etcd_url)
+        made = cluster.LocalCluster(
+            name,
+            chosen=options.Options(namespace=namespace),
+            reporter=progress.RichReporter(console),
+            sources=sources,
+        )
+        console.print(f"starting the local cluster {name!r} (state and logs: {made.root})", highlight=False)
+        made.up(_parts(only))
+        _tell_what_to_try(console, made)
 
 
-def _parts(word: str) -> tuple[str, ...]:
-    return cluster.KUBERNETES_PARTS if word == "kubernetes" else (word,)
+def _parts(only: str) -> tuple[str, ...]:
+    words = [word.strip() for word in only.split(",") if word.strip()]
+    if not words:
+        return cluster.PARTS
+    return tuple(part for word in words for part in (cluster.KUBERNETES_PARTS if word == "kubernetes" else (word,)))
+
+
+def _tell_what_to_try(console: rich.console.Console, made: cluster.LocalCluster) -> None:
+    running = made.running()
+    name = "" if made.name == "default" else f" --name {made.name}"
+    lines = [f"Kubernetes API    {made.api_url}"]
+    if "ray" in running:
+        lines.append(f"Ray dashboard     {made.ray_address}   (token: {made.ray_token_file})")
+    if "gateway" in running:
+        lines.append(f"Gateway           {made.gateway_url}   (admin: {made.gateway_admin_url})")
+    if "operator" in running:
+        lines.append(f"Operator          {made.operator_url}/metrics")
+    lines += [
+        "",
+        "Try:",
+        f"  export KUBECONFIG=$(fairlead local kubeconfig{name})",
+        f"  export PATH={made.kubectl_path.parent}:$PATH",
+        "  kubectl get mdep",
+    ]
+    if "gateway" in running:
+        lines.append(f"  curl {made.gateway_url}/v2/models/NAME")
+    lines.append(f"  fairlead local down{name}")
+    for line in lines:
+        # Not wrapped: these are there to be copied.
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -50,30 +94,39 @@ def down(
     every: Annotated[bool, typer.Option("--all", help="All local clusters of this user.")] = False,
 ) -> None:
     """End the cluster's processes, also those that a killed run left, and remove its data."""
-    root = paths.clusters_dir()
-    names = sorted(path.parent.name for path in root.glob("*/state.json")) if every else [name]
-    try:
+    with _told() as console:
+        names = [path.parent.name for path in sorted(paths.clusters_dir().glob("*/state.json"))] if every else [name]
         for each in names:
-            _cluster(each).down()
-            typer.echo(f"{each} is down")
-    except errors.LocalClusterError as error:
-        raise _fail(error) from error
+            made = cluster.LocalCluster(each, reporter=progress.RichReporter(console))
+            was_there = made.root.exists()
+            made.down()
+            console.print(f"{each} is down" if was_there else f"{each} is not up", highlight=False)
+
+
+@app.command()
+def status(name: Name = "default") -> None:
+    """Show what runs and where. Exit status 1 when something that was started does not run."""
+    with _told() as console:
+        made = cluster.LocalCluster(name)
+        states = made.states()
+        if not states:
+            console.print(f"{name} is not up; `fairlead local up` starts it", highlight=False)
+            raise typer.Exit(1)
+        table = rich.table.Table("part", "state", "process", "ports", box=None, pad_edge=False)
+        for part, is_running in states.items():
+            ports = " ".join(str(port) for key, port in made.ports.items() if key == part or key.startswith(f"{part}-"))
+            pid = str(made.pid(part)) if is_running else "-"
+            table.add_row(part, "running" if is_running else "ended", pid, ports)
+        console.print(table)
+        if not all(states.values()):
+            raise typer.Exit(1)
 
 
 @app.command()
 def kubeconfig(name: Name = "default") -> None:
     """Print the path of the admin's kubeconfig, for `export KUBECONFIG=$(fairlead local kubeconfig)`."""
-    typer.echo(_cluster(name).kubeconfig)
-
-
-@app.command()
-def status(name: Name = "default") -> None:
-    """Show what runs, where."""
-    made = _cluster(name)
-    running = made.running()
-    table = rich.table.Table("part", "process", "ports", box=None)
-    for part in cluster.PARTS:
-        if part in running:
-            ports = ", ".join(str(port) for key, port in made.ports.items() if key.startswith(part))
-            table.add_row(part, str(made.pid(part)), ports)
-    rich.console.Console().print(table if running else f"{name} is not up")
+    with _told():
+        made = cluster.LocalCluster(name)
+        if not made.states():
+            raise errors.LocalClusterError(f"the local cluster {name!r} is not up; `fairlead local up` starts it")
+        typer.echo(made.kubeconfig)
