@@ -40,7 +40,7 @@ Message = Annotated[str, BeforeValidator(bounded), Field(max_length=MESSAGE_MAX)
 Time = Annotated[AwareDatetime, AfterValidator(_whole_second), PlainSerializer(_rfc3339, return_type=str)]
 Count = Annotated[int, Field(ge=0, le=100000)]
 RevisionName = Annotated[str, Field(max_length=10)]
-RevisionNumber = Annotated[int, Field(ge=0, le=9223372036854775807)]
+RevisionNumber = Annotated[int, Field(ge=0, le=2147483647)]
 Uri = Annotated[str, Field(max_length=2048)]
 DigestText = Annotated[str, Field(max_length=71)]
 
