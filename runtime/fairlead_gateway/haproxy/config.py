@@ -137,10 +137,10 @@ def _backends(table: Iterable[routes.Route]) -> str:
             lines.append(f"backend {backend_name(route.model, revision.name)} from revision")
             uri = f"/-/healthz/{revision.name}"
             lines.append(f"  http-check send meth GET uri {uri} ver HTTP/1.1 hdr host fairlead")
-            # Off until the state file or the runtime socket says otherwise: a server that starts without a word counts
-            # as up before its first check.
+            # Whether a slot is looked at comes from the state file alone: `disabled` here, lifted there, would make the
+            # server count as up before its first check.
             lines.extend(
-                f"  server {server_name(index)} {revision.host}:{revision.first_port + index} disabled"
+                f"  server {server_name(index)} {revision.host}:{revision.first_port + index}"
                 for index in range(revision.ports)
             )
             lines.append("")

@@ -17,8 +17,8 @@ STATE_HEADER = (
 _FIRST_RESULT = 4
 """`srv_check_status`: 0 unknown, 1 initial, 2 started, 3 analysis; what is above is the result of a check."""
 
-_MAINTENANCE = 0b100101
-"""`srv_admin_state`: forced, by the configuration, by name resolution."""
+_MAINTENANCE = 0x23
+"""`srv_admin_state`: forced, inherited, by name resolution. Not 4, which only remembers what the configuration said."""
 
 
 class Operation(enum.IntEnum):

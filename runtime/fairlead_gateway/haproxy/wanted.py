@@ -9,7 +9,7 @@ from fairlead_gateway.haproxy import config
 READY_KEY = "/ready"
 """In the route map no model can have this name; it says whether the gateway calls itself ready."""
 
-NO_REVISION = "-"
+NO_REVISION = "none"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

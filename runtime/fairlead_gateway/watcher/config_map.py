@@ -1,8 +1,4 @@
-"""Where the route table comes from: the ConfigMap of the gateway's namespace, or a local file.
-
-A source yields the whole data each time it may have changed. What could not be read is not absent: a source that fails
-yields nothing, and only a positive answer that there is no table is an empty one.
-"""
+"""The route table from the ConfigMap that the operator writes."""
 
 import asyncio
 import json
@@ -10,50 +6,20 @@ import logging
 import random
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import aiohttp
 from kubernetes.aio import client, config
 from kubernetes.aio.client import exceptions
 
-from fairlead_gateway import metrics, routes
+from fairlead_gateway import metrics, routes, watcher
 
 _log = logging.getLogger(__name__)
 
-Data = Mapping[str, str]
-
-_FILE_POLL_S = 0.1
 _RETRY_S = 0.2
 _RETRY_MAX_S = 5.0
 _REQUEST_TIMEOUT_S = 10.0
-_UNREADABLE = (exceptions.ApiException, aiohttp.ClientError, OSError, TimeoutError, ValueError)
-
-
-class Source(Protocol):
-    """Yields the table's data, first as it is and then whenever it may have changed."""
-
-    def follow(self) -> AsyncIterator[Data]: ...
-
-
-class FileSource:
-    """A JSON file `{model: entry}`; no file is no table."""
-
-    def __init__(self, path: Path, *, metrics_: metrics.Metrics) -> None:
-        self._path = path
-        self._metrics = metrics_
-
-    async def follow(self) -> AsyncIterator[Data]:
-        last: str | None = None
-        while True:
-            try:
-                text = self._path.read_text() if self._path.exists() else "{}"
-                if text != last:
-                    yield {model: json.dumps(entry) for model, entry in json.loads(text).items()}
-                    last = text
-            except (OSError, ValueError) as error:
-                self._metrics.count_source_error()
-                _log.warning("routes file unreadable path=%s error=%s", self._path, error)
-            await asyncio.sleep(_FILE_POLL_S)
+_UNREADABLE = (exceptions.ApiException, config.ConfigException, aiohttp.ClientError, OSError, TimeoutError, ValueError)
 
 
 class ConfigMapSource:
@@ -65,7 +31,7 @@ class ConfigMapSource:
         self._relist_s = relist_s
         self._metrics = metrics_
 
-    async def follow(self) -> AsyncIterator[Data]:
+    async def follow(self) -> AsyncIterator[watcher.Data]:
         delay_s = _RETRY_S
         while True:
             try:
@@ -78,7 +44,7 @@ class ConfigMapSource:
                 await asyncio.sleep(delay_s * random.uniform(0.8, 1.2))  # noqa: S311 - jitter, no secret
                 delay_s = min(delay_s * 2, _RETRY_MAX_S)
 
-    async def _list_and_watch(self) -> AsyncIterator[Data]:
+    async def _list_and_watch(self) -> AsyncIterator[watcher.Data]:
         async with await self._connect() as api_client:
             api = client.CoreV1Api(api_client)
             selector = f"metadata.name={routes.CONFIG_MAP_NAME}"
@@ -113,7 +79,7 @@ class ConfigMapSource:
         return client.ApiClient(settings)
 
 
-def _data_of_event(event: Mapping[str, Any]) -> Data | None:
+def _data_of_event(event: Mapping[str, Any]) -> watcher.Data | None:
     """The table after a watch event; None when the watch has to begin anew."""
     match event.get("type"):
         case "ADDED" | "MODIFIED":

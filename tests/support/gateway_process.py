@@ -1,0 +1,276 @@
+"""A real gateway with its real HAProxy, and stand-ins for the replicas, all as processes of their own."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.support import replica_stand_in
+
+from fairlead_gateway import routes
+from fairlead_gateway.haproxy import process
+
+DEADLINE_S = 30.0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def free_range(count: int) -> int:
+    """The first port of a range that nothing listens in."""
+    for first in range(20000 + os.getpid() % 97 * 100, 32000, count):
+        with contextlib.ExitStack() as stack:
+            try:
+                for port in range(first, first + count):
+                    stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return first
+    raise RuntimeError("no free range of ports")
+
+
+def eventually(condition: Callable[[], Any], *, what: str, deadline_s: float = DEADLINE_S) -> Any:
+    """The condition's first true value; fails the test when it does not come."""
+    deadline = time.monotonic() + deadline_s
+    while time.monotonic() < deadline:
+        if value := condition():
+            return value
+        time.sleep(0.02)
+    raise AssertionError(f"not in {deadline_s} s: {what}")
+
+
+def entry(stable: str | None, revisions: Mapping[str, Mapping[str, Any]], **changed: Any) -> dict[str, Any]:
+    """One model's route, with the version that its content has."""
+    content = {
+        "schema": 1,
+        "stable": stable,
+        "candidate": None,
+        "candidateWeight": 0,
+        "revisions": revisions,
+        "maxRequestBytes": 1 << 20,
+        "requestTimeoutSeconds": 30,
+        **changed,
+    }
+    return {**content, "version": routes.entry_version(content)}
+
+
+def revision(first: int, *, count: int = 4, window: int = 4, aliases: tuple[str, ...] = ()) -> dict[str, Any]:
+    return {
+        "ports": {"host": "127.0.0.1", "first": first, "count": count, "window": window},
+        "aliases": list(aliases),
+    }
+
+
+@dataclass
+class StandIn:
+    """One replica's process."""
+
+    process: subprocess.Popen[str]
+    port: int
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+    def drain(self) -> dict[str, int]:
+        """End it as Ray does, and return what it says it served."""
+        self.process.send_signal(signal.SIGTERM)
+        output, _ = self.process.communicate(timeout=DEADLINE_S)
+        return dict(json.loads(output.splitlines()[-1]))
+
+
+@dataclass
+class Replicas:
+    """The stand-ins of one test."""
+
+    running: list[StandIn] = field(default_factory=list)
+
+    def start(self, model: str, revision_name: str, first: int, *, delay_s: float = 0.0, count: int = 4) -> StandIn:
+        child = subprocess.Popen(
+            [
+                sys.executable, replica_stand_in.__file__, "--model", model, "--revision", revision_name,
+                "--first", str(first), "--count", str(count), "--delay", str(delay_s),
+            ],
+            stdout=subprocess.PIPE,
+            text=True,
+        )  # fmt: skip
+        assert child.stdout is not None
+        started = StandIn(process=child, port=json.loads(child.stdout.readline())["port"])
+        self.running.append(started)
+        return started
+
+    def stop(self) -> None:
+        for each in self.running:
+            if each.process.poll() is None:
+                each.kill()
+            if each.process.stdout is not None:
+                each.process.stdout.close()
+
+
+@dataclass
+class Answer:
+    status: int
+    headers: Mapping[str, str]
+    text: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.text)
+
+
+def fetch(url: str, *, body: bytes | None = None, headers: Mapping[str, str] | None = None) -> Answer:
+    """One request with its answer, whatever its status."""
+    request = urllib.request.Request(url, data=body, headers=dict(headers or {}))
+    try:
+        with urllib.request.urlopen(request, timeout=DEADLINE_S) as response:
+            return Answer(
+                response.status, {k.lower(): v for k, v in response.headers.items()}, response.read().decode()
+            )
+    except urllib.error.HTTPError as error:
+        with error:
+            return Answer(error.code, {k.lower(): v for k, v in error.headers.items()}, error.read().decode())
+
+
+class Gateway:
+    """One gateway on free ports. `arguments` name where its table comes from; by default a file that `route` writes."""
+
+    def __init__(self, state_dir: Path, *, arguments: tuple[str, ...] = ()) -> None:
+        self.state_dir = state_dir
+        self.data_port = free_port()
+        self.admin_port = free_port()
+        self._routes_file = state_dir.parent / f"{state_dir.name}-routes.json"
+        self._arguments = arguments or ("--routes-file", str(self._routes_file))
+        self._agent: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.data_port}"
+
+    @property
+    def pid(self) -> int:
+        assert self._agent is not None
+        return self._agent.pid
+
+    def start(self) -> None:
+        """Start the agent; what it writes goes to a file, as nobody might read a pipe."""
+        self.state_dir.mkdir(exist_ok=True)
+        with (self.state_dir / "agent.log").open("ab") as log:
+            self._agent = subprocess.Popen(
+                [
+                    sys.executable, "-c", "from fairlead_gateway.main import main; main()",
+                    "--listen", f"127.0.0.1:{self.data_port}", "--admin", f"127.0.0.1:{self.admin_port}",
+                    "--state-dir", str(self.state_dir), "--stop-grace", "10", *self._arguments,
+                ],
+                stdout=log,
+                stderr=log,
+            )  # fmt: skip
+
+    def kill_agent(self) -> None:
+        assert self._agent is not None
+        self._agent.kill()
+        self._agent.wait()
+
+    def stop(self) -> None:
+        """End agent and HAProxy, also what a killed agent left."""
+        if self._agent is not None and self._agent.poll() is None:
+            self._agent.terminate()
+            self._agent.wait(timeout=DEADLINE_S)
+        if (master := self.master()) is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(master, signal.SIGTERM)
+            eventually(lambda: process.start_time(master) is None, what="HAProxy ends")
+
+    def master(self) -> int | None:
+        """HAProxy's recorded process, if it lives."""
+        try:
+            record = json.loads((self.state_dir / process.RECORD_FILE).read_text())
+        except OSError:
+            return None
+        pid = int(record["pid"])
+        return pid if process.start_time(pid) == record["startTime"] else None
+
+    def workers(self) -> list[int]:
+        master = self.master()
+        if master is None:
+            return []
+        try:
+            return [int(pid) for pid in Path(f"/proc/{master}/task/{master}/children").read_text().split()]
+        except OSError:
+            return []
+
+    def route(self, **models: Mapping[str, Any]) -> None:
+        """Write the whole table."""
+        temporary = self._routes_file.with_suffix(".new")
+        temporary.write_text(json.dumps(models))
+        temporary.replace(self._routes_file)
+
+    def apply(self, **models: Mapping[str, Any]) -> None:
+        """Write the whole table and wait until the gateway says that each version is live."""
+        self.route(**models)
+        wanted = {model: one["version"] for model, one in models.items()}
+        eventually(lambda: self.live() == wanted, what=f"live: {wanted}; last seen {self.routes()}")
+
+    def routes(self) -> dict[str, Any]:
+        """The body of `/v1/routes`; empty while the agent does not answer."""
+        with contextlib.suppress(OSError):
+            answer = fetch(f"http://127.0.0.1:{self.admin_port}/v1/routes")
+            if answer.status == 200:
+                return dict(answer.json)
+        return {}
+
+    def live(self) -> dict[str, Any]:
+        return {model: one["version"] for model, one in self.routes().get("routes", {}).items()}
+
+    def up(self, model: str, revision_name: str) -> int:
+        found = self.routes().get("routes", {}).get(model, {}).get("revisions", {}).get(revision_name, {})
+        return int(found.get("up", 0))
+
+    def wait_up(self, model: str, revision_name: str, count: int = 1) -> None:
+        eventually(lambda: self.up(model, revision_name) == count, what=f"{count} of {revision_name} up")
+
+    def admin(self, path: str) -> Answer | None:
+        """An answer of the admin port; None while nothing listens there."""
+        with contextlib.suppress(OSError):
+            return fetch(f"http://127.0.0.1:{self.admin_port}{path}")
+        return None
+
+    def is_ready(self) -> bool:
+        answer = self.admin("/readyz")
+        return answer is not None and answer.status == 200
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The sum of a metric's samples that carry these labels."""
+        answer = self.admin("/metrics")
+        total = 0.0
+        for line in answer.text.splitlines() if answer else ():
+            sample, _, value = line.rpartition(" ")
+            if sample.partition("{")[0] == name and all(f'{key}="{wish}"' in sample for key, wish in labels.items()):
+                total += float(value)
+        return total
+
+
+@contextlib.contextmanager
+def gateway_and_replicas(root: Path) -> Iterator[tuple[Gateway, Replicas]]:
+    """A gateway, started, and a way to start replicas; nothing of them is left after the block."""
+    made, replicas = Gateway(root / "gateway"), Replicas()
+    try:
+        made.start()
+        yield made, replicas
+    finally:
+        made.stop()
+        replicas.stop()

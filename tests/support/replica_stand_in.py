@@ -1,0 +1,149 @@
+"""A replica without a model: the contract's ports, health and draining, and answers that say who gave them.
+
+Run as a program it is one real process, so that it can be killed like one. Its last line says what it served.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import signal
+import socket
+import sys
+from typing import cast
+
+import uvloop
+
+HEALTH_INTERVAL_S = 0.5
+
+
+class Replica:
+    """The state that its connections share. `health` is the status that its health path answers with."""
+
+    def __init__(self, *, model: str, revision: str, delay_s: float) -> None:
+        self.model = model
+        self.revision = revision
+        self.delay_s = delay_s
+        self.port = 0
+        self.is_draining = False
+        self.in_flight = 0
+        self.served = 0
+        self.served_after_drain = 0
+
+    def bind(self, first: int, count: int) -> socket.socket:
+        for port in range(first, first + count):
+            taken = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+            taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                taken.bind(("127.0.0.1", port))
+                taken.listen(1024)
+            except OSError:
+                taken.close()
+                continue
+            self.port = port
+            return taken
+        raise SystemExit("no free port in the range")
+
+    def health(self, path: str) -> int:
+        if not path.endswith(f"/{self.revision}"):
+            return 421
+        return 404 if self.is_draining else 200
+
+    def answer(self, path: str, body_bytes: int) -> bytes:
+        self.served += 1
+        self.served_after_drain += self.is_draining
+        return json.dumps(
+            {
+                "model_name": self.model,
+                "outputs": [{"name": "y", "shape": [1, 2], "datatype": "FP32", "data": [0.25, 0.75]}],
+                "revision": self.revision,
+                "port": self.port,
+                "path": path,
+                "received": body_bytes,
+            }
+        ).encode()
+
+
+class Connection(asyncio.Protocol):
+    """Requests with a content-length, one after the other."""
+
+    def __init__(self, replica: Replica) -> None:
+        self._replica = replica
+        self._buffer = b""
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        while (end := self._buffer.find(b"\r\n\r\n")) >= 0:
+            head = self._buffer[:end].decode("latin-1")
+            headers = {
+                name.strip().lower(): value.strip()
+                for name, _, value in (line.partition(":") for line in head.split("\r\n")[1:])
+            }
+            whole = end + 4 + int(headers.get("content-length", 0))
+            if len(self._buffer) < whole:
+                return
+            self._buffer = self._buffer[whole:]
+            self._take(head.split(" ", 2)[1], headers, whole - end - 4)
+
+    def _take(self, path: str, headers: dict[str, str], body_bytes: int) -> None:
+        if path.startswith("/-/healthz/"):
+            self._send(self._replica.health(path), b"{}")
+            return
+        self._replica.in_flight += 1
+        delay_s = float(headers.get("x-delay-s", self._replica.delay_s))
+        if delay_s:
+            asyncio.get_running_loop().call_later(delay_s, self._finish, path, body_bytes)
+        else:
+            self._finish(path, body_bytes)
+
+    def _finish(self, path: str, body_bytes: int) -> None:
+        self._replica.in_flight -= 1
+        self._send(200, self._replica.answer(path, body_bytes))
+
+    def _send(self, status: int, body: bytes) -> None:
+        close = "connection: close\r\n" if self._replica.is_draining else ""
+        head = f"HTTP/1.1 {status} X\r\ncontent-type: application/json\r\n{close}content-length: {len(body)}\r\n\r\n"
+        if self._transport is None or self._transport.is_closing():
+            return
+        self._transport.write(head.encode() + body)
+        if self._replica.is_draining:
+            self._transport.close()
+
+
+async def serve(replica: Replica, bound: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    server = await loop.create_server(lambda: Connection(replica), sock=bound)
+    print(json.dumps({"port": replica.port}), flush=True)
+    await stop.wait()
+    replica.is_draining = True
+    # Source: docs/contracts.md, "Draining".
+    await asyncio.sleep(2 * HEALTH_INTERVAL_S + 0.2)
+    while replica.in_flight:
+        await asyncio.sleep(0.02)
+    server.close()
+    print(json.dumps({"served": replica.served, "servedAfterDrain": replica.served_after_drain}), flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--revision", required=True)
+    parser.add_argument("--first", type=int, required=True)
+    parser.add_argument("--count", type=int, default=4)
+    parser.add_argument("--delay", type=float, default=0.0)
+    options = parser.parse_args()
+    replica = Replica(model=options.model, revision=options.revision, delay_s=options.delay)
+    bound = replica.bind(options.first, options.count)
+    uvloop.run(serve(replica, bound))
+
+
+if __name__ == "__main__":
+    main()
+    sys.exit(0)
