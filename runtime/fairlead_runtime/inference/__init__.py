@@ -1,0 +1,1 @@
+"""From typed tensors to answers: codec, batching, limits. Knows no HTTP."""

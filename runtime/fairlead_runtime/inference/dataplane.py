@@ -1,0 +1,115 @@
+"""One model and its limits, free of any protocol: names, versions, readiness, admission, deadline."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from fairlead_runtime.errors import RequestError, RequestReason
+from fairlead_runtime.inference import codec
+from fairlead_runtime.inference.batching import Executor
+from fairlead_runtime.metrics import ReplicaMetrics
+from fairlead_runtime.model.predictor import Tensors
+from fairlead_runtime.model.signature import Signature
+
+
+class Phase(StrEnum):
+    LOADING = "loading"
+    READY = "ready"
+    DRAINING = "draining"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Who this replica is to its clients."""
+
+    model: str
+    revision: str
+    number: int
+    versions: frozenset[str]
+    digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admission:
+    """How many requests are taken, and for how long each may wait."""
+
+    ongoing_max: int
+    queued_max: int
+    timeout_s: float
+
+
+class Dataplane:
+    """Takes checked tensors and gives tensors, now or later. Lives on the server's loop."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        signature: Signature,
+        *,
+        executor: Executor,
+        admission: Admission,
+        metrics: ReplicaMetrics,
+    ) -> None:
+        self.identity = identity
+        self.signature = signature
+        self.phase = Phase.LOADING
+        self._executor = executor
+        self._admission = admission
+        self._metrics = metrics
+        self._pending = 0
+        self._inputs = {spec.name: spec for spec in signature.inputs}
+
+    @property
+    def pending(self) -> int:
+        """Predictions admitted and not answered, running or queued."""
+        return self._pending
+
+    @property
+    def queued(self) -> int:
+        return self._executor.queued()
+
+    def is_mine(self, model: str, version: str | None) -> None:
+        """Raises RequestError when the request names another model or version."""
+        if model != self.identity.model:
+            raise RequestError(
+                RequestReason.UNKNOWN_MODEL, f"there is no model {model[:64]!r} here; this is {self.identity.model!r}"
+            )
+        if version is not None and version not in self.identity.versions:
+            known = ", ".join(sorted(self.identity.versions))
+            text = f"the model {model!r} has no version {version[:64]!r} here; this replica serves {known}"
+            raise RequestError(RequestReason.UNKNOWN_MODEL, text)
+
+    def infer(self, inputs: Tensors) -> Tensors | asyncio.Future[Tensors]:
+        """Raises RequestError when it isn't admitted; a future's cancellation gives up the request."""
+        codec.check_rows(self.signature.inputs, inputs)
+        if self.phase is Phase.LOADING:
+            raise RequestError(RequestReason.NOT_READY, "the model is not loaded yet")
+        if self._pending >= self._admission.ongoing_max + self._admission.queued_max:
+            self._metrics.rejected += 1
+            raise RequestError(RequestReason.QUEUE_FULL, f"{self._pending} requests are waiting already")
+        result = self._executor.submit(inputs)
+        if isinstance(result, asyncio.Future):
+            self._pending += 1
+            self._metrics.pending = self._pending
+            timer = result.get_loop().call_later(self._admission.timeout_s, _expire, result, self._admission.timeout_s)
+            result.add_done_callback(self._settled(timer))
+        return result
+
+    def close(self) -> None:
+        self._executor.close()
+
+    def _settled(self, timer: asyncio.TimerHandle) -> Callable[[asyncio.Future[Tensors]], None]:
+        def settle(_: asyncio.Future[Tensors]) -> None:
+            timer.cancel()
+            self._pending -= 1
+            self._metrics.pending = self._pending
+
+        return settle
+
+
+def _expire(future: asyncio.Future[Tensors], timeout_s: float) -> None:
+    if not future.done():
+        future.set_exception(RequestError(RequestReason.DEADLINE, f"no prediction within {timeout_s:g} s"))

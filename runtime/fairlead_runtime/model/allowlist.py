@@ -1,0 +1,102 @@
+"""Which SavedModels are run: every operation they could reach is on a list. TensorFlow itself calls models programs.
+
+The saver's own operations write and read files; they are in every SavedModel, and are allowed only where nothing but
+saving and restoring reaches them. Source: https://github.com/tensorflow/tensorflow/blob/master/SECURITY.md
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from importlib import resources
+from typing import Any
+
+from fairlead_runtime.errors import LoadError, LoadReason
+
+SAVE_OPS = frozenset({"SaveV2", "MergeV2Checkpoints", "ShardedFilename", "ShardedFilespec", "RestoreV2"})
+RESTORE_OPS = frozenset({"RestoreV2", "ShardedFilename"})
+NAMED_MAX = 5
+
+
+def allowed_ops() -> frozenset[str]:
+    text = resources.files(__package__).joinpath("allowed_ops.txt").read_text()
+    return frozenset(line for line in text.splitlines() if line and not line.startswith("#"))
+
+
+def check(meta_graph: Any) -> None:
+    """Raises LoadError (UnsafeModel) naming the operations of a `MetaGraphDef` that are not allowed."""
+    graph = _Graph(meta_graph)
+    allowed = allowed_ops()
+    everywhere = graph.all_ops() - allowed - SAVE_OPS
+    serving = graph.ops_from(graph.serving_nodes(), graph.object_functions) - allowed
+    restoring = graph.ops_from([_node(meta_graph.saver_def.restore_op_name)], ()) - allowed - RESTORE_OPS
+    refused = sorted(everywhere | serving | restoring)
+    if refused:
+        named = ", ".join(refused[:NAMED_MAX]) + (
+            f" and {len(refused) - NAMED_MAX} more" if len(refused) > NAMED_MAX else ""
+        )
+        text = f"the model holds operations that a model may not run here: {named}"
+        raise LoadError(LoadReason.UNSAFE_MODEL, text)
+
+
+class _Graph:
+    """The graph and its function library as one thing to walk."""
+
+    def __init__(self, meta_graph: Any) -> None:
+        self._meta = meta_graph
+        self._nodes = {node.name: node for node in meta_graph.graph_def.node}
+        self._functions = {function.signature.name: function for function in meta_graph.graph_def.library.function}
+        self.object_functions = tuple(meta_graph.object_graph_def.concrete_functions)
+
+    def all_ops(self) -> set[str]:
+        nodes = [*self._nodes.values(), *(node for f in self._functions.values() for node in f.node_def)]
+        return {node.op for node in nodes if node.op not in self._functions}
+
+    def serving_nodes(self) -> list[str]:
+        """What a prediction or the loading runs: outputs of the signatures and the initialisers."""
+        infos = (info for signature in self._meta.signature_def.values() for info in signature.outputs.values())
+        main_ops = [name for key in ("saved_model_main_op", "legacy_init_op") for name in self._collection(key)]
+        return [_node(name) for name in (*(info.name for info in infos), *main_ops)]
+
+    def ops_from(self, roots: Iterable[str], functions: Iterable[str]) -> set[str]:
+        """Operations that can run when the nodes `roots` or the functions are evaluated."""
+        ops: set[str] = set()
+        called = set(functions)
+        for node in self._walk_back(roots):
+            ops.add(node.op)
+            called |= self._called(node)
+        todo, seen = list(called & self._functions.keys()), set[str]()
+        while todo:
+            name = todo.pop()
+            if name in seen:
+                continue
+            seen.add(name)
+            for node in self._functions[name].node_def:
+                ops.add(node.op)
+                todo.extend(self._called(node))
+        return ops - self._functions.keys()
+
+    def _walk_back(self, roots: Iterable[str]) -> Iterator[Any]:
+        todo, seen = list(roots), set[str]()
+        while todo:
+            name = todo.pop()
+            if name in seen or name not in self._nodes:
+                continue
+            seen.add(name)
+            yield self._nodes[name]
+            todo.extend(_node(source) for source in self._nodes[name].input)
+
+    def _called(self, node: Any) -> set[str]:
+        """Functions that a node may call: by its operation's name, or by any attribute."""
+        names = {node.op}
+        for value in node.attr.values():
+            names.add(value.func.name)
+            names.update(function.name for function in value.list.func)
+        return names & self._functions.keys()
+
+    def _collection(self, key: str) -> list[str]:
+        return list(self._meta.collection_def[key].node_list.value) if key in self._meta.collection_def else []
+
+
+def _node(tensor: str) -> str:
+    """The node's name in `^name`, `name:0` or `name`."""
+    return tensor.removeprefix("^").partition(":")[0]

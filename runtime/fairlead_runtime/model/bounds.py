@@ -1,0 +1,17 @@
+"""How much a model may take: on the wire, on the disk, as files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """Limits on a fetch; an archive's ratio counts only past `ratio_free_bytes`: some text shrinks a hundredfold."""
+
+    bytes_max: int
+    entries_max: int = 10_000
+    ratio_max: int = 100
+    ratio_free_bytes: int = 16 * 1024 * 1024
+    idle_s: float = 20
+    total_s: float = 900

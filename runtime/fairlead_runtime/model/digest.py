@@ -1,0 +1,53 @@
+"""The identity of a model's content, as docs/contracts.md defines it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from pathlib import Path
+
+from fairlead_runtime.errors import LoadError, LoadReason
+
+CHUNK_BYTES = 1024 * 1024
+
+
+def of_path(path: Path) -> str:
+    """`sha256:<hex>` of a file's bytes, or of the list of a folder's files."""
+    return of_folder(path) if path.is_dir() else f"sha256:{file_hex(path)}"
+
+
+def of_folder(root: Path) -> str:
+    """SHA-256 over a line of hash, two spaces and path for each regular file, sorted by path."""
+    lines = (f"{file_hex(root / name)}  {name}\n" for name in sorted(list_files(root)))
+    return "sha256:" + hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def file_hex(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def list_files(root: Path, *, entries_max: int = 10_000) -> list[str]:
+    """Paths with `/` of all files under `root`; anything that is neither file nor folder is refused."""
+    found: list[str] = []
+    for folder, names, files in os.walk(root, followlinks=False):
+        for name in (*names, *files):
+            full = Path(folder, name)
+            mode = full.lstat().st_mode
+            if stat.S_ISREG(mode):
+                found.append(full.relative_to(root).as_posix())
+            elif not stat.S_ISDIR(mode):
+                inside = full.relative_to(root).as_posix()
+                text = f"the model's folder holds {inside!r}, which is neither a file nor a folder"
+                raise LoadError(LoadReason.UNSAFE_MODEL, text)
+        if len(found) > entries_max:
+            raise LoadError(LoadReason.MODEL_TOO_LARGE, f"the model's folder holds more than {entries_max} files")
+    return found
+
+
+def verify(actual: str, pinned: str | None) -> None:
+    """Raises LoadError (DigestMismatch) if the content is not the pinned one."""
+    if pinned is not None and actual != pinned:
+        text = f"the content has digest {actual}, but {pinned} is pinned"
+        raise LoadError(LoadReason.DIGEST_MISMATCH, text)

@@ -1,0 +1,203 @@
+"""Downloads one file over HTTP: streaming, bounded, resumed when broken off, and never from a metadata service."""
+
+from __future__ import annotations
+
+import http.client
+import ipaddress
+import random
+import socket
+import ssl
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import SplitResult, urljoin, urlsplit
+
+from typing_extensions import override
+
+from fairlead_runtime.errors import LoadError, LoadReason, bare_url
+from fairlead_runtime.model.bounds import Bounds
+
+CHUNK_BYTES = 1024 * 1024
+ATTEMPTS = 6
+REDIRECTS_MAX = 3
+BACKOFF_FIRST_S = 0.2
+BACKOFF_MAX_S = 5.0
+_PERMANENT = {
+    401: LoadReason.MODEL_FORBIDDEN,
+    403: LoadReason.MODEL_FORBIDDEN,
+    404: LoadReason.MODEL_NOT_FOUND,
+    410: LoadReason.MODEL_NOT_FOUND,
+}
+_TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+
+class _Broken(Exception):
+    """The attempt failed in a way that another attempt may not."""
+
+
+def download(url: str, into: Path, bounds: Bounds) -> None:
+    """Writes the body of `url` to the new file `into`; raises LoadError when it can't be had."""
+    fetch = _Download(url, into, bounds)
+    last = ""
+    for attempt in range(ATTEMPTS):
+        if attempt:
+            pause_s = min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2**attempt) * random.uniform(0.5, 1)  # noqa: S311 - jitter is no secret
+            time.sleep(max(0.0, min(pause_s, fetch.remaining_s())))
+        try:
+            fetch.attempt()
+        except (_Broken, OSError, http.client.HTTPException) as error:
+            last = str(error) or type(error).__name__
+            if fetch.remaining_s() <= 0:
+                break
+        else:
+            return
+    raise LoadError(LoadReason.FETCH_FAILED, f"{bare_url(url)} could not be read completely: {last}")
+
+
+class _Download:
+    """What is had so far, across attempts."""
+
+    def __init__(self, url: str, into: Path, bounds: Bounds) -> None:
+        self._url = url
+        self._into = into
+        self._bounds = bounds
+        self._deadline = time.monotonic() + bounds.total_s
+        self._received = 0
+        self._validator: str | None = None
+        into.touch(exist_ok=False)
+
+    def remaining_s(self) -> float:
+        return self._deadline - time.monotonic()
+
+    def attempt(self) -> None:
+        url = self._url
+        for _ in range(REDIRECTS_MAX + 1):
+            target = self._attempt_at(url)
+            if target is None:
+                return
+            url = _follow(url, target)
+        raise LoadError(LoadReason.FETCH_FAILED, f"{bare_url(self._url)} redirects more than {REDIRECTS_MAX} times")
+
+    def _attempt_at(self, url: str) -> str | None:
+        """Reads the body, or returns where the server sends us."""
+        parts = urlsplit(url)
+        connection = _connect(parts, timeout_s=max(0.1, min(self._bounds.idle_s, self.remaining_s())))
+        try:
+            path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+            connection.request("GET", path, headers=self._headers())
+            response = connection.getresponse()
+            if response.status in (301, 302, 303, 307, 308):
+                return response.headers.get("location") or ""
+            self._accept(response)
+            self._read(response)
+        finally:
+            connection.close()
+        return None
+
+    def _headers(self) -> Mapping[str, str]:
+        headers = {"accept-encoding": "identity", "user-agent": "fairlead-runtime"}
+        if self._received and self._validator:
+            return {**headers, "range": f"bytes={self._received}-", "if-range": self._validator}
+        return headers
+
+    def _accept(self, response: http.client.HTTPResponse) -> None:
+        status = response.status
+        if status in _PERMANENT:
+            raise LoadError(_PERMANENT[status], f"{bare_url(self._url)} answers {status} {response.reason}")
+        if status in _TRANSIENT:
+            raise _Broken(f"it answers {status} {response.reason}")
+        resumed = status == 206 and response.headers.get("content-range", "").startswith(f"bytes {self._received}-")
+        if status == 206 and not resumed:
+            self._validator = None
+            raise _Broken("it answers with another range than the one asked for")
+        if status not in (200, 206):
+            raise LoadError(LoadReason.FETCH_FAILED, f"{bare_url(self._url)} answers {status} {response.reason}")
+        if not resumed:
+            self._received = 0
+        # Only a strong validator may be used with If-Range. Source: RFC 9110, 13.1.5
+        etag = response.headers.get("etag", "")
+        self._validator = etag if etag and not etag.startswith("W/") else None
+        if self._received + (response.length or 0) > self._bounds.bytes_max:
+            raise self._too_large()
+
+    def _read(self, response: http.client.HTTPResponse) -> None:
+        with self._into.open("r+b") as file:
+            file.truncate(self._received)
+            file.seek(self._received)
+            # `read1` returns what has come: a slow server is seen by the deadline, not only by the idle timeout.
+            while chunk := response.read1(CHUNK_BYTES):
+                self._received += len(chunk)
+                if self._received > self._bounds.bytes_max:
+                    raise self._too_large()
+                file.write(chunk)
+                if self.remaining_s() <= 0:
+                    raise _Broken(f"not finished within {self._bounds.total_s:g} s")
+        if response.length:
+            raise _Broken(f"the connection ended {response.length} bytes early")
+
+    def _too_large(self) -> LoadError:
+        return LoadError(
+            LoadReason.MODEL_TOO_LARGE, f"{bare_url(self._url)} has more than {self._bounds.bytes_max} bytes"
+        )
+
+
+def _follow(url: str, target: str) -> str:
+    joined = urljoin(url, target)
+    if not joined.startswith(("http://", "https://")) or (url.startswith("https://") and joined.startswith("http://")):
+        raise LoadError(
+            LoadReason.MODEL_FORBIDDEN, f"{bare_url(url)} redirects to {bare_url(joined)}, which is not followed"
+        )
+    return joined
+
+
+def _connect(parts: SplitResult, *, timeout_s: float) -> http.client.HTTPConnection:
+    try:
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host = port = None
+    if not host:
+        raise LoadError(LoadReason.MODEL_NOT_FOUND, "the model's URI names no host, or a port that is none")
+    if parts.scheme == "https":
+        return _CheckedHttpsConnection(host, port, timeout=timeout_s, context=ssl.create_default_context())
+    return _CheckedConnection(host, port, timeout=timeout_s)
+
+
+def _checked_socket(host: str, port: int, timeout_s: float) -> socket.socket:
+    """A connection to an address that was checked: the name is not resolved a second time."""
+    last: OSError = OSError(f"no address for {host}")
+    for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        if _is_forbidden(str(address[0])):
+            raise LoadError(
+                LoadReason.MODEL_FORBIDDEN, f"{host} is at {address[0]}, an address that models are never read from"
+            )
+        candidate = socket.socket(family, kind, protocol)
+        candidate.settimeout(timeout_s)
+        try:
+            candidate.connect(address)
+        except OSError as error:
+            candidate.close()
+            last = error
+        else:
+            return candidate
+    raise last
+
+
+def _is_forbidden(address: str) -> bool:
+    """Link-local (cloud metadata services live there), multicast and unspecified addresses."""
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
+    ip = mapped or ip
+    return ip.is_link_local or ip.is_multicast or ip.is_unspecified or ip == ipaddress.ip_address("fd00:ec2::254")
+
+
+class _CheckedConnection(http.client.HTTPConnection):
+    @override
+    def connect(self) -> None:
+        self.sock = _checked_socket(self.host, self.port, float(self.timeout or 0))
+
+
+class _CheckedHttpsConnection(http.client.HTTPSConnection):
+    @override
+    def connect(self) -> None:
+        plain = _checked_socket(self.host, self.port, float(self.timeout or 0))
+        self.sock = ssl.create_default_context().wrap_socket(plain, server_hostname=self.host)

@@ -1,0 +1,108 @@
+"""What may be in a `.keras` file: its configuration is read as data, before Keras, and every class is on a list.
+
+Safe mode has been switched off from inside a file before (CVE-2025-9906), so it is the second wall, not the only one.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from fairlead_runtime.errors import LoadError, LoadReason
+from fairlead_runtime.model.bounds import Bounds
+
+CONFIG_BYTES_MAX = 8 * 1024 * 1024
+DEPTH_MAX = 64
+_FILES = frozenset({"config.json", "metadata.json", "model.weights.h5"})
+_MODULES = frozenset(
+    (
+        "keras.layers",
+        "keras.initializers",
+        "keras.regularizers",
+        "keras.constraints",
+        "keras.activations",
+        "keras.models",
+    )
+)
+_PLAIN_MODULES = frozenset({"keras", "keras.src.models.functional", "keras.src.models.sequential", "builtins"})
+_REFUSED_CLASSES = frozenset(
+    {"Lambda", "TFSMLayer", "TorchModuleWrapper", "FlaxLayer", "JaxLayer", "StringLookup", "TextVectorization"}
+)
+_BUILTIN_CLASSES = frozenset({"function"})
+_PLAIN_KERAS = frozenset({"Functional", "Sequential", "DTypePolicy", "KerasTensor", "Model"})
+
+
+def check(path: Path, bounds: Bounds) -> None:
+    """Raises LoadError if the file isn't a Keras archive, or asks for anything but Keras' own layers."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            _check_entries(archive, bounds, path.stat().st_size)
+            config = _read_config(archive)
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RecursionError, EOFError) as error:
+        raise LoadError(LoadReason.MODEL_CORRUPT, f"the Keras file can't be read: {error}") from None
+    for item in _walk(config, 0):
+        _check_item(item)
+
+
+def _check_entries(archive: zipfile.ZipFile, bounds: Bounds, archive_bytes: int) -> None:
+    infos = archive.infolist()
+    names = [info.filename for info in infos]
+    if not {"config.json", "metadata.json"} <= set(names):
+        raise LoadError(LoadReason.MODEL_CORRUPT, "the zip holds no config.json and metadata.json: it is no Keras file")
+    strange = [name for name in names if name not in _FILES and not name.startswith("assets/")]
+    if strange or len(set(names)) != len(names) or any(".." in name for name in names):
+        raise LoadError(
+            LoadReason.UNSAFE_MODEL, f"the Keras file holds an unexpected entry {(strange or names)[0][:100]!r}"
+        )
+    total = sum(info.file_size for info in infos)
+    if total > bounds.bytes_max or (total > bounds.ratio_free_bytes and total > archive_bytes * bounds.ratio_max):
+        raise LoadError(LoadReason.MODEL_TOO_LARGE, f"the Keras file unpacks to {total} bytes")
+
+
+def _read_config(archive: zipfile.ZipFile) -> object:
+    with archive.open("config.json") as file:
+        raw = file.read(CONFIG_BYTES_MAX + 1)
+    if len(raw) > CONFIG_BYTES_MAX:
+        raise LoadError(
+            LoadReason.MODEL_TOO_LARGE, f"the Keras file's config.json has more than {CONFIG_BYTES_MAX} bytes"
+        )
+    config: object = json.loads(raw)
+    return config
+
+
+def _walk(value: object, depth: int) -> Iterator[dict[str, object]]:
+    if depth > DEPTH_MAX:
+        raise LoadError(LoadReason.UNSAFE_MODEL, f"the Keras file's configuration is nested deeper than {DEPTH_MAX}")
+    if isinstance(value, dict):
+        yield value
+        for inner in value.values():
+            yield from _walk(inner, depth + 1)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _walk(inner, depth + 1)
+
+
+def _check_item(item: dict[str, object]) -> None:
+    name = item.get("class_name")
+    if not isinstance(name, str):
+        return
+    module = item.get("module")
+    registered = item.get("registered_name")
+    is_known = module is None or module in _PLAIN_MODULES or module in _MODULES
+    if name in _REFUSED_CLASSES or name.startswith("__lambda__") or not is_known:
+        raise _refused(f"{module}.{name}" if module else name)
+    if module == "builtins" and name not in _BUILTIN_CLASSES:
+        raise _refused(f"builtins.{name}")
+    if module == "keras" and name not in _PLAIN_KERAS:
+        raise _refused(f"keras.{name}")
+    if isinstance(registered, str) and ">" in registered:
+        raise _refused(registered)
+
+
+def _refused(what: str) -> LoadError:
+    return LoadError(
+        LoadReason.UNSAFE_MODEL,
+        f"the Keras file asks for {what[:100]!r}; only Keras' own layers without code are loaded",
+    )

@@ -1,0 +1,36 @@
+"""What a loaded model is to the rest of the runtime: a function from tensors to tensors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from fairlead_runtime.model.signature import Signature
+
+Array = np.ndarray[Any, Any]
+Tensors = tuple[Array, ...]
+
+
+class Predictor(Protocol):
+    """Takes and gives tensors in the signature's order; raises InputRefusedError or ModelFailedError."""
+
+    def __call__(self, inputs: Tensors) -> Tensors: ...
+
+
+class InputRefusedError(Exception):
+    """The model itself refused the input, which is the sender's fault; the text is TensorFlow's first line."""
+
+
+class ModelFailedError(Exception):
+    """The model failed by itself; the text is TensorFlow's first line."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedModel:
+    """A model that can be called; `kind` says by which way."""
+
+    signature: Signature
+    predictor: Predictor
+    kind: str

@@ -1,0 +1,42 @@
+"""The general way to call a model: its concrete function, with all TensorFlow can do (tables, strings, state)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fairlead_runtime.model import tensorflow_import
+from fairlead_runtime.model.predictor import InputRefusedError, ModelFailedError, Tensors
+from fairlead_runtime.model.signature import Signature
+
+
+class FunctionPredictor:
+    """Calls `function(**inputs)`, which gives a dict of tensors; keeps what owns the variables alive."""
+
+    def __init__(self, function: Any, signature: Signature, owner: object) -> None:
+        self._function = function
+        self._owner = owner
+        self._inputs = tuple((spec.name, spec.dtype.value) for spec in signature.inputs)
+        self._outputs = tuple(spec.name for spec in signature.outputs)
+        self._constant = tensorflow_import.module("python.framework.constant_op").constant
+        errors = tensorflow_import.module("python.framework.errors_impl")
+        self._refused = errors.InvalidArgumentError
+        self._failed = errors.OpError
+
+    def __call__(self, inputs: Tensors) -> Tensors:
+        named = zip(self._inputs, inputs, strict=True)
+        tensors = {name: self._constant(value, dtype=dtype) for (name, dtype), value in named}
+        try:
+            results = self._function(**tensors)
+        except self._refused as error:
+            raise InputRefusedError(first_line(error)) from None
+        except self._failed as error:
+            raise ModelFailedError(first_line(error)) from None
+        return tuple(np.asarray(results[name].numpy()) for name in self._outputs)
+
+
+def first_line(error: Any) -> str:
+    """The first line of TensorFlow's message, without its list of nodes."""
+    text = str(getattr(error, "message", None) or error).strip()
+    return text.splitlines()[0][:300] if text else type(error).__name__

@@ -1,0 +1,39 @@
+"""The way of a model into a replica, in order: fetch, verify, check and load, warm up. Cheap refusals come first."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from fairlead_runtime.config import Environment, ReplicaConfig
+from fairlead_runtime.model import loader, source, warmup
+from fairlead_runtime.model.bounds import Bounds
+from fairlead_runtime.model.predictor import LoadedModel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreparedModel:
+    """A model that answers, with what was learnt on the way."""
+
+    model: LoadedModel
+    digest: str
+    speed: warmup.Speed
+    phases_s: Mapping[str, float]
+
+
+def prepare(config: ReplicaConfig, pinned: str | None, environment: Environment, *, threads: int) -> PreparedModel:
+    """Raises LoadError; the manifest's digest and the pinned one are the same thing, the manifest's wins."""
+    bounds = Bounds(
+        bytes_max=environment.max_model_bytes, idle_s=environment.fetch_idle_s, total_s=environment.fetch_total_s
+    )
+    times = [time.perf_counter()]
+    fetched = source.fetch(config.source.uri, config.source.digest or pinned, environment.cache_dir, bounds)
+    times.append(time.perf_counter())
+    model = loader.load(fetched.path, config.source.format, config.source.signature, bounds, threads=threads)
+    times.append(time.perf_counter())
+    speed = warmup.run(model, config.warmup.batch_sizes)
+    times.append(time.perf_counter())
+    phases = dict(zip(("fetch", "load", "warmup"), (b - a for a, b in itertools.pairwise(times)), strict=True))
+    return PreparedModel(model=model, digest=fetched.digest, speed=speed, phases_s=phases)

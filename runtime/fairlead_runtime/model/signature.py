@@ -1,0 +1,136 @@
+"""What a model takes and gives, typed; read before TensorFlow is imported."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+
+from fairlead_runtime.errors import LoadError, LoadReason
+
+DEFAULT_NAME = "serving_default"
+INIT_OP = "__saved_model_init_op"
+
+
+class DType(StrEnum):
+    """Element types that a request may carry; the value is NumPy's name."""
+
+    FLOAT16 = "float16"
+    FLOAT32 = "float32"
+    FLOAT64 = "float64"
+    INT8 = "int8"
+    INT16 = "int16"
+    INT32 = "int32"
+    INT64 = "int64"
+    UINT8 = "uint8"
+    UINT16 = "uint16"
+    UINT32 = "uint32"
+    UINT64 = "uint64"
+    BOOL = "bool"
+    STRING = "string"
+
+    @property
+    def numpy(self) -> np.dtype[Any]:
+        return np.dtype(object) if self is DType.STRING else np.dtype(self.value)
+
+    @property
+    def is_float(self) -> bool:
+        return self in (DType.FLOAT16, DType.FLOAT32, DType.FLOAT64)
+
+
+# Numbers of the enum DataType. Source: tensorflow/core/framework/types.proto
+_DTYPE_BY_NUMBER = {
+    1: DType.FLOAT32,
+    2: DType.FLOAT64,
+    3: DType.INT32,
+    4: DType.UINT8,
+    5: DType.INT16,
+    6: DType.INT8,
+    7: DType.STRING,
+    9: DType.INT64,
+    10: DType.BOOL,
+    17: DType.UINT16,
+    19: DType.FLOAT16,
+    22: DType.UINT32,
+    23: DType.UINT64,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TensorSpec:
+    """One input or output; a dimension of None is free, a shape of None has no known rank."""
+
+    name: str
+    dtype: DType
+    shape: tuple[int | None, ...] | None
+
+    @property
+    def has_free_batch(self) -> bool:
+        return self.shape is not None and len(self.shape) > 0 and self.shape[0] is None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signature:
+    """A named entry of a model; inputs and outputs are in the order in which tensors travel inside the runtime."""
+
+    name: str
+    method: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    @property
+    def is_batched(self) -> bool:
+        """Whether the first dimension of everything is free: rows of several requests may share a call."""
+        return bool(self.inputs) and all(spec.has_free_batch for spec in (*self.inputs, *self.outputs))
+
+
+def pick_name(available: list[str], wanted: str | None) -> str:
+    """The signature to serve: the wanted one, else TensorFlow's default, else the only one."""
+    if wanted is not None and wanted in available:
+        return wanted
+    if wanted is None and DEFAULT_NAME in available:
+        return DEFAULT_NAME
+    if wanted is None and len(available) == 1:
+        return available[0]
+    asked = f"no signature {wanted!r}" if wanted is not None else f"no signature {DEFAULT_NAME!r}, and none was named"
+    listed = ", ".join(repr(name) for name in sorted(available)) or "none"
+    raise LoadError(LoadReason.SIGNATURE_NOT_FOUND, f"the model has {asked}; available: {listed}")
+
+
+def from_proto(name: str, signature_def: Any) -> Signature:
+    """From a `SignatureDef` protobuf message."""
+    inputs = tuple(_spec(key, signature_def.inputs[key]) for key in sorted(signature_def.inputs))
+    outputs = tuple(_spec(key, signature_def.outputs[key]) for key in sorted(signature_def.outputs))
+    if not inputs or not outputs:
+        text = f"the signature {name!r} has {len(inputs)} inputs and {len(outputs)} outputs; both are needed"
+        raise LoadError(LoadReason.MODEL_CORRUPT, text)
+    return Signature(name=name, method=signature_def.method_name, inputs=inputs, outputs=outputs)
+
+
+def _spec(name: str, info: Any) -> TensorSpec:
+    dtype = _DTYPE_BY_NUMBER.get(info.dtype)
+    if dtype is None or info.WhichOneof("encoding") != "name":
+        kind = info.WhichOneof("encoding")
+        text = f"the tensor {name!r} is of a kind that can't be served (type number {info.dtype}, {kind})"
+        raise LoadError(LoadReason.MODEL_CORRUPT, text)
+    if info.tensor_shape.unknown_rank:
+        return TensorSpec(name=name, dtype=dtype, shape=None)
+    shape = tuple(None if dim.size < 0 else int(dim.size) for dim in info.tensor_shape.dim)
+    return TensorSpec(name=name, dtype=dtype, shape=shape)
+
+
+def example_inputs(signature: Signature, rows: int, *, seed: int | None = None) -> tuple[np.ndarray[Any, Any], ...]:
+    """Valid inputs of `rows` rows: zeros, or small random floats; 1 for each free dimension but the first."""
+    generator = None if seed is None else np.random.default_rng(seed)
+    return tuple(_example(spec, rows, generator) for spec in signature.inputs)
+
+
+def _example(spec: TensorSpec, rows: int, generator: np.random.Generator | None) -> np.ndarray[Any, Any]:
+    shape = tuple((rows if i == 0 else 1) if size is None else size for i, size in enumerate(spec.shape or ()))
+    if spec.dtype is DType.STRING:
+        return np.full(shape, b"", dtype=object)
+    if generator is not None and spec.dtype.is_float:
+        return np.asarray(generator.random(shape), dtype=spec.dtype.numpy)
+    return np.zeros(shape, dtype=spec.dtype.numpy)

@@ -1,0 +1,65 @@
+"""Which protocol answers which path; every refusal becomes an answer in one form."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from fairlead_runtime.errors import RequestError, RequestReason
+from fairlead_runtime.inference.dataplane import Dataplane, Phase
+from fairlead_runtime.metrics import ReplicaMetrics
+from fairlead_runtime.protocols import refusals, v1_rest, v2_rest
+from fairlead_runtime.protocols.http import Answer, Request, Response, dump
+
+LOG = logging.getLogger(__name__)
+HEALTH_PREFIX = "/-/healthz/"
+_CODE_BY_PHASE = {Phase.READY: 200, Phase.DRAINING: 404, Phase.LOADING: 503}
+
+
+class Handler:
+    """Answers one request at a time, without sockets: `handle` is the whole interface."""
+
+    def __init__(self, dataplane: Dataplane, metrics: ReplicaMetrics) -> None:
+        self._dataplane = dataplane
+        self._metrics = metrics
+        self._v1 = v1_rest.V1Rest(dataplane)
+        self._v2 = v2_rest.V2Rest(dataplane)
+        self._routes: tuple[tuple[str, Callable[[Request], Answer]], ...] = (
+            ("/v2/", self._v2.handle),
+            ("/v1/models/", self._v1.handle),
+            (HEALTH_PREFIX, self._health),
+        )
+
+    def handle(self, request: Request) -> Answer:
+        """Never raises: what goes wrong is in the answer."""
+        try:
+            return self._route(request)
+        except RequestError as error:
+            return refusals.answer(error)
+        except Exception:
+            # The outermost place for one request: the replica lives on, and the cause is in its log.
+            LOG.exception("request failed: %s %.200s", request.method, request.path)
+            return refusals.answer(
+                RequestError(RequestReason.INTERNAL, "the replica failed to answer; its log says why")
+            )
+
+    def _route(self, request: Request) -> Answer:
+        path = request.path
+        for prefix, answer in self._routes:
+            if path.startswith(prefix):
+                return answer(request)
+        if path == "/v2":
+            return self._v2.handle(request)
+        if path == "/metrics":
+            return Response(
+                status=200, body=self._metrics.text(), content_type=b"text/plain; version=0.0.4; charset=utf-8"
+            )
+        raise RequestError(RequestReason.UNKNOWN_PATH, f"nothing is served at {path[:100]!r}")
+
+    def _health(self, request: Request) -> Response:
+        """Source: docs/contracts.md, Gateway → replica."""
+        revision = request.path.removeprefix(HEALTH_PREFIX)
+        if revision != self._dataplane.identity.revision:
+            raise RequestError(RequestReason.WRONG_REVISION, f"revision {self._dataplane.identity.revision} lives here")
+        phase = self._dataplane.phase
+        return Response(status=_CODE_BY_PHASE[phase], body=dump({"phase": phase.value}), protocol="health")

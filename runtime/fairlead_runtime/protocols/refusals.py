@@ -1,0 +1,13 @@
+"""A refusal as an answer: both protocols give errors as `{"error": "…"}`."""
+
+from __future__ import annotations
+
+from fairlead_runtime.errors import RequestError
+from fairlead_runtime.protocols import status_codes
+from fairlead_runtime.protocols.http import Response, dump
+
+
+def answer(error: RequestError) -> Response:
+    wait_s = status_codes.RETRY_AFTER_S.get(error.reason)
+    headers = ((b"retry-after", str(wait_s).encode()),) if wait_s is not None else ()
+    return Response(status=status_codes.HTTP[error.reason], body=dump({"error": error.sentence}), headers=headers)

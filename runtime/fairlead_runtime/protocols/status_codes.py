@@ -1,0 +1,48 @@
+"""The one table from what went wrong to its HTTP code."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+
+from fairlead_runtime.errors import RequestReason
+
+HTTP = MappingProxyType(
+    {
+        RequestReason.MALFORMED: 400,
+        RequestReason.INVALID_INPUT: 400,
+        RequestReason.UNKNOWN_PATH: 404,
+        RequestReason.UNKNOWN_MODEL: 404,
+        RequestReason.WRONG_METHOD: 405,
+        RequestReason.SLOW_CLIENT: 408,
+        RequestReason.TOO_LARGE: 413,
+        RequestReason.URL_TOO_LONG: 414,
+        RequestReason.EXPECTATION: 417,
+        # 421: the gateway reached a port that another revision has taken since. Source: RFC 9110, 15.5.20
+        RequestReason.WRONG_REVISION: 421,
+        RequestReason.HEADERS_TOO_LARGE: 431,
+        RequestReason.MODEL_FAILED: 500,
+        RequestReason.INTERNAL: 500,
+        RequestReason.QUEUE_FULL: 503,
+        RequestReason.NOT_READY: 503,
+        RequestReason.DRAINING: 503,
+        RequestReason.DEADLINE: 504,
+    }
+)
+RETRY_AFTER_S = MappingProxyType({RequestReason.QUEUE_FULL: 1, RequestReason.NOT_READY: 1, RequestReason.DRAINING: 1})
+PHRASES = MappingProxyType(
+    {
+        200: "OK",
+        400: "Bad Request",
+        404: "Not Found",
+        405: "Method Not Allowed",
+        408: "Request Timeout",
+        413: "Content Too Large",
+        414: "URI Too Long",
+        417: "Expectation Failed",
+        421: "Misdirected Request",
+        431: "Request Header Fields Too Large",
+        500: "Internal Server Error",
+        503: "Service Unavailable",
+        504: "Gateway Timeout",
+    }
+)

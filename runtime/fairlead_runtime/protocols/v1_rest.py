@@ -1,0 +1,183 @@
+"""TensorFlow Serving's REST API: status, metadata, predict, classify, regress.
+
+Source: https://github.com/tensorflow/serving/blob/master/tensorflow_serving/g3doc/api_rest.md
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from fairlead_runtime.errors import RequestError, RequestReason
+from fairlead_runtime.inference import codec
+from fairlead_runtime.inference.dataplane import Dataplane, Phase
+from fairlead_runtime.model.predictor import Tensors
+from fairlead_runtime.model.signature import DType, TensorSpec
+from fairlead_runtime.protocols import refusals, v1_examples
+from fairlead_runtime.protocols.http import Answer, Request, Response, dump, parse_object, then
+
+PROTOCOL = "v1"
+PREFIX = "/v1/models/"
+_DTYPES = {
+    DType.BOOL: "DT_BOOL",
+    DType.UINT8: "DT_UINT8",
+    DType.UINT16: "DT_UINT16",
+    DType.UINT32: "DT_UINT32",
+    DType.UINT64: "DT_UINT64",
+    DType.INT8: "DT_INT8",
+    DType.INT16: "DT_INT16",
+    DType.INT32: "DT_INT32",
+    DType.INT64: "DT_INT64",
+    DType.FLOAT16: "DT_HALF",
+    DType.FLOAT32: "DT_FLOAT",
+    DType.FLOAT64: "DT_DOUBLE",
+    DType.STRING: "DT_STRING",
+}
+
+
+class V1Rest:
+    """Answers everything below `/v1/models/`."""
+
+    def __init__(self, dataplane: Dataplane) -> None:
+        self._dataplane = dataplane
+        self._signature = dataplane.signature
+        self._verbs: dict[str, Callable[[dict[str, object]], Answer]] = {
+            "predict": self._predict,
+            "classify": self._classify,
+            "regress": self._regress,
+        }
+        self._predict_path = f"{PREFIX}{dataplane.identity.model}:predict"
+
+    def handle(self, request: Request) -> Answer:
+        """Raises RequestError."""
+        if request.path == self._predict_path and request.method == "POST":
+            return self._predict(self._body(request))
+        path, _, verb = request.path.removeprefix(PREFIX).rstrip("/").partition(":")
+        match path.split("/"):
+            case [model] | [model, "metadata"] as parts:
+                version = None
+            case [model, "versions" | "labels", version] | [model, "versions" | "labels", version, "metadata"] as parts:
+                pass
+            case _:
+                raise RequestError(RequestReason.UNKNOWN_PATH, f"nothing is served at {request.path[:100]!r}")
+        self._dataplane.is_mine(model, version)
+        if verb:
+            return self._call(request, verb)
+        if request.method not in ("GET", "HEAD"):
+            raise RequestError(RequestReason.WRONG_METHOD, f"{request.path[:100]} takes GET")
+        is_metadata = len(parts) in (2, 4)
+        return Response(status=200, body=dump(self._metadata() if is_metadata else self._status()), protocol=PROTOCOL)
+
+    def _call(self, request: Request, verb: str) -> Answer:
+        answer = self._verbs.get(verb)
+        if answer is None:
+            raise RequestError(
+                RequestReason.UNKNOWN_PATH, f"there is no verb {verb[:32]!r}; use predict, classify or regress"
+            )
+        if request.method != "POST":
+            raise RequestError(RequestReason.WRONG_METHOD, f"{verb} takes POST")
+        return answer(self._body(request))
+
+    def _body(self, request: Request) -> dict[str, object]:
+        body = parse_object(request.body)
+        asked = body.get("signature_name", self._signature.name)
+        if asked not in (self._signature.name, ""):
+            text = f"signature_name: this replica serves {self._signature.name!r}, not {str(asked)[:64]!r}"
+            raise RequestError(RequestReason.INVALID_INPUT, text)
+        return body
+
+    def _status(self) -> dict[str, object]:
+        state = {Phase.LOADING: "LOADING", Phase.READY: "AVAILABLE", Phase.DRAINING: "UNLOADING"}[self._dataplane.phase]
+        version = str(self._dataplane.identity.number)
+        status = {"error_code": "OK", "error_message": ""}
+        return {"model_version_status": [{"version": version, "state": state, "status": status}]}
+
+    def _metadata(self) -> dict[str, object]:
+        identity = self._dataplane.identity
+        described = {
+            "inputs": {spec.name: _describe(spec) for spec in self._signature.inputs},
+            "outputs": {spec.name: _describe(spec) for spec in self._signature.outputs},
+            "method_name": self._signature.method,
+        }
+        return {
+            "model_spec": {"name": identity.model, "signature_name": "", "version": str(identity.number)},
+            "metadata": {"signature_def": {"signature_def": {self._signature.name: described}}},
+        }
+
+    def _predict(self, body: dict[str, object]) -> Answer:
+        if ("instances" in body) == ("inputs" in body):
+            raise RequestError(
+                RequestReason.MALFORMED, "the body must hold exactly one of instances (rows) and inputs (columns)"
+            )
+        if "instances" in body:
+            return then(self._dataplane.infer(self._rows(body["instances"])), self._encode_rows, refusals.answer)
+        return then(self._dataplane.infer(self._columns(body["inputs"])), self._encode_columns, refusals.answer)
+
+    def _rows(self, instances: object) -> Tensors:
+        """Row format: a list of values where there is one input, or of objects with a value for each."""
+        if not isinstance(instances, list) or not instances:
+            raise RequestError(RequestReason.INVALID_INPUT, "instances must be a list with at least one element")
+        specs = self._signature.inputs
+        if not isinstance(instances[0], dict) or instances[0].keys() == {"b64"}:
+            if len(specs) != 1:
+                names = ", ".join(repr(spec.name) for spec in specs)
+                raise RequestError(RequestReason.INVALID_INPUT, f"each of instances must be an object with {names}")
+            return (codec.from_json(specs[0], instances),)
+        wanted = {spec.name for spec in specs}
+        for i, instance in enumerate(instances):
+            if not isinstance(instance, dict) or instance.keys() != wanted:
+                names = ", ".join(repr(name) for name in sorted(wanted))
+                raise RequestError(
+                    RequestReason.INVALID_INPUT, f"instances[{i}] must be an object with exactly {names}"
+                )
+        return tuple(codec.from_json(spec, [instance[spec.name] for instance in instances]) for spec in specs)
+
+    def _columns(self, inputs: object) -> Tensors:
+        specs = self._signature.inputs
+        if isinstance(inputs, dict) and inputs.keys() != {"b64"}:
+            wanted = {spec.name for spec in specs}
+            if inputs.keys() != wanted:
+                names = ", ".join(repr(name) for name in sorted(wanted))
+                raise RequestError(RequestReason.INVALID_INPUT, f"inputs must hold exactly {names}")
+            return tuple(codec.from_json(spec, inputs[spec.name]) for spec in specs)
+        if len(specs) != 1:
+            names = ", ".join(repr(spec.name) for spec in specs)
+            raise RequestError(RequestReason.INVALID_INPUT, f"inputs must be an object with {names}")
+        return (codec.from_json(specs[0], inputs),)
+
+    def _encode_rows(self, outputs: Tensors) -> Response:
+        rows = {len(array) if array.ndim else -1 for array in outputs}
+        if len(rows) != 1 or -1 in rows:
+            text = "the outputs have no common number of rows; ask in the column format (inputs)"
+            raise RequestError(RequestReason.INVALID_INPUT, text)
+        columns = [codec.to_json(array) for array in outputs]
+        if len(columns) == 1:
+            return _ok({"predictions": columns[0]})
+        names = [spec.name for spec in self._signature.outputs]
+        values = [codec.rows_of(array) for array in outputs]
+        return _ok({"predictions": [dict(zip(names, row, strict=True)) for row in zip(*values, strict=True)]})
+
+    def _encode_columns(self, outputs: Tensors) -> Response:
+        if len(outputs) == 1:
+            return _ok({"outputs": codec.to_json(outputs[0])})
+        pairs = zip(self._signature.outputs, outputs, strict=True)
+        return _ok({"outputs": {spec.name: codec.to_json(array) for spec, array in pairs}})
+
+    def _classify(self, body: dict[str, object]) -> Answer:
+        encode = v1_examples.classifier(self._signature)
+        inputs = v1_examples.inputs(self._signature, body)
+        return then(self._dataplane.infer(inputs), lambda outputs: _ok({"results": encode(outputs)}), refusals.answer)
+
+    def _regress(self, body: dict[str, object]) -> Answer:
+        encode = v1_examples.regressor(self._signature)
+        inputs = v1_examples.inputs(self._signature, body)
+        return then(self._dataplane.infer(inputs), lambda outputs: _ok({"results": encode(outputs)}), refusals.answer)
+
+
+def _ok(body: object) -> Response:
+    return Response(status=200, body=dump(body), protocol=PROTOCOL)
+
+
+def _describe(spec: TensorSpec) -> dict[str, object]:
+    sizes = [] if spec.shape is None else [-1 if size is None else size for size in spec.shape]
+    shape = {"dim": [{"size": str(size), "name": ""} for size in sizes], "unknown_rank": spec.shape is None}
+    return {"dtype": _DTYPES[spec.dtype], "tensor_shape": shape, "name": spec.name}

@@ -1,0 +1,219 @@
+"""Open Inference Protocol over REST, with the binary tensor extension.
+
+Source: https://github.com/kserve/open-inference-protocol/blob/main/specification/protocol/inference_rest.md
+Source: https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_binary_data.md
+"""
+
+from __future__ import annotations
+
+from fairlead_runtime.errors import RequestError, RequestReason
+from fairlead_runtime.inference import codec
+from fairlead_runtime.inference.dataplane import Dataplane, Phase
+from fairlead_runtime.model.predictor import Tensors
+from fairlead_runtime.model.signature import DType, TensorSpec
+from fairlead_runtime.protocols import binary, refusals
+from fairlead_runtime.protocols.http import Answer, Headers, Request, Response, dump, parse_object, then
+
+SERVER_NAME = "fairlead"
+SERVER_VERSION = "0.1.0"
+HEADER_LENGTH = b"inference-header-content-length"
+PROTOCOL = "v2"
+DATATYPES = {
+    DType.BOOL: "BOOL",
+    DType.UINT8: "UINT8",
+    DType.UINT16: "UINT16",
+    DType.UINT32: "UINT32",
+    DType.UINT64: "UINT64",
+    DType.INT8: "INT8",
+    DType.INT16: "INT16",
+    DType.INT32: "INT32",
+    DType.INT64: "INT64",
+    DType.FLOAT16: "FP16",
+    DType.FLOAT32: "FP32",
+    DType.FLOAT64: "FP64",
+    DType.STRING: "BYTES",
+}
+
+
+class V2Rest:
+    """Answers everything below `/v2`."""
+
+    def __init__(self, dataplane: Dataplane) -> None:
+        self._dataplane = dataplane
+        self._inputs = {spec.name: spec for spec in dataplane.signature.inputs}
+        self._outputs = {spec.name: i for i, spec in enumerate(dataplane.signature.outputs)}
+        self._infer_path = f"/v2/models/{dataplane.identity.model}/infer"
+        self._digest: Headers = ((b"x-fairlead-digest", dataplane.identity.digest.encode()),)
+
+    def handle(self, request: Request) -> Answer:
+        """Raises RequestError."""
+        if request.path == self._infer_path:
+            return self._infer(request)
+        match request.path.strip("/").split("/")[1:]:
+            case []:
+                return self._get(
+                    request, {"name": SERVER_NAME, "version": SERVER_VERSION, "extensions": ["binary_tensor_data"]}
+                )
+            case ["health", "live"]:
+                return self._get(request, {"live": True})
+            case ["health", "ready"]:
+                return self._ready(request, {"ready": self._is_ready})
+            case ["models", model, "versions", version, *rest]:
+                return self._model(request, model, version, rest)
+            case ["models", model, *rest]:
+                return self._model(request, model, None, rest)
+            case _:
+                raise RequestError(RequestReason.UNKNOWN_PATH, f"nothing is served at {request.path[:100]!r}")
+
+    @property
+    def _is_ready(self) -> bool:
+        return self._dataplane.phase is not Phase.LOADING
+
+    def _model(self, request: Request, model: str, version: str | None, rest: list[str]) -> Answer:
+        self._dataplane.is_mine(model, version)
+        match rest:
+            case []:
+                return self._get(request, self._metadata(), headers=self._digest)
+            case ["ready"]:
+                return self._ready(request, {"name": model, "ready": self._is_ready})
+            case ["infer"]:
+                return self._infer(request)
+            case _:
+                raise RequestError(RequestReason.UNKNOWN_PATH, f"nothing is served at {request.path[:100]!r}")
+
+    def _get(self, request: Request, body: object, *, status: int = 200, headers: Headers = ()) -> Response:
+        if request.method not in ("GET", "HEAD"):
+            raise RequestError(RequestReason.WRONG_METHOD, f"{request.path[:100]} takes GET")
+        return Response(status=status, body=dump(body), headers=headers, protocol=PROTOCOL)
+
+    def _ready(self, request: Request, body: object) -> Response:
+        return self._get(request, body, status=200 if self._is_ready else 503)
+
+    def _metadata(self) -> dict[str, object]:
+        identity = self._dataplane.identity
+        signature = self._dataplane.signature
+        return {
+            "name": identity.model,
+            "versions": [str(identity.number)],
+            "platform": "tensorflow_savedmodel",
+            "inputs": [_describe(spec) for spec in signature.inputs],
+            "outputs": [_describe(spec) for spec in signature.outputs],
+        }
+
+    def _infer(self, request: Request) -> Answer:
+        if request.method != "POST":
+            raise RequestError(RequestReason.WRONG_METHOD, "infer takes POST")
+        header, blob = binary.split(request.body, request.headers.get(HEADER_LENGTH))
+        body = parse_object(header)
+        reader = binary.Reader(blob)
+        inputs = self._decode(body.get("inputs"), reader)
+        reader.finish()
+        wanted = self._wanted(body)
+        request_id = body.get("id")
+        if request_id is not None and not isinstance(request_id, str):
+            raise RequestError(RequestReason.MALFORMED, "id must be a string")
+
+        def encode(outputs: Tensors) -> Response:
+            return self._encode(outputs, wanted, request_id)
+
+        return then(self._dataplane.infer(inputs), encode, refusals.answer)
+
+    def _decode(self, given: object, reader: binary.Reader) -> Tensors:
+        if not isinstance(given, list):
+            raise RequestError(RequestReason.MALFORMED, "inputs must be a list of tensors")
+        by_name: dict[str, codec.Array] = {}
+        for item in given:
+            if not isinstance(item, dict):
+                raise RequestError(RequestReason.MALFORMED, "each of inputs must be an object")
+            spec = self._spec(item.get("name"))
+            if spec.name in by_name:
+                raise RequestError(RequestReason.INVALID_INPUT, f"input {spec.name!r} is given twice")
+            by_name[spec.name] = _tensor(spec, item, reader)
+        missing = [name for name in self._inputs if name not in by_name]
+        if missing:
+            raise RequestError(RequestReason.INVALID_INPUT, f"input {missing[0]!r} is missing")
+        return tuple(by_name[name] for name in self._inputs)
+
+    def _spec(self, name: object) -> TensorSpec:
+        spec = self._inputs.get(name) if isinstance(name, str) else None
+        if spec is None:
+            known = ", ".join(repr(known) for known in self._inputs)
+            raise RequestError(
+                RequestReason.INVALID_INPUT, f"there is no input {str(name)[:64]!r}; the model has {known}"
+            )
+        return spec
+
+    def _wanted(self, body: dict[str, object]) -> list[tuple[int, bool]]:
+        """Which outputs are asked for, and whether as binary."""
+        parameters = body.get("parameters") or {}
+        every_binary = isinstance(parameters, dict) and parameters.get("binary_data_output") is True
+        asked = body.get("outputs")
+        if asked is None or asked == []:
+            return [(i, every_binary) for i in self._outputs.values()]
+        if not isinstance(asked, list):
+            raise RequestError(RequestReason.MALFORMED, "outputs must be a list")
+        return [self._wanted_one(item, every_binary=every_binary) for item in asked]
+
+    def _wanted_one(self, item: object, *, every_binary: bool) -> tuple[int, bool]:
+        name = item.get("name") if isinstance(item, dict) else None
+        if not isinstance(item, dict) or not isinstance(name, str) or name not in self._outputs:
+            known = ", ".join(repr(known) for known in self._outputs)
+            raise RequestError(
+                RequestReason.INVALID_INPUT, f"there is no output {str(name)[:64]!r}; the model has {known}"
+            )
+        parameters = item.get("parameters") or {}
+        own = parameters.get("binary_data") if isinstance(parameters, dict) else None
+        return self._outputs[name], own if isinstance(own, bool) else every_binary
+
+    def _encode(self, outputs: Tensors, wanted: list[tuple[int, bool]], request_id: str | None) -> Response:
+        blobs: list[bytes] = []
+        items = [self._encode_one(outputs[i], i, blobs if as_binary else None) for i, as_binary in wanted]
+        identity = self._dataplane.identity
+        answer: dict[str, object] = {
+            "model_name": identity.model,
+            "model_version": str(identity.number),
+            "outputs": items,
+        }
+        if request_id is not None:
+            answer["id"] = request_id
+        head = dump(answer)
+        if not blobs:
+            return Response(status=200, body=head, protocol=PROTOCOL)
+        headers = ((HEADER_LENGTH, str(len(head)).encode()),)
+        body = b"".join((head, *blobs))
+        return Response(
+            status=200, body=body, content_type=b"application/octet-stream", headers=headers, protocol=PROTOCOL
+        )
+
+    def _encode_one(self, array: codec.Array, index: int, blobs: list[bytes] | None) -> dict[str, object]:
+        spec = self._dataplane.signature.outputs[index]
+        item: dict[str, object] = {"name": spec.name, "datatype": DATATYPES[spec.dtype], "shape": list(array.shape)}
+        if blobs is not None:
+            blob = binary.write(array)
+            blobs.append(blob)
+            item["parameters"] = {"binary_data_size": len(blob)}
+        else:
+            item["data"] = codec.to_json(array.reshape(-1))
+        return item
+
+
+def _describe(spec: TensorSpec) -> dict[str, object]:
+    shape = [-1] if spec.shape is None else [-1 if size is None else size for size in spec.shape]
+    return {"name": spec.name, "datatype": DATATYPES[spec.dtype], "shape": shape}
+
+
+def _tensor(spec: TensorSpec, item: dict[str, object], reader: binary.Reader) -> codec.Array:
+    datatype = item.get("datatype")
+    if datatype != DATATYPES[spec.dtype]:
+        text = f"input {spec.name!r}: expected datatype {DATATYPES[spec.dtype]}, got {str(datatype)[:32]}"
+        raise RequestError(RequestReason.INVALID_INPUT, text)
+    shape = item.get("shape")
+    if not isinstance(shape, list) or not all(type(size) is int and 0 <= size < 2**31 for size in shape):
+        raise RequestError(RequestReason.INVALID_INPUT, f"input {spec.name!r}: shape must be a list of whole numbers")
+    parameters = item.get("parameters")
+    size = parameters.get("binary_data_size") if isinstance(parameters, dict) else None
+    if size is not None:
+        return codec.checked(spec, reader.read(spec, size, shape))
+    if "data" not in item:
+        raise RequestError(RequestReason.INVALID_INPUT, f"input {spec.name!r}: data is missing")
+    return codec.from_flat(spec, item["data"], shape)

@@ -1,0 +1,140 @@
+"""The Ray Serve deployment: prepares its model, opens its own port, reports load and health, drains.
+
+Ray places, starts, checks, scales and stops it; requests don't pass through Ray.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Mapping
+
+from fairlead_runtime import config
+from fairlead_runtime.errors import LoadError, LoadReason
+from fairlead_runtime.inference import batching, dataplane
+from fairlead_runtime.metrics import ReplicaMetrics
+from fairlead_runtime.model import digest, prepare
+from fairlead_runtime.protocols.handler import Handler
+from fairlead_runtime.server import listener, writer
+from fairlead_runtime.server.connection import Shared
+from fairlead_runtime.server.limits import ServerLimits
+from fairlead_runtime.server.thread import ServerThread
+
+LOG = logging.getLogger(__name__)
+SILENT_S_MAX = 20.0
+DRAIN_RESERVE_S = 5.0
+
+
+class Replica:
+    """One copy of one revision. Ray calls every method on its own loop."""
+
+    def __init__(self, raw: Mapping[str, object]) -> None:
+        """Cheap: the model comes with the first `reconfigure`, and Ray counts the replica as started only after it."""
+        self._config = config.parse(raw)
+        self._metrics = ReplicaMetrics(
+            {"namespace": self._config.namespace, "model": self._config.model, "revision": self._config.revision}
+        )
+        self._prepared: prepare.PreparedModel | None = None
+        self._server: ServerThread | None = None
+        self._dataplane: dataplane.Dataplane | None = None
+        self._starting = asyncio.Lock()
+
+    async def reconfigure(self, user_config: Mapping[str, object] | None) -> None:
+        """Starts serving at the first call; later ones only hold the replica to the digest pinned meanwhile."""
+        pinned = (user_config or {}).get("digest")
+        if pinned is not None and not isinstance(pinned, str):
+            raise LoadError(LoadReason.CONFIG_INVALID, "user_config.digest must be a string")
+        async with self._starting:
+            if self._prepared is None:
+                await self._start(pinned)
+            else:
+                digest.verify(self._prepared.digest, pinned)
+
+    async def check_health(self) -> None:
+        """Ray replaces a replica whose check raises."""
+        if self._server is None:
+            # Without a user_config Ray never calls `reconfigure`; its first health check comes instead.
+            await self.reconfigure(None)
+        server = self._server
+        if server is None or not server.is_alive() or server.silent_s() > SILENT_S_MAX:
+            raise RuntimeError("the replica's server has stopped answering")
+
+    def record_autoscaling_stats(self) -> dict[str, float]:
+        """The load that Ray doesn't see, for its autoscaling policy."""
+        plane = self._dataplane
+        if plane is None:
+            return {"ongoing": 0.0, "queued": 0.0}
+        return {"ongoing": float(plane.pending), "queued": float(plane.queued)}
+
+    async def __del__(self) -> None:
+        """Drains. Ray awaits this within `graceful_shutdown_timeout_s` before it kills the process."""
+        server, plane = self._server, self._dataplane
+        if server is None or plane is None:
+            return
+        server.call(lambda: _set_phase(plane, dataplane.Phase.DRAINING))
+        timeout_s = self._config.limits.request_timeout_seconds + DRAIN_RESERVE_S
+        await asyncio.to_thread(server.drain, timeout_s=timeout_s)
+
+    async def _start(self, pinned: str | None) -> None:
+        started_s = time.perf_counter()
+        environment = config.environment()
+        prepared = await asyncio.to_thread(prepare.prepare, self._config, pinned, environment, threads=_threads())
+        ports = self._config.ports
+        bound = listener.bind_first_free(ports.host, ports.first, ports.count)
+        server = ServerThread(bound, lambda loop: self._assemble(loop, prepared))
+        await asyncio.to_thread(server.start)
+        plane = self._dataplane
+        if plane is None:
+            raise RuntimeError("the server started without its parts")
+        self._metrics.phases_s = {**prepared.phases_s, "all": time.perf_counter() - started_s}
+        server.call(lambda: _set_phase(plane, dataplane.Phase.READY))
+        self._server, self._prepared = server, prepared
+        LOG.info(
+            "serving %s on port %d: %s, %s", prepared.digest, server.port, prepared.model.kind, self._metrics.phases_s
+        )
+
+    def _assemble(self, loop: asyncio.AbstractEventLoop, prepared: prepare.PreparedModel) -> Shared:
+        """Puts the parts together on the server's thread."""
+        given = self._config
+        signature = prepared.model.signature
+        runner = batching.Runner(
+            prepared.model.predictor, is_batched=signature.is_batched, observe_rows=self._metrics.batch_rows.observe
+        )
+        plane = dataplane.Dataplane(
+            dataplane.Identity(
+                model=given.model,
+                revision=given.revision,
+                number=given.revision_number,
+                versions=given.versions,
+                digest=prepared.digest,
+            ),
+            signature,
+            executor=batching.choose(runner, loop, call_s=prepared.speed.single_s),
+            admission=dataplane.Admission(
+                ongoing_max=given.limits.max_ongoing_requests,
+                queued_max=given.limits.max_queued_requests,
+                timeout_s=given.limits.request_timeout_seconds,
+            ),
+            metrics=self._metrics,
+        )
+        self._dataplane = plane
+        return Shared(
+            handle=Handler(plane, self._metrics).handle,
+            limits=ServerLimits(
+                body_bytes_max=given.limits.max_request_bytes, body_timeout_s=given.limits.request_timeout_seconds
+            ),
+            metrics=self._metrics,
+            writer=writer.ResponseWriter(given.revision),
+        )
+
+
+def _set_phase(plane: dataplane.Dataplane, phase: dataplane.Phase) -> None:
+    plane.phase = phase
+
+
+def _threads() -> int:
+    """Ray sets OMP_NUM_THREADS to the replica's share of CPUs, at least 1."""
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    return max(1, int(given)) if given.isdigit() else 1

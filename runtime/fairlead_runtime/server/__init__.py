@@ -1,0 +1,1 @@
+"""The replica's own HTTP server: sockets, parsing, limits, drain."""

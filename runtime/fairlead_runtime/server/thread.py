@@ -1,0 +1,108 @@
+"""The server's own thread and event loop, apart from Ray's: neither can starve the other."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+
+import uvloop
+
+from fairlead_runtime.server.connection import Connection, Shared
+from fairlead_runtime.server.listener import BACKLOG
+
+SWEEP_S = 0.25
+DRAIN_MIN_S = 1.0
+
+
+class ServerThread:
+    """Serves one listening socket until it is drained. Its methods may be called from any thread."""
+
+    def __init__(self, listener: socket.socket, build: Callable[[asyncio.AbstractEventLoop], Shared]) -> None:
+        self._listener = listener
+        self._build = build
+        self._loop = uvloop.new_event_loop()
+        self._started: Future[Shared] = Future()
+        self._last_beat_s = time.monotonic()
+        self._thread = threading.Thread(target=self._run, name="fairlead-server", daemon=True)
+
+    def start(self) -> Shared:
+        """Returns once connections are accepted; raises what went wrong."""
+        self._thread.start()
+        return self._started.result()
+
+    @property
+    def port(self) -> int:
+        return int(self._listener.getsockname()[1])
+
+    def silent_s(self) -> float:
+        """How long the loop hasn't turned; grows without end once the thread is dead."""
+        return time.monotonic() - self._last_beat_s
+
+    def is_alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def call(self, function: Callable[[], None]) -> None:
+        """Runs `function` in the server's loop."""
+        self._loop.call_soon_threadsafe(function)
+
+    def drain(self, *, timeout_s: float) -> None:
+        """Answers what comes until nothing is in flight and the gateway has had time to see it; then closes. Blocks.
+
+        Source: docs/contracts.md, Draining.
+        """
+        if not self._thread.is_alive():
+            return
+        asyncio.run_coroutine_threadsafe(self._drain(timeout_s), self._loop).result()
+        self._thread.join(timeout=5)
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_until_complete(self._serve())
+        except BaseException as error:
+            if not self._started.done():
+                self._started.set_exception(error)
+            else:
+                raise
+        finally:
+            self._loop.close()
+
+    async def _serve(self) -> None:
+        self._stop = asyncio.Event()
+        self._shared = self._build(self._loop)
+        self._server = await self._loop.create_server(
+            lambda: Connection(self._shared), sock=self._listener, backlog=BACKLOG
+        )
+        self._started.set_result(self._shared)
+        while not self._stop.is_set():
+            now_s = time.monotonic()
+            self._last_beat_s = now_s
+            for connection in tuple(self._shared.connections):
+                connection.check_time(now_s)
+            try:
+                await asyncio.wait_for(self._stop.wait(), SWEEP_S)
+            except TimeoutError:
+                continue
+        for connection in tuple(self._shared.connections):
+            connection.abort()
+
+    async def _drain(self, timeout_s: float) -> None:
+        started_s = time.monotonic()
+        self._shared.is_draining = True
+        while True:
+            spent_s = time.monotonic() - started_s
+            if spent_s >= timeout_s or (spent_s >= DRAIN_MIN_S and self._shared.in_flight == 0):
+                break
+            await asyncio.sleep(0.02)
+        self._server.close()
+        for connection in tuple(self._shared.connections):
+            connection.close_if_idle()
+        # Connections that are half-closed or read their last answer get a moment to go by themselves.
+        last_s = time.monotonic() + min(1.0, max(0.0, timeout_s - spent_s))
+        while self._shared.connections and time.monotonic() < last_s:
+            await asyncio.sleep(0.02)
+        self._stop.set()

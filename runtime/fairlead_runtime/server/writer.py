@@ -1,0 +1,47 @@
+"""An answer as bytes: head and body in one piece."""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+
+from fairlead_runtime.protocols.http import Request, Response
+from fairlead_runtime.protocols.status_codes import PHRASES
+
+REQUEST_ID = b"x-request-id"
+REQUEST_ID_BYTES_MAX = 128
+
+
+class ResponseWriter:
+    """Renders answers of one revision; the constant parts of the head are made once."""
+
+    def __init__(self, revision: str) -> None:
+        self._lines = {
+            code: f"HTTP/1.1 {code} {phrase}\r\nx-fairlead-revision: {revision}\r\n".encode()
+            for code, phrase in PHRASES.items()
+        }
+        self._own_ids = itertools.count()
+        self._own_prefix = secrets.token_hex(6)
+
+    def render(self, request: Request, response: Response, *, keep_alive: bool) -> bytes:
+        """The whole answer; a HEAD gets the head alone. Repeats the request's id, or gives it one."""
+        given = request.headers.get(REQUEST_ID)
+        request_id = (
+            given
+            if given and len(given) <= REQUEST_ID_BYTES_MAX
+            else f"{self._own_prefix}-{next(self._own_ids):x}".encode()
+        )
+        parts = [
+            self._lines[response.status],
+            b"content-type: ",
+            response.content_type,
+            b"\r\nx-request-id: ",
+            request_id,
+            b"\r\ncontent-length: %d\r\n" % len(response.body),
+        ]
+        for name, value in response.headers:
+            parts += (name, b": ", value, b"\r\n")
+        parts.append(b"\r\n" if keep_alive else b"connection: close\r\n\r\n")
+        if request.method != "HEAD":
+            parts.append(response.body)
+        return b"".join(parts)
