@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from tests.support import consistency
+
 from fairlead_operator.api import names
 from fairlead_operator.api.spec import ModelDeploymentSpec
 from fairlead_operator.api.status import ModelDeploymentStatus
@@ -41,6 +43,7 @@ from fairlead_operator.status import summary
 
 EPOCH = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 NAMESPACE = "default"
+PATIENCE_S = 700
 
 
 class Fault(StrEnum):
@@ -285,12 +288,14 @@ class VirtualWorld:
         observed = self.observe(name, fault)
         if not isinstance(observed.object, Known):
             plan = planner.make(ABSENT, observed, self.bounds, self.now)
+            consistency.check_plan(observed, plan)
             self._execute(plan, name, fault)
             self.plans.append(plan)
             return plan
         view = observed.object.value
         desired = build.build(view, observed.revisions, self.bounds)
         plan = planner.make(desired, observed, self.bounds, self.now)
+        consistency.check_plan(observed, plan)
         self.plans.append(plan)
         outcome = self._execute(plan, name, fault)
         if outcome is None or fault in (Fault.CRASH_AFTER_WRITE, Fault.STATUS_CONFLICT):
@@ -303,8 +308,9 @@ class VirtualWorld:
             self.writes.append(Written(kind="status", what=name))
             self.events.extend(update.events)
             self.serve_queued = True
-            if stored.status != update.status:
-                raise AssertionError("the patch does not make the status that was meant")
+            consistency.hold(stored.status == update.status, "the patch does not make the status that was meant")
+            size = len(json.dumps(stored.status))
+            consistency.hold(size <= consistency.STATUS_MAX_BYTES, f"the status has {size} bytes")
         return plan
 
     def _execute(self, plan: actions.Plan, name: str, fault: Fault) -> actions.Outcome | None:
@@ -349,6 +355,9 @@ class VirtualWorld:
                     template=action.template,
                     ports=action.ports,
                     digest=None,
+                )
+                consistency.check_ports(
+                    (r.ports.first, r.ports.count) for m in self.models.values() for r in m.revisions.values()
                 )
             case actions.PinDigest(revision=revision, digest=digest):
                 stored.revisions[revision] = dataclasses.replace(stored.revisions[revision], digest=digest)
@@ -404,6 +413,8 @@ class VirtualWorld:
         """Ray's own semantics: what is missing is deleted, changed args restart in place, the same keeps a failure."""
         self.serve_runs = True
         wished = {config["name"]: config for config in json.loads(body)["applications"]}
+        running = {name: app.config for name, app in self.applications.items() if not app.deleting}
+        consistency.check_put(running=running, wished=wished, serving=self._promised())
         for name, application in self.applications.items():
             if name not in wished:
                 application.deleting = True
@@ -413,6 +424,15 @@ class VirtualWorld:
                 self.applications[name] = RayApplication(config=config)
             else:
                 old.config = config
+
+    def _promised(self) -> dict[str, int]:
+        promised = {}
+        for gateway in self.gateways:
+            for model, text in gateway.routes.items():
+                replicas = self.models[model].spec.get("scaling", {}).get("replicas", 1) if model in self.models else 0
+                for revision in RouteText(text=text).weights():
+                    promised[names.serve_application(NAMESPACE, model, revision)] = replicas
+        return promised
 
     # Until it is quiet
 
@@ -426,7 +446,9 @@ class VirtualWorld:
             self.pass_ray()
             self.tick(seconds)
             quiet = quiet + 1 if self.fingerprint() == before else 0
-            if quiet == 4:
+            if quiet == 3:
+                self.advance(PATIENCE_S)  # what waits for a deadline gets it
+            if quiet == 6:
                 return round_number
         raise AssertionError(f"not quiet after {passes} rounds; last plan: {self.plans[-1] if self.plans else None}")
 

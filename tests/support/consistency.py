@@ -1,0 +1,137 @@
+"""What must hold of every plan and every write, whatever happened before; and what must hold in the end.
+
+The invariants are those that the design promises; ``VirtualWorld`` checks them at each step of every test that uses it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from fairlead_operator.api.status import MESSAGE_MAX, RolloutPhase
+from fairlead_operator.state import actions
+from fairlead_operator.state.knowledge import Absent, Known, Unknown
+from fairlead_operator.state.observed import Observed
+from fairlead_operator.state.rollout import Serving, recall
+from fairlead_operator.state.route import FULL_WEIGHT, RouteEntry
+
+STATUS_MAX_BYTES = 32 * 1024
+
+
+class Violation(AssertionError):
+    """An invariant was broken."""
+
+
+def hold(is_true: bool, what: str) -> None:
+    if not is_true:
+        raise Violation(what)
+
+
+def check_plan(observed: Observed, plan: actions.Plan) -> None:
+    """Everything that can be said of a plan and the snapshot it was made from."""
+    before = recall(observed.object.value.status) if isinstance(observed.object, Known) else Serving()
+    changes = plan.serving != before
+    hold(bool(plan.message) and len(plan.message) <= MESSAGE_MAX, f"no or too long a message: {plan}")
+    hold(plan.requeue_after_s >= 0, f"requeued into the past: {plan}")
+    hold(
+        not changes or isinstance(plan.action, actions.Wait) or isinstance(observed.object, Absent),
+        f"announces a step and takes one: {plan}",
+    )
+    _check_serving(plan.serving)
+    _check_unknown(observed, before, plan)
+    if isinstance(plan.action, actions.WriteRoute):
+        _check_route(observed, plan.action.entry)
+
+
+def _check_serving(serving: Serving) -> None:
+    places = [r for r in (serving.stable, serving.candidate, serving.leaving) if r is not None]
+    hold(len(places) == len(set(places)), f"one revision has two places: {serving}")
+    hold(len(places) <= 2, f"more than two revisions have a place: {serving}")
+    weight = serving.rollout.weight if serving.rollout is not None else 0
+    hold(0 <= weight <= FULL_WEIGHT, f"a weight of {weight}")
+    hold(serving.candidate is not None or weight == 0, f"a weight for no candidate: {serving}")
+
+
+def _check_unknown(observed: Observed, before: Serving, plan: actions.Plan) -> None:
+    """UNKNOWN leads to nothing destructive and moves no traffic."""
+    after, action = plan.serving, plan.action
+    given_up = set(before.active) - set(after.active)
+    if isinstance(observed.gateways, Unknown):
+        hold(not given_up, f"gives up {given_up} while a gateway is unread: {plan}")
+        hold(after.stable in (before.stable, None) or before.stable is None, f"promotes while unread: {plan}")
+        hold(not isinstance(action, actions.RemoveFinalizer), f"lets go while a gateway is unread: {plan}")
+    if isinstance(observed.route, Unknown):
+        hold(not isinstance(action, actions.WriteRoute | actions.DeleteRoute), f"writes an unread table: {plan}")
+        hold(not given_up, f"gives up {given_up} while the table is unread: {plan}")
+    if isinstance(observed.serve, Unknown):
+        hold(
+            not isinstance(action, actions.RemoveFinalizer | actions.DeleteRevision),
+            f"destroys while Ray is unread: {plan}",
+        )
+        hold(after.quarantine == before.quarantine or _proof_failed(before), f"condemns while unread: {plan}")
+
+
+def _proof_failed(before: Serving) -> bool:
+    return before.rollout is not None and before.phase in (
+        RolloutPhase.PROVING,
+        RolloutPhase.CONNECTING,
+        RolloutPhase.WIDENING,
+    )
+
+
+def _check_route(observed: Observed, entry: RouteEntry) -> None:
+    weights = {r: entry.weight_of(r) for r in (entry.stable, entry.candidate) if r is not None}
+    total = sum(weights.values())
+    expected = FULL_WEIGHT if entry.stable is not None else 0
+    hold(total == expected, f"weights sum to {total}: {entry}")
+    hold(all(r in entry.revisions for r in weights), f"a weight on a revision without a backend: {entry}")
+    before: Mapping[str, int] = observed.route.value.weights() if isinstance(observed.route, Known) else {}
+    for revision, weight in weights.items():
+        if weight > before.get(revision, 0):
+            hold(_is_seen_ready(observed, revision), f"raises {revision} to {weight} without a ready replica seen")
+
+
+def _is_seen_ready(observed: Observed, revision: str) -> bool:
+    key = observed.key
+    if isinstance(observed.serve, Known):
+        view = observed.serve.value.applications.get(f"{key.namespace}--{key.name}--{revision}")
+        if view is not None and view.running_replicas > 0:
+            return True
+    if not isinstance(observed.gateways, Known) or not observed.gateways.value:
+        return False
+    lives = [g.routes.get(key.name) for g in observed.gateways.value]
+    return all(live is not None and revision in live.revisions and live.revisions[revision].up > 0 for live in lives)
+
+
+def check_put(
+    *, running: Mapping[str, Mapping[str, Any]], wished: Mapping[str, Mapping[str, Any]], serving: Mapping[str, int]
+) -> None:
+    """A PUT takes nothing from a revision that gets requests, and restarts nothing in place.
+
+    ``serving`` holds the applications whose revision has a weight in any gateway, with the replicas that their
+    object still promises (0 where it asks for none).
+    """
+    for name, config in running.items():
+        if name in wished:
+            hold(wished[name]["args"] == config["args"], f"restarts {name} in place")
+        if (promised := serving.get(name, 0)) == 0:
+            continue
+        hold(name in wished, f"stops {name}, which gets requests")
+        floor = min(promised, _replicas(config))
+        hold(_replicas(wished[name]) >= floor, f"scales {name} below the {floor} replicas that are promised")
+    by_model: dict[str, list[str]] = {}
+    for name in wished:
+        by_model.setdefault(name.rsplit("--", 1)[0], []).append(name)
+    hold(all(len(names) <= 2 for names in by_model.values()), f"three revisions of one model run: {by_model}")
+
+
+def _replicas(config: Mapping[str, Any]) -> int:
+    return int(config["deployments"][0]["num_replicas"])
+
+
+def check_ports(ranges: Iterable[tuple[int, int]]) -> None:
+    """No port belongs to two revisions."""
+    last = 0
+    for first, count in sorted(ranges):
+        hold(first > last, f"port {first} belongs to two revisions")
+        last = first + count - 1

@@ -1,0 +1,162 @@
+"""The planner as a model to be checked: random stories with faults, in a small model of the world.
+
+``VirtualWorld`` checks the invariants at every step (``tests/support/consistency.py``); here the stories are told, and
+the end is checked: once faults stop, the world comes to rest, and it is the wished one.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import json
+from collections.abc import Callable
+from typing import Any
+
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from tests.support.virtual_world import NAMESPACE, Fault, VirtualWorld
+
+from fairlead_operator.desired import build
+from fairlead_operator.state.observed import InvalidSpec
+from fairlead_operator.state.rollout import recall
+from fairlead_operator.state.route import FULL_WEIGHT, RouteText
+
+MODELS = ("digits", "sentiment")
+URIS = ("file:///m/1", "file:///m/2", "file:///m/3", "file:///m/bad", "file:///m/wrong", "file:///m/slow")
+GOOD = URIS[:3]
+
+Op = tuple[str, str, object]
+
+faults = st.sampled_from([Fault.NONE, Fault.NONE, *Fault])
+names = st.sampled_from(MODELS[:1] * 4 + MODELS)
+
+
+def op(kind: str, argument: st.SearchStrategy[object]) -> st.SearchStrategy[Op]:
+    return st.tuples(st.just(kind), names, argument)
+
+
+STEPS = st.one_of(
+    op("pass", faults),
+    op("rounds", st.integers(1, 8)),
+    op("rounds", st.integers(1, 8)),
+    op("ray", st.sampled_from([Fault.NONE, Fault.RAY_UNREAD, Fault.REFUSED, Fault.CRASH_BEFORE_WRITE])),
+    op("tick", st.integers(1, 3)),
+    op("gateway", st.integers(0, 1)),
+    op("uri", st.sampled_from((*GOOD, *URIS))),
+    op("replicas", st.sampled_from((1, 2, 3, 0, 40))),
+    op("suspend", st.booleans()),
+    op("pause", st.booleans()),
+    op("recreate", st.booleans()),
+    op("delete", st.none()),
+    op("lose ray", st.none()),
+    op("kill", st.integers(0, 2)),
+    op("wait", st.sampled_from((20, 61, 700))),
+)
+
+
+def tell(world: VirtualWorld, story: list[Op]) -> None:
+    for kind, name, argument in story:
+        step(world, kind, name, argument)
+
+
+def rounds(world: VirtualWorld, name: str, count: int) -> None:
+    for _ in range(count):
+        world.pass_model(name)
+        world.pass_ray()
+        world.tick()
+
+
+def kill(world: VirtualWorld, number: int) -> None:
+    for application in sorted(world.applications)[number : number + 1]:
+        world.kill_replica(application)
+
+
+DEEDS: dict[str, Callable[[VirtualWorld, str, Any], object]] = {
+    "pass": lambda world, name, fault: world.pass_model(name, fault),
+    "rounds": rounds,
+    "ray": lambda world, name, fault: world.pass_ray(fault),
+    "tick": lambda world, name, seconds: world.tick(seconds),
+    "gateway": lambda world, name, number: world.take_routes(world.gateways[number]),
+    "lose ray": lambda world, name, nothing: world.lose_ray(),
+    "kill": lambda world, name, number: kill(world, number),
+    "wait": lambda world, name, seconds: world.advance(seconds),
+    "delete": lambda world, name, nothing: world.delete(name),
+}
+PATHS = {"uri": "model.uri", "replicas": "scaling.replicas", "suspend": "suspend", "pause": "rollout.paused"}
+
+
+def step(world: VirtualWorld, kind: str, name: str, argument: object) -> None:
+    if kind in DEEDS:
+        DEEDS[kind](world, name, argument)
+        return
+    if name not in world.models:
+        world.apply(name, model={"uri": URIS[0]}, rollout={"progressDeadlineSeconds": 30})
+    if kind == "recreate":
+        world.change(name, "rollout.strategy", "Recreate" if argument else "RollingUpdate")
+    else:
+        world.change(name, PATHS[kind], argument)
+
+
+@functools.cache
+def served() -> VirtualWorld:
+    world = VirtualWorld()
+    world.apply("digits", model={"uri": URIS[0]}, rollout={"progressDeadlineSeconds": 30}, scaling={"replicas": 2})
+    world.settle()
+    return world
+
+
+def expect_the_wished(world: VirtualWorld) -> None:
+    """At rest: route, gateways and replicas are those of the stable revision, and that is the best there can be."""
+    running = {name: app.running for name, app in world.applications.items()}
+    expected: dict[str, int] = {}
+    for name, stored in world.models.items():
+        view = world.view(name)
+        serving = recall(view.status)
+        desired = build.build(view, tuple(stored.revisions.values()), world.bounds)
+        assert not isinstance(desired, InvalidSpec)
+        weights = RouteText(text=world.routes[name]).weights() if name in world.routes else {}
+        if desired.suspended or desired.replicas == 0:
+            assert weights == {}
+            continue
+        if serving.candidate is not None:
+            assert desired.paused, f"{name} rests with a candidate: {serving}"
+            return
+        best = serving.quarantined(desired.target) is None
+        assert not best or serving.stable == desired.target
+        assert best or view.spec.model.uri not in GOOD or serving.stable != desired.target
+        if serving.stable is not None:
+            expected[f"{NAMESPACE}--{name}--{serving.stable}"] = desired.replicas
+            assert weights == {serving.stable: FULL_WEIGHT}
+            assert list(json.loads(world.routes[name])["revisions"]) == [serving.stable]
+    assert running == expected
+    assert set(world.routes) <= set(world.models)
+    assert all(gateway.routes == world.routes for gateway in world.gateways)
+
+
+def rest(world: VirtualWorld) -> None:
+    """Comes to rest once faults stop; then nothing is written any more."""
+    world.settle()
+    expect_the_wished(world)
+    writes = len(world.writes)
+    for name in list(world.models):
+        world.pass_model(name)
+        world.pass_model(name, Fault.CRASH_AFTER_WRITE)
+    world.pass_ray()
+    assert len(world.writes) == writes, world.writes[writes:]
+
+
+@settings(max_examples=2000, deadline=None, suppress_health_check=list(HealthCheck))
+@given(story=st.lists(STEPS, min_size=3, max_size=10), fresh=st.booleans())
+def test_no_story_breaks_an_invariant(story: list[Op], fresh: bool) -> None:
+    world = VirtualWorld() if fresh else copy.deepcopy(served())
+    tell(world, story)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(story=st.lists(STEPS, min_size=3, max_size=14), fresh=st.booleans())
+@example(story=[("uri", "digits", URIS[1]), ("rounds", "digits", 9), ("lose ray", "digits", None)], fresh=False)
+@example(story=[("recreate", "digits", True), ("uri", "digits", URIS[3])], fresh=False)
+def test_every_story_comes_to_rest_as_wished_once_faults_stop(story: list[Op], fresh: bool) -> None:
+    world = VirtualWorld() if fresh else copy.deepcopy(served())
+    tell(world, story)
+    rest(world)
