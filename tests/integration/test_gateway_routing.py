@@ -1,0 +1,276 @@
+"""The gateway answers, refuses and splits as its table says: real agent, real HAProxy, stand-ins for replicas."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.support import counting_client
+from tests.support.gateway_process import (
+    Gateway,
+    Replicas,
+    entry,
+    eventually,
+    fetch,
+    free_range,
+    gateway_and_replicas,
+    revision,
+)
+
+pytestmark = pytest.mark.real
+
+A, B = "aaaaaaaaaa", "bbbbbbbbbb"
+
+
+class World:
+    """A gateway with one model that has a stable revision and a candidate, one replica each."""
+
+    def __init__(self, gateway: Gateway, replicas: Replicas) -> None:
+        self.gateway = gateway
+        self.replicas = replicas
+        self.first = {A: free_range(8)}
+        self.first[B] = self.first[A] + 4
+        self.revisions = {A: revision(self.first[A], aliases=("1",)), B: revision(self.first[B], aliases=("2", "v2"))}
+        for name in (A, B):
+            replicas.start("digits", name, self.first[name])
+        gateway.apply(digits=entry(A, self.revisions, candidate=B))
+        for name in (A, B):
+            gateway.wait_up("digits", name)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with gateway_and_replicas(tmp_path_factory.mktemp("routing")) as (gateway, replicas):
+        yield World(gateway, replicas)
+
+
+@pytest.mark.parametrize(
+    ("weight", "candidate"),
+    [pytest.param(100, 100, id="one percent"), pytest.param(2500, 2500, id="a quarter"), pytest.param(10000, 10000)],
+)
+async def test_of_ten_thousand_requests_the_candidate_gets_exactly_its_share(
+    world: World, weight: int, candidate: int
+) -> None:
+    world.gateway.apply(digits=entry(A, world.revisions, candidate=B, candidateWeight=weight))
+
+    report = await counting_client.run(
+        counting_client.Settings(url=world.gateway.url, model="digits", bodies=(b"{}",), requests=10_000, connections=8)
+    )
+
+    assert report.failures == ()
+    assert abs(report.revisions[B].count - candidate) <= 1
+    assert sum(each.count for each in report.revisions.values()) == 10_000
+
+
+async def test_pinned_requests_take_no_part_in_the_split(world: World) -> None:
+    world.gateway.apply(digits=entry(A, world.revisions, candidate=B, candidateWeight=2500))
+    asked = counting_client.Settings(url=world.gateway.url, model="digits", bodies=(b"{}",), requests=1000)
+    pinned = asked.model_copy(update={"headers": (("x-fairlead-revision", B),)})
+
+    first = await counting_client.run(asked)
+    report = await counting_client.run(pinned)
+    second = await counting_client.run(asked)
+
+    assert report.revisions[B].count == 1000
+    assert abs(first.revisions[B].count + second.revisions[B].count - 500) <= 2
+
+
+@pytest.mark.parametrize(
+    ("path", "seen_path", "expected"),
+    [
+        pytest.param("/v2/models/digits/infer", "/v2/models/digits/infer", A, id="stable"),
+        pytest.param("/v2/models/digits", "/v2/models/digits", A, id="metadata"),
+        pytest.param("/v2/models/digits/versions/2/infer", "/v2/models/digits/versions/2/infer", B, id="by number"),
+        pytest.param("/v2/models/digits/versions/v2/infer", "/v2/models/digits/versions/v2/infer", B, id="by alias"),
+        pytest.param(f"/v2/models/digits/versions/{B}/ready", f"/v2/models/digits/versions/{B}/ready", B, id="by name"),
+        pytest.param("/v1/models/digits:predict", "/v1/models/digits:predict", A, id="v1"),
+        pytest.param("/v1/models/digits/versions/2:predict", "/v1/models/digits/versions/2:predict", B, id="v1 number"),
+        pytest.param("/v1/models/digits/labels/candidate:predict", "/v1/models/digits:predict", B, id="v1 role"),
+        pytest.param("/v1/models/digits/labels/stable/metadata", "/v1/models/digits/metadata", A, id="v1 role, more"),
+    ],
+)
+def test_a_path_reaches_the_revision_it_names(world: World, path: str, seen_path: str, expected: str) -> None:
+    world.gateway.apply(digits=entry(A, world.revisions, candidate=B))
+
+    answer = fetch(world.gateway.url + path)
+
+    assert (answer.status, answer.headers["x-fairlead-revision"]) == (200, expected)
+    assert answer.json["path"] == seen_path
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "status", "words"),
+    [
+        ("/v2/models/cats/infer", {}, 404, "model not found: cats"),
+        ("/v1/models/cats:predict", {}, 404, "model not found: cats"),
+        ("/v2/models/%22x/infer", {}, 404, "%22x"),
+        ("/v2/models/digits/versions/7/infer", {}, 404, "model digits has no version 7"),
+        ("/v1/models/digits/labels/blue:predict", {}, 404, "model digits has no version blue"),
+        ("/v2/models/digits/infer", {"x-fairlead-revision": "cccccccccc"}, 404, "no version cccccccccc"),
+        ("/v2/models/digits/infer", {"x-fairlead-revision": 'x"y'}, 404, 'no version x"y'),
+        ("/elsewhere", {}, 404, "no such path: /elsewhere"),
+        ("/-/healthz/aaaaaaaaaa", {}, 404, "no such path"),
+    ],
+)
+def test_what_can_not_be_routed_is_refused_with_a_reason(
+    world: World, path: str, headers: dict[str, str], status: int, words: str
+) -> None:
+    answer = fetch(world.gateway.url + path, headers=headers)
+
+    assert answer.status == status
+    assert answer.headers["content-type"] == "application/json"
+    assert words in answer.json["error"]
+    assert "x-fairlead-revision" not in answer.headers
+
+
+def test_a_body_above_the_limit_is_refused_before_a_replica_sees_it(world: World) -> None:
+    world.gateway.apply(digits=entry(A, world.revisions, maxRequestBytes=1000))
+
+    at_limit = fetch(f"{world.gateway.url}/v2/models/digits/infer", body=b"x" * 1000)
+    above = fetch(f"{world.gateway.url}/v2/models/digits/infer", body=b"x" * 1001)
+
+    assert (at_limit.status, at_limit.json["received"]) == (200, 1000)
+    assert (above.status, above.json["error"]) == (413, "model digits takes at most 1000 bytes a request")
+
+
+def test_a_replica_that_takes_too_long_is_a_504_in_json(world: World) -> None:
+    world.gateway.apply(digits=entry(A, world.revisions, requestTimeoutSeconds=0.2))
+
+    answer = fetch(f"{world.gateway.url}/v2/models/digits/infer", headers={"x-delay-s": "5"})
+
+    assert answer.status == 504
+    assert "requestTimeoutSeconds" in answer.json["error"]
+
+
+def test_a_model_without_a_stable_revision_takes_only_pinned_requests(world: World) -> None:
+    world.gateway.apply(digits=entry(None, world.revisions))
+
+    unpinned = fetch(f"{world.gateway.url}/v2/models/digits/infer")
+    pinned = fetch(f"{world.gateway.url}/v2/models/digits/infer", headers={"x-fairlead-revision": B})
+
+    assert (unpinned.status, unpinned.headers["retry-after"]) == (503, "2")
+    assert unpinned.json["error"] == "model digits has no stable revision yet"
+    assert (pinned.status, pinned.headers["x-fairlead-revision"]) == (200, B)
+
+
+def test_a_request_id_is_passed_through_or_made(world: World) -> None:
+    world.gateway.apply(digits=entry(A, world.revisions))
+    url = f"{world.gateway.url}/v2/models/digits/infer"
+
+    assert fetch(url, headers={"x-request-id": "mine-1"}).headers["x-request-id"] == "mine-1"
+    made = {fetch(url).headers["x-request-id"] for _ in range(3)}
+    assert len(made) == 3
+    assert len(fetch(url, headers={"x-request-id": "x" * 200}).headers["x-request-id"]) == 36
+
+
+def test_a_bad_entry_keeps_the_last_good_one_and_blocks_no_other_model(world: World) -> None:
+    good = entry(A, world.revisions)
+    world.gateway.apply(digits=good)
+    other = entry(B, {B: world.revisions[B]})
+
+    world.gateway.route(digits={**good, "candidateWeight": 20_000}, other=other)
+    eventually(lambda: world.gateway.live().get("other") == other["version"], what="the other model's route")
+
+    assert world.gateway.live()["digits"] == good["version"]
+    assert "candidateWeight" in world.gateway.routes()["errors"]["digits"]
+    assert world.gateway.metric("fairlead_gateway_route_error", model="digits") == 1
+    assert fetch(f"{world.gateway.url}/v2/models/digits/infer").status == 200
+    world.gateway.apply(digits=good)
+
+
+def test_a_model_that_leaves_the_table_is_not_found(world: World) -> None:
+    one, other = entry(A, {A: world.revisions[A]}), entry(B, {B: world.revisions[B]})
+    world.gateway.apply(digits=one, other=other)
+    world.gateway.wait_up("other", B)
+
+    world.gateway.apply(digits=one)
+
+    assert fetch(f"{world.gateway.url}/v2/models/other").status == 404
+    assert fetch(f"{world.gateway.url}/v2/models/digits").status == 200
+    world.gateway.apply()
+    assert fetch(f"{world.gateway.url}/v2/models/digits").status == 404
+
+
+async def test_requests_are_counted_by_model_revision_and_code(world: World) -> None:
+    world.gateway.apply(digits=entry(A, world.revisions))
+    world.gateway.wait_up("digits", A)
+    name, labels = "fairlead_gateway_requests_total", {"model": "digits", "revision": A, "code": "200"}
+    before = world.gateway.metric(name, **labels)
+
+    await counting_client.run(
+        counting_client.Settings(url=world.gateway.url, model="digits", bodies=(b"{}",), requests=2000)
+    )
+
+    eventually(lambda: world.gateway.metric(name, **labels) == before + 2000, what="2,000 more requests counted")
+    count = world.gateway.metric("fairlead_gateway_request_duration_seconds_count", model="digits", revision=A)
+    assert count >= before + 2000
+    assert world.gateway.metric("fairlead_gateway_unreadable_log_lines_total") == 0
+
+
+def test_made_up_model_names_make_no_series(world: World) -> None:
+    for number in range(5):
+        fetch(f"{world.gateway.url}/v2/models/made-up-{number}/infer")
+
+    def counted() -> bool:
+        return world.gateway.metric("fairlead_gateway_requests_total", model="", code="404") >= 5
+
+    eventually(counted, what="the refusals are counted")
+    answer = world.gateway.admin("/metrics")
+    assert answer is not None
+    assert "made-up" not in answer.text
+
+
+def test_an_answer_of_the_admin_port_is_json(world: World) -> None:
+    health = world.gateway.admin("/healthz")
+    assert health is not None
+    assert json.loads(health.text) == {"status": "ok"}
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> Iterator[tuple[Gateway, Replicas]]:
+    with gateway_and_replicas(tmp_path) as pair:
+        yield pair
+
+
+def test_a_port_that_answers_for_another_revision_never_gets_a_request(alone: tuple[Gateway, Replicas]) -> None:
+    gateway, replicas = alone
+    first = free_range(4)
+    other = replicas.start("digits", B, first)
+    gateway.apply(digits=entry(A, {A: revision(first)}))
+    eventually(gateway.is_ready, what="ready: the places are checked")
+
+    refused = fetch(f"{gateway.url}/v2/models/digits/infer")
+    right = replicas.start("digits", A, first)
+    gateway.wait_up("digits", A)
+    answers = [fetch(f"{gateway.url}/v2/models/digits/infer").json for _ in range(20)]
+
+    assert (refused.status, "no ready replica" in refused.json["error"]) == (503, True)
+    assert {answer["port"] for answer in answers} == {right.port}
+    assert other.drain()["served"] == 0
+
+
+def test_the_gateway_is_ready_only_after_its_places_were_checked(alone: tuple[Gateway, Replicas]) -> None:
+    gateway, replicas = alone
+
+    def answers() -> bool:
+        return gateway.admin("/healthz") is not None
+
+    eventually(answers, what="the admin port answers")
+    gateway.stop()
+    gateway.state_dir.joinpath("table.json").unlink(missing_ok=True)
+    gateway.route()
+    # No table is known and the source can't be read: that is not the empty table.
+    gateway.state_dir.with_name("gateway-routes.json").write_text("{")
+    gateway.start()
+    eventually(answers, what="the admin port answers")
+    assert not gateway.is_ready()
+
+    first = free_range(4)
+    replicas.start("digits", A, first)
+    gateway.apply(digits=entry(A, {A: revision(first)}))
+    eventually(gateway.is_ready, what="ready")
+
+    assert fetch(f"{gateway.url}/v2/models/digits/infer").status == 200
+    eventually(lambda: fetch(f"{gateway.url}/v2/health/ready").status == 200, what="the data port says so too")
