@@ -71,7 +71,8 @@ class Reconciler:
         except errors.FairleadError as error:
             ended = "failed"
             delay_s = max(self._queue.add_failed(key), error.retry_after_s or 0.0)
-            log.warning("pass failed", extra={"key": str(key), "error": str(error), "retry_s": round(delay_s, 1)})
+            level = logging.DEBUG if isinstance(error, errors.RetryLater) else logging.WARNING
+            log.log(level, "pass failed", extra={"key": str(key), "error": str(error), "retry_s": round(delay_s, 1)})
             return None
         except Exception:
             ended = "error"
@@ -125,6 +126,9 @@ class Reconciler:
                 outcome = await execute.execute(plan, self._parts.hands)
         else:
             outcome = await execute.execute(plan, self._parts.hands)
+        if isinstance(plan.action, actions.AddFinalizer | actions.CreateRevision):
+            # A first model is the reason to start Serve, and while Serve is not there nothing else would ask for it.
+            self._parts.hands.nudge(keys.RayKey(plan.key.namespace))
         self._tell(plan, outcome)
         return plan, outcome
 

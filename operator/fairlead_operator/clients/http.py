@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,8 @@ from fairlead_operator.clients.clock import Clock
 
 USER_AGENT = "fairlead-operator"
 BODY_EXCERPT_MAX = 500
+CONNECT_TIMEOUT_S = 3.0
+CONNECTIONS_PER_HOST = 32
 OnRequest = Callable[[str, str, float], None]  # verb, code, seconds
 
 
@@ -24,6 +27,8 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | None = None
     timeout_s: float = 10.0
+    verb: str | None = None
+    """What it is counted as, where that isn't the method."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,12 +49,21 @@ class Answer:
         return " ".join(self.body[:BODY_EXCERPT_MAX].decode("utf-8", "replace").split())
 
 
-class HttpClient:
-    """Shared by the clients of Ray and of the gateways. Close it at the end."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """How to get there, where the URL alone doesn't say it."""
 
-    def __init__(self, *, clock: Clock, connect_timeout_s: float = 3.0) -> None:
+    tls: ssl.SSLContext | None = None
+    server_hostname: str | None = None
+    proxy: str | None = None
+
+
+class HttpClient:
+    """Connections are kept and shared. Close it at the end."""
+
+    def __init__(self, *, clock: Clock, route: Route | None = None) -> None:
         self._clock = clock
-        self._connect_timeout_s = connect_timeout_s
+        self._route = route or Route()
         self._session: aiohttp.ClientSession | None = None
 
     async def close(self) -> None:
@@ -60,13 +74,21 @@ class HttpClient:
         """The answer, whatever its code; Unreachable where there was none or it was cut."""
         if self._session is None:
             # No cookies: Ray would set an authentication cookie that outlives a rotated token.
-            self._session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
-        timeout = aiohttp.ClientTimeout(total=request.timeout_s, sock_connect=self._connect_timeout_s)
+            connector = aiohttp.TCPConnector(limit_per_host=CONNECTIONS_PER_HOST, ssl=self._route.tls or True)
+            self._session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+        timeout = aiohttp.ClientTimeout(total=request.timeout_s, sock_connect=CONNECT_TIMEOUT_S)
         headers = {"User-Agent": USER_AGENT, **request.headers}
         started_s, code = self._clock.monotonic_s(), "none"
         try:
             async with self._session.request(
-                request.method, request.url, data=request.body, headers=headers, timeout=timeout, allow_redirects=False
+                request.method,
+                request.url,
+                data=request.body,
+                headers=headers,
+                timeout=timeout,
+                allow_redirects=False,
+                proxy=self._route.proxy,
+                server_hostname=self._route.server_hostname,
             ) as answer:
                 code = str(answer.status)
                 body = await answer.read()
@@ -75,4 +97,4 @@ class HttpClient:
             words = str(error) or f"no answer within {request.timeout_s:g} s"
             raise errors.Unreachable(f"{who}: {request.method} {request.url}: {words}") from error
         finally:
-            on_request(request.method, code, self._clock.monotonic_s() - started_s)
+            on_request(request.verb or request.method, code, self._clock.monotonic_s() - started_s)

@@ -1,4 +1,4 @@
-"""The Kubernetes API, as JSON over the official asyncio client's transport.
+"""The Kubernetes API as JSON; credentials and TLS are the official asyncio client's.
 
 Objects stay plain mappings here: the generated models would be built and thrown away for each of a thousand objects,
 and would drop fields that they do not know.
@@ -8,30 +8,26 @@ from __future__ import annotations
 
 import json
 import urllib.parse
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 from kubernetes.aio import client as aio_client
 from kubernetes.aio import config as aio_config
 from kubernetes.aio.client import rest
 
-from fairlead_operator.clients import errors
+from fairlead_operator.clients import errors, http
 from fairlead_operator.clients.clock import Clock
 
 Object = dict[str, Any]
-OnRequest = Callable[[str, str, float], None]  # verb, code, seconds
 
-CONNECT_TIMEOUT_S = 3.0
-TOTAL_TIMEOUT_S = 10.0
+TIMEOUT_S = 10.0
 PAGE_LIMIT = 500
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
 JSON_PATCH = "application/json-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
-USER_AGENT = "fairlead-operator"
 
 
 def path_of(api_version: str, plural: str, *, namespace: str | None = None, name: str | None = None) -> str:
@@ -56,7 +52,6 @@ async def load_configuration(kubeconfig: Path | None) -> aio_client.Configuratio
     except (aio_config.ConfigException, OSError, KeyError, TypeError) as error:
         where = f"kubeconfig {kubeconfig}" if kubeconfig else "the pod's service account"
         raise errors.Refused(f"cannot take credentials from {where}: {error}") from error
-    configuration.connection_pool_maxsize = 32
     return configuration
 
 
@@ -91,15 +86,17 @@ async def fetch_credentials(configuration: aio_client.Configuration) -> Credenti
 class KubernetesClient:
     """Verbs over URL paths; every request has a deadline and is counted."""
 
-    def __init__(self, configuration: aio_client.Configuration, *, clock: Clock, on_request: OnRequest) -> None:
+    def __init__(self, configuration: aio_client.Configuration, *, clock: Clock, on_request: http.OnRequest) -> None:
         self._configuration = configuration
-        self._transport = rest.RESTClientObject(configuration)
-        self._clock = clock
+        transport = rest.RESTClientObject(configuration)
+        route = http.Route(
+            tls=transport.ssl_context, server_hostname=configuration.tls_server_name, proxy=transport.proxy
+        )
+        self._http = http.HttpClient(clock=clock, route=route)
         self._on_request = on_request
-        self._timeout = aiohttp.ClientTimeout(total=TOTAL_TIMEOUT_S, sock_connect=CONNECT_TIMEOUT_S)
 
     async def close(self) -> None:
-        await self._transport.close()
+        await self._http.close()
 
     async def get(self, path: str) -> Object:
         """The object as the quorum has it (no resourceVersion is sent, so no cache may answer)."""
@@ -169,44 +166,51 @@ class KubernetesClient:
         verb: str | None = None,
     ) -> Object:
         url = f"{self._configuration.host}{path}" + (f"?{urllib.parse.urlencode(query)}" if query else "")
-        headers = {"Content-Type": content_type, "Accept": JSON, "User-Agent": USER_AGENT}
+        headers = {"Content-Type": content_type, "Accept": JSON}
         for setting in (await self._configuration.auth_settings()).values():
             headers[setting["key"]] = setting["value"]
-        started_s = self._clock.monotonic_s()
-        code = "none"
-        try:
-            answer = await self._transport.request(
-                method, url, headers=headers, body=body, _request_timeout=self._timeout
-            )
-            code = str(answer.status)
-            text: bytes = await answer.read()
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise errors.Unreachable(f"API server: {method} {path}: {type(error).__name__}: {error}") from error
-        finally:
-            self._on_request(verb or method, code, self._clock.monotonic_s() - started_s)
-        return _parse(f"{method} {path}", answer.status, answer.headers.get("Retry-After"), text)
+        request = http.Request(
+            method=method,
+            url=url,
+            headers=headers,
+            body=None if body is None else _compact(body),
+            timeout_s=TIMEOUT_S,
+            verb=verb,
+        )
+        answer = await self._http.send(request, who="API server", on_request=self._on_request)
+        return _parse(f"{method} {path}", answer)
 
 
 class _Expired(errors.FairleadError):
     """410: the continue token or resourceVersion is too old."""
 
 
-def _parse(what: str, code: int, retry_after: str | None, text: bytes) -> Object:
+def _compact(body: Any) -> bytes:
+    """JSON as the API server would write it.
+
+    A ControllerRevision's ``data`` is kept byte by byte and is immutable, and a later patch of an annotation writes it
+    again without spaces: with spaces it would differ, and be refused.
+    """
+    return json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def _parse(what: str, answer: http.Answer) -> Object:
+    if answer.code < 400:
+        document = answer.json() if answer.body else {}
+        if isinstance(document, dict):
+            return document
+        raise errors.Unreachable(f"API server: {what}: the answer is not an object")
     try:
-        document = json.loads(text) if text else {}
-    except ValueError as error:
-        if code < 400:
-            raise errors.Unreachable(f"API server: {what}: cut or broken JSON") from error
-        document = {}
-    if code < 400 and isinstance(document, dict):
-        return document
-    reason = document.get("reason", "") if isinstance(document, dict) else ""
-    message = document.get("message", "") if isinstance(document, dict) else ""
-    sentence = f"API server: {what}: {code} {reason}: {message}"
-    if code == 409:
+        status = json.loads(answer.body)
+    except ValueError:
+        status = {}
+    reason, message = (status.get(key, "") if isinstance(status, dict) else "" for key in ("reason", "message"))
+    sentence = f"API server: {what}: {answer.code} {reason}: {message or answer.excerpt()}"
+    if answer.code == 409:
         raise (errors.AlreadyExists if reason == "AlreadyExists" else errors.Conflict)(sentence)
-    kind = _ERROR_OF_CODE.get(code, errors.Unreachable if code >= 500 else errors.Refused)
-    raise kind(sentence, retry_after_s=float(retry_after) if retry_after and retry_after.isdigit() else None)
+    kind = _ERROR_OF_CODE.get(answer.code, errors.Unreachable if answer.code >= 500 else errors.Refused)
+    wait = answer.headers.get("Retry-After", "")
+    raise kind(sentence, retry_after_s=float(wait) if wait.isdigit() else None)
 
 
 _ERROR_OF_CODE: dict[int, type[errors.FairleadError]] = {

@@ -1,0 +1,125 @@
+"""A namespace of a real API server with the real operator, over a fake Ray and a fake gateway."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from pathlib import Path
+from typing import Any
+
+import yaml
+from tests.support.fake_gateway import FakeGateway, read_config_map
+from tests.support.fake_ray import FakeRay
+from tests.support.operator_process import OperatorProcess
+from tests.support.until import until
+
+from fairlead_cli.local import cluster, manifests
+
+TOKEN = "a-token-of-the-tests"
+
+
+class Operated:
+    """What a story of the operator needs: ``apply`` a model, look at it, at Ray and at the gateway."""
+
+    def __init__(self, kubernetes: cluster.LocalCluster, folder: Path, *, flags: tuple[str, ...] = ()) -> None:
+        self.kubernetes = kubernetes
+        self.namespace = f"t{uuid.uuid4().hex[:10]}"
+        self.folder = folder
+        self.ray = FakeRay(token=TOKEN)
+        self._flags = flags
+
+    def __enter__(self) -> Operated:
+        self.kubectl("create", "namespace", self.namespace, scoped=False)
+        grant(self.kubernetes, self.namespace)
+        self.kubectl(
+            "-n", "fairlead-system", "delete", "lease", "fairlead-operator", "--ignore-not-found", scoped=False
+        )
+        self.ray.__enter__()
+        token_file = self.folder / "ray-token"
+        token_file.write_text(TOKEN + "\n")
+        reads = read_config_map(self.kubernetes.kubeconfig, self.namespace, self.folder)
+        self.gateway = FakeGateway(namespace=self.namespace, ray=self.ray, read_routes=reads)
+        self.gateway.__enter__()
+        kubeconfig = self.kubernetes.service_account_kubeconfig("fairlead-system", "fairlead-operator")
+        self.operator = OperatorProcess(
+            (
+                *("--kubeconfig", str(kubeconfig), "--namespace", self.namespace),
+                *("--ray", f"{self.namespace}={self.ray.url}", "--ray-token-file", str(token_file)),
+                *("--gateway", f"{self.namespace}={self.gateway.addresses}", "--log-level", "debug", *self._flags),
+            ),
+            log=self.folder / "operator.log",
+        )
+        self.operator.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.operator.stop()
+        self.gateway.__exit__(None, None, None)
+        self.ray.__exit__(None, None, None)
+
+    def kubectl(self, *arguments: str, scoped: bool = True, input_text: str | None = None) -> str:
+        """What kubectl prints; its failure is the test's."""
+        where = ("-n", self.namespace) if scoped else ()
+        done = self.kubernetes.kubectl(*where, *arguments, input=input_text)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def apply(self, name: str, uri: str = "file:///models/good", **spec: Any) -> None:
+        """Apply a model; further keywords are parts of the spec."""
+        body = manifest(name, uri, spec)
+        self.kubectl("apply", "-f", "-", input_text=yaml.safe_dump(body))
+
+    def get(self, name: str) -> dict[str, Any] | None:
+        done = self.kubernetes.kubectl("-n", self.namespace, "get", "mdep", name, "-o", "json", "--ignore-not-found")
+        return json.loads(done.stdout) if done.returncode == 0 and done.stdout.strip() else None
+
+    def status(self, name: str) -> dict[str, Any]:
+        return (self.get(name) or {}).get("status") or {}
+
+    def condition(self, name: str, kind: str) -> dict[str, Any]:
+        found = [c for c in self.status(name).get("conditions") or () if c["type"] == kind]
+        return found[0] if found else {}
+
+    def is_ready(self, name: str) -> bool:
+        """Ready is true for the generation that is there."""
+        body = self.get(name) or {}
+        ready = [c for c in (body.get("status") or {}).get("conditions") or () if c["type"] == "Ready"]
+        generation = (body.get("metadata") or {}).get("generation")
+        return bool(ready) and ready[0]["status"] == "True" and ready[0].get("observedGeneration") == generation
+
+    def until_ready(self, name: str, *, deadline_s: float = 60) -> dict[str, Any]:
+        until(
+            lambda: self.is_ready(name), f"{name} is ready", deadline_s=deadline_s, explain=lambda: self.explain(name)
+        )
+        return self.status(name)
+
+    def revisions(self, name: str) -> list[dict[str, Any]]:
+        text = self.kubectl("get", "controllerrevisions", "-l", f"fairlead.dev/model={name}", "-o", "json")
+        return sorted(json.loads(text)["items"], key=lambda item: item["revision"])
+
+    def event_reasons(self, name: str) -> set[str]:
+        text = self.kubectl("get", "events.events.k8s.io", "-o", "json")
+        return {item["reason"] for item in json.loads(text)["items"] if item["regarding"]["name"] == name}
+
+    def explain(self, name: str) -> str:
+        return f"{yaml.safe_dump(self.get(name))}\n{self.operator.tail()}"
+
+
+def manifest(name: str, uri: str, spec: dict[str, Any]) -> dict[str, Any]:
+    model = {"uri": uri, **spec.pop("model", {})}
+    return {
+        "apiVersion": "fairlead.dev/v1alpha1",
+        "kind": "ModelDeployment",
+        "metadata": {"name": name},
+        "spec": {"model": model, **spec},
+    }
+
+
+def grant(kubernetes: cluster.LocalCluster, namespace: str) -> None:
+    """Bind the operator's shipped rules in one more namespace."""
+    for path in manifests.rbac_files():
+        if path.name != "operator-namespace.yaml":
+            continue
+        text = path.read_text().replace("${NAMESPACE}", namespace)
+        done = kubernetes.kubectl("apply", "-f", "-", input=text)
+        assert done.returncode == 0, done.stderr

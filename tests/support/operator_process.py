@@ -1,0 +1,96 @@
+"""The operator as a process of its own, as it is shipped, under its own service account."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.support.until import until
+
+START_DEADLINE_S = 30
+EXIT_DEADLINE_S = 30
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class OperatorProcess:
+    """Started, killed and started again with the same flags."""
+
+    def __init__(self, flags: Sequence[str], *, log: Path) -> None:
+        self.port = free_port()
+        self.log = log
+        self._flags = [*flags, "--listen", f"127.0.0.1:{self.port}"]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self, *, ready: bool = True) -> None:
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "fairlead_operator.cli", *self._flags], stdout=log, stderr=log
+            )
+        if ready:
+            until(lambda: self.get("/readyz") == (200, "leader"), "the operator leads", deadline_s=START_DEADLINE_S)
+
+    def get(self, path: str) -> tuple[int, str]:
+        """Code and text of one of the operator's own pages; 0 while it doesn't answer."""
+        assert self._process is not None
+        assert self._process.poll() is None, f"the operator exited with {self._process.returncode}: {self.tail()}"
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+        except OSError as error:
+            return 0, str(error)
+
+    def metric(self, name: str) -> float:
+        """The sum over a metric's series."""
+        lines = [line for line in self.get("/metrics")[1].splitlines() if line.split("{")[0].split(" ")[0] == name]
+        return sum(float(line.rpartition(" ")[2]) for line in lines)
+
+    def rss_mib(self) -> float:
+        return (
+            int((Path("/proc") / str(self.pid) / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+        )
+
+    def signal(self, number: int) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def wait(self) -> int:
+        assert self._process is not None
+        return self._process.wait(EXIT_DEADLINE_S)
+
+    def kill(self) -> None:
+        """SIGKILL: no step is finished, no Lease given back."""
+        self.signal(signal.SIGKILL)
+        self.wait()
+
+    def stop(self) -> int:
+        if self._process is None or self._process.poll() is not None:
+            return -1
+        self.signal(signal.SIGTERM)
+        try:
+            return self.wait()
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise
+
+    def tail(self, lines: int = 30) -> str:
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
