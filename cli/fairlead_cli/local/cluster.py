@@ -55,6 +55,7 @@ class LocalCluster:
         self._chosen = chosen or options.Options()
         self._reporter = reporter or progress.Silent()
         self._sources = sources or binaries.Sources.from_environment()
+        self._found: binaries.Binaries | None = None
         self._layout = layout.Layout(root=self.root, run=state.run_dir(self.root))
 
     # --- up and down ---------------------------------------------------------------------------------------------
@@ -251,7 +252,9 @@ class LocalCluster:
         return done.stdout
 
     def _binaries(self) -> binaries.Binaries:
-        return binaries.find(binaries.CONTROL_PLANE, self._sources, self._reporter)
+        if self._found is None:  # asking a binary on PATH for its version takes a second
+            self._found = binaries.find(binaries.CONTROL_PLANE, self._sources, self._reporter)
+        return self._found
 
     def _make_ready_for_start(self) -> None:
         remembered = self._remembered()

@@ -16,7 +16,6 @@ from fairlead_cli.local import errors, progress
 _CONNECT_S = 5.0
 _READ_S = 30.0
 _TRIES = 5
-_CHUNK_BYTES = 1 << 18
 
 
 def check_reachable(url: str) -> None:
@@ -116,7 +115,7 @@ def _fetch_rest(url: str, part: pathlib.Path, reporter: progress.Reporter) -> No
         mode = "ab" if resumed else "wb"
         bar = reporter.bar(f"fetching {name}", total=total, done=done, unit="bytes")
         with part.open(mode) as file, bar as advance:
-            for chunk in answer.iter_raw(_CHUNK_BYTES):
+            for chunk in answer.iter_raw():
                 file.write(chunk)
                 file.flush()
                 advance(len(chunk))

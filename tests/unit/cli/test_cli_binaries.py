@@ -1,0 +1,165 @@
+"""Which source a binary is taken from; Go is a small program here that does what the build asks of it."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import pathlib
+import tarfile
+
+import pytest
+from tests.support import published_files
+
+from fairlead_cli.local import binaries, build, errors, versions
+
+FAKE_GO = """#!/bin/sh
+case "$1" in
+version) echo "go version go{version} linux/amd64" ;;
+list) echo "go: downloading example.org/m v1.0.0" >&2; printf 'fmt\\nexample.org/m\\n' ;;
+build)
+  echo example.org/m >&2
+  echo "$PWD" >> {log}
+  for last; do :; done
+  while [ "$1" != -o ]; do shift; done
+  case "$last" in */etcd/server/v3) name=server ;; *) name=${{last##*/}} ;; esac
+  [ -n "{failure}" ] && {{ echo "{failure}" >&2; exit 1; }}
+  printf built > "$2$name" ;;
+esac
+"""
+
+
+def write_script(path: pathlib.Path, text: str) -> pathlib.Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    path.chmod(0o755)
+    return path
+
+
+def write_go(tmp_path: pathlib.Path, *, version: str = "1.26.0", failure: str = "") -> pathlib.Path:
+    text = FAKE_GO.format(version=version, log=tmp_path / "builds", failure=failure)
+    return write_script(tmp_path / "path/go", text)
+
+
+def build_sources(tmp_path: pathlib.Path, *, url: str = "", **environment: str) -> binaries.Sources:
+    (tmp_path / "path").mkdir(exist_ok=True)
+    return binaries.Sources(
+        cache=tmp_path / "cache",
+        kubernetes_url=url,
+        etcd_url=url,
+        environment={"PATH": f"{tmp_path / 'path'}:/bin:/usr/bin", **environment},
+    )
+
+
+def etcd_archive(sources: binaries.Sources) -> bytes:
+    del sources
+    output = io.BytesIO()
+    stem = f"etcd-{versions.ETCD}-{binaries.paths.system()}-{binaries.paths.architecture()}"
+    with tarfile.open(fileobj=output, mode="w:gz") as archive:
+        member = tarfile.TarInfo(f"{stem}/etcd")
+        member.size = len(b"published")
+        archive.addfile(member, io.BytesIO(b"published"))
+    return output.getvalue()
+
+
+def test_what_the_person_points_at_comes_first(tmp_path: pathlib.Path, told: published_files.Told) -> None:
+    sources = build_sources(tmp_path, KUBEBUILDER_ASSETS=str(tmp_path / "assets"))
+    given = write_script(tmp_path / "assets/etcd", "#!/bin/sh\necho etcd Version: 3.5.1\n")
+    write_script(sources.cached("etcd"), "")
+    assert binaries.find(["etcd"], sources, told).path("etcd") == given
+
+
+def test_our_own_copy_comes_before_the_path(tmp_path: pathlib.Path, told: published_files.Told) -> None:
+    sources = build_sources(tmp_path)
+    write_script(tmp_path / "path/etcd", f"#!/bin/sh\necho etcd Version: {versions.ETCD.lstrip('v')}\n")
+    own = write_script(sources.cached("etcd"), "")
+    assert binaries.find(["etcd"], sources, told).path("etcd") == own
+
+
+def test_the_path_is_taken_when_its_version_fits(tmp_path: pathlib.Path, told: published_files.Told) -> None:
+    sources = build_sources(tmp_path)
+    there = write_script(tmp_path / "path/kubectl", "#!/bin/sh\necho Client Version: v1.37.9\n")
+    assert binaries.find(["kubectl"], sources, told).path("kubectl") == there
+
+
+def test_another_version_on_the_path_is_passed_over(tmp_path: pathlib.Path, told: published_files.Told) -> None:
+    sources = build_sources(tmp_path)
+    write_script(tmp_path / "path/kubectl", "#!/bin/sh\necho Client Version: v1.32.4-dispatcher\n")
+    write_go(tmp_path)
+    assert binaries.find(["kubectl"], sources, told).path("kubectl") == sources.cached("kubectl")
+
+
+def test_a_published_archive_comes_before_a_build(
+    tmp_path: pathlib.Path, published: published_files.Published, told: published_files.Told
+) -> None:
+    sources = build_sources(tmp_path, url=published.url)
+    archive = etcd_archive(sources)
+    name = f"etcd-{versions.ETCD}-{binaries.paths.system()}-{binaries.paths.architecture()}.tar.gz"
+    published.files[f"/{versions.ETCD}/{name}"] = archive
+    published.files[f"/{versions.ETCD}/SHA256SUMS"] = f"{hashlib.sha256(archive).hexdigest()}  {name}\n".encode()
+    found = binaries.find(["etcd"], sources, told).path("etcd")
+    assert found.read_bytes() == b"published"
+    assert found.stat().st_mode & 0o777 == 0o755
+
+
+def test_a_published_binary_is_fetched_with_its_checksum(
+    tmp_path: pathlib.Path, published: published_files.Published, told: published_files.Told
+) -> None:
+    sources = build_sources(tmp_path, url=published.url)
+    path = f"/{versions.KUBERNETES}/bin/{binaries.paths.system()}/{binaries.paths.architecture()}/kubectl"
+    published.files[path] = b"published"
+    published.files[f"{path}.sha256"] = hashlib.sha256(b"published").hexdigest().encode()
+    assert binaries.find(["kubectl"], sources, told).path("kubectl").read_bytes() == b"published"
+
+
+def test_a_tampered_binary_is_built_instead_and_that_is_said(
+    tmp_path: pathlib.Path, published: published_files.Published, told: published_files.Told
+) -> None:
+    sources = build_sources(tmp_path, url=published.url)
+    write_go(tmp_path)
+    path = f"/{versions.KUBERNETES}/bin/{binaries.paths.system()}/{binaries.paths.architecture()}/kubectl"
+    published.files[path] = b"tampered"
+    published.files[f"{path}.sha256"] = hashlib.sha256(b"published").hexdigest().encode()
+    assert binaries.find(["kubectl"], sources, told).path("kubectl").read_bytes() == b"built"
+    assert len(told.steps) == 1
+    assert "refused" in told.steps[0]
+    assert told.steps[0].endswith("building instead")
+
+
+def test_a_build_counts_its_packages_and_happens_once(tmp_path: pathlib.Path, told: published_files.Told) -> None:
+    sources = build_sources(tmp_path)
+    write_go(tmp_path)
+    for _ in range(2):
+        found = binaries.find(binaries.CONTROL_PLANE[:1], sources, told)
+        assert found.path("etcd").read_bytes() == b"built"
+    assert (tmp_path / "builds").read_text().splitlines() == [str(build.module_dir("etcd"))]
+    assert [(total, done) for _, total, done in told.bars] == [(None, 1), (2, 2)]
+
+
+def test_a_failed_build_leaves_nothing_and_tells_what_go_said(
+    tmp_path: pathlib.Path, told: published_files.Told
+) -> None:
+    sources = build_sources(tmp_path)
+    write_go(tmp_path, failure="no space left")
+    with pytest.raises(errors.LocalClusterError, match="no space left"):
+        binaries.find(["kubectl"], sources, told)
+    assert [path for path in sources.cached("kubectl").parent.rglob("*") if path.name != "binaries.lock"] == []
+
+
+def test_what_a_killed_build_left_is_removed_by_the_next(tmp_path: pathlib.Path, told: published_files.Told) -> None:
+    sources = build_sources(tmp_path)
+    write_go(tmp_path)
+    write_script(sources.cached("kubectl").parent / ".build-killed/kubectl", "half")
+    binaries.find(["kubectl"], sources, told)
+    assert [path.name for path in sources.cached("kubectl").parent.iterdir()] == ["kubectl"]
+
+
+def test_an_old_go_on_the_path_is_passed_over_for_the_wheel(tmp_path: pathlib.Path) -> None:
+    sources = build_sources(tmp_path)
+    old = write_go(tmp_path, version="1.19.8")
+    assert build.find_go(sources.environment) != old
+
+
+@pytest.mark.parametrize(("name", "module"), [("etcd", "go.etcd.io/etcd/server/v3"), ("kubectl", "k8s.io/kubernetes")])
+def test_the_build_pins_the_version_that_is_announced(name: str, module: str) -> None:
+    pinned = (build.module_dir(name) / "go.mod").read_text().split()
+    assert pinned[pinned.index(module) + 1] == binaries.version_of(name)

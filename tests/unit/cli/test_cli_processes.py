@@ -1,0 +1,162 @@
+"""A process is ended only if it is surely ours, and then with all that it left behind."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from tests.support import published_files
+
+from fairlead_cli.local import locks, process_table, processes
+
+pytestmark = pytest.mark.real
+
+
+def eventually(holds: Callable[[], bool], *, within_s: float = 20) -> bool:
+    deadline = time.monotonic() + within_s
+    while not holds():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+@pytest.fixture
+def ledger(tmp_path: pathlib.Path) -> Iterator[processes.Ledger]:
+    made = processes.Ledger(folder=tmp_path / "processes", mark=f"test-{os.getpid()}-{tmp_path.name}")
+    yield made
+    made.stop_everything(grace_s=0)
+
+
+@pytest.fixture
+def stranger() -> Iterator[subprocess.Popen[bytes]]:
+    child = subprocess.Popen(["sleep", "600"], start_new_session=True)
+    yield child
+    child.kill()
+    child.wait()
+
+
+def sh(tmp_path: pathlib.Path, script: str) -> processes.Command:
+    return processes.Command(argv=["/bin/sh", "-c", script], log=tmp_path / "log")
+
+
+def identities(ledger: processes.Ledger, name: str, count: int) -> frozenset[process_table.Identity]:
+    assert eventually(lambda: len(ledger.family(name)) == count)
+    return ledger.family(name)
+
+
+def test_a_process_is_recorded_before_it_becomes_the_program(ledger: processes.Ledger, tmp_path: pathlib.Path) -> None:
+    record = tmp_path / "processes/part.pid"
+    identity = ledger.start("part", sh(tmp_path, f"cat {record}; exec sleep 600"))
+    assert eventually(lambda: f" {identity.start_ticks} " in (tmp_path / "log").read_text())
+    assert ledger.living("part") == identity
+
+
+def test_a_number_that_another_process_has_now_is_left_alone(
+    ledger: processes.Ledger, tmp_path: pathlib.Path, stranger: subprocess.Popen[bytes]
+) -> None:
+    found = process_table.entry(stranger.pid)
+    assert found is not None
+    stat = pathlib.Path(f"/proc/{stranger.pid}/stat").read_text()
+    earlier = stat.replace(f" {found.identity.start_ticks} ", f" {found.identity.start_ticks - 1} ")
+    ledger.folder.mkdir()
+    (ledger.folder / "part.pid").write_text(f"{process_table.boot_id()}\n{earlier}\nsleep 600\n")
+    assert ledger.living("part") is None
+    ledger.stop("part", grace_s=0)
+    ledger.stop_everything(grace_s=0)
+    assert stranger.poll() is None
+    assert ledger.names() == ()
+
+
+def test_a_record_of_an_earlier_boot_names_nobody(ledger: processes.Ledger, stranger: subprocess.Popen[bytes]) -> None:
+    stat = pathlib.Path(f"/proc/{stranger.pid}/stat").read_text()
+    ledger.folder.mkdir()
+    (ledger.folder / "part.pid").write_text(f"00000000-another-boot\n{stat}\nsleep 600\n")
+    ledger.stop_everything(grace_s=0)
+    assert stranger.poll() is None
+
+
+def test_children_end_with_their_part(ledger: processes.Ledger, tmp_path: pathlib.Path) -> None:
+    ledger.start("part", sh(tmp_path, "sleep 600 & sleep 600 & wait"))
+    family = identities(ledger, "part", 3)
+    ledger.stop("part", grace_s=5)
+    assert not any(process_table.is_alive(each) for each in family)
+
+
+def test_what_outlived_its_killed_parent_is_found(ledger: processes.Ledger, tmp_path: pathlib.Path) -> None:
+    main = ledger.start("part", sh(tmp_path, "sleep 600 & exec sleep 601"))
+    family = identities(ledger, "part", 2)
+    process_table.send([main], signal.SIGKILL)
+    assert eventually(lambda: not process_table.is_alive(main))
+    assert ledger.family("part") == family - {main}
+    ledger.stop_everything(grace_s=0)
+    assert not any(process_table.is_alive(each) for each in family)
+
+
+def test_what_took_a_session_of_its_own_is_found_by_its_mark(ledger: processes.Ledger, tmp_path: pathlib.Path) -> None:
+    daemon = "import os, time; os.setsid() if os.fork() == 0 else os._exit(0); time.sleep(600)"
+    ledger.start("part", processes.Command(argv=[sys.executable, "-c", daemon], log=tmp_path / "log"))
+    assert eventually(lambda: ledger.living("part") is None)
+    left = identities(ledger, "part", 1)
+    assert identities(ledger, "part", 1) == left
+    ledger.stop("part", grace_s=0)
+    assert not any(process_table.is_alive(each) for each in left)
+
+
+def test_stopping_one_part_leaves_the_others(ledger: processes.Ledger, tmp_path: pathlib.Path) -> None:
+    ledger.start("ray", sh(tmp_path, "exec sleep 600"))
+    other = ledger.start("ray-too", sh(tmp_path, "exec sleep 600"))
+    ledger.stop("ray", grace_s=5)
+    assert ledger.living("ray-too") == other
+
+
+def test_a_process_that_ignores_the_request_is_killed(ledger: processes.Ledger, tmp_path: pathlib.Path) -> None:
+    script = "trap '' TERM; echo ready; while :; do sleep 0.1; done"
+    stubborn = ledger.start("part", sh(tmp_path, script))
+    assert eventually(lambda: "ready" in (tmp_path / "log").read_text())
+    ledger.stop("part", grace_s=0.3)
+    assert not process_table.is_alive(stubborn)
+
+
+@pytest.mark.parametrize(
+    "command", [pytest.param("sh", id="plain"), pytest.param("a) b (c", id="spaces and parentheses")]
+)
+def test_reads_a_process_whatever_its_command_is_called(command: str) -> None:
+    line = f"12 ({command}) S 1 12 7 0 -1 4194560 100 0 0 0 1 2 0 0 20 0 1 0 98765 1000 200"
+    found = process_table.parse_stat(line)
+    assert found.identity == process_table.Identity(pid=12, start_ticks=98765)
+    assert (found.parent_pid, found.session_id, found.is_zombie) == (1, 7, False)
+
+
+HOLD = """
+import pathlib, subprocess, sys, time
+from fairlead_cli.local import locks, progress
+with locks.held(pathlib.Path(sys.argv[1]), what="it", reporter=progress.Silent()) as lock:
+    child = subprocess.Popen(["sleep", "600"], pass_fds=[lock])
+    print(child.pid, flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_build_that_outlives_its_command_still_holds_the_lock(
+    tmp_path: pathlib.Path, told: published_files.Told
+) -> None:
+    path = tmp_path / "lock"
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(path)], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
+    build_pid = int(holder.stdout.readline())
+    holder.kill()
+    holder.wait()
+    holder.stdout.close()
+    waiter = subprocess.Popen(["flock", "--nonblock", str(path), "true"])
+    assert waiter.wait() != 0
+    os.kill(build_pid, signal.SIGKILL)
+    with locks.held(path, what="another build", reporter=told):
+        pass
+    assert told.steps in ([], [f"waiting: another build ({path})"])
