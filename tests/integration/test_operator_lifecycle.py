@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from tests.support.fake_ray import Trap
 from tests.support.operated import Operated
+from tests.support.until import until
 
 from fairlead_cli.local import cluster
 
@@ -27,3 +29,162 @@ def test_an_applied_model_becomes_ready_with_a_proved_revision(operated: Operate
     assert kept["metadata"]["annotations"]["fairlead.dev/digest"].startswith("sha256:")
     assert operated.gateway.entries()["digits"]["stable"] == revision
     assert operated.ray.running(f"{operated.namespace}--digits--{revision}") == 1
+
+
+def test_events_tell_the_story_of_the_first_rollout(operated: Operated) -> None:
+    operated.apply("told")
+    operated.until_ready("told")
+    until(lambda: {"RevisionCreated", "Promoted"} <= operated.event_reasons("told"), "the events were sent")
+
+
+def test_a_changed_model_replaces_the_revision_and_the_old_one_leaves_ray(operated: Operated) -> None:
+    operated.apply("changed", uri="file:///models/one")
+    old = operated.until_ready("changed")["stableRevision"]
+    operated.apply("changed", uri="file:///models/two")
+    new = operated.until_ready("changed")["stableRevision"]
+    assert new != old
+    assert set(operated.gateway.entries()["changed"]["revisions"]) == {new}
+    application = f"{operated.namespace}--changed--{old}"
+    until(lambda: application not in operated.ray.applications(), "the old application is gone")
+    assert [item["revision"] for item in operated.revisions("changed")] == [1, 2]
+
+
+def test_going_back_to_an_earlier_spec_adopts_its_revision(operated: Operated) -> None:
+    operated.apply("back", uri="file:///models/one")
+    first = operated.until_ready("back")["stableRevision"]
+    operated.apply("back", uri="file:///models/two")
+    operated.until_ready("back")
+    operated.apply("back", uri="file:///models/one")
+    assert operated.until_ready("back")["stableRevision"] == first
+    assert len(operated.revisions("back")) == 2
+
+
+def test_a_revision_that_cannot_be_loaded_is_quarantined_and_the_old_one_serves_on(operated: Operated) -> None:
+    operated.apply("kept")
+    stable = operated.until_ready("kept")["stableRevision"]
+    operated.apply("kept", uri="file:///models/broken")
+    until(
+        lambda: operated.status("kept").get("quarantine"),
+        "the broken revision is quarantined",
+        explain=lambda: operated.explain("kept"),
+    )
+    until(lambda: operated.status("kept").get("rollout") is None, "the rollout ended")
+    assert operated.status("kept")["stableRevision"] == stable
+    assert operated.gateway.entries()["kept"]["stable"] == stable
+    conditions = operated.status("kept")["conditions"]
+    assert any("not a SavedModel" in condition["message"] for condition in conditions), conditions
+    puts = len(operated.ray.puts)
+    operated.kubectl("annotate", "mdep", "kept", "touched=yes")
+    operated.apply("other")
+    operated.until_ready("other")
+    later = [a["name"] for put in operated.ray.puts[puts:] for a in put["applications"] if "--kept--" in a["name"]]
+    assert set(later) == {f"{operated.namespace}--kept--{stable}"}, "the failed revision was tried again"
+
+
+def test_a_failed_prediction_keeps_a_revision_from_traffic(operated: Operated) -> None:
+    operated.gateway.failing_predictions.add("silly")
+    operated.apply("proved")
+    stable = operated.until_ready("proved")["stableRevision"]
+    operated.apply("proved", uri="file:///models/silly")
+    until(
+        lambda: operated.status("proved").get("quarantine"),
+        "the candidate was quarantined",
+        explain=lambda: operated.explain("proved"),
+    )
+    assert operated.gateway.entries()["proved"]["stable"] == stable
+
+
+def test_kubectl_scale_changes_the_replicas_and_makes_no_revision(operated: Operated) -> None:
+    operated.apply("scaled")
+    revision = operated.until_ready("scaled")["stableRevision"]
+    operated.kubectl("scale", "mdep", "scaled", "--replicas=3")
+    application = f"{operated.namespace}--scaled--{revision}"
+    until(
+        lambda: operated.ray.running(application) == 3, "three replicas run", explain=lambda: operated.explain("scaled")
+    )
+    until(lambda: operated.status("scaled").get("readyReplicas") == 3, "the status counts three")
+    operated.until_ready("scaled")
+    assert len(operated.revisions("scaled")) == 1
+
+
+def test_a_deleted_model_leaves_nothing_behind(operated: Operated) -> None:
+    operated.apply("gone")
+    operated.until_ready("gone")
+    operated.kubectl("delete", "mdep", "gone", "--timeout=30s")
+    assert "gone" not in operated.gateway.entries()
+    assert not [name for name in operated.ray.applications() if "--gone--" in name]
+    until(lambda: not operated.revisions("gone"), "the garbage collector removed the history")
+
+
+def test_a_deletion_waits_for_ray_says_so_and_then_finishes(operated: Operated) -> None:
+    operated.apply("waiting")
+    operated.until_ready("waiting")
+    operated.ray.set_trap(Trap.UNAVAILABLE)
+    operated.kubectl("delete", "mdep", "waiting", "--wait=false")
+    message = until(
+        lambda: "Ray" in str(operated.status("waiting").get("conditions")) and operated.get("waiting"),
+        "the status says what it waits for",
+        explain=lambda: operated.explain("waiting"),
+    )
+    assert message["metadata"]["deletionTimestamp"]
+    assert "fairlead.dev/serving" in message["metadata"]["finalizers"]
+    operated.ray.set_trap(Trap.NONE)
+    until(lambda: operated.get("waiting") is None, "the object is gone", explain=lambda: operated.explain("waiting"))
+    assert not [name for name in operated.ray.applications() if "--waiting--" in name]
+
+
+def test_an_unbelievable_empty_answer_of_ray_moves_nothing(operated: Operated) -> None:
+    operated.apply("calm")
+    revision = operated.until_ready("calm")["stableRevision"]
+    operated.ray.set_trap(Trap.EMPTY)
+    until(lambda: operated.condition("calm", "Ready").get("status") != "True", "the emptiness is noticed")
+    assert operated.gateway.entries()["calm"]["stable"] == revision
+    operated.ray.set_trap(Trap.NONE)
+    operated.until_ready("calm")
+    assert operated.ray.running(f"{operated.namespace}--calm--{revision}") == 1
+
+
+def test_everything_serves_again_after_ray_lost_its_head(operated: Operated) -> None:
+    operated.apply("lasting")
+    revision = operated.until_ready("lasting")["stableRevision"]
+    operated.ray.restart_head()
+    application = f"{operated.namespace}--lasting--{revision}"
+    until(lambda: operated.ray.running(application) == 1, "it runs again", explain=lambda: operated.explain("lasting"))
+    operated.until_ready("lasting")
+
+
+def test_a_put_whose_answer_was_lost_is_looked_up_and_not_doubted(operated: Operated) -> None:
+    operated.ray.fail_next_put_after_it_happened()
+    operated.apply("lost")
+    operated.until_ready("lost")
+
+
+def test_a_foreign_application_on_the_cluster_is_left_alone(operated: Operated) -> None:
+    # Someone's own declarative application, put beside ours.
+    foreign = {"name": "someone", "import_path": "their.app:build", "route_prefix": "/someone"}
+    operated.ray.deploy_beside(foreign)
+    operated.apply("beside")
+    operated.until_ready("beside")
+    assert "someone" in operated.ray.applications()
+
+
+def test_a_person_cannot_undo_the_route_table(operated: Operated) -> None:
+    operated.apply("drift")
+    operated.until_ready("drift")
+    operated.kubectl("patch", "configmap", "fairlead-routes", "--type=merge", "-p", '{"data": {"drift": null}}')
+    until(lambda: "drift" in operated.gateway.entries(), "the route is back", explain=lambda: operated.explain("drift"))
+
+
+def test_the_operator_tells_of_itself(operated: Operated) -> None:
+    operated.apply("measured")
+    operated.until_ready("measured")
+    assert operated.operator.get("/healthz") == (200, "ok")
+    code, text = operated.operator.get("/metrics")
+    assert code == 200
+    assert (
+        f'fairlead_operator_model_condition{{model="measured",namespace="{operated.namespace}",type="Ready"}} 1.0'
+        in text
+    )
+    assert operated.operator.metric("fairlead_operator_reconcile_total") > 0
+    assert operated.operator.metric("fairlead_operator_lease_held") == 1
+    assert operated.operator.metric("fairlead_operator_watch_events_total") > 0

@@ -122,6 +122,17 @@ class FakeRay:
         """So many of the application's replicas are not running, until set to 0."""
         self._server.run(lambda: self._state.lost_replicas.__setitem__(application, count))
 
+    def deploy_beside(self, config: dict[str, Any]) -> None:
+        """Someone else's PUT: what is there, and one application more."""
+
+        def deploy() -> None:
+            self._state.controller_id = self._state.controller_id or uuid.uuid4().hex
+            self._deploy(
+                {**{n: a.config for n, a in self._settled().items() if not a.deleting}, config["name"]: config}
+            )
+
+        self._server.run(deploy)
+
     def running(self, application: str) -> int:
         """How many replicas of an application run now."""
         return self._server.run(lambda: self.running_now(application))
