@@ -55,7 +55,9 @@ def parse_settings(arguments: Sequence[str]) -> settings.Settings:
 
 def run(settings_: settings.Settings) -> int:
     """Serve until SIGTERM or SIGINT; the exit code."""
-    settings_.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    settings_.state_dir.mkdir(parents=True, exist_ok=True)
+    # It holds the sockets that command HAProxy.
+    settings_.state_dir.chmod(0o700)
     lock = os.open(settings_.state_dir / "agent.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,0 +1,255 @@
+"""Nothing that happens to the gateway, its table or its replicas may fail a request; each is done under load."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.support import counting_client
+from tests.support.gateway_process import (
+    Gateway,
+    Replicas,
+    entry,
+    eventually,
+    fetch,
+    free_range,
+    gateway_and_replicas,
+    revision,
+)
+
+pytestmark = pytest.mark.real
+
+A, B, C = "aaaaaaaaaa", "bbbbbbbbbb", "cccccccccc"
+
+
+class World:
+    """A gateway with one model: revision A with two replicas is stable, B with one is there, C has ports only."""
+
+    def __init__(self, gateway: Gateway, replicas: Replicas) -> None:
+        self.gateway = gateway
+        self.replicas = replicas
+        first = free_range(12)
+        self.first = {A: first, B: first + 4, C: first + 8}
+        self.revisions = {name: revision(port) for name, port in self.first.items()}
+        self.of_a = [replicas.start("digits", A, self.first[A]) for _ in range(2)]
+        self.of_b = replicas.start("digits", B, self.first[B])
+        self.table = entry(A, {A: self.revisions[A], B: self.revisions[B]})
+        gateway.apply(digits=self.table)
+        gateway.wait_up("digits", A, 2)
+        gateway.wait_up("digits", B, 1)
+
+    def load(self, connections: int = 8) -> counting_client.Background:
+        asked = counting_client.Settings(
+            url=self.gateway.url, model="digits", bodies=(b'{"inputs":[]}',), connections=connections, timeout_s=10
+        )
+        return counting_client.Background(asked)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    with gateway_and_replicas(tmp_path) as (gateway, replicas):
+        yield World(gateway, replicas)
+
+
+def under_way(load: counting_client.Background, more: int = 500) -> None:
+    """Wait for `more` answers from now on."""
+    seen = load.progress().requests
+    load.wait_until(lambda progress: progress.requests >= seen + more, timeout_s=60)
+
+
+def test_no_request_fails_over_weight_changes_and_reloads(world: World) -> None:
+    gateway, both = world.gateway, {A: world.revisions[A], B: world.revisions[B]}
+    with world.load() as load:
+        under_way(load)
+        for turn in range(12):
+            gateway.apply(digits=entry(A, both, candidate=B, candidateWeight=(turn * 1700) % 10_001))
+            gateway.apply(digits=entry(B, both, candidate=A, candidateWeight=(turn * 900) % 10_001))
+            # A revision comes and goes: each is another topology.
+            gateway.apply(digits=entry(B, {**both, C: world.revisions[C]}))
+            under_way(load, 200)
+            gateway.apply(digits=entry(A, both))
+            under_way(load, 200)
+        report = load.stop()
+
+    assert gateway.metric("fairlead_gateway_haproxy_reloads_total") >= 20
+    assert report.failures == (), report.summary()
+    assert report.requests > 5_000
+
+
+def test_a_live_version_leaves_no_way_to_the_revision_before(world: World) -> None:
+    gateway, url = world.gateway, f"{world.gateway.url}/v2/models/digits/infer"
+    with world.load(connections=2) as load:
+        under_way(load)
+        # Idle connections stay with the worker that took them, also when a reload replaces it.
+        idle = counting_client.Settings(
+            url=gateway.url, model="digits", bodies=(b"{}",), connections=50, rate_limit=20, requests=400
+        )
+        with counting_client.background(idle) as slow:
+            slow.wait_until(lambda progress: progress.requests >= 60, timeout_s=30)
+            gateway.apply(digits=entry(B, {**{A: world.revisions[A]}, B: world.revisions[B], C: world.revisions[C]}))
+            eventually(lambda: sessions(gateway, A) == 0, what="no request of the old revision is in flight")
+            for one in world.of_a:
+                one.kill()
+            report = slow.wait(timeout_s=60)
+        assert fetch(url).headers["x-fairlead-revision"] == B
+        fast = load.stop()
+
+    assert report.failures == (), report.summary()
+    assert fast.failures == (), fast.summary()
+
+
+def sessions(gateway: Gateway, name: str) -> int:
+    found = gateway.routes().get("routes", {}).get("digits", {}).get("revisions", {}).get(name, {})
+    return int(found.get("sessions", -1))
+
+
+def test_no_request_fails_when_the_agent_is_killed_and_started_again(world: World) -> None:
+    gateway = world.gateway
+    master = gateway.master()
+    with world.load() as load:
+        under_way(load)
+        gateway.kill_agent()
+        under_way(load, 1000)
+        gateway.start()
+        eventually(gateway.is_ready, what="the new agent is ready")
+        gateway.apply(digits=entry(B, {A: world.revisions[A], B: world.revisions[B]}))
+        # Also a reload: the new agent commands the HAProxy that it did not start.
+        gateway.apply(digits=entry(B, world.revisions))
+        under_way(load)
+        report = load.stop()
+
+    assert gateway.master() == master
+    assert report.failures == (), report.summary()
+    assert report.revisions[B].count > 0
+    counted = "fairlead_gateway_requests_total"
+    eventually(lambda: gateway.metric(counted, model="digits", revision=B) > 0, what="the new agent counts")
+
+
+@pytest.mark.parametrize("victim", ["worker", "master"])
+def test_a_killed_haproxy_is_mended_at_once_and_loses_only_what_it_held(world: World, victim: str) -> None:
+    gateway = world.gateway
+    connections = 8
+    with world.load(connections) as load:
+        for kills in range(1, 4):
+            under_way(load)
+            master = gateway.master()
+            assert master is not None
+            os.kill(gateway.workers()[0] if victim == "worker" else master, signal.SIGKILL)
+            eventually(
+                lambda kills=kills: gateway.metric("fairlead_gateway_haproxy_starts_total") == 1 + kills,
+                what="HAProxy is started again",
+            )
+            eventually(gateway.is_ready, what="ready again")
+            gateway.wait_up("digits", A, 2)
+        under_way(load)
+        report = load.stop()
+
+    # The listening socket never closes, so no connection is refused; a killed worker takes down what it was answering.
+    refused = [failure for failure in report.failures if failure.kind == counting_client.Kind.CONNECT]
+    assert refused == [], report.summary()
+    assert gateway.live()["digits"] == world.table["version"]
+
+
+def test_a_killed_haproxy_is_also_mended_after_the_agent_was_killed(world: World) -> None:
+    gateway = world.gateway
+    gateway.kill_agent()
+    gateway.start()
+    eventually(gateway.is_ready, what="the new agent is ready")
+
+    master = gateway.master()
+    assert master is not None
+    os.kill(master, signal.SIGKILL)
+
+    eventually(lambda: gateway.master() not in (None, master), what="another HAProxy")
+    gateway.wait_up("digits", A, 2)
+    assert fetch(f"{gateway.url}/v2/models/digits/infer").status == 200
+
+
+def test_of_a_killed_replica_at_most_one_request_fails(world: World) -> None:
+    gateway = world.gateway
+    with world.load() as load:
+        for index in range(5):
+            under_way(load)
+            world.of_a[index % 2].kill()
+            gateway.wait_up("digits", A, 1)
+            world.of_a[index % 2] = world.replicas.start("digits", A, world.first[A])
+            gateway.wait_up("digits", A, 2)
+        report = load.stop()
+
+    assert report.failed <= 5, report.summary()
+
+
+def test_a_draining_replica_gets_no_new_request_and_none_fails(world: World) -> None:
+    gateway = world.gateway
+    with world.load() as load:
+        under_way(load)
+        leaving = world.of_a[0]
+        leaving.process.send_signal(signal.SIGTERM)
+        eventually(lambda: drained(gateway) or gateway.up("digits", A) == 1, what="it is seen to drain")
+        told = leaving.drain()
+        gateway.wait_up("digits", A, 1)
+        under_way(load)
+        report = load.stop()
+
+    assert report.failures == (), report.summary()
+    # What came between its word and HAProxy's next look, half a second later at most, was still answered.
+    assert told["servedAfterDrain"] < report.requests / 2
+
+
+def drained(gateway: Gateway) -> bool:
+    return gateway.routes()["routes"]["digits"]["revisions"][A]["draining"] == 1
+
+
+def test_a_gateway_starts_from_its_last_table_when_its_source_is_away(world: World) -> None:
+    gateway = world.gateway
+    weighted = entry(B, {A: world.revisions[A], B: world.revisions[B]})
+    gateway.apply(digits=weighted)
+    gateway.stop()
+    assert gateway.master() is None
+    # The source can't be read: that is not the same as an empty table.
+    gateway.state_dir.with_name("gateway-routes.json").write_text("{")
+
+    gateway.start()
+    eventually(gateway.is_ready, what="ready from the last table")
+
+    assert gateway.live() == {"digits": weighted["version"]}
+    assert fetch(f"{gateway.url}/v2/models/digits/infer").headers["x-fairlead-revision"] == B
+    assert gateway.metric("fairlead_gateway_source_errors_total") > 0
+
+
+def test_a_stopped_gateway_answers_what_is_in_flight_and_leaves_no_process(world: World) -> None:
+    gateway = world.gateway
+    asked = counting_client.Settings(
+        url=gateway.url, model="digits", bodies=(b"{}",), connections=4, requests=4, headers=(("x-delay-s", "1"),)
+    )
+    with counting_client.background(asked) as slow:
+        eventually(lambda: sessions(gateway, A) == 4, what="four requests in flight")
+        master, workers = gateway.master(), gateway.workers()
+        gateway.stop()
+        report = slow.wait(timeout_s=30)
+
+    assert report.failures == (), report.summary()
+    assert gateway.master() is None
+    assert master is not None
+    assert not any(Path(f"/proc/{pid}").exists() for pid in (master, *workers))
+
+
+def test_a_window_that_shrinks_keeps_the_replica_that_lives_beyond_it(world: World) -> None:
+    gateway = world.gateway
+    gateway.apply(digits=entry(A, {A: revision(world.first[A], window=1), B: world.revisions[B]}))
+
+    assert gateway.up("digits", A) == 2
+    world.of_a[0].kill()
+    eventually(lambda: gateway.up("digits", A) == 1, what="the one beyond the window is left")
+    assert fetch(f"{gateway.url}/v2/models/digits/infer").json["port"] == world.of_a[1].port
+
+
+def test_files_and_record_say_what_runs(world: World) -> None:
+    record = json.loads((world.gateway.state_dir / "haproxy.json").read_text())
+
+    assert record["pid"] == world.gateway.master()
+    assert (world.gateway.state_dir.stat().st_mode & 0o777) == 0o700
