@@ -33,7 +33,7 @@ KUBERNETES_PARTS = parts.KUBERNETES
 PARTS = tuple(parts.TABLE)
 # The API server waits for its watchers to go, up to a minute; nobody gains by it here.
 _GRACE_S = 3.0
-_READY_WITHIN_S = 120.0
+_READY_WITHIN_S = 240.0
 _TOKEN_LIFETIME = "8760h"  # noqa: S105 - a duration
 
 
@@ -228,16 +228,25 @@ class LocalCluster:
         return began
 
     def _await(self, part: str, began: float) -> None:
-        at, log = self._context(), self._layout.log(part)
-        pause_s = 0.05
+        starts_left = parts.TABLE[part].starts
+        while not self._becomes_ready(part, began + _READY_WITHIN_S):
+            log, starts_left = self._layout.log(part), starts_left - 1
+            if starts_left == 0 or time.monotonic() > began + _READY_WITHIN_S:
+                raise errors.LocalClusterError(f"{part} does not become ready; the end of {log}:\n{_tail(log)}")
+            self._reporter.step(f"  {part} gave up while starting (is the machine busy?); starting it again")
+            self._ledger().stop(part, grace_s=0)
+            self._launch(part)
+        self._reporter.step(f"  {part} is ready ({time.monotonic() - began:.1f} s)")
+
+    def _becomes_ready(self, part: str, deadline: float) -> bool:
+        """Wait until the part is ready; False when it ended, or time is up."""
+        at, pause_s = self._context(), 0.05
         while not parts.TABLE[part].is_ready(at):
-            has_ended = self._ledger().living(part) is None
-            if has_ended or time.monotonic() > began + _READY_WITHIN_S:
-                what = "ended" if has_ended else f"was not ready within {_READY_WITHIN_S:.0f} s"
-                raise errors.LocalClusterError(f"{part} {what}; the end of {log}:\n{_tail(log)}")
+            if self._ledger().living(part) is None or time.monotonic() > deadline:
+                return False
             time.sleep(pause_s)
             pause_s = min(pause_s * 1.2, 0.3)
-        self._reporter.step(f"  {part} is ready ({time.monotonic() - began:.1f} s)")
+        return True
 
     def _context(self) -> parts.Context:
         remembered = self._state()

@@ -20,12 +20,17 @@ class Context:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """`account` is the service account (namespace, name) it runs under; None where it has a certificate of its own."""
+    """One row of the table.
+
+    `account` is the service account (namespace, name) it runs under; None where it has a certificate of its own.
+    `starts` is how often it may end while it starts before that counts as failed.
+    """
 
     ports: Sequence[str]
     command: Callable[[Context], processes.Command]
     is_ready: Callable[[Context], bool]
     account: Callable[[Context], tuple[str, str]] | None = None
+    starts: int = 1
 
 
 def _answers(port: str, path: str) -> Callable[[Context], bool]:
@@ -53,6 +58,7 @@ TABLE: Mapping[str, Part] = {
         ports=ray_head.PORTS,
         command=lambda at: ray_head.command(at.where, at.ports, at.chosen),
         is_ready=lambda at: ray_head.is_ready(at.where, at.ports),
+        starts=3,  # it allows its raylet 30 s, which a busy machine may need longer for. Source: ray/_private/node.py
     ),
     "gateway": Part(
         ports=("gateway-data", "gateway-admin"),

@@ -1,0 +1,174 @@
+"""The local cluster's life: up, killed in the middle, parts restarted, taken down whole."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from fairlead_cli.local import cluster, process_table, state
+
+pytestmark = pytest.mark.real
+
+UP = """
+import pathlib, sys
+from fairlead_cli.local import cluster
+cluster.LocalCluster("t", pathlib.Path(sys.argv[1])).up(["etcd"])
+"""
+
+
+def eventually(holds: Callable[[], bool], *, within_s: float = 90) -> bool:
+    deadline = time.monotonic() + within_s
+    while not holds():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+@pytest.fixture
+def root(tmp_path: pathlib.Path) -> Iterator[pathlib.Path]:
+    yield tmp_path / "cluster"
+    cluster.LocalCluster("t", tmp_path / "cluster").down()
+
+
+def marked(mark: str) -> set[int]:
+    wanted = f"FAIRLEAD_LOCAL_MARK={mark}".encode()
+    living = [each for each in process_table.entries() if not each.is_zombie]
+    return {each.identity.pid for each in living if process_table.carries(each.identity.pid, wanted)}
+
+
+def launch(root: pathlib.Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", UP, str(root)])
+
+
+def mark_of(root: pathlib.Path) -> str:
+    found = state.State.read(root / "state.json")
+    assert found is not None
+    return found.mark
+
+
+def test_down_after_the_launcher_was_killed_leaves_nothing(root: pathlib.Path) -> None:
+    launcher = launch(root)
+    made = cluster.LocalCluster("t", root)
+    # Killed while the API server is starting: etcd runs, the launcher has told nobody.
+    assert eventually(lambda: "kube-apiserver" in made.running())
+    launcher.kill()
+    launcher.wait()
+    mark = mark_of(root)
+    assert len(marked(mark)) >= 2
+    made.down()
+    assert marked(mark) == set()
+    assert not root.exists()
+    assert not state.run_dir(root).exists()
+
+
+def test_up_after_a_killed_up_cleans_first_and_comes_up(root: pathlib.Path) -> None:
+    launcher = launch(root)
+    made = cluster.LocalCluster("t", root)
+    assert eventually(lambda: "etcd" in made.running())
+    launcher.kill()
+    launcher.wait()
+    earlier = mark_of(root)
+    made.up(cluster.KUBERNETES_PARTS)
+    assert marked(earlier) == set()
+    assert made.kubectl("get", "namespace", "default").returncode == 0
+
+
+def test_two_ups_at_once_make_one_cluster(root: pathlib.Path) -> None:
+    launchers = [launch(root) for _ in range(2)]
+    assert [launcher.wait(timeout=120) for launcher in launchers] == [0, 0]
+    assert len(marked(mark_of(root))) == len(cluster.KUBERNETES_PARTS)
+
+
+def test_killed_control_plane_parts_come_back_with_their_ports_and_data(root: pathlib.Path) -> None:
+    made = cluster.LocalCluster("t", root)
+    made.up(cluster.KUBERNETES_PARTS)
+    assert made.kubectl("create", "configmap", "kept", "--from-literal=a=b").returncode == 0
+    ports, pids = dict(made.ports), {part: made.pid(part) for part in cluster.KUBERNETES_PARTS}
+    made.restart("etcd", signal.SIGKILL)
+    made.restart("kube-apiserver", signal.SIGKILL)
+    assert made.ports == ports
+    assert made.pid("etcd") != pids["etcd"]
+    assert made.kubectl("get", "configmap", "kept", "-o", "jsonpath={.data.a}").stdout == "b"
+
+
+def test_a_service_account_gets_a_kubeconfig_with_its_own_rights_only(kubernetes: cluster.LocalCluster) -> None:
+    path = kubernetes.service_account_kubeconfig("fairlead-system", "fairlead-operator")
+    assert path.stat().st_mode & 0o777 == 0o600
+
+    def can(*what: str) -> str:
+        return kubernetes.kubectl("--kubeconfig", str(path), "auth", "can-i", *what).stdout.strip()
+
+    assert can("patch", "modeldeployments.fairlead.dev", "-n", "default") == "yes"
+    assert can("get", "secrets", "-n", "default") == "no"
+    assert can("patch", "modeldeployments.fairlead.dev", "-n", "kube-system") == "no"
+
+
+def test_every_write_is_in_the_audit_log_and_no_read(kubernetes: cluster.LocalCluster) -> None:
+    assert kubernetes.kubectl("create", "configmap", "audited").returncode == 0
+    assert kubernetes.kubectl("get", "configmap", "audited").returncode == 0
+    events = [json.loads(line) for line in kubernetes.audit_log.read_text().splitlines()]
+    seen = [event["verb"] for event in events if event.get("objectRef", {}).get("name") == "audited"]
+    assert seen == ["create"]
+    assert {event["verb"] for event in events}.isdisjoint({"get", "list", "watch"})
+
+
+def status_of(made: cluster.LocalCluster, path: str, token: str | None) -> int:
+    connection = http.client.HTTPConnection("127.0.0.1", made.ports["ray-dashboard"], timeout=30)
+    try:
+        connection.request("GET", path, headers={"Authorization": f"Bearer {token}"} if token else {})
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+def listening_elsewhere(pids: set[int]) -> list[str]:
+    """The local addresses, other than loopback, at which these processes listen."""
+    inodes = set()
+    for pid in pids:
+        for descriptor in pathlib.Path(f"/proc/{pid}/fd").iterdir():
+            try:
+                target = os.readlink(descriptor)
+            except FileNotFoundError:
+                continue
+            if target.startswith("socket:["):
+                inodes.add(target[8:-1])
+    rows = [
+        line.split()
+        for table in ("tcp", "tcp6")
+        for line in pathlib.Path(f"/proc/net/{table}").read_text().splitlines()[1:]
+    ]
+    addresses = [row[1] for row in rows if row[3] == "0A" and row[9] in inodes]
+    return [each for each in addresses if not each.startswith(("0100007F:", "0000000000000000FFFF00000100007F:"))]
+
+
+def test_ray_asks_for_its_token_listens_on_loopback_and_goes_down_whole(root: pathlib.Path) -> None:
+    made = cluster.LocalCluster("t", root)
+    made.up(["ray"])
+    token, mark = made.ray_token_file.read_text(), mark_of(root)
+    assert made.ray_token_file.stat().st_mode & 0o777 == 0o600
+    assert status_of(made, "/api/version", token) == 200
+    assert status_of(made, "/api/version", None) == 401
+    assert status_of(made, "/api/serve/applications/", "wrong") == 403
+    assert listening_elsewhere(marked(mark)) == []
+    ports = dict(made.ports)
+
+    made.restart("ray", signal.SIGKILL)
+    assert made.ports == ports
+    assert status_of(made, "/api/version", token) == 200
+
+    # The parent of all is killed, and its children outlive it: `down` finds them.
+    os.kill(made.pid("ray"), signal.SIGKILL)
+    assert eventually(lambda: "ray" not in made.running())
+    made.down()
+    assert marked(mark) == set()
+    assert not state.run_dir(root).exists()
