@@ -6,11 +6,11 @@ import pathlib
 
 import pytest
 import yaml
+from tests.support import manifest_table
 
 from fairlead_operator.api import crd, spec
 
 ROOT = pathlib.Path(__file__).parents[2]
-SAMPLES = sorted((ROOT / "crds/samples").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("path", crd.DEFAULT_PATHS, ids=str)
@@ -18,11 +18,11 @@ def test_the_crd_is_current_here_and_in_the_chart(path: pathlib.Path) -> None:
     assert (ROOT / path).read_text() == crd.render(), "run python -m fairlead_operator.api.crd"
 
 
-@pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", manifest_table.SAMPLES, ids=lambda path: path.stem)
 def test_a_sample_is_short_and_read_by_the_models(path: pathlib.Path) -> None:
     assert len(path.read_text().splitlines()) <= 15
     spec.ModelDeploymentSpec.model_validate(yaml.safe_load(path.read_text())["spec"])
 
 
 def test_there_are_samples() -> None:
-    assert len(SAMPLES) >= 3
+    assert len(manifest_table.SAMPLES) >= 3

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+SAMPLES = sorted((pathlib.Path(__file__).parents[2] / "crds/samples").glob("*.yaml"))
 _FOLDER = pathlib.Path(__file__).parents[1] / "data/manifests"
 _GOOD: Mapping[str, Any] = {
     "apiVersion": "fairlead.dev/v1alpha1",

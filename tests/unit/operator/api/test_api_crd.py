@@ -54,6 +54,12 @@ def test_every_text_and_list_is_bounded() -> None:
         assert schema.get("type") != "array" or "maxItems" in schema, path
 
 
+def test_no_bound_is_beyond_what_the_api_server_holds_exactly() -> None:
+    """It keeps bounds as 64-bit floats: with 2**63 - 1 it refused every status that had the field at all."""
+    for path, schema in _walk(_root()):
+        assert schema.get("maximum", 0) <= 2**53, path
+
+
 def test_no_text_of_the_spec_is_refused_by_a_bare_pattern() -> None:
     assert [path for path, schema in _walk(_root()["properties"]["spec"]) if "pattern" in schema] == []
 
