@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import sys
 
@@ -15,10 +16,13 @@ def main() -> None:
     try:
         loaded = settings.load(sys.argv[1:], os.environ)
         telemetry.configure_logging(as_json=loaded.log_format == "json", level=loaded.log_level)
-        sys.exit(asyncio.run(process.run(loaded)))
+        code = asyncio.new_event_loop().run_until_complete(process.run(loaded))
     except (settings.SettingsError, errors.Refused) as error:
         print(f"fairlead-operator: {error}", file=sys.stderr)
         sys.exit(2)
+    logging.shutdown()
+    # Everything of ours has ended; Kopf would take seconds more to look for tasks that hang.
+    os._exit(code)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import assert_never
 
 from fairlead_operator import queue, sweep, telemetry
+from fairlead_operator.api import names
 from fairlead_operator.clients import errors
 from fairlead_operator.clients.clock import Clock
 from fairlead_operator.desired import build, serve_config
@@ -180,6 +181,7 @@ class Reconciler:
         )
         wanted = serve_config.compose(key.namespace, models, self._parts.bounds)
         evidence = await namespace.ray.evidence(0.0)
+        wanted = _keeping(wanted, found.unreadable, evidence)
         seen = serve.RayObserved(namespace=key.namespace, evidence=evidence)
         match serve_plan.decide(wanted, seen, self._parts.bounds):
             case serve.Put() as put:
@@ -202,6 +204,17 @@ class Reconciler:
             self._parts.metrics.actions.labels("PutServeConfig", ended).inc()
             log.info(str(put), extra={"key": str(key), "action": "PutServeConfig", "outcome": ended})
         return AFTER_WRITE_S
+
+
+def _keeping(
+    wanted: serve.ServeConfig, unreadable: tuple[str, ...], evidence: serve.RayEvidence | knowledge.Absent
+) -> serve.ServeConfig:
+    """Everything that runs for a model that can't be read stays: what should be there is not known."""
+    if not (unreadable and isinstance(evidence, knowledge.Known)):
+        return wanted
+    prefixes = tuple(names.serve_application(wanted.namespace, model, "") for model in unreadable)
+    kept = (name for name in evidence.value.applications if name.startswith(prefixes))
+    return replace(wanted, kept=tuple(sorted({*wanted.kept, *kept})))
 
 
 def _writes(action: actions.Action) -> bool:

@@ -11,10 +11,12 @@ from fairlead_operator import health, queue, telemetry
 from fairlead_operator.clients import errors, paths
 from fairlead_operator.clients.clock import Clock
 from fairlead_operator.observe import cluster, fingerprint
-from fairlead_operator.state import keys
+from fairlead_operator.state import keys, knowledge
 
 JITTER_RATIO = 0.1
 RETRY_S = 5.0
+UNKNOWN_LOOKS = 2
+"""So many looks in a row have to fail before settled models are told."""
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +42,7 @@ class Sweep:
         self._clock = clock
         self._known: set[keys.ModelKey] = set()
         self._settled: dict[keys.Key, Hashable] = {}
+        self._unknown_looks: dict[str, int] = {}
 
     def notice(self, key: keys.ModelKey) -> None:
         """A watch or a list named this model: it needs a pass, and is remembered until one finds it gone."""
@@ -90,10 +93,19 @@ class Sweep:
             routes = await view.routes(1.0)
         except errors.FairleadError:
             return  # nothing is known of the routes: the API server's return is noticed by the resync and the watch
-        world = fingerprint.World(namespace, await view.serve_view(1.0), routes, await view.gateways.evidence(1.0))
+        serve_view, gateways = await view.serve_view(1.0), await view.gateways.evidence(1.0)
+        if self._is_a_blink(namespace, serve_view, gateways):
+            return
+        world = fingerprint.World(namespace, serve_view, routes, gateways)
         for key, seen in tuple(self._settled.items()):
             if isinstance(key, keys.ModelKey) and key.namespace == namespace and seen != world.of(key.name):
                 self._queue.add(key)
+
+    def _is_a_blink(self, namespace: str, *evidence: object) -> bool:
+        """One failed read of what a thousand models share must not write a thousand statuses."""
+        is_unknown = any(isinstance(one, knowledge.Unknown) for one in evidence)
+        self._unknown_looks[namespace] = self._unknown_looks.get(namespace, 0) + 1 if is_unknown else 0
+        return 0 < self._unknown_looks[namespace] < UNKNOWN_LOOKS
 
 
 async def repeat(what: str, step: Callable[[], Awaitable[None]], *, every_s: float, rng: random.Random) -> None:

@@ -41,14 +41,12 @@ class Operated:
         self.gateway = FakeGateway(namespace=self.namespace, ray=self.ray, read_routes=reads)
         self.gateway.__enter__()
         kubeconfig = self.kubernetes.service_account_kubeconfig("fairlead-system", "fairlead-operator")
-        self.operator = OperatorProcess(
-            (
-                *("--kubeconfig", str(kubeconfig), "--namespace", self.namespace),
-                *("--ray", f"{self.namespace}={self.ray.url}", "--ray-token-file", str(token_file)),
-                *("--gateway", f"{self.namespace}={self.gateway.addresses}", "--log-level", "debug", *self._flags),
-            ),
-            log=self.folder / "operator.log",
+        self.flags = (
+            *("--kubeconfig", str(kubeconfig), "--namespace", self.namespace),
+            *("--ray", f"{self.namespace}={self.ray.url}", "--ray-token-file", str(token_file)),
+            *("--gateway", f"{self.namespace}={self.gateway.addresses}", "--log-level", "debug", *self._flags),
         )
+        self.operator = OperatorProcess(self.flags, log=self.folder / "operator.log")
         self.operator.start()
         return self
 
@@ -68,6 +66,9 @@ class Operated:
         """Apply a model; further keywords are parts of the spec."""
         body = manifest(name, uri, spec)
         self.kubectl("apply", "-f", "-", input_text=yaml.safe_dump(body))
+
+    def create(self, body: dict[str, Any]) -> None:
+        self.kubectl("create", "-f", "-", input_text=yaml.safe_dump(body))
 
     def get(self, name: str) -> dict[str, Any] | None:
         done = self.kubernetes.kubectl("-n", self.namespace, "get", "mdep", name, "-o", "json", "--ignore-not-found")

@@ -50,7 +50,7 @@ class PortLedger:
 
     async def _list(self) -> Mapping[str, ports.PortRange]:
         items, _ = await self._reads.list_all(paths.revisions(self._namespace), label_selector=names.LABEL_REVISION)
-        listed = {view.name: view.ports for view in map(objects.view_revision, items)}
+        listed = {view.name: view.ports for view in objects.view_revisions(items)}
         for name in listed:
             self._given.pop(name, None)  # one whose creation is still on its way stays given
         return listed

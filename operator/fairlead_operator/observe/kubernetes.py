@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pydantic
@@ -11,6 +12,8 @@ import pydantic
 from fairlead_operator.api import names, spec, status
 from fairlead_operator.clients import errors
 from fairlead_operator.state import observed, ports
+
+log = logging.getLogger(__name__)
 
 
 def view_model(body: Mapping[str, Any]) -> observed.ModelDeploymentView:
@@ -45,6 +48,17 @@ def view_revision(body: Mapping[str, Any]) -> observed.RevisionView:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise errors.Refused(f"ControllerRevision {metadata.get('name')} can't be read: {error!r}") from error
+
+
+def view_revisions(bodies: Iterable[Mapping[str, Any]]) -> list[observed.RevisionView]:
+    """Those that can be read: one forged or future object must not hold up a whole namespace."""
+    views = []
+    for body in bodies:
+        try:
+            views.append(view_revision(body))
+        except errors.Refused as error:
+            log.warning("a revision is left out", extra={"error": str(error)})
+    return views
 
 
 def owner_uid(body: Mapping[str, Any]) -> str | None:

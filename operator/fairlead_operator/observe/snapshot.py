@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from fairlead_operator.api import names
 from fairlead_operator.clients import errors, paths
@@ -17,6 +20,8 @@ RAY_MAX_AGE_S = 0.5
 ROUTES_MAX_AGE_S = 0.5
 GATEWAYS_MAX_AGE_S = 0.2
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NamespaceModels:
@@ -24,7 +29,9 @@ class NamespaceModels:
 
     models: tuple[observed.ModelDeploymentView, ...]
     revisions: Mapping[str, tuple[observed.RevisionView, ...]]
-    """By the owner's uid."""
+    """By the owner's uid; without those that can't be read."""
+    unreadable: tuple[str, ...]
+    """Models that can't be read: nothing of theirs may be changed."""
 
 
 class Observer:
@@ -71,12 +78,21 @@ class Observer:
         """Every model and revision of a namespace; revisions last, so that a listed model's are not missed."""
         bodies, _ = await self._reads.list_all(paths.models(namespace))
         items, _ = await self._reads.list_all(paths.revisions(namespace), label_selector=names.LABEL_REVISION)
+        models, unreadable = [], []
+        for body in bodies:
+            try:
+                models.append(objects.view_model(body))
+            except errors.Refused as error:
+                log.warning("a model is left as it is", extra={"error": str(error)})
+                unreadable.append(body["metadata"]["name"])
         revisions: dict[str, tuple[observed.RevisionView, ...]] = {}
-        for item in items:
-            uid = objects.owner_uid(item)
-            if uid is not None:
-                revisions[uid] = (*revisions.get(uid, ()), objects.view_revision(item))
-        return NamespaceModels(models=tuple(map(objects.view_model, bodies)), revisions=revisions)
+        for uid, owned in itertools.groupby(sorted(items, key=_owner), key=_owner):
+            revisions[uid] = tuple(objects.view_revisions(owned))
+        return NamespaceModels(models=tuple(models), revisions=revisions, unreadable=tuple(unreadable))
+
+
+def _owner(body: Mapping[str, Any]) -> str:
+    return objects.owner_uid(body) or ""
 
 
 async def _none() -> tuple[observed.RevisionView, ...]:

@@ -1,0 +1,37 @@
+"""The API server's audit log, as evidence of who wrote what."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+OPERATOR = "system:serviceaccount:fairlead-system:fairlead-operator"
+WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
+
+
+class AuditLog:
+    """Writes of one user since ``mark``."""
+
+    def __init__(self, path: Path, user: str = OPERATOR) -> None:
+        self._path = path
+        self._user = user
+        self._offset = 0
+
+    def mark(self) -> None:
+        self._offset = self._path.stat().st_size
+
+    def writes(self, *, but: frozenset[str] = frozenset({"leases"})) -> list[str]:
+        """``verb resource namespace/name`` of each finished write, some resources left out."""
+        with self._path.open("rb") as log:
+            log.seek(self._offset)
+            entries = [json.loads(line) for line in log if line.endswith(b"\n")]
+        found = []
+        for entry in entries:
+            about = entry.get("objectRef") or {}
+            if entry["user"]["username"] != self._user or entry["verb"] not in WRITES:
+                continue
+            if entry["stage"] != "ResponseComplete" or about.get("resource") in but:
+                continue
+            kind = "/".join(filter(None, (about.get("resource"), about.get("subresource"))))
+            found.append(f"{entry['verb']} {kind} {about.get('namespace')}/{about.get('name')}")
+        return found

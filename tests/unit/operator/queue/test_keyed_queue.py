@@ -1,0 +1,159 @@
+"""The queue under virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+
+import pytest
+
+from fairlead_operator import queue
+
+pytestmark = [pytest.mark.looptime, pytest.mark.asyncio]
+
+
+class Recorder:
+    """A handler that notes when it began which key, and takes its time."""
+
+    def __init__(self, *, takes_s: float = 0.0) -> None:
+        self.began: list[tuple[float, str]] = []
+        self.at_once: Counter[str] = Counter()
+        self.most_at_once: Counter[str] = Counter()
+        self._takes_s = takes_s
+
+    async def __call__(self, key: str) -> float | None:
+        self.began.append((asyncio.get_running_loop().time(), key))
+        self.at_once[key] += 1
+        self.most_at_once[key] = max(self.most_at_once[key], self.at_once[key])
+        await asyncio.sleep(self._takes_s)
+        self.at_once[key] -= 1
+        return None
+
+    @property
+    def keys(self) -> list[str]:
+        return [key for _, key in self.began]
+
+
+async def run(work: queue.KeyedQueue[str], handler: Recorder, *, workers: int = 1, for_s: float = 1000.0) -> None:
+    tasks = [asyncio.create_task(queue.work(work, handler)) for _ in range(workers)]
+    await asyncio.sleep(for_s)
+    work.close()
+    await asyncio.gather(*tasks)
+
+
+async def test_a_key_added_often_is_taken_once() -> None:
+    work: queue.KeyedQueue[str] = queue.KeyedQueue()
+    for _ in range(100):
+        work.add("a")
+    handler = Recorder()
+    await run(work, handler)
+    assert handler.keys == ["a"]
+
+
+async def test_keys_are_taken_in_turn() -> None:
+    work: queue.KeyedQueue[str] = queue.KeyedQueue()
+    for key in ("a", "b", "a", "c", "b"):
+        work.add(key)
+    handler = Recorder()
+    await run(work, handler)
+    assert handler.keys == ["a", "b", "c"]
+
+
+async def test_a_key_added_while_in_work_is_taken_once_more_and_never_twice_at_a_time() -> None:
+    work: queue.KeyedQueue[str] = queue.KeyedQueue()
+    handler = Recorder(takes_s=10)
+    tasks = [asyncio.create_task(queue.work(work, handler)) for _ in range(4)]
+    work.add("a")
+    await asyncio.sleep(1)
+    for _ in range(5):
+        work.add("a")
+    await asyncio.sleep(100)
+    work.close()
+    await asyncio.gather(*tasks)
+    assert handler.keys == ["a", "a"]
+    assert handler.most_at_once["a"] == 1
+
+
+async def test_workers_take_different_keys_at_the_same_time() -> None:
+    work: queue.KeyedQueue[str] = queue.KeyedQueue()
+    for key in "abcdef":
+        work.add(key)
+    handler = Recorder(takes_s=10)
+    await run(work, handler, workers=3)
+    assert [round(at_s) for at_s, _ in handler.began] == [0, 0, 0, 10, 10, 10]
+
+
+async def test_a_delayed_key_comes_at_its_earliest_date() -> None:
+    work: queue.KeyedQueue[str] = queue.KeyedQueue()
+    work.add_after("a", 50)
+    work.add_after("a", 20)
+    work.add_after("a", 90)
+    handler = Recorder()
+    await run(work, handler)
+    assert [round(at_s) for at_s, _ in handler.began] == [20]
+
+
+async def test_an_event_does_not_wait_for_the_key_s_date() -> None:
+    work: queue.KeyedQueue[str] = queue.KeyedQueue()
+    work.add_after("a", 50)
+    work.add("a")
+    handler = Recorder()
+    await run(work, handler)
+    assert [round(at_s) for at_s, _ in handler.began] == [0], "and the pass has answered the later date too"
+
+
+async def test_each_key_has_its_own_growing_backoff() -> None:
+    work: queue.KeyedQueue[str] = queue.KeyedQueue(rng=random.Random(1))
+    delays = [work.add_failed("bad") for _ in range(12)]
+    assert 0.8 <= delays[0] <= 1.2
+    assert all(0.8 * wanted <= delay <= 1.2 * wanted for wanted, delay in zip((1, 2, 4, 8), delays, strict=False))
+    assert max(delays) <= 300 * 1.2
+    assert work.add_failed("good") <= 1.2
+    work.succeeded("bad")
+    assert work.add_failed("bad") <= 1.2
+
+
+async def test_a_failing_key_does_not_delay_the_others() -> None:
+    work: queue.KeyedQueue[str] = queue.KeyedQueue(rng=random.Random(1))
+    seen: list[tuple[float, str]] = []
+
+    async def handle(key: str) -> float | None:
+        seen.append((asyncio.get_running_loop().time(), key))
+        if key == "bad":
+            work.add_failed(key)
+            return None
+        return 10.0
+
+    task = asyncio.create_task(queue.work(work, handle))
+    for key in ("bad", "good"):
+        work.add(key)
+    await asyncio.sleep(101)
+    work.close()
+    await task
+    good = [round(at_s) for at_s, key in seen if key == "good"]
+    assert good == list(range(0, 101, 10))
+    assert sum(key == "bad" for _, key in seen) <= 8
+
+
+async def test_a_closed_queue_gives_out_nothing_and_lets_workers_end() -> None:
+    work: queue.KeyedQueue[str] = queue.KeyedQueue()
+    handler = Recorder(takes_s=5)
+    task = asyncio.create_task(queue.work(work, handler))
+    for key in ("a", "b"):
+        work.add(key)
+    await asyncio.sleep(1)
+    work.close()
+    await task
+    assert handler.keys == ["a"], "the step in hand is finished, the next one not begun"
+
+
+async def test_dates_of_many_keys_are_kept_apart() -> None:
+    work: queue.KeyedQueue[str] = queue.KeyedQueue()
+    rng = random.Random(7)
+    wanted = {f"key-{number}": rng.uniform(1, 500) for number in range(300)}
+    for key, delay_s in wanted.items():
+        work.add_after(key, delay_s)
+    handler = Recorder()
+    await run(work, handler)
+    assert {key: round(at_s) for at_s, key in handler.began} == {key: round(at_s) for key, at_s in wanted.items()}
