@@ -52,7 +52,7 @@ class Agent:
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until told to stop, then end HAProxy gracefully."""
         self._table = self._load_table()
-        if self._router.adopt():
+        if await self._router.adopt():
             _log.info("haproxy adopted pid=%s", self._router.process.pid)
         runner = await admin.serve(self._answers(), self._settings.admin)
         tasks = [
@@ -104,6 +104,8 @@ class Agent:
     def _pause_s(self) -> float:
         if self._failure is not None:
             return _RETRY_S
+        if self._state is not None and self._state.reload_due_s is not None:
+            return self._state.reload_due_s
         return self._settings.pass_interval_s if self._unready() is None else _SETTLE_S
 
     async def _pass(self) -> None:

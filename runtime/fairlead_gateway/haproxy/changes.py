@@ -1,11 +1,11 @@
 """What has to be done so that HAProxy has what is wanted. Pure."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 
 from fairlead_gateway.haproxy import config
 from fairlead_gateway.haproxy.observed import STATE_HEADER, Observed, Server
-from fairlead_gateway.haproxy.wanted import READY_KEY, Slot, Wanted
+from fairlead_gateway.haproxy.wanted import NO_REVISION, READY_KEY, Slot, Wanted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,15 +32,27 @@ Change = Nothing | Reload | Commands
 
 
 def find_change(wanted: Wanted, observed: Observed) -> Change:
-    """The next thing to do. The order of commands matters: a slot is looked at before a request can be sent to it."""
-    if observed.digest != wanted.digest:
-        return Reload(running=observed.digest, wanted=wanted.digest)
+    """The next thing to do.
+
+    First what the running configuration can take: a new topology of one model must not delay another's weights. The
+    order of commands matters: a slot is looked at before a request can be sent to it.
+    """
+    running = {backend for backend, _ in observed.servers}
+    names = {
+        key: name
+        for key, name in wanted.version_map.items()
+        if config.backend_name(key.partition("/")[0], name) in running
+    }
     lines = (
         *_server_commands(wanted.slots, observed.servers),
-        *_map_commands(config.VERSION_MAP, wanted.version_map, observed.version_map),
-        *_map_commands(config.ROUTE_MAP, wanted.route_map, _models(observed.route_map)),
+        *_map_commands(config.VERSION_MAP, names, observed.version_map),
+        *_map_commands(config.ROUTE_MAP, _routable(wanted, observed, running), _models(observed.route_map)),
     )
-    return Commands(lines=lines) if lines else Nothing()
+    if lines:
+        return Commands(lines=lines)
+    if observed.digest != wanted.digest:
+        return Reload(running=observed.digest, wanted=wanted.digest)
+    return Nothing()
 
 
 def ready_commands(*, is_ready: bool, observed: Observed) -> tuple[str, ...]:
@@ -50,21 +62,17 @@ def ready_commands(*, is_ready: bool, observed: Observed) -> tuple[str, ...]:
 
 
 def live_versions(wanted: Wanted, observed: Observed) -> dict[str, str]:
-    """The version of each model's route that HAProxy was read to have, whole: route, names, slots, configuration."""
-    if observed.digest != wanted.digest:
-        return {}
+    """The version of each model's route that HAProxy was read to have whole: its decision, its names, its places."""
     broken = {
-        backend
-        for (backend, server), slot in wanted.slots.items()
-        if slot.is_enabled and not _is_looked_at(observed.servers.get((backend, server)))
+        key[0] for key, slot in wanted.slots.items() if slot.is_enabled and not _is_looked_at(slot, observed, key)
     }
-    names = _by_model(wanted.version_map), _by_model(observed.version_map)
+    names, seen_names = _by_model(wanted.version_map), _by_model(observed.version_map)
     return {
         model: value.rpartition(":")[2]
         for model, value in wanted.route_map.items()
         if observed.route_map.get(model) == value
-        and names[0].get(model) == names[1].get(model)
-        and not any(config.backend_name(model, name) in broken for name in set(names[0].get(model, {}).values()))
+        and names.get(model) == seen_names.get(model)
+        and not any(config.backend_name(model, name) in broken for name in set(names.get(model, {}).values()))
     }
 
 
@@ -99,16 +107,28 @@ def _numbered(
 
 
 def _state_line(number: int, key: tuple[str, str], slot: Slot, known: Server | None) -> str:
-    if known is not None and known.is_enabled and (slot.is_enabled or known.is_up or known.is_draining):
-        fields = known.line.split(" ")
-        if fields[4] == slot.host and fields[18] == str(slot.port):
-            return known.line + "\n"
+    is_same = known is not None and (known.host, known.port) == (slot.host, slot.port)
+    if known is not None and is_same and known.is_enabled and (slot.is_enabled or known.is_up or known.is_draining):
+        return known.line + "\n"
     admin = 0 if slot.is_enabled else 1
     return f"2 {key[0]} {number} {key[1]} {slot.host} 0 {admin} 1 1 0 1 0 0 6 0 0 0 - {slot.port} - 0 0 - - 0\n"
 
 
-def _is_looked_at(server: Server | None) -> bool:
-    return server is not None and server.is_enabled
+def _is_looked_at(slot: Slot, observed: Observed, key: tuple[str, str]) -> bool:
+    server = observed.servers.get(key)
+    return server is not None and server.is_enabled and (server.host, server.port) == (slot.host, slot.port)
+
+
+def _routable(wanted: Wanted, observed: Observed, running: Set[str]) -> dict[str, str]:
+    """The routes to set now: as wanted where the backends are there, else as they are."""
+    found: dict[str, str] = {}
+    for model, value in wanted.route_map.items():
+        roles = (name for name in value.split(":")[:2] if name != NO_REVISION)
+        if all(config.backend_name(model, name) in running for name in roles):
+            found[model] = value
+        elif model in observed.route_map:
+            found[model] = observed.route_map[model]
+    return found
 
 
 def _server_commands(slots: Mapping[tuple[str, str], Slot], servers: Mapping[tuple[str, str], Server]) -> Iterable[str]:

@@ -99,6 +99,8 @@ def _global(options: Options, digest: str, table: Iterable[routes.Route]) -> str
   master-worker
   description {digest}
   maxconn {options.max_connections}
+  # Where the system allows fewer descriptors, serve fewer connections and not none.
+  no strict-limits
 {threads}  stats socket unix@{RUNTIME_SOCKET} mode 600 level admin expose-fd listeners
   stats timeout 10s
   server-state-file {SERVERS_STATE}

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from fairlead_gateway.haproxy import config
@@ -80,12 +80,19 @@ class Control:
         """The workers, as the master knows them."""
         return parse_processes(await self.ask_master("show proc"))
 
-    async def sessions(self, processes: Processes) -> dict[str, int]:
-        """Requests in flight by backend, over all workers: one that a reload replaced may still hold some."""
+    async def sessions(self, processes: Processes) -> Mapping[str, int] | None:
+        """Requests in flight by backend, over all workers: one that a reload replaced may still hold some.
+
+        None while a replaced worker does not yet know that it is: it still decides by its old tables.
+        """
         total: dict[str, int] = {}
         for pid in (processes.worker, *processes.old_workers):
             if pid is None:
                 continue
+            if pid != processes.worker:
+                info = parse_info(await self.ask_master(f"@!{pid} show info"))
+                if info.get("Stopping") == "0":
+                    return None
             for backend, count in parse_sessions(await self.ask_master(f"@!{pid} show stat -1 2 -1")).items():
                 total[backend] = total.get(backend, 0) + count
         return total

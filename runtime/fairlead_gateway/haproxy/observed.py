@@ -34,6 +34,8 @@ class Operation(enum.IntEnum):
 class Server:
     """One slot as HAProxy has it. `line` is its line in `show servers state`."""
 
+    host: str
+    port: int
     operation: Operation
     is_enabled: bool
     is_checked: bool
@@ -64,6 +66,7 @@ class Observed:
 class Processes:
     """The master's own list."""
 
+    master: int | None
     worker: int | None
     old_workers: tuple[int, ...]
 
@@ -92,6 +95,8 @@ def parse_servers(text: str) -> dict[tuple[str, str], Server]:
         if len(fields) < 19 or not fields[1].startswith("rev_"):
             continue
         found[fields[1], fields[3]] = Server(
+            host=fields[4],
+            port=int(fields[18]),
             operation=Operation(int(fields[5])),
             is_enabled=int(fields[6]) & _MAINTENANCE == 0,
             is_checked=int(fields[10]) >= _FIRST_RESULT,
@@ -103,14 +108,21 @@ def parse_servers(text: str) -> dict[tuple[str, str], Server]:
 def parse_processes(text: str) -> Processes:
     """`show proc` of the master."""
     section = ""
+    master: int | None = None
     workers: dict[str, list[int]] = {}
     for line in text.splitlines():
         if line.startswith("# "):
             section = line[2:].strip()
         elif len(fields := line.split()) > 1 and fields[1] == "worker":
             workers.setdefault(section, []).append(int(fields[0]))
+        elif len(fields) > 1 and fields[1] == "master":
+            master = int(fields[0])
     current = workers.get("workers", [])
-    return Processes(worker=current[-1] if current else None, old_workers=tuple(workers.get("old workers", [])))
+    return Processes(
+        master=master,
+        worker=current[-1] if current else None,
+        old_workers=tuple(workers.get("old workers", [])),
+    )
 
 
 def parse_sessions(text: str) -> dict[str, int]:

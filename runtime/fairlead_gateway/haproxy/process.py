@@ -34,7 +34,6 @@ class Recorded:
 
     pid: int
     start_time: int
-    listen_fd: int
 
 
 def start_time(pid: int) -> int | None:
@@ -64,17 +63,23 @@ class Process:
         self._child: subprocess.Popen[bytes] | None = None
         self.pid: int | None = None
 
-    def adopt(self) -> bool:
+    def adopt_recorded(self) -> bool:
         """Take over the HAProxy that an earlier agent left running; False when there is none."""
         recorded = self._read_record()
         if recorded is None or start_time(recorded.pid) != recorded.start_time:
             return False
-        self._watch(recorded.pid)
+        return self.adopt(recorded.pid, started=recorded.start_time)
+
+    def adopt(self, pid: int, *, started: int | None = None) -> bool:
+        """Take over this HAProxy; False when it is gone."""
+        started = started if started is not None else start_time(pid)
+        self._watch(pid)
         # Between the look and the watch the process may have ended and its id been given away.
-        if start_time(recorded.pid) != recorded.start_time:
+        if started is None or self._pidfd is None or start_time(pid) != started:
             self._forget()
             return False
-        self._listener = self._listener_of_process(recorded.listen_fd)
+        self._listener = _listener_of(self._pidfd, pid)
+        self._write_record(pid)
         return True
 
     def start(self) -> None:
@@ -109,8 +114,7 @@ class Process:
         finally:
             os.close(output)
         self._child = child
-        record = {"pid": child.pid, "startTime": start_time(child.pid), "listenFd": listener.fileno()}
-        write_file(self._state_dir / RECORD_FILE, json.dumps(record))
+        self._write_record(child.pid)
         self._watch(child.pid)
 
     async def check(self, file: str) -> None:
@@ -162,9 +166,7 @@ class Process:
     def _read_record(self) -> Recorded | None:
         try:
             record = json.loads((self._state_dir / RECORD_FILE).read_text())
-            return Recorded(
-                pid=int(record["pid"]), start_time=int(record["startTime"]), listen_fd=int(record["listenFd"])
-            )
+            return Recorded(pid=int(record["pid"]), start_time=int(record["startTime"]))
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
@@ -206,14 +208,8 @@ class Process:
             self._listener = listener
         return self._listener
 
-    def _listener_of_process(self, listen_fd: int) -> socket.socket | None:
-        """The listening socket that the adopted master holds; None where the system does not let us have it.
-
-        Without it the gateway works as well, only connections made while HAProxy is started anew are refused.
-        """
-        libc = ctypes.CDLL(None, use_errno=True)
-        descriptor = libc.syscall(_PIDFD_GETFD, self._pidfd, listen_fd, 0)
-        return socket.socket(fileno=descriptor) if descriptor >= 0 else None
+    def _write_record(self, pid: int) -> None:
+        write_file(self._state_dir / RECORD_FILE, json.dumps({"pid": pid, "startTime": start_time(pid)}))
 
     def _environment(self, listener: socket.socket) -> dict[str, str]:
         """The configuration names descriptors by variables: their numbers differ from one agent to the next."""
@@ -233,3 +229,21 @@ def write_file(path: Path, text: str) -> None:
     temporary = path.with_name(path.name + ".new")
     temporary.write_text(text)
     temporary.replace(path)
+
+
+def _listener_of(pidfd: int, pid: int) -> socket.socket | None:
+    """The listening socket that an adopted master holds; None where the system does not let us have it.
+
+    Without it the gateway works as well, only connections made while HAProxy is started anew are refused.
+    """
+    try:
+        variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return None
+    prefix = f"{config.LISTEN_FD_VARIABLE}=".encode()
+    number = next((int(entry[len(prefix) :]) for entry in variables if entry.startswith(prefix)), None)
+    if number is None:
+        return None
+    libc = ctypes.CDLL(None, use_errno=True)
+    descriptor = libc.syscall(_PIDFD_GETFD, pidfd, number, 0)
+    return socket.socket(fileno=descriptor) if descriptor >= 0 else None

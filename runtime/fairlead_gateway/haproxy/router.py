@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fairlead_gateway import metrics, routes, settings
@@ -22,14 +24,18 @@ _MAX_STEPS = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
-    """What HAProxy was read to have, and how it compares with what was wanted."""
+    """What HAProxy was read to have, and how it compares with what was wanted.
+
+    `reload_due_s` is the time until a reload that is due will be done; None where none is.
+    """
 
     wanted: Wanted
     observed: Observed
     processes: Processes
-    sessions: dict[str, int]
-    live: dict[str, str]
+    sessions: Mapping[str, int]
+    live: Mapping[str, str]
     unchecked: int
+    reload_due_s: float | None
 
 
 class Router:
@@ -46,13 +52,20 @@ class Router:
         self._control = Control(settings_.state_dir)
         self._is_ready = False
         self._refused: str | None = None
+        self._reloaded_at = 0.0
         (self._dir / config.ERRORS_DIR).mkdir(exist_ok=True)
         for code in config.ERRORS:
             process.write_file(self._dir / config.ERRORS_DIR / f"{code}.http", config.error_response(code))
 
-    def adopt(self) -> bool:
+    async def adopt(self) -> bool:
         """Take over a HAProxy that an earlier agent left; False when there is none."""
-        return self.process.adopt()
+        if self.process.adopt_recorded():
+            return True
+        # An agent that was killed before it could write the record: HAProxy itself says who it is.
+        with contextlib.suppress(HAProxyError):
+            master = (await self._control.processes()).master
+            return master is not None and self.process.adopt(master)
+        return False
 
     async def apply(self, table: routes.Table) -> State:
         """Bring HAProxy to the table, and return what it was then read to have.
@@ -69,6 +82,10 @@ class Router:
                 case changes.Nothing():
                     return await self._state(wanted, observed)
                 case changes.Reload(wanted=digest):
+                    state = await self._state(wanted, observed, reload_due_s=0.0)
+                    wait_s = self._reload_wait_s(len(state.processes.old_workers))
+                    if wait_s > 0:
+                        return dataclasses.replace(state, reload_due_s=wait_s)
                     await self._reload(wanted, digest)
                 case changes.Commands(lines=lines):
                     self._write_maps(wanted)
@@ -93,16 +110,27 @@ class Router:
         await self.process.stop(grace_s=self._settings.stop_grace_s)
         self._control.close()
 
-    async def _state(self, wanted: Wanted, observed: Observed) -> State:
+    def _reload_wait_s(self, old_workers: int) -> float:
+        """How long a reload has to wait.
+
+        A replaced worker lives as long as its idle connections, a minute at most. The wait grows with their number, so
+        that a stream of changes ends at about eight of them and not at one for each change.
+        """
+        return self._reloaded_at + 0.1 * old_workers**2 - time.monotonic()
+
+    async def _state(self, wanted: Wanted, observed: Observed, *, reload_due_s: float | None = None) -> State:
         processes = await self._control.processes()
+        sessions = await self._control.sessions(processes)
+        # While a worker is being replaced, an answer says nothing about where the next request goes.
+        is_settled = processes.worker == observed.pid and sessions is not None
         return State(
             wanted=wanted,
             observed=observed,
             processes=processes,
-            sessions=await self._control.sessions(processes),
-            # An answer of a worker that is being replaced says nothing about where the next request goes.
-            live=changes.live_versions(wanted, observed) if processes.worker == observed.pid else {},
+            sessions=sessions or {},
+            live=changes.live_versions(wanted, observed) if is_settled else {},
             unchecked=changes.unchecked_slots(wanted, observed),
+            reload_due_s=reload_due_s,
         )
 
     async def _start(self, wanted: Wanted) -> None:
@@ -132,6 +160,7 @@ class Router:
         if "Success=1" not in answer:
             raise HAProxyError(f"reload: {answer[:1000]}")
         await self._wait_for(digest, _START_TIMEOUT_S)
+        self._reloaded_at = time.monotonic()
         self._metrics.count_reload()
 
     async def _wait_for(self, digest: str, timeout_s: float) -> None:
