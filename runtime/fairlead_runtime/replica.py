@@ -47,10 +47,15 @@ class Replica:
         if pinned is not None and not isinstance(pinned, str):
             raise LoadError(LoadReason.CONFIG_INVALID, "user_config.digest must be a string")
         async with self._starting:
-            if self._prepared is None:
-                await self._start(pinned)
-            else:
-                digest.verify(self._prepared.digest, pinned)
+            try:
+                if self._prepared is None:
+                    await self._start(pinned)
+                else:
+                    digest.verify(self._prepared.digest, pinned)
+            except LoadError as error:
+                # Ray publishes the traceback's text: the loader's one sentence is for it, our stack is for our log.
+                LOG.warning("can't serve", exc_info=error)
+                raise error.with_traceback(None) from None
 
     async def check_health(self) -> None:
         """Ray replaces a replica whose check raises."""
@@ -127,6 +132,7 @@ class Replica:
             ),
             metrics=self._metrics,
             writer=writer.ResponseWriter(given.revision),
+            close=plane.close,
         )
 
 

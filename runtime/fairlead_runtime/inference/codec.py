@@ -70,6 +70,11 @@ def _parse(spec: TensorSpec, value: object) -> Array:
         return _of_kind(spec, array, "b", "booleans")
     if spec.dtype.is_float:
         return _to_float(spec, _of_kind(spec, array, "fiu", "numbers"))
+    if array.dtype.kind in "fO":
+        # NumPy makes floats of integers that need both int64 and uint64, and objects of larger ones.
+        array = np.array(value, dtype=object)
+        if all(type(item) is int for item in array.flat):
+            return _to_integer(spec, array)
     return _to_integer(spec, _of_kind(spec, array, "iu", "integers"))
 
 

@@ -1,7 +1,7 @@
 """The fast way: the graph with its variables as constants, called through a v1 Session in the calling thread.
 
 Ten to thirty times faster per call than the concrete function for small models, but `_make_callable_from_options` is
-private API and a wrong rank aborts the process. So inputs are checked before (inference/codec.py), and this way is
+private API and a wrong rank aborts the process. Inputs are checked before (inference/codec.py), and this way is
 taken only for graphs that are stateless and carry numbers, after its answers were compared with the concrete function's.
 """
 

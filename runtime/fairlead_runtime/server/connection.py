@@ -48,6 +48,7 @@ class Shared:
     limits: ServerLimits
     metrics: ReplicaMetrics
     writer: ResponseWriter
+    close: Callable[[], None]
     connections: set[Connection] = field(default_factory=set)
     in_flight: int = 0
     is_draining: bool = False
@@ -73,6 +74,9 @@ class Connection(asyncio.Protocol):
         self._pending: asyncio.Future[Response] | None = None
         self._is_paused = False
         self._is_closing = False
+        self._is_writable = True
+        self._has_eof = False
+        self._is_parsing = False
         self._body: list[bytes] = []
         self.waiting = Waiting.IDLE
         self.since_s = time.monotonic()
@@ -94,17 +98,15 @@ class Connection(asyncio.Protocol):
         self._shared.connections.discard(self)
         self._shared.metrics.connections = len(self._shared.connections)
         self._is_closing = True
-        self._queue.clear()
+        self._drop_queue()
         if self._pending is not None:
             self._pending.cancel()
 
     @override
     def eof_received(self) -> bool:
-        # A client that only half-closes still gets the answer it waits for.
-        if self._pending is None and not self._queue:
-            return False
-        self._is_closing = True
-        return True
+        # A client that only half-closes still gets the answers it waits for.
+        self._has_eof = True
+        return bool(self._queue)
 
     @override
     def data_received(self, data: bytes) -> None:
@@ -117,6 +119,7 @@ class Connection(asyncio.Protocol):
             # Checked on raw bytes too: the parser itself collects a header of any length.
             if self._head_bytes > self._limits.head_bytes_max + MEBIBYTE:
                 self._refuse(RequestReason.HEADERS_TOO_LARGE, "the request's head is too large")
+                self._advance()
                 return
         try:
             self._parser.feed_data(data)
@@ -128,12 +131,19 @@ class Connection(asyncio.Protocol):
 
     @override
     def pause_writing(self) -> None:
-        self._wait_for(Waiting.ANSWER)
+        # The client doesn't read: nothing more is answered, so nothing more is kept for it.
+        self._is_writable = False
+
+    @override
+    def resume_writing(self) -> None:
+        self._is_writable = True
+        self._advance()
 
     # Parser callbacks
 
     def on_message_begin(self) -> None:
         self._begin_message()
+        self._is_parsing = True
 
     def on_url(self, url: bytes) -> None:
         self._url += url
@@ -143,7 +153,8 @@ class Connection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         self._header_bytes += len(name) + len(value)
         key = name.lower()
-        if len(self._headers) >= self._limits.headers_max or self._header_bytes > self._limits.head_bytes_max:
+        self._header_count += 1
+        if self._header_count > self._limits.headers_max or self._header_bytes > self._limits.head_bytes_max:
             self._refuse(RequestReason.HEADERS_TOO_LARGE, "the request has too many or too large headers")
             return
         self._headers[key] = value
@@ -179,6 +190,7 @@ class Connection(asyncio.Protocol):
         self._body.append(body)
 
     def on_message_complete(self) -> None:
+        self._is_parsing = False
         if self._is_closing:
             return
         parser = self._parser
@@ -198,6 +210,7 @@ class Connection(asyncio.Protocol):
         self._url = b""
         self._headers: dict[bytes, bytes] = {}
         self._header_bytes = 0
+        self._header_count = 0
         self._head_bytes = 0
         self._has_head = False
         self._body = []
@@ -213,7 +226,7 @@ class Connection(asyncio.Protocol):
 
     def _advance(self) -> None:
         """Answers what has queued, until an answer has to be waited for."""
-        while self._queue and self._pending is None:
+        while self._queue and self._pending is None and self._is_writable:
             message = self._queue[0]
             if message.refused is not None:
                 self._finish(message, refusals.answer(message.refused))
@@ -232,8 +245,7 @@ class Connection(asyncio.Protocol):
     def _resume(self, done: asyncio.Future[Response]) -> None:
         self._pending = None
         if done.cancelled() or not self._queue:
-            # The client is gone, or the server stops: nobody to answer.
-            self._shared.in_flight -= 1
+            # The client is gone: nobody to answer.
             return
         error = done.exception()
         if error is not None:
@@ -250,7 +262,8 @@ class Connection(asyncio.Protocol):
         shared = self._shared
         self._queue.popleft()
         shared.in_flight -= 1
-        keep_alive = message.keep_alive and not shared.is_draining and not self._is_closing
+        is_last = self._has_eof and not self._queue
+        keep_alive = message.keep_alive and not (shared.is_draining or is_last)
         transport = self._transport
         if transport is not None and not transport.is_closing():
             transport.write(shared.writer.render(message.request, response, keep_alive=keep_alive))
@@ -258,7 +271,7 @@ class Connection(asyncio.Protocol):
         if not keep_alive:
             self._close_gently()
         elif not self._queue:
-            self._wait_for(Waiting.IDLE if self._has_head or not self._head_bytes else Waiting.HEAD)
+            self._wait_for((Waiting.BODY if self._has_head else Waiting.HEAD) if self._is_parsing else Waiting.IDLE)
 
     # Ends
 
@@ -277,8 +290,7 @@ class Connection(asyncio.Protocol):
     def _close_gently(self) -> None:
         """Half-closes and lets the client read: closing with unread input would reset it and lose the answer."""
         self._is_closing = True
-        self._shared.in_flight -= len(self._queue)
-        self._queue.clear()
+        self._drop_queue()
         transport = self._transport
         if transport is None or transport.is_closing():
             return
@@ -287,6 +299,10 @@ class Connection(asyncio.Protocol):
             transport.write_eof()
         else:
             transport.close()
+
+    def _drop_queue(self) -> None:
+        self._shared.in_flight -= len(self._queue)
+        self._queue.clear()
 
     def close_if_idle(self) -> None:
         if self.waiting is Waiting.IDLE and self._transport is not None:

@@ -23,6 +23,7 @@ class ServerThread:
 
     def __init__(self, listener: socket.socket, build: Callable[[asyncio.AbstractEventLoop], Shared]) -> None:
         self._listener = listener
+        self.port = int(listener.getsockname()[1])
         self._build = build
         self._loop = uvloop.new_event_loop()
         self._started: Future[Shared] = Future()
@@ -34,10 +35,6 @@ class ServerThread:
         self._thread.start()
         return self._started.result()
 
-    @property
-    def port(self) -> int:
-        return int(self._listener.getsockname()[1])
-
     def silent_s(self) -> float:
         """How long the loop hasn't turned; grows without end once the thread is dead."""
         return time.monotonic() - self._last_beat_s
@@ -46,8 +43,9 @@ class ServerThread:
         return self._thread.is_alive()
 
     def call(self, function: Callable[[], None]) -> None:
-        """Runs `function` in the server's loop."""
-        self._loop.call_soon_threadsafe(function)
+        """Runs `function` in the server's loop, if that still turns."""
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(function)
 
     def drain(self, *, timeout_s: float) -> None:
         """Answers what comes until nothing is in flight and the gateway has had time to see it; then closes. Blocks.
@@ -87,8 +85,11 @@ class ServerThread:
                 await asyncio.wait_for(self._stop.wait(), SWEEP_S)
             except TimeoutError:
                 continue
+        self._shared.close()
         for connection in tuple(self._shared.connections):
             connection.abort()
+        # One turn more, so that the connections hear of their end.
+        await asyncio.sleep(0)
 
     async def _drain(self, timeout_s: float) -> None:
         started_s = time.monotonic()

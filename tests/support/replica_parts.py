@@ -1,0 +1,196 @@
+"""A replica without TensorFlow and Ray: a stand-in model behind the real data plane, protocols and server."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+import orjson
+
+from fairlead_runtime.inference import batching, dataplane
+from fairlead_runtime.metrics import ReplicaMetrics
+from fairlead_runtime.model.predictor import Tensors
+from fairlead_runtime.model.signature import DType, Signature, TensorSpec
+from fairlead_runtime.protocols.handler import Handler
+from fairlead_runtime.protocols.http import Request, Response
+from fairlead_runtime.server import listener, writer
+from fairlead_runtime.server.connection import Shared
+from fairlead_runtime.server.limits import ServerLimits
+from fairlead_runtime.server.thread import ServerThread
+
+MODEL = "digits"
+REVISION = "3f0c9a1b2d"
+DIGEST = "sha256:" + "ab" * 32
+ROW = 4
+
+
+def float_signature(*, rows: int | None = None) -> Signature:
+    """One float32 input `x` of four numbers a row, one output `y` of the same shape."""
+    return Signature(
+        name="serving_default",
+        method="tensorflow/serving/predict",
+        inputs=(TensorSpec(name="x", dtype=DType.FLOAT32, shape=(rows, ROW)),),
+        outputs=(TensorSpec(name="y", dtype=DType.FLOAT32, shape=(rows, ROW)),),
+    )
+
+
+@dataclass
+class DoublingModel:
+    """Doubles its inputs; remembers the rows of each call, and waits for `gate` where one is set."""
+
+    gate: threading.Event | None = None
+    rows: list[int] = field(default_factory=list)
+    begun: threading.Event = field(default_factory=threading.Event)
+
+    def __call__(self, inputs: Tensors) -> Tensors:
+        self.rows.append(inputs[0].shape[0])
+        self.begun.set()
+        if self.gate is not None:
+            self.gate.wait(20)
+        return tuple(np.asarray(array * 2) if array.dtype != object else array for array in inputs)
+
+
+@dataclass(kw_only=True)
+class Setting:
+    """What a test wants of its replica."""
+
+    signature: Signature = field(default_factory=float_signature)
+    model: Callable[[Tensors], Tensors] = field(default_factory=DoublingModel)
+    call_s: float = 0.0
+    ongoing_max: int = 64
+    queued_max: int = 256
+    timeout_s: float = 30
+    limits: ServerLimits = field(default_factory=lambda: ServerLimits(body_bytes_max=64 * 1024))
+
+
+@dataclass
+class Parts:
+    """The assembled replica; `shared` is what its connections have in common."""
+
+    plane: dataplane.Dataplane
+    metrics: ReplicaMetrics
+    handler: Handler
+    shared: Shared
+
+
+def assemble(loop: asyncio.AbstractEventLoop, setting: Setting) -> Parts:
+    metrics = ReplicaMetrics({"model": MODEL})
+    runner = batching.Runner(
+        setting.model, is_batched=setting.signature.is_batched, observe_rows=metrics.batch_rows.observe
+    )
+    plane = dataplane.Dataplane(
+        dataplane.Identity(
+            model=MODEL, revision=REVISION, number=3, versions=frozenset({REVISION, "3", "v2"}), digest=DIGEST
+        ),
+        setting.signature,
+        executor=batching.choose(runner, loop, call_s=setting.call_s),
+        admission=dataplane.Admission(
+            ongoing_max=setting.ongoing_max, queued_max=setting.queued_max, timeout_s=setting.timeout_s
+        ),
+        metrics=metrics,
+    )
+    plane.phase = dataplane.Phase.READY
+    handler = Handler(plane, metrics)
+    shared = Shared(
+        handle=handler.handle,
+        limits=setting.limits,
+        metrics=metrics,
+        writer=writer.ResponseWriter(REVISION),
+        close=plane.close,
+    )
+    return Parts(plane, metrics, handler, shared)
+
+
+def assemble_inline(setting: Setting | None = None) -> Parts:
+    """A replica whose model answers at once: its loop is never used."""
+    loop = asyncio.new_event_loop()
+    loop.close()
+    return assemble(loop, setting or Setting())
+
+
+@dataclass
+class Running:
+    """A replica that listens."""
+
+    server: ServerThread
+    parts: Parts
+
+    @property
+    def port(self) -> int:
+        return self.server.port
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=20)
+
+    def send(self, raw: bytes) -> bytes:
+        """Everything that is answered to `raw` until the server closes or falls silent; half-closes after sending."""
+        with self.connect() as client:
+            client.sendall(raw)
+            client.shutdown(socket.SHUT_WR)
+            return read_all(client)
+
+
+@contextmanager
+def running(setting: Setting | None = None) -> Iterator[Running]:
+    made: list[Parts] = []
+
+    def build(loop: asyncio.AbstractEventLoop) -> Shared:
+        made.append(assemble(loop, setting or Setting()))
+        return made[0].shared
+
+    server = ServerThread(listener.bind_first_free("127.0.0.1", *free_range()), build)
+    server.start()
+    try:
+        yield Running(server, made[0])
+    finally:
+        server.drain(timeout_s=0)
+
+
+def free_range(count: int = 16) -> tuple[int, int]:
+    """The first port and the size of a range whose first port is free now, and that others are unlikely to ask for."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        first = min(int(probe.getsockname()[1]), 65535 - count)
+    return first, count
+
+
+def read_all(client: socket.socket) -> bytes:
+    chunks: list[bytes] = []
+    try:
+        while chunk := client.recv(65536):
+            chunks.append(chunk)
+    except (ConnectionResetError, TimeoutError):
+        pass
+    return b"".join(chunks)
+
+
+def request(method: str, path: str, body: object = None, headers: Mapping[bytes, bytes] | None = None) -> Request:
+    raw = body if isinstance(body, bytes) else b"" if body is None else orjson.dumps(body)
+    return Request(method=method, path=path, headers=headers or {}, body=raw)
+
+
+def post(path: str, body: object) -> bytes:
+    """A whole HTTP/1.1 request that asks to close."""
+    raw = body if isinstance(body, bytes) else orjson.dumps(body)
+    head = f"POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {len(raw)}\r\n\r\n"
+    return head.encode() + raw
+
+
+def answer_of(handler: Handler, asked: Request) -> Response:
+    """The answer of a handler whose model answers at once."""
+    answer = handler.handle(asked)
+    assert isinstance(answer, Response)
+    return answer
+
+
+def wait_until(condition: Callable[[], bool], *, within_s: float = 20) -> None:
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline, "the condition never came true"
+        time.sleep(0.005)
