@@ -72,18 +72,15 @@ class LocalCluster:
         with self._locked():
             self._make_ready_for_start()
             missing = [part for part in parts.with_needs(wanted) if self._ledger().living(part) is None]
-            # Ray needs nobody and takes longest: it starts while Kubernetes does.
-            early = [part for part in missing if part == "ray"]
-            began = {part: self._launch(part) for part in early}
+            # Ray needs nobody and takes longest: it starts first, and all that can start does so beside it.
+            began = {part: self._launch(part) for part in missing if part == "ray"}
             for part in missing:
                 if part in KUBERNETES_PARTS:
                     self._await(part, self._launch(part))
             manifests.apply(self._must, namespace=self.namespace)
-            for part, since in began.items():
-                self._await(part, since)
-            for part in missing:
-                if part not in KUBERNETES_PARTS and part not in early:
-                    self._await(part, self._launch(part))
+            began |= {part: self._launch(part) for part in missing if part in ("gateway", "operator")}
+            for part in reversed(began):
+                self._await(part, began[part])
             self._save(self._state().model_copy(update={"phase": state.Phase.UP}))
 
     def down(self) -> None:
@@ -168,6 +165,11 @@ class LocalCluster:
     @property
     def ray_token_file(self) -> pathlib.Path:
         return self._layout.ray_token
+
+    @property
+    def ray_logs(self) -> pathlib.Path:
+        """Where the Ray that runs now writes its own logs, those of Serve and the replicas in `serve`."""
+        return self._layout.ray_temp / "session_latest" / "logs"
 
     @property
     def replica_ports(self) -> str:
