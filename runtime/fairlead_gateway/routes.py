@@ -4,6 +4,7 @@ Source: docs/contracts.md, "Operator → gateway: the route table".
 """
 
 import hashlib
+import ipaddress
 import json
 import re
 from collections.abc import Mapping
@@ -19,7 +20,8 @@ WEIGHT_SCALE = 10_000
 _MODEL_NAME = re.compile(r"^[a-z]([-a-z0-9]{0,48}[a-z0-9])?$")
 RevisionName = Annotated[str, pydantic.StringConstraints(pattern=r"^[0-9a-f]{10}$")]
 Alias = Annotated[str, pydantic.StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
-Host = Annotated[str, pydantic.StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$")]
+Host = ipaddress.IPv4Address
+"""Not a name: HAProxy refuses a whole configuration for one name that can't be resolved."""
 
 
 class InvalidRouteError(ValueError):
@@ -145,7 +147,7 @@ def _revision(name: str, revision: _Revision) -> Revision:
     ports = revision.ports
     return Revision(
         name=name,
-        host=ports.host,
+        host=str(ports.host),
         first_port=ports.first,
         ports=ports.count,
         window=ports.window,

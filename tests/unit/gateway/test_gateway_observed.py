@@ -1,0 +1,56 @@
+"""HAProxy's answers, as it gave them, parsed."""
+
+from __future__ import annotations
+
+from fairlead_gateway.haproxy import observed
+
+PROC = """#<PID>          <type>          <reloads>       <uptime>        <version>      
+23523           master          2 [failed: 0]   0d00h00m20s     2.8.25-5cf5d0683
+# workers
+24500           worker          0               0d00h00m00s     2.8.25-5cf5d0683
+# old workers
+23677           worker          1               0d00h00m11s     2.8.25-5cf5d0683
+23600           worker          2               0d00h00m19s     2.8.25-5cf5d0683
+# programs
+
+"""
+
+SERVERS = """1
+# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state
+3 handover 1 self - 2 0 1 1 4 1 0 2 0 0 0 0 - 0 - 0 0 - - 0
+4 rev_a_x 1 s1 127.0.0.1 2 0 1 1 4 15 3 3 6 0 0 0 - 18091 - 0 0 - - 0
+4 rev_a_x 2 s2 127.0.0.1 0 5 1 1 4 1 0 0 14 0 0 0 - 18092 - 0 0 - - 0
+4 rev_a_x 3 s3 127.0.0.1 3 4 1 1 4 16 3 3 6 0 0 0 - 18093 - 0 0 - - 0
+"""
+
+
+def test_the_masters_list_tells_the_worker_from_those_it_replaced() -> None:
+    assert observed.parse_processes(PROC) == observed.Processes(master=23523, worker=24500, old_workers=(23677, 23600))
+    assert observed.parse_processes("") == observed.Processes(master=None, worker=None, old_workers=())
+
+
+def test_servers_are_up_draining_or_not_looked_at() -> None:
+    servers = observed.parse_servers(SERVERS)
+
+    assert set(servers) == {("rev_a_x", "s1"), ("rev_a_x", "s2"), ("rev_a_x", "s3")}
+    up, off, draining = (servers["rev_a_x", name] for name in ("s1", "s2", "s3"))
+    assert (up.is_up, up.is_draining, up.is_checked, up.port) == (True, False, True, 18091)
+    assert (off.is_up, off.is_enabled, off.is_checked) == (False, False, False)
+    assert (draining.is_up, draining.is_draining, draining.is_enabled) == (False, True, True)
+
+
+def test_a_map_is_read_without_its_addresses() -> None:
+    text = "0x3f6ca850 a x:y:100:v:1000:30000\n0x362e70b0 /ready 1\n\n"
+
+    assert observed.parse_map(text) == {"a": "x:y:100:v:1000:30000", "/ready": "1"}
+    assert observed.parse_map("Unknown map identifier. Please use #<id> or <file>.\n") == {}
+
+
+def test_requests_in_flight_are_read_of_revisions_only() -> None:
+    text = "# pxname,svname,qcur,qmax,scur,smax,slim\nrev_a_x,BACKEND,0,0,7,9,1\nhandover,BACKEND,0,0,3,9,1\n"
+
+    assert observed.parse_sessions(text) == {"rev_a_x": 7}
+
+
+def test_info_is_pairs() -> None:
+    assert observed.parse_info("Pid: 5\ndescription: abc\n\nnothing\n") == {"Pid": "5", "description": "abc"}
