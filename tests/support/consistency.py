@@ -14,7 +14,9 @@ from fairlead_operator.state.knowledge import Absent, Known, Unknown
 from fairlead_operator.state.observed import Observed
 from fairlead_operator.state.rollout import Serving, recall
 from fairlead_operator.state.route import FULL_WEIGHT, RouteEntry
+from fairlead_operator.state.time import elapsed_s
 
+DRAIN_S = 60
 STATUS_MAX_BYTES = 32 * 1024
 
 
@@ -85,10 +87,25 @@ def _check_route(observed: Observed, entry: RouteEntry) -> None:
     expected = FULL_WEIGHT if entry.stable is not None else 0
     hold(total == expected, f"weights sum to {total}: {entry}")
     hold(all(r in entry.revisions for r in weights), f"a weight on a revision without a backend: {entry}")
+    _check_dropped(observed, entry)
     before: Mapping[str, int] = observed.route.value.weights() if isinstance(observed.route, Known) else {}
     for revision, weight in weights.items():
         if weight > before.get(revision, 0):
             hold(_is_seen_ready(observed, revision), f"raises {revision} to {weight} without a ready replica seen")
+
+
+def _check_dropped(observed: Observed, entry: RouteEntry) -> None:
+    """A backend goes only once its requests have ended (or took too long); an emptied entry is a person's wish."""
+    gateways = observed.gateways.value if isinstance(observed.gateways, Known) else ()
+    serving = recall(observed.object.value.status) if isinstance(observed.object, Known) else Serving()
+    waited = elapsed_s(serving.rollout.started_at, observed.observed_at) if serving.rollout is not None else 0
+    if not entry.revisions or waited > DRAIN_S:
+        return
+    for gateway in gateways:
+        live = gateway.routes.get(observed.key.name)
+        for revision, seen in (live.revisions if live is not None else {}).items():
+            gone = revision not in entry.revisions
+            hold(not gone or seen.sessions == 0, f"drops {revision}, which has requests in flight on {gateway.id}")
 
 
 def _is_seen_ready(observed: Observed, revision: str) -> bool:

@@ -44,6 +44,7 @@ from fairlead_operator.status import summary
 EPOCH = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 NAMESPACE = "default"
 PATIENCE_S = 700
+REQUEST_TICKS = 4
 
 
 class Fault(StrEnum):
@@ -93,6 +94,7 @@ class Gateway:
     id: str
     routes: dict[str, str] = field(default_factory=dict)
     sessions: dict[tuple[str, str], int] = field(default_factory=dict)
+    is_stuck: bool = False
 
 
 @dataclass
@@ -167,7 +169,9 @@ class VirtualWorld:
         for name in list(self.applications):
             self._tick_application(name)
         for gateway in self.gateways:
-            self.take_routes(gateway)
+            if not gateway.is_stuck:
+                self.take_routes(gateway)
+            gateway.sessions = {where: ticks - 1 for where, ticks in gateway.sessions.items() if ticks > 1}
 
     def advance(self, seconds: float) -> None:
         self.now += datetime.timedelta(seconds=seconds)
@@ -192,8 +196,14 @@ class VirtualWorld:
             application.running += (application.running < aim) - (application.running > aim)
 
     def take_routes(self, gateway: Gateway) -> None:
+        """Takes the table as it is now; long requests go on where they are."""
         gateway.routes = dict(self.routes)
-        gateway.sessions.clear()
+
+    def occupy(self, gateway: Gateway) -> None:
+        """A request that runs for a while comes to every revision with a weight."""
+        for model, text in gateway.routes.items():
+            for revision in RouteText(text=text).weights():
+                gateway.sessions[model, revision] = REQUEST_TICKS
 
     def kill_replica(self, name: str) -> None:
         application = self.applications.get(name)
@@ -271,7 +281,7 @@ class VirtualWorld:
         entry = json.loads(text)
         revisions = {
             revision: RevisionLive(
-                up=self.running(name, revision), draining=0, sessions=gateway.sessions.get((name, revision), 0)
+                up=self.running(name, revision), draining=0, sessions=int((name, revision) in gateway.sessions)
             )
             for revision in entry["revisions"]
         }
@@ -439,6 +449,8 @@ class VirtualWorld:
     def settle(self, *, passes: int = 200, seconds: float = 1.0) -> int:
         """Runs passes and ticks without faults until a round changes nothing; the number of rounds it took."""
         quiet = 0
+        for gateway in self.gateways:
+            gateway.is_stuck = False
         for round_number in range(passes):
             before = self.fingerprint()
             for name in {*self.models, *self.routes}:

@@ -24,6 +24,7 @@ from fairlead_operator.state.route import FULL_WEIGHT, RouteText
 MODELS = ("digits", "sentiment")
 URIS = ("file:///m/1", "file:///m/2", "file:///m/3", "file:///m/bad", "file:///m/wrong", "file:///m/slow")
 GOOD = URIS[:3]
+ALL = -1
 
 Op = tuple[str, str, object]
 
@@ -36,20 +37,21 @@ def op(kind: str, argument: st.SearchStrategy[object]) -> st.SearchStrategy[Op]:
 
 
 STEPS = st.one_of(
-    op("pass", faults),
-    op("rounds", st.integers(1, 8)),
-    op("rounds", st.integers(1, 8)),
+    # What moves a rollout on, or changes its mind, is drawn more often than what ends it.
+    *(op("rounds", st.integers(1, most)) for most in (2, 4, 8)),
+    *(op("uri", st.sampled_from(uris)) for uris in (GOOD, URIS)),
+    *(op("pass", faults) for _ in range(2)),
     op("ray", st.sampled_from([Fault.NONE, Fault.RAY_UNREAD, Fault.REFUSED, Fault.CRASH_BEFORE_WRITE])),
     op("tick", st.integers(1, 3)),
     op("gateway", st.integers(0, 1)),
-    op("uri", st.sampled_from((*GOOD, *URIS))),
+    op("stuck", st.integers(0, 1)),
+    op("busy", st.integers(0, 1)),
     op("replicas", st.sampled_from((1, 2, 3, 0, 40))),
-    op("suspend", st.booleans()),
+    op("ends", st.sampled_from(("suspend", "resume", "delete"))),
     op("pause", st.booleans()),
     op("recreate", st.booleans()),
-    op("delete", st.none()),
     op("lose ray", st.none()),
-    op("kill", st.integers(0, 2)),
+    op("kill", st.sampled_from((0, 1, 2, ALL))),
     op("wait", st.sampled_from((20, 61, 700))),
 )
 
@@ -67,8 +69,17 @@ def rounds(world: VirtualWorld, name: str, count: int) -> None:
 
 
 def kill(world: VirtualWorld, number: int) -> None:
-    for application in sorted(world.applications)[number : number + 1]:
-        world.kill_replica(application)
+    """One replica of an application, or all of the last."""
+    for application in (
+        sorted(world.applications)[number : number + 1] if number != ALL else list(world.applications)[-1:]
+    ):
+        for _ in range(1 if number != ALL else world.applications[application].running):
+            world.kill_replica(application)
+
+
+def stick(world: VirtualWorld, number: int) -> None:
+    gateway = world.gateways[number]
+    gateway.is_stuck = not gateway.is_stuck
 
 
 DEEDS: dict[str, Callable[[VirtualWorld, str, Any], object]] = {
@@ -80,9 +91,10 @@ DEEDS: dict[str, Callable[[VirtualWorld, str, Any], object]] = {
     "lose ray": lambda world, name, nothing: world.lose_ray(),
     "kill": lambda world, name, number: kill(world, number),
     "wait": lambda world, name, seconds: world.advance(seconds),
-    "delete": lambda world, name, nothing: world.delete(name),
+    "stuck": lambda world, name, number: stick(world, number),
+    "busy": lambda world, name, number: world.occupy(world.gateways[number]),
 }
-PATHS = {"uri": "model.uri", "replicas": "scaling.replicas", "suspend": "suspend", "pause": "rollout.paused"}
+PATHS = {"uri": "model.uri", "replicas": "scaling.replicas", "pause": "rollout.paused"}
 
 
 def step(world: VirtualWorld, kind: str, name: str, argument: object) -> None:
@@ -91,7 +103,9 @@ def step(world: VirtualWorld, kind: str, name: str, argument: object) -> None:
         return
     if name not in world.models:
         world.apply(name, model={"uri": URIS[0]}, rollout={"progressDeadlineSeconds": 30})
-    if kind == "recreate":
+    if kind == "ends":
+        world.delete(name) if argument == "delete" else world.change(name, "suspend", argument == "suspend")
+    elif kind == "recreate":
         world.change(name, "rollout.strategy", "Recreate" if argument else "RollingUpdate")
     else:
         world.change(name, PATHS[kind], argument)
