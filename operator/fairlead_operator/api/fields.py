@@ -15,6 +15,10 @@ def _number_as_text(value: object) -> object:
     return str(int(value)) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
+_PORT = "0*([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
+_HOST = r"(\[[0-9A-Fa-f:.]+\]|[^]/?#:@[]+)"
+_HTTP_URL = f"^https?://([^/?#]*@)?{_HOST}(:{_PORT})?([/?#]|$)"
+
 Uri = Annotated[
     str,
     text(
@@ -25,8 +29,8 @@ Uri = Annotated[
             "a file URI takes three slashes and an absolute path, as in file:///models/digits/1",
         ),
         rule(
-            r"!self.matches('^https?://') || (isURL(self) && url(self).getHostname() != '')",
-            "must be a valid URL that names a host, as in https://models.example.org/digits/2.keras",
+            f"!self.matches('^https?://') || self.matches(r'{_HTTP_URL}')",
+            "must be a valid URL with a host, and a port from 1 to 65535 if any, as in https://models.example.org/2.keras",
         ),
         rule(
             r"!self.matches('^[a-z]+://[^/?#]*@')",
@@ -41,7 +45,7 @@ Uri = Annotated[
             "must not contain a fragment (#), nor a file URI a query (?): percent-encode what belongs to a name",
         ),
         rule(
-            r"""self.matches(r"^([A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*$")""",
+            r"""self.matches(r"^([A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*$") && !self.contains('%00')""",
             "must hold only the characters of a URI: percent-encode every other one, a space as %20",
         ),
         rule(
