@@ -34,7 +34,7 @@ class Context:
             action=action,
             serving=self.serving,
             reason=reason,
-            message=message,
+            message=message[:1].upper() + message[1:],
             requeue_after_s=self.bounds.poll_s,
         )
 

@@ -62,7 +62,15 @@ def _begin(context: Context) -> Plan | None:
 def advance(context: Context, verdict: Verdict) -> Plan:
     """Announces the phase that follows."""
     serving = after(context, verdict)
-    return context.announce(serving, verdict.reason, verdict.message)
+    return context.announce(serving, verdict.reason, _told(context, verdict))
+
+
+def _told(context: Context, verdict: Verdict) -> str:
+    """A failure is told with the revision and the loader's own word for it."""
+    candidate = context.serving.candidate
+    if verdict.trigger is not Trigger.FAILED or candidate is None:
+        return verdict.message
+    return f"{context.called(candidate)} failed: {verdict.failure_reason or verdict.reason}: {verdict.message}"
 
 
 def after(context: Context, verdict: Verdict) -> Serving:

@@ -65,7 +65,9 @@ def degraded(result: PassResult) -> Verdict:
     if (missing := _missing(result, stable)) is not None:
         return missing
     if result.failed is not None:
-        return truth(True, Reason.ROLLOUT_FAILED, f"{result.called(stable)} serves. {failure_message(result)}")
+        return truth(
+            True, Reason.ROLLOUT_FAILED, f"{result.called(stable)} serves. {sentence(failure_message(result))}"
+        )
     return truth(False, Reason.SERVING, f"{result.called(stable)} has its replicas.")
 
 
@@ -110,6 +112,10 @@ def failure_message(result: PassResult) -> str:
     return f"{why.rstrip('.')}. It is not tried again until the spec changes."
 
 
+def sentence(message: str) -> str:
+    return message[:1].upper() + message[1:]
+
+
 def settle(kind: ConditionType, verdict: Verdict, result: PassResult) -> Condition:
     """The condition with its history: the transition time changes only with the status."""
     old = next((c for c in result.view.status.conditions if c.type == kind), None)
@@ -120,5 +126,5 @@ def settle(kind: ConditionType, verdict: Verdict, result: PassResult) -> Conditi
         observed_generation=result.view.generation,
         last_transition_time=old.last_transition_time if old is not None and same else whole_second(result.now),
         reason=verdict.reason,
-        message=str(bounded(verdict.message)),
+        message=str(bounded(sentence(verdict.message))),
     )

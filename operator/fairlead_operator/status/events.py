@@ -6,6 +6,7 @@ from fairlead_operator.api.status import Condition, ConditionStatus, RolloutPhas
 from fairlead_operator.state.actions import CreateRevision, DeleteRevision, Done, Event
 from fairlead_operator.state.reasons import ConditionType, EventType, Reason
 from fairlead_operator.state.rollout import Serving, recall
+from fairlead_operator.status import conditions
 from fairlead_operator.status.pass_result import PassResult
 
 _TOLD_AS_DECIDED = frozenset(
@@ -20,11 +21,11 @@ def of(result: PassResult, settled: tuple[Condition, ...]) -> tuple[Event, ...]:
 
 
 def _normal(reason: Reason, message: str) -> Event:
-    return Event(type=EventType.NORMAL, reason=reason, message=message)
+    return Event(type=EventType.NORMAL, reason=reason, message=conditions.sentence(message))
 
 
 def _warning(reason: Reason, message: str) -> Event:
-    return Event(type=EventType.WARNING, reason=reason, message=message)
+    return Event(type=EventType.WARNING, reason=reason, message=conditions.sentence(message))
 
 
 def _done(result: PassResult) -> list[Event]:

@@ -1,0 +1,105 @@
+"""Stories as files: ``NAME.in.yaml`` is told in the virtual world, and ``NAME.out.yaml`` is what was planned and said.
+
+A changed story is refreshed with ``FAIRLEAD_REFRESH=1 pytest tests/scenarios`` and reviewed as code.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from tests.support.virtual_world import Fault, VirtualWorld
+from typing_extensions import override
+
+FOLDER = Path(__file__).parent
+STORIES = sorted(path.name.removesuffix(".in.yaml") for path in FOLDER.glob("*.in.yaml"))
+REFRESH = os.environ.get("FAIRLEAD_REFRESH") == "1"
+NAME = "digits"
+
+
+class Plain(yaml.SafeDumper):
+    """Values that occur twice are written out twice."""
+
+    @override
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+
+def do(world: VirtualWorld, step: dict[str, Any]) -> None:
+    """What a person or the world does in a step."""
+    match step:
+        case {"apply": spec}:
+            world.apply(NAME, **spec)
+        case {"change": changes}:
+            for path, value in changes.items():
+                world.change(NAME, path, value)
+        case {"delete": True}:
+            world.delete(NAME)
+        case {"lose_ray": True}:
+            world.lose_ray()
+        case _:
+            pass
+
+
+def run(world: VirtualWorld, step: dict[str, Any]) -> None:
+    """How the operator's passes go on after it: some rounds, with a fault in each, or until it is quiet."""
+    fault = Fault(step.get("fault", Fault.NONE))
+    for _ in range(step.get("rounds", 0)):
+        world.pass_model(NAME, fault)
+        world.pass_ray(fault if fault is Fault.RAY_UNREAD else Fault.NONE)
+        world.tick()
+    if "rounds" not in step:
+        world.settle()
+
+
+def said(world: VirtualWorld, plans: int, events: int) -> dict[str, Any]:
+    """What the step led to; a plan that repeats itself is told once."""
+    lines = [str(plan) for plan in world.plans[plans:]]
+    told = [line for before, line in zip(["", *lines], lines, strict=False) if line != before]
+    return {
+        "plans": told,
+        "events": [f"{e.type} {e.reason}: {e.message}" for e in world.events[events:]],
+        "status": status_of(world),
+        "route": world.routes.get(NAME),
+        "ray": {name: app.running for name, app in sorted(world.applications.items())},
+    }
+
+
+def status_of(world: VirtualWorld) -> Any:
+    stored = world.models.get(NAME)
+    if stored is None:
+        return "gone"
+    status = {k: v for k, v in stored.status.items() if k not in ("revisions", "selector")}
+    status["conditions"] = [f"{c['type']}={c['status']} {c['reason']}: {c['message']}" for c in status["conditions"]]
+    status["revisions"] = [
+        f"{r['number']} {r['name']} {r['role']}: {r['readyReplicas']} of {r['wantedReplicas']} ready"
+        for r in stored.status["revisions"]
+    ]
+    return status
+
+
+def tell(story: dict[str, Any]) -> list[dict[str, Any]]:
+    world, chapters = VirtualWorld(), []
+    for step in story["steps"]:
+        plans, events = len(world.plans), len(world.events)
+        do(world, step)
+        run(world, step)
+        chapters.append({"step": step["says"], **said(world, plans, events)})
+    return chapters
+
+
+@pytest.mark.parametrize("name", STORIES)
+def test_the_story_goes_as_it_was_reviewed(name: str) -> None:
+    story = yaml.safe_load((FOLDER / f"{name}.in.yaml").read_text())
+    text = yaml.dump(tell(story), Dumper=Plain, sort_keys=False, width=120, allow_unicode=True)
+    golden = FOLDER / f"{name}.out.yaml"
+    if REFRESH:
+        golden.write_text(text)
+    assert text == golden.read_text()
+
+
+def test_no_story_is_left_without_its_other_half() -> None:
+    assert sorted(path.name.removesuffix(".out.yaml") for path in FOLDER.glob("*.out.yaml")) == STORIES
