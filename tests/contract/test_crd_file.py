@@ -25,4 +25,4 @@ def test_a_sample_is_short_and_read_by_the_models(path: pathlib.Path) -> None:
 
 
 def test_there_are_samples() -> None:
-    assert len(manifest_table.SAMPLES) >= 3
+    assert len(manifest_table.SAMPLES) >= 6

@@ -10,8 +10,9 @@ from typing import Any
 
 import yaml
 
-SAMPLES = sorted((pathlib.Path(__file__).parents[2] / "crds/samples").glob("*.yaml"))
-_FOLDER = pathlib.Path(__file__).parents[1] / "data/manifests"
+_ROOT = pathlib.Path(__file__).parents[2]
+SAMPLES = [*sorted((_ROOT / "crds/samples").glob("*.yaml")), *sorted((_ROOT / "examples").glob("*.yaml"))]
+_FOLDER = _ROOT / "tests/data/manifests"
 _GOOD: Mapping[str, Any] = {
     "apiVersion": "fairlead.dev/v1alpha1",
     "kind": "ModelDeployment",
