@@ -177,6 +177,11 @@ class LocalCluster:
         return f"{self.ports['replicas-first']}-{self.ports['replicas-last']}"
 
     @property
+    def gateway_state(self) -> pathlib.Path:
+        """The gateway's own folder: its last table and what it records of HAProxy."""
+        return self._layout.gateway_state
+
+    @property
     def gateway_url(self) -> str:
         return f"http://127.0.0.1:{self.ports['gateway-data']}"
 

@@ -1,0 +1,63 @@
+"""One whole local cluster for the folder; the cheap stories first, for they tell soonest that something is broken."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from tests.e2e import measured
+from tests.e2e.kube_api import KubeApi
+from tests.e2e.ray_view import RayView
+from tests.e2e.stage import Stage
+from tests.e2e.trained import Models
+
+from fairlead_cli.local import cluster, options
+
+ORDER = (
+    "test_apply_to_prediction",
+    "test_scale_and_delete",
+    "test_version_change",
+    "test_bad_revisions",
+    "test_restarts",
+    "test_killed_replicas",
+    "test_idle",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The order of cost; the rest of the suite stays where it is."""
+    places = [index for index, item in enumerate(items) if item.path.parent.name == "e2e"]
+    ordered = sorted((items[index] for index in places), key=lambda item: ORDER.index(item.path.stem))
+    for index, item in zip(places, ordered, strict=True):
+        items[index] = item
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The counts, beside pytest's own."""
+    if text := measured.RESULTS.markdown():
+        terminalreporter.section("measured end to end")
+        terminalreporter.write_line(text)
+
+
+@pytest.fixture(scope="session")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """Kubernetes, Ray, gateway and operator, and two trained versions of a model."""
+    models = Models(tmp_path_factory.mktemp("models"))
+    local = cluster.LocalCluster(
+        "e2e", tmp_path_factory.mktemp("e2e") / "cluster", chosen=options.Options(namespace="models", ray_cpus=8)
+    )
+    try:
+        local.up()
+        models.wait()
+        api = KubeApi(local.kubeconfig, local.namespace)
+        with (
+            httpx.Client(base_url=local.gateway_url, timeout=60) as gateway,
+            httpx.Client(base_url=local.gateway_admin_url, timeout=10) as admin,
+        ):
+            yield Stage(local=local, api=api, ray=RayView(local), models=models, gateway=gateway, admin=admin)
+        api.close()
+    finally:
+        models.stop()
+        local.down()
+        measured.RESULTS.keep()

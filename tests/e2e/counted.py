@@ -1,0 +1,25 @@
+"""The counting client over one model, and what a test says of its report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tests.e2e.stage import Model
+
+from fairlead_cli import load
+
+CONNECTIONS = 8
+
+
+@contextmanager
+def counted(model: Model, *, connections: int = CONNECTIONS, rate: float | None = None) -> Iterator[load.Background]:
+    """Requests to the model, counted, for as long as the block lasts."""
+    with load.background(model.load(connections=connections, rate=rate)) as run:
+        yield run
+
+
+def no_failures(report: load.Report) -> None:
+    """Every failure is told, not the first ten."""
+    told = "\n".join(each.model_dump_json() for each in report.failures)
+    assert report.failed == 0, f"{report.summary()}\n{told}"

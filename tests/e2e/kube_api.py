@@ -1,0 +1,94 @@
+"""The API server as tests read it: over one connection, where kubectl would start a process a look."""
+
+from __future__ import annotations
+
+import base64
+import json
+import pathlib
+import ssl
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import httpx
+
+Object = Mapping[str, Any]
+MODELS = "/apis/fairlead.dev/v1alpha1/namespaces/{namespace}/modeldeployments"
+
+
+class KubeApi:
+    """An admin's client. Every read waits out an API server that is away, as tests take it away."""
+
+    def __init__(self, kubeconfig: pathlib.Path, namespace: str) -> None:
+        config = json.loads(kubeconfig.read_text())
+        cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
+        trust = ssl.create_default_context(cadata=_decoded(cluster["certificate-authority-data"]))
+        with tempfile.NamedTemporaryFile("w", suffix=".pem") as pair:
+            pair.write(_decoded(user["client-certificate-data"]) + _decoded(user["client-key-data"]))
+            pair.flush()
+            trust.load_cert_chain(pair.name)
+        self._client = httpx.Client(base_url=cluster["server"], verify=trust, timeout=30)
+        self._namespace = namespace
+
+    def close(self) -> None:
+        self._client.close()
+
+    def models_path(self, name: str = "") -> str:
+        path = MODELS.format(namespace=self._namespace)
+        return f"{path}/{name}" if name else path
+
+    def core_path(self, kind: str, name: str = "") -> str:
+        path = f"/api/v1/namespaces/{self._namespace}/{kind}"
+        return f"{path}/{name}" if name else path
+
+    def revisions(self, model: str) -> list[Object]:
+        """The ControllerRevisions of a model."""
+        path = f"/apis/apps/v1/namespaces/{self._namespace}/controllerrevisions"
+        found = self.get(path, labelSelector=f"fairlead.dev/model={model}")
+        return [] if found is None else list(found["items"])
+
+    def routes(self) -> Mapping[str, Any]:
+        """The route table's entries, by model."""
+        found = self.get(self.core_path("configmaps", "fairlead-routes"))
+        return {name: json.loads(text) for name, text in ((found or {}).get("data") or {}).items()}
+
+    def get(self, path: str, *, within_s: float = 90.0, **parameters: str) -> Object | None:
+        """The object, or None where there is none."""
+        answer = self._awaited("GET", path, within_s=within_s, params=parameters)
+        if answer.status_code == httpx.codes.NOT_FOUND:
+            return None
+        answer.raise_for_status()
+        return dict(answer.json())
+
+    def merge(self, path: str, patch: Object, *, manager: str = "e2e") -> None:
+        """Change an object by a JSON merge patch."""
+        headers = {"content-type": "application/merge-patch+json"}
+        parameters = {"fieldManager": manager}
+        self._awaited("PATCH", path, content=json.dumps(patch), headers=headers, params=parameters).raise_for_status()
+
+    def watch(self, path: str, name: str) -> Iterator[Object]:
+        """The named object now and at each change, for as long as the API server keeps the watch."""
+        selector = {"fieldSelector": f"metadata.name={name}"}
+        found = self._awaited("GET", path, params=selector).raise_for_status().json()
+        yield from found["items"]
+        asked = {**selector, "watch": "true", "resourceVersion": found["metadata"]["resourceVersion"]}
+        with self._client.stream("GET", path, params=asked, timeout=300) as stream:
+            for line in stream.iter_lines():
+                yield json.loads(line)["object"]
+
+    def _awaited(self, verb: str, path: str, *, within_s: float = 90.0, **request: Any) -> httpx.Response:
+        end_s = time.monotonic() + within_s
+        while True:
+            try:
+                answer = self._client.request(verb, path, **request)
+                if answer.status_code < 500 or time.monotonic() > end_s:
+                    return answer
+            except httpx.TransportError:
+                if time.monotonic() > end_s:
+                    raise
+            time.sleep(0.1)
+
+
+def _decoded(text: str) -> str:
+    return base64.b64decode(text).decode()

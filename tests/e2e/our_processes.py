@@ -1,0 +1,58 @@
+"""Finds processes of our own cluster by its recorded numbers and descent, to be hard on exactly those."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tests.support.until import until
+
+from fairlead_cli.local import cluster, process_table
+
+
+def command_line(pid: int) -> list[str]:
+    """The words of a process's command; empty when it is gone."""
+    try:
+        return pathlib.Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
+def descendants(local: cluster.LocalCluster, part: str) -> tuple[int, ...]:
+    """The part's process and all that descends from it."""
+    own = process_table.entry(local.pid(part))
+    assert own is not None
+    return tuple(each.pid for each in process_table.family([own.identity]))
+
+
+def kill_alone(local: cluster.LocalCluster, part: str) -> None:
+    """SIGKILL for a part's own process and nothing of what it started."""
+    os.kill(local.pid(part), signal.SIGKILL)
+    until(lambda: part not in local.running(), f"{part} ended", deadline_s=10)
+
+
+def haproxy_master(local: cluster.LocalCluster) -> int | None:
+    """The HAProxy that the gateway runs, by its own record; None while there is none."""
+    try:
+        record = json.loads((local.gateway_state / "haproxy.json").read_text())
+    except FileNotFoundError:
+        return None
+    identity = process_table.Identity(pid=record["pid"], start_ticks=record["startTime"])
+    return identity.pid if process_table.is_alive(identity) else None
+
+
+@contextmanager
+def ray_does_not_answer(local: cluster.LocalCluster) -> Iterator[None]:
+    """Ray's REST server is stopped, not ended: connections are taken and nothing is answered."""
+    port = f"--port={local.ports['ray-dashboard']}"
+    found = [pid for pid in descendants(local, "ray") if port in command_line(pid)]
+    assert len(found) == 1, found
+    os.kill(found[0], signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(found[0], signal.SIGCONT)

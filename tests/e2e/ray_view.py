@@ -1,0 +1,44 @@
+"""Ray Serve as tests read it: applications, the processes of their replicas, and how often these began."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+
+from fairlead_cli.local import cluster
+
+
+class RayView:
+    """Reads with the token each time, for Ray may be another one by now."""
+
+    def __init__(self, local: cluster.LocalCluster) -> None:
+        self._local = local
+
+    def applications(self, model: str = "") -> Mapping[str, Any]:
+        """The applications of a model (of all by default), by revision or name."""
+        headers = {"authorization": f"Bearer {self._local.ray_token_file.read_text().strip()}"}
+        url = f"{self._local.ray_address}/api/serve/applications/"
+        found = httpx.get(url, headers=headers, timeout=30).raise_for_status().json()["applications"]
+        if not model:
+            return dict(found)
+        prefix = f"{self._local.namespace}--{model}--"
+        return {name.removeprefix(prefix): each for name, each in found.items() if name.startswith(prefix)}
+
+    def replica_pids(self, model: str) -> tuple[int, ...]:
+        """The processes of the replicas that run."""
+        return tuple(
+            sorted(
+                replica["pid"]
+                for application in self.applications(model).values()
+                for deployment in application["deployments"].values()
+                for replica in deployment["replicas"]
+                if replica["state"] == "RUNNING" and replica["pid"]
+            )
+        )
+
+    def starts(self, model: str, revision: str) -> int:
+        """How many replicas of a revision ever began: each has a log of its own."""
+        logs = self._local.ray_logs / "serve"
+        return len(list(logs.glob(f"replica_{self._local.namespace}--{model}--{revision}_*.log")))

@@ -1,0 +1,72 @@
+"""The shortest story: a manifest is applied, a model answers, it is deleted, nothing is left."""
+
+from __future__ import annotations
+
+import pytest
+from tests.e2e import stage as staging
+from tests.e2e.stage import Model, Stage
+from tests.support.until import until
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
+ROWS = 20
+
+
+def test_what_is_applied_becomes_ready_and_answers_as_the_model_itself_does(stage: Stage) -> None:
+    with stage.deployed("digits") as model:
+        wished = stage.models.version("v1").outputs(ROWS)
+        by_inference = model.infer(stage.models.inputs(ROWS))
+        assert by_inference.status_code == 200, by_inference.text
+        output = by_inference.json()["outputs"][0]
+        assert output["shape"] == [ROWS, 10]
+        assert _close(output["data"], [value for row in wished for value in row])
+        by_serving = model.predict(stage.models.inputs(ROWS))
+        assert by_serving.status_code == 200, by_serving.text
+        assert all(_close(row, wish) for row, wish in zip(by_serving.json()["predictions"], wished, strict=True))
+        assert {by_inference.headers["x-fairlead-revision"], by_serving.headers["x-fairlead-revision"]} == {
+            model.stable
+        }
+        _conditions_and_columns_tell_it(stage, model)
+        _events_tell_it(model)
+    _nothing_is_left(stage, model)
+
+
+def _conditions_and_columns_tell_it(stage: Stage, model: Model) -> None:
+    found = model.read()
+    assert found is not None
+    stable = found["status"]["stableRevision"]
+    states = {each["type"]: each["status"] for each in found["status"]["conditions"]}
+    assert states == {
+        "Ready": "True",
+        "Accepted": "True",
+        "Progressing": "False",
+        "Degraded": "False",
+        "Reconciling": "False",
+        "Stalled": "False",
+    }
+    assert all(each["message"] and each["observedGeneration"] == 1 for each in found["status"]["conditions"])
+    header, row = stage.kubectl("get", "mdep", model.name).splitlines()
+    assert header.split() == ["NAME", "READY", "STABLE", "CANDIDATE", "WEIGHT", "PHASE", "REPLICAS", "AGE"]
+    assert row.split()[:5] == [model.name, "True", stable, "Ready", "1"]
+    header, row = stage.kubectl("get", "mdep", model.name, "-o", "wide").splitlines()
+    assert header.split()[-3:] == ["VERSION", "DIGEST", "MESSAGE"]
+    assert f"v1        {stage.models.version('v1').digest}" in row
+    assert staging.condition(found, "Ready")["message"] in row
+
+
+def _events_tell_it(model: Model) -> None:
+    reasons = until(
+        lambda: {"RevisionCreated", "RolloutStarted", "Promoted"} <= {r for r, _ in model.events()}, "events"
+    )
+    assert reasons
+    assert all(sentence and "\n" not in sentence for _, sentence in model.events())
+
+
+def _nothing_is_left(stage: Stage, model: Model) -> None:
+    until(lambda: not stage.api.revisions(model.name), "the garbage collector takes the revisions", deadline_s=90)
+    answer = stage.gateway.get(f"/v2/models/{model.name}")
+    assert answer.status_code == 404
+    assert model.name in answer.text
+
+
+def _close(found: list[float], wished: list[float]) -> bool:
+    return len(found) == len(wished) and all(abs(one - other) < 1e-4 for one, other in zip(found, wished, strict=True))

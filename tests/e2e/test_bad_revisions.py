@@ -1,0 +1,158 @@
+"""Versions that can't serve: none gets a request, the old one goes on, and the reason is the loader's own."""
+
+from __future__ import annotations
+
+import http.server
+import pathlib
+import shutil
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from examples import digest
+from tests.e2e import stage as staging
+from tests.e2e.counted import counted, no_failures
+from tests.e2e.measured import RESULTS
+from tests.e2e.stage import Model, Stage
+from tests.support.until import until
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
+WRONG_DIGEST = "sha256:" + "0" * 64
+STARTS_MAX = 3
+
+
+@pytest.fixture(scope="module")
+def steady(stage: Stage) -> Iterator[Model]:
+    """The model that all bad versions are applied to."""
+    with stage.deployed("steady") as model:
+        yield model
+
+
+@contextmanager
+def _wrong_digest(_stage: Stage, _folder: pathlib.Path) -> Iterator[Mapping[str, Any]]:
+    yield {"model": {"digest": WRONG_DIGEST}}
+
+
+@contextmanager
+def _not_found(_stage: Stage, folder: pathlib.Path) -> Iterator[Mapping[str, Any]]:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), lambda *given: _Empty(*given, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield {"model": {"uri": f"http://127.0.0.1:{server.server_port}/digits.keras"}}
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+class _Empty(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: Any) -> None:
+        """Says nothing."""
+
+
+@contextmanager
+def _corrupt(stage: Stage, folder: pathlib.Path) -> Iterator[Mapping[str, Any]]:
+    """The file was broken before anybody took its digest."""
+    model = folder / "saved_model"
+    shutil.copytree(stage.models.version("v2").folder / "saved_model", model)
+    graph = model / "saved_model.pb"
+    graph.write_bytes(graph.read_bytes()[: graph.stat().st_size // 2])
+    yield {"model": {"uri": model.as_uri(), "digest": digest.of(model)}}
+
+
+@contextmanager
+def _wrong_signature(_stage: Stage, _folder: pathlib.Path) -> Iterator[Mapping[str, Any]]:
+    yield {"model": {"signature": "no_such_signature"}}
+
+
+@contextmanager
+def _too_large(_stage: Stage, _folder: pathlib.Path) -> Iterator[Mapping[str, Any]]:
+    """No node of Ray has so much memory: it can never start."""
+    yield {
+        "serving": {"resources": {"memory": "100Ti"}, "requestTimeoutSeconds": 5},
+        "rollout": {"progressDeadlineSeconds": 10},
+    }
+
+
+Bad = Callable[[Stage, pathlib.Path], Any]
+BAD: Mapping[str, tuple[Bad, str, str]] = {
+    "wrong digest": (_wrong_digest, "DigestMismatch", WRONG_DIGEST),
+    "404": (_not_found, "ModelNotFound", "answers 404"),
+    "corrupt": (_corrupt, "ModelCorrupt", "saved_model"),
+    "wrong signature": (_wrong_signature, "SignatureNotFound", "no_such_signature"),
+    "too large": (_too_large, "ProgressDeadlineExceeded", ""),
+}
+
+
+@pytest.mark.parametrize("kind", list(BAD))
+def test_a_version_that_cannot_serve_never_gets_a_request(
+    stage: Stage, steady: Model, tmp_path: pathlib.Path, kind: str
+) -> None:
+    make, reason, words = BAD[kind]
+    before = steady.stable
+    with make(stage, tmp_path) as broken, counted(steady, rate=300) as run:
+        run.wait_until(lambda seen: seen.requests > 100, timeout_s=120)
+        steady.apply("v2", label=kind.replace(" ", "-"), **broken)
+        found = steady.until("refused", _is_refused)
+        bad = found["status"]["quarantine"][-1]
+        assert (bad["reason"], words in bad["message"]) == (reason, True), bad
+        degraded = staging.condition(found, "Degraded")
+        assert degraded["status"] == "True"
+        assert bad["message"] in degraded["message"]
+        starts = _is_not_tried_again(stage, steady, bad["revision"])
+        report = run.stop()
+    RESULTS.add(
+        "Versions that can't serve",
+        {
+            "what": kind,
+            "reason": bad["reason"],
+            "message": bad["message"].replace("|", "/"),
+            "replica starts": starts,
+            "requests": report.requests,
+            "failed": report.failed,
+        },
+    )
+    no_failures(report)
+    assert set(report.revisions) == {before}
+    assert starts <= STARTS_MAX
+
+
+def test_going_back_adopts_the_earlier_revision(stage: Stage, steady: Model) -> None:
+    steady.apply("v1")
+    first = steady.until_settled()["status"]["stableRevision"]
+    steady.apply("v2", rollout={})
+    second = steady.until_settled(other_than=first)["status"]["stableRevision"]
+    steady.apply("v1")
+    found = steady.until_settled(other_than=second)
+    assert found["status"]["stableRevision"] == first
+    numbers = {each["metadata"]["name"]: each["revision"] for each in stage.api.revisions(steady.name)}
+    assert numbers[f"{steady.name}-{first}"] == 1
+    assert [each["number"] for each in found["status"]["revisions"] if each["name"] == first] == [1]
+
+
+def _is_refused(found: Mapping[str, Any]) -> bool:
+    status = found["status"]
+    return bool(
+        status.get("observedGeneration") == found["metadata"]["generation"]
+        and staging.condition(found, "Reconciling").get("status") != "True"
+        and not status.get("rollout")
+        and any(each["revision"] not in (status["stableRevision"],) for each in status.get("quarantine", []))
+        and status["quarantine"][-1]["revision"] not in _earlier(found)
+    )
+
+
+def _earlier(found: Mapping[str, Any]) -> set[str]:
+    """Revisions that are not the wished one: their quarantine is of an earlier row."""
+    label = found["spec"]["model"]["version"]
+    return {each["name"] for each in found["status"]["revisions"] if each.get("version") != label}
+
+
+def _is_not_tried_again(stage: Stage, model: Model, revision: str) -> int:
+    """Ray has nothing of it any more, also after the object was touched and looked at again; how often it began."""
+    until(lambda: revision not in stage.ray.applications(model.name), "Ray has nothing of the bad version")
+    passes = stage.operator_metric("fairlead_operator_reconcile_total", kind="ModelKey")
+    stage.kubectl("annotate", "mdep", model.name, f"e2e/touched={revision}", "--overwrite")
+    until(lambda: stage.operator_metric("fairlead_operator_reconcile_total", kind="ModelKey") > passes, "a new pass")
+    assert revision not in stage.ray.applications(model.name)
+    return stage.ray.starts(model.name, revision)

@@ -1,0 +1,54 @@
+"""`kubectl scale` under load, and a deletion that Ray keeps waiting."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.e2e import stage as staging
+from tests.e2e.counted import counted, no_failures
+from tests.e2e.measured import RESULTS
+from tests.e2e.our_processes import ray_does_not_answer
+from tests.e2e.stage import Stage
+from tests.support.until import until
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
+
+
+def test_scaling_to_three_and_back_fails_no_request(stage: Stage) -> None:
+    with stage.deployed("scaled") as model, counted(model) as run:
+        run.wait_until(lambda seen: seen.requests > 1000, timeout_s=120)
+        model.scale(3)
+        model.until_up(3)
+        model.until(
+            "Ready with three", lambda found: staging.is_settled(found) and found["status"]["readyReplicas"] == 3
+        )
+        assert stage.kubectl("get", "mdep", "scaled", "-o", "jsonpath={.status.replicas}") == "3"
+        answered = run.progress().requests
+        run.wait_until(lambda seen: seen.requests > answered + 1000, timeout_s=120)
+        model.scale(1)
+        model.until_up(1)
+        model.until("Ready with one", lambda found: staging.is_settled(found) and found["status"]["replicas"] == 1)
+        until(lambda: len(stage.ray.replica_pids("scaled")) == 1, "one replica on Ray")
+        answered = run.progress().requests
+        run.wait_until(lambda seen: seen.requests > answered + 1000, timeout_s=120)
+        report = run.stop()
+    RESULTS.add("Scaling", {"what": "1 → 3 → 1 replicas", "requests": report.requests, "failed": report.failed})
+    no_failures(report)
+    assert len(report.revisions) == 1
+
+
+def test_a_deletion_says_that_it_waits_for_ray_and_ends_when_ray_is_back(stage: Stage) -> None:
+    with stage.deployed("kept") as model:
+        with ray_does_not_answer(stage.local):
+            stage.kubectl("delete", "mdep", "kept", "--wait=false")
+            waiting = model.until("waits for Ray", _waits_for_ray)
+            assert waiting["metadata"]["finalizers"] == ["fairlead.dev/serving"]
+            # No request comes any more, although the replicas still run.
+            until(lambda: stage.gateway.get("/v2/models/kept").status_code == 404, "the gateway forgets it")
+        model.until_gone()
+
+
+def _waits_for_ray(found: dict[str, Any]) -> bool:
+    ready = staging.condition(found, "Ready")
+    return ready.get("reason") == "RayUnreachable" and "Ray" in ready.get("message", "")

@@ -1,0 +1,161 @@
+"""A new version under load: no request fails, whoever is killed or reloaded in the middle of it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from tests.e2e.counted import counted, no_failures
+from tests.e2e.measured import RESULTS
+from tests.e2e.our_processes import kill_alone
+from tests.e2e.stage import Model, Stage
+from tests.support.until import until
+
+from fairlead_cli import load
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
+REQUESTS = 30_000
+RELOADS = 10
+
+
+@pytest.fixture(scope="module")
+def changing(stage: Stage) -> Iterator[Model]:
+    """One model that goes from version to version through all rows."""
+    with stage.deployed("changing") as model:
+        yield model
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+@pytest.mark.parametrize("disturbance", ["calm", "operator killed", "gateway agent killed", "gateway reloaded"])
+def test_a_version_change_fails_no_request(stage: Stage, changing: Model, disturbance: str, replicas: int) -> None:
+    if len(stage.ray.replica_pids(changing.name)) != replicas:
+        changing.scale(replicas)
+        changing.until_up(replicas)
+    before = changing.until_settled()["status"]["stableRevision"]
+    with counted(changing) as run:
+        run.wait_until(lambda seen: seen.requests > 2000, timeout_s=120)
+        with DISTURBANCES[disturbance](stage, changing, replicas):
+            changing.apply(_next_version(changing), label=f"{disturbance.replace(' ', '-')}-{replicas}")
+        after = changing.until_settled(other_than=before)["status"]["stableRevision"]
+        answered = run.progress().revisions.get(after, 0)
+        run.wait_until(
+            lambda seen: seen.revisions.get(after, 0) > answered + 2000 and seen.requests >= REQUESTS, timeout_s=400
+        )
+        report = run.stop()
+    _keep_row(report, disturbance, replicas)
+    no_failures(report)
+    assert set(report.revisions) == {before, after}
+    assert report.requests >= REQUESTS
+
+
+def _keep_row(report: load.Report, disturbance: str, replicas: int) -> None:
+    assert report.latency is not None
+    RESULTS.add(
+        "A version change under load",
+        {
+            "replicas": replicas,
+            "disturbance": disturbance,
+            "requests": report.requests,
+            "failed": report.failed,
+            "requests/s": report.rate,
+            "p50 ms": report.latency.p50_ms,
+            "p99 ms": report.latency.p99_ms,
+            "longest time without an answer, ms": report.longest_gap_s * 1000,
+        },
+    )
+
+
+def _next_version(model: Model) -> str:
+    return "v2" if model.status()["model"]["uri"].endswith("/v1/saved_model") else "v1"
+
+
+@contextmanager
+def _calm(_stage: Stage, _model: Model, _replicas: int) -> Iterator[None]:
+    yield
+
+
+@contextmanager
+def _operator_killed(stage: Stage, model: Model, replicas: int) -> Iterator[None]:
+    """Right after it announced a step: before traffic moves, or while the second replica starts."""
+
+    def kill() -> None:
+        stage.local.stop("operator", signal.SIGKILL)
+        stage.local.start("operator")
+
+    with _at_phase(stage, model, {"Shifting", "Promoting"} if replicas == 1 else {"Widening"}, kill):
+        yield
+
+
+@contextmanager
+def _agent_killed(stage: Stage, model: Model, replicas: int) -> Iterator[None]:
+    """HAProxy goes on without its agent; what the operator announced is done by the agent's successor."""
+
+    def kill() -> None:
+        kill_alone(stage.local, "gateway")
+        stage.local.start("gateway")
+
+    with _at_phase(stage, model, {"Connecting"} if replicas == 1 else {"Shifting", "Promoting"}, kill):
+        yield
+
+
+@contextmanager
+def _reloaded(stage: Stage, _model: Model, _replicas: int) -> Iterator[None]:
+    """Routes of another model come and go: each changes the topology, and so reloads HAProxy."""
+    before = stage.gateway_metric("fairlead_gateway_haproxy_reloads_total")
+    yield
+    for number in range(RELOADS // 2):
+        _route(stage, f"passing{number}", is_there=True)
+        until(lambda name=f"passing{number}": name in stage.live(), "the gateway has the other model's route")
+        _route(stage, f"passing{number}", is_there=False)
+        until(lambda name=f"passing{number}": name not in stage.live(), "the gateway dropped it")
+    assert stage.gateway_metric("fairlead_gateway_haproxy_reloads_total") - before >= RELOADS
+
+
+DISTURBANCES: Mapping[str, Callable[[Stage, Model, int], Any]] = {
+    "calm": _calm,
+    "operator killed": _operator_killed,
+    "gateway agent killed": _agent_killed,
+    "gateway reloaded": _reloaded,
+}
+
+
+@contextmanager
+def _at_phase(stage: Stage, model: Model, phases: set[str], act: Callable[[], None]) -> Iterator[None]:
+    """Act as soon as the rollout that the block begins announces one of these phases; the block's end waits for it."""
+    seen: list[str] = []
+
+    def follow() -> None:
+        for found in stage.api.watch(stage.api.models_path(), model.name):
+            phase = ((found.get("status") or {}).get("rollout") or {}).get("phase", "")
+            if phase in phases:
+                seen.append(phase)
+                act()
+                return
+
+    follower = threading.Thread(target=follow, name="follow-the-rollout")
+    follower.start()
+    yield
+    follower.join(timeout=300)
+    assert seen, f"the rollout never announced {sorted(phases)}\n{model.explain()}"
+
+
+def _route(stage: Stage, name: str, *, is_there: bool) -> None:
+    entry = {
+        "schema": 1,
+        "version": name,
+        "stable": None,
+        "candidate": None,
+        "candidateWeight": 0,
+        "revisions": {
+            "aaaaaaaaaa": {"ports": {"host": "127.0.0.1", "first": 1, "count": 4, "window": 1}, "aliases": []}
+        },
+        "maxRequestBytes": 1048576,
+        "requestTimeoutSeconds": 30,
+    }
+    path = stage.api.core_path("configmaps", "fairlead-routes")
+    stage.api.merge(path, {"data": {name: json.dumps(entry) if is_there else None}})

@@ -1,0 +1,81 @@
+"""Two trained versions of the dense digits model, as the example trains them, with few epochs.
+
+``python -m tests.e2e.trained OUT`` makes ``OUT/dense/v1`` and ``OUT/dense/v2`` in one process: importing TensorFlow
+costs more than the training.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+_EPOCHS = 4
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Version:
+    """One version's files and what its manifest says of them."""
+
+    name: str
+    folder: pathlib.Path
+
+    @property
+    def uri(self) -> str:
+        return (self.folder / "saved_model").as_uri()
+
+    @property
+    def digest(self) -> str:
+        return str(json.loads((self.folder / "evaluation.json").read_text())["digests"]["saved_model"])
+
+    def outputs(self, rows: int) -> list[list[float]]:
+        """What the model itself says to the first held-out samples."""
+        with np.load(self.folder / "heldout.npz", allow_pickle=False) as kept:
+            return [[float(value) for value in row] for row in kept["outputs"][:rows]]
+
+
+class Models:
+    """The training, begun and waited for."""
+
+    def __init__(self, out: pathlib.Path) -> None:
+        self._out = out
+        self._log = (out / "training.log").open("wb")
+        command = [sys.executable, "-m", "tests.e2e.trained", str(out)]
+        self._process = subprocess.Popen(command, cwd=ROOT, stdout=self._log, stderr=subprocess.STDOUT)
+
+    def wait(self) -> None:
+        """Return once both are trained."""
+        code = self._process.wait(timeout=280)
+        assert code == 0, (self._out / "training.log").read_text()
+
+    def stop(self) -> None:
+        """End the training where nobody waits for it any more."""
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+        self._log.close()
+
+    def version(self, name: str) -> Version:
+        return Version(name=name, folder=self._out / "dense" / name)
+
+    def inputs(self, rows: int) -> list[list[float]]:
+        """The first held-out samples, the same for both versions."""
+        with np.load(self._out / "dense" / "v1" / "heldout.npz", allow_pickle=False) as kept:
+            return [[float(value) for value in row] for row in kept["inputs"][:rows]]
+
+
+def main(out: pathlib.Path) -> None:
+    from examples import families, train  # imports TensorFlow: for the process that trains
+
+    dense = families.FAMILIES["dense"]
+    train.train(train.Order(family=dense, out=out, version="v1", epochs=_EPOCHS))
+    train.train(train.Order(family=dense, out=out, version="v2", epochs=_EPOCHS, optimizer="rmsprop", seed=7))
+
+
+if __name__ == "__main__":
+    main(pathlib.Path(sys.argv[1]))
