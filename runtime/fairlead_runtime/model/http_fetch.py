@@ -85,11 +85,12 @@ class _Download:
         try:
             path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
             connection.request("GET", path, headers=self._headers())
-            response = connection.getresponse()
-            if response.status in (301, 302, 303, 307, 308):
-                return response.headers.get("location") or ""
-            self._accept(response)
-            self._read(response)
+            # Closed by itself: a response that ends with its connection outlives the connection object.
+            with connection.getresponse() as response:
+                if response.status in (301, 302, 303, 307, 308):
+                    return response.headers.get("location") or ""
+                self._accept(response)
+                self._read(response)
         finally:
             connection.close()
         return None
@@ -164,12 +165,10 @@ def _connect(parts: SplitResult, *, timeout_s: float) -> http.client.HTTPConnect
 
 def _checked_socket(host: str, port: int, timeout_s: float) -> socket.socket:
     """A connection to an address that was checked: the name is not resolved a second time."""
+    _refuse_forbidden(host, host)
     last: OSError = OSError(f"no address for {host}")
     for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
-        if _is_forbidden(str(address[0])):
-            raise LoadError(
-                LoadReason.MODEL_FORBIDDEN, f"{host} is at {address[0]}, an address that models are never read from"
-            )
+        _refuse_forbidden(host, str(address[0]))
         candidate = socket.socket(family, kind, protocol)
         candidate.settimeout(timeout_s)
         try:
@@ -182,12 +181,16 @@ def _checked_socket(host: str, port: int, timeout_s: float) -> socket.socket:
     raise last
 
 
-def _is_forbidden(address: str) -> bool:
-    """Link-local (cloud metadata services live there), multicast and unspecified addresses."""
-    ip = ipaddress.ip_address(address.partition("%")[0])
+def _refuse_forbidden(host: str, address: str) -> None:
+    """Link-local (cloud metadata services live there), multicast and unspecified addresses; a name passes."""
+    try:
+        ip = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return
     mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
     ip = mapped or ip
-    return ip.is_link_local or ip.is_multicast or ip.is_unspecified or ip == ipaddress.ip_address("fd00:ec2::254")
+    if ip.is_link_local or ip.is_multicast or ip.is_unspecified or ip == ipaddress.ip_address("fd00:ec2::254"):
+        raise LoadError(LoadReason.MODEL_FORBIDDEN, f"{host} is an address that models are never read from")
 
 
 class _CheckedConnection(http.client.HTTPConnection):

@@ -18,7 +18,8 @@ from fairlead_runtime.model.signature import DType, Signature, example_inputs
 
 RELATIVE_TOLERANCE = 1e-4
 ABSOLUTE_TOLERANCE = 1e-5
-_PLACEHOLDERS = frozenset({"Placeholder", "NoOp"})
+# Marked as stateful because of what they may hold; what they do hold is looked at by itself, in the function library.
+_WITHOUT_OWN_STATE = frozenset({"Placeholder", "While", "If", "Case", "StatefulPartitionedCall"})
 
 
 class CannotFreezeError(Exception):
@@ -83,7 +84,7 @@ def _refuse_state(graph: Any) -> None:
     definition = graph.as_graph_def()
     nodes = [*definition.node, *(node for f in definition.library.function for node in f.node_def)]
     library = {function.signature.name for function in definition.library.function}
-    for op in {node.op for node in nodes} - _PLACEHOLDERS - library:
+    for op in {node.op for node in nodes} - _WITHOUT_OWN_STATE - library:
         if graph.op_def_for_type(op).is_stateful:
             raise CannotFreezeError(f"it keeps state ({op})")
 

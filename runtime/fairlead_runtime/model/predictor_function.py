@@ -10,6 +10,9 @@ from fairlead_runtime.model import tensorflow_import
 from fairlead_runtime.model.predictor import InputRefusedError, ModelFailedError, Tensors
 from fairlead_runtime.model.signature import Signature
 
+# Lines that TensorFlow puts around what went wrong.
+_FRAME = ("Graph execution error", "Detected at node", "File ", "<stack traces", "[[", "Stack trace", "^")
+
 
 class FunctionPredictor:
     """Calls `function(**inputs)`, which gives a dict of tensors; keeps what owns the variables alive."""
@@ -37,6 +40,8 @@ class FunctionPredictor:
 
 
 def first_line(error: Any) -> str:
-    """The first line of TensorFlow's message, without its list of nodes."""
-    text = str(getattr(error, "message", None) or error).strip()
-    return text.splitlines()[0][:300] if text else type(error).__name__
+    """What went wrong, without the stack and the nodes around it."""
+    text = str(getattr(error, "message", None) or error)
+    lines = (line.strip() for line in text.splitlines())
+    said = (line for line in lines if line and not line.startswith(_FRAME))
+    return next(said, type(error).__name__)[:300]

@@ -8,6 +8,7 @@ import struct
 import numpy as np
 import orjson
 import pytest
+from tests.support.replica_parts import DIGEST, REVISION, Parts, Setting, answer_of, assemble_inline, request
 
 from fairlead_runtime.errors import RequestReason
 from fairlead_runtime.inference.dataplane import Phase
@@ -15,7 +16,6 @@ from fairlead_runtime.model.predictor import InputRefusedError, ModelFailedError
 from fairlead_runtime.model.signature import DType, Signature, TensorSpec
 from fairlead_runtime.protocols import status_codes
 from fairlead_runtime.protocols.handler import Handler
-from tests.support.replica_parts import DIGEST, REVISION, Parts, Setting, answer_of, assemble_inline, request
 
 V2_INPUT = {"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [1, 2, 3, 4]}
 

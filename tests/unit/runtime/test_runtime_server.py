@@ -11,11 +11,6 @@ from collections.abc import Iterator
 import numpy as np
 import orjson
 import pytest
-
-from fairlead_runtime.errors import LoadError
-from fairlead_runtime.inference.dataplane import Phase
-from fairlead_runtime.server import listener
-from fairlead_runtime.server.limits import ServerLimits
 from tests.support.replica_parts import (
     REVISION,
     DoublingModel,
@@ -27,6 +22,11 @@ from tests.support.replica_parts import (
     running,
     wait_until,
 )
+
+from fairlead_runtime.errors import LoadError
+from fairlead_runtime.inference.dataplane import Phase
+from fairlead_runtime.server import listener
+from fairlead_runtime.server.limits import ServerLimits
 
 PREDICT = "/v1/models/digits:predict"
 ROW = {"instances": [[1, 2, 3, 4]]}
@@ -141,7 +141,9 @@ def test_a_chunked_body_without_end_is_cut_off_with_413_while_the_client_still_s
         pytest.param(b"nonsense\r\n\r\n", 400, id="no HTTP"),
         pytest.param(b"GET /v2 HTTP/1.1\r\nhost: x\r\nbad header\r\n\r\n", 400, id="header without colon"),
         pytest.param(b"POST /v2 HTTP/1.1\r\nhost: x\r\ncontent-length: -1\r\n\r\n", 400, id="negative length"),
-        pytest.param(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\ncontent-length: 8\r\n\r\n", 400, id="two lengths"),
+        pytest.param(
+            b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\ncontent-length: 8\r\n\r\n", 400, id="two lengths"
+        ),
         pytest.param(
             b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
             400,
@@ -248,7 +250,9 @@ def test_what_queued_during_a_call_shares_the_next_one() -> None:
         assert model.gate is not None
         model.gate.set()
         for i, client in enumerate(clients[1:]):
-            assert read_all(client).endswith(f'{{"predictions":[[{2.0 * i},0.0,0.0,0.0],[{2.0 * i},2.0,2.0,2.0]]}}'.encode())
+            assert read_all(client).endswith(
+                f'{{"predictions":[[{2.0 * i},0.0,0.0,0.0],[{2.0 * i},2.0,2.0,2.0]]}}'.encode()
+            )
         for client in clients:
             client.close()
         assert model.rows == [1, 16]
@@ -367,7 +371,9 @@ def _broken(good: bytes, dice: random.Random) -> bytes:
         case 3:
             raw = bytearray(dice.randbytes(dice.randrange(1, 300)))
         case 4:
-            body = dice.choice([b"null", b'{"instances":[[1,2,3]]}', b'{"instances":"\xff"}', b"[" * 2000, b'{"inputs":{}}'])
+            body = dice.choice(
+                [b"null", b'{"instances":[[1,2,3]]}', b'{"instances":"\xff"}', b"[" * 2000, b'{"inputs":{}}']
+            )
             raw = bytearray(post(dice.choice([PREDICT, "/v2/models/digits/infer"]), body))
         case _:
             start = dice.randrange(len(raw))

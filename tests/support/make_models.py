@@ -1,0 +1,178 @@
+"""Makes small real models, good and bad, in the folder given as argument. A process of its own: TensorFlow stays out of the tests'."""
+
+from __future__ import annotations
+
+import sys
+import zipfile
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+FLOATS = tf.TensorSpec([None, 4], tf.float32, "x")
+STRINGS = tf.TensorSpec([None], tf.string, "s")
+
+
+class Dense(tf.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.w = tf.Variable(np.arange(12, dtype=np.float32).reshape(4, 3) / 10)
+
+    @tf.function(input_signature=[FLOATS])
+    def call(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"y": tf.nn.softmax(x @ self.w)}
+
+    @tf.function(input_signature=[FLOATS])
+    def total(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"sum": tf.reduce_sum(x, axis=1)}
+
+
+class Words(tf.Module):
+    """A table: strings to numbers; can't be frozen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        values = tf.lookup.KeyValueTensorInitializer(tf.constant(["yes", "no"]), tf.constant([1, 2], tf.int64))
+        self.table = tf.lookup.StaticHashTable(values, 0)
+
+    @tf.function(input_signature=[STRINGS])
+    def call(self, s: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"n": self.table.lookup(s)}
+
+
+class Counter(tf.Module):
+    """State: must not be frozen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = tf.Variable(0.0)
+
+    @tf.function(input_signature=[FLOATS])
+    def call(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"y": x + self.calls.assign_add(1.0)}
+
+
+def bad(operation: object) -> tf.Module:
+    """A model that runs `operation` beside its work."""
+    module = tf.Module()
+
+    @tf.function(input_signature=[FLOATS])
+    def call(x: tf.Tensor) -> dict[str, tf.Tensor]:
+        with tf.control_dependencies([operation(x)]):
+            return {"y": tf.identity(x)}
+
+    module.call = call
+    return module
+
+
+def hidden(canary: str) -> tf.Module:
+    """Reads a file two function calls and one branch deep."""
+
+    @tf.function(input_signature=[FLOATS])
+    def inner(x: tf.Tensor) -> tf.Tensor:
+        return tf.cond(
+            tf.reduce_sum(x) > 1e9,
+            lambda: x + tf.cast(tf.strings.length(tf.io.read_file(canary)), tf.float32),
+            lambda: x,
+        )
+
+    return bad(lambda x: inner(x))
+
+
+def risky(canary: str) -> dict[str, object]:
+    """One operation of each risky family."""
+    return {
+        "read": lambda x: tf.io.read_file(canary),
+        "write": lambda x: tf.io.write_file(canary, "overwritten"),
+        "glob": lambda x: tf.io.matching_files("/etc/*"),
+        "print": lambda x: tf.print(x, output_stream=f"file://{canary}"),
+        "python": lambda x: tf.py_function(lambda v: v, [x], tf.float32),
+        "numpy": lambda x: tf.numpy_function(lambda v: v, [x], tf.float32),
+        "save": lambda x: tf.raw_ops.SaveV2(prefix=canary, tensor_names=["x"], shape_and_slices=[""], tensors=[x]),
+        "restore": lambda x: tf.raw_ops.RestoreV2(
+            prefix=canary, tensor_names=["x"], shape_and_slices=[""], dtypes=[tf.float32]
+        )[0],
+        "dataset": lambda x: tf.raw_ops.TextLineDataset(filenames=canary, compression_type="", buffer_size=0),
+        "reader": lambda x: tf.raw_ops.WholeFileReaderV2(),
+        "summary": lambda x: tf.raw_ops.SummaryWriter(),
+        "proto": lambda x: (
+            tf.raw_ops.DecodeProtoV2(
+                bytes=tf.constant([b""]), message_type="a", field_names=["b"], output_types=[tf.int32]
+            ).sizes
+        ),
+        "vocabulary": lambda x: tf.raw_ops.InitializeTableFromTextFileV2(
+            table_handle=tf.raw_ops.HashTableV2(key_dtype=tf.string, value_dtype=tf.int64),
+            filename=canary,
+            key_index=-2,
+            value_index=-1,
+        ),
+        "queue": lambda x: tf.raw_ops.FIFOQueueV2(component_types=[tf.float32]),
+        "memory_map": lambda x: tf.raw_ops.ImmutableConst(dtype=tf.float32, shape=[1], memory_region_name=canary),
+        "collective": lambda x: tf.raw_ops.CollectiveReduce(
+            input=x, group_size=1, group_key=1, instance_key=1, merge_op="Add", final_op="Id", subdiv_offsets=[0]
+        ),
+        "debug": lambda x: tf.raw_ops.DebugIdentityV2(input=x, debug_urls=[f"file://{canary}"]),
+    }
+
+
+def picky() -> tf.Module:
+    """Loads, but fails on every input."""
+    module = tf.Module()
+
+    @tf.function(input_signature=[FLOATS])
+    def call(x: tf.Tensor) -> dict[str, tf.Tensor]:
+        tf.debugging.assert_greater(tf.reduce_sum(x), 1e9, message="only huge numbers here")
+        return {"y": x}
+
+    module.call = call
+    return module
+
+
+def save(module: tf.Module, path: Path, **signatures: object) -> None:
+    tf.saved_model.save(module, str(path), signatures=signatures or {"serving_default": module.call})
+
+
+def make_saved_models(root: Path, canary: str) -> None:
+    dense = Dense()
+    save(dense, root / "dense", serving_default=dense.call, total=dense.total)
+    save(Words(), root / "words")
+    save(Counter(), root / "counter")
+    save(picky(), root / "picky")
+    save(hidden(canary), root / "bad-hidden")
+    for name, operation in risky(canary).items():
+        try:
+            save(bad(operation), root / f"bad-{name}")
+        except (ValueError, TypeError, tf.errors.OpError) as error:
+            print(f"{name} can't be made: {error}", file=sys.stderr)
+
+
+def make_keras_models(root: Path) -> None:
+    layers = keras.layers
+    model = keras.Sequential([layers.Input((4,), name="x"), layers.Dense(3, activation="softmax")])
+    model.save(root / "dense.keras")
+    model.save(root / "dense.h5")
+    keras.Sequential([layers.Input((4,)), layers.Lambda(lambda x: x + 1)]).save(root / "lambda.keras")
+    lstm = keras.Sequential(
+        [layers.Input((6,), dtype="int32"), layers.Embedding(20, 4), layers.LSTM(4), layers.Dense(1)]
+    )
+    lstm.export(root / "lstm", verbose=False)
+    conv = [layers.Input((8, 8, 1)), layers.Conv2D(2, 3), layers.MaxPooling2D(), layers.Flatten(), layers.Dense(3)]
+    keras.Sequential(conv).export(root / "cnn", verbose=False)
+    _change_config(root / "dense.keras", root / "module.keras", b'"keras.layers"', b'"os.path"')
+    _change_config(
+        root / "dense.keras", root / "registered.keras", b'"registered_name": null', b'"registered_name": "a>B"'
+    )
+
+
+def _change_config(source: Path, target: Path, old: bytes, new: bytes) -> None:
+    with zipfile.ZipFile(source) as given, zipfile.ZipFile(target, "w") as changed:
+        for info in given.infolist():
+            raw = given.read(info)
+            changed.writestr(info.filename, raw.replace(old, new) if info.filename == "config.json" else raw)
+
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    make_saved_models(folder, sys.argv[2])
+    make_keras_models(folder)

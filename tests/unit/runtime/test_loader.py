@@ -1,0 +1,155 @@
+"""Real models through the loader: which way they are called, and which are refused."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fairlead_runtime.config import ModelFormat
+from fairlead_runtime.errors import LoadError, LoadReason
+from fairlead_runtime.model import allowlist, keras_check, loader, warmup
+from fairlead_runtime.model.bounds import Bounds
+from fairlead_runtime.model.predictor import LoadedModel
+from fairlead_runtime.model.signature import DType, example_inputs
+
+BOUNDS = Bounds(bytes_max=100_000_000)
+RISKY = ["collective", "dataset", "debug", "glob", "hidden", "memory_map", "numpy", "print", "proto", "python", "queue", "read", "reader", "restore", "save", "summary", "vocabulary", "write"]
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def load(path: Path, *, signature: str | None = None, wanted: ModelFormat | None = None) -> LoadedModel:
+    return loader.load(path, wanted, signature, BOUNDS, threads=1)
+
+
+def refused(path: Path, **kwargs: str | ModelFormat) -> LoadError:
+    with pytest.raises(LoadError) as error:
+        load(path, **kwargs)
+    return error.value
+
+
+def test_a_dense_saved_model_is_frozen_and_computes_what_it_should(models) -> None:
+    model = load(models.root / "dense")
+    assert model.kind == "frozen"
+    x = np.array([[1, 0, 2, 0]], np.float32)
+    logits = x @ (np.arange(12, dtype=np.float32).reshape(4, 3) / 10)
+    (y,) = model.predictor((x,))
+    np.testing.assert_allclose(y, np.exp(logits) / np.exp(logits).sum(), rtol=1e-5)
+
+
+def test_the_signature_is_read_with_names_types_and_free_dimensions(models) -> None:
+    signature = load(models.root / "dense", signature="total").signature
+    (given,), (result,) = signature.inputs, signature.outputs
+    assert (given.name, given.dtype, given.shape) == ("x", DType.FLOAT32, (None, 4))
+    assert (result.name, result.shape) == ("sum", (None,))
+    assert signature.is_batched
+
+
+@pytest.mark.parametrize("name", ["cnn", "lstm"])
+def test_convolutions_and_loops_are_frozen_and_warm_up_at_each_batch_size(models, name: str) -> None:
+    model = load(models.root / name)
+    assert model.kind == "frozen", model.kind
+    assert warmup.run(model, (1, 3)).call_s.keys() == {1, 3}
+
+
+@pytest.mark.parametrize("name", ["words", "counter"])
+def test_tables_and_state_take_the_general_way(models, name: str) -> None:
+    model = load(models.root / name)
+    assert model.kind.startswith("function")
+    first, second = (model.predictor(example_inputs(model.signature, 2))[0] for _ in range(2))
+    if name == "counter":
+        assert (second - first == 1).all()
+    else:
+        assert model.predictor((np.array([b"yes", b"x"], object),))[0].tolist() == [1, 0]
+
+
+def test_a_keras_file_gives_the_same_interface(models) -> None:
+    model = load(models.root / "dense.keras", wanted=ModelFormat.KERAS)
+    assert [spec.name for spec in model.signature.inputs] == ["x"]
+    assert model.predictor(example_inputs(model.signature, 3))[0].shape == (3, 3)
+
+
+@pytest.mark.parametrize("name", RISKY)
+def test_a_saved_model_with_a_risky_operation_is_refused_and_touches_nothing(models, name: str) -> None:
+    folder = models.root / f"bad-{name}"
+    assert folder.is_dir()
+    assert refused(folder).reason is LoadReason.UNSAFE_MODEL
+    assert models.canary.read_text() == "the canary sings"
+
+
+def test_the_refusal_names_the_operation(models) -> None:
+    assert "ReadFile" in refused(models.root / "bad-read").sentence
+
+
+def test_a_wrong_signature_names_those_there_are(models) -> None:
+    error = refused(models.root / "dense", signature="nope")
+    assert error.reason is LoadReason.SIGNATURE_NOT_FOUND
+    assert "'nope'" in error.sentence
+    assert "'serving_default', 'total'" in error.sentence
+
+
+def test_a_model_that_fails_on_its_warm_up_says_why(models) -> None:
+    model = load(models.root / "picky")
+    with pytest.raises(LoadError) as error:
+        warmup.run(model, (1,))
+    assert error.value.reason is LoadReason.WARMUP_FAILED
+    assert "only huge numbers here" in error.value.sentence
+
+
+@pytest.mark.parametrize("name", ["lambda.keras", "module.keras", "registered.keras", "dense.h5"])
+def test_a_keras_file_with_code_is_refused(models, name: str) -> None:
+    assert refused(models.root / name).reason is LoadReason.UNSAFE_MODEL
+
+
+def test_another_format_than_the_manifest_says_is_refused(models) -> None:
+    assert refused(models.root / "dense", wanted=ModelFormat.KERAS).reason is LoadReason.FORMAT_MISMATCH
+
+
+def test_damaged_models_are_corrupt_with_a_bounded_sentence(models, tmp_path: Path) -> None:
+    whole = (models.root / "dense.keras").read_bytes()
+    for i, raw in enumerate((b"", b"PK", whole[: len(whole) // 2], b"not a model at all" * 100)):
+        path = tmp_path / f"{i}.keras"
+        path.write_bytes(raw)
+        error = refused(path)
+        assert error.reason is LoadReason.MODEL_CORRUPT
+        assert len(error.sentence) <= 400
+    folder = tmp_path / "saved"
+    folder.mkdir()
+    assert refused(folder).reason is LoadReason.MODEL_CORRUPT
+    (folder / "saved_model.pb").write_bytes(b"\xff\xff garbage")
+    assert refused(folder).reason is LoadReason.MODEL_CORRUPT
+    (folder / "saved_model.pb").write_bytes((models.root / "dense" / "saved_model.pb").read_bytes())
+    assert refused(folder).reason is LoadReason.MODEL_CORRUPT
+
+
+def test_refusals_come_before_tensorflow_is_imported(models) -> None:
+    program = f"""
+        import sys
+        from pathlib import Path
+        from fairlead_runtime.errors import LoadError
+        from fairlead_runtime.model import loader
+        from fairlead_runtime.model.bounds import Bounds
+        for name in ("bad-read", "lambda.keras", "dense.h5"):
+            try:
+                loader.load(Path({str(models.root)!r}) / name, None, None, Bounds(bytes_max=10**9), threads=1)
+            except LoadError:
+                continue
+            sys.exit(f"{{name}} was loaded")
+        print("tensorflow.python" in sys.modules, "keras" in sys.modules)
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, timeout=100)
+    assert done.stdout.split() == ["False", "False"], done.stderr
+
+
+def test_the_list_of_operations_is_sorted_and_holds_nothing_that_touches_files() -> None:
+    ops = allowlist.allowed_ops()
+    assert len(ops) > 500
+    assert not {op for op in ops if "File" in op or "Py" in op or "Print" in op or "Dataset" in op}
+
+
+def test_keras_own_layers_pass_the_check(models) -> None:
+    keras_check.check(models.root / "dense.keras", BOUNDS)
