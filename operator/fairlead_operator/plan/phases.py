@@ -152,9 +152,10 @@ def _replicas_in_ray(
         return None
     waits_for = f"{running} of {wanted} replicas of {called} run"
     if _is_late(context, rollout):
-        said = failure.of_ray(view.message).message if view is not None and view.message else "Ray says nothing of it."
-        message = f"After {context.desired.progress_deadline_s} s {waits_for}. {said}"
-        return _failed(Reason.PROGRESS_DEADLINE_EXCEEDED, failure.bounded(message))
+        said = failure.of_ray(view.message if view is not None else "")
+        word = said.reason if said.reason != Reason.DEPLOY_FAILED else None
+        message = f"After {context.desired.progress_deadline_s} s {waits_for}. {said.message}"
+        return _failed(Reason.PROGRESS_DEADLINE_EXCEEDED, failure.bounded(message), word=word)
     if view is None:
         return context.act(NudgeServe(), reason, f"Waits for Ray to take {called}.")
     return context.wait(reason, f"{waits_for}.")

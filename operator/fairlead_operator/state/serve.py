@@ -150,8 +150,6 @@ def says_the_same(wanted: object, deployed: object) -> bool:
         if not isinstance(deployed, (list, tuple)) or len(wanted) != len(deployed):
             return False
         return all(says_the_same(one, other) for one, other in zip(wanted, deployed, strict=True))
-    if isinstance(wanted, bool) or isinstance(deployed, bool):
-        return wanted is deployed
     return wanted == deployed
 
 

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from tests.support import builders
+
+from fairlead_operator.desired import quantities, revision, routes
+from fairlead_operator.state.bounds import Bounds
+
+
+def hashed(uid: str = builders.UID, **spec: object) -> str:
+    return revision.revision_of(uid, revision.template_of(builders.spec(**spec)))
+
+
+MODEL = {"uri": builders.URI}
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        pytest.param({"model": {**MODEL, "uri": "file:///models/digits/2"}}, id="the source"),
+        pytest.param({"model": {**MODEL, "digest": builders.DIGEST}}, id="its content"),
+        pytest.param({"model": {**MODEL, "format": "Keras"}}, id="its format"),
+        pytest.param({"model": {**MODEL, "signature": "other"}}, id="its signature"),
+        pytest.param({"model": {**MODEL, "warmup": {"batchSizes": [1, 8]}}}, id="its warm-up"),
+        pytest.param({"model": {**MODEL, "version": "v2"}}, id="a person's name for it"),
+        pytest.param({"serving": {"maxOngoingRequests": 8}}, id="how it answers"),
+    ],
+)
+def test_what_replicas_are_started_with_makes_a_revision(spec: dict[str, object]) -> None:
+    assert hashed(**spec) != hashed()
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        pytest.param({"scaling": {"replicas": 5}}, id="scaling"),
+        pytest.param({"rollout": {"paused": True}}, id="rollout"),
+        pytest.param({"suspend": True}, id="suspend"),
+        pytest.param({"serving": {"maxOngoingRequests": 64}}, id="a default written out"),
+    ],
+)
+def test_everything_else_makes_none(spec: dict[str, object]) -> None:
+    assert hashed(**spec) == hashed()
+
+
+def test_a_revision_belongs_to_one_object_and_never_changes_its_name() -> None:
+    assert hashed(uid="another") != hashed()
+    assert hashed() == "166456d531", "a changed hash would replace every replica of every user at an upgrade"
+
+
+def test_a_kept_template_is_read_back_the_same() -> None:
+    template = revision.template_of(builders.spec(model={**MODEL, "version": "v2", "warmup": {"batchSizes": [4]}}))
+    assert revision.template_from_json(json.loads(json.dumps(revision.template_to_json(template)))) == template
+
+
+@pytest.mark.parametrize(("text", "number"), [("500m", 0.5), ("2", 2.0), ("1.25", 1.25)])
+def test_cpus_are_read(text: str, number: float) -> None:
+    assert quantities.cpus(text) == number
+
+
+@pytest.mark.parametrize(("text", "number"), [("512Mi", 536870912), ("1Gi", 1073741824), ("1G", 10**9), ("1024", 1024)])
+def test_memory_is_read(text: str, number: int) -> None:
+    assert quantities.memory_bytes(text) == number
+
+
+@pytest.mark.parametrize(("replicas", "window"), [(0, 2), (1, 4), (3, 8), (7, 16), (40, 16)])
+def test_the_window_holds_twice_the_replicas_and_two_more(replicas: int, window: int) -> None:
+    assert routes.window(replicas, Bounds().ports_per_revision) == window

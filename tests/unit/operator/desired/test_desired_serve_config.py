@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.support import builders
+
+from fairlead_operator.desired import serve_config
+from fairlead_operator.state.observed import InvalidSpec, RevisionView
+from fairlead_operator.state.serve import canonical_json
+
+REV = builders.revision()
+AT = "2026-01-01T00:00:00Z"
+
+
+def compose(status: dict[str, Any], *revisions: RevisionView, **overrides: Any) -> dict[str, int]:
+    view = builders.model_deployment(status=status, **overrides)
+    kept = serve_config.KeptModel(view=view, revisions=revisions or (REV,))
+    config = serve_config.compose(builders.NAMESPACE, (kept,), builders.BOUNDS)
+    return {application.revision: application.replicas for application in config.applications}
+
+
+def rollout(phase: str, **fields: object) -> dict[str, object]:
+    return {"phase": phase, "startedAt": AT, "stepStartedAt": AT, **fields}
+
+
+STABLE = {"stableRevision": REV.revision}
+CANDIDATE = {"candidateRevision": REV.revision, "rollout": rollout("Starting")}
+THREE = {"scaling": {"replicas": 3}}
+
+
+@pytest.mark.parametrize(
+    ("status", "spec", "replicas"),
+    [
+        pytest.param({}, THREE, 0, id="a revision without a place"),
+        pytest.param(STABLE, THREE, 3, id="stable"),
+        pytest.param(STABLE, {"scaling": {"replicas": 40}}, 16, id="no more than ports"),
+        pytest.param(STABLE, {"scaling": {"replicas": 0}}, 0, id="scaled to zero"),
+        pytest.param(CANDIDATE, THREE, 3, id="a candidate whose content is known"),
+        pytest.param({"rollout": rollout("Draining", previousRevision=REV.revision)}, THREE, 3, id="draining"),
+        pytest.param(STABLE, {"suspend": True}, 1, id="suspended, but traffic may still come"),
+        pytest.param({**STABLE, "rollout": rollout("Retired")}, {"suspend": True}, 0, id="retired"),
+    ],
+)
+def test_the_place_of_a_revision_says_how_many_replicas_run(
+    status: dict[str, Any], spec: dict[str, Any], replicas: int
+) -> None:
+    assert compose(status, spec=spec).get(REV.revision, 0) == replicas
+
+
+def test_a_candidate_starts_with_one_replica_until_its_content_is_pinned() -> None:
+    assert compose(CANDIDATE, builders.revision(digest=None), spec=THREE) == {REV.revision: 1}
+
+
+def test_a_deleted_object_keeps_its_replicas_until_the_gateways_have_let_go() -> None:
+    assert compose(STABLE, deletion_timestamp=builders.NOW) == {REV.revision: 1}
+    assert compose({**STABLE, "rollout": rollout("Retired")}, deletion_timestamp=builders.NOW) == {}
+
+
+def test_a_spec_that_cannot_be_read_changes_nothing() -> None:
+    row = {"name": REV.revision, "number": 1, "role": "Stable", "uri": builders.URI, "wantedReplicas": 3}
+    assert compose({**STABLE, "revisions": [row]}, spec=InvalidSpec(message="?")) == {REV.revision: 3}
+
+
+def test_an_application_whose_controller_revision_is_gone_is_kept_by_name() -> None:
+    view = builders.model_deployment(status={"stableRevision": "0123456789"})
+    kept = serve_config.KeptModel(view=view, revisions=())
+    config = serve_config.compose(builders.NAMESPACE, (kept,), builders.BOUNDS)
+    assert config.kept == ("default--digits--0123456789",)
+
+
+def test_the_application_is_as_the_contract_says() -> None:
+    view = builders.model_deployment(status=STABLE)
+    application = serve_config.application(view, REV, builders.BOUNDS)
+    assert application is not None
+    assert application.body == {
+        "name": f"default--digits--{REV.revision}",
+        "import_path": "fairlead_runtime.app:build",
+        "route_prefix": None,
+        "args": {
+            "config": {
+                "schemaVersion": 1,
+                "namespace": "default",
+                "model": "digits",
+                "revision": REV.revision,
+                "revisionNumber": 1,
+                "aliases": [],
+                "source": {"uri": builders.URI, "format": None, "signature": None, "digest": None},
+                "ports": {"host": "127.0.0.1", "first": 20000, "count": 16},
+                "limits": {
+                    "maxRequestBytes": 1048576,
+                    "requestTimeoutSeconds": 30,
+                    "maxOngoingRequests": 64,
+                    "maxQueuedRequests": 256,
+                },
+                "warmup": {"batchSizes": [1]},
+                "attempt": 0,
+            }
+        },
+        "deployments": [
+            {
+                "name": "replica",
+                "num_replicas": 1,
+                "user_config": {"digest": builders.DIGEST},
+                "ray_actor_options": {"num_cpus": 0.5, "memory": 536870912},
+                "graceful_shutdown_timeout_s": 40,
+            }
+        ],
+    }
+
+
+def test_pinning_and_scaling_restart_nothing() -> None:
+    def args(revision: RevisionView, replicas: int) -> bytes:
+        view = builders.model_deployment(status=STABLE, spec={"scaling": {"replicas": replicas}})
+        application = serve_config.application(view, revision, builders.BOUNDS)
+        assert application is not None
+        return canonical_json(application.body["args"])
+
+    assert args(builders.revision(digest=None), 1) == args(builders.revision(), 4)

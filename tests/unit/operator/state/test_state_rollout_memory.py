@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import datetime
+import json
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fairlead_operator.api.status import ModelDeploymentStatus, RolloutPhase
+from fairlead_operator.state.rollout import Quarantine, Rollout, Serving, recall, record
+
+revisions = st.none() | st.from_regex(r"[0-9a-f]{10}", fullmatch=True)
+seconds = st.datetimes(datetime.datetime(2020, 1, 1), datetime.datetime(2090, 1, 1)).map(  # noqa: DTZ001  # made aware
+    lambda t: t.replace(microsecond=0, tzinfo=datetime.UTC)
+)
+texts = st.text(max_size=200)
+rollouts = st.builds(
+    Rollout,
+    phase=st.sampled_from(RolloutPhase),
+    leaving=revisions,
+    step=st.integers(0, 20),
+    weight=st.integers(0, 10000),
+    started_at=seconds,
+    step_started_at=seconds,
+    attempt=st.integers(0, 9),
+    proof_failures=st.integers(0, 9),
+    proved=st.booleans(),
+    proof_digest=st.none() | st.just("sha256:" + "0" * 64),
+    proof_message=texts,
+    ray_session=st.none() | st.just("session_1"),
+)
+quarantines = st.builds(
+    Quarantine,
+    revision=st.from_regex(r"[0-9a-f]{10}", fullmatch=True),
+    reason=st.sampled_from(["ModelCorrupt", "ProofFailed"]),
+    message=texts,
+    time=seconds,
+)
+servings = st.builds(
+    Serving,
+    stable=revisions,
+    candidate=revisions,
+    last_stable=revisions,
+    rollout=st.none() | rollouts,
+    quarantine=st.lists(quarantines, max_size=3).map(tuple),
+)
+
+
+@given(serving=servings)
+def test_what_is_written_to_the_status_is_read_back_the_same(serving: Serving) -> None:
+    wire = json.loads(json.dumps(record(serving, ModelDeploymentStatus()).to_wire()))
+    assert recall(ModelDeploymentStatus.model_validate(wire)) == serving
+
+
+def test_a_new_object_remembers_nothing() -> None:
+    assert recall(ModelDeploymentStatus()) == Serving()

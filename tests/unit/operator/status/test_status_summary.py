@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.support import builders
+from tests.support.virtual_world import VirtualWorld, merge
+
+from fairlead_operator.desired import build
+from fairlead_operator.plan import planner
+from fairlead_operator.state import actions
+from fairlead_operator.state.reasons import Reason
+from fairlead_operator.state.rollout import recall
+from fairlead_operator.status import fold, summary
+
+
+def served(**spec: Any) -> VirtualWorld:
+    world = VirtualWorld()
+    world.apply("digits", model={"uri": "file:///m/1"}, **spec)
+    world.settle()
+    return world
+
+
+def summarise(world: VirtualWorld, outcome: actions.Outcome | None = None, *, later_s: int = 0) -> actions.StatusUpdate:
+    view, seen = world.view("digits"), world.observe("digits")
+    desired = build.build(view, seen.revisions, world.bounds)
+    plan = planner.make(desired, seen, world.bounds, world.now)
+    now = world.now + datetime.timedelta(seconds=later_s)
+    return summary.summarise(desired, view, seen, plan=plan, outcome=outcome or actions.Done(), now=now)
+
+
+def condition(update: actions.StatusUpdate, kind: str) -> dict[str, Any]:
+    conditions: Any = update.status["conditions"]
+    return next(c for c in conditions if c["type"] == kind)
+
+
+def test_nothing_is_written_when_nothing_changed() -> None:
+    update = summarise(served(), later_s=3600)
+    assert update.patch is None
+    assert update.events == ()
+
+
+def test_a_transition_time_changes_only_with_the_status() -> None:
+    world = served()
+    before = condition(summarise(world), "Ready")
+    world.change("digits", "scaling.replicas", 2)
+    scaling = condition(summarise(world, later_s=60), "Ready")
+    assert (before["status"], scaling["status"]) == ("True", "False")
+    assert before["lastTransitionTime"] < scaling["lastTransitionTime"]
+    accepted = condition(summarise(world, later_s=60), "Accepted")
+    assert accepted["lastTransitionTime"] == condition(summarise(served()), "Accepted")["lastTransitionTime"]
+
+
+def test_a_refused_write_is_told_and_a_conflict_is_not() -> None:
+    world = VirtualWorld()
+    world.apply("digits", model={"uri": "file:///m/1"})
+    refused = summarise(world, actions.Refused(reason=Reason.WRITE_FAILED, message="503"))
+    assert condition(refused, "Reconciling")["reason"] == Reason.WRITE_FAILED
+    conflict = summarise(world, actions.Refused(reason=Reason.CONFLICT, message="somebody was faster"))
+    assert condition(conflict, "Reconciling")["reason"] == Reason.INITIALIZING
+
+
+def test_more_replicas_than_ports_are_accepted_with_the_limit_named() -> None:
+    update = summarise(served(scaling={"replicas": 40}))
+    accepted = condition(update, "Accepted")
+    assert (accepted["status"], accepted["reason"]) == ("True", Reason.REPLICAS_ABOVE_LIMIT)
+    assert "16" in accepted["message"]
+    assert condition(update, "Ready")["status"] == "True"
+
+
+def test_a_stable_revision_that_loses_a_replica_is_degraded_and_recovers() -> None:
+    world = served(scaling={"replicas": 2})
+    application = next(iter(world.applications.values()))
+    application.running = 0
+    update = summarise(world)
+    assert condition(update, "Degraded")["status"] == "True"
+    assert condition(update, "Ready")["status"] == "False"
+    assert [event.type for event in update.events] == ["Warning"]
+    world.settle()
+    assert condition(summarise(world), "Degraded")["status"] == "False"
+
+
+def proving() -> tuple[VirtualWorld, actions.Plan]:
+    world = VirtualWorld()
+    world.apply("digits", model={"uri": "file:///m/1"})
+    for _ in range(60):
+        plan = world.pass_model("digits")
+        if isinstance(plan.action, actions.Prove):
+            return world, plan
+        world.pass_ray()
+        world.tick()
+    raise AssertionError("no proof was asked for")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "proved", "failures"),
+    [
+        pytest.param(actions.Done(), False, 0, id="nothing came back"),
+        pytest.param(
+            actions.Refused(reason=Reason.GATEWAY_UNREACHABLE, message="503"), False, 0, id="a gateway's fault"
+        ),
+        pytest.param(actions.NotProved(revision="*", message="500"), False, 1, id="wrong"),
+        pytest.param(actions.Proved(revision="*", digest=builders.DIGEST), True, 0, id="right"),
+        pytest.param(actions.Proved(revision="*", digest=None), False, 1, id="right, but of unknown content"),
+        pytest.param(actions.Proved(revision="another", digest=builders.DIGEST), False, 0, id="of another revision"),
+    ],
+)
+def test_a_proofs_result_is_remembered(outcome: actions.Outcome, proved: bool, failures: int) -> None:
+    _, plan = proving()
+    if isinstance(outcome, actions.Proved | actions.NotProved) and outcome.revision == "*":
+        assert plan.serving.candidate is not None
+        outcome = type(outcome)(**{**_fields(outcome), "revision": plan.serving.candidate})
+    rollout = fold.after(plan, outcome).rollout
+    assert rollout is not None
+    assert (rollout.proved, rollout.proof_failures) == (proved, failures)
+
+
+def _fields(outcome: actions.Proved | actions.NotProved) -> dict[str, Any]:
+    names = ("revision", "digest") if isinstance(outcome, actions.Proved) else ("revision", "message")
+    return {name: getattr(outcome, name) for name in names}
+
+
+def test_a_status_says_where_the_model_answers() -> None:
+    world = served()
+    view = world.view("digits")
+    seen = builders.observed(view, gateway_url="http://127.0.0.1:8080/")
+    desired = build.build(view, tuple(world.models["digits"].revisions.values()), world.bounds)
+    plan = planner.make(desired, seen, world.bounds, world.now)
+    update = summary.summarise(desired, view, seen, plan=plan, outcome=actions.Done(), now=world.now)
+    assert update.status["endpoints"] == {
+        "v1": "http://127.0.0.1:8080/v1/models/digits",
+        "v2": "http://127.0.0.1:8080/v2/models/digits",
+    }
+    assert recall(view.status).stable is not None
+
+
+values = st.recursive(
+    st.integers() | st.text(max_size=3) | st.booleans(),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from("abc"), inner, max_size=3),
+    max_leaves=8,
+)
+documents = st.dictionaries(st.sampled_from("abcd"), values, max_size=4)
+
+
+@given(old=documents, new=documents)
+def test_a_patch_makes_one_document_of_the_other(old: dict[str, Any], new: dict[str, Any]) -> None:
+    patch = summary.merge_patch(old, new)
+    assert merge(old, patch or {}) == new
+    assert (patch is None) == (repr(old) == repr(new) or old == new)
