@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pathlib
 from collections.abc import Iterator
 
 import httpx
@@ -42,11 +44,14 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(scope="session")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    """Kubernetes, Ray, gateway and operator, and two trained versions of a model."""
-    models = Models(tmp_path_factory.mktemp("models"))
-    local = cluster.LocalCluster(
-        "e2e", tmp_path_factory.mktemp("e2e") / "cluster", chosen=options.Options(namespace="models", ray_cpus=8)
-    )
+    """Kubernetes, Ray, gateway and operator, and two trained versions of a model.
+
+    With ``FAIRLEAD_E2E_FOLDER`` they are kept in that folder and left up, for whoever works on one of the tests.
+    """
+    kept = os.environ.get("FAIRLEAD_E2E_FOLDER")
+    folder = pathlib.Path(kept) if kept else tmp_path_factory.mktemp("e2e")
+    models = Models(folder / "models")
+    local = cluster.LocalCluster("e2e", folder / "cluster", chosen=options.Options(namespace="models"))
     try:
         local.up()
         models.wait()
@@ -59,5 +64,6 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         api.close()
     finally:
         models.stop()
-        local.down()
+        if not kept:
+            local.down()
         measured.RESULTS.keep()
