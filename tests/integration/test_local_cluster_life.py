@@ -122,6 +122,21 @@ def test_every_write_is_in_the_audit_log_and_no_read(kubernetes: cluster.LocalCl
     assert {event["verb"] for event in events}.isdisjoint({"get", "list", "watch"})
 
 
+def test_a_killed_gateway_leaves_no_haproxy_behind(root: pathlib.Path) -> None:
+    made = cluster.LocalCluster("t", root)
+    made.up(["gateway"])
+    mark = mark_of(root)
+    ports = dict(made.ports)
+    assert eventually(lambda: len(marked(f"{mark}-gateway")) >= 2)  # the agent and its HAProxy
+    made.restart("gateway", signal.SIGKILL)
+    assert made.ports == ports
+    assert eventually(lambda: len(marked(f"{mark}-gateway")) >= 2)
+    os.kill(made.pid("gateway"), signal.SIGKILL)
+    assert eventually(lambda: "gateway" not in made.running())
+    made.down()
+    assert marked(mark) == set()
+
+
 def status_of(made: cluster.LocalCluster, path: str, token: str | None) -> int:
     connection = http.client.HTTPConnection("127.0.0.1", made.ports["ray-dashboard"], timeout=30)
     try:

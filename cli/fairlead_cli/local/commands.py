@@ -32,6 +32,10 @@ def _told() -> Iterator[rich.console.Console]:
     except errors.LocalClusterError as error:
         rich.console.Console(stderr=True).print(str(error), style="red", highlight=False, markup=False)
         raise typer.Exit(1) from error
+    except KeyboardInterrupt:
+        # What was started runs in sessions of its own and does not see the interruption.
+        rich.console.Console(stderr=True).print("interrupted; `fairlead local down` cleans up, `up` starts afresh")
+        raise typer.Exit(130) from None
 
 
 @app.command()

@@ -7,6 +7,8 @@ import pathlib
 from typing import Protocol
 
 SYSTEM_NAMESPACE = "fairlead-system"
+# In a wheel the manifests lie beside this module (see pyproject.toml), in a clone they are where they are edited.
+_PACKAGED = pathlib.Path(__file__).parent / "packaged"
 _REPOSITORY = pathlib.Path(__file__).parents[3]
 _BOUND_EVERYWHERE = "operator-cluster.yaml"  # in place of the binding in one namespace, which is what is used here
 
@@ -19,13 +21,17 @@ class Kubectl(Protocol):
 
 def crd_files() -> tuple[pathlib.Path, ...]:
     """The CRDs' manifests."""
-    return tuple(sorted((_REPOSITORY / "crds").glob("*.yaml")))
+    return _yaml_files("crds")
 
 
 def rbac_files() -> tuple[pathlib.Path, ...]:
     """The rules that the chart ships; the operator is bound in the models' namespace only."""
-    found = (_REPOSITORY / "charts/fairlead/files/rbac").glob("*.yaml")
-    return tuple(sorted(path for path in found if path.name != _BOUND_EVERYWHERE))
+    return tuple(path for path in _yaml_files("charts/fairlead/files/rbac") if path.name != _BOUND_EVERYWHERE)
+
+
+def _yaml_files(folder: str) -> tuple[pathlib.Path, ...]:
+    root = _PACKAGED if _PACKAGED.exists() else _REPOSITORY
+    return tuple(sorted((root / folder).glob("*.yaml")))
 
 
 def render(namespace: str) -> str:

@@ -58,7 +58,7 @@ TABLE: Mapping[str, Part] = {
         ports=ray_head.PORTS,
         command=lambda at: ray_head.command(at.where, at.ports, at.chosen),
         is_ready=lambda at: ray_head.is_ready(at.where, at.ports),
-        starts=3,  # it allows its raylet 30 s, which a busy machine may need longer for. Source: ray/_private/node.py
+        starts=6,  # it allows its raylet 30 s, which a busy machine may need longer for. Source: ray/_private/node.py
     ),
     "gateway": Part(
         ports=("gateway-data", "gateway-admin"),
