@@ -99,7 +99,8 @@ def down(
 ) -> None:
     """End the cluster's processes, also those that a killed run left, and remove its data."""
     with _told() as console:
-        names = [path.parent.name for path in sorted(paths.clusters_dir().glob("*/state.json"))] if every else [name]
+        # Folders, not states: also what was left without one is removed.
+        names = [path.name for path in sorted(paths.clusters_dir().glob("*/"))] if every else [name]
         for each in names:
             made = cluster.LocalCluster(each, reporter=progress.RichReporter(console))
             was_there = made.root.exists()
