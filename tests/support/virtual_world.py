@@ -78,6 +78,7 @@ class RayApplication:
     config: dict[str, Any]
     running: int = 0
     failed: str = ""
+    is_stuck: bool = False
     deleting: bool = False
 
     @property
@@ -184,7 +185,7 @@ class VirtualWorld:
             else:
                 application.running -= 1
             return
-        if application.failed:
+        if application.failed or application.is_stuck:
             return
         pinned = application.config["deployments"][0]["user_config"]["digest"]
         if "/bad" in application.uri:
