@@ -1,4 +1,4 @@
-"""Makes small real models, good and bad, in the folder given as argument. A process of its own: TensorFlow stays out of the tests'."""
+"""Makes small real models, good and bad, in the folder given as argument; run as a process of its own."""
 
 from __future__ import annotations
 

@@ -159,8 +159,9 @@ def _connect(parts: SplitResult, *, timeout_s: float) -> http.client.HTTPConnect
     if not host:
         raise LoadError(LoadReason.MODEL_NOT_FOUND, "the model's URI names no host, or a port that is none")
     if parts.scheme == "https":
-        return _CheckedHttpsConnection(host, port, timeout=timeout_s, context=ssl.create_default_context())
-    return _CheckedConnection(host, port, timeout=timeout_s)
+        return _CheckedHttpsConnection(host, port or 443, timeout=timeout_s, context=ssl.create_default_context())
+    # The port is always given: http.client would look for one in an IPv6 address.
+    return _CheckedConnection(host, port or 80, timeout=timeout_s)
 
 
 def _checked_socket(host: str, port: int, timeout_s: float) -> socket.socket:

@@ -2,7 +2,7 @@
 
 Ten to thirty times faster per call than the concrete function for small models, but `_make_callable_from_options` is
 private API and a wrong rank aborts the process. Inputs are checked before (inference/codec.py), and this way is
-taken only for graphs that are stateless and carry numbers, after its answers were compared with the concrete function's.
+taken only for graphs without state and strings, after its answers were compared with the concrete function's.
 """
 
 from __future__ import annotations

@@ -18,7 +18,26 @@ from fairlead_runtime.model.predictor import LoadedModel
 from fairlead_runtime.model.signature import DType, example_inputs
 
 BOUNDS = Bounds(bytes_max=100_000_000)
-RISKY = ["collective", "dataset", "debug", "glob", "hidden", "memory_map", "numpy", "print", "proto", "python", "queue", "read", "reader", "restore", "save", "summary", "vocabulary", "write"]
+RISKY = [
+    "collective",
+    "dataset",
+    "debug",
+    "glob",
+    "hidden",
+    "memory_map",
+    "numpy",
+    "print",
+    "proto",
+    "python",
+    "queue",
+    "read",
+    "reader",
+    "restore",
+    "save",
+    "summary",
+    "vocabulary",
+    "write",
+]
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 

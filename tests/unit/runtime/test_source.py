@@ -35,7 +35,7 @@ def reason_of(call: Callable[[], object]) -> LoadReason:
 
 @dataclass
 class Script:
-    """A web server that answers each request by the next step: a status, or how many bytes to send before it breaks off."""
+    """A web server: each request takes the next step, a status or how many bytes to send before it breaks off."""
 
     steps: list[int | str] = field(default_factory=list)
     ranges: list[str | None] = field(default_factory=list)

@@ -1,0 +1,209 @@
+"""The replica under real Ray Serve: both protocols, drain without a lost request, the loader's words in the status."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import subprocess
+import sys
+import threading
+import urllib.request
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from tests.support.replica_parts import free_range, wait_until
+
+from fairlead_cli.local import cluster
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
+REPOSITORY = Path(__file__).resolve().parents[2]
+START_S = 300
+
+
+@dataclass
+class Ray:
+    """Serve's REST API of a running head, and the models that may be served."""
+
+    address: str
+    token: str
+    models: Path
+
+    def call(self, method: str, body: object = None) -> dict[str, object]:
+        asked = urllib.request.Request(
+            f"{self.address}/api/serve/applications/",
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(asked, timeout=120) as answer:
+            raw = answer.read()
+        return json.loads(raw) if raw else {}
+
+    def put(self, *applications: object) -> None:
+        self.call("PUT", {"proxy_location": "Disabled", "applications": list(applications)})
+
+    def status(self, name: str) -> tuple[str, str]:
+        """An application's status, and the message of its deployment."""
+        found = self.call("GET")["applications"]
+        assert isinstance(found, dict)
+        state = found.get(name, {"status": "ABSENT", "deployments": {}})
+        return state["status"], "\n".join(each["message"] for each in state["deployments"].values())
+
+
+@pytest.fixture(scope="module")
+def ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ray]:
+    models = tmp_path_factory.mktemp("served")
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
+    maker = REPOSITORY / "tests" / "support" / "make_models.py"
+    subprocess.run([sys.executable, str(maker), str(models), str(models / "canary")], env=environment, check=True)
+    (models / "corrupt").mkdir()
+    (models / "corrupt" / "saved_model.pb").write_bytes(b"\xff garbage")
+    started = cluster.LocalCluster("runtime", tmp_path_factory.mktemp("local") / "cluster")
+    try:
+        started.up(("ray",))
+        yield Ray(started.ray_address, started.ray_token_file.read_text().strip(), models)
+    finally:
+        started.down()
+
+
+def application(ray: Ray, model: str, *, source: Mapping[str, object] | None = None, digest: str | None = None) -> dict:
+    first, count = free_range()
+    revision = (model.encode().hex() + "0" * 10)[:10]
+    given = {"uri": (ray.models / model).as_uri(), "format": None, "signature": None, "digest": None, **(source or {})}
+    config = {
+        "schemaVersion": 1,
+        "namespace": "default",
+        "model": model,
+        "revision": revision,
+        "revisionNumber": 1,
+        "aliases": [],
+        "source": given,
+        "ports": {"host": "127.0.0.1", "first": first, "count": count},
+        "warmup": {"batchSizes": [1, 2]},
+        "attempt": 0,
+    }
+    replica = {
+        "name": "replica",
+        "num_replicas": 1,
+        "user_config": {"digest": digest},
+        "ray_actor_options": {"num_cpus": 0.5, "memory": 200_000_000},
+        "graceful_shutdown_timeout_s": 40,
+    }
+    return {
+        "name": f"default--{model}--{revision}",
+        "import_path": "fairlead_runtime.app:build",
+        "route_prefix": None,
+        "args": {"config": config},
+        "deployments": [replica],
+    }
+
+
+def ask(port: int, method: str, path: str, body: object = None) -> tuple[int, object, Mapping[str, str]]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    try:
+        connection.request(method, path, None if body is None else json.dumps(body))
+        answer = connection.getresponse()
+        with answer:
+            return answer.status, json.loads(answer.read()), dict(answer.headers)
+    finally:
+        connection.close()
+
+
+def port_of(app: Mapping[str, object]) -> int:
+    return app["args"]["config"]["ports"]["first"]
+
+
+class Counting:
+    """Asks again and again over new connections, until told to stop; counts what did not succeed."""
+
+    def __init__(self, port: int, body: object) -> None:
+        self.succeeded = 0
+        self.failed: list[str] = []
+        self.closed = 0
+        self._stop = threading.Event()
+        self._port, self._body = port, body
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join(60)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                status = ask(self._port, "POST", "/v1/models/dense:predict", self._body)[0]
+            except ConnectionRefusedError:
+                # The port is closed: where a gateway would long have stopped asking.
+                self.closed += 1
+                return
+            except (OSError, http.client.HTTPException) as error:
+                self.failed.append(repr(error))
+            else:
+                if status == 200:
+                    self.succeeded += 1
+                else:
+                    self.failed.append(str(status))
+
+
+def test_a_replica_answers_both_protocols_keeps_its_digest_and_drains_without_a_lost_request(ray: Ray) -> None:
+    app = application(ray, "dense")
+    ray.put(app)
+    wait_until(lambda: ray.status(app["name"])[0] == "RUNNING", within_s=START_S)
+    port = port_of(app)
+    row = {"instances": [[1, 2, 3, 4]]}
+    status, predicted, _ = ask(port, "POST", "/v1/models/dense:predict", row)
+    assert status == 200
+    tensor = {"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [1, 2, 3, 4]}
+    status, inferred, _ = ask(port, "POST", "/v2/models/dense/infer", {"inputs": [tensor]})
+    assert status == 200
+    assert inferred["outputs"][0]["data"] == predicted["predictions"][0]
+    digest = ask(port, "GET", "/v2/models/dense")[2]["x-fairlead-digest"]
+    pinned = application(ray, "dense", digest=digest)
+    pinned["args"] = app["args"]
+    ray.put(pinned)
+    wait_until(lambda: ray.status(app["name"])[0] == "RUNNING", within_s=START_S)
+    metrics_before = ask(port, "GET", "/v2/health/ready")[0]
+    assert metrics_before == 200
+    counting = Counting(port, row)
+    wait_until(lambda: counting.succeeded > 20)
+    ray.put()
+    wait_until(lambda: counting.closed > 0, within_s=60)
+    counting.stop()
+    assert counting.failed == []
+    wait_until(lambda: ray.status(app["name"])[0] == "ABSENT", within_s=60)
+
+
+def test_a_model_that_can_not_be_served_says_why_in_rays_status(ray: Ray) -> None:
+    zeros = "sha256:" + "0" * 64
+    wrong = {
+        "DigestMismatch": application(ray, "dense", digest=zeros),
+        "ModelNotFound": application(ray, "absent", source={"uri": "file:///nowhere/absent?token=secret"}),
+        "ModelCorrupt": application(ray, "corrupt"),
+        "SignatureNotFound": application(ray, "words", source={"signature": "nope"}),
+        "WarmupFailed": application(ray, "picky"),
+        "UnsafeModel": application(ray, "bad-read"),
+    }
+    ray.put(*wrong.values())
+    for reason, app in wrong.items():
+        wait_until(lambda app=app: ray.status(app["name"])[0] == "DEPLOY_FAILED", within_s=START_S)
+        message = ray.status(app["name"])[1]
+        said = [line for line in message.splitlines() if line.startswith("fairlead: ")]
+        assert said, message
+        assert said[-1].startswith(f"fairlead: {reason}: "), said
+        assert "secret" not in message
+    ray.put()
+
+
+def test_a_configuration_of_another_version_is_refused_before_any_replica(ray: Ray) -> None:
+    app = application(ray, "dense")
+    app["args"]["config"]["schemaVersion"] = 99
+    ray.put(app)
+    wait_until(lambda: ray.status(app["name"])[0] == "DEPLOY_FAILED", within_s=START_S)
+    found = ray.call("GET")["applications"]
+    assert isinstance(found, dict)
+    assert "fairlead: ConfigInvalid: the configuration has schemaVersion 99" in found[app["name"]]["message"]
+    ray.put()
