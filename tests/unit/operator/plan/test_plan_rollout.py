@@ -61,10 +61,10 @@ def test_a_failed_revision_is_not_tried_again_by_looking_again() -> None:
 
 
 def test_partial_readiness_does_not_reset_the_deadline() -> None:
-    world = rolling(Phase.WIDENING, scaling={"replicas": 3})
+    world = rolling(Phase.WIDENING, scaling={"replicas": 8})
     candidate = serving(world).candidate
     for application in world.applications.values():
-        application.is_stuck = True  # Ray has no place for more than the first replica
+        application.is_stuck = True  # Ray has no place for all of them
     world.advance(20)
     assert round_of(world).reason is Reason.WIDENING
     world.advance(20)
