@@ -53,6 +53,7 @@ class Router:
         self._is_ready = False
         self._refused: str | None = None
         self._reloaded_at = 0.0
+        self._built: tuple[routes.Table, Wanted] | None = None
         (self._dir / config.ERRORS_DIR).mkdir(exist_ok=True)
         for code in config.ERRORS:
             process.write_file(self._dir / config.ERRORS_DIR / f"{code}.http", config.error_response(code))
@@ -73,7 +74,7 @@ class Router:
         Raises:
             HAProxyError: when it could not be brought there; it goes on with what it had.
         """
-        wanted = build_wanted(table.routes.values(), self._options)
+        wanted = self._wanted_of(table)
         if self.process.died.is_set():
             await self._start(wanted)
         for _ in range(_MAX_STEPS):
@@ -94,8 +95,7 @@ class Router:
 
     async def read(self, table: routes.Table) -> State:
         """What HAProxy has now, compared with the table. Changes nothing."""
-        wanted = build_wanted(table.routes.values(), self._options)
-        return await self._state(wanted, await self._control.observe())
+        return await self._state(self._wanted_of(table), await self._control.observe())
 
     async def set_ready(self, state: State, *, is_ready: bool) -> None:
         """Make `/v2/health/ready` on the data port say so."""
@@ -109,6 +109,12 @@ class Router:
         """End HAProxy gracefully."""
         await self.process.stop(grace_s=self._settings.stop_grace_s)
         self._control.close()
+
+    def _wanted_of(self, table: routes.Table) -> Wanted:
+        """What the table asks for, built once a table: for a thousand models it takes a third of a second."""
+        if self._built is None or self._built[0] is not table:
+            self._built = (table, build_wanted(table.routes.values(), self._options))
+        return self._built[1]
 
     def _reload_wait_s(self, old_workers: int) -> float:
         """How long a reload has to wait.
