@@ -2,8 +2,8 @@
 
     python benchmarks/runtime_replica.py MODEL_FOLDER [--uvicorn] [--seconds 5] [--connections 16 1]
 
-`--uvicorn` measures the same model behind a raw ASGI application, as a yardstick. The processor time of a request is what
-compares on a shared machine; requests a second only tell something on an idle one.
+`--uvicorn` measures the same model behind a raw ASGI application, as a yardstick. On a shared machine, compare the
+processor time of a request; requests a second only tell something on an idle one.
 """
 
 from __future__ import annotations

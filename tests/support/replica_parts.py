@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import socket
 import threading
 import time
@@ -153,11 +154,21 @@ def running(setting: Setting | None = None) -> Iterator[Running]:
 
 
 def free_range(count: int = 16) -> tuple[int, int]:
-    """The first port and the size of a range whose first port is free now, and that others are unlikely to ask for."""
+    """The first port and the size of a free range below the ports that the kernel hands out by itself."""
+    for _ in range(200):
+        first = random.randrange(11000, 19900)
+        if all(_is_free(port) for port in range(first, first + count)):
+            return first, count
+    raise AssertionError("no free range of ports was found")
+
+
+def _is_free(port: int) -> bool:
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        first = min(int(probe.getsockname()[1]), 65535 - count)
-    return first, count
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def read_all(client: socket.socket) -> bytes:
