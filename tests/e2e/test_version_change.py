@@ -17,6 +17,7 @@ from tests.e2e.stage import Model, Stage
 from tests.support.until import until
 
 from fairlead_cli import load
+from fairlead_gateway import routes
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
 REQUESTS = 30_000
@@ -145,9 +146,8 @@ def _at_phase(stage: Stage, model: Model, phases: set[str], act: Callable[[], No
 
 
 def _route(stage: Stage, name: str, *, is_there: bool) -> None:
-    entry = {
+    entry: dict[str, Any] = {
         "schema": 1,
-        "version": name,
         "stable": None,
         "candidate": None,
         "candidateWeight": 0,
@@ -157,5 +157,6 @@ def _route(stage: Stage, name: str, *, is_there: bool) -> None:
         "maxRequestBytes": 1048576,
         "requestTimeoutSeconds": 30,
     }
+    entry["version"] = routes.entry_version(entry)
     path = stage.api.core_path("configmaps", "fairlead-routes")
     stage.api.merge(path, {"data": {name: json.dumps(entry) if is_there else None}})

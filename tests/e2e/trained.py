@@ -71,10 +71,10 @@ class Models:
 
 
 def main(out: pathlib.Path) -> None:
-    from examples import families, train  # imports TensorFlow: for the process that trains
-
     if (out / "dense" / "v2" / "manifest.yaml").exists():
         return
+    from examples import families, train  # imports TensorFlow: for the process that trains
+
     dense = families.FAMILIES["dense"]
     train.train(train.Order(family=dense, out=out, version="v1", epochs=_EPOCHS))
     train.train(train.Order(family=dense, out=out, version="v2", epochs=_EPOCHS, optimizer="rmsprop", seed=7))
