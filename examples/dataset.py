@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy
@@ -15,9 +15,18 @@ class DataUnavailable(Exception):
     """The data can't be had here; the message says what would help."""
 
 
+def as_it_is(inputs: Array, labels: Array) -> tuple[Array, Array]:
+    """Nothing is varied."""
+    return inputs, labels
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dataset:
-    """Inputs and labels, split. ``extra_held_out`` are parts of it or further sets, reported by name."""
+    """Inputs and labels, split. ``extra_held_out`` are parts of it or further sets, reported by name.
+
+    ``vary`` makes what the network sees out of the samples it learns from: moved images, hidden words. It is never
+    applied to samples by which a network is judged.
+    """
 
     name: str
     classes: tuple[str, ...]
@@ -28,3 +37,4 @@ class Dataset:
     extra_held_out: Mapping[str, tuple[Array, Array]] = field(default_factory=dict)
     held_out_texts: tuple[str, ...] = ()
     vocabulary: tuple[str, ...] = ()
+    vary: Callable[[Array, Array], tuple[Array, Array]] = as_it_is

@@ -18,6 +18,8 @@ from pydantic.alias_generators import to_camel
 
 from examples import dataset
 
+BATCH_ROWS = 512
+
 
 class _Wire(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True)
@@ -60,7 +62,9 @@ class Evaluation(_Wire):
 
 def predict(model: keras.Model, inputs: dataset.Array) -> numpy.ndarray:
     """The model's raw outputs."""
-    return numpy.asarray(model.predict(inputs, batch_size=256, verbose=0))
+    # Called rather than predict(): that compiles once per shape of a batch, and warns of it.
+    starts = range(0, len(inputs), BATCH_ROWS)
+    return numpy.concatenate([numpy.asarray(model(inputs[at : at + BATCH_ROWS], training=False)) for at in starts])
 
 
 def classes_of(outputs: numpy.ndarray) -> numpy.ndarray:

@@ -55,9 +55,9 @@ FAMILIES: Mapping[str, Family] = {
         default_data=digits_data.BUNDLED,
         build=_dense,
         loss="sparse_categorical_crossentropy",
-        batch_size=32,
-        epochs=30,
-        patience_epochs=3,
+        batch_size=64,
+        epochs=16,
+        patience_epochs=4,
     ),
     "cnn": Family(
         name="cnn",
@@ -65,9 +65,9 @@ FAMILIES: Mapping[str, Family] = {
         default_data=digits_data.BUNDLED,
         build=_cnn,
         loss="sparse_categorical_crossentropy",
-        batch_size=32,
-        epochs=12,
-        patience_epochs=4,
+        batch_size=64,
+        epochs=7,
+        patience_epochs=3,
     ),
     "lstm": Family(
         name="lstm",
@@ -76,8 +76,8 @@ FAMILIES: Mapping[str, Family] = {
         build=_lstm,
         loss="binary_crossentropy",
         batch_size=64,
-        epochs=8,
-        patience_epochs=2,
+        epochs=10,
+        patience_epochs=3,
     ),
 }
 

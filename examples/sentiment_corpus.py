@@ -1,6 +1,6 @@
 """Writes the sentiment corpus out of its grammar, and keeps what is held out apart from what is learned.
 
-A held-out review uses only held-out frames, and each of its pairs of aspect and adjective is one that no training
+A held-out review uses only held-out frames, and each of its pairs of subject and adjective is one that no training
 review has. The words themselves are shared: nobody can tell what a word means without ever having read it.
 """
 
@@ -22,7 +22,7 @@ SENTIMENTS = ("negative", "positive")  # a label is an index into this
 TRAIN_REVIEWS = 6000
 HELD_OUT_REVIEWS = 1500
 # How a review's main sentence is built; the rest of its length is filler and a closing sentence.
-KINDS = (("plain", 0.45), ("negation", 0.30), ("contrast", 0.25))
+KINDS: tuple[tuple[str, float], ...] = (("plain", 0.45), ("negation", 0.30), ("contrast", 0.25))
 RESERVED_PAIRS_RATIO = 0.2
 
 
@@ -90,8 +90,7 @@ class _Writer:
         self._part = part
 
     def review(self, *, label: int) -> Review:
-        kinds, weights = zip(*KINDS, strict=True)
-        kind: str = self._chance.choices(kinds, weights)[0]
+        kind = self._chance.choices([name for name, _ in KINDS], [weight for _, weight in KINDS])[0]
         domain = self._chance.choice(sorted(self._grammar["domains"]))
         sentences = [self._dressed(self._sentence(kind, domain, label), domain)]
         if self._chance.random() < 0.35:
@@ -99,7 +98,7 @@ class _Writer:
         if self._chance.random() < 0.5:
             sentences.insert(self._chance.randrange(len(sentences) + 1), self._chance.choice(self._grammar["fillers"]))
         text = ". ".join(sentence[0].upper() + sentence[1:] for sentence in sentences) + "."
-        return Review(text=text, label=label, kind=kind)
+        return Review(text=re.sub(r"\b([Aa]) (?=[aeiou])", r"\1n ", text), label=label, kind=kind)
 
     def _dressed(self, sentence: str, domain: str) -> str:
         """Puts words without a feeling before and behind, so that no frame is known by its place alone."""
@@ -113,7 +112,7 @@ class _Writer:
         while True:
             slots = self._slots(domain, label)
             if self._fits(frame, slots):
-                return re.sub(r"\b([Aa]) (?=[aeiou])", r"\1n ", frame.format_map(slots))
+                return frame.format_map(slots)
 
     def _slots(self, domain: str, label: int) -> dict[str, str]:
         grammar, pick = self._grammar, self._chance.choice
@@ -140,7 +139,7 @@ class _Writer:
 
 
 def _pairs(frame: str, slots: Mapping[str, str]) -> Sequence[tuple[str, str]]:
-    aspects = [slots[name] for name in ("a", "b") if f"{{{name}}}" in frame]
+    aspects = [slots[name] for name in ("a", "b", "thing") if f"{{{name}}}" in frame]
     adjectives = [slots[name] for name in ("S", "O") if f"{{{name}}}" in frame]
     return [(aspect, adjective) for aspect in aspects for adjective in adjectives]
 

@@ -55,13 +55,14 @@ def _written() -> dataset.Dataset:
     return dataset.Dataset(
         name="reviews written for this project; held-out frames and word pairs",
         classes=sentiment_corpus.SENTIMENTS,
-        train_inputs=_hide(train[0], words.words.index(vocabulary.UNKNOWN)),
+        train_inputs=train[0],
         train_labels=train[1],
         held_out_inputs=held_out[0],
         held_out_labels=held_out[1],
         extra_held_out={**by_kind, "handwritten": arrays(corpus.handwritten_held_out)},
         held_out_texts=tuple(review.text for review in corpus.held_out),
         vocabulary=words.words,
+        vary=lambda ids, labels: (_hide(ids, words.words.index(vocabulary.UNKNOWN)), labels),
     )
 
 
@@ -111,7 +112,7 @@ def _from_npz(path: pathlib.Path) -> tuple[Mapping[str, Any], Mapping[str, int]]
         with numpy.load(path, allow_pickle=True) as stored:
             raw = {name: stored[name] for name in ("x_train", "y_train", "x_test", "y_test")}
         word_index = json.loads(path.with_name("imdb_word_index.json").read_text(encoding="utf-8"))
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, EOFError, KeyError, ValueError) as error:
         raise dataset.DataUnavailable(f"{path} can't be read in the layout of imdb.npz: {error}") from error
     for name in ("x_train", "x_test"):
         raw[name] = [[1, *(rank + 3 for rank in text)] for text in raw[name]]

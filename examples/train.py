@@ -82,15 +82,15 @@ def _fit(order: Order, model: keras.Model, data: dataset.Dataset) -> evaluation.
     optimizer = families.optimizer(order.optimizer, order.learning_rate)
     learning_rate = float(optimizer.learning_rate)
     model.compile(optimizer, order.family.loss, metrics=["accuracy"])
-    shuffled = numpy.random.default_rng(order.seed).permutation(len(data.train_labels))
+    learned, watched = _split(len(data.train_labels), order.seed)
+    inputs, labels = data.vary(data.train_inputs[learned], data.train_labels[learned])
     begun = time.monotonic()
     history = model.fit(
-        data.train_inputs[shuffled],
-        data.train_labels[shuffled],
+        inputs,
+        labels,
         batch_size=order.family.batch_size,
         epochs=epochs,
-        # Early stopping looks at a tenth of the training data; the held-out samples are for the verdict alone.
-        validation_split=0.1,
+        validation_data=(data.train_inputs[watched], data.train_labels[watched]),
         callbacks=[
             keras.callbacks.EarlyStopping("val_loss", patience=order.family.patience_epochs, restore_best_weights=True),
             keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: _print_epoch(order, epochs, epoch, logs)),
@@ -106,6 +106,12 @@ def _fit(order: Order, model: keras.Model, data: dataset.Dataset) -> evaluation.
         train_n=len(data.train_labels),
         took_s=round(time.monotonic() - begun, 2),
     )
+
+
+def _split(count: int, seed: int) -> tuple[dataset.Array, dataset.Array]:
+    """Early stopping looks at a tenth of the training data; the held-out samples are for the verdict alone."""
+    shuffled = numpy.random.default_rng(seed).permutation(count)
+    return shuffled[count // 10 :], shuffled[: count // 10]
 
 
 def _export(model: keras.Model, folder: pathlib.Path) -> dict[str, str]:

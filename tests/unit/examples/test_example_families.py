@@ -1,0 +1,199 @@
+"""The three networks, the five optimizers, and everything that a training leaves beside a model."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import pathlib
+
+import keras
+import numpy as np
+import pytest
+import yaml
+from examples import dataset, digest, evaluation, families, train
+
+from fairlead_operator.api import spec
+
+pytestmark = pytest.mark.timeout(180)
+
+
+def _small(family: str, rows: int = 96) -> families.Family:
+    """The family with its real data cut down: training it takes a moment."""
+    whole = families.FAMILIES[family]
+
+    def load(source: str) -> dataset.Dataset:
+        data = whole.load(source)
+        return dataclasses.replace(
+            data,
+            train_inputs=data.train_inputs[:rows],
+            train_labels=data.train_labels[:rows],
+            held_out_inputs=data.held_out_inputs[:32],
+            held_out_labels=data.held_out_labels[:32],
+            held_out_texts=data.held_out_texts[:32],
+            extra_held_out={name: (x[:8], y[:8]) for name, (x, y) in data.extra_held_out.items()},
+        )
+
+    return dataclasses.replace(whole, load=load, epochs=1)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, pathlib.Path]:
+    """Each family trained for one epoch on little data, as the command does it."""
+    out = tmp_path_factory.mktemp("models")
+    for name in families.FAMILIES:
+        train.train(train.Order(family=_small(name), out=out, version="v7"))
+    return {name: out / name / "v7" for name in families.FAMILIES}
+
+
+@pytest.mark.parametrize(
+    ("family", "input_shape", "input_dtype", "output_shape", "layers"),
+    [
+        pytest.param("dense", (None, 784), "float32", (None, 10), ["InputLayer", "Dense"], id="dense"),
+        pytest.param(
+            "cnn",
+            (None, 28, 28, 1),
+            "float32",
+            (None, 10),
+            ["InputLayer", "Conv2D", "MaxPooling2D", "Flatten", "Dense"],
+            id="cnn",
+        ),
+        pytest.param("lstm", (None, 32), "int32", (None, 1), ["InputLayer", "Embedding", "LSTM", "Dense"], id="lstm"),
+    ],
+)
+def test_each_family_has_the_layers_and_shapes_it_promises(
+    family: str,
+    input_shape: tuple[int | None, ...],
+    input_dtype: str,
+    output_shape: tuple[int | None, ...],
+    layers: list[str],
+) -> None:
+    chosen = families.FAMILIES[family]
+    model = chosen.build(chosen.load(chosen.default_data))
+
+    assert model.input_shape == input_shape
+    assert model.inputs[0].dtype == input_dtype
+    assert model.output_shape == output_shape
+    assert [type(layer).__name__ for layer in model.layers] == layers
+
+
+def test_the_lstm_drops_inputs_and_states_only_while_learning() -> None:
+    chosen = families.FAMILIES["lstm"]
+    data = chosen.load(chosen.default_data)
+    layer = next(layer for layer in chosen.build(data).layers if isinstance(layer, keras.layers.LSTM))
+
+    assert (layer.units, layer.dropout, layer.recurrent_dropout) == (128, 0.2, 0.2)
+
+
+@pytest.mark.parametrize("name", ["sgd", "momentum", "adagrad", "rmsprop", "adam"])
+def test_each_optimizer_lowers_the_loss_of_a_small_network(name: str) -> None:
+    keras.utils.set_random_seed(0)
+    inputs = np.random.default_rng(0).normal(size=(64, 8)).astype("float32")
+    labels = (inputs.sum(axis=1) > 0).astype("int32")
+    model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(2, "softmax")])
+    model.compile(families.optimizer(name), "sparse_categorical_crossentropy")
+    before = model.evaluate(inputs, labels, verbose=0)
+
+    model.train_on_batch(inputs, labels)
+
+    assert model.evaluate(inputs, labels, verbose=0) < before
+
+
+def test_momentum_is_sgd_with_a_memory_and_learning_rates_can_be_chosen() -> None:
+    assert families.optimizer("momentum").momentum == 0.9
+    assert families.optimizer("sgd").momentum == 0.0
+    assert float(families.optimizer("adam", 0.5).learning_rate) == 0.5
+
+
+@pytest.mark.parametrize("family", list(families.FAMILIES))
+def test_a_training_leaves_all_that_a_rollout_needs(trained: dict[str, pathlib.Path], family: str) -> None:
+    expected = {"saved_model", "model.keras", "evaluation.json", "heldout.npz", "manifest.yaml"}
+    if family == "lstm":
+        expected.add("vocabulary.txt")
+
+    assert {entry.name for entry in trained[family].iterdir()} == expected
+
+
+@pytest.mark.parametrize("family", list(families.FAMILIES))
+def test_the_manifest_is_short_valid_and_pins_what_lies_on_disk(trained: dict[str, pathlib.Path], family: str) -> None:
+    text = (trained[family] / "manifest.yaml").read_text()
+    manifest = yaml.safe_load(text)
+    parsed = spec.ModelDeploymentSpec.model_validate(manifest["spec"])
+
+    assert len(text.splitlines()) <= 15
+    assert manifest["metadata"]["name"] == family
+    assert parsed.model.uri == (trained[family] / "saved_model").as_uri()
+    assert parsed.model.digest == digest.of(trained[family] / "saved_model")
+    assert parsed.model.version == "v7"
+
+
+@pytest.mark.parametrize("family", list(families.FAMILIES))
+def test_both_stored_forms_answer_as_the_trained_model_did(trained: dict[str, pathlib.Path], family: str) -> None:
+    with np.load(trained[family] / "heldout.npz") as kept:
+        inputs, outputs, labels = kept["inputs"], kept["outputs"], kept["labels"]
+    served = keras.layers.TFSMLayer(trained[family] / "saved_model", call_endpoint="serving_default")(inputs)
+    loaded = keras.models.load_model(trained[family] / "model.keras", safe_mode=True)
+
+    assert len(inputs) == len(outputs) == len(labels) == 32
+    (value,) = served.values() if isinstance(served, dict) else (served,)
+    np.testing.assert_allclose(np.asarray(value), outputs, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(evaluation.predict(loaded, inputs), outputs, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", list(families.FAMILIES))
+def test_the_evaluation_record_holds_what_is_needed_to_trust_its_number(
+    trained: dict[str, pathlib.Path], family: str
+) -> None:
+    record = json.loads((trained[family] / "evaluation.json").read_text())
+    with np.load(trained[family] / "heldout.npz") as kept:
+        right = evaluation.classes_of(kept["outputs"]) == kept["labels"]
+
+    assert record["heldOut"] == {"accuracy": pytest.approx(float(right.mean())), "n": 32}
+    matrix = np.array(record["confusion"])
+    assert matrix.sum() == 32
+    assert matrix.trace() / matrix.sum() == pytest.approx(record["heldOut"]["accuracy"])
+    assert matrix.shape == (len(record["classes"]),) * 2
+    assert record["training"]["optimizer"] == "adam"
+    assert (record["training"]["epochsRun"], record["training"]["seed"]) == (1, 0)
+    assert record["digests"] == {name: digest.of(trained[family] / name) for name in ("saved_model", "model.keras")}
+    assert set(record["baselines"]) == ({"majority", "bagOfWords"} if family == "lstm" else {"majority"})
+    assert record["versions"]["keras"] == keras.__version__
+
+
+def test_a_seed_repeats_a_training(tmp_path: pathlib.Path) -> None:
+    outputs = []
+    for out in (tmp_path / "first", tmp_path / "second"):
+        train.train(train.Order(family=_small("dense"), out=out, seed=3))
+        with np.load(out / "dense" / "v1" / "heldout.npz") as kept:
+            outputs.append(kept["outputs"])
+
+    np.testing.assert_array_equal(*outputs)
+
+
+def test_samples_that_judge_are_never_varied(tmp_path: pathlib.Path) -> None:
+    """Held-out images are kept as they were loaded, however the training ones were moved."""
+    family = _small("cnn")
+    train.train(train.Order(family=family, out=tmp_path))
+    with np.load(tmp_path / "cnn" / "v1" / "heldout.npz") as kept:
+        np.testing.assert_array_equal(kept["inputs"], family.load(family.default_data).held_out_inputs)
+
+
+def test_the_digest_of_a_folder_is_that_of_its_sorted_listing(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "variables").mkdir()
+    (tmp_path / "assets").mkdir()
+    (tmp_path / "saved_model.pb").write_bytes(b"graph")
+    (tmp_path / "variables" / "data").write_bytes(b"weights")
+    graph, weights = hashlib.sha256(b"graph").hexdigest(), hashlib.sha256(b"weights").hexdigest()
+    listing = f"{graph}  saved_model.pb\n{weights}  variables/data\n"
+
+    assert digest.of(tmp_path) == "sha256:" + hashlib.sha256(listing.encode()).hexdigest()
+    assert digest.of(tmp_path / "saved_model.pb") == f"sha256:{graph}"
+
+
+def test_data_that_cannot_be_had_is_said_in_one_line(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    missing = tmp_path / "mnist.npz"
+
+    assert train.main(["dense", "--out", str(tmp_path), "--data", str(missing)]) == 2
+    assert capsys.readouterr().err.startswith(f"{missing} can't be read in the layout of mnist.npz")
