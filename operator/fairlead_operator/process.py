@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Coroutine
 from typing import Any
 
-from fairlead_operator import election, handlers, health, queue, reconcile, sweep, telemetry
+from fairlead_operator import election, handlers, health, queue, ray_pass, reconcile, sweep, telemetry
 from fairlead_operator.api import names
 from fairlead_operator.clients import clock, gateway, http, kubernetes, ray_serve
 from fairlead_operator.effects import events, execute
@@ -57,7 +57,8 @@ class Operator:
         self._sweep = sweep.Sweep(
             self._queue, api, self._namespace, watched=self._ledger, metrics=metrics, clock=self._clock
         )
-        self._reconciler = reconcile.Reconciler(self._parts(), self._queue, self._sweep)
+        self._observer = snapshot.Observer(api, self._namespace, clock=self._clock)
+        self._reconciler = reconcile.Reconciler(self._parts(), self._queue, watch=self._sweep, ray=self._ray_pass())
         self._server = health.Server(
             settings.listen,
             metrics=metrics,
@@ -187,7 +188,7 @@ class Operator:
             for namespace, addresses in self._settings.gateways.items()
         }
         return reconcile.Parts(
-            observer=snapshot.Observer(self._api, self._namespace, clock=self._clock),
+            observer=self._observer,
             namespaces=self._namespace,
             hands=execute.Hands(
                 api=self._api,
@@ -197,10 +198,19 @@ class Operator:
                 nudge=lambda key: self._queue.add_after(key, NUDGE_DELAY_S),
             ),
             events=events.EventWriter(self._api, instance=self._identity, clock=self._clock),
-            ray_writes=self._ray,
-            lease=self._election,
             bounds=self._settings.bounds,
             clock=self._clock,
+            metrics=self._metrics,
+        )
+
+    def _ray_pass(self) -> ray_pass.RayPass:
+        return ray_pass.RayPass(
+            observer=self._observer,
+            namespaces=self._namespace,
+            writes=self._ray,
+            lease=self._election,
+            sweep=self._sweep,
+            bounds=self._settings.bounds,
             metrics=self._metrics,
         )
 

@@ -6,20 +6,18 @@ The only module that knows every step; each trigger ends here with nothing but a
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import assert_never
 
-from fairlead_operator import queue, sweep, telemetry
-from fairlead_operator.api import names
+from fairlead_operator import queue, ray_pass, sweep, telemetry
 from fairlead_operator.clients import errors
 from fairlead_operator.clients.clock import Clock
-from fairlead_operator.desired import build, serve_config
-from fairlead_operator.effects import events, execute, ray_serve, status
+from fairlead_operator.desired import build
+from fairlead_operator.effects import events, execute, status
 from fairlead_operator.observe import cluster, fingerprint, snapshot
 from fairlead_operator.plan import planner
-from fairlead_operator.plan import serve as serve_plan
-from fairlead_operator.state import actions, bounds, keys, knowledge, observed, reasons, serve
+from fairlead_operator.state import actions, bounds, keys, knowledge, observed, reasons
 from fairlead_operator.state import desired as desired_state
 from fairlead_operator.status import summary
 
@@ -40,16 +38,22 @@ class Parts:
     namespaces: Callable[[str], cluster.NamespaceView]
     hands: execute.Hands
     events: events.EventWriter
-    ray_writes: Mapping[str, ray_serve.ServeWrites]
-    lease: ray_serve.Lease
     bounds: bounds.Bounds
     clock: Clock
     metrics: telemetry.Metrics
 
 
 class Reconciler:
-    def __init__(self, parts: Parts, work: queue.KeyedQueue[keys.Key], watch: sweep.Sweep) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        work: queue.KeyedQueue[keys.Key],
+        *,
+        watch: sweep.Sweep,
+        ray: ray_pass.RayPass,
+    ) -> None:
         self._parts = parts
+        self._ray_pass = ray
         self._queue = work
         self._sweep = watch
 
@@ -89,7 +93,7 @@ class Reconciler:
             case keys.ModelKey():
                 return await self._model(key)
             case keys.RayKey():
-                return await self._ray(key)
+                return await self._ray_pass.run(key)
         assert_never(key)
 
     async def _model(self, key: keys.ModelKey) -> float | None:
@@ -169,52 +173,6 @@ class Reconciler:
         extra = {"key": str(plan.key), "action": action, "outcome": ended}
         words = f": {outcome.message}" if isinstance(outcome, actions.Refused | actions.NotProved) else ""
         log.log(level, "%s%s", plan, words, extra=extra)
-
-    async def _ray(self, key: keys.RayKey) -> float | None:
-        """The Ray cluster's pass: compose from everything that is there, GET, compare, PUT."""
-        namespace = self._parts.namespaces(key.namespace)
-        if namespace.ray is None:
-            return None
-        found = await self._parts.observer.list_models(key.namespace)
-        models = tuple(
-            serve_config.KeptModel(view=view, revisions=found.revisions.get(view.uid, ())) for view in found.models
-        )
-        wanted = serve_config.compose(key.namespace, models, self._parts.bounds)
-        evidence = await namespace.ray.evidence(0.0)
-        wanted = _keeping(wanted, found.unreadable, evidence)
-        seen = serve.RayObserved(namespace=key.namespace, evidence=evidence)
-        match serve_plan.decide(wanted, seen, self._parts.bounds):
-            case serve.Put() as put:
-                return await self._put(key, namespace.ray.invalidate, put)
-            case serve.Hold() as hold:
-                log.info(str(hold), extra={"key": str(key)})
-                return hold.requeue_after_s
-            case serve.Keep() as keep:
-                log.debug(str(keep), extra={"key": str(key)})
-                self._sweep.settle(key, fingerprint.of_ray(evidence))
-                return None
-
-    async def _put(self, key: keys.RayKey, invalidate: Callable[[], None], put: serve.Put) -> float:
-        ended = "failed"
-        try:
-            await ray_serve.put_config(self._parts.ray_writes[key.namespace], put.body, lease=self._parts.lease)
-            ended = "done"
-        finally:
-            invalidate()
-            self._parts.metrics.actions.labels("PutServeConfig", ended).inc()
-            log.info(str(put), extra={"key": str(key), "action": "PutServeConfig", "outcome": ended})
-        return AFTER_WRITE_S
-
-
-def _keeping(
-    wanted: serve.ServeConfig, unreadable: tuple[str, ...], evidence: serve.RayEvidence | knowledge.Absent
-) -> serve.ServeConfig:
-    """Everything that runs for a model that can't be read stays: what should be there is not known."""
-    if not (unreadable and isinstance(evidence, knowledge.Known)):
-        return wanted
-    prefixes = tuple(names.serve_application(wanted.namespace, model, "") for model in unreadable)
-    kept = (name for name in evidence.value.applications if name.startswith(prefixes))
-    return replace(wanted, kept=tuple(sorted({*wanted.kept, *kept})))
 
 
 def _writes(action: actions.Action) -> bool:

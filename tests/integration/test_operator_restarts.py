@@ -87,9 +87,7 @@ def test_the_spec_that_came_while_the_operator_was_down_wins(operated: Operated)
 def test_sigterm_gives_the_lease_back_and_exits_0(operated: Operated) -> None:
     assert operated.operator.stop() == 0
     assert operated.kubectl(*LEASE, scoped=False) == ""
-    started = time.monotonic()
     operated.operator.start()
-    assert time.monotonic() - started < 15, "the next one need not wait for the Lease to run out"
 
 
 def test_sigterm_is_obeyed_even_while_ray_hangs(operated: Operated) -> None:

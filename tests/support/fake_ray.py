@@ -40,6 +40,8 @@ class Application:
     changed_at_s: float
     deployed_at_s: float
     error: str | None = None
+    life: str = field(default_factory=lambda: uuid.uuid4().hex[:6])
+    """Names the replicas: other code, other replicas."""
     deleting: bool = False
 
     @property
@@ -301,7 +303,7 @@ class FakeRay:
                     "deployment_config": deployment,
                     "target_num_replicas": 0 if app.deleting else app.target,
                     "required_resources": {"CPU": 1},
-                    "replicas": [_replica(name, number, state) for number, state in enumerate(states)],
+                    "replicas": [_replica(app.life, number, state) for number, state in enumerate(states)],
                 }
             },
         }
@@ -316,8 +318,8 @@ class FakeRay:
         return ("RUNNING", "HEALTHY") if running >= app.target else ("UNHEALTHY", "UNHEALTHY")
 
 
-def _replica(name: str, number: int, state: str) -> dict[str, Any]:
-    return {"replica_id": f"{name}-{number}", "state": state, "start_time_s": 0.0, "node_ip": "127.0.0.1"}
+def _replica(life: str, number: int, state: str) -> dict[str, Any]:
+    return {"replica_id": f"{life}-{number}", "state": state, "start_time_s": 0.0, "node_ip": "127.0.0.1"}
 
 
 def _checked(body: dict[str, Any]) -> dict[str, dict[str, Any]]:

@@ -1,0 +1,80 @@
+"""The pass over one Ray cluster: what should run there is composed, compared with what does, and put.
+
+The only writer of a cluster's Serve config, as each PUT replaces all of it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from fairlead_operator import sweep, telemetry
+from fairlead_operator.api import names
+from fairlead_operator.desired import serve_config
+from fairlead_operator.effects import ray_serve
+from fairlead_operator.observe import cluster, fingerprint, snapshot
+from fairlead_operator.observe import ray_serve as ray_reads
+from fairlead_operator.plan import serve as serve_plan
+from fairlead_operator.state import bounds, keys, knowledge, serve
+
+AFTER_PUT_S = 0.02
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RayPass:
+    """LIST, compose, GET, compare, PUT."""
+
+    observer: snapshot.Observer
+    namespaces: Callable[[str], cluster.NamespaceView]
+    writes: Mapping[str, ray_serve.ServeWrites]
+    lease: ray_serve.Lease
+    sweep: sweep.Sweep
+    bounds: bounds.Bounds
+    metrics: telemetry.Metrics
+
+    async def run(self, key: keys.RayKey) -> float | None:
+        """When the cluster is due again; None where the sweep watches over it, or where there is none."""
+        poller = self.namespaces(key.namespace).ray
+        if poller is None:
+            return None
+        found = await self.observer.list_models(key.namespace)
+        evidence = await poller.evidence(0.0)
+        seen = serve.RayObserved(namespace=key.namespace, evidence=evidence)
+        match serve_plan.decide(self._wanted(key.namespace, found, evidence), seen, self.bounds):
+            case serve.Put() as put:
+                return await self._put(key, poller, put)
+            case serve.Hold() as hold:
+                log.info(str(hold), extra={"key": str(key)})
+                return hold.requeue_after_s
+            case serve.Keep() as keep:
+                log.debug(str(keep), extra={"key": str(key)})
+                self.sweep.settle(key, fingerprint.of_ray(evidence))
+                return None
+
+    def _wanted(
+        self, namespace: str, found: snapshot.NamespaceModels, evidence: serve.RayEvidence
+    ) -> serve.ServeConfig:
+        models = tuple(
+            serve_config.KeptModel(view=view, revisions=found.revisions.get(view.uid, ())) for view in found.models
+        )
+        wanted = serve_config.compose(namespace, models, self.bounds)
+        if not (found.unreadable and isinstance(evidence, knowledge.Known)):
+            return wanted
+        # Everything that runs for a model that can't be read stays: what should be there is not known.
+        prefixes = tuple(names.serve_application(namespace, model, "") for model in found.unreadable)
+        kept = (name for name in evidence.value.applications if name.startswith(prefixes))
+        return replace(wanted, kept=tuple(sorted({*wanted.kept, *kept})))
+
+    async def _put(self, key: keys.RayKey, poller: ray_reads.RayPoller, put: serve.Put) -> float:
+        ended = "failed"
+        try:
+            await ray_serve.put_config(self.writes[key.namespace], put.body, lease=self.lease)
+            ended = "done"
+        finally:
+            poller.invalidate()
+            self.metrics.actions.labels("PutServeConfig", ended).inc()
+            log.info(str(put), extra={"key": str(key), "action": "PutServeConfig", "outcome": ended})
+        return AFTER_PUT_S

@@ -1,0 +1,78 @@
+"""A handful of Kubernetes objects with names, versions and uids, behind the verbs of our client."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from fairlead_operator.clients import errors
+
+
+class FakeObjects:
+    """Stores what it is given; refuses what a real API server would refuse for being old or there already."""
+
+    def __init__(self) -> None:
+        self.stored: dict[str, dict[str, Any]] = {}
+        self.writes: list[str] = []
+        self.error: errors.FairleadError | None = None
+        """Raised by the next write."""
+        self._versions = itertools.count(1)
+
+    async def get(self, path: str) -> dict[str, Any]:
+        if path not in self.stored:
+            raise errors.NotFound(path)
+        return copy.deepcopy(self.stored[path])
+
+    async def create(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        self._begin(f"create {path}")
+        name = f"{path}/{body['metadata']['name']}"
+        if name in self.stored:
+            raise errors.AlreadyExists(name)
+        return self._store(name, {**body, "metadata": {**body["metadata"], "uid": f"uid-{next(self._versions)}"}})
+
+    async def merge_patch(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        self._begin(f"patch {path}")
+        stored = self.stored.get(path.removesuffix("/status"))
+        if stored is None:
+            raise errors.NotFound(path)
+        wanted = (body.get("metadata") or {}).get("resourceVersion")
+        if wanted is not None and wanted != stored["metadata"]["resourceVersion"]:
+            raise errors.Conflict(path)
+        return self._store(path.removesuffix("/status"), _merged(stored, body))
+
+    async def apply(self, path: str, body: Mapping[str, Any], *, field_manager: str) -> dict[str, Any]:
+        self._begin(f"apply {path} as {field_manager}")
+        return self._store(path, _merged(self.stored.get(path, {"metadata": {}}), body))
+
+    async def delete(self, path: str, *, uid: str) -> None:
+        self._begin(f"delete {path} {uid}")
+        if path in self.stored and self.stored[path]["metadata"]["uid"] == uid:
+            del self.stored[path]
+
+    def _begin(self, write: str) -> None:
+        if self.error is not None:
+            error, self.error = self.error, None
+            raise error
+        self.writes.append(write)
+
+    def _store(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        stored: dict[str, Any] = json.loads(json.dumps(body))
+        stored["metadata"]["resourceVersion"] = str(next(self._versions))
+        self.stored[path] = stored
+        return copy.deepcopy(stored)
+
+
+def _merged(old: Any, patch: Any) -> Any:
+    """RFC 7386."""
+    if not isinstance(patch, Mapping):
+        return patch
+    result = dict(old) if isinstance(old, Mapping) else {}
+    for key, value in patch.items():
+        if value is None:
+            result.pop(key, None)
+        else:
+            result[key] = _merged(result.get(key), value)
+    return result

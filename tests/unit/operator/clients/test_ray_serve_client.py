@@ -1,0 +1,142 @@
+"""The Ray client over HTTP, against the fake Ray and against answers that no Ray should give."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from tests.support.fake_ray import FakeRay, Trap
+from tests.support.http_thread import HttpThread
+
+from fairlead_operator.clients import clock, errors, http, ray_serve
+from fairlead_operator.state import serve
+
+Counted = list[tuple[str, str]]
+
+
+@pytest.fixture
+async def http_client() -> AsyncIterator[http.HttpClient]:
+    client = http.HttpClient(clock=clock.SystemClock())
+    yield client
+    await client.close()
+
+
+def client_of(url: str, http_client: http.HttpClient, token_file: Path | None = None) -> ray_serve.RayServeClient:
+    return ray_serve.RayServeClient(url, token_file=token_file, http_client=http_client, on_request=lambda *_: None)
+
+
+APPLICATION = {
+    "name": "a",
+    "import_path": "x:build",
+    "route_prefix": None,
+    "args": {"config": {"source": {"uri": "good"}}},
+    "deployments": [{"name": "replica", "num_replicas": 2}],
+}
+BODY = json.dumps({"applications": [APPLICATION]}).encode()
+
+
+async def test_reads_what_was_put(http_client: http.HttpClient) -> None:
+    with FakeRay() as ray:
+        ray.set_start_s(0)
+        client = client_of(ray.url, http_client)
+        assert await client.fetch_instance() == ray_serve.Instance(controller_id=None, applications={})
+        await client.put_applications(BODY)
+        instance = await client.fetch_instance()
+        assert instance.controller_id is not None
+        view = instance.applications["a"]
+        assert (view.status, view.running_replicas, view.target_replicas) == (serve.ApplicationStatus.RUNNING, 2, 2)
+        assert view.config == APPLICATION
+
+
+async def test_a_rotated_token_is_read_again_once(http_client: http.HttpClient, tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("old\n")
+    with FakeRay(token="new") as ray:
+        client = client_of(ray.url, http_client, token)
+        with pytest.raises(errors.Forbidden, match="403"):
+            await client.fetch_instance()
+        token.write_text("new\n")
+        await client.fetch_instance()
+
+
+async def test_an_unreadable_token_file_is_said(http_client: http.HttpClient, tmp_path: Path) -> None:
+    with pytest.raises(errors.Forbidden, match="token file"):
+        await client_of("http://127.0.0.1:1", http_client, tmp_path / "none").fetch_instance()
+
+
+async def test_nobody_there_is_unreachable(http_client: http.HttpClient) -> None:
+    with pytest.raises(errors.Unreachable, match="Ray: GET"):
+        await client_of("http://127.0.0.1:1", http_client).fetch_instance()
+
+
+@pytest.mark.parametrize("trap", [Trap.UNAVAILABLE, Trap.CUT])
+async def test_a_bad_answer_is_unreachable(http_client: http.HttpClient, trap: Trap) -> None:
+    with FakeRay() as ray:
+        ray.set_trap(trap)
+        with pytest.raises(errors.Unreachable):
+            await client_of(ray.url, http_client).fetch_instance()
+
+
+async def test_a_put_against_the_schema_is_refused_with_ray_s_words(http_client: http.HttpClient) -> None:
+    with FakeRay() as ray:
+        twice = json.dumps({"applications": [APPLICATION, APPLICATION]}).encode()
+        with pytest.raises(errors.Refused, match="duplicates"):
+            await client_of(ray.url, http_client).put_applications(twice)
+
+
+async def test_a_put_whose_answer_is_500_may_have_happened(http_client: http.HttpClient) -> None:
+    with FakeRay() as ray:
+        ray.fail_next_put_after_it_happened()
+        client = client_of(ray.url, http_client)
+        with pytest.raises(errors.Unreachable):
+            await client.put_applications(BODY)
+        assert set((await client.fetch_instance()).applications) == {"a"}
+
+
+@pytest.mark.parametrize(
+    ("document", "words"),
+    [
+        pytest.param({}, "controller_info", id="nothing in it"),
+        pytest.param({"controller_info": {}, "applications": {"a": {}}}, "status", id="an application without status"),
+        pytest.param([], "unexpected answer", id="a list"),
+    ],
+)
+async def test_a_missing_field_is_unreachable_and_named(
+    http_client: http.HttpClient, document: object, words: str
+) -> None:
+    async with _Answering(document) as url:
+        with pytest.raises(errors.Unreachable, match=words):
+            await client_of(url, http_client).fetch_instance()
+
+
+async def test_an_unknown_status_is_not_taken_for_healthy(http_client: http.HttpClient) -> None:
+    document = {"controller_info": {"actor_id": "x"}, "applications": {"a": {"status": "BLOOMING"}}}
+    async with _Answering(document) as url:
+        instance = await client_of(url, http_client).fetch_instance()
+    assert instance.applications["a"].status is serve.ApplicationStatus.UNKNOWN_STATUS
+
+
+class _Answering:
+    """A server that gives one document to everyone."""
+
+    def __init__(self, document: object) -> None:
+        self._document = document
+        self._server = HttpThread(self._application)
+
+    def _application(self) -> web.Application:
+        async def answer(_request: web.Request) -> web.Response:
+            return web.json_response(self._document)
+
+        application = web.Application()
+        application.router.add_route("*", "/{tail:.*}", answer)
+        return application
+
+    async def __aenter__(self) -> str:
+        self._server.start()
+        return self._server.url
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.stop()

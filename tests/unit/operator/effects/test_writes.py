@@ -1,0 +1,314 @@
+"""Each write does one thing, may be done twice, and says what the server said."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import datetime
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from tests.support.fake_objects import FakeObjects
+from tests.support.hand_clock import HandClock
+
+from fairlead_operator.api import spec, status
+from fairlead_operator.clients import errors, gateway, paths
+from fairlead_operator.effects import events, execute, prove, ray_serve, traffic
+from fairlead_operator.effects import kubernetes as objects
+from fairlead_operator.effects import status as status_write
+from fairlead_operator.state import actions, keys, observed, ports, reasons, route
+from fairlead_operator.state.rollout import Serving
+
+KEY = keys.ModelKey("ns", "digits")
+MODEL = paths.models("ns", "digits")
+REVISION = paths.revisions("ns", "digits-abcdef0123")
+NOW = datetime.datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=datetime.UTC)
+TEMPLATE = observed.RevisionTemplate(model=spec.ModelSource(uri="file:///models/digits"), serving=spec.Serving())
+CREATE = actions.CreateRevision(
+    owner_uid="u1",
+    name="digits-abcdef0123",
+    revision="abcdef0123",
+    number=1,
+    template=TEMPLATE,
+    ports=ports.PortRange(first=20000, count=16),
+)
+
+
+class Ledger:
+    def __init__(self, taken: Mapping[str, ports.PortRange] | None = None) -> None:
+        self.lock = asyncio.Lock()
+        self.given = dict(taken or {})
+
+    async def taken(self) -> Mapping[str, ports.PortRange]:
+        return self.given
+
+    def give(self, name: str, given: ports.PortRange) -> None:
+        self.given[name] = given
+
+    def invalidate(self) -> None:
+        """Nothing is cached here."""
+
+
+class Gateways:
+    """Answers by data URL: a digest, or an error."""
+
+    def __init__(self, answers: Mapping[str, str | errors.FairleadError]) -> None:
+        self._answers = answers
+
+    async def predict(self, data_url: str, model: str, revision: str, *, timeout_s: float) -> gateway.Prediction:
+        answer = self._answers[data_url]
+        if isinstance(answer, errors.FairleadError):
+            raise answer
+        return gateway.Prediction(digest=answer)
+
+
+@pytest.fixture
+def api() -> Any:
+    return FakeObjects()
+
+
+def model(resource_version: str = "5") -> observed.ModelDeploymentView:
+    return observed.ModelDeploymentView(
+        namespace="ns",
+        name="digits",
+        uid="u1",
+        generation=1,
+        resource_version=resource_version,
+        deletion_timestamp=None,
+        finalizers=(),
+        spec=spec.ModelDeploymentSpec(model=TEMPLATE.model),
+        status=status.ModelDeploymentStatus(),
+    )
+
+
+async def test_finalizers_are_written_only_on_the_version_that_was_read(api: Any) -> None:
+    api.stored[MODEL] = {"metadata": {"name": "digits", "resourceVersion": "5"}}
+    action = actions.AddFinalizer(resource_version="5", finalizers=("other", "fairlead.dev/serving"))
+    assert await objects.write_finalizers(api, KEY, action) == actions.Done()
+    assert api.stored[MODEL]["metadata"]["finalizers"] == ["other", "fairlead.dev/serving"]
+    with pytest.raises(errors.Conflict):
+        await objects.write_finalizers(api, KEY, action)
+
+
+async def test_removing_the_finalizer_of_what_is_gone_is_done(api: Any) -> None:
+    action = actions.RemoveFinalizer(resource_version="5", finalizers=())
+    assert await objects.write_finalizers(api, KEY, action) == actions.Done()
+
+
+async def test_a_revision_is_created_with_owner_template_and_ports(api: Any) -> None:
+    ledger = Ledger()
+    assert await objects.create_revision(api, KEY, CREATE, ledger) == actions.Done()
+    stored = api.stored[REVISION]
+    assert stored["metadata"]["ownerReferences"][0]["uid"] == "u1"
+    assert stored["data"]["ports"] == {"first": 20000, "count": 16}
+    assert stored["data"]["template"]["model"]["uri"] == "file:///models/digits"
+    assert ledger.given == {"digits-abcdef0123": CREATE.ports}
+
+
+async def test_a_revision_created_by_an_earlier_try_is_done(api: Any) -> None:
+    await objects.create_revision(api, KEY, CREATE, Ledger())
+    assert await objects.create_revision(api, KEY, CREATE, Ledger()) == actions.Done()
+
+
+async def test_a_name_that_belongs_to_another_object_is_refused(api: Any) -> None:
+    await objects.create_revision(api, KEY, dataclasses.replace(CREATE, owner_uid="u0"), Ledger())
+    outcome = await objects.create_revision(api, KEY, CREATE, Ledger())
+    assert isinstance(outcome, actions.Refused)
+    assert outcome.reason is reasons.Reason.CONFLICT
+
+
+async def test_ports_that_were_given_away_are_not_given_twice(api: Any) -> None:
+    ledger = Ledger({"other-0123456789": ports.PortRange(first=20010, count=16)})
+    outcome = await objects.create_revision(api, KEY, CREATE, ledger)
+    assert isinstance(outcome, actions.Refused)
+    assert api.writes == []
+
+
+async def test_a_digest_is_pinned_without_touching_the_data(api: Any) -> None:
+    await objects.create_revision(api, KEY, CREATE, Ledger())
+    before = api.stored[REVISION]["data"]
+    pin = actions.PinDigest(name="digits-abcdef0123", revision="abcdef0123", digest="sha256:" + "0" * 64)
+    assert await objects.pin_digest(api, KEY, pin) == actions.Done()
+    assert api.stored[REVISION]["metadata"]["annotations"] == {"fairlead.dev/digest": pin.digest}
+    assert api.stored[REVISION]["data"] == before
+
+
+async def test_a_revision_is_deleted_by_the_uid_that_was_just_read(api: Any) -> None:
+    await objects.create_revision(api, KEY, CREATE, Ledger())
+    uid = api.stored[REVISION]["metadata"]["uid"]
+    gone = actions.DeleteRevision(name="digits-abcdef0123", revision="abcdef0123")
+    assert await objects.delete_revision(api, KEY, gone) == actions.Done()
+    assert api.writes[-1] == f"delete {REVISION} {uid}"
+    assert await objects.delete_revision(api, KEY, gone) == actions.Done()
+
+
+async def test_routes_of_two_models_do_not_overwrite_each_other(api: Any) -> None:
+    entry = route.RouteEntry(
+        stable=None, candidate=None, candidate_weight=0, revisions={}, max_request_bytes=1, request_timeout_s=1
+    )
+    other = keys.ModelKey("ns", "other")
+    await traffic.write_route(api, KEY, entry)
+    await traffic.write_route(api, other, entry)
+    assert set(api.stored[paths.routes("ns")]["data"]) == {"digits", "other"}
+    assert api.writes[0].endswith("as fairlead-route-digits")
+    await traffic.delete_route(api, KEY)
+    assert set(api.stored[paths.routes("ns")]["data"]) == {"other"}
+
+
+async def test_deleting_a_route_where_there_is_no_table_is_done(api: Any) -> None:
+    assert await traffic.delete_route(api, KEY) == actions.Done()
+
+
+@pytest.mark.parametrize(
+    ("answers", "outcome"),
+    [
+        pytest.param({"a": "sha256:1"}, actions.Proved(revision="r", digest="sha256:1"), id="the first answers"),
+        pytest.param(
+            {"a": errors.Unreachable("away"), "b": "sha256:1"},
+            actions.Proved(revision="r", digest="sha256:1"),
+            id="the first gateway is away",
+        ),
+        pytest.param(
+            {"a": errors.Refused("500: no"), "b": "sha256:1"},
+            actions.NotProved(revision="r", message="500: no"),
+            id="the revision answers wrongly",
+        ),
+        pytest.param(
+            {"a": errors.Unreachable("away")},
+            actions.Refused(reason=reasons.Reason.GATEWAY_UNREACHABLE, message="away"),
+            id="no gateway answers, which proves nothing",
+        ),
+    ],
+)
+async def test_a_proof_is_the_revision_s_own_word(
+    answers: dict[str, str | errors.FairleadError], outcome: actions.Outcome
+) -> None:
+    assert await prove.prove(Gateways(answers), KEY, "r", tuple(answers)) == outcome
+
+
+class Ray:
+    def __init__(self) -> None:
+        self.bodies: list[bytes] = []
+
+    async def put_applications(self, body: bytes) -> None:
+        self.bodies.append(body)
+
+
+@dataclasses.dataclass
+class Lease:
+    seconds: float
+
+    def remaining_s(self) -> float:
+        return self.seconds
+
+
+async def test_ray_is_written_only_while_the_lease_outlives_the_request() -> None:
+    ray = Ray()
+    with pytest.raises(errors.RetryLater):
+        await ray_serve.put_config(ray, b"{}", lease=Lease(11.9))
+    assert ray.bodies == []
+    await ray_serve.put_config(ray, b"{}", lease=Lease(12.1))
+    assert ray.bodies == [b"{}"]
+
+
+def update(*told: actions.Event, patch: dict[str, object] | None = None) -> actions.StatusUpdate:
+    return actions.StatusUpdate(key=KEY, status={}, patch=patch, events=told, written_at=NOW)
+
+
+async def test_the_status_is_written_only_when_it_changed_and_on_the_version_read(api: Any) -> None:
+    api.stored[MODEL] = {"metadata": {"name": "digits", "resourceVersion": "5"}}
+    await status_write.write_status(api, update(), resource_version="5")
+    assert api.writes == []
+    await status_write.write_status(api, update(patch={"phase": "Ready"}), resource_version="5")
+    assert api.stored[MODEL]["status"] == {"phase": "Ready"}
+    with pytest.raises(errors.Conflict):
+        await status_write.write_status(api, update(patch={"phase": "Failed"}), resource_version="5")
+
+
+def event(message: str) -> actions.Event:
+    return actions.Event(type=reasons.EventType.NORMAL, reason=reasons.Reason.PROMOTED, message=message)
+
+
+async def test_a_repeated_event_is_one_object_with_a_count(api: Any) -> None:
+    writer = events.EventWriter(api, instance="one", clock=HandClock())
+    for _ in range(3):
+        await writer.send(model(), update(event("Revision 1 is stable.")))
+    (stored,) = api.stored.values()
+    assert stored["series"]["count"] == 3
+    assert stored["note"] == "Revision 1 is stable."
+    assert stored["regarding"]["uid"] == "u1"
+    assert stored["eventTime"] == "2026-01-02T03:04:05.678901Z"
+
+
+async def test_a_flood_of_different_events_is_bounded_for_each_model(api: Any) -> None:
+    clock = HandClock()
+    writer = events.EventWriter(api, instance="one", clock=clock)
+    for number in range(100):
+        await writer.send(model(), update(event(f"Message {number}.")))
+    assert len(api.stored) == events.BURST
+    clock.seconds += 2 * events.REFILL_S
+    for number in range(100, 110):
+        await writer.send(model(), update(event(f"Message {number}.")))
+    assert len(api.stored) == events.BURST + 2
+
+
+async def test_an_event_that_cannot_be_sent_stops_nothing(api: Any) -> None:
+    writer = events.EventWriter(api, instance="one", clock=HandClock())
+    api.error = errors.Forbidden("events are forbidden")
+    await writer.send(model(), update(event("One."), event("Two.")))
+    assert [stored["note"] for stored in api.stored.values()] == ["Two."]
+
+
+async def test_a_long_message_is_cut_to_what_the_api_server_takes(api: Any) -> None:
+    writer = events.EventWriter(api, instance="one", clock=HandClock())
+    await writer.send(model(), update(event("ä" * 2000)))
+    (stored,) = api.stored.values()
+    assert len(stored["note"].encode()) <= 1024
+    assert stored["note"].endswith("…")
+
+
+def plan(action: actions.Action) -> actions.Plan:
+    return actions.Plan(
+        key=KEY, action=action, serving=Serving(), reason=reasons.Reason.STARTING, message="", requeue_after_s=1
+    )
+
+
+class Namespace:
+    def __init__(self) -> None:
+        self.ports = Ledger()
+        self.invalidated = 0
+
+    def invalidate_routes(self) -> None:
+        self.invalidated += 1
+
+
+def hands(api: Any, nudged: list[keys.RayKey], namespace: Namespace) -> execute.Hands:
+    return execute.Hands(
+        api=api, gateways=Gateways({}), data_urls={}, namespace=lambda _: namespace, nudge=nudged.append
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        pytest.param(errors.Conflict("changed"), reasons.Reason.CONFLICT, id="conflict"),
+        pytest.param(errors.Unreachable("away"), reasons.Reason.WRITE_FAILED, id="no answer"),
+        pytest.param(errors.Refused("422"), reasons.Reason.WRITE_FAILED, id="refused"),
+    ],
+)
+async def test_a_write_that_failed_is_an_outcome_and_forgets_what_was_read(
+    api: Any, error: errors.FairleadError, reason: reasons.Reason
+) -> None:
+    namespace = Namespace()
+    api.error = error
+    outcome = await execute.execute(plan(actions.DeleteRoute()), hands(api, [], namespace))
+    assert outcome == actions.Refused(reason=reason, message=str(error))
+    assert namespace.invalidated == 1, "it may have happened all the same"
+
+
+async def test_a_nudge_only_queues_the_ray_cluster(api: Any) -> None:
+    nudged: list[keys.RayKey] = []
+    assert await execute.execute(plan(actions.NudgeServe()), hands(api, nudged, Namespace())) == actions.Done()
+    assert nudged == [keys.RayKey("ns")]
+    assert api.writes == []

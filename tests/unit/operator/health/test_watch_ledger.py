@@ -1,0 +1,66 @@
+"""A watch that stays behind the list is found deaf; one that is only late is not."""
+
+from __future__ import annotations
+
+from tests.support.hand_clock import HandClock
+
+from fairlead_operator import health
+from fairlead_operator.state import keys
+
+A, B = keys.ModelKey("ns", "a"), keys.ModelKey("ns", "b")
+
+
+def test_a_version_that_was_delivered_is_fine() -> None:
+    clock = HandClock()
+    ledger = health.WatchLedger(clock=clock)
+    ledger.delivered(A, "10")
+    ledger.compare({A: "10"})
+    clock.seconds += 600
+    assert ledger.check() is None
+
+
+def test_a_watch_ahead_of_the_list_is_fine() -> None:
+    clock = HandClock()
+    ledger = health.WatchLedger(clock=clock)
+    ledger.delivered(A, "11")
+    ledger.compare({A: "9"})
+    clock.seconds += 600
+    assert ledger.check() is None
+
+
+def test_a_late_event_clears_the_suspicion() -> None:
+    clock = HandClock()
+    ledger = health.WatchLedger(clock=clock)
+    ledger.compare({A: "10"})
+    clock.seconds += health.DEAF_AFTER_S - 1
+    ledger.delivered(A, "10")
+    clock.seconds += 600
+    assert ledger.check() is None
+
+
+def test_an_object_that_never_comes_makes_the_watch_deaf() -> None:
+    clock = HandClock()
+    ledger = health.WatchLedger(clock=clock)
+    ledger.delivered(B, "5")
+    ledger.compare({A: "10", B: "5"})
+    assert ledger.check() is None
+    clock.seconds += health.DEAF_AFTER_S + 1
+    assert "ns/a" in (ledger.check() or "")
+
+
+def test_the_suspicion_counts_from_the_first_list_that_showed_it() -> None:
+    clock = HandClock()
+    ledger = health.WatchLedger(clock=clock)
+    for version in ("10", "11", "12"):
+        ledger.compare({A: version})
+        clock.seconds += health.DEAF_AFTER_S / 2
+    assert ledger.check() is not None
+
+
+def test_an_object_that_is_gone_is_no_suspect() -> None:
+    clock = HandClock()
+    ledger = health.WatchLedger(clock=clock)
+    ledger.compare({A: "10"})
+    ledger.compare({})
+    clock.seconds += 600
+    assert ledger.check() is None

@@ -1,0 +1,130 @@
+"""What a Ray cluster's answers prove, and what not."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from tests.support.hand_clock import HandClock
+
+from fairlead_operator.clients import errors, ray_serve
+from fairlead_operator.observe import ray_serve as observe_ray
+from fairlead_operator.state import knowledge, serve
+
+APPLICATION = serve.ApplicationView(name="a", status=serve.ApplicationStatus.RUNNING)
+
+
+class ScriptedRay:
+    """Answers as set, and counts the questions."""
+
+    def __init__(self) -> None:
+        self.instance: ray_serve.Instance | errors.FairleadError = ray_serve.Instance(
+            controller_id="c1", applications={"a": APPLICATION}
+        )
+        self.session = "s1"
+        self.instance_reads = 0
+        self.session_reads = 0
+
+    async def fetch_instance(self) -> ray_serve.Instance:
+        self.instance_reads += 1
+        await asyncio.sleep(0)
+        if isinstance(self.instance, errors.FairleadError):
+            raise self.instance
+        return self.instance
+
+    async def fetch_session(self) -> str:
+        self.session_reads += 1
+        return self.session
+
+
+EMPTY = ray_serve.Instance(controller_id=None, applications={})
+
+
+@pytest.fixture
+def ray() -> ScriptedRay:
+    return ScriptedRay()
+
+
+@pytest.fixture
+def clock() -> HandClock:
+    return HandClock()
+
+
+@pytest.fixture
+def poller(ray: ScriptedRay, clock: HandClock) -> observe_ray.RayPoller:
+    return observe_ray.RayPoller(ray, clock=clock)
+
+
+async def test_a_thousand_askers_cost_one_request(ray: ScriptedRay, poller: observe_ray.RayPoller) -> None:
+    answers = await asyncio.gather(*(poller.evidence(0.5) for _ in range(1000)))
+    assert ray.instance_reads == 1
+    assert all(answer == answers[0] for answer in answers)
+
+
+async def test_an_old_answer_is_asked_again(ray: ScriptedRay, clock: HandClock, poller: observe_ray.RayPoller) -> None:
+    await poller.evidence(0.5)
+    clock.seconds += 0.4
+    await poller.evidence(0.5)
+    clock.seconds += 0.4
+    await poller.evidence(0.5)
+    assert ray.instance_reads == 2
+
+
+async def test_after_a_write_only_a_later_read_counts(
+    ray: ScriptedRay, clock: HandClock, poller: observe_ray.RayPoller
+) -> None:
+    await poller.evidence(60)
+    clock.seconds += 1
+    poller.invalidate()
+    await poller.evidence(60)
+    assert ray.instance_reads == 2
+
+
+async def test_the_session_is_asked_again_only_with_a_new_controller(
+    ray: ScriptedRay, clock: HandClock, poller: observe_ray.RayPoller
+) -> None:
+    for _ in range(5):
+        clock.seconds += 1
+        await poller.evidence(0)
+    assert ray.session_reads == 1
+    ray.instance = ray_serve.Instance(controller_id="c2", applications={})
+    ray.session = "s2"
+    clock.seconds += 1
+    assert await poller.evidence(0) == knowledge.Known(serve.ServeView(session="s2", applications={}))
+
+
+async def test_empty_answers_are_counted_while_the_session_stays(
+    ray: ScriptedRay, clock: HandClock, poller: observe_ray.RayPoller
+) -> None:
+    ray.instance = EMPTY
+    counts = []
+    for session in ("s1", "s1", "s2", "s2", "s2"):
+        ray.session = session
+        clock.seconds += 1
+        evidence = await poller.evidence(0)
+        assert isinstance(evidence, serve.EmptyServe)
+        counts.append((evidence.session, evidence.consecutive_reads))
+    assert counts == [("s1", 1), ("s1", 2), ("s2", 1), ("s2", 2), ("s2", 3)]
+
+
+@pytest.mark.parametrize("between", ["an error", "an answer"])
+async def test_anything_between_starts_the_count_again(
+    ray: ScriptedRay, clock: HandClock, poller: observe_ray.RayPoller, between: str
+) -> None:
+    full = ray.instance
+    for instance in (EMPTY, EMPTY, errors.Unreachable("away") if between == "an error" else full, EMPTY):
+        ray.instance = instance
+        clock.seconds += 1
+        evidence = await poller.evidence(0)
+    assert isinstance(evidence, serve.EmptyServe)
+    assert evidence.consecutive_reads == 1
+
+
+async def test_applications_without_a_controller_prove_nothing(ray: ScriptedRay, poller: observe_ray.RayPoller) -> None:
+    ray.instance = ray_serve.Instance(controller_id=None, applications={"a": APPLICATION})
+    assert isinstance(await poller.evidence(0), knowledge.Unknown)
+
+
+async def test_a_failed_read_is_unknown_with_its_words(ray: ScriptedRay, poller: observe_ray.RayPoller) -> None:
+    ray.instance = errors.Unreachable("Ray: no answer within 10 s")
+    assert await poller.evidence(0) == knowledge.Unknown("Ray: no answer within 10 s")

@@ -1,0 +1,73 @@
+"""Where a setting comes from, and what a wrong one is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fairlead_operator import settings
+
+BASE = ("--namespace", "default")
+
+
+def test_flags_win_over_environment_over_file_over_defaults(tmp_path: Path) -> None:
+    config = tmp_path / "operator.yaml"
+    config.write_text("workers: 3\nresync-seconds: 30\nlog-format: json\nnamespace: [from-file]\n")
+    environment = {"FAIRLEAD_CONFIG": str(config), "FAIRLEAD_WORKERS": "5", "FAIRLEAD_RESYNC_SECONDS": "60"}
+    loaded = settings.load(["--workers", "7"], environment)
+    assert (loaded.workers, loaded.resync_s, loaded.log_format, loaded.sweep_s) == (7, 60.0, "json", 5.0)
+    assert loaded.namespaces == ("from-file",)
+    assert loaded.bounds.resync_s == 60.0
+
+
+def test_ray_clusters_and_gateways_are_given_by_namespace() -> None:
+    flags = [*BASE, "--ray", "a=http://ray-a:8265", "--ray", "b=http://ray-b:8265"]
+    flags += ["--gateway", "a=http://one:1,http://one:2", "--gateway", "a=http://two:1,http://two:2"]
+    loaded = settings.load(flags, {})
+    assert loaded.ray_urls == {"a": "http://ray-a:8265", "b": "http://ray-b:8265"}
+    assert [gateway.admin_url for gateway in loaded.gateways["a"]] == ["http://one:2", "http://two:2"]
+
+
+def test_lists_come_from_the_environment_as_words() -> None:
+    environment = {"FAIRLEAD_NAMESPACE": "a b", "FAIRLEAD_RAY": "a=http://x:1 b=http://y:2"}
+    loaded = settings.load([], environment)
+    assert loaded.namespaces == ("a", "b")
+    assert set(loaded.ray_urls) == {"a", "b"}
+
+
+def test_all_namespaces_is_an_empty_list() -> None:
+    assert settings.load(["--all-namespaces"], {}).namespaces == ()
+    assert settings.load([], {"FAIRLEAD_ALL_NAMESPACES": "true"}).namespaces == ()
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        pytest.param((), "namespace: name at least one", id="no namespace"),
+        pytest.param((*BASE, "--all-namespaces"), "not both", id="one and all"),
+        pytest.param(
+            (*BASE, "--ray", "http://x:1"), "ray: 'http://x:1' must look like NAMESPACE=", id="ray without a name"
+        ),
+        pytest.param((*BASE, "--gateway", "a=http://x:1"), "gateway: 'a=http://x:1' must look like", id="one port"),
+        pytest.param((*BASE, "--ports", "9-1"), "ports: '9-1' must look like 20000-32767", id="ports backwards"),
+        pytest.param((*BASE, "--ports", "1-4"), "holds fewer than 16", id="too few ports"),
+        pytest.param((*BASE, "--workers", "many"), "workers: 'many' is not a number", id="not a number"),
+        pytest.param((*BASE, "--workers", "0"), "workers: 0 is less than 1", id="no workers"),
+        pytest.param((*BASE, "--listen", "8080"), "listen: '8080' must look like", id="no host"),
+        pytest.param((*BASE, "--log-format", "xml"), "log-format: 'xml' must be one of text, json", id="unknown word"),
+        pytest.param((*BASE, "--kubeconfig", "/not/there"), "kubeconfig: cannot read /not/there", id="unreadable file"),
+        pytest.param((*BASE, "--config", "/not/there"), "config: cannot read /not/there", id="unreadable config"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_what_would_be_right(flags: tuple[str, ...], words: str) -> None:
+    with pytest.raises(settings.SettingsError) as refused:
+        settings.load(flags, {})
+    assert words in str(refused.value)
+
+
+def test_an_unknown_key_in_the_file_is_refused_with_the_known_ones(tmp_path: Path) -> None:
+    config = tmp_path / "operator.yaml"
+    config.write_text("namespace: default\nworker: 3\n")
+    with pytest.raises(settings.SettingsError, match=r"unknown setting 'worker'; known: .*workers"):
+        settings.load(["--config", str(config)], {})
