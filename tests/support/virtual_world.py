@@ -122,6 +122,7 @@ class VirtualWorld:
         self.empty_reads = 0
         self.applications: dict[str, RayApplication] = {}
         self.serve_queued = False
+        self.sources_are_away = False
         self.writes: list[Written] = []
         self.events: list[actions.Event] = []
         self.plans: list[actions.Plan] = []
@@ -188,7 +189,9 @@ class VirtualWorld:
         if application.failed or application.is_stuck:
             return
         pinned = application.config["deployments"][0]["user_config"]["digest"]
-        if "/bad" in application.uri:
+        if self.sources_are_away and application.running < application.target:
+            application.failed = f"fairlead: ModelUnreachable: {application.uri} timed out"
+        elif "/bad" in application.uri:
             application.failed = f"Traceback\nfairlead: ModelCorrupt: {application.uri} is not a SavedModel"
         elif pinned not in (None, digest_of(application.uri)):
             application.failed = f"fairlead: DigestMismatch: {application.uri} is not {pinned}"
@@ -424,7 +427,7 @@ class VirtualWorld:
         """Ray's own semantics: what is missing is deleted, changed args restart in place, the same keeps a failure."""
         self.serve_runs = True
         wished = {config["name"]: config for config in json.loads(body)["applications"]}
-        running = {name: app.config for name, app in self.applications.items() if not app.deleting}
+        running = {name: app.config for name, app in self.applications.items() if not app.deleting and app.running}
         consistency.check_put(running=running, wished=wished, serving=self._promised())
         for name, application in self.applications.items():
             if name not in wished:

@@ -17,6 +17,7 @@ from fairlead_operator.api.spec import ApiModel
 MESSAGE_MAX = 1024
 REVISIONS_MAX = 64
 QUARANTINE_MAX = 10
+ATTEMPTS_MAX = 4
 BASIS_POINTS_MAX = 10000
 LIST_MAP_KEYS = "x-kubernetes-list-map-keys"
 
@@ -173,6 +174,14 @@ class Quarantined(ApiModel):
     time: Time
 
 
+class Attempted(ApiModel):
+    """How often a revision that serves was started anew after Ray had given it up."""
+
+    revision: RevisionName
+    number: Count
+    time: Time
+
+
 class ModelDeploymentStatus(ApiModel):
     observed_generation: Annotated[int, Field(ge=0)] | None = None
     phase: Phase | None = None
@@ -194,6 +203,9 @@ class ModelDeploymentStatus(ApiModel):
     selector: Annotated[str, Field(max_length=512)] | None = None
     endpoints: Endpoints | None = None
     model: ModelStatus | None = None
+    attempts: Annotated[
+        tuple[Attempted, ...], Field(max_length=ATTEMPTS_MAX, json_schema_extra={LIST_MAP_KEYS: ["revision"]})
+    ] = ()
     quarantine: Annotated[
         tuple[Quarantined, ...], Field(max_length=QUARANTINE_MAX, json_schema_extra={LIST_MAP_KEYS: ["revision"]})
     ] = ()

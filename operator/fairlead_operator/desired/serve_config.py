@@ -82,8 +82,13 @@ def _replica_config(view: ModelDeploymentView, revision: RevisionView, bounds: B
             "maxQueuedRequests": serving.max_queued_requests,
         },
         "warmup": {"batchSizes": list(model.warmup.batch_sizes)},
-        "attempt": 0,
+        "attempt": _attempt(view, revision),
     }
+
+
+def _attempt(view: ModelDeploymentView, revision: RevisionView) -> int:
+    attempt = recall(view.status).attempt_of(revision.revision)
+    return attempt.number if attempt is not None else 0
 
 
 def _deployment(revision: RevisionView, wanted: int, bounds: Bounds) -> dict[str, object]:

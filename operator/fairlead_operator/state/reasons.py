@@ -67,6 +67,8 @@ class Reason(StrEnum):
     """The stable revision has fewer ready replicas than wished."""
     REPLICAS_LOST = "ReplicasLost"
     """Ray lost the stable revision's application; it is started again."""
+    RESTARTED = "Restarted"
+    """Ray gave up the stable revision with no replica left; it is started again."""
     APPLICATION_UNHEALTHY = "ApplicationUnhealthy"
     """Ray calls the stable revision's application unhealthy."""
     NOT_SERVING = "NotServing"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from dataclasses import dataclass, replace
 
-from fairlead_operator.api.status import ModelDeploymentStatus, Quarantined, RolloutPhase, RolloutStatus
+from fairlead_operator.api.status import Attempted, ModelDeploymentStatus, Quarantined, RolloutPhase, RolloutStatus
 from fairlead_operator.state.route import FULL_WEIGHT
 
 
@@ -42,14 +42,27 @@ class Quarantine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """A start of a revision that had no replica left; Ray doesn't try an unchanged config twice."""
+
+    revision: str
+    number: int
+    time: datetime.datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Serving:
-    """Which revisions have a place, and the rollout between them; None as rollout is Idle."""
+    """Which revisions have a place, and the rollout between them; None as rollout is Idle.
+
+    ``attempts`` outlive the rollout: a number that went back would restart the replicas of what serves.
+    """
 
     stable: str | None = None
     candidate: str | None = None
     last_stable: str | None = None
     rollout: Rollout | None = None
     quarantine: tuple[Quarantine, ...] = ()
+    attempts: tuple[Attempt, ...] = ()
 
     @property
     def phase(self) -> RolloutPhase | None:
@@ -69,7 +82,15 @@ class Serving:
 
     def without_rollout(self) -> Serving:
         """Idle: what is stable stays so."""
-        return replace(self, candidate=None, rollout=None)
+        attempts = tuple(attempt for attempt in self.attempts if attempt.revision == self.stable)
+        return replace(self, candidate=None, rollout=None, attempts=attempts)
+
+    def attempt_of(self, revision: str) -> Attempt | None:
+        return next((attempt for attempt in self.attempts if attempt.revision == revision), None)
+
+    def with_attempt(self, attempt: Attempt) -> Serving:
+        others = tuple(other for other in self.attempts if other.revision != attempt.revision)
+        return replace(self, attempts=(*others, attempt))
 
 
 def recall(status: ModelDeploymentStatus) -> Serving:
@@ -83,6 +104,7 @@ def recall(status: ModelDeploymentStatus) -> Serving:
         quarantine=tuple(
             Quarantine(revision=q.revision, reason=q.reason, message=q.message, time=q.time) for q in status.quarantine
         ),
+        attempts=tuple(Attempt(revision=a.revision, number=a.number, time=a.time) for a in status.attempts),
     )
 
 
@@ -116,6 +138,7 @@ def record(serving: Serving, status: ModelDeploymentStatus) -> ModelDeploymentSt
             "last_stable_revision": serving.last_stable,
             "rollout": _record_rollout(serving.rollout, serving.candidate) if serving.rollout is not None else None,
             "quarantine": quarantine,
+            "attempts": tuple(Attempted(revision=a.revision, number=a.number, time=a.time) for a in serving.attempts),
         }
     )
 

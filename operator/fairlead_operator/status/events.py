@@ -10,7 +10,14 @@ from fairlead_operator.status import conditions
 from fairlead_operator.status.pass_result import PassResult
 
 _TOLD_AS_DECIDED = frozenset(
-    {Reason.SUPERSEDED, Reason.REVERTED, Reason.RAY_RESTARTED, Reason.ROLLOUT_COMPLETE, Reason.REMOVED}
+    {
+        Reason.SUPERSEDED,
+        Reason.REVERTED,
+        Reason.RAY_RESTARTED,
+        Reason.ROLLOUT_COMPLETE,
+        Reason.REMOVED,
+        Reason.RESTARTED,
+    }
 )
 _WARNINGS = (ConditionType.DEGRADED, ConditionType.STALLED)
 

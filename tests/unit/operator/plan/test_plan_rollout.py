@@ -139,6 +139,25 @@ def test_exhausted_ports_are_said_and_used_as_soon_as_some_are_free() -> None:
     assert world.models["second"].status["phase"] == "Ready"
 
 
+def test_a_lost_stable_revision_whose_source_was_away_comes_back_by_itself_without_a_storm() -> None:
+    world = served()
+    world.lose_ray()
+    world.sources_are_away = True
+    for _ in range(600):
+        round_of(world)
+    puts = [w for w in world.writes if w.kind == "Put"]
+    assert len(puts) < 12
+    assert serving(world).stable is not None
+    world.sources_are_away = False
+    world.settle()
+    assert world.models[NAME].status["phase"] == "Ready"
+    again = len([w for w in world.writes if w.kind == "Put"])
+    world.change(NAME, "model.uri", "file:///m/2")
+    world.settle()
+    assert serving(world).attempts == ()
+    assert len([w for w in world.writes if w.kind == "Put"]) == again + 3, "start, pin, stop: no restart in between"
+
+
 def test_a_revision_that_lost_its_controller_revision_gets_its_number_and_ports_back() -> None:
     world = served()
     revision, kept = next(iter(world.models[NAME].revisions.items()))

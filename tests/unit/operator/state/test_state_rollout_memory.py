@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairlead_operator.api.status import ModelDeploymentStatus, RolloutPhase
-from fairlead_operator.state.rollout import Quarantine, Rollout, Serving, recall, record
+from fairlead_operator.state.rollout import Attempt, Quarantine, Rollout, Serving, recall, record
 
 revisions = st.none() | st.from_regex(r"[0-9a-f]{10}", fullmatch=True)
 seconds = st.datetimes(datetime.datetime(2020, 1, 1), datetime.datetime(2090, 1, 1)).map(  # noqa: DTZ001  # made aware
@@ -36,6 +36,9 @@ quarantines = st.builds(
     message=texts,
     time=seconds,
 )
+attempts = st.builds(
+    Attempt, revision=st.from_regex(r"[0-9a-f]{10}", fullmatch=True), number=st.integers(1, 9), time=seconds
+)
 servings = st.builds(
     Serving,
     stable=revisions,
@@ -43,6 +46,7 @@ servings = st.builds(
     last_stable=revisions,
     rollout=st.none() | rollouts,
     quarantine=st.lists(quarantines, max_size=3).map(tuple),
+    attempts=st.lists(attempts, max_size=2).map(tuple),
 )
 
 
