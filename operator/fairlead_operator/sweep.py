@@ -63,7 +63,7 @@ class Sweep:
         self._settled.pop(key, None)
 
     async def resync(self, namespaces: Sequence[str]) -> None:
-        """Queue every model that is or was there, and every Ray cluster. No namespaces: all."""
+        """Queue every model that is or was there or has a route, and every Ray cluster. No namespaces: all."""
         started_s = self._clock.monotonic_s()
         listed: dict[keys.ModelKey, str] = {}
         for namespace in namespaces or (None,):
@@ -74,9 +74,17 @@ class Sweep:
         self._watched.compare(listed)
         for key in sorted(self._known | set(listed)):
             self.notice(key)
-        for namespace in sorted({key.namespace for key in self._known} | set(namespaces)):
+        served = sorted({key.namespace for key in self._known} | set(namespaces))
+        for namespace in served:
             self._queue.add(keys.RayKey(namespace))
+        for namespace in served:
+            await self._notice_routes(namespace)
         self._metrics.resync_s.set(self._clock.monotonic_s() - started_s)
+
+    async def _notice_routes(self, namespace: str) -> None:
+        """A model forced away while no operator ran is told of by its route alone."""
+        for model in await self._namespaces(namespace).routes(1.0):
+            self.notice(keys.ModelKey(namespace, model))
 
     async def look(self) -> None:
         """Queue every settled key under which the world has changed."""
