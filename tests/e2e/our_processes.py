@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 from tests.support.until import until
 
-from fairlead_cli.local import cluster, process_table
+from fairlead_cli.local import cluster, process_table, programs
 
 
 def command_line(pid: int) -> list[str]:
@@ -27,6 +27,30 @@ def descendants(local: cluster.LocalCluster, part: str) -> tuple[int, ...]:
     own = process_table.entry(local.pid(part))
     assert own is not None
     return tuple(each.pid for each in process_table.family([own.identity]))
+
+
+def operator_pid(local: cluster.LocalCluster) -> int | None:
+    """The operator itself, below the shell that starts it again; None while it doesn't run."""
+    own = local.pid("operator")
+    found = [pid for pid in descendants(local, "operator") if pid != own and _is_operator(pid)]
+    return found[0] if found else None
+
+
+def kill_operator(local: cluster.LocalCluster) -> None:
+    """SIGKILL, as the kernel does it to who takes too much memory; returns when another one is healthy."""
+    victim = operator_pid(local)
+    assert victim is not None
+    os.kill(victim, signal.SIGKILL)
+    until(lambda: operator_pid(local) not in (None, victim), "the operator was started again", deadline_s=60)
+    until(lambda: programs.is_healthy(local.ports["operator"]), "the new operator is healthy", deadline_s=120)
+
+
+def kill_for_good(local: cluster.LocalCluster, part: str) -> None:
+    """SIGKILL for a part and all that it started, at once: nobody says goodbye, nobody starts it again."""
+    own = process_table.entry(local.pid(part))
+    assert own is not None
+    process_table.send(sorted(process_table.family([own.identity]), key=lambda each: each.pid), signal.SIGKILL)
+    local.stop(part, signal.SIGKILL)
 
 
 def kill_alone(local: cluster.LocalCluster, part: str) -> None:
@@ -56,3 +80,7 @@ def ray_does_not_answer(local: cluster.LocalCluster) -> Iterator[None]:
         yield
     finally:
         os.kill(found[0], signal.SIGCONT)
+
+
+def _is_operator(pid: int) -> bool:
+    return any(word.endswith("/fairlead-operator") for word in command_line(pid)[:2])

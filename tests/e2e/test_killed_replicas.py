@@ -9,6 +9,7 @@ import time
 import pytest
 from tests.e2e.counted import counted
 from tests.e2e.measured import RESULTS
+from tests.e2e.our_processes import kill_for_good
 from tests.e2e.stage import Model, Stage
 from tests.support.until import until
 
@@ -27,7 +28,7 @@ def test_ten_killed_replicas_and_two_minutes_without_operator_and_api_server(sta
             run.wait_until(lambda seen: seen.requests > 400, timeout_s=120)
             away_since_s = time.monotonic()
             for part in ("operator", "kube-apiserver", "etcd"):
-                stage.local.stop(part, signal.SIGKILL)
+                kill_for_good(stage.local, part)
             killed_at_s = [_kill_one(stage, model, run.progress().elapsed_s) for _ in range(KILLS)]
             until(lambda: time.monotonic() - away_since_s >= AWAY_S, "two minutes away", deadline_s=AWAY_S + 10)
             away_s = time.monotonic() - away_since_s

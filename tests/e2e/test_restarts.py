@@ -11,7 +11,7 @@ import httpx
 import pytest
 from tests.e2e.counted import CONNECTIONS, counted, no_failures
 from tests.e2e.measured import RESULTS
-from tests.e2e.our_processes import haproxy_master
+from tests.e2e.our_processes import haproxy_master, kill_for_good
 from tests.e2e.stage import Model, Stage
 from tests.support.until import until
 
@@ -43,7 +43,7 @@ def test_the_api_server_and_etcd_killed_fail_no_request(stage: Stage, serving: M
 
 def test_what_was_deleted_while_the_operator_was_away_is_cleaned_up(stage: Stage) -> None:
     with stage.deployed("asked") as asked, stage.deployed("forced") as forced:
-        stage.local.stop("operator", signal.SIGKILL)
+        kill_for_good(stage.local, "operator")
         stage.kubectl("delete", "mdep", "asked", "forced", "--wait=false")
         # Somebody in a hurry takes the finalizer away: no event and no object will ever tell of this model again.
         stage.api.merge(stage.api.models_path("forced"), {"metadata": {"finalizers": []}})
@@ -71,7 +71,7 @@ def test_haproxy_killed_comes_back_at_once(stage: Stage, serving: Model) -> None
 
 def test_the_whole_gateway_restarted_serves_from_its_last_table(stage: Stage, serving: Model) -> None:
     for part in ("operator", "kube-apiserver"):
-        stage.local.stop(part, signal.SIGKILL)
+        kill_for_good(stage.local, part)
     try:
         stage.local.restart("gateway")
         row = stage.models.inputs(1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ from typing import Any
 import pytest
 from tests.e2e.counted import counted, no_failures
 from tests.e2e.measured import RESULTS
-from tests.e2e.our_processes import kill_alone
+from tests.e2e.our_processes import kill_alone, kill_operator
 from tests.e2e.stage import Model, Stage
 from tests.support.until import until
 
@@ -83,12 +82,8 @@ def _calm(_stage: Stage, _model: Model, _replicas: int) -> Iterator[None]:
 @contextmanager
 def _operator_killed(stage: Stage, model: Model, replicas: int) -> Iterator[None]:
     """Right after it announced a step: before traffic moves, or while the second replica starts."""
-
-    def kill() -> None:
-        stage.local.stop("operator", signal.SIGKILL)
-        stage.local.start("operator")
-
-    with _at_phase(stage, model, {"Shifting", "Promoting"} if replicas == 1 else {"Widening"}, kill):
+    phases = {"Shifting", "Promoting"} if replicas == 1 else {"Widening"}
+    with _at_phase(stage, model, phases, lambda: kill_operator(stage.local)):
         yield
 
 

@@ -10,6 +10,19 @@ from fairlead_cli.local import layout, loopback, manifests, options, processes
 
 OPERATOR_ACCOUNT = (manifests.SYSTEM_NAMESPACE, "fairlead-operator")
 GATEWAY_ACCOUNT = "fairlead-gateway"  # in the namespace of the models
+# What a kubelet does for a pod. The operator ends by itself when it lost its Lease (the API server was away for long),
+# and relies on being started again. Source: fairlead_operator.cli.main, 0 after a signal, 2 for wrong settings.
+_STARTED_AGAIN = """
+trap 'trap "" TERM; kill -TERM "$child"; wait "$child"; exit 0' TERM
+while :; do
+    "$@" &
+    child=$!
+    wait "$child"
+    code=$?
+    case $code in 0 | 2) exit $code ;; esac
+    sleep 1
+done
+"""
 
 
 def script(name: str) -> str:
@@ -34,6 +47,10 @@ def operator(where: layout.Layout, ports: layout.Ports, chosen: options.Options)
     namespace = chosen.namespace
     data, admin = (f"http://127.0.0.1:{ports[name]}" for name in ("gateway-data", "gateway-admin"))
     argv = [
+        "/bin/sh",
+        "-c",
+        _STARTED_AGAIN,
+        "fairlead-local-restart",
         script("fairlead-operator"),
         f"--kubeconfig={where.service_account_kubeconfig(*OPERATOR_ACCOUNT)}",
         f"--namespace={namespace}",
