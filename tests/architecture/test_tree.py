@@ -63,12 +63,20 @@ def test_no_source_folder_is_itself_a_package() -> None:
 
 
 def test_source_files_stay_short_enough_to_read() -> None:
-    long = {str(p.relative_to(ROOT)): n for p in python_files(*SOURCE_FOLDERS) if (n := len(p.read_text().splitlines())) > FILE_LINES_MAX}
+    long = {
+        str(p.relative_to(ROOT)): n
+        for p in python_files(*SOURCE_FOLDERS)
+        if (n := len(p.read_text().splitlines())) > FILE_LINES_MAX
+    }
     assert long == {}
 
 
 def test_test_files_stay_short_enough_to_read() -> None:
-    long = {str(p.relative_to(ROOT)): n for p in python_files("tests") if (n := len(p.read_text().splitlines())) > TEST_FILE_LINES_MAX}
+    long = {
+        str(p.relative_to(ROOT)): n
+        for p in python_files("tests")
+        if (n := len(p.read_text().splitlines())) > TEST_FILE_LINES_MAX
+    }
     assert long == {}
 
 
@@ -89,7 +97,9 @@ def test_no_module_is_named_after_nothing() -> None:
 
 
 def locked_versions() -> dict[str, str]:
-    pairs = re.findall(r"^([A-Za-z0-9_.-]+)(?:\[[^\]]*\])?==([^ \\;]+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
+    pairs = re.findall(
+        r"^([A-Za-z0-9_.-]+)(?:\[[^\]]*\])?==([^ \\;]+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE
+    )
     return {canonicalize_name(name): version for name, version in pairs}
 
 
@@ -110,7 +120,17 @@ def test_the_lock_satisfies_every_declared_range() -> None:
 
 
 def test_no_registry_host_or_machine_path_is_in_the_tree() -> None:
-    hosts = re.compile("|".join(["pypi" + r"\.org", "files" + r"\.pythonhosted", "proxy" + r"\.golang", "registry" + r"\.npmjs", r"deb\." + "debian"]))
+    hosts = re.compile(
+        "|".join(
+            [
+                "pypi" + r"\.org",
+                "files" + r"\.pythonhosted",
+                "proxy" + r"\.golang",
+                "registry" + r"\.npmjs",
+                r"deb\." + "debian",
+            ]
+        )
+    )
     machine = re.compile("|".join(["/ro" + "ot/", "/wo" + "rk/", "/opt/" + "wheels"]))
     found = []
     for name in tracked_files():
@@ -131,6 +151,8 @@ def test_no_binary_is_in_the_tree() -> None:
 
 def test_every_path_that_the_readme_names_exists() -> None:
     text = (ROOT / "README.md").read_text()
-    paths = re.findall(r"`((?:operator|runtime|cli|charts|crds|docs|examples|tests|benchmarks)/[A-Za-z0-9_./-]+)`", text)
+    paths = re.findall(
+        r"`((?:operator|runtime|cli|charts|crds|docs|examples|tests|benchmarks)/[A-Za-z0-9_./-]+)`", text
+    )
     assert paths, "the README's where-is table names no file"
     assert [p for p in paths if not (ROOT / p).exists()] == []
