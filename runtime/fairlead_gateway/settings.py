@@ -24,7 +24,7 @@ class Settings:
     routes_file: Path | None
     haproxy: Path
     gateway_id: str
-    threads: int | None = None
+    threads: int = 1
     max_connections: int = 4000
     relist_s: float = 120.0
     pass_interval_s: float = 5.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -133,6 +134,19 @@ def test_a_body_above_the_limit_is_refused_before_a_replica_sees_it(world: World
 
     assert (at_limit.status, at_limit.json["received"]) == (200, 1000)
     assert (above.status, above.json["error"]) == (413, "model digits takes at most 1000 bytes a request")
+
+
+def test_a_body_that_never_comes_is_a_408_in_json_and_holds_no_replica(world: World) -> None:
+    world.gateway.apply(digits=entry(A, world.revisions))
+    with socket.create_connection(("127.0.0.1", world.gateway.data_port), timeout=30) as slow:
+        slow.sendall(b"POST /v2/models/digits/infer HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\nsome")
+        eventually(lambda: fetch(f"{world.gateway.url}/v2/health/live").status == 200, what="others are answered")
+        assert world.gateway.routes()["routes"]["digits"]["revisions"][A]["sessions"] == 0
+        answer = b"".join(iter(lambda: slow.recv(65536), b"")).decode()
+
+    head, _, body = answer.partition("\r\n\r\n")
+    assert head.startswith("HTTP/1.1 408")
+    assert json.loads(body) == {"error": "the request did not arrive in time"}
 
 
 def test_a_replica_that_takes_too_long_is_a_504_in_json(world: World) -> None:

@@ -86,11 +86,14 @@ def test_a_live_version_leaves_no_way_to_the_revision_before(world: World) -> No
         under_way(load)
         # Idle connections stay with the worker that took them, also when a reload replaces it.
         idle = counting_client.Settings(
-            url=gateway.url, model="digits", bodies=(b"{}",), connections=50, rate_limit=20, requests=400
+            url=gateway.url, model="digits", bodies=(b"{}",), connections=50, rate_limit=20, requests=240
         )
         with counting_client.background(idle) as slow:
             slow.wait_until(lambda progress: progress.requests >= 60, timeout_s=30)
-            gateway.apply(digits=entry(B, {**{A: world.revisions[A]}, B: world.revisions[B], C: world.revisions[C]}))
+            gateway.apply(digits=entry(A, world.revisions))
+            assert gateway.metric("fairlead_gateway_old_workers") > 0
+            # The worker that was replaced never hears of this one.
+            gateway.apply(digits=entry(B, world.revisions))
             eventually(lambda: sessions(gateway, A) == 0, what="no request of the old revision is in flight")
             for one in world.of_a:
                 one.kill()
@@ -127,6 +130,18 @@ def test_no_request_fails_when_the_agent_is_killed_and_started_again(world: Worl
     assert report.revisions[B].count > 0
     counted = "fairlead_gateway_requests_total"
     eventually(lambda: gateway.metric(counted, model="digits", revision=B) > 0, what="the new agent counts")
+
+
+def test_an_agent_that_died_before_it_could_write_the_record_finds_its_haproxy_all_the_same(world: World) -> None:
+    gateway, master = world.gateway, world.gateway.master()
+    gateway.kill_agent()
+    (gateway.state_dir / "haproxy.json").unlink()
+
+    gateway.start()
+    eventually(gateway.is_ready, what="the new agent is ready")
+
+    assert gateway.master() == master
+    assert gateway.metric("fairlead_gateway_haproxy_starts_total") == 0
 
 
 @pytest.mark.parametrize("victim", ["worker", "master"])

@@ -48,7 +48,7 @@ class Options:
 
     version: str
     max_connections: int
-    threads: int | None = None
+    threads: int = 1
 
 
 def backend_name(model: str, revision: str) -> str:
@@ -94,14 +94,14 @@ def _global(options: Options, digest: str, table: Iterable[routes.Route]) -> str
     longest_s = max((route.request_timeout_ms for route in table), default=0) // 1000
     # An old worker lives as long as its longest request may; a step of a minute keeps the text stable.
     hard_stop_s = (longest_s // 60 + 2) * 60
-    threads = f"  nbthread {options.threads}\n" if options.threads else ""
     return f"""global
   master-worker
   description {digest}
   maxconn {options.max_connections}
   # Where the system allows fewer descriptors, serve fewer connections and not none.
   no strict-limits
-{threads}  stats socket unix@{RUNTIME_SOCKET} mode 600 level admin expose-fd listeners
+  nbthread {options.threads}
+  stats socket unix@{RUNTIME_SOCKET} mode 600 level admin expose-fd listeners
   stats timeout 10s
   server-state-file {SERVERS_STATE}
   hard-stop-after {hard_stop_s}s
