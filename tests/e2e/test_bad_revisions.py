@@ -70,7 +70,7 @@ def _wrong_signature(_stage: Stage, _folder: pathlib.Path) -> Iterator[Mapping[s
 def _too_large(_stage: Stage, _folder: pathlib.Path) -> Iterator[Mapping[str, Any]]:
     """No node of Ray has so much memory: it can never start."""
     yield {
-        "serving": {"resources": {"memory": "100Ti"}, "requestTimeoutSeconds": 5},
+        "serving": {"resources": {"memory": "16Ti"}, "requestTimeoutSeconds": 5},
         "rollout": {"progressDeadlineSeconds": 10},
     }
 
@@ -78,7 +78,7 @@ def _too_large(_stage: Stage, _folder: pathlib.Path) -> Iterator[Mapping[str, An
 Bad = Callable[[Stage, pathlib.Path], Any]
 BAD: Mapping[str, tuple[Bad, str, str]] = {
     "wrong digest": (_wrong_digest, "DigestMismatch", WRONG_DIGEST),
-    "404": (_not_found, "ModelNotFound", "answers 404"),
+    "nothing there": (_not_found, "ModelNotFound", "answers 404"),
     "corrupt": (_corrupt, "ModelCorrupt", "saved_model"),
     "wrong signature": (_wrong_signature, "SignatureNotFound", "no_such_signature"),
     "too large": (_too_large, "ProgressDeadlineExceeded", ""),
