@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from fairlead_cli.local import cluster
 pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
 REPOSITORY = Path(__file__).resolve().parents[2]
 START_S = 300
+HEALTH_INTERVAL_S = 0.5
 
 
 @dataclass
@@ -116,37 +118,33 @@ def port_of(app: Mapping[str, object]) -> int:
     return app["args"]["config"]["ports"]["first"]
 
 
-class Counting:
-    """Asks again and again over new connections, until told to stop; counts what did not succeed."""
+class LikeAGateway:
+    """Asks over new connections and checks health every half second; goes away at the second check after a 404."""
 
-    def __init__(self, port: int, body: object) -> None:
+    def __init__(self, port: int, revision: str, body: object) -> None:
         self.succeeded = 0
+        self.succeeded_while_draining = 0
         self.failed: list[str] = []
-        self.closed = 0
-        self._stop = threading.Event()
-        self._port, self._body = port, body
-        self._thread = threading.Thread(target=self._run)
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._stop.set()
-        self._thread.join(60)
+        self.has_left = threading.Event()
+        self._port, self._health, self._body = port, f"/-/healthz/{revision}", body
+        threading.Thread(target=self._run, daemon=True).start()
 
     def _run(self) -> None:
-        while not self._stop.is_set():
+        not_found, next_check_s = 0, time.monotonic()
+        while not_found < 2:
             try:
+                if time.monotonic() >= next_check_s:
+                    next_check_s = time.monotonic() + HEALTH_INTERVAL_S
+                    not_found += ask(self._port, "GET", self._health)[0] == 404
                 status = ask(self._port, "POST", "/v1/models/dense:predict", self._body)[0]
-            except ConnectionRefusedError:
-                # The port is closed: where a gateway would long have stopped asking.
-                self.closed += 1
-                return
             except (OSError, http.client.HTTPException) as error:
                 self.failed.append(repr(error))
-            else:
-                if status == 200:
-                    self.succeeded += 1
-                else:
-                    self.failed.append(str(status))
+                break
+            if status != 200:
+                self.failed.append(str(status))
+            self.succeeded += 1
+            self.succeeded_while_draining += not_found > 0
+        self.has_left.set()
 
 
 def test_a_replica_answers_both_protocols_keeps_its_digest_and_drains_without_a_lost_request(ray: Ray) -> None:
@@ -166,14 +164,12 @@ def test_a_replica_answers_both_protocols_keeps_its_digest_and_drains_without_a_
     pinned["args"] = app["args"]
     ray.put(pinned)
     wait_until(lambda: ray.status(app["name"])[0] == "RUNNING", within_s=START_S)
-    metrics_before = ask(port, "GET", "/v2/health/ready")[0]
-    assert metrics_before == 200
-    counting = Counting(port, row)
-    wait_until(lambda: counting.succeeded > 20)
+    gateway = LikeAGateway(port, app["args"]["config"]["revision"], row)
+    wait_until(lambda: gateway.succeeded > 20)
     ray.put()
-    wait_until(lambda: counting.closed > 0, within_s=60)
-    counting.stop()
-    assert counting.failed == []
+    assert gateway.has_left.wait(60)
+    assert gateway.failed == []
+    assert gateway.succeeded_while_draining > 0
     wait_until(lambda: ray.status(app["name"])[0] == "ABSENT", within_s=60)
 
 
