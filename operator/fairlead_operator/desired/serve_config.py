@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fairlead_operator.api import names
-from fairlead_operator.desired import quantities, replicas
+from fairlead_operator.desired import replicas
 from fairlead_operator.state.bounds import Bounds
 from fairlead_operator.state.observed import ModelDeploymentView, RevisionView
 from fairlead_operator.state.rollout import recall
@@ -99,8 +99,8 @@ def _deployment(revision: RevisionView, wanted: int, bounds: Bounds) -> dict[str
         "num_replicas": wanted,
         "user_config": {"digest": digest},
         "ray_actor_options": {
-            "num_cpus": quantities.cpus(resources.cpu),
-            "memory": quantities.memory_bytes(resources.memory),
+            "num_cpus": resources.cpu_cores,
+            "memory": resources.memory_bytes,
         },
         "graceful_shutdown_timeout_s": revision.template.serving.request_timeout_seconds + bounds.shutdown_margin_s,
     }

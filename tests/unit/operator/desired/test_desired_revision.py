@@ -5,7 +5,7 @@ import json
 import pytest
 from tests.support import builders
 
-from fairlead_operator.desired import quantities, revision, routes
+from fairlead_operator.desired import revision, routes
 from fairlead_operator.state.bounds import Bounds
 
 
@@ -53,16 +53,6 @@ def test_a_revision_belongs_to_one_object_and_never_changes_its_name() -> None:
 def test_a_kept_template_is_read_back_the_same() -> None:
     template = revision.template_of(builders.spec(model={**MODEL, "version": "v2", "warmup": {"batchSizes": [4]}}))
     assert revision.template_from_json(json.loads(json.dumps(revision.template_to_json(template)))) == template
-
-
-@pytest.mark.parametrize(("text", "number"), [("500m", 0.5), ("2", 2.0), ("1.25", 1.25)])
-def test_cpus_are_read(text: str, number: float) -> None:
-    assert quantities.cpus(text) == number
-
-
-@pytest.mark.parametrize(("text", "number"), [("512Mi", 536870912), ("1Gi", 1073741824), ("1G", 10**9), ("1024", 1024)])
-def test_memory_is_read(text: str, number: int) -> None:
-    assert quantities.memory_bytes(text) == number
 
 
 @pytest.mark.parametrize(("replicas", "window"), [(0, 2), (1, 4), (3, 8), (7, 16), (40, 16)])

@@ -117,3 +117,25 @@ def test_pinning_and_scaling_restart_nothing() -> None:
         return canonical_json(application.body["args"])
 
     assert args(builders.revision(digest=None), 1) == args(builders.revision(), 4)
+
+
+@pytest.mark.parametrize(
+    ("cpu", "memory", "options"),
+    [
+        ("500m", "512Mi", {"num_cpus": 0.5, "memory": 512 << 20}),
+        ("1.25", "1G", {"num_cpus": 1.25, "memory": 10**9}),
+        ("2", "16Ti", {"num_cpus": 2.0, "memory": 16 << 40}),
+        ("2", "3T", {"num_cpus": 2.0, "memory": 3 * 10**12}),
+        ("2", "16777216", {"num_cpus": 2.0, "memory": 16777216}),
+    ],
+)
+def test_every_quantity_that_the_api_server_accepts_becomes_rays_number(
+    cpu: str, memory: str, options: dict[str, float]
+) -> None:
+    wished = builders.spec(serving={"resources": {"cpu": cpu, "memory": memory}})
+    kept = builders.revision(wished)
+    view = builders.model_deployment(spec=wished, status={"stableRevision": kept.revision})
+    application = serve_config.application(view, kept, builders.BOUNDS)
+    assert application is not None
+    deployments: Any = application.body["deployments"]
+    assert deployments[0]["ray_actor_options"] == options
