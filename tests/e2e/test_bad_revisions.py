@@ -40,7 +40,8 @@ def _not_found(_stage: Stage, folder: pathlib.Path) -> Iterator[Mapping[str, Any
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), lambda *given: _Empty(*given, directory=str(folder)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
-        yield {"model": {"uri": f"http://127.0.0.1:{server.server_port}/digits.keras"}}
+        # A digest that no replica has in its cache: a known content would be served without asking anybody.
+        yield {"model": {"uri": f"http://127.0.0.1:{server.server_port}/digits.keras", "digest": WRONG_DIGEST}}
     finally:
         server.shutdown()
         server.server_close()
