@@ -6,15 +6,9 @@ import os
 import pathlib
 from collections.abc import Iterator
 
-import httpx
 import pytest
 from tests.e2e import measured
-from tests.e2e.kube_api import KubeApi
-from tests.e2e.ray_view import RayView
-from tests.e2e.stage import Stage
-from tests.e2e.trained import Models
-
-from fairlead_cli.local import cluster, options
+from tests.e2e.stage import Stage, raised
 
 ORDER = (
     "test_apply_to_prediction",
@@ -50,20 +44,6 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """
     kept = os.environ.get("FAIRLEAD_E2E_FOLDER")
     folder = pathlib.Path(kept) if kept else tmp_path_factory.mktemp("e2e")
-    models = Models(folder / "models")
-    local = cluster.LocalCluster("e2e", folder / "cluster", chosen=options.Options(namespace="models"))
-    try:
-        local.up()
-        models.wait()
-        api = KubeApi(local.kubeconfig, local.namespace)
-        with (
-            httpx.Client(base_url=local.gateway_url, timeout=60) as gateway,
-            httpx.Client(base_url=local.gateway_admin_url, timeout=10) as admin,
-        ):
-            yield Stage(local=local, api=api, ray=RayView(local), models=models, gateway=gateway, admin=admin)
-        api.close()
-    finally:
-        models.stop()
-        if not kept:
-            local.down()
-        measured.RESULTS.keep()
+    with raised(folder, keep=bool(kept)) as made:
+        yield made
+    measured.RESULTS.keep()

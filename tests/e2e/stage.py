@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import pathlib
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -16,7 +17,7 @@ from tests.e2e.trained import Models, Version
 from tests.support.until import until
 
 from fairlead_cli import load
-from fairlead_cli.local import cluster
+from fairlead_cli.local import cluster, options
 
 DEADLINE_S = 200
 
@@ -74,6 +75,27 @@ class Stage:
             yield made
         finally:
             made.delete()
+
+
+@contextlib.contextmanager
+def raised(folder: pathlib.Path, *, keep: bool = False) -> Iterator[Stage]:
+    """Kubernetes, Ray, gateway and operator, and two trained versions of a model, all in this folder."""
+    models = Models(folder / "models")
+    local = cluster.LocalCluster("e2e", folder / "cluster", chosen=options.Options(namespace="models"))
+    try:
+        local.up()
+        models.wait()
+        api = KubeApi(local.kubeconfig, local.namespace)
+        with (
+            httpx.Client(base_url=local.gateway_url, timeout=60) as gateway,
+            httpx.Client(base_url=local.gateway_admin_url, timeout=10) as admin,
+        ):
+            yield Stage(local=local, api=api, ray=RayView(local), models=models, gateway=gateway, admin=admin)
+        api.close()
+    finally:
+        models.stop()
+        if not keep:
+            local.down()
 
 
 class Model:
