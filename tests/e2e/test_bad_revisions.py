@@ -72,7 +72,7 @@ def _too_large(_stage: Stage, _folder: pathlib.Path) -> Iterator[Mapping[str, An
     """No node of Ray has so much memory: it can never start."""
     yield {
         "serving": {"resources": {"memory": "16Ti"}, "requestTimeoutSeconds": 5},
-        "rollout": {"progressDeadlineSeconds": 10},
+        "rollout": {"progressDeadlineSeconds": 15},
     }
 
 
@@ -82,7 +82,7 @@ BAD: Mapping[str, tuple[Bad, str, str]] = {
     "nothing there": (_not_found, "ModelNotFound", "answers 404"),
     "corrupt": (_corrupt, "ModelCorrupt", "saved_model"),
     "wrong signature": (_wrong_signature, "SignatureNotFound", "no_such_signature"),
-    "too large": (_too_large, "ProgressDeadlineExceeded", ""),
+    "too large": (_too_large, "ProgressDeadlineExceeded", "Resources required for each replica"),
 }
 
 
