@@ -10,7 +10,7 @@ Cell = str | int | float
 
 
 class Results:
-    """Rows by table; each row is a mapping from column to value, and a table has every column that one of its rows has."""
+    """Rows by table; a row maps column to value, and a table has every column that one of its rows has."""
 
     def __init__(self) -> None:
         self._tables: dict[str, list[Mapping[str, Cell]]] = {}
