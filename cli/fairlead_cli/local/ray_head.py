@@ -47,6 +47,8 @@ def environment(where: layout.Layout, ports: layout.Ports) -> dict[str, str]:
         # scaled up here, so there is nothing to wait for.
         "RAY_SERVE_SLOW_STARTUP_WARNING_S": "8",
         "RAY_USAGE_STATS_ENABLED": "0",
+        # Ray would start a worker for each logical CPU at once; here they outnumber the machine's.
+        "RAY_prestart_worker_first_driver": "0",
         "AUTOSCALER_METRIC_PORT": str(ports["ray-autoscaler-metrics"]),
         "DASHBOARD_METRIC_PORT": str(ports["ray-dashboard-metrics"]),
         "TF_CPP_MIN_LOG_LEVEL": "2",
