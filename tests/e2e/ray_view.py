@@ -34,7 +34,7 @@ class RayView:
                 for application in self.applications(model).values()
                 for deployment in application["deployments"].values()
                 for replica in deployment["replicas"]
-                if replica["state"] == state and replica["pid"]
+                if replica["state"] == state and replica.get("pid")
             )
         )
 
