@@ -13,6 +13,11 @@ _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
+# All that Ray's REST API says of a process that was gone before it was ready; the rest stands in its own logs.
+_KILLED = "ActorDiedError()"
+_KILLED_WORDS = "The replica's process was killed while it started, as it is for want of memory (Ray: ActorDiedError)."
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
     """``reason`` is a word of the runtime's or a Reason of ours."""
@@ -27,6 +32,8 @@ def of_ray(message: str) -> Failure:
     if found := list(_OURS.finditer(text)):
         return Failure(reason=found[-1].group(1), message=bounded(found[-1].group(2)))
     lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if lines and lines[-1].endswith(_KILLED):
+        return Failure(reason=Reason.DEPLOY_FAILED, message=_KILLED_WORDS)
     return Failure(reason=Reason.DEPLOY_FAILED, message=bounded(lines[-1] if lines else "Ray gave no message."))
 
 

@@ -27,6 +27,12 @@ TRACEBACK = """Failed to start replica: Traceback (most recent call last):
             TRACEBACK, Reason.DEPLOY_FAILED, "ray.exceptions.RayTaskError: ValueError: no such thing", id="traceback"
         ),
         pytest.param("", Reason.DEPLOY_FAILED, "Ray gave no message.", id="nothing"),
+        pytest.param(
+            "The deployment failed to start 3 times in a row. See controller logs for details. Error:\nActorDiedError()",
+            "DeployFailed",
+            "The replica's process was killed while it started, as it is for want of memory (Ray: ActorDiedError).",
+            id="a process that was killed",
+        ),
     ],
 )
 def test_the_loaders_own_words_are_found(message: str, reason: str, words: str) -> None:
