@@ -58,7 +58,11 @@ def decide(context: Context) -> Plan | None:
 
 def _handled(context: Context, request: Request, serving: Serving, outcome: RequestOutcome, message: str) -> Plan:
     handled = Handled(
-        id=request.id, verb=request.verb, outcome=outcome, message=failure.bounded(message), time=context.second
+        id=request.id,
+        verb=request.verb,
+        outcome=outcome,
+        message=failure.bounded(message[:1].upper() + message[1:]),
+        time=context.second,
     )
     reason = Reason.REQUESTED if outcome is RequestOutcome.DONE else Reason.REQUEST_REFUSED
     return context.announce(replace(serving, handled=handled), reason, message)
