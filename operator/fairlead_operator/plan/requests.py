@@ -217,6 +217,8 @@ def _rollback(context: Context, request: Request) -> Answer:
     if request.revision != leaving:
         now = context.called(leaving) if leaving is not None else "no revision"
         return Refusal(message=f"it was meant for {context.called(request.revision)}, but {now} is there now.")
+    if target not in (serving.candidate, serving.stable) and serving.quarantined(target) is None:
+        return Refusal(message=f"the spec asks for {context.called(target)} now, whose rollout has not begun.")
     found = _destination(context, request.number)
     if isinstance(found, Refusal):
         return found

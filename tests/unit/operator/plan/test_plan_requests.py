@@ -253,3 +253,12 @@ def test_a_revision_that_is_rolled_back_to_is_kept_whatever_the_limit() -> None:
     stable = serving(world).stable
     assert stable is not None
     assert world.models[NAME].revisions[stable].number == 3
+
+
+def test_a_rollback_from_before_a_change_of_the_spec_gives_up_nothing_that_nobody_saw() -> None:
+    world = asked(at_25(), "PromoteFull")
+    world.settle()
+    world.change(NAME, "model.uri", "file:///m/3")
+    assert "whose rollout has not begun" in handled(asked(world, "Rollback")).message
+    world.settle()
+    assert world.models[NAME].status["phase"] == "Paused", "the third is at its first pause"
