@@ -55,7 +55,12 @@ class Operator:
         lease = election.LeaseName(namespace=settings.lease_namespace, name=names.LEASE_NAME)
         self._election = election.Election(api, lease, identity=self._identity, clock=self._clock)
         self._sweep = sweep.Sweep(
-            self._queue, api, self._namespace, watched=self._ledger, metrics=metrics, clock=self._clock
+            self._queue,
+            api,
+            self._namespace,
+            watched=self._ledger,
+            metrics=metrics,
+            clock=self._clock,
         )
         self._observer = snapshot.Observer(api, self._namespace, clock=self._clock)
         self._reconciler = reconcile.Reconciler(self._parts(), self._queue, watch=self._sweep, ray=self._ray_pass())
@@ -146,7 +151,7 @@ class Operator:
         await handlers.watch(registry, namespaces=self._settings.namespaces, stop_flag=stop, ready_flag=ready)
 
     async def _resync(self) -> None:
-        await self._sweep.resync(self._settings.namespaces)
+        await self._sweep.resync(self._settings.namespaces, configured=self._settings.ray_urls)
 
     async def _look(self) -> None:
         self._metrics.queue_depth.set(len(self._queue))

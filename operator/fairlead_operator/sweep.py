@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
 
 from fairlead_operator import health, queue, telemetry
 from fairlead_operator.clients import errors, paths
@@ -62,8 +62,11 @@ class Sweep:
         self._known.discard(key)
         self._settled.pop(key, None)
 
-    async def resync(self, namespaces: Sequence[str]) -> None:
-        """Queue every model that is or was there or has a route, and every Ray cluster. No namespaces: all."""
+    async def resync(self, namespaces: Sequence[str], configured: Iterable[str] = ()) -> None:
+        """Queue every model that is or was there or has a route, and every Ray cluster. No namespaces: all.
+
+        ``configured`` are namespaces with a Ray cluster: their last model may have gone while no operator ran.
+        """
         started_s = self._clock.monotonic_s()
         listed: dict[keys.ModelKey, str] = {}
         for namespace in namespaces or (None,):
@@ -74,7 +77,7 @@ class Sweep:
         self._watched.compare(listed)
         for key in sorted(self._known | set(listed)):
             self.notice(key)
-        served = sorted({key.namespace for key in self._known} | set(namespaces))
+        served = sorted({key.namespace for key in self._known} | set(namespaces) | set(configured))
         for namespace in served:
             self._queue.add(keys.RayKey(namespace))
         for namespace in served:

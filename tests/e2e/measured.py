@@ -10,7 +10,7 @@ Cell = str | int | float
 
 
 class Results:
-    """Rows by table; each row is a mapping from column to value, the columns are those of the table's first row."""
+    """Rows by table; a row maps column to value, and a table has every column that one of its rows has."""
 
     def __init__(self) -> None:
         self._tables: dict[str, list[Mapping[str, Cell]]] = {}
@@ -30,7 +30,7 @@ class Results:
 
 
 def _table(rows: list[Mapping[str, Cell]]) -> str:
-    columns = list(rows[0])
+    columns = list(dict.fromkeys(column for row in rows for column in row))
     lines = [columns, ["---"] * len(columns), *([_cell(row.get(column, "")) for column in columns] for row in rows)]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 

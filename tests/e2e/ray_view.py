@@ -26,15 +26,15 @@ class RayView:
         prefix = f"{self._local.namespace}--{model}--"
         return {name.removeprefix(prefix): each for name, each in found.items() if name.startswith(prefix)}
 
-    def replica_pids(self, model: str) -> tuple[int, ...]:
-        """The processes of the replicas that run."""
+    def replica_pids(self, model: str, *, state: str = "RUNNING") -> tuple[int, ...]:
+        """The processes of the replicas in this state."""
         return tuple(
             sorted(
                 replica["pid"]
                 for application in self.applications(model).values()
                 for deployment in application["deployments"].values()
                 for replica in deployment["replicas"]
-                if replica["state"] == "RUNNING" and replica["pid"]
+                if replica["state"] == state and replica["pid"]
             )
         )
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
+import os
 import pathlib
 import shutil
+import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -17,6 +19,8 @@ from tests.e2e.counted import counted, no_failures
 from tests.e2e.measured import RESULTS
 from tests.e2e.stage import Model, Stage
 from tests.support.until import until
+
+from fairlead_cli import load
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
 WRONG_DIGEST = "sha256:" + "0" * 64
@@ -30,12 +34,12 @@ def steady(stage: Stage) -> Iterator[Model]:
         yield model
 
 
-@contextmanager
+@contextlib.contextmanager
 def _wrong_digest(_stage: Stage, _folder: pathlib.Path) -> Iterator[Mapping[str, Any]]:
     yield {"model": {"digest": WRONG_DIGEST}}
 
 
-@contextmanager
+@contextlib.contextmanager
 def _not_found(_stage: Stage, folder: pathlib.Path) -> Iterator[Mapping[str, Any]]:
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), lambda *given: _Empty(*given, directory=str(folder)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -52,7 +56,7 @@ class _Empty(http.server.SimpleHTTPRequestHandler):
         """Says nothing."""
 
 
-@contextmanager
+@contextlib.contextmanager
 def _corrupt(stage: Stage, folder: pathlib.Path) -> Iterator[Mapping[str, Any]]:
     """The file was broken before anybody took its digest."""
     model = folder / "saved_model"
@@ -62,17 +66,17 @@ def _corrupt(stage: Stage, folder: pathlib.Path) -> Iterator[Mapping[str, Any]]:
     yield {"model": {"uri": model.as_uri(), "digest": digest.of(model)}}
 
 
-@contextmanager
+@contextlib.contextmanager
 def _wrong_signature(_stage: Stage, _folder: pathlib.Path) -> Iterator[Mapping[str, Any]]:
     yield {"model": {"signature": "no_such_signature"}}
 
 
-@contextmanager
+@contextlib.contextmanager
 def _too_large(_stage: Stage, _folder: pathlib.Path) -> Iterator[Mapping[str, Any]]:
     """No node of Ray has so much memory: it can never start."""
     yield {
         "serving": {"resources": {"memory": "16Ti"}, "requestTimeoutSeconds": 5},
-        "rollout": {"progressDeadlineSeconds": 10},
+        "rollout": {"progressDeadlineSeconds": 15},
     }
 
 
@@ -82,7 +86,7 @@ BAD: Mapping[str, tuple[Bad, str, str]] = {
     "nothing there": (_not_found, "ModelNotFound", "answers 404"),
     "corrupt": (_corrupt, "ModelCorrupt", "saved_model"),
     "wrong signature": (_wrong_signature, "SignatureNotFound", "no_such_signature"),
-    "too large": (_too_large, "ProgressDeadlineExceeded", ""),
+    "too large": (_too_large, "ProgressDeadlineExceeded", "Resources required for each replica"),
 }
 
 
@@ -91,18 +95,51 @@ def test_a_version_that_cannot_serve_never_gets_a_request(
     stage: Stage, steady: Model, tmp_path: pathlib.Path, kind: str
 ) -> None:
     make, reason, words = BAD[kind]
-    before = steady.stable
-    with make(stage, tmp_path) as broken, counted(steady, rate=300) as run:
+    with make(stage, tmp_path) as broken:
+        bad = _refused_under_load(stage, steady, kind, broken)
+    assert (bad["reason"], words in bad["message"]) == (reason, True), bad
+
+
+def test_a_version_whose_process_is_killed_while_it_loads_never_gets_a_request(stage: Stage, steady: Model) -> None:
+    """As the kernel does it to a model that takes more memory than there is."""
+
+    def kill_what_starts() -> None:
+        for pid in stage.ray.replica_pids(steady.name, state="STARTING"):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    bad = _refused_under_load(stage, steady, "killed while it loads", {}, meanwhile=kill_what_starts)
+    assert bad["reason"] == "DeployFailed", bad
+
+
+def _refused_under_load(
+    stage: Stage,
+    model: Model,
+    kind: str,
+    broken: Mapping[str, Any],
+    *,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> Mapping[str, Any]:
+    """Applies a bad version under load; what its quarantine says of it, after all that holds for each was seen."""
+    before = model.stable
+    with counted(model, rate=300) as run:
         run.wait_until(lambda seen: seen.requests > 100, timeout_s=120)
-        steady.apply("v2", label=kind.replace(" ", "-"), **broken)
-        found = steady.until("refused", _is_refused)
-        bad = found["status"]["quarantine"][-1]
-        assert (bad["reason"], words in bad["message"]) == (reason, True), bad
+        model.apply("v2", label=kind.replace(" ", "-"), **broken)
+        found = model.until("refused", lambda found: (meanwhile(), _is_refused(found))[1])
+        bad: Mapping[str, Any] = found["status"]["quarantine"][-1]
         degraded = staging.condition(found, "Degraded")
         assert degraded["status"] == "True"
         assert bad["message"] in degraded["message"]
-        starts = _is_not_tried_again(stage, steady, bad["revision"])
+        starts = _is_not_tried_again(stage, model, bad["revision"])
         report = run.stop()
+    _keep_row(report, kind, bad, starts)
+    no_failures(report)
+    assert set(report.revisions) == {before}
+    assert starts <= STARTS_MAX
+    return bad
+
+
+def _keep_row(report: load.Report, kind: str, bad: Mapping[str, Any], starts: int) -> None:
     RESULTS.add(
         "Versions that can't serve",
         {
@@ -114,9 +151,6 @@ def test_a_version_that_cannot_serve_never_gets_a_request(
             "failed": report.failed,
         },
     )
-    no_failures(report)
-    assert set(report.revisions) == {before}
-    assert starts <= STARTS_MAX
 
 
 def test_going_back_adopts_the_earlier_revision(stage: Stage, steady: Model) -> None:

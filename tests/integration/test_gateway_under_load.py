@@ -166,6 +166,8 @@ def test_a_killed_haproxy_is_mended_at_once_and_loses_only_what_it_held(world: W
     # The listening socket never closes, so no connection is refused; a killed worker takes down what it was answering.
     refused = [failure for failure in report.failures if failure.kind == counting_client.Kind.CONNECT]
     assert refused == [], report.summary()
+    assert {failure.kind for failure in report.failures} <= {counting_client.Kind.RESET, counting_client.Kind.CUT}
+    assert report.failed <= 3 * connections, report.summary()
     assert gateway.live()["digits"] == world.table["version"]
 
 

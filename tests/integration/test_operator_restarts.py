@@ -128,19 +128,20 @@ def test_a_leader_that_slept_past_its_lease_exits_before_it_writes(operated: Ope
 def test_a_model_deleted_while_the_api_server_restarted_is_cleaned_up(operated: Operated) -> None:
     operated.apply("missed")
     operated.until_ready("missed")
-    operated.kubernetes.restart("kube-apiserver")
-    # Gone by force before the watch is back, so no event ever tells of it.
-    operated.kubectl("patch", "mdep", "missed", "--type=merge", "-p", '{"metadata": {"finalizers": null}}')
-    operated.kubectl("delete", "mdep", "missed", "--wait=false", "--ignore-not-found")
-    assert operated.get("missed") is None
-    until(
-        lambda: (
-            "missed" not in operated.gateway.entries()
-            and not [name for name in operated.ray.applications() if "--missed--" in name]
-        ),
-        "its route and its application are gone",
-        explain=operated.operator.tail,
-    )
+    with operated.operator.kept_running():
+        operated.kubernetes.restart("kube-apiserver")
+        # Gone by force before the watch is back, so no event ever tells of it.
+        operated.kubectl("patch", "mdep", "missed", "--type=merge", "-p", '{"metadata": {"finalizers": null}}')
+        operated.kubectl("delete", "mdep", "missed", "--wait=false", "--ignore-not-found")
+        assert operated.get("missed") is None
+        until(
+            lambda: (
+                "missed" not in operated.gateway.entries()
+                and not [name for name in operated.ray.applications() if "--missed--" in name]
+            ),
+            "its route and its application are gone",
+            explain=operated.operator.tail,
+        )
 
 
 def test_an_outage_of_the_api_server_tears_nothing_down(operated: Operated) -> None:
@@ -150,11 +151,11 @@ def test_an_outage_of_the_api_server_tears_nothing_down(operated: Operated) -> N
     operated.kubernetes.stop("kube-apiserver", signal.SIGKILL)
     # Longer than the renewals may fail: the leader gives up and exits, as another could have taken over.
     assert operated.operator.wait() == 1
-    assert operated.ray.running(f"{operated.namespace}--steady--{revision}") == 1
-    assert len(operated.ray.puts) == puts
-    operated.kubernetes.start("kube-apiserver")
-    operated.operator.start()
-    operated.until_ready("steady")
+    with operated.operator.kept_running():
+        assert operated.ray.running(f"{operated.namespace}--steady--{revision}") == 1
+        operated.kubernetes.start("kube-apiserver")
+        until(lambda: operated.operator.get("/readyz") == (200, "leader"), "it leads again")
+        operated.until_ready("steady")
     assert len(operated.ray.puts) == puts
 
 

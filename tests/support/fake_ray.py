@@ -253,7 +253,8 @@ class FakeRay:
             known = current.get(name)
             version = json.dumps([config.get(field) for field in CODE_FIELDS], sort_keys=True)
             if known is not None and known.version == version and not known.deleting:
-                if known.target != int((config.get("deployments") or [{}])[0].get("num_replicas", 1)):
+                changes = known.target != int((config.get("deployments") or [{}])[0].get("num_replicas", 1))
+                if changes or known.error is not None:
                     known.changed_at_s = now_s
                 known.config = config  # a light update; what has failed stays failed
                 continue

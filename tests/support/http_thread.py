@@ -51,8 +51,11 @@ class HttpThread:
         return asyncio.run_coroutine_threadsafe(call(), self._loop).result(START_DEADLINE_S)
 
     def _serve(self) -> None:
-        self._loop.run_until_complete(self._main())
-        self._loop.close()
+        try:
+            self._loop.run_until_complete(self._main())
+        finally:
+            self._loop.run_until_complete(_end_all())
+            self._loop.close()
 
     async def _main(self) -> None:
         runner: Any = web.AppRunner(self._make_application(), shutdown_timeout=0.1)
@@ -63,3 +66,11 @@ class HttpThread:
         self._started.set()
         await self._stop.wait()
         await runner.cleanup()
+
+
+async def _end_all() -> None:
+    """End what is left: handlers that were told to hang."""
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)

@@ -88,7 +88,7 @@ class Operated:
         generation = (body.get("metadata") or {}).get("generation")
         return bool(ready) and ready[0]["status"] == "True" and ready[0].get("observedGeneration") == generation
 
-    def until_ready(self, name: str, *, deadline_s: float = 60) -> dict[str, Any]:
+    def until_ready(self, name: str, *, deadline_s: float = 120) -> dict[str, Any]:
         until(
             lambda: self.is_ready(name), f"{name} is ready", deadline_s=deadline_s, explain=lambda: self.explain(name)
         )

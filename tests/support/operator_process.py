@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tests.support.until import until
@@ -47,10 +49,27 @@ class OperatorProcess:
         if ready:
             until(lambda: self.get("/readyz") == (200, "leader"), "the operator leads", deadline_s=START_DEADLINE_S)
 
+    @contextlib.contextmanager
+    def kept_running(self) -> Iterator[None]:
+        """Start it again whenever it gives up, as a kubelet would."""
+        done = threading.Event()
+
+        def watch() -> None:
+            while not done.wait(0.2):
+                assert self._process is not None
+                if self._process.poll() is not None:
+                    self.start(ready=False)
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        try:
+            yield
+        finally:
+            done.set()
+            watcher.join()
+
     def get(self, path: str) -> tuple[int, str]:
         """Code and text of one of the operator's own pages; 0 while it doesn't answer."""
-        assert self._process is not None
-        assert self._process.poll() is None, f"the operator exited with {self._process.returncode}: {self.tail()}"
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
                 return answer.status, answer.read().decode()

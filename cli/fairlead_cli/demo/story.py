@@ -12,7 +12,12 @@ from fairlead_cli.demo import asking, breaking, headlines, narration, training, 
 from fairlead_cli.local import cluster
 
 FAMILIES = ("dense", "cnn", "lstm")
-CHAPTERS = 9
+LESSONS = (
+    training.Lesson(families=("dense", "cnn"), version="v1"),
+    training.Lesson(families=("lstm",), version="v1"),
+    training.Lesson(families=("dense",), version="v2", arguments=("--optimizer", "rmsprop", "--seed", "7")),
+)
+CHAPTERS = 8
 _READY_WITHIN_S = 240.0
 _LOAD_CONNECTIONS = 8
 _HELD_OUT_ASKED = 200
@@ -28,7 +33,6 @@ class Story:
         self._narrator = narrator
         self._folder = folder
         self._trained: dict[str, training.Trained] = {}
-        self._lessons: training.Training | None = None
 
     def tell(self) -> None:
         """Everything, in order.
@@ -37,44 +41,41 @@ class Story:
             DemoFailed: a chapter did not show what it should.
             LocalClusterError: the cluster did not come up.
         """
+        lessons = training.Training(self._folder / "models", LESSONS)
         try:
-            self._train_and_start()
-            self._apply()
+            self._start()
+            self._apply(lessons)
             self._predict()
             self._roll_out_under_load()
             self._refuse_a_broken_version()
             self._go_back()
             self._show()
         finally:
-            if self._lessons is not None:
-                self._lessons.stop()
+            lessons.stop()
 
     # --- chapters ------------------------------------------------------------------------------------------------
 
-    def _train_and_start(self) -> None:
+    def _start(self) -> None:
         tell = self._narrator
         tell.chapter("Train three models, and start a cluster beside it")
-        lessons = [training.Lesson(family=family, version="v1") for family in ("lstm", "dense", "cnn")]
-        v2 = training.Lesson(family="dense", version="v2", arguments=("--optimizer", "rmsprop", "--seed", "7"))
-        self._lessons = training.Training(self._folder / "models", [*lessons, v2])
         self._local.up()
         version = json.loads(self._kubectl("version", "-o", "json"))["serverVersion"]["gitVersion"]
         tell.proved(f"a real Kubernetes API ({version}), Ray, gateway and operator run on loopback")
-        tell.chapter("Wait for the training")
-        for family in FAMILIES:
-            self._trained[family] = self._lessons.wait(tell, family, "v1")
-        self._trained["dense v2"] = self._lessons.wait(tell, "dense", "v2")
-        tell.proved("dense, CNN and LSTM are trained and judged on samples that they never saw")
 
-    def _apply(self) -> None:
+    def _apply(self, lessons: training.Training) -> None:
         tell = self._narrator
-        tell.chapter("kubectl apply three manifests")
+        tell.chapter("kubectl apply each model as soon as it is trained")
         for family in FAMILIES:
+            self._trained[family] = lessons.wait(tell, family, "v1")
             tell.step(self._kubectl("apply", "-f", str(self._trained[family].manifest)).strip())
+        self._trained["dense v2"] = lessons.wait(tell, "dense", "v2")
         for family in FAMILIES:
             self._model(family).until("ready", watching.is_settled, within_s=_READY_WITHIN_S)
             tell.step(f"{family} is Ready")
-        tell.proved("three ModelDeployments are Ready: each answered a real prediction before it got traffic")
+        tell.proved(
+            "three models, judged on samples that they never saw, are Ready:"
+            " each answered a real prediction before it got traffic"
+        )
 
     def _predict(self) -> None:
         tell = self._narrator

@@ -8,11 +8,12 @@ import pathlib
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from fairlead_cli.demo import narration
 
 _WITHIN_S = 600.0
+_POLL_S = 0.2
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,9 +36,9 @@ class Trained:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Lesson:
-    """What is trained: a family, its version's name and the arguments that make it differ."""
+    """What one process trains, in order: families, their version's name and the arguments that make it differ."""
 
-    family: str
+    families: Sequence[str]
     version: str
     arguments: Sequence[str] = ()
 
@@ -57,23 +58,24 @@ def examples_folder() -> pathlib.Path:
 
 
 class Training:
-    """Lessons under way. One process a family: they share two cores with the cluster's start."""
+    """Lessons under way, each in a process of its own; a family is there as soon as its record is."""
 
     def __init__(self, out: pathlib.Path, lessons: Sequence[Lesson]) -> None:
         self._out = out
         out.mkdir(parents=True, exist_ok=True)
         self._root = examples_folder()
-        self._running: Mapping[str, tuple[Lesson, subprocess.Popen[bytes], pathlib.Path]] = {
-            f"{lesson.family} {lesson.version}": self._begin(lesson) for lesson in lessons
-        }
+        self._running: dict[tuple[str, str], tuple[subprocess.Popen[bytes], pathlib.Path]] = {}
+        for lesson in lessons:
+            begun = self._begin(lesson)
+            self._running.update({(family, lesson.version): begun for family in lesson.families})
 
-    def _begin(self, lesson: Lesson) -> tuple[Lesson, subprocess.Popen[bytes], pathlib.Path]:
-        log = self._out / f"{lesson.family}-{lesson.version}.log"
-        command = [sys.executable, "-m", "examples.train", lesson.family, "--out", str(self._out)]
+    def _begin(self, lesson: Lesson) -> tuple[subprocess.Popen[bytes], pathlib.Path]:
+        log = self._out / f"{'-'.join(lesson.families)}-{lesson.version}.log"
+        command = [sys.executable, "-m", "examples.train", *lesson.families, "--out", str(self._out)]
         command += ["--version", lesson.version, *lesson.arguments]
         with log.open("wb") as output:
             started = subprocess.Popen(command, cwd=self._root, stdout=output, stderr=subprocess.STDOUT)
-        return lesson, started, log
+        return started, log
 
     def wait(self, narrator: narration.Narrator, family: str, version: str) -> Trained:
         """The trained version.
@@ -81,27 +83,29 @@ class Training:
         Raises:
             DemoFailed: its process failed or did not end in time.
         """
-        lesson, process, log = self._running[f"{family} {version}"]
-        began = time.monotonic()
-        try:
-            code = process.wait(timeout=_WITHIN_S)
-        except subprocess.TimeoutExpired as error:
-            raise narration.DemoFailed(f"training {family} did not end within {_WITHIN_S:.0f} s; see {log}") from error
-        if code != 0:
-            tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
-            raise narration.DemoFailed(f"training {family} failed:\n{tail}")
-        folder = self._out / lesson.family / lesson.version
+        process, log = self._running[family, version]
+        folder = self._out / family / version
+        deadline = time.monotonic() + _WITHIN_S
+        # The manifest is written last.
+        manifest = folder / "manifest.yaml"
+        while not (manifest.exists() and manifest.stat().st_size):
+            code = process.poll()
+            if code is not None and not manifest.exists():
+                tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
+                raise narration.DemoFailed(f"training {family} ended with {code}:\n{tail}")
+            if time.monotonic() > deadline:
+                raise narration.DemoFailed(f"training {family} did not end within {_WITHIN_S:.0f} s; see {log}")
+            time.sleep(_POLL_S)
         record = json.loads((folder / "evaluation.json").read_text())
         trained = Trained(
             family=family, folder=folder, accuracy=record["heldOut"]["accuracy"], samples=record["heldOut"]["n"]
         )
-        waited = f", waited {time.monotonic() - began:.0f} s" if time.monotonic() - began > 1 else ""
-        narrator.step(f"{family} {version}: {trained.accuracy:.1%} of {trained.samples} held-out samples right{waited}")
+        narrator.step(f"{family} {version}: {trained.accuracy:.1%} of {trained.samples} held-out samples right")
         return trained
 
     def stop(self) -> None:
         """Ends what still runs; nothing is waited for after a failure elsewhere."""
-        for _, process, _ in self._running.values():
+        for process, _ in self._running.values():
             if process.poll() is None:
                 process.kill()
                 process.wait()

@@ -43,7 +43,12 @@ def environment(where: layout.Layout, ports: layout.Ports) -> dict[str, str]:
         "RAY_SERVE_ENABLE_HA_PROXY": "0",
         "RAY_SERVE_ENABLE_DIRECT_INGRESS": "0",
         "RAY_worker_niceness": "0",
+        # How soon Ray says what a replica that can't be placed asks for and what there is (30 s unless set): nothing is
+        # scaled up here, so there is nothing to wait for.
+        "RAY_SERVE_SLOW_STARTUP_WARNING_S": "8",
         "RAY_USAGE_STATS_ENABLED": "0",
+        # Ray would start a worker for each logical CPU at once; here they outnumber the machine's.
+        "RAY_prestart_worker_first_driver": "0",
         "AUTOSCALER_METRIC_PORT": str(ports["ray-autoscaler-metrics"]),
         "DASHBOARD_METRIC_PORT": str(ports["ray-dashboard-metrics"]),
         "TF_CPP_MIN_LOG_LEVEL": "2",

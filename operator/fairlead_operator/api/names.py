@@ -24,11 +24,6 @@ HEADER_DIGEST = "x-fairlead-digest"
 MODEL_NAME_MAX = 50
 
 
-def route_field_manager(model: str) -> str:
-    """The field manager that alone owns a model's key in the route ConfigMap."""
-    return f"fairlead-route-{model}"
-
-
 def controller_revision(model: str, revision: str) -> str:
     """The name of the ControllerRevision that keeps a revision's template."""
     return f"{model}-{revision}"

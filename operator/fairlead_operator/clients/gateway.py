@@ -30,7 +30,7 @@ class _Revision(_Wire):
 
 
 class _Route(_Wire):
-    version: str
+    version: str | None
     revisions: dict[str, _Revision] = {}
 
 

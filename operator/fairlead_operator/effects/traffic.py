@@ -8,15 +8,24 @@ from fairlead_operator.state import actions, keys, route
 
 
 async def write_route(api: kubernetes.KubernetesClient, key: keys.ModelKey, entry: route.RouteEntry) -> actions.Outcome:
-    """Server-side apply with the model's own field manager, so that models never overwrite each other."""
+    """Patch the model's key alone, so that models never overwrite each other (docs/decisions/0003)."""
+    patch = {"data": {key.name: entry.to_json()}}
+    try:
+        await api.merge_patch(paths.routes(key.namespace), patch)
+    except errors.NotFound:
+        await _create_table(api, key.namespace)
+        await api.merge_patch(paths.routes(key.namespace), patch)
+    return actions.Done()
+
+
+async def _create_table(api: kubernetes.KubernetesClient, namespace: str) -> None:
+    """An apply without data: two models that both find no table can't undo each other's keys."""
     body = {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": {"name": names.ROUTE_CONFIG_MAP, "namespace": key.namespace},
-        "data": {key.name: entry.to_json()},
+        "metadata": {"name": names.ROUTE_CONFIG_MAP, "namespace": namespace},
     }
-    await api.apply(paths.routes(key.namespace), body, field_manager=names.route_field_manager(key.name))
-    return actions.Done()
+    await api.apply(paths.routes(namespace), body, field_manager=names.FIELD_MANAGER)
 
 
 async def delete_route(api: kubernetes.KubernetesClient, key: keys.ModelKey) -> actions.Outcome:

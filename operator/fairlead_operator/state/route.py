@@ -109,9 +109,9 @@ class RevisionLive:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouteLive:
-    """What one gateway was read to have for one model."""
+    """What one gateway was read to have for one model; ``version`` is None while a change is not yet whole there."""
 
-    version: str
+    version: str | None
     revisions: Mapping[str, RevisionLive]
 
 

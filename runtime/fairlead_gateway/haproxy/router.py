@@ -18,6 +18,9 @@ _log = logging.getLogger(__name__)
 
 _START_TIMEOUT_S = 20.0
 _RELOAD_TIMEOUT_S = 60.0
+_SEEN_AGE_S = 15.0
+"""How old a reading of the servers may be for a HAProxy that is started anew; one is taken every few seconds."""
+
 _MAX_STEPS = 8
 """Changes that one application may need: a reload, commands, and what changed underneath meanwhile."""
 
@@ -53,6 +56,7 @@ class Router:
         self._is_ready = False
         self._refused: str | None = None
         self._reloaded_at = 0.0
+        self._seen: tuple[float, Observed | None] = (0.0, None)
         self._built: tuple[routes.Table, Wanted] | None = None
         (self._dir / config.ERRORS_DIR).mkdir(exist_ok=True)
         for code in config.ERRORS:
@@ -125,6 +129,7 @@ class Router:
         return self._reloaded_at + 0.1 * old_workers**2 - time.monotonic()
 
     async def _state(self, wanted: Wanted, observed: Observed, *, reload_due_s: float | None = None) -> State:
+        self._seen = (time.monotonic(), observed)
         processes = await self._control.processes()
         sessions = await self._control.sessions(processes)
         # While a worker is being replaced, an answer says nothing about where the next request goes.
@@ -142,7 +147,10 @@ class Router:
     async def _start(self, wanted: Wanted) -> None:
         began = time.monotonic()
         self._is_ready = False
-        self._write_all(wanted, None)
+        # What was up a moment ago is taken to be up: to be refused there and sent elsewhere costs a request nothing, to
+        # wait for the first check would cost it a 503.
+        seen_at, seen = self._seen
+        self._write_all(wanted, seen if began - seen_at < _SEEN_AGE_S else None)
         self.process.start()
         self._metrics.count_start()
         await self._wait_for(wanted.digest, _START_TIMEOUT_S)
