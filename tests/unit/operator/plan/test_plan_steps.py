@@ -187,3 +187,16 @@ def test_a_ray_restart_keeps_the_step_and_begins_its_pause_again() -> None:
     memory = rollout(world)
     assert (memory.step, memory.weight, memory.paused_by_request) == (1, 2500, True)
     assert (world.now - memory.step_started_at).total_seconds() <= 2
+
+
+def test_scaling_to_zero_while_ray_is_lost_gives_no_traffic_back_to_what_can_not_run() -> None:
+    """Found by the model: the withdrawal waited for a ready replica that nobody wished any more."""
+    world = rolling(STEPS, step=3)
+    world.lose_ray()
+    world.change(NAME, "scaling.replicas", 0)
+    world.settle()
+    assert RouteText(text=world.routes[NAME]).weights() == {}
+    assert serving(world).rollout is None
+    world.change(NAME, "scaling.replicas", 1)
+    world.settle()
+    assert world.models[NAME].status["phase"] == "Paused"
