@@ -14,6 +14,7 @@ ORDER = (
     "test_apply_to_prediction",
     "test_scale_and_delete",
     "test_version_change",
+    "test_canary",
     "test_bad_revisions",
     "test_restarts",
     "test_killed_replicas",

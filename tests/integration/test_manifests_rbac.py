@@ -73,6 +73,15 @@ def test_the_gateway_has_exactly_these_rules() -> None:
     assert _role("fairlead-gateway") == {("configmaps", verb, "fairlead-routes") for verb in ("get", "list", "watch")}
 
 
+def test_who_drives_rollouts_may_not_change_what_is_wished() -> None:
+    mdep = "modeldeployments.fairlead.dev"
+    assert _role("fairlead-rollouts") == (
+        {(mdep, verb, "*") for verb in ("get", "list", "watch")}
+        | {("modeldeployments/status.fairlead.dev", verb, "*") for verb in ("get", "patch")}
+        | {("controllerrevisions.apps", verb, "*") for verb in ("get", "list")}
+    )
+
+
 # The local cluster binds the operator in the models' namespace alone, here `default`.
 MATRIX = [
     (OPERATOR, "yes", "list modeldeployments.fairlead.dev -n default"),

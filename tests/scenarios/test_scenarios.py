@@ -40,6 +40,11 @@ def do(world: VirtualWorld, step: dict[str, Any]) -> None:
             world.delete(NAME)
         case {"lose_ray": True}:
             world.lose_ray()
+        case {"ask": requests}:
+            for request in requests:
+                world.ask(NAME, **request)
+        case {"wait": seconds}:
+            world.advance(seconds)
         case _:
             pass
 

@@ -18,8 +18,9 @@ from tests.support import consistency
 
 from fairlead_operator.api import names
 from fairlead_operator.api.spec import ModelDeploymentSpec
-from fairlead_operator.api.status import ModelDeploymentStatus
+from fairlead_operator.api.status import ModelDeploymentStatus, Verb
 from fairlead_operator.desired import build, serve_config
+from fairlead_operator.desired import revision as revisions_of
 from fairlead_operator.plan import planner
 from fairlead_operator.plan import serve as serve_plan
 from fairlead_operator.state import actions
@@ -28,6 +29,7 @@ from fairlead_operator.state.keys import ModelKey
 from fairlead_operator.state.knowledge import ABSENT, Known, Unknown
 from fairlead_operator.state.observed import ModelDeploymentView, Observed, RevisionView
 from fairlead_operator.state.reasons import Reason
+from fairlead_operator.state.rollout import recall
 from fairlead_operator.state.route import GatewayView, RevisionLive, RouteLive, RouteText
 from fairlead_operator.state.serve import (
     ApplicationStatus,
@@ -127,6 +129,7 @@ class VirtualWorld:
         self.events: list[actions.Event] = []
         self.plans: list[actions.Plan] = []
         self._uids = 0
+        self._requests = 0
 
     # What people do
 
@@ -156,6 +159,27 @@ class VirtualWorld:
             stored.deleting = True
             stored.resource_version += 1
             self._reap(name)
+
+    def ask(
+        self, name: str, verb: str, *, revision: str | None = None, step: int | None = None, number: int | None = None
+    ) -> None:
+        """Writes a request as ``kubectl fairlead`` does; the API server keeps an Abort that is not carried out yet."""
+        stored = self.models[name]
+        known = recall(self.view(name).status)
+        before, handled = stored.status.get("request"), stored.status.get("handledRequest")
+        if before and before["verb"] == Verb.ABORT and (not handled or handled["id"] != before["id"]):
+            return
+        if verb == Verb.RETRY:
+            revision = revision or revisions_of.revision_of(stored.uid, revisions_of.template_of(self.spec(name)))
+        self._requests += 1
+        request = {"id": f"request-{self._requests}", "verb": verb, "time": f"{self.now:%Y-%m-%dT%H:%M:%SZ}"}
+        request["revision"] = revision or known.candidate or known.stable or "0000000000"
+        extra = {"step": step, "number": number}
+        stored.status["request"] = request | {key: value for key, value in extra.items() if value is not None}
+        stored.resource_version += 1
+
+    def spec(self, name: str) -> ModelDeploymentSpec:
+        return ModelDeploymentSpec.model_validate(self.models[name].spec)
 
     # What the world does by itself
 

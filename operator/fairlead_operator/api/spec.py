@@ -18,6 +18,7 @@ from fairlead_operator.api.rules import SERVER_DEFAULT, rule, rules
 
 REQUEST_TIMEOUT_S: Final = 30
 PROGRESS_DEADLINE_S: Final = 600
+STEPS_MAX: Final = 20
 
 
 class ApiModel(BaseModel):
@@ -34,6 +35,8 @@ class ModelFormat(StrEnum):
 class Strategy(StrEnum):
     ROLLING_UPDATE = "RollingUpdate"
     RECREATE = "Recreate"
+    BLUE_GREEN = "BlueGreen"
+    CANARY = "Canary"
 
 
 class Warmup(ApiModel):
@@ -137,13 +140,58 @@ class Scaling(ApiModel):
     ] = 1
 
 
+class PauseStep(ApiModel):
+    """Waits at the weight that was reached."""
+
+    duration_seconds: Annotated[int, Field(ge=1, le=604800)] | None = Field(
+        None, description="How long; without it until `kubectl fairlead promote` or `resume`."
+    )
+
+
+class RolloutStep(ApiModel):
+    """One step of a Canary: exactly one of its fields."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            rule(
+                "has(self.setWeight) != has(self.pause)",
+                "must be exactly one of setWeight and pause, as in {setWeight: 25} or {pause: {durationSeconds: 60}}",
+            )
+        )
+    )
+
+    set_weight: Annotated[int, Field(ge=0, le=100)] | None = Field(
+        None, description="The candidate's share of the requests in percent."
+    )
+    pause: PauseStep | None = Field(None, description="Waits, for a time or until a person lets it go on.")
+
+
 class Rollout(ApiModel):
     """How a new revision takes over."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            rule(
+                "!has(self.steps) || (has(self.strategy) && self.strategy == 'Canary')",
+                "are what a Canary does: set spec.rollout.strategy: Canary, or leave the steps out",
+                field=".steps",
+            ),
+            rule(
+                "has(self.steps) || !has(self.strategy) || self.strategy != 'Canary'",
+                "must say what the Canary does, as in [{setWeight: 25}, {pause: {durationSeconds: 60}}]",
+                field=".steps",
+            ),
+        )
+    )
 
     strategy: Strategy = Field(
         Strategy.ROLLING_UPDATE,
         description="RollingUpdate (unless set): the old revision serves until the new one is proved. "
-        "Recreate: it ends first.",
+        "Recreate: it ends first. BlueGreen: the new one waits without traffic until it is promoted. "
+        "Canary: traffic moves by steps.",
+    )
+    steps: Annotated[tuple[RolloutStep, ...], Field(min_length=1, max_length=STEPS_MAX)] | None = Field(
+        None, description="What a Canary does one after the other; after the last the new revision takes everything."
     )
     progress_deadline_seconds: Annotated[
         int,
@@ -151,7 +199,7 @@ class Rollout(ApiModel):
             ge=10, le=86400, description=f"Without progress for this long it failed; {PROGRESS_DEADLINE_S} unless set."
         ),
     ] = PROGRESS_DEADLINE_S
-    paused: bool = Field(False, description="Holds a rollout where it is.")
+    paused: bool = Field(False, description="Holds a rollout where it is; a way back is never held.")
 
 
 class ModelDeploymentSpec(ApiModel):

@@ -10,8 +10,9 @@ import datetime
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, PlainSerializer
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, ConfigDict, Field, PlainSerializer
 
+from fairlead_operator.api.rules import rule, rules
 from fairlead_operator.api.spec import ApiModel
 
 MESSAGE_MAX = 1024
@@ -83,6 +84,23 @@ class RevisionRole(StrEnum):
     RETIRED = "Retired"
 
 
+class Verb(StrEnum):
+    """What a person can ask of a rollout, beside changing the spec."""
+
+    PROMOTE = "Promote"  # the pause is over: the next step
+    PROMOTE_FULL = "PromoteFull"  # no more steps: everything goes to the candidate
+    PAUSE = "Pause"
+    RESUME = "Resume"
+    ABORT = "Abort"  # the candidate goes, and its revision isn't tried again
+    RETRY = "Retry"  # the revision that isn't tried again is
+    ROLLBACK = "Rollback"  # an earlier revision serves in place of the wished one
+
+
+class RequestOutcome(StrEnum):
+    DONE = "Done"
+    REFUSED = "Refused"
+
+
 class ConditionStatus(StrEnum):
     TRUE = "True"
     FALSE = "False"
@@ -125,7 +143,43 @@ class RolloutStatus(ApiModel):
     ray_session: (
         Annotated[str, Field(max_length=253, description="The life of Ray's head in which this began.")] | None
     ) = None
+    paused_by_request: Annotated[
+        bool, Field(description="Whether a person asked to hold it; spec.rollout.paused holds it as well.")
+    ] = False
+    held_at: (
+        Annotated[Time, Field(description="Since when it is held; that time counts towards no deadline.")] | None
+    ) = None
     message: Message | None = None
+
+
+class Request(ApiModel):
+    """What a person asks for, written by `kubectl fairlead`; the operator reads it and never writes it."""
+
+    id: Annotated[str, Field(min_length=1, max_length=64, description="Names this request: it is handled once.")]
+    verb: Verb
+    revision: Annotated[
+        RevisionName, Field(description="The revision that it was meant for; refused where that changed meanwhile.")
+    ]
+    step: Annotated[Count, Field(description="The step that a Promote was meant for.")] | None = None
+    number: Annotated[RevisionNumber, Field(description="The revision that a Rollback goes to.")] | None = None
+    time: Time
+
+
+class HandledRequest(ApiModel):
+    """What became of the last request that was looked at."""
+
+    id: Annotated[str, Field(max_length=64)]
+    verb: Verb
+    outcome: RequestOutcome
+    message: Message = ""
+    time: Time
+
+
+class RolledBack(ApiModel):
+    """A person's choice of an earlier revision; it ends with a change of the spec or a Retry."""
+
+    revision: RevisionName
+    instead_of: RevisionName
 
 
 class Ports(ApiModel):
@@ -183,6 +237,18 @@ class Attempted(ApiModel):
 
 
 class ModelDeploymentStatus(ApiModel):
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            rule(
+                """!has(oldSelf.request) || oldSelf.request.verb != 'Abort'
+                || (has(oldSelf.handledRequest) && oldSelf.handledRequest.id == oldSelf.request.id)
+                || (has(self.request) && self.request.id == oldSelf.request.id)""",
+                "is an Abort that is still to be carried out: no other request takes its place until it is",
+                field=".request",
+            )
+        )
+    )
+
     observed_generation: Annotated[int, Field(ge=0)] | None = None
     phase: Phase | None = None
     stable_revision: RevisionName | None = None
@@ -194,7 +260,13 @@ class ModelDeploymentStatus(ApiModel):
         ]
         | None
     ) = None
+    previous_stable_revision: (
+        Annotated[RevisionName, Field(description="What was stable before: where a Rollback goes by itself.")] | None
+    ) = None
     rollout: RolloutStatus | None = None
+    rollback: RolledBack | None = None
+    request: Request | None = None
+    handled_request: HandledRequest | None = None
     revisions: Annotated[
         tuple[RevisionStatus, ...], Field(max_length=REVISIONS_MAX, json_schema_extra={LIST_MAP_KEYS: ["name"]})
     ] = ()

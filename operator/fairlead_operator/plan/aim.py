@@ -1,4 +1,4 @@
-"""The revision that should be stable in the end: the wished one, unless it is known to be bad."""
+"""The revision that should be stable in the end: the wished one, unless it failed or was given up."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ def aim(context: Context) -> str | None:
     serving, desired = context.serving, context.desired
     if desired.replicas == 0:
         return serving.stable
+    chosen = context.rollback
+    if chosen is not None and chosen in desired.revisions and serving.quarantined(chosen) is None:
+        return chosen
     if serving.quarantined(desired.target) is None:
         return desired.target
     if serving.stable is not None:

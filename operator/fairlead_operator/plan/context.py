@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 from dataclasses import dataclass, replace
 
+from fairlead_operator.api.status import Request
 from fairlead_operator.state.actions import Action, Plan, Wait
 from fairlead_operator.state.bounds import Bounds
 from fairlead_operator.state.desired import Desired
@@ -102,6 +103,25 @@ class Context:
         application = self.application(revision)
         return bool(self.fewest_up(revision)) or (application is not None and application.running_replicas > 0)
 
+    # What people asked for
+
+    @property
+    def pending(self) -> Request | None:
+        """The request that was not looked at yet."""
+        request = self.observed.object.value.status.request if isinstance(self.observed.object, Known) else None
+        handled = self.serving.handled
+        return request if request is not None and (handled is None or handled.id != request.id) else None
+
+    @property
+    def rollback(self) -> str | None:
+        """The revision that a person chose in place of the wished one."""
+        chosen = self.serving.rollback
+        return chosen.revision if chosen is not None and chosen.instead_of == self.desired.target else None
+
+    @property
+    def is_way_back(self) -> bool:
+        return self.rollback is not None and self.rollback == self.serving.candidate
+
     # The rollout's clock
 
     @property
@@ -109,7 +129,8 @@ class Context:
         return whole_second(self.now)
 
     def since_start_s(self, rollout: Rollout) -> float:
-        return elapsed_s(rollout.started_at, self.now)
+        """What was spent held by a pause alone doesn't count."""
+        return elapsed_s(rollout.started_at, rollout.held_at or self.now)
 
     def since_step_s(self, rollout: Rollout) -> float:
         return elapsed_s(rollout.step_started_at, self.now)

@@ -34,7 +34,7 @@ def _number(revision: WantedRevision) -> int:
 def _is_inactive(context: Context, revision: WantedRevision) -> bool:
     """Whether it has no place, no wish, and provably no replica that could still listen on its ports."""
     serving, key = context.serving, context.observed.key
-    if revision.revision in (*serving.active, serving.last_stable, context.desired.target):
+    if revision.revision in (*serving.active, serving.last_stable, context.desired.target, context.rollback):
         return False
     if not isinstance(context.observed.serve, Known):
         return False

@@ -23,9 +23,16 @@ class Trigger(StrEnum):
     RAY_RESTARTED = "ray restarted"  # Ray's head lost every application
     SUSPEND = "suspend"  # the spec says suspend
     RESUME = "resume"  # it no longer does
+    PROMOTE = "promote"  # a person ends the pause of a step
+    PROMOTE_FULL = "promote full"  # a person skips the steps that are left
+    HOLD = "hold"  # a person holds the rollout
+    RELEASE = "release"  # and lets it go on
+    ABORTED = "aborted"  # a person gives the candidate up
+    RETRY = "retry"  # a person wants the wished revision tried again
+    ROLLBACK = "rollback"  # a person chooses an earlier revision
 
 
-_AWAY = {Trigger.SUPERSEDED, Trigger.REVERTED, Trigger.FAILED}
+_AWAY = {Trigger.SUPERSEDED, Trigger.REVERTED, Trigger.FAILED, Trigger.ABORTED}
 _UNSEEN = (Phase.STARTING,)  # no gateway has heard of the candidate
 _CONNECTED = (Phase.CONNECTING, Phase.PROVING, Phase.WIDENING, Phase.SHIFTING)
 _LEAVING = (Phase.PROMOTING, Phase.WITHDRAWING, Phase.DRAINING, Phase.REMOVING)
@@ -59,32 +66,46 @@ TRANSITIONS: Table = {
     **{(phase, Trigger.SUSPEND): Phase.RETIRING for phase in (None, *_UNSEEN, *_CONNECTED, *_LEAVING)},
     (Phase.RETIRING, Trigger.READY): Phase.RETIRED,
     (Phase.RETIRED, Trigger.RESUME): None,
+    # What a person asks for: steps once traffic moves, a hold while there is a candidate, another wish at any time.
+    (Phase.SHIFTING, Trigger.PROMOTE): Phase.SHIFTING,
+    (Phase.SHIFTING, Trigger.PROMOTE_FULL): Phase.SHIFTING,
+    **{(phase, trigger): phase for phase in (*_UNSEEN, *_CONNECTED) for trigger in (Trigger.HOLD, Trigger.RELEASE)},
+    (None, Trigger.RETRY): None,
+    **{(phase, Trigger.ROLLBACK): phase for phase in (None, *_UNSEEN, *_CONNECTED, *_LEAVING)},
 }
 
-_CANDIDATE_ONLY = {Trigger.FAILED, Trigger.SUPERSEDED, Trigger.REVERTED, Trigger.RAY_RESTARTED, Trigger.STEP}
+_STEPS = {Trigger.STEP, Trigger.PROMOTE, Trigger.PROMOTE_FULL}
+_HOLDS = {Trigger.HOLD, Trigger.RELEASE}
+_CANDIDATE_ONLY = {*_AWAY, *_STEPS, *_HOLDS, Trigger.RAY_RESTARTED}
+_WISHES = {Trigger.RETRY, Trigger.ROLLBACK}
 _STARTS = {Trigger.BEGIN, Trigger.RECREATE}
 
 IGNORED: Mapping[Phase | None, frozenset[Trigger]] = {
     None: frozenset({Trigger.READY, Trigger.DONE, Trigger.RETURNED, Trigger.RESUME, *_CANDIDATE_ONLY}),
     **{
-        phase: frozenset({Trigger.STEP, Trigger.DONE, Trigger.RETURNED, Trigger.RESUME, *_STARTS})
+        phase: frozenset({Trigger.DONE, Trigger.RETURNED, Trigger.RESUME, Trigger.RETRY, *_STEPS, *_STARTS})
         for phase in (Phase.STARTING, Phase.CONNECTING, Phase.PROVING, Phase.WIDENING)
     },
-    Phase.SHIFTING: frozenset({Trigger.DONE, Trigger.RETURNED, Trigger.RESUME, *_STARTS}),
-    Phase.PROMOTING: frozenset({Trigger.RESUME, *_CANDIDATE_ONLY, *_STARTS}),
+    Phase.SHIFTING: frozenset({Trigger.DONE, Trigger.RETURNED, Trigger.RESUME, Trigger.RETRY, *_STARTS}),
+    Phase.PROMOTING: frozenset({Trigger.RESUME, Trigger.RETRY, *_CANDIDATE_ONLY, *_STARTS}),
     **{
-        phase: frozenset({Trigger.DONE, Trigger.RESUME, *_CANDIDATE_ONLY, *_STARTS})
+        phase: frozenset({Trigger.DONE, Trigger.RESUME, Trigger.RETRY, *_CANDIDATE_ONLY, *_STARTS})
         for phase in (Phase.DRAINING, Phase.REMOVING)
     },
-    Phase.WITHDRAWING: frozenset({Trigger.DONE, Trigger.RETURNED, Trigger.RESUME, *_CANDIDATE_ONLY, *_STARTS}),
+    Phase.WITHDRAWING: frozenset(
+        {Trigger.DONE, Trigger.RETURNED, Trigger.RESUME, Trigger.RETRY, *_CANDIDATE_ONLY, *_STARTS}
+    ),
     Phase.RETIRING: frozenset(
-        {Trigger.DONE, Trigger.RETURNED, Trigger.RESUME, Trigger.SUSPEND, *_CANDIDATE_ONLY, *_STARTS}
+        {Trigger.DONE, Trigger.RETURNED, Trigger.RESUME, Trigger.SUSPEND, *_WISHES, *_CANDIDATE_ONLY, *_STARTS}
     ),
     Phase.RETIRED: frozenset(
-        {Trigger.DONE, Trigger.RETURNED, Trigger.READY, Trigger.SUSPEND, *_CANDIDATE_ONLY, *_STARTS}
+        {Trigger.DONE, Trigger.RETURNED, Trigger.READY, Trigger.SUSPEND, *_WISHES, *_CANDIDATE_ONLY, *_STARTS}
     ),
 }
-"""Triggers that change nothing in a phase: it finishes what it began, and the next phase looks again."""
+"""Triggers that change nothing in a phase: it finishes what it began, and the next phase looks again.
+
+What a person asked for waits as well: ``plan.requests`` refuses what can come true in no later phase.
+"""
 
 
 def move(phase: Phase | None, trigger: Trigger) -> Phase | None:

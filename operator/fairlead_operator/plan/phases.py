@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from fairlead_operator.plan import failure, traffic
+import datetime
+from dataclasses import replace
+
+from fairlead_operator.plan import failure, steps, traffic
 from fairlead_operator.plan.context import Context
 from fairlead_operator.plan.machine import Trigger
 from fairlead_operator.plan.verdict import Verdict
@@ -12,6 +15,7 @@ from fairlead_operator.state.knowledge import Known, Unknown
 from fairlead_operator.state.reasons import Reason
 from fairlead_operator.state.rollout import Rollout
 from fairlead_operator.state.serve import ApplicationStatus
+from fairlead_operator.state.time import elapsed_s
 
 Judged = Plan | Verdict
 
@@ -68,6 +72,9 @@ def widening(context: Context, rollout: Rollout) -> Judged:
     candidate = _candidate(context)
     if not isinstance(candidate, WantedRevision):
         return candidate
+    holder = steps.held_by(context, rollout)
+    if holder is None and rollout.held_at is not None:
+        return _released(context, rollout, rollout.held_at)
     waits = (
         _replicas_in_ray(context, rollout, candidate, Reason.WIDENING)
         or traffic.ensure(context, traffic.entry(context))
@@ -76,10 +83,24 @@ def widening(context: Context, rollout: Rollout) -> Judged:
     if waits is not None:
         return waits
     called = context.called(candidate.revision)
-    if context.desired.paused:
-        message = f"{called} is ready; spec.rollout.paused holds its traffic back."
-        return context.wait(Reason.PAUSED, message, requeue_after_s=context.bounds.resync_s)
+    if holder is not None:
+        return _held(context, rollout, f"{called} is ready; {holder} holds its traffic back.")
     return _ready(Reason.SHIFTING, f"{called} is proved; traffic moves to it.")
+
+
+def _held(context: Context, rollout: Rollout, message: str) -> Plan:
+    """Remembers since when, so that the deadline can leave the time out."""
+    if rollout.held_at is not None:
+        return context.wait(Reason.PAUSED, message, requeue_after_s=context.bounds.resync_s)
+    held = replace(rollout, held_at=context.second)
+    return context.announce(replace(context.serving, rollout=held), Reason.PAUSED, message)
+
+
+def _released(context: Context, rollout: Rollout, held_at: datetime.datetime) -> Plan:
+    held_s = datetime.timedelta(seconds=int(elapsed_s(held_at, context.second)))
+    moved = replace(rollout, held_at=None, started_at=rollout.started_at + held_s)
+    message = "The rollout is no longer held."
+    return context.announce(replace(context.serving, rollout=moved), Reason.WIDENING, message)
 
 
 def shifting(context: Context, rollout: Rollout) -> Judged:
@@ -93,22 +114,7 @@ def shifting(context: Context, rollout: Rollout) -> Judged:
     )
     if waits is not None:
         return waits
-    steps = context.desired.steps if context.serving.stable is not None else ()
-    if rollout.step + 1 < len(steps):
-        if context.desired.paused:
-            message = f"{called} holds {rollout.weight / 100:g} %: spec.rollout.paused."
-            return context.wait(Reason.PAUSED, message, requeue_after_s=context.bounds.resync_s)
-        message = f"Step {rollout.step + 1} of {len(steps)} is done."
-        return Verdict(trigger=Trigger.STEP, reason=Reason.SHIFTING, message=message)
-    return _ready(Reason.PROMOTED, f"{called} takes all traffic and is stable.")
-
-
-def weight_of_step(context: Context, step: int) -> int:
-    """Where nothing is stable there is nothing to share with: the candidate gets its traffic by promotion."""
-    steps = context.desired.steps
-    if context.serving.stable is None or not steps:
-        return 0
-    return steps[min(step, len(steps) - 1)].weight
+    return steps.following(context, rollout, called)
 
 
 def why_unknown(context: Context) -> str:

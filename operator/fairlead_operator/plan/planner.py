@@ -6,7 +6,7 @@ import datetime
 from collections.abc import Callable
 
 from fairlead_operator.api import names
-from fairlead_operator.plan import gate, history, revisions, rollout, steady, suspension, teardown
+from fairlead_operator.plan import gate, history, requests, revisions, rollout, steady, suspension, teardown
 from fairlead_operator.plan.context import Context
 from fairlead_operator.state.actions import AddFinalizer, Plan, Wait
 from fairlead_operator.state.bounds import Bounds
@@ -21,6 +21,8 @@ Decider = Callable[[Context], Plan | None]
 DECIDERS: tuple[Decider, ...] = (
     # Without a Ray cluster or a gateway nothing below can be done or proved.
     gate.decide,
+    # What a person asked for goes before what the spec says of it, and is refused when it is too late.
+    requests.decide,
     # A suspended object gives up its traffic first and its replicas then; what was begun is finished before a resume.
     suspension.decide,
     # The wished revision is kept, with its ports, before anything refers to it.

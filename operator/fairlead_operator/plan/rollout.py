@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from fairlead_operator.api.spec import Strategy
 from fairlead_operator.api.status import RolloutPhase as Phase
-from fairlead_operator.plan import aim, leaving, phases, verdict
+from fairlead_operator.plan import aim, leaving, phases, steps, verdict
 from fairlead_operator.plan.context import Context
 from fairlead_operator.plan.machine import Trigger, is_heeded, move
 from fairlead_operator.plan.verdict import Verdict
@@ -85,7 +85,7 @@ def after(context: Context, verdict: Verdict) -> Serving:
         case Trigger.RECREATE:
             rollout = _fresh(context, phase, leaving=serving.stable)
             return replace(serving, stable=None, last_stable=serving.stable, rollout=rollout)
-        case Trigger.FAILED:
+        case Trigger.FAILED | Trigger.ABORTED:
             return replace(_withdrawn(context, phase), quarantine=_quarantine(context, verdict))
         case Trigger.SUPERSEDED | Trigger.REVERTED:
             return _withdrawn(context, phase)
@@ -93,25 +93,37 @@ def after(context: Context, verdict: Verdict) -> Serving:
             return replace(serving, candidate=serving.leaving, rollout=_fresh(context, phase))
         case Trigger.RAY_RESTARTED:
             return replace(serving, rollout=_again(context, phase))
+        case Trigger.PROMOTE_FULL:
+            return _forward(context, phase, step=len(steps.of(context)))
         case _:
             return _forward(context, phase)
 
 
-def _forward(context: Context, phase: Phase) -> Serving:
+def _forward(context: Context, phase: Phase, *, step: int | None = None) -> Serving:
     serving, old = context.serving, context.serving.rollout
     if old is None:  # READY and STEP are heeded in no Idle phase; the table's test holds that
         return serving
-    rollout = replace(old, phase=phase, step_started_at=context.second)
+    rollout = replace(old, phase=phase, step_started_at=context.second, held_at=None)
     if phase is Phase.PROMOTING:
-        rollout = replace(rollout, leaving=serving.stable, weight=0, step=0)
-        return replace(
-            serving, stable=serving.candidate, candidate=None, last_stable=serving.candidate, rollout=rollout
-        )
+        return _promoted(context, rollout)
     if phase is Phase.SHIFTING:
-        step = old.step + 1 if old.phase is Phase.SHIFTING else 0
-        weight = phases.weight_of_step(context, step)
-        rollout = replace(rollout, step=step, weight=weight)
+        follows = old.step + 1 if old.phase is Phase.SHIFTING else 0
+        step = follows if step is None else step
+        rollout = replace(rollout, step=step, weight=steps.weight_at(context, step, old.weight))
     return replace(serving, rollout=rollout)
+
+
+def _promoted(context: Context, rollout: Rollout) -> Serving:
+    serving = context.serving
+    before = serving.stable or serving.last_stable
+    return replace(
+        serving,
+        stable=serving.candidate,
+        candidate=None,
+        last_stable=serving.candidate,
+        previous_stable=before if before != serving.candidate else serving.previous_stable,
+        rollout=replace(rollout, leaving=serving.stable, weight=0, step=0, paused_by_request=False),
+    )
 
 
 def _withdrawn(context: Context, phase: Phase) -> Serving:
@@ -127,7 +139,10 @@ def _fresh(context: Context, phase: Phase, *, leaving: str | None = None) -> Rol
 def _again(context: Context, phase: Phase) -> Rollout:
     fresh = _fresh(context, phase)
     old = context.serving.rollout
-    if old is None or phase is not Phase.SHIFTING:
+    if old is None:
+        return fresh
+    fresh = replace(fresh, paused_by_request=old.paused_by_request)
+    if phase is not Phase.SHIFTING:
         return fresh
     return replace(fresh, step=old.step, weight=old.weight, proved=old.proved, proof_digest=old.proof_digest)
 
@@ -142,5 +157,10 @@ def _quarantine(context: Context, verdict: Verdict) -> tuple[Quarantine, ...]:
         message=verdict.message,
         time=context.second,
     )
-    others = tuple(q for q in context.serving.quarantine if q.revision != candidate)
-    return (*others, failed)[-QUARANTINE_MAX:]
+    return with_entry(context.serving.quarantine, failed)
+
+
+def with_entry(quarantine: tuple[Quarantine, ...], entry: Quarantine) -> tuple[Quarantine, ...]:
+    """The newest ones, one for each revision."""
+    others = tuple(q for q in quarantine if q.revision != entry.revision)
+    return (*others, entry)[-QUARANTINE_MAX:]

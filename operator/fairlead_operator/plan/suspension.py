@@ -46,7 +46,10 @@ def _retire(context: Context) -> Plan:
         rollout=Rollout(
             phase=RolloutPhase.RETIRED, started_at=rollout.started_at if rollout else at, step_started_at=at
         ),
+        previous_stable=serving.previous_stable,
         quarantine=serving.quarantine,
+        rollback=serving.rollback,
+        handled=serving.handled,
     )
     return context.announce(retired, Reason.SUSPENDED, "No traffic comes any more; the replicas go.")
 

@@ -94,6 +94,7 @@ def _announce(down: _Teardown) -> Plan | None:
     retired = Serving(
         rollout=Rollout(phase=RolloutPhase.RETIRED, started_at=at, step_started_at=at),
         quarantine=down.serving.quarantine,
+        handled=down.serving.handled,
     )
     plan = down.plan(Wait(), "No traffic comes any more; the replicas may go.")
     return replace(plan, serving=retired, requeue_after_s=0.0)

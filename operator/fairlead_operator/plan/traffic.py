@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import assert_never
 
 from fairlead_operator.api.status import RolloutPhase
@@ -25,18 +26,19 @@ def entry(context: Context) -> RouteEntry:
         candidate = None
     if serving.phase is RolloutPhase.REMOVING:
         leaving = None
-    if context.desired.replicas == 0 and candidate is None and leaving is None:
-        stable = None
-    return _build(context, stable=_kept(context, stable), candidate=_kept(context, candidate), leaving=leaving)
+    if context.desired.replicas == 0 and candidate is None:
+        # Nobody shall answer, so nothing is given back to a revision that may never run again; its requests end.
+        return _build(context, stable=None, candidate=None, drain=[leaving, stable] if leaving is not None else [])
+    return _build(context, stable=_kept(context, stable), candidate=_kept(context, candidate), drain=[leaving])
 
 
 def _kept(context: Context, revision: str | None) -> str | None:
     return revision if revision in context.desired.revisions else None
 
 
-def _build(context: Context, *, stable: str | None, candidate: str | None, leaving: str | None) -> RouteEntry:
+def _build(context: Context, *, stable: str | None, candidate: str | None, drain: Sequence[str | None]) -> RouteEntry:
     rollout = context.serving.rollout
-    listed = [r for r in (stable, candidate, _kept(context, leaving)) if r is not None]
+    listed = [r for r in (stable, candidate, *(_kept(context, each) for each in drain)) if r is not None]
     serving = [context.desired.revisions[r].template.serving for r in listed]
     return RouteEntry(
         stable=stable,

@@ -39,12 +39,16 @@ def _is_kept(context: Context, revision: str) -> bool:
 def _away(context: Context, candidate: str, aimed: str | None) -> Verdict:
     gone = f"Withdraws {context.called(candidate)}"
     if aimed is not None and aimed == context.serving.stable:
-        message = f"{gone}: the spec is back at {context.called(aimed)}."
+        message = f"{gone}: {_wisher(context)} is back at {context.called(aimed)}."
         if context.desired.replicas == 0:
             message = f"{gone}: no replicas are wished."
         return Verdict(trigger=Trigger.REVERTED, reason=Reason.REVERTED, message=message)
-    then = f"the spec asks for {context.called(aimed)}" if aimed is not None else "nothing is wished to run"
+    then = f"{_wisher(context)} asks for {context.called(aimed)}" if aimed is not None else "nothing is wished to run"
     return Verdict(trigger=Trigger.SUPERSEDED, reason=Reason.SUPERSEDED, message=f"{gone}: {then}.")
+
+
+def _wisher(context: Context) -> str:
+    return "the spec" if context.rollback is None else "a rollback"
 
 
 def _of_ray(context: Context) -> Verdict | None:

@@ -20,8 +20,15 @@ class SetWeight:
     weight: int
 
 
-Step = SetWeight
-"""Later strategies add pauses, analyses and replica counts to this union."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pause:
+    """A step of a rollout: nothing moves for ``duration_s``, or until a person lets it go on where that is None."""
+
+    duration_s: int | None
+
+
+Step = SetWeight | Pause
+"""Later strategies add analyses and replica counts to this union."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -106,7 +106,9 @@ class Reason(StrEnum):
     REMOVING = "Removing"
     """The revision that leaves is taken from the gateways, then from Ray."""
     PAUSED = "Paused"
-    """The rollout is paused by the spec."""
+    """The rollout is held by the spec, by a step without an end or by a person."""
+    STEP_PAUSED = "StepPaused"
+    """A step of the rollout lasts for its time, then it goes on by itself."""
     PROMOTED = "Promoted"
     """A revision became stable and takes all traffic."""
     ROLLOUT_COMPLETE = "RolloutComplete"
@@ -125,6 +127,18 @@ class Reason(StrEnum):
     """A ControllerRevision that is needed is gone; what runs is left as it is."""
     NO_WAY_BACK = "NoWayBack"
     """The candidate failed, but the stable revision has no ready replica to take its traffic back."""
+
+    # What a person asked for
+    REQUESTED = "Requested"
+    """A request of a person was carried out."""
+    REQUEST_REFUSED = "RequestRefused"
+    """A request of a person could not be carried out, as the world had changed or there was nothing to do."""
+    REQUEST_FORGOTTEN = "RequestForgotten"
+    """The spec changed, so that what was asked of its last revision holds no longer."""
+    ABORTED = "Aborted"
+    """A person gave the wished revision up; it is not tried again until the spec changes or by a retry."""
+    ROLLED_BACK = "RolledBack"
+    """A person chose an earlier revision; the wished one waits until the spec changes or for a retry."""
 
     # Why a candidate failed
     DEPLOY_FAILED = "DeployFailed"

@@ -5,7 +5,19 @@ from __future__ import annotations
 import datetime
 from dataclasses import dataclass, replace
 
-from fairlead_operator.api.status import Attempted, ModelDeploymentStatus, Quarantined, RolloutPhase, RolloutStatus
+from fairlead_operator.api.status import (
+    ATTEMPTS_MAX,
+    Attempted,
+    HandledRequest,
+    ModelDeploymentStatus,
+    Quarantined,
+    RequestOutcome,
+    RolledBack,
+    RolloutPhase,
+    RolloutStatus,
+    Verb,
+)
+from fairlead_operator.state.reasons import Reason
 from fairlead_operator.state.route import FULL_WEIGHT
 
 
@@ -14,7 +26,8 @@ class Rollout:
     """A change under way.
 
     ``leaving`` is the revision that loses its place: the old stable after a promotion, the candidate after a
-    withdrawal. ``step`` counts through the strategy's steps; ``weight`` is in hundredths of a percent.
+    withdrawal. ``step`` counts through the strategy's steps; ``weight`` is in hundredths of a percent. ``held_at``
+    is set while a pause alone keeps a candidate from its traffic: that time counts towards no deadline.
     """
 
     phase: RolloutPhase
@@ -29,14 +42,40 @@ class Rollout:
     proof_digest: str | None = None
     proof_message: str = ""
     ray_session: str | None = None
+    paused_by_request: bool = False
+    held_at: datetime.datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quarantine:
-    """A revision that failed: not tried again until the spec changes."""
+    """A revision that failed or was given up: not tried again until the spec changes, or by a retry."""
 
     revision: str
     reason: str
+    message: str
+    time: datetime.datetime
+
+    @property
+    def is_by_request(self) -> bool:
+        """Whether a person gave it up: that holds only as long as the spec asks for it."""
+        return self.reason in (Reason.ABORTED, Reason.ROLLED_BACK)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rollback:
+    """A person's choice of ``revision``, for as long as the spec asks for ``instead_of``."""
+
+    revision: str
+    instead_of: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handled:
+    """The last request that was looked at: each is, exactly once."""
+
+    id: str
+    verb: Verb
+    outcome: RequestOutcome
     message: str
     time: datetime.datetime
 
@@ -60,9 +99,12 @@ class Serving:
     stable: str | None = None
     candidate: str | None = None
     last_stable: str | None = None
+    previous_stable: str | None = None
     rollout: Rollout | None = None
     quarantine: tuple[Quarantine, ...] = ()
     attempts: tuple[Attempt, ...] = ()
+    rollback: Rollback | None = None
+    handled: Handled | None = None
 
     @property
     def phase(self) -> RolloutPhase | None:
@@ -83,28 +125,42 @@ class Serving:
     def without_rollout(self) -> Serving:
         """Idle: what is stable stays so."""
         attempts = tuple(attempt for attempt in self.attempts if attempt.revision == self.stable)
+        attempts += tuple(attempt for attempt in self.attempts if self.quarantined(attempt.revision) is not None)
+        attempts = tuple(dict.fromkeys(attempts))[:ATTEMPTS_MAX]
         return replace(self, candidate=None, rollout=None, attempts=attempts)
 
     def attempt_of(self, revision: str) -> Attempt | None:
         return next((attempt for attempt in self.attempts if attempt.revision == revision), None)
 
     def with_attempt(self, attempt: Attempt) -> Serving:
-        others = tuple(other for other in self.attempts if other.revision != attempt.revision)
-        return replace(self, attempts=(*others, attempt))
+        others = [other for other in self.attempts if other.revision != attempt.revision]
+        others.sort(key=lambda other: other.revision == self.stable)  # what serves is the last to be forgotten
+        return replace(self, attempts=(*others[-ATTEMPTS_MAX + 1 :], attempt))
 
 
 def recall(status: ModelDeploymentStatus) -> Serving:
     """Reads back what ``record`` wrote."""
-    rollout = status.rollout
+    rollout, rollback = status.rollout, status.rollback
     return Serving(
         stable=status.stable_revision,
         candidate=status.candidate_revision,
         last_stable=status.last_stable_revision,
+        previous_stable=status.previous_stable_revision,
         rollout=_recall_rollout(rollout) if rollout is not None else None,
         quarantine=tuple(
             Quarantine(revision=q.revision, reason=q.reason, message=q.message, time=q.time) for q in status.quarantine
         ),
         attempts=tuple(Attempt(revision=a.revision, number=a.number, time=a.time) for a in status.attempts),
+        rollback=Rollback(revision=rollback.revision, instead_of=rollback.instead_of) if rollback else None,
+        handled=_recall_handled(status.handled_request),
+    )
+
+
+def _recall_handled(handled: HandledRequest | None) -> Handled | None:
+    if handled is None:
+        return None
+    return Handled(
+        id=handled.id, verb=handled.verb, outcome=handled.outcome, message=handled.message, time=handled.time
     )
 
 
@@ -123,11 +179,13 @@ def _recall_rollout(rollout: RolloutStatus) -> Rollout:
         proof_digest=rollout.proof_digest,
         ray_session=rollout.ray_session,
         proof_message=rollout.proof_message or "",
+        paused_by_request=rollout.paused_by_request,
+        held_at=rollout.held_at,
     )
 
 
 def record(serving: Serving, status: ModelDeploymentStatus) -> ModelDeploymentStatus:
-    """The status with these facts in it, everything else as it was."""
+    """The status with these facts in it, everything else as it was; ``request`` is the people's own."""
     quarantine = tuple(
         Quarantined(revision=q.revision, reason=q.reason, message=q.message, time=q.time) for q in serving.quarantine
     )
@@ -136,10 +194,25 @@ def record(serving: Serving, status: ModelDeploymentStatus) -> ModelDeploymentSt
             "stable_revision": serving.stable,
             "candidate_revision": serving.candidate,
             "last_stable_revision": serving.last_stable,
+            "previous_stable_revision": serving.previous_stable,
             "rollout": _record_rollout(serving.rollout, serving.candidate) if serving.rollout is not None else None,
             "quarantine": quarantine,
             "attempts": tuple(Attempted(revision=a.revision, number=a.number, time=a.time) for a in serving.attempts),
+            "rollback": _record_rollback(serving.rollback),
+            "handled_request": _record_handled(serving.handled),
         }
+    )
+
+
+def _record_rollback(rollback: Rollback | None) -> RolledBack | None:
+    return RolledBack(revision=rollback.revision, instead_of=rollback.instead_of) if rollback is not None else None
+
+
+def _record_handled(handled: Handled | None) -> HandledRequest | None:
+    if handled is None:
+        return None
+    return HandledRequest(
+        id=handled.id, verb=handled.verb, outcome=handled.outcome, message=handled.message, time=handled.time
     )
 
 
@@ -159,4 +232,6 @@ def _record_rollout(rollout: Rollout, candidate: str | None) -> RolloutStatus:
         proof_digest=rollout.proof_digest,
         ray_session=rollout.ray_session,
         proof_message=rollout.proof_message or None,
+        paused_by_request=rollout.paused_by_request,
+        held_at=rollout.held_at,
     )

@@ -9,6 +9,7 @@ from fairlead_operator.state.actions import Refused
 from fairlead_operator.state.knowledge import Unknown
 from fairlead_operator.state.observed import InvalidSpec
 from fairlead_operator.state.reasons import ConditionType, Reason
+from fairlead_operator.state.rollout import Quarantine
 from fairlead_operator.state.serve import ApplicationStatus
 from fairlead_operator.state.time import whole_second
 from fairlead_operator.status.pass_result import PassResult
@@ -26,6 +27,7 @@ class Verdict:
 NEEDS_A_PERSON = frozenset(
     {Reason.INVALID_SPEC, Reason.PORTS_EXHAUSTED, Reason.NO_RAY_CLUSTER, Reason.NO_GATEWAY, Reason.REVISION_LOST}
 )
+GIVEN_UP = frozenset({Reason.ROLLOUT_FAILED, Reason.ABORTED, Reason.ROLLED_BACK})
 _NOT_ACCEPTED = frozenset({Reason.INVALID_SPEC, Reason.PORTS_EXHAUSTED, Reason.NO_RAY_CLUSTER, Reason.NO_GATEWAY})
 
 
@@ -49,7 +51,7 @@ def progressing(result: PassResult) -> Verdict:
     if result.serving.rollout is not None and result.plan.reason is not Reason.PAUSED:
         return truth(not result.is_at_rest, result.plan.reason, result.plan.message)
     if result.failed is not None:
-        return truth(False, Reason.ROLLOUT_FAILED, failure_message(result))
+        return truth(False, failure_reason(result.failed), failure_message(result))
     moving = not result.is_at_rest and result.plan.reason not in NEEDS_A_PERSON
     return truth(moving, result.plan.reason, result.plan.message)
 
@@ -65,9 +67,8 @@ def degraded(result: PassResult) -> Verdict:
     if (missing := _missing(result, stable)) is not None:
         return missing
     if result.failed is not None:
-        return truth(
-            True, Reason.ROLLOUT_FAILED, f"{result.called(stable)} serves. {sentence(failure_message(result))}"
-        )
+        message = f"{result.called(stable)} serves. {sentence(failure_message(result))}"
+        return truth(True, failure_reason(result.failed), message)
     return truth(False, Reason.SERVING, f"{result.called(stable)} has its replicas.")
 
 
@@ -99,17 +100,24 @@ def stalled(result: PassResult) -> Verdict:
     if result.plan.reason in NEEDS_A_PERSON:
         return truth(True, result.plan.reason, result.plan.message)
     if result.failed is not None:
-        return truth(True, Reason.ROLLOUT_FAILED, failure_message(result))
+        return truth(True, failure_reason(result.failed), failure_message(result))
     return truth(False, result.plan.reason, "Nothing needs a person.")
 
 
 def failure_message(result: PassResult) -> str:
-    """The failed revision, its reason, the loader's own words, and what helps."""
+    """The revision that failed or was given up, its reason, the loader's own words, and what helps."""
     failed = result.failed
     if failed is None:
         return ""
+    if failed.is_by_request:
+        return f"{failed.message.rstrip('.')}. The spec is not rolled out until it changes or by a retry."
     why = f"{result.called(failed.revision)} failed: {failed.reason}: {failed.message}"
-    return f"{why.rstrip('.')}. It is not tried again until the spec changes."
+    return f"{why.rstrip('.')}. It is not tried again until the spec changes or by a retry."
+
+
+def failure_reason(failed: Quarantine) -> Reason:
+    """What a person decided is called so."""
+    return Reason(failed.reason) if failed.is_by_request else Reason.ROLLOUT_FAILED
 
 
 def sentence(message: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fairlead_operator.api.status import Condition, ConditionStatus, RolloutPhase
+from fairlead_operator.api.status import Condition, ConditionStatus, RequestOutcome, RolloutPhase
 from fairlead_operator.state.actions import CreateRevision, DeleteRevision, Done, Event
 from fairlead_operator.state.reasons import ConditionType, EventType, Reason
 from fairlead_operator.state.rollout import Serving, recall
@@ -17,6 +17,7 @@ _TOLD_AS_DECIDED = frozenset(
         Reason.ROLLOUT_COMPLETE,
         Reason.REMOVED,
         Reason.RESTARTED,
+        Reason.REQUEST_FORGOTTEN,
     }
 )
 _WARNINGS = (ConditionType.DEGRADED, ConditionType.STALLED)
@@ -46,10 +47,10 @@ def _done(result: PassResult) -> list[Event]:
 
 
 def _rollout(result: PassResult, before: Serving) -> list[Event]:
-    after, plan, told = result.serving, result.plan, []
+    after, plan, told = result.serving, result.plan, _requested(result, before)
     known = {entry.revision for entry in before.quarantine}
     for entry in after.quarantine:
-        if entry.revision not in known:
+        if entry.revision not in known and not entry.is_by_request:
             words = f"{entry.reason}: {entry.message}".rstrip(".")
             told.append(_warning(Reason.ROLLOUT_FAILED, f"{result.called(entry.revision)} failed: {words}."))
     if after.candidate is not None and after.candidate != before.candidate:
@@ -63,13 +64,21 @@ def _rollout(result: PassResult, before: Serving) -> list[Event]:
     return told
 
 
+def _requested(result: PassResult, before: Serving) -> list[Event]:
+    handled = result.serving.handled
+    if handled is None or handled == before.handled:
+        return []
+    tell = _warning if handled.outcome is RequestOutcome.REFUSED else _normal
+    return [tell(result.plan.reason, handled.message)]
+
+
 def _conditions(result: PassResult, settled: tuple[Condition, ...]) -> list[Event]:
     """A failed rollout has its own event, and Unknown is told by the condition alone."""
     before = {c.type: c for c in result.view.status.conditions}
     told: list[Event] = []
     reasons: set[str] = set()
     for condition in settled:
-        if condition.type not in _WARNINGS or condition.reason in (Reason.ROLLOUT_FAILED, *reasons):
+        if condition.type not in _WARNINGS or condition.reason in (*conditions.GIVEN_UP, *reasons):
             continue
         old = before.get(condition.type)
         was_true = old is not None and old.status is ConditionStatus.TRUE

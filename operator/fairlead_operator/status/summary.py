@@ -107,7 +107,7 @@ def _ready(result: PassResult) -> Verdict:
     if is_settled and plan.reason in _UNREADABLE:
         return Verdict(status=ConditionStatus.UNKNOWN, reason=plan.reason, message=plan.message)
     if result.failed is not None and not result.view.is_deleting and serving.phase is not RolloutPhase.RETIRED:
-        return truth(False, Reason.ROLLOUT_FAILED, conditions.failure_message(result))
+        return truth(False, conditions.failure_reason(result.failed), conditions.failure_message(result))
     return truth(False, plan.reason, plan.message)
 
 

@@ -312,3 +312,15 @@ async def test_a_nudge_only_queues_the_ray_cluster(api: Any) -> None:
     assert await execute.execute(plan(actions.NudgeServe()), hands(api, nudged, Namespace())) == actions.Done()
     assert nudged == [keys.RayKey("ns")]
     assert api.writes == []
+
+
+async def test_a_request_that_came_meanwhile_is_seen_before_the_status_is_written(api: Any) -> None:
+    """The operator's write of the version that it read fails, and the request is as it was written."""
+    path = MODEL
+    api.stored[path] = {"metadata": {"name": "digits", "resourceVersion": "7"}, "status": {"phase": "Ready"}}
+    request = {"id": "a", "verb": "Abort", "revision": "abcdef0123", "time": "2026-01-02T03:04:05Z"}
+    await api.merge_patch(f"{path}/status", {"metadata": {"resourceVersion": "7"}, "status": {"request": request}})
+    late = actions.StatusUpdate(key=KEY, status={}, patch={"phase": "RollingOut"}, events=(), written_at=NOW)
+    with pytest.raises(errors.Conflict):
+        await status_write.write_status(api, late, resource_version="7")
+    assert api.stored[path]["status"] == {"phase": "Ready", "request": request}

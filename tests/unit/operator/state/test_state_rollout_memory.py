@@ -6,8 +6,8 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairlead_operator.api.status import ModelDeploymentStatus, RolloutPhase
-from fairlead_operator.state.rollout import Attempt, Quarantine, Rollout, Serving, recall, record
+from fairlead_operator.api.status import ModelDeploymentStatus, RequestOutcome, RolloutPhase, Verb
+from fairlead_operator.state.rollout import Attempt, Handled, Quarantine, Rollback, Rollout, Serving, recall, record
 
 revisions = st.none() | st.from_regex(r"[0-9a-f]{10}", fullmatch=True)
 seconds = st.datetimes(datetime.datetime(2020, 1, 1), datetime.datetime(2090, 1, 1)).map(  # noqa: DTZ001  # made aware
@@ -28,6 +28,8 @@ rollouts = st.builds(
     proof_digest=st.none() | st.just("sha256:" + "0" * 64),
     proof_message=texts,
     ray_session=st.none() | st.just("session_1"),
+    paused_by_request=st.booleans(),
+    held_at=st.none() | seconds,
 )
 quarantines = st.builds(
     Quarantine,
@@ -39,14 +41,26 @@ quarantines = st.builds(
 attempts = st.builds(
     Attempt, revision=st.from_regex(r"[0-9a-f]{10}", fullmatch=True), number=st.integers(1, 9), time=seconds
 )
+rollbacks = st.builds(Rollback, revision=st.just("0123456789"), instead_of=st.just("abcdef0123"))
+handled = st.builds(
+    Handled,
+    id=st.just("a-request"),
+    verb=st.sampled_from(Verb),
+    outcome=st.sampled_from(RequestOutcome),
+    message=texts,
+    time=seconds,
+)
 servings = st.builds(
     Serving,
     stable=revisions,
     candidate=revisions,
     last_stable=revisions,
+    previous_stable=revisions,
     rollout=st.none() | rollouts,
     quarantine=st.lists(quarantines, max_size=3).map(tuple),
     attempts=st.lists(attempts, max_size=2).map(tuple),
+    rollback=st.none() | rollbacks,
+    handled=st.none() | handled,
 )
 
 

@@ -150,3 +150,13 @@ def test_a_patch_makes_one_document_of_the_other(old: dict[str, Any], new: dict[
     patch = summary.merge_patch(old, new)
     assert merge(old, patch or {}) == new
     assert (patch is None) == (repr(old) == repr(new) or old == new)
+
+
+def test_a_request_is_never_part_of_what_the_operator_writes() -> None:
+    world = served()
+    world.ask("digits", "Promote")
+    world.models["digits"].status["request"]["time"] = "2026-01-02T05:04:05.678+02:00"
+    update = summarise(world)
+    assert update.patch is not None
+    assert "request" not in update.patch
+    assert "handledRequest" in update.patch

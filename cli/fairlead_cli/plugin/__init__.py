@@ -1,0 +1,1 @@
+"""`kubectl fairlead`: what a rollout does, and what people ask of it."""

@@ -1,0 +1,142 @@
+"""The objects that the plugin reads, and the one write that it does.
+
+The write goes to the status subresource with the ``resourceVersion`` that was read. Source: docs/contracts.md,
+"People → operator: requests".
+"""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, TypeVar
+
+import kubernetes
+import urllib3
+from typing_extensions import override
+
+from fairlead_cli.plugin import errors
+from fairlead_operator.api import names
+
+TIMEOUT_S = 10
+MESSAGE_MAX = 400
+FORBIDDEN, NOT_FOUND, CONFLICT = 403, 404, 409
+
+T = TypeVar("T")
+
+
+class Cluster(Protocol):
+    """One namespace of a cluster."""
+
+    namespace: str
+
+    def model(self, name: str) -> Mapping[str, Any] | None:
+        """The ModelDeployment; None where there is none."""
+        ...
+
+    def revisions(self, name: str) -> list[Mapping[str, Any]]:
+        """The model's ControllerRevisions."""
+        ...
+
+    def ask(self, name: str, request: Mapping[str, Any], *, resource_version: str | None) -> None:
+        """Writes ``status.request``, of exactly this version where one is given.
+
+        Raises:
+            errors.ConflictError: it changed since.
+        """
+        ...
+
+
+class KubernetesCluster(Cluster):
+    def __init__(self, *, namespace: str | None, context: str | None, kubeconfig: pathlib.Path | None) -> None:
+        file = str(kubeconfig) if kubeconfig is not None else None
+        try:
+            client = kubernetes.config.new_client_from_config(config_file=file, context=context, persist_config=False)
+            contexts, active = kubernetes.config.list_kube_config_contexts(config_file=file)
+        except (kubernetes.config.ConfigException, OSError) as error:
+            raise errors.PluginError(f"No usable kubeconfig: {error}") from error
+        chosen = next((each for each in contexts if each["name"] == context), active)
+        self.namespace = namespace or chosen["context"].get("namespace") or "default"
+        self._objects = kubernetes.client.CustomObjectsApi(client)
+        self._apps = kubernetes.client.AppsV1Api(client)
+        self._client = client
+
+    def close(self) -> None:
+        self._client.close()
+
+    @override
+    def model(self, name: str) -> Mapping[str, Any] | None:
+        def read() -> Any:
+            return self._objects.get_namespaced_custom_object(*self._place(), name, _request_timeout=TIMEOUT_S)
+
+        try:
+            return dict(self._told(read, f"read ModelDeployment {name}"))
+        except LookupError:
+            return None
+
+    @override
+    def revisions(self, name: str) -> list[Mapping[str, Any]]:
+        def read() -> Any:
+            found = self._apps.list_namespaced_controller_revision(
+                self.namespace, label_selector=f"{names.LABEL_MODEL}={name}", _request_timeout=TIMEOUT_S
+            )
+            return self._client.sanitize_for_serialization(found)
+
+        return list(self._told(read, f"list the revisions of {name}")["items"])
+
+    @override
+    def ask(self, name: str, request: Mapping[str, Any], *, resource_version: str | None) -> None:
+        # The keys that are absent have to be null: a merge patch would leave those of an earlier request.
+        whole = {"step": None, "number": None, **request}
+        metadata = {"resourceVersion": resource_version} if resource_version is not None else {}
+        body = {"metadata": metadata, "status": {"request": whole}}
+
+        def write() -> Any:
+            return self._objects.patch_namespaced_custom_object_status(
+                *self._place(), name, body, _content_type="application/merge-patch+json", _request_timeout=TIMEOUT_S
+            )
+
+        try:
+            self._told(write, f"ask that of ModelDeployment {name}")
+        except LookupError as error:
+            raise unknown_model(self.namespace, name) from error
+
+    def _place(self) -> tuple[str, str, str, str]:
+        return names.GROUP, names.VERSION, self.namespace, names.PLURAL
+
+    def _told(self, call: Callable[[], T], what: str) -> T:
+        """The answer, or the server's refusal in one line; a 404 is a LookupError."""
+        try:
+            return call()
+        except kubernetes.client.ApiException as error:
+            if error.status == NOT_FOUND:
+                raise LookupError(what) from error
+            raise _refusal(error, what, self.namespace) from error
+        except urllib3.exceptions.HTTPError as error:
+            raise errors.PluginError(f"The API server can't be reached: {error}") from error
+
+
+def _message(error: Any) -> str:
+    """The server's own sentence, where the answer holds one."""
+    try:
+        return str(json.loads(error.body)["message"])
+    except (TypeError, ValueError, KeyError):
+        return str(error.reason)
+
+
+def _refusal(error: Any, what: str, namespace: str) -> errors.PluginError:
+    if error.status == FORBIDDEN:
+        return errors.PluginError(f"You may not {what} in namespace {namespace}: ask for the role fairlead-rollouts.")
+    if error.status == CONFLICT:
+        return errors.ConflictError(f"Somebody else wrote at the same time, so this could not {what}.")
+    reason = " ".join(_message(error).split())[:MESSAGE_MAX]
+    return errors.PluginError(f"Could not {what}: {error.status} {reason}")
+
+
+def unknown_model(namespace: str, name: str) -> errors.PluginError:
+    return errors.PluginError(f"There is no ModelDeployment {name} in namespace {namespace}.")
+
+
+def connect(*, namespace: str | None, context: str | None, kubeconfig: pathlib.Path | None) -> Cluster:
+    """The cluster of the kubeconfig, as kubectl would choose it."""
+    return KubernetesCluster(namespace=namespace, context=context, kubeconfig=kubeconfig)

@@ -1,0 +1,11 @@
+"""What is told to a person in one line."""
+
+from __future__ import annotations
+
+
+class PluginError(Exception):
+    """The command can't be carried out; the message is a whole sentence."""
+
+
+class ConflictError(PluginError):
+    """The object changed between the read and the write."""

@@ -1,0 +1,139 @@
+"""`plan -f`: what applying a manifest would do, from the operator's own pure code. Changes nothing.
+
+The API server's own checks are not run here: `kubectl apply --dry-run=server` does that.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pydantic
+import yaml
+
+from fairlead_cli.plugin import cluster, errors, seen
+from fairlead_operator.api import names, spec
+from fairlead_operator.desired import revision, strategy
+
+
+def manifests(text: str) -> list[Mapping[str, Any]]:
+    """The ModelDeployments of a file.
+
+    Raises:
+        errors.PluginError: it is no YAML, or holds none.
+    """
+    try:
+        documents = list(yaml.safe_load_all(text))
+    except yaml.YAMLError as error:
+        raise errors.PluginError(f"The file is no YAML: {' '.join(str(error).split())}") from error
+    ours: list[Mapping[str, Any]] = [
+        each for each in documents if isinstance(each, dict) and each.get("kind") == names.KIND
+    ]
+    if not ours:
+        raise errors.PluginError(f"The file holds no {names.KIND}.")
+    return ours
+
+
+def of(found: cluster.Cluster, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What applying it would do, as data; ``does`` says it in sentences."""
+    name = str((manifest.get("metadata") or {}).get("name"))
+    try:
+        wished = spec.ModelDeploymentSpec.model_validate(manifest.get("spec"))
+    except pydantic.ValidationError as error:
+        raise errors.PluginError(f"{name}: spec.{seen.first_of(error)}") from error
+    body = found.model(name)
+    model = seen.of(body) if body is not None else None
+    hashed = revision.revision_of(model.uid, revision.template_of(wished)) if model is not None else None
+    rolls_out = hashed is None or hashed not in _places(model)
+    return {
+        "name": name,
+        "namespace": found.namespace,
+        "revision": hashed,
+        "newRevision": hashed is None or not _is_kept(found, name, hashed),
+        "changes": sorted(_changes(model, wished)),
+        "does": list(_does(model, hashed, wished, is_kept=hashed is not None and _is_kept(found, name, hashed))),
+        "steps": seen.steps_in_words(strategy.steps_of(wished.rollout)) if rolls_out and _serves(model) else [],
+        "replicasAtMost": _most(model, wished, rolls_out=rolls_out),
+    }
+
+
+def _places(model: seen.Model | None) -> tuple[str | None, ...]:
+    return (model.status.stable_revision, model.status.candidate_revision) if model is not None else ()
+
+
+def _serves(model: seen.Model | None) -> bool:
+    return model is not None and model.status.stable_revision is not None
+
+
+def _is_kept(found: cluster.Cluster, name: str, hashed: str) -> bool:
+    return any(kept["metadata"]["labels"][names.LABEL_REVISION] == hashed for kept in found.revisions(name))
+
+
+def _changes(model: seen.Model | None, wished: spec.ModelDeploymentSpec) -> Iterator[str]:
+    if model is None:
+        return
+    old, new = (_flat(each.model_dump(mode="json", by_alias=True, exclude_none=True)) for each in (model.spec, wished))
+    for field in {*old, *new}:
+        if old.get(field) != new.get(field):
+            yield f"spec.{field}: {json.dumps(old.get(field))} -> {json.dumps(new.get(field))}"
+
+
+def _flat(body: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in body.items():
+        flat |= _flat(value, f"{path}{key}.") if isinstance(value, Mapping) else {f"{path}{key}": value}
+    return flat
+
+
+def _does(
+    model: seen.Model | None, hashed: str | None, wished: spec.ModelDeploymentSpec, *, is_kept: bool
+) -> Iterator[str]:
+    if model is None or hashed is None:
+        yield "The model is created, and its first revision takes all traffic once it is proved."
+        return
+    told = model.status
+    if wished.suspend:
+        yield "The model is suspended: nothing runs."
+    if hashed == told.stable_revision:
+        yield f"No new revision: {model.called(hashed)} is stable and stays."
+        if told.candidate_revision is not None:
+            yield f"The candidate, {model.called(told.candidate_revision)}, is withdrawn."
+        return
+    if hashed == told.candidate_revision:
+        yield f"No new revision: {model.called(hashed)} is the candidate and stays."
+        return
+    if (failed := next((entry for entry in told.quarantine if entry.revision == hashed), None)) is not None:
+        by_request = failed.reason in ("Aborted", "RolledBack")
+        if hashed == model.wished or not by_request:
+            yield f"{_big(model.called(hashed))} is not rolled out: {failed.reason}; kubectl fairlead retry lifts that."
+            return
+    if told.candidate_revision is not None:
+        yield f"The candidate, {model.called(told.candidate_revision)}, is withdrawn first."
+    yield (
+        f"{_big(model.called(hashed))}, which is kept, is rolled out again."
+        if is_kept
+        else (f"A new revision ({hashed}) is rolled out by {wished.rollout.strategy.value}.")
+    )
+    if wished.rollout.paused:
+        yield "spec.rollout.paused holds it before any traffic."
+
+
+def _big(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _most(model: seen.Model | None, wished: spec.ModelDeploymentSpec, *, rolls_out: bool) -> int:
+    """Replicas at once, at the most: beside a stable revision the candidate runs with as many."""
+    count = 0 if wished.suspend else wished.scaling.replicas
+    beside = rolls_out and _serves(model) and wished.rollout.strategy is not spec.Strategy.RECREATE
+    return 2 * count if beside else count
+
+
+def lines(plan: Mapping[str, Any]) -> list[str]:
+    """The same in words."""
+    told = [f"{plan['name']} ({plan['namespace']})"]
+    told += [f"  {sentence}" for sentence in plan["does"]]
+    told += [f"  step {number}: {step}" for number, step in enumerate(plan["steps"], start=1)]
+    told.append(f"  replicas at once, at the most: {plan['replicasAtMost']}")
+    return told + [f"  {change}" for change in plan["changes"]]

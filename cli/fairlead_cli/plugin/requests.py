@@ -1,0 +1,113 @@
+"""A verb as the request that is written: for what is there now, and refused here already where that is plain."""
+
+from __future__ import annotations
+
+import datetime
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fairlead_cli.plugin import cluster, errors, seen
+from fairlead_operator.api import status
+from fairlead_operator.api.status import Verb
+from fairlead_operator.state.desired import Pause
+
+WRITE_WITHIN_S = 10.0
+WRITE_AGAIN_S = 0.05
+POLL_S = 0.2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What became of a request; ``handled`` is None while it waits."""
+
+    id: str
+    handled: status.HandledRequest | None
+
+
+def compose(model: seen.Model, verb: Verb, *, number: int | None, id_: str, now: datetime.datetime) -> dict[str, Any]:
+    """The request for the model as it was read.
+
+    Raises:
+        errors.PluginError: there is nothing that it could be meant for.
+    """
+    request: dict[str, Any] = {"id": id_, "verb": verb.value, "revision": _meant(model, verb)}
+    rollout = model.status.rollout
+    if verb is Verb.PROMOTE and rollout is not None and _pauses(model, rollout):
+        request["step"] = rollout.step
+    if number is not None:
+        request["number"] = number
+    return request | {"time": now.astimezone(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")}
+
+
+def _meant(model: seen.Model, verb: Verb) -> str:
+    told = model.status
+    if verb is Verb.RETRY:
+        return model.wished
+    if verb is Verb.ROLLBACK:
+        if (leaving := told.candidate_revision or told.stable_revision) is None:
+            raise errors.PluginError(f"{model.name} has no revision to go back from.")
+        return leaving
+    if told.candidate_revision is None:
+        stable = f": {model.called(told.stable_revision)} is stable" if told.stable_revision is not None else ""
+        raise errors.PluginError(f"{model.name} has no candidate{stable}.")
+    return told.candidate_revision
+
+
+def _pauses(model: seen.Model, rollout: status.RolloutStatus) -> bool:
+    is_there = rollout.phase is status.RolloutPhase.SHIFTING and rollout.step < len(model.steps)
+    return is_there and isinstance(model.steps[rollout.step], Pause)
+
+
+def ask(found: cluster.Cluster, name: str, verb: Verb, *, number: int | None = None) -> str:
+    """Writes the request, for what is there at the moment of the write; the request's id.
+
+    An abort takes the place of whatever waits, so it asks for no version, and no traffic of writes can keep it out: the
+    revision that it names is guard enough.
+    """
+    deadline_s = time.monotonic() + WRITE_WITHIN_S
+    while time.monotonic() < deadline_s:
+        model = seen.read(found, name)
+        waiting = model.pending
+        if waiting is not None and waiting.verb is Verb.ABORT:
+            raise errors.PluginError(f"An abort of {model.called(waiting.revision)} is still to be carried out.")
+        request = compose(model, verb, number=number, id_=uuid.uuid4().hex, now=datetime.datetime.now(datetime.UTC))
+        try:
+            found.ask(name, request, resource_version=None if verb is Verb.ABORT else model.resource_version)
+        except errors.ConflictError:
+            time.sleep(WRITE_AGAIN_S)  # the operator or somebody else was faster: composed anew for what is there now
+            continue
+        return str(request["id"])
+    raise errors.PluginError(f"{name} changes too fast to ask anything of it; try again.")
+
+
+def wait(
+    found: cluster.Cluster, name: str, id_: str, *, timeout_s: float, sleep: Callable[[float], None] = time.sleep
+) -> Asked:
+    """What became of it, as soon as that is known or until the time is over.
+
+    Raises:
+        errors.PluginError: another request took its place.
+    """
+    deadline_s = time.monotonic() + timeout_s
+    while True:
+        told = seen.read(found, name).status
+        if told.handled_request is not None and told.handled_request.id == id_:
+            return Asked(id=id_, handled=told.handled_request)
+        if told.request is None or told.request.id != id_:
+            other = told.request.verb if told.request is not None else "nothing"
+            raise errors.PluginError(f"Another request took its place before it was looked at: {other}.")
+        if time.monotonic() >= deadline_s:
+            return Asked(id=id_, handled=None)
+        sleep(POLL_S)
+
+
+def to_wire(asked: Asked) -> Mapping[str, Any]:
+    handled = asked.handled
+    return {
+        "id": asked.id,
+        "outcome": handled.outcome.value if handled is not None else "Waits",
+        "message": handled.message if handled is not None else "",
+    }

@@ -1,0 +1,97 @@
+"""A ModelDeployment as the plugin sees it: the operator's own types, read from what the API server gave."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pydantic
+
+from fairlead_cli.plugin import cluster, errors
+from fairlead_operator.api import spec as specs
+from fairlead_operator.api import status as statuses
+from fairlead_operator.desired import revision, strategy
+from fairlead_operator.state.desired import Pause, SetWeight, Step
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """``wished`` is the revision that the spec hashes to."""
+
+    name: str
+    namespace: str
+    uid: str
+    resource_version: str
+    spec: specs.ModelDeploymentSpec
+    status: statuses.ModelDeploymentStatus
+    wished: str
+
+    def called(self, name: str) -> str:
+        """A revision by its number and its hash, as the operator's messages name it."""
+        row = self.row(name)
+        return f"revision {row.number} ({name})" if row is not None else f"revision {name}"
+
+    def row(self, name: str) -> statuses.RevisionStatus | None:
+        return next((row for row in self.status.revisions if row.name == name), None)
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        return strategy.steps_of(self.spec.rollout)
+
+    @property
+    def pending(self) -> statuses.Request | None:
+        request, handled = self.status.request, self.status.handled_request
+        return request if request is not None and (handled is None or handled.id != request.id) else None
+
+
+def read(found: cluster.Cluster, name: str) -> Model:
+    """The model of this name.
+
+    Raises:
+        errors.PluginError: there is none, or it can't be read by this version.
+    """
+    body = found.model(name)
+    if body is None:
+        raise cluster.unknown_model(found.namespace, name)
+    return of(body)
+
+
+def of(body: Mapping[str, Any]) -> Model:
+    metadata = body["metadata"]
+    try:
+        wished = specs.ModelDeploymentSpec.model_validate(body["spec"])
+        told = statuses.ModelDeploymentStatus.model_validate(body.get("status") or {})
+    except pydantic.ValidationError as error:
+        raise errors.PluginError(
+            f"ModelDeployment {metadata['name']} can't be read by this version: {first_of(error)}"
+        ) from error
+    return Model(
+        name=metadata["name"],
+        namespace=metadata["namespace"],
+        uid=metadata["uid"],
+        resource_version=metadata["resourceVersion"],
+        spec=wished,
+        status=told,
+        wished=revision.revision_of(metadata["uid"], revision.template_of(wished)),
+    )
+
+
+def first_of(error: pydantic.ValidationError) -> str:
+    """The first mistake, with its field."""
+    mistake = error.errors()[0]
+    return f"{'.'.join(str(part) for part in mistake['loc'])}: {mistake['msg']}"
+
+
+def step_in_words(step: Step) -> str:
+    match step:
+        case SetWeight(weight=weight):
+            return f"set weight {weight / 100:g} %"
+        case Pause(duration_s=None):
+            return "pause until promoted"
+        case Pause(duration_s=duration_s):
+            return f"pause for {duration_s} s"
+
+
+def steps_in_words(steps: Iterable[Step]) -> list[str]:
+    return [step_in_words(step) for step in steps]

@@ -1,0 +1,139 @@
+"""`status`: what serves, what is coming, and what it waits for, as a tree."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import rich.markup
+import rich.tree
+
+from fairlead_cli.plugin import seen
+from fairlead_operator.api.status import Condition, RevisionStatus, RolloutPhase, RolloutStatus
+
+
+def facts(model: seen.Model) -> dict[str, Any]:
+    """The same as data, for ``-o json`` and ``-o yaml``."""
+    told = model.status
+    places = {"stable": told.stable_revision, "candidate": told.candidate_revision, "leaving": leaving(model)}
+    return {
+        "name": model.name,
+        "namespace": model.namespace,
+        "phase": told.phase.value if told.phase is not None else None,
+        "ready": ready(model),
+        "wishedRevision": model.wished,
+        "revisions": {place: _revision(model, name) for place, name in places.items() if name is not None},
+        "rollout": _rollout(model, told.rollout) if told.rollout is not None else None,
+        "rollback": told.rollback.model_dump(mode="json", by_alias=True) if told.rollback is not None else None,
+        "quarantine": [entry.model_dump(mode="json", by_alias=True) for entry in told.quarantine],
+        "pendingRequest": _dumped(model.pending),
+        "handledRequest": _dumped(told.handled_request),
+    }
+
+
+def _dumped(part: Any) -> Any:
+    return part.model_dump(mode="json", by_alias=True, exclude_none=True) if part is not None else None
+
+
+def leaving(model: seen.Model) -> str | None:
+    return model.status.rollout.previous_revision if model.status.rollout is not None else None
+
+
+def ready(model: seen.Model) -> dict[str, str] | None:
+    found: Condition | None = next((c for c in model.status.conditions if c.type == "Ready"), None)
+    return {"status": found.status.value, "reason": found.reason, "message": found.message} if found else None
+
+
+def weight_of(model: seen.Model, revision: str) -> float:
+    """The share of requests in percent that the operator aims at."""
+    rollout = model.status.rollout
+    if rollout is not None and rollout.phase in (RolloutPhase.RETIRING, RolloutPhase.RETIRED):
+        return 0
+    share = rollout.weight_basis_points / 100 if rollout is not None and model.status.candidate_revision else 0
+    if revision == model.status.candidate_revision:
+        return share
+    return 100 - share if revision == model.status.stable_revision else 0
+
+
+def _revision(model: seen.Model, name: str) -> dict[str, Any]:
+    row = model.row(name)
+    known = {} if row is None else {"number": row.number, "version": row.version, "uri": row.uri}
+    counts = {"ready": row.ready_replicas, "wanted": row.wanted_replicas} if row is not None else None
+    return {"revision": name, **known, "weight": weight_of(model, name), "replicas": counts}
+
+
+def _rollout(model: seen.Model, rollout: RolloutStatus) -> dict[str, Any]:
+    return {
+        "phase": rollout.phase.value,
+        "step": rollout.step + 1,
+        "steps": seen.steps_in_words(model.steps),
+        "weight": rollout.weight_basis_points / 100,
+        "pausedByRequest": rollout.paused_by_request,
+        "pausedBySpec": model.spec.rollout.paused,
+        "message": rollout.message,
+    }
+
+
+def draw(model: seen.Model) -> rich.tree.Tree:
+    told = model.status
+    phase = told.phase.value if told.phase is not None else "not seen by the operator yet"
+    root = rich.tree.Tree(f"[bold]{model.name}[/] ({model.namespace})  [{_colour(phase)}]{phase}[/]")
+    for place, name in (("stable", told.stable_revision), ("candidate", told.candidate_revision)):
+        if name is not None:
+            branch = root.add(_line(model, place, name))
+            if place == "candidate" and told.rollout is not None:
+                _draw_rollout(model, told.rollout, branch)
+    if (name := leaving(model)) is not None and told.rollout is not None:
+        branch = root.add(_line(model, "leaving", name))
+        branch.add(_plain(f"{told.rollout.phase}: {told.rollout.message or ''}"))
+    _draw_rest(model, root)
+    return root
+
+
+def _draw_rollout(model: seen.Model, rollout: RolloutStatus, branch: rich.tree.Tree) -> None:
+    where = rollout.phase.value
+    if rollout.phase is RolloutPhase.SHIFTING and model.steps:
+        count = len(model.steps)
+        where = (
+            f"step {rollout.step + 1} of {count}: {seen.step_in_words(model.steps[rollout.step])}"
+            if (rollout.step < count)
+            else "all steps done: all traffic"
+        )
+    branch.add(_plain(where))
+    for is_so, holder in (
+        (rollout.paused_by_request, "held by request: kubectl fairlead resume"),
+        (model.spec.rollout.paused, "held by spec.rollout.paused"),
+    ):
+        if is_so:
+            branch.add(f"[yellow]{holder}[/]")
+    if rollout.message:
+        branch.add(_plain(rollout.message))
+
+
+def _draw_rest(model: seen.Model, root: rich.tree.Tree) -> None:
+    told = model.status
+    condition = ready(model)
+    if condition is not None and condition["status"] != "True" and told.rollout is None:
+        root.add(_plain(f"not ready: {condition['reason']}: {condition['message']}"))
+    for entry in told.quarantine:
+        wished = ", which the spec asks for" if entry.revision == model.wished else ""
+        root.add(_plain(f"quarantine: {model.called(entry.revision)}{wished}: {entry.reason}: {entry.message}"))
+    if model.pending is not None:
+        root.add(f"[yellow]request: {model.pending.verb.value} waits to be carried out[/]")
+    elif told.handled_request is not None:
+        handled = told.handled_request
+        root.add(_plain(f"last request: {handled.verb.value}: {handled.outcome.value}: {handled.message}"))
+
+
+def _line(model: seen.Model, place: str, name: str) -> str:
+    row: RevisionStatus | None = model.row(name)
+    version = f"  {row.version}" if row is not None and row.version else ""
+    replicas = f"  {row.ready_replicas}/{row.wanted_replicas} replicas" if row is not None else ""
+    return f"{place:<10} {model.called(name)}{version}  [bold]{weight_of(model, name):g} %[/]{replicas}"
+
+
+def _plain(text: str) -> str:
+    return rich.markup.escape(text)
+
+
+def _colour(phase: str) -> str:
+    return {"Ready": "green", "Degraded": "red", "Failed": "red", "Paused": "yellow"}.get(phase, "cyan")

@@ -1,0 +1,279 @@
+"""What people ask for through ``status.request``: carried out or refused exactly once, in the write that records it.
+
+A request is a trigger like any other. One that the present phase finishes something before waits, unhandled, for a
+later phase; one that can come true in none is refused with the reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from fairlead_operator.api import names
+from fairlead_operator.api.status import Request, RequestOutcome, Verb
+from fairlead_operator.plan import failure, rollout, steps
+from fairlead_operator.plan.context import Context
+from fairlead_operator.plan.machine import Trigger, is_heeded
+from fairlead_operator.plan.verdict import Verdict
+from fairlead_operator.state.actions import Plan
+from fairlead_operator.state.desired import Pause, WantedRevision
+from fairlead_operator.state.knowledge import Known
+from fairlead_operator.state.reasons import Reason
+from fairlead_operator.state.rollout import Attempt, Handled, Quarantine, Rollback, Rollout, Serving
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """Why a request can't be carried out, now or later."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Granted:
+    """The trigger that a request is, what the status remembers once it is heeded, and the sentence on it."""
+
+    trigger: Trigger
+    then: Callable[[], Serving]
+    message: str
+
+
+Answer = Granted | Refusal
+Judge = Callable[[Context, Request], Answer]
+
+
+def decide(context: Context) -> Plan | None:
+    """None while nothing is asked for, or nothing that this phase heeds."""
+    request = context.pending
+    if request is None:
+        return _forget(context)
+    answer = JUDGES[request.verb](context, request)
+    if isinstance(answer, Refusal):
+        message = f"{request.verb} is refused: {answer.message}"
+        return _handled(context, request, context.serving, RequestOutcome.REFUSED, message)
+    if not is_heeded(context.serving.phase, answer.trigger) or _still_there(context, answer.trigger):
+        return _forget(context)
+    return _handled(context, request, answer.then(), RequestOutcome.DONE, answer.message)
+
+
+def _handled(context: Context, request: Request, serving: Serving, outcome: RequestOutcome, message: str) -> Plan:
+    handled = Handled(
+        id=request.id,
+        verb=request.verb,
+        outcome=outcome,
+        message=failure.bounded(message[:1].upper() + message[1:]),
+        time=context.second,
+    )
+    reason = Reason.REQUESTED if outcome is RequestOutcome.DONE else Reason.REQUEST_REFUSED
+    return context.announce(replace(serving, handled=handled), reason, message)
+
+
+def _still_there(context: Context, trigger: Trigger) -> bool:
+    """Another attempt changes the replicas' configuration, so it begins once Ray has let go of the last one."""
+    key, target = context.observed.key, context.desired.target
+    if trigger is not Trigger.RETRY or target == context.serving.stable:
+        return False
+    if not isinstance(context.observed.serve, Known):
+        return True
+    return names.serve_application(key.namespace, key.name, target) in context.observed.serve.value.applications
+
+
+def _forget(context: Context) -> Plan | None:
+    """What a person asked of a revision holds as long as the spec asks for that revision."""
+    serving, target = context.serving, context.desired.target
+    kept = tuple(entry for entry in serving.quarantine if not entry.is_by_request or entry.revision == target)
+    rollback = serving.rollback if context.rollback is not None else None
+    if (kept, rollback) == (serving.quarantine, serving.rollback):
+        return None
+    message = "The spec changed: what was asked of its last revision holds no longer."
+    return context.announce(replace(serving, quarantine=kept, rollback=rollback), Reason.REQUEST_FORGOTTEN, message)
+
+
+# --- the candidate's verbs
+
+
+def _candidate(context: Context, request: Request) -> Rollout | Refusal:
+    """The rollout of the candidate that the request was meant for."""
+    serving = context.serving
+    meant = context.called(request.revision)
+    if serving.candidate is None or serving.rollout is None:
+        now = f"; {context.called(serving.stable)} is stable" if serving.stable is not None else ""
+        return Refusal(message=f"it was meant for {meant}, but there is no candidate{now}.")
+    if serving.candidate != request.revision:
+        return Refusal(message=f"it was meant for {meant}, but {context.called(serving.candidate)} is the candidate.")
+    return serving.rollout
+
+
+def _promote(context: Context, request: Request) -> Answer:
+    found = _going_on(context, request)
+    if isinstance(found, Refusal):
+        return found
+    if request.step is not None and request.step != found.step:
+        return Refusal(message=f"it was meant for step {request.step + 1}, but step {found.step + 1} is under way.")
+    return _go_on(context, found, "Promote")
+
+
+def _promote_full(context: Context, request: Request) -> Answer:
+    found = _going_on(context, request)
+    if isinstance(found, Refusal):
+        return found
+    message = f"{_called(context)} is promoted by request: the steps that are left are skipped."
+    return Granted(
+        trigger=Trigger.PROMOTE_FULL,
+        then=lambda: _unpaused(_after(context, Trigger.PROMOTE_FULL, message)),
+        message=message,
+    )
+
+
+def _going_on(context: Context, request: Request) -> Rollout | Refusal:
+    found = _candidate(context, request)
+    if isinstance(found, Rollout) and context.desired.paused:
+        return Refusal(message="spec.rollout.paused holds the rollout; it is the spec's to let it go on.")
+    return found
+
+
+def _go_on(context: Context, found: Rollout, verb: str) -> Answer:
+    """The pause of a step is over, and that of a person as well."""
+    if isinstance(steps.current(context, found), Pause) and is_heeded(found.phase, Trigger.PROMOTE):
+        message = f"{verb} by request: step {found.step + 1}, the pause of {_called(context)}, is over."
+        return Granted(
+            trigger=Trigger.PROMOTE,
+            then=lambda: _unpaused(_after(context, Trigger.PROMOTE, message)),
+            message=message,
+        )
+    return _release(context, found, verb)
+
+
+def _release(context: Context, found: Rollout, verb: str) -> Answer:
+    if not found.paused_by_request:
+        return Refusal(message=f"{_called(context)} waits for nobody: {_where(context, found)}.")
+    message = f"{verb} by request: {_called(context)} goes on."
+    return Granted(trigger=Trigger.RELEASE, then=lambda: _unpaused(context.serving), message=message)
+
+
+def _where(context: Context, found: Rollout) -> str:
+    count = len(steps.of(context))
+    is_stepping = is_heeded(found.phase, Trigger.PROMOTE) and found.step < count
+    return f"step {found.step + 1} of {count} is under way" if is_stepping else f"it is {found.phase.value}"
+
+
+def _pause(context: Context, request: Request) -> Answer:
+    found = _candidate(context, request)
+    if isinstance(found, Refusal):
+        return found
+    if found.paused_by_request:
+        return Refusal(message=f"{_called(context)} is held by an earlier request already.")
+    held = replace(context.serving, rollout=replace(found, paused_by_request=True))
+    return Granted(trigger=Trigger.HOLD, then=lambda: held, message=f"{_called(context)} is held by request.")
+
+
+def _resume(context: Context, request: Request) -> Answer:
+    found = _going_on(context, request)
+    if isinstance(found, Refusal):
+        return found
+    return _release(context, found, "Resume") if found.paused_by_request else _go_on(context, found, "Resume")
+
+
+def _abort(context: Context, request: Request) -> Answer:
+    found = _candidate(context, request)
+    if isinstance(found, Refusal):
+        return found
+    message = f"{_called(context)} is withdrawn by request."
+    return Granted(trigger=Trigger.ABORTED, then=lambda: _aborted(context, message), message=message)
+
+
+def _aborted(context: Context, message: str) -> Serving:
+    """A way back that is aborted leaves no choice behind: what is stable stays, and is not given up."""
+    serving = _after(context, Trigger.ABORTED, message)
+    if not context.is_way_back:
+        return serving
+    kept = (context.serving.candidate, context.serving.stable)
+    left = tuple(q for q in serving.quarantine if not (q.is_by_request and q.revision in kept))
+    return replace(serving, quarantine=left, rollback=None)
+
+
+# --- other wishes than the spec's
+
+
+def _retry(context: Context, request: Request) -> Answer:
+    serving, target = context.serving, context.desired.target
+    if request.revision != target:
+        meant = context.called(request.revision)
+        return Refusal(message=f"it was meant for {meant}, but the spec asks for {context.called(target)}.")
+    if serving.quarantined(target) is None:
+        return Refusal(message=f"{context.called(target)} has neither failed nor been given up.")
+    last = serving.attempt_of(target)
+    attempt = Attempt(revision=target, number=last.number + 1 if last is not None else 1, time=context.second)
+    lifted = replace(serving, quarantine=tuple(q for q in serving.quarantine if q.revision != target), rollback=None)
+    # What is stable already runs: another attempt would restart it.
+    again = lifted if target == serving.stable else lifted.with_attempt(attempt)
+    message = f"{context.called(target)} is tried again by request."
+    return Granted(trigger=Trigger.RETRY, then=lambda: again, message=message)
+
+
+def _rollback(context: Context, request: Request) -> Answer:
+    serving, target = context.serving, context.desired.target
+    leaving = serving.candidate or serving.stable
+    if request.revision != leaving:
+        now = context.called(leaving) if leaving is not None else "no revision"
+        return Refusal(message=f"it was meant for {context.called(request.revision)}, but {now} is there now.")
+    if target not in (serving.candidate, serving.stable) and serving.quarantined(target) is None:
+        return Refusal(message=f"the spec asks for {context.called(target)} now, whose rollout has not begun.")
+    found = _destination(context, request.number)
+    if isinstance(found, Refusal):
+        return found
+    message = f"{context.called(found.revision)} is chosen by request in place of {context.called(target)}."
+    given_up = Quarantine(revision=target, reason=Reason.ROLLED_BACK, message=message, time=context.second)
+    chosen = replace(serving, rollback=Rollback(revision=found.revision, instead_of=target))
+    if serving.quarantined(target) is None:
+        chosen = replace(chosen, quarantine=rollout.with_entry(serving.quarantine, given_up))
+    return Granted(trigger=Trigger.ROLLBACK, then=lambda: chosen, message=message)
+
+
+def _destination(context: Context, number: int | None) -> WantedRevision | Refusal:
+    serving, kept = context.serving, context.desired.revisions
+    if number is None:
+        name = serving.stable if serving.candidate is not None else serving.previous_stable
+        found = kept.get(name) if name is not None else None
+        missing = "no earlier stable revision is kept; name one by its number."
+    else:
+        found = next((revision for revision in kept.values() if revision.number == number), None)
+        missing = f"revision {number} is not kept."
+    if found is None:
+        return Refusal(message=missing)
+    called = context.called(found.revision)
+    if found.revision == context.desired.target:
+        return Refusal(message=f"{called} is what the spec asks for; a retry lifts what holds it back.")
+    if found.revision == serving.stable and serving.candidate is None:
+        return Refusal(message=f"{called} is stable already.")
+    if found.revision == serving.candidate:
+        return Refusal(message=f"{called} is the candidate already.")
+    if (failed := serving.quarantined(found.revision)) is not None:
+        return Refusal(message=f"{called} failed: {failed.reason}.")
+    return found
+
+
+JUDGES: Mapping[Verb, Judge] = {
+    Verb.PROMOTE: _promote,
+    Verb.PROMOTE_FULL: _promote_full,
+    Verb.PAUSE: _pause,
+    Verb.RESUME: _resume,
+    Verb.ABORT: _abort,
+    Verb.RETRY: _retry,
+    Verb.ROLLBACK: _rollback,
+}
+
+
+def _after(context: Context, trigger: Trigger, message: str) -> Serving:
+    reason = Reason.ABORTED if trigger is Trigger.ABORTED else Reason.REQUESTED
+    return rollout.after(context, Verdict(trigger=trigger, reason=reason, message=message))
+
+
+def _unpaused(serving: Serving) -> Serving:
+    if serving.rollout is None:
+        return serving
+    return replace(serving, rollout=replace(serving.rollout, paused_by_request=False))
+
+
+def _called(context: Context) -> str:
+    return context.called(context.serving.candidate) if context.serving.candidate is not None else "no revision"

@@ -1,0 +1,81 @@
+"""The steps of a rollout while traffic moves, and what holds them."""
+
+from __future__ import annotations
+
+import datetime
+
+from fairlead_operator.plan.context import Context
+from fairlead_operator.plan.machine import Trigger
+from fairlead_operator.plan.verdict import Verdict
+from fairlead_operator.state.actions import Plan
+from fairlead_operator.state.desired import Pause, SetWeight, Step
+from fairlead_operator.state.reasons import Reason
+from fairlead_operator.state.rollout import Rollout
+from fairlead_operator.state.route import FULL_WEIGHT
+
+LOOK_AGAIN_S = 5.0
+"""During a pause that ends by itself the candidate is looked at this often."""
+
+
+def of(context: Context) -> tuple[Step, ...]:
+    """None where nothing is stable: there is nothing to share with. A way back takes all traffic at once."""
+    if context.serving.stable is None:
+        return ()
+    return (SetWeight(weight=FULL_WEIGHT),) if context.is_way_back else context.desired.steps
+
+
+def current(context: Context, rollout: Rollout) -> Step | None:
+    """None after the last step of the list, while the candidate is given the rest of the traffic."""
+    steps = of(context)
+    return steps[rollout.step] if rollout.step < len(steps) else None
+
+
+def weight_at(context: Context, step: int, before: int) -> int:
+    """The candidate's weight in a step; a pause keeps the one before, and after the last step it gets everything."""
+    if context.serving.stable is None:
+        return 0  # it gets its traffic by promotion
+    steps = of(context)
+    if step >= len(steps):
+        return FULL_WEIGHT
+    match steps[step]:
+        case SetWeight(weight=weight):
+            return weight
+        case Pause():
+            return before
+
+
+def held_by(context: Context, rollout: Rollout) -> str | None:
+    """Who holds the rollout where it is; a way back is never held."""
+    if context.is_way_back:
+        return None
+    if context.desired.paused:
+        return "spec.rollout.paused"
+    return "a request to pause" if rollout.paused_by_request else None
+
+
+def following(context: Context, rollout: Rollout, called: str) -> Plan | Verdict:
+    """The step's weight is confirmed: what the step waits for besides, and what follows it."""
+    share = f"{rollout.weight * 100 / FULL_WEIGHT:g} %"
+    if (holder := held_by(context, rollout)) is not None:
+        message = f"{called} stays at {share}: {holder} holds it."
+        return context.wait(Reason.PAUSED, message, requeue_after_s=context.bounds.resync_s)
+    step, steps = current(context, rollout), of(context)
+    if isinstance(step, Pause) and (waiting := _pause(context, rollout, step, f"{called} stays at {share}")):
+        return waiting
+    if rollout.step + 1 < len(steps) or (steps and rollout.weight < FULL_WEIGHT):
+        message = f"Step {rollout.step + 1} of {len(steps)} is done."
+        return Verdict(trigger=Trigger.STEP, reason=Reason.SHIFTING, message=message)
+    return Verdict(trigger=Trigger.READY, reason=Reason.PROMOTED, message=f"{called} takes all traffic and is stable.")
+
+
+def _pause(context: Context, rollout: Rollout, pause: Pause, stays: str) -> Plan | None:
+    """None once it is over. It began when the step before was confirmed, which the status remembers."""
+    if pause.duration_s is None:
+        message = f"{stays}: it waits to be promoted."
+        return context.wait(Reason.PAUSED, message, requeue_after_s=context.bounds.resync_s)
+    left_s = pause.duration_s - context.since_step_s(rollout)
+    if left_s <= 0:
+        return None
+    until = rollout.step_started_at + datetime.timedelta(seconds=pause.duration_s)
+    message = f"{stays} until {until:%Y-%m-%dT%H:%M:%SZ}."
+    return context.wait(Reason.STEP_PAUSED, message, requeue_after_s=min(left_s, LOOK_AGAIN_S))
