@@ -28,7 +28,7 @@ TRACEBACK = """Failed to start replica: Traceback (most recent call last):
         ),
         pytest.param("", Reason.DEPLOY_FAILED, "Ray gave no message.", id="nothing"),
         pytest.param(
-            "The deployment failed to start 3 times in a row. See controller logs for details. Error:\nActorDiedError()",
+            "The deployment failed to start 3 times in a row. See controller logs. Error:\nActorDiedError()",
             "DeployFailed",
             "The replica's process was killed while it started, as it is for want of memory (Ray: ActorDiedError).",
             id="a process that was killed",
