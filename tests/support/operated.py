@@ -21,16 +21,26 @@ TOKEN = "a-token-of-the-tests"
 class Operated:
     """What a story of the operator needs: ``apply`` a model, look at it, at Ray and at the gateway."""
 
-    def __init__(self, kubernetes: cluster.LocalCluster, folder: Path, *, flags: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        kubernetes: cluster.LocalCluster,
+        folder: Path,
+        *,
+        flags: tuple[str, ...] = (),
+        where: tuple[str, ...] = (),
+    ) -> None:
+        """``where`` takes the place of ``--namespace`` and its grant."""
         self.kubernetes = kubernetes
         self.namespace = f"t{uuid.uuid4().hex[:10]}"
         self.folder = folder
         self.ray = FakeRay(token=TOKEN)
         self._flags = flags
+        self._where = where
 
     def __enter__(self) -> Operated:
         self.kubectl("create", "namespace", self.namespace, scoped=False)
-        grant(self.kubernetes, self.namespace)
+        if not self._where:
+            grant(self.kubernetes, self.namespace)
         self.kubectl(
             "-n", "fairlead-system", "delete", "lease", "fairlead-operator", "--ignore-not-found", scoped=False
         )
@@ -42,7 +52,7 @@ class Operated:
         self.gateway.__enter__()
         kubeconfig = self.kubernetes.service_account_kubeconfig("fairlead-system", "fairlead-operator")
         self.flags = (
-            *("--kubeconfig", str(kubeconfig), "--namespace", self.namespace),
+            *("--kubeconfig", str(kubeconfig), *(self._where or ("--namespace", self.namespace))),
             *("--ray", f"{self.namespace}={self.ray.url}", "--ray-token-file", str(token_file)),
             *("--gateway", f"{self.namespace}={self.gateway.addresses}", "--log-level", "debug", *self._flags),
         )
