@@ -134,7 +134,7 @@ def _right_lists(schema: Schema) -> st.SearchStrategy[list[Any]]:
         _right(schema["items"]),
         min_size=schema.get("minItems", 0),
         max_size=min(3, schema["maxItems"]),
-        unique_by=lambda item: item[keys[0]] if keys else item,
+        unique_by=lambda item: item[keys[0]] if keys else repr(item),
     )
 
 
