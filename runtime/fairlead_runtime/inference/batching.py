@@ -7,6 +7,7 @@ a millisecond would let health checks wait, and in between one call for all requ
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -21,6 +22,8 @@ from fairlead_runtime.model.predictor import InputRefusedError, Predictor, Tenso
 INLINE_CALL_S_MAX = 60e-6
 TURN_CALL_S_MAX = 1e-3
 ROWS_MAX = 64
+
+LOG = logging.getLogger(__name__)
 
 Result = Tensors | Exception
 Failure = Callable[[Exception], None]
@@ -73,6 +76,8 @@ class Runner:
         except InputRefusedError as error:
             raise RequestError(RequestReason.INVALID_INPUT, f"the model refuses the input: {error}") from None
         except Exception as error:
+            # The caller is told the kind alone; the cause is for whoever reads the replica's log.
+            LOG.exception("the model failed")
             raise RequestError(RequestReason.MODEL_FAILED, f"the model failed ({type(error).__name__})") from error
         self._observe_rows(int(inputs[0].shape[0]) if inputs[0].ndim else 1)
         return outputs

@@ -1,0 +1,21 @@
+"""A model that fails by itself: the caller learns the kind, the replica's log the cause."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fairlead_runtime.errors import RequestError
+from fairlead_runtime.inference.batching import Runner
+from fairlead_runtime.model.predictor import ModelFailedError, Tensors
+
+
+def test_what_a_failed_model_said_is_logged_and_not_answered(caplog: pytest.LogCaptureFixture) -> None:
+    def predictor(_: Tensors) -> Tensors:
+        raise ModelFailedError("no memory for /models/secret")
+
+    runner = Runner(predictor, is_batched=True, observe_rows=lambda _rows: None)
+    with pytest.raises(RequestError) as refused:
+        runner.one((np.zeros((1, 2), np.float32),))
+    assert refused.value.sentence == "the model failed (ModelFailedError)"
+    assert "no memory for /models/secret" in caplog.text
