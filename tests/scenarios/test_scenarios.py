@@ -43,6 +43,8 @@ def do(world: VirtualWorld, step: dict[str, Any]) -> None:
         case {"ask": requests}:
             for request in requests:
                 world.ask(NAME, **request)
+        case {"stop": {"revision": number}}:
+            world.stop_replicas(NAME, number)
         case {"wait": seconds}:
             world.advance(seconds)
         case _:

@@ -83,6 +83,7 @@ class RayApplication:
     running: int = 0
     failed: str = ""
     is_stuck: bool = False
+    is_hurt: bool = False
     deleting: bool = False
 
     @property
@@ -231,6 +232,7 @@ class VirtualWorld:
         elif "/slow" not in application.uri:
             aim = application.target
             application.running += (application.running < aim) - (application.running > aim)
+            application.is_hurt = application.is_hurt and application.running < aim
 
     def take_routes(self, gateway: Gateway) -> None:
         """Takes the table as it is now; long requests go on where they are."""
@@ -246,6 +248,13 @@ class VirtualWorld:
         application = self.applications.get(name)
         if application is not None and application.running:
             application.running -= 1
+            application.is_hurt = True
+
+    def stop_replicas(self, name: str, number: int) -> None:
+        """Every replica of a revision ends, and none gets ready again."""
+        revision = next(r.revision for r in self.models[name].revisions.values() if r.number == number)
+        application = self.applications[names.serve_application(NAMESPACE, name, revision)]
+        application.running, application.is_hurt, application.is_stuck = 0, True, True
 
     # What the operator sees
 
@@ -292,6 +301,8 @@ class VirtualWorld:
             status = ApplicationStatus.DEPLOY_FAILED
         elif application.running == application.target:
             status = ApplicationStatus.RUNNING
+        elif application.is_hurt:
+            status = ApplicationStatus.UNHEALTHY
         else:
             status = ApplicationStatus.DEPLOYING
         return ApplicationView(

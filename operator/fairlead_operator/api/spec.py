@@ -166,6 +166,31 @@ class RolloutStep(ApiModel):
     pause: PauseStep | None = Field(None, description="Waits, for a time or until a person lets it go on.")
 
 
+class RollbackWindow(ApiModel):
+    """The time after a promotion in which the revision before it is one map change away."""
+
+    seconds: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=604800,
+            description="Within it a new revision that loses its readiness or crashes again and again is taken back, "
+            "and a rollback starts nothing; both revisions' replicas run meanwhile.",
+        ),
+    ]
+
+
+class BlueGreen(ApiModel):
+    """What a BlueGreen rollout does by itself."""
+
+    auto_promote_seconds: Annotated[int, Field(ge=1, le=604800)] | None = Field(
+        None, description="The new revision is promoted after so long without traffic; by a person alone unless set."
+    )
+    scale_down_delay_seconds: Annotated[int, Field(ge=1, le=604800)] | None = Field(
+        None, description="The old revision stays warm for so long after the switch; it goes at once unless set."
+    )
+
+
 class Rollout(ApiModel):
     """How a new revision takes over."""
 
@@ -187,6 +212,16 @@ class Rollout(ApiModel):
                 "leave it out",
                 field=".allowSignatureChange",
             ),
+            rule(
+                "!has(self.rollbackWindow) || !has(self.strategy) || self.strategy != 'Recreate'",
+                "does nothing with Recreate, which has stopped the old revision before: leave it out",
+                field=".rollbackWindow",
+            ),
+            rule(
+                "!has(self.blueGreen) || (has(self.strategy) && self.strategy == 'BlueGreen')",
+                "is what a BlueGreen rollout does: set spec.rollout.strategy: BlueGreen, or leave it out",
+                field=".blueGreen",
+            ),
         )
     )
 
@@ -199,6 +234,8 @@ class Rollout(ApiModel):
     steps: Annotated[tuple[RolloutStep, ...], Field(min_length=1, max_length=STEPS_MAX)] | None = Field(
         None, description="What a Canary does one after the other; after the last the new revision takes everything."
     )
+    blue_green: BlueGreen | None = None
+    rollback_window: RollbackWindow | None = None
     progress_deadline_seconds: Annotated[
         int,
         Field(

@@ -41,6 +41,8 @@ def _build(
         progress_deadline_s=spec.rollout.progress_deadline_seconds,
         paused=spec.rollout.paused,
         allow_signature_change=spec.rollout.allow_signature_change,
+        rollback_window_s=strategy.rollback_window_s(spec.rollout),
+        warm_s=strategy.warm_s(spec.rollout),
         history_limit=spec.revision_history_limit,
         revisions={r.revision: _wanted(view, spec, r, bounds) for r in kept},
         findings=_findings(spec, limit),

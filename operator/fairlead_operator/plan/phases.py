@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from dataclasses import replace
 
-from fairlead_operator.plan import contract, failure, steps, traffic
+from fairlead_operator.plan import contract, failure, health, steps, traffic
 from fairlead_operator.plan.context import Context
 from fairlead_operator.plan.machine import Trigger
 from fairlead_operator.plan.verdict import Verdict
@@ -124,12 +124,21 @@ def shifting(context: Context, rollout: Rollout) -> Judged:
     if not isinstance(candidate, WantedRevision):
         return candidate
     called = context.called(candidate.revision)
-    waits = _lost(context, candidate) or (
+    waits = _unwell(context, rollout, candidate) or (
         traffic.ensure(context, traffic.entry(context)) if context.serving.stable is not None else None
     )
     if waits is not None:
         return waits
     return steps.following(context, rollout, called)
+
+
+def _unwell(context: Context, rollout: Rollout, candidate: WantedRevision) -> Judged | None:
+    """With traffic a candidate may stumble: it fails by Ray's final word, or where it stays or keeps falling down."""
+    stable, view = context.serving.stable, context.application(candidate.revision)
+    if stable is None or (view is not None and view.status is ApplicationStatus.DEPLOY_FAILED):
+        return _lost(context, candidate)
+    judged = health.judge(context, rollout, candidate.revision, other=stable)
+    return _failed(judged.reason, judged.message) if isinstance(judged, health.Failed) else judged
 
 
 def why_unknown(context: Context) -> str:

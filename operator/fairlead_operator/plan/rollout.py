@@ -7,13 +7,13 @@ from dataclasses import replace
 
 from fairlead_operator.api.spec import Strategy
 from fairlead_operator.api.status import RolloutPhase as Phase
-from fairlead_operator.plan import aim, leaving, phases, steps, verdict
+from fairlead_operator.plan import aim, leaving, phases, steps, verdict, watching
 from fairlead_operator.plan.context import Context
 from fairlead_operator.plan.machine import Trigger, is_heeded, move
 from fairlead_operator.plan.verdict import Verdict
 from fairlead_operator.state.actions import Plan
 from fairlead_operator.state.reasons import Reason
-from fairlead_operator.state.rollout import Quarantine, Rollout, Serving
+from fairlead_operator.state.rollout import Health, Quarantine, Rollout, Serving
 
 QUARANTINE_MAX = 10
 
@@ -26,6 +26,7 @@ JUDGES: Mapping[Phase, Judge] = {
     Phase.WIDENING: phases.widening,
     Phase.SHIFTING: phases.shifting,
     Phase.PROMOTING: leaving.promoting,
+    Phase.WATCHING: watching.watching,
     Phase.WITHDRAWING: leaving.withdrawing,
     Phase.DRAINING: leaving.draining,
     Phase.REMOVING: leaving.removing,
@@ -67,10 +68,11 @@ def advance(context: Context, verdict: Verdict) -> Plan:
 
 def _told(context: Context, verdict: Verdict) -> str:
     """A failure is told with the revision and the loader's own word for it."""
-    candidate = context.serving.candidate
-    if verdict.trigger is not Trigger.FAILED or candidate is None:
+    serving = context.serving
+    gone = {Trigger.FAILED: serving.candidate, Trigger.STABLE_FAILED: serving.stable}.get(verdict.trigger)
+    if gone is None:
         return verdict.message
-    return f"{context.called(candidate)} failed: {verdict.failure_reason or verdict.reason}: {verdict.message}"
+    return f"{context.called(gone)} failed: {verdict.failure_reason or verdict.reason}: {verdict.message}"
 
 
 def after(context: Context, verdict: Verdict) -> Serving:
@@ -86,7 +88,9 @@ def after(context: Context, verdict: Verdict) -> Serving:
             rollout = _fresh(context, phase, leaving=serving.stable)
             return replace(serving, stable=None, last_stable=serving.stable, rollout=rollout)
         case Trigger.FAILED | Trigger.ABORTED:
-            return replace(_withdrawn(context, phase), quarantine=_quarantine(context, verdict))
+            return replace(_withdrawn(context, phase), quarantine=_quarantine(context, verdict, serving.candidate))
+        case Trigger.TAKEN_BACK | Trigger.STABLE_FAILED:
+            return _swapped(context, phase, verdict)
         case Trigger.SUPERSEDED | Trigger.REVERTED:
             return _withdrawn(context, phase)
         case Trigger.RETURNED:
@@ -122,7 +126,21 @@ def _promoted(context: Context, rollout: Rollout) -> Serving:
         candidate=None,
         last_stable=serving.candidate,
         previous_stable=before if before != serving.candidate else serving.previous_stable,
-        rollout=replace(rollout, leaving=serving.stable, weight=0, step=0, paused_by_request=False),
+        rollout=replace(rollout, leaving=serving.stable, weight=0, step=0, paused_by_request=False, health=Health()),
+    )
+
+
+def _swapped(context: Context, phase: Phase, verdict: Verdict) -> Serving:
+    """The warm revision is stable again at once; what was promoted leaves."""
+    serving = context.serving
+    failed = verdict.trigger is Trigger.STABLE_FAILED
+    return replace(
+        serving,
+        quarantine=_quarantine(context, verdict, serving.stable) if failed else serving.quarantine,
+        stable=serving.leaving,
+        last_stable=serving.leaving,
+        previous_stable=serving.stable,
+        rollout=_fresh(context, phase, leaving=serving.stable),
     )
 
 
@@ -142,17 +160,21 @@ def _again(context: Context, phase: Phase) -> Rollout:
     if old is None:
         return fresh
     fresh = replace(fresh, paused_by_request=old.paused_by_request)
+    lost = Health(is_restarting=True)
+    if phase is Phase.WATCHING:
+        return replace(old, ray_session=context.ray_session, health=lost)
     if phase is not Phase.SHIFTING:
         return fresh
-    return replace(fresh, step=old.step, weight=old.weight, proved=old.proved, proof_digest=old.proof_digest)
+    return replace(
+        fresh, step=old.step, weight=old.weight, proved=old.proved, proof_digest=old.proof_digest, health=lost
+    )
 
 
-def _quarantine(context: Context, verdict: Verdict) -> tuple[Quarantine, ...]:
-    candidate = context.serving.candidate
-    if candidate is None:
+def _quarantine(context: Context, verdict: Verdict, gone: str | None) -> tuple[Quarantine, ...]:
+    if gone is None:
         return context.serving.quarantine
     failed = Quarantine(
-        revision=candidate,
+        revision=gone,
         reason=verdict.failure_reason or verdict.reason,
         message=verdict.message,
         time=context.second,

@@ -59,7 +59,8 @@ class WantedRevision:
 class Desired:
     """``target`` is the revision that the spec hashes to; it may not be kept as a ControllerRevision yet.
 
-    ``replicas`` is what each serving revision should have; ``revisions`` are the kept ones, by revision.
+    ``replicas`` is what each serving revision should have; ``revisions`` are the kept ones, by revision. After a
+    promotion the one before stays warm for ``warm_s``; within ``rollback_window_s`` a failure takes it back.
     """
 
     key: ModelKey
@@ -75,6 +76,8 @@ class Desired:
     progress_deadline_s: int
     paused: bool
     allow_signature_change: bool
+    rollback_window_s: int
+    warm_s: int
     history_limit: int
     revisions: Mapping[str, WantedRevision]
     findings: tuple[Finding, ...] = ()

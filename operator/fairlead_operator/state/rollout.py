@@ -13,12 +13,23 @@ from fairlead_operator.api.status import (
     Quarantined,
     RequestOutcome,
     RolledBack,
+    RolloutHealth,
     RolloutPhase,
     RolloutStatus,
     Verb,
 )
 from fairlead_operator.state.reasons import Reason
 from fairlead_operator.state.route import FULL_WEIGHT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """A spell without readiness, which has to outlive the operator; ``crashes`` are the last that Ray spoke of."""
+
+    unwell_since: datetime.datetime | None = None
+    is_crash: bool = False
+    crashes: tuple[datetime.datetime, ...] = ()
+    is_restarting: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +56,7 @@ class Rollout:
     ray_session: str | None = None
     paused_by_request: bool = False
     held_at: datetime.datetime | None = None
+    health: Health = Health()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,6 +195,18 @@ def _recall_rollout(rollout: RolloutStatus) -> Rollout:
         signature_changes=rollout.signature_changes or (),
         paused_by_request=rollout.paused_by_request,
         held_at=rollout.held_at,
+        health=_recall_health(rollout.health),
+    )
+
+
+def _recall_health(health: RolloutHealth | None) -> Health:
+    if health is None:
+        return Health()
+    return Health(
+        unwell_since=health.unwell_since,
+        is_crash=health.is_crash,
+        crashes=health.crashes,
+        is_restarting=health.is_restarting,
     )
 
 
@@ -237,4 +261,16 @@ def _record_rollout(rollout: Rollout, candidate: str | None) -> RolloutStatus:
         signature_changes=rollout.signature_changes or None,
         paused_by_request=rollout.paused_by_request,
         held_at=rollout.held_at,
+        health=_record_health(rollout.health),
+    )
+
+
+def _record_health(health: Health) -> RolloutHealth | None:
+    if health == Health():
+        return None
+    return RolloutHealth(
+        unwell_since=health.unwell_since,
+        is_crash=health.is_crash,
+        crashes=health.crashes,
+        is_restarting=health.is_restarting,
     )

@@ -40,9 +40,12 @@ STRATEGIES: dict[str, dict[str, Any]] = {
     "RollingUpdate": {},
     "Recreate": {},
     "BlueGreen": {},
+    "BlueGreen by itself": {"blueGreen": {"autoPromoteSeconds": 15, "scaleDownDelaySeconds": 40}},
+    "RollingUpdate and watched": {"rollbackWindow": {"seconds": 60}},
     "Canary": {"steps": [{"setWeight": 1}, {"pause": {"durationSeconds": 30}}, {"setWeight": 50}, {"pause": {}}]},
     "Canary up and down": {"steps": [{"pause": {}}, {"setWeight": 100}, {"setWeight": 10}, {"pause": {}}]},
 }
+OF_A_STRATEGY = {key for fields in STRATEGIES.values() for key in fields}
 VERBS = [*Verb, Verb.PROMOTE, Verb.PROMOTE_FULL, Verb.ABORT]
 
 Op = tuple[str, str, object]
@@ -114,7 +117,7 @@ def ask(world: VirtualWorld, name: str, verb: Verb, number: int) -> None:
 
 def set_strategy(world: VirtualWorld, name: str, strategy: str) -> None:
     spec = copy.deepcopy(world.models[name].spec)
-    rollout = {key: value for key, value in spec["rollout"].items() if key != "steps"}
+    rollout = {key: value for key, value in spec["rollout"].items() if key not in OF_A_STRATEGY}
     spec["rollout"] = {**rollout, "strategy": strategy.split()[0], **STRATEGIES[strategy]}
     world.apply(name, **spec)
 
@@ -194,7 +197,28 @@ def rolled_back() -> VirtualWorld:
     return world
 
 
-STARTS = {"fresh": VirtualWorld, "served": served, "halfway": halfway, "rolled back": rolled_back}
+@functools.cache
+def watched() -> VirtualWorld:
+    """The second revision was promoted a moment ago, and the first stays warm."""
+    world = copy.deepcopy(served())
+    set_strategy(world, "digits", "RollingUpdate and watched")
+    world.change("digits", "model.uri", URIS[1])
+    for _ in range(100):
+        if (rollout := recall(world.view("digits").status).rollout) and rollout.phase is RolloutPhase.WATCHING:
+            break
+        rounds(world, "digits", 1)
+    world.plans.clear()
+    world.events.clear()
+    return world
+
+
+STARTS = {
+    "fresh": VirtualWorld,
+    "served": served,
+    "halfway": halfway,
+    "rolled back": rolled_back,
+    "watched": watched,
+}
 
 
 def expect_the_wished(world: VirtualWorld) -> None:
