@@ -154,8 +154,9 @@ class RolloutStep(ApiModel):
     model_config = ConfigDict(
         json_schema_extra=rules(
             rule(
-                "has(self.setWeight) != has(self.pause)",
-                "must be exactly one of setWeight and pause, as in {setWeight: 25} or {pause: {durationSeconds: 60}}",
+                "[has(self.setWeight), has(self.pause), has(self.setReplicas)].filter(x, x).size() == 1",
+                "must be exactly one of setWeight, pause and setReplicas, as in {setWeight: 25} or "
+                "{pause: {durationSeconds: 60}}",
             )
         )
     )
@@ -164,6 +165,11 @@ class RolloutStep(ApiModel):
         None, description="The candidate's share of the requests in percent."
     )
     pause: PauseStep | None = Field(None, description="Waits, for a time or until a person lets it go on.")
+    set_replicas: Annotated[int, Field(ge=1, le=1000)] | None = Field(
+        None,
+        description="The candidate's replicas from here on, at most spec.scaling.replicas; all of them before it takes "
+        "all traffic. As the first step it holds from the start.",
+    )
 
 
 class RollbackWindow(ApiModel):
@@ -204,6 +210,11 @@ class Rollout(ApiModel):
             rule(
                 "has(self.steps) || !has(self.strategy) || self.strategy != 'Canary'",
                 "must say what the Canary does, as in [{setWeight: 25}, {pause: {durationSeconds: 60}}]",
+                field=".steps",
+            ),
+            rule(
+                "!has(self.steps) || self.steps.map(s, has(s.setReplicas), s.setReplicas).isSorted()",
+                "must not take replicas away: a setReplicas is at least as high as the one before it",
                 field=".steps",
             ),
             rule(

@@ -150,6 +150,10 @@ class RolloutStatus(ApiModel):
     weight_basis_points: Annotated[
         int, Field(ge=0, le=BASIS_POINTS_MAX, description="The same share in hundredths of a percent.")
     ] = 0
+    candidate_replicas: (
+        Annotated[Count, Field(description="The most replicas that the candidate may have; all of them if absent.")]
+        | None
+    ) = None
     started_at: Time | None = None
     step_started_at: Time | None = None
     attempt: Count = 0

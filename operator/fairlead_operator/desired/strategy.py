@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import assert_never
 
 from fairlead_operator.api.spec import Rollout, RolloutStep, Strategy
-from fairlead_operator.state.desired import Pause, SetWeight, Step
+from fairlead_operator.state.desired import Pause, SetReplicas, SetWeight, Step
 from fairlead_operator.state.route import FULL_WEIGHT
 
 
@@ -40,4 +40,6 @@ def warm_s(rollout: Rollout) -> int:
 def _step(step: RolloutStep) -> Step:
     if step.set_weight is not None:
         return SetWeight(weight=step.set_weight * FULL_WEIGHT // 100)
+    if step.set_replicas is not None:
+        return SetReplicas(count=step.set_replicas)
     return Pause(duration_s=step.pause.duration_seconds if step.pause is not None else None)

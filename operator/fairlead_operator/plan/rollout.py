@@ -83,7 +83,7 @@ def after(context: Context, verdict: Verdict) -> Serving:
         return serving.without_rollout()
     match verdict.trigger:
         case Trigger.BEGIN:
-            return replace(serving, candidate=aim.aim(context), rollout=_fresh(context, phase))
+            return replace(serving, candidate=aim.aim(context), rollout=_begun(context, phase))
         case Trigger.RECREATE:
             rollout = _fresh(context, phase, leaving=serving.stable)
             return replace(serving, stable=None, last_stable=serving.stable, rollout=rollout)
@@ -94,7 +94,7 @@ def after(context: Context, verdict: Verdict) -> Serving:
         case Trigger.SUPERSEDED | Trigger.REVERTED:
             return _withdrawn(context, phase)
         case Trigger.RETURNED:
-            return replace(serving, candidate=serving.leaving, rollout=_fresh(context, phase))
+            return replace(serving, candidate=serving.leaving, rollout=_begun(context, phase))
         case Trigger.RAY_RESTARTED:
             return replace(serving, rollout=_again(context, phase))
         case Trigger.PROMOTE_FULL:
@@ -113,7 +113,8 @@ def _forward(context: Context, phase: Phase, *, step: int | None = None) -> Serv
     if phase is Phase.SHIFTING:
         follows = old.step + 1 if old.phase is Phase.SHIFTING else 0
         step = follows if step is None else step
-        rollout = replace(rollout, step=step, weight=steps.weight_at(context, step, old.weight))
+        weight = steps.weight_at(context, step, old.weight)
+        rollout = replace(rollout, step=step, weight=weight, replicas=steps.replicas_at(context, step, old.replicas))
     return replace(serving, rollout=rollout)
 
 
@@ -126,7 +127,15 @@ def _promoted(context: Context, rollout: Rollout) -> Serving:
         candidate=None,
         last_stable=serving.candidate,
         previous_stable=before if before != serving.candidate else serving.previous_stable,
-        rollout=replace(rollout, leaving=serving.stable, weight=0, step=0, paused_by_request=False, health=Health()),
+        rollout=replace(
+            rollout,
+            leaving=serving.stable,
+            weight=0,
+            step=0,
+            replicas=None,
+            paused_by_request=False,
+            health=Health(),
+        ),
     )
 
 
@@ -145,8 +154,9 @@ def _swapped(context: Context, phase: Phase, verdict: Verdict) -> Serving:
 
 
 def _withdrawn(context: Context, phase: Phase) -> Serving:
-    serving = context.serving
-    return replace(serving, candidate=None, rollout=_fresh(context, phase, leaving=serving.candidate))
+    serving, old = context.serving, context.serving.rollout
+    fresh = _fresh(context, phase, leaving=serving.candidate)
+    return replace(serving, candidate=None, rollout=replace(fresh, replicas=old.replicas if old is not None else None))
 
 
 def _fresh(context: Context, phase: Phase, *, leaving: str | None = None) -> Rollout:
@@ -154,12 +164,16 @@ def _fresh(context: Context, phase: Phase, *, leaving: str | None = None) -> Rol
     return Rollout(phase=phase, leaving=leaving, started_at=at, step_started_at=at, ray_session=context.ray_session)
 
 
+def _begun(context: Context, phase: Phase) -> Rollout:
+    return replace(_fresh(context, phase), replicas=steps.replicas_at_first(context))
+
+
 def _again(context: Context, phase: Phase) -> Rollout:
     fresh = _fresh(context, phase)
     old = context.serving.rollout
     if old is None:
         return fresh
-    fresh = replace(fresh, paused_by_request=old.paused_by_request)
+    fresh = replace(fresh, paused_by_request=old.paused_by_request, replicas=old.replicas)
     lost = Health(is_restarting=True)
     if phase is Phase.WATCHING:
         return replace(old, ray_session=context.ray_session, health=lost)

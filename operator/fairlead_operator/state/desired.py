@@ -27,8 +27,15 @@ class Pause:
     duration_s: int | None
 
 
-Step = SetWeight | Pause
-"""Later strategies add analyses and replica counts to this union."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetReplicas:
+    """A step of a rollout: the candidate gets up to ``count`` replicas, and every gateway sees them."""
+
+    count: int
+
+
+Step = SetWeight | Pause | SetReplicas
+"""Later strategies add analyses to this union."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -38,13 +38,15 @@ class Rollout:
 
     ``leaving`` is the revision that loses its place: the old stable after a promotion, the candidate after a
     withdrawal. ``step`` counts through the strategy's steps; ``weight`` is in hundredths of a percent. ``held_at``
-    is set while a pause alone keeps a candidate from its traffic: that time counts towards no deadline.
+    is set while a pause alone keeps a candidate from its traffic: that time counts towards no deadline. ``replicas`` is
+    the most that the candidate may have, and what it keeps when it leaves; None is all of them.
     """
 
     phase: RolloutPhase
     leaving: str | None = None
     step: int = 0
     weight: int = 0
+    replicas: int | None = None
     started_at: datetime.datetime
     step_started_at: datetime.datetime
     attempt: int = 0
@@ -184,6 +186,7 @@ def _recall_rollout(rollout: RolloutStatus) -> Rollout:
         leaving=rollout.previous_revision,
         step=rollout.step,
         weight=rollout.weight_basis_points,
+        replicas=rollout.candidate_replicas,
         started_at=began,
         step_started_at=rollout.step_started_at or began,
         attempt=rollout.attempt,
@@ -250,6 +253,7 @@ def _record_rollout(rollout: Rollout, candidate: str | None) -> RolloutStatus:
         step=rollout.step,
         weight=rollout.weight * 100 // FULL_WEIGHT,
         weight_basis_points=rollout.weight,
+        candidate_replicas=rollout.replicas,
         started_at=rollout.started_at,
         step_started_at=rollout.step_started_at,
         attempt=rollout.attempt,

@@ -40,6 +40,7 @@ STRATEGIES: dict[str, dict[str, Any]] = {
     "RollingUpdate": {},
     "Recreate": {},
     "BlueGreen": {},
+    "Canary that grows": {"steps": [{"setReplicas": 1}, {"setWeight": 20}, {"setReplicas": 2}, {"pause": {}}]},
     "BlueGreen by itself": {"blueGreen": {"autoPromoteSeconds": 15, "scaleDownDelaySeconds": 40}},
     "RollingUpdate and watched": {"rollbackWindow": {"seconds": 60}},
     "Canary": {"steps": [{"setWeight": 1}, {"pause": {"durationSeconds": 30}}, {"setWeight": 50}, {"pause": {}}]},
