@@ -26,6 +26,7 @@ from fairlead_operator.plan import planner
 from fairlead_operator.plan import serve as serve_plan
 from fairlead_operator.state import actions
 from fairlead_operator.state.bounds import Bounds
+from fairlead_operator.state.capacity import Capacity, NodeRoom
 from fairlead_operator.state.keys import ModelKey
 from fairlead_operator.state.knowledge import ABSENT, Known, Unknown
 from fairlead_operator.state.observed import ModelDeploymentView, Observed, RevisionView
@@ -91,6 +92,10 @@ class RayApplication:
         return 0 if self.deleting else int(self.config["deployments"][0]["num_replicas"])
 
     @property
+    def cores(self) -> float:
+        return float(self.config["deployments"][0]["ray_actor_options"]["num_cpus"])
+
+    @property
     def uri(self) -> str:
         return str(self.config["args"]["config"]["source"]["uri"])
 
@@ -135,6 +140,8 @@ class VirtualWorld:
         self.applications: dict[str, RayApplication] = {}
         self.serve_queued = False
         self.sources_are_away = False
+        self.cores: float | None = None
+        """Of the one node there is; None is a cluster of which nobody knows what it can hold."""
         self.writes: list[Written] = []
         self.events: list[actions.Event] = []
         self.plans: list[actions.Plan] = []
@@ -283,7 +290,12 @@ class VirtualWorld:
             serve=self._serve(fault),
             route=self._route(name, fault),
             gateways=Unknown("gw-0 timed out") if fault is Fault.GATEWAY_UNREAD else Known(self._gateways()),
+            capacity=Unknown("timed out") if fault is Fault.RAY_UNREAD or self.cores is None else Known(self._room()),
         )
+
+    def _room(self) -> Capacity:
+        used = sum(max(app.running, app.target) * app.cores for app in self.applications.values())
+        return Capacity(nodes={"node": NodeRoom(cpu_cores=(self.cores or 0) - used, memory_bytes=2**40)})
 
     def _serve(self, fault: Fault) -> Known[ServeView] | Unknown:
         if fault is Fault.RAY_UNREAD:

@@ -39,6 +39,11 @@ class Strategy(StrEnum):
     CANARY = "Canary"
 
 
+class OnInsufficientCapacity(StrEnum):
+    WAIT = "Wait"
+    RECREATE = "Recreate"
+
+
 class Warmup(ApiModel):
     """Predictions run before a replica is ready."""
 
@@ -229,6 +234,11 @@ class Rollout(ApiModel):
                 field=".rollbackWindow",
             ),
             rule(
+                "!has(self.onInsufficientCapacity) || !has(self.strategy) || self.strategy != 'Recreate'",
+                "does nothing with Recreate, which always stops the old revision first: leave it out",
+                field=".onInsufficientCapacity",
+            ),
+            rule(
                 "!has(self.blueGreen) || (has(self.strategy) && self.strategy == 'BlueGreen')",
                 "is what a BlueGreen rollout does: set spec.rollout.strategy: BlueGreen, or leave it out",
                 field=".blueGreen",
@@ -247,6 +257,11 @@ class Rollout(ApiModel):
     )
     blue_green: BlueGreen | None = None
     rollback_window: RollbackWindow | None = None
+    on_insufficient_capacity: OnInsufficientCapacity = Field(
+        OnInsufficientCapacity.WAIT,
+        description="Where the new revision's replicas are known not to fit beside the old one's. Wait (unless set): "
+        "the rollout begins once they do. Recreate: the old one ends first, where that is known to make enough room.",
+    )
     progress_deadline_seconds: Annotated[
         int,
         Field(

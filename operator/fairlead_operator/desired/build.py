@@ -41,6 +41,7 @@ def _build(
         progress_deadline_s=spec.rollout.progress_deadline_seconds,
         paused=spec.rollout.paused,
         allow_signature_change=spec.rollout.allow_signature_change,
+        on_insufficient_capacity=spec.rollout.on_insufficient_capacity,
         rollback_window_s=strategy.rollback_window_s(spec.rollout),
         warm_s=strategy.warm_s(spec.rollout),
         history_limit=spec.revision_history_limit,

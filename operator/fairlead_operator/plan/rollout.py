@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from fairlead_operator.api.spec import Strategy
 from fairlead_operator.api.status import RolloutPhase as Phase
-from fairlead_operator.plan import aim, leaving, phases, steps, verdict, watching
+from fairlead_operator.plan import aim, leaving, phases, steady, steps, surge, verdict, watching
 from fairlead_operator.plan.context import Context
 from fairlead_operator.plan.machine import Trigger, is_heeded, move
 from fairlead_operator.plan.verdict import Verdict
@@ -56,8 +56,19 @@ def _begin(context: Context) -> Plan | None:
     if context.desired.strategy is Strategy.RECREATE and serving.stable is not None:
         message = f"Stops {context.called(serving.stable)} before {context.called(aimed)} is started."
         return advance(context, Verdict(trigger=Trigger.RECREATE, reason=Reason.WITHDRAWING, message=message))
+    if (lack := surge.lack(context, aimed)) is not None:
+        return _without_room(context, lack)
     message = f"Starts {context.called(aimed)}."
     return advance(context, Verdict(trigger=Trigger.BEGIN, reason=Reason.ROLLOUT_STARTED, message=message))
+
+
+def _without_room(context: Context, lack: surge.Lack) -> Plan:
+    """What serves is looked after while the next one waits for its room."""
+    if lack.recreates:
+        verdict = Verdict(trigger=Trigger.RECREATE, reason=Reason.INSUFFICIENT_CAPACITY, message=lack.message)
+        return advance(context, verdict)
+    waits = context.wait(Reason.INSUFFICIENT_CAPACITY, lack.message, requeue_after_s=context.bounds.unknown_s)
+    return steady.decide(context) or waits
 
 
 def advance(context: Context, verdict: Verdict) -> Plan:

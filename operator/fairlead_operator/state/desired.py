@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from fairlead_operator.api.spec import Strategy
+from fairlead_operator.api.spec import OnInsufficientCapacity, Strategy
 from fairlead_operator.state.keys import ModelKey
 from fairlead_operator.state.observed import RevisionTemplate
 from fairlead_operator.state.reasons import Reason
@@ -83,6 +83,7 @@ class Desired:
     progress_deadline_s: int
     paused: bool
     allow_signature_change: bool
+    on_insufficient_capacity: OnInsufficientCapacity
     rollback_window_s: int
     warm_s: int
     history_limit: int

@@ -79,6 +79,8 @@ class Reason(StrEnum):
     """The object is being deleted; what runs for it is taken down first."""
 
     # The rollout
+    INSUFFICIENT_CAPACITY = "InsufficientCapacity"
+    """The candidate's replicas are known not to fit beside those that serve."""
     INITIALIZING = "Initializing"
     """The object is being taken into care: finalizer, first revision."""
     REVISION_CREATED = "RevisionCreated"

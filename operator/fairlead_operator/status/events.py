@@ -18,6 +18,7 @@ _TOLD_AS_DECIDED = frozenset(
         Reason.REMOVED,
         Reason.RESTARTED,
         Reason.WATCHED,
+        Reason.INSUFFICIENT_CAPACITY,
         Reason.REQUEST_FORGOTTEN,
     }
 )

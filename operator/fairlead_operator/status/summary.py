@@ -121,6 +121,8 @@ def _phase(result: PassResult, settled: tuple[Condition, ...]) -> Phase:
         return Phase.SUSPENDED
     if ConditionType.READY in is_true:
         return Phase.READY
+    if result.plan.reason is Reason.INSUFFICIENT_CAPACITY:
+        return Phase.PENDING
     if result.plan.reason in HELD:
         return Phase.PAUSED
     if ConditionType.DEGRADED in is_true:

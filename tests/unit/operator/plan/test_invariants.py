@@ -20,6 +20,7 @@ from fairlead_operator.api.status import RolloutPhase, Verb
 from fairlead_operator.desired import build
 from fairlead_operator.state.desired import Desired, Pause
 from fairlead_operator.state.observed import InvalidSpec
+from fairlead_operator.state.reasons import Reason
 from fairlead_operator.state.rollout import Serving, recall
 from fairlead_operator.state.route import FULL_WEIGHT, RouteText
 
@@ -74,6 +75,7 @@ STEPS = st.one_of(
     op("pause", st.booleans()),
     op("allow", st.booleans()),
     op("lose ray", st.none()),
+    op("cores", st.sampled_from((None, 1.0, 2.5, 100.0))),
     op("kill", st.sampled_from((0, 1, 2, ALL))),
     op("wait", st.sampled_from((20, 61, 700))),
     op("strategy", st.sampled_from(sorted(STRATEGIES))),
@@ -139,6 +141,7 @@ DEEDS: dict[str, Callable[[VirtualWorld, str, Any], object]] = {
     "wait": lambda world, name, seconds: world.advance(seconds),
     "stuck": lambda world, name, number: stick(world, number),
     "ask": lambda world, name, request: ask(world, name, *request),
+    "cores": lambda world, name, cores: setattr(world, "cores", cores),
     "busy": lambda world, name, number: world.occupy(world.gateways[number]),
 }
 PATHS = {
@@ -239,7 +242,8 @@ def expect_the_wished(world: VirtualWorld) -> None:
             assert is_held(desired, serving), f"{name} rests with a candidate: {serving}"
             return
         failed = serving.quarantined(desired.target)
-        assert failed is not None or serving.stable == desired.target
+        waits_for_room = world.cores is not None and world.plans[-1].reason is Reason.INSUFFICIENT_CAPACITY
+        assert failed is not None or serving.stable == desired.target or waits_for_room
         assert (
             failed is None
             or failed.is_by_request
