@@ -24,6 +24,7 @@ from tests.support.until import until
 from fairlead_cli import load
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
+REASON = "InsufficientCapacity"
 WRONG_DIGEST = "sha256:" + "0" * 64
 STARTS_MAX = 3
 
@@ -94,18 +95,17 @@ def test_a_version_that_cannot_serve_never_gets_a_request(
 def test_a_version_that_no_node_can_hold_waits_without_a_start_and_says_what_is_missing(
     stage: Stage, steady: Model
 ) -> None:
-    steady.until_settled()
     before = steady.stable
     with counted(steady, rate=300) as run:
         steady.apply("v2", label="too-large", serving={"resources": {"memory": "16Ti"}, "requestTimeoutSeconds": 5})
-        found = steady.until("waiting", lambda found: staging.condition(found, "Stalled").get("status") == "True")
+        found = steady.until("waiting", lambda found: staging.condition(found, "Stalled").get("reason") == REASON)
         kill_operator(stage.local)
         steady.apply("v2", label="large-enough")
         settled = steady.until_settled(other_than=before)
         report = run.stop()
     no_failures(report)
     told = staging.condition(found, "Stalled")
-    assert (told["reason"], "are missing" in told["message"]) == ("InsufficientCapacity", True), told
+    assert (told["status"], "are missing" in told["message"]) == ("True", True), told
     assert found["status"]["replicas"] == 1
     assert set(report.revisions) == {before, settled["status"]["stableRevision"]}
 
