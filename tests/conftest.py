@@ -14,6 +14,7 @@ __all__ = ["kubernetes", "local_cluster"]
 E2E = Path(__file__).parent / "e2e"
 
 
+@pytest.hookimpl(tryfirst=True)  # before the split reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Where the suite is split over processes, a file stays in one, and the end-to-end stories share their cluster."""
     for item in items:
