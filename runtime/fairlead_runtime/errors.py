@@ -61,6 +61,8 @@ class RequestReason(StrEnum):
     DRAINING = "Draining"
     MODEL_FAILED = "ModelFailed"
     INTERNAL = "Internal"
+    FEEDBACK_REFUSED = "FeedbackRefused"
+    FEEDBACK_OFF = "FeedbackOff"
 
 
 class LoadError(Exception):

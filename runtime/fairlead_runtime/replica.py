@@ -13,9 +13,11 @@ from collections.abc import Mapping
 
 from fairlead_runtime import config
 from fairlead_runtime.errors import LoadError, LoadReason
+from fairlead_runtime.feedback import keys, wiring
 from fairlead_runtime.inference import batching, dataplane
 from fairlead_runtime.metrics import ReplicaMetrics
 from fairlead_runtime.model import digest, prepare
+from fairlead_runtime.model.signature import Signature
 from fairlead_runtime.protocols.handler import Handler
 from fairlead_runtime.server import listener, writer
 from fairlead_runtime.server.connection import Shared
@@ -126,7 +128,7 @@ class Replica:
         )
         self._dataplane = plane
         return Shared(
-            handle=Handler(plane, self._metrics).handle,
+            handle=Handler(plane, self._metrics, self._feedback(signature)).handle,
             limits=ServerLimits(
                 body_bytes_max=given.limits.max_request_bytes, body_timeout_s=given.limits.request_timeout_seconds
             ),
@@ -134,6 +136,14 @@ class Replica:
             writer=writer.ResponseWriter(given.revision),
             close=plane.close,
         )
+
+    def _feedback(self, signature: Signature) -> wiring.Feedback:
+        given = self._config
+        secret = keys.own_ray_token()
+        if secret is None:
+            LOG.warning("no feedback tokens: the Ray cluster has no authentication token")
+        names = wiring.Names(namespace=given.namespace, model=given.model, revision=given.revision)
+        return wiring.build(signature, self._metrics.measured, names, secret=secret)
 
 
 def _set_phase(plane: dataplane.Dataplane, phase: dataplane.Phase) -> None:
