@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import orjson
 
-from fairlead_runtime.feedback import wiring
+from fairlead_runtime.feedback import keys, wiring
 from fairlead_runtime.inference import batching, dataplane
 from fairlead_runtime.metrics import ReplicaMetrics
 from fairlead_runtime.model.predictor import Tensors
@@ -25,6 +25,7 @@ from fairlead_runtime.server import listener, writer
 from fairlead_runtime.server.connection import Shared
 from fairlead_runtime.server.limits import ServerLimits
 from fairlead_runtime.server.thread import ServerThread
+from fairlead_runtime.shadow import mirror
 
 MODEL = "digits"
 REVISION = "3f0c9a1b2d"
@@ -82,6 +83,7 @@ class Parts:
     metrics: ReplicaMetrics
     handler: Handler
     shared: Shared
+    copy_mark: Callable[[str], str]
 
 
 def assemble(loop: asyncio.AbstractEventLoop, setting: Setting) -> Parts:
@@ -108,14 +110,21 @@ def assemble(loop: asyncio.AbstractEventLoop, setting: Setting) -> Parts:
     names = wiring.Names(namespace=setting.namespace, model=MODEL, revision=setting.revision)
     feedback = wiring.build(setting.signature, metrics.measured, names, secret=setting.secret)
     handler = Handler(plane, metrics, feedback)
+
+    def sign(candidate: str) -> str:
+        return keys.copy_mark(setting.secret, namespace=setting.namespace, model=MODEL, candidate=candidate)
+
+    copies = mirror.Mirror(mirror.Settings(model=MODEL, timeout_s=setting.timeout_s, sign=sign), metrics.measured, loop)
     shared = Shared(
         handle=handler.handle,
         limits=setting.limits,
         metrics=metrics,
         writer=writer.ResponseWriter(setting.revision),
         close=plane.close,
+        answered=copies.offer,
+        finish=copies.close,
     )
-    return Parts(plane, metrics, handler, shared)
+    return Parts(plane, metrics, handler, shared, sign)
 
 
 def assemble_inline(setting: Setting | None = None) -> Parts:

@@ -8,7 +8,9 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-_SALT = b"fairlead feedback token v1"
+_SALT = b"fairlead v1"
+FEEDBACK = b"feedback token"
+COPY = b"shadow copy"
 
 
 def ray_token(environment: Mapping[str, str], home: Path) -> str | None:
@@ -36,10 +38,18 @@ def own_ray_token() -> str | None:
     return ray_token(os.environ, Path.home())
 
 
-def derive(secret: str, *, namespace: str, model: str) -> bytes:
-    """32 bytes that belong to one model: HKDF with SHA-256, one block. Source: RFC 5869, 2.2 and 2.3."""
+def derive(secret: str, *, namespace: str, model: str, purpose: bytes = FEEDBACK) -> bytes:
+    """32 bytes that belong to one model and purpose: HKDF with SHA-256, one block. Source: RFC 5869, 2.2 and 2.3."""
     extracted = hmac.digest(_SALT, secret.encode(), hashlib.sha256)
-    return hmac.digest(extracted, _context(namespace, model) + b"\x01", hashlib.sha256)
+    return hmac.digest(extracted, purpose + b"\0" + _context(namespace, model) + b"\x01", hashlib.sha256)
+
+
+def copy_mark(secret: str | None, *, namespace: str, model: str, candidate: str) -> str:
+    """What a copy for this candidate says of itself; anybody can say it where there is no secret."""
+    if secret is None:
+        return "unsigned"
+    key = derive(secret, namespace=namespace, model=model, purpose=COPY)
+    return hmac.digest(key, candidate.encode(), hashlib.sha256)[:16].hex()
 
 
 def context_id(*, namespace: str, model: str) -> bytes:

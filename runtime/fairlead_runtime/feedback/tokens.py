@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import hmac
 import secrets
 import struct
@@ -17,6 +16,7 @@ import time
 from dataclasses import dataclass
 from enum import StrEnum
 
+from fairlead_runtime.feedback import mac
 from fairlead_runtime.inference.tops import ROWS_MAX, Kind, Tops
 
 HEADER = b"x-fairlead-feedback"
@@ -26,9 +26,10 @@ AGE_S_MAX = 30 * 86_400
 """An older token is refused: what a leaked one can do ends."""
 
 _HEAD = struct.Struct(">B4s5sQIB")
-_KINDS = {Kind.CLASS: 0, Kind.NUMBER: 1}
-_FORMATS = {Kind.CLASS: "I", Kind.NUMBER: "f"}
-_KIND_BY_NUMBER = {number: kind for kind, number in _KINDS.items()}
+_CLASS, _NUMBER = 0, 1
+_FORMATS = {_CLASS: "I", _NUMBER: "f"}
+_KINDS = {_CLASS: Kind.CLASS, _NUMBER: Kind.NUMBER}
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 _CHARACTERS_MAX = -(-(_HEAD.size + 4 * ROWS_MAX + MAC_BYTES) * 4 // 3)
 
 
@@ -65,47 +66,45 @@ class Signer:
     """Issues the tokens of one revision, and reads those of any revision of its model."""
 
     def __init__(self, key: bytes, *, context: bytes, revision: str) -> None:
-        self._key = key
+        self._sign = mac.Mac(key, MAC_BYTES).sign
         self._context = context
-        self._revision = bytes.fromhex(revision)
+        self._prefix = struct.pack(">B4s5s", VERSION, context, bytes.fromhex(revision))
         # Counted from a random start: no system call, and two replicas meet with a chance of one in billions.
         self._nonce = secrets.randbits(64)
-        self._structs = {
-            (kind, rows): struct.Struct(f">{rows}{_FORMATS[kind]}") for kind in Kind for rows in range(1, ROWS_MAX + 1)
-        }
+        # By the number of rows; what a name or an enumeration would cost is a good part of the rest.
+        self._classes = [struct.Struct(f">QIB{rows}{_FORMATS[_CLASS]}") for rows in range(ROWS_MAX + 1)]
+        self._numbers = [struct.Struct(f">QIB{rows}{_FORMATS[_NUMBER]}") for rows in range(ROWS_MAX + 1)]
 
     def issue(self, tops: Tops) -> bytes:
         """The header's value; empty where a number exceeds what a token can hold."""
         self._nonce = (self._nonce + 1) & 0xFFFF_FFFF_FFFF_FFFF
-        head = _HEAD.pack(
-            VERSION, self._context, self._revision, self._nonce, int(time.time()) & 0xFFFF_FFFF, _KINDS[tops.kind]
-        )
+        number, forms = (_CLASS, self._classes) if tops.kind is Kind.CLASS else (_NUMBER, self._numbers)
+        values = tops.values
         try:
-            payload = head + self._structs[tops.kind, len(tops.values)].pack(*tops.values)
+            payload = self._prefix + forms[len(values)].pack(self._nonce, int(time.time()), number, *values)
         except OverflowError:
             return b""
-        return _encode(payload + hmac.digest(self._key, payload, hashlib.sha256)[:MAC_BYTES])
+        return _encode(payload + self._sign(payload))
 
     def read(self, text: str, now_s: float) -> Token:
         """Raises TokenError."""
-        payload, mac = _split(text)
+        payload, given = _split(text)
         version, context, revision, nonce, issued_s, kind_number = _HEAD.unpack_from(payload)
         if version != VERSION:
             raise TokenError(TokenFault.MALFORMED, f"this replica reads tokens of version {VERSION} alone")
         if context != self._context:
             raise TokenError(TokenFault.FOREIGN, "the token is of another model or namespace")
-        if not hmac.compare_digest(mac, hmac.digest(self._key, payload, hashlib.sha256)[:MAC_BYTES]):
+        if not hmac.compare_digest(given, self._sign(payload)):
             raise TokenError(TokenFault.FORGED, "the token was not issued by this model's replicas, or was changed")
         if now_s - issued_s > AGE_S_MAX:
             raise TokenError(TokenFault.EXPIRED, f"the token is older than {AGE_S_MAX // 86_400} days")
-        kind = _KIND_BY_NUMBER[kind_number]
         rows = (len(payload) - _HEAD.size) // 4
-        values = struct.unpack_from(f">{rows}{_FORMATS[kind]}", payload, _HEAD.size)
-        return Token(revision=revision.hex(), nonce=nonce, issued_s=issued_s, kind=kind, values=values)
+        values = struct.unpack_from(f">{rows}{_FORMATS[kind_number]}", payload, _HEAD.size)
+        return Token(revision=revision.hex(), nonce=nonce, issued_s=issued_s, kind=_KINDS[kind_number], values=values)
 
 
 def _encode(raw: bytes) -> bytes:
-    return base64.urlsafe_b64encode(raw).rstrip(b"=")
+    return binascii.b2a_base64(raw, newline=False).translate(_URL_SAFE, b"=")
 
 
 def _split(text: str) -> tuple[bytes, bytes]:

@@ -15,10 +15,14 @@ from fairlead_runtime.model.signature import Signature
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Feedback:
-    """What answers and what takes labels; no ledger where there is no key."""
+    """What answers and what takes labels; no ledger where there is no key.
+
+    `copy_mark` is what a request must say that calls itself a copy for this revision; None where nobody can prove it.
+    """
 
     issuer: Issuer
     ledger: Ledger | None
+    copy_mark: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,4 +43,9 @@ def build(signature: Signature, measured: Measured, names: Names, *, secret: str
         context=keys.context_id(namespace=names.namespace, model=names.model),
         revision=names.revision,
     )
-    return Feedback(issuer=Issuer(signature, measured, signer), ledger=Ledger(signer, measured, time.time))
+    mark = keys.copy_mark(secret, namespace=names.namespace, model=names.model, candidate=names.revision)
+    return Feedback(
+        issuer=Issuer(signature, measured, signer),
+        ledger=Ledger(signer, measured, time.time),
+        copy_mark=mark.encode(),
+    )

@@ -77,9 +77,8 @@ def _read_one_row(array: Array) -> Tops | None:
 def _read_scores(array: Array) -> Tops | None:
     if array.ndim == 2 and array.shape[1] > 1:
         if array.shape[0] == 1:
-            row = array[0]
-            best = int(row.argmax())
-            return Tops(Kind.CLASS, (best,), (float(row[best]),))
+            best = int(array.argmax())
+            return Tops(Kind.CLASS, (best,), (array.item(best),))
         part = array[:ROWS_MAX]
         columns = part.argmax(axis=1)
         scores = part[np.arange(len(part)), columns]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import logging
 from collections.abc import Callable
 
@@ -15,6 +16,7 @@ from fairlead_runtime.protocols.http import Answer, Request, Response, dump
 LOG = logging.getLogger(__name__)
 HEALTH_PREFIX = "/-/healthz/"
 MEASUREMENTS_PREFIX = "/-/measurements/"
+COPY_HEADER = b"x-fairlead-shadow-copy"
 _CODE_BY_PHASE = {Phase.READY: 200, Phase.DRAINING: 404, Phase.LOADING: 503}
 
 
@@ -24,6 +26,7 @@ class Handler:
     def __init__(self, dataplane: Dataplane, metrics: ReplicaMetrics, feedback: wiring.Feedback) -> None:
         self._dataplane = dataplane
         self._metrics = metrics
+        self._copy_mark = feedback.copy_mark
         self._v1 = v1_rest.V1Rest(dataplane, feedback.issuer)
         self._v2 = v2_rest.V2Rest(dataplane, feedback.issuer, feedback_rest.FeedbackRest(feedback.ledger, metrics))
         self._routes: tuple[tuple[str, Callable[[Request], Answer]], ...] = (
@@ -48,6 +51,8 @@ class Handler:
 
     def _route(self, request: Request) -> Answer:
         path = request.path
+        if COPY_HEADER in request.headers:
+            self._require_copy(request)
         for prefix, answer in self._routes:
             if path.startswith(prefix):
                 return answer(request)
@@ -68,6 +73,12 @@ class Handler:
     def _measurements(self, request: Request) -> Response:
         self._require_mine(request.path.removeprefix(MEASUREMENTS_PREFIX))
         return Response(status=200, body=dump(self._metrics.measured.body()), protocol="measurements")
+
+    def _require_copy(self, request: Request) -> None:
+        """The gateway keeps copies out of what clients saw: nobody else may call his requests so."""
+        mark = self._copy_mark
+        if mark is not None and not hmac.compare_digest(request.headers[COPY_HEADER], mark):
+            raise RequestError(RequestReason.COPY_REFUSED, "x-fairlead-shadow-copy is for copies that replicas send")
 
     def _require_mine(self, revision: str) -> None:
         if revision != self._dataplane.identity.revision:

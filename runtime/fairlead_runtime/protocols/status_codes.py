@@ -10,6 +10,7 @@ HTTP = MappingProxyType(
     {
         RequestReason.MALFORMED: 400,
         RequestReason.INVALID_INPUT: 400,
+        RequestReason.COPY_REFUSED: 403,
         RequestReason.FEEDBACK_REFUSED: 403,
         RequestReason.UNKNOWN_PATH: 404,
         RequestReason.UNKNOWN_MODEL: 404,

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+import hmac
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairlead_runtime.feedback import keys, tokens
+from fairlead_runtime.feedback import keys, mac, tokens
 from fairlead_runtime.inference.tops import ROWS_MAX, Kind, Tops
 
 A, B = "3f0c9a1b2d", "7ab0c9d1e2"
@@ -93,6 +95,11 @@ def test_the_same_context_does_not_make_a_foreign_key_pass() -> None:
     with pytest.raises(tokens.TokenError) as refused:
         signer().read(forger.issue(Tops(Kind.CLASS, (1,), ())).decode(), 0)
     assert refused.value.fault is tokens.TokenFault.FORGED
+
+
+@given(st.binary(max_size=64), st.binary(max_size=200), st.integers(1, 32))
+def test_a_signature_is_what_the_library_calls_hmac(key: bytes, message: bytes, size: int) -> None:
+    assert mac.Mac(key, size).sign(message) == hmac.digest(key, message, hashlib.sha256)[:size]
 
 
 @given(st.tuples(st.text(max_size=8), st.text(max_size=8)), st.tuples(st.text(max_size=8), st.text(max_size=8)))
