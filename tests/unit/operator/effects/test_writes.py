@@ -17,7 +17,7 @@ from fairlead_operator.clients import errors, gateway, paths
 from fairlead_operator.effects import events, execute, prove, ray_serve, traffic
 from fairlead_operator.effects import kubernetes as objects
 from fairlead_operator.effects import status as status_write
-from fairlead_operator.state import actions, keys, observed, ports, reasons, route, signature
+from fairlead_operator.state import actions, keys, observed, ports, reasons, signature
 from fairlead_operator.state.rollout import Serving
 
 KEY = keys.ModelKey("ns", "digits")
@@ -157,23 +157,6 @@ async def test_a_revision_is_deleted_by_the_uid_that_was_just_read(api: Any) -> 
     assert await objects.delete_revision(api, KEY, gone) == actions.Done()
 
 
-async def test_routes_of_two_models_do_not_overwrite_each_other(api: Any) -> None:
-    entry = route.RouteEntry(
-        stable=None, candidate=None, candidate_weight=0, revisions={}, max_request_bytes=1, request_timeout_s=1
-    )
-    other = keys.ModelKey("ns", "other")
-    await traffic.write_route(api, KEY, entry)
-    await traffic.write_route(api, other, entry)
-    assert set(api.stored[paths.routes("ns")]["data"]) == {"digits", "other"}
-    assert api.stored[paths.routes("ns")]["data"]["digits"] == entry.to_json()
-    await traffic.delete_route(api, KEY)
-    assert set(api.stored[paths.routes("ns")]["data"]) == {"other"}
-
-
-async def test_deleting_a_route_where_there_is_no_table_is_done(api: Any) -> None:
-    assert await traffic.delete_route(api, KEY) == actions.Done()
-
-
 @pytest.mark.parametrize(
     ("answers", "outcome"),
     [
@@ -281,7 +264,7 @@ def event(message: str) -> actions.Event:
 async def test_a_repeated_event_is_one_object_with_a_count(api: Any) -> None:
     writer = events.EventWriter(api, instance="one", clock=HandClock())
     for _ in range(3):
-        await writer.send(model(), update(event("Revision 1 is stable.")))
+        await writer.send(model(), event("Revision 1 is stable."), at=NOW)
     (stored,) = api.stored.values()
     assert stored["series"]["count"] == 3
     assert stored["note"] == "Revision 1 is stable."
@@ -293,24 +276,24 @@ async def test_a_flood_of_different_events_is_bounded_for_each_model(api: Any) -
     clock = HandClock()
     writer = events.EventWriter(api, instance="one", clock=clock)
     for number in range(100):
-        await writer.send(model(), update(event(f"Message {number}.")))
+        await writer.send(model(), event(f"Message {number}."), at=NOW)
     assert len(api.stored) == events.BURST
     clock.seconds += 2 * events.REFILL_S
     for number in range(100, 110):
-        await writer.send(model(), update(event(f"Message {number}.")))
+        await writer.send(model(), event(f"Message {number}."), at=NOW)
     assert len(api.stored) == events.BURST + 2
 
 
 async def test_an_event_that_cannot_be_sent_stops_nothing(api: Any) -> None:
     writer = events.EventWriter(api, instance="one", clock=HandClock())
     api.error = errors.Forbidden("events are forbidden")
-    await writer.send(model(), update(event("One."), event("Two.")))
+    await writer.send(model(), event("One."), event("Two."), at=NOW)
     assert [stored["note"] for stored in api.stored.values()] == ["Two."]
 
 
 async def test_a_long_message_is_cut_to_what_the_api_server_takes(api: Any) -> None:
     writer = events.EventWriter(api, instance="one", clock=HandClock())
-    await writer.send(model(), update(event("ä" * 2000)))
+    await writer.send(model(), event("ä" * 2000), at=NOW)
     (stored,) = api.stored.values()
     assert len(stored["note"].encode()) <= 1024
     assert stored["note"].endswith("…")
@@ -333,7 +316,12 @@ class Namespace:
 
 def hands(api: Any, nudged: list[keys.RayKey], namespace: Namespace) -> execute.Hands:
     return execute.Hands(
-        api=api, gateways=Gateways({}), data_urls={}, namespace=lambda _: namespace, nudge=nudged.append
+        api=api,
+        routes=traffic.RouteTables(api),
+        gateways=Gateways({}),
+        data_urls={},
+        namespace=lambda _: namespace,
+        nudge=nudged.append,
     )
 
 
