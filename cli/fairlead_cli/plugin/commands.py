@@ -146,7 +146,7 @@ def _text_of(file: str, what: str = "manifest") -> str:
 
 
 @app.command(name="predict")
-def predict_(
+def predict_(  # noqa: PLR0913 (to typer an option is a parameter)
     name: Name,
     file: Annotated[str | None, typer.Option("--filename", "-f", help="A request; zeros unless set.")] = None,
     revision: Annotated[str | None, typer.Option("--revision", help="Asks this one, by number, hash or alias.")] = None,
@@ -166,7 +166,7 @@ def predict_(
 
 
 @app.command(name="logs")
-def logs_(
+def logs_(  # noqa: PLR0913 (to typer an option is a parameter)
     name: Name,
     revision: Annotated[
         str | None, typer.Option("--revision", help="By number or hash; those that run if unset.")

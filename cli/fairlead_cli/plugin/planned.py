@@ -142,7 +142,7 @@ def _notes(model: seen.Model | None, wished: spec.ModelDeploymentSpec) -> Iterat
     without = (
         "it waits" if rollout.on_insufficient_capacity is spec.OnInsufficientCapacity.WAIT else f"{stable} stops first"
     )
-    yield f"Surge: {count} more replicas need {cpu:g} CPU and {memory:g} MiB; where they are known not to fit, {without}."
+    yield f"Surge: {count} more replicas need {cpu:g} CPU and {memory:g} MiB; known not to fit, {without}."
     if rollout.allow_signature_change:
         yield "Signature: not compared, as spec.rollout.allowSignatureChange allows any."
     else:
