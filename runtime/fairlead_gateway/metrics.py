@@ -7,11 +7,9 @@ import prometheus_client
 from prometheus_client import core, registry
 from typing_extensions import override
 
-BUCKETS_S = (
-    0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75,
-    1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0,
-)  # fmt: skip
-_BUCKETS_US = tuple(round(bound * 1e6) for bound in BUCKETS_S)
+from fairlead_gateway import measurements
+
+_BUCKETS_US = tuple(round(bound * 1e6) for bound in measurements.BUCKETS_S)
 
 Key = tuple[str, str]
 """Model and revision; empty where a request reached none."""
@@ -96,7 +94,7 @@ class Requests(registry.Collector):
         )
         for key, counts in self._buckets.items():
             cumulated, buckets = 0, []
-            for bound, count in zip((*(str(bound) for bound in BUCKETS_S), "+Inf"), counts, strict=True):
+            for bound, count in zip((*(str(bound) for bound in measurements.BUCKETS_S), "+Inf"), counts, strict=True):
                 cumulated += count
                 buckets.append((bound, cumulated))
             family.add_metric(key, buckets, self._sums_us[key] / 1e6)
@@ -120,9 +118,10 @@ class Requests(registry.Collector):
 
 
 class Metrics:
-    """Everything on `/metrics`, in a registry of its own."""
+    """Everything on `/metrics`, in a registry of its own, and what `/v1/measurements` shows."""
 
     def __init__(self) -> None:
+        self.measured = measurements.Store()
         self.registry = prometheus_client.CollectorRegistry()
         self.requests = Requests()
         self.registry.register(self.requests)

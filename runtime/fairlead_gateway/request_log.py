@@ -48,20 +48,23 @@ def count_lines(chunk: bytes, counted: metrics.Metrics) -> bytes:
         if fields[0] != _LINE_MARK:
             continue
         try:
-            _count(fields, counted.requests)
+            _count(fields, counted)
         except (ValueError, IndexError):
             counted.count_bad_line()
     return lines[-1]
 
 
-def _count(fields: list[bytes], requests: metrics.Requests) -> None:
+def _count(fields: list[bytes], counted: metrics.Metrics) -> None:
     _, model, revision, code, termination, duration, received, sent, retries = (
         field.decode("ascii") for field in fields
     )
     key = ("" if model == "-" else model, "" if revision == "-" else revision)
     duration_us = max(0, int(duration)) if duration != "-" else 0
-    requests.add(key, _ABORTED if code == "-1" else code, termination, duration_us)
-    requests.add_traffic(key, received=int(received), sent=int(sent), retries=int(retries.lstrip("+")))
+    code = _ABORTED if code == "-1" else code
+    counted.requests.add(key, code, termination, duration_us)
+    if key[1]:
+        counted.measured.add(key, code, termination, duration_us)
+    counted.requests.add_traffic(key, received=int(received), sent=int(sent), retries=int(retries.lstrip("+")))
 
 
 class Reader:

@@ -63,8 +63,8 @@ async def _execute(key: keys.ModelKey, action: actions.Action, hands: Hands) -> 
                 return await traffic.delete_route(hands.api, key)
             finally:
                 namespace.invalidate_routes()
-        case actions.Prove(revision=revision):
-            return await prove.prove(hands.gateways, key, revision, hands.data_urls.get(key.namespace, ()))
+        case actions.Prove():
+            return await prove.prove(hands.gateways, key, action, hands.data_urls.get(key.namespace, ()))
         case actions.NudgeServe():
             hands.nudge(keys.RayKey(key.namespace))
             return actions.Done()

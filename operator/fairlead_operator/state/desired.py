@@ -74,6 +74,7 @@ class Desired:
     steps: tuple[Step, ...]
     progress_deadline_s: int
     paused: bool
+    allow_signature_change: bool
     history_limit: int
     revisions: Mapping[str, WantedRevision]
     findings: tuple[Finding, ...] = ()

@@ -17,7 +17,7 @@ from fairlead_operator.clients import errors, gateway, paths
 from fairlead_operator.effects import events, execute, prove, ray_serve, traffic
 from fairlead_operator.effects import kubernetes as objects
 from fairlead_operator.effects import status as status_write
-from fairlead_operator.state import actions, keys, observed, ports, reasons, route
+from fairlead_operator.state import actions, keys, observed, ports, reasons, route, signature
 from fairlead_operator.state.rollout import Serving
 
 KEY = keys.ModelKey("ns", "digits")
@@ -50,17 +50,31 @@ class Ledger:
         """Nothing is cached here."""
 
 
+NOTHING = signature.Signature(inputs={}, outputs={})
+
+
 class Gateways:
     """Answers by data URL: a digest, or an error."""
 
-    def __init__(self, answers: Mapping[str, str | errors.FairleadError]) -> None:
+    def __init__(
+        self,
+        answers: Mapping[str, str | errors.FairleadError],
+        contracts: Mapping[str, signature.Signature | errors.FairleadError] | None = None,
+    ) -> None:
         self._answers = answers
+        self._contracts = contracts or {}
 
     async def predict(self, data_url: str, model: str, revision: str, *, timeout_s: float) -> gateway.Prediction:
         answer = self._answers[data_url]
         if isinstance(answer, errors.FairleadError):
             raise answer
-        return gateway.Prediction(digest=answer)
+        return gateway.Prediction(digest=answer, signature=NOTHING)
+
+    async def fetch_signature(self, data_url: str, model: str, revision: str) -> signature.Signature:
+        answer = self._contracts[data_url]
+        if isinstance(answer, errors.FairleadError):
+            raise answer
+        return answer
 
 
 @pytest.fixture
@@ -184,7 +198,41 @@ async def test_deleting_a_route_where_there_is_no_table_is_done(api: Any) -> Non
 async def test_a_proof_is_the_revision_s_own_word(
     answers: dict[str, str | errors.FairleadError], outcome: actions.Outcome
 ) -> None:
-    assert await prove.prove(Gateways(answers), KEY, "r", tuple(answers)) == outcome
+    assert await prove.prove(Gateways(answers), KEY, actions.Prove(revision="r"), tuple(answers)) == outcome
+
+
+WITH_AN_INPUT = dataclasses.replace(NOTHING, inputs={"x": signature.Tensor(datatype="FP32", shape=(-1, 4))})
+
+
+@pytest.mark.parametrize(
+    ("contracts", "outcome"),
+    [
+        pytest.param({"a": NOTHING}, actions.Proved(revision="r", digest="1"), id="it keeps to it"),
+        pytest.param(
+            {"a": WITH_AN_INPUT},
+            actions.Proved(revision="r", digest="1", signature_changes=("input x is gone",)),
+            id="it breaks it",
+        ),
+        pytest.param(
+            {"a": errors.Refused("503: no replica"), "b": NOTHING},
+            actions.Proved(revision="r", digest="1"),
+            id="another gateway can read it",
+        ),
+        pytest.param(
+            {"a": errors.Refused("503: no replica"), "b": errors.Unreachable("away")},
+            actions.Refused(
+                reason=reasons.Reason.GATEWAY_UNREACHABLE, message="the contract to keep to can't be read: away"
+            ),
+            id="nobody can read it, which speaks against nobody",
+        ),
+    ],
+)
+async def test_a_proof_compares_with_the_contract_that_it_is_given(
+    contracts: dict[str, signature.Signature | errors.FairleadError], outcome: actions.Outcome
+) -> None:
+    gateways = Gateways(dict.fromkeys(contracts, "1"), contracts)
+    proof = actions.Prove(revision="r", contract_of="s")
+    assert await prove.prove(gateways, KEY, proof, tuple(contracts)) == outcome
 
 
 class Ray:
