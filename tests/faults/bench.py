@@ -73,10 +73,12 @@ class Bench:
     ) -> None:
         self.stop_operator()
         self._exits.close()
-        # Its finalizer would keep the object for ever: the operator is gone.
+        # The finalizer would keep the object for ever: the operator is gone. The namespace stays, empty: its deletion
+        # would cost the API server more than the whole run.
         if self.model() is not None:
             self.kube.patch(self._model_path, {"metadata": {"finalizers": None}})
-        self.kube.delete(f"/api/v1/namespaces/{self.namespace}")
+            self.kube.delete(self._model_path)
+        self.kube.delete(kube.ROUTES.format(namespace=self.namespace))
 
     # The operator
 

@@ -114,6 +114,8 @@ class FaultProxy:
                 line = await asyncio.wait_for(lines.get(), 0.05)
             except TimeoutError:
                 line = None
+            if line == b"":
+                return
             match self._script.watch(opened_at_s):
                 case (Kind.WATCH_CUT, _):
                     _close(request)
@@ -122,8 +124,6 @@ class FaultProxy:
                     continue
                 case (Kind.WATCH_HELD, since_s) if time.monotonic() - since_s < HELD_S:
                     await asyncio.sleep(max(0.0, since_s + HELD_S - time.monotonic()))
-            if line == b"":
-                return
             if line is not None:
                 await response.write(line)
 
