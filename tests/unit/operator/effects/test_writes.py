@@ -17,7 +17,7 @@ from fairlead_operator.clients import errors, gateway, paths
 from fairlead_operator.effects import events, execute, prove, ray_serve, traffic
 from fairlead_operator.effects import kubernetes as objects
 from fairlead_operator.effects import status as status_write
-from fairlead_operator.state import actions, keys, observed, ports, reasons, route, signature
+from fairlead_operator.state import actions, keys, observed, ports, reasons, signature
 from fairlead_operator.state.rollout import Serving
 
 KEY = keys.ModelKey("ns", "digits")
@@ -155,23 +155,6 @@ async def test_a_revision_is_deleted_by_the_uid_that_was_just_read(api: Any) -> 
     assert await objects.delete_revision(api, KEY, gone) == actions.Done()
     assert api.writes[-1] == f"delete {REVISION} {uid}"
     assert await objects.delete_revision(api, KEY, gone) == actions.Done()
-
-
-async def test_routes_of_two_models_do_not_overwrite_each_other(api: Any) -> None:
-    entry = route.RouteEntry(
-        stable=None, candidate=None, candidate_weight=0, revisions={}, max_request_bytes=1, request_timeout_s=1
-    )
-    other = keys.ModelKey("ns", "other")
-    await traffic.write_route(api, KEY, entry)
-    await traffic.write_route(api, other, entry)
-    assert set(api.stored[paths.routes("ns")]["data"]) == {"digits", "other"}
-    assert api.stored[paths.routes("ns")]["data"]["digits"] == entry.to_json()
-    await traffic.delete_route(api, KEY)
-    assert set(api.stored[paths.routes("ns")]["data"]) == {"other"}
-
-
-async def test_deleting_a_route_where_there_is_no_table_is_done(api: Any) -> None:
-    assert await traffic.delete_route(api, KEY) == actions.Done()
 
 
 @pytest.mark.parametrize(
@@ -333,7 +316,12 @@ class Namespace:
 
 def hands(api: Any, nudged: list[keys.RayKey], namespace: Namespace) -> execute.Hands:
     return execute.Hands(
-        api=api, gateways=Gateways({}), data_urls={}, namespace=lambda _: namespace, nudge=nudged.append
+        api=api,
+        routes=traffic.RouteTables(api),
+        gateways=Gateways({}),
+        data_urls={},
+        namespace=lambda _: namespace,
+        nudge=nudged.append,
     )
 
 
