@@ -97,7 +97,8 @@ def _chosen(calm: Mapping[str, run.Outcome], options: argparse.Namespace) -> lis
 def _try(make_bench: run.MakeBench, calm: Mapping[str, run.Outcome], trial: Trial) -> report.Result:
     began_s = time.monotonic()
     try:
-        here = run.run(make_bench, SCENARIOS[trial.scenario], trial.point, trial.kind)
+        fault = run.Fault(point=trial.point, kind=trial.kind, calm=calm[trial.scenario])
+        here = run.run(make_bench, SCENARIOS[trial.scenario], fault)
     except Exception as error:  # noqa: BLE001 - one run's trouble is a line of the report
         words = f"the bench failed: {type(error).__name__}: {error}"
         return report.Result(trial=trial, was_reached=True, seconds=time.monotonic() - began_s, differences=(words,))

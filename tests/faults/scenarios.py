@@ -28,8 +28,9 @@ def is_at_rest(bench: Bench) -> bool:
     body = bench.model() or {}
     status: dict[str, Any] = body.get("status") or {}
     asked, answered = (status.get(key) or {} for key in ("request", "handledRequest"))
+    conditions = {condition["type"]: condition["status"] for condition in status.get("conditions") or ()}
     return (
-        bool(status.get("conditions"))
+        conditions.get("Reconciling") == "False"
         and status.get("observedGeneration") == body["metadata"]["generation"]
         and not status.get("candidateRevision")
         and not status.get("rollout")

@@ -32,6 +32,11 @@ def test_a_fault_at_a_write_changes_nothing_of_the_end(kubernetes: cluster.Local
             for number, (name, outcome) in enumerate(calm.items())
             for trial in choice.sample(name, outcome.points, number=number, seed=SEED)
         ]
-        outcomes = pool.map(lambda t: run.run(make_bench, SCENARIOS[t.scenario], t.point, t.kind), trials)
+
+        def strike(trial: choice.Trial) -> run.Outcome:
+            fault = run.Fault(point=trial.point, kind=trial.kind, calm=calm[trial.scenario])
+            return run.run(make_bench, SCENARIOS[trial.scenario], fault)
+
+        outcomes = pool.map(strike, trials)
         found = {str(t): run.judge(calm[t.scenario], here) for t, here in zip(trials, outcomes, strict=True)}
     assert {what: differences for what, differences in found.items() if differences} == {}

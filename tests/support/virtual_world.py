@@ -11,7 +11,7 @@ import dataclasses
 import datetime
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -481,7 +481,7 @@ class VirtualWorld:
             for name, stored in self.models.items()
         )
         wanted = serve_config.compose(NAMESPACE, models, self.bounds)
-        evidence = self._evidence(fault)
+        evidence, asked = self._evidence(fault), self._asked()
         decision = serve_plan.decide(wanted, RayObserved(namespace=NAMESPACE, evidence=evidence), self.bounds)
         is_put = isinstance(decision, Put)
         consistency.hold(not (is_put and isinstance(evidence, Unknown)), f"puts while Ray is unread: {decision}")
@@ -490,7 +490,7 @@ class VirtualWorld:
             self.empty_reads = 0  # it is counted in memory alone
         if isinstance(decision, Put) and fault not in (Fault.CRASH_BEFORE_WRITE, Fault.REFUSED):
             self.writes.append(Written(kind="Put", what=str(decision)))
-            self.put(decision.body)
+            self.put(decision.body, asked)
         return decision
 
     def _evidence(self, fault: Fault) -> RayEvidence:
@@ -503,12 +503,15 @@ class VirtualWorld:
         self.empty_reads += 1
         return EmptyServe(session=f"session_{self.session}", consecutive_reads=self.empty_reads)
 
-    def put(self, body: bytes) -> None:
-        """Ray's own semantics: what is missing is deleted, changed args restart in place, the same keeps a failure."""
+    def put(self, body: bytes, asked: Mapping[str, int]) -> None:
+        """``asked`` are the models' replicas as they were read: who asked for fewer, if only then, is promised fewer.
+
+        Ray's own semantics: what is missing is deleted, changed args restart in place, the same keeps a failure.
+        """
         self.serve_runs = True
         wished = {config["name"]: config for config in json.loads(body)["applications"]}
         running = {name: app.config for name, app in self.applications.items() if not app.deleting and app.running}
-        consistency.check_put(running=running, wished=wished, serving=self._promised())
+        consistency.check_put(running=running, wished=wished, serving=self._promised(asked))
         for name, application in self.applications.items():
             if name not in wished:
                 application.deleting = True
@@ -519,11 +522,14 @@ class VirtualWorld:
             else:
                 old.config = config
 
-    def _promised(self) -> dict[str, int]:
-        promised = {}
+    def _asked(self) -> dict[str, int]:
+        return {name: stored.spec.get("scaling", {}).get("replicas", 1) for name, stored in self.models.items()}
+
+    def _promised(self, asked: Mapping[str, int]) -> dict[str, int]:
+        now, promised = self._asked(), {}
         for gateway in self.gateways:
             for model, text in gateway.routes.items():
-                replicas = self.models[model].spec.get("scaling", {}).get("replicas", 1) if model in self.models else 0
+                replicas = min(asked.get(model, 0), now.get(model, 0))
                 for revision in RouteText(text=text).weights():
                     promised[names.serve_application(NAMESPACE, model, revision)] = replicas
         return promised
