@@ -20,6 +20,8 @@ _PAUSE_S = 0.05
 """Between two reads: at thousands of requests a second, waking for each would cost more than counting them."""
 
 _LINE_MARK = b"R"
+_COPY = "S"
+_FEEDBACK = "F"
 _ABORTED = "499"
 """The code of a request whose client went away before it got an answer (nginx's convention; HAProxy writes -1)."""
 
@@ -48,19 +50,27 @@ def count_lines(chunk: bytes, counted: metrics.Metrics) -> bytes:
         if fields[0] != _LINE_MARK:
             continue
         try:
-            _count(fields, counted.requests)
+            _count([field.decode("ascii") for field in fields], counted)
         except (ValueError, IndexError):
             counted.count_bad_line()
     return lines[-1]
 
 
-def _count(fields: list[bytes], requests: metrics.Requests) -> None:
-    _, model, revision, code, termination, duration, received, sent, retries = (
-        field.decode("ascii") for field in fields
-    )
+def _count(fields: list[str], counted: metrics.Metrics) -> None:
+    _, model, revision, code, termination, duration, received, sent, retries, *more = fields
     key = ("" if model == "-" else model, "" if revision == "-" else revision)
+    code = _ABORTED if code == "-1" else code
+    match more:
+        case [("S" | "F") as kind]:
+            # Not what a client asked of a model, so it is in none of what tells how clients fare.
+            counted.aside[kind].add(key, code)
+            return
+        case [] | ["-"]:  # without it: HAProxy still runs on a configuration of a version before
+            requests = counted.requests
+        case _:
+            raise ValueError("more fields than a line has")
     duration_us = max(0, int(duration)) if duration != "-" else 0
-    requests.add(key, _ABORTED if code == "-1" else code, termination, duration_us)
+    requests.add(key, code, termination, duration_us)
     requests.add_traffic(key, received=int(received), sent=int(sent), retries=int(retries.lstrip("+")))
 
 
