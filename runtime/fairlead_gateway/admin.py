@@ -19,6 +19,7 @@ class Answers:
     unhealthy: Callable[[], str | None]
     unready: Callable[[], str | None]
     routes: Callable[[], Awaitable[dict[str, Any] | None]]
+    measurements: Callable[[str], dict[str, Any] | None]
     metrics: metrics.Metrics
 
 
@@ -37,6 +38,13 @@ def build_app(answers: Answers) -> web.Application:
             return web.json_response({"error": "HAProxy could not be read"}, status=503)
         return web.json_response(found)
 
+    async def measurements(request: web.Request) -> web.Response:
+        model = request.match_info["model"]
+        found = answers.measurements(model)
+        if found is None:
+            return web.json_response({"error": f"this gateway has no route for a model {model[:64]!r}"}, status=404)
+        return web.json_response(found)
+
     async def exposition(_: web.Request) -> web.Response:
         return web.Response(body=answers.metrics.text(), content_type="text/plain", charset="utf-8")
 
@@ -44,6 +52,7 @@ def build_app(answers: Answers) -> web.Application:
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)
     app.router.add_get("/v1/routes", routes)
+    app.router.add_get("/v1/measurements/{model}", measurements)
     app.router.add_get("/metrics", exposition)
     return app
 

@@ -8,6 +8,7 @@ import contextlib
 import json
 import logging
 import time
+import uuid
 from typing import Any
 
 from fairlead_gateway import admin, metrics, request_log, routes, settings, watcher
@@ -45,6 +46,7 @@ class Agent:
         self._was_ready = False
         self._gone_since: dict[metrics.Key, float] = {}
         log_fd = request_log.open_pipe(settings_.state_dir)
+        self._epoch = uuid.uuid4().hex
         self._log_reader = request_log.Reader(log_fd, metrics_)
         options = config.Options(version=version, max_connections=settings_.max_connections, threads=settings_.threads)
         self._router = router.Router(settings_, options=options, log_fd=log_fd, metrics_=metrics_)
@@ -127,6 +129,9 @@ class Agent:
             self._failure = None
             self._keep(state)
         self._forget_series(table)
+        self._metrics.measured.forget(
+            {route.model: frozenset(each.name for each in route.revisions) for route in table.routes.values()}
+        )
 
     def _keep(self, state: router.State) -> None:
         self._state = state
@@ -150,7 +155,11 @@ class Agent:
 
     def _answers(self) -> admin.Answers:
         return admin.Answers(
-            unhealthy=self._unhealthy, unready=self._unready, routes=self._routes, metrics=self._metrics
+            unhealthy=self._unhealthy,
+            unready=self._unready,
+            routes=self._routes,
+            measurements=self._measurements,
+            metrics=self._metrics,
         )
 
     def _unhealthy(self) -> str | None:
@@ -190,6 +199,15 @@ class Agent:
             "errors": dict(table.errors),
             "failure": self._failure,
         }
+
+    def _measurements(self, model: str) -> dict[str, Any] | None:
+        """The body of `/v1/measurements`; None for a model without a route. What HAProxy has written is in it."""
+        route = self._table.routes.get(model) if self._table else None
+        if route is None:
+            return None
+        self._log_reader.drain()
+        found = {revision.name: self._metrics.measured.of(model, revision.name).body() for revision in route.revisions}
+        return {"gateway": self._settings.gateway_id, "epoch": self._epoch, "revisions": found}
 
     def _load_table(self) -> routes.Table | None:
         """The last table, or None when there was none: that is not an empty one."""

@@ -20,8 +20,9 @@ _PAUSE_S = 0.05
 """Between two reads: at thousands of requests a second, waking for each would cost more than counting them."""
 
 _LINE_MARK = b"R"
-_COPY = "S"
-_FEEDBACK = "F"
+_ASIDE = {"S": metrics.Aside.SHADOW_COPY, "F": metrics.Aside.FEEDBACK}
+"""The last field of a line, which is `-` for what a client asked of a model."""
+
 _ABORTED = "499"
 """The code of a request whose client went away before it got an answer (nginx's convention; HAProxy writes -1)."""
 
@@ -50,28 +51,28 @@ def count_lines(chunk: bytes, counted: metrics.Metrics) -> bytes:
         if fields[0] != _LINE_MARK:
             continue
         try:
-            _count([field.decode("ascii") for field in fields], counted)
+            _count(fields, counted)
         except (ValueError, IndexError):
             counted.count_bad_line()
     return lines[-1]
 
 
-def _count(fields: list[str], counted: metrics.Metrics) -> None:
-    _, model, revision, code, termination, duration, received, sent, retries, *more = fields
+def _count(fields: list[bytes], counted: metrics.Metrics) -> None:
+    # HAProxy may still run on the configuration of a version whose lines had no kind.
+    _, model, revision, code, termination, duration, received, sent, retries, *more = (
+        field.decode("ascii") for field in fields
+    )
+    kind = more[0] if more else "-"
     key = ("" if model == "-" else model, "" if revision == "-" else revision)
-    code = _ABORTED if code == "-1" else code
-    match more:
-        case [("S" | "F") as kind]:
-            # Not what a client asked of a model, so it is in none of what tells how clients fare.
-            counted.aside[kind].add(key, code)
-            return
-        case [] | ["-"]:  # without it: HAProxy still runs on a configuration of a version before
-            requests = counted.requests
-        case _:
-            raise ValueError("more fields than a line has")
     duration_us = max(0, int(duration)) if duration != "-" else 0
-    requests.add(key, code, termination, duration_us)
-    requests.add_traffic(key, received=int(received), sent=int(sent), retries=int(retries.lstrip("+")))
+    code = _ABORTED if code == "-1" else code
+    if kind in _ASIDE:
+        counted.requests.add_aside(_ASIDE[kind], key, code)
+        return
+    counted.requests.add(key, code, termination, duration_us)
+    if key[1]:
+        counted.measured.add(key, code, termination, duration_us)
+    counted.requests.add_traffic(key, received=int(received), sent=int(sent), retries=int(retries.lstrip("+")))
 
 
 class Reader:

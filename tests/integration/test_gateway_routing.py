@@ -223,6 +223,54 @@ async def test_requests_are_counted_by_model_revision_and_code(world: World) -> 
     assert world.gateway.metric("fairlead_gateway_unreadable_log_lines_total") == 0
 
 
+async def test_measurements_tell_each_revision_what_clients_saw_of_it(world: World) -> None:
+    world.gateway.apply(digits=entry(A, world.revisions, candidate=B, candidateWeight=2500))
+    before = world.gateway.measurements("digits")
+
+    report = await counting_client.run(
+        counting_client.Settings(url=world.gateway.url, model="digits", bodies=(b"{}",), requests=2000)
+    )
+    fetch(f"{world.gateway.url}/v2/models/digits/infer", headers={"x-fairlead-revision": "nowhere"})
+
+    def grown(name: str) -> int:
+        counts = (each["revisions"][name]["requests"] for each in (world.gateway.measurements("digits"), before))
+        after, start = counts
+        return int(after["total"] - start["total"])
+
+    eventually(lambda: grown(A) + grown(B) >= 2000, what="2,000 more requests measured")
+    assert {name: grown(name) for name in (A, B)} == {name: report.revisions[name].count for name in (A, B)}
+    after = world.gateway.measurements("digits")
+    assert after["epoch"] == before["epoch"]
+    for name in (A, B):
+        found = after["revisions"][name]
+        assert sum(found["durations"]["counts"]) == found["requests"]["total"]
+
+
+def test_a_model_without_a_route_has_no_measurements(world: World) -> None:
+    answer = world.gateway.admin("/v1/measurements/cats")
+
+    assert answer is not None
+    assert (answer.status, answer.json["error"]) == (404, "this gateway has no route for a model 'cats'")
+
+
+def test_a_504_and_a_503_of_the_gateway_count_for_the_revision_that_was_chosen(world: World) -> None:
+    gone = "cccccccccc"
+    free = revision(world.first[A] + 100)
+    world.gateway.apply(
+        digits=entry(A, {**world.revisions, gone: free}, requestTimeoutSeconds=0.2),
+    )
+
+    def errors(name: str) -> int:
+        return int(world.gateway.measurements("digits")["revisions"][name]["requests"]["serverErrors"])
+
+    before = errors(A)
+    late = fetch(f"{world.gateway.url}/v2/models/digits/infer", headers={"x-delay-s": "5"})
+    none = fetch(f"{world.gateway.url}/v2/models/digits/infer", headers={"x-fairlead-revision": gone})
+
+    assert (late.status, none.status) == (504, 503)
+    eventually(lambda: (errors(A) - before, errors(gone)) == (1, 1), what="each has one error more")
+
+
 def test_made_up_model_names_make_no_series(world: World) -> None:
     for number in range(5):
         fetch(f"{world.gateway.url}/v2/models/made-up-{number}/infer")

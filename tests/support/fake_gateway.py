@@ -10,6 +10,7 @@ import ssl
 import time
 import urllib.error
 import urllib.request
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,8 @@ import yaml
 from aiohttp import web
 from tests.support.fake_ray import FakeRay
 from tests.support.http_thread import HttpThread
+
+from fairlead_gateway import measurements
 
 ReadRoutes = Callable[[], dict[str, str] | None]
 FRESH_S = 0.1
@@ -79,6 +82,10 @@ class FakeGateway:
         """Requests in flight by revision."""
         self.failing_predictions: set[str] = set()
         """Parts of model URIs whose predictions answer 500."""
+        self.epoch = uuid.uuid4().hex
+        """As of an agent's process; a test that restarts the agent sets another, and counters to zero."""
+        self.measurements: dict[str, dict[str, Any]] = {}
+        """By revision, in place of the zeros of `/v1/measurements`: whole parts, such as `requests`."""
         self._data = HttpThread(self._data_application)
         self._admin = HttpThread(self._admin_application)
 
@@ -112,6 +119,7 @@ class FakeGateway:
     def _admin_application(self) -> web.Application:
         application = web.Application()
         application.router.add_get("/v1/routes", self._routes)
+        application.router.add_get("/v1/measurements/{model}", self._measurements)
         return application
 
     def _refresh(self) -> None:
@@ -135,6 +143,17 @@ class FakeGateway:
             for model, entry in self._table.entries.items()
         }
         return web.json_response({"gateway": self._name, "routes": routes})
+
+    async def _measurements(self, request: web.Request) -> web.Response:
+        await asyncio.get_running_loop().run_in_executor(None, self._refresh)
+        model = request.match_info["model"]
+        entry = self._table.entries.get(model)
+        if entry is None:
+            return web.json_response({"error": f"this gateway has no route for a model {model!r}"}, status=404)
+        found = {
+            name: {**measurements.Counted().body(), **self.measurements.get(name, {})} for name in entry["revisions"]
+        }
+        return web.json_response({"gateway": self._name, "epoch": self.epoch, "revisions": found})
 
     def _live(self, model: str, revision: str, entry: dict[str, Any]) -> dict[str, int]:
         running = self._ray.running_now(f"{self._namespace}--{model}--{revision}")

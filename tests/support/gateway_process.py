@@ -249,6 +249,13 @@ class Gateway:
             return fetch(f"http://127.0.0.1:{self.admin_port}{path}")
         return None
 
+    def measurements(self, model: str) -> Any:
+        """The body of `/v1/measurements/<model>`."""
+        answer = self.admin(f"/v1/measurements/{model}")
+        assert answer is not None
+        assert answer.status == 200, answer.text
+        return answer.json
+
     def is_ready(self) -> bool:
         answer = self.admin("/readyz")
         return answer is not None and answer.status == 200
