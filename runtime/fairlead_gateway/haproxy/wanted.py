@@ -29,8 +29,8 @@ class Slot:
 class Wanted:
     """The state to bring HAProxy to.
 
-    `digest` names the configuration. Weights, limits, windows and the values of headers and cookies are no part of it, so
-    they change without a reload. `named` are the models whose route needs the names that are.
+    `digest` names the configuration. Weights, limits, windows and the values of headers and cookies are no part of it,
+    so they change without a reload. `named` are the models whose route needs the names that are.
     """
 
     config: str
