@@ -33,6 +33,13 @@ STRATEGIES: dict[str, dict[str, Any]] = {
     "Recreate": {},
     "BlueGreen": {},
     "Canary": {"steps": [{"setWeight": 1}, {"pause": {"durationSeconds": 30}}, {"setWeight": 50}, {"pause": {}}]},
+    "Shadow": {"shadow": {"percent": 10}, "match": [{"cookie": "canary", "value": "on"}]},
+    "BlueGreen matched": {"match": [{"header": "x-group", "value": "beta"}]},
+    "Canary matched": {
+        "steps": [{"setWeight": 1}, {"pause": {}}, {"setWeight": 50}, {"pause": {}}],
+        "match": [{"header": "x-group", "value": "beta"}],
+        "sticky": {"header": "x-user"},
+    },
     "Canary up and down": {"steps": [{"pause": {}}, {"setWeight": 100}, {"setWeight": 10}, {"pause": {}}]},
 }
 VERBS = [*Verb, Verb.PROMOTE, Verb.PROMOTE_FULL, Verb.ABORT]
@@ -105,7 +112,8 @@ def ask(world: VirtualWorld, name: str, verb: Verb, number: int) -> None:
 
 def set_strategy(world: VirtualWorld, name: str, strategy: str) -> None:
     spec = copy.deepcopy(world.models[name].spec)
-    rollout = {key: value for key, value in spec["rollout"].items() if key != "steps"}
+    of_strategies = {key for each in STRATEGIES.values() for key in each}
+    rollout = {key: value for key, value in spec["rollout"].items() if key not in of_strategies}
     spec["rollout"] = {**rollout, "strategy": strategy.split()[0], **STRATEGIES[strategy]}
     world.apply(name, **spec)
 
@@ -210,7 +218,9 @@ def expect_the_wished(world: VirtualWorld) -> None:
         if serving.stable is not None:
             expected[f"{NAMESPACE}--{name}--{serving.stable}"] = desired.replicas
             assert weights == {serving.stable: FULL_WEIGHT}
-            assert list(json.loads(world.routes[name])["revisions"]) == [serving.stable]
+            entry = json.loads(world.routes[name])
+            assert list(entry["revisions"]) == [serving.stable]
+            assert not {"match", "sticky", "shadow"} & set(entry)
     assert running == expected
     assert set(world.routes) <= set(world.models)
     assert all(gateway.routes == world.routes for gateway in world.gateways)
