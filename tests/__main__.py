@@ -1,7 +1,7 @@
-"""``make test``: the whole suite in its stages, cheapest first; pytest's own closing lines come last.
+"""``make test``: gets the binaries, then runs the whole suite; pytest's own closing lines come last.
 
-One pytest run decides the exit code. It is split by nothing but the order of the folders, so that a broken import is
-told in seconds and the real processes start only after the pure code was seen to hold.
+One pytest run decides the exit code. What waits most (the end-to-end stories on their one cluster) begins first and in
+a process of its own, and the rest goes on beside it: most of the time of either is spent waiting.
 """
 
 from __future__ import annotations
@@ -9,13 +9,21 @@ from __future__ import annotations
 import sys
 
 import pytest
+import rich.console
 
-STAGES = ("architecture", "unit", "scenarios", "contract", "integration", "e2e")
+from fairlead_cli.local import binaries, progress
+
+FOLDERS = ("architecture", "e2e", "integration", "unit", "scenarios", "contract")
+PROCESSES = 3
 
 
 def main() -> int:
-    folders = [f"tests/{stage}" for stage in STAGES]
-    return int(pytest.main(["--durations=15", *folders, *sys.argv[1:]]))
+    # Outside of any test: building them takes longer than a test may.
+    reporter = progress.RichReporter(rich.console.Console())
+    binaries.find(binaries.CONTROL_PLANE, binaries.Sources.from_environment(), reporter)
+    folders = [f"tests/{folder}" for folder in FOLDERS]
+    split = [f"--numprocesses={PROCESSES}", "--dist=loadgroup", "--no-loadscope-reorder"]
+    return int(pytest.main(["--durations=15", *split, *folders, *sys.argv[1:]]))
 
 
 if __name__ == "__main__":

@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
+import pytest
 from tests.support.local_cluster import kubernetes, local_cluster
 
 __all__ = ["kubernetes", "local_cluster"]
+
+
+E2E = Path(__file__).parent / "e2e"
+
+
+@pytest.hookimpl(tryfirst=True)  # before the split reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where the suite is split over processes, a file stays in one, and the end-to-end stories share their cluster."""
+    for item in items:
+        group = "e2e" if item.path.is_relative_to(E2E) else item.path.stem
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 def pytest_configure() -> None:

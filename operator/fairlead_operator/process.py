@@ -17,7 +17,7 @@ from typing import Any
 from fairlead_operator import election, handlers, health, queue, ray_pass, reconcile, sweep, telemetry
 from fairlead_operator.api import names
 from fairlead_operator.clients import clock, gateway, http, kubernetes, ray_serve
-from fairlead_operator.effects import events, execute
+from fairlead_operator.effects import events, execute, traffic
 from fairlead_operator.observe import cluster, snapshot
 from fairlead_operator.observe import gateway as gateway_reads
 from fairlead_operator.observe import ray_serve as ray_reads
@@ -197,6 +197,7 @@ class Operator:
             namespaces=self._namespace,
             hands=execute.Hands(
                 api=self._api,
+                routes=traffic.RouteTables(self._api),
                 gateways=self._gateway,
                 data_urls=data_urls,
                 namespace=self._namespace,

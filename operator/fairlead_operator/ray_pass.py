@@ -57,16 +57,24 @@ class RayPass:
     def _wanted(
         self, namespace: str, found: snapshot.NamespaceModels, evidence: serve.RayEvidence
     ) -> serve.ServeConfig:
-        models = tuple(
-            serve_config.KeptModel(view=view, revisions=found.revisions.get(view.uid, ())) for view in found.models
-        )
-        wanted = serve_config.compose(namespace, models, self.bounds)
-        if not (found.unreadable and isinstance(evidence, knowledge.Known)):
+        parts: list[serve.ServeConfig] = []
+        unknown = list(found.unreadable)
+        for view in found.models:
+            kept = serve_config.KeptModel(view=view, revisions=found.revisions.get(view.uid, ()))
+            try:
+                parts.append(serve_config.compose(namespace, (kept,), self.bounds))
+            except Exception:
+                # The body of an outermost loop: one model that can't be composed must not hold up the others' replicas.
+                self.metrics.actions.labels("ComposeServeConfig", "error").inc()
+                log.exception("a model is left as it runs", extra={"key": f"{namespace}/{view.name}"})
+                unknown.append(view.name)
+        wanted = replace(serve_config.joined(namespace, parts), has_models=bool(found.models))
+        if not (unknown and isinstance(evidence, knowledge.Known)):
             return wanted
         # Everything that runs for a model that can't be read stays: what should be there is not known.
-        prefixes = tuple(names.serve_application(namespace, model, "") for model in found.unreadable)
-        kept = (name for name in evidence.value.applications if name.startswith(prefixes))
-        return replace(wanted, kept=tuple(sorted({*wanted.kept, *kept})))
+        prefixes = tuple(names.serve_application(namespace, model, "") for model in unknown)
+        running = (name for name in evidence.value.applications if name.startswith(prefixes))
+        return replace(wanted, kept=tuple(sorted({*wanted.kept, *running})))
 
     async def _put(self, key: keys.RayKey, poller: ray_reads.RayPoller, put: serve.Put) -> float:
         ended = "failed"

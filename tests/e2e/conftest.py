@@ -30,11 +30,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         items[index] = item
 
 
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """What an earlier run counted is not this one's; with processes, only the one that prints the end takes it away."""
+    if not hasattr(session.config, "workerinput"):
+        measured.FILE.unlink(missing_ok=True)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """The counts, beside pytest's own."""
-    if text := measured.RESULTS.markdown():
+    if measured.FILE.exists():
         terminalreporter.section("measured end to end")
-        terminalreporter.write_line(text)
+        terminalreporter.write_line(measured.FILE.read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="session")

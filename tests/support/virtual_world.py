@@ -1,7 +1,8 @@
 """A small model of Kubernetes, Ray Serve and the gateways, with state, on a virtual clock.
 
 Passes of the real pure core are run against it; faults strike between any two of their steps. A URI says how a model
-behaves: ``…/bad…`` can't be loaded, ``…/wrong…`` answers wrongly, ``…/slow…`` is never ready, all else is good.
+behaves: ``…/bad…`` can't be loaded, ``…/wrong…`` answers wrongly, ``…/slow…`` is never ready, ``…/wider…`` takes
+another input, all else is good.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ from fairlead_operator.state.serve import (
     ServeDecision,
     ServeView,
 )
+from fairlead_operator.state.signature import Signature, Tensor, differences
 from fairlead_operator.status import summary
 
 EPOCH = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
@@ -110,6 +112,13 @@ class Written:
 
 def digest_of(uri: str) -> str:
     return "sha256:" + hashlib.sha256(uri.encode()).hexdigest()
+
+
+def signature_of(uri: str) -> Signature:
+    shape = (-1, 8) if "/wider" in uri else (-1, 4)
+    return Signature(
+        inputs={"x": Tensor(datatype="FP32", shape=shape)}, outputs={"y": Tensor(datatype="FP32", shape=(-1, 3))}
+    )
 
 
 class VirtualWorld:
@@ -373,8 +382,8 @@ class VirtualWorld:
                 self.routes[name] = entry.to_json()
             case actions.DeleteRoute():
                 self.routes.pop(name, None)
-            case actions.Prove(revision=revision):
-                return self._prove(name, revision)
+            case actions.Prove(revision=revision, contract_of=contract_of):
+                return self._prove(name, revision, contract_of)
             case _:
                 return self._do_object(action, name)
         return actions.Done()
@@ -412,7 +421,7 @@ class VirtualWorld:
             del self.models[name]
             self.serve_queued = True
 
-    def _prove(self, name: str, revision: str) -> actions.Outcome:
+    def _prove(self, name: str, revision: str, contract_of: str | None) -> actions.Outcome:
         gateway = self.gateways[0]
         routed = name in gateway.routes and revision in json.loads(gateway.routes[name])["revisions"]
         if not routed or not self.running(name, revision):
@@ -420,7 +429,13 @@ class VirtualWorld:
         application = self.applications[names.serve_application(NAMESPACE, name, revision)]
         if "/wrong" in application.uri:
             return actions.NotProved(revision=revision, message="500: the model raised")
-        return actions.Proved(revision=revision, digest=digest_of(application.uri))
+        changes: tuple[str, ...] = ()
+        if contract_of is not None:
+            if not self.running(name, contract_of):
+                return actions.Refused(reason=Reason.GATEWAY_UNREACHABLE, message="503 from the gateway")
+            before = self.applications[names.serve_application(NAMESPACE, name, contract_of)]
+            changes = differences(signature_of(before.uri), signature_of(application.uri))
+        return actions.Proved(revision=revision, digest=digest_of(application.uri), signature_changes=changes)
 
     def pass_ray(self, fault: Fault = Fault.NONE) -> ServeDecision:
         """One pass of the Ray cluster's key."""

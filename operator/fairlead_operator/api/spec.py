@@ -235,6 +235,12 @@ class Rollout(ApiModel):
                 "must say how much the candidate is shown, as in {percent: 10}",
                 field=".shadow",
             ),
+            rule(
+                "!has(self.allowSignatureChange) || !has(self.strategy) || self.strategy != 'Recreate'",
+                "does nothing with Recreate, which has stopped the old revision before there is anything to compare: "
+                "leave it out",
+                field=".allowSignatureChange",
+            ),
         )
     )
 
@@ -259,6 +265,11 @@ class Rollout(ApiModel):
         ),
     ] = PROGRESS_DEADLINE_S
     paused: bool = Field(False, description="Holds a rollout where it is; a way back is never held.")
+    allow_signature_change: bool = Field(
+        False,
+        description="Lets a revision take traffic whose inputs or outputs don't keep to the stable one's contract; "
+        "unless set it is held before its first request.",
+    )
 
 
 class ModelDeploymentSpec(ApiModel):

@@ -20,6 +20,8 @@ REVISIONS_MAX = 64
 QUARANTINE_MAX = 10
 ATTEMPTS_MAX = 4
 BASIS_POINTS_MAX = 10000
+SIGNATURE_CHANGES_MAX = 8
+SIGNATURE_CHANGE_MAX = 256
 LIST_MAP_KEYS = "x-kubernetes-list-map-keys"
 
 
@@ -140,6 +142,16 @@ class RolloutStatus(ApiModel):
     ] = False
     proof_message: Annotated[Message, Field(description="What the last failed prediction said.")] | None = None
     proof_digest: Annotated[DigestText, Field(description="The content that answered the prediction.")] | None = None
+    signature_changes: (
+        Annotated[
+            tuple[Annotated[str, Field(max_length=SIGNATURE_CHANGE_MAX)], ...],
+            Field(
+                max_length=SIGNATURE_CHANGES_MAX,
+                description="Where the candidate's signature breaks the contract of the stable revision's.",
+            ),
+        ]
+        | None
+    ) = None
     ray_session: (
         Annotated[str, Field(max_length=253, description="The life of Ray's head in which this began.")] | None
     ) = None

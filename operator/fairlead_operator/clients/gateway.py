@@ -12,7 +12,7 @@ import pydantic
 
 from fairlead_operator.api import names
 from fairlead_operator.clients import errors, http
-from fairlead_operator.state import route
+from fairlead_operator.state import route, signature
 
 TIMEOUT_S = 5.0
 MAX_ZEROS = 1_000_000
@@ -47,6 +47,7 @@ class _Tensor(_Wire):
 
 class _Metadata(_Wire):
     inputs: tuple[_Tensor, ...]
+    outputs: tuple[_Tensor, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +56,7 @@ class Prediction:
 
     digest: str | None
     """What the replica says it has loaded; None where it doesn't say."""
+    signature: signature.Signature
 
 
 class GatewayClient:
@@ -83,18 +85,17 @@ class GatewayClient:
     async def predict(self, data_url: str, model: str, revision: str, *, timeout_s: float) -> Prediction:
         """Send a tensor of zeros to a pinned revision and get 200; Refused with the replica's words otherwise."""
         metadata = await self._metadata(data_url, model, revision)
-        try:
-            inputs = _Metadata.model_validate(metadata.json()).inputs
-        except pydantic.ValidationError as error:
-            raise errors.Refused(
-                f"the metadata of revision {revision} is not valid: {error.errors()[0]['msg']}"
-            ) from error
-        body = json.dumps({"inputs": [_zeros(tensor) for tensor in inputs]}).encode()
+        told = _told(revision, metadata)
+        body = json.dumps({"inputs": [_zeros(tensor) for tensor in told.inputs]}).encode()
         url = f"{data_url.rstrip('/')}/v2/models/{model}/infer"
         headers = {names.HEADER_REVISION: revision, "Content-Type": "application/json"}
         answer = await self._send(http.Request(method="POST", url=url, headers=headers, body=body, timeout_s=timeout_s))
         _require_answer_of(revision, answer, "prediction")
-        return Prediction(digest=metadata.headers.get(names.HEADER_DIGEST))
+        return Prediction(digest=metadata.headers.get(names.HEADER_DIGEST), signature=_signature(told))
+
+    async def fetch_signature(self, data_url: str, model: str, revision: str) -> signature.Signature:
+        """What a replica of this revision says it takes and gives."""
+        return _signature(_told(revision, await self._metadata(data_url, model, revision)))
 
     async def _metadata(self, data_url: str, model: str, revision: str) -> http.Answer:
         url = f"{data_url.rstrip('/')}/v2/models/{model}"
@@ -123,6 +124,21 @@ def _live(entry: _Route) -> route.RouteLive:
             for name, revision in entry.revisions.items()
         },
     )
+
+
+def _told(revision: str, metadata: http.Answer) -> _Metadata:
+    try:
+        return _Metadata.model_validate(metadata.json())
+    except pydantic.ValidationError as error:
+        raise errors.Refused(f"the metadata of revision {revision} is not valid: {error.errors()[0]['msg']}") from error
+
+
+def _signature(metadata: _Metadata) -> signature.Signature:
+    return signature.Signature(inputs=_tensors(metadata.inputs), outputs=_tensors(metadata.outputs))
+
+
+def _tensors(listed: Sequence[_Tensor]) -> dict[str, signature.Tensor]:
+    return {tensor.name: signature.Tensor(datatype=tensor.datatype, shape=tensor.shape) for tensor in listed}
 
 
 def _zeros(tensor: _Tensor) -> dict[str, Any]:

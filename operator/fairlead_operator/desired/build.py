@@ -41,6 +41,7 @@ def _build(
         routing=strategy.routing_of(spec.rollout),
         progress_deadline_s=spec.rollout.progress_deadline_seconds,
         paused=spec.rollout.paused,
+        allow_signature_change=spec.rollout.allow_signature_change,
         history_limit=spec.revision_history_limit,
         revisions={r.revision: _wanted(view, spec, r, bounds) for r in kept},
         findings=_findings(spec, limit),

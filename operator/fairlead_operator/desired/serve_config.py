@@ -5,6 +5,7 @@ Source: docs/contracts.md, "Operator → Ray: the Serve config".
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fairlead_operator.api import names
@@ -40,6 +41,16 @@ def compose(namespace: str, models: tuple[KeptModel, ...], bounds: Bounds) -> Se
         applications=tuple(sorted(applications, key=lambda config: config.name)),
         kept=tuple(sorted(name for model in models for name in _unreadable(model))),
         has_models=bool(models),
+    )
+
+
+def joined(namespace: str, parts: Sequence[ServeConfig]) -> ServeConfig:
+    """One config of several, each composed from other models of the namespace."""
+    return ServeConfig(
+        namespace=namespace,
+        applications=tuple(sorted((a for part in parts for a in part.applications), key=lambda config: config.name)),
+        kept=tuple(sorted(name for part in parts for name in part.kept)),
+        has_models=any(part.has_models for part in parts),
     )
 
 

@@ -26,6 +26,7 @@ class Hands:
     """Everything that the effects hold."""
 
     api: kubernetes.KubernetesClient
+    routes: traffic.RouteTables
     gateways: prove.GatewayPredictions
     data_urls: Mapping[str, Sequence[str]]
     namespace: Callable[[str], Namespace]
@@ -55,16 +56,16 @@ async def _execute(key: keys.ModelKey, action: actions.Action, hands: Hands) -> 
             return await objects.delete_revision(hands.api, key, action)
         case actions.WriteRoute(entry=entry):
             try:
-                return await traffic.write_route(hands.api, key, entry)
+                return await hands.routes.write(key, entry)
             finally:
                 namespace.invalidate_routes()
         case actions.DeleteRoute():
             try:
-                return await traffic.delete_route(hands.api, key)
+                return await hands.routes.delete(key)
             finally:
                 namespace.invalidate_routes()
-        case actions.Prove(revision=revision):
-            return await prove.prove(hands.gateways, key, revision, hands.data_urls.get(key.namespace, ()))
+        case actions.Prove():
+            return await prove.prove(hands.gateways, key, action, hands.data_urls.get(key.namespace, ()))
         case actions.NudgeServe():
             hands.nudge(keys.RayKey(key.namespace))
             return actions.Done()

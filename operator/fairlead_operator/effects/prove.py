@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from fairlead_operator.clients import errors, gateway
-from fairlead_operator.state import actions, keys, reasons
+from fairlead_operator.state import actions, keys, reasons, signature
 
 PREDICTION_TIMEOUT_S = 30.0
 
@@ -14,19 +14,42 @@ PREDICTION_TIMEOUT_S = 30.0
 class GatewayPredictions(Protocol):
     async def predict(self, data_url: str, model: str, revision: str, *, timeout_s: float) -> gateway.Prediction: ...
 
+    async def fetch_signature(self, data_url: str, model: str, revision: str) -> signature.Signature: ...
+
 
 async def prove(
-    gateways: GatewayPredictions, key: keys.ModelKey, revision: str, data_urls: Sequence[str]
+    gateways: GatewayPredictions, key: keys.ModelKey, action: actions.Prove, data_urls: Sequence[str]
 ) -> actions.Outcome:
-    """Ask through each gateway in turn: the first word of the revision itself counts, for it or against it."""
+    """Ask through each gateway in turn: the first word of the revision itself counts, for it or against it.
+
+    A contract that can't be read speaks against nobody: the proof is made again.
+    """
     message = "no gateway is configured for this namespace"
     for data_url in data_urls:
         try:
-            prediction = await gateways.predict(data_url, key.name, revision, timeout_s=PREDICTION_TIMEOUT_S)
+            prediction = await gateways.predict(data_url, key.name, action.revision, timeout_s=PREDICTION_TIMEOUT_S)
         except errors.Refused as error:
-            return actions.NotProved(revision=revision, message=str(error))
+            return actions.NotProved(revision=action.revision, message=str(error))
         except errors.FairleadError as error:
             message = str(error)
             continue
-        return actions.Proved(revision=revision, digest=prediction.digest)
+        try:
+            changes = await _changes(gateways, data_url, key, action, prediction)
+        except errors.FairleadError as error:
+            message = f"the contract to keep to can't be read: {error}"
+            continue
+        return actions.Proved(revision=action.revision, digest=prediction.digest, signature_changes=changes)
     return actions.Refused(reason=reasons.Reason.GATEWAY_UNREACHABLE, message=message)
+
+
+async def _changes(
+    gateways: GatewayPredictions,
+    data_url: str,
+    key: keys.ModelKey,
+    action: actions.Prove,
+    prediction: gateway.Prediction,
+) -> tuple[str, ...]:
+    if action.contract_of is None:
+        return ()
+    before = await gateways.fetch_signature(data_url, key.name, action.contract_of)
+    return signature.differences(before, prediction.signature)

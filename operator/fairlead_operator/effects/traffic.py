@@ -2,36 +2,78 @@
 
 from __future__ import annotations
 
+import asyncio
+import dataclasses
+
 from fairlead_operator.api import names
 from fairlead_operator.clients import errors, kubernetes, paths
 from fairlead_operator.state import actions, keys, route
 
 
-async def write_route(api: kubernetes.KubernetesClient, key: keys.ModelKey, entry: route.RouteEntry) -> actions.Outcome:
-    """Patch the model's key alone, so that models never overwrite each other (docs/decisions/0003)."""
-    patch = {"data": {key.name: entry.to_json()}}
-    try:
-        await api.merge_patch(paths.routes(key.namespace), patch)
-    except errors.NotFound:
-        await _create_table(api, key.namespace)
-        await api.merge_patch(paths.routes(key.namespace), patch)
-    return actions.Done()
+@dataclasses.dataclass(slots=True)
+class _Batch:
+    """Keys that go out in one patch; None takes a key out."""
+
+    data: dict[str, str | None] = dataclasses.field(default_factory=dict)
+    is_done: bool = False
+    error: errors.FairleadError | None = None
 
 
-async def _create_table(api: kubernetes.KubernetesClient, namespace: str) -> None:
-    """An apply without data: two models that both find no table can't undo each other's keys."""
-    body = {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {"name": names.ROUTE_CONFIG_MAP, "namespace": namespace},
-    }
-    await api.apply(paths.routes(namespace), body, field_manager=names.FIELD_MANAGER)
+class RouteTables:
+    """The route ConfigMaps, each model's key patched alone (docs/decisions/0003).
 
+    Each patch makes the API server read, write and send out the whole table. So what is asked for while a patch of
+    the same table is under way goes out together in the next one: a thousand models cost a few dozen patches.
+    """
 
-async def delete_route(api: kubernetes.KubernetesClient, key: keys.ModelKey) -> actions.Outcome:
-    """Take the key out whoever else claims it; applying nothing would leave a key that a second field manager owns."""
-    try:
-        await api.merge_patch(paths.routes(key.namespace), {"data": {key.name: None}})
-    except errors.NotFound:
+    def __init__(self, api: kubernetes.KubernetesClient) -> None:
+        self._api = api
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._next: dict[str, _Batch] = {}
+
+    async def write(self, key: keys.ModelKey, entry: route.RouteEntry) -> actions.Outcome:
+        """Set the model's key."""
+        await self._put(key, entry.to_json())
         return actions.Done()
-    return actions.Done()
+
+    async def delete(self, key: keys.ModelKey) -> actions.Outcome:
+        """Take the key out whoever else claims it; applying nothing would leave what a second manager owns."""
+        await self._put(key, None)
+        return actions.Done()
+
+    async def _put(self, key: keys.ModelKey, text: str | None) -> None:
+        batch = self._next.setdefault(key.namespace, _Batch())
+        batch.data[key.name] = text
+        async with self._locks.setdefault(key.namespace, asyncio.Lock()):
+            if not batch.is_done:  # the first of the batch to come this far writes for all
+                if self._next.get(key.namespace) is batch:
+                    del self._next[key.namespace]
+                try:
+                    await self._patch(key.namespace, batch.data)
+                except errors.FairleadError as error:
+                    batch.error = error
+                batch.is_done = True
+        if batch.error is None:
+            return
+        if len(batch.data) == 1:
+            raise batch.error
+        # One key may be what was refused: none of the others has to wait for it.
+        await self._patch(key.namespace, {key.name: text})
+
+    async def _patch(self, namespace: str, data: dict[str, str | None]) -> None:
+        try:
+            await self._api.merge_patch(paths.routes(namespace), {"data": data})
+        except errors.NotFound:
+            if all(text is None for text in data.values()):
+                return
+            await self._create_table(namespace)
+            await self._api.merge_patch(paths.routes(namespace), {"data": data})
+
+    async def _create_table(self, namespace: str) -> None:
+        """An apply without data: two models that both find no table can't undo each other's keys."""
+        body = {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": names.ROUTE_CONFIG_MAP, "namespace": namespace},
+        }
+        await self._api.apply(paths.routes(namespace), body, field_manager=names.FIELD_MANAGER)

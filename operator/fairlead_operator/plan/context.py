@@ -92,6 +92,12 @@ class Context:
             return None
         return min((live.up if (live := self.live(g, revision)) is not None else 0) for g in self.gateways)
 
+    def most_up(self, revision: str) -> int | None:
+        """The same of the gateway that sees the most of them: 0 says that no gateway can reach any."""
+        if not self.gateways:
+            return None
+        return max((live.up if (live := self.live(g, revision)) is not None else 0) for g in self.gateways)
+
     def sessions(self, revision: str) -> int | None:
         """Requests in flight to a revision over all gateways; None while unknown."""
         if self.gateways is None:

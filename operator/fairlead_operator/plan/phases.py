@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from dataclasses import replace
 
-from fairlead_operator.plan import failure, steps, traffic
+from fairlead_operator.plan import contract, failure, steps, traffic
 from fairlead_operator.plan.context import Context
 from fairlead_operator.plan.machine import Trigger
 from fairlead_operator.plan.verdict import Verdict
@@ -55,6 +55,8 @@ def proving(context: Context, rollout: Rollout) -> Judged:
                 name=_object_name(context, candidate.revision), revision=candidate.revision, digest=rollout.proof_digest
             )
             return context.act(pin, Reason.PINNING, f"Pins {called} to the content it read: {rollout.proof_digest}.")
+        if (waits := _contract(context, rollout, candidate)) is not None:
+            return waits
         return _ready(Reason.WIDENING, f"{called} answered a prediction; all its replicas are started.")
     if rollout.proof_failures >= context.bounds.proof_failures:
         message = f"{called} failed {rollout.proof_failures} predictions in a row: {rollout.proof_message}"
@@ -63,8 +65,21 @@ def proving(context: Context, rollout: Rollout) -> Judged:
         _lost(context, candidate)
         or traffic.ensure(context, traffic.entry(context))
         or _replicas_at_gateways(context, rollout, candidate, Reason.PROVING)
-        or context.act(Prove(revision=candidate.revision), Reason.PROVING, f"Sends a prediction to {called}.")
+        or context.act(_proof(context, candidate), Reason.PROVING, f"Sends a prediction to {called}.")
     )
+
+
+def _proof(context: Context, candidate: WantedRevision) -> Prove:
+    return Prove(revision=candidate.revision, contract_of=contract.compared_with(context))
+
+
+def _contract(context: Context, rollout: Rollout, candidate: WantedRevision) -> Judged | None:
+    """A candidate that breaks the contract rests here, with the one replica that was proved."""
+    broken = contract.broken(context, rollout)
+    if broken is None:
+        return _released(context, rollout, rollout.held_at, Reason.PROVING) if rollout.held_at is not None else None
+    message = f"{broken}. Allow it by spec.rollout.allowSignatureChange: true, or change the spec."
+    return _lost(context, candidate) or _held(context, rollout, message, Reason.SIGNATURE_CHANGED)
 
 
 def widening(context: Context, rollout: Rollout) -> Judged:
@@ -74,7 +89,7 @@ def widening(context: Context, rollout: Rollout) -> Judged:
         return candidate
     holder = steps.held_by(context, rollout)
     if holder is None and rollout.held_at is not None:
-        return _released(context, rollout, rollout.held_at)
+        return _released(context, rollout, rollout.held_at, Reason.WIDENING)
     waits = (
         _replicas_in_ray(context, rollout, candidate, Reason.WIDENING)
         or traffic.ensure(context, traffic.entry(context))
@@ -84,23 +99,23 @@ def widening(context: Context, rollout: Rollout) -> Judged:
         return waits
     called = context.called(candidate.revision)
     if holder is not None:
-        return _held(context, rollout, f"{called} is ready; {holder} holds its traffic back.")
+        return _held(context, rollout, f"{called} is ready; {holder} holds its traffic back.", Reason.PAUSED)
     return _ready(Reason.SHIFTING, f"{called} is proved; traffic moves to it.")
 
 
-def _held(context: Context, rollout: Rollout, message: str) -> Plan:
+def _held(context: Context, rollout: Rollout, message: str, reason: Reason) -> Plan:
     """Remembers since when, so that the deadline can leave the time out."""
     if rollout.held_at is not None:
-        return context.wait(Reason.PAUSED, message, requeue_after_s=context.bounds.resync_s)
+        return context.wait(reason, message, requeue_after_s=context.bounds.resync_s)
     held = replace(rollout, held_at=context.second)
-    return context.announce(replace(context.serving, rollout=held), Reason.PAUSED, message)
+    return context.announce(replace(context.serving, rollout=held), reason, message)
 
 
-def _released(context: Context, rollout: Rollout, held_at: datetime.datetime) -> Plan:
+def _released(context: Context, rollout: Rollout, held_at: datetime.datetime, reason: Reason) -> Plan:
     held_s = datetime.timedelta(seconds=int(elapsed_s(held_at, context.second)))
     moved = replace(rollout, held_at=None, started_at=rollout.started_at + held_s)
     message = "The rollout is no longer held."
-    return context.announce(replace(context.serving, rollout=moved), Reason.WIDENING, message)
+    return context.announce(replace(context.serving, rollout=moved), reason, message)
 
 
 def shifting(context: Context, rollout: Rollout) -> Judged:

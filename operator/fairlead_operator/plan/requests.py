@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from fairlead_operator.api import names
 from fairlead_operator.api.status import Request, RequestOutcome, Verb
-from fairlead_operator.plan import failure, rollout, steps
+from fairlead_operator.plan import contract, failure, rollout, steps
 from fairlead_operator.plan.context import Context
 from fairlead_operator.plan.machine import Trigger, is_heeded
 from fairlead_operator.plan.verdict import Verdict
@@ -117,6 +117,8 @@ def _promote_full(context: Context, request: Request) -> Answer:
     found = _going_on(context, request)
     if isinstance(found, Refusal):
         return found
+    if (broken := contract.broken(context, found)) is not None and not is_heeded(found.phase, Trigger.PROMOTE_FULL):
+        return Refusal(message=f"{broken}; spec.rollout.allowSignatureChange: true lets it go on.")
     message = f"{_called(context)} is promoted by request: the steps that are left are skipped."
     return Granted(
         trigger=Trigger.PROMOTE_FULL,

@@ -107,9 +107,13 @@ class DeleteRoute:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prove:
-    """Send one real prediction to a revision through a gateway; the answer comes back as Proved or NotProved."""
+    """Send one real prediction to a revision through a gateway; the answer comes back as Proved or NotProved.
+
+    Its signature is compared with that of ``contract_of``, where that is set.
+    """
 
     revision: str
+    contract_of: str | None = None
 
     @override
     def __str__(self) -> str:
@@ -183,10 +187,14 @@ class Refused:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proved:
-    """The prediction came back from the asked revision. ``digest`` is what its replica read (``x-fairlead-digest``)."""
+    """The prediction came back from the asked revision. ``digest`` is what its replica read (``x-fairlead-digest``).
+
+    ``signature_changes`` are where its signature breaks the contract that was asked for.
+    """
 
     revision: str
     digest: str | None
+    signature_changes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

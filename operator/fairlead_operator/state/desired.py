@@ -75,6 +75,7 @@ class Desired:
     routing: Routing
     progress_deadline_s: int
     paused: bool
+    allow_signature_change: bool
     history_limit: int
     revisions: Mapping[str, WantedRevision]
     findings: tuple[Finding, ...] = ()

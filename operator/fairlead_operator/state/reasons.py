@@ -107,6 +107,8 @@ class Reason(StrEnum):
     """The revision that leaves is taken from the gateways, then from Ray."""
     PAUSED = "Paused"
     """The rollout is held by the spec, by a step without an end or by a person."""
+    SIGNATURE_CHANGED = "SignatureChanged"
+    """The candidate breaks the stable revision's contract and is held before any traffic, unless the spec allows it."""
     STEP_PAUSED = "StepPaused"
     """A step of the rollout lasts for its time, then it goes on by itself."""
     PROMOTED = "Promoted"

@@ -41,6 +41,7 @@ class Rollout:
     proved: bool = False
     proof_digest: str | None = None
     proof_message: str = ""
+    signature_changes: tuple[str, ...] = ()
     ray_session: str | None = None
     paused_by_request: bool = False
     held_at: datetime.datetime | None = None
@@ -179,6 +180,7 @@ def _recall_rollout(rollout: RolloutStatus) -> Rollout:
         proof_digest=rollout.proof_digest,
         ray_session=rollout.ray_session,
         proof_message=rollout.proof_message or "",
+        signature_changes=rollout.signature_changes or (),
         paused_by_request=rollout.paused_by_request,
         held_at=rollout.held_at,
     )
@@ -232,6 +234,7 @@ def _record_rollout(rollout: Rollout, candidate: str | None) -> RolloutStatus:
         proof_digest=rollout.proof_digest,
         ray_session=rollout.ray_session,
         proof_message=rollout.proof_message or None,
+        signature_changes=rollout.signature_changes or None,
         paused_by_request=rollout.paused_by_request,
         held_at=rollout.held_at,
     )

@@ -12,7 +12,7 @@ from fairlead_operator.state.reasons import ConditionType, Reason
 from fairlead_operator.state.rollout import Quarantine
 from fairlead_operator.state.serve import ApplicationStatus
 from fairlead_operator.state.time import whole_second
-from fairlead_operator.status.pass_result import PassResult
+from fairlead_operator.status.pass_result import HELD, PassResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +25,14 @@ class Verdict:
 
 
 NEEDS_A_PERSON = frozenset(
-    {Reason.INVALID_SPEC, Reason.PORTS_EXHAUSTED, Reason.NO_RAY_CLUSTER, Reason.NO_GATEWAY, Reason.REVISION_LOST}
+    {
+        Reason.INVALID_SPEC,
+        Reason.PORTS_EXHAUSTED,
+        Reason.NO_RAY_CLUSTER,
+        Reason.NO_GATEWAY,
+        Reason.REVISION_LOST,
+        Reason.SIGNATURE_CHANGED,
+    }
 )
 GIVEN_UP = frozenset({Reason.ROLLOUT_FAILED, Reason.ABORTED, Reason.ROLLED_BACK})
 _NOT_ACCEPTED = frozenset({Reason.INVALID_SPEC, Reason.PORTS_EXHAUSTED, Reason.NO_RAY_CLUSTER, Reason.NO_GATEWAY})
@@ -48,7 +55,7 @@ def accepted(result: PassResult) -> Verdict:
 
 def progressing(result: PassResult) -> Verdict:
     """Whether a change is under way."""
-    if result.serving.rollout is not None and result.plan.reason is not Reason.PAUSED:
+    if result.serving.rollout is not None and result.plan.reason not in HELD:
         return truth(not result.is_at_rest, result.plan.reason, result.plan.message)
     if result.failed is not None:
         return truth(False, failure_reason(result.failed), failure_message(result))

@@ -38,7 +38,7 @@ class PassResult:
     @property
     def is_at_rest(self) -> bool:
         """Whether the pass found nothing to do and nothing to wait for."""
-        if self.serving.rollout is not None and self.plan.reason not in (Reason.PAUSED, Reason.SUSPENDED):
+        if self.serving.rollout is not None and self.plan.reason not in (*HELD, Reason.SUSPENDED):
             return False
         return self.plan.reason in _REST or (
             self.plan.reason is Reason.SUSPENDED and isinstance(self.plan.action, Wait)
@@ -71,4 +71,7 @@ class PassResult:
         return f"revision {wanted.number} ({revision})" if wanted is not None else f"revision {revision}"
 
 
-_REST = frozenset({Reason.SERVING, Reason.HISTORY_TRIMMED, Reason.SCALED_TO_ZERO, Reason.NOT_SERVING, Reason.PAUSED})
+HELD = frozenset({Reason.PAUSED, Reason.SIGNATURE_CHANGED})
+"""A candidate rests until a person lets it go on."""
+
+_REST = frozenset({Reason.SERVING, Reason.HISTORY_TRIMMED, Reason.SCALED_TO_ZERO, Reason.NOT_SERVING, *HELD})

@@ -23,7 +23,7 @@ from fairlead_operator.state.reasons import ConditionType, Reason
 from fairlead_operator.state.rollout import record
 from fairlead_operator.status import conditions, events, fold, rows
 from fairlead_operator.status.conditions import Verdict, truth
-from fairlead_operator.status.pass_result import PassResult
+from fairlead_operator.status.pass_result import HELD, PassResult
 
 _UNREADABLE = (Reason.RAY_UNREACHABLE, Reason.GATEWAY_UNREACHABLE)
 _STEADY = (Reason.SERVING, Reason.HISTORY_TRIMMED, Reason.SCALED_TO_ZERO)
@@ -120,7 +120,7 @@ def _phase(result: PassResult, settled: tuple[Condition, ...]) -> Phase:
         return Phase.SUSPENDED
     if ConditionType.READY in is_true:
         return Phase.READY
-    if result.plan.reason is Reason.PAUSED:
+    if result.plan.reason in HELD:
         return Phase.PAUSED
     if ConditionType.DEGRADED in is_true:
         return Phase.DEGRADED

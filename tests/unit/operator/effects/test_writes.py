@@ -17,7 +17,7 @@ from fairlead_operator.clients import errors, gateway, paths
 from fairlead_operator.effects import events, execute, prove, ray_serve, traffic
 from fairlead_operator.effects import kubernetes as objects
 from fairlead_operator.effects import status as status_write
-from fairlead_operator.state import actions, keys, observed, ports, reasons, route
+from fairlead_operator.state import actions, keys, observed, ports, reasons, signature
 from fairlead_operator.state.rollout import Serving
 
 KEY = keys.ModelKey("ns", "digits")
@@ -50,17 +50,31 @@ class Ledger:
         """Nothing is cached here."""
 
 
+NOTHING = signature.Signature(inputs={}, outputs={})
+
+
 class Gateways:
     """Answers by data URL: a digest, or an error."""
 
-    def __init__(self, answers: Mapping[str, str | errors.FairleadError]) -> None:
+    def __init__(
+        self,
+        answers: Mapping[str, str | errors.FairleadError],
+        contracts: Mapping[str, signature.Signature | errors.FairleadError] | None = None,
+    ) -> None:
         self._answers = answers
+        self._contracts = contracts or {}
 
     async def predict(self, data_url: str, model: str, revision: str, *, timeout_s: float) -> gateway.Prediction:
         answer = self._answers[data_url]
         if isinstance(answer, errors.FairleadError):
             raise answer
-        return gateway.Prediction(digest=answer)
+        return gateway.Prediction(digest=answer, signature=NOTHING)
+
+    async def fetch_signature(self, data_url: str, model: str, revision: str) -> signature.Signature:
+        answer = self._contracts[data_url]
+        if isinstance(answer, errors.FairleadError):
+            raise answer
+        return answer
 
 
 @pytest.fixture
@@ -143,23 +157,6 @@ async def test_a_revision_is_deleted_by_the_uid_that_was_just_read(api: Any) -> 
     assert await objects.delete_revision(api, KEY, gone) == actions.Done()
 
 
-async def test_routes_of_two_models_do_not_overwrite_each_other(api: Any) -> None:
-    entry = route.RouteEntry(
-        stable=None, candidate=None, candidate_weight=0, revisions={}, max_request_bytes=1, request_timeout_s=1
-    )
-    other = keys.ModelKey("ns", "other")
-    await traffic.write_route(api, KEY, entry)
-    await traffic.write_route(api, other, entry)
-    assert set(api.stored[paths.routes("ns")]["data"]) == {"digits", "other"}
-    assert api.stored[paths.routes("ns")]["data"]["digits"] == entry.to_json()
-    await traffic.delete_route(api, KEY)
-    assert set(api.stored[paths.routes("ns")]["data"]) == {"other"}
-
-
-async def test_deleting_a_route_where_there_is_no_table_is_done(api: Any) -> None:
-    assert await traffic.delete_route(api, KEY) == actions.Done()
-
-
 @pytest.mark.parametrize(
     ("answers", "outcome"),
     [
@@ -184,7 +181,41 @@ async def test_deleting_a_route_where_there_is_no_table_is_done(api: Any) -> Non
 async def test_a_proof_is_the_revision_s_own_word(
     answers: dict[str, str | errors.FairleadError], outcome: actions.Outcome
 ) -> None:
-    assert await prove.prove(Gateways(answers), KEY, "r", tuple(answers)) == outcome
+    assert await prove.prove(Gateways(answers), KEY, actions.Prove(revision="r"), tuple(answers)) == outcome
+
+
+WITH_AN_INPUT = dataclasses.replace(NOTHING, inputs={"x": signature.Tensor(datatype="FP32", shape=(-1, 4))})
+
+
+@pytest.mark.parametrize(
+    ("contracts", "outcome"),
+    [
+        pytest.param({"a": NOTHING}, actions.Proved(revision="r", digest="1"), id="it keeps to it"),
+        pytest.param(
+            {"a": WITH_AN_INPUT},
+            actions.Proved(revision="r", digest="1", signature_changes=("input x is gone",)),
+            id="it breaks it",
+        ),
+        pytest.param(
+            {"a": errors.Refused("503: no replica"), "b": NOTHING},
+            actions.Proved(revision="r", digest="1"),
+            id="another gateway can read it",
+        ),
+        pytest.param(
+            {"a": errors.Refused("503: no replica"), "b": errors.Unreachable("away")},
+            actions.Refused(
+                reason=reasons.Reason.GATEWAY_UNREACHABLE, message="the contract to keep to can't be read: away"
+            ),
+            id="nobody can read it, which speaks against nobody",
+        ),
+    ],
+)
+async def test_a_proof_compares_with_the_contract_that_it_is_given(
+    contracts: dict[str, signature.Signature | errors.FairleadError], outcome: actions.Outcome
+) -> None:
+    gateways = Gateways(dict.fromkeys(contracts, "1"), contracts)
+    proof = actions.Prove(revision="r", contract_of="s")
+    assert await prove.prove(gateways, KEY, proof, tuple(contracts)) == outcome
 
 
 class Ray:
@@ -285,7 +316,12 @@ class Namespace:
 
 def hands(api: Any, nudged: list[keys.RayKey], namespace: Namespace) -> execute.Hands:
     return execute.Hands(
-        api=api, gateways=Gateways({}), data_urls={}, namespace=lambda _: namespace, nudge=nudged.append
+        api=api,
+        routes=traffic.RouteTables(api),
+        gateways=Gateways({}),
+        data_urls={},
+        namespace=lambda _: namespace,
+        nudge=nudged.append,
     )
 
 

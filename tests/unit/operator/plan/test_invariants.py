@@ -24,7 +24,15 @@ from fairlead_operator.state.rollout import Serving, recall
 from fairlead_operator.state.route import FULL_WEIGHT, RouteText
 
 MODELS = ("digits", "sentiment")
-URIS = ("file:///m/1", "file:///m/2", "file:///m/3", "file:///m/bad", "file:///m/wrong", "file:///m/slow")
+URIS = (
+    "file:///m/1",
+    "file:///m/2",
+    "file:///m/3",
+    "file:///m/bad",
+    "file:///m/wrong",
+    "file:///m/slow",
+    "file:///m/wider",
+)
 GOOD = URIS[:3]
 ALL = -1
 
@@ -67,6 +75,7 @@ STEPS = st.one_of(
     op("replicas", st.sampled_from((1, 2, 3, 0, 40))),
     op("ends", st.sampled_from(("suspend", "resume", "delete"))),
     op("pause", st.booleans()),
+    op("allow", st.booleans()),
     op("lose ray", st.none()),
     op("kill", st.sampled_from((0, 1, 2, ALL))),
     op("wait", st.sampled_from((20, 61, 700))),
@@ -136,7 +145,12 @@ DEEDS: dict[str, Callable[[VirtualWorld, str, Any], object]] = {
     "ask": lambda world, name, request: ask(world, name, *request),
     "busy": lambda world, name, number: world.occupy(world.gateways[number]),
 }
-PATHS = {"uri": "model.uri", "replicas": "scaling.replicas", "pause": "rollout.paused"}
+PATHS = {
+    "uri": "model.uri",
+    "replicas": "scaling.replicas",
+    "pause": "rollout.paused",
+    "allow": "rollout.allowSignatureChange",
+}
 
 
 def step(world: VirtualWorld, kind: str, name: str, argument: object) -> None:
@@ -233,7 +247,8 @@ def is_held(desired: Desired, serving: Serving) -> bool:
         return False
     step = desired.steps[rollout.step] if rollout.step < len(desired.steps) else None
     waits = step == Pause(duration_s=None) and rollout.phase is RolloutPhase.SHIFTING
-    return desired.paused or rollout.paused_by_request or waits
+    breaks = bool(rollout.signature_changes) and not desired.allow_signature_change
+    return desired.paused or rollout.paused_by_request or waits or breaks
 
 
 def rest(world: VirtualWorld) -> None:
