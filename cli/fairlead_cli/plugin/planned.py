@@ -115,6 +115,8 @@ def _does(
         if is_kept
         else (f"A new revision ({hashed}) is rolled out by {wished.rollout.strategy.value}.")
     )
+    for sentence in seen.routing_in_words(strategy.routing_of(wished.rollout)):
+        yield f"While it is compared: {sentence}."
     if wished.rollout.paused:
         yield "spec.rollout.paused holds it before any traffic."
 

@@ -59,6 +59,23 @@ def test_status_as_data_says_the_same(found: WorldCluster) -> None:
     assert (as_json["rollout"]["step"], len(as_json["rollout"]["steps"])) == (2, 4)
 
 
+def test_status_tells_what_decides_besides_the_weight_and_only_while_it_does(found: WorldCluster) -> None:
+    match = [{"header": "X-Group", "value": "beta"}]
+    found.world.change(NAME, "rollout", {**CANARY, "match": match, "sticky": {"header": "X-User"}})
+    canary = run("status", NAME)[1]
+    found.world.change(NAME, "rollout", {"strategy": "Shadow", "shadow": {"percent": 10}})
+    shadow = run("status", NAME)[1]
+    as_data = json.loads(run("status", NAME, "-o", "json")[1])["rollout"]["routing"]
+    found.world.ask(NAME, "Abort")
+    found.world.pass_model(NAME)
+
+    assert "header x-group=beta leads to it" in canary
+    assert "header x-user keeps its revision" in canary
+    assert "is shown 10 % of the stable revision's predictions" in shadow
+    assert as_data == {"shadow": 1000}
+    assert "is shown" not in run("status", NAME)[1]
+
+
 def test_a_promote_is_for_the_step_that_was_seen(found: WorldCluster) -> None:
     code, output = run("promote", NAME)
     assert (code, found.asked[-1]["step"]) == (0, 1)
@@ -130,6 +147,9 @@ def test_plan_says_what_applying_would_do_and_changes_nothing(found: WorldCluste
     new = planned(model={"uri": "file:///m/3"})
     assert (new["newRevision"], new["replicasAtMost"], len(new["steps"])) == (True, 4, 4)
     assert any("is withdrawn first" in sentence for sentence in new["does"])
+    shadow = planned(model={"uri": "file:///m/4"}, rollout={"strategy": "Shadow", "shadow": {"percent": 5}})
+    assert shadow["steps"] == ["pause until promoted"]
+    assert "While it is compared: is shown 5 % of the stable revision's predictions." in shadow["does"]
     back = planned(model={"uri": "file:///m/1", "version": "v1"})
     assert back["does"][0].startswith("No new revision: revision 1")
     assert found.world.fingerprint() == before
