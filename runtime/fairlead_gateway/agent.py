@@ -9,9 +9,10 @@ import json
 import logging
 import time
 import uuid
+from collections.abc import Iterator
 from typing import Any
 
-from fairlead_gateway import admin, metrics, request_log, routes, settings, watcher
+from fairlead_gateway import admin, metrics, replica_scrape, request_log, routes, settings, watcher
 from fairlead_gateway.haproxy import config, control, process, router
 
 _log = logging.getLogger(__name__)
@@ -62,6 +63,7 @@ class Agent:
             asyncio.create_task(self._follow_deaths(), name="deaths"),
             asyncio.create_task(self._log_reader.run(), name="request-log"),
             asyncio.create_task(self._passes(), name="passes"),
+            asyncio.create_task(self._scrapes(), name="scrapes"),
         ]
         stopping = asyncio.create_task(stop.wait())
         try:
@@ -103,6 +105,14 @@ class Agent:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), self._pause_s())
 
+    async def _scrapes(self) -> None:
+        scraper = replica_scrape.Scraper(self._metrics.measured)
+        async with replica_scrape.make_session() as session:
+            while True:
+                places = () if self._table is None or self._state is None else _places(self._table, self._state)
+                await scraper.scrape(session, places)
+                await asyncio.sleep(replica_scrape.INTERVAL_S)
+
     def _pause_s(self) -> float:
         if self._failure is not None:
             return _RETRY_S
@@ -129,7 +139,7 @@ class Agent:
             self._failure = None
             self._keep(state)
         self._forget_series(table)
-        self._metrics.measured.forget(
+        self._metrics.measured.follow(
             {route.model: frozenset(each.name for each in route.revisions) for route in table.routes.values()}
         )
 
@@ -223,6 +233,19 @@ class Agent:
     def _save_table(self, table: routes.Table) -> None:
         data = {model: route.text for model, route in table.routes.items()}
         process.write_file(self._settings.state_dir / TABLE_FILE, json.dumps(data))
+
+
+def _places(table: routes.Table, state: router.State) -> Iterator[replica_scrape.Place]:
+    """Where replicas are of models with something to compare: more than one revision."""
+    for route in table.routes.values():
+        for revision in route.revisions if len(route.revisions) > 1 else ():
+            backend = config.backend_name(route.model, revision.name)
+            for index in range(revision.ports):
+                server = state.observed.servers.get((backend, config.server_name(index)))
+                if server is not None and (server.is_up or server.is_draining):
+                    yield replica_scrape.Place(
+                        model=route.model, revision=revision.name, host=server.host, port=server.port
+                    )
 
 
 def _route_body(route: routes.Route, state: router.State) -> dict[str, Any]:

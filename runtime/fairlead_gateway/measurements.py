@@ -4,7 +4,7 @@ Source: docs/contracts.md, "Measurements". They are apart from the Prometheus se
 """
 
 import bisect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,8 @@ BUCKETS_S = (
     0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75,
     1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0,
 )  # fmt: skip
+SHADOW = ("pairs", "disagreed", "failed", "dropped")
+FEEDBACK = ("labelled", "correct")
 _BOUNDS_US = tuple(round(bound * 1e6) for bound in BUCKETS_S)
 _GONE_KEPT = 64
 """Revisions that left the table, kept for each model: one that comes back goes on counting where it was."""
@@ -33,6 +35,10 @@ class Counted:
     client_errors: int = 0
     aborted: int = 0
     durations: list[int] = field(default_factory=lambda: [0] * (len(_BOUNDS_US) + 1))
+    shadow: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SHADOW, 0))
+    feedback: dict[str, int] = field(default_factory=lambda: dict.fromkeys(FEEDBACK, 0))
+    score_bounds: tuple[float, ...] = ()
+    scores: list[int] = field(default_factory=list)
 
     def body(self) -> dict[str, Any]:
         """As `/v1/measurements` shows it."""
@@ -44,9 +50,9 @@ class Counted:
                 "aborted": self.aborted,
             },
             "durations": {"boundsSeconds": list(BUCKETS_S), "counts": list(self.durations)},
-            "shadow": {"pairs": 0, "disagreed": 0, "failed": 0, "dropped": 0},
-            "feedback": {"labelled": 0, "correct": 0},
-            "scores": {"bounds": [], "counts": []},
+            "shadow": dict(self.shadow),
+            "feedback": dict(self.feedback),
+            "scores": {"bounds": list(self.score_bounds), "counts": list(self.scores)},
         }
 
 
@@ -72,6 +78,29 @@ class Store:
         elif code >= "400":
             counted.client_errors += 1
 
+    def add_shadow(self, key: tuple[str, str], grown: Mapping[str, int]) -> None:
+        """Add pairs in which this revision was the candidate; one that is in no table is left out, here and below."""
+        if (counted := self._known(key)) is not None:
+            _add(counted.shadow, grown)
+
+    def add_feedback(self, key: tuple[str, str], grown: Mapping[str, int]) -> None:
+        """Add labels that were told for predictions of this revision."""
+        if (counted := self._known(key)) is not None:
+            _add(counted.feedback, grown)
+
+    def add_scores(self, key: tuple[str, str], bounds: tuple[float, ...], grown: Sequence[int]) -> None:
+        """Add the top scores of this revision's predictions; other bounds than before are left out."""
+        counted = self._known(key)
+        if counted is None:
+            return
+        if not counted.score_bounds:
+            counted.score_bounds, counted.scores = bounds, [0] * len(grown)
+        if counted.score_bounds == bounds:
+            counted.scores = [total + more for total, more in zip(counted.scores, grown, strict=True)]
+
+    def _known(self, key: tuple[str, str]) -> Counted | None:
+        return self._models.get(key[0], {}).get(key[1])
+
     def of(self, model: str, revision: str) -> Counted:
         """The counters of a revision, made when there are none."""
         revisions = self._models.setdefault(model, {})
@@ -80,14 +109,22 @@ class Store:
             counted = revisions[revision] = Counted()
         return counted
 
-    def forget(self, table: Mapping[str, frozenset[str]]) -> None:
-        """Drop models that are gone, and the oldest revisions that are gone where there are too many of them."""
+    def follow(self, table: Mapping[str, frozenset[str]]) -> None:
+        """Know the table's revisions; drop models that are gone, and of too many revisions that are gone the oldest."""
+        for model, names in table.items():
+            for name in names:
+                self.of(model, name)
         for model in [model for model in self._models if model not in table]:
             del self._models[model]
         for model, revisions in self._models.items():
             gone = [name for name in revisions if name not in table[model]]
             for name in gone[: max(0, len(gone) - _GONE_KEPT)]:
                 del revisions[name]
+
+
+def _add(counts: dict[str, int], grown: Mapping[str, int]) -> None:
+    for name in counts:
+        counts[name] += grown.get(name, 0)
 
 
 def _is_aborted(code: str, termination: str) -> bool:

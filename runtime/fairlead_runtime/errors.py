@@ -61,6 +61,9 @@ class RequestReason(StrEnum):
     DRAINING = "Draining"
     MODEL_FAILED = "ModelFailed"
     INTERNAL = "Internal"
+    COPY_REFUSED = "CopyRefused"
+    FEEDBACK_REFUSED = "FeedbackRefused"
+    FEEDBACK_OFF = "FeedbackOff"
 
 
 class LoadError(Exception):

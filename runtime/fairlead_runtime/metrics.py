@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 from typing_extensions import override
+
+from fairlead_runtime.measured import SCORE_BOUNDS, Measured
 
 LATENCY_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 ROWS_BUCKETS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0)
@@ -27,12 +30,12 @@ class Histogram:
         self._sum += value
 
     def buckets(self) -> tuple[list[tuple[str, float]], float]:
-        total = 0
-        shown: list[tuple[str, float]] = []
-        for bound, count in zip((*map(str, self._bounds), "+Inf"), self._counts, strict=True):
-            total += count
-            shown.append((bound, float(total)))
-        return shown, self._sum
+        return _cumulated(self._bounds, self._counts), self._sum
+
+
+def _cumulated(bounds: Sequence[float], counts: Sequence[int]) -> list[tuple[str, float]]:
+    """Buckets as Prometheus has them: each with what the ones before hold."""
+    return list(zip((*map(str, bounds), "+Inf"), map(float, accumulate(counts)), strict=True))
 
 
 class ReplicaMetrics(Collector):
@@ -40,10 +43,13 @@ class ReplicaMetrics(Collector):
 
     def __init__(self, labels: Mapping[str, str]) -> None:
         self._labels = dict(labels)
+        self.measured = Measured()
         self.requests: dict[tuple[str, int], int] = {}
         self.latency = Histogram(LATENCY_BUCKETS_S)
         self.batch_rows = Histogram(ROWS_BUCKETS)
         self.rejected = 0
+        self.feedback_refused: dict[str, int] = {}
+        self.feedback_repeated = 0
         self.pending = 0
         self.connections = 0
         self.phases_s: dict[str, float] = {}
@@ -76,6 +82,7 @@ class ReplicaMetrics(Collector):
         )
         rejected.add_metric(values, self.rejected)
         yield rejected
+        yield from self._measured()
         yield self._gauge("fairlead_replica_pending_requests", "Predictions running or queued.", self.pending)
         yield self._gauge("fairlead_replica_connections", "Open client connections.", self.connections)
         load = GaugeMetricFamily(
@@ -84,6 +91,34 @@ class ReplicaMetrics(Collector):
         for phase, duration_s in self.phases_s.items():
             load.add_metric([*values, phase], duration_s)
         yield load
+
+    def _measured(self) -> Iterator[Metric]:
+        shadow = self._counter("fairlead_replica_shadow_pairs", "Copies for a candidate.", "candidate", "outcome")
+        for candidate, pairs in list(self.measured.shadow.items()):
+            counts = {"agreed": pairs.pairs - pairs.disagreed, **pairs.body()}
+            for outcome in ("agreed", "disagreed", "failed", "dropped"):
+                shadow.add_metric([*self._labels.values(), candidate, outcome], counts[outcome])
+        yield shadow
+        labels = self._counter("fairlead_replica_feedback", "Predictions with a true label.", "predicted_by", "outcome")
+        for revision, told in list(self.measured.feedback.items()):
+            labels.add_metric([*self._labels.values(), revision, "correct"], told.correct)
+            labels.add_metric([*self._labels.values(), revision, "wrong"], told.labelled - told.correct)
+        yield labels
+        refused = self._counter("fairlead_replica_feedback_refused", "Feedback that was not taken.", "kind")
+        for kind, count in list(self.feedback_refused.items()):
+            refused.add_metric([*self._labels.values(), kind], count)
+        yield refused
+        repeated = self._counter("fairlead_replica_feedback_repeated", "Tokens that had been counted before.")
+        repeated.add_metric(list(self._labels.values()), self.feedback_repeated)
+        yield repeated
+        scores = HistogramMetricFamily(
+            "fairlead_replica_top_score", "Highest score of each of an answer's first rows.", labels=list(self._labels)
+        )
+        scores.add_metric(list(self._labels.values()), _cumulated(SCORE_BOUNDS, self.measured.scores), None)
+        yield scores
+
+    def _counter(self, name: str, text: str, *labels: str) -> CounterMetricFamily:
+        return CounterMetricFamily(name, text, labels=[*self._labels, *labels])
 
     def _gauge(self, name: str, text: str, value: float) -> Metric:
         family = GaugeMetricFamily(name, text, labels=list(self._labels))

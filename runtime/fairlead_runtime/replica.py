@@ -13,14 +13,17 @@ from collections.abc import Mapping
 
 from fairlead_runtime import config
 from fairlead_runtime.errors import LoadError, LoadReason
+from fairlead_runtime.feedback import keys, wiring
 from fairlead_runtime.inference import batching, dataplane
 from fairlead_runtime.metrics import ReplicaMetrics
 from fairlead_runtime.model import digest, prepare
+from fairlead_runtime.model.signature import Signature
 from fairlead_runtime.protocols.handler import Handler
 from fairlead_runtime.server import listener, writer
 from fairlead_runtime.server.connection import Shared
 from fairlead_runtime.server.limits import ServerLimits
 from fairlead_runtime.server.thread import ServerThread
+from fairlead_runtime.shadow import mirror
 
 LOG = logging.getLogger(__name__)
 SILENT_S_MAX = 20.0
@@ -125,15 +128,37 @@ class Replica:
             metrics=self._metrics,
         )
         self._dataplane = plane
+        secret = keys.own_ray_token()
+        copies = self._mirror(loop, secret)
         return Shared(
-            handle=Handler(plane, self._metrics).handle,
+            handle=Handler(plane, self._metrics, self._feedback(signature, secret)).handle,
             limits=ServerLimits(
                 body_bytes_max=given.limits.max_request_bytes, body_timeout_s=given.limits.request_timeout_seconds
             ),
             metrics=self._metrics,
             writer=writer.ResponseWriter(given.revision),
             close=plane.close,
+            answered=copies.offer,
+            finish=copies.close,
         )
+
+    def _mirror(self, loop: asyncio.AbstractEventLoop, secret: str | None) -> mirror.Mirror:
+        given = self._config
+        settings = mirror.Settings(
+            model=given.model,
+            timeout_s=given.limits.request_timeout_seconds,
+            sign=lambda candidate: keys.copy_mark(
+                secret, namespace=given.namespace, model=given.model, candidate=candidate
+            ),
+        )
+        return mirror.Mirror(settings, self._metrics.measured, loop)
+
+    def _feedback(self, signature: Signature, secret: str | None) -> wiring.Feedback:
+        given = self._config
+        if secret is None:
+            LOG.warning("no feedback tokens: the Ray cluster has no authentication token")
+        names = wiring.Names(namespace=given.namespace, model=given.model, revision=given.revision)
+        return wiring.build(signature, self._metrics.measured, names, secret=secret)
 
 
 def _set_phase(plane: dataplane.Dataplane, phase: dataplane.Phase) -> None:

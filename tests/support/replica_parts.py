@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import orjson
 
+from fairlead_runtime.feedback import keys, wiring
 from fairlead_runtime.inference import batching, dataplane
 from fairlead_runtime.metrics import ReplicaMetrics
 from fairlead_runtime.model.predictor import Tensors
@@ -24,6 +25,7 @@ from fairlead_runtime.server import listener, writer
 from fairlead_runtime.server.connection import Shared
 from fairlead_runtime.server.limits import ServerLimits
 from fairlead_runtime.server.thread import ServerThread
+from fairlead_runtime.shadow import mirror
 
 MODEL = "digits"
 REVISION = "3f0c9a1b2d"
@@ -67,6 +69,9 @@ class Setting:
     ongoing_max: int = 64
     queued_max: int = 256
     timeout_s: float = 30
+    namespace: str = "default"
+    revision: str = REVISION
+    secret: str | None = "a cluster's token"
     limits: ServerLimits = field(default_factory=lambda: ServerLimits(body_bytes_max=64 * 1024))
 
 
@@ -78,6 +83,7 @@ class Parts:
     metrics: ReplicaMetrics
     handler: Handler
     shared: Shared
+    copy_mark: Callable[[str], str]
 
 
 def assemble(loop: asyncio.AbstractEventLoop, setting: Setting) -> Parts:
@@ -87,7 +93,11 @@ def assemble(loop: asyncio.AbstractEventLoop, setting: Setting) -> Parts:
     )
     plane = dataplane.Dataplane(
         dataplane.Identity(
-            model=MODEL, revision=REVISION, number=3, versions=frozenset({REVISION, "3", "v2"}), digest=DIGEST
+            model=MODEL,
+            revision=setting.revision,
+            number=3,
+            versions=frozenset({setting.revision, "3", "v2"}),
+            digest=DIGEST,
         ),
         setting.signature,
         executor=batching.choose(runner, loop, call_s=setting.call_s),
@@ -97,15 +107,24 @@ def assemble(loop: asyncio.AbstractEventLoop, setting: Setting) -> Parts:
         metrics=metrics,
     )
     plane.phase = dataplane.Phase.READY
-    handler = Handler(plane, metrics)
+    names = wiring.Names(namespace=setting.namespace, model=MODEL, revision=setting.revision)
+    feedback = wiring.build(setting.signature, metrics.measured, names, secret=setting.secret)
+    handler = Handler(plane, metrics, feedback)
+
+    def sign(candidate: str) -> str:
+        return keys.copy_mark(setting.secret, namespace=setting.namespace, model=MODEL, candidate=candidate)
+
+    copies = mirror.Mirror(mirror.Settings(model=MODEL, timeout_s=setting.timeout_s, sign=sign), metrics.measured, loop)
     shared = Shared(
         handle=handler.handle,
         limits=setting.limits,
         metrics=metrics,
-        writer=writer.ResponseWriter(REVISION),
+        writer=writer.ResponseWriter(setting.revision),
         close=plane.close,
+        answered=copies.offer,
+        finish=copies.close,
     )
-    return Parts(plane, metrics, handler, shared)
+    return Parts(plane, metrics, handler, shared, sign)
 
 
 def assemble_inline(setting: Setting | None = None) -> Parts:

@@ -115,9 +115,13 @@ def _does(
         if is_kept
         else (f"A new revision ({hashed}) is rolled out by {wished.rollout.strategy.value}.")
     )
-    for sentence in seen.routing_in_words(strategy.routing_of(wished.rollout)):
+    yield from _beside(wished.rollout)
+
+
+def _beside(rollout: spec.Rollout) -> Iterator[str]:
+    for sentence in seen.routing_in_words(strategy.routing_of(rollout)):
         yield f"While it is compared: {sentence}."
-    if wished.rollout.paused:
+    if rollout.paused:
         yield "spec.rollout.paused holds it before any traffic."
 
 

@@ -125,6 +125,8 @@ class Reason(StrEnum):
     """Ray's head came back without its applications; the step starts again."""
     HISTORY_TRIMMED = "HistoryTrimmed"
     """A revision beyond revisionHistoryLimit was deleted."""
+    INTERNAL_ERROR = "InternalError"
+    """A pass ended by an error that nobody foresaw; nothing is changed until a later pass gets through."""
     REVISION_LOST = "RevisionLost"
     """A ControllerRevision that is needed is gone; what runs is left as it is."""
     NO_WAY_BACK = "NoWayBack"

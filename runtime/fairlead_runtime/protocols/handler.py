@@ -2,32 +2,38 @@
 
 from __future__ import annotations
 
+import hmac
 import logging
 from collections.abc import Callable
 
 from fairlead_runtime.errors import RequestError, RequestReason
+from fairlead_runtime.feedback import wiring
 from fairlead_runtime.inference.dataplane import Dataplane, Phase
 from fairlead_runtime.metrics import ReplicaMetrics
-from fairlead_runtime.protocols import refusals, v1_rest, v2_rest
+from fairlead_runtime.protocols import feedback_rest, refusals, v1_rest, v2_rest
 from fairlead_runtime.protocols.http import Answer, Request, Response, dump
 
 LOG = logging.getLogger(__name__)
 HEALTH_PREFIX = "/-/healthz/"
+MEASUREMENTS_PREFIX = "/-/measurements/"
+COPY_HEADER = b"x-fairlead-shadow-copy"
 _CODE_BY_PHASE = {Phase.READY: 200, Phase.DRAINING: 404, Phase.LOADING: 503}
 
 
 class Handler:
     """Answers one request at a time, without sockets: `handle` is the whole interface."""
 
-    def __init__(self, dataplane: Dataplane, metrics: ReplicaMetrics) -> None:
+    def __init__(self, dataplane: Dataplane, metrics: ReplicaMetrics, feedback: wiring.Feedback) -> None:
         self._dataplane = dataplane
         self._metrics = metrics
-        self._v1 = v1_rest.V1Rest(dataplane)
-        self._v2 = v2_rest.V2Rest(dataplane)
+        self._copy_mark = feedback.copy_mark
+        self._v1 = v1_rest.V1Rest(dataplane, feedback.issuer)
+        self._v2 = v2_rest.V2Rest(dataplane, feedback.issuer, feedback_rest.FeedbackRest(feedback.ledger, metrics))
         self._routes: tuple[tuple[str, Callable[[Request], Answer]], ...] = (
             ("/v2/", self._v2.handle),
             ("/v1/models/", self._v1.handle),
             (HEALTH_PREFIX, self._health),
+            (MEASUREMENTS_PREFIX, self._measurements),
         )
 
     def handle(self, request: Request) -> Answer:
@@ -45,6 +51,8 @@ class Handler:
 
     def _route(self, request: Request) -> Answer:
         path = request.path
+        if COPY_HEADER in request.headers:
+            self._require_copy(request)
         for prefix, answer in self._routes:
             if path.startswith(prefix):
                 return answer(request)
@@ -58,8 +66,20 @@ class Handler:
 
     def _health(self, request: Request) -> Response:
         """Source: docs/contracts.md, Gateway → replica."""
-        revision = request.path.removeprefix(HEALTH_PREFIX)
-        if revision != self._dataplane.identity.revision:
-            raise RequestError(RequestReason.WRONG_REVISION, f"revision {self._dataplane.identity.revision} lives here")
+        self._require_mine(request.path.removeprefix(HEALTH_PREFIX))
         phase = self._dataplane.phase
         return Response(status=_CODE_BY_PHASE[phase], body=dump({"phase": phase.value}), protocol="health")
+
+    def _measurements(self, request: Request) -> Response:
+        self._require_mine(request.path.removeprefix(MEASUREMENTS_PREFIX))
+        return Response(status=200, body=dump(self._metrics.measured.body()), protocol="measurements")
+
+    def _require_copy(self, request: Request) -> None:
+        """The gateway keeps copies out of what clients saw: nobody else may call his requests so."""
+        mark = self._copy_mark
+        if mark is not None and not hmac.compare_digest(request.headers[COPY_HEADER], mark):
+            raise RequestError(RequestReason.COPY_REFUSED, "x-fairlead-shadow-copy is for copies that replicas send")
+
+    def _require_mine(self, revision: str) -> None:
+        if revision != self._dataplane.identity.revision:
+            raise RequestError(RequestReason.WRONG_REVISION, f"revision {self._dataplane.identity.revision} lives here")

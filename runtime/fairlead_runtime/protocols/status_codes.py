@@ -10,6 +10,8 @@ HTTP = MappingProxyType(
     {
         RequestReason.MALFORMED: 400,
         RequestReason.INVALID_INPUT: 400,
+        RequestReason.COPY_REFUSED: 403,
+        RequestReason.FEEDBACK_REFUSED: 403,
         RequestReason.UNKNOWN_PATH: 404,
         RequestReason.UNKNOWN_MODEL: 404,
         RequestReason.WRONG_METHOD: 405,
@@ -25,6 +27,7 @@ HTTP = MappingProxyType(
         RequestReason.QUEUE_FULL: 503,
         RequestReason.NOT_READY: 503,
         RequestReason.DRAINING: 503,
+        RequestReason.FEEDBACK_OFF: 503,
         RequestReason.DEADLINE: 504,
     }
 )
@@ -33,6 +36,7 @@ PHRASES = MappingProxyType(
     {
         200: "OK",
         400: "Bad Request",
+        403: "Forbidden",
         404: "Not Found",
         405: "Method Not Allowed",
         408: "Request Timeout",

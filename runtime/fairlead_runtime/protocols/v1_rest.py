@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from fairlead_runtime.errors import RequestError, RequestReason
+from fairlead_runtime.feedback.issuer import Issuer
 from fairlead_runtime.inference import codec
 from fairlead_runtime.inference.dataplane import Dataplane, Phase
 from fairlead_runtime.model.predictor import Tensors
@@ -37,8 +38,9 @@ _DTYPES = {
 class V1Rest:
     """Answers everything below `/v1/models/`."""
 
-    def __init__(self, dataplane: Dataplane) -> None:
+    def __init__(self, dataplane: Dataplane, issuer: Issuer) -> None:
         self._dataplane = dataplane
+        self._issuer = issuer
         self._signature = dataplane.signature
         self._verbs: dict[str, Callable[[dict[str, object]], Answer]] = {
             "predict": self._predict,
@@ -151,16 +153,20 @@ class V1Rest:
             raise RequestError(RequestReason.INVALID_INPUT, text)
         columns = [codec.to_json(array) for array in outputs]
         if len(columns) == 1:
-            return _ok({"predictions": columns[0]})
+            return self._predicted({"predictions": columns[0]}, outputs)
         names = [spec.name for spec in self._signature.outputs]
         values = [codec.rows_of(array) for array in outputs]
-        return _ok({"predictions": [dict(zip(names, row, strict=True)) for row in zip(*values, strict=True)]})
+        rows_shown = [dict(zip(names, row, strict=True)) for row in zip(*values, strict=True)]
+        return self._predicted({"predictions": rows_shown}, outputs)
 
     def _encode_columns(self, outputs: Tensors) -> Response:
         if len(outputs) == 1:
-            return _ok({"outputs": codec.to_json(outputs[0])})
+            return self._predicted({"outputs": codec.to_json(outputs[0])}, outputs)
         pairs = zip(self._signature.outputs, outputs, strict=True)
-        return _ok({"outputs": {spec.name: codec.to_json(array) for spec, array in pairs}})
+        return self._predicted({"outputs": {spec.name: codec.to_json(array) for spec, array in pairs}}, outputs)
+
+    def _predicted(self, body: object, outputs: Tensors) -> Response:
+        return Response(status=200, body=dump(body), headers=self._issuer.headers(outputs), protocol=PROTOCOL)
 
     def _classify(self, body: dict[str, object]) -> Answer:
         encode = v1_examples.classifier(self._signature)

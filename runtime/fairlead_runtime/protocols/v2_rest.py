@@ -7,11 +7,12 @@ Source: https://github.com/triton-inference-server/server/blob/main/docs/protoco
 from __future__ import annotations
 
 from fairlead_runtime.errors import RequestError, RequestReason
+from fairlead_runtime.feedback.issuer import Issuer
 from fairlead_runtime.inference import codec
 from fairlead_runtime.inference.dataplane import Dataplane, Phase
 from fairlead_runtime.model.predictor import Tensors
 from fairlead_runtime.model.signature import DType, TensorSpec
-from fairlead_runtime.protocols import binary, refusals
+from fairlead_runtime.protocols import binary, feedback_rest, refusals
 from fairlead_runtime.protocols.http import Answer, Headers, Request, Response, dump, parse_object, then
 
 SERVER_NAME = "fairlead"
@@ -38,8 +39,10 @@ DATATYPES = {
 class V2Rest:
     """Answers everything below `/v2`."""
 
-    def __init__(self, dataplane: Dataplane) -> None:
+    def __init__(self, dataplane: Dataplane, issuer: Issuer, feedback: feedback_rest.FeedbackRest) -> None:
         self._dataplane = dataplane
+        self._issuer = issuer
+        self._feedback = feedback
         self._inputs = {spec.name: spec for spec in dataplane.signature.inputs}
         self._outputs = {spec.name: i for i, spec in enumerate(dataplane.signature.outputs)}
         self._infer_path = f"/v2/models/{dataplane.identity.model}/infer"
@@ -78,6 +81,8 @@ class V2Rest:
                 return self._ready(request, {"name": model, "ready": self._is_ready})
             case ["infer"]:
                 return self._infer(request)
+            case ["feedback"]:
+                return self._feedback.handle(request)
             case _:
                 raise RequestError(RequestReason.UNKNOWN_PATH, f"nothing is served at {request.path[:100]!r}")
 
@@ -177,9 +182,10 @@ class V2Rest:
         if request_id is not None:
             answer["id"] = request_id
         head = dump(answer)
+        headers = self._issuer.headers(outputs)
         if not blobs:
-            return Response(status=200, body=head, protocol=PROTOCOL)
-        headers = ((HEADER_LENGTH, str(len(head)).encode()),)
+            return Response(status=200, body=head, headers=headers, protocol=PROTOCOL)
+        headers = (*headers, (HEADER_LENGTH, str(len(head)).encode()))
         body = b"".join((head, *blobs))
         return Response(
             status=200, body=body, content_type=b"application/octet-stream", headers=headers, protocol=PROTOCOL

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import cast
@@ -40,6 +40,14 @@ class Waiting(StrEnum):
     LINGER = "linger"
 
 
+def _nothing(_request: Request, _response: Response) -> None:
+    return
+
+
+async def _nothing_more() -> None:
+    return
+
+
 @dataclass(slots=True, kw_only=True)
 class Shared:
     """What the connections of one server have in common."""
@@ -49,6 +57,10 @@ class Shared:
     metrics: ReplicaMetrics
     writer: ResponseWriter
     close: Callable[[], None]
+    answered: Callable[[Request, Response], None] = _nothing
+    """Told of each request whose answer was written; must neither wait nor raise."""
+    finish: Callable[[], Awaitable[None]] = _nothing_more
+    """Awaited once no connection is left."""
     connections: set[Connection] = field(default_factory=set)
     in_flight: int = 0
     is_draining: bool = False
@@ -267,6 +279,7 @@ class Connection(asyncio.Protocol):
         transport = self._transport
         if transport is not None and not transport.is_closing():
             transport.write(shared.writer.render(message.request, response, keep_alive=keep_alive))
+        shared.answered(message.request, response)
         shared.metrics.answered(response.protocol, response.status, time.perf_counter() - message.arrived_s)
         if not keep_alive:
             self._close_gently()

@@ -90,6 +90,7 @@ class ServerThread:
             connection.abort()
         # One turn more, so that the connections hear of their end.
         await asyncio.sleep(0)
+        await self._shared.finish()
 
     async def _drain(self, timeout_s: float) -> None:
         started_s = time.monotonic()

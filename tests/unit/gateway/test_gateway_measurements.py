@@ -60,7 +60,7 @@ def test_a_revision_that_comes_back_goes_on_counting_where_it_was() -> None:
     store = measurements.Store()
     store.add(("digits", A), "200", "--", 10)
 
-    store.forget({"digits": frozenset({B})})
+    store.follow({"digits": frozenset({B})})
     store.add(("digits", A), "200", "--", 10)
 
     assert store.of("digits", A).total == 2
@@ -70,10 +70,10 @@ def test_what_is_kept_of_revisions_that_are_gone_is_bounded() -> None:
     store = measurements.Store()
     for number in range(1000):
         store.add(("digits", f"{number:010x}"), "200", "--", 10)
-        store.forget({"digits": frozenset({f"{number:010x}"})})
+        store.follow({"digits": frozenset({f"{number:010x}"})})
 
     kept = sum(store.of("digits", f"{number:010x}").total for number in range(1000))
-    store.forget({})
+    store.follow({})
 
     assert kept == 65
     assert store.of("digits", f"{999:010x}").total == 0

@@ -1,0 +1,146 @@
+"""What counting scores and issuing feedback tokens cost a prediction, against the same replica without; needs `wrk`.
+
+    python benchmarks/feedback_cost.py MODEL_FOLDER [--seconds 2] [--rounds 7] [--connections 16] [--rows 1]
+
+Three servers of one process share the loaded model: without (nothing is read of the outputs), counting (scores alone)
+and tokens (what a replica does). Rounds alternate between them; the ratio of processor time a request is taken within
+a round, its median reported with its smallest and largest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import resource
+import statistics
+import subprocess
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.runtime_replica import configuration
+from typing_extensions import override
+
+from fairlead_runtime import config
+from fairlead_runtime.feedback import wiring
+from fairlead_runtime.feedback.issuer import Issuer
+from fairlead_runtime.inference import batching, dataplane
+from fairlead_runtime.metrics import ReplicaMetrics
+from fairlead_runtime.model import prepare
+from fairlead_runtime.model.predictor import Tensors
+from fairlead_runtime.model.signature import example_inputs
+from fairlead_runtime.protocols.handler import Handler
+from fairlead_runtime.server import listener, writer
+from fairlead_runtime.server.connection import Shared
+from fairlead_runtime.server.limits import ServerLimits
+from fairlead_runtime.server.thread import ServerThread
+
+REVISION = "0000000000"
+FIRST_PORT = 23450
+
+
+class Silent(Issuer):
+    """Reads nothing of the outputs."""
+
+    @override
+    def headers(self, outputs: Tensors) -> tuple[tuple[bytes, bytes], ...]:
+        return ()
+
+
+@dataclass(frozen=True)
+class Variant:
+    name: str
+    feedback: Callable[[prepare.PreparedModel, ReplicaMetrics], wiring.Feedback]
+
+
+def build_feedback(prepared: prepare.PreparedModel, metrics: ReplicaMetrics, secret: str | None) -> wiring.Feedback:
+    names = wiring.Names(namespace="bench", model="bench", revision=REVISION)
+    return wiring.build(prepared.model.signature, metrics.measured, names, secret=secret)
+
+
+def build_silent(prepared: prepare.PreparedModel, metrics: ReplicaMetrics) -> wiring.Feedback:
+    return wiring.Feedback(issuer=Silent(prepared.model.signature, metrics.measured, None), ledger=None)
+
+
+VARIANTS = (
+    Variant("without", build_silent),
+    Variant("counting", lambda prepared, metrics: build_feedback(prepared, metrics, None)),
+    Variant("tokens", lambda prepared, metrics: build_feedback(prepared, metrics, "a cluster's token")),
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--seconds", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--connections", type=int, default=16)
+    parser.add_argument("--rows", type=int, default=1)
+    chosen = parser.parse_args()
+    raw = configuration(chosen.model.resolve())
+    prepared = prepare.prepare(config.parse(raw), None, config.environment(), threads=1)
+    print(f"{prepared.model.kind}, {prepared.speed.single_s * 1e6:.0f} µs a call of the model")
+    ports = {variant.name: serve(variant, prepared) for variant in VARIANTS}
+    rows = example_inputs(prepared.model.signature, chosen.rows, seed=1)[0].astype(float).round(4).tolist()
+    body = json.dumps({"instances": rows})
+    spent_us: dict[str, list[float]] = {name: [] for name in ports}
+    for _ in range(chosen.rounds + 1):
+        for name, port in ports.items():
+            spent_us[name].append(measure(body, port, chosen.connections, chosen.seconds))
+    for name, all_rounds in spent_us.items():
+        rounds = all_rounds[1:]  # the first warms up
+        ratios = sorted(mine / base for mine, base in zip(rounds, spent_us["without"][1:], strict=True))
+        told = f"{statistics.median(ratios):.3f} ({ratios[0]:.3f} to {ratios[-1]:.3f})"
+        print(f"{name}: {statistics.median(rounds):.1f} µs of processor a request; ratio to without {told}")
+
+
+def serve(variant: Variant, prepared: prepare.PreparedModel) -> int:
+    metrics = ReplicaMetrics({"model": "bench"})
+
+    def build(loop: asyncio.AbstractEventLoop) -> Shared:
+        signature = prepared.model.signature
+        runner = batching.Runner(
+            prepared.model.predictor, is_batched=signature.is_batched, observe_rows=metrics.batch_rows.observe
+        )
+        names = frozenset({REVISION, "1"})
+        plane = dataplane.Dataplane(
+            dataplane.Identity(model="bench", revision=REVISION, number=1, versions=names, digest=prepared.digest),
+            signature,
+            executor=batching.choose(runner, loop, call_s=prepared.speed.single_s),
+            admission=dataplane.Admission(ongoing_max=64, queued_max=256, timeout_s=30),
+            metrics=metrics,
+        )
+        plane.phase = dataplane.Phase.READY
+        return Shared(
+            handle=Handler(plane, metrics, variant.feedback(prepared, metrics)).handle,
+            limits=ServerLimits(body_bytes_max=1 << 20),
+            metrics=metrics,
+            writer=writer.ResponseWriter(REVISION),
+            close=plane.close,
+        )
+
+    server = ServerThread(listener.bind_first_free("127.0.0.1", FIRST_PORT, 16), build)
+    server.start()
+    return server.port
+
+
+def measure(body: str, port: int, connections: int, seconds: int) -> float:
+    """Microseconds of this process's processor time a request."""
+    with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
+        script.write(f"wrk.method = 'POST'\nwrk.body = {json.dumps(body)}\n")
+        script.flush()
+        url = f"http://127.0.0.1:{port}/v1/models/bench:predict"
+        before = resource.getrusage(resource.RUSAGE_SELF)
+        command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", script.name, url]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        after = resource.getrusage(resource.RUSAGE_SELF)
+    if "Non-2xx" in done.stdout or "Socket errors" in done.stdout:
+        raise SystemExit(done.stdout)
+    requests = next(int(line.split()[0]) for line in done.stdout.splitlines() if "requests in" in line)
+    return (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) / requests * 1e6
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+"""What a model said first of each row: the class with the highest score, or the number itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+
+from fairlead_runtime.model.predictor import Tensors
+from fairlead_runtime.model.signature import Signature, TensorSpec
+
+ROWS_MAX = 32
+"""Of a larger batch the first rows stand for the rest: what is done for each answer stays bounded."""
+
+_CLASSES = range(2**32)
+Array = np.ndarray[Any, Any]
+
+
+class Kind(StrEnum):
+    CLASS = "class"
+    NUMBER = "number"
+
+
+@dataclass(slots=True)
+class Tops:
+    """The top prediction of each of the first rows; scores only where the output is of floats.
+
+    Not frozen: making one is on the hot path.
+    """
+
+    kind: Kind
+    values: tuple[float, ...]
+    scores: tuple[float, ...]
+
+
+Read = Callable[[Tensors], Tops | None]
+
+
+def reader(signature: Signature) -> Read:
+    """How to read the tops of this model's outputs; a reader of nothing where no output has one.
+
+    The first output that fits, in the order of their names: floats of shape [rows, classes] or [rows], or whole numbers
+    of shape [rows]. Without a free first dimension the same holds of the one row.
+    """
+    for index, spec in enumerate(signature.outputs):
+        read = _reader_of(spec)
+        if read is not None:
+            return _at(index, read)
+    return lambda _outputs: None
+
+
+def _at(index: int, read: Callable[[Array], Tops | None]) -> Read:
+    return lambda outputs: read(outputs[index])
+
+
+def _reader_of(spec: TensorSpec) -> Callable[[Array], Tops | None] | None:
+    if spec.shape is None:
+        return None
+    has_rows = spec.has_free_batch or (len(spec.shape) == 2 and spec.shape[0] == 1)
+    row = spec.shape[1:] if has_rows else spec.shape
+    if len(row) > 1:
+        return None
+    if spec.dtype.is_float:
+        return _read_scores if has_rows else _read_one_row
+    if spec.dtype.numpy.kind in "iu" and row in ((), (1,)):
+        return _read_classes
+    return None
+
+
+def _read_one_row(array: Array) -> Tops | None:
+    return _read_scores(array.reshape(1, -1))
+
+
+def _read_scores(array: Array) -> Tops | None:
+    if array.ndim == 2 and array.shape[1] > 1:
+        if array.shape[0] == 1:
+            best = int(array.argmax())
+            return Tops(Kind.CLASS, (best,), (array.item(best),))
+        part = array[:ROWS_MAX]
+        columns = part.argmax(axis=1)
+        scores = part[np.arange(len(part)), columns]
+        return Tops(Kind.CLASS, tuple(columns.tolist()), tuple(scores.tolist()))
+    if array.size != len(array) or array.size == 0:
+        return None
+    numbers = tuple(array.reshape(-1)[:ROWS_MAX].tolist())
+    return Tops(Kind.NUMBER, numbers, numbers)
+
+
+def _read_classes(array: Array) -> Tops | None:
+    values = tuple(array.reshape(-1)[:ROWS_MAX].tolist())
+    return Tops(Kind.CLASS, values, ()) if all(value in _CLASSES for value in values) else None

@@ -1,0 +1,71 @@
+"""What replicas counted is read by the gateway and told by revision: real agent, HAProxy and servers of replicas."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.support import replica_parts
+from tests.support.gateway_process import Gateway, entry, eventually, fetch, revision
+
+pytestmark = pytest.mark.real
+
+A, B = "aaaaaaaaaa", "bbbbbbbbbb"
+ROW = [0.1, 0.2, 0.9, 0.3]
+
+
+def replica(name: str) -> contextlib.AbstractContextManager[replica_parts.Running]:
+    signature = replica_parts.float_signature(rows=None)
+    return replica_parts.running(replica_parts.Setting(signature=signature, revision=name))
+
+
+def predict(gateway: Gateway, name: str) -> str:
+    """A prediction of this revision; its feedback token."""
+    body = json.dumps({"instances": [ROW]}).encode()
+    answer = fetch(f"{gateway.url}/v1/models/digits:predict", body=body, headers={"x-fairlead-revision": name})
+    assert (answer.status, answer.headers["x-fairlead-revision"]) == (200, name)
+    return answer.headers["x-fairlead-feedback"]
+
+
+def tell(gateway: Gateway, token: str, label: int) -> None:
+    body = json.dumps({"token": token, "label": label}).encode()
+    answer = fetch(f"{gateway.url}/v2/models/digits/feedback", body=body, headers={"x-fairlead-feedback": token})
+    assert answer.status == 200, answer.text
+
+
+@pytest.fixture
+def gateway(tmp_path: Path) -> Iterator[Gateway]:
+    made = Gateway(tmp_path / "gateway")
+    made.start()
+    yield made
+    made.stop()
+
+
+def test_labels_and_scores_outlive_the_replica_that_counted_them(gateway: Gateway) -> None:
+    def told(name: str) -> dict[str, int]:
+        return dict(gateway.measurements("digits")["revisions"][name]["feedback"])
+
+    def scores(name: str) -> int:
+        return sum(gateway.measurements("digits")["revisions"][name]["scores"]["counts"])
+
+    with replica(B) as candidate:
+        places = {B: revision(candidate.port, count=1, window=1)}
+        with replica(A) as stable:
+            places[A] = revision(stable.port, count=1, window=1)
+            gateway.apply(digits=entry(A, places, candidate=B))
+            for name in (A, B):
+                gateway.wait_up("digits", name)
+            # From the first reading on, what is counted is added.
+            eventually(lambda: predict(gateway, A) and scores(A), what="the stable's replica is read")
+            before = scores(B)
+
+            for label in (2, 2, 1):
+                tell(gateway, predict(gateway, B), label)
+            eventually(lambda: told(B) == {"labelled": 3, "correct": 2}, what="the candidate's labels")
+
+        assert told(B) == {"labelled": 3, "correct": 2}
+        assert told(A) == {"labelled": 0, "correct": 0}
+        assert scores(B) - before == 3

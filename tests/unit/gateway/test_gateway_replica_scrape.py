@@ -1,0 +1,119 @@
+"""Readings of processes that come and go become sums that never fall and lose nothing that was read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fairlead_gateway import measurements
+from fairlead_gateway.replica_scrape import Fold, Place, Reading
+
+STABLE, CANDIDATE = "3f0c9a1b2d", "7ab0c9d1e2"
+PLACE = Place(model="digits", revision=STABLE, host="127.0.0.1", port=20000)
+
+
+def reading(instance: str, *, age_s: float = 0.0, **counts: int) -> Reading:
+    """`pairs`, `disagreed` are of the candidate; `labelled`, `correct`, `low`, `high` of the stable revision."""
+
+    def given(*names: str) -> dict[str, int]:
+        return {name: counts.get(name, 0) for name in names}
+
+    return Reading.model_validate(
+        {
+            "instance": instance,
+            "ageSeconds": age_s,
+            "shadow": {CANDIDATE: given("pairs", "disagreed", "failed", "dropped")},
+            "feedback": {STABLE: given("labelled", "correct")},
+            "scores": {"bounds": [0.5], "counts": [counts.get("low", 0), counts.get("high", 0)]},
+        }
+    )
+
+
+def watched() -> tuple[measurements.Store, Fold]:
+    store = measurements.Store()
+    store.follow({"digits": frozenset({STABLE, CANDIDATE})})
+    fold = Fold(store)
+    fold.watch({"digits"}, 100.0)
+    return store, fold
+
+
+def shown(store: measurements.Store, revision: str) -> dict[str, Any]:
+    return store.of("digits", revision).body()
+
+
+def test_each_count_goes_to_the_revision_it_is_about() -> None:
+    store, fold = watched()
+
+    fold.add(PLACE, reading("a", pairs=5, disagreed=2, labelled=3, correct=1, low=4, high=6), 101.0)
+
+    assert shown(store, CANDIDATE)["shadow"] == {"pairs": 5, "disagreed": 2, "failed": 0, "dropped": 0}
+    assert shown(store, STABLE)["feedback"] == {"labelled": 3, "correct": 1}
+    assert shown(store, STABLE)["scores"] == {"bounds": [0.5], "counts": [4, 6]}
+    assert shown(store, STABLE)["shadow"]["pairs"] == 0
+
+
+def test_only_what_grew_is_added() -> None:
+    store, fold = watched()
+    for pairs in (5, 5, 9):
+        fold.add(PLACE, reading("a", pairs=pairs), 101.0)
+
+    assert shown(store, CANDIDATE)["shadow"]["pairs"] == 9
+
+
+def test_a_replica_that_starts_anew_loses_nothing_that_was_read() -> None:
+    store, fold = watched()
+    fold.add(PLACE, reading("a", pairs=5), 101.0)
+
+    fold.add(PLACE, reading("b", pairs=2), 102.0)
+
+    assert shown(store, CANDIDATE)["shadow"]["pairs"] == 7
+
+
+def test_what_a_replica_had_counted_before_its_model_was_watched_is_left_out() -> None:
+    store, fold = watched()
+    fold.add(PLACE, reading("a", age_s=50.0, pairs=1000), 101.0)
+
+    fold.add(PLACE, reading("a", age_s=51.0, pairs=1003), 102.0)
+
+    assert shown(store, CANDIDATE)["shadow"]["pairs"] == 3
+
+
+def test_a_counter_that_a_replica_forgot_and_began_anew_goes_on() -> None:
+    store, fold = watched()
+    fold.add(PLACE, reading("a", labelled=10, correct=9), 101.0)
+
+    fold.add(PLACE, reading("a", labelled=2, correct=1), 102.0)
+
+    assert shown(store, STABLE)["feedback"] == {"labelled": 12, "correct": 10}
+
+
+def test_a_revision_that_is_in_no_table_is_left_out() -> None:
+    store = measurements.Store()
+    store.follow({"digits": frozenset({STABLE})})
+    fold = Fold(store)
+    fold.watch({"digits"}, 100.0)
+
+    fold.add(PLACE, reading("a", pairs=5), 101.0)
+
+    assert shown(store, CANDIDATE)["shadow"]["pairs"] == 0
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 20), st.booleans()), max_size=60))
+def test_the_sum_is_what_all_processes_counted_as_of_their_last_reading(
+    steps: list[tuple[str, int, bool]],
+) -> None:
+    """Processes count, are read or not, and end: the sum is that of each one's last reading, and never falls."""
+    store, fold = watched()
+    counts: dict[str, int] = {}
+    read: dict[str, int] = {}
+    for name, more, is_read in steps:
+        counts[name] = counts.get(name, 0) + more
+        if is_read:
+            before = shown(store, CANDIDATE)["shadow"]["pairs"]
+            fold.add(PLACE, reading(name, pairs=counts[name]), 101.0)
+            read[name] = counts[name]
+            assert shown(store, CANDIDATE)["shadow"]["pairs"] >= before
+
+    assert shown(store, CANDIDATE)["shadow"]["pairs"] == sum(read.values())

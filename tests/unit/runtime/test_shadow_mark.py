@@ -1,0 +1,54 @@
+"""Only what a gateway writes is a mark: an address of unicast, a port, a revision."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fairlead_runtime.shadow.mark import Mark, parse
+
+REV = "7ab0c9d1e2"
+
+
+@pytest.mark.parametrize(
+    ("value", "host", "port"),
+    [
+        (f"127.0.0.1:8080/{REV}", "127.0.0.1", 8080),
+        (f"10.2.3.4:1/{REV}", "10.2.3.4", 1),
+        (f"[fd00::1]:65535/{REV}", "[fd00::1]", 65535),
+    ],
+)
+def test_an_address_a_port_and_a_revision(value: str, host: str, port: int) -> None:
+    assert parse(value.encode()) == Mark(host=host, port=port, candidate=REV)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "",
+        f"gateway:8080/{REV}",
+        f"169.254.169.254:80/{REV}",
+        f"[fe80::1]:80/{REV}",
+        f"224.0.0.1:80/{REV}",
+        f"0.0.0.0:80/{REV}",
+        f"127.0.0.1:0/{REV}",
+        f"127.0.0.1:65536/{REV}",
+        f"127.0.0.1/{REV}",
+        f"300.0.0.1:80/{REV}",
+        f"fd00::1:80/{REV}",
+        f"127.0.0.1:80/{REV}/../x",
+        f"127.0.0.1:80/x?{REV}",
+        f"user@127.0.0.1:80/{REV}",
+        f"127.0.0.1:80/{REV}\n",
+        "127.0.0.1:80/short",
+        f"http://127.0.0.1:80/{REV}",
+    ],
+)
+def test_everything_else_is_none(value: str) -> None:
+    assert parse(value.encode()) is None
+
+
+@given(st.binary(max_size=80))
+def test_no_bytes_make_it_fail(value: bytes) -> None:
+    assert parse(value) is None
