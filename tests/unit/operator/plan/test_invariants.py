@@ -278,7 +278,8 @@ def expect_the_wished(world: VirtualWorld) -> None:
             assert is_held(desired, serving), f"{name} rests with a candidate: {serving}"
             return
         failed = serving.quarantined(desired.target)
-        waits_for_room = world.cores is not None and world.plans[-1].reason is Reason.INSUFFICIENT_CAPACITY
+        told = {condition.reason for condition in view.status.conditions}
+        waits_for_room = world.cores is not None and Reason.INSUFFICIENT_CAPACITY in told
         assert failed is not None or serving.stable == desired.target or waits_for_room
         assert (
             failed is None
