@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from fairlead_operator.api.status import MESSAGE_MAX, RolloutPhase
+from fairlead_operator.api.status import RolloutPhase
+from fairlead_operator.api.text import MESSAGE_MAX
 from fairlead_operator.state import actions
 from fairlead_operator.state.knowledge import Absent, Known, Unknown
-from fairlead_operator.state.observed import Observed
+from fairlead_operator.state.observed import InvalidSpec, Observed
 from fairlead_operator.state.rollout import Serving, recall
-from fairlead_operator.state.route import FULL_WEIGHT, RouteEntry
+from fairlead_operator.state.route import BY_WEIGHT, FULL_WEIGHT, RouteEntry
 from fairlead_operator.state.time import elapsed_s
 
 DRAIN_S = 60
@@ -41,6 +42,7 @@ def check_plan(observed: Observed, plan: actions.Plan) -> None:
     )
     _check_serving(plan.serving)
     _check_unknown(observed, before, plan)
+    _check_unmeasured(observed, before, plan)
     if isinstance(plan.action, actions.WriteRoute):
         _check_route(observed, plan.action.entry)
 
@@ -74,6 +76,26 @@ def _check_unknown(observed: Observed, before: Serving, plan: actions.Plan) -> N
         hold(not condemned or _proof_failed(before), f"condemns while unread: {plan}")
 
 
+def _check_unmeasured(observed: Observed, before: Serving, plan: actions.Plan) -> None:
+    """Without measurements no step of an analysed rollout ends by itself, and no candidate is condemned by them."""
+    if before.rollout is None or before.candidate is None or not isinstance(observed.object, Known):
+        return
+    spec, measured = observed.object.value.spec, observed.measured
+    if isinstance(spec, InvalidSpec) or spec.rollout.analysis is None or spec.rollout.analysis.dry_run:
+        return
+    if measured is None or isinstance(measured.gateways, Known) or plan.serving.handled != before.handled:
+        return
+    after, count = plan.serving, len(spec.rollout.steps or ())
+    is_way_back = before.rollback is not None and before.rollback.revision == before.candidate
+    if before.rollout.step < count and not is_way_back:
+        hold(after.stable == before.stable, f"promotes what could not be measured: {plan}")
+        moved = after.rollout is not None and after.rollout.step > before.rollout.step
+        hold(not moved, f"takes another step though nothing could be measured: {plan}")
+        new = [q for q in after.quarantine if q not in before.quarantine and q.reason == "AnalysisFailed"]
+        queried = any(metric.prometheus is not None for metric in spec.rollout.analysis.metrics)
+        hold(not new or queried, f"condemns by what could not be measured: {plan}")
+
+
 def _proof_failed(before: Serving) -> bool:
     return before.rollout is not None and before.phase in (
         RolloutPhase.PROVING,
@@ -89,10 +111,25 @@ def _check_route(observed: Observed, entry: RouteEntry) -> None:
     hold(total == expected, f"weights sum to {total}: {entry}")
     hold(all(r in entry.revisions for r in weights), f"a weight on a revision without a backend: {entry}")
     _check_dropped(observed, entry)
+    _check_routing(observed, entry)
     before: Mapping[str, int] = observed.route.value.weights() if isinstance(observed.route, Known) else {}
     for revision, weight in weights.items():
         if weight > before.get(revision, 0):
             hold(_is_seen_ready(observed, revision), f"raises {revision} to {weight} without a ready replica seen")
+
+
+def _check_routing(observed: Observed, entry: RouteEntry) -> None:
+    """Nobody is led or shown to a candidate that is not proved, nor led to one without a ready replica."""
+    if entry.routing == BY_WEIGHT:
+        return
+    serving = recall(observed.object.value.status) if isinstance(observed.object, Known) else Serving()
+    rollout = serving.rollout
+    hold(entry.candidate is not None and entry.stable is not None, f"nothing to choose between: {entry}")
+    is_compared = rollout is not None and rollout.phase is RolloutPhase.SHIFTING and rollout.proved
+    hold(is_compared and serving.candidate == entry.candidate, f"leads to a candidate that is not proved: {entry}")
+    was_led = isinstance(observed.route, Known) and observed.route.value.is_matched(entry.candidate or "")
+    if entry.routing.matches and not was_led:
+        hold(_is_seen_ready(observed, entry.candidate or ""), f"leads to {entry.candidate} without a ready replica")
 
 
 def _check_dropped(observed: Observed, entry: RouteEntry) -> None:

@@ -9,22 +9,19 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Final
 
-from pydantic import BaseModel, ConfigDict, Field
-from pydantic.alias_generators import to_camel
+from pydantic import ConfigDict, Field
 
 from fairlead_operator.api import names, quantities
-from fairlead_operator.api.fields import Cpu, Digest, Memory, Uri, Version
+from fairlead_operator.api.analysis import Analysis
+from fairlead_operator.api.fields import CookieName, Cpu, Digest, HeaderName, MatchValue, Memory, Uri, Version
+from fairlead_operator.api.model import ApiModel
 from fairlead_operator.api.rules import SERVER_DEFAULT, rule, rules
+from fairlead_operator.api.steps import RolloutStep
 
 REQUEST_TIMEOUT_S: Final = 30
 PROGRESS_DEADLINE_S: Final = 600
 STEPS_MAX: Final = 20
-
-
-class ApiModel(BaseModel):
-    """Wire names are camelCase; a field unknown to this version is ignored on read (a write of one is refused)."""
-
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True, extra="ignore")
+MATCHES_MAX: Final = 8
 
 
 class ModelFormat(StrEnum):
@@ -37,6 +34,7 @@ class Strategy(StrEnum):
     RECREATE = "Recreate"
     BLUE_GREEN = "BlueGreen"
     CANARY = "Canary"
+    SHADOW = "Shadow"
 
 
 class OnInsufficientCapacity(StrEnum):
@@ -145,38 +143,6 @@ class Scaling(ApiModel):
     ] = 1
 
 
-class PauseStep(ApiModel):
-    """Waits at the weight that was reached."""
-
-    duration_seconds: Annotated[int, Field(ge=1, le=604800)] | None = Field(
-        None, description="How long; without it until `kubectl fairlead promote` or `resume`."
-    )
-
-
-class RolloutStep(ApiModel):
-    """One step of a Canary: exactly one of its fields."""
-
-    model_config = ConfigDict(
-        json_schema_extra=rules(
-            rule(
-                "[has(self.setWeight), has(self.pause), has(self.setReplicas)].filter(x, x).size() == 1",
-                "must be exactly one of setWeight, pause and setReplicas, as in {setWeight: 25} or "
-                "{pause: {durationSeconds: 60}}",
-            )
-        )
-    )
-
-    set_weight: Annotated[int, Field(ge=0, le=100)] | None = Field(
-        None, description="The candidate's share of the requests in percent."
-    )
-    pause: PauseStep | None = Field(None, description="Waits, for a time or until a person lets it go on.")
-    set_replicas: Annotated[int, Field(ge=1, le=1000)] | None = Field(
-        None,
-        description="The candidate's replicas from here on, at most spec.scaling.replicas; all of them before it takes "
-        "all traffic. As the first step it holds from the start.",
-    )
-
-
 class RollbackWindow(ApiModel):
     """The time after a promotion in which the revision before it is one map change away."""
 
@@ -202,6 +168,37 @@ class BlueGreen(ApiModel):
     )
 
 
+class Match(ApiModel):
+    """Requests that the candidate answers whatever its weight."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            rule(
+                "has(self.header) != has(self.cookie)",
+                "must have exactly one of header and cookie, as in {header: x-group, value: beta}",
+            )
+        )
+    )
+
+    header: HeaderName | None = Field(None, description="The header's name; its case says nothing.")
+    cookie: CookieName | None = Field(None, description="The cookie's name.")
+    value: Annotated[MatchValue, Field(description="The whole value, character for character.")]
+
+
+class Sticky(ApiModel):
+    """What keeps a caller at one revision."""
+
+    header: Annotated[HeaderName, Field(description="Requests with the same value get the same revision.")]
+
+
+class Shadow(ApiModel):
+    """What the candidate is shown without answering for it."""
+
+    percent: Annotated[
+        int, Field(ge=1, le=100, description="The share of the stable revision's predictions that it repeats.")
+    ]
+
+
 class Rollout(ApiModel):
     """How a new revision takes over."""
 
@@ -218,6 +215,27 @@ class Rollout(ApiModel):
                 field=".steps",
             ),
             rule(
+                "!has(self.match) || (has(self.strategy) && self.strategy in ['Canary', 'BlueGreen', 'Shadow'])",
+                "sends requests to a candidate that waits beside the stable revision: "
+                "set spec.rollout.strategy: Canary, BlueGreen or Shadow, or leave the matches out",
+                field=".match",
+            ),
+            rule(
+                "!has(self.sticky) || (has(self.strategy) && self.strategy == 'Canary')",
+                "keeps callers on their side of a Canary's share: set spec.rollout.strategy: Canary, or leave it out",
+                field=".sticky",
+            ),
+            rule(
+                "!has(self.shadow) || (has(self.strategy) && self.strategy == 'Shadow')",
+                "is what a Shadow does: set spec.rollout.strategy: Shadow, or leave it out",
+                field=".shadow",
+            ),
+            rule(
+                "has(self.shadow) || !has(self.strategy) || self.strategy != 'Shadow'",
+                "must say how much the candidate is shown, as in {percent: 10}",
+                field=".shadow",
+            ),
+            rule(
                 "!has(self.steps) || self.steps.map(s, has(s.setReplicas), s.setReplicas).isSorted()",
                 "must not take replicas away: a setReplicas is at least as high as the one before it",
                 field=".steps",
@@ -227,6 +245,18 @@ class Rollout(ApiModel):
                 "does nothing with Recreate, which has stopped the old revision before there is anything to compare: "
                 "leave it out",
                 field=".allowSignatureChange",
+            ),
+            rule(
+                "!has(self.analysis) || (has(self.strategy) && self.strategy in ['Canary', 'Shadow'])",
+                "compares a candidate that is shown a part of the traffic: set spec.rollout.strategy: Canary or "
+                "Shadow, or leave it out",
+                field=".analysis",
+            ),
+            rule(
+                "!has(self.steps) || has(self.analysis) || self.steps.all(step, !has(step.analysis))",
+                "has a step analysis, but spec.rollout.analysis doesn't say what is measured: add it, as in "
+                "{metrics: [{name: errors, errorRatio: {}}]}",
+                field=".steps",
             ),
             rule(
                 "!has(self.rollbackWindow) || !has(self.strategy) || self.strategy != 'Recreate'",
@@ -250,11 +280,16 @@ class Rollout(ApiModel):
         Strategy.ROLLING_UPDATE,
         description="RollingUpdate (unless set): the old revision serves until the new one is proved. "
         "Recreate: it ends first. BlueGreen: the new one waits without traffic until it is promoted. "
-        "Canary: traffic moves by steps.",
+        "Canary: traffic moves by steps. Shadow: it waits likewise, and is shown a share of the requests.",
     )
     steps: Annotated[tuple[RolloutStep, ...], Field(min_length=1, max_length=STEPS_MAX)] | None = Field(
         None, description="What a Canary does one after the other; after the last the new revision takes everything."
     )
+    match: Annotated[tuple[Match, ...], Field(min_length=1, max_length=MATCHES_MAX)] | None = Field(
+        None, description="Requests that go to the candidate while it is compared; one match is enough."
+    )
+    sticky: Sticky | None = Field(None, description="Keeps a caller at one revision while a Canary's weight stays.")
+    shadow: Shadow | None = Field(None, description="What a Shadow shows the candidate.")
     blue_green: BlueGreen | None = None
     rollback_window: RollbackWindow | None = None
     on_insufficient_capacity: OnInsufficientCapacity = Field(
@@ -268,6 +303,9 @@ class Rollout(ApiModel):
             ge=10, le=86400, description=f"Without progress for this long it failed; {PROGRESS_DEADLINE_S} unless set."
         ),
     ] = PROGRESS_DEADLINE_S
+    analysis: Analysis | None = Field(
+        None, description="Measures the candidate while traffic moves, and takes it back once it is proved worse."
+    )
     paused: bool = Field(False, description="Holds a rollout where it is; a way back is never held.")
     allow_signature_change: bool = Field(
         False,

@@ -59,6 +59,23 @@ def test_status_as_data_says_the_same(found: WorldCluster) -> None:
     assert (as_json["rollout"]["step"], len(as_json["rollout"]["steps"])) == (2, 4)
 
 
+def test_status_tells_what_decides_besides_the_weight_and_only_while_it_does(found: WorldCluster) -> None:
+    match = [{"header": "X-Group", "value": "beta"}]
+    found.world.change(NAME, "rollout", {**CANARY, "match": match, "sticky": {"header": "X-User"}})
+    canary = run("status", NAME)[1]
+    found.world.change(NAME, "rollout", {"strategy": "Shadow", "shadow": {"percent": 10}})
+    shadow = run("status", NAME)[1]
+    as_data = json.loads(run("status", NAME, "-o", "json")[1])["rollout"]["routing"]
+    found.world.ask(NAME, "Abort")
+    found.world.pass_model(NAME)
+
+    assert "header x-group=beta leads to it" in canary
+    assert "header x-user keeps its revision" in canary
+    assert "is shown 10 % of the stable revision's predictions" in shadow
+    assert as_data == {"shadow": 1000}
+    assert "is shown" not in run("status", NAME)[1]
+
+
 def test_a_promote_is_for_the_step_that_was_seen(found: WorldCluster) -> None:
     code, output = run("promote", NAME)
     assert (code, found.asked[-1]["step"]) == (0, 1)
@@ -153,6 +170,15 @@ def _stable(found: WorldCluster) -> str:
     return f"revision 1 ({found.world.models[NAME].status['stableRevision']})"
 
 
+def test_plan_tells_what_a_shadow_does(found: WorldCluster) -> None:
+    spec = {"model": {"uri": "file:///m/4"}, "rollout": {"strategy": "Shadow", "shadow": {"percent": 5}}}
+    manifest = {"kind": "ModelDeployment", "metadata": {"name": NAME}, "spec": spec}
+    planned = json.loads(run("plan", "-f", "-", "-o", "json", stdin=yaml.safe_dump(manifest))[1])[0]
+
+    assert planned["steps"] == ["pause until promoted"]
+    assert "While it is compared: is shown 5 % of the stable revision's predictions." in planned["does"]
+
+
 def test_plan_of_a_first_model_and_from_standard_input(found: WorldCluster) -> None:
     manifest = {"kind": "ModelDeployment", "metadata": {"name": "new"}, "spec": {"model": {"uri": "file:///m/1"}}}
     code, output = run("plan", "-f", "-", stdin=yaml.safe_dump(manifest))
@@ -220,3 +246,22 @@ def test_a_kubeconfig_that_is_not_there_is_one_line(tmp_path: pathlib.Path) -> N
 def test_an_abort_asks_for_no_version_as_nothing_may_keep_it_out(found: WorldCluster) -> None:
     found.conflicts = 10**6
     assert run("abort", NAME)[0] == 0
+
+
+def test_status_shows_what_the_analysis_measured(found: WorldCluster) -> None:
+    world = found.world
+    analysis = {"metrics": [{"name": "errors", "errorRatio": {}}], "intervalSeconds": 2, "count": 1000}
+    steps = [{"setWeight": 25}, {"analysis": {}}]
+    world.change(NAME, "rollout", {"strategy": "Canary", "steps": steps, "analysis": analysis})
+    world.change(NAME, "model", {"uri": "file:///m/3", "version": "v3"})
+    world.load = 8
+    for _ in range(40):
+        world.pass_model(NAME)
+        world.pass_ray()
+        world.tick()
+    output = run("status", NAME)[1]
+    assert re.search(r"step 2 of 2: analysis", output)
+    assert re.search(r"analysis Running: \d+ measurements", output)
+    assert re.search(r"\? errors: 0 % of \d+ requests failed", output)
+    data = json.loads(run("status", NAME, "-o", "json")[1])["rollout"]["analysis"]
+    assert (data["phase"], data["metrics"][0]["phase"]) == ("Running", "Inconclusive")
