@@ -102,8 +102,20 @@ class Reconciler:
             case knowledge.Absent():
                 return await self._after_the_object(seen)
             case knowledge.Known(value=model):
-                return await self._living(model, seen)
+                return await self._told(model, seen)
         assert_never(seen.object)
+
+    async def _told(self, model: observed.ModelDeploymentView, seen: observed.Observed) -> float | None:
+        """A pass over an object that is there; an error that nobody foresaw is told where its owner looks."""
+        try:
+            return await self._living(model, seen)
+        except errors.FairleadError:
+            raise
+        except Exception as error:
+            message = f"The operator can't work on this object: {type(error).__name__}. Its log has the whole story."
+            told = actions.Event(type=reasons.EventType.WARNING, reason=reasons.Reason.INTERNAL_ERROR, message=message)
+            await self._parts.events.send(model, told, at=self._parts.clock.now())
+            raise
 
     async def _living(self, model: observed.ModelDeploymentView, seen: observed.Observed) -> float | None:
         wish = build.build(model, seen.revisions, self._parts.bounds)
@@ -117,7 +129,7 @@ class Reconciler:
         self._parts.metrics.tell_model(plan.key.namespace, plan.key.name, update.status)
         await status.write_status(self._parts.hands.api, update, resource_version=model.resource_version)
         if update.patch is not None:
-            await self._parts.events.send(model, update)
+            await self._parts.events.send(model, *update.events, at=update.written_at)
         return self._next(plan, outcome, seen, has_changed=update.patch is not None)
 
     async def _act(self, wish: Wish, seen: observed.Observed) -> tuple[actions.Plan, actions.Outcome]:

@@ -17,12 +17,14 @@ from examples import digest
 from tests.e2e import stage as staging
 from tests.e2e.counted import counted, no_failures
 from tests.e2e.measured import RESULTS
+from tests.e2e.our_processes import kill_operator
 from tests.e2e.stage import Model, Stage
 from tests.support.until import until
 
 from fairlead_cli import load
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
+REASON = "InsufficientCapacity"
 WRONG_DIGEST = "sha256:" + "0" * 64
 STARTS_MAX = 3
 
@@ -71,22 +73,12 @@ def _wrong_signature(_stage: Stage, _folder: pathlib.Path) -> Iterator[Mapping[s
     yield {"model": {"signature": "no_such_signature"}}
 
 
-@contextlib.contextmanager
-def _too_large(_stage: Stage, _folder: pathlib.Path) -> Iterator[Mapping[str, Any]]:
-    """No node of Ray has so much memory: it can never start."""
-    yield {
-        "serving": {"resources": {"memory": "16Ti"}, "requestTimeoutSeconds": 5},
-        "rollout": {"progressDeadlineSeconds": 15},
-    }
-
-
 Bad = Callable[[Stage, pathlib.Path], Any]
 BAD: Mapping[str, tuple[Bad, str, str]] = {
     "wrong digest": (_wrong_digest, "DigestMismatch", WRONG_DIGEST),
     "nothing there": (_not_found, "ModelNotFound", "answers 404"),
     "corrupt": (_corrupt, "ModelCorrupt", "saved_model"),
     "wrong signature": (_wrong_signature, "SignatureNotFound", "no_such_signature"),
-    "too large": (_too_large, "ProgressDeadlineExceeded", "Resources required for each replica"),
 }
 
 
@@ -98,6 +90,24 @@ def test_a_version_that_cannot_serve_never_gets_a_request(
     with make(stage, tmp_path) as broken:
         bad = _refused_under_load(stage, steady, kind, broken)
     assert (bad["reason"], words in bad["message"]) == (reason, True), bad
+
+
+def test_a_version_that_no_node_can_hold_waits_without_a_start_and_says_what_is_missing(
+    stage: Stage, steady: Model
+) -> None:
+    before = steady.stable
+    with counted(steady, rate=300) as run:
+        steady.apply("v2", label="too-large", serving={"resources": {"memory": "16Ti"}, "requestTimeoutSeconds": 5})
+        found = steady.until("waiting", lambda found: staging.condition(found, "Stalled").get("reason") == REASON)
+        kill_operator(stage.local)
+        steady.apply("v2", label="large-enough")
+        settled = steady.until_settled(other_than=before)
+        report = run.stop()
+    no_failures(report)
+    told = staging.condition(found, "Stalled")
+    assert (told["status"], "are missing" in told["message"]) == ("True", True), told
+    assert found["status"]["replicas"] == 1
+    assert set(report.revisions) == {before, settled["status"]["stableRevision"]}
 
 
 def test_a_version_whose_process_is_killed_while_it_loads_never_gets_a_request(stage: Stage, steady: Model) -> None:

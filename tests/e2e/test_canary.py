@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import typer.testing
+from tests.e2e.asking import asked, fairlead, next_version
 from tests.e2e.counted import CONNECTIONS, counted, no_failures
 from tests.e2e.measured import RESULTS
 from tests.e2e.our_processes import kill_for_good, kill_operator
@@ -26,22 +26,6 @@ STEPS: list[dict[str, Any]] = [{"setWeight": 1}, {"setWeight": 25}, {"pause": {}
 def canary(stage: Stage) -> Iterator[Model]:
     with stage.deployed("canary") as model:
         yield model
-
-
-def fairlead(stage: Stage, verb: str, model: Model, *arguments: str) -> tuple[int, str]:
-    """`kubectl fairlead VERB NAME`, in this process."""
-    place = ["-n", stage.local.namespace, "--kubeconfig", str(stage.local.kubeconfig)]
-    result = typer.testing.CliRunner().invoke(commands.app, [verb, model.name, *arguments, *place])
-    return result.exit_code, result.output
-
-
-def asked(stage: Stage, verb: str, model: Model, *arguments: str) -> None:
-    code, output = fairlead(stage, verb, model, *arguments)
-    assert code == 0, output
-
-
-def next_version(model: Model) -> str:
-    return "v2" if model.status()["model"]["uri"].endswith("/v1/saved_model") else "v1"
 
 
 def begin(model: Model, label: str, steps: list[dict[str, Any]] = STEPS) -> tuple[str, str]:

@@ -30,6 +30,7 @@ class Plain(yaml.SafeDumper):
 
 def do(world: VirtualWorld, step: dict[str, Any]) -> None:
     """What a person or the world does in a step."""
+    world.cores = step.get("cores", world.cores)
     match step:
         case {"apply": spec}:
             world.apply(NAME, **spec)
@@ -43,6 +44,8 @@ def do(world: VirtualWorld, step: dict[str, Any]) -> None:
         case {"ask": requests}:
             for request in requests:
                 world.ask(NAME, **request)
+        case {"stop": {"revision": number}}:
+            world.stop_replicas(NAME, number)
         case {"wait": seconds}:
             world.advance(seconds)
         case _:

@@ -26,6 +26,7 @@ from fairlead_operator.plan import planner
 from fairlead_operator.plan import serve as serve_plan
 from fairlead_operator.state import actions
 from fairlead_operator.state.bounds import Bounds
+from fairlead_operator.state.capacity import Capacity, NodeRoom
 from fairlead_operator.state.keys import ModelKey
 from fairlead_operator.state.knowledge import ABSENT, Known, Unknown
 from fairlead_operator.state.observed import ModelDeploymentView, Observed, RevisionView
@@ -83,11 +84,16 @@ class RayApplication:
     running: int = 0
     failed: str = ""
     is_stuck: bool = False
+    is_hurt: bool = False
     deleting: bool = False
 
     @property
     def target(self) -> int:
         return 0 if self.deleting else int(self.config["deployments"][0]["num_replicas"])
+
+    @property
+    def cores(self) -> float:
+        return float(self.config["deployments"][0]["ray_actor_options"]["num_cpus"])
 
     @property
     def uri(self) -> str:
@@ -134,6 +140,8 @@ class VirtualWorld:
         self.applications: dict[str, RayApplication] = {}
         self.serve_queued = False
         self.sources_are_away = False
+        self.cores: float | None = None
+        """Of the one node there is; None is a cluster of which nobody knows what it can hold."""
         self.writes: list[Written] = []
         self.events: list[actions.Event] = []
         self.plans: list[actions.Plan] = []
@@ -231,6 +239,7 @@ class VirtualWorld:
         elif "/slow" not in application.uri:
             aim = application.target
             application.running += (application.running < aim) - (application.running > aim)
+            application.is_hurt = application.is_hurt and application.running < aim
 
     def take_routes(self, gateway: Gateway) -> None:
         """Takes the table as it is now; long requests go on where they are."""
@@ -246,6 +255,13 @@ class VirtualWorld:
         application = self.applications.get(name)
         if application is not None and application.running:
             application.running -= 1
+            application.is_hurt = True
+
+    def stop_replicas(self, name: str, number: int) -> None:
+        """Every replica of a revision ends, and none gets ready again."""
+        revision = next(r.revision for r in self.models[name].revisions.values() if r.number == number)
+        application = self.applications[names.serve_application(NAMESPACE, name, revision)]
+        application.running, application.is_hurt, application.is_stuck = 0, True, True
 
     # What the operator sees
 
@@ -274,7 +290,12 @@ class VirtualWorld:
             serve=self._serve(fault),
             route=self._route(name, fault),
             gateways=Unknown("gw-0 timed out") if fault is Fault.GATEWAY_UNREAD else Known(self._gateways()),
+            capacity=Unknown("timed out") if fault is Fault.RAY_UNREAD or self.cores is None else Known(self._room()),
         )
+
+    def _room(self) -> Capacity:
+        used = sum(max(app.running, app.target) * app.cores for app in self.applications.values())
+        return Capacity(nodes={"node": NodeRoom(cpu_cores=(self.cores or 0) - used, memory_bytes=2**40)})
 
     def _serve(self, fault: Fault) -> Known[ServeView] | Unknown:
         if fault is Fault.RAY_UNREAD:
@@ -292,6 +313,8 @@ class VirtualWorld:
             status = ApplicationStatus.DEPLOY_FAILED
         elif application.running == application.target:
             status = ApplicationStatus.RUNNING
+        elif application.is_hurt:
+            status = ApplicationStatus.UNHEALTHY
         else:
             status = ApplicationStatus.DEPLOYING
         return ApplicationView(

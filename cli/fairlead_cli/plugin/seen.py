@@ -12,7 +12,7 @@ from fairlead_cli.plugin import cluster, errors
 from fairlead_operator.api import spec as specs
 from fairlead_operator.api import status as statuses
 from fairlead_operator.desired import revision, strategy
-from fairlead_operator.state.desired import Pause, SetWeight, Step
+from fairlead_operator.state.desired import Pause, SetReplicas, SetWeight, Step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +87,8 @@ def step_in_words(step: Step) -> str:
     match step:
         case SetWeight(weight=weight):
             return f"set weight {weight / 100:g} %"
+        case SetReplicas(count=count):
+            return f"up to {count} replicas"
         case Pause(duration_s=None):
             return "pause until promoted"
         case Pause(duration_s=duration_s):

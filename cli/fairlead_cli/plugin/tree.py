@@ -83,7 +83,8 @@ def draw(model: seen.Model) -> rich.tree.Tree:
             if place == "candidate" and told.rollout is not None:
                 _draw_rollout(model, told.rollout, branch)
     if (name := leaving(model)) is not None and told.rollout is not None:
-        branch = root.add(_line(model, "leaving", name))
+        place = "warm" if told.rollout.phase is RolloutPhase.WATCHING else "leaving"
+        branch = root.add(_line(model, place, name))
         branch.add(_plain(f"{told.rollout.phase}: {told.rollout.message or ''}"))
     _draw_rest(model, root)
     return root

@@ -39,6 +39,11 @@ class Strategy(StrEnum):
     CANARY = "Canary"
 
 
+class OnInsufficientCapacity(StrEnum):
+    WAIT = "Wait"
+    RECREATE = "Recreate"
+
+
 class Warmup(ApiModel):
     """Predictions run before a replica is ready."""
 
@@ -154,8 +159,9 @@ class RolloutStep(ApiModel):
     model_config = ConfigDict(
         json_schema_extra=rules(
             rule(
-                "has(self.setWeight) != has(self.pause)",
-                "must be exactly one of setWeight and pause, as in {setWeight: 25} or {pause: {durationSeconds: 60}}",
+                "[has(self.setWeight), has(self.pause), has(self.setReplicas)].filter(x, x).size() == 1",
+                "must be exactly one of setWeight, pause and setReplicas, as in {setWeight: 25} or "
+                "{pause: {durationSeconds: 60}}",
             )
         )
     )
@@ -164,6 +170,36 @@ class RolloutStep(ApiModel):
         None, description="The candidate's share of the requests in percent."
     )
     pause: PauseStep | None = Field(None, description="Waits, for a time or until a person lets it go on.")
+    set_replicas: Annotated[int, Field(ge=1, le=1000)] | None = Field(
+        None,
+        description="The candidate's replicas from here on, at most spec.scaling.replicas; all of them before it takes "
+        "all traffic. As the first step it holds from the start.",
+    )
+
+
+class RollbackWindow(ApiModel):
+    """The time after a promotion in which the revision before it is one map change away."""
+
+    seconds: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=604800,
+            description="Within it a new revision that loses its readiness or crashes again and again is taken back, "
+            "and a rollback starts nothing; both revisions' replicas run meanwhile.",
+        ),
+    ]
+
+
+class BlueGreen(ApiModel):
+    """What a BlueGreen rollout does by itself."""
+
+    auto_promote_seconds: Annotated[int, Field(ge=1, le=604800)] | None = Field(
+        None, description="The new revision is promoted after so long without traffic; by a person alone unless set."
+    )
+    scale_down_delay_seconds: Annotated[int, Field(ge=1, le=604800)] | None = Field(
+        None, description="The old revision stays warm for so long after the switch; it goes at once unless set."
+    )
 
 
 class Rollout(ApiModel):
@@ -182,10 +218,30 @@ class Rollout(ApiModel):
                 field=".steps",
             ),
             rule(
+                "!has(self.steps) || self.steps.map(s, has(s.setReplicas), s.setReplicas).isSorted()",
+                "must not take replicas away: a setReplicas is at least as high as the one before it",
+                field=".steps",
+            ),
+            rule(
                 "!has(self.allowSignatureChange) || !has(self.strategy) || self.strategy != 'Recreate'",
                 "does nothing with Recreate, which has stopped the old revision before there is anything to compare: "
                 "leave it out",
                 field=".allowSignatureChange",
+            ),
+            rule(
+                "!has(self.rollbackWindow) || !has(self.strategy) || self.strategy != 'Recreate'",
+                "does nothing with Recreate, which has stopped the old revision before: leave it out",
+                field=".rollbackWindow",
+            ),
+            rule(
+                "!has(self.onInsufficientCapacity) || !has(self.strategy) || self.strategy != 'Recreate'",
+                "does nothing with Recreate, which always stops the old revision first: leave it out",
+                field=".onInsufficientCapacity",
+            ),
+            rule(
+                "!has(self.blueGreen) || (has(self.strategy) && self.strategy == 'BlueGreen')",
+                "is what a BlueGreen rollout does: set spec.rollout.strategy: BlueGreen, or leave it out",
+                field=".blueGreen",
             ),
         )
     )
@@ -198,6 +254,13 @@ class Rollout(ApiModel):
     )
     steps: Annotated[tuple[RolloutStep, ...], Field(min_length=1, max_length=STEPS_MAX)] | None = Field(
         None, description="What a Canary does one after the other; after the last the new revision takes everything."
+    )
+    blue_green: BlueGreen | None = None
+    rollback_window: RollbackWindow | None = None
+    on_insufficient_capacity: OnInsufficientCapacity = Field(
+        OnInsufficientCapacity.WAIT,
+        description="Where the new revision's replicas are known not to fit beside the old one's. Wait (unless set): "
+        "the rollout begins once they do. Recreate: the old one ends first, where that is known to make enough room.",
     )
     progress_deadline_seconds: Annotated[
         int,

@@ -20,6 +20,7 @@ REVISIONS_MAX = 64
 QUARANTINE_MAX = 10
 ATTEMPTS_MAX = 4
 BASIS_POINTS_MAX = 10000
+CRASHES_MAX = 3
 SIGNATURE_CHANGES_MAX = 8
 SIGNATURE_CHANGE_MAX = 256
 LIST_MAP_KEYS = "x-kubernetes-list-map-keys"
@@ -72,6 +73,7 @@ class RolloutPhase(StrEnum):
     WIDENING = "Widening"  # its content is known and pinned: the rest of its replicas are being started
     SHIFTING = "Shifting"  # traffic moves, step by step
     PROMOTING = "Promoting"  # it is the stable revision now; every gateway has to confirm that
+    WATCHING = "Watching"  # it serves, and the one before it stays warm, one map change away
     WITHDRAWING = "Withdrawing"  # it lost its traffic, or never had any; every gateway has to confirm that
     DRAINING = "Draining"  # the revision that leaves ends its requests
     REMOVING = "Removing"  # the revision that leaves is taken from the gateways
@@ -82,6 +84,7 @@ class RolloutPhase(StrEnum):
 class RevisionRole(StrEnum):
     STABLE = "Stable"
     CANDIDATE = "Candidate"
+    WARM = "Warm"
     DRAINING = "Draining"
     RETIRED = "Retired"
 
@@ -120,6 +123,22 @@ class Condition(ApiModel):
     message: Message
 
 
+class RolloutHealth(ApiModel):
+    """What was seen of the revision that moved last: the candidate with traffic, or the stable one while watched."""
+
+    unwell_since: (
+        Annotated[Time, Field(description="Since when it lacks readiness; absent while it is well.")] | None
+    ) = None
+    is_crash: Annotated[bool, Field(description="Whether Ray itself calls it unhealthy since then.")] = False
+    crashes: Annotated[
+        tuple[Time, ...], Field(max_length=CRASHES_MAX, description="When Ray last began to call it unhealthy.")
+    ] = ()
+    is_restarting: Annotated[
+        bool,
+        Field(description="Whether Ray's head lost it, so that its absence proves nothing until it was seen again."),
+    ] = False
+
+
 class RolloutStatus(ApiModel):
     """The rollout's own memory: written before the step that it announces."""
 
@@ -131,6 +150,10 @@ class RolloutStatus(ApiModel):
     weight_basis_points: Annotated[
         int, Field(ge=0, le=BASIS_POINTS_MAX, description="The same share in hundredths of a percent.")
     ] = 0
+    candidate_replicas: (
+        Annotated[Count, Field(description="The most replicas that the candidate may have; all of them if absent.")]
+        | None
+    ) = None
     started_at: Time | None = None
     step_started_at: Time | None = None
     attempt: Count = 0
@@ -161,6 +184,7 @@ class RolloutStatus(ApiModel):
     held_at: (
         Annotated[Time, Field(description="Since when it is held; that time counts towards no deadline.")] | None
     ) = None
+    health: RolloutHealth | None = None
     message: Message | None = None
 
 

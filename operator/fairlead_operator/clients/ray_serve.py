@@ -9,11 +9,12 @@ from typing import Any
 
 import pydantic
 
-from fairlead_operator.clients import errors, http
-from fairlead_operator.state import serve
+from fairlead_operator.clients import errors, http, ray_capacity
+from fairlead_operator.state import capacity, serve
 
 TIMEOUT_S = 10.0
 PUT_TIMEOUT_S = 10.0
+CAPACITY_TIMEOUT_S = 2.0
 APPLICATIONS_PATH = "/api/serve/applications/"
 # Served by the same module as the applications, so it is there whenever they are.
 VERSION_PATH = "/api/ray/version"
@@ -95,15 +96,22 @@ class RayServeClient:
         except pydantic.ValidationError as error:
             raise errors.Unreachable(f"Ray at {self._base_url}: no session name: {_first_problem(error)}") from error
 
+    async def fetch_capacity(self, *, now_s: float) -> capacity.Capacity:
+        """The free room of the cluster; Unreachable where it can't be known."""
+        answer = await self._send("GET", ray_capacity.STATUS_PATH, timeout_s=CAPACITY_TIMEOUT_S)
+        return ray_capacity.read(answer.json(), now_s=now_s)
+
     async def put_applications(self, body: bytes) -> None:
         """Replace the whole config. Refused: nothing happened. Unreachable: it may have happened, read again."""
-        await self._send("PUT", APPLICATIONS_PATH, body=body)
+        await self._send("PUT", APPLICATIONS_PATH, body=body, timeout_s=PUT_TIMEOUT_S)
 
-    async def _send(self, method: str, path: str, *, body: bytes | None = None) -> http.Answer:
-        answer = await self._send_once(method, path, body)
+    async def _send(
+        self, method: str, path: str, *, body: bytes | None = None, timeout_s: float = TIMEOUT_S
+    ) -> http.Answer:
+        answer = await self._send_once(method, path, body, timeout_s=timeout_s)
         if answer.code in (401, 403):
             self._token = None
-            answer = await self._send_once(method, path, body)
+            answer = await self._send_once(method, path, body, timeout_s=timeout_s)
         if answer.code < 300:
             return answer
         sentence = f"Ray at {self._base_url}: {method} {path}: {answer.code}: {answer.excerpt()}"
@@ -113,13 +121,12 @@ class RayServeClient:
             raise errors.Refused(sentence)
         raise errors.Unreachable(sentence)
 
-    async def _send_once(self, method: str, path: str, body: bytes | None) -> http.Answer:
+    async def _send_once(self, method: str, path: str, body: bytes | None, *, timeout_s: float) -> http.Answer:
         headers = {"Content-Type": "application/json"} if body is not None else {}
         if self._token_file is not None:
             if self._token is None:
                 self._token = _read_token(self._token_file)
             headers["Authorization"] = f"Bearer {self._token}"
-        timeout_s = TIMEOUT_S if body is None else PUT_TIMEOUT_S
         request = http.Request(
             method=method, url=self._base_url + path, headers=headers, body=body, timeout_s=timeout_s
         )

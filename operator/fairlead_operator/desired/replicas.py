@@ -17,9 +17,16 @@ def wanted_replicas(view: ModelDeploymentView, revision: RevisionView) -> int:
     if revision.revision not in serving.active or is_retired(view, serving):
         return 0
     wished = min(_wished(view, revision.revision), revision.ports.count)
+    if serving.rollout is not None and serving.rollout.replicas is not None and revision.revision == _limited(serving):
+        wished = min(wished, serving.rollout.replicas)
     if revision.content_digest is None and revision.revision != serving.stable:
         return min(wished, 1)
     return wished
+
+
+def _limited(serving: Serving) -> str | None:
+    """The candidate; once it is given up it leaves with what it had."""
+    return serving.candidate if serving.candidate is not None else serving.leaving
 
 
 def is_retired(view: ModelDeploymentView, serving: Serving) -> bool:

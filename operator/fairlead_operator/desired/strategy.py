@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import assert_never
 
 from fairlead_operator.api.spec import Rollout, RolloutStep, Strategy
-from fairlead_operator.state.desired import Pause, SetWeight, Step
+from fairlead_operator.state.desired import Pause, SetReplicas, SetWeight, Step
 from fairlead_operator.state.route import FULL_WEIGHT
 
 
@@ -18,14 +18,28 @@ def steps_of(rollout: Rollout) -> tuple[Step, ...]:
         case Strategy.ROLLING_UPDATE | Strategy.RECREATE:
             return (SetWeight(weight=FULL_WEIGHT),)
         case Strategy.BLUE_GREEN:
-            return (Pause(duration_s=None),)
+            blue_green = rollout.blue_green
+            return (Pause(duration_s=blue_green.auto_promote_seconds if blue_green is not None else None),)
         case Strategy.CANARY:
             return tuple(_step(step) for step in rollout.steps or ())
         case _ as never:
             assert_never(never)
 
 
+def rollback_window_s(rollout: Rollout) -> int:
+    return rollout.rollback_window.seconds if rollout.rollback_window is not None else 0
+
+
+def warm_s(rollout: Rollout) -> int:
+    """How long the revision before stays warm after a promotion: the longer of both wishes."""
+    blue_green = rollout.blue_green
+    delay_s = blue_green.scale_down_delay_seconds if blue_green is not None else None
+    return max(rollback_window_s(rollout), delay_s or 0)
+
+
 def _step(step: RolloutStep) -> Step:
     if step.set_weight is not None:
         return SetWeight(weight=step.set_weight * FULL_WEIGHT // 100)
+    if step.set_replicas is not None:
+        return SetReplicas(count=step.set_replicas)
     return Pause(duration_s=step.pause.duration_seconds if step.pause is not None else None)

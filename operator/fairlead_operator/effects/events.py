@@ -34,19 +34,16 @@ class EventWriter:
         self._counts: collections.OrderedDict[str, int] = collections.OrderedDict()
         self._buckets: collections.OrderedDict[str, tuple[float, float]] = collections.OrderedDict()
 
-    async def send(self, model: observed.ModelDeploymentView, update: actions.StatusUpdate) -> None:
-        for event in update.events:
+    async def send(self, model: observed.ModelDeploymentView, *told: actions.Event, at: datetime.datetime) -> None:
+        for event in told:
+            about = {"key": f"{model.namespace}/{model.name}", "reason": event.reason}
             if not self._may_send(model.uid):
-                log.warning(
-                    "event dropped: too many for this model", extra={"key": str(update.key), "reason": event.reason}
-                )
+                log.warning("event dropped: too many for this model", extra=about)
                 continue
             try:
-                await self._send(model, event, update.written_at)
+                await self._send(model, event, at)
             except errors.FairleadError as error:
-                log.warning(
-                    "event not sent", extra={"key": str(update.key), "reason": event.reason, "error": str(error)}
-                )
+                log.warning("event not sent", extra={**about, "error": str(error)})
 
     async def _send(self, model: observed.ModelDeploymentView, event: actions.Event, now: datetime.datetime) -> None:
         body = _body(model, event, now=now, instance=self._instance)

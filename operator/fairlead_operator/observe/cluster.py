@@ -11,7 +11,7 @@ from fairlead_operator.clients import errors, kubernetes, paths
 from fairlead_operator.clients.clock import Clock
 from fairlead_operator.observe import gateway, ray_serve, shared
 from fairlead_operator.observe import kubernetes as objects
-from fairlead_operator.state import knowledge, observed, ports, route, serve
+from fairlead_operator.state import capacity, knowledge, observed, ports, route, serve
 
 PORTS_MAX_AGE_S = 10.0
 
@@ -86,6 +86,10 @@ class NamespaceView:
 
     async def ray_evidence(self, max_age_s: float) -> serve.RayEvidence | knowledge.Absent:
         return await self.ray.evidence(max_age_s) if self.ray is not None else knowledge.ABSENT
+
+    async def capacity(self, max_age_s: float) -> knowledge.Known[capacity.Capacity] | knowledge.Unknown:
+        """What is free on the Ray cluster."""
+        return await self.ray.free(max_age_s) if self.ray is not None else knowledge.Unknown("there is no Ray cluster")
 
     async def route_of(
         self, model: str, max_age_s: float

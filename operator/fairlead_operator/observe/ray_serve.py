@@ -7,13 +7,15 @@ from typing import Protocol
 from fairlead_operator.clients import errors, ray_serve
 from fairlead_operator.clients.clock import Clock
 from fairlead_operator.observe import shared
-from fairlead_operator.state import knowledge, serve
+from fairlead_operator.state import capacity, knowledge, serve
 
 
 class RayReads(Protocol):
     async def fetch_instance(self) -> ray_serve.Instance: ...
 
     async def fetch_session(self) -> str: ...
+
+    async def fetch_capacity(self, *, now_s: float) -> capacity.Capacity: ...
 
 
 class RayPoller:
@@ -25,12 +27,25 @@ class RayPoller:
     def __init__(self, reads: RayReads, *, clock: Clock) -> None:
         self._reads = reads
         self._shared = shared.SharedRead(self._read, clock=clock)
+        self._capacity = shared.SharedRead(self._read_capacity, clock=clock)
+        self._clock = clock
         self._controller_id: str | None = None
         self._session: str | None = None
         self._empty: serve.EmptyServe | None = None
 
     async def evidence(self, max_age_s: float) -> serve.RayEvidence:
         return await self._shared.get(max_age_s)
+
+    async def free(self, max_age_s: float) -> knowledge.Known[capacity.Capacity] | knowledge.Unknown:
+        """What is free; Unknown also where an autoscaler may add to it."""
+        return await self._capacity.get(max_age_s)
+
+    async def _read_capacity(self) -> knowledge.Known[capacity.Capacity] | knowledge.Unknown:
+        try:
+            found = await self._reads.fetch_capacity(now_s=self._clock.now().timestamp())
+        except errors.FairleadError as error:
+            return knowledge.Unknown(str(error))
+        return knowledge.Known(found)
 
     def invalidate(self) -> None:
         """A write went to this cluster: earlier answers say nothing of it."""

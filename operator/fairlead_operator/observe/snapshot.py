@@ -19,6 +19,7 @@ from fairlead_operator.state import keys, knowledge, observed
 RAY_MAX_AGE_S = 0.5
 ROUTES_MAX_AGE_S = 0.5
 GATEWAYS_MAX_AGE_S = 0.2
+CAPACITY_MAX_AGE_S = 2.0
 
 log = logging.getLogger(__name__)
 
@@ -56,12 +57,14 @@ class Observer:
         except errors.NotFound:
             view = None
         namespace = self._namespaces(key.namespace)
-        revisions, taken, serve, route, gateways = await asyncio.gather(
+        may_begin = view is not None and view.status.rollout is None
+        revisions, taken, serve, route, gateways, capacity = await asyncio.gather(
             namespace.revisions_of(key.name, view.uid) if view is not None else _none(),
             namespace.taken_ports(),
             namespace.serve_view(RAY_MAX_AGE_S),
             namespace.route_of(key.name, ROUTES_MAX_AGE_S),
             namespace.gateways.evidence(GATEWAYS_MAX_AGE_S),
+            namespace.capacity(CAPACITY_MAX_AGE_S) if may_begin else _not_read(),
         )
         return observed.Observed(
             key=key,
@@ -72,6 +75,7 @@ class Observer:
             serve=serve,
             route=route,
             gateways=gateways,
+            capacity=capacity,
         )
 
     async def list_models(self, namespace: str) -> NamespaceModels:
@@ -93,6 +97,10 @@ class Observer:
 
 def _owner(body: Mapping[str, Any]) -> str:
     return objects.owner_uid(body) or ""
+
+
+async def _not_read() -> knowledge.Unknown:
+    return knowledge.UNREAD
 
 
 async def _none() -> tuple[observed.RevisionView, ...]:

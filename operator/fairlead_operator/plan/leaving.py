@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fairlead_operator.plan import traffic
+from fairlead_operator.plan import traffic, watching
 from fairlead_operator.plan.context import Context
 from fairlead_operator.plan.machine import Trigger
 from fairlead_operator.plan.verdict import Verdict
@@ -14,11 +14,18 @@ from fairlead_operator.state.rollout import Rollout
 def promoting(context: Context, rollout: Rollout) -> Plan | Verdict:
     """Every gateway has to say that the promoted revision takes all traffic."""
     waiting = traffic.ensure(context, traffic.entry(context))
-    if waiting is not None or rollout.leaving is not None:
-        return waiting or _gone_quiet(context, rollout)
+    if waiting is not None:
+        return waiting
+    if rollout.leaving is not None:
+        return _kept_warm(context, rollout.leaving) if watching.is_wished(context) else _gone_quiet(context, rollout)
     stable = context.serving.stable
     message = f"{context.called(stable) if stable is not None else 'No revision'} takes all traffic on every gateway."
     return Verdict(trigger=Trigger.DONE, reason=Reason.ROLLOUT_COMPLETE, message=message)
+
+
+def _kept_warm(context: Context, warm: str) -> Verdict:
+    message = f"Every gateway took the promotion; {context.called(warm)} stays warm for {context.desired.warm_s} s."
+    return Verdict(trigger=Trigger.WATCH, reason=Reason.WATCHED, message=message)
 
 
 def withdrawing(context: Context, rollout: Rollout) -> Plan | Verdict:

@@ -23,6 +23,9 @@ class Trigger(StrEnum):
     RAY_RESTARTED = "ray restarted"  # Ray's head lost every application
     SUSPEND = "suspend"  # the spec says suspend
     RESUME = "resume"  # it no longer does
+    WATCH = "watch"  # the promotion is confirmed, and the revision before is to stay warm
+    TAKEN_BACK = "taken back"  # the warm revision is wished again
+    STABLE_FAILED = "stable failed"  # the promoted revision failed while the warm one could take over
     PROMOTE = "promote"  # a person ends the pause of a step
     PROMOTE_FULL = "promote full"  # a person skips the steps that are left
     HOLD = "hold"  # a person holds the rollout
@@ -35,7 +38,7 @@ class Trigger(StrEnum):
 _AWAY = {Trigger.SUPERSEDED, Trigger.REVERTED, Trigger.FAILED, Trigger.ABORTED}
 _UNSEEN = (Phase.STARTING,)  # no gateway has heard of the candidate
 _CONNECTED = (Phase.CONNECTING, Phase.PROVING, Phase.WIDENING, Phase.SHIFTING)
-_LEAVING = (Phase.PROMOTING, Phase.WITHDRAWING, Phase.DRAINING, Phase.REMOVING)
+_LEAVING = (Phase.PROMOTING, Phase.WATCHING, Phase.WITHDRAWING, Phase.DRAINING, Phase.REMOVING)
 
 Table = Mapping[tuple[Phase | None, Trigger], Phase | None]
 
@@ -51,6 +54,8 @@ TRANSITIONS: Table = {
     (Phase.SHIFTING, Trigger.READY): Phase.PROMOTING,
     (Phase.PROMOTING, Trigger.READY): Phase.DRAINING,
     (Phase.PROMOTING, Trigger.DONE): None,
+    (Phase.PROMOTING, Trigger.WATCH): Phase.WATCHING,
+    (Phase.WATCHING, Trigger.READY): Phase.DRAINING,
     (Phase.WITHDRAWING, Trigger.READY): Phase.DRAINING,
     (Phase.DRAINING, Trigger.READY): Phase.REMOVING,
     (Phase.REMOVING, Trigger.READY): None,
@@ -58,10 +63,15 @@ TRANSITIONS: Table = {
     **{(phase, trigger): Phase.REMOVING for phase in _UNSEEN for trigger in _AWAY},
     **{(phase, trigger): Phase.WITHDRAWING for phase in _CONNECTED for trigger in _AWAY},
     # The one that leaves is wished again: it is still warm, so it only has to be proved again.
-    **{(phase, Trigger.RETURNED): Phase.CONNECTING for phase in (Phase.PROMOTING, Phase.DRAINING, Phase.REMOVING)},
+    **{
+        (phase, Trigger.RETURNED): Phase.CONNECTING
+        for phase in (Phase.PROMOTING, Phase.WATCHING, Phase.DRAINING, Phase.REMOVING)
+    },
+    # The warm one changes places with the stable one: what was promoted is withdrawn.
+    **{(Phase.WATCHING, trigger): Phase.WITHDRAWING for trigger in (Trigger.TAKEN_BACK, Trigger.STABLE_FAILED)},
     # Every replica is gone: the candidate starts again; once traffic moves it stays where it is until they are back.
     **{(phase, Trigger.RAY_RESTARTED): Phase.STARTING for phase in (*_UNSEEN, *_CONNECTED)},
-    (Phase.SHIFTING, Trigger.RAY_RESTARTED): Phase.SHIFTING,
+    **{(phase, Trigger.RAY_RESTARTED): phase for phase in (Phase.SHIFTING, Phase.WATCHING)},
     # Suspension takes over from anywhere and, once begun, is finished.
     **{(phase, Trigger.SUSPEND): Phase.RETIRING for phase in (None, *_UNSEEN, *_CONNECTED, *_LEAVING)},
     (Phase.RETIRING, Trigger.READY): Phase.RETIRED,
@@ -79,27 +89,31 @@ _HOLDS = {Trigger.HOLD, Trigger.RELEASE}
 _CANDIDATE_ONLY = {*_AWAY, *_STEPS, *_HOLDS, Trigger.RAY_RESTARTED}
 _WISHES = {Trigger.RETRY, Trigger.ROLLBACK}
 _STARTS = {Trigger.BEGIN, Trigger.RECREATE}
+_WATCHED = {Trigger.WATCH, Trigger.TAKEN_BACK, Trigger.STABLE_FAILED}
+_NEVER_OF_A_CANDIDATE = {Trigger.DONE, Trigger.RETURNED, Trigger.RESUME, Trigger.RETRY, *_STARTS, *_WATCHED}
 
 IGNORED: Mapping[Phase | None, frozenset[Trigger]] = {
-    None: frozenset({Trigger.READY, Trigger.DONE, Trigger.RETURNED, Trigger.RESUME, *_CANDIDATE_ONLY}),
+    None: frozenset({Trigger.READY, Trigger.DONE, Trigger.RETURNED, Trigger.RESUME, *_CANDIDATE_ONLY, *_WATCHED}),
     **{
-        phase: frozenset({Trigger.DONE, Trigger.RETURNED, Trigger.RESUME, Trigger.RETRY, *_STEPS, *_STARTS})
+        phase: frozenset({*_NEVER_OF_A_CANDIDATE, *_STEPS})
         for phase in (Phase.STARTING, Phase.CONNECTING, Phase.PROVING, Phase.WIDENING)
     },
-    Phase.SHIFTING: frozenset({Trigger.DONE, Trigger.RETURNED, Trigger.RESUME, Trigger.RETRY, *_STARTS}),
-    Phase.PROMOTING: frozenset({Trigger.RESUME, Trigger.RETRY, *_CANDIDATE_ONLY, *_STARTS}),
+    Phase.SHIFTING: frozenset(_NEVER_OF_A_CANDIDATE),
+    Phase.PROMOTING: frozenset(
+        {Trigger.RESUME, Trigger.RETRY, Trigger.TAKEN_BACK, Trigger.STABLE_FAILED, *_CANDIDATE_ONLY, *_STARTS}
+    ),
+    Phase.WATCHING: frozenset(
+        {Trigger.DONE, Trigger.RESUME, Trigger.RETRY, Trigger.WATCH, *_STARTS, *_CANDIDATE_ONLY}
+        - {Trigger.RAY_RESTARTED}
+    ),
     **{
-        phase: frozenset({Trigger.DONE, Trigger.RESUME, Trigger.RETRY, *_CANDIDATE_ONLY, *_STARTS})
+        phase: frozenset({Trigger.DONE, Trigger.RESUME, Trigger.RETRY, *_CANDIDATE_ONLY, *_STARTS, *_WATCHED})
         for phase in (Phase.DRAINING, Phase.REMOVING)
     },
-    Phase.WITHDRAWING: frozenset(
-        {Trigger.DONE, Trigger.RETURNED, Trigger.RESUME, Trigger.RETRY, *_CANDIDATE_ONLY, *_STARTS}
-    ),
-    Phase.RETIRING: frozenset(
-        {Trigger.DONE, Trigger.RETURNED, Trigger.RESUME, Trigger.SUSPEND, *_WISHES, *_CANDIDATE_ONLY, *_STARTS}
-    ),
+    Phase.WITHDRAWING: frozenset({*_NEVER_OF_A_CANDIDATE, *_CANDIDATE_ONLY}),
+    Phase.RETIRING: frozenset({*_NEVER_OF_A_CANDIDATE, *_CANDIDATE_ONLY, *_WISHES, Trigger.SUSPEND}),
     Phase.RETIRED: frozenset(
-        {Trigger.DONE, Trigger.RETURNED, Trigger.READY, Trigger.SUSPEND, *_WISHES, *_CANDIDATE_ONLY, *_STARTS}
+        {*_NEVER_OF_A_CANDIDATE, *_CANDIDATE_ONLY, *_WISHES, Trigger.READY, Trigger.SUSPEND} - {Trigger.RESUME}
     ),
 }
 """Triggers that change nothing in a phase: it finishes what it began, and the next phase looks again.

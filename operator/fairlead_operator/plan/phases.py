@@ -5,7 +5,8 @@ from __future__ import annotations
 import datetime
 from dataclasses import replace
 
-from fairlead_operator.plan import contract, failure, steps, traffic
+from fairlead_operator.api.status import RolloutPhase
+from fairlead_operator.plan import contract, failure, health, steps, traffic
 from fairlead_operator.plan.context import Context
 from fairlead_operator.plan.machine import Trigger
 from fairlead_operator.plan.verdict import Verdict
@@ -14,6 +15,7 @@ from fairlead_operator.state.desired import WantedRevision
 from fairlead_operator.state.knowledge import Known, Unknown
 from fairlead_operator.state.reasons import Reason
 from fairlead_operator.state.rollout import Rollout
+from fairlead_operator.state.route import FULL_WEIGHT
 from fairlead_operator.state.serve import ApplicationStatus
 from fairlead_operator.state.time import elapsed_s
 
@@ -124,12 +126,34 @@ def shifting(context: Context, rollout: Rollout) -> Judged:
     if not isinstance(candidate, WantedRevision):
         return candidate
     called = context.called(candidate.revision)
-    waits = _lost(context, candidate) or (
-        traffic.ensure(context, traffic.entry(context)) if context.serving.stable is not None else None
+    waits = (
+        _unwell(context, rollout, candidate)
+        or _growing(context, rollout, candidate)
+        or (traffic.ensure(context, traffic.entry(context)) if context.serving.stable is not None else None)
     )
     if waits is not None:
         return waits
     return steps.following(context, rollout, called)
+
+
+def _growing(context: Context, rollout: Rollout, candidate: WantedRevision) -> Judged | None:
+    """More replicas first, more traffic then; what the gateways were already told is not taken back for it."""
+    route = context.observed.route
+    is_told = isinstance(route, Known) and route.value.holds(traffic.entry(context))
+    if not steps.is_growing(context, rollout) or (is_told and rollout.weight == FULL_WEIGHT):
+        return None
+    return _replicas_in_ray(context, rollout, candidate, Reason.SHIFTING) or _replicas_at_gateways(
+        context, rollout, candidate, Reason.SHIFTING
+    )
+
+
+def _unwell(context: Context, rollout: Rollout, candidate: WantedRevision) -> Judged | None:
+    """With traffic a candidate may stumble: it fails by Ray's final word, or where it stays or keeps falling down."""
+    stable, view = context.serving.stable, context.application(candidate.revision)
+    if stable is None or (view is not None and view.status is ApplicationStatus.DEPLOY_FAILED):
+        return _lost(context, candidate)
+    judged = health.judge(context, rollout, candidate.revision, other=stable)
+    return _failed(judged.reason, judged.message) if isinstance(judged, health.Failed) else judged
 
 
 def why_unknown(context: Context) -> str:
@@ -201,8 +225,10 @@ def _replicas_at_gateways(
 
 
 def _is_late(context: Context, rollout: Rollout) -> bool:
-    """From the rollout's start: partial readiness in between resets nothing."""
-    return context.since_start_s(rollout) > context.desired.progress_deadline_s
+    """From the rollout's start, later from the step's: partial readiness in between resets nothing."""
+    is_shifting = rollout.phase is RolloutPhase.SHIFTING
+    waited_s = context.since_step_s(rollout) if is_shifting else context.since_start_s(rollout)
+    return waited_s > context.desired.progress_deadline_s
 
 
 def _lost(context: Context, candidate: WantedRevision) -> Plan | Verdict | None:

@@ -7,13 +7,13 @@ from dataclasses import replace
 
 from fairlead_operator.api.spec import Strategy
 from fairlead_operator.api.status import RolloutPhase as Phase
-from fairlead_operator.plan import aim, leaving, phases, steps, verdict
+from fairlead_operator.plan import aim, leaving, phases, steady, steps, surge, verdict, watching
 from fairlead_operator.plan.context import Context
 from fairlead_operator.plan.machine import Trigger, is_heeded, move
 from fairlead_operator.plan.verdict import Verdict
 from fairlead_operator.state.actions import Plan
 from fairlead_operator.state.reasons import Reason
-from fairlead_operator.state.rollout import Quarantine, Rollout, Serving
+from fairlead_operator.state.rollout import Health, Quarantine, Rollout, Serving
 
 QUARANTINE_MAX = 10
 
@@ -26,6 +26,7 @@ JUDGES: Mapping[Phase, Judge] = {
     Phase.WIDENING: phases.widening,
     Phase.SHIFTING: phases.shifting,
     Phase.PROMOTING: leaving.promoting,
+    Phase.WATCHING: watching.watching,
     Phase.WITHDRAWING: leaving.withdrawing,
     Phase.DRAINING: leaving.draining,
     Phase.REMOVING: leaving.removing,
@@ -55,8 +56,19 @@ def _begin(context: Context) -> Plan | None:
     if context.desired.strategy is Strategy.RECREATE and serving.stable is not None:
         message = f"Stops {context.called(serving.stable)} before {context.called(aimed)} is started."
         return advance(context, Verdict(trigger=Trigger.RECREATE, reason=Reason.WITHDRAWING, message=message))
+    if (lack := surge.lack(context, aimed)) is not None:
+        return _without_room(context, lack)
     message = f"Starts {context.called(aimed)}."
     return advance(context, Verdict(trigger=Trigger.BEGIN, reason=Reason.ROLLOUT_STARTED, message=message))
+
+
+def _without_room(context: Context, lack: surge.Lack) -> Plan:
+    """What serves is looked after while the next one waits for its room."""
+    if lack.recreates:
+        verdict = Verdict(trigger=Trigger.RECREATE, reason=Reason.INSUFFICIENT_CAPACITY, message=lack.message)
+        return advance(context, verdict)
+    waits = context.wait(Reason.INSUFFICIENT_CAPACITY, lack.message, requeue_after_s=context.bounds.unknown_s)
+    return steady.decide(context) or waits
 
 
 def advance(context: Context, verdict: Verdict) -> Plan:
@@ -67,10 +79,11 @@ def advance(context: Context, verdict: Verdict) -> Plan:
 
 def _told(context: Context, verdict: Verdict) -> str:
     """A failure is told with the revision and the loader's own word for it."""
-    candidate = context.serving.candidate
-    if verdict.trigger is not Trigger.FAILED or candidate is None:
+    serving = context.serving
+    gone = {Trigger.FAILED: serving.candidate, Trigger.STABLE_FAILED: serving.stable}.get(verdict.trigger)
+    if gone is None:
         return verdict.message
-    return f"{context.called(candidate)} failed: {verdict.failure_reason or verdict.reason}: {verdict.message}"
+    return f"{context.called(gone)} failed: {verdict.failure_reason or verdict.reason}: {verdict.message}"
 
 
 def after(context: Context, verdict: Verdict) -> Serving:
@@ -81,16 +94,18 @@ def after(context: Context, verdict: Verdict) -> Serving:
         return serving.without_rollout()
     match verdict.trigger:
         case Trigger.BEGIN:
-            return replace(serving, candidate=aim.aim(context), rollout=_fresh(context, phase))
+            return replace(serving, candidate=aim.aim(context), rollout=_begun(context, phase))
         case Trigger.RECREATE:
             rollout = _fresh(context, phase, leaving=serving.stable)
             return replace(serving, stable=None, last_stable=serving.stable, rollout=rollout)
         case Trigger.FAILED | Trigger.ABORTED:
-            return replace(_withdrawn(context, phase), quarantine=_quarantine(context, verdict))
+            return replace(_withdrawn(context, phase), quarantine=_quarantine(context, verdict, serving.candidate))
+        case Trigger.TAKEN_BACK | Trigger.STABLE_FAILED:
+            return _swapped(context, phase, verdict)
         case Trigger.SUPERSEDED | Trigger.REVERTED:
             return _withdrawn(context, phase)
         case Trigger.RETURNED:
-            return replace(serving, candidate=serving.leaving, rollout=_fresh(context, phase))
+            return replace(serving, candidate=serving.leaving, rollout=_begun(context, phase))
         case Trigger.RAY_RESTARTED:
             return replace(serving, rollout=_again(context, phase))
         case Trigger.PROMOTE_FULL:
@@ -109,7 +124,8 @@ def _forward(context: Context, phase: Phase, *, step: int | None = None) -> Serv
     if phase is Phase.SHIFTING:
         follows = old.step + 1 if old.phase is Phase.SHIFTING else 0
         step = follows if step is None else step
-        rollout = replace(rollout, step=step, weight=steps.weight_at(context, step, old.weight))
+        weight = steps.weight_at(context, step, old.weight)
+        rollout = replace(rollout, step=step, weight=weight, replicas=steps.replicas_at(context, step, old.replicas))
     return replace(serving, rollout=rollout)
 
 
@@ -122,13 +138,36 @@ def _promoted(context: Context, rollout: Rollout) -> Serving:
         candidate=None,
         last_stable=serving.candidate,
         previous_stable=before if before != serving.candidate else serving.previous_stable,
-        rollout=replace(rollout, leaving=serving.stable, weight=0, step=0, paused_by_request=False),
+        rollout=replace(
+            rollout,
+            leaving=serving.stable,
+            weight=0,
+            step=0,
+            replicas=None,
+            paused_by_request=False,
+            health=Health(),
+        ),
+    )
+
+
+def _swapped(context: Context, phase: Phase, verdict: Verdict) -> Serving:
+    """The warm revision is stable again at once; what was promoted leaves."""
+    serving = context.serving
+    failed = verdict.trigger is Trigger.STABLE_FAILED
+    return replace(
+        serving,
+        quarantine=_quarantine(context, verdict, serving.stable) if failed else serving.quarantine,
+        stable=serving.leaving,
+        last_stable=serving.leaving,
+        previous_stable=serving.stable,
+        rollout=_fresh(context, phase, leaving=serving.stable),
     )
 
 
 def _withdrawn(context: Context, phase: Phase) -> Serving:
-    serving = context.serving
-    return replace(serving, candidate=None, rollout=_fresh(context, phase, leaving=serving.candidate))
+    serving, old = context.serving, context.serving.rollout
+    fresh = _fresh(context, phase, leaving=serving.candidate)
+    return replace(serving, candidate=None, rollout=replace(fresh, replicas=old.replicas if old is not None else None))
 
 
 def _fresh(context: Context, phase: Phase, *, leaving: str | None = None) -> Rollout:
@@ -136,23 +175,31 @@ def _fresh(context: Context, phase: Phase, *, leaving: str | None = None) -> Rol
     return Rollout(phase=phase, leaving=leaving, started_at=at, step_started_at=at, ray_session=context.ray_session)
 
 
+def _begun(context: Context, phase: Phase) -> Rollout:
+    return replace(_fresh(context, phase), replicas=steps.replicas_at_first(context))
+
+
 def _again(context: Context, phase: Phase) -> Rollout:
     fresh = _fresh(context, phase)
     old = context.serving.rollout
     if old is None:
         return fresh
-    fresh = replace(fresh, paused_by_request=old.paused_by_request)
+    fresh = replace(fresh, paused_by_request=old.paused_by_request, replicas=old.replicas)
+    lost = Health(is_restarting=True)
+    if phase is Phase.WATCHING:
+        return replace(old, ray_session=context.ray_session, health=lost)
     if phase is not Phase.SHIFTING:
         return fresh
-    return replace(fresh, step=old.step, weight=old.weight, proved=old.proved, proof_digest=old.proof_digest)
+    return replace(
+        fresh, step=old.step, weight=old.weight, proved=old.proved, proof_digest=old.proof_digest, health=lost
+    )
 
 
-def _quarantine(context: Context, verdict: Verdict) -> tuple[Quarantine, ...]:
-    candidate = context.serving.candidate
-    if candidate is None:
+def _quarantine(context: Context, verdict: Verdict, gone: str | None) -> tuple[Quarantine, ...]:
+    if gone is None:
         return context.serving.quarantine
     failed = Quarantine(
-        revision=candidate,
+        revision=gone,
         reason=verdict.failure_reason or verdict.reason,
         message=verdict.message,
         time=context.second,

@@ -23,7 +23,7 @@ def decide(context: Context) -> Plan | None:
         message = f"The ControllerRevision of stable {serving.stable} is gone; what runs is left as it is."
         return context.wait(Reason.REVISION_LOST, message, requeue_after_s=context.bounds.resync_s)
     stable = context.desired.revisions[serving.stable] if serving.stable is not None else None
-    return _unwanted_applications(context) or _route(context) or (_replicas(context, stable) if stable else None)
+    return _unwanted_applications(context) or _route(context) or (replicas(context, stable) if stable else None)
 
 
 def _route(context: Context) -> Plan | None:
@@ -32,7 +32,8 @@ def _route(context: Context) -> Plan | None:
     return traffic.ensure(context, traffic.entry(context))
 
 
-def _replicas(context: Context, stable: WantedRevision) -> Plan | None:
+def replicas(context: Context, stable: WantedRevision) -> Plan | None:
+    """None while Ray runs all replicas of what serves."""
     if not isinstance(context.observed.serve, Known):
         return context.wait_unknown(Reason.RAY_UNREACHABLE, f"Ray can't be read: {phases.why_unknown(context)}")
     called = context.called(stable.revision)

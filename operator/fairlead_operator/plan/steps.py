@@ -8,7 +8,7 @@ from fairlead_operator.plan.context import Context
 from fairlead_operator.plan.machine import Trigger
 from fairlead_operator.plan.verdict import Verdict
 from fairlead_operator.state.actions import Plan
-from fairlead_operator.state.desired import Pause, SetWeight, Step
+from fairlead_operator.state.desired import Pause, SetReplicas, SetWeight, Step
 from fairlead_operator.state.reasons import Reason
 from fairlead_operator.state.rollout import Rollout
 from fairlead_operator.state.route import FULL_WEIGHT
@@ -40,8 +40,41 @@ def weight_at(context: Context, step: int, before: int) -> int:
     match steps[step]:
         case SetWeight(weight=weight):
             return weight
-        case Pause():
+        case Pause() | SetReplicas():
             return before
+
+
+def replicas_at(context: Context, step: int, before: int | None) -> int | None:
+    """The most replicas that the candidate may have in a step; None is all of them, and nothing is ever taken away.
+
+    All traffic is only ever given to all replicas.
+    """
+    if before is None:
+        return None
+    steps = of(context)
+    if step >= len(steps) or steps[step] == SetWeight(weight=FULL_WEIGHT):
+        return max(before, context.desired.replicas)
+    match steps[step]:
+        case SetReplicas(count=count):
+            return max(before, min(count, context.desired.replicas))
+        case _:
+            return before
+
+
+def replicas_at_first(context: Context) -> int | None:
+    """A list that begins with a number of replicas holds from the start."""
+    match of(context)[:1]:
+        case (SetReplicas(count=count),):
+            return min(count, context.desired.replicas)
+        case _:
+            return None
+
+
+def is_growing(context: Context, rollout: Rollout) -> bool:
+    """Whether the step waits for more of the candidate's replicas before anything else."""
+    if rollout.replicas is None:
+        return False
+    return isinstance(current(context, rollout), SetReplicas) or rollout.weight == FULL_WEIGHT
 
 
 def held_by(context: Context, rollout: Rollout) -> str | None:

@@ -28,8 +28,10 @@ def decide(context: Context) -> Plan | None:
 def _begin(context: Context) -> Plan:
     at = context.second
     old = context.serving.rollout
-    leaving = old.leaving if old is not None else None
-    rollout = Rollout(phase=RolloutPhase.RETIRING, leaving=leaving, started_at=at, step_started_at=at)
+    leaving, replicas = (old.leaving, old.replicas) if old is not None else (None, None)
+    rollout = Rollout(
+        phase=RolloutPhase.RETIRING, leaving=leaving, replicas=replicas, started_at=at, step_started_at=at
+    )
     message = "The spec says suspend: traffic is taken away."
     return context.announce(replace(context.serving, rollout=rollout), Reason.SUSPENDED, message)
 

@@ -133,6 +133,7 @@ _PHASE_REASONS = {
     RolloutPhase.WIDENING: Reason.WIDENING,
     RolloutPhase.SHIFTING: Reason.SHIFTING,
     RolloutPhase.PROMOTING: Reason.PROMOTING,
+    RolloutPhase.WATCHING: Reason.SCALING,
     RolloutPhase.WITHDRAWING: Reason.WITHDRAWING,
     RolloutPhase.DRAINING: Reason.DRAINING,
     RolloutPhase.REMOVING: Reason.REMOVING,

@@ -26,7 +26,12 @@ def of_the_wish(context: Context) -> Verdict | None:
     serving, aimed = context.serving, aim.aim(context)
     if serving.candidate is not None and aimed != serving.candidate:
         return _away(context, serving.candidate, aimed)
-    if serving.leaving is not None and aimed == serving.leaving and _is_kept(context, serving.leaving):
+    if (
+        serving.phase is not Phase.WATCHING
+        and serving.leaving is not None
+        and aimed == serving.leaving
+        and _is_kept(context, serving.leaving)
+    ):
         message = f"{context.called(serving.leaving)} is wished again, and still runs."
         return Verdict(trigger=Trigger.RETURNED, reason=Reason.ROLLOUT_STARTED, message=message)
     return _of_ray(context)
@@ -55,6 +60,8 @@ def _of_ray(context: Context) -> Verdict | None:
     rollout, session = context.serving.rollout, context.ray_session
     if rollout is None or session is None or rollout.ray_session in (None, session):
         return None
-    again = "traffic stays until they are back" if rollout.phase is Phase.SHIFTING else "the candidate starts again"
+    again = "the candidate starts again"
+    if rollout.phase in (Phase.SHIFTING, Phase.WATCHING):
+        again = "traffic stays until they are back"
     message = f"Ray's head was restarted and lost every replica: {again}."
     return Verdict(trigger=Trigger.RAY_RESTARTED, reason=Reason.RAY_RESTARTED, message=message)

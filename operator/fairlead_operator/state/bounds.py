@@ -19,6 +19,12 @@ class Bounds:
     """An old revision with requests in flight is removed after this long all the same."""
     proof_failures: int = 5
     """A candidate whose proof failed this often in a row has failed."""
+    lost_s: float = 20.0
+    """A revision without any ready replica for this long has failed, while the other one is ready."""
+    unhealthy_s: float = 120.0
+    """So has one that Ray calls unhealthy for this long, whatever of it is ready."""
+    crash_loop_s: float = 600.0
+    """So has one that Ray began to call unhealthy CRASHES_MAX times within this long."""
     poll_s: float = 1.0
     """How soon to look again while something is on its way."""
     resync_s: float = 300.0

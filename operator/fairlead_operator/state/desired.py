@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from fairlead_operator.api.spec import Strategy
+from fairlead_operator.api.spec import OnInsufficientCapacity, Strategy
 from fairlead_operator.state.keys import ModelKey
 from fairlead_operator.state.observed import RevisionTemplate
 from fairlead_operator.state.reasons import Reason
@@ -27,8 +27,15 @@ class Pause:
     duration_s: int | None
 
 
-Step = SetWeight | Pause
-"""Later strategies add analyses and replica counts to this union."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetReplicas:
+    """A step of a rollout: the candidate gets up to ``count`` replicas, and every gateway sees them."""
+
+    count: int
+
+
+Step = SetWeight | Pause | SetReplicas
+"""Later strategies add analyses to this union."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +66,8 @@ class WantedRevision:
 class Desired:
     """``target`` is the revision that the spec hashes to; it may not be kept as a ControllerRevision yet.
 
-    ``replicas`` is what each serving revision should have; ``revisions`` are the kept ones, by revision.
+    ``replicas`` is what each serving revision should have; ``revisions`` are the kept ones, by revision. After a
+    promotion the one before stays warm for ``warm_s``; within ``rollback_window_s`` a failure takes it back.
     """
 
     key: ModelKey
@@ -75,6 +83,9 @@ class Desired:
     progress_deadline_s: int
     paused: bool
     allow_signature_change: bool
+    on_insufficient_capacity: OnInsufficientCapacity
+    rollback_window_s: int
+    warm_s: int
     history_limit: int
     revisions: Mapping[str, WantedRevision]
     findings: tuple[Finding, ...] = ()

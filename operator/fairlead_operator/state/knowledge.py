@@ -28,3 +28,4 @@ class Unknown:
 
 
 ABSENT = Absent()
+UNREAD = Unknown("it was not read")

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from fairlead_operator.api.spec import ModelDeploymentSpec, ModelSource, Serving
 from fairlead_operator.api.status import ModelDeploymentStatus
+from fairlead_operator.state.capacity import Capacity
 from fairlead_operator.state.keys import ModelKey
-from fairlead_operator.state.knowledge import Absent, Known, Unknown
+from fairlead_operator.state.knowledge import UNREAD, Absent, Known, Unknown
 from fairlead_operator.state.ports import PortRange
 from fairlead_operator.state.route import GatewayView, RouteText
 from fairlead_operator.state.serve import ServeView
@@ -72,7 +73,8 @@ class Observed:
     ``revisions`` are the object's own ControllerRevisions (by owner uid), ``taken_ports`` the ranges of all of the
     namespace. ``serve`` is Absent where no Ray cluster is configured for the namespace, ``gateways`` likewise; a
     single gateway that could not be read makes ``gateways`` Unknown. ``route`` is the model's key in the ConfigMap.
-    ``gateway_url`` is the base URL that people are told, where one is configured.
+    ``gateway_url`` is the base URL that people are told, where one is configured. ``capacity`` is read while no rollout
+    is under way.
     """
 
     key: ModelKey
@@ -84,3 +86,4 @@ class Observed:
     route: Known[RouteText] | Absent | Unknown
     gateways: Known[tuple[GatewayView, ...]] | Absent | Unknown
     gateway_url: str | None = None
+    capacity: Known[Capacity] | Unknown = UNREAD

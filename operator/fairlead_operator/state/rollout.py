@@ -13,6 +13,7 @@ from fairlead_operator.api.status import (
     Quarantined,
     RequestOutcome,
     RolledBack,
+    RolloutHealth,
     RolloutPhase,
     RolloutStatus,
     Verb,
@@ -22,18 +23,30 @@ from fairlead_operator.state.route import FULL_WEIGHT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """A spell without readiness, which has to outlive the operator; ``crashes`` are the last that Ray spoke of."""
+
+    unwell_since: datetime.datetime | None = None
+    is_crash: bool = False
+    crashes: tuple[datetime.datetime, ...] = ()
+    is_restarting: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rollout:
     """A change under way.
 
     ``leaving`` is the revision that loses its place: the old stable after a promotion, the candidate after a
     withdrawal. ``step`` counts through the strategy's steps; ``weight`` is in hundredths of a percent. ``held_at``
-    is set while a pause alone keeps a candidate from its traffic: that time counts towards no deadline.
+    is set while a pause alone keeps a candidate from its traffic: that time counts towards no deadline. ``replicas`` is
+    the most that the candidate may have, and what it keeps when it leaves; None is all of them.
     """
 
     phase: RolloutPhase
     leaving: str | None = None
     step: int = 0
     weight: int = 0
+    replicas: int | None = None
     started_at: datetime.datetime
     step_started_at: datetime.datetime
     attempt: int = 0
@@ -45,6 +58,7 @@ class Rollout:
     ray_session: str | None = None
     paused_by_request: bool = False
     held_at: datetime.datetime | None = None
+    health: Health = Health()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,6 +186,7 @@ def _recall_rollout(rollout: RolloutStatus) -> Rollout:
         leaving=rollout.previous_revision,
         step=rollout.step,
         weight=rollout.weight_basis_points,
+        replicas=rollout.candidate_replicas,
         started_at=began,
         step_started_at=rollout.step_started_at or began,
         attempt=rollout.attempt,
@@ -183,6 +198,18 @@ def _recall_rollout(rollout: RolloutStatus) -> Rollout:
         signature_changes=rollout.signature_changes or (),
         paused_by_request=rollout.paused_by_request,
         held_at=rollout.held_at,
+        health=_recall_health(rollout.health),
+    )
+
+
+def _recall_health(health: RolloutHealth | None) -> Health:
+    if health is None:
+        return Health()
+    return Health(
+        unwell_since=health.unwell_since,
+        is_crash=health.is_crash,
+        crashes=health.crashes,
+        is_restarting=health.is_restarting,
     )
 
 
@@ -226,6 +253,7 @@ def _record_rollout(rollout: Rollout, candidate: str | None) -> RolloutStatus:
         step=rollout.step,
         weight=rollout.weight * 100 // FULL_WEIGHT,
         weight_basis_points=rollout.weight,
+        candidate_replicas=rollout.replicas,
         started_at=rollout.started_at,
         step_started_at=rollout.step_started_at,
         attempt=rollout.attempt,
@@ -237,4 +265,16 @@ def _record_rollout(rollout: Rollout, candidate: str | None) -> RolloutStatus:
         signature_changes=rollout.signature_changes or None,
         paused_by_request=rollout.paused_by_request,
         held_at=rollout.held_at,
+        health=_record_health(rollout.health),
+    )
+
+
+def _record_health(health: Health) -> RolloutHealth | None:
+    if health == Health():
+        return None
+    return RolloutHealth(
+        unwell_since=health.unwell_since,
+        is_crash=health.is_crash,
+        crashes=health.crashes,
+        is_restarting=health.is_restarting,
     )

@@ -32,6 +32,7 @@ NEEDS_A_PERSON = frozenset(
         Reason.NO_GATEWAY,
         Reason.REVISION_LOST,
         Reason.SIGNATURE_CHANGED,
+        Reason.INSUFFICIENT_CAPACITY,
     }
 )
 GIVEN_UP = frozenset({Reason.ROLLOUT_FAILED, Reason.ABORTED, Reason.ROLLED_BACK})

@@ -17,6 +17,8 @@ _TOLD_AS_DECIDED = frozenset(
         Reason.ROLLOUT_COMPLETE,
         Reason.REMOVED,
         Reason.RESTARTED,
+        Reason.WATCHED,
+        Reason.INSUFFICIENT_CAPACITY,
         Reason.REQUEST_FORGOTTEN,
     }
 )
@@ -56,12 +58,18 @@ def _rollout(result: PassResult, before: Serving) -> list[Event]:
     if after.candidate is not None and after.candidate != before.candidate:
         told.append(_normal(Reason.ROLLOUT_STARTED, plan.message))
     if after.stable is not None and after.stable != before.stable:
-        told.append(_normal(Reason.PROMOTED, plan.message))
+        told.append(_stable(result, before, after.stable))
     if plan.reason in _TOLD_AS_DECIDED and plan.serving != before:
         told.append(_normal(plan.reason, plan.message))
     if after.phase is RolloutPhase.RETIRING and before.phase is not RolloutPhase.RETIRING:
         told.append(_normal(Reason.SUSPENDED, plan.message))
     return told
+
+
+def _stable(result: PassResult, before: Serving, stable: str) -> Event:
+    if before.phase is RolloutPhase.WATCHING and stable == before.leaving:
+        return _normal(Reason.TAKEN_BACK, f"{result.called(stable)} was still warm and takes all traffic back.")
+    return _normal(Reason.PROMOTED, result.plan.message)
 
 
 def _requested(result: PassResult, before: Serving) -> list[Event]:

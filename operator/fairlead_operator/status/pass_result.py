@@ -37,8 +37,8 @@ class PassResult:
 
     @property
     def is_at_rest(self) -> bool:
-        """Whether the pass found nothing to do and nothing to wait for."""
-        if self.serving.rollout is not None and self.plan.reason not in (*HELD, Reason.SUSPENDED):
+        """Whether the pass found nothing to do and nothing to wait for; a warm revision's time ends by itself."""
+        if self.serving.rollout is not None and self.plan.reason not in (*HELD, Reason.SUSPENDED, Reason.WATCHED):
             return False
         return self.plan.reason in _REST or (
             self.plan.reason is Reason.SUSPENDED and isinstance(self.plan.action, Wait)
@@ -74,4 +74,6 @@ class PassResult:
 HELD = frozenset({Reason.PAUSED, Reason.SIGNATURE_CHANGED})
 """A candidate rests until a person lets it go on."""
 
-_REST = frozenset({Reason.SERVING, Reason.HISTORY_TRIMMED, Reason.SCALED_TO_ZERO, Reason.NOT_SERVING, *HELD})
+_REST = frozenset(
+    {Reason.SERVING, Reason.HISTORY_TRIMMED, Reason.SCALED_TO_ZERO, Reason.NOT_SERVING, Reason.WATCHED, *HELD}
+)

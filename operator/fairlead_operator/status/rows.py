@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fairlead_operator.api.status import Ports, RevisionRole, RevisionStatus
+from fairlead_operator.api.status import Ports, RevisionRole, RevisionStatus, RolloutPhase
 from fairlead_operator.state.desired import WantedRevision
 from fairlead_operator.state.knowledge import Known
 from fairlead_operator.status.pass_result import PassResult
@@ -58,7 +58,7 @@ def _ready(result: PassResult, revision: str) -> int:
 def _role(result: PassResult, revision: str) -> RevisionRole:
     serving = result.serving
     roles = {
-        serving.leaving: RevisionRole.DRAINING,
+        serving.leaving: RevisionRole.WARM if serving.phase is RolloutPhase.WATCHING else RevisionRole.DRAINING,
         serving.candidate: RevisionRole.CANDIDATE,
         serving.stable: RevisionRole.STABLE,
     }

@@ -26,7 +26,7 @@ from fairlead_operator.status.conditions import Verdict, truth
 from fairlead_operator.status.pass_result import HELD, PassResult
 
 _UNREADABLE = (Reason.RAY_UNREACHABLE, Reason.GATEWAY_UNREACHABLE)
-_STEADY = (Reason.SERVING, Reason.HISTORY_TRIMMED, Reason.SCALED_TO_ZERO)
+_STEADY = (Reason.SERVING, Reason.HISTORY_TRIMMED, Reason.SCALED_TO_ZERO, Reason.WATCHED)
 
 
 def summarise(
@@ -101,7 +101,8 @@ def _conditions(result: PassResult) -> tuple[Condition, ...]:
 def _ready(result: PassResult) -> Verdict:
     """The one place where Ready is set: the wished revision serves with all its replicas."""
     plan, wish, serving = result.plan, result.wish, result.serving
-    is_settled = wish is not None and serving.rollout is None and serving.stable == wish.target
+    is_moved = serving.phase in (None, RolloutPhase.WATCHING)
+    is_settled = wish is not None and is_moved and serving.stable == wish.target
     if is_settled and plan.reason in _STEADY:
         return truth(True, plan.reason, plan.message)
     if is_settled and plan.reason in _UNREADABLE:
@@ -120,6 +121,8 @@ def _phase(result: PassResult, settled: tuple[Condition, ...]) -> Phase:
         return Phase.SUSPENDED
     if ConditionType.READY in is_true:
         return Phase.READY
+    if result.plan.reason is Reason.INSUFFICIENT_CAPACITY:
+        return Phase.PENDING
     if result.plan.reason in HELD:
         return Phase.PAUSED
     if ConditionType.DEGRADED in is_true:

@@ -264,7 +264,7 @@ def event(message: str) -> actions.Event:
 async def test_a_repeated_event_is_one_object_with_a_count(api: Any) -> None:
     writer = events.EventWriter(api, instance="one", clock=HandClock())
     for _ in range(3):
-        await writer.send(model(), update(event("Revision 1 is stable.")))
+        await writer.send(model(), event("Revision 1 is stable."), at=NOW)
     (stored,) = api.stored.values()
     assert stored["series"]["count"] == 3
     assert stored["note"] == "Revision 1 is stable."
@@ -276,24 +276,24 @@ async def test_a_flood_of_different_events_is_bounded_for_each_model(api: Any) -
     clock = HandClock()
     writer = events.EventWriter(api, instance="one", clock=clock)
     for number in range(100):
-        await writer.send(model(), update(event(f"Message {number}.")))
+        await writer.send(model(), event(f"Message {number}."), at=NOW)
     assert len(api.stored) == events.BURST
     clock.seconds += 2 * events.REFILL_S
     for number in range(100, 110):
-        await writer.send(model(), update(event(f"Message {number}.")))
+        await writer.send(model(), event(f"Message {number}."), at=NOW)
     assert len(api.stored) == events.BURST + 2
 
 
 async def test_an_event_that_cannot_be_sent_stops_nothing(api: Any) -> None:
     writer = events.EventWriter(api, instance="one", clock=HandClock())
     api.error = errors.Forbidden("events are forbidden")
-    await writer.send(model(), update(event("One."), event("Two.")))
+    await writer.send(model(), event("One."), event("Two."), at=NOW)
     assert [stored["note"] for stored in api.stored.values()] == ["Two."]
 
 
 async def test_a_long_message_is_cut_to_what_the_api_server_takes(api: Any) -> None:
     writer = events.EventWriter(api, instance="one", clock=HandClock())
-    await writer.send(model(), update(event("ä" * 2000)))
+    await writer.send(model(), event("ä" * 2000), at=NOW)
     (stored,) = api.stored.values()
     assert len(stored["note"].encode()) <= 1024
     assert stored["note"].endswith("…")

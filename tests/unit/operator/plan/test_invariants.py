@@ -20,6 +20,7 @@ from fairlead_operator.api.status import RolloutPhase, Verb
 from fairlead_operator.desired import build
 from fairlead_operator.state.desired import Desired, Pause
 from fairlead_operator.state.observed import InvalidSpec
+from fairlead_operator.state.reasons import Reason
 from fairlead_operator.state.rollout import Serving, recall
 from fairlead_operator.state.route import FULL_WEIGHT, RouteText
 
@@ -40,9 +41,13 @@ STRATEGIES: dict[str, dict[str, Any]] = {
     "RollingUpdate": {},
     "Recreate": {},
     "BlueGreen": {},
+    "Canary that grows": {"steps": [{"setReplicas": 1}, {"setWeight": 20}, {"setReplicas": 2}, {"pause": {}}]},
+    "BlueGreen by itself": {"blueGreen": {"autoPromoteSeconds": 15, "scaleDownDelaySeconds": 40}},
+    "RollingUpdate and watched": {"rollbackWindow": {"seconds": 60}},
     "Canary": {"steps": [{"setWeight": 1}, {"pause": {"durationSeconds": 30}}, {"setWeight": 50}, {"pause": {}}]},
     "Canary up and down": {"steps": [{"pause": {}}, {"setWeight": 100}, {"setWeight": 10}, {"pause": {}}]},
 }
+OF_A_STRATEGY = {key for fields in STRATEGIES.values() for key in fields}
 VERBS = [*Verb, Verb.PROMOTE, Verb.PROMOTE_FULL, Verb.ABORT]
 
 Op = tuple[str, str, object]
@@ -70,6 +75,7 @@ STEPS = st.one_of(
     op("pause", st.booleans()),
     op("allow", st.booleans()),
     op("lose ray", st.none()),
+    op("cores", st.sampled_from((None, 1.0, 2.5, 100.0))),
     op("kill", st.sampled_from((0, 1, 2, ALL))),
     op("wait", st.sampled_from((20, 61, 700))),
     op("strategy", st.sampled_from(sorted(STRATEGIES))),
@@ -114,7 +120,7 @@ def ask(world: VirtualWorld, name: str, verb: Verb, number: int) -> None:
 
 def set_strategy(world: VirtualWorld, name: str, strategy: str) -> None:
     spec = copy.deepcopy(world.models[name].spec)
-    rollout = {key: value for key, value in spec["rollout"].items() if key != "steps"}
+    rollout = {key: value for key, value in spec["rollout"].items() if key not in OF_A_STRATEGY}
     spec["rollout"] = {**rollout, "strategy": strategy.split()[0], **STRATEGIES[strategy]}
     world.apply(name, **spec)
 
@@ -135,6 +141,7 @@ DEEDS: dict[str, Callable[[VirtualWorld, str, Any], object]] = {
     "wait": lambda world, name, seconds: world.advance(seconds),
     "stuck": lambda world, name, number: stick(world, number),
     "ask": lambda world, name, request: ask(world, name, *request),
+    "cores": lambda world, name, cores: setattr(world, "cores", cores),
     "busy": lambda world, name, number: world.occupy(world.gateways[number]),
 }
 PATHS = {
@@ -194,7 +201,28 @@ def rolled_back() -> VirtualWorld:
     return world
 
 
-STARTS = {"fresh": VirtualWorld, "served": served, "halfway": halfway, "rolled back": rolled_back}
+@functools.cache
+def watched() -> VirtualWorld:
+    """The second revision was promoted a moment ago, and the first stays warm."""
+    world = copy.deepcopy(served())
+    set_strategy(world, "digits", "RollingUpdate and watched")
+    world.change("digits", "model.uri", URIS[1])
+    for _ in range(100):
+        if (rollout := recall(world.view("digits").status).rollout) and rollout.phase is RolloutPhase.WATCHING:
+            break
+        rounds(world, "digits", 1)
+    world.plans.clear()
+    world.events.clear()
+    return world
+
+
+STARTS = {
+    "fresh": VirtualWorld,
+    "served": served,
+    "halfway": halfway,
+    "rolled back": rolled_back,
+    "watched": watched,
+}
 
 
 def expect_the_wished(world: VirtualWorld) -> None:
@@ -214,7 +242,8 @@ def expect_the_wished(world: VirtualWorld) -> None:
             assert is_held(desired, serving), f"{name} rests with a candidate: {serving}"
             return
         failed = serving.quarantined(desired.target)
-        assert failed is not None or serving.stable == desired.target
+        waits_for_room = world.cores is not None and world.plans[-1].reason is Reason.INSUFFICIENT_CAPACITY
+        assert failed is not None or serving.stable == desired.target or waits_for_room
         assert (
             failed is None
             or failed.is_by_request

@@ -1,0 +1,165 @@
+"""After a promotion the old revision stays warm: back by request at once, by itself when the new one keeps dying."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import Any
+
+import pytest
+from tests.e2e.asking import asked, next_version
+from tests.e2e.counted import CONNECTIONS, counted, no_failures
+from tests.e2e.measured import RESULTS
+from tests.e2e.our_processes import kill_operator
+from tests.e2e.stage import Model, Stage, condition
+from tests.support.until import until
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
+REQUESTS = 10_000
+TABLE = "Within the rollback window"
+WINDOW: dict[str, Any] = {"rollbackWindow": {"seconds": 600}}
+CRASHES = 3
+
+
+def is_watched(found: dict[str, Any]) -> bool:
+    status = found.get("status") or {}
+    return (
+        (status.get("rollout") or {}).get("phase") == "Watching"
+        and status["observedGeneration"] == found["metadata"]["generation"]
+        and condition(found, "Ready").get("status") == "True"
+    )
+
+
+def promoted(model: Model, label: str, **rollout: Any) -> tuple[str, str]:
+    """Another version, promoted and watched; the revision that stays warm, and the stable one."""
+    model.apply(next_version(model), label=label, rollout={**WINDOW, **rollout})
+    found = model.until("promoted and watched", is_watched)
+    return found["status"]["rollout"]["previousRevision"], found["status"]["stableRevision"]
+
+
+def starts(stage: Stage, model: Model) -> dict[str, int]:
+    return {revision: stage.ray.starts(model.name, revision) for revision in stage.ray.applications(model.name)}
+
+
+def test_a_rollback_within_the_window_starts_nothing(stage: Stage) -> None:
+    with stage.deployed("window") as model, counted(model) as run:
+        warm, stable = promoted(model, "promoted")
+        run.wait_until(lambda seen: seen.revisions.get(stable, 0) > 500, timeout_s=120)
+        kill_operator(stage.local)
+        before = starts(stage, model)
+        assert set(before) == {warm, stable}
+        asked_at_s = time.monotonic()
+        asked(stage, "rollback", model)
+        answered_s = time.monotonic() - asked_at_s
+        model.until("back", lambda found: found["status"]["stableRevision"] == warm)
+        run.wait_until(lambda seen: seen.revisions.get(warm, 0) > 500, timeout_s=120)
+        took_s = _back_after_s(model, warm, asked_at_s)
+        answered = run.progress().revisions[stable]
+        kill_operator(stage.local)
+        model.until("at rest", lambda found: "rollout" not in found["status"])
+        run.wait_until(lambda seen: seen.requests > REQUESTS, timeout_s=300)
+        report = run.stop()
+        assert stage.ray.starts(model.name, warm) == before[warm], "a replica was started for the way back"
+    no_failures(report)
+    assert report.revisions[stable].count <= answered + CONNECTIONS
+    RESULTS.add(
+        TABLE,
+        {
+            "what": "rollback by request, operator killed twice",
+            "requests": report.requests,
+            "failed": report.failed,
+            "request answered after s": round(answered_s, 2),
+            "all on the old one after s": round(took_s, 2),
+        },
+    )
+
+
+def _back_after_s(model: Model, warm: str, since_s: float) -> float:
+    until(
+        lambda: all(model.infer(model_rows(model)).headers["x-fairlead-revision"] == warm for _ in range(10)),
+        "ten answers in a row by the old revision",
+        deadline_s=30,
+    )
+    return time.monotonic() - since_s
+
+
+def model_rows(model: Model) -> list[list[float]]:
+    return [[0.0] * 64]
+
+
+def test_a_new_revision_that_crashes_again_and_again_is_taken_back(stage: Stage) -> None:
+    with stage.deployed("crashes", replicas=2) as model, counted(model, rate=300) as run:
+        warm, stable = promoted(model, "crashing", progressDeadlineSeconds=300)
+        killed_at_s = []
+        for number in range(1, CRASHES + 1):
+            killed_at_s.append(run.progress().elapsed_s)
+            _kill_one(stage, model, stable)
+            model.until(f"seen to have crashed {number} times", lambda found, least=number: _crashes(found) >= least)
+        found = model.until("taken back", lambda found: found["status"]["stableRevision"] == warm)
+        took_s = run.progress().elapsed_s - killed_at_s[-1]
+        model.until("at rest", lambda found: "rollout" not in found["status"])
+        kill_operator(stage.local)
+        seen_at_rest = run.progress().revisions[stable]
+        run.wait_until(lambda seen: seen.requests > REQUESTS, timeout_s=300)
+        report = run.stop()
+        events = [reason for reason, _ in model.events()]
+    assert [entry["reason"] for entry in found["status"]["quarantine"]] == ["CrashLoop"]
+    assert {"RolloutFailed", "TakenBack"} <= set(events)
+    assert report.revisions[stable].count == seen_at_rest, "the failed revision was tried again"
+    assert report.failed <= CRASHES, report.summary()
+    RESULTS.add(
+        TABLE,
+        {
+            "what": f"taken back after {CRASHES} crashes of one of two replicas",
+            "requests": report.requests,
+            "failed": report.failed,
+            "back after the last crash s": round(took_s, 2),
+        },
+    )
+
+
+def _crashes(found: dict[str, Any]) -> int:
+    status = found["status"]
+    if status.get("quarantine"):
+        return CRASHES
+    return len(((status.get("rollout") or {}).get("health") or {}).get("crashes") or ())
+
+
+def _kill_one(stage: Stage, model: Model, revision: str) -> None:
+    """One replica of a revision that has two which are ready."""
+
+    def ready() -> list[int]:
+        application = stage.ray.applications(model.name)[revision]
+        replicas = [r for d in application["deployments"].values() for r in d["replicas"]]
+        pids = [r["pid"] for r in replicas if r["state"] == "RUNNING" and r.get("pid")]
+        return pids if application["status"] == "RUNNING" and len(pids) == 2 else []
+
+    until(lambda: bool(ready()), f"two replicas of {revision} are ready", deadline_s=120)
+    model.until("well", lambda found: "unwellSince" not in ((found["status"].get("rollout") or {}).get("health") or {}))
+    os.kill(ready()[0], signal.SIGKILL)
+
+
+def test_a_blue_green_rollout_goes_on_by_itself_and_the_old_one_goes_after_its_time(stage: Stage) -> None:
+    with stage.deployed("bluegreen") as model, counted(model) as run:
+        first = model.stable
+        model.apply(
+            next_version(model),
+            label="green",
+            rollout={"strategy": "BlueGreen", "blueGreen": {"autoPromoteSeconds": 5, "scaleDownDelaySeconds": 15}},
+        )
+        model.until("waiting", lambda found: condition(found, "Progressing").get("reason") == "StepPaused")
+        kill_operator(stage.local)
+        model.until("switched", lambda found: (found["status"].get("rollout") or {}).get("phase") == "Watching")
+        assert set(stage.ray.applications(model.name)) == {first, model.stable}
+        kill_operator(stage.local)
+        model.until("at rest", lambda found: "rollout" not in found["status"])
+        until(lambda: len(stage.ray.applications(model.name)) == 1, "the old one is gone", deadline_s=60)
+        run.wait_until(lambda seen: seen.requests > REQUESTS, timeout_s=300)
+        report = run.stop()
+    no_failures(report)
+    assert set(report.revisions) == {first, next(r for r in report.revisions if r != first)}
+    RESULTS.add(
+        TABLE,
+        {"what": "BlueGreen by itself, operator killed twice", "requests": report.requests, "failed": report.failed},
+    )

@@ -1,0 +1,53 @@
+"""A version that takes another input never answers a request that was meant for the old one, unless it is allowed."""
+
+from __future__ import annotations
+
+import pathlib
+
+import pytest
+from examples import digest
+from tests.e2e import wider
+from tests.e2e.asking import fairlead
+from tests.e2e.counted import counted, no_failures
+from tests.e2e.measured import RESULTS
+from tests.e2e.our_processes import kill_operator
+from tests.e2e.stage import Stage, condition
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
+REQUESTS = 10_000
+
+
+def test_another_input_is_held_before_its_first_request_until_the_spec_allows_it(
+    stage: Stage, tmp_path: pathlib.Path
+) -> None:
+    other = wider.make(tmp_path / "wider")
+    with stage.deployed("contract") as model:
+        stable = model.stable
+        source = {"uri": other.as_uri(), "digest": digest.of(other)}
+        with counted(model) as run:
+            model.apply("v1", label="wider", model=source)
+            found = model.until("held", lambda found: condition(found, "Stalled").get("reason") == "SignatureChanged")
+            candidate = found["status"]["candidateRevision"]
+            changes = found["status"]["rollout"]["signatureChanges"]
+            kill_operator(stage.local)
+            code, output = fairlead(stage, "promote", model, "--full")
+            assert (code, "does not keep to" in output) == (1, True), output
+            run.wait_until(lambda seen: seen.requests > REQUESTS, timeout_s=300)
+            report = run.stop()
+        no_failures(report)
+        RESULTS.add(
+            "A candidate that breaks the signature contract",
+            {
+                "requests": report.requests,
+                "failed": report.failed,
+                "to the candidate": len(set(report.revisions) - {stable}),
+            },
+        )
+        assert set(report.revisions) == {stable}
+        assert any("80]" in each for each in changes), changes
+        assert condition(found, "Stalled")["status"] == "True"
+        assert found["status"]["phase"] == "Paused"
+        assert any(reason == "SignatureChanged" for reason, _ in model.events())
+        model.apply("v1", label="wider", model=source, rollout={"allowSignatureChange": True})
+        model.until_settled(other_than=stable)
+        assert model.stable == candidate
