@@ -4,13 +4,22 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.locked
 
-.PHONY: demo test lint format lock crd clean
+.PHONY: demo test faults model-check lint format lock crd clean
 
 demo: $(STAMP)
 	$(BIN)/fairlead demo $(ARGS)
 
 test: $(STAMP)
 	$(BIN)/python -m tests $(ARGS)
+
+# Nightly. A fault at every write of eight stories (an hour or more; `ARGS='--group kills'` for the kills alone), and
+# a million steps of the planner's model; `make test` runs a sample of either.
+faults: $(STAMP)
+	$(BIN)/python -m tests.faults $(ARGS)
+
+model-check: $(STAMP)
+	FAIRLEAD_MODEL_STEPS=$${FAIRLEAD_MODEL_STEPS:-1000000} FAIRLEAD_MODEL_SEED=$${FAIRLEAD_MODEL_SEED:-$$(date +%s)} \
+	    $(BIN)/python -m pytest -q -s tests/unit/operator/plan/test_invariants.py $(ARGS)
 
 # What a contributor runs before each commit: seconds, no real processes.
 lint: $(STAMP)

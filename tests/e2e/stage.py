@@ -14,6 +14,7 @@ import httpx
 from tests.e2e.kube_api import KubeApi
 from tests.e2e.ray_view import RayView
 from tests.e2e.trained import Models, Version
+from tests.support import leftovers
 from tests.support.until import until
 
 from fairlead_cli import load
@@ -80,22 +81,19 @@ class Stage:
 @contextlib.contextmanager
 def raised(folder: pathlib.Path, *, keep: bool = False) -> Iterator[Stage]:
     """Kubernetes, Ray, gateway and operator, and two trained versions of a model, all in this folder."""
-    models = Models(folder / "models")
     local = cluster.LocalCluster("e2e", folder / "cluster", chosen=options.Options(namespace="models"))
-    try:
+    with contextlib.ExitStack() as ending:
+        models = Models(folder / "models")
+        ending.callback(models.stop)
+        if not keep:
+            ending.enter_context(leftovers.owned(local))
         local.up()
         models.wait()
         api = KubeApi(local.kubeconfig, local.namespace)
-        with (
-            httpx.Client(base_url=local.gateway_url, timeout=60) as gateway,
-            httpx.Client(base_url=local.gateway_admin_url, timeout=10) as admin,
-        ):
-            yield Stage(local=local, api=api, ray=RayView(local), models=models, gateway=gateway, admin=admin)
-        api.close()
-    finally:
-        models.stop()
-        if not keep:
-            local.down()
+        ending.callback(api.close)
+        gateway = ending.enter_context(httpx.Client(base_url=local.gateway_url, timeout=60))
+        admin = ending.enter_context(httpx.Client(base_url=local.gateway_admin_url, timeout=10))
+        yield Stage(local=local, api=api, ray=RayView(local), models=models, gateway=gateway, admin=admin)
 
 
 class Model:

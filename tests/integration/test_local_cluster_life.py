@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
+from tests.support import leftovers
 
 from fairlead_cli.local import cluster, process_table, state
 
@@ -32,6 +33,18 @@ def eventually(holds: Callable[[], bool], *, within_s: float = 90) -> bool:
             return False
         time.sleep(0.05)
     return True
+
+
+OWNED = """
+import pathlib, sys, time
+from fairlead_cli.local import cluster
+from tests.support import leftovers
+local = cluster.LocalCluster("t", pathlib.Path(sys.argv[1]))
+with leftovers.owned(local, notes=pathlib.Path(sys.argv[2])):
+    local.up(["etcd"])
+    time.sleep(600)
+"""
+REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -69,6 +82,21 @@ def test_down_after_the_launcher_was_killed_leaves_nothing(root: pathlib.Path) -
     assert marked(mark) == set()
     assert not root.exists()
     assert not state.run_dir(root).exists()
+
+
+def test_the_next_test_run_ends_the_cluster_of_one_that_was_killed(root: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    notes = tmp_path / "notes"
+    killed = subprocess.Popen([sys.executable, "-c", OWNED, str(root), str(notes)], cwd=REPOSITORY)
+    assert eventually(lambda: cluster.LocalCluster("t", root).running() == ("etcd",))
+    mark = mark_of(root)
+    leftovers.end_orphans(notes)
+    assert marked(mark), "its run lives"
+    killed.kill()
+    killed.wait()
+    leftovers.end_orphans(notes)
+    assert marked(mark) == set()
+    assert not root.exists()
+    assert list(notes.iterdir()) == []
 
 
 def test_up_after_a_killed_up_cleans_first_and_comes_up(root: pathlib.Path) -> None:

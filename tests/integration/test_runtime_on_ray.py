@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tests.support import leftovers
 from tests.support.replica_parts import free_range, wait_until
 
 from fairlead_cli.local import cluster
@@ -64,11 +65,9 @@ def ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ray]:
     (models / "corrupt").mkdir()
     (models / "corrupt" / "saved_model.pb").write_bytes(b"\xff garbage")
     started = cluster.LocalCluster("runtime", tmp_path_factory.mktemp("local") / "cluster")
-    try:
+    with leftovers.owned(started):
         started.up(("ray",))
         yield Ray(started.ray_address, started.ray_token_file.read_text().strip(), models)
-    finally:
-        started.down()
 
 
 def application(ray: Ray, model: str, *, source: Mapping[str, object] | None = None, digest: str | None = None) -> dict:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
 
 import pytest
+from tests.support import leftovers
 
 from fairlead_cli.local import cluster, options
 
@@ -16,25 +18,22 @@ LocalClusterFactory = Callable[..., cluster.LocalCluster]
 def kubernetes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[cluster.LocalCluster]:
     """Etcd, kube-apiserver and kube-controller-manager, with CRD and RBAC applied; shared by the session."""
     started = cluster.LocalCluster("kubernetes", tmp_path_factory.mktemp("kubernetes") / "cluster")
-    try:
+    with leftovers.owned(started):
         started.up(cluster.KUBERNETES_PARTS)
         yield started
-    finally:
-        started.down()
 
 
 @pytest.fixture(scope="session")
 def local_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalClusterFactory]:
     """Start clusters of chosen parts (all by default); all of them end with the session."""
-    started: list[cluster.LocalCluster] = []
+    started = contextlib.ExitStack()
 
     def start(parts: Sequence[str] = cluster.PARTS, *, namespace: str = "default") -> cluster.LocalCluster:
         root: pathlib.Path = tmp_path_factory.mktemp("local") / "cluster"
         made = cluster.LocalCluster("test", root, chosen=options.Options(namespace=namespace))
-        started.append(made)
+        started.enter_context(leftovers.owned(made))
         made.up(parts)
         return made
 
-    yield start
-    for each in started:
-        each.down()
+    with started:
+        yield start

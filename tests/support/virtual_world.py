@@ -11,6 +11,7 @@ import dataclasses
 import datetime
 import hashlib
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -28,7 +29,7 @@ from fairlead_operator.state import actions
 from fairlead_operator.state.bounds import Bounds
 from fairlead_operator.state.capacity import Capacity, NodeRoom
 from fairlead_operator.state.keys import ModelKey
-from fairlead_operator.state.knowledge import ABSENT, Known, Unknown
+from fairlead_operator.state.knowledge import ABSENT, Absent, Known, Unknown
 from fairlead_operator.state.observed import ModelDeploymentView, Observed, RevisionView
 from fairlead_operator.state.reasons import Reason
 from fairlead_operator.state.rollout import recall
@@ -52,6 +53,10 @@ PATIENCE_S = 700
 REQUEST_TICKS = 4
 
 
+def nothing() -> None:
+    """What happens between two steps of a pass, by default."""
+
+
 class Fault(StrEnum):
     """What goes wrong in one pass."""
 
@@ -60,8 +65,11 @@ class Fault(StrEnum):
     CRASH_AFTER_WRITE = "crash after the write"
     LOST_ANSWER = "the write happened, the answer was lost"
     REFUSED = "the write was refused"
+    CONFLICT = "the write came too late: 409"
     STATUS_CONFLICT = "the status was not written"
+    STATUS_ANSWER_LOST = "the status was written, the answer was lost"
     RAY_UNREAD = "Ray can't be read"
+    RAY_EMPTY = "Ray answers 200 with nothing, though everything runs"
     GATEWAY_UNREAD = "a gateway can't be read"
     ROUTE_UNREAD = "the route table can't be read"
 
@@ -145,6 +153,8 @@ class VirtualWorld:
         self.writes: list[Written] = []
         self.events: list[actions.Event] = []
         self.plans: list[actions.Plan] = []
+        self.steps = 0
+        """How often something happened here: a pass, a tick, or what people and the world did in between."""
         self._uids = 0
         self._requests = 0
 
@@ -152,6 +162,7 @@ class VirtualWorld:
 
     def apply(self, name: str, **spec: Any) -> None:
         """Creates the object or changes its spec."""
+        self.steps += 1
         ModelDeploymentSpec.model_validate(spec)
         stored = self.models.get(name)
         if stored is None:
@@ -172,6 +183,7 @@ class VirtualWorld:
         self.apply(name, **spec)
 
     def delete(self, name: str) -> None:
+        self.steps += 1
         if (stored := self.models.get(name)) is not None:
             stored.deleting = True
             stored.resource_version += 1
@@ -181,6 +193,7 @@ class VirtualWorld:
         self, name: str, verb: str, *, revision: str | None = None, step: int | None = None, number: int | None = None
     ) -> None:
         """Writes a request as ``kubectl fairlead`` does; the API server keeps an Abort that is not carried out yet."""
+        self.steps += 1
         stored = self.models[name]
         known = recall(self.view(name).status)
         before, handled = stored.status.get("request"), stored.status.get("handledRequest")
@@ -202,13 +215,15 @@ class VirtualWorld:
 
     def lose_ray(self) -> None:
         """The head restarts: every application and Serve itself are gone."""
+        self.steps += 1
         self.session += 1
         self.serve_runs, self.empty_reads = False, 0
         self.applications.clear()
 
     def tick(self, seconds: float = 1.0) -> None:
         """Time passes: Ray starts or stops replicas, gateways take routes, requests end."""
-        self.advance(seconds)
+        self.steps += 1
+        self.now += datetime.timedelta(seconds=seconds)
         for name in list(self.applications):
             self._tick_application(name)
         for gateway in self.gateways:
@@ -217,6 +232,7 @@ class VirtualWorld:
             gateway.sessions = {where: ticks - 1 for where, ticks in gateway.sessions.items() if ticks > 1}
 
     def advance(self, seconds: float) -> None:
+        self.steps += 1
         self.now += datetime.timedelta(seconds=seconds)
 
     def _tick_application(self, name: str) -> None:
@@ -247,6 +263,7 @@ class VirtualWorld:
 
     def occupy(self, gateway: Gateway) -> None:
         """A request that runs for a while comes to every revision with a weight."""
+        self.steps += 1
         for model, text in gateway.routes.items():
             for revision in RouteText(text=text).weights():
                 gateway.sessions[model, revision] = REQUEST_TICKS
@@ -300,6 +317,8 @@ class VirtualWorld:
     def _serve(self, fault: Fault) -> Known[ServeView] | Unknown:
         if fault is Fault.RAY_UNREAD:
             return Unknown("timed out")
+        if fault is Fault.RAY_EMPTY:
+            return Unknown("no Serve controller")
         return Known(self._serve_view()) if self.serve_runs else Unknown("no Serve controller")
 
     def _serve_view(self) -> ServeView:
@@ -353,37 +372,48 @@ class VirtualWorld:
 
     # What the operator does
 
-    def pass_model(self, name: str, fault: Fault = Fault.NONE) -> actions.Plan:
-        """One pass, as ``reconcile`` runs it."""
+    def pass_model(
+        self, name: str, fault: Fault = Fault.NONE, meanwhile: Callable[[], object] = nothing
+    ) -> actions.Plan:
+        """One pass, as ``reconcile`` runs it. ``meanwhile`` happens after its reads: it decides by what was."""
+        self.steps += 1
         observed = self.observe(name, fault)
-        if not isinstance(observed.object, Known):
-            plan = planner.make(ABSENT, observed, self.bounds, self.now)
-            consistency.check_plan(observed, plan)
-            self._execute(plan, name, fault)
-            self.plans.append(plan)
-            return plan
-        view = observed.object.value
-        desired = build.build(view, observed.revisions, self.bounds)
+        view = observed.object.value if isinstance(observed.object, Known) else None
+        desired = build.build(view, observed.revisions, self.bounds) if view is not None else ABSENT
         plan = planner.make(desired, observed, self.bounds, self.now)
         consistency.check_plan(observed, plan)
         self.plans.append(plan)
-        outcome = self._execute(plan, name, fault)
-        if outcome is None or fault in (Fault.CRASH_AFTER_WRITE, Fault.STATUS_CONFLICT):
+        now, version = self.now, self._version(name)
+        meanwhile()
+        is_late = self._version(name) != version
+        outcome = self._execute(plan, name, fault, is_late=is_late)
+        if view is None or isinstance(desired, Absent) or outcome is None:
             return plan
-        update = summary.summarise(desired, view, observed, plan=plan, outcome=outcome, now=self.now)
-        stored = self.models.get(name)
-        if update.patch is not None and stored is not None and stored.uid == view.uid:
-            stored.status = merge(stored.status, update.patch)
-            stored.resource_version += 1
-            self.writes.append(Written(kind="status", what=name))
-            self.events.extend(update.events)
-            self.serve_queued = True
-            consistency.hold(stored.status == update.status, "the patch does not make the status that was meant")
-            size = len(json.dumps(stored.status))
-            consistency.hold(size <= consistency.STATUS_MAX_BYTES, f"the status has {size} bytes")
+        if is_late or fault in (Fault.CRASH_AFTER_WRITE, Fault.STATUS_CONFLICT):
+            return plan
+        update = summary.summarise(desired, view, observed, plan=plan, outcome=outcome, now=now)
+        self._write_status(name, view.uid, update, is_told=fault is not Fault.STATUS_ANSWER_LOST)
         return plan
 
-    def _execute(self, plan: actions.Plan, name: str, fault: Fault) -> actions.Outcome | None:
+    def _version(self, name: str) -> tuple[str, int] | None:
+        stored = self.models.get(name)
+        return (stored.uid, stored.resource_version) if stored is not None else None
+
+    def _write_status(self, name: str, uid: str, update: actions.StatusUpdate, *, is_told: bool) -> None:
+        stored = self.models.get(name)
+        if update.patch is None or stored is None or stored.uid != uid:
+            return
+        stored.status = merge(stored.status, update.patch)
+        stored.resource_version += 1
+        self.writes.append(Written(kind="status", what=name))
+        if is_told:
+            self.events.extend(update.events)
+        self.serve_queued = True
+        consistency.hold(stored.status == update.status, "the patch does not make the status that was meant")
+        size = len(json.dumps(stored.status))
+        consistency.hold(size <= consistency.STATUS_MAX_BYTES, f"the status has {size} bytes")
+
+    def _execute(self, plan: actions.Plan, name: str, fault: Fault, *, is_late: bool) -> actions.Outcome | None:
         """None when the operator died."""
         action = plan.action
         if isinstance(action, actions.NudgeServe | actions.Wait):
@@ -393,6 +423,9 @@ class VirtualWorld:
             return None
         if fault is Fault.REFUSED:
             return actions.Refused(reason=Reason.WRITE_FAILED, message="503 from the API server")
+        guarded = isinstance(action, actions.AddFinalizer | actions.RemoveFinalizer)
+        if fault is Fault.CONFLICT or (is_late and guarded):
+            return actions.Refused(reason=Reason.CONFLICT, message="the object has been modified")
         outcome = self._do(action, name)
         self.writes.append(Written(kind=type(action).__name__, what=str(action)))
         if fault is Fault.LOST_ANSWER:
@@ -412,7 +445,9 @@ class VirtualWorld:
         return actions.Done()
 
     def _do_object(self, action: actions.Action, name: str) -> actions.Outcome:
-        stored = self.models[name]
+        stored = self.models.get(name)
+        if stored is None:  # it is gone meanwhile: what would be its own is the garbage collector's
+            return actions.Done()
         match action:
             case actions.AddFinalizer(finalizers=finalizers) | actions.RemoveFinalizer(finalizers=finalizers):
                 stored.finalizers = finalizers
@@ -460,37 +495,46 @@ class VirtualWorld:
             changes = differences(signature_of(before.uri), signature_of(application.uri))
         return actions.Proved(revision=revision, digest=digest_of(application.uri), signature_changes=changes)
 
-    def pass_ray(self, fault: Fault = Fault.NONE) -> ServeDecision:
-        """One pass of the Ray cluster's key."""
+    def pass_ray(self, fault: Fault = Fault.NONE, meanwhile: Callable[[], object] = nothing) -> ServeDecision:
+        """One pass of the Ray cluster's key. ``meanwhile`` happens after its reads: it puts what was wished before."""
+        self.steps += 1
         self.serve_queued = False
         models = tuple(
             serve_config.KeptModel(view=self.view(name), revisions=tuple(stored.revisions.values()))
             for name, stored in self.models.items()
         )
         wanted = serve_config.compose(NAMESPACE, models, self.bounds)
-        decision = serve_plan.decide(
-            wanted, RayObserved(namespace=NAMESPACE, evidence=self._evidence(fault)), self.bounds
-        )
+        evidence, asked = self._evidence(fault), self._asked()
+        decision = serve_plan.decide(wanted, RayObserved(namespace=NAMESPACE, evidence=evidence), self.bounds)
+        is_put = isinstance(decision, Put)
+        consistency.hold(not (is_put and isinstance(evidence, Unknown)), f"puts while Ray is unread: {decision}")
+        meanwhile()
+        if fault in (Fault.CRASH_BEFORE_WRITE, Fault.CRASH_AFTER_WRITE):
+            self.empty_reads = 0  # it is counted in memory alone
         if isinstance(decision, Put) and fault not in (Fault.CRASH_BEFORE_WRITE, Fault.REFUSED):
             self.writes.append(Written(kind="Put", what=str(decision)))
-            self.put(decision.body)
+            self.put(decision.body, asked)
         return decision
 
     def _evidence(self, fault: Fault) -> RayEvidence:
         if fault is Fault.RAY_UNREAD:
             self.empty_reads = 0
             return Unknown("timed out")
-        if self.serve_runs:
+        if self.serve_runs and fault is not Fault.RAY_EMPTY:
+            self.empty_reads = 0
             return Known(self._serve_view())
         self.empty_reads += 1
         return EmptyServe(session=f"session_{self.session}", consecutive_reads=self.empty_reads)
 
-    def put(self, body: bytes) -> None:
-        """Ray's own semantics: what is missing is deleted, changed args restart in place, the same keeps a failure."""
+    def put(self, body: bytes, asked: Mapping[str, int]) -> None:
+        """``asked`` are the models' replicas as they were read: who asked for fewer, if only then, is promised fewer.
+
+        Ray's own semantics: what is missing is deleted, changed args restart in place, the same keeps a failure.
+        """
         self.serve_runs = True
         wished = {config["name"]: config for config in json.loads(body)["applications"]}
         running = {name: app.config for name, app in self.applications.items() if not app.deleting and app.running}
-        consistency.check_put(running=running, wished=wished, serving=self._promised())
+        consistency.check_put(running=running, wished=wished, serving=self._promised(asked))
         for name, application in self.applications.items():
             if name not in wished:
                 application.deleting = True
@@ -501,11 +545,14 @@ class VirtualWorld:
             else:
                 old.config = config
 
-    def _promised(self) -> dict[str, int]:
-        promised = {}
+    def _asked(self) -> dict[str, int]:
+        return {name: stored.spec.get("scaling", {}).get("replicas", 1) for name, stored in self.models.items()}
+
+    def _promised(self, asked: Mapping[str, int]) -> dict[str, int]:
+        now, promised = self._asked(), {}
         for gateway in self.gateways:
             for model, text in gateway.routes.items():
-                replicas = self.models[model].spec.get("scaling", {}).get("replicas", 1) if model in self.models else 0
+                replicas = min(asked.get(model, 0), now.get(model, 0))
                 for revision in RouteText(text=text).weights():
                     promised[names.serve_application(NAMESPACE, model, revision)] = replicas
         return promised

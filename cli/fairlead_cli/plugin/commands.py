@@ -16,7 +16,7 @@ import rich.live
 import typer
 import yaml
 
-from fairlead_cli.plugin import cluster, errors, history, planned, requests, seen, tree
+from fairlead_cli.plugin import cluster, errors, history, logs, planned, predict, requests, seen, tree
 from fairlead_operator.api.status import RequestOutcome, Verb
 
 ANSWER_WITHIN_S = 15.0
@@ -138,11 +138,56 @@ def plan(
         _print(console, output, plans, words)
 
 
-def _text_of(file: str) -> str:
+def _text_of(file: str, what: str = "manifest") -> str:
     try:
         return sys.stdin.read() if file == "-" else pathlib.Path(file).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise errors.PluginError(f"The manifest can't be read: {error}") from error
+        raise errors.PluginError(f"The {what} can't be read: {error}") from error
+
+
+@app.command(name="predict")
+def predict_(  # noqa: PLR0913 (to typer an option is a parameter)
+    name: Name,
+    file: Annotated[str | None, typer.Option("--filename", "-f", help="A request; zeros unless set.")] = None,
+    revision: Annotated[str | None, typer.Option("--revision", help="Asks this one, by number, hash or alias.")] = None,
+    gateway: Annotated[str | None, typer.Option("--gateway", envvar="FAIRLEAD_GATEWAY", help="Its address.")] = None,
+    namespace: Namespace = None,
+    context: Context = None,
+    kubeconfig: Kubeconfig = None,
+) -> None:
+    """Send one request through the gateway: who answered, and what."""
+    with _told() as console:
+        model = seen.read(cluster.connect(namespace=namespace, context=context, kubeconfig=kubeconfig), name)
+        text = _text_of(file, "request") if file is not None else None
+        told = predict.ask(predict.base_url(model, gateway), name, text, revision=revision)
+        answered = model.called(told["revision"]) if told["revision"] is not None else "nobody who says so"
+        rich.console.Console(stderr=True, highlight=False).print(f"answered by {answered}", markup=False)
+        _print(console, Output.JSON, told["answer"], None)
+
+
+@app.command(name="logs")
+def logs_(  # noqa: PLR0913 (to typer an option is a parameter)
+    name: Name,
+    revision: Annotated[
+        str | None, typer.Option("--revision", help="By number or hash; those that run if unset.")
+    ] = None,
+    lines: Annotated[int, typer.Option("--tail", min=1, max=10000, help="Of each replica.")] = 100,
+    ray: Annotated[str | None, typer.Option("--ray", envvar="FAIRLEAD_RAY", help="The dashboard's address.")] = None,
+    token: Annotated[
+        pathlib.Path | None, typer.Option("--ray-token-file", envvar="FAIRLEAD_RAY_TOKEN_FILE", help="Ray's token.")
+    ] = None,
+    namespace: Namespace = None,
+    context: Context = None,
+    kubeconfig: Kubeconfig = None,
+) -> None:
+    """The last lines that the replicas wrote, from Ray's log API."""
+    with _told():
+        if ray is None:
+            raise errors.PluginError("Name Ray's dashboard with --ray http://HOST:PORT or in FAIRLEAD_RAY.")
+        found = cluster.connect(namespace=namespace, context=context, kubeconfig=kubeconfig)
+        told = logs.of(found, seen.read(found, name), logs.Dashboard(ray, token), revision=revision, lines=lines)
+        for line in told:
+            sys.stdout.write(f"{line}\n")
 
 
 @app.command()

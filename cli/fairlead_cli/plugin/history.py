@@ -70,6 +70,11 @@ def difference(found: cluster.Cluster, model: seen.Model, one: str, other: str) 
     return list(difflib.unified_diff(before, after, old, new, lineterm="", n=1000))
 
 
+def revision_named(found: cluster.Cluster, model: seen.Model, name: str) -> str:
+    """The hash of a kept revision that is named by number or hash."""
+    return _name(_chosen(model, _own(found, model), name))
+
+
 def _chosen(model: seen.Model, kept: list[Mapping[str, Any]], name: str) -> Mapping[str, Any]:
     for each in kept:
         if name in (str(each["revision"]), _name(each)):

@@ -55,6 +55,7 @@ def of(found: cluster.Cluster, manifest: Mapping[str, Any]) -> dict[str, Any]:
         "does": list(_does(model, hashed, wished, is_kept=hashed is not None and _is_kept(found, name, hashed))),
         "steps": seen.steps_in_words(strategy.steps_of(wished.rollout)) if rolls_out and _serves(model) else [],
         "replicasAtMost": _most(model, wished, rolls_out=rolls_out),
+        "notes": list(_notes(model, wished)) if rolls_out and _serves(model) and not wished.suspend else [],
     }
 
 
@@ -130,10 +131,31 @@ def _most(model: seen.Model | None, wished: spec.ModelDeploymentSpec, *, rolls_o
     return 2 * count if beside else count
 
 
+def _notes(model: seen.Model | None, wished: spec.ModelDeploymentSpec) -> Iterator[str]:
+    """What is looked at before and after the traffic moves; what only the cluster knows is not guessed."""
+    rollout, count, size = wished.rollout, wished.scaling.replicas, wished.serving.resources
+    stable = model.called(str(model.status.stable_revision)) if model is not None else "the stable revision"
+    if rollout.strategy is spec.Strategy.RECREATE:
+        yield f"{_big(stable)} stops first: requests get 503 until the new one is proved; no signature is compared."
+        return
+    cpu, memory = count * size.cpu_cores, count * size.memory_bytes / 2**20
+    without = (
+        "it waits" if rollout.on_insufficient_capacity is spec.OnInsufficientCapacity.WAIT else f"{stable} stops first"
+    )
+    yield f"Surge: {count} more replicas need {cpu:g} CPU and {memory:g} MiB; known not to fit, {without}."
+    if rollout.allow_signature_change:
+        yield "Signature: not compared, as spec.rollout.allowSignatureChange allows any."
+    else:
+        yield f"Signature: compared with that of {stable} before any traffic; one that breaks its callers is held."
+    if warm_s := strategy.warm_s(rollout):
+        yield f"Afterwards {stable} stays warm for {warm_s} s."
+
+
 def lines(plan: Mapping[str, Any]) -> list[str]:
     """The same in words."""
     told = [f"{plan['name']} ({plan['namespace']})"]
     told += [f"  {sentence}" for sentence in plan["does"]]
     told += [f"  step {number}: {step}" for number, step in enumerate(plan["steps"], start=1)]
     told.append(f"  replicas at once, at the most: {plan['replicasAtMost']}")
+    told += [f"  {note}" for note in plan["notes"]]
     return told + [f"  {change}" for change in plan["changes"]]

@@ -130,9 +130,27 @@ def test_plan_says_what_applying_would_do_and_changes_nothing(found: WorldCluste
     new = planned(model={"uri": "file:///m/3"})
     assert (new["newRevision"], new["replicasAtMost"], len(new["steps"])) == (True, 4, 4)
     assert any("is withdrawn first" in sentence for sentence in new["does"])
+    assert new["notes"] == [
+        "Surge: 2 more replicas need 1 CPU and 1024 MiB; known not to fit, it waits.",
+        f"Signature: compared with that of {_stable(found)} before any traffic; one that breaks its callers is held.",
+    ]
+    wishes = {"allowSignatureChange": True, "rollbackWindow": {"seconds": 60}, "onInsufficientCapacity": "Recreate"}
+    other = planned(model={"uri": "file:///m/3"}, rollout=wishes)["notes"]
+    assert other[0].endswith(f"known not to fit, {_stable(found)} stops first.")
+    assert other[1:] == [
+        "Signature: not compared, as spec.rollout.allowSignatureChange allows any.",
+        f"Afterwards {_stable(found)} stays warm for 60 s.",
+    ]
+    recreated = planned(model={"uri": "file:///m/3"}, rollout={"strategy": "Recreate"})["notes"]
+    assert len(recreated) == 1
+    assert "stops first: requests get 503" in recreated[0]
     back = planned(model={"uri": "file:///m/1", "version": "v1"})
     assert back["does"][0].startswith("No new revision: revision 1")
     assert found.world.fingerprint() == before
+
+
+def _stable(found: WorldCluster) -> str:
+    return f"revision 1 ({found.world.models[NAME].status['stableRevision']})"
 
 
 def test_plan_of_a_first_model_and_from_standard_input(found: WorldCluster) -> None:

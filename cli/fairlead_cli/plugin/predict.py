@@ -1,0 +1,73 @@
+"""`predict`: one request through a gateway, and who answered it."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+from fairlead_cli.plugin import errors, seen, wire
+from fairlead_operator.api import names
+
+OK = 200
+ZEROS_MAX = 100_000
+
+
+def base_url(model: seen.Model, gateway: str | None) -> str:
+    """The gateway that is named, else the one that the status tells.
+
+    Raises:
+        errors.PluginError: neither is known.
+    """
+    if gateway is not None:
+        return gateway.rstrip("/")
+    told = model.status.endpoints.v2 if model.status.endpoints is not None else None
+    if told is None:
+        raise errors.PluginError(
+            "The status names no gateway: give its address with --gateway http://HOST:PORT or in FAIRLEAD_GATEWAY."
+        )
+    return told.removesuffix(f"/v2/models/{model.name}")
+
+
+def ask(base: str, name: str, text: str | None, *, revision: str | None) -> dict[str, Any]:
+    """Who answered, and what: by the protocol that the body is of, with zeros where none is given."""
+    headers = {"Content-Type": "application/json"}
+    if revision is not None:
+        headers[names.HEADER_REVISION] = revision
+    body = _parsed(text) if text is not None else _zeros(base, name, headers)
+    path = f"/v2/models/{name}/infer" if _is_v2(body) else f"/v1/models/{name}:predict"
+    answer = wire.send("POST", f"{base}{path}", headers=headers, body=json.dumps(body).encode())
+    answered = answer.headers.get(names.HEADER_REVISION)
+    if answer.code != OK:
+        who = f"revision {answered}" if answered is not None else "the gateway"
+        raise errors.PluginError(f"{who} answered {answer.code}: {answer.text()[:400]}")
+    return {"revision": answered, "answer": answer.json()}
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise errors.PluginError(f"The request is no JSON: {error}") from error
+
+
+def _is_v2(body: Any) -> bool:
+    """The Open Inference Protocol lists named tensors; all else is TensorFlow Serving's."""
+    inputs = body.get("inputs") if isinstance(body, dict) else None
+    return isinstance(inputs, list) and all(isinstance(each, dict) and "datatype" in each for each in inputs)
+
+
+def _zeros(base: str, name: str, headers: dict[str, str]) -> dict[str, Any]:
+    """What the operator's own proof sends: zeros, with 1 for each free dimension."""
+    answer = wire.send("GET", f"{base}/v2/models/{name}", headers=headers)
+    if answer.code != OK:
+        raise errors.PluginError(f"the gateway answered {answer.code}: {answer.text()[:400]}")
+    return {"inputs": [_zero(tensor) for tensor in answer.json()["inputs"]]}
+
+
+def _zero(tensor: dict[str, Any]) -> dict[str, Any]:
+    shape = [1 if size < 0 else size for size in tensor["shape"]]
+    if (count := math.prod(shape)) > ZEROS_MAX:
+        raise errors.PluginError(f"Input {tensor['name']} has {count} elements: give a request with -f.")
+    zero: Any = {"BYTES": "", "BOOL": False}.get(tensor["datatype"], 0)
+    return {"name": tensor["name"], "datatype": tensor["datatype"], "shape": shape, "data": [zero] * count}

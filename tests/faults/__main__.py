@@ -1,0 +1,110 @@
+"""``make faults``: every story calm, then again with one fault at every write; exit 1 where any end differs.
+
+Interrupted, it goes on where it was (``--fresh`` begins anew); what it found is in ``build/faults``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import concurrent.futures
+import shutil
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from tests.faults import choice, report, run, stage
+from tests.faults.choice import Trial
+from tests.faults.scenarios import SCENARIOS
+
+from fairlead_cli.local import cluster
+
+OUT = Path("build/faults")
+
+
+def main() -> int:
+    options = _options()
+    if options.fresh:
+        shutil.rmtree(OUT, ignore_errors=True)
+    OUT.mkdir(parents=True, exist_ok=True)
+    logs = OUT / "logs"
+    shutil.rmtree(logs, ignore_errors=True)
+    logs.mkdir()
+    kubernetes = cluster.LocalCluster("faults", (OUT / "cluster").resolve())
+    try:
+        kubernetes.up(cluster.KUBERNETES_PARTS)
+        with stage.opened(kubernetes, logs) as make_bench:
+            return _campaign(make_bench, options)
+    finally:
+        kubernetes.down()
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
+    parser.add_argument("--scenario", action="append", choices=list(SCENARIOS), help="all by default")
+    parser.add_argument("--group", action="append", choices=list(choice.GROUPS), help="of faults; all by default")
+    parser.add_argument("--every", type=int, default=1, help="try one point of so many, besides the kills")
+    parser.add_argument("--seed", type=int, default=1, help="decides which")
+    parser.add_argument("--jobs", type=int, default=4, help="runs at the same time")
+    parser.add_argument("--at", help="only points whose name contains this, such as 'route 2'")
+    parser.add_argument("--fresh", action="store_true", help="forget what an earlier run has found")
+    return parser.parse_args()
+
+
+def _campaign(make_bench: run.MakeBench, options: argparse.Namespace) -> int:
+    names = options.scenario or list(SCENARIOS)
+    with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
+        twice = list(pool.map(lambda name: run.run(make_bench, SCENARIOS[name]), [*names, *names]))
+        calm = dict(zip(names, twice, strict=False))
+        for name, again in zip(names, twice[len(names) :], strict=True):
+            differences = [*calm[name].broken, *run.judge(calm[name], again)]
+            print(f"{name}: {len(calm[name].points)} writes when calm, {calm[name].seconds:.1f} s", flush=True)
+            for line in differences:
+                print(f"  two calm runs differ: {line}", flush=True)
+        results = _known(names, options)
+        todo = [trial for trial in _chosen(calm, options) if trial not in {result.trial for result in results}]
+        print(f"{len(todo)} runs to do, {len(results)} done before", flush=True)
+        futures = [pool.submit(_try, make_bench, calm, trial) for trial in todo]
+        for number, future in enumerate(concurrent.futures.as_completed(futures), 1):
+            result = future.result()
+            results.append(result)
+            with (OUT / "results.jsonl").open("a") as log:
+                print(result.to_json(), file=log)
+            print(f"{number}/{len(todo)} {result.trial}: {result.verdict} ({result.seconds:.1f} s)", flush=True)
+            for line in result.differences:
+                print(f"    {line[:2000]}", flush=True)
+    text = report.table(results)
+    (OUT / "table.md").write_text(text + "\n")
+    print(text)
+    return 1 if any(result.differences for result in results) else 0
+
+
+def _known(names: list[str], options: argparse.Namespace) -> list[report.Result]:
+    if options.at:
+        return []
+    return [result for result in report.load(OUT / "results.jsonl") if result.trial.scenario in names]
+
+
+def _chosen(calm: Mapping[str, run.Outcome], options: argparse.Namespace) -> list[Trial]:
+    chosen: list[Trial] = []
+    for group in options.group or list(choice.GROUPS):
+        for name, outcome in calm.items():
+            found = choice.trials(name, outcome.points, choice.GROUPS[group])
+            chosen += found if group == "kills" else choice.thinned(found, every=options.every, seed=options.seed)
+    return [trial for trial in chosen if not options.at or options.at in str(trial)]
+
+
+def _try(make_bench: run.MakeBench, calm: Mapping[str, run.Outcome], trial: Trial) -> report.Result:
+    began_s = time.monotonic()
+    try:
+        fault = run.Fault(point=trial.point, kind=trial.kind, calm=calm[trial.scenario])
+        here = run.run(make_bench, SCENARIOS[trial.scenario], fault)
+    except Exception as error:  # noqa: BLE001 - one run's trouble is a line of the report
+        words = f"the bench failed: {type(error).__name__}: {error}"
+        return report.Result(trial=trial, was_reached=True, seconds=time.monotonic() - began_s, differences=(words,))
+    differences = tuple(run.judge(calm[trial.scenario], here))
+    return report.Result(trial=trial, was_reached=here.was_reached, seconds=here.seconds, differences=differences)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

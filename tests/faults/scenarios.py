@@ -1,0 +1,133 @@
+"""The eight stories: how each is set up, what is done, and when it has ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from tests.faults.bench import MODEL, Bench
+
+ONE, TWO = "file:///models/one", "file:///models/two"
+CANARY = {"strategy": "Canary", "steps": [{"setWeight": 10}, {"pause": {"durationSeconds": 1}}, {"setWeight": 50}]}
+WAITING = {"strategy": "Canary", "steps": [{"setWeight": 25}, {"pause": {}}]}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario:
+    """``has_ended`` is about the end that is wished; that nothing is written any more is asked besides."""
+
+    name: str
+    set_up: Callable[[Bench], None]
+    act: Callable[[Bench], None]
+    has_ended: Callable[[Bench], bool]
+
+
+def is_at_rest(bench: Bench) -> bool:
+    """The spec as it is now was looked at, no rollout is under way, and every request was answered."""
+    body = bench.model() or {}
+    status: dict[str, Any] = body.get("status") or {}
+    asked, answered = (status.get(key) or {} for key in ("request", "handledRequest"))
+    conditions = {condition["type"]: condition["status"] for condition in status.get("conditions") or ()}
+    return (
+        conditions.get("Reconciling") == "False"
+        and status.get("observedGeneration") == body["metadata"]["generation"]
+        and not status.get("candidateRevision")
+        and not status.get("rollout")
+        and asked.get("id") == answered.get("id")
+        and bool(status.get("stableRevision"))
+    )
+
+
+def is_gone(bench: Bench) -> bool:
+    return bench.model() is None and MODEL not in bench.routes() and not bench.ray.applications()
+
+
+def waits_for_promotion(bench: Bench) -> bool:
+    status = bench.status()
+    return status.get("phase") == "Paused" and bool(status.get("candidateRevision"))
+
+
+def stable_is(number: int) -> Callable[[Bench], bool]:
+    def holds(bench: Bench) -> bool:
+        if not is_at_rest(bench):
+            return False
+        stable = bench.status()["stableRevision"]
+        return any(r["revision"] == number and r["metadata"]["name"].endswith(stable) for r in bench.revisions())
+
+    return holds
+
+
+def scaled_to(replicas: int) -> Callable[[Bench], bool]:
+    def holds(bench: Bench) -> bool:
+        stable = bench.status().get("stableRevision")
+        return is_at_rest(bench) and bench.ray.running(f"{bench.namespace}--{MODEL}--{stable}") == replicas
+
+    return holds
+
+
+def served(rollout: dict[str, Any] | None = None) -> Callable[[Bench], None]:
+    """A first revision serves."""
+
+    def set_up(bench: Bench) -> None:
+        bench.create({"model": {"uri": ONE}, "rollout": rollout or {}})
+        bench.until(is_at_rest, "the first revision serves")
+        bench.until_quiet()
+
+    return set_up
+
+
+def halfway(bench: Bench) -> None:
+    """A second revision waits at 25 % for a promotion."""
+    served(WAITING)(bench)
+    bench.change({"model": {"uri": TWO}})
+    bench.until(waits_for_promotion, "the second revision waits")
+    bench.until_quiet()
+
+
+def updated(bench: Bench) -> None:
+    """The second revision serves, the first is kept."""
+    served()(bench)
+    bench.change({"model": {"uri": TWO}})
+    bench.until(stable_is(2), "the second revision serves")
+    bench.until_quiet()
+
+
+SCENARIOS = {
+    scenario.name: scenario
+    for scenario in (
+        Scenario(
+            name="create",
+            set_up=lambda bench: None,
+            act=lambda bench: bench.create({"model": {"uri": ONE}}),
+            has_ended=stable_is(1),
+        ),
+        Scenario(
+            name="update",
+            set_up=served(),
+            act=lambda bench: bench.change({"model": {"uri": TWO}}),
+            has_ended=stable_is(2),
+        ),
+        Scenario(
+            name="canary",
+            set_up=served(CANARY),
+            act=lambda bench: bench.change({"model": {"uri": TWO}}),
+            has_ended=stable_is(2),
+        ),
+        Scenario(
+            name="promote",
+            set_up=halfway,
+            act=lambda bench: bench.ask("Promote", step=1),
+            has_ended=stable_is(2),
+        ),
+        Scenario(name="abort", set_up=halfway, act=lambda bench: bench.ask("Abort"), has_ended=stable_is(1)),
+        Scenario(name="rollback", set_up=updated, act=lambda bench: bench.ask("Rollback"), has_ended=stable_is(1)),
+        Scenario(
+            name="scale",
+            set_up=served(),
+            act=lambda bench: bench.change({"scaling": {"replicas": 3}}),
+            has_ended=scaled_to(3),
+        ),
+        Scenario(name="delete", set_up=served(), act=lambda bench: bench.delete(), has_ended=is_gone),
+    )
+}

@@ -1,0 +1,174 @@
+"""What a run did to each object: how often it was made and taken away, and the values that it passed through."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tests.faults.bench import MODEL
+from tests.faults.portrait import Names
+from tests.faults.script import Write
+
+Value = Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tally:
+    """``made`` and ``taken`` are by object; ``paths`` are values in order, repeats left out.
+
+    ``done`` and ``vain`` count by write what the server did, and what it refused or never got.
+    """
+
+    made: Mapping[str, int]
+    taken: Mapping[str, int]
+    paths: Mapping[str, list[Value]]
+    done: Mapping[str, int]
+    vain: Mapping[str, int]
+
+
+def of(writes: Iterable[Write], *, before: Before, names: Names) -> Tally:
+    """Counted are effects: what the server did, whether or not the operator learnt of it."""
+    writes = tuple(writes)
+    made: Counter[str] = Counter()
+    taken: Counter[str] = Counter()
+    for write in writes:
+        if write.happened and write.name == "revision made":
+            made[f"ControllerRevision {write.document()['metadata']['name']}"] += 1  # type: ignore[index]
+        elif write.happened and write.name == "revision deleted":
+            taken[f"ControllerRevision {write.path.rpartition('/')[2]}"] += 1
+    routes = [*before.route, *_route_values(writes)]
+    _count_changes(routes, "route", made, taken)
+    configs = [before.serve, *(_applications(w) for w in writes if w.name == "serve config" and w.happened)]
+    for old, new in itertools.pairwise(configs):
+        _count_applications(old, new, made, taken)
+    paths = {
+        "route": _without_repeats(routes),
+        "status": _without_repeats(_status_values(before.status, writes)),
+        "finalizers": [w.document()["metadata"]["finalizers"] for w in writes if _is(w, "finalizer")],  # type: ignore[index]
+    }
+    return Tally(
+        made=names.shared(dict(made)),
+        taken=names.shared(dict(taken)),
+        paths=names.shared(paths),
+        done=dict(Counter(w.name for w in writes if w.happened)),
+        vain=dict(Counter(w.name for w in writes if not w.happened)),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Before:
+    """The world when the counting began."""
+
+    status: Mapping[str, Any]
+    route: list[Value]
+    serve: Mapping[str, Any]
+
+
+def _is(write: Write, name: str) -> bool:
+    return write.name == name and write.happened
+
+
+def _route_values(writes: Iterable[Write]) -> list[Value]:
+    """The table's key for the model after each write: None where it is taken out."""
+    values = []
+    for write in writes:
+        data: Any = write.document().get("data")
+        if _is(write, "route") and isinstance(data, dict) and MODEL in data:
+            text = data[MODEL]
+            values.append(None if text is None else _without_version(json.loads(text)))
+    return values
+
+
+def _without_version(entry: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in entry.items() if key != "version"}
+
+
+def _count_changes(values: list[Value], what: str, made: Counter[str], taken: Counter[str]) -> None:
+    for old, new in itertools.pairwise([None, *values]):
+        made[what] += old is None and new is not None
+        taken[what] += old is not None and new is None
+
+
+def _applications(write: Write) -> dict[str, Any]:
+    applications: Any = write.document()["applications"]
+    return {application["name"]: application["args"] for application in applications}
+
+
+def _count_applications(
+    old: Mapping[str, Any], new: Mapping[str, Any], made: Counter[str], taken: Counter[str]
+) -> None:
+    """Other arguments are another application: Ray restarts it in place."""
+    for name in sorted({*old, *new}):
+        changed = old.get(name) != new.get(name)
+        made[f"application {name}"] += changed and name in new
+        taken[f"application {name}"] += changed and name in old
+
+
+def _status_values(status: Mapping[str, Any], writes: Iterable[Write]) -> list[Value]:
+    """Which revision has which place, and how far the rollout is."""
+    document: Any = dict(status)
+    values = [_place(document)]
+    for write in writes:
+        if _is(write, "status"):
+            document = _merged(document, write.document()["status"])
+            values.append(_place(document))
+    return values
+
+
+def _place(status: Mapping[str, Any]) -> dict[str, Any]:
+    rollout = status.get("rollout") or {}
+    return {
+        "stable": status.get("stableRevision"),
+        "candidate": status.get("candidateRevision"),
+        **{key: rollout.get(key) for key in ("phase", "step", "weight", "leaving")},
+    }
+
+
+def _merged(document: Any, patch: Any) -> Any:
+    """RFC 7396."""
+    if not isinstance(patch, dict):
+        return patch
+    merged = dict(document) if isinstance(document, dict) else {}
+    for key, value in patch.items():
+        if value is None:
+            merged.pop(key, None)
+        else:
+            merged[key] = _merged(merged.get(key), value)
+    return merged
+
+
+def _without_repeats(values: list[Value]) -> list[Value]:
+    return [value for value, _ in itertools.groupby(values)]
+
+
+def disagreements(calm: Tally, here: Tally, *, faults: int) -> list[str]:
+    """The rule: objects are made and taken away as often as in the calm run, and pass through the same values.
+
+    A write may be done again: once for each fault, and a status beyond that, as it tells what was seen on the way.
+    Events are left out: nothing depends on them, and the process that makes one is part of its name.
+    """
+    found = []
+    for what, one, other in (("made", calm.made, here.made), ("taken away", calm.taken, here.taken)):
+        for name in sorted({*one, *other}):
+            if one.get(name, 0) != other.get(name, 0):
+                found.append(f"{name}: {what} {one.get(name, 0)} times when calm, {other.get(name, 0)} times here")
+    for name in calm.paths:
+        if calm.paths[name] != here.paths[name]:
+            found.append(f"path of {name}: calm {calm.paths[name]}, here {here.paths[name]}")
+    for what, one, other, more in (
+        ("done", calm.done, here.done, faults),
+        ("tried in vain", calm.vain, here.vain, VAIN_SLACK * faults),
+    ):
+        for name in sorted({*other} - {"event"}):
+            most = one.get(name, 0) + more + (STATUS_SLACK if name == "status" else 0)
+            if other[name] > most:
+                found.append(f"{name}: {what} {other[name]} times, at most {most} are explained")
+    return found
+
+
+VAIN_SLACK = 2
+STATUS_SLACK = 6

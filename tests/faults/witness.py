@@ -1,0 +1,75 @@
+"""What must hold at every write, looked at before it is passed on: the world is as the operator left it till then."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from tests.faults.bench import MODEL, Bench
+from tests.faults.script import Write
+
+FULL_WEIGHT = 10000
+
+
+class Witness:
+    """Raises AssertionError at the first write that breaks an invariant."""
+
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+        self._generation = 0
+
+    def look(self, write: Write) -> None:
+        match write.name:
+            case "route":
+                self._look_at_route(write.document())
+            case "serve config":
+                self._look_at_config(write.document())
+            case "status":
+                self._look_at_status(write.document())
+            case "finalizer":
+                self._look_at_finalizers(write.document())
+
+    def _look_at_route(self, document: dict[str, Any]) -> None:
+        text = (document.get("data") or {}).get(MODEL)
+        if text is None:
+            return
+        before = weights(self._bench.gateway.entries().get(MODEL))
+        entry = json.loads(text)
+        after = weights(entry)
+        assert sum(after.values()) in (0, FULL_WEIGHT), f"weights sum to {sum(after.values())}"
+        assert set(after) <= set(entry["revisions"]), f"a weight without a backend: {entry}"
+        for revision, weight in after.items():
+            if weight > before.get(revision, 0):
+                running = self._bench.ray.running_now(self._application(revision))
+                assert running > 0, f"{revision} is raised to {weight} without a ready replica"
+
+    def _look_at_config(self, document: dict[str, Any]) -> None:
+        wished = {application["name"]: application for application in document["applications"]}
+        assert len(wished) <= 2, f"more than two revisions shall run: {sorted(wished)}"
+        for revision, weight in weights(self._bench.gateway.entries().get(MODEL)).items():
+            if weight > 0:
+                assert self._application(revision) in wished, f"stops {revision}, which gets {weight}"
+
+    def _look_at_status(self, document: dict[str, Any]) -> None:
+        status = document["status"]
+        generation = status.get("observedGeneration", self._generation)
+        assert generation >= self._generation, "observedGeneration goes back"
+        self._generation = generation
+
+    def _look_at_finalizers(self, document: dict[str, Any]) -> None:
+        if document["metadata"]["finalizers"]:
+            return
+        assert MODEL not in self._bench.gateway.entries(), "lets go of the object while it has a route"
+        assert not self._bench.ray.applications(), "lets go of the object while Ray runs its replicas"
+
+    def _application(self, revision: str) -> str:
+        return f"{self._bench.namespace}--{MODEL}--{revision}"
+
+
+def weights(entry: dict[str, Any] | None) -> dict[str, int]:
+    """Shares of unpinned requests by revision, those of 0 left out."""
+    if entry is None or entry["stable"] is None:
+        return {}
+    share = entry["candidateWeight"] if entry["candidate"] is not None else 0
+    shares = {entry["stable"]: FULL_WEIGHT - share, **({entry["candidate"]: share} if entry["candidate"] else {})}
+    return {revision: weight for revision, weight in shares.items() if weight > 0}

@@ -1,0 +1,44 @@
+"""Local clusters of tests end with their test run, or, where that was cut off, at the start of the next one."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pathlib
+import uuid
+from collections.abc import Iterator
+
+from fairlead_cli.local import cluster, paths, process_table
+
+
+@contextlib.contextmanager
+def owned(local: cluster.LocalCluster, *, notes: pathlib.Path | None = None) -> Iterator[cluster.LocalCluster]:
+    """Takes the cluster down at the end; a note says whose it is, for the case that this process can't."""
+    folder = notes or paths.cache_dir() / "test-clusters"
+    folder.mkdir(parents=True, exist_ok=True)
+    end_orphans(folder)
+    me = process_table.entry(os.getpid())
+    assert me is not None
+    note = folder / f"{uuid.uuid4().hex}.json"
+    said = {"root": str(local.root), "pid": me.identity.pid, "startTicks": me.identity.start_ticks}
+    note.write_text(json.dumps(said), encoding="utf-8")
+    try:
+        yield local
+    finally:
+        local.down()
+        note.unlink(missing_ok=True)
+
+
+def end_orphans(folder: pathlib.Path) -> None:
+    """Take down each cluster whose test run is gone."""
+    for note in folder.glob("*.json"):
+        with contextlib.suppress(FileNotFoundError):  # another run does the same
+            said = json.loads(note.read_text(encoding="utf-8"))
+            owner = process_table.Identity(pid=said["pid"], start_ticks=said["startTicks"])
+            if process_table.is_alive(owner):
+                continue
+            root = pathlib.Path(said["root"])
+            if root.exists():
+                cluster.LocalCluster("orphan", root).down()
+            note.unlink()
