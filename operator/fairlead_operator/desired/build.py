@@ -38,6 +38,7 @@ def _build(
         replicas=min(spec.scaling.replicas, limit),
         strategy=spec.rollout.strategy,
         steps=strategy.steps_of(spec.rollout),
+        routing=strategy.routing_of(spec.rollout),
         progress_deadline_s=spec.rollout.progress_deadline_seconds,
         paused=spec.rollout.paused,
         allow_signature_change=spec.rollout.allow_signature_change,
