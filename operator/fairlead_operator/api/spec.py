@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from fairlead_operator.api import names, quantities
-from fairlead_operator.api.fields import Cpu, Digest, Memory, Uri, Version
+from fairlead_operator.api.fields import CountOrPercent, Cpu, Digest, Memory, Uri, Version
 from fairlead_operator.api.rules import SERVER_DEFAULT, rule, rules
 
 REQUEST_TIMEOUT_S: Final = 30
@@ -191,6 +191,29 @@ class RollbackWindow(ApiModel):
     ]
 
 
+class RollingUpdate(ApiModel):
+    """How far a RollingUpdate goes at a time; without it all new replicas start beside the old ones."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            rule(
+                "!(string(self.surge) in ['0', '0%']) || (has(self.unavailable) && !(string(self.unavailable) in "
+                "['0', '0%']))",
+                "must not be 0 where unavailable is 0 as well: then no replica could be changed for another",
+                field=".surge",
+            )
+        )
+    )
+
+    surge: Annotated[
+        CountOrPercent, Field(description="Replicas beyond the wished ones that may run; a percentage is rounded up.")
+    ]
+    unavailable: Annotated[
+        CountOrPercent,
+        Field(description="Wished replicas that may be missing; a percentage is rounded down. 0 unless set."),
+    ] = "0"
+
+
 class BlueGreen(ApiModel):
     """What a BlueGreen rollout does by itself."""
 
@@ -239,6 +262,16 @@ class Rollout(ApiModel):
                 field=".onInsufficientCapacity",
             ),
             rule(
+                "!has(self.rollingUpdate) || !has(self.strategy) || self.strategy == 'RollingUpdate'",
+                "is how a RollingUpdate goes: set spec.rollout.strategy: RollingUpdate, or leave it out",
+                field=".rollingUpdate",
+            ),
+            rule(
+                "!has(self.rollingUpdate) || !has(self.rollbackWindow)",
+                "takes replicas from the old revision, all of which a rollbackWindow keeps: leave one of them out",
+                field=".rollingUpdate",
+            ),
+            rule(
                 "!has(self.blueGreen) || (has(self.strategy) && self.strategy == 'BlueGreen')",
                 "is what a BlueGreen rollout does: set spec.rollout.strategy: BlueGreen, or leave it out",
                 field=".blueGreen",
@@ -255,6 +288,7 @@ class Rollout(ApiModel):
     steps: Annotated[tuple[RolloutStep, ...], Field(min_length=1, max_length=STEPS_MAX)] | None = Field(
         None, description="What a Canary does one after the other; after the last the new revision takes everything."
     )
+    rolling_update: RollingUpdate | None = None
     blue_green: BlueGreen | None = None
     rollback_window: RollbackWindow | None = None
     on_insufficient_capacity: OnInsufficientCapacity = Field(

@@ -26,7 +26,7 @@ def lack(context: Context, aimed: str) -> Lack | None:
         return None
     if not isinstance(context.observed.capacity, Known) or not isinstance(context.observed.serve, Known):
         return None
-    needed = context.desired.replicas
+    needed = min(context.desired.replicas, context.desired.surge)
     fitting = min(needed, context.observed.capacity.value.fitting(_size(candidate)))
     if fitting >= needed:
         return None

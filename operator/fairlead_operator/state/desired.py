@@ -34,7 +34,16 @@ class SetReplicas:
     count: int
 
 
-Step = SetWeight | Pause | SetReplicas
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """A step of a RollingUpdate: more of the candidate, then its share of the traffic, then fewer of the stable one."""
+
+    candidate: int
+    weight: int
+    stable: int
+
+
+Step = SetWeight | Pause | SetReplicas | Batch
 """Later strategies add analyses to this union."""
 
 
@@ -66,8 +75,10 @@ class WantedRevision:
 class Desired:
     """``target`` is the revision that the spec hashes to; it may not be kept as a ControllerRevision yet.
 
-    ``replicas`` is what each serving revision should have; ``revisions`` are the kept ones, by revision. After a
-    promotion the one before stays warm for ``warm_s``; within ``rollback_window_s`` a failure takes it back.
+    ``replicas`` is what each serving revision should have; ``surge`` and ``unavailable`` how far both together may be
+    from it, and ``stable_at_first`` what batches leave of the stable one before they begin. ``revisions`` are the kept
+    ones, by revision. After a promotion the one before stays warm for ``warm_s``; within ``rollback_window_s`` a
+    failure takes it back.
     """
 
     key: ModelKey
@@ -79,6 +90,9 @@ class Desired:
     template: RevisionTemplate
     replicas: int
     strategy: Strategy
+    surge: int
+    unavailable: int
+    stable_at_first: int
     steps: tuple[Step, ...]
     progress_deadline_s: int
     paused: bool

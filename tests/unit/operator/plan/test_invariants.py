@@ -47,6 +47,8 @@ STRATEGIES: dict[str, dict[str, Any]] = {
     "BlueGreen": {},
     "Canary that grows": {"steps": [{"setReplicas": 1}, {"setWeight": 20}, {"setReplicas": 2}, {"pause": {}}]},
     "BlueGreen by itself": {"blueGreen": {"autoPromoteSeconds": 15, "scaleDownDelaySeconds": 40}},
+    "RollingUpdate in batches": {"rollingUpdate": {"surge": 1, "unavailable": 1}},
+    "RollingUpdate in place": {"rollingUpdate": {"surge": 0, "unavailable": "50%"}},
     "RollingUpdate and watched": {"rollbackWindow": {"seconds": 60}},
     "Canary": {"steps": [{"setWeight": 1}, {"pause": {"durationSeconds": 30}}, {"setWeight": 50}, {"pause": {}}]},
     "Canary up and down": {"steps": [{"pause": {}}, {"setWeight": 100}, {"setWeight": 10}, {"pause": {}}]},
