@@ -17,6 +17,7 @@ ORDER = (
     "test_canary",
     "test_signature_contract",
     "test_rollback_window",
+    "test_rolling_update",
     "test_bad_revisions",
     "test_restarts",
     "test_killed_replicas",
