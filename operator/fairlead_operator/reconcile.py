@@ -138,7 +138,7 @@ class Reconciler:
         if isinstance(plan.action, actions.CreateRevision):
             ledger = self._parts.namespaces(seen.key.namespace).ports
             async with ledger.lock:
-                seen = replace(seen, taken_ports=tuple((await ledger.taken()).values()))
+                seen = replace(seen, taken_ports=tuple((await ledger.taken(seen.key.name)).values()))
                 plan = planner.make(wish, seen, self._parts.bounds, seen.observed_at)
                 outcome = await execute.execute(plan, self._parts.hands)
         else:

@@ -1,6 +1,7 @@
 """The gateway's metrics: its own, and the requests of each revision as the client saw them."""
 
 import bisect
+import enum
 from collections.abc import Iterable, Iterator
 
 import prometheus_client
@@ -15,6 +16,19 @@ Key = tuple[str, str]
 """Model and revision; empty where a request reached none."""
 
 
+class Aside(enum.StrEnum):
+    """Requests that are in none of the numbers that tell how clients fare; the value is the metric's name."""
+
+    SHADOW_COPY = "fairlead_gateway_shadow_copies"
+    FEEDBACK = "fairlead_gateway_feedback_requests"
+
+
+_ASIDE_HELP = {
+    Aside.SHADOW_COPY: "Copies of a stable revision's requests, answered by its candidate.",
+    Aside.FEEDBACK: "Requests that say what the right prediction was, by the revision that took them.",
+}
+
+
 class Requests(registry.Collector):
     """Counts requests by model and revision: plain dictionaries, turned into metric families only when scraped."""
 
@@ -25,6 +39,12 @@ class Requests(registry.Collector):
         self._sums_us: dict[Key, int] = {}
         self._bytes: dict[Key, list[int]] = {}
         self._retries: dict[Key, int] = {}
+        self._aside: dict[Aside, dict[tuple[str, str, str], int]] = {kind: {} for kind in Aside}
+
+    def add_aside(self, kind: Aside, key: Key, code: str) -> None:
+        """Count one request that is no client's request of a prediction."""
+        labels = (*key, code)
+        self._aside[kind][labels] = self._aside[kind].get(labels, 0) + 1
 
     def add(self, key: Key, code: str, termination: str, duration_us: int) -> None:
         """Count one request. `termination` is HAProxy's termination state, `--` when nothing went wrong."""
@@ -54,7 +74,7 @@ class Requests(registry.Collector):
         """Drop the series of revisions that are gone, so that they don't grow with every rollout."""
         keep = {*known, ("", "")}
         keep.update({(model, "") for model, _ in keep})
-        for triples in (self._codes, self._errors):
+        for triples in (self._codes, self._errors, *self._aside.values()):
             for labels in [labels for labels in triples if labels[:2] not in keep]:
                 del triples[labels]
         for key in [key for key in self._buckets if key not in keep]:
@@ -66,7 +86,7 @@ class Requests(registry.Collector):
 
     def keys(self) -> set[Key]:
         """The revisions that have series."""
-        return {labels[:2] for labels in self._codes}
+        return {labels[:2] for counted in (self._codes, *self._aside.values()) for labels in counted}
 
     @override
     def collect(self) -> Iterator[core.Metric]:
@@ -83,6 +103,11 @@ class Requests(registry.Collector):
         for labels, count in self._errors.items():
             errors.add_metric(labels, count)
         yield errors
+        for kind, counted in self._aside.items():
+            aside = core.CounterMetricFamily(kind.value, _ASIDE_HELP[kind], labels=[*names, "code"])
+            for labels, count in counted.items():
+                aside.add_metric(labels, count)
+            yield aside
         yield self._durations()
         yield from self._traffic()
 

@@ -20,6 +20,9 @@ _PAUSE_S = 0.05
 """Between two reads: at thousands of requests a second, waking for each would cost more than counting them."""
 
 _LINE_MARK = b"R"
+_ASIDE = {"S": metrics.Aside.SHADOW_COPY, "F": metrics.Aside.FEEDBACK}
+"""The last field of a line, which is `-` for what a client asked of a model."""
+
 _ABORTED = "499"
 """The code of a request whose client went away before it got an answer (nginx's convention; HAProxy writes -1)."""
 
@@ -55,12 +58,17 @@ def count_lines(chunk: bytes, counted: metrics.Metrics) -> bytes:
 
 
 def _count(fields: list[bytes], counted: metrics.Metrics) -> None:
-    _, model, revision, code, termination, duration, received, sent, retries = (
+    # HAProxy may still run on the configuration of a version whose lines had no kind.
+    _, model, revision, code, termination, duration, received, sent, retries, *more = (
         field.decode("ascii") for field in fields
     )
+    kind = more[0] if more else "-"
     key = ("" if model == "-" else model, "" if revision == "-" else revision)
     duration_us = max(0, int(duration)) if duration != "-" else 0
     code = _ABORTED if code == "-1" else code
+    if kind in _ASIDE:
+        counted.requests.add_aside(_ASIDE[kind], key, code)
+        return
     counted.requests.add(key, code, termination, duration_us)
     if key[1]:
         counted.measured.add(key, code, termination, duration_us)

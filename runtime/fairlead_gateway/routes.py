@@ -3,6 +3,7 @@
 Source: docs/contracts.md, "Operator → gateway: the route table".
 """
 
+import enum
 import hashlib
 import ipaddress
 import json
@@ -20,6 +21,17 @@ WEIGHT_SCALE = 10_000
 _MODEL_NAME = re.compile(r"^[a-z]([-a-z0-9]{0,48}[a-z0-9])?$")
 RevisionName = Annotated[str, pydantic.StringConstraints(pattern=r"^[0-9a-f]{10}$")]
 Alias = Annotated[str, pydantic.StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
+HeaderName = Annotated[
+    str, pydantic.StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9_-]{0,62}[A-Za-z0-9])?$", to_lower=True)
+]
+CookieName = Annotated[str, pydantic.StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$")]
+MatchValue = Annotated[str, pydantic.StringConstraints(pattern=r"^[!#-+\--:<-\[\]-~]{1,128}$")]
+"""What a cookie may hold. Source: RFC 6265, section 4.1.1, cookie-octet"""
+
+MATCHES_MAX = 8
+OWN_PREFIX = "x-fairlead-"
+"""Headers that mean something to the gateway already."""
+
 Host = ipaddress.IPv4Address
 """Not a name: HAProxy refuses a whole configuration for one name that can't be resolved."""
 
@@ -40,6 +52,16 @@ class _Revision(pydantic.BaseModel):
     aliases: list[Alias] = []
 
 
+class _Match(pydantic.BaseModel):
+    header: HeaderName | None = None
+    cookie: CookieName | None = None
+    value: MatchValue
+
+
+class _Sticky(pydantic.BaseModel):
+    header: HeaderName
+
+
 class _Entry(pydantic.BaseModel):
     schema_: Literal[1] = pydantic.Field(alias="schema")
     version: Annotated[str, pydantic.StringConstraints(pattern=r"^[0-9a-f]{16}$")]
@@ -49,6 +71,9 @@ class _Entry(pydantic.BaseModel):
     revisions: dict[RevisionName, _Revision]
     max_request_bytes: int = pydantic.Field(alias="maxRequestBytes", ge=1, le=1 << 40)
     request_timeout_s: float = pydantic.Field(alias="requestTimeoutSeconds", gt=0, le=86_400)
+    match: Annotated[list[_Match], pydantic.Field(max_length=MATCHES_MAX)] = []
+    sticky: _Sticky | None = None
+    shadow: int = pydantic.Field(default=0, ge=0, le=WEIGHT_SCALE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,9 +88,29 @@ class Revision:
     aliases: tuple[str, ...]
 
 
+class MatchKind(enum.StrEnum):
+    """Where a request carries the value that sends it to the candidate."""
+
+    HEADER = "header"
+    COOKIE = "cookie"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Match:
+    """A request with exactly this value goes to the candidate, whatever its weight."""
+
+    kind: MatchKind
+    name: str
+    value: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """One model's entry. `text` is the entry as it was read."""
+    """One model's entry. `text` is the entry as it was read.
+
+    With `sticky_header` a hash of that header's value decides in place of the counter; `shadow_share` of the stable's
+    requests is marked, in hundredths of a percent.
+    """
 
     model: str
     version: str
@@ -75,6 +120,9 @@ class Route:
     revisions: tuple[Revision, ...]
     max_request_bytes: int
     request_timeout_ms: int
+    matches: tuple[Match, ...]
+    sticky_header: str | None
+    shadow_share: int
     text: str
 
 
@@ -121,6 +169,9 @@ def parse_route(model: str, text: str) -> Route:
         revisions=tuple(_revision(name, entry.revisions[name]) for name in sorted(entry.revisions)),
         max_request_bytes=entry.max_request_bytes,
         request_timeout_ms=max(1, round(entry.request_timeout_s * 1000)),
+        matches=tuple(_match(match) for match in entry.match),
+        sticky_header=entry.sticky.header if entry.sticky is not None else None,
+        shadow_share=entry.shadow,
         text=text,
     )
 
@@ -155,6 +206,26 @@ def _revision(name: str, revision: _Revision) -> Revision:
     )
 
 
+def _match(match: _Match) -> Match:
+    if match.header is not None:
+        return Match(kind=MatchKind.HEADER, name=match.header, value=match.value)
+    return Match(kind=MatchKind.COOKIE, name=match.cookie or "", value=match.value)
+
+
+def _check_routing(entry: _Entry) -> None:
+    for field, is_set in (("match", entry.match), ("sticky", entry.sticky), ("shadow", entry.shadow)):
+        if is_set and (entry.candidate is None or entry.stable is None):
+            raise InvalidRouteError(f"{field}: there is no candidate beside a stable revision")
+    for index, match in enumerate(entry.match):
+        if (match.header is None) == (match.cookie is None):
+            raise InvalidRouteError(f"match.{index}: must have exactly one of header and cookie")
+    headers = [(f"match.{index}.header", match.header) for index, match in enumerate(entry.match)]
+    headers.append(("sticky.header", entry.sticky.header if entry.sticky is not None else None))
+    for field, header in headers:
+        if header is not None and header.startswith(OWN_PREFIX):
+            raise InvalidRouteError(f"{field}: {header} is one of the gateway's own")
+
+
 def _check_whole(entry: _Entry, raw: Mapping[str, Any]) -> None:
     for role, name in (("stable", entry.stable), ("candidate", entry.candidate)):
         if name is not None and name not in entry.revisions:
@@ -163,6 +234,7 @@ def _check_whole(entry: _Entry, raw: Mapping[str, Any]) -> None:
         raise InvalidRouteError("candidateWeight: there is no candidate to take it")
     if entry.candidate is not None and entry.candidate == entry.stable:
         raise InvalidRouteError("candidate: is the stable revision")
+    _check_routing(entry)
     for name, revision in entry.revisions.items():
         ports = revision.ports
         if ports.window > ports.count:

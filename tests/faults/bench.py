@@ -12,13 +12,13 @@ import math
 import os
 import signal
 import time
+import urllib.request
 import uuid
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import httpx
 from tests.faults import kube, prefork
 from tests.faults.proxy import FaultProxy
 from tests.faults.script import Script
@@ -184,8 +184,9 @@ class Bench:
 
     def _leads(self) -> bool:
         try:
-            return httpx.get(f"http://127.0.0.1:{self._port}/readyz", timeout=5).text == "leader"
-        except httpx.TransportError:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/readyz", timeout=5) as answer:
+                return bool(answer.read() == b"leader")
+        except OSError:
             return False
 
     def explain(self) -> str:

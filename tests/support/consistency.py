@@ -13,7 +13,7 @@ from fairlead_operator.state import actions
 from fairlead_operator.state.knowledge import Absent, Known, Unknown
 from fairlead_operator.state.observed import Observed
 from fairlead_operator.state.rollout import Serving, recall
-from fairlead_operator.state.route import FULL_WEIGHT, RouteEntry
+from fairlead_operator.state.route import BY_WEIGHT, FULL_WEIGHT, RouteEntry
 from fairlead_operator.state.time import elapsed_s
 
 DRAIN_S = 60
@@ -89,10 +89,25 @@ def _check_route(observed: Observed, entry: RouteEntry) -> None:
     hold(total == expected, f"weights sum to {total}: {entry}")
     hold(all(r in entry.revisions for r in weights), f"a weight on a revision without a backend: {entry}")
     _check_dropped(observed, entry)
+    _check_routing(observed, entry)
     before: Mapping[str, int] = observed.route.value.weights() if isinstance(observed.route, Known) else {}
     for revision, weight in weights.items():
         if weight > before.get(revision, 0):
             hold(_is_seen_ready(observed, revision), f"raises {revision} to {weight} without a ready replica seen")
+
+
+def _check_routing(observed: Observed, entry: RouteEntry) -> None:
+    """Nobody is led or shown to a candidate that is not proved, nor led to one without a ready replica."""
+    if entry.routing == BY_WEIGHT:
+        return
+    serving = recall(observed.object.value.status) if isinstance(observed.object, Known) else Serving()
+    rollout = serving.rollout
+    hold(entry.candidate is not None and entry.stable is not None, f"nothing to choose between: {entry}")
+    is_compared = rollout is not None and rollout.phase is RolloutPhase.SHIFTING and rollout.proved
+    hold(is_compared and serving.candidate == entry.candidate, f"leads to a candidate that is not proved: {entry}")
+    was_led = isinstance(observed.route, Known) and observed.route.value.is_matched(entry.candidate or "")
+    if entry.routing.matches and not was_led:
+        hold(_is_seen_ready(observed, entry.candidate or ""), f"leads to {entry.candidate} without a ready replica")
 
 
 def _check_dropped(observed: Observed, entry: RouteEntry) -> None:

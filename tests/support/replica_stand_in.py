@@ -30,6 +30,7 @@ class Replica:
         self.in_flight = 0
         self.served = 0
         self.served_after_drain = 0
+        self.marked = 0
 
     def bind(self, first: int, count: int) -> socket.socket:
         for port in range(first, first + count):
@@ -50,8 +51,12 @@ class Replica:
             return 421
         return 404 if self.is_draining else 200
 
-    def answer(self, path: str, body_bytes: int) -> bytes:
+    def counts(self) -> bytes:
+        return json.dumps({"served": self.served, "marked": self.marked}).encode()
+
+    def answer(self, path: str, headers: dict[str, str], body_bytes: int) -> bytes:
         self.served += 1
+        self.marked += "x-fairlead-shadow" in headers
         self.served_after_drain += self.is_draining
         return json.dumps(
             {
@@ -61,6 +66,7 @@ class Replica:
                 "port": self.port,
                 "path": path,
                 "received": body_bytes,
+                "headers": {name: value for name, value in headers.items() if name.startswith("x-fairlead-")},
             }
         ).encode()
 
@@ -94,16 +100,19 @@ class Connection(asyncio.Protocol):
         if path.startswith("/-/healthz/"):
             self._send(self._replica.health(path), b"{}")
             return
+        if path == "/-/counts":
+            self._send(200, self._replica.counts())
+            return
         self._replica.in_flight += 1
         delay_s = float(headers.get("x-delay-s", self._replica.delay_s))
         if delay_s:
-            asyncio.get_running_loop().call_later(delay_s, self._finish, path, body_bytes)
+            asyncio.get_running_loop().call_later(delay_s, self._finish, path, headers, body_bytes)
         else:
-            self._finish(path, body_bytes)
+            self._finish(path, headers, body_bytes)
 
-    def _finish(self, path: str, body_bytes: int) -> None:
+    def _finish(self, path: str, headers: dict[str, str], body_bytes: int) -> None:
         self._replica.in_flight -= 1
-        self._send(200, self._replica.answer(path, body_bytes))
+        self._send(200, self._replica.answer(path, headers, body_bytes))
 
     def _send(self, status: int, body: bytes) -> None:
         close = "connection: close\r\n" if self._replica.is_draining else ""

@@ -262,10 +262,10 @@ class VirtualWorld:
         gateway.routes = dict(self.routes)
 
     def occupy(self, gateway: Gateway) -> None:
-        """A request that runs for a while comes to every revision with a weight."""
+        """A request that runs for a while comes to every revision with a weight or a match."""
         self.steps += 1
         for model, text in gateway.routes.items():
-            for revision in RouteText(text=text).weights():
+            for revision in asked_by(text):
                 gateway.sessions[model, revision] = REQUEST_TICKS
 
     def kill_replica(self, name: str) -> None:
@@ -554,8 +554,10 @@ class VirtualWorld:
         for gateway in self.gateways:
             for model, text in gateway.routes.items():
                 replicas = min(asked.get(model, 0), now.get(model, 0))
-                for revision, weight in RouteText(text=text).weights().items():
+                weights = RouteText(text=text).weights()
+                for revision in asked_by(text):
                     name = names.serve_application(NAMESPACE, model, revision)
+                    weight = weights.get(revision, 0)
                     promised[name] = max(promised.get(name, 0), self._promise(model, replicas, weight))
         return promised
 
@@ -598,6 +600,13 @@ class VirtualWorld:
         }
         ray = (self.session, self.serve_runs, sorted((n, repr(a)) for n, a in self.applications.items()))
         return repr((models, self.routes, [g.routes for g in self.gateways], ray))
+
+
+def asked_by(text: str) -> set[str]:
+    """The revisions that unpinned requests come to."""
+    route = RouteText(text=text)
+    candidate = json.loads(text)["candidate"]
+    return {*route.weights(), *({candidate} if candidate is not None and route.is_matched(candidate) else ())}
 
 
 def merge(document: Any, patch: Any) -> Any:

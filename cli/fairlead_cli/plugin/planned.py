@@ -118,7 +118,13 @@ def _does(
         if is_kept
         else (f"A new revision ({hashed}) is rolled out by {wished.rollout.strategy.value}.")
     )
-    if wished.rollout.paused:
+    yield from _beside(wished.rollout)
+
+
+def _beside(rollout: spec.Rollout) -> Iterator[str]:
+    for sentence in seen.routing_in_words(strategy.routing_of(rollout)):
+        yield f"While it is compared: {sentence}."
+    if rollout.paused:
         yield "spec.rollout.paused holds it before any traffic."
 
 

@@ -13,6 +13,7 @@ from fairlead_operator.api import spec as specs
 from fairlead_operator.api import status as statuses
 from fairlead_operator.desired import revision, strategy
 from fairlead_operator.state.desired import Batch, Pause, SetReplicas, SetWeight, Step
+from fairlead_operator.state.route import BY_WEIGHT, FULL_WEIGHT, Routing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +39,14 @@ class Model:
     @property
     def steps(self) -> tuple[Step, ...]:
         return strategy.steps_of(self.spec.rollout, self.spec.scaling.replicas)
+
+    @property
+    def routing(self) -> Routing:
+        """What decides besides the weight now: nothing before traffic moves, and nothing on a way back."""
+        told = self.status
+        is_way_back = told.rollback is not None and told.rollback.revision == told.candidate_revision
+        is_compared = told.rollout is not None and told.rollout.phase is statuses.RolloutPhase.SHIFTING
+        return strategy.routing_of(self.spec.rollout) if is_compared and not is_way_back else BY_WEIGHT
 
     @property
     def pending(self) -> statuses.Request | None:
@@ -99,3 +108,13 @@ def step_in_words(step: Step) -> str:
 
 def steps_in_words(steps: Iterable[Step]) -> list[str]:
     return [step_in_words(step) for step in steps]
+
+
+def routing_in_words(routing: Routing) -> list[str]:
+    """What decides besides the weight, one sentence each."""
+    told = [f"{match.kind.value} {match.name}={match.value} leads to it" for match in routing.matches]
+    if routing.sticky_header is not None:
+        told.append(f"header {routing.sticky_header} keeps its revision")
+    if routing.shadow:
+        told.append(f"is shown {routing.shadow * 100 / FULL_WEIGHT:g} % of the stable revision's predictions")
+    return told

@@ -67,6 +67,7 @@ def _rollout(model: seen.Model, rollout: RolloutStatus) -> dict[str, Any]:
         "step": rollout.step + 1,
         "steps": seen.steps_in_words(model.steps),
         "weight": rollout.weight_basis_points / 100,
+        "routing": model.routing.to_json(),
         "pausedByRequest": rollout.paused_by_request,
         "pausedBySpec": model.spec.rollout.paused,
         "message": rollout.message,
@@ -100,6 +101,8 @@ def _draw_rollout(model: seen.Model, rollout: RolloutStatus, branch: rich.tree.T
             else "all steps done: all traffic"
         )
     branch.add(_plain(where))
+    for sentence in seen.routing_in_words(model.routing):
+        branch.add(_plain(sentence))
     for is_so, holder in (
         (rollout.paused_by_request, "held by request: kubectl fairlead resume"),
         (model.spec.rollout.paused, "held by spec.rollout.paused"),

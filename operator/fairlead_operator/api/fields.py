@@ -82,6 +82,40 @@ Version = Annotated[
     ),
 ]
 
+_NOT_OURS = rule(
+    "!self.lowerAscii().startsWith('x-fairlead-')",
+    "must not begin with x-fairlead-, which are the gateway's own headers: choose another, as in x-user",
+)
+
+HeaderName = Annotated[
+    str,
+    text(
+        r"^[A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9])?$",
+        "must be letters, digits, '_' and '-' that begin and end with a letter or digit, as in x-user",
+        _NOT_OURS,
+        max_length=64,
+    ),
+]
+
+CookieName = Annotated[
+    str,
+    text(
+        r"^[A-Za-z0-9_][A-Za-z0-9._-]*$",
+        "must be letters, digits, '.', '_' and '-' that begin with a letter, a digit or '_', as in canary",
+        max_length=64,
+    ),
+]
+
+# Source: RFC 6265, section 4.1.1, cookie-octet
+MatchValue = Annotated[
+    str,
+    text(
+        r"^[!#-+\--:<-\[\]-~]+$",
+        "must be ASCII characters but no space, '\"', ',', ';' or '\\', as in beta",
+        max_length=128,
+    ),
+]
+
 Cpu = Annotated[
     str,
     BeforeValidator(_number_as_text),

@@ -13,12 +13,23 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from fairlead_operator.api import names, quantities
-from fairlead_operator.api.fields import CountOrPercent, Cpu, Digest, Memory, Uri, Version
+from fairlead_operator.api.fields import (
+    CookieName,
+    CountOrPercent,
+    Cpu,
+    Digest,
+    HeaderName,
+    MatchValue,
+    Memory,
+    Uri,
+    Version,
+)
 from fairlead_operator.api.rules import SERVER_DEFAULT, rule, rules
 
 REQUEST_TIMEOUT_S: Final = 30
 PROGRESS_DEADLINE_S: Final = 600
 STEPS_MAX: Final = 20
+MATCHES_MAX: Final = 8
 
 
 class ApiModel(BaseModel):
@@ -37,6 +48,7 @@ class Strategy(StrEnum):
     RECREATE = "Recreate"
     BLUE_GREEN = "BlueGreen"
     CANARY = "Canary"
+    SHADOW = "Shadow"
 
 
 class OnInsufficientCapacity(StrEnum):
@@ -225,6 +237,37 @@ class BlueGreen(ApiModel):
     )
 
 
+class Match(ApiModel):
+    """Requests that the candidate answers whatever its weight."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            rule(
+                "has(self.header) != has(self.cookie)",
+                "must have exactly one of header and cookie, as in {header: x-group, value: beta}",
+            )
+        )
+    )
+
+    header: HeaderName | None = Field(None, description="The header's name; its case says nothing.")
+    cookie: CookieName | None = Field(None, description="The cookie's name.")
+    value: Annotated[MatchValue, Field(description="The whole value, character for character.")]
+
+
+class Sticky(ApiModel):
+    """What keeps a caller at one revision."""
+
+    header: Annotated[HeaderName, Field(description="Requests with the same value get the same revision.")]
+
+
+class Shadow(ApiModel):
+    """What the candidate is shown without answering for it."""
+
+    percent: Annotated[
+        int, Field(ge=1, le=100, description="The share of the stable revision's predictions that it repeats.")
+    ]
+
+
 class Rollout(ApiModel):
     """How a new revision takes over."""
 
@@ -239,6 +282,27 @@ class Rollout(ApiModel):
                 "has(self.steps) || !has(self.strategy) || self.strategy != 'Canary'",
                 "must say what the Canary does, as in [{setWeight: 25}, {pause: {durationSeconds: 60}}]",
                 field=".steps",
+            ),
+            rule(
+                "!has(self.match) || (has(self.strategy) && self.strategy in ['Canary', 'BlueGreen', 'Shadow'])",
+                "sends requests to a candidate that waits beside the stable revision: "
+                "set spec.rollout.strategy: Canary, BlueGreen or Shadow, or leave the matches out",
+                field=".match",
+            ),
+            rule(
+                "!has(self.sticky) || (has(self.strategy) && self.strategy == 'Canary')",
+                "keeps callers on their side of a Canary's share: set spec.rollout.strategy: Canary, or leave it out",
+                field=".sticky",
+            ),
+            rule(
+                "!has(self.shadow) || (has(self.strategy) && self.strategy == 'Shadow')",
+                "is what a Shadow does: set spec.rollout.strategy: Shadow, or leave it out",
+                field=".shadow",
+            ),
+            rule(
+                "has(self.shadow) || !has(self.strategy) || self.strategy != 'Shadow'",
+                "must say how much the candidate is shown, as in {percent: 10}",
+                field=".shadow",
             ),
             rule(
                 "!has(self.steps) || self.steps.map(s, has(s.setReplicas), s.setReplicas).isSorted()",
@@ -283,11 +347,16 @@ class Rollout(ApiModel):
         Strategy.ROLLING_UPDATE,
         description="RollingUpdate (unless set): the old revision serves until the new one is proved. "
         "Recreate: it ends first. BlueGreen: the new one waits without traffic until it is promoted. "
-        "Canary: traffic moves by steps.",
+        "Canary: traffic moves by steps. Shadow: it waits likewise, and is shown a share of the requests.",
     )
     steps: Annotated[tuple[RolloutStep, ...], Field(min_length=1, max_length=STEPS_MAX)] | None = Field(
         None, description="What a Canary does one after the other; after the last the new revision takes everything."
     )
+    match: Annotated[tuple[Match, ...], Field(min_length=1, max_length=MATCHES_MAX)] | None = Field(
+        None, description="Requests that go to the candidate while it is compared; one match is enough."
+    )
+    sticky: Sticky | None = Field(None, description="Keeps a caller at one revision while a Canary's weight stays.")
+    shadow: Shadow | None = Field(None, description="What a Shadow shows the candidate.")
     rolling_update: RollingUpdate | None = None
     blue_green: BlueGreen | None = None
     rollback_window: RollbackWindow | None = None

@@ -43,6 +43,7 @@ def _build(
         unavailable=limit.unavailable,
         stable_at_first=batches.stable_at_first(limit, replicas),
         steps=strategy.steps_of(spec.rollout, replicas),
+        routing=strategy.routing_of(spec.rollout),
         progress_deadline_s=spec.rollout.progress_deadline_seconds,
         paused=spec.rollout.paused,
         allow_signature_change=spec.rollout.allow_signature_change,

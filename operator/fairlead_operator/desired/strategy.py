@@ -1,13 +1,14 @@
-"""The steps of each strategy, as values in a list."""
+"""The steps of each strategy, as values in a list, and what decides besides the weight while they are taken."""
 
 from __future__ import annotations
 
 from typing import assert_never
 
+from fairlead_operator.api import spec as api
 from fairlead_operator.api.spec import Rollout, RolloutStep, Strategy
 from fairlead_operator.desired import batches
 from fairlead_operator.state.desired import Pause, SetReplicas, SetWeight, Step
-from fairlead_operator.state.route import FULL_WEIGHT
+from fairlead_operator.state.route import FULL_WEIGHT, Match, MatchKind, Routing
 
 
 def limits(rollout: Rollout, replicas: int) -> batches.Limits:
@@ -36,10 +37,39 @@ def steps_of(rollout: Rollout, replicas: int) -> tuple[Step, ...]:
         case Strategy.BLUE_GREEN:
             blue_green = rollout.blue_green
             return (Pause(duration_s=blue_green.auto_promote_seconds if blue_green is not None else None),)
+        case Strategy.SHADOW:
+            return (Pause(duration_s=None),)
         case Strategy.CANARY:
             return tuple(_step(step) for step in rollout.steps or ())
         case _ as never:
             assert_never(never)
+
+
+def routing_of(rollout: Rollout) -> Routing:
+    """What a person set beside the strategy that can use it; the API server refuses it beside another."""
+    matches = rollout.match or ()
+    return Routing(
+        matches=tuple(_match(match) for match in matches if rollout.strategy in _WAITS),
+        sticky_header=_sticky(rollout) if rollout.strategy is Strategy.CANARY else None,
+        shadow=_shadow(rollout) if rollout.strategy is Strategy.SHADOW else 0,
+    )
+
+
+_WAITS = (Strategy.CANARY, Strategy.BLUE_GREEN, Strategy.SHADOW)
+
+
+def _match(match: api.Match) -> Match:
+    if match.header is not None:
+        return Match(kind=MatchKind.HEADER, name=match.header.lower(), value=match.value)
+    return Match(kind=MatchKind.COOKIE, name=match.cookie or "", value=match.value)
+
+
+def _sticky(rollout: Rollout) -> str | None:
+    return rollout.sticky.header.lower() if rollout.sticky is not None else None
+
+
+def _shadow(rollout: Rollout) -> int:
+    return rollout.shadow.percent * FULL_WEIGHT // 100 if rollout.shadow is not None else 0
 
 
 def rollback_window_s(rollout: Rollout) -> int:

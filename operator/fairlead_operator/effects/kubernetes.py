@@ -16,9 +16,11 @@ class PortLedger(Protocol):
 
     lock: asyncio.Lock
 
-    async def taken(self) -> Mapping[str, ports.PortRange]: ...
+    async def taken(self, model: str | None = None) -> Mapping[str, ports.PortRange]: ...
 
     def give(self, name: str, given: ports.PortRange) -> None: ...
+
+    def take_back(self, name: str) -> None: ...
 
     def invalidate(self) -> None: ...
 
@@ -40,7 +42,8 @@ async def create_revision(
 ) -> actions.Outcome:
     """Create the ControllerRevision; that it is there already, as an earlier answer was lost, is fine.
 
-    The caller holds ``ledger.lock`` from the choice of the ports on.
+    The caller holds ``ledger.lock`` from the choice of the ports on. Without an answer the range stays given, as the
+    creation may still happen; after any other failure it is free again.
     """
     for name, taken in (await ledger.taken()).items():
         if name != action.name and taken.overlaps(action.ports):
@@ -53,6 +56,11 @@ async def create_revision(
     except errors.AlreadyExists:
         ledger.invalidate()
         return await _check_existing(api, key, action)
+    except errors.Unreachable:
+        raise
+    except errors.FairleadError:
+        ledger.take_back(action.name)
+        raise
     return actions.Done()
 
 

@@ -14,6 +14,9 @@ from fairlead_operator.observe import kubernetes as objects
 from fairlead_operator.state import capacity, knowledge, observed, ports, route, serve
 
 PORTS_MAX_AGE_S = 10.0
+GIVEN_MAX_AGE_S = 90.0
+"""A creation whose answer was lost happens within the API server's own limit of a minute, and is listed then; or never.
+"""
 
 
 class KubernetesReads(Protocol):
@@ -33,17 +36,29 @@ class PortLedger:
 
     def __init__(self, reads: KubernetesReads, namespace: str, *, clock: Clock) -> None:
         self.lock = asyncio.Lock()
-        self._given: dict[str, ports.PortRange] = {}
+        self._given: dict[str, tuple[ports.PortRange, float]] = {}
+        self._clock = clock
         self._reads = reads
         self._namespace = namespace
         self._listed = shared.SharedRead(self._list, clock=clock)
 
-    async def taken(self) -> Mapping[str, ports.PortRange]:
-        """Ranges by ControllerRevision name."""
-        return {**await self._listed.get(PORTS_MAX_AGE_S), **self._given}
+    async def taken(self, model: str | None = None) -> Mapping[str, ports.PortRange]:
+        """Ranges by ControllerRevision name; for a model, those that it can't have.
+
+        What was given to the model and is not listed was perhaps never made: its next try may have it again.
+        """
+        listed = await self._listed.get(PORTS_MAX_AGE_S)
+        oldest_s = self._clock.monotonic_s() - GIVEN_MAX_AGE_S
+        self._given = {name: given for name, given in self._given.items() if given[1] >= oldest_s}
+        others = {name: given for name, (given, _) in self._given.items() if name.rpartition("-")[0] != model}
+        return {**listed, **others}
 
     def give(self, name: str, given: ports.PortRange) -> None:
-        self._given[name] = given
+        self._given[name] = (given, self._clock.monotonic_s())
+
+    def take_back(self, name: str) -> None:
+        """It was certainly not made."""
+        self._given.pop(name, None)
 
     def invalidate(self) -> None:
         self._listed.invalidate()
@@ -114,8 +129,8 @@ class NamespaceView:
         data: Mapping[str, str] = body.get("data") or {}
         return data
 
-    async def taken_ports(self) -> tuple[ports.PortRange, ...]:
-        return tuple((await self.ports.taken()).values())
+    async def taken_ports(self, model: str) -> tuple[ports.PortRange, ...]:
+        return tuple((await self.ports.taken(model)).values())
 
     async def revisions_of(self, model: str, uid: str) -> tuple[observed.RevisionView, ...]:
         """The object's own ControllerRevisions, by owner uid: an earlier object of the same name left none of them."""

@@ -60,7 +60,7 @@ class Observer:
         may_begin = view is not None and view.status.rollout is None
         revisions, taken, serve, route, gateways, capacity = await asyncio.gather(
             namespace.revisions_of(key.name, view.uid) if view is not None else _none(),
-            namespace.taken_ports(),
+            namespace.taken_ports(key.name),
             namespace.serve_view(RAY_MAX_AGE_S),
             namespace.route_of(key.name, ROUTES_MAX_AGE_S),
             namespace.gateways.evidence(GATEWAYS_MAX_AGE_S),

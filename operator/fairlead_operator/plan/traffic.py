@@ -10,7 +10,7 @@ from fairlead_operator.plan.context import Context
 from fairlead_operator.state.actions import Plan, WriteRoute
 from fairlead_operator.state.knowledge import Absent, Known, Unknown
 from fairlead_operator.state.reasons import Reason
-from fairlead_operator.state.route import FULL_WEIGHT, RouteEntry, RouteRevision
+from fairlead_operator.state.route import BY_WEIGHT, FULL_WEIGHT, RouteEntry, RouteRevision, RouteText, Routing
 
 MIN_REQUEST_BYTES = 1024
 MIN_TIMEOUT_S = 1
@@ -47,7 +47,14 @@ def _build(context: Context, *, stable: str | None, candidate: str | None, drain
         revisions=_routes(context, listed),
         max_request_bytes=max((s.max_request_bytes for s in serving), default=MIN_REQUEST_BYTES),
         request_timeout_s=max((s.request_timeout_seconds for s in serving), default=MIN_TIMEOUT_S),
+        routing=_routing(context) if stable is not None and candidate is not None else BY_WEIGHT,
     )
+
+
+def _routing(context: Context) -> Routing:
+    """Nobody meets a candidate that is not proved, and a way back is for everybody at once."""
+    is_compared = context.serving.phase is RolloutPhase.SHIFTING and not context.is_way_back
+    return context.desired.routing if is_compared else BY_WEIGHT
 
 
 def _routes(context: Context, listed: list[str]) -> dict[str, RouteRevision]:
@@ -77,20 +84,26 @@ def write(context: Context, wanted: RouteEntry) -> Plan | None:
         case Known(value=text) if text.holds(wanted):
             return None
         case Known(value=text):
-            return _write(context, wanted, before=dict(text.weights()))
+            return _write(context, wanted, before=text)
         case Absent():
-            return _write(context, wanted, before={})
+            return _write(context, wanted, before=None)
         case _ as never:
             assert_never(never)
 
 
-def _write(context: Context, wanted: RouteEntry, *, before: dict[str, int]) -> Plan:
+def _write(context: Context, wanted: RouteEntry, *, before: RouteText | None) -> Plan:
     for revision in (wanted.stable, wanted.candidate):
-        if revision is None or wanted.weight_of(revision) <= before.get(revision, 0):
-            continue
-        if not context.is_seen_ready(revision):
+        if revision is not None and _gains(wanted, revision, before) and not context.is_seen_ready(revision):
             return _no_replica(context, revision)
     return context.act(WriteRoute(entry=wanted), _reason(context), f"Writes the route: {describe(context, wanted)}.")
+
+
+def _gains(wanted: RouteEntry, revision: str, before: RouteText | None) -> bool:
+    """Whether requests reach the revision that did not before."""
+    if wanted.weight_of(revision) > (before.weights().get(revision, 0) if before is not None else 0):
+        return True
+    is_matched = revision == wanted.candidate and bool(wanted.routing.matches)
+    return is_matched and (before is None or not before.is_matched(revision))
 
 
 def _no_replica(context: Context, revision: str) -> Plan:
@@ -124,7 +137,12 @@ def describe(context: Context, wanted: RouteEntry) -> str:
     if wanted.stable is None and not wanted.candidate_weight:
         return "no revision takes unpinned requests"
     shares = [(r, wanted.weight_of(r)) for r in (wanted.stable, wanted.candidate) if r is not None]
-    return ", ".join(f"{context.called(r)} gets {weight * 100 / FULL_WEIGHT:g} %" for r, weight in shares)
+    told = [f"{context.called(r)} gets {weight * 100 / FULL_WEIGHT:g} %" for r, weight in shares]
+    if wanted.routing.matches:
+        told.append(f"{len(wanted.routing.matches)} matches lead to the candidate")
+    if wanted.routing.shadow:
+        told.append(f"{wanted.routing.shadow * 100 / FULL_WEIGHT:g} % of the stable's are shown to the candidate")
+    return ", ".join(told)
 
 
 _PHASE_REASONS = {

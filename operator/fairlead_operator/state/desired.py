@@ -9,7 +9,7 @@ from fairlead_operator.api.spec import OnInsufficientCapacity, Strategy
 from fairlead_operator.state.keys import ModelKey
 from fairlead_operator.state.observed import RevisionTemplate
 from fairlead_operator.state.reasons import Reason
-from fairlead_operator.state.route import RouteRevision
+from fairlead_operator.state.route import RouteRevision, Routing
 from fairlead_operator.state.serve import ApplicationConfig
 
 
@@ -94,6 +94,7 @@ class Desired:
     unavailable: int
     stable_at_first: int
     steps: tuple[Step, ...]
+    routing: Routing
     progress_deadline_s: int
     paused: bool
     allow_signature_change: bool

@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 
 SCHEMA = 1
 FULL_WEIGHT = 10_000
@@ -30,6 +31,50 @@ class RouteRevision:
         return {"ports": ports, "aliases": list(self.aliases)}
 
 
+class MatchKind(StrEnum):
+    HEADER = "header"
+    COOKIE = "cookie"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Match:
+    """Requests with exactly this value go to the candidate, whatever its weight."""
+
+    kind: MatchKind
+    name: str
+    value: str
+
+    def to_json(self) -> dict[str, object]:
+        return {self.kind.value: self.name, "value": self.value}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Routing:
+    """What decides besides the weight while a candidate is compared.
+
+    ``sticky_header`` takes the place of the counter. ``shadow`` is the share of the stable's requests that is marked,
+    in hundredths of a percent.
+    """
+
+    matches: tuple[Match, ...] = ()
+    sticky_header: str | None = None
+    shadow: int = 0
+
+    def to_json(self) -> dict[str, object]:
+        """Absent where unset: an entry without them is the one of a version that knew none of them."""
+        body: dict[str, object] = {}
+        if self.matches:
+            body["match"] = [match.to_json() for match in self.matches]
+        if self.sticky_header is not None:
+            body["sticky"] = {"header": self.sticky_header}
+        if self.shadow:
+            body["shadow"] = self.shadow
+        return body
+
+
+BY_WEIGHT = Routing()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouteEntry:
     """A revision in ``revisions`` that is neither stable nor candidate drains."""
@@ -40,6 +85,7 @@ class RouteEntry:
     revisions: Mapping[str, RouteRevision]
     max_request_bytes: int
     request_timeout_s: int
+    routing: Routing = BY_WEIGHT
 
     def weight_of(self, revision: str) -> int:
         """The share of unpinned requests that goes to a revision, in hundredths of a percent."""
@@ -56,6 +102,7 @@ class RouteEntry:
             "revisions": {revision: route.to_json() for revision, route in sorted(self.revisions.items())},
             "maxRequestBytes": self.max_request_bytes,
             "requestTimeoutSeconds": self.request_timeout_s,
+            **self.routing.to_json(),
         }
 
     @property
@@ -86,16 +133,23 @@ class RouteText:
 
     def weights(self) -> Mapping[str, int]:
         """The shares it gives, in hundredths of a percent; none where it cannot be read."""
-        try:
-            body = json.loads(self.text)
-        except ValueError:
-            return {}
-        if not isinstance(body, dict):
-            return {}
+        body = self._body()
         weight = body.get("candidateWeight")
         share = weight if isinstance(weight, int) and body.get("candidate") is not None else 0
         shares = ((body.get("stable"), FULL_WEIGHT - share), (body.get("candidate"), share))
         return {revision: part for revision, part in shares if isinstance(revision, str) and part > 0}
+
+    def is_matched(self, candidate: str) -> bool:
+        """Whether some requests go to this candidate by their headers or cookies."""
+        body = self._body()
+        return bool(body.get("match")) and body.get("candidate") == candidate
+
+    def _body(self) -> dict[str, object]:
+        try:
+            body = json.loads(self.text)
+        except ValueError:
+            return {}
+        return body if isinstance(body, dict) else {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from fairlead_gateway.haproxy import config
 from fairlead_gateway.haproxy.observed import STATE_HEADER, Observed, Server
-from fairlead_gateway.haproxy.wanted import NO_REVISION, READY_KEY, Slot, Wanted
+from fairlead_gateway.haproxy.wanted import NO_REVISION, READY_KEY, VERSION_FIELD, Slot, Wanted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +46,11 @@ def find_change(wanted: Wanted, observed: Observed) -> Change:
     lines = (
         *_server_commands(wanted.slots, observed.servers),
         *_map_commands(config.VERSION_MAP, names, observed.version_map),
+        *(
+            _map_commands(config.MATCH_MAP, wanted.match_map, observed.match_map)
+            if observed.match_map is not None
+            else ()
+        ),
         *_map_commands(config.ROUTE_MAP, _routable(wanted, observed, running), _models(observed.route_map)),
     )
     if lines:
@@ -67,11 +72,15 @@ def live_versions(wanted: Wanted, observed: Observed) -> dict[str, str]:
         key[0] for key, slot in wanted.slots.items() if slot.is_enabled and not _is_looked_at(slot, observed, key)
     }
     names, seen_names = _by_model(wanted.version_map), _by_model(observed.version_map)
+    has_names = wanted.digest.partition("-")[2] == observed.digest.partition("-")[2]
+    unmatched = {_model_of(key) for key in wanted.match_map.keys() ^ (observed.match_map or {}).keys()}
     return {
-        model: value.rpartition(":")[2]
+        model: value.split(":")[VERSION_FIELD]
         for model, value in wanted.route_map.items()
         if observed.route_map.get(model) == value
         and names.get(model) == seen_names.get(model)
+        and model not in unmatched
+        and (has_names or model not in wanted.named)
         and not any(config.backend_name(model, name) in broken for name in set(names.get(model, {}).values()))
     }
 
@@ -145,7 +154,9 @@ def _server_commands(slots: Mapping[tuple[str, str], Slot], servers: Mapping[tup
             yield f"set server {name} state maint"
 
 
-def _map_commands(file: str, wanted: Mapping[str, str], observed: Mapping[str, str]) -> Iterable[str]:
+def _map_commands(file: str, wanted: Mapping[str, str], observed: Mapping[str, str] | None) -> Iterable[str]:
+    if observed is None:
+        return  # another configuration is due, which has the map
     for key, value in wanted.items():
         if key not in observed:
             yield f"add map {file} {key} {value}"
@@ -158,6 +169,10 @@ def _map_commands(file: str, wanted: Mapping[str, str], observed: Mapping[str, s
 
 def _models(route_map: Mapping[str, str]) -> dict[str, str]:
     return {key: value for key, value in route_map.items() if key != READY_KEY}
+
+
+def _model_of(match_key: str) -> str:
+    return match_key.rpartition("/")[2]
 
 
 def _by_model(version_map: Mapping[str, str]) -> dict[str, dict[str, str]]:

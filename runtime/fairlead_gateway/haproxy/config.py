@@ -7,7 +7,7 @@ path. Source: https://docs.haproxy.org/2.8/configuration.html
 import hashlib
 import importlib.resources
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from fairlead_gateway import routes
@@ -17,6 +17,7 @@ LISTEN_FD_VARIABLE = "FAIRLEAD_LISTEN_FD"
 CONFIG_FILE = "haproxy.cfg"
 ROUTE_MAP = "route.map"
 VERSION_MAP = "version.map"
+MATCH_MAP = "match.map"
 SERVERS_STATE = "servers.state"
 RUNTIME_SOCKET = "runtime.sock"
 MASTER_SOCKET = "master.sock"
@@ -51,9 +52,56 @@ class Options:
     threads: int = 1
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Names:
+    """The headers and cookies that requests are asked for: HAProxy takes a name from its configuration alone.
+
+    What each model compares with is state, and so is which model asks for which: a name that no model uses costs
+    nothing, so it may stay until another reload is due.
+    """
+
+    headers: frozenset[str] = frozenset()
+    cookies: frozenset[str] = frozenset()
+    sticky: frozenset[str] = frozenset()
+
+    def __or__(self, other: "Names") -> "Names":
+        return Names(
+            headers=self.headers | other.headers,
+            cookies=self.cookies | other.cookies,
+            sticky=self.sticky | other.sticky,
+        )
+
+    @property
+    def digest(self) -> str:
+        """Names this set."""
+        text = repr((sorted(self.headers), sorted(self.cookies), sorted(self.sticky)))
+        return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def names_of(table: Iterable[routes.Route]) -> Names:
+    """What these routes ask for."""
+    table = tuple(table)
+    matches = [match for route in table for match in route.matches]
+    return Names(
+        headers=frozenset(match.name for match in matches if match.kind is routes.MatchKind.HEADER),
+        cookies=frozenset(match.name for match in matches if match.kind is routes.MatchKind.COOKIE),
+        sticky=frozenset(route.sticky_header for route in table if route.sticky_header is not None),
+    )
+
+
 def backend_name(model: str, revision: str) -> str:
     """The name of a revision's backend."""
     return f"rev_{model}_{revision}"
+
+
+def feedback_name(model: str, revision: str) -> str:
+    """The name of the backend that gives what people say of a revision's answers to its replicas."""
+    return f"fb_{model}_{revision}"
+
+
+def match_suffix(kind: routes.MatchKind, name: str, model: str) -> str:
+    """What follows the value, in hexadecimal digits, in a key of the map of matches."""
+    return f"/{kind}/{name}/{model}"
 
 
 def server_name(index: int) -> str:
@@ -61,10 +109,13 @@ def server_name(index: int) -> str:
     return f"s{index}"
 
 
-def build_config(table: Sequence[routes.Route], options: Options) -> tuple[str, str]:
-    """The configuration and its digest, which HAProxy carries as its description: what runs can be asked for it."""
-    body = _rules(options, table) + "\n" + _backends(table)
-    digest = hashlib.sha256((_global(options, "", table) + body).encode()).hexdigest()[:16]
+def build_config(table: Sequence[routes.Route], names: Names, options: Options) -> tuple[str, str]:
+    """The configuration and its digest, which HAProxy carries as its description: what runs can be asked for it.
+
+    Behind the dash the digest says which names of headers and cookies the configuration has.
+    """
+    body = _rules(options, names, table) + "\n" + _backends(table)
+    digest = hashlib.sha256((_global(options, "", table) + body).encode()).hexdigest()[:16] + "-" + names.digest
     return _global(options, digest, table) + body, digest
 
 
@@ -113,7 +164,7 @@ def _global(options: Options, digest: str, table: Iterable[routes.Route]) -> str
 """
 
 
-def _rules(options: Options, table: Iterable[routes.Route]) -> str:
+def _rules(options: Options, names: Names, table: Iterable[routes.Route]) -> str:
     """The part that is the same for every table: `rules.cfg`, filled in."""
     values = {
         "DOWN_INTERVAL_MS": _down_interval_ms(table),
@@ -122,14 +173,33 @@ def _rules(options: Options, table: Iterable[routes.Route]) -> str:
         "HEALTH_INTERVAL_MS": HEALTH_INTERVAL_MS,
         "LISTEN_FD_VARIABLE": LISTEN_FD_VARIABLE,
         "LOG_FD_VARIABLE": LOG_FD_VARIABLE,
+        "MATCHES": "\n".join(_match_rules(names)),
         "ROUTE_MAP": ROUTE_MAP,
         "SPLIT_STEP": SPLIT_STEP,
+        "STICKY": "\n".join(_sticky_rules(names)),
         "VERSION": options.version,
         "VERSION_MAP": VERSION_MAP,
         "WEIGHT_SCALE": routes.WEIGHT_SCALE,
     }
     template = importlib.resources.files(__package__).joinpath("rules.cfg").read_text()
     return re.sub("@([A-Z_]+)@", lambda match: str(values[match[1]]), template)
+
+
+def _match_rules(names: Names) -> Iterator[str]:
+    """One rule a name. The value is looked up in hexadecimal digits, so that no character of it means anything."""
+    for kind, fetch, listed in (
+        (routes.MatchKind.HEADER, "req.fhdr", names.headers),
+        (routes.MatchKind.COOKIE, "req.cook", names.cookies),
+    ):
+        for name in sorted(listed):
+            key = f"{fetch}({name}),hex,concat({match_suffix(kind, name, '')},txn.model)"
+            yield f"  http-request set-var(txn.matched) {key},map_str({MATCH_MAP}) if has_matches !is_decided"
+
+
+def _sticky_rules(names: Names) -> Iterator[str]:
+    for name in sorted(names.sticky):
+        asked = f"!is_decided {{ var(txn.route),field(7,:) -m str {name} }}"
+        yield f"  http-request set-var(txn.key) req.fhdr({name}) if {asked}"
 
 
 def _backends(table: Iterable[routes.Route]) -> str:
@@ -143,6 +213,14 @@ def _backends(table: Iterable[routes.Route]) -> str:
             # server count as up before its first check.
             lines.extend(
                 f"  server {server_name(index)} {revision.host}:{revision.first_port + index}"
+                for index in range(revision.ports)
+            )
+            lines.append("")
+            lines.append(f"backend {feedback_name(route.model, revision.name)} from feedback")
+            checked = backend_name(route.model, revision.name)
+            lines.extend(
+                f"  server {server_name(index)} {revision.host}:{revision.first_port + index}"
+                f" track {checked}/{server_name(index)}"
                 for index in range(revision.ports)
             )
             lines.append("")

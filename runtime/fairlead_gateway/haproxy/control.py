@@ -9,6 +9,7 @@ from fairlead_gateway.haproxy import config
 from fairlead_gateway.haproxy.observed import (
     Observed,
     Processes,
+    is_unknown_map,
     parse_info,
     parse_map,
     parse_processes,
@@ -63,6 +64,7 @@ class Control:
         info = parse_info(await self.ask("show info"))
         route_map = parse_map(await self.ask(f"show map {config.ROUTE_MAP}"))
         version_map = parse_map(await self.ask(f"show map {config.VERSION_MAP}"))
+        matches = await self.ask(f"show map {config.MATCH_MAP}")
         servers = parse_servers(await self.ask("show servers state"))
         try:
             return Observed(
@@ -71,6 +73,7 @@ class Control:
                 dropped_logs=int(info.get("DroppedLogs", 0)),
                 route_map=route_map,
                 version_map=version_map,
+                match_map=None if is_unknown_map(matches) else parse_map(matches),
                 servers=servers,
             )
         except (KeyError, ValueError) as error:

@@ -52,13 +52,17 @@ class Server:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
-    """The worker that takes new connections, as it answered. `digest` names its configuration."""
+    """The worker that takes new connections, as it answered. `digest` names its configuration.
+
+    `match_map` is None where the configuration, of a gateway before this one, knows none.
+    """
 
     pid: int
     digest: str
     dropped_logs: int
     route_map: Mapping[str, str]
     version_map: Mapping[str, str]
+    match_map: Mapping[str, str] | None
     servers: Mapping[tuple[str, str], Server]
 
 
@@ -85,6 +89,11 @@ def parse_map(text: str) -> dict[str, str]:
         if len(fields) == 3 and fields[0].startswith("0x"):
             found[fields[1]] = fields[2]
     return found
+
+
+def is_unknown_map(text: str) -> bool:
+    """Whether `show map` was asked for a file that the configuration does not name."""
+    return text.startswith("Unknown map identifier")
 
 
 def parse_servers(text: str) -> dict[tuple[str, str], Server]:
@@ -130,6 +139,8 @@ def parse_sessions(text: str) -> dict[str, int]:
     found: dict[str, int] = {}
     for line in text.splitlines():
         fields = line.split(",", 5)
-        if len(fields) == 6 and fields[0].startswith("rev_") and fields[1] == "BACKEND":
-            found[fields[0]] = int(fields[4])
+        if len(fields) == 6 and fields[0].startswith(("rev_", "fb_")) and fields[1] == "BACKEND":
+            # What is said of a revision's answers is in flight to the same replicas.
+            backend = "rev_" + fields[0].partition("_")[2]
+            found[backend] = found.get(backend, 0) + int(fields[4])
     return found

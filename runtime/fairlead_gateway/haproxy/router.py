@@ -12,7 +12,7 @@ from fairlead_gateway import metrics, routes, settings
 from fairlead_gateway.haproxy import changes, config, process
 from fairlead_gateway.haproxy.control import Control, HAProxyError
 from fairlead_gateway.haproxy.observed import Observed, Processes
-from fairlead_gateway.haproxy.wanted import READY_KEY, Wanted, build_wanted, map_text
+from fairlead_gateway.haproxy.wanted import NO_NAMES, READY_KEY, Wanted, build_wanted, map_text
 
 _log = logging.getLogger(__name__)
 
@@ -58,6 +58,7 @@ class Router:
         self._reloaded_at = 0.0
         self._seen: tuple[float, Observed | None] = (0.0, None)
         self._built: tuple[routes.Table, Wanted] | None = None
+        self._kept_names = NO_NAMES
         (self._dir / config.ERRORS_DIR).mkdir(exist_ok=True)
         for code in config.ERRORS:
             process.write_file(self._dir / config.ERRORS_DIR / f"{code}.http", config.error_response(code))
@@ -86,6 +87,9 @@ class Router:
             match changes.find_change(wanted, observed):
                 case changes.Nothing():
                     return await self._state(wanted, observed)
+                case changes.Reload() if self._forgets_names(table):
+                    # It is due anyhow: the names that nothing asks for any more go with it.
+                    wanted = self._wanted_of(table)
                 case changes.Reload(wanted=digest):
                     state = await self._state(wanted, observed, reload_due_s=0.0)
                     wait_s = self._reload_wait_s(len(state.processes.old_workers))
@@ -115,10 +119,21 @@ class Router:
         self._control.close()
 
     def _wanted_of(self, table: routes.Table) -> Wanted:
-        """What the table asks for, built once a table: for a thousand models it takes a third of a second."""
+        """What the table asks for, built once a table: for a thousand models it takes a third of a second.
+
+        The names of headers and cookies that went with the last table stay, or a way back would wait for a reload.
+        """
         if self._built is None or self._built[0] is not table:
-            self._built = (table, build_wanted(table.routes.values(), self._options))
+            self._built = (table, build_wanted(table.routes.values(), self._options, self._kept_names))
+            self._kept_names |= config.names_of(table.routes.values())
         return self._built[1]
+
+    def _forgets_names(self, table: routes.Table) -> bool:
+        used = config.names_of(table.routes.values())
+        if self._kept_names == used:
+            return False
+        self._kept_names, self._built = used, None
+        return True
 
     def _reload_wait_s(self, old_workers: int) -> float:
         """How long a reload has to wait.
@@ -199,3 +214,4 @@ class Router:
         ready = {READY_KEY: "1" if self._is_ready else "0"}
         process.write_file(self._dir / config.ROUTE_MAP, map_text({**ready, **wanted.route_map}))
         process.write_file(self._dir / config.VERSION_MAP, map_text(wanted.version_map))
+        process.write_file(self._dir / config.MATCH_MAP, map_text(wanted.match_map))

@@ -1,6 +1,6 @@
 """What HAProxy should have for a table of routes: maps, server slots and the configuration. Pure."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 
 from fairlead_gateway import routes
@@ -10,6 +10,10 @@ READY_KEY = "/ready"
 """In the route map no model can have this name; it says whether the gateway calls itself ready."""
 
 NO_REVISION = "none"
+NO_HEADER = "-"
+NO_NAMES = config.Names()
+VERSION_FIELD = 5
+"""The place of the route's version in the map value."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,25 +29,30 @@ class Slot:
 class Wanted:
     """The state to bring HAProxy to.
 
-    `digest` names the configuration. Weights, limits and windows are no part of it, so they change without a reload.
+    `digest` names the configuration. Weights, limits, windows and the values of headers and cookies are no part of it,
+    so they change without a reload. `named` are the models whose route needs the names that are.
     """
 
     config: str
     digest: str
     route_map: Mapping[str, str]
     version_map: Mapping[str, str]
+    match_map: Mapping[str, str]
+    named: Set[str]
     slots: Mapping[tuple[str, str], Slot]
 
 
-def build_wanted(table: Iterable[routes.Route], options: config.Options) -> Wanted:
-    """What HAProxy should have for these routes."""
+def build_wanted(table: Iterable[routes.Route], options: config.Options, kept: config.Names = NO_NAMES) -> Wanted:
+    """What HAProxy should have for these routes; `kept` are names that it may keep."""
     ordered = sorted(table, key=lambda route: route.model)
-    text, digest = config.build_config(ordered, options)
+    text, digest = config.build_config(ordered, config.names_of(ordered) | kept, options)
     return Wanted(
         config=text,
         digest=digest,
         route_map={route.model: route_value(route) for route in ordered},
         version_map={key: name for route in ordered for key, name in _versions(route).items()},
+        match_map={key: "1" for route in ordered for key in _matches(route)},
+        named=frozenset(route.model for route in ordered if route.matches or route.sticky_header is not None),
         slots={key: slot for route in ordered for key, slot in _slots(route)},
     )
 
@@ -58,8 +67,16 @@ def route_value(route: routes.Route) -> str:
             str(route.max_request_bytes),
             str(route.request_timeout_ms),
             route.version,
+            route.sticky_header or NO_HEADER,
+            "1" if route.matches else "0",
+            str(route.shadow_share),
         )
     )
+
+
+def _matches(route: routes.Route) -> Iterable[str]:
+    for match in route.matches:
+        yield match.value.encode().hex().upper() + config.match_suffix(match.kind, match.name, route.model)
 
 
 def map_text(entries: Mapping[str, str]) -> str:

@@ -59,6 +59,23 @@ def test_status_as_data_says_the_same(found: WorldCluster) -> None:
     assert (as_json["rollout"]["step"], len(as_json["rollout"]["steps"])) == (2, 4)
 
 
+def test_status_tells_what_decides_besides_the_weight_and_only_while_it_does(found: WorldCluster) -> None:
+    match = [{"header": "X-Group", "value": "beta"}]
+    found.world.change(NAME, "rollout", {**CANARY, "match": match, "sticky": {"header": "X-User"}})
+    canary = run("status", NAME)[1]
+    found.world.change(NAME, "rollout", {"strategy": "Shadow", "shadow": {"percent": 10}})
+    shadow = run("status", NAME)[1]
+    as_data = json.loads(run("status", NAME, "-o", "json")[1])["rollout"]["routing"]
+    found.world.ask(NAME, "Abort")
+    found.world.pass_model(NAME)
+
+    assert "header x-group=beta leads to it" in canary
+    assert "header x-user keeps its revision" in canary
+    assert "is shown 10 % of the stable revision's predictions" in shadow
+    assert as_data == {"shadow": 1000}
+    assert "is shown" not in run("status", NAME)[1]
+
+
 def test_a_promote_is_for_the_step_that_was_seen(found: WorldCluster) -> None:
     code, output = run("promote", NAME)
     assert (code, found.asked[-1]["step"]) == (0, 1)
@@ -151,6 +168,15 @@ def test_plan_says_what_applying_would_do_and_changes_nothing(found: WorldCluste
 
 def _stable(found: WorldCluster) -> str:
     return f"revision 1 ({found.world.models[NAME].status['stableRevision']})"
+
+
+def test_plan_tells_what_a_shadow_does(found: WorldCluster) -> None:
+    spec = {"model": {"uri": "file:///m/4"}, "rollout": {"strategy": "Shadow", "shadow": {"percent": 5}}}
+    manifest = {"kind": "ModelDeployment", "metadata": {"name": NAME}, "spec": spec}
+    planned = json.loads(run("plan", "-f", "-", "-o", "json", stdin=yaml.safe_dump(manifest))[1])[0]
+
+    assert planned["steps"] == ["pause until promoted"]
+    assert "While it is compared: is shown 5 % of the stable revision's predictions." in planned["does"]
 
 
 def test_plan_of_a_first_model_and_from_standard_input(found: WorldCluster) -> None:

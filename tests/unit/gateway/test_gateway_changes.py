@@ -29,8 +29,10 @@ def server(
 WANTED = Wanted(
     config="…",
     digest="d1",
-    route_map={"digits": f"{A}:none:0:1000:30000:v1"},
+    route_map={"digits": f"{A}:none:0:1000:30000:v1:-:0:0"},
     version_map={f"digits/versions/{A}": A},
+    match_map={},
+    named=frozenset(),
     slots={(f"rev_digits_{A}", "s0"): slot(1), (f"rev_digits_{A}", "s1"): slot(2, is_enabled=False)},
 )
 OBSERVED = Observed(
@@ -39,6 +41,7 @@ OBSERVED = Observed(
     dropped_logs=0,
     route_map={"/ready": "1", **WANTED.route_map},
     version_map=WANTED.version_map,
+    match_map={},
     servers={
         (f"rev_digits_{A}", "s0"): server(1, Operation.RUNNING),
         (f"rev_digits_{A}", "s1"): server(2, is_enabled=False, is_checked=False),
@@ -53,18 +56,18 @@ def test_nothing_is_done_when_haproxy_has_what_is_wanted() -> None:
 
 
 def test_a_weight_is_one_command() -> None:
-    wanted = replace(WANTED, route_map={"digits": f"{A}:none:0:2000:30000:v2"})
+    wanted = replace(WANTED, route_map={"digits": f"{A}:none:0:2000:30000:v2:-:0:0"})
 
     change = changes.find_change(wanted, OBSERVED)
 
-    assert change == changes.Commands(lines=(f"set map route.map digits {A}:none:0:2000:30000:v2",))
+    assert change == changes.Commands(lines=(f"set map route.map digits {A}:none:0:2000:30000:v2:-:0:0",))
     assert changes.live_versions(wanted, OBSERVED) == {}
 
 
 def test_a_place_is_looked_at_from_before_the_route_says_so_and_never_counts_as_up_unchecked() -> None:
     wanted = replace(
         WANTED,
-        route_map={"digits": f"{A}:none:0:1000:30000:v2"},
+        route_map={"digits": f"{A}:none:0:1000:30000:v2:-:0:0"},
         slots={key: replace(one, is_enabled=True) for key, one in WANTED.slots.items()},
     )
 
@@ -90,7 +93,7 @@ def test_a_new_revision_needs_a_reload_and_is_routed_to_only_after_it() -> None:
     wanted = replace(
         WANTED,
         digest="d2",
-        route_map={"digits": f"{B}:none:0:1000:30000:v2", "other": f"{B}:none:0:1:1:v9"},
+        route_map={"digits": f"{B}:none:0:1000:30000:v2:-:0:0", "other": f"{B}:none:0:1:1:v9:-:0:0"},
         version_map={**WANTED.version_map, f"digits/versions/{B}": B},
         slots={**WANTED.slots, (f"rev_digits_{B}", "s0"): slot(3)},
     )
@@ -103,14 +106,14 @@ def test_another_models_reload_does_not_delay_a_weight() -> None:
     wanted = replace(
         WANTED,
         digest="d2",
-        route_map={"digits": f"{A}:none:0:1000:9:v2", "other": f"{B}:none:0:1:1:v9"},
+        route_map={"digits": f"{A}:none:0:1000:9:v2:-:0:0", "other": f"{B}:none:0:1:1:v9:-:0:0"},
         slots={**WANTED.slots, (f"rev_other_{B}", "s0"): slot(3)},
     )
 
     change = changes.find_change(wanted, OBSERVED)
-    after = replace(OBSERVED, route_map={"digits": f"{A}:none:0:1000:9:v2"})
+    after = replace(OBSERVED, route_map={"digits": f"{A}:none:0:1000:9:v2:-:0:0"})
 
-    assert change == changes.Commands(lines=(f"set map route.map digits {A}:none:0:1000:9:v2",))
+    assert change == changes.Commands(lines=(f"set map route.map digits {A}:none:0:1000:9:v2:-:0:0",))
     assert changes.find_change(wanted, after) == changes.Reload(running="d1", wanted="d2")
     assert changes.live_versions(wanted, after) == {"digits": "v2"}
 
@@ -149,6 +152,45 @@ def test_a_port_that_moved_does_not_inherit_that_it_was_up() -> None:
     line = changes.state_file(moved, OBSERVED).splitlines()[2].split(" ")
 
     assert (line[5], line[18]) == ("0", "77")
+
+
+MATCHED = replace(
+    WANTED,
+    digest="d1-n1",
+    route_map={"digits": f"{A}:none:0:1000:30000:v2:-:1:0"},
+    match_map={"62/header/x/digits": "1"},
+    named=frozenset({"digits"}),
+)
+
+
+def test_a_value_that_matches_is_one_command_and_live_once_it_was_read() -> None:
+    observed = replace(OBSERVED, digest="d1-n1", route_map=MATCHED.route_map, match_map={"61/header/x/digits": "1"})
+
+    change = changes.find_change(MATCHED, observed)
+
+    assert change == changes.Commands(
+        lines=("add map match.map 62/header/x/digits 1", "del map match.map 61/header/x/digits")
+    )
+    assert changes.live_versions(MATCHED, observed) == {}
+    after = replace(observed, match_map=MATCHED.match_map)
+    assert changes.find_change(MATCHED, after) == changes.Nothing()
+    assert changes.live_versions(MATCHED, after) == {"digits": "v2"}
+
+
+def test_a_route_that_needs_a_name_is_live_once_the_configuration_has_it() -> None:
+    observed = replace(OBSERVED, digest="d0-n0", route_map=MATCHED.route_map, match_map=MATCHED.match_map)
+
+    assert isinstance(changes.find_change(MATCHED, observed), changes.Reload)
+    assert changes.live_versions(MATCHED, observed) == {}
+    # Another topology with the same names takes nothing from it.
+    assert changes.live_versions(MATCHED, replace(observed, digest="d0-n1")) == {"digits": "v2"}
+
+
+def test_a_configuration_from_before_there_were_matches_is_replaced_and_not_commanded() -> None:
+    observed = replace(OBSERVED, digest="d0", route_map=MATCHED.route_map, match_map=None)
+
+    assert isinstance(changes.find_change(MATCHED, observed), changes.Reload)
+    assert changes.live_versions(MATCHED, observed) == {}
 
 
 def test_readiness_is_a_key_that_no_model_can_have() -> None:

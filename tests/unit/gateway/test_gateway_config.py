@@ -36,13 +36,14 @@ def golden_table(name: str) -> routes.Table:
     return read_table(yaml.safe_load((GOLDEN / f"{name}.in.yaml").read_text()))
 
 
-@pytest.mark.parametrize("name", ["empty", "rollout"])
+@pytest.mark.parametrize("name", ["empty", "rollout", "routing"])
 def test_a_table_gives_exactly_the_reviewed_configuration_and_maps(name: str) -> None:
     wanted = build_wanted(golden_table(name).routes.values(), OPTIONS)
     found = {
         "cfg": wanted.config,
         "route.map": map_text(wanted.route_map),
         "version.map": map_text(wanted.version_map),
+        "match.map": map_text(wanted.match_map),
     }
 
     for kind, text in found.items():
@@ -53,12 +54,13 @@ def test_a_table_gives_exactly_the_reviewed_configuration_and_maps(name: str) ->
 
 
 @pytest.mark.real
-@pytest.mark.parametrize("name", ["empty", "rollout"])
+@pytest.mark.parametrize("name", ["empty", "rollout", "routing"])
 def test_haproxy_takes_the_golden_configuration_without_a_warning(name: str, tmp_path: Path) -> None:
     wanted = build_wanted(golden_table(name).routes.values(), OPTIONS)
     (tmp_path / config.CONFIG_FILE).write_text(wanted.config)
     (tmp_path / config.ROUTE_MAP).write_text(map_text(wanted.route_map))
     (tmp_path / config.VERSION_MAP).write_text(map_text(wanted.version_map))
+    (tmp_path / config.MATCH_MAP).write_text(map_text(wanted.match_map))
     (tmp_path / config.ERRORS_DIR).mkdir()
     for code in config.ERRORS:
         (tmp_path / config.ERRORS_DIR / f"{code}.http").write_text(config.error_response(code))
@@ -104,6 +106,32 @@ def test_only_topology_is_part_of_the_configuration(field: str, value: object, i
             place[field] = value
 
     after = build_wanted(read_table(content).routes.values(), OPTIONS)
+
+    assert after != before
+    assert (after.digest != before.digest) == is_reload
+
+
+@pytest.mark.parametrize(
+    ("model", "field", "value", "is_reload"),
+    [
+        ("digits", "match", [{"header": "x-group", "value": "alpha"}], False),
+        ("digits", "sticky", None, False),
+        ("digits", "match", [], False),
+        ("digits", "match", [{"header": "x-other", "value": "alpha"}], True),
+        ("digits", "sticky", {"header": "x-other"}, True),
+        ("sentiment", "shadow", 1, False),
+        ("sentiment", "shadow", 0, False),
+    ],
+)
+def test_of_what_is_compared_only_a_new_name_is_part_of_the_configuration(
+    model: str, field: str, value: object, is_reload: bool
+) -> None:
+    content = yaml.safe_load((GOLDEN / "routing.in.yaml").read_text())
+    table = read_table(content).routes.values()
+    before = build_wanted(table, OPTIONS)
+    content[model][field] = value
+
+    after = build_wanted(read_table(content).routes.values(), OPTIONS, config.names_of(table))
 
     assert after != before
     assert (after.digest != before.digest) == is_reload

@@ -63,6 +63,31 @@ def test_a_client_that_went_away_is_not_the_models_error() -> None:
     assert samples(counted)[f'fairlead_gateway_requests_total{{code="499",model="digits",revision="{A}"}}'] == 1
 
 
+def test_copies_and_feedback_are_in_none_of_the_clients_numbers() -> None:
+    counted = metrics.Metrics()
+
+    request_log.count_lines(
+        (f"R digits {A} 200 -- 9 1 2 0 S\n" * 3 + f"R digits {A} 400 LR 9 1 2 0 F\n").encode(), counted
+    )
+
+    found = samples(counted)
+    labels = f'model="digits",revision="{A}"'
+    assert found[f'fairlead_gateway_shadow_copies_total{{code="200",{labels}}}'] == 3
+    assert found[f'fairlead_gateway_feedback_requests_total{{code="400",{labels}}}'] == 1
+    assert not any(name.startswith(("fairlead_gateway_request", "fairlead_gateway_sent")) for name in found)
+    assert counted.measured.of("digits", A).body()["requests"]["total"] == 0
+    counted.requests.forget([])
+    assert A not in counted.text().decode()
+
+
+def test_a_line_says_that_it_is_a_clients() -> None:
+    counted = metrics.Metrics()
+
+    request_log.count_lines(f"R digits {A} 200 -- 9 1 2 0 -\n".encode(), counted)
+
+    assert samples(counted)[f'fairlead_gateway_requests_total{{code="200",model="digits",revision="{A}"}}'] == 1
+
+
 def test_remarks_are_passed_over_and_broken_lines_counted() -> None:
     counted = metrics.Metrics()
 

@@ -43,7 +43,7 @@ def test_an_entry_is_read_whole() -> None:
 
 
 def test_a_field_that_this_version_does_not_know_is_no_error() -> None:
-    assert routes.parse_route("digits", entry(sticky={"header": "x-user"})).stable == A
+    assert routes.parse_route("digits", entry(later={"header": "x-user"})).stable == A
 
 
 @pytest.mark.parametrize(
@@ -74,6 +74,83 @@ def test_a_field_that_this_version_does_not_know_is_no_error() -> None:
 def test_a_bad_entry_is_refused_with_the_field_and_the_reason(model: str, text: str, words: str) -> None:
     with pytest.raises(routes.InvalidRouteError) as caught:
         routes.parse_route(model, text)
+
+    assert words in str(caught.value)
+
+
+def routed(**changed: Any) -> str:
+    """An entry with a candidate."""
+    of_b = {"ports": {"host": "127.0.0.1", "first": 20016, "count": 16, "window": 4}}
+    return entry(candidate=B, revisions={**ports(), B: of_b}, **changed)
+
+
+def test_matches_a_sticky_header_and_a_shadow_are_read() -> None:
+    route = routes.parse_route(
+        "digits",
+        routed(
+            match=[{"header": "X-Group", "value": "beta"}, {"cookie": "Canary", "value": "on"}],
+            sticky={"header": "X-User"},
+            shadow=1000,
+        ),
+    )
+
+    # A header's name is the same in capitals, a cookie's is not.
+    assert route.matches == (
+        routes.Match(kind=routes.MatchKind.HEADER, name="x-group", value="beta"),
+        routes.Match(kind=routes.MatchKind.COOKIE, name="Canary", value="on"),
+    )
+    assert (route.sticky_header, route.shadow_share) == ("x-user", 1000)
+
+
+def test_an_entry_without_them_has_none() -> None:
+    route = routes.parse_route("digits", routed())
+
+    assert (route.matches, route.sticky_header, route.shadow_share) == ((), None, 0)
+
+
+BAD_NAMES = ["", "a b", "a:b", "a\n  server x", "a)", "-a", "a-", "ü", "x" * 65, "a,b", "a{b}"]
+BAD_VALUES = ["", "a b", 'a"b', "a;b", "a\nb", "a\\b", "a,b", "ü", "x" * 129, "a\x00b"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        pytest.param(entry(match=[{"header": "x-a", "value": "b"}]), "match: there is no candidate", id="no candidate"),
+        pytest.param(entry(sticky={"header": "x-a"}), "sticky: there is no candidate", id="sticky without candidate"),
+        pytest.param(entry(shadow=1), "shadow: there is no candidate", id="shadow of none"),
+        pytest.param(routed(stable=None, shadow=1), "shadow: there is no candidate beside a stable", id="no stable"),
+        pytest.param(routed(shadow=10_001), "shadow: Input should be less than", id="shadow above all"),
+        pytest.param(routed(shadow=-1), "shadow: Input should be greater", id="shadow below none"),
+        pytest.param(routed(match=[{"value": "b"}]), "match.0: must have exactly one", id="neither"),
+        pytest.param(
+            routed(match=[{"header": "a", "cookie": "b", "value": "c"}]), "match.0: must have exactly one", id="both"
+        ),
+        pytest.param(routed(match=[{"header": "a"}]), "match.0.value: Field required", id="no value"),
+        pytest.param(
+            routed(match=[{"header": "a", "value": str(number)} for number in range(9)]), "at most 8", id="nine"
+        ),
+        pytest.param(
+            routed(match=[{"header": "X-Fairlead-Revision", "value": "b"}]), "match.0.header: x-fairlead-", id="own"
+        ),
+        pytest.param(routed(sticky={"header": "x-fairlead-feedback"}), "sticky.header: x-fairlead-", id="own, sticky"),
+        *(pytest.param(routed(sticky={"header": bad}), "sticky.header:", id=f"sticky {bad!r}") for bad in BAD_NAMES),
+        *(
+            pytest.param(routed(match=[{"header": bad, "value": "b"}]), "match.0.header:", id=f"header {bad!r}")
+            for bad in BAD_NAMES
+        ),
+        *(
+            pytest.param(routed(match=[{"cookie": bad, "value": "b"}]), "match.0.cookie:", id=f"cookie {bad!r}")
+            for bad in ("", "a b", "a;b", "a=b", "a\nb", "ü", "a)", "x" * 65)
+        ),
+        *(
+            pytest.param(routed(match=[{"header": "a", "value": bad}]), "match.0.value:", id=f"value {bad!r}")
+            for bad in BAD_VALUES
+        ),
+    ],
+)
+def test_what_could_mean_something_to_haproxy_is_refused_by_its_field(text: str, words: str) -> None:
+    with pytest.raises(routes.InvalidRouteError) as caught:
+        routes.parse_route("digits", text)
 
     assert words in str(caught.value)
 

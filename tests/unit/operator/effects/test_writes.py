@@ -40,11 +40,14 @@ class Ledger:
         self.lock = asyncio.Lock()
         self.given = dict(taken or {})
 
-    async def taken(self) -> Mapping[str, ports.PortRange]:
+    async def taken(self, model: str | None = None) -> Mapping[str, ports.PortRange]:
         return self.given
 
     def give(self, name: str, given: ports.PortRange) -> None:
         self.given[name] = given
+
+    def take_back(self, name: str) -> None:
+        del self.given[name]
 
     def invalidate(self) -> None:
         """Nothing is cached here."""

@@ -51,6 +51,13 @@ STRATEGIES: dict[str, dict[str, Any]] = {
     "RollingUpdate in place": {"rollingUpdate": {"surge": 0, "unavailable": "50%"}},
     "RollingUpdate and watched": {"rollbackWindow": {"seconds": 60}},
     "Canary": {"steps": [{"setWeight": 1}, {"pause": {"durationSeconds": 30}}, {"setWeight": 50}, {"pause": {}}]},
+    "Shadow": {"shadow": {"percent": 10}, "match": [{"cookie": "canary", "value": "on"}]},
+    "BlueGreen matched": {"match": [{"header": "x-group", "value": "beta"}]},
+    "Canary matched": {
+        "steps": [{"setWeight": 1}, {"pause": {}}, {"setWeight": 50}, {"pause": {}}],
+        "match": [{"header": "x-group", "value": "beta"}],
+        "sticky": {"header": "x-user"},
+    },
     "Canary up and down": {"steps": [{"pause": {}}, {"setWeight": 100}, {"setWeight": 10}, {"pause": {}}]},
 }
 OF_A_STRATEGY = {key for fields in STRATEGIES.values() for key in fields}
@@ -285,7 +292,9 @@ def expect_the_wished(world: VirtualWorld) -> None:
         if serving.stable is not None:
             expected[f"{NAMESPACE}--{name}--{serving.stable}"] = desired.replicas
             assert weights == {serving.stable: FULL_WEIGHT}
-            assert list(json.loads(world.routes[name])["revisions"]) == [serving.stable]
+            entry = json.loads(world.routes[name])
+            assert list(entry["revisions"]) == [serving.stable]
+            assert not {"match", "sticky", "shadow"} & set(entry)
     assert running == expected
     assert set(world.routes) <= set(world.models)
     assert all(gateway.routes == world.routes for gateway in world.gateways)

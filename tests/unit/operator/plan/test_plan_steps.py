@@ -68,6 +68,7 @@ def rolling(steps: list[dict[str, Any]], *, step: int = 0, **spec: Any) -> Virtu
         ({}, (SetWeight(weight=10_000),)),
         ({"strategy": "Recreate"}, (SetWeight(weight=10_000),)),
         ({"strategy": "BlueGreen"}, (Pause(duration_s=None),)),
+        ({"strategy": "Shadow", "shadow": {"percent": 5}}, (Pause(duration_s=None),)),
         (
             {"strategy": "Canary", "steps": STEPS},
             (SetWeight(weight=2500), Pause(duration_s=60), SetWeight(weight=5000), Pause(duration_s=None)),

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
 
-from fairlead_operator.state.route import RouteEntry, RouteRevision, RouteText
+from fairlead_operator.state.route import Match, MatchKind, RouteEntry, RouteRevision, RouteText, Routing
 
 
 def entry(stable: str | None = "a" * 10, candidate: str | None = None, weight: int = 0) -> RouteEntry:
@@ -38,6 +39,35 @@ def test_an_entry_is_written_as_the_contract_says() -> None:
     }
     assert len(version) == 16
     assert int(version, 16) >= 0
+
+
+def test_what_decides_besides_the_weight_is_written_as_the_contract_says_and_absent_where_unset() -> None:
+    routing = Routing(
+        matches=(
+            Match(kind=MatchKind.HEADER, name="x-group", value="beta"),
+            Match(kind=MatchKind.COOKIE, name="Canary", value="on"),
+        ),
+        sticky_header="x-user",
+        shadow=1000,
+    )
+    plain = json.loads(entry(candidate="b" * 10).to_json())
+    routed = json.loads(dataclasses.replace(entry(candidate="b" * 10), routing=routing).to_json())
+
+    assert {key: routed[key] for key in routed.keys() - plain.keys()} == {
+        "match": [{"header": "x-group", "value": "beta"}, {"cookie": "Canary", "value": "on"}],
+        "sticky": {"header": "x-user"},
+        "shadow": 1000,
+    }
+    assert routed["version"] != plain["version"]
+
+
+def test_what_matches_is_read_from_whatever_the_table_holds() -> None:
+    match = Match(kind=MatchKind.HEADER, name="x-group", value="beta")
+    matched = dataclasses.replace(entry(candidate="b" * 10), routing=Routing(matches=(match,)))
+
+    assert RouteText(text=matched.to_json()).is_matched("b" * 10)
+    assert not RouteText(text=matched.to_json()).is_matched("c" * 10)
+    assert not any(RouteText(text=text).is_matched("b" * 10) for text in (entry().to_json(), "{", "[]", "{}"))
 
 
 def test_a_version_names_the_content() -> None:

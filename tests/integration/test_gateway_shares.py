@@ -1,0 +1,352 @@
+"""Who gets the candidate besides its share, who keeps it, what is marked: real agent, real HAProxy, stand-ins."""
+
+from __future__ import annotations
+
+import collections
+import json
+import re
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support import counting_client
+from tests.support.gateway_process import (
+    Gateway,
+    Replicas,
+    StandIn,
+    entry,
+    eventually,
+    fetch,
+    free_range,
+    gateway_and_replicas,
+    revision,
+)
+
+from fairlead_gateway.haproxy import control
+
+pytestmark = pytest.mark.real
+
+A, B = "aaaaaaaaaa", "bbbbbbbbbb"
+COUNTED, COPIES, FEEDBACK = (
+    f"fairlead_gateway_{name}_total" for name in ("requests", "shadow_copies", "feedback_requests")
+)
+
+
+class World:
+    """A gateway with one model: two replicas of the stable revision A, one of the candidate B."""
+
+    def __init__(self, gateway: Gateway, replicas: Replicas) -> None:
+        self.gateway = gateway
+        self.replicas = replicas
+        first = free_range(8)
+        self.revisions = {A: revision(first), B: revision(first + 4)}
+        self.first = {A: first, B: first + 4}
+        self.of_a = [replicas.start("digits", A, first) for _ in range(2)]
+        self.of_b = replicas.start("digits", B, first + 4)
+        self.apply()
+        gateway.wait_up("digits", A, 2)
+        gateway.wait_up("digits", B)
+
+    def apply(self, **changed: Any) -> None:
+        self.gateway.apply(digits=entry(A, self.revisions, **{"candidate": B, **changed}))
+
+    def asked(self, requests: int = 10_000, *headers: tuple[str, str]) -> counting_client.Settings:
+        return counting_client.Settings(
+            url=self.gateway.url, model="digits", bodies=(b"{}",), requests=requests, connections=8, headers=headers
+        )
+
+    def marked(self) -> int:
+        return sum(counts(each)["marked"] for each in self.of_a)
+
+    def infer(self, headers: dict[str, str] | None = None) -> Any:
+        return fetch(f"{self.gateway.url}/v2/models/digits/infer", body=b"{}", headers=headers).json
+
+
+def counts(replica: StandIn) -> dict[str, int]:
+    return dict(fetch(f"http://127.0.0.1:{replica.port}/-/counts").json)
+
+
+def revisions_of(gateway: Gateway, header: str, values: list[str]) -> dict[str, str]:
+    """The revision that answers each value, asked in one stream: one after the other takes a minute for 10,000."""
+    found: list[str] = []
+    with socket.create_connection(("127.0.0.1", gateway.data_port), timeout=30) as stream:
+        for start in range(0, len(values), PIPELINED):
+            batch = values[start : start + PIPELINED]
+            lines = (f"{ASK}{header}: {value}\r\ncontent-length: 2\r\n\r\n{{}}" for value in batch)
+            stream.sendall("".join(lines).encode())
+            text = b""
+            while len(names := re.findall(rb"x-fairlead-revision: (\w+)\r\n", text)) < len(batch):
+                text += stream.recv(1 << 16)
+            found += [name.decode() for name in names]
+    return dict(zip(values, found, strict=True))
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with gateway_and_replicas(tmp_path_factory.mktemp("shares")) as (gateway, replicas):
+        yield World(gateway, replicas)
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> Iterator[World]:
+    with gateway_and_replicas(tmp_path) as (gateway, replicas):
+        yield World(gateway, replicas)
+
+
+ASK, PIPELINED = "POST /v2/models/digits/infer HTTP/1.1\r\nhost: a\r\n", 100
+
+MATCH = [
+    {"header": "X-Group", "value": "beta"},
+    {"header": "x-group", "value": "#[a]/b"},
+    {"cookie": "c", "value": "on"},
+]
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        pytest.param({"x-group": "beta"}, B, id="the value"),
+        pytest.param({"X-GROUP": "beta"}, B, id="a header's name in capitals"),
+        pytest.param({"x-group": "#[a]/b"}, B, id="another value of the same header"),
+        pytest.param({"cookie": "a=b; c=on; d=e"}, B, id="a cookie among others"),
+        pytest.param({"x-group": "alpha", "cookie": "c=on"}, B, id="one of two is enough"),
+        pytest.param({"x-group": "beta", "x-fairlead-revision": A}, A, id="pinned"),
+        pytest.param({}, A, id="nothing"),
+        pytest.param({"x-group": ""}, A, id="empty"),
+        pytest.param({"x-group": "Beta"}, A, id="a value in capitals"),
+        pytest.param({"x-group": "beta2"}, A, id="more than the value"),
+        pytest.param({"x-group": "beta, alpha"}, A, id="a list"),
+        pytest.param({"cookie": "C=on"}, A, id="a cookie's name in capitals"),
+        pytest.param({"cookie": "c=off; x=on"}, A, id="another cookie's value"),
+        pytest.param({"c": "on", "cookie": "x-group=beta"}, A, id="header and cookie swapped"),
+        pytest.param({"x-group": "62657461/header/x-group/digits"}, A, id="the key itself"),
+        pytest.param({"x-group": "x" * 5000}, A, id="a long one"),
+    ],
+)
+def test_a_header_or_a_cookie_with_exactly_the_value_goes_to_the_candidate(
+    world: World, headers: dict[str, str], expected: str
+) -> None:
+    world.apply(match=MATCH)
+
+    assert world.infer(headers)["revision"] == expected
+
+
+async def test_who_matches_moves_nobody_elses_share(world: World) -> None:
+    world.apply(match=MATCH, candidateWeight=100)
+
+    matched = await counting_client.run(world.asked(1000, ("x-group", "beta")))
+    others = await counting_client.run(world.asked(10_000, ("x-group", "alpha")))
+
+    assert (matched.failures, others.failures) == ((), ())
+    assert matched.revisions[B].count == 1000
+    assert abs(others.revisions[B].count - 100) <= 1
+
+
+def test_a_match_that_changes_its_value_needs_no_reload_and_one_that_goes_neither(world: World) -> None:
+    world.apply(match=MATCH, sticky={"header": "x-user"})
+    reloads = world.gateway.metric("fairlead_gateway_haproxy_reloads_total")
+
+    world.apply(match=[{"header": "x-group", "value": "gamma"}], sticky={"header": "x-user"})
+    changed = (world.infer({"x-group": "gamma"})["revision"], world.infer({"x-group": "beta"})["revision"])
+    world.apply(candidateWeight=0)
+
+    assert changed == (B, A)
+    assert world.infer({"x-group": "gamma"})["revision"] == A
+    assert world.gateway.metric("fairlead_gateway_haproxy_reloads_total") == reloads
+
+
+def test_a_match_never_waits_for_a_candidate_that_has_no_replica(alone: World) -> None:
+    alone.apply(match=MATCH)
+    assert alone.infer({"x-group": "beta"})["revision"] == B
+
+    alone.of_b.kill()
+    alone.gateway.wait_up("digits", B, 0)
+
+    assert [alone.infer({"x-group": "beta"})["revision"] for _ in range(20)] == [A] * 20
+
+
+def test_a_value_that_sticks_keeps_its_revision_and_only_ever_moves_to_the_candidate(world: World) -> None:
+    users = [f"user-{number}" for number in range(10_000)]
+    before: set[str] = set()
+    for weight in (100, 2500, 5000):
+        world.apply(candidateWeight=weight, sticky={"header": "X-User"})
+        found = revisions_of(world.gateway, "x-user", users)
+        of_candidate = {user for user, name in found.items() if name == B}
+
+        assert abs(len(of_candidate) - weight) <= 100, "within a point of the share"
+        assert before <= of_candidate
+        again = users[::20]
+        assert revisions_of(world.gateway, "x-user", again) == {user: found[user] for user in again}
+        before = of_candidate
+
+
+async def test_beside_a_header_that_sticks_the_others_are_split_to_the_request(world: World) -> None:
+    world.apply(candidateWeight=2500, sticky={"header": "x-user"})
+
+    sticking = await counting_client.run(world.asked(500, ("x-user", "ada")))
+    others = await counting_client.run(world.asked())
+    empty = await counting_client.run(world.asked(10_000, ("x-user", "")))
+
+    assert len(sticking.revisions) == 1
+    assert [abs(report.revisions[B].count - 2500) <= 1 for report in (others, empty)] == [True, True]
+    assert (sticking.failures, others.failures, empty.failures) == ((), (), ())
+
+
+@pytest.mark.parametrize("share", [100, 2500, 10_000])
+async def test_of_ten_thousand_requests_of_the_stable_exactly_the_share_is_marked(world: World, share: int) -> None:
+    world.apply(shadow=share)
+    before = world.marked()
+
+    report = await counting_client.run(world.asked())
+
+    assert report.failures == ()
+    assert report.revisions[A].count == 10_000
+    assert abs(world.marked() - before - share) <= 1
+
+
+def test_a_mark_names_the_gateway_and_the_candidate_and_a_clients_own_is_dropped(world: World) -> None:
+    world.apply(shadow=10_000)
+    own = {"x-fairlead-shadow": "10.0.0.1:1/x", "x-fairlead-shadow-copy": "x", "x-fairlead-shadow-more": "y"}
+
+    assert world.infer(own)["headers"] == {"x-fairlead-shadow": f"127.0.0.1:{world.gateway.data_port}/{B}"}
+    world.apply(shadow=0)
+    assert world.infer(own)["headers"] == {}
+
+
+@pytest.mark.parametrize(
+    ("path", "headers"),
+    [
+        pytest.param("/v2/models/digits/infer", {"x-fairlead-revision": A}, id="pinned by a header"),
+        pytest.param(f"/v2/models/digits/versions/{A}/infer", {}, id="pinned by the path"),
+        pytest.param("/v2/models/digits/infer", {"x-group": "beta"}, id="the candidate's"),
+        pytest.param("/v2/models/digits/feedback", {}, id="feedback"),
+    ],
+)
+def test_what_the_stable_was_not_asked_by_share_is_not_marked(world: World, path: str, headers: dict[str, str]) -> None:
+    world.apply(shadow=10_000, match=MATCH)
+
+    answers = [fetch(world.gateway.url + path, body=b"{}", headers=headers).json for _ in range(3)]
+
+    assert not any("x-fairlead-shadow" in answer["headers"] for answer in answers)
+    assert "x-fairlead-shadow" not in fetch(f"{world.gateway.url}/v2/models/digits").json["headers"], "no body to copy"
+
+
+async def test_a_copy_is_counted_apart_and_moves_no_counter(world: World) -> None:
+    world.apply(shadow=100, candidateWeight=0)
+    labels = {"model": "digits", "revision": B}
+    before = {name: world.gateway.metric(name, **labels) for name in (COUNTED, COPIES)}
+    measured = requests_of(world, B)
+    marked = world.marked()
+
+    first = await counting_client.run(world.asked(5000))
+    copies = await counting_client.run(
+        world.asked(1000, ("x-fairlead-revision", B), ("x-fairlead-shadow-copy", "mark"), ("x-fairlead-shadow", "x"))
+    )
+    second = await counting_client.run(world.asked(5000))
+
+    assert (first.failures, copies.failures, second.failures) == ((), (), ())
+    assert copies.revisions[B].count == 1000
+    assert abs(world.marked() - marked - 100) <= 1
+    eventually(lambda: world.gateway.metric(COPIES, **labels) == before[COPIES] + 1000, what="the copies are counted")
+    assert world.gateway.metric(COUNTED, **labels) == before[COUNTED]
+    assert requests_of(world, B) == measured
+    seen = world.infer({"x-fairlead-revision": B, "x-fairlead-shadow-copy": "mark"})
+    assert seen["headers"] == {"x-fairlead-revision": B, "x-fairlead-shadow-copy": "mark"}
+
+
+def requests_of(world: World, name: str) -> Any:
+    answer = world.gateway.admin("/v1/measurements/digits")
+    assert answer is not None
+    return answer.json["revisions"][name]["requests"]
+
+
+def test_the_same_feedback_meets_the_same_replica_of_the_stable(alone: World) -> None:
+    alone.apply(candidateWeight=5000, match=MATCH)
+    url = f"{alone.gateway.url}/v2/models/digits/feedback"
+
+    def ports(tokens: list[str]) -> dict[str, int]:
+        return {token: feedback(url, token)["port"] for token in tokens}
+
+    tokens = [f"token-{number}" for number in range(200)]
+    first = ports(tokens)
+    share = collections.Counter(first.values())
+
+    assert ports(tokens) == first
+    assert set(share) == {each.port for each in alone.of_a}
+    assert min(share.values()) > 40
+    # Who is lost takes only its own with it, and has them again when it is back.
+    alone.of_a[0].kill()
+    alone.gateway.wait_up("digits", A, 1)
+    assert set(ports(tokens).values()) == {alone.of_a[1].port}
+    alone.of_a[0] = alone.replicas.start("digits", A, alone.first[A])
+    alone.gateway.wait_up("digits", A, 2)
+    assert ports(tokens) == first
+    pinned = feedback(url, "token-1", {"x-fairlead-revision": B, "x-group": "beta"})
+    assert (pinned["revision"], pinned["port"]) == (A, first["token-1"])
+
+
+def feedback(url: str, token: str, headers: dict[str, str] | None = None) -> Any:
+    answer = fetch(url, body=b"{}", headers={"x-fairlead-feedback": token, **(headers or {})})
+    assert answer.status == 200
+    return answer.json
+
+
+def test_feedback_is_no_request_of_a_prediction_and_needs_no_token_in_a_header(world: World) -> None:
+    world.apply()
+    labels = {"model": "digits", "revision": A}
+    before = {name: world.gateway.metric(name, **labels) for name in (COUNTED, FEEDBACK)}
+
+    answers = [fetch(f"{world.gateway.url}/v2/models/digits/feedback", body=b"{}") for _ in range(10)]
+
+    assert {answer.headers["x-fairlead-revision"] for answer in answers} == {A}
+    eventually(lambda: world.gateway.metric(FEEDBACK, **labels) == before[FEEDBACK] + 10, what="they are counted")
+    assert world.gateway.metric(COUNTED, **labels) == before[COUNTED]
+
+
+async def test_feedback_has_the_replicas_that_predictions_have_also_right_after_a_reload(alone: World) -> None:
+    for number in range(3):
+        # Another name is another configuration; ports 2 and 3 of each range have no replica.
+        alone.apply(match=[{"header": f"x-{number}", "value": "1"}])
+        seen = await up_by_backend(alone.gateway)
+        assert seen["fb_digits_" + A] == seen["rev_digits_" + A] == {"s0", "s1"}
+        assert seen["fb_digits_" + B] == seen["rev_digits_" + B] == {"s0"}
+    assert alone.gateway.metric("fairlead_gateway_haproxy_reloads_total") >= 3
+
+
+async def up_by_backend(gateway: Gateway) -> dict[str, set[str]]:
+    """The servers that HAProxy would send a request to."""
+    haproxy = control.Control(gateway.state_dir)
+    lines = (await haproxy.ask("show stat -1 4 -1")).splitlines()
+    haproxy.close()
+    place = lines[0].removeprefix("# ").split(",").index("status")
+    found: dict[str, set[str]] = {}
+    for backend, server, *rest in (line.split(",") for line in lines[1:] if line):
+        found.setdefault(backend, set()).update({server} if rest[place - 2].startswith(("UP", "no check")) else ())
+    return found
+
+
+def test_no_request_fails_while_matches_a_sticky_header_and_marks_come_and_go(alone: World) -> None:
+    gateway = alone.gateway
+    asked = counting_client.Settings(
+        url=gateway.url, model="digits", bodies=(b"{}",), connections=8, timeout_s=10, headers=(("x-user", "ada"),)
+    )
+    matched = asked.model_copy(update={"headers": (("x-0", "1"),), "connections": 2})
+    with counting_client.background(asked) as load, counting_client.background(matched) as other:
+        for turn in range(12):
+            seen = load.progress().requests
+            alone.apply(
+                candidateWeight=turn * 800,
+                match=[{"header": f"x-{turn % 3}", "value": "1"}],
+                sticky={"header": "x-user"},
+                shadow=turn * 800,
+            )
+            load.wait_until(lambda progress, seen=seen: progress.requests >= seen + 200, timeout_s=60)
+            alone.apply()
+        reports = [load.stop(), other.stop()]
+
+    for report in reports:
+        assert report.failures == (), report.summary()
+    assert gateway.metric("fairlead_gateway_haproxy_reloads_total") > 2
+    assert json.loads((gateway.state_dir / "haproxy.json").read_text())["pid"] == gateway.master()
