@@ -15,6 +15,7 @@ ORDER = (
     "test_scale_and_delete",
     "test_version_change",
     "test_canary",
+    "test_feedback",
     "test_signature_contract",
     "test_rollback_window",
     "test_rolling_update",

@@ -36,6 +36,7 @@ def following(context: Context, old: Rollout, at: datetime.datetime) -> Rollout:
         weight=min(weight, _told(context)),
         step_started_at=at,
         held_at=None,
+        analysis=None,
     )
 
 
