@@ -13,7 +13,7 @@ import pydantic
 import yaml
 
 from fairlead_cli.plugin import cluster, errors, seen
-from fairlead_operator.api import names, spec
+from fairlead_operator.api import names, spec, strategies
 from fairlead_operator.desired import revision, strategy
 
 
@@ -149,7 +149,9 @@ def _notes(model: seen.Model | None, wished: spec.ModelDeploymentSpec) -> Iterat
     count = strategy.limits(rollout, count).surge
     cpu, memory = count * size.cpu_cores, count * size.memory_bytes / 2**20
     without = (
-        "it waits" if rollout.on_insufficient_capacity is spec.OnInsufficientCapacity.WAIT else f"{stable} stops first"
+        "it waits"
+        if rollout.on_insufficient_capacity is strategies.OnInsufficientCapacity.WAIT
+        else f"{stable} stops first"
     )
     yield f"Surge: {count} more replicas need {cpu:g} CPU and {memory:g} MiB; known not to fit, {without}."
     if rollout.allow_signature_change:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from fairlead_operator.api.spec import RollingUpdate
+from fairlead_operator.api.strategies import RollingUpdate
 from fairlead_operator.state.desired import Batch
 from fairlead_operator.state.route import FULL_WEIGHT
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fairlead_operator.api.spec import OnInsufficientCapacity, Strategy
+from fairlead_operator.api.spec import Strategy
+from fairlead_operator.api.strategies import OnInsufficientCapacity
 from fairlead_operator.plan.context import Context
 from fairlead_operator.state.capacity import Size
 from fairlead_operator.state.desired import WantedRevision

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from fairlead_operator.api.spec import OnInsufficientCapacity, Strategy
+from fairlead_operator.api.spec import Strategy
+from fairlead_operator.api.strategies import OnInsufficientCapacity
 from fairlead_operator.state.analysis import Analysis
 from fairlead_operator.state.keys import ModelKey
 from fairlead_operator.state.observed import RevisionTemplate

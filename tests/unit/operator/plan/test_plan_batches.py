@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from tests.support.virtual_world import NAMESPACE, VirtualWorld
 
 from fairlead_operator.api import names
-from fairlead_operator.api.spec import RollingUpdate
 from fairlead_operator.api.status import RequestOutcome, Verb
 from fairlead_operator.api.status import RolloutPhase as Phase
+from fairlead_operator.api.strategies import RollingUpdate
 from fairlead_operator.desired import batches
 from fairlead_operator.state.desired import Batch
 from fairlead_operator.state.reasons import Reason
