@@ -19,6 +19,7 @@ ORDER = (
     "test_feedback",
     "test_signature_contract",
     "test_rollback_window",
+    "test_rolling_update",
     "test_bad_revisions",
     "test_restarts",
     "test_killed_replicas",
