@@ -126,9 +126,9 @@ def test_a_silently_different_candidate_is_seen_by_its_counts_and_by_no_caller(
 
 def test_a_candidate_that_says_the_same_disagrees_never_and_is_promoted_out_of_the_shadow(stage: Stage) -> None:
     with stage.deployed("same") as model:
-        stable, asking = model.stable, settings(stage, model)
+        stable = model.stable
         candidate = in_the_shadow(model, label="same-again")
-        with load.background(asking) as run:
+        with load.background(model.load()) as run:
             run.wait_until(lambda seen: seen.requests >= BEFORE, timeout_s=300)
             asked(stage, "promote", model)
             model.until_settled(other_than=stable)
@@ -137,7 +137,6 @@ def test_a_candidate_that_says_the_same_disagrees_never_and_is_promoted_out_of_t
             counts = pairs(stage, model, candidate)
             report = run.stop()
 
-        # The answers name the model and no revision: both give the same bytes.
         no_failures(report)
         keep("the same model again, promoted meanwhile", report, counts)
         assert counts["pairs"] > 100
