@@ -16,10 +16,11 @@ from typing import Any
 
 from fairlead_operator import election, handlers, health, queue, ray_pass, reconcile, sweep, telemetry
 from fairlead_operator.api import names
-from fairlead_operator.clients import clock, gateway, http, kubernetes, ray_serve
+from fairlead_operator.clients import clock, gateway, http, kubernetes, measurements, prometheus, ray_serve
 from fairlead_operator.effects import events, execute, traffic
 from fairlead_operator.observe import cluster, snapshot
 from fairlead_operator.observe import gateway as gateway_reads
+from fairlead_operator.observe import measurements as measurement_reads
 from fairlead_operator.observe import ray_serve as ray_reads
 from fairlead_operator.settings import Settings
 from fairlead_operator.state import keys
@@ -62,7 +63,7 @@ class Operator:
             metrics=metrics,
             clock=self._clock,
         )
-        self._observer = snapshot.Observer(api, self._namespace, clock=self._clock)
+        self._observer = snapshot.Observer(api, self._namespace, clock=self._clock, measurements=self._measurements())
         self._reconciler = reconcile.Reconciler(self._parts(), self._queue, watch=self._sweep, ray=self._ray_pass())
         self._server = health.Server(
             settings.listen,
@@ -178,6 +179,15 @@ class Operator:
                 clock=self._clock,
             )
         return self._namespaces[namespace]
+
+    def _measurements(self) -> measurement_reads.MeasurementsReader:
+        gateways = self._settings.gateways.items()
+        return measurement_reads.MeasurementsReader(
+            measurements.MeasurementsClient(http_client=self._http, on_request=self._metrics.on_gateway_request),
+            prometheus.PrometheusClient(http_client=self._http, on_request=self._metrics.on_prometheus_request),
+            admin_urls={namespace: tuple(a.admin_url for a in addresses) for namespace, addresses in gateways},
+            prometheus=self._settings.prometheus_urls,
+        )
 
     def _ray_client(self, url: str) -> ray_serve.RayServeClient:
         return ray_serve.RayServeClient(

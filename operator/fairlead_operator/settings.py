@@ -50,6 +50,7 @@ class Settings:
     sweep_s: float
     log_format: str
     log_level: str
+    prometheus_urls: Mapping[str, str] = field(default_factory=dict)
     bounds: bounds.Bounds = field(default_factory=bounds.Bounds)
 
 
@@ -68,6 +69,7 @@ _OPTIONS: Mapping[str, _Option] = {
     "ray": _Option(help="NS=URL of the Ray head's dashboard (repeatable)", is_list=True),
     "ray-token-file": _Option(help="file with Ray's authentication token; read again when Ray refuses it"),
     "gateway": _Option(help="NS=DATA_URL,ADMIN_URL of a gateway (repeatable, also for one namespace)", is_list=True),
+    "prometheus": _Option(help="NS=URL of the Prometheus that analyses ask (repeatable)", is_list=True),
     "ports": _Option(help="FIRST-LAST, the ports that replicas may take", default="20000-32767"),
     "ports-per-revision": _Option(help="ports set aside for each revision", default="16"),
     "replica-host": _Option(help="the address at which replicas listen", default="127.0.0.1"),
@@ -168,6 +170,7 @@ def _build(values: Mapping[str, Any]) -> Settings:
         ray_urls=dict(_assigned("ray", text) for text in values["ray"]),
         ray_token_file=_file("ray-token-file", values["ray-token-file"]),
         gateways=_gateways(values["gateway"]),
+        prometheus_urls=dict(_assigned("prometheus", text) for text in values["prometheus"]),
         lease_namespace=values["lease-namespace"],
         listen=_listen(values["listen"]),
         workers=_number("workers", values["workers"], int, lowest=1),

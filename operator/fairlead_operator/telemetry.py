@@ -37,6 +37,7 @@ class Metrics:
         self.kubernetes_s = self._histogram("kubernetes_request_duration_seconds", "Duration of a request", "verb")
         self.ray_requests = self._counter("ray_requests", "Requests to Ray", "verb", "code")
         self.ray_s = self._histogram("ray_request_duration_seconds", "Duration of a request", "verb")
+        self.prometheus_requests = self._counter("prometheus_requests", "Requests to a Prometheus", "verb", "code")
         self.gateway_requests = self._counter("gateway_requests", "Requests to gateways", "verb", "code")
         self.watch_events = self._counter("watch_events", "Events that the watches delivered", "resource")
         self.model_condition = self._gauge(
@@ -59,6 +60,9 @@ class Metrics:
     def on_ray_request(self, verb: str, code: str, seconds: float) -> None:
         self.ray_requests.labels(verb, code).inc()
         self.ray_s.labels(verb).observe(seconds)
+
+    def on_prometheus_request(self, verb: str, code: str, _seconds: float) -> None:
+        self.prometheus_requests.labels(verb, code).inc()
 
     def on_gateway_request(self, verb: str, code: str, _seconds: float) -> None:
         self.gateway_requests.labels(verb, code).inc()

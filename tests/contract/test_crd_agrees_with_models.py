@@ -67,6 +67,8 @@ RIGHT = {
     ".model.version": ["v1", "1.0", "a", "2026-11-24"],
     ".model.signature": ["serving_default", "ü"],
     ".serving.resources.cpu": [1, 1024, "1", "500m", "0.5"],
+    ".rollout.analysis.metrics.name": ["errors", "p95", "a"],
+    ".rollout.analysis.metrics.prometheus.query": ["up", "sum(rate(x{r='{{candidate}}'}[1m]))"],
     ".serving.resources.memory": [2**24, "512Mi", "2G", "16Ti", "1073741824"],
 }
 ODD_TEXTS = [
@@ -119,19 +121,21 @@ def _right(schema: Schema, path: str = "") -> st.SearchStrategy[Any]:
             optional = {name: field for name, field in fields.items() if name not in required}
             return st.fixed_dictionaries({name: fields[name] for name in required}, optional=optional)
         case "array":
-            return _right_lists(schema)
+            return _right_lists(schema, path)
         case "integer":
             return st.sampled_from([schema["minimum"], schema.get("maximum", 2**53)])
+        case "number":
+            return st.sampled_from([schema.get("minimum", 0.75), schema.get("maximum", 0.75), 1.0])
         case "boolean":
             return st.booleans()
         case _:
             return _right_texts(schema)
 
 
-def _right_lists(schema: Schema) -> st.SearchStrategy[list[Any]]:
+def _right_lists(schema: Schema, path: str) -> st.SearchStrategy[list[Any]]:
     keys = schema.get("x-kubernetes-list-map-keys")
     return st.lists(
-        _right(schema["items"]),
+        _right(schema["items"], path),
         min_size=schema.get("minItems", 0),
         max_size=min(3, schema["maxItems"]),
         unique_by=lambda item: item[keys[0]] if keys else repr(item),
@@ -237,6 +241,8 @@ def _most(schema: Schema) -> Any:
             return [_most(schema["items"])]
         case "integer":
             return schema.get("maximum", 2**62)
+        case "number":
+            return schema["minimum"] / 9 + 0.123456
         case "boolean":
             return False
         case _ if schema.get("format") == "date-time":

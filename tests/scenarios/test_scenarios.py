@@ -30,6 +30,7 @@ class Plain(yaml.SafeDumper):
 
 def do(world: VirtualWorld, step: dict[str, Any]) -> None:
     """What a person or the world does in a step."""
+    world.load = step.get("load", world.load)
     world.cores = step.get("cores", world.cores)
     match step:
         case {"apply": spec}:

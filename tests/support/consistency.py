@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from fairlead_operator.api.status import MESSAGE_MAX, RolloutPhase
+from fairlead_operator.api.status import RolloutPhase
+from fairlead_operator.api.text import MESSAGE_MAX
 from fairlead_operator.state import actions
 from fairlead_operator.state.knowledge import Absent, Known, Unknown
-from fairlead_operator.state.observed import Observed
+from fairlead_operator.state.observed import InvalidSpec, Observed
 from fairlead_operator.state.rollout import Serving, recall
 from fairlead_operator.state.route import BY_WEIGHT, FULL_WEIGHT, RouteEntry
 from fairlead_operator.state.time import elapsed_s
@@ -41,6 +42,7 @@ def check_plan(observed: Observed, plan: actions.Plan) -> None:
     )
     _check_serving(plan.serving)
     _check_unknown(observed, before, plan)
+    _check_unmeasured(observed, before, plan)
     if isinstance(plan.action, actions.WriteRoute):
         _check_route(observed, plan.action.entry)
 
@@ -72,6 +74,26 @@ def _check_unknown(observed: Observed, before: Serving, plan: actions.Plan) -> N
         )
         condemned = [q for q in after.quarantine if q not in before.quarantine and not q.is_by_request]
         hold(not condemned or _proof_failed(before), f"condemns while unread: {plan}")
+
+
+def _check_unmeasured(observed: Observed, before: Serving, plan: actions.Plan) -> None:
+    """Without measurements no step of an analysed rollout ends by itself, and no candidate is condemned by them."""
+    if before.rollout is None or before.candidate is None or not isinstance(observed.object, Known):
+        return
+    spec, measured = observed.object.value.spec, observed.measured
+    if isinstance(spec, InvalidSpec) or spec.rollout.analysis is None or spec.rollout.analysis.dry_run:
+        return
+    if measured is None or isinstance(measured.gateways, Known) or plan.serving.handled != before.handled:
+        return
+    after, count = plan.serving, len(spec.rollout.steps or ())
+    is_way_back = before.rollback is not None and before.rollback.revision == before.candidate
+    if before.rollout.step < count and not is_way_back:
+        hold(after.stable == before.stable, f"promotes what could not be measured: {plan}")
+        moved = after.rollout is not None and after.rollout.step > before.rollout.step
+        hold(not moved, f"takes another step though nothing could be measured: {plan}")
+        new = [q for q in after.quarantine if q not in before.quarantine and q.reason == "AnalysisFailed"]
+        queried = any(metric.prometheus is not None for metric in spec.rollout.analysis.metrics)
+        hold(not new or queried, f"condemns by what could not be measured: {plan}")
 
 
 def _proof_failed(before: Serving) -> bool:

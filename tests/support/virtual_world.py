@@ -2,7 +2,8 @@
 
 Passes of the real pure core are run against it; faults strike between any two of their steps. A URI says how a model
 behaves: ``…/bad…`` can't be loaded, ``…/wrong…`` answers wrongly, ``…/slow…`` is never ready, ``…/wider…`` takes
-another input, all else is good.
+another input, ``…/failing…`` fails every fifth request of clients, ``…/late…`` takes ten times as long, all else is
+good.
 """
 
 from __future__ import annotations
@@ -25,11 +26,12 @@ from fairlead_operator.desired import build, serve_config
 from fairlead_operator.desired import revision as revisions_of
 from fairlead_operator.plan import planner
 from fairlead_operator.plan import serve as serve_plan
-from fairlead_operator.state import actions
+from fairlead_operator.state import actions, analysis, question
 from fairlead_operator.state.bounds import Bounds
 from fairlead_operator.state.capacity import Capacity, NodeRoom
 from fairlead_operator.state.keys import ModelKey
 from fairlead_operator.state.knowledge import ABSENT, Absent, Known, Unknown
+from fairlead_operator.state.measurements import Counters, GatewayReading, Scale
 from fairlead_operator.state.observed import ModelDeploymentView, Observed, RevisionView
 from fairlead_operator.state.reasons import Reason
 from fairlead_operator.state.rollout import recall
@@ -51,6 +53,7 @@ EPOCH = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 NAMESPACE = "default"
 PATIENCE_S = 700
 REQUEST_TICKS = 4
+DURATION_BOUNDS_S = (0.01, 0.1)
 
 
 def nothing() -> None:
@@ -72,6 +75,7 @@ class Fault(StrEnum):
     RAY_EMPTY = "Ray answers 200 with nothing, though everything runs"
     GATEWAY_UNREAD = "a gateway can't be read"
     ROUTE_UNREAD = "the route table can't be read"
+    MEASUREMENTS_UNREAD = "the measurements can't be read"
 
 
 @dataclass
@@ -114,6 +118,9 @@ class Gateway:
     routes: dict[str, str] = field(default_factory=dict)
     sessions: dict[tuple[str, str], int] = field(default_factory=dict)
     is_stuck: bool = False
+    epoch: int = 1
+    counted: dict[tuple[str, str], Counters] = field(default_factory=dict)
+    """By model and revision, since the epoch began."""
 
 
 @dataclass
@@ -148,6 +155,10 @@ class VirtualWorld:
         self.applications: dict[str, RayApplication] = {}
         self.serve_queued = False
         self.sources_are_away = False
+        self.measurements_are_away = False
+        self.load = 0
+        """Requests that come to each gateway with each tick."""
+        self.answers: dict[str, Known[float | None] | Unknown] = {}
         self.cores: float | None = None
         """Of the one node there is; None is a cluster of which nobody knows what it can hold."""
         self.writes: list[Written] = []
@@ -229,6 +240,7 @@ class VirtualWorld:
         for gateway in self.gateways:
             if not gateway.is_stuck:
                 self.take_routes(gateway)
+            self.send(gateway, self.load)
             gateway.sessions = {where: ticks - 1 for where, ticks in gateway.sessions.items() if ticks > 1}
 
     def advance(self, seconds: float) -> None:
@@ -267,6 +279,24 @@ class VirtualWorld:
         for model, text in gateway.routes.items():
             for revision in asked_by(text):
                 gateway.sessions[model, revision] = REQUEST_TICKS
+
+    def send(self, gateway: Gateway, requests: int) -> None:
+        """Clients send requests, which the table shares out; a model ``…/failing…`` fails every fifth of its own."""
+        for model, text in gateway.routes.items():
+            for revision, weight in RouteText(text=text).weights().items():
+                self._count(gateway, model, revision, requests * weight // 10_000)
+
+    def _count(self, gateway: Gateway, model: str, revision: str, requests: int) -> None:
+        application = self.applications.get(names.serve_application(NAMESPACE, model, revision))
+        uri = application.uri if application is not None else "/failing"
+        durations = (0, 0, requests) if "/late" in uri else (requests, 0, 0)
+        new = Counters(requests=requests, server_errors=requests // 5 if "/failing" in uri else 0, durations=durations)
+        gateway.counted[model, revision] = gateway.counted.get((model, revision), Counters()).plus(new)
+
+    def restart_agent(self, gateway: Gateway) -> None:
+        """Its counters begin again, in another epoch."""
+        gateway.epoch += 1
+        gateway.counted = {}
 
     def kill_replica(self, name: str) -> None:
         application = self.applications.get(name)
@@ -308,6 +338,24 @@ class VirtualWorld:
             route=self._route(name, fault),
             gateways=Unknown("gw-0 timed out") if fault is Fault.GATEWAY_UNREAD else Known(self._gateways()),
             capacity=Unknown("timed out") if fault is Fault.RAY_UNREAD or self.cores is None else Known(self._room()),
+            measured=self._measured(name, fault) if stored is not None else None,
+        )
+
+    def _measured(self, name: str, fault: Fault) -> analysis.Measured | None:
+        asked = question.of(self.view(name), self.now)
+        if asked is None:
+            return None
+        answers = {metric: self.answers.get(metric, Known(None)) for metric in asked.queries}
+        if fault is Fault.MEASUREMENTS_UNREAD or self.measurements_are_away:
+            return analysis.Measured(gateways=Unknown("gw-0 timed out"), answers=answers)
+        return analysis.Measured(gateways=Known(tuple(self._reading(g, name) for g in self.gateways)), answers=answers)
+
+    def _reading(self, gateway: Gateway, name: str) -> GatewayReading:
+        return GatewayReading(
+            gateway=gateway.id,
+            epoch=f"{gateway.id}-{gateway.epoch}",
+            scale=Scale(durations_s=DURATION_BOUNDS_S),
+            revisions={rev: counters for (model, rev), counters in gateway.counted.items() if model == name},
         )
 
     def _room(self) -> Capacity:
@@ -562,6 +610,7 @@ class VirtualWorld:
     def settle(self, *, passes: int = 200, seconds: float = 1.0) -> int:
         """Runs passes and ticks without faults until a round changes nothing; the number of rounds it took."""
         quiet = 0
+        self.measurements_are_away = False
         for gateway in self.gateways:
             gateway.is_stuck = False
         for round_number in range(passes):

@@ -12,7 +12,7 @@ from fairlead_cli.plugin import cluster, errors
 from fairlead_operator.api import spec as specs
 from fairlead_operator.api import status as statuses
 from fairlead_operator.desired import revision, strategy
-from fairlead_operator.state.desired import Pause, SetReplicas, SetWeight, Step
+from fairlead_operator.state.desired import Analyse, MinSamples, Pause, SetReplicas, SetWeight, Step
 from fairlead_operator.state.route import BY_WEIGHT, FULL_WEIGHT, Routing
 
 
@@ -102,6 +102,10 @@ def step_in_words(step: Step) -> str:
             return "pause until promoted"
         case Pause(duration_s=duration_s):
             return f"pause for {duration_s} s"
+        case Analyse():
+            return "analysis"
+        case MinSamples(requests=requests):
+            return f"wait for {requests:,} requests to the candidate"
 
 
 def steps_in_words(steps: Iterable[Step]) -> list[str]:

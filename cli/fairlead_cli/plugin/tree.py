@@ -8,6 +8,7 @@ import rich.markup
 import rich.tree
 
 from fairlead_cli.plugin import seen
+from fairlead_operator.api.analysis_status import AnalysisStatus, MetricPhase
 from fairlead_operator.api.status import Condition, RevisionStatus, RolloutPhase, RolloutStatus
 
 
@@ -71,7 +72,15 @@ def _rollout(model: seen.Model, rollout: RolloutStatus) -> dict[str, Any]:
         "pausedByRequest": rollout.paused_by_request,
         "pausedBySpec": model.spec.rollout.paused,
         "message": rollout.message,
+        "analysis": _analysis(rollout.analysis) if rollout.analysis is not None else None,
     }
+
+
+def _analysis(analysis: AnalysisStatus) -> dict[str, Any]:
+    """What it found; its counters and marks are its own."""
+    return analysis.model_dump(
+        mode="json", by_alias=True, exclude_none=True, include={"phase", "count", "errors", "message", "metrics"}
+    )
 
 
 def draw(model: seen.Model) -> rich.tree.Tree:
@@ -87,6 +96,7 @@ def draw(model: seen.Model) -> rich.tree.Tree:
         place = "warm" if told.rollout.phase is RolloutPhase.WATCHING else "leaving"
         branch = root.add(_line(model, place, name))
         branch.add(_plain(f"{told.rollout.phase}: {told.rollout.message or ''}"))
+        _draw_analysis(told.rollout.analysis, branch)
     _draw_rest(model, root)
     return root
 
@@ -111,6 +121,24 @@ def _draw_rollout(model: seen.Model, rollout: RolloutStatus, branch: rich.tree.T
             branch.add(f"[yellow]{holder}[/]")
     if rollout.message:
         branch.add(_plain(rollout.message))
+    _draw_analysis(rollout.analysis, branch)
+
+
+_MARKS = {
+    MetricPhase.SUCCESSFUL: "[green]✓[/]",
+    MetricPhase.FAILED: "[red]✗[/]",
+    MetricPhase.INCONCLUSIVE: "[yellow]?[/]",
+    MetricPhase.ERROR: "[red]![/]",
+}
+
+
+def _draw_analysis(analysis: AnalysisStatus | None, branch: rich.tree.Tree) -> None:
+    if analysis is None or not (analysis.metrics or analysis.errors):
+        return
+    errors = f", {analysis.errors} could not be had" if analysis.errors else ""
+    measured = branch.add(_plain(f"analysis {analysis.phase}: {analysis.count} measurements{errors}"))
+    for metric in analysis.metrics:
+        measured.add(f"{_MARKS[metric.phase]} {_plain(f'{metric.name}: {metric.message}')}")
 
 
 def _draw_rest(model: seen.Model, root: rich.tree.Tree) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from fairlead_operator.api import names, rules, spec, status
+from fairlead_operator.api import names, rules, spec, status, text
 
 Schema = dict[str, Any]
 
@@ -42,7 +42,7 @@ _KEPT = (
     "default",
     rules.VALIDATIONS,
     rules.INT_OR_STRING,
-    status.LIST_MAP_KEYS,
+    text.LIST_MAP_KEYS,
 )
 
 
@@ -138,13 +138,16 @@ def _flatten(schema: Schema, definitions: dict[str, Schema]) -> Schema:
     flat = {key: full[key] for key in _KEPT if key in full}
     if rules.VALIDATIONS in flat:
         flat.pop("pattern", None)  # a rule checks the same, and says what would be right
+        for bound in ("minimum", "maximum"):
+            if bound in flat and flat[bound] != int(flat[bound]):
+                flat.pop(bound)  # as above
     if rules.INT_OR_STRING in flat:
         flat.pop("type", None)
     if "properties" in full:
         flat["properties"] = {name: _flatten(value, definitions) for name, value in full["properties"].items()}
     if "items" in full:
         flat["items"] = _flatten(full["items"], definitions)
-        flat["x-kubernetes-list-type"] = "map" if status.LIST_MAP_KEYS in flat else "atomic"
+        flat["x-kubernetes-list-type"] = "map" if text.LIST_MAP_KEYS in flat else "atomic"
     return flat
 
 

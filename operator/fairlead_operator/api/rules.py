@@ -29,6 +29,16 @@ def rules(*checks: dict[str, Any]) -> dict[str, Any]:
     return {VALIDATIONS: list(checks)}
 
 
+def number(least: float, most: float) -> Any:
+    """A field of a number between two bounds, both included, that need not be whole.
+
+    The API server cuts a bound's fraction off before it compares it with a whole number: 0 passes a minimum of 0.01.
+    So a rule compares, and ``crd`` leaves bounds with a fraction out.
+    """
+    form = rule(f"self >= {float(least)} && self <= {float(most)}", f"must be from {least:g} to {most:g}")
+    return Field(ge=least, le=most, json_schema_extra=rules(form))
+
+
 def text(pattern: str, message: str, *more: dict[str, Any], max_length: int) -> Any:
     """A field of text of one form. ``max_length`` is what the API server needs to bound the cost of the rules."""
     form = rule(f"self.matches({json.dumps(pattern)})", message)

@@ -9,23 +9,19 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Final
 
-from pydantic import BaseModel, ConfigDict, Field
-from pydantic.alias_generators import to_camel
+from pydantic import ConfigDict, Field
 
 from fairlead_operator.api import names, quantities
+from fairlead_operator.api.analysis import Analysis
 from fairlead_operator.api.fields import CookieName, Cpu, Digest, HeaderName, MatchValue, Memory, Uri, Version
+from fairlead_operator.api.model import ApiModel
 from fairlead_operator.api.rules import SERVER_DEFAULT, rule, rules
+from fairlead_operator.api.steps import RolloutStep
 
 REQUEST_TIMEOUT_S: Final = 30
 PROGRESS_DEADLINE_S: Final = 600
 STEPS_MAX: Final = 20
 MATCHES_MAX: Final = 8
-
-
-class ApiModel(BaseModel):
-    """Wire names are camelCase; a field unknown to this version is ignored on read (a write of one is refused)."""
-
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True, extra="ignore")
 
 
 class ModelFormat(StrEnum):
@@ -147,38 +143,6 @@ class Scaling(ApiModel):
     ] = 1
 
 
-class PauseStep(ApiModel):
-    """Waits at the weight that was reached."""
-
-    duration_seconds: Annotated[int, Field(ge=1, le=604800)] | None = Field(
-        None, description="How long; without it until `kubectl fairlead promote` or `resume`."
-    )
-
-
-class RolloutStep(ApiModel):
-    """One step of a Canary: exactly one of its fields."""
-
-    model_config = ConfigDict(
-        json_schema_extra=rules(
-            rule(
-                "[has(self.setWeight), has(self.pause), has(self.setReplicas)].filter(x, x).size() == 1",
-                "must be exactly one of setWeight, pause and setReplicas, as in {setWeight: 25} or "
-                "{pause: {durationSeconds: 60}}",
-            )
-        )
-    )
-
-    set_weight: Annotated[int, Field(ge=0, le=100)] | None = Field(
-        None, description="The candidate's share of the requests in percent."
-    )
-    pause: PauseStep | None = Field(None, description="Waits, for a time or until a person lets it go on.")
-    set_replicas: Annotated[int, Field(ge=1, le=1000)] | None = Field(
-        None,
-        description="The candidate's replicas from here on, at most spec.scaling.replicas; all of them before it takes "
-        "all traffic. As the first step it holds from the start.",
-    )
-
-
 class RollbackWindow(ApiModel):
     """The time after a promotion in which the revision before it is one map change away."""
 
@@ -283,6 +247,18 @@ class Rollout(ApiModel):
                 field=".allowSignatureChange",
             ),
             rule(
+                "!has(self.analysis) || (has(self.strategy) && self.strategy in ['Canary', 'Shadow'])",
+                "compares a candidate that is shown a part of the traffic: set spec.rollout.strategy: Canary or "
+                "Shadow, or leave it out",
+                field=".analysis",
+            ),
+            rule(
+                "!has(self.steps) || has(self.analysis) || self.steps.all(step, !has(step.analysis))",
+                "has a step analysis, but spec.rollout.analysis doesn't say what is measured: add it, as in "
+                "{metrics: [{name: errors, errorRatio: {}}]}",
+                field=".steps",
+            ),
+            rule(
                 "!has(self.rollbackWindow) || !has(self.strategy) || self.strategy != 'Recreate'",
                 "does nothing with Recreate, which has stopped the old revision before: leave it out",
                 field=".rollbackWindow",
@@ -327,6 +303,9 @@ class Rollout(ApiModel):
             ge=10, le=86400, description=f"Without progress for this long it failed; {PROGRESS_DEADLINE_S} unless set."
         ),
     ] = PROGRESS_DEADLINE_S
+    analysis: Analysis | None = Field(
+        None, description="Measures the candidate while traffic moves, and takes it back once it is proved worse."
+    )
     paused: bool = Field(False, description="Holds a rollout where it is; a way back is never held.")
     allow_signature_change: bool = Field(
         False,

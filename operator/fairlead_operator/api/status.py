@@ -6,16 +6,16 @@ seconds in UTC (so that a value equals itself after a round trip, and nothing is
 
 from __future__ import annotations
 
-import datetime
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, AwareDatetime, BeforeValidator, ConfigDict, Field, PlainSerializer
+from pydantic import ConfigDict, Field
 
+from fairlead_operator.api.analysis_status import AnalysisStatus
+from fairlead_operator.api.model import ApiModel
 from fairlead_operator.api.rules import rule, rules
-from fairlead_operator.api.spec import ApiModel
+from fairlead_operator.api.text import LIST_MAP_KEYS, Message, Time
 
-MESSAGE_MAX = 1024
 REVISIONS_MAX = 64
 QUARANTINE_MAX = 10
 ATTEMPTS_MAX = 4
@@ -23,26 +23,7 @@ BASIS_POINTS_MAX = 10000
 CRASHES_MAX = 3
 SIGNATURE_CHANGES_MAX = 8
 SIGNATURE_CHANGE_MAX = 256
-LIST_MAP_KEYS = "x-kubernetes-list-map-keys"
 
-
-def bounded(text: object) -> object:
-    """The text cut to what the API server takes, with a mark where it was cut."""
-    if isinstance(text, str) and len(text) > MESSAGE_MAX:
-        return text[: MESSAGE_MAX - 1] + "…"
-    return text
-
-
-def _whole_second(time: datetime.datetime) -> datetime.datetime:
-    return time.astimezone(datetime.UTC).replace(microsecond=0)
-
-
-def _rfc3339(time: datetime.datetime) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-Message = Annotated[str, BeforeValidator(bounded), Field(max_length=MESSAGE_MAX)]
-Time = Annotated[AwareDatetime, AfterValidator(_whole_second), PlainSerializer(_rfc3339, return_type=str)]
 Count = Annotated[int, Field(ge=0, le=100000)]
 RevisionName = Annotated[str, Field(max_length=10)]
 RevisionNumber = Annotated[int, Field(ge=0, le=2147483647)]
@@ -184,6 +165,7 @@ class RolloutStatus(ApiModel):
     held_at: (
         Annotated[Time, Field(description="Since when it is held; that time counts towards no deadline.")] | None
     ) = None
+    analysis: AnalysisStatus | None = None
     health: RolloutHealth | None = None
     message: Message | None = None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fairlead_operator.api.spec import ModelDeploymentSpec
 from fairlead_operator.desired import revision as revisions_of
 from fairlead_operator.desired import routes, serve_config, strategy
+from fairlead_operator.state import analysis_spec
 from fairlead_operator.state.bounds import Bounds
 from fairlead_operator.state.desired import Desired, Finding, WantedRevision
 from fairlead_operator.state.keys import ModelKey
@@ -41,6 +42,7 @@ def _build(
         routing=strategy.routing_of(spec.rollout),
         progress_deadline_s=spec.rollout.progress_deadline_seconds,
         paused=spec.rollout.paused,
+        analysis=analysis_spec.analysis_of(spec.rollout),
         allow_signature_change=spec.rollout.allow_signature_change,
         on_insufficient_capacity=spec.rollout.on_insufficient_capacity,
         rollback_window_s=strategy.rollback_window_s(spec.rollout),

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import assert_never
 
 from fairlead_operator.api import spec as api
-from fairlead_operator.api.spec import Rollout, RolloutStep, Strategy
-from fairlead_operator.state.desired import Pause, SetReplicas, SetWeight, Step
+from fairlead_operator.api.spec import Rollout, Strategy
+from fairlead_operator.api.steps import RolloutStep
+from fairlead_operator.state.desired import Analyse, MinSamples, Pause, SetReplicas, SetWeight, Step
 from fairlead_operator.state.route import FULL_WEIGHT, Match, MatchKind, Routing
 
 
@@ -70,6 +71,10 @@ def warm_s(rollout: Rollout) -> int:
 def _step(step: RolloutStep) -> Step:
     if step.set_weight is not None:
         return SetWeight(weight=step.set_weight * FULL_WEIGHT // 100)
+    if step.min_samples is not None:
+        return MinSamples(requests=step.min_samples)
+    if step.analysis is not None:
+        return Analyse()
     if step.set_replicas is not None:
         return SetReplicas(count=step.set_replicas)
     return Pause(duration_s=step.pause.duration_seconds if step.pause is not None else None)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 import itertools
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from fairlead_operator.api import names
 from fairlead_operator.clients import errors, paths
 from fairlead_operator.clients.clock import Clock
 from fairlead_operator.observe import cluster
 from fairlead_operator.observe import kubernetes as objects
-from fairlead_operator.state import keys, knowledge, observed
+from fairlead_operator.state import analysis, keys, knowledge, observed, question
 
 RAY_MAX_AGE_S = 0.5
 ROUTES_MAX_AGE_S = 0.5
@@ -35,12 +36,23 @@ class NamespaceModels:
     """Models that can't be read: nothing of theirs may be changed."""
 
 
+class Measurements(Protocol):
+    async def read(self, key: keys.ModelKey, asked: question.Question) -> analysis.Measured: ...
+
+
 class Observer:
     """The reads of a pass."""
 
     def __init__(
-        self, reads: cluster.KubernetesReads, namespaces: Callable[[str], cluster.NamespaceView], *, clock: Clock
+        self,
+        reads: cluster.KubernetesReads,
+        namespaces: Callable[[str], cluster.NamespaceView],
+        *,
+        clock: Clock,
+        measurements: Measurements | None = None,
     ) -> None:
+        """Without ``measurements`` an analysis that is under way finds none."""
+        self._measurements = measurements
         self._reads = reads
         self._namespaces = namespaces
         self._clock = clock
@@ -57,18 +69,21 @@ class Observer:
         except errors.NotFound:
             view = None
         namespace = self._namespaces(key.namespace)
+        now = self._clock.now()
         may_begin = view is not None and view.status.rollout is None
-        revisions, taken, serve, route, gateways, capacity = await asyncio.gather(
+        revisions, taken, serve, route, gateways, (capacity, measured) = await asyncio.gather(
             namespace.revisions_of(key.name, view.uid) if view is not None else _none(),
             namespace.taken_ports(key.name),
             namespace.serve_view(RAY_MAX_AGE_S),
             namespace.route_of(key.name, ROUTES_MAX_AGE_S),
             namespace.gateways.evidence(GATEWAYS_MAX_AGE_S),
-            namespace.capacity(CAPACITY_MAX_AGE_S) if may_begin else _not_read(),
+            asyncio.gather(
+                namespace.capacity(CAPACITY_MAX_AGE_S) if may_begin else _not_read(), self._measured(key, view, now)
+            ),
         )
         return observed.Observed(
             key=key,
-            observed_at=self._clock.now(),
+            observed_at=now,
             object=knowledge.Known(view) if view is not None else knowledge.ABSENT,
             revisions=revisions,
             taken_ports=taken,
@@ -76,7 +91,14 @@ class Observer:
             route=route,
             gateways=gateways,
             capacity=capacity,
+            measured=measured,
         )
+
+    async def _measured(
+        self, key: keys.ModelKey, view: observed.ModelDeploymentView | None, now: datetime.datetime
+    ) -> analysis.Measured | None:
+        asked = question.of(view, now) if view is not None else None
+        return await self._measurements.read(key, asked) if asked is not None and self._measurements else None
 
     async def list_models(self, namespace: str) -> NamespaceModels:
         """Every model and revision of a namespace; revisions last, so that a listed model's are not missed."""

@@ -6,7 +6,7 @@ import datetime
 from dataclasses import replace
 
 from fairlead_operator.api.status import RolloutPhase
-from fairlead_operator.plan import contract, failure, health, steps, traffic
+from fairlead_operator.plan import analysis, contract, failure, health, steps, traffic
 from fairlead_operator.plan.context import Context
 from fairlead_operator.plan.machine import Trigger
 from fairlead_operator.plan.verdict import Verdict
@@ -133,7 +133,7 @@ def shifting(context: Context, rollout: Rollout) -> Judged:
     )
     if waits is not None:
         return waits
-    return steps.following(context, rollout, called)
+    return analysis.following(context, rollout, called)
 
 
 def _growing(context: Context, rollout: Rollout, candidate: WantedRevision) -> Judged | None:

@@ -10,13 +10,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from fairlead_operator.api import names
+from fairlead_operator.api.analysis_status import AnalysisPhase
 from fairlead_operator.api.status import Request, RequestOutcome, Verb
 from fairlead_operator.plan import contract, failure, rollout, steps
 from fairlead_operator.plan.context import Context
 from fairlead_operator.plan.machine import Trigger, is_heeded
 from fairlead_operator.plan.verdict import Verdict
 from fairlead_operator.state.actions import Plan
-from fairlead_operator.state.desired import Pause, WantedRevision
+from fairlead_operator.state.desired import MinSamples, Pause, WantedRevision
 from fairlead_operator.state.knowledge import Known
 from fairlead_operator.state.reasons import Reason
 from fairlead_operator.state.rollout import Attempt, Handled, Quarantine, Rollback, Rollout, Serving
@@ -135,9 +136,11 @@ def _going_on(context: Context, request: Request) -> Rollout | Refusal:
 
 
 def _go_on(context: Context, found: Rollout, verb: str) -> Answer:
-    """The pause of a step is over, and that of a person as well."""
-    if isinstance(steps.current(context, found), Pause) and is_heeded(found.phase, Trigger.PROMOTE):
-        message = f"{verb} by request: step {found.step + 1}, the pause of {_called(context)}, is over."
+    """What the step waits for is over, and a person's pause as well."""
+    is_waiting = steps.is_wait(steps.current(context, found)) or _is_inconclusive(found)
+    if is_waiting and is_heeded(found.phase, Trigger.PROMOTE):
+        what = f"the {_wait(context, found)} of {_called(context)}"
+        message = f"{verb} by request: step {found.step + 1}, {what}, is over."
         return Granted(
             trigger=Trigger.PROMOTE,
             then=lambda: _unpaused(_after(context, Trigger.PROMOTE, message)),
@@ -146,7 +149,23 @@ def _go_on(context: Context, found: Rollout, verb: str) -> Answer:
     return _release(context, found, verb)
 
 
+def _wait(context: Context, found: Rollout) -> str:
+    step = steps.current(context, found)
+    if isinstance(step, Pause):
+        return "pause"
+    return "wait" if isinstance(step, MinSamples) else "analysis"
+
+
+def _is_inconclusive(found: Rollout) -> bool:
+    return found.analysis is not None and found.analysis.phase is AnalysisPhase.INCONCLUSIVE
+
+
 def _release(context: Context, found: Rollout, verb: str) -> Answer:
+    """Lets go what a person holds, or what could not be told: that is measured once more."""
+    if _is_inconclusive(found) and not found.paused_by_request:
+        again = replace(context.serving, rollout=replace(found, analysis=None))
+        message = f"{verb} by request: {_called(context)} is measured again."
+        return Granted(trigger=Trigger.RELEASE, then=lambda: again, message=message)
     if not found.paused_by_request:
         return Refusal(message=f"{_called(context)} waits for nobody: {_where(context, found)}.")
     message = f"{verb} by request: {_called(context)} goes on."
@@ -173,7 +192,8 @@ def _resume(context: Context, request: Request) -> Answer:
     found = _going_on(context, request)
     if isinstance(found, Refusal):
         return found
-    return _release(context, found, "Resume") if found.paused_by_request else _go_on(context, found, "Resume")
+    is_release = found.paused_by_request or _is_inconclusive(found)
+    return _release(context, found, "Resume") if is_release else _go_on(context, found, "Resume")
 
 
 def _abort(context: Context, request: Request) -> Answer:

@@ -12,6 +12,7 @@ from fairlead_operator.plan.context import Context
 from fairlead_operator.plan.machine import Trigger, is_heeded, move
 from fairlead_operator.plan.verdict import Verdict
 from fairlead_operator.state.actions import Plan
+from fairlead_operator.state.analysis import Run
 from fairlead_operator.state.reasons import Reason
 from fairlead_operator.state.rollout import Health, Quarantine, Rollout, Serving
 
@@ -99,7 +100,8 @@ def after(context: Context, verdict: Verdict) -> Serving:
             rollout = _fresh(context, phase, leaving=serving.stable)
             return replace(serving, stable=None, last_stable=serving.stable, rollout=rollout)
         case Trigger.FAILED | Trigger.ABORTED:
-            return replace(_withdrawn(context, phase), quarantine=_quarantine(context, verdict, serving.candidate))
+            quarantine = _quarantine(context, verdict, serving.candidate)
+            return replace(_withdrawn(context, phase, verdict.run), quarantine=quarantine)
         case Trigger.TAKEN_BACK | Trigger.STABLE_FAILED:
             return _swapped(context, phase, verdict)
         case Trigger.SUPERSEDED | Trigger.REVERTED:
@@ -118,7 +120,7 @@ def _forward(context: Context, phase: Phase, *, step: int | None = None) -> Serv
     serving, old = context.serving, context.serving.rollout
     if old is None:  # READY and STEP are heeded in no Idle phase; the table's test holds that
         return serving
-    rollout = replace(old, phase=phase, step_started_at=context.second, held_at=None)
+    rollout = replace(old, phase=phase, step_started_at=context.second, held_at=None, analysis=None)
     if phase is Phase.PROMOTING:
         return _promoted(context, rollout)
     if phase is Phase.SHIFTING:
@@ -164,10 +166,13 @@ def _swapped(context: Context, phase: Phase, verdict: Verdict) -> Serving:
     )
 
 
-def _withdrawn(context: Context, phase: Phase) -> Serving:
+def _withdrawn(context: Context, phase: Phase, run: Run | None = None) -> Serving:
+    """The analysis that condemned it is shown until it is gone; its counters are of no more use."""
     serving, old = context.serving, context.serving.rollout
     fresh = _fresh(context, phase, leaving=serving.candidate)
-    return replace(serving, candidate=None, rollout=replace(fresh, replicas=old.replicas if old is not None else None))
+    told = replace(run, sums=replace(run.sums, marks=())) if run is not None else None
+    kept = replace(fresh, replicas=old.replicas if old is not None else None, analysis=told)
+    return replace(serving, candidate=None, rollout=kept)
 
 
 def _fresh(context: Context, phase: Phase, *, leaving: str | None = None) -> Rollout:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import datetime
 
+from fairlead_operator.api.analysis_status import AnalysisPhase
+from fairlead_operator.plan import failure
 from fairlead_operator.plan.context import Context
 from fairlead_operator.plan.machine import Trigger
 from fairlead_operator.plan.verdict import Verdict
 from fairlead_operator.state.actions import Plan
-from fairlead_operator.state.desired import Pause, SetReplicas, SetWeight, Step
+from fairlead_operator.state.analysis import Run
+from fairlead_operator.state.desired import Analyse, MinSamples, Pause, SetReplicas, SetWeight, Step
 from fairlead_operator.state.reasons import Reason
 from fairlead_operator.state.rollout import Rollout
 from fairlead_operator.state.route import FULL_WEIGHT
@@ -40,7 +43,7 @@ def weight_at(context: Context, step: int, before: int) -> int:
     match steps[step]:
         case SetWeight(weight=weight):
             return weight
-        case Pause() | SetReplicas():
+        case Pause() | SetReplicas() | Analyse() | MinSamples():
             return before
 
 
@@ -93,12 +96,62 @@ def following(context: Context, rollout: Rollout, called: str) -> Plan | Verdict
         message = f"{called} stays at {share}: {holder} holds it."
         return context.wait(Reason.PAUSED, message, requeue_after_s=context.bounds.resync_s)
     step, steps = current(context, rollout), of(context)
-    if isinstance(step, Pause) and (waiting := _pause(context, rollout, step, f"{called} stays at {share}")):
+    if step is not None and (waiting := _waits(context, rollout, step, f"{called} stays at {share}")) is not None:
         return waiting
     if rollout.step + 1 < len(steps) or (steps and rollout.weight < FULL_WEIGHT):
         message = f"Step {rollout.step + 1} of {len(steps)} is done."
+        if isinstance(step, Analyse) and rollout.analysis is not None and context.desired.analysis is not None:
+            return _analysed(rollout.analysis, message[:-1], called)
         return Verdict(trigger=Trigger.STEP, reason=Reason.SHIFTING, message=message)
     return Verdict(trigger=Trigger.READY, reason=Reason.PROMOTED, message=f"{called} takes all traffic and is stable.")
+
+
+def is_wait(step: Step | None) -> bool:
+    """Whether a step waits for something: a promote ends that."""
+    return isinstance(step, Pause | Analyse | MinSamples)
+
+
+def _waits(context: Context, rollout: Rollout, step: Step, stays: str) -> Plan | None:
+    """None once what the step waits for has come."""
+    match step:
+        case SetWeight() | SetReplicas():
+            return None
+        case Pause():
+            return _pause(context, rollout, step, stays)
+        case Analyse():
+            return _analysis(context, rollout, stays)
+        case MinSamples(requests=requests):
+            return _samples(context, rollout, requests, stays)
+
+
+def _analysis(context: Context, rollout: Rollout, stays: str) -> Plan | None:
+    """A dry run decides nothing, whatever it found; what else a real one finds, ``plan.analysis`` acts on."""
+    run, analysis = rollout.analysis, context.desired.analysis
+    if analysis is None:
+        return None  # it was taken from the spec, and its step with it
+    ends = {AnalysisPhase.SUCCESSFUL, *(tuple(AnalysisPhase) if analysis.is_dry_run else ())} - {AnalysisPhase.RUNNING}
+    if run is not None and run.phase in ends:
+        return None
+    found = "it is measured" if run is None else f"measurement {run.count} of {analysis.count}: {run.message}"
+    return context.wait(Reason.ANALYSING, f"{stays}. {found}", requeue_after_s=LOOK_AGAIN_S)
+
+
+def _analysed(run: Run, done: str, called: str) -> Verdict:
+    """The step's end with its numbers."""
+    if run.phase is AnalysisPhase.SUCCESSFUL:
+        reason, found = Reason.ANALYSIS_SUCCESSFUL, f"{called} is within its limits"
+    else:
+        reason, found = Reason.ANALYSIS_IGNORED, f"it was a dry run, which found it {run.phase}"
+    message = failure.bounded(f"{done}: {found}: {run.message}")
+    return Verdict(trigger=Trigger.STEP, reason=reason, message=message)
+
+
+def _samples(context: Context, rollout: Rollout, requests: int, stays: str) -> Plan | None:
+    seen = rollout.analysis.sums.candidate.requests if rollout.analysis is not None else 0
+    if seen >= requests:
+        return None
+    message = f"{stays} until it has answered {requests:,} requests; {seen:,} so far."
+    return context.wait(Reason.STEP_PAUSED, message, requeue_after_s=LOOK_AGAIN_S)
 
 
 def _pause(context: Context, rollout: Rollout, pause: Pause, stays: str) -> Plan | None:

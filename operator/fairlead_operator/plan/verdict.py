@@ -8,17 +8,19 @@ from fairlead_operator.api.status import RolloutPhase as Phase
 from fairlead_operator.plan import aim
 from fairlead_operator.plan.context import Context
 from fairlead_operator.plan.machine import Trigger
+from fairlead_operator.state.analysis import Run
 from fairlead_operator.state.reasons import Reason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """A trigger with its reason; ``failure_reason`` is the word that the quarantine keeps."""
+    """A trigger with its reason; ``failure_reason`` is the word that the quarantine keeps, ``run`` the analysis."""
 
     trigger: Trigger
     reason: Reason
     message: str
     failure_reason: str | None = None
+    run: Run | None = None
 
 
 def of_the_wish(context: Context) -> Verdict | None:

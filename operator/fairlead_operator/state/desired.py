@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fairlead_operator.api.spec import OnInsufficientCapacity, Strategy
+from fairlead_operator.state.analysis import Analysis
 from fairlead_operator.state.keys import ModelKey
 from fairlead_operator.state.observed import RevisionTemplate
 from fairlead_operator.state.reasons import Reason
@@ -28,14 +29,25 @@ class Pause:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Analyse:
+    """A step of a rollout: nothing moves until the analysis proves the candidate within its limits."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MinSamples:
+    """A step of a rollout: nothing moves until the candidate has answered so many requests since the step began."""
+
+    requests: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SetReplicas:
     """A step of a rollout: the candidate gets up to ``count`` replicas, and every gateway sees them."""
 
     count: int
 
 
-Step = SetWeight | Pause | SetReplicas
-"""Later strategies add analyses to this union."""
+Step = SetWeight | Pause | SetReplicas | Analyse | MinSamples
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +95,7 @@ class Desired:
     routing: Routing
     progress_deadline_s: int
     paused: bool
+    analysis: Analysis | None
     allow_signature_change: bool
     on_insufficient_capacity: OnInsufficientCapacity
     rollback_window_s: int

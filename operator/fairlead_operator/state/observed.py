@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from fairlead_operator.api.spec import ModelDeploymentSpec, ModelSource, Serving
 from fairlead_operator.api.status import ModelDeploymentStatus
+from fairlead_operator.state.analysis import Measured
 from fairlead_operator.state.capacity import Capacity
 from fairlead_operator.state.keys import ModelKey
 from fairlead_operator.state.knowledge import UNREAD, Absent, Known, Unknown
@@ -74,7 +75,7 @@ class Observed:
     namespace. ``serve`` is Absent where no Ray cluster is configured for the namespace, ``gateways`` likewise; a
     single gateway that could not be read makes ``gateways`` Unknown. ``route`` is the model's key in the ConfigMap.
     ``gateway_url`` is the base URL that people are told, where one is configured. ``capacity`` is read while no rollout
-    is under way.
+    is under way. ``measured`` is None while no analysis is under way.
     """
 
     key: ModelKey
@@ -86,4 +87,5 @@ class Observed:
     route: Known[RouteText] | Absent | Unknown
     gateways: Known[tuple[GatewayView, ...]] | Absent | Unknown
     gateway_url: str | None = None
+    measured: Measured | None = None
     capacity: Known[Capacity] | Unknown = UNREAD

@@ -18,6 +18,8 @@ from fairlead_operator.api.status import (
     RolloutStatus,
     Verb,
 )
+from fairlead_operator.state import analysis_memory
+from fairlead_operator.state.analysis import Run
 from fairlead_operator.state.reasons import Reason
 from fairlead_operator.state.route import FULL_WEIGHT
 
@@ -58,6 +60,7 @@ class Rollout:
     ray_session: str | None = None
     paused_by_request: bool = False
     held_at: datetime.datetime | None = None
+    analysis: Run | None = None
     health: Health = Health()
 
 
@@ -198,6 +201,7 @@ def _recall_rollout(rollout: RolloutStatus) -> Rollout:
         signature_changes=rollout.signature_changes or (),
         paused_by_request=rollout.paused_by_request,
         held_at=rollout.held_at,
+        analysis=analysis_memory.recall(rollout.analysis) if rollout.analysis is not None else None,
         health=_recall_health(rollout.health),
     )
 
@@ -265,6 +269,7 @@ def _record_rollout(rollout: Rollout, candidate: str | None) -> RolloutStatus:
         signature_changes=rollout.signature_changes or None,
         paused_by_request=rollout.paused_by_request,
         held_at=rollout.held_at,
+        analysis=analysis_memory.record(rollout.analysis) if rollout.analysis is not None else None,
         health=_record_health(rollout.health),
     )
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fairlead_operator.api.status import Condition, ConditionStatus, bounded
+from fairlead_operator.api.status import Condition, ConditionStatus
+from fairlead_operator.api.text import bounded
 from fairlead_operator.state.actions import Refused
 from fairlead_operator.state.knowledge import Unknown
 from fairlead_operator.state.observed import InvalidSpec

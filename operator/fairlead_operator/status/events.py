@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fairlead_operator.api.analysis_status import AnalysisPhase
 from fairlead_operator.api.status import Condition, ConditionStatus, RequestOutcome, RolloutPhase
 from fairlead_operator.state.actions import CreateRevision, DeleteRevision, Done, Event
 from fairlead_operator.state.reasons import ConditionType, EventType, Reason
@@ -20,6 +21,8 @@ _TOLD_AS_DECIDED = frozenset(
         Reason.WATCHED,
         Reason.INSUFFICIENT_CAPACITY,
         Reason.REQUEST_FORGOTTEN,
+        Reason.ANALYSIS_SUCCESSFUL,
+        Reason.ANALYSIS_IGNORED,
     }
 )
 _WARNINGS = (ConditionType.DEGRADED, ConditionType.STALLED)
@@ -55,6 +58,8 @@ def _rollout(result: PassResult, before: Serving) -> list[Event]:
         if entry.revision not in known and not entry.is_by_request:
             words = f"{entry.reason}: {entry.message}".rstrip(".")
             told.append(_warning(Reason.ROLLOUT_FAILED, f"{result.called(entry.revision)} failed: {words}."))
+    if (unclear := _inconclusive(after)) is not None and _inconclusive(before) is None:
+        told.append(_warning(Reason.ANALYSIS_INCONCLUSIVE, unclear))
     if after.candidate is not None and after.candidate != before.candidate:
         told.append(_normal(Reason.ROLLOUT_STARTED, plan.message))
     if after.stable is not None and after.stable != before.stable:
@@ -64,6 +69,11 @@ def _rollout(result: PassResult, before: Serving) -> list[Event]:
     if after.phase is RolloutPhase.RETIRING and before.phase is not RolloutPhase.RETIRING:
         told.append(_normal(Reason.SUSPENDED, plan.message))
     return told
+
+
+def _inconclusive(serving: Serving) -> str | None:
+    run = serving.rollout.analysis if serving.rollout is not None else None
+    return run.message if run is not None and run.phase is AnalysisPhase.INCONCLUSIVE else None
 
 
 def _stable(result: PassResult, before: Serving, stable: str) -> Event:

@@ -71,7 +71,7 @@ class PassResult:
         return f"revision {wanted.number} ({revision})" if wanted is not None else f"revision {revision}"
 
 
-HELD = frozenset({Reason.PAUSED, Reason.SIGNATURE_CHANGED})
+HELD = frozenset({Reason.PAUSED, Reason.SIGNATURE_CHANGED, Reason.ANALYSIS_INCONCLUSIVE})
 """A candidate rests until a person lets it go on."""
 
 _REST = frozenset(

@@ -14,8 +14,8 @@ from fairlead_operator.api.status import (
     ModelStatus,
     Phase,
     RolloutPhase,
-    bounded,
 )
+from fairlead_operator.api.text import bounded
 from fairlead_operator.state.actions import Outcome, Plan, StatusUpdate
 from fairlead_operator.state.desired import Desired
 from fairlead_operator.state.observed import InvalidSpec, ModelDeploymentView, Observed

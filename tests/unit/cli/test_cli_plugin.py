@@ -246,3 +246,22 @@ def test_a_kubeconfig_that_is_not_there_is_one_line(tmp_path: pathlib.Path) -> N
 def test_an_abort_asks_for_no_version_as_nothing_may_keep_it_out(found: WorldCluster) -> None:
     found.conflicts = 10**6
     assert run("abort", NAME)[0] == 0
+
+
+def test_status_shows_what_the_analysis_measured(found: WorldCluster) -> None:
+    world = found.world
+    analysis = {"metrics": [{"name": "errors", "errorRatio": {}}], "intervalSeconds": 2, "count": 1000}
+    steps = [{"setWeight": 25}, {"analysis": {}}]
+    world.change(NAME, "rollout", {"strategy": "Canary", "steps": steps, "analysis": analysis})
+    world.change(NAME, "model", {"uri": "file:///m/3", "version": "v3"})
+    world.load = 8
+    for _ in range(40):
+        world.pass_model(NAME)
+        world.pass_ray()
+        world.tick()
+    output = run("status", NAME)[1]
+    assert re.search(r"step 2 of 2: analysis", output)
+    assert re.search(r"analysis Running: \d+ measurements", output)
+    assert re.search(r"\? errors: 0 % of \d+ requests failed", output)
+    data = json.loads(run("status", NAME, "-o", "json")[1])["rollout"]["analysis"]
+    assert (data["phase"], data["metrics"][0]["phase"]) == ("Running", "Inconclusive")

@@ -5,7 +5,7 @@ import datetime
 import pytest
 from pydantic import ValidationError
 
-from fairlead_operator.api import status
+from fairlead_operator.api import status, text
 
 AT = datetime.datetime(2026, 11, 24, 12, 0, 0, 999_999, tzinfo=datetime.timezone(datetime.timedelta(hours=2)))
 
@@ -27,12 +27,12 @@ def test_times_are_whole_seconds_in_utc() -> None:
 
 def test_a_message_too_long_is_cut_and_says_so() -> None:
     message = _condition("x" * 5000).message
-    assert len(message) == status.MESSAGE_MAX
+    assert len(message) == text.MESSAGE_MAX
     assert message.endswith("…")
 
 
 def test_a_message_that_just_fits_is_left_alone() -> None:
-    assert _condition("x" * status.MESSAGE_MAX).message == "x" * status.MESSAGE_MAX
+    assert _condition("x" * text.MESSAGE_MAX).message == "x" * text.MESSAGE_MAX
 
 
 def test_what_is_absent_is_not_written() -> None:

@@ -20,12 +20,13 @@ from hypothesis import HealthCheck, example, given, seed, settings
 from hypothesis import strategies as st
 from tests.support.virtual_world import NAMESPACE, Fault, VirtualWorld
 
+from fairlead_operator.api.analysis_status import AnalysisPhase
 from fairlead_operator.api.status import RolloutPhase, Verb
 from fairlead_operator.desired import build
-from fairlead_operator.state.desired import Desired, Pause
+from fairlead_operator.state.desired import Desired, MinSamples, Pause, Step
 from fairlead_operator.state.observed import InvalidSpec
 from fairlead_operator.state.reasons import Reason
-from fairlead_operator.state.rollout import Serving, recall
+from fairlead_operator.state.rollout import Rollout, Serving, recall
 from fairlead_operator.state.route import FULL_WEIGHT, RouteText
 
 MODELS = ("digits", "sentiment")
@@ -37,6 +38,8 @@ URIS = (
     "file:///m/wrong",
     "file:///m/slow",
     "file:///m/wider",
+    "file:///m/failing",
+    "file:///m/late",
 )
 GOOD = URIS[:3]
 ALL = -1
@@ -58,6 +61,23 @@ STRATEGIES: dict[str, dict[str, Any]] = {
     },
     "Canary up and down": {"steps": [{"pause": {}}, {"setWeight": 100}, {"setWeight": 10}, {"pause": {}}]},
 }
+ANALYSIS: dict[str, Any] = {
+    "metrics": [{"name": "errors", "errorRatio": {}}, {"name": "latency", "latency": {"quantile": 0.5, "ratio": 2}}],
+    "intervalSeconds": 2,
+    "count": 5,
+    "errorLimit": 1,
+}
+STRATEGIES["Canary analysed"] = {
+    "steps": [
+        {"setWeight": 20},
+        {"minSamples": 50},
+        {"analysis": {}},
+        {"setWeight": 50},
+        {"pause": {"durationSeconds": 9}},
+    ],
+    "analysis": ANALYSIS,
+}
+STRATEGIES["Canary dry"] = {"steps": [{"setWeight": 50}, {"analysis": {}}], "analysis": {**ANALYSIS, "dryRun": True}}
 OF_A_STRATEGY = {key for fields in STRATEGIES.values() for key in fields}
 VERBS = [*Verb, Verb.PROMOTE, Verb.PROMOTE_FULL, Verb.ABORT]
 
@@ -100,6 +120,9 @@ STEPS = st.one_of(
     op("gateway", st.integers(0, 1)),
     op("stuck", st.integers(0, 1)),
     op("busy", st.integers(0, 1)),
+    *(op("send", st.sampled_from((10, 400, 4000))) for _ in range(2)),
+    op("agent", st.integers(0, 1)),
+    op("away", st.booleans()),
     op("replicas", st.sampled_from((1, 2, 3, 0, 40))),
     op("ends", st.sampled_from(("suspend", "resume", "delete"))),
     op("pause", st.booleans()),
@@ -177,6 +200,9 @@ DEEDS: dict[str, Callable[[VirtualWorld, str, Any], object]] = {
     "wait": lambda world, name, seconds: world.advance(seconds),
     "stuck": lambda world, name, number: stick(world, number),
     "ask": lambda world, name, request: ask(world, name, *request),
+    "send": lambda world, name, requests: [world.send(gateway, requests) for gateway in world.gateways],
+    "agent": lambda world, name, number: world.restart_agent(world.gateways[number]),
+    "away": lambda world, name, is_away: setattr(world, "measurements_are_away", is_away),
     "cores": lambda world, name, cores: setattr(world, "cores", cores),
     "busy": lambda world, name, number: world.occupy(world.gateways[number]),
 }
@@ -306,7 +332,13 @@ def is_held(desired: Desired, serving: Serving) -> bool:
     step = desired.steps[rollout.step] if rollout.step < len(desired.steps) else None
     waits = step == Pause(duration_s=None) and rollout.phase is RolloutPhase.SHIFTING
     breaks = bool(rollout.signature_changes) and not desired.allow_signature_change
-    return desired.paused or rollout.paused_by_request or waits or breaks
+    return desired.paused or rollout.paused_by_request or waits or breaks or is_unmeasured(step, rollout)
+
+
+def is_unmeasured(step: Step | None, rollout: Rollout) -> bool:
+    """Nobody sends requests any more, so what they would show is never known: a person is waited for, or they are."""
+    is_inconclusive = rollout.analysis is not None and rollout.analysis.phase is AnalysisPhase.INCONCLUSIVE
+    return rollout.phase is RolloutPhase.SHIFTING and (is_inconclusive or isinstance(step, MinSamples))
 
 
 def rest(world: VirtualWorld) -> None:

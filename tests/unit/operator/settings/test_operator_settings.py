@@ -27,6 +27,8 @@ def test_ray_clusters_and_gateways_are_given_by_namespace() -> None:
     loaded = settings.load(flags, {})
     assert loaded.ray_urls == {"a": "http://ray-a:8265", "b": "http://ray-b:8265"}
     assert [gateway.admin_url for gateway in loaded.gateways["a"]] == ["http://one:2", "http://two:2"]
+    loaded = settings.load([*BASE, "--prometheus", "a=http://prometheus:9090"], {})
+    assert loaded.prometheus_urls == {"a": "http://prometheus:9090"}
 
 
 def test_lists_come_from_the_environment_as_words() -> None:

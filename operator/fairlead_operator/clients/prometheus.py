@@ -1,0 +1,92 @@
+"""One number from a Prometheus.
+
+Source: https://prometheus.io/docs/prometheus/latest/querying/api/, "Instant queries" and "Expression query result
+formats".
+"""
+
+from __future__ import annotations
+
+import math
+import urllib.parse
+from typing import Annotated, Any, Literal
+
+import pydantic
+
+from fairlead_operator.clients import errors, http
+
+TIMEOUT_S = 3.0
+
+Sample = tuple[float, str]
+
+
+class _Wire(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="ignore", frozen=True)
+
+
+class _Series(_Wire):
+    value: Sample
+
+
+class _Vector(_Wire):
+    result_type: Annotated[Literal["vector"], pydantic.Field(alias="resultType")]
+    result: tuple[_Series, ...]
+
+
+class _Scalar(_Wire):
+    result_type: Annotated[Literal["scalar"], pydantic.Field(alias="resultType")]
+    result: Sample
+
+
+class _Answer(_Wire):
+    status: Literal["success"]
+    data: Annotated[_Vector | _Scalar, pydantic.Field(discriminator="result_type")]
+
+
+class PrometheusClient:
+    def __init__(self, *, http_client: http.HttpClient, on_request: http.OnRequest) -> None:
+        self._http = http_client
+        self._on_request = on_request
+
+    async def fetch_number(self, url: str, query: str) -> float | None:
+        """What the expression gives now; None where it gives no series, or NaN.
+
+        Raises:
+            errors.Unreachable: No answer in time, or one that says nothing about the expression.
+            errors.Refused: The expression is wrong, or gives more than one number.
+        """
+        encoded = urllib.parse.urlencode({"query": query, "timeout": f"{TIMEOUT_S:g}s"})
+        request = http.Request(
+            method="POST",
+            url=f"{url.rstrip('/')}/api/v1/query",
+            headers={"Content-Type": "application/x-www-form-urlencoded"},
+            body=encoded.encode(),
+            timeout_s=TIMEOUT_S,
+        )
+        answer = await self._http.send(request, who="prometheus", on_request=self._on_request)
+        if answer.code in (400, 422):
+            raise errors.Refused(f"prometheus refuses the query: {_why(answer)}")
+        if answer.code != 200:
+            raise errors.Unreachable(f"prometheus: {answer.code}: {answer.excerpt()}")
+        try:
+            data = _Answer.model_validate(answer.json()).data
+        except pydantic.ValidationError as error:
+            raise errors.Unreachable(f"prometheus: unexpected answer: {error.errors()[0]['msg']}") from error
+        return _number(data)
+
+
+def _number(data: _Vector | _Scalar) -> float | None:
+    samples = (data.result,) if isinstance(data, _Scalar) else tuple(series.value for series in data.result)
+    if len(samples) > 1:
+        raise errors.Refused(f"the query gives {len(samples)} series; it has to be aggregated to one")
+    if not samples:
+        return None
+    try:
+        value = float(samples[0][1])
+    except ValueError as error:
+        raise errors.Unreachable("prometheus: a value is not a number") from error
+    return None if math.isnan(value) else value
+
+
+def _why(answer: http.Answer) -> str:
+    body: Any = answer.json()
+    return str(body.get("error")) if isinstance(body, dict) else answer.excerpt()

@@ -1,0 +1,1 @@
+"""Statistics from counts alone: what may be said of two revisions, however often one looks."""

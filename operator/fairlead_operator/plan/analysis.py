@@ -1,0 +1,179 @@
+"""The analysis of a candidate while traffic moves: when it is measured, what that says, and what follows.
+
+Every step has a run of its own, from the first reading of the gateways after the step began. In a step ``analysis`` it
+is a condition: the step ends once every metric is proved within its limit. In all other steps it goes on beside them.
+In both a metric that is proved worse takes the candidate back, and what can't be told stops it where it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from fairlead_operator.api.analysis_status import AnalysisPhase, MetricPhase
+from fairlead_operator.plan import judging, steps
+from fairlead_operator.plan.context import Context
+from fairlead_operator.plan.machine import Trigger
+from fairlead_operator.plan.verdict import Verdict
+from fairlead_operator.state import measurements, question
+from fairlead_operator.state.actions import Plan
+from fairlead_operator.state.analysis import Analysis, Measured, Query, Result, Run
+from fairlead_operator.state.desired import Analyse
+from fairlead_operator.state.knowledge import Known, Unknown
+from fairlead_operator.state.reasons import Reason
+from fairlead_operator.state.rollout import Rollout
+
+FAILED_WORD = "AnalysisFailed"
+
+
+def wished(context: Context, rollout: Rollout) -> Analysis | None:
+    """What is measured in this step: nothing on a way back, and nothing beyond the last step."""
+    if context.is_way_back or steps.current(context, rollout) is None:
+        return None
+    return context.desired.analysis
+
+
+def following(context: Context, rollout: Rollout, called: str) -> Plan | Verdict:
+    """What follows the step whose weight is confirmed, with the analysis in it."""
+    analysis = wished(context, rollout)
+    if analysis is None:
+        return steps.following(context, rollout, called)
+    run = measured(context, rollout, analysis)
+    if run is not None and run.phase is AnalysisPhase.FAILED and not analysis.is_dry_run:
+        return Verdict(
+            trigger=Trigger.FAILED,
+            reason=Reason.ANALYSIS_FAILED,
+            message=run.message,
+            failure_reason=FAILED_WORD,
+            run=run,
+        )
+    rollout = replace(rollout, analysis=run)
+    context = replace(context, serving=replace(context.serving, rollout=rollout))
+    judged = _held(context, run, analysis, called) or steps.following(context, rollout, called)
+    if isinstance(judged, Verdict):
+        judged = _unread(context, analysis) or judged
+    return _until_due(context, rollout, analysis, judged) if isinstance(judged, Plan) else judged
+
+
+def _held(context: Context, run: Run | None, analysis: Analysis, called: str) -> Plan | None:
+    """What could not be told is a person's to decide."""
+    if run is None or run.phase is not AnalysisPhase.INCONCLUSIVE or analysis.is_dry_run:
+        return None
+    message = f"{called} waits to be promoted, measured again (resume) or aborted: {run.message}"
+    return context.wait(Reason.ANALYSIS_INCONCLUSIVE, message)
+
+
+def _unread(context: Context, analysis: Analysis) -> Plan | None:
+    """Nothing moves on while the measurements can't be had: UNKNOWN never leads to a promotion."""
+    seen = context.observed.measured
+    if analysis.is_dry_run or (seen is not None and isinstance(seen.gateways, Known)):
+        return None
+    why = seen.gateways.reason if seen is not None and isinstance(seen.gateways, Unknown) else "they were not read"
+    return context.wait_unknown(Reason.ANALYSING, f"The measurements can't be read: {why}")
+
+
+def _until_due(context: Context, rollout: Rollout, analysis: Analysis, plan: Plan) -> Plan:
+    due_s = (question.due_at(analysis, rollout.step_started_at, rollout.analysis) - context.now).total_seconds()
+    # Counters that didn't move are no measurement: the next look is an interval away.
+    next_s = due_s if due_s > 0 else float(analysis.interval_s)
+    return replace(plan, requeue_after_s=min(plan.requeue_after_s, next_s))
+
+
+def measured(context: Context, rollout: Rollout, analysis: Analysis) -> Run | None:
+    """The run with this pass's measurement in it, or as it was where none is due."""
+    run, seen = rollout.analysis, context.observed.measured
+    if seen is None or context.now < question.due_at(analysis, rollout.step_started_at, run):
+        return run
+    at = context.second
+    if run is None:
+        run = Run(phase=AnalysisPhase.RUNNING, started_at=at, measured_at=at, message="The measurements begin.")
+    if not isinstance(seen.gateways, Known):
+        return _missed(run, analysis, seen.gateways.reason, context)
+    stable, candidate = context.serving.stable or "", context.serving.candidate or ""
+    sums = measurements.add(run.sums, seen.gateways.value, stable=stable, candidate=candidate)
+    if sums is None:
+        # Other histograms than before: a gateway was exchanged for another version. What was counted can't go on.
+        sums = measurements.add(measurements.Sums(), seen.gateways.value, stable=stable, candidate=candidate)
+        if sums is None:
+            return _missed(run, analysis, "the gateways' histograms have different bounds", context)
+    if rollout.analysis is None:
+        return replace(run, sums=sums)
+    is_condition = isinstance(steps.current(context, rollout), Analyse)
+    goes_on = is_condition and run.phase is not AnalysisPhase.INCONCLUSIVE
+    if not goes_on and not run.errors and not analysis.queries and _same_counts(sums, run.sums):
+        return run
+    return _looked(replace(run, sums=sums, measured_at=at), seen, context, is_condition=is_condition)
+
+
+def _same_counts(one: measurements.Sums, other: measurements.Sums) -> bool:
+    return (one.stable, one.candidate) == (other.stable, other.candidate)
+
+
+def _missed(run: Run, analysis: Analysis, why: str, context: Context) -> Run:
+    """A measurement that could not be had. Once that decided the run, nothing more is written of it."""
+    if run.phase is AnalysisPhase.INCONCLUSIVE or not analysis.metrics:
+        return run
+    errors = run.errors + 1
+    run = replace(run, errors=errors, measured_at=context.second)
+    if errors <= analysis.error_limit:
+        return replace(run, message=f"{errors} measurements in a row could not be had: {why}")
+    message = f"{errors} measurements in a row could not be had, {analysis.error_limit} may: {why}"
+    return replace(run, phase=AnalysisPhase.INCONCLUSIVE, message=message)
+
+
+def _looked(run: Run, seen: Measured, context: Context, *, is_condition: bool) -> Run:
+    analysis = context.desired.analysis
+    if analysis is None or not analysis.metrics:
+        return replace(run, errors=0, message="")
+    results = _results(run, analysis, seen, context)
+    missed = next((result for result in results if result.phase is MetricPhase.ERROR), None)
+    run = replace(run, results=results)
+    if (bad := _first(results, lambda r: r.failed > analysis.failure_limit)) is not None:
+        return replace(run, count=run.count + 1, phase=AnalysisPhase.FAILED, message=_told(bad))
+    if missed is not None:
+        return _missed(run, analysis, _told(missed), context)
+    run = replace(run, count=run.count + 1, errors=0)
+    if run.phase is AnalysisPhase.INCONCLUSIVE:
+        return run
+    running = replace(run, message="; ".join(_told(result) for result in results))
+    return _concluded(running, analysis) if is_condition else running
+
+
+def _results(run: Run, analysis: Analysis, seen: Measured, context: Context) -> tuple[Result, ...]:
+    """The chance of a wrong word is shared out evenly: each metric of each step has its part."""
+    counted = len(analysis.metrics) - len(analysis.queries)
+    alpha = judging.SIGNIFICANCE / max(1, counted * len(steps.of(context)))
+    known = {result.name: result for result in run.results}
+    results = []
+    for metric in analysis.metrics:
+        before = known.get(metric.name)
+        if isinstance(metric.kind, Query):
+            answer = seen.answers.get(metric.name, Unknown("the query was not put"))
+            results.append(judging.of_answer(metric, metric.kind, answer, before))
+        else:
+            results.append(judging.of_counts(metric, metric.kind, run.sums, before=before, alpha=alpha))
+    return tuple(results)
+
+
+def _concluded(run: Run, analysis: Analysis) -> Run:
+    """What a step ``analysis`` waits for: each metric proved within its limit, a query after all its measurements."""
+    is_over = run.count >= analysis.count
+    limit = analysis.inconclusive_limit
+    queries = {name for name, _ in analysis.queries}
+    unclear = _first(run.results, lambda r: limit is not None and r.inconclusive > limit)
+    if unclear is None and is_over:
+        unclear = _first(run.results, lambda r: r.phase is not MetricPhase.SUCCESSFUL)
+    if unclear is not None:
+        message = f"after {run.count} measurements it can't be told: {_told(unclear)}"
+        return replace(run, phase=AnalysisPhase.INCONCLUSIVE, message=message)
+    if all(r.phase is MetricPhase.SUCCESSFUL and (is_over or r.name not in queries) for r in run.results):
+        return replace(run, phase=AnalysisPhase.SUCCESSFUL)
+    return run
+
+
+def _first(results: tuple[Result, ...], is_so: Callable[[Result], bool]) -> Result | None:
+    return next((result for result in results if is_so(result)), None)
+
+
+def _told(result: Result) -> str:
+    return f"{result.name}: {result.message}"

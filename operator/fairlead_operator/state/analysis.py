@@ -1,0 +1,129 @@
+"""What a candidate is asked while traffic moves, and what the status remembers of the answers."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from fairlead_operator.api.analysis_status import AnalysisPhase, MetricPhase
+from fairlead_operator.state.knowledge import Known, Unknown
+from fairlead_operator.state.measurements import GatewayReading, Sums
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorRatio:
+    """In parts of 1; ``maximum`` where it isn't compared with the stable revision's plus ``margin``."""
+
+    margin: float
+    maximum: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Latency:
+    quantile: float
+    ratio: float
+    maximum_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Disagreement:
+    maximum: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accuracy:
+    margin: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drift:
+    maximum: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Between:
+    """Both ends included."""
+
+    least: float | None
+    most: float | None
+
+    def has(self, value: float) -> bool:
+        return (self.least is None or value >= self.least) and (self.most is None or value <= self.most)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """PromQL with placeholders; failure wins where both ranges have the value."""
+
+    text: str
+    success: Between | None
+    failure: Between | None
+
+
+Counted = ErrorRatio | Latency | Disagreement | Accuracy | Drift
+Kind = Counted | Query
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    name: str
+    kind: Kind
+    min_samples: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Analysis:
+    """``metrics`` is empty where only requests are counted, for a step ``minSamples``."""
+
+    metrics: tuple[Metric, ...] = ()
+    interval_s: int
+    initial_delay_s: int = 0
+    count: int = 1
+    failure_limit: int = 0
+    inconclusive_limit: int | None = None
+    error_limit: int = 0
+    is_dry_run: bool = False
+
+    @property
+    def queries(self) -> tuple[tuple[str, Query], ...]:
+        return tuple((metric.name, metric.kind) for metric in self.metrics if isinstance(metric.kind, Query))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """The last measurement of a metric, and how many were bad."""
+
+    name: str
+    phase: MetricPhase
+    value: float | None = None
+    limit: float | None = None
+    samples: int = 0
+    failed: int = 0
+    inconclusive: int = 0
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """The analysis of one step. ``count`` are its measurements, ``errors`` those in a row that could not be had."""
+
+    phase: AnalysisPhase
+    started_at: datetime.datetime
+    measured_at: datetime.datetime
+    count: int = 0
+    errors: int = 0
+    message: str = ""
+    sums: Sums = field(default_factory=Sums)
+    results: tuple[Result, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What one pass read: every gateway's counters or none, and the answers to the queries that were due.
+
+    An answer of None is no number: no series, or NaN.
+    """
+
+    gateways: Known[tuple[GatewayReading, ...]] | Unknown
+    answers: Mapping[str, Known[float | None] | Unknown]

@@ -1,0 +1,123 @@
+"""An analysis as the status keeps it, and back."""
+
+from __future__ import annotations
+
+from fairlead_operator.api.analysis_status import (
+    AMOUNT_MAX,
+    GATEWAYS_MAX,
+    SHORT_MESSAGE_MAX,
+    AnalysisStatus,
+    CountersStatus,
+    MarkStatus,
+    MetricStatus,
+)
+from fairlead_operator.state.analysis import Result, Run
+from fairlead_operator.state.measurements import Counters, Mark, Scale, Sums
+
+DIGITS = 6
+"""Of what people are shown; nothing is computed from it."""
+
+
+def recall(status: AnalysisStatus) -> Run:
+    return Run(
+        phase=status.phase,
+        started_at=status.started_at,
+        measured_at=status.measured_at,
+        count=status.count,
+        errors=status.errors,
+        message=status.message,
+        sums=Sums(
+            stable=_recall_counters(status.stable),
+            candidate=_recall_counters(status.candidate),
+            scale=Scale(durations_s=status.duration_bounds_seconds, scores=status.score_bounds),
+            marks=tuple(_recall_mark(mark) for mark in status.marks),
+        ),
+        results=tuple(_recall_result(metric) for metric in status.metrics),
+    )
+
+
+def record(run: Run) -> AnalysisStatus:
+    sums = run.sums
+    return AnalysisStatus(
+        phase=run.phase,
+        started_at=run.started_at,
+        measured_at=run.measured_at,
+        count=run.count,
+        errors=run.errors,
+        message=run.message,
+        stable=_record_counters(sums.stable),
+        candidate=_record_counters(sums.candidate),
+        duration_bounds_seconds=sums.scale.durations_s,
+        score_bounds=sums.scale.scores,
+        marks=tuple(_record_mark(mark) for mark in sums.marks[:GATEWAYS_MAX]),
+        metrics=tuple(_record_result(result) for result in run.results),
+    )
+
+
+def shown(value: float | None) -> float | None:
+    """A number as the status shows it: rounded, and none where it is beyond what the API server holds exactly."""
+    if value is None or not abs(value) <= AMOUNT_MAX:
+        return None
+    return float(f"{value:.{DIGITS}g}")
+
+
+def _recall_mark(mark: MarkStatus) -> Mark:
+    stable, candidate = _recall_counters(mark.stable), _recall_counters(mark.candidate)
+    return Mark(gateway=mark.gateway, epoch=mark.epoch, stable=stable, candidate=candidate)
+
+
+def _record_mark(mark: Mark) -> MarkStatus:
+    stable, candidate = _record_counters(mark.stable), _record_counters(mark.candidate)
+    return MarkStatus(gateway=mark.gateway, epoch=mark.epoch, stable=stable, candidate=candidate)
+
+
+def _recall_counters(counters: CountersStatus) -> Counters:
+    return Counters(
+        requests=counters.requests,
+        server_errors=counters.server_errors,
+        pairs=counters.pairs,
+        disagreed=counters.disagreed,
+        labelled=counters.labelled,
+        correct=counters.correct,
+        durations=counters.durations,
+        scores=counters.scores,
+    )
+
+
+def _record_counters(counters: Counters) -> CountersStatus:
+    return CountersStatus(
+        requests=counters.requests,
+        server_errors=counters.server_errors,
+        pairs=counters.pairs,
+        disagreed=counters.disagreed,
+        labelled=counters.labelled,
+        correct=counters.correct,
+        durations=counters.durations,
+        scores=counters.scores,
+    )
+
+
+def _recall_result(metric: MetricStatus) -> Result:
+    return Result(
+        name=metric.name,
+        phase=metric.phase,
+        value=metric.value,
+        limit=metric.limit,
+        samples=metric.samples,
+        failed=metric.failed,
+        inconclusive=metric.inconclusive,
+        message=metric.message,
+    )
+
+
+def _record_result(result: Result) -> MetricStatus:
+    return MetricStatus(
+        name=result.name,
+        phase=result.phase,
+        value=shown(result.value),
+        limit=shown(result.limit),
+        samples=result.samples,
+        failed=result.failed,
+        inconclusive=result.inconclusive,
+        message=result.message[:SHORT_MESSAGE_MAX],
+    )

@@ -1,0 +1,75 @@
+"""One number from a Prometheus, or a sentence on why there is none."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from tests.support.fake_prometheus import FakePrometheus
+
+from fairlead_operator.clients import clock, errors, http, prometheus
+
+
+@pytest.fixture
+def server() -> Iterator[FakePrometheus]:
+    with FakePrometheus() as made:
+        yield made
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[prometheus.PrometheusClient]:
+    wire = http.HttpClient(clock=clock.SystemClock())
+    yield prometheus.PrometheusClient(http_client=wire, on_request=lambda *_: None)
+    await wire.close()
+
+
+@pytest.mark.parametrize(
+    ("answer", "number"),
+    [
+        pytest.param(0.25, 0.25, id="a number"),
+        pytest.param("+Inf", float("inf"), id="infinite"),
+        pytest.param("NaN", None, id="not a number"),
+        pytest.param(None, None, id="no series"),
+    ],
+)
+async def test_an_expression_gives_one_number_or_none(
+    server: FakePrometheus,
+    client: prometheus.PrometheusClient,
+    answer: float | str | None,
+    number: float | None,
+) -> None:
+    server.answer = answer
+    assert await client.fetch_number(server.url, "sum(up) + 1") == number
+    assert server.queries == ["sum(up) + 1"]
+
+
+async def test_several_series_are_refused(server: FakePrometheus, client: prometheus.PrometheusClient) -> None:
+    server.answer = [1.0, 2.0]
+    with pytest.raises(errors.Refused, match="gives 2 series"):
+        await client.fetch_number(server.url, "up")
+
+
+@pytest.mark.parametrize(("code", "kind"), [(400, errors.Refused), (422, errors.Refused), (500, errors.Unreachable)])
+async def test_a_refusal_and_a_fault_are_told_apart(
+    server: FakePrometheus, client: prometheus.PrometheusClient, code: int, kind: type[Exception]
+) -> None:
+    server.code = code
+    with pytest.raises(kind, match="as told"):
+        await client.fetch_number(server.url, "up")
+
+
+async def test_a_late_answer_is_none(
+    server: FakePrometheus, client: prometheus.PrometheusClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prometheus, "TIMEOUT_S", 0.2)
+    server.is_late = True
+    with pytest.raises(errors.Unreachable):
+        await client.fetch_number(server.url, "up")
+
+
+async def test_words_in_place_of_a_number_prove_nothing(
+    server: FakePrometheus, client: prometheus.PrometheusClient
+) -> None:
+    server.answer = "many"
+    with pytest.raises(errors.Unreachable, match="not a number"):
+        await client.fetch_number(server.url, "up")

@@ -1,0 +1,127 @@
+"""Sums from growing counters: nothing is lost or counted twice, and nothing from before the step counts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.support.builders import NOW
+
+from fairlead_operator.api.analysis_status import AnalysisPhase
+from fairlead_operator.state import analysis_memory, measurements
+from fairlead_operator.state.analysis import Run
+from fairlead_operator.state.measurements import Counters, GatewayReading, Scale, Sums
+
+SCALE = Scale(durations_s=(0.1, 1.0))
+A, B = "aaaaaaaaaa", "bbbbbbbbbb"
+
+
+def counters(requests: int, **others: int) -> Counters:
+    return Counters(requests=requests, durations=(requests, 0, 0), **others)
+
+
+def reading(gateway: str = "g", epoch: str = "1", scale: Scale = SCALE, **revisions: Counters) -> GatewayReading:
+    named: Mapping[str, Counters] = {{"a": A, "b": B}[name]: counted for name, counted in revisions.items()}
+    return GatewayReading(gateway=gateway, epoch=epoch, scale=scale, revisions=named)
+
+
+def add(sums: Sums, *readings: GatewayReading) -> Sums:
+    added = measurements.add(sums, readings, stable=A, candidate=B)
+    assert added is not None
+    return added
+
+
+def test_the_first_reading_only_marks_as_it_is_older_than_the_step() -> None:
+    sums = add(Sums(), reading(a=counters(1000), b=counters(50)))
+    assert (sums.stable.requests, sums.candidate.requests) == (0, 0)
+    sums = add(sums, reading(a=counters(1090), b=counters(60, server_errors=2)))
+    assert (sums.stable.requests, sums.candidate.requests, sums.candidate.server_errors) == (90, 10, 2)
+    assert sums.candidate.durations == (10, 0, 0)
+
+
+def test_the_same_reading_adds_nothing_a_second_time() -> None:
+    first = add(Sums(), reading(b=counters(1)))
+    again = reading(b=counters(11))
+    assert add(add(first, again), again) == add(first, again)
+
+
+def test_an_operator_that_lost_its_write_adds_the_whole_difference_from_the_old_marks() -> None:
+    before = add(Sums(), reading(b=counters(1)))
+    add(before, reading(b=counters(7)))  # the write of this one was lost
+    assert add(before, reading(b=counters(12))).candidate.requests == 11
+
+
+def test_another_epoch_is_marked_anew_and_what_was_counted_stays() -> None:
+    sums = add(add(Sums(), reading(b=counters(0))), reading(b=counters(30)))
+    sums = add(sums, reading(epoch="2", b=counters(4)))
+    assert sums.candidate.requests == 30
+    assert add(sums, reading(epoch="2", b=counters(9))).candidate.requests == 35
+
+
+def test_counters_that_fall_within_an_epoch_are_not_believed() -> None:
+    sums = add(add(Sums(), reading(b=counters(20))), reading(b=counters(50)))
+    assert add(sums, reading(b=counters(5))).candidate.requests == 30
+
+
+def test_requests_are_added_over_gateways_and_pairs_are_taken_from_the_first() -> None:
+    sums = add(Sums(), reading("g1", b=counters(0)), reading("g2", b=counters(0)))
+    grown = counters(10, pairs=8, disagreed=1, labelled=4, correct=3)
+    sums = add(sums, reading("g2", b=grown), reading("g1", b=grown))
+    assert (sums.candidate.requests, sums.candidate.durations) == (20, (20, 0, 0))
+    assert (sums.candidate.pairs, sums.candidate.disagreed) == (8, 1)
+    assert (sums.candidate.labelled, sums.candidate.correct) == (4, 3)
+
+
+def test_a_gateway_that_comes_later_counts_from_then_on() -> None:
+    sums = add(Sums(), reading("g1", b=counters(0)))
+    sums = add(sums, reading("g1", b=counters(5)), reading("g0", b=counters(900)))
+    assert sums.candidate.requests == 5
+    sums = add(sums, reading("g1", b=counters(5)), reading("g0", b=counters(903)))
+    assert sums.candidate.requests == 8
+
+
+def test_a_gateway_that_is_gone_leaves_its_counts_and_not_its_mark() -> None:
+    sums = add(Sums(), reading("g1", b=counters(0)), reading("g2", b=counters(0)))
+    sums = add(sums, reading("g1", b=counters(5)), reading("g2", b=counters(5)))
+    sums = add(sums, reading("g1", b=counters(6)))
+    assert (sums.candidate.requests, [mark.gateway for mark in sums.marks]) == (11, ["g1"])
+
+
+def test_histograms_of_another_scale_are_not_added() -> None:
+    sums = add(Sums(), reading(b=counters(0)))
+    other = reading(scale=Scale(durations_s=(0.5, 1.0)), b=counters(1))
+    assert measurements.add(sums, (other,), stable=A, candidate=B) is None
+
+
+@settings(deadline=None)
+@given(
+    steps=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 50), st.integers(0, 50)), min_size=1, max_size=30),
+    lost=st.sets(st.integers(0, 29)),
+)
+def test_whatever_writes_are_lost_the_sum_is_the_growth_since_the_first_mark(
+    steps: list[tuple[int, int, int]], lost: set[int]
+) -> None:
+    totals = {f"g{n}": (7 * n, 3 * n) for n in range(4)}
+
+    def read() -> tuple[GatewayReading, ...]:
+        return tuple(reading(name, a=counters(a), b=counters(b)) for name, (a, b) in totals.items())
+
+    stored = add(Sums(), *read())
+    began = dict(totals)
+    for number, (gateway, stable, candidate) in enumerate(steps):
+        a, b = totals[f"g{gateway}"]
+        totals[f"g{gateway}"] = (a + stable, b + candidate)
+        added = add(stored, *read())
+        stored = stored if number in lost else added
+    final = add(stored, *read())
+    assert final.stable.requests == sum(totals[g][0] - began[g][0] for g in totals)
+    assert final.candidate.requests == sum(totals[g][1] - began[g][1] for g in totals)
+
+
+def test_the_status_gives_back_what_was_put_into_it() -> None:
+    sums = add(add(Sums(), reading(b=counters(1))), reading(b=counters(20, pairs=3), a=counters(4, labelled=1)))
+    run = Run(phase=AnalysisPhase.RUNNING, started_at=NOW, measured_at=NOW, count=2, errors=1, message="m", sums=sums)
+    status = analysis_memory.record(run)
+    wire = status.model_dump(mode="json", by_alias=True, exclude_none=True)
+    assert analysis_memory.recall(type(status).model_validate(wire)) == run
