@@ -1,7 +1,7 @@
-"""Two trained versions of the dense digits model, as the example trains them, with few epochs.
+"""Trained versions of the dense digits model, as the example trains them, with few epochs.
 
-``python -m tests.e2e.trained OUT`` makes ``OUT/dense/v1`` and ``OUT/dense/v2`` in one process: importing TensorFlow
-costs more than the training.
+``python -m tests.e2e.trained OUT`` makes ``OUT/dense/v1``, ``v2`` and ``worse`` in one process: importing TensorFlow
+costs more than the training. ``worse`` is ``v1``, but wrong ten points more often.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 _EPOCHS = 4
+WORSE_BY = 0.10
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +33,12 @@ class Version:
     @property
     def digest(self) -> str:
         return str(json.loads((self.folder / "evaluation.json").read_text())["digests"]["saved_model"])
+
+    @property
+    def accuracy(self) -> float:
+        """Over the held-out samples that are kept."""
+        with np.load(self.folder / "heldout.npz", allow_pickle=False) as kept:
+            return float((kept["outputs"].argmax(axis=1) == kept["labels"]).mean())
 
     def outputs(self, rows: int) -> list[list[float]]:
         """What the model itself says to the first held-out samples."""
@@ -69,15 +76,46 @@ class Models:
         with np.load(self._out / "dense" / "v1" / "heldout.npz", allow_pickle=False) as kept:
             return [[float(value) for value in row] for row in kept["inputs"][:rows]]
 
+    def labelled(self) -> list[tuple[list[float], int]]:
+        """The held-out samples with their true labels, the same for all versions."""
+        with np.load(self._out / "dense" / "v1" / "heldout.npz", allow_pickle=False) as kept:
+            rows = zip(kept["inputs"], kept["labels"], strict=True)
+            return [([float(value) for value in row], int(label)) for row, label in rows]
+
 
 def main(out: pathlib.Path) -> None:
-    if (out / "dense" / "v2" / "manifest.yaml").exists():
+    if (out / "dense" / "worse" / "evaluation.json").exists():
         return
     from examples import families, train  # imports TensorFlow: for the process that trains
 
     dense = families.FAMILIES["dense"]
     train.train(train.Order(family=dense, out=out, version="v1", epochs=_EPOCHS))
     train.train(train.Order(family=dense, out=out, version="v2", epochs=_EPOCHS, optimizer="rmsprop", seed=7))
+    _make_worse(out / "dense" / "v1", out / "dense" / "worse")
+
+
+def _make_worse(good: pathlib.Path, folder: pathlib.Path) -> None:
+    """The model with as much noise in its last weights as makes it wrong ten points more often than it was."""
+    import keras
+    from examples import digest
+
+    with np.load(good / "heldout.npz", allow_pickle=False) as kept:
+        inputs, labels = kept["inputs"], kept["labels"]
+    model = keras.models.load_model(good / "model.keras")
+    kernel, bias = model.layers[-1].get_weights()
+    noise = np.random.default_rng(1).normal(size=kernel.shape).astype(kernel.dtype)
+    sought = (model.predict(inputs, verbose=0).argmax(axis=1) == labels).mean() - WORSE_BY
+    outputs = np.empty(0)
+    for scale in np.arange(0.0, 5.0, 0.02):
+        model.layers[-1].set_weights([kernel + scale * noise, bias])
+        outputs = model.predict(inputs, verbose=0)
+        if (outputs.argmax(axis=1) == labels).mean() <= sought:
+            break
+    folder.mkdir(parents=True, exist_ok=True)
+    model.export(folder / "saved_model", verbose=False)
+    np.savez_compressed(folder / "heldout.npz", inputs=inputs, labels=labels, outputs=outputs)
+    made = {"digests": {"saved_model": digest.of(folder / "saved_model")}}
+    (folder / "evaluation.json").write_text(json.dumps(made))
 
 
 if __name__ == "__main__":

@@ -172,6 +172,28 @@ def test_a_replica_answers_both_protocols_keeps_its_digest_and_drains_without_a_
     wait_until(lambda: ray.status(app["name"])[0] == "ABSENT", within_s=60)
 
 
+def test_replicas_of_one_model_take_each_others_tokens_with_a_key_from_rays_own(ray: Ray) -> None:
+    one, other = application(ray, "dense"), application(ray, "dense")
+    other["args"]["config"]["revision"] = "7ab0c9d1e2"
+    other["name"] = "default--dense--7ab0c9d1e2"
+    first, _ = free_range(32)
+    for app, port in ((one, first), (other, first + 16)):
+        app["args"]["config"]["ports"]["first"] = port
+    ray.put(one, other)
+    for app in (one, other):
+        wait_until(lambda app=app: ray.status(app["name"])[0] == "RUNNING", within_s=START_S)
+
+    _, _, headers = ask(port_of(one), "POST", "/v1/models/dense:predict", {"instances": [[1, 2, 3, 4]]})
+    told = {"token": headers["x-fairlead-feedback"], "label": 1}
+    status, counted, _ = ask(port_of(other), "POST", "/v2/models/dense/feedback", told)
+
+    revision = one["args"]["config"]["revision"]
+    assert (status, counted["labelled"], counted["repeated"]) == (200, 1, 0)
+    _, measured, _ = ask(port_of(other), "GET", "/-/measurements/7ab0c9d1e2")
+    assert measured["feedback"] == {revision: {"labelled": 1, "correct": counted["correct"]}}
+    ray.put()
+
+
 def test_a_model_that_can_not_be_served_says_why_in_rays_status(ray: Ray) -> None:
     zeros = "sha256:" + "0" * 64
     wrong = {

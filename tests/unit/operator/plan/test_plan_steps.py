@@ -20,6 +20,7 @@ from fairlead_operator.state.route import RouteText
 
 NAME = "digits"
 DISAGREES: dict[str, Any] = {"metrics": [{"name": "same", "disagreement": {}}]}
+DRY: dict[str, Any] = {**DISAGREES, "dryRun": True}
 STEPS: list[dict[str, Any]] = [{"setWeight": 25}, {"pause": {"durationSeconds": 60}}, {"setWeight": 50}, {"pause": {}}]
 
 
@@ -71,7 +72,10 @@ def rolling(steps: list[dict[str, Any]], *, step: int = 0, **spec: Any) -> Virtu
         ({"strategy": "BlueGreen"}, (Pause(duration_s=None),)),
         ({"strategy": "Shadow", "shadow": {"percent": 5}}, (Pause(duration_s=None),)),
         ({"strategy": "Shadow", "shadow": {"percent": 5}, "analysis": DISAGREES}, (Analyse(),)),
-        ({"strategy": "Shadow", "shadow": {"percent": 5}, "analysis": {**DISAGREES, "dryRun": True}}, (Pause(duration_s=None),)),
+        (
+            {"strategy": "Shadow", "shadow": {"percent": 5}, "analysis": {**DISAGREES, "dryRun": True}},
+            (Pause(duration_s=None),),
+        ),
         (
             {"strategy": "Canary", "steps": STEPS},
             (SetWeight(weight=2500), Pause(duration_s=60), SetWeight(weight=5000), Pause(duration_s=None)),
@@ -79,7 +83,7 @@ def rolling(steps: list[dict[str, Any]], *, step: int = 0, **spec: Any) -> Virtu
     ],
 )
 def test_a_strategy_is_a_list_of_steps(wished: dict[str, Any], steps: tuple[object, ...]) -> None:
-    assert strategy.steps_of(Rollout.model_validate(wished)) == steps
+    assert strategy.steps_of(Rollout.model_validate(wished), 4) == steps
 
 
 def test_a_step_is_done_only_once_every_gateway_has_its_weight() -> None:

@@ -1,0 +1,88 @@
+"""True labels, told by tokens, find the candidate that is right less often: on real parts, by who knows the labels."""
+
+from __future__ import annotations
+
+import collections
+import json
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from tests.e2e.measured import RESULTS
+from tests.e2e.stage import Model, Stage
+from tests.support.until import until
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
+TABLE = "Accuracy by feedback"
+REQUESTS = 1000
+STEPS: list[dict[str, Any]] = [{"setWeight": 50}, {"pause": {}}]
+
+
+@pytest.fixture(scope="module")
+def model(stage: Stage) -> Iterator[Model]:
+    with stage.deployed("feedback") as made:
+        yield made
+
+
+class Client:
+    """Asks for held-out samples in random order and tells the true label of each answer; keeps its own tally."""
+
+    def __init__(self, stage: Stage, name: str) -> None:
+        self._gateway = stage.gateway
+        self._samples = stage.models.labelled()
+        self._random = random.Random(1)
+        self._name = name
+        self.labelled: collections.Counter[str] = collections.Counter()
+        self.correct: collections.Counter[str] = collections.Counter()
+        self.last = ""
+
+    def ask(self) -> None:
+        row, label = self._random.choice(self._samples)
+        answer = self._gateway.post(f"/v1/models/{self._name}:predict", json={"instances": [row]}).raise_for_status()
+        scores = answer.json()["predictions"][0]
+        revision = answer.headers["x-fairlead-revision"]
+        self.last = answer.headers["x-fairlead-feedback"]
+        is_right = scores.index(max(scores)) == label
+        told = self.tell(self.last, label)
+        assert told == {"labelled": 1, "correct": int(is_right), "repeated": 0}
+        self.labelled[revision] += 1
+        self.correct[revision] += is_right
+
+    def tell(self, token: str, label: int) -> dict[str, int]:
+        body = {"token": token, "label": label}
+        headers = {"x-fairlead-feedback": token}
+        answer = self._gateway.post(f"/v2/models/{self._name}/feedback", json=body, headers=headers)
+        return dict(answer.raise_for_status().json())
+
+    def ratio(self, revision: str) -> float:
+        return self.correct[revision] / self.labelled[revision]
+
+
+def counted(stage: Stage, model: Model, revision: str) -> dict[str, int]:
+    """What the gateway tells of a revision's labels."""
+    answer = stage.admin.get(f"/v1/measurements/{model.name}").raise_for_status()
+    return dict(answer.json()["revisions"][revision]["feedback"])
+
+
+def test_a_candidate_that_is_right_ten_points_less_often_is_seen_in_the_counts(stage: Stage, model: Model) -> None:
+    model.apply("worse", rollout={"strategy": "Canary", "steps": STEPS})
+    found = model.until(
+        "paused at 50 %",
+        lambda seen: (seen.get("status") or {}).get("phase") == "Paused" and seen["status"]["rollout"]["weight"] == 50,
+    )
+    stable, candidate = found["status"]["stableRevision"], found["status"]["candidateRevision"]
+    client = Client(stage, model.name)
+
+    for _ in range(REQUESTS):
+        client.ask()
+
+    for revision in (stable, candidate):
+        expected = {"labelled": client.labelled[revision], "correct": client.correct[revision]}
+        until(lambda r=revision, e=expected: counted(stage, model, r) == e, f"{revision}: {json.dumps(expected)}")
+    assert abs(client.labelled[candidate] - REQUESTS / 2) <= 1
+    assert client.ratio(stable) - client.ratio(candidate) > 0.05
+    assert client.tell(client.last, 0) == {"labelled": 0, "correct": 0, "repeated": 1}
+    for revision, what in ((stable, "stable"), (candidate, "candidate, trained to be 10 points worse")):
+        labelled, right = client.labelled[revision], client.correct[revision]
+        RESULTS.add(TABLE, {"what": what, "labelled": labelled, "correct": right, "accuracy": client.ratio(revision)})
