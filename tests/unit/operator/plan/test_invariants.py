@@ -79,6 +79,10 @@ STRATEGIES["Canary analysed"] = {
     ],
     "analysis": ANALYSIS,
 }
+STRATEGIES["Shadow analysed"] = {
+    "shadow": {"percent": 50},
+    "analysis": {"metrics": [{"name": "same", "disagreement": {}}], "intervalSeconds": 5, "count": 3},
+}
 STRATEGIES["Canary dry"] = {"steps": [{"setWeight": 50}, {"analysis": {}}], "analysis": {**ANALYSIS, "dryRun": True}}
 OF_A_STRATEGY = {key for fields in STRATEGIES.values() for key in fields}
 VERBS = [*Verb, Verb.PROMOTE, Verb.PROMOTE_FULL, Verb.ABORT]
@@ -407,7 +411,7 @@ def test_no_story_breaks_an_invariant(record_property: Callable[[str, object], N
     assert told.steps >= STEPS_WANTED
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(story=st.lists(STEPS, min_size=3, max_size=14), start=st.sampled_from(sorted(STARTS)))
 @example(story=[("uri", "digits", URIS[1]), ("rounds", "digits", 9), ("lose ray", "digits", None)], start="served")
 @example(story=[("strategy", "digits", "Recreate"), ("uri", "digits", URIS[3])], start="served")
