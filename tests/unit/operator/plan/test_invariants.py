@@ -362,7 +362,7 @@ def rest(world: VirtualWorld) -> None:
 STEPS_WANTED = int(os.environ.get("FAIRLEAD_MODEL_STEPS", "50000"))
 SEED = os.environ.get("FAIRLEAD_MODEL_SEED")
 STORIES_AT_ONCE = 250
-REST_OF = 8
+REST_OF = 16
 
 
 @dataclass
