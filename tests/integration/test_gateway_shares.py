@@ -316,6 +316,8 @@ async def test_feedback_has_the_replicas_that_predictions_have_also_right_after_
 
 
 async def test_a_map_that_a_configuration_has_not_is_told_from_an_empty_one(world: World) -> None:
+    world.apply(match=MATCH)
+    world.apply()  # the name stays until another reload is due, and with it the map
     haproxy = control.Control(world.gateway.state_dir)
     unknown, empty = await haproxy.ask("show map elsewhere.map"), await haproxy.ask(f"show map {config.MATCH_MAP}")
     haproxy.close()
