@@ -16,6 +16,7 @@ ORDER = (
     "test_version_change",
     "test_canary",
     "test_feedback",
+    "test_shadow_analysis",
     "test_signature_contract",
     "test_rollback_window",
     "test_bad_revisions",
