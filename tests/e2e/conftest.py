@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import shutil
 from collections.abc import Iterator
 
 import pytest
@@ -19,6 +20,7 @@ ORDER = (
     "test_shadow_analysis",
     "test_signature_contract",
     "test_rollback_window",
+    "test_rolling_update",
     "test_bad_revisions",
     "test_restarts",
     "test_killed_replicas",
@@ -37,14 +39,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_sessionstart(session: pytest.Session) -> None:
     """What an earlier run counted is not this one's; with processes, only the one that prints the end takes it away."""
     if not hasattr(session.config, "workerinput"):
-        measured.FILE.unlink(missing_ok=True)
+        shutil.rmtree(measured.FOLDER, ignore_errors=True)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """The counts, beside pytest's own."""
-    if measured.FILE.exists():
+    if found := sorted(measured.FOLDER.glob("*.md")):
         terminalreporter.section("measured end to end")
-        terminalreporter.write_line(measured.FILE.read_text(encoding="utf-8"))
+        for path in found:
+            terminalreporter.write_line(path.read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="session")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 from collections.abc import Mapping
 
-FILE = pathlib.Path(__file__).resolve().parents[2] / "build" / "e2e-results.md"
+FOLDER = pathlib.Path(__file__).resolve().parents[2] / "build" / "e2e-results"
+"""One file for each process that the suite is split over."""
 Cell = str | int | float
 
 
@@ -25,8 +27,9 @@ class Results:
     def keep(self) -> None:
         """Write what was measured to ``build/``."""
         if self._tables:
-            FILE.parent.mkdir(exist_ok=True)
-            FILE.write_text(self.markdown() + "\n", encoding="utf-8")
+            FOLDER.mkdir(parents=True, exist_ok=True)
+            name = os.environ.get("PYTEST_XDIST_WORKER", "all")
+            (FOLDER / f"{name}.md").write_text(self.markdown() + "\n", encoding="utf-8")
 
 
 def _table(rows: list[Mapping[str, Cell]]) -> str:

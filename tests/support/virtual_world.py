@@ -32,10 +32,10 @@ from fairlead_operator.state.capacity import Capacity, NodeRoom
 from fairlead_operator.state.keys import ModelKey
 from fairlead_operator.state.knowledge import ABSENT, Absent, Known, Unknown
 from fairlead_operator.state.measurements import Counters, GatewayReading, Scale
-from fairlead_operator.state.observed import ModelDeploymentView, Observed, RevisionView
+from fairlead_operator.state.observed import InvalidSpec, ModelDeploymentView, Observed, RevisionView
 from fairlead_operator.state.reasons import Reason
 from fairlead_operator.state.rollout import recall
-from fairlead_operator.state.route import GatewayView, RevisionLive, RouteLive, RouteText
+from fairlead_operator.state.route import FULL_WEIGHT, GatewayView, RevisionLive, RouteLive, RouteText
 from fairlead_operator.state.serve import (
     ApplicationStatus,
     ApplicationView,
@@ -597,13 +597,28 @@ class VirtualWorld:
         return {name: stored.spec.get("scaling", {}).get("replicas", 1) for name, stored in self.models.items()}
 
     def _promised(self, asked: Mapping[str, int]) -> dict[str, int]:
-        now, promised = self._asked(), {}
+        now: dict[str, int] = self._asked()
+        promised: dict[str, int] = {}
         for gateway in self.gateways:
             for model, text in gateway.routes.items():
                 replicas = min(asked.get(model, 0), now.get(model, 0))
+                weights = RouteText(text=text).weights()
                 for revision in asked_by(text):
-                    promised[names.serve_application(NAMESPACE, model, revision)] = replicas
+                    name = names.serve_application(NAMESPACE, model, revision)
+                    weight = weights.get(revision, 0)
+                    promised[name] = max(promised.get(name, 0), self._promise(model, replicas, weight))
         return promised
+
+    def _promise(self, model: str, replicas: int, weight: int) -> int:
+        """All replicas, except in batches: there what its share needs of those that may not be missing."""
+        if model not in self.models:
+            return 0
+        view = self.view(model)
+        desired = build.build(view, tuple(self.models[model].revisions.values()), self.bounds)
+        rollout = view.status.rollout
+        if isinstance(desired, InvalidSpec) or rollout is None or rollout.stable_replicas is None:
+            return replicas
+        return weight * (min(replicas, desired.replicas) - desired.unavailable) // FULL_WEIGHT
 
     # Until it is quiet
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import yaml
+
 from fairlead_cli import load
-from fairlead_cli.demo import asking, breaking, headlines, narration, training, watching
+from fairlead_cli.demo import asking, breaking, headlines, labelling, narration, training, watching
 from fairlead_cli.local import cluster
 
 FAMILIES = ("dense", "cnn", "lstm")
@@ -18,7 +20,26 @@ LESSONS = (
     training.Lesson(families=("lstm",), version="v1", arguments=("--epochs", "4")),
     training.Lesson(families=("dense",), version="v2", arguments=("--optimizer", "rmsprop", "--seed", "7")),
 )
-CHAPTERS = 8
+WORSE = training.Lesson(
+    families=("dense",),
+    version="v4",
+    arguments=("--optimizer", "sgd", "--learning-rate", "0.01", "--epochs", "1"),
+)
+CHAPTERS = 9
+# A quarter of the traffic, judged on live requests and true labels beside the version that it would replace.
+CANARY = {
+    "strategy": "Canary",
+    "steps": [{"setWeight": 25}, {"analysis": {}}],
+    "analysis": {
+        "intervalSeconds": 1,
+        "count": 120,
+        "metrics": [
+            {"name": "errors", "errorRatio": {}},
+            {"name": "accuracy", "accuracy": {"marginPercent": 5}},
+        ],
+    },
+}
+_LABELLED_REQUESTS_A_LOOK = 25
 _READY_WITHIN_S = 240.0
 _LOAD_CONNECTIONS = 8
 _HELD_OUT_ASKED = 200
@@ -47,8 +68,10 @@ class Story:
             self._start()
             self._apply(lessons)
             self._predict()
-            self._roll_out_under_load()
+            lessons.begin(WORSE)
+            self._canary_under_load()
             self._refuse_a_broken_version()
+            self._take_a_worse_version_back(lessons)
             self._go_back()
             self._show()
         finally:
@@ -98,17 +121,16 @@ class Story:
             asker.close()
         tell.proved("the answers over HTTP are as good as the models' evaluation records say")
 
-    def _roll_out_under_load(self) -> None:
+    def _canary_under_load(self) -> None:
         tell = self._narrator
-        tell.chapter("Roll out version 2 of dense under load")
+        tell.chapter("Version 2 of dense as a canary: a quarter of the load, judged by errors and true labels")
         before = self._stable("dense")
         with load.background(self._load_settings()) as run:
             run.wait_until(lambda seen: seen.requests > 500, timeout_s=60)
-            self._kubectl("apply", "-f", str(self._trained["dense v2"].manifest))
-            done = self._model("dense").until(
+            self._apply_as_canary(self._trained["dense v2"])
+            done, labelled = self._judged(
                 "at version 2",
                 lambda seen: watching.is_settled(seen) and seen["status"]["stableRevision"] != before,
-                within_s=_READY_WITHIN_S,
             )
             after = done["status"]["stableRevision"]
             answered = run.progress().revisions.get(after, 0)
@@ -116,7 +138,30 @@ class Story:
             report = run.stop()
         self._no_failures(report, "the rollout")
         split = ", ".join(f"{name} {each.count:,}" for name, each in report.revisions.items())
-        tell.proved(f"{report.failed} failed of {report.requests:,} requests over the change ({split})")
+        tell.proved(
+            f"promoted by itself after {labelled.get(after, 0):,} of its predictions were told the truth of;"
+            f" {report.failed} failed of {report.requests:,} requests ({split})"
+        )
+
+    def _take_a_worse_version_back(self, lessons: training.Training) -> None:
+        tell = self._narrator
+        tell.chapter("Version 4 answers without an error, but is wrong more often")
+        worse = lessons.wait(tell, "dense", WORSE.version)
+        before = self._stable("dense")
+        with load.background(self._load_settings()) as run:
+            run.wait_until(lambda seen: seen.requests > 100, timeout_s=60)
+            self._apply_as_canary(worse)
+            found, labelled = self._judged("taken back", lambda seen: _is_refused(seen, "AnalysisFailed"))
+            report = run.stop()
+        self._no_failures(report, "the worse version")
+        quarantined = found["status"]["quarantine"][-1]
+        if self._stable("dense") != before:
+            raise narration.DemoFailed(f"{before} is not stable any more")
+        tell.step(quarantined["message"])
+        tell.proved(
+            f"taken back by itself after {labelled.get(quarantined['revision'], 0):,} of its predictions were told the"
+            f" truth of; {report.failed} failed of {report.requests:,} requests"
+        )
 
     def _refuse_a_broken_version(self) -> None:
         tell = self._narrator
@@ -126,7 +171,9 @@ class Story:
         with load.background(self._load_settings()) as run:
             run.wait_until(lambda seen: seen.requests > 100, timeout_s=60)
             self._kubectl("apply", "-f", str(manifest))
-            found = self._model("dense").until("refused", _is_refused, within_s=_READY_WITHIN_S)
+            found = self._model("dense").until(
+                "refused", lambda seen: _is_refused(seen, "DigestMismatch"), within_s=_READY_WITHIN_S
+            )
             report = run.stop()
         self._no_failures(report, "the broken version")
         if set(report.revisions) != {before}:
@@ -177,6 +224,32 @@ class Story:
             raise narration.DemoFailed(f"kubectl {' '.join(arguments)}: {done.stderr.strip()}")
         return done.stdout
 
+    def _apply_as_canary(self, trained: training.Trained) -> None:
+        wished = yaml.safe_load(trained.manifest.read_text())
+        wished["spec"]["rollout"] = CANARY
+        path = trained.folder / "canary.yaml"
+        path.write_text(yaml.safe_dump(wished, sort_keys=False))
+        self._kubectl("apply", "-f", str(path))
+
+    def _judged(
+        self, what: str, holds: Callable[[Mapping[str, Any]], bool]
+    ) -> tuple[Mapping[str, Any], Mapping[str, int]]:
+        """The object once ``holds`` is true of it, and how many predictions of each revision were labelled."""
+        labeller = labelling.Labeller(
+            self._local.gateway_url, "dense", asking.Heldout.load(self._trained["dense"].heldout)
+        )
+
+        def looked(found: Mapping[str, Any]) -> bool:
+            if holds(found):
+                return True
+            labeller.tell(_LABELLED_REQUESTS_A_LOOK)
+            return False
+
+        try:
+            return self._model("dense").until(what, looked, within_s=_READY_WITHIN_S), labeller.labelled
+        finally:
+            labeller.close()
+
     def _model(self, name: str) -> watching.Model:
         return watching.Model(self._local, self._narrator, name)
 
@@ -203,10 +276,11 @@ class Story:
             raise narration.DemoFailed(f"requests failed during {during}:\n{report.summary()}")
 
 
-def _is_refused(found: Mapping[str, Any]) -> bool:
+def _is_refused(found: Mapping[str, Any], reason: str) -> bool:
     settled = watching.condition(found, "Reconciling").get("status") != "True"
     observed = found["status"].get("observedGeneration") == found["metadata"]["generation"]
-    return bool(observed and settled and found["status"].get("quarantine"))
+    reasons = [entry["reason"] for entry in found["status"].get("quarantine", ())]
+    return bool(observed and settled and reasons[-1:] == [reason])
 
 
 def _stable_version(found: Mapping[str, Any]) -> str:

@@ -66,16 +66,16 @@ class Training:
         self._root = examples_folder()
         self._running: dict[tuple[str, str], tuple[subprocess.Popen[bytes], pathlib.Path]] = {}
         for lesson in lessons:
-            begun = self._begin(lesson)
-            self._running.update({(family, lesson.version): begun for family in lesson.families})
+            self.begin(lesson)
 
-    def _begin(self, lesson: Lesson) -> tuple[subprocess.Popen[bytes], pathlib.Path]:
+    def begin(self, lesson: Lesson) -> None:
+        """Train it beside whatever else goes on."""
         log = self._out / f"{'-'.join(lesson.families)}-{lesson.version}.log"
         command = [sys.executable, "-m", "examples.train", *lesson.families, "--out", str(self._out)]
         command += ["--version", lesson.version, *lesson.arguments]
         with log.open("wb") as output:
             started = subprocess.Popen(command, cwd=self._root, stdout=output, stderr=subprocess.STDOUT)
-        return started, log
+        self._running.update({(family, lesson.version): (started, log) for family in lesson.families})
 
     def wait(self, narrator: narration.Narrator, family: str, version: str) -> Trained:
         """The trained version.

@@ -13,7 +13,7 @@ import pydantic
 import yaml
 
 from fairlead_cli.plugin import cluster, errors, seen
-from fairlead_operator.api import names, spec
+from fairlead_operator.api import names, spec, strategies
 from fairlead_operator.desired import revision, strategy
 
 
@@ -53,7 +53,9 @@ def of(found: cluster.Cluster, manifest: Mapping[str, Any]) -> dict[str, Any]:
         "newRevision": hashed is None or not _is_kept(found, name, hashed),
         "changes": sorted(_changes(model, wished)),
         "does": list(_does(model, hashed, wished, is_kept=hashed is not None and _is_kept(found, name, hashed))),
-        "steps": seen.steps_in_words(strategy.steps_of(wished.rollout)) if rolls_out and _serves(model) else [],
+        "steps": seen.steps_in_words(strategy.steps_of(wished.rollout, wished.scaling.replicas))
+        if rolls_out and _serves(model)
+        else [],
         "replicasAtMost": _most(model, wished, rolls_out=rolls_out),
         "notes": list(_notes(model, wished)) if rolls_out and _serves(model) and not wished.suspend else [],
     }
@@ -134,7 +136,7 @@ def _most(model: seen.Model | None, wished: spec.ModelDeploymentSpec, *, rolls_o
     """Replicas at once, at the most: beside a stable revision the candidate runs with as many."""
     count = 0 if wished.suspend else wished.scaling.replicas
     beside = rolls_out and _serves(model) and wished.rollout.strategy is not spec.Strategy.RECREATE
-    return 2 * count if beside else count
+    return count + strategy.limits(wished.rollout, count).surge if beside else count
 
 
 def _notes(model: seen.Model | None, wished: spec.ModelDeploymentSpec) -> Iterator[str]:
@@ -144,9 +146,12 @@ def _notes(model: seen.Model | None, wished: spec.ModelDeploymentSpec) -> Iterat
     if rollout.strategy is spec.Strategy.RECREATE:
         yield f"{_big(stable)} stops first: requests get 503 until the new one is proved; no signature is compared."
         return
+    count = strategy.limits(rollout, count).surge
     cpu, memory = count * size.cpu_cores, count * size.memory_bytes / 2**20
     without = (
-        "it waits" if rollout.on_insufficient_capacity is spec.OnInsufficientCapacity.WAIT else f"{stable} stops first"
+        "it waits"
+        if rollout.on_insufficient_capacity is strategies.OnInsufficientCapacity.WAIT
+        else f"{stable} stops first"
     )
     yield f"Surge: {count} more replicas need {cpu:g} CPU and {memory:g} MiB; known not to fit, {without}."
     if rollout.allow_signature_change:

@@ -12,7 +12,7 @@ from fairlead_cli.plugin import cluster, errors
 from fairlead_operator.api import spec as specs
 from fairlead_operator.api import status as statuses
 from fairlead_operator.desired import revision, strategy
-from fairlead_operator.state.desired import Analyse, MinSamples, Pause, SetReplicas, SetWeight, Step
+from fairlead_operator.state.desired import Analyse, Batch, MinSamples, Pause, SetReplicas, SetWeight, Step
 from fairlead_operator.state.route import BY_WEIGHT, FULL_WEIGHT, Routing
 
 
@@ -38,7 +38,7 @@ class Model:
 
     @property
     def steps(self) -> tuple[Step, ...]:
-        return strategy.steps_of(self.spec.rollout)
+        return strategy.steps_of(self.spec.rollout, self.spec.scaling.replicas)
 
     @property
     def routing(self) -> Routing:
@@ -96,6 +96,8 @@ def step_in_words(step: Step) -> str:
     match step:
         case SetWeight(weight=weight):
             return f"set weight {weight / 100:g} %"
+        case Batch(candidate=candidate, weight=weight, stable=stable):
+            return f"{candidate} new replicas, weight {weight / 100:g} %, then {stable} old ones"
         case SetReplicas(count=count):
             return f"up to {count} replicas"
         case Pause(duration_s=None):

@@ -134,6 +134,23 @@ Cpu = Annotated[
     ),
 ]
 
+_COUNT = "^(0|[1-9][0-9]{0,2}|1000|(0|[1-9][0-9]?|100)%)$"
+
+CountOrPercent = Annotated[
+    str,
+    BeforeValidator(_number_as_text),
+    Field(
+        pattern=_COUNT,
+        json_schema_extra={INT_OR_STRING: True}
+        | rules(
+            rule(
+                f"""type(self) == int ? (self >= 0 && self <= 1000) : string(self).matches('{_COUNT}')""",
+                "must be a number of replicas from 0 to 1000 or a percentage from 0% to 100%, as in 1 or 25%",
+            )
+        ),
+    ),
+]
+
 Memory = Annotated[
     str,
     BeforeValidator(_number_as_text),

@@ -13,10 +13,20 @@ from pydantic import ConfigDict, Field
 
 from fairlead_operator.api import names, quantities
 from fairlead_operator.api.analysis import Analysis
-from fairlead_operator.api.fields import CookieName, Cpu, Digest, HeaderName, MatchValue, Memory, Uri, Version
+from fairlead_operator.api.fields import (
+    CookieName,
+    Cpu,
+    Digest,
+    HeaderName,
+    MatchValue,
+    Memory,
+    Uri,
+    Version,
+)
 from fairlead_operator.api.model import ApiModel
 from fairlead_operator.api.rules import SERVER_DEFAULT, rule, rules
 from fairlead_operator.api.steps import RolloutStep
+from fairlead_operator.api.strategies import BlueGreen, OnInsufficientCapacity, RollbackWindow, RollingUpdate
 
 REQUEST_TIMEOUT_S: Final = 30
 PROGRESS_DEADLINE_S: Final = 600
@@ -35,11 +45,6 @@ class Strategy(StrEnum):
     BLUE_GREEN = "BlueGreen"
     CANARY = "Canary"
     SHADOW = "Shadow"
-
-
-class OnInsufficientCapacity(StrEnum):
-    WAIT = "Wait"
-    RECREATE = "Recreate"
 
 
 class Warmup(ApiModel):
@@ -143,31 +148,6 @@ class Scaling(ApiModel):
     ] = 1
 
 
-class RollbackWindow(ApiModel):
-    """The time after a promotion in which the revision before it is one map change away."""
-
-    seconds: Annotated[
-        int,
-        Field(
-            ge=1,
-            le=604800,
-            description="Within it a new revision that loses its readiness or crashes again and again is taken back, "
-            "and a rollback starts nothing; both revisions' replicas run meanwhile.",
-        ),
-    ]
-
-
-class BlueGreen(ApiModel):
-    """What a BlueGreen rollout does by itself."""
-
-    auto_promote_seconds: Annotated[int, Field(ge=1, le=604800)] | None = Field(
-        None, description="The new revision is promoted after so long without traffic; by a person alone unless set."
-    )
-    scale_down_delay_seconds: Annotated[int, Field(ge=1, le=604800)] | None = Field(
-        None, description="The old revision stays warm for so long after the switch; it goes at once unless set."
-    )
-
-
 class Match(ApiModel):
     """Requests that the candidate answers whatever its weight."""
 
@@ -269,6 +249,16 @@ class Rollout(ApiModel):
                 field=".onInsufficientCapacity",
             ),
             rule(
+                "!has(self.rollingUpdate) || !has(self.strategy) || self.strategy == 'RollingUpdate'",
+                "is how a RollingUpdate goes: set spec.rollout.strategy: RollingUpdate, or leave it out",
+                field=".rollingUpdate",
+            ),
+            rule(
+                "!has(self.rollingUpdate) || !has(self.rollbackWindow)",
+                "takes replicas from the old revision, all of which a rollbackWindow keeps: leave one of them out",
+                field=".rollingUpdate",
+            ),
+            rule(
                 "!has(self.blueGreen) || (has(self.strategy) && self.strategy == 'BlueGreen')",
                 "is what a BlueGreen rollout does: set spec.rollout.strategy: BlueGreen, or leave it out",
                 field=".blueGreen",
@@ -290,6 +280,7 @@ class Rollout(ApiModel):
     )
     sticky: Sticky | None = Field(None, description="Keeps a caller at one revision while a Canary's weight stays.")
     shadow: Shadow | None = Field(None, description="What a Shadow shows the candidate.")
+    rolling_update: RollingUpdate | None = None
     blue_green: BlueGreen | None = None
     rollback_window: RollbackWindow | None = None
     on_insufficient_capacity: OnInsufficientCapacity = Field(

@@ -53,6 +53,7 @@ class RolloutPhase(StrEnum):
     PROVING = "Proving"  # a real prediction has to succeed before any traffic
     WIDENING = "Widening"  # its content is known and pinned: the rest of its replicas are being started
     SHIFTING = "Shifting"  # traffic moves, step by step
+    RESTORING = "Restoring"  # it is given up while the stable one has few replicas: they come back batch by batch
     PROMOTING = "Promoting"  # it is the stable revision now; every gateway has to confirm that
     WATCHING = "Watching"  # it serves, and the one before it stays warm, one map change away
     WITHDRAWING = "Withdrawing"  # it lost its traffic, or never had any; every gateway has to confirm that
@@ -133,6 +134,12 @@ class RolloutStatus(ApiModel):
     ] = 0
     candidate_replicas: (
         Annotated[Count, Field(description="The most replicas that the candidate may have; all of them if absent.")]
+        | None
+    ) = None
+    stable_replicas: (
+        Annotated[
+            Count, Field(description="The most replicas that the stable revision may have; all of them if absent.")
+        ]
         | None
     ) = None
     started_at: Time | None = None

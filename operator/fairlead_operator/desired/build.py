@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from fairlead_operator.api.spec import ModelDeploymentSpec
+from fairlead_operator.desired import batches, routes, serve_config, strategy
 from fairlead_operator.desired import revision as revisions_of
-from fairlead_operator.desired import routes, serve_config, strategy
 from fairlead_operator.state import analysis_spec
 from fairlead_operator.state.bounds import Bounds
 from fairlead_operator.state.desired import Desired, Finding, WantedRevision
@@ -27,7 +27,9 @@ def _build(
 ) -> Desired:
     template = revisions_of.template_of(spec)
     target = revisions_of.revision_of(view.uid, template)
-    limit = next((r.ports.count for r in kept if r.revision == target), bounds.ports_per_revision)
+    ports = next((r.ports.count for r in kept if r.revision == target), bounds.ports_per_revision)
+    replicas = min(spec.scaling.replicas, ports)
+    limit = strategy.limits(spec.rollout, replicas)
     return Desired(
         key=ModelKey(view.namespace, view.name),
         uid=view.uid,
@@ -36,9 +38,12 @@ def _build(
         suspended=spec.suspend,
         target=target,
         template=template,
-        replicas=min(spec.scaling.replicas, limit),
-        strategy=spec.rollout.strategy,
-        steps=strategy.steps_of(spec.rollout),
+        replicas=replicas,
+        strategy=strategy.effective(spec.rollout, replicas),
+        surge=limit.surge,
+        unavailable=limit.unavailable,
+        stable_at_first=batches.stable_at_first(limit, replicas),
+        steps=strategy.steps_of(spec.rollout, replicas),
         routing=strategy.routing_of(spec.rollout),
         progress_deadline_s=spec.rollout.progress_deadline_seconds,
         paused=spec.rollout.paused,
@@ -49,7 +54,7 @@ def _build(
         warm_s=strategy.warm_s(spec.rollout),
         history_limit=spec.revision_history_limit,
         revisions={r.revision: _wanted(view, spec, r, bounds) for r in kept},
-        findings=_findings(spec, limit),
+        findings=_findings(spec, ports),
     )
 
 

@@ -19,6 +19,12 @@ def wanted_replicas(view: ModelDeploymentView, revision: RevisionView) -> int:
     wished = min(_wished(view, revision.revision), revision.ports.count)
     if serving.rollout is not None and serving.rollout.replicas is not None and revision.revision == _limited(serving):
         wished = min(wished, serving.rollout.replicas)
+    if (
+        serving.rollout is not None
+        and serving.rollout.stable_replicas is not None
+        and revision.revision == serving.stable
+    ):
+        wished = min(wished, serving.rollout.stable_replicas)
     if revision.content_digest is None and revision.revision != serving.stable:
         return min(wished, 1)
     return wished

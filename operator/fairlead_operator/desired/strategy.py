@@ -7,16 +7,32 @@ from typing import assert_never
 from fairlead_operator.api import spec as api
 from fairlead_operator.api.spec import Rollout, Strategy
 from fairlead_operator.api.steps import RolloutStep
+from fairlead_operator.desired import batches
 from fairlead_operator.state.desired import Analyse, MinSamples, Pause, SetReplicas, SetWeight, Step
 from fairlead_operator.state.route import FULL_WEIGHT, Match, MatchKind, Routing
 
 
-def steps_of(rollout: Rollout) -> tuple[Step, ...]:
+def limits(rollout: Rollout, replicas: int) -> batches.Limits:
+    """Without a word on it all replicas of the new revision stand beside all of the old one."""
+    if rollout.rolling_update is None or rollout.strategy is not Strategy.ROLLING_UPDATE:
+        return batches.Limits(surge=replicas, unavailable=0)
+    return batches.limits(rollout.rolling_update, replicas)
+
+
+def effective(rollout: Rollout, replicas: int) -> Strategy:
+    """Where a RollingUpdate may neither add a replica nor has to keep one, nothing but Recreate is left of it."""
+    is_bare = replicas > 0 and batches.stable_at_first(limits(rollout, replicas), replicas) == 0
+    return Strategy.RECREATE if is_bare else rollout.strategy
+
+
+def steps_of(rollout: Rollout, replicas: int) -> tuple[Step, ...]:
     """What is done one after the other while traffic moves. Recreate has stopped the old revision before.
 
     A list that doesn't end with all traffic is followed by it: see ``plan.steps``.
     """
     match rollout.strategy:
+        case Strategy.ROLLING_UPDATE if rollout.rolling_update is not None:
+            return batches.batches(limits(rollout, replicas), replicas) or (SetWeight(weight=FULL_WEIGHT),)
         case Strategy.ROLLING_UPDATE | Strategy.RECREATE:
             return (SetWeight(weight=FULL_WEIGHT),)
         case Strategy.BLUE_GREEN:

@@ -17,10 +17,15 @@ def promoting(context: Context, rollout: Rollout) -> Plan | Verdict:
     if waiting is not None:
         return waiting
     if rollout.leaving is not None:
-        return _kept_warm(context, rollout.leaving) if watching.is_wished(context) else _gone_quiet(context, rollout)
+        return _kept_warm(context, rollout.leaving) if _stays_warm(context, rollout) else _gone_quiet(context, rollout)
     stable = context.serving.stable
     message = f"{context.called(stable) if stable is not None else 'No revision'} takes all traffic on every gateway."
     return Verdict(trigger=Trigger.DONE, reason=Reason.ROLLOUT_COMPLETE, message=message)
+
+
+def _stays_warm(context: Context, rollout: Rollout) -> bool:
+    """Not one that batches have taken replicas from: it could not take all traffic back."""
+    return watching.is_wished(context) and rollout.replicas is None
 
 
 def _kept_warm(context: Context, warm: str) -> Verdict:

@@ -23,6 +23,7 @@ class Trigger(StrEnum):
     RAY_RESTARTED = "ray restarted"  # Ray's head lost every application
     SUSPEND = "suspend"  # the spec says suspend
     RESUME = "resume"  # it no longer does
+    RESTORE = "restore"  # the candidate is no longer wished, and the stable revision has given replicas away
     WATCH = "watch"  # the promotion is confirmed, and the revision before is to stay warm
     TAKEN_BACK = "taken back"  # the warm revision is wished again
     STABLE_FAILED = "stable failed"  # the promoted revision failed while the warm one could take over
@@ -38,7 +39,7 @@ class Trigger(StrEnum):
 _AWAY = {Trigger.SUPERSEDED, Trigger.REVERTED, Trigger.FAILED, Trigger.ABORTED}
 _UNSEEN = (Phase.STARTING,)  # no gateway has heard of the candidate
 _CONNECTED = (Phase.CONNECTING, Phase.PROVING, Phase.WIDENING, Phase.SHIFTING)
-_LEAVING = (Phase.PROMOTING, Phase.WATCHING, Phase.WITHDRAWING, Phase.DRAINING, Phase.REMOVING)
+_LEAVING = (Phase.RESTORING, Phase.PROMOTING, Phase.WATCHING, Phase.WITHDRAWING, Phase.DRAINING, Phase.REMOVING)
 
 Table = Mapping[tuple[Phase | None, Trigger], Phase | None]
 
@@ -52,6 +53,9 @@ TRANSITIONS: Table = {
     (Phase.WIDENING, Trigger.READY): Phase.SHIFTING,
     (Phase.SHIFTING, Trigger.STEP): Phase.SHIFTING,
     (Phase.SHIFTING, Trigger.READY): Phase.PROMOTING,
+    (Phase.SHIFTING, Trigger.RESTORE): Phase.RESTORING,
+    (Phase.RESTORING, Trigger.STEP): Phase.RESTORING,
+    **{(Phase.RESTORING, trigger): Phase.WITHDRAWING for trigger in (Trigger.READY, Trigger.FAILED, Trigger.ABORTED)},
     (Phase.PROMOTING, Trigger.READY): Phase.DRAINING,
     (Phase.PROMOTING, Trigger.DONE): None,
     (Phase.PROMOTING, Trigger.WATCH): Phase.WATCHING,
@@ -86,7 +90,7 @@ TRANSITIONS: Table = {
 
 _STEPS = {Trigger.STEP, Trigger.PROMOTE, Trigger.PROMOTE_FULL}
 _HOLDS = {Trigger.HOLD, Trigger.RELEASE}
-_CANDIDATE_ONLY = {*_AWAY, *_STEPS, *_HOLDS, Trigger.RAY_RESTARTED}
+_CANDIDATE_ONLY = {*_AWAY, *_STEPS, *_HOLDS, Trigger.RAY_RESTARTED, Trigger.RESTORE}
 _WISHES = {Trigger.RETRY, Trigger.ROLLBACK}
 _STARTS = {Trigger.BEGIN, Trigger.RECREATE}
 _WATCHED = {Trigger.WATCH, Trigger.TAKEN_BACK, Trigger.STABLE_FAILED}
@@ -95,10 +99,13 @@ _NEVER_OF_A_CANDIDATE = {Trigger.DONE, Trigger.RETURNED, Trigger.RESUME, Trigger
 IGNORED: Mapping[Phase | None, frozenset[Trigger]] = {
     None: frozenset({Trigger.READY, Trigger.DONE, Trigger.RETURNED, Trigger.RESUME, *_CANDIDATE_ONLY, *_WATCHED}),
     **{
-        phase: frozenset({*_NEVER_OF_A_CANDIDATE, *_STEPS})
+        phase: frozenset({*_NEVER_OF_A_CANDIDATE, *_STEPS, Trigger.RESTORE})
         for phase in (Phase.STARTING, Phase.CONNECTING, Phase.PROVING, Phase.WIDENING)
     },
     Phase.SHIFTING: frozenset(_NEVER_OF_A_CANDIDATE),
+    Phase.RESTORING: frozenset(
+        {*_NEVER_OF_A_CANDIDATE, *_CANDIDATE_ONLY} - {Trigger.STEP, Trigger.FAILED, Trigger.ABORTED}
+    ),
     Phase.PROMOTING: frozenset(
         {Trigger.RESUME, Trigger.RETRY, Trigger.TAKEN_BACK, Trigger.STABLE_FAILED, *_CANDIDATE_ONLY, *_STARTS}
     ),

@@ -6,7 +6,7 @@ import datetime
 from dataclasses import replace
 
 from fairlead_operator.api.status import RolloutPhase
-from fairlead_operator.plan import analysis, contract, failure, health, steps, traffic
+from fairlead_operator.plan import analysis, balance, contract, failure, health, steps, traffic
 from fairlead_operator.plan.context import Context
 from fairlead_operator.plan.machine import Trigger
 from fairlead_operator.plan.verdict import Verdict
@@ -140,11 +140,26 @@ def _growing(context: Context, rollout: Rollout, candidate: WantedRevision) -> J
     """More replicas first, more traffic then; what the gateways were already told is not taken back for it."""
     route = context.observed.route
     is_told = isinstance(route, Known) and route.value.holds(traffic.entry(context))
+    if (waits := _stable_grows(context, rollout)) is not None:
+        return waits
     if not steps.is_growing(context, rollout) or (is_told and rollout.weight == FULL_WEIGHT):
         return None
     return _replicas_in_ray(context, rollout, candidate, Reason.SHIFTING) or _replicas_at_gateways(
         context, rollout, candidate, Reason.SHIFTING
     )
+
+
+def _stable_grows(context: Context, rollout: Rollout) -> Plan | None:
+    """A step that gives traffic back waits for what batches took of the stable revision."""
+    stable, route = context.serving.stable, context.observed.route
+    if stable is None or rollout.stable_replicas is None or not isinstance(route, Known):
+        return None
+    is_more = route.value.weights().get(context.serving.candidate or "", 0) > rollout.weight
+    needed, up = balance.needed_for(context, rollout.weight), context.fewest_up(stable)
+    if not is_more or up is None or up >= needed:
+        return None
+    message = f"The gateways see {up} of {needed} replicas of {context.called(stable)}, which takes traffic back."
+    return context.wait(Reason.SHIFTING, message)
 
 
 def _unwell(context: Context, rollout: Rollout, candidate: WantedRevision) -> Judged | None:

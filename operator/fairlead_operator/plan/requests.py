@@ -17,7 +17,7 @@ from fairlead_operator.plan.context import Context
 from fairlead_operator.plan.machine import Trigger, is_heeded
 from fairlead_operator.plan.verdict import Verdict
 from fairlead_operator.state.actions import Plan
-from fairlead_operator.state.desired import MinSamples, Pause, WantedRevision
+from fairlead_operator.state.desired import Batch, MinSamples, Pause, WantedRevision
 from fairlead_operator.state.knowledge import Known
 from fairlead_operator.state.reasons import Reason
 from fairlead_operator.state.rollout import Attempt, Handled, Quarantine, Rollback, Rollout, Serving
@@ -120,6 +120,8 @@ def _promote_full(context: Context, request: Request) -> Answer:
         return found
     if (broken := contract.broken(context, found)) is not None and not is_heeded(found.phase, Trigger.PROMOTE_FULL):
         return Refusal(message=f"{broken}; spec.rollout.allowSignatureChange: true lets it go on.")
+    if isinstance(steps.current(context, found), Batch):
+        return Refusal(message=f"{_called(context)} goes by batches of what the cluster has room for; none is skipped.")
     message = f"{_called(context)} is promoted by request: the steps that are left are skipped."
     return Granted(
         trigger=Trigger.PROMOTE_FULL,

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from fairlead_operator.api.spec import Strategy
 from fairlead_operator.api.status import RolloutPhase as Phase
-from fairlead_operator.plan import aim, leaving, phases, steady, steps, surge, verdict, watching
+from fairlead_operator.plan import aim, leaving, phases, restoring, steady, steps, surge, verdict, watching
 from fairlead_operator.plan.context import Context
 from fairlead_operator.plan.machine import Trigger, is_heeded, move
 from fairlead_operator.plan.verdict import Verdict
@@ -26,6 +26,7 @@ JUDGES: Mapping[Phase, Judge] = {
     Phase.PROVING: phases.proving,
     Phase.WIDENING: phases.widening,
     Phase.SHIFTING: phases.shifting,
+    Phase.RESTORING: restoring.restoring,
     Phase.PROMOTING: leaving.promoting,
     Phase.WATCHING: watching.watching,
     Phase.WITHDRAWING: leaving.withdrawing,
@@ -120,6 +121,10 @@ def _forward(context: Context, phase: Phase, *, step: int | None = None) -> Serv
     serving, old = context.serving, context.serving.rollout
     if old is None:  # READY and STEP are heeded in no Idle phase; the table's test holds that
         return serving
+    if phase is Phase.RESTORING:
+        return replace(serving, rollout=restoring.following(context, old, context.second))
+    if phase is Phase.WITHDRAWING:
+        return _withdrawn(context, phase)
     rollout = replace(old, phase=phase, step_started_at=context.second, held_at=None, analysis=None)
     if phase is Phase.PROMOTING:
         return _promoted(context, rollout)
@@ -128,6 +133,8 @@ def _forward(context: Context, phase: Phase, *, step: int | None = None) -> Serv
         step = follows if step is None else step
         weight = steps.weight_at(context, step, old.weight)
         rollout = replace(rollout, step=step, weight=weight, replicas=steps.replicas_at(context, step, old.replicas))
+        if old.phase is Phase.SHIFTING:
+            rollout = replace(rollout, stable_replicas=steps.stable_after(context, old))
     return replace(serving, rollout=rollout)
 
 
@@ -145,7 +152,8 @@ def _promoted(context: Context, rollout: Rollout) -> Serving:
             leaving=serving.stable,
             weight=0,
             step=0,
-            replicas=None,
+            replicas=rollout.stable_replicas,
+            stable_replicas=rollout.replicas if rollout.stable_replicas is not None else None,
             paused_by_request=False,
             health=Health(),
         ),
@@ -181,7 +189,8 @@ def _fresh(context: Context, phase: Phase, *, leaving: str | None = None) -> Rol
 
 
 def _begun(context: Context, phase: Phase) -> Rollout:
-    return replace(_fresh(context, phase), replicas=steps.replicas_at_first(context))
+    replicas, stable = steps.replicas_at_first(context), steps.stable_at_first(context)
+    return replace(_fresh(context, phase), replicas=replicas, stable_replicas=stable)
 
 
 def _again(context: Context, phase: Phase) -> Rollout:
@@ -189,7 +198,9 @@ def _again(context: Context, phase: Phase) -> Rollout:
     old = context.serving.rollout
     if old is None:
         return fresh
-    fresh = replace(fresh, paused_by_request=old.paused_by_request, replicas=old.replicas)
+    fresh = replace(
+        fresh, paused_by_request=old.paused_by_request, replicas=old.replicas, stable_replicas=old.stable_replicas
+    )
     lost = Health(is_restarting=True)
     if phase is Phase.WATCHING:
         return replace(old, ray_session=context.ray_session, health=lost)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import datetime
 
 from fairlead_operator.api.analysis_status import AnalysisPhase
-from fairlead_operator.plan import failure
+from fairlead_operator.plan import balance, failure
 from fairlead_operator.plan.context import Context
 from fairlead_operator.plan.machine import Trigger
 from fairlead_operator.plan.verdict import Verdict
 from fairlead_operator.state.actions import Plan
 from fairlead_operator.state.analysis import Run
-from fairlead_operator.state.desired import Analyse, MinSamples, Pause, SetReplicas, SetWeight, Step
+from fairlead_operator.state.desired import Analyse, Batch, MinSamples, Pause, SetReplicas, SetWeight, Step
 from fairlead_operator.state.reasons import Reason
 from fairlead_operator.state.rollout import Rollout
 from fairlead_operator.state.route import FULL_WEIGHT
@@ -21,10 +21,15 @@ LOOK_AGAIN_S = 5.0
 
 
 def of(context: Context) -> tuple[Step, ...]:
-    """None where nothing is stable: there is nothing to share with. A way back takes all traffic at once."""
+    """None where nothing is stable: there is nothing to share with. A way back takes all traffic at once.
+
+    Batches are no steps that one could skip: they are what the cluster has room for.
+    """
     if context.serving.stable is None:
         return ()
-    return (SetWeight(weight=FULL_WEIGHT),) if context.is_way_back else context.desired.steps
+    if context.is_way_back and not isinstance(context.desired.steps[0], Batch):
+        return (SetWeight(weight=FULL_WEIGHT),)
+    return context.desired.steps
 
 
 def current(context: Context, rollout: Rollout) -> Step | None:
@@ -41,7 +46,7 @@ def weight_at(context: Context, step: int, before: int) -> int:
     if step >= len(steps):
         return FULL_WEIGHT
     match steps[step]:
-        case SetWeight(weight=weight):
+        case SetWeight(weight=weight) | Batch(weight=weight):
             return weight
         case Pause() | SetReplicas() | Analyse() | MinSamples():
             return before
@@ -58,7 +63,7 @@ def replicas_at(context: Context, step: int, before: int | None) -> int | None:
     if step >= len(steps) or steps[step] == SetWeight(weight=FULL_WEIGHT):
         return max(before, context.desired.replicas)
     match steps[step]:
-        case SetReplicas(count=count):
+        case SetReplicas(count=count) | Batch(candidate=count):
             return max(before, min(count, context.desired.replicas))
         case _:
             return before
@@ -67,17 +72,35 @@ def replicas_at(context: Context, step: int, before: int | None) -> int | None:
 def replicas_at_first(context: Context) -> int | None:
     """A list that begins with a number of replicas holds from the start."""
     match of(context)[:1]:
-        case (SetReplicas(count=count),):
+        case (SetReplicas(count=count) | Batch(candidate=count),):
             return min(count, context.desired.replicas)
         case _:
             return None
+
+
+def stable_at_first(context: Context) -> int | None:
+    """What batches leave of the stable revision before there is any candidate; None is all of it."""
+    desired = context.desired
+    is_less = isinstance(next(iter(of(context)), None), Batch) and desired.stable_at_first < desired.replicas
+    return desired.stable_at_first if is_less else None
+
+
+def stable_after(context: Context, done: Rollout) -> int | None:
+    """The most replicas that the stable revision may have once a step is confirmed: never too few for its share.
+
+    Whoever leaves the batches for other steps gets all of them back.
+    """
+    step = current(context, done)
+    if isinstance(step, Batch):
+        return max(step.stable, balance.needed_for(context, done.weight))
+    return context.desired.replicas if done.stable_replicas is not None else None
 
 
 def is_growing(context: Context, rollout: Rollout) -> bool:
     """Whether the step waits for more of the candidate's replicas before anything else."""
     if rollout.replicas is None:
         return False
-    return isinstance(current(context, rollout), SetReplicas) or rollout.weight == FULL_WEIGHT
+    return isinstance(current(context, rollout), SetReplicas | Batch) or rollout.weight == FULL_WEIGHT
 
 
 def held_by(context: Context, rollout: Rollout) -> str | None:
@@ -114,7 +137,7 @@ def is_wait(step: Step | None) -> bool:
 def _waits(context: Context, rollout: Rollout, step: Step, stays: str) -> Plan | None:
     """None once what the step waits for has come."""
     match step:
-        case SetWeight() | SetReplicas():
+        case SetWeight() | SetReplicas() | Batch():
             return None
         case Pause():
             return _pause(context, rollout, step, stays)

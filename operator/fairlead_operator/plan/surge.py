@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fairlead_operator.api.spec import OnInsufficientCapacity, Strategy
+from fairlead_operator.api.spec import Strategy
+from fairlead_operator.api.strategies import OnInsufficientCapacity
 from fairlead_operator.plan.context import Context
 from fairlead_operator.state.capacity import Size
 from fairlead_operator.state.desired import WantedRevision
@@ -26,7 +27,7 @@ def lack(context: Context, aimed: str) -> Lack | None:
         return None
     if not isinstance(context.observed.capacity, Known) or not isinstance(context.observed.serve, Known):
         return None
-    needed = context.desired.replicas
+    needed = min(context.desired.replicas, context.desired.surge)
     fitting = min(needed, context.observed.capacity.value.fitting(_size(candidate)))
     if fitting >= needed:
         return None

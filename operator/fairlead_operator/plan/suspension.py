@@ -28,10 +28,9 @@ def decide(context: Context) -> Plan | None:
 def _begin(context: Context) -> Plan:
     at = context.second
     old = context.serving.rollout
-    leaving, replicas = (old.leaving, old.replicas) if old is not None else (None, None)
-    rollout = Rollout(
-        phase=RolloutPhase.RETIRING, leaving=leaving, replicas=replicas, started_at=at, step_started_at=at
-    )
+    rollout = Rollout(phase=RolloutPhase.RETIRING, started_at=at, step_started_at=at)
+    if old is not None:
+        rollout = replace(rollout, leaving=old.leaving, replicas=old.replicas, stable_replicas=old.stable_replicas)
     message = "The spec says suspend: traffic is taken away."
     return context.announce(replace(context.serving, rollout=rollout), Reason.SUSPENDED, message)
 

@@ -150,6 +150,7 @@ _PHASE_REASONS = {
     RolloutPhase.PROVING: Reason.PROVING,
     RolloutPhase.WIDENING: Reason.WIDENING,
     RolloutPhase.SHIFTING: Reason.SHIFTING,
+    RolloutPhase.RESTORING: Reason.RESTORING,
     RolloutPhase.PROMOTING: Reason.PROMOTING,
     RolloutPhase.WATCHING: Reason.SCALING,
     RolloutPhase.WITHDRAWING: Reason.WITHDRAWING,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fairlead_operator.api.status import RolloutPhase as Phase
-from fairlead_operator.plan import aim
+from fairlead_operator.plan import aim, balance
 from fairlead_operator.plan.context import Context
 from fairlead_operator.plan.machine import Trigger
 from fairlead_operator.state.analysis import Run
@@ -49,9 +49,13 @@ def _away(context: Context, candidate: str, aimed: str | None) -> Verdict:
         message = f"{gone}: {_wisher(context)} is back at {context.called(aimed)}."
         if context.desired.replicas == 0:
             message = f"{gone}: no replicas are wished."
-        return Verdict(trigger=Trigger.REVERTED, reason=Reason.REVERTED, message=message)
+        return Verdict(trigger=_way_out(context, Trigger.REVERTED), reason=Reason.REVERTED, message=message)
     then = f"{_wisher(context)} asks for {context.called(aimed)}" if aimed is not None else "nothing is wished to run"
-    return Verdict(trigger=Trigger.SUPERSEDED, reason=Reason.SUPERSEDED, message=f"{gone}: {then}.")
+    return Verdict(trigger=_way_out(context, Trigger.SUPERSEDED), reason=Reason.SUPERSEDED, message=f"{gone}: {then}.")
+
+
+def _way_out(context: Context, trigger: Trigger) -> Trigger:
+    return Trigger.RESTORE if balance.is_to_be_restored(context) else trigger
 
 
 def _wisher(context: Context) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from fairlead_operator.api.spec import OnInsufficientCapacity, Strategy
+from fairlead_operator.api.spec import Strategy
+from fairlead_operator.api.strategies import OnInsufficientCapacity
 from fairlead_operator.state.analysis import Analysis
 from fairlead_operator.state.keys import ModelKey
 from fairlead_operator.state.observed import RevisionTemplate
@@ -47,7 +48,16 @@ class SetReplicas:
     count: int
 
 
-Step = SetWeight | Pause | SetReplicas | Analyse | MinSamples
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """A step of a RollingUpdate: more of the candidate, then its share of the traffic, then fewer of the stable one."""
+
+    candidate: int
+    weight: int
+    stable: int
+
+
+Step = SetWeight | Pause | SetReplicas | Batch | Analyse | MinSamples
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,8 +88,10 @@ class WantedRevision:
 class Desired:
     """``target`` is the revision that the spec hashes to; it may not be kept as a ControllerRevision yet.
 
-    ``replicas`` is what each serving revision should have; ``revisions`` are the kept ones, by revision. After a
-    promotion the one before stays warm for ``warm_s``; within ``rollback_window_s`` a failure takes it back.
+    ``replicas`` is what each serving revision should have; ``surge`` and ``unavailable`` how far both together may be
+    from it, and ``stable_at_first`` what batches leave of the stable one before they begin. ``revisions`` are the kept
+    ones, by revision. After a promotion the one before stays warm for ``warm_s``; within ``rollback_window_s`` a
+    failure takes it back.
     """
 
     key: ModelKey
@@ -91,6 +103,9 @@ class Desired:
     template: RevisionTemplate
     replicas: int
     strategy: Strategy
+    surge: int
+    unavailable: int
+    stable_at_first: int
     steps: tuple[Step, ...]
     routing: Routing
     progress_deadline_s: int

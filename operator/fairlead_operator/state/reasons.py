@@ -99,6 +99,8 @@ class Reason(StrEnum):
     """The rest of the candidate's replicas are being started."""
     SHIFTING = "Shifting"
     """Traffic is moving to the candidate."""
+    RESTORING = "Restoring"
+    """The stable revision gets its replicas back before it gets its traffic back."""
     PROMOTING = "Promoting"
     """The candidate became stable; every gateway has to confirm that."""
     WITHDRAWING = "Withdrawing"

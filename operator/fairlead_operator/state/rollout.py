@@ -41,7 +41,8 @@ class Rollout:
     ``leaving`` is the revision that loses its place: the old stable after a promotion, the candidate after a
     withdrawal. ``step`` counts through the strategy's steps; ``weight`` is in hundredths of a percent. ``held_at``
     is set while a pause alone keeps a candidate from its traffic: that time counts towards no deadline. ``replicas`` is
-    the most that the candidate may have, and what it keeps when it leaves; None is all of them.
+    the most that the candidate may have, and what it keeps when it leaves; ``stable_replicas`` is the same of the
+    stable revision. None is all of them.
     """
 
     phase: RolloutPhase
@@ -49,6 +50,7 @@ class Rollout:
     step: int = 0
     weight: int = 0
     replicas: int | None = None
+    stable_replicas: int | None = None
     started_at: datetime.datetime
     step_started_at: datetime.datetime
     attempt: int = 0
@@ -190,6 +192,7 @@ def _recall_rollout(rollout: RolloutStatus) -> Rollout:
         step=rollout.step,
         weight=rollout.weight_basis_points,
         replicas=rollout.candidate_replicas,
+        stable_replicas=rollout.stable_replicas,
         started_at=began,
         step_started_at=rollout.step_started_at or began,
         attempt=rollout.attempt,
@@ -258,6 +261,7 @@ def _record_rollout(rollout: Rollout, candidate: str | None) -> RolloutStatus:
         weight=rollout.weight * 100 // FULL_WEIGHT,
         weight_basis_points=rollout.weight,
         candidate_replicas=rollout.replicas,
+        stable_replicas=rollout.stable_replicas,
         started_at=rollout.started_at,
         step_started_at=rollout.step_started_at,
         attempt=rollout.attempt,

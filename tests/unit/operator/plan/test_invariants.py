@@ -50,6 +50,8 @@ STRATEGIES: dict[str, dict[str, Any]] = {
     "BlueGreen": {},
     "Canary that grows": {"steps": [{"setReplicas": 1}, {"setWeight": 20}, {"setReplicas": 2}, {"pause": {}}]},
     "BlueGreen by itself": {"blueGreen": {"autoPromoteSeconds": 15, "scaleDownDelaySeconds": 40}},
+    "RollingUpdate in batches": {"rollingUpdate": {"surge": 1, "unavailable": 1}},
+    "RollingUpdate in place": {"rollingUpdate": {"surge": 0, "unavailable": "50%"}},
     "RollingUpdate and watched": {"rollbackWindow": {"seconds": 60}},
     "Canary": {"steps": [{"setWeight": 1}, {"pause": {"durationSeconds": 30}}, {"setWeight": 50}, {"pause": {}}]},
     "Shadow": {"shadow": {"percent": 10}, "match": [{"cookie": "canary", "value": "on"}]},

@@ -76,7 +76,7 @@ def rolling(steps: list[dict[str, Any]], *, step: int = 0, **spec: Any) -> Virtu
     ],
 )
 def test_a_strategy_is_a_list_of_steps(wished: dict[str, Any], steps: tuple[object, ...]) -> None:
-    assert strategy.steps_of(Rollout.model_validate(wished)) == steps
+    assert strategy.steps_of(Rollout.model_validate(wished), 4) == steps
 
 
 def test_a_step_is_done_only_once_every_gateway_has_its_weight() -> None:
