@@ -99,10 +99,10 @@ def test_a_candidate_that_is_right_ten_points_less_often_is_seen_in_the_counts(s
 
 
 def test_it_is_taken_back_by_itself_for_being_right_less_often(stage: Stage, model: Model) -> None:
-    stable = model.stable
+    stable, before = model.stable, model.status().get("candidateRevision")
     model.apply("worse", label="judged", rollout=JUDGED)
-    found = model.until("at 50 %", lambda seen: ((seen.get("status") or {}).get("rollout") or {}).get("weight") == 50)
-    candidate = found["status"]["candidateRevision"]
+    found = model.until("at 50 %", lambda seen: is_at_half(seen["status"]) and named(seen) != before)
+    candidate = named(found)
     client = Client(stage, model.name)
 
     told = ""
@@ -116,6 +116,14 @@ def test_it_is_taken_back_by_itself_for_being_right_less_often(stage: Stage, mod
     assert "accuracy" in told, model.explain()
     row = {"what": f"taken back: {told}", "labelled": client.labelled[candidate]}
     RESULTS.add(TABLE, row | {"correct": client.correct[candidate], "accuracy": client.ratio(candidate)})
+
+
+def is_at_half(status: dict[str, Any]) -> bool:
+    return status.get("rollout", {}).get("weight") == 50
+
+
+def named(found: dict[str, Any]) -> str:
+    return str(found["status"].get("candidateRevision"))
 
 
 def quarantined(model: Model, revision: str) -> str:
