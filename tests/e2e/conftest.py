@@ -16,6 +16,8 @@ ORDER = (
     "test_scale_and_delete",
     "test_version_change",
     "test_canary",
+    "test_shadow",
+    "test_matches",
     "test_feedback",
     "test_signature_contract",
     "test_rollback_window",
