@@ -119,6 +119,19 @@ async def test_a_lost_answer_leaves_it_open_whether_the_write_happened(stage: St
     assert len(stage.kills) == (kind in (Kind.KILL_BEFORE, Kind.KILL_AFTER))
 
 
+async def test_the_successor_of_a_killed_operator_can_be_killed_too(stage: Stage) -> None:
+    stage.script.arm(SECOND, Kind.KILL_TWICE)
+    arrived = []
+    for _ in range(6):
+        try:
+            await patch(stage)
+            arrived.append(True)
+        except aiohttp.ClientError:
+            arrived.append(False)
+    assert arrived == [True, False, True, True, False, True]
+    assert len(stage.kills) == 2
+
+
 @pytest.mark.parametrize(("kind", "arrives"), [(Kind.HANG_BEFORE, False), (Kind.HANG_AFTER, True)])
 async def test_a_hanging_answer_lasts_until_the_client_gives_up(stage: Stage, kind: Kind, arrives: bool) -> None:
     stage.script.arm(SECOND, kind)

@@ -1,13 +1,16 @@
 """``make faults``: every story calm, then again with one fault at every write; exit 1 where any end differs.
 
-Interrupted, it goes on where it was (``--fresh`` begins anew); what it found is in ``build/faults``.
+Interrupted, it goes on where it was, unless the code is another (``--fresh`` begins anew); what it found is in
+``build/faults``.
 """
 
 from __future__ import annotations
 
 import argparse
 import concurrent.futures
+import hashlib
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Mapping
@@ -24,12 +27,15 @@ OUT = Path("build/faults")
 
 def main() -> int:
     options = _options()
-    if options.fresh:
+    version = OUT / "version"
+    if options.fresh or not version.exists() or version.read_text() != _code():
         shutil.rmtree(OUT, ignore_errors=True)
     OUT.mkdir(parents=True, exist_ok=True)
+    version.write_text(_code())
     logs = OUT / "logs"
     shutil.rmtree(logs, ignore_errors=True)
     logs.mkdir()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     kubernetes = cluster.LocalCluster("faults", (OUT / "cluster").resolve())
     try:
         kubernetes.up(cluster.KUBERNETES_PARTS)
@@ -37,6 +43,15 @@ def main() -> int:
             return _campaign(make_bench, options)
     finally:
         kubernetes.down()
+
+
+def _code() -> str:
+    """Names what is tried: results of other code say nothing."""
+    digest = hashlib.sha256()
+    for folder in ("operator", "tests/faults", "tests/support"):
+        for path in sorted(Path(folder).rglob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def _options() -> argparse.Namespace:
@@ -65,18 +80,24 @@ def _campaign(make_bench: run.MakeBench, options: argparse.Namespace) -> int:
         todo = [trial for trial in _chosen(calm, options) if trial not in {result.trial for result in results}]
         print(f"{len(todo)} runs to do, {len(results)} done before", flush=True)
         futures = [pool.submit(_try, make_bench, calm, trial) for trial in todo]
-        for number, future in enumerate(concurrent.futures.as_completed(futures), 1):
-            result = future.result()
-            results.append(result)
-            with (OUT / "results.jsonl").open("a") as log:
-                print(result.to_json(), file=log)
-            print(f"{number}/{len(todo)} {result.trial}: {result.verdict} ({result.seconds:.1f} s)", flush=True)
-            for line in result.differences:
-                print(f"    {line[:2000]}", flush=True)
+        try:
+            for number, future in enumerate(concurrent.futures.as_completed(futures), 1):
+                results.append(future.result())
+                _tell(results[-1], f"{number}/{len(todo)}")
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
     text = report.table(results)
     (OUT / "table.md").write_text(text + "\n")
     print(text)
     return 1 if any(result.differences for result in results) else 0
+
+
+def _tell(result: report.Result, place: str) -> None:
+    with (OUT / "results.jsonl").open("a") as log:
+        print(result.to_json(), file=log)
+    print(f"{place} {result.trial}: {result.verdict} ({result.seconds:.1f} s)", flush=True)
+    for line in result.differences:
+        print(f"    {line[:2000]}", flush=True)
 
 
 def _known(names: list[str], options: argparse.Namespace) -> list[report.Result]:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 from tests.faults.script import KILLS, READS, START, WATCHES, Kind, Point
 
-ANSWERS = tuple(kind for kind in Kind if kind not in (*KILLS, *READS, *WATCHES))
+ANSWERS = tuple(kind for kind in Kind if kind not in (*KILLS, Kind.KILL_TWICE, *READS, *WATCHES))
 GROUPS: Mapping[str, tuple[Kind, ...]] = {
     "kills": KILLS,
+    "two kills": (Kind.KILL_TWICE,),
     "answers": ANSWERS,
     "watches": tuple(kind for kind in Kind if kind in WATCHES),
     "reads": tuple(READS),

@@ -6,6 +6,7 @@ What runs is the shipped ``main`` in a process of its own; only the import is sh
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import signal
@@ -20,6 +21,7 @@ from types import TracebackType
 from typing import Self
 
 DEATH_DEADLINE_S = 30.0
+PR_SET_PDEATHSIG = 1
 
 
 class Nursery:
@@ -90,6 +92,7 @@ def _serve() -> None:
 
 
 def _become(main: object, flags: list[str], log: str) -> None:
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # whatever becomes of the bench, none is left
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)

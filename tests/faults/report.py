@@ -48,14 +48,18 @@ def load(path: Path) -> list[Result]:
 def table(results: Sequence[Result]) -> str:
     """Runs by fault and scenario: ``12`` all as when calm, ``12 / 1`` one of them differs."""
     scenarios = list(dict.fromkeys(result.trial.scenario for result in results))
-    lines = [f"| fault | {' | '.join(scenarios)} | runs | diverge |", f"| --- |{' --- |' * (len(scenarios) + 2)}"]
+    heads = [*scenarios, "runs", "not reached", "diverge"]
+    lines = [f"| fault | {' | '.join(heads)} |", f"| --- |{' --- |' * len(heads)}"]
     for kind in [kind for kind in Kind if any(result.trial.kind is kind for result in results)]:
-        row = [result for result in results if result.trial.kind is kind]
-        cells = [_cell([result for result in row if result.trial.scenario == name]) for name in scenarios]
-        lines.append(f"| {kind} | {' | '.join(cells)} | {len(row)} | {_diverging(row)} |")
-    cells = [_cell([result for result in results if result.trial.scenario == name]) for name in scenarios]
-    lines.append(f"| all | {' | '.join(cells)} | {len(results)} | {_diverging(results)} |")
+        lines.append(_row(kind, scenarios, [result for result in results if result.trial.kind is kind]))
+    lines.append(_row("all", scenarios, results))
     return "\n".join(lines)
+
+
+def _row(name: str, scenarios: Sequence[str], results: Sequence[Result]) -> str:
+    cells = [_cell([result for result in results if result.trial.scenario == scenario]) for scenario in scenarios]
+    missed = sum(not result.was_reached for result in results)
+    return f"| {name} | {' | '.join(cells)} | {len(results)} | {missed} | {_diverging(results)} |"
 
 
 def _cell(results: Sequence[Result]) -> str:

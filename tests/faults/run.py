@@ -28,6 +28,7 @@ class Outcome:
     tally: tally.Tally
     points: tuple[Point, ...]
     was_reached: bool
+    faults: int
     seconds: float
     broken: tuple[str, ...] = field(default=())
 
@@ -62,6 +63,7 @@ def run(make_bench: MakeBench, scenario: Scenario, fault: Fault | None = None) -
             tally=tally.of(writes, before=before, names=names),
             points=points_of(writes),
             was_reached=bench.script.reached.is_set(),
+            faults=max(int(bench.script.reached.is_set()), sum(write.struck is not None for write in writes)),
             seconds=time.monotonic() - began_s,
             broken=(*broken, *bench.script.broken),
         )
@@ -72,7 +74,7 @@ def judge(calm: Outcome, here: Outcome) -> list[str]:
     return [
         *here.broken,
         *portrait.differences(calm.end, here.end),
-        *tally.disagreements(calm.tally, here.tally, faults=1 if here.was_reached else 0),
+        *tally.disagreements(calm.tally, here.tally, faults=here.faults),
     ]
 
 

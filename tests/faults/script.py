@@ -22,6 +22,7 @@ class Kind(StrEnum):
 
     KILL_BEFORE = "operator killed before the write"
     KILL_AFTER = "operator killed after the write"
+    KILL_TWICE = "operator killed before the write, and its successor before its third"
     CONFLICT = "409"
     BUSY = "429 with Retry-After"
     ERROR = "500"
@@ -53,6 +54,7 @@ READS = {
 }
 WATCHES = frozenset({Kind.WATCH_HELD, Kind.WATCH_LOST, Kind.WATCH_CUT})
 READS_STRUCK = 3
+WRITES_BETWEEN_KILLS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +130,7 @@ class Script:
     _counts: Counter[str] = field(default_factory=Counter)
     _last_write_s: float = 0.0
     _reads_left: int = 0
+    _until_again: int | None = None
     _watch_struck_at_s: float | None = None
     broken: list[str] = field(default_factory=list)
     """Invariants that a write broke."""
@@ -152,7 +155,7 @@ class Script:
             self.writes.append(write)
             self._counts[name] += 1
             is_point = self._point == Point(write=name, nth=self._counts[name])
-            strikes = self._kind if is_point else None
+            strikes = self._kind if is_point else self._again()
         try:
             self.on_write(write)
         except AssertionError as error:
@@ -162,12 +165,24 @@ class Script:
         write.struck = strikes
         return write, self._strike(strikes)
 
+    def _again(self) -> Kind | None:
+        """The second kill of two."""
+        if self._until_again is None:
+            return None
+        self._until_again -= 1
+        if self._until_again > 0:
+            return None
+        self._until_again = None
+        return Kind.KILL_BEFORE
+
     def _strike(self, kind: Kind) -> Kind | None:
         """Faults of reads and watches begin here and leave the write alone."""
-        if kind is Kind.KILL_BEFORE:
+        if kind in (Kind.KILL_BEFORE, Kind.KILL_TWICE):
             self.kill()
         with self._lock:
-            if kind in READS:
+            if kind is Kind.KILL_TWICE:
+                self._until_again = WRITES_BETWEEN_KILLS
+            elif kind in READS:
                 self._reads_left = READS_STRUCK
             elif kind in WATCHES:
                 self._watch_struck_at_s = time.monotonic()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,8 @@ class Operated:
         self.folder = folder
         self.ray = FakeRay(token=TOKEN)
         self._flags = flags
+        self.flags_of_namespace: Callable[[str], tuple[str, ...]] = lambda _namespace: ()
+        """Flags that name the namespace, which is made here."""
         self._where = where
 
     def __enter__(self) -> Operated:
@@ -55,6 +58,7 @@ class Operated:
             *("--kubeconfig", str(kubeconfig), *(self._where or ("--namespace", self.namespace))),
             *("--ray", f"{self.namespace}={self.ray.url}", "--ray-token-file", str(token_file)),
             *("--gateway", f"{self.namespace}={self.gateway.addresses}", "--log-level", "debug", *self._flags),
+            *self.flags_of_namespace(self.namespace),
         )
         self.operator = OperatorProcess(self.flags, log=self.folder / "operator.log")
         self.operator.start()

@@ -1,0 +1,151 @@
+"""The operator's analysis over a real API server and a real Prometheus; the gateway's counters are told by the test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.fake_prometheus import FakePrometheus
+from tests.support.operated import Operated
+from tests.support.prometheus_process import PrometheusProcess
+from tests.support.until import until
+
+from fairlead_cli.local import cluster
+from fairlead_gateway.measurements import BUCKETS_S
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
+NAME = "digits"
+QUERY = "sum(kernel_seconds{revision='{{candidate}}'}) / sum(kernel_seconds{revision='{{stable}}'})"
+KERNEL = {"name": "kernel", "prometheus": {"query": QUERY, "success": {"max": 2}, "failure": {"min": 4}}}
+ERRORS = {"name": "errors", "errorRatio": {}}
+
+
+@pytest.fixture(scope="module")
+def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrometheusProcess]:
+    with PrometheusProcess(tmp_path_factory.mktemp("prometheus")) as made:
+        yield made
+
+
+@pytest.fixture
+def operated(kubernetes: cluster.LocalCluster, prometheus: PrometheusProcess, tmp_path: Path) -> Iterator[Operated]:
+    made = Operated(kubernetes, tmp_path)
+    made.flags_of_namespace = lambda namespace: ("--prometheus", f"{namespace}={prometheus.url}")
+    with made:
+        yield made
+
+
+def begin(operated: Operated, metric: dict[str, Any], **analysis: Any) -> tuple[str, str]:
+    """A second revision in its step of analysis; stable and candidate."""
+    wished = {"metrics": [metric], "intervalSeconds": 1, "count": 60, **analysis}
+    rollout = {"strategy": "Canary", "steps": [{"setWeight": 50}, {"analysis": {}}], "analysis": wished}
+    operated.apply(NAME, "file:///models/good", rollout=rollout)
+    operated.until_ready(NAME)
+    operated.apply(NAME, "file:///models/next", rollout=rollout)
+    until(
+        lambda: (operated.status(NAME).get("rollout") or {}).get("analysis"),
+        "the first measurement",
+        deadline_s=60,
+        explain=lambda: operated.explain(NAME),
+    )
+    status = operated.status(NAME)
+    return status["stableRevision"], status["candidateRevision"]
+
+
+def analysis(operated: Operated) -> dict[str, Any]:
+    return (operated.status(NAME).get("rollout") or {}).get("analysis") or {}
+
+
+def counted(requests: int, errors: int = 0) -> dict[str, Any]:
+    return {
+        "requests": {"total": requests, "serverErrors": errors, "clientErrors": 0, "aborted": 0},
+        "durations": {"boundsSeconds": BUCKETS_S, "counts": [requests] + [0] * len(BUCKETS_S)},
+    }
+
+
+def is_quarantined(operated: Operated) -> bool:
+    return [entry["reason"] for entry in operated.status(NAME).get("quarantine") or ()] == ["AnalysisFailed"]
+
+
+def test_a_number_of_prometheus_promotes_or_takes_back(operated: Operated, prometheus: PrometheusProcess) -> None:
+    stable, candidate = begin(operated, KERNEL, count=3, inconclusiveLimit=60)
+    prometheus.page = f'kernel_seconds{{revision="{stable}"}} 2\nkernel_seconds{{revision="{candidate}"}} 3\n'
+    status = operated.until_ready(NAME)
+    assert status["stableRevision"] == candidate
+    assert "AnalysisSuccessful" in operated.event_reasons(NAME)
+    stable, candidate = begin(operated, KERNEL)
+    prometheus.page = f'kernel_seconds{{revision="{stable}"}} 2\nkernel_seconds{{revision="{candidate}"}} 9\n'
+    until(lambda: is_quarantined(operated), "taken back", deadline_s=60, explain=lambda: operated.explain(NAME))
+    assert operated.status(NAME)["stableRevision"] == stable
+    assert "kernel: the query gives 4.5" in operated.status(NAME)["quarantine"][0]["message"]
+
+
+def test_no_series_is_inconclusive_and_a_person_decides(operated: Operated, prometheus: PrometheusProcess) -> None:
+    prometheus.page = ""
+    begin(operated, KERNEL, count=2)
+    until(
+        lambda: analysis(operated).get("phase") == "Inconclusive",
+        "inconclusive",
+        deadline_s=60,
+        explain=lambda: operated.explain(NAME),
+    )
+    assert operated.status(NAME)["phase"] == "Paused"
+    assert operated.condition(NAME, "Ready")["reason"] == "AnalysisInconclusive"
+
+
+def test_errors_that_the_gateway_counted_take_back_also_when_the_operator_is_killed(operated: Operated) -> None:
+    stable, candidate = begin(operated, ERRORS)
+    gateway = operated.gateway
+    gateway.measurements = {stable: counted(5000), candidate: counted(60, 10)}
+    until(
+        lambda: analysis(operated).get("candidate", {}).get("serverErrors") == 10,
+        "measured",
+        explain=lambda: operated.explain(NAME),
+    )
+    operated.operator.kill()
+    gateway.measurements = {stable: counted(9000), candidate: counted(500, 90)}
+    operated.operator.start()
+    until(lambda: is_quarantined(operated), "taken back", deadline_s=60, explain=lambda: operated.explain(NAME))
+    assert (
+        "18 % of 500 requests failed, 0 % of the stable revision's 9,000"
+        in (operated.status(NAME)["quarantine"][0]["message"])
+    )
+
+
+def test_a_gateway_that_does_not_tell_stops_the_rollout_and_promotes_nothing(operated: Operated) -> None:
+    stable, candidate = begin(operated, ERRORS, errorLimit=1)
+    broken = {"requests": {"total": -1}}
+    operated.gateway.measurements = {stable: broken, candidate: broken}
+    until(lambda: analysis(operated).get("phase") == "Inconclusive", "asks", explain=lambda: operated.explain(NAME))
+    status = operated.status(NAME)
+    assert (status["stableRevision"], status["rollout"]["step"]) == (stable, 1)
+    assert "could not be had" in status["rollout"]["analysis"]["message"]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param({"code": 500}, id="faulty"),
+        pytest.param({"is_late": True}, id="late"),
+        pytest.param({"answer": [1.0, 2.0]}, id="two series"),
+    ],
+)
+def test_a_prometheus_that_gives_no_answer_asks_a_person(
+    kubernetes: cluster.LocalCluster, tmp_path: Path, fault: dict[str, Any]
+) -> None:
+    with FakePrometheus() as server:
+        made = Operated(kubernetes, tmp_path)
+        made.flags_of_namespace = lambda namespace: ("--prometheus", f"{namespace}={server.url}")
+        for name, value in fault.items():
+            setattr(server, name, value)
+        with made:
+            _, candidate = begin(made, KERNEL, errorLimit=1)
+            until(
+                lambda: analysis(made).get("phase") == "Inconclusive",
+                "inconclusive",
+                deadline_s=60,
+                explain=lambda: made.explain(NAME),
+            )
+            assert made.status(NAME)["candidateRevision"] == candidate
+            assert server.queries[0].startswith(f"sum(kernel_seconds{{revision='{candidate}'}})")

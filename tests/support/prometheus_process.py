@@ -1,0 +1,94 @@
+"""A real Prometheus as a process of its own, with nothing but what a test writes into a metrics page."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import urllib.parse
+import urllib.request
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from aiohttp import web
+from tests.support.http_thread import HttpThread
+from tests.support.operator_process import free_port
+from tests.support.until import until
+
+INSTALL = ("apt-get", "install", "-y", "--no-install-recommends", "prometheus")
+WHY = "these tests need Debian's package `prometheus` (README, Requirements): apt-get install prometheus"
+
+
+def obtain() -> str:
+    """The program; installed where that is possible. Its absence fails the test: it is no reason to skip one."""
+    if shutil.which("prometheus") is None and shutil.which("apt-get") is not None:
+        subprocess.run(("apt-get", "update"), capture_output=True, check=False)
+        # The service that the package brings is not wanted: policy-rc.d or a container's lack of an init keeps it down.
+        environment = {"DEBIAN_FRONTEND": "noninteractive", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "RUNLEVEL": "1"}
+        subprocess.run(INSTALL, capture_output=True, check=False, env=environment)
+    found = shutil.which("prometheus")
+    assert found is not None, WHY
+    return found
+
+
+class PrometheusProcess:
+    """``page`` is what it scrapes five times a second, in the text format of a metrics page."""
+
+    def __init__(self, folder: Path) -> None:
+        self.page = ""
+        self._folder = folder
+        self._port = free_port()
+        self._target = HttpThread(self._application)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._port}"
+
+    def __enter__(self) -> Self:
+        program = obtain()
+        self._target.start()
+        self._folder.mkdir(parents=True, exist_ok=True)
+        config = self._folder / "prometheus.yml"
+        target = self._target.url.removeprefix("http://")
+        job = {"job_name": "models", "scrape_interval": "200ms", "scrape_timeout": "200ms"}
+        config.write_text(json.dumps({"scrape_configs": [job | {"static_configs": [{"targets": [target]}]}]}))
+        flags = (f"--config.file={config}", f"--storage.tsdb.path={self._folder / 'data'}")
+        listen = f"--web.listen-address=127.0.0.1:{self._port}"
+        with (self._folder / "prometheus.log").open("wb") as log:
+            self._process = subprocess.Popen((program, *flags, listen), stdout=log, stderr=log)
+        until(self._is_ready, "Prometheus is ready", deadline_s=60, explain=self._log)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+        self._target.stop()
+
+    def ask(self, query: str) -> list[str]:
+        """The values that an expression has now."""
+        url = f"{self.url}/api/v1/query?{urllib.parse.urlencode({'query': query})}"
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return [series["value"][1] for series in json.load(answer)["data"]["result"]]
+
+    def _is_ready(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.url}/-/ready", timeout=2) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
+    def _log(self) -> str:
+        return (self._folder / "prometheus.log").read_text(errors="replace")[-2000:]
+
+    def _application(self) -> web.Application:
+        async def metrics(_: web.Request) -> web.Response:
+            return web.Response(text=self.page, content_type="text/plain")
+
+        application = web.Application()
+        application.router.add_get("/metrics", metrics)
+        return application
