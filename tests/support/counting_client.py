@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from fairlead_cli.load import Background, Failure, Kind, Report, Settings, background, run
 
 __all__ = [
+    "GOOD_BODY",
     "Background",
     "Failure",
     "HostileServer",

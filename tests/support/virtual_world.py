@@ -2,8 +2,8 @@
 
 Passes of the real pure core are run against it; faults strike between any two of their steps. A URI says how a model
 behaves: ``…/bad…`` can't be loaded, ``…/wrong…`` answers wrongly, ``…/slow…`` is never ready, ``…/wider…`` takes
-another input, ``…/failing…`` fails every fifth request of clients, ``…/late…`` takes ten times as long, all else is
-good.
+another input, ``…/failing…`` fails every fifth request of clients, ``…/late…`` takes ten times as long,
+``…/odd…`` says something else to every fourth request that it is shown, all else is good.
 """
 
 from __future__ import annotations
@@ -285,6 +285,18 @@ class VirtualWorld:
         for model, text in gateway.routes.items():
             for revision, weight in RouteText(text=text).weights().items():
                 self._count(gateway, model, revision, requests * weight // 10_000)
+            self._show(gateway, model, text, requests)
+
+    def _show(self, gateway: Gateway, model: str, text: str, requests: int) -> None:
+        """The stable revision's replicas repeat what was marked at the candidate."""
+        entry = json.loads(text)
+        if not (pairs := requests * entry.get("shadow", 0) // 10_000):
+            return
+        application = self.applications.get(names.serve_application(NAMESPACE, model, entry["candidate"]))
+        is_same = application is not None and application.running and "/odd" not in application.uri
+        key = (model, entry["candidate"])
+        shown = Counters(pairs=pairs, disagreed=0 if is_same else pairs // 4)
+        gateway.counted[key] = gateway.counted.get(key, Counters()).plus(shown)
 
     def _count(self, gateway: Gateway, model: str, revision: str, requests: int) -> None:
         application = self.applications.get(names.serve_application(NAMESPACE, model, revision))

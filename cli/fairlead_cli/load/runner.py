@@ -154,6 +154,9 @@ class _Loop:
             return report.Kind.WRONG_ID, f"the answer carries the id {echoed}"
         if not 200 <= answer.status < 300:
             return report.Kind.STATUS, f"status {answer.status}"
+        expected = self._asked.expected_answer(request_id)
+        if expected is not None and answer.body != expected:
+            return report.Kind.BAD_ANSWER, "not the answer that was expected, byte for byte"
         detail = answers.fault(self._asked, answer.body)
         return None if detail is None else (report.Kind.BAD_ANSWER, detail)
 

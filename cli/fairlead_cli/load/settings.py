@@ -12,8 +12,8 @@ class Settings(BaseModel):
     """One run. It ends after ``requests``, after ``duration_s`` or when it is stopped, whichever comes first.
 
     ``bodies`` are sent in turn. ``expect_shape`` is the shape of the first output (for TensorFlow Serving's protocol
-    only its rows). ``rate_limit`` is in requests a second over all connections; without it the loop goes as fast as
-    answers come.
+    only its rows), ``expect_answers`` the whole answers to the bodies, byte for byte. ``rate_limit`` is in requests a
+    second over all connections; without it the loop goes as fast as answers come.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_bytes="base64", val_json_bytes="base64")
@@ -24,6 +24,7 @@ class Settings(BaseModel):
     path: str | None = None
     headers: tuple[tuple[str, str], ...] = ()
     expect_shape: tuple[int, ...] | None = None
+    expect_answers: tuple[bytes, ...] | None = None
     requests: Annotated[int, Field(ge=1)] | None = None
     duration_s: Annotated[float, Field(gt=0)] | None = None
     rate_limit: Annotated[float, Field(gt=0)] | None = None
@@ -43,6 +44,11 @@ class Settings(BaseModel):
     def target(self) -> str:
         """The request's path: ``path``, or the Open Inference Protocol's for the model."""
         return self.path or f"/v2/models/{self.model}/infer"
+
+    def expected_answer(self, request_id: str) -> bytes | None:
+        """The whole answer to the request of this id; None where none is known."""
+        number = int(request_id.rpartition("-")[2])
+        return self.expect_answers[number % len(self.expect_answers)] if self.expect_answers else None
 
     def request(self, number: int) -> tuple[str, bytes]:
         """The id and the whole bytes of request ``number``."""

@@ -39,7 +39,9 @@ def steps_of(rollout: Rollout, replicas: int) -> tuple[Step, ...]:
             blue_green = rollout.blue_green
             return (Pause(duration_s=blue_green.auto_promote_seconds if blue_green is not None else None),)
         case Strategy.SHADOW:
-            return (Pause(duration_s=None),)
+            # A dry run decides nothing, so it can't be what a person's word waits for either.
+            is_decided = rollout.analysis is not None and not rollout.analysis.dry_run
+            return (Analyse() if is_decided else Pause(duration_s=None),)
         case Strategy.CANARY:
             return tuple(_step(step) for step in rollout.steps or ())
         case _ as never:

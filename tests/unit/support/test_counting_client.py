@@ -33,6 +33,18 @@ def _good(request: client.Request, writer: asyncio.StreamWriter) -> None:
     writer.write(client.answer())
 
 
+async def test_an_answer_that_differs_in_one_byte_from_the_expected_is_a_failure() -> None:
+    def act(request: client.Request, writer: asyncio.StreamWriter) -> None:
+        writer.write(client.answer(client.GOOD_BODY if request.number != 7 else client.GOOD_BODY.replace(b"25", b"26")))
+
+    async with client.hostile_server(act) as server:
+        bodies = {"bodies": (b"{}", b"[]"), "expect_answers": (client.GOOD_BODY, client.GOOD_BODY)}
+        report = await client.run(_settings(server.url, **bodies))
+
+    assert [(failure.id, failure.kind) for failure in report.failures] == [("load-7", client.Kind.BAD_ANSWER)]
+    assert report.ok == 9
+
+
 async def test_counts_good_answers_by_revision_and_sends_each_id_once() -> None:
     def act(request: client.Request, writer: asyncio.StreamWriter) -> None:
         revision = "aaaaaaaaaa" if request.number < 30 else "bbbbbbbbbb"

@@ -79,6 +79,10 @@ STRATEGIES["Canary analysed"] = {
     ],
     "analysis": ANALYSIS,
 }
+STRATEGIES["Shadow analysed"] = {
+    "shadow": {"percent": 50},
+    "analysis": {"metrics": [{"name": "same", "disagreement": {}}], "intervalSeconds": 5, "count": 3},
+}
 STRATEGIES["Canary dry"] = {"steps": [{"setWeight": 50}, {"analysis": {}}], "analysis": {**ANALYSIS, "dryRun": True}}
 OF_A_STRATEGY = {key for fields in STRATEGIES.values() for key in fields}
 VERBS = [*Verb, Verb.PROMOTE, Verb.PROMOTE_FULL, Verb.ABORT]

@@ -12,13 +12,15 @@ from fairlead_operator.api.spec import Rollout
 from fairlead_operator.api.status import RolloutPhase as Phase
 from fairlead_operator.desired import strategy
 from fairlead_operator.state import actions
-from fairlead_operator.state.desired import Pause, SetWeight
+from fairlead_operator.state.desired import Analyse, Pause, SetWeight
 from fairlead_operator.state.reasons import Reason
 from fairlead_operator.state.rollout import Rollout as Memory
 from fairlead_operator.state.rollout import Serving, recall
 from fairlead_operator.state.route import RouteText
 
 NAME = "digits"
+DISAGREES: dict[str, Any] = {"metrics": [{"name": "same", "disagreement": {}}]}
+DRY: dict[str, Any] = {**DISAGREES, "dryRun": True}
 STEPS: list[dict[str, Any]] = [{"setWeight": 25}, {"pause": {"durationSeconds": 60}}, {"setWeight": 50}, {"pause": {}}]
 
 
@@ -69,6 +71,11 @@ def rolling(steps: list[dict[str, Any]], *, step: int = 0, **spec: Any) -> Virtu
         ({"strategy": "Recreate"}, (SetWeight(weight=10_000),)),
         ({"strategy": "BlueGreen"}, (Pause(duration_s=None),)),
         ({"strategy": "Shadow", "shadow": {"percent": 5}}, (Pause(duration_s=None),)),
+        ({"strategy": "Shadow", "shadow": {"percent": 5}, "analysis": DISAGREES}, (Analyse(),)),
+        (
+            {"strategy": "Shadow", "shadow": {"percent": 5}, "analysis": {**DISAGREES, "dryRun": True}},
+            (Pause(duration_s=None),),
+        ),
         (
             {"strategy": "Canary", "steps": STEPS},
             (SetWeight(weight=2500), Pause(duration_s=60), SetWeight(weight=5000), Pause(duration_s=None)),
