@@ -1,0 +1,49 @@
+"""The fake gateway's measurements have the form of a real agent's: an analysis must not be tested on another."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.fake_gateway import FakeGateway
+from tests.support.fake_ray import FakeRay
+from tests.support.gateway_process import Gateway, entry, fetch, free_range, revision
+
+pytestmark = pytest.mark.real
+STABLE, CANDIDATE = "aaaaaaaaaa", "bbbbbbbbbb"
+
+
+def form(value: Any) -> Any:
+    """The names and types of a document; the values of a list count as one."""
+    if isinstance(value, dict):
+        return {key: form(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return sorted({str(form(each)) for each in value})
+    return type(value).__name__
+
+
+def test_both_tell_the_same_form_and_refuse_the_same_model(tmp_path: Path) -> None:
+    first = free_range(8)
+    route = entry(STABLE, {STABLE: revision(first), CANDIDATE: revision(first + 4)}, candidate=CANDIDATE)
+    real = Gateway(tmp_path / "gateway")
+    real.start()
+    try:
+        real.apply(digits=route)
+        with (
+            FakeRay() as ray,
+            FakeGateway(namespace="default", ray=ray, read_routes=lambda: {"digits": json.dumps(route)}) as fake,
+        ):
+            admin = fake.addresses.split(",")[1]
+            pretended = fetch(f"{admin}/v1/measurements/digits")
+            refused = fetch(f"{admin}/v1/measurements/cats")
+
+        told = real.admin("/v1/measurements/digits")
+        real_refused = real.admin("/v1/measurements/cats")
+        assert told is not None
+        assert real_refused is not None
+        assert (pretended.status, form(pretended.json)) == (told.status, form(told.json))
+        assert (refused.status, form(refused.json)) == (real_refused.status, form(real_refused.json))
+    finally:
+        real.stop()
