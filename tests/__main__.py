@@ -10,6 +10,7 @@ import sys
 
 import pytest
 import rich.console
+from tests.support import prometheus_binary
 
 from fairlead_cli.local import binaries, progress
 
@@ -18,9 +19,10 @@ PROCESSES = 3
 
 
 def main() -> int:
-    # Outside of any test: building them takes longer than a test may.
+    # Outside of any test: building and fetching may take longer than a test.
     reporter = progress.RichReporter(rich.console.Console())
     binaries.find(binaries.CONTROL_PLANE, binaries.Sources.from_environment(), reporter)
+    reporter.step(f"Prometheus: {prometheus_binary.obtain()}")
     folders = [f"tests/{folder}" for folder in FOLDERS]
     split = [f"--numprocesses={PROCESSES}", "--dist=loadgroup", "--no-loadscope-reorder"]
     return int(pytest.main(["--durations=15", *split, *folders, *sys.argv[1:]]))

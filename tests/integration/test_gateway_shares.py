@@ -24,7 +24,7 @@ from tests.support.gateway_process import (
     revision,
 )
 
-from fairlead_gateway.haproxy import control
+from fairlead_gateway.haproxy import config, control, observed
 
 pytestmark = pytest.mark.real
 
@@ -313,6 +313,16 @@ async def test_feedback_has_the_replicas_that_predictions_have_also_right_after_
         assert seen["fb_digits_" + A] == seen["rev_digits_" + A] == {"s0", "s1"}
         assert seen["fb_digits_" + B] == seen["rev_digits_" + B] == {"s0"}
     assert alone.gateway.metric("fairlead_gateway_haproxy_reloads_total") >= 3
+
+
+async def test_a_map_that_a_configuration_has_not_is_told_from_an_empty_one(world: World) -> None:
+    world.apply(match=MATCH)
+    world.apply()  # the name stays until another reload is due, and with it the map
+    haproxy = control.Control(world.gateway.state_dir)
+    unknown, empty = await haproxy.ask("show map elsewhere.map"), await haproxy.ask(f"show map {config.MATCH_MAP}")
+    haproxy.close()
+
+    assert (observed.is_unknown_map(unknown), observed.is_unknown_map(empty)) == (True, False)
 
 
 async def up_by_backend(gateway: Gateway) -> dict[str, set[str]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import urllib.parse
 import urllib.request
@@ -12,24 +11,10 @@ from types import TracebackType
 from typing import Self
 
 from aiohttp import web
+from tests.support import prometheus_binary
 from tests.support.http_thread import HttpThread
 from tests.support.operator_process import free_port
 from tests.support.until import until
-
-INSTALL = ("apt-get", "install", "-y", "--no-install-recommends", "prometheus")
-WHY = "these tests need Debian's package `prometheus` (README, Requirements): apt-get install prometheus"
-
-
-def obtain() -> str:
-    """The program; installed where that is possible. Its absence fails the test: it is no reason to skip one."""
-    if shutil.which("prometheus") is None and shutil.which("apt-get") is not None:
-        subprocess.run(("apt-get", "update"), capture_output=True, check=False)
-        # The service that the package brings is not wanted: policy-rc.d or a container's lack of an init keeps it down.
-        environment = {"DEBIAN_FRONTEND": "noninteractive", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "RUNLEVEL": "1"}
-        subprocess.run(INSTALL, capture_output=True, check=False, env=environment)
-    found = shutil.which("prometheus")
-    assert found is not None, WHY
-    return found
 
 
 class PrometheusProcess:
@@ -47,7 +32,7 @@ class PrometheusProcess:
         return f"http://127.0.0.1:{self._port}"
 
     def __enter__(self) -> Self:
-        program = obtain()
+        program = str(prometheus_binary.obtain())
         self._target.start()
         self._folder.mkdir(parents=True, exist_ok=True)
         config = self._folder / "prometheus.yml"

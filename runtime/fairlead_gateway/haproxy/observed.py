@@ -54,7 +54,7 @@ class Server:
 class Observed:
     """The worker that takes new connections, as it answered. `digest` names its configuration.
 
-    `match_map` is None where the configuration, of a gateway before this one, knows none.
+    `match_map` is None where the configuration asks for no name, and so has no such map.
     """
 
     pid: int

@@ -186,7 +186,7 @@ def test_a_route_that_needs_a_name_is_live_once_the_configuration_has_it() -> No
     assert changes.live_versions(MATCHED, replace(observed, digest="d0-n1")) == {"digits": "v2"}
 
 
-def test_a_configuration_from_before_there_were_matches_is_replaced_and_not_commanded() -> None:
+def test_a_configuration_without_the_map_is_replaced_and_not_commanded() -> None:
     observed = replace(OBSERVED, digest="d0", route_map=MATCHED.route_map, match_map=None)
 
     assert isinstance(changes.find_change(MATCHED, observed), changes.Reload)
