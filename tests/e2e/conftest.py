@@ -16,6 +16,7 @@ ORDER = (
     "test_scale_and_delete",
     "test_version_change",
     "test_canary",
+    "test_canary_analysis",
     "test_shadow",
     "test_matches",
     "test_feedback",

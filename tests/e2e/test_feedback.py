@@ -17,6 +17,16 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
 TABLE = "Accuracy by feedback"
 REQUESTS = 1000
 STEPS: list[dict[str, Any]] = [{"setWeight": 50}, {"pause": {}}]
+ENOUGH = 20_000
+JUDGED: dict[str, Any] = {
+    "strategy": "Canary",
+    "steps": [{"setWeight": 50}, {"analysis": {}}],
+    "analysis": {
+        "intervalSeconds": 1,
+        "count": 600,
+        "metrics": [{"name": "accuracy", "accuracy": {"marginPercent": 2}}],
+    },
+}
 
 
 @pytest.fixture(scope="module")
@@ -86,3 +96,37 @@ def test_a_candidate_that_is_right_ten_points_less_often_is_seen_in_the_counts(s
     for revision, what in ((stable, "stable"), (candidate, "candidate, trained to be 10 points worse")):
         labelled, right = client.labelled[revision], client.correct[revision]
         RESULTS.add(TABLE, {"what": what, "labelled": labelled, "correct": right, "accuracy": client.ratio(revision)})
+
+
+def test_it_is_taken_back_by_itself_for_being_right_less_often(stage: Stage, model: Model) -> None:
+    stable, before = model.stable, model.status().get("candidateRevision")
+    model.apply("worse", label="judged", rollout=JUDGED)
+    found = model.until("at 50 %", lambda seen: is_at_half(seen["status"]) and named(seen) != before)
+    candidate = named(found)
+    client = Client(stage, model.name)
+
+    told = ""
+    while not told and client.labelled.total() < ENOUGH:
+        client.ask()
+        if client.labelled.total() % 20 == 0:
+            told = quarantined(model, candidate)
+    model.until("withdrawn", lambda seen: "rollout" not in seen["status"])
+
+    assert model.stable == stable
+    assert "accuracy" in told, model.explain()
+    row = {"what": f"taken back: {told}", "labelled": client.labelled[candidate]}
+    RESULTS.add(TABLE, row | {"correct": client.correct[candidate], "accuracy": client.ratio(candidate)})
+
+
+def is_at_half(status: dict[str, Any]) -> bool:
+    return status.get("rollout", {}).get("weight") == 50
+
+
+def named(found: dict[str, Any]) -> str:
+    return str(found["status"].get("candidateRevision"))
+
+
+def quarantined(model: Model, revision: str) -> str:
+    """Why the revision was given up; empty while it isn't."""
+    entries = model.status().get("quarantine", ())
+    return next((str(each["message"]) for each in entries if each["revision"] == revision), "")

@@ -56,6 +56,10 @@ class Models:
         command = [sys.executable, "-m", "tests.e2e.trained", str(out)]
         self._process = subprocess.Popen(command, cwd=ROOT, stdout=self._log, stderr=subprocess.STDOUT)
 
+    @property
+    def folder(self) -> pathlib.Path:
+        return self._out
+
     def wait(self) -> None:
         """Return once both are trained."""
         code = self._process.wait(timeout=280)

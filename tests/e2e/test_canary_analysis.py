@@ -1,0 +1,161 @@
+"""A canary that is judged on live traffic: a bad candidate is taken back by itself, a good one is promoted."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+import pytest
+from tests.e2e import worsened
+from tests.e2e.counted import CONNECTIONS, no_failures
+from tests.e2e.measured import RESULTS
+from tests.e2e.stage import Model, Stage, condition
+from tests.e2e.test_canary import asked
+from tests.support.until import until
+
+from fairlead_cli import load
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
+TABLE = "A canary judged on live traffic"
+BODIES = 61
+BAD = 3
+"""3 of 61 bodies, 4.9 %, are inputs that the failing version doesn't know."""
+WAYS_BACK_S: list[float] = []
+"""From each verdict to all traffic on the stable revision."""
+ROLLOUT: dict[str, Any] = {
+    "strategy": "Canary",
+    "steps": [{"setWeight": 25}, {"analysis": {}}],
+    "analysis": {
+        "intervalSeconds": 1,
+        "count": 300,
+        "metrics": [
+            {"name": "errors", "errorRatio": {"marginPercent": 1}},
+            {"name": "p95", "latency": {"quantile": 0.95, "ratio": 2}},
+        ],
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def judged(stage: Stage) -> Iterator[Model]:
+    worsened.make(stage.models.folder)
+    with stage.deployed("judged") as model:
+        yield model
+
+
+@contextmanager
+def loaded(stage: Stage, model: Model) -> Iterator[load.Background]:
+    """Requests of which one in twenty has a pixel brighter than any that was trained."""
+    settings = model.load(connections=CONNECTIONS)
+    rows = stage.models.inputs(BODIES)
+    for row in rows[:BAD]:
+        row[0] = 2 * worsened.KNOWN_BELOW
+    tensor = json.loads(settings.bodies[0])["inputs"][0]
+    bodies = tuple(json.dumps({"inputs": [{**tensor, "data": row}]}).encode() for row in rows)
+    with load.background(settings.model_copy(update={"bodies": bodies})) as run:
+        yield run
+
+
+class Watched:
+    """When the verdict on a candidate was written, as the API server told it."""
+
+    def __init__(self, stage: Stage, model: Model) -> None:
+        self._stage, self._model = stage, model
+        self.verdict_at_s: float | None = None
+        self.told = ""
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+
+    def _watch(self) -> None:
+        known = len(self._model.status().get("quarantine", ()))
+        with contextlib.suppress(httpx.TransportError):  # the API server's end is another test's matter
+            self._until_more_than(known)
+
+    def _until_more_than(self, known: int) -> None:
+        for found in self._stage.api.watch(self._stage.api.models_path(), self._model.name):
+            entries = found["status"].get("quarantine", ())
+            if len(entries) > known:
+                self.verdict_at_s, self.told = time.monotonic(), entries[-1]["message"]
+                return
+
+    def until_back_s(self) -> float:
+        """Seconds from the verdict to a gateway that gives the candidate nothing."""
+        until(lambda: self.verdict_at_s, "the verdict", deadline_s=150, poll_s=0.002, explain=self._model.explain)
+        wanted = None
+
+        def is_back() -> bool:
+            nonlocal wanted
+            entry = self._stage.api.routes()[self._model.name]
+            wanted = entry["version"] if entry["candidate"] is None else None
+            live = self._stage.live().get(self._model.name, {})
+            return wanted is not None and live.get("version") == wanted
+
+        until(is_back, "all traffic on the stable revision", deadline_s=30, poll_s=0.002, explain=self._model.explain)
+        assert self.verdict_at_s is not None
+        return time.monotonic() - self.verdict_at_s
+
+
+def needed(told: str) -> int:
+    """The candidate's requests at the verdict, from its own words."""
+    found = re.search(r" of ([\d,]+) requests", told)
+    assert found is not None, told
+    return int(found.group(1).replace(",", ""))
+
+
+def taken_back(stage: Stage, model: Model, version: str, *, times: int) -> list[float]:
+    """A bad version is rolled out, and again by a retry; how long each way back took."""
+    stable, took_s = model.stable, []
+    for attempt in range(times):
+        with loaded(stage, model) as run:
+            run.wait_until(lambda seen: seen.requests > 200, timeout_s=60)
+            if attempt:
+                asked(stage, "retry", model)
+                until(lambda: not model.status().get("quarantine"), "the quarantine lifted", deadline_s=30)
+            watched = Watched(stage, model)
+            if not attempt:
+                model.apply(version, label=version, rollout=ROLLOUT)
+            took_s.append(watched.until_back_s())
+            model.until("withdrawn", lambda found: "rollout" not in found["status"])
+            report = run.stop()
+        assert model.stable == stable
+        candidate = sum(each.count for name, each in report.revisions.items() if name != stable)
+        others = [each for each in report.failures if each.status != 500 or each.revision == stable]
+        assert others == [], report.summary()
+        row = {"candidate": version, "verdict": watched.told, "its requests at the verdict": needed(watched.told)}
+        row |= {"its answers in all": candidate + report.failed, "failed": report.failed, "s to the stable": took_s[-1]}
+        RESULTS.add(TABLE, row)
+    found = model.read() or {}
+    assert condition(found, "Ready")["reason"] == "RolloutFailed"
+    assert "AnalysisFailed" in condition(found, "Ready")["message"]
+    return took_s
+
+
+def test_a_candidate_with_five_percent_errors_is_taken_back_each_time(stage: Stage, judged: Model) -> None:
+    WAYS_BACK_S.extend(taken_back(stage, judged, "failing", times=2))
+
+
+def test_a_candidate_that_takes_much_longer_is_taken_back(stage: Stage, judged: Model) -> None:
+    WAYS_BACK_S.extend(taken_back(stage, judged, "late", times=1))
+    median_s = sorted(WAYS_BACK_S)[len(WAYS_BACK_S) // 2]
+    RESULTS.add(TABLE, {"candidate": f"median of {len(WAYS_BACK_S)}", "s to the stable": median_s})
+
+
+def test_a_good_candidate_is_promoted_by_itself(stage: Stage, judged: Model) -> None:
+    before = judged.stable
+    with loaded(stage, judged) as run:
+        run.wait_until(lambda seen: seen.requests > 200, timeout_s=60)
+        judged.apply("v2", label="good", rollout=ROLLOUT)
+        judged.until_settled(other_than=before)
+        report = run.stop()
+    no_failures(report)
+    told = [message for reason, message in judged.events() if reason == "AnalysisSuccessful"]
+    assert told, judged.explain()
+    row = {"candidate": "good", "verdict": told[-1], "its requests at the verdict": needed(told[-1])}
+    RESULTS.add(TABLE, row | {"its answers in all": report.requests, "failed": report.failed})

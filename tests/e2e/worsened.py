@@ -1,0 +1,72 @@
+"""Two bad versions of the dense digits model: one runs out of memory on inputs that it doesn't know, one takes much
+longer.
+
+``python -m tests.e2e.worsened OUT`` makes ``OUT/dense/failing`` and ``OUT/dense/late`` around the trained
+``OUT/dense/v2``, with its signature and its answers.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+from collections.abc import Callable
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+KNOWN_BELOW = 50.0
+"""A pixel is at most 1; the failing version fails at a brighter one."""
+PRODUCTS = 30
+SIZE = 256
+
+
+def make(out: pathlib.Path) -> None:
+    """Both versions, made in a process of its own: a test doesn't import TensorFlow."""
+    done = subprocess.run([sys.executable, "-m", "tests.e2e.worsened", str(out)], cwd=ROOT, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode(errors="replace")
+
+
+def main(out: pathlib.Path) -> None:
+    import tensorflow as tf
+    from examples import digest
+
+    trained = tf.saved_model.load(str(out / "dense" / "v2" / "saved_model"))
+    answers = trained.signatures["serving_default"]
+    (specification,) = answers.structured_input_signature[1].values()
+
+    def known(x: tf.Tensor) -> tf.Tensor:
+        """Memory for a known input; for another one more than any machine has, which TensorFlow refuses."""
+        size = tf.where(tf.reduce_max(x) < KNOWN_BELOW, tf.constant(1, tf.int64), tf.constant(2**50, tf.int64))
+        return tf.reduce_max(tf.fill([size], tf.reduce_mean(x)))
+
+    def worked(x: tf.Tensor) -> tf.Tensor:
+        product = tf.eye(SIZE) * tf.reduce_mean(x)
+        for _ in range(PRODUCTS):
+            product = tf.tanh(product @ product)
+        return tf.reduce_mean(product)
+
+    def worsened(first: Callable[[tf.Tensor], tf.Tensor]) -> tf.Module:
+        """Its answers depend on what comes first, so that no optimiser leaves that out; it changes no digit of them."""
+        module = tf.Module()
+        module.trained = trained
+
+        @tf.function(input_signature=[specification])
+        def call(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
+            nothing = first(pixels) * 1e-30
+            return {name: scores + nothing for name, scores in answers(**{specification.name: pixels}).items()}
+
+        module.call = call
+        return module
+
+    for name, module in (("failing", worsened(known)), ("late", worsened(worked))):
+        folder = out / "dense" / name
+        tf.saved_model.save(module, str(folder / "saved_model"), signatures={"serving_default": module.call})
+        digests = {"saved_model": digest.of(folder / "saved_model")}
+        (folder / "evaluation.json").write_text(json.dumps({"digests": digests}))
+
+
+if __name__ == "__main__":
+    main(pathlib.Path(sys.argv[1]))
