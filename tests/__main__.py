@@ -24,7 +24,7 @@ def main() -> int:
     binaries.find(binaries.CONTROL_PLANE, binaries.Sources.from_environment(), reporter)
     reporter.step(f"Prometheus: {prometheus_binary.obtain()}")
     folders = [f"tests/{folder}" for folder in FOLDERS]
-    split = [f"--numprocesses={PROCESSES}", "--dist=loadgroup", "--no-loadscope-reorder"]
+    split = [f"--numprocesses={PROCESSES}", "--dist=loadscope", "--no-loadscope-reorder"]
     return int(pytest.main(["--durations=15", *split, *folders, *sys.argv[1:]]))
 
 

@@ -67,6 +67,8 @@ RIGHT = {
     ".model.version": ["v1", "1.0", "a", "2026-11-24"],
     ".model.signature": ["serving_default", "ü"],
     ".serving.resources.cpu": [1, 1024, "1", "500m", "0.5"],
+    ".rollout.rollingUpdate.surge": [0, 1, 1000, "1", "0%", "25%", "100%"],
+    ".rollout.rollingUpdate.unavailable": [0, 1, 1000, "0", "25%", "100%"],
     ".rollout.analysis.metrics.name": ["errors", "p95", "a"],
     ".rollout.analysis.metrics.prometheus.query": ["up", "sum(rate(x{r='{{candidate}}'}[1m]))"],
     ".serving.resources.memory": [2**24, "512Mi", "2G", "16Ti", "1073741824"],

@@ -49,7 +49,7 @@ PromQL = Annotated[
 
 
 class ErrorRatio(ApiModel):
-    """The share of requests that were answered with 5xx, as the client saw it."""
+    """The share of requests that failed, as the client saw it: 5xx, and beside the stable revision 4xx too."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(
@@ -60,7 +60,7 @@ class ErrorRatio(ApiModel):
     margin_percent: Percent | None = Field(
         None, description="How many points it may be above the stable revision's; 1 unless maxPercent is set."
     )
-    max_percent: Percent | None = Field(None, description="What it may be, whatever the stable revision's is.")
+    max_percent: Percent | None = Field(None, description="What it may be, whatever the stable one's; of 5xx alone.")
 
 
 class Latency(ApiModel):

@@ -42,6 +42,7 @@ class CountersStatus(ApiModel):
 
     requests: Counter = 0
     server_errors: Counter = 0
+    client_errors: Counter = 0
     pairs: Counter = 0
     disagreed: Counter = 0
     labelled: Counter = 0

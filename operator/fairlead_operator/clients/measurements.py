@@ -30,6 +30,7 @@ class _Wire(pydantic.BaseModel):
 class _Requests(_Wire):
     total: Count = 0
     server_errors: Count = 0
+    client_errors: Count = 0
 
 
 class _Shadow(_Wire):
@@ -135,6 +136,7 @@ def _counters(revision: _Revision) -> measurements.Counters:
     return measurements.Counters(
         requests=revision.requests.total,
         server_errors=revision.requests.server_errors,
+        client_errors=revision.requests.client_errors,
         pairs=shadow.pairs + shadow.failed,
         disagreed=shadow.disagreed + shadow.failed,
         labelled=revision.feedback.labelled,

@@ -138,12 +138,13 @@ def _filled(counts: tuple[int, ...], sums: Sums) -> tuple[int, ...]:
 
 
 def _errors(kind: ErrorRatio, mine: Counters, other: Counters, alpha: float) -> _Measured:
-    one = Share(hits=mine.server_errors, of=mine.requests)
-    two = Share(hits=other.server_errors, of=other.requests)
     if kind.maximum is not None:
+        one = Share(hits=mine.server_errors, of=mine.requests)
         compared = compare.with_limit(one, kind.maximum, alpha)
         words = f"{_percent(one.value)} of {one.of:,} requests failed, {_percent(kind.maximum)} may"
         return _Measured(compared=compared, samples=one.of, others=None, words=words)
+    # Both have the same clients: a revision that refuses more of what they send is worse, too.
+    one, two = (Share(hits=c.server_errors + c.client_errors, of=c.requests) for c in (mine, other))
     compared = compare.with_stable(one, two, margin=kind.margin, alpha=alpha)
     words = (
         f"{_percent(one.value)} of {one.of:,} requests failed, {_percent(two.value)} of the stable revision's "

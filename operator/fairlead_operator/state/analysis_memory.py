@@ -75,6 +75,7 @@ def _recall_counters(counters: CountersStatus) -> Counters:
     return Counters(
         requests=counters.requests,
         server_errors=counters.server_errors,
+        client_errors=counters.client_errors,
         pairs=counters.pairs,
         disagreed=counters.disagreed,
         labelled=counters.labelled,
@@ -88,6 +89,7 @@ def _record_counters(counters: Counters) -> CountersStatus:
     return CountersStatus(
         requests=counters.requests,
         server_errors=counters.server_errors,
+        client_errors=counters.client_errors,
         pairs=counters.pairs,
         disagreed=counters.disagreed,
         labelled=counters.labelled,

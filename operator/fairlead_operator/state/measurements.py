@@ -15,6 +15,7 @@ class Counters:
 
     requests: int = 0
     server_errors: int = 0
+    client_errors: int = 0
     pairs: int = 0
     disagreed: int = 0
     labelled: int = 0
@@ -31,17 +32,24 @@ class Counters:
     def is_behind(self, mark: Counters) -> bool:
         """Whether any count is less than it was: these are not the counters that were marked."""
         grown = self.since(mark)
-        single = (grown.requests, grown.server_errors, grown.pairs, grown.disagreed, grown.labelled, grown.correct)
-        return min(*single, *grown.durations, *grown.scores) < 0
+        errors = (grown.server_errors, grown.client_errors)
+        others = (grown.pairs, grown.disagreed, grown.labelled, grown.correct)
+        return min(grown.requests, *errors, *others, *grown.durations, *grown.scores) < 0
 
     def of_clients(self) -> Counters:
         """What is counted of requests alone: the rest is the same on every gateway."""
-        return Counters(requests=self.requests, server_errors=self.server_errors, durations=self.durations)
+        return Counters(
+            requests=self.requests,
+            server_errors=self.server_errors,
+            client_errors=self.client_errors,
+            durations=self.durations,
+        )
 
     def _with(self, other: Counters, sign: int) -> Counters:
         return Counters(
             requests=self.requests + sign * other.requests,
             server_errors=self.server_errors + sign * other.server_errors,
+            client_errors=self.client_errors + sign * other.client_errors,
             pairs=self.pairs + sign * other.pairs,
             disagreed=self.disagreed + sign * other.disagreed,
             labelled=self.labelled + sign * other.labelled,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from fairlead_operator.api.analysis_status import MetricPhase
@@ -59,6 +61,18 @@ def test_a_good_candidate_is_within_each_limit_and_a_bad_one_is_not(name: str) -
     good, bad = judged(KINDS[name], GOOD), judged(KINDS[name], BAD)
     assert (good.phase, good.failed) == (MetricPhase.SUCCESSFUL, 0)
     assert (bad.phase, bad.failed) == (MetricPhase.FAILED, 1)
+
+
+def test_a_candidate_that_refuses_what_the_stable_revision_takes_is_worse() -> None:
+    """A model that fails an assertion on good input answers 400."""
+    refusing = replace(GOOD, client_errors=100)
+    assert judged(ERRORS, refusing).phase is MetricPhase.FAILED
+    assert judged(KINDS["errors below a limit"], refusing).phase is MetricPhase.SUCCESSFUL, "bad callers are no limit's"
+
+
+def test_callers_that_send_nonsense_to_both_revisions_are_not_the_candidates_fault() -> None:
+    nonsense = replace(GOOD, client_errors=400)
+    assert judged(ERRORS, nonsense, nonsense).phase is not MetricPhase.FAILED
 
 
 @pytest.mark.parametrize("name", KINDS)

@@ -35,8 +35,9 @@ def add(sums: Sums, *readings: GatewayReading) -> Sums:
 def test_the_first_reading_only_marks_as_it_is_older_than_the_step() -> None:
     sums = add(Sums(), reading(a=counters(1000), b=counters(50)))
     assert (sums.stable.requests, sums.candidate.requests) == (0, 0)
-    sums = add(sums, reading(a=counters(1090), b=counters(60, server_errors=2)))
+    sums = add(sums, reading(a=counters(1090), b=counters(60, server_errors=2, client_errors=3)))
     assert (sums.stable.requests, sums.candidate.requests, sums.candidate.server_errors) == (90, 10, 2)
+    assert sums.candidate.client_errors == 3
     assert sums.candidate.durations == (10, 0, 0)
 
 
