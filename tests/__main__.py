@@ -1,7 +1,7 @@
 """``make test``: gets the binaries, then runs the whole suite; pytest's own closing lines come last.
 
-One pytest run decides the exit code. What waits most (the end-to-end stories on their one cluster) begins first and in
-a process of its own, and the rest goes on beside it: most of the time of either is spent waiting.
+One pytest run decides the exit code. What waits most (the end-to-end stories, on two clusters) begins first and in
+processes of its own, and the rest goes on beside it: most of the time of each is spent waiting.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ class RayPass:
         for view in found.models:
             kept = serve_config.KeptModel(view=view, revisions=found.revisions.get(view.uid, ()))
             try:
-                parts.append(serve_config.compose(namespace, (kept,), self.bounds))
+                parts.append(serve_config.of_model(namespace, kept, self.bounds))
             except Exception:
                 # The body of an outermost loop: one model that can't be composed must not hold up the others' replicas.
                 self.metrics.actions.labels("ComposeServeConfig", "error").inc()

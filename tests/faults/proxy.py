@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import ssl
 import time
+from collections.abc import AsyncIterator, Mapping
 from types import TracebackType
 from typing import Self
 
@@ -57,7 +58,7 @@ class FaultProxy:
         application.cleanup_ctx.append(self._sessions)
         return application
 
-    async def _sessions(self, _application: web.Application):  # type: ignore[no-untyped-def]
+    async def _sessions(self, _application: web.Application) -> AsyncIterator[None]:
         connector = aiohttp.TCPConnector(limit=0, ssl=self._tls or True)
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=5)
         async with aiohttp.ClientSession(
@@ -181,8 +182,8 @@ async def _cut(request: web.Request, answer: web.Response) -> web.StreamResponse
     return response
 
 
-def _passed_on(headers: object) -> dict[str, str]:
-    return {name: value for name, value in headers.items() if name.lower() not in HOP_BY_HOP}  # type: ignore[attr-defined]
+def _passed_on(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in headers.items() if name.lower() not in HOP_BY_HOP}
 
 
 def _close(request: web.Request) -> None:

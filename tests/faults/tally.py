@@ -12,6 +12,7 @@ from typing import Any
 from tests.faults.bench import MODEL
 from tests.faults.portrait import Names
 from tests.faults.script import Write
+from tests.support import merge_patch
 
 Value = Any
 
@@ -114,7 +115,7 @@ def _status_values(status: Mapping[str, Any], writes: Iterable[Write]) -> list[V
     values = [_place(document)]
     for write in writes:
         if _is(write, "status"):
-            document = _merged(document, write.document()["status"])
+            document = merge_patch.merged(document, write.document()["status"])
             values.append(_place(document))
     return values
 
@@ -126,19 +127,6 @@ def _place(status: Mapping[str, Any]) -> dict[str, Any]:
         "candidate": status.get("candidateRevision"),
         **{key: rollout.get(key) for key in ("phase", "step", "weight", "leaving")},
     }
-
-
-def _merged(document: Any, patch: Any) -> Any:
-    """RFC 7396."""
-    if not isinstance(patch, dict):
-        return patch
-    merged = dict(document) if isinstance(document, dict) else {}
-    for key, value in patch.items():
-        if value is None:
-            merged.pop(key, None)
-        else:
-            merged[key] = _merged(merged.get(key), value)
-    return merged
 
 
 def _without_repeats(values: list[Value]) -> list[Value]:

@@ -36,13 +36,13 @@ def eventually(holds: Callable[[], bool], *, within_s: float = 90) -> bool:
 
 
 OWNED = """
-import pathlib, sys, time
+import pathlib, signal, sys
 from fairlead_cli.local import cluster
 from tests.support import leftovers
 local = cluster.LocalCluster("t", pathlib.Path(sys.argv[1]))
 with leftovers.owned(local, notes=pathlib.Path(sys.argv[2])):
     local.up(["etcd"])
-    time.sleep(600)
+    signal.pause()
 """
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 

@@ -8,6 +8,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from tests.support import merge_patch
+
 from fairlead_operator.clients import errors
 
 
@@ -41,11 +43,11 @@ class FakeObjects:
         wanted = (body.get("metadata") or {}).get("resourceVersion")
         if wanted is not None and wanted != stored["metadata"]["resourceVersion"]:
             raise errors.Conflict(path)
-        return self._store(path.removesuffix("/status"), _merged(stored, body))
+        return self._store(path.removesuffix("/status"), merge_patch.merged(stored, body))
 
     async def apply(self, path: str, body: Mapping[str, Any], *, field_manager: str) -> dict[str, Any]:
         self._begin(f"apply {path} as {field_manager}")
-        return self._store(path, _merged(self.stored.get(path, {"metadata": {}}), body))
+        return self._store(path, merge_patch.merged(self.stored.get(path, {"metadata": {}}), body))
 
     async def delete(self, path: str, *, uid: str) -> None:
         self._begin(f"delete {path} {uid}")
@@ -63,16 +65,3 @@ class FakeObjects:
         stored["metadata"]["resourceVersion"] = str(next(self._versions))
         self.stored[path] = stored
         return copy.deepcopy(stored)
-
-
-def _merged(old: Any, patch: Any) -> Any:
-    """RFC 7386."""
-    if not isinstance(patch, Mapping):
-        return patch
-    result = dict(old) if isinstance(old, Mapping) else {}
-    for key, value in patch.items():
-        if value is None:
-            result.pop(key, None)
-        else:
-            result[key] = _merged(result.get(key), value)
-    return result

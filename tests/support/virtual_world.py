@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from tests.support import consistency
+from tests.support import consistency, merge_patch
 
 from fairlead_operator.api import names
 from fairlead_operator.api.spec import ModelDeploymentSpec
@@ -463,7 +463,7 @@ class VirtualWorld:
         stored = self.models.get(name)
         if update.patch is None or stored is None or stored.uid != uid:
             return
-        stored.status = merge(stored.status, update.patch)
+        stored.status = merge_patch.merged(stored.status, update.patch)
         stored.resource_version += 1
         self.writes.append(Written(kind="status", what=name))
         if is_told:
@@ -668,16 +668,3 @@ def asked_by(text: str) -> set[str]:
     route = RouteText(text=text)
     candidate = json.loads(text)["candidate"]
     return {*route.weights(), *({candidate} if candidate is not None and route.is_matched(candidate) else ())}
-
-
-def merge(document: Any, patch: Any) -> Any:
-    """RFC 7396, as the API server applies it."""
-    if not isinstance(patch, dict):
-        return patch
-    merged = dict(document) if isinstance(document, dict) else {}
-    for key, value in patch.items():
-        if value is None:
-            merged.pop(key, None)
-        else:
-            merged[key] = merge(merged.get(key), value)
-    return merged

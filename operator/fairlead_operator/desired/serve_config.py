@@ -28,24 +28,24 @@ class KeptModel:
     revisions: tuple[RevisionView, ...]
 
 
-def compose(namespace: str, models: tuple[KeptModel, ...], bounds: Bounds) -> ServeConfig:
-    """Every application that should run for a namespace, sorted by name; the same input gives the same bytes."""
-    applications = [
-        config
-        for model in models
-        for revision in model.revisions
-        if (config := application(model.view, revision, bounds))
-    ]
+def compose(namespace: str, models: Sequence[KeptModel], bounds: Bounds) -> ServeConfig:
+    """Every application that should run for a namespace; the same input gives the same bytes."""
+    return joined(namespace, [of_model(namespace, model, bounds) for model in models])
+
+
+def of_model(namespace: str, model: KeptModel, bounds: Bounds) -> ServeConfig:
+    """One model's part."""
+    found = (application(model.view, revision, bounds) for revision in model.revisions)
     return ServeConfig(
         namespace=namespace,
-        applications=tuple(sorted(applications, key=lambda config: config.name)),
-        kept=tuple(sorted(name for model in models for name in _unreadable(model))),
-        has_models=bool(models),
+        applications=tuple(config for config in found if config is not None),
+        kept=tuple(_unreadable(model)),
+        has_models=True,
     )
 
 
 def joined(namespace: str, parts: Sequence[ServeConfig]) -> ServeConfig:
-    """One config of several, each composed from other models of the namespace."""
+    """One config of its models' parts, sorted by name."""
     return ServeConfig(
         namespace=namespace,
         applications=tuple(sorted((a for part in parts for a in part.applications), key=lambda config: config.name)),

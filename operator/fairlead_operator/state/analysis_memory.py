@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from fairlead_operator.api.analysis_status import (
     AMOUNT_MAX,
     GATEWAYS_MAX,
@@ -71,32 +73,13 @@ def _record_mark(mark: Mark) -> MarkStatus:
     return MarkStatus(gateway=mark.gateway, epoch=mark.epoch, stable=stable, candidate=candidate)
 
 
+# Both sides name each count the same; the test of the memory holds that.
 def _recall_counters(counters: CountersStatus) -> Counters:
-    return Counters(
-        requests=counters.requests,
-        server_errors=counters.server_errors,
-        client_errors=counters.client_errors,
-        pairs=counters.pairs,
-        disagreed=counters.disagreed,
-        labelled=counters.labelled,
-        correct=counters.correct,
-        durations=counters.durations,
-        scores=counters.scores,
-    )
+    return Counters(**counters.model_dump())
 
 
 def _record_counters(counters: Counters) -> CountersStatus:
-    return CountersStatus(
-        requests=counters.requests,
-        server_errors=counters.server_errors,
-        client_errors=counters.client_errors,
-        pairs=counters.pairs,
-        disagreed=counters.disagreed,
-        labelled=counters.labelled,
-        correct=counters.correct,
-        durations=counters.durations,
-        scores=counters.scores,
-    )
+    return CountersStatus(**dataclasses.asdict(counters))
 
 
 def _recall_result(metric: MetricStatus) -> Result:

@@ -2,38 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
+from tests.support.one_model import NAME, round_of, serving, until
 from tests.support.virtual_world import Fault, VirtualWorld
 
 from fairlead_operator.api.status import RolloutPhase as Phase
 from fairlead_operator.state import actions
 from fairlead_operator.state.reasons import Reason
-from fairlead_operator.state.rollout import Serving, recall
 from fairlead_operator.state.route import RouteText
-
-NAME = "digits"
-
-
-def serving(world: VirtualWorld) -> Serving:
-    return recall(world.view(NAME).status)
-
-
-def round_of(world: VirtualWorld) -> actions.Plan:
-    plan = world.pass_model(NAME)
-    world.pass_ray()
-    world.tick()
-    return plan
-
-
-def until(world: VirtualWorld, is_so: Callable[[], bool]) -> VirtualWorld:
-    for _ in range(100):
-        if is_so():
-            return world
-        round_of(world)
-    raise AssertionError(f"never so; last plan: {world.plans[-1]}")
 
 
 def served(uri: str = "file:///m/1", **spec: Any) -> VirtualWorld:

@@ -7,45 +7,24 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from tests.support.one_model import NAME, round_of, serving, until
 from tests.support.virtual_world import VirtualWorld
 
 from fairlead_operator.api.spec import Rollout
 from fairlead_operator.api.status import RolloutPhase as Phase
 from fairlead_operator.desired import strategy
-from fairlead_operator.state import actions
-from fairlead_operator.state.rollout import Serving, recall
 from fairlead_operator.state.route import BY_WEIGHT, Match, MatchKind, Routing
 
-NAME = "digits"
 MATCH = [{"header": "X-Group", "value": "beta"}, {"cookie": "Canary", "value": "on"}]
 STEPS: list[dict[str, Any]] = [{"setWeight": 10}, {"pause": {}}]
 CANARY = {"strategy": "Canary", "steps": STEPS, "match": MATCH, "sticky": {"header": "X-User"}}
 SHADOW = {"strategy": "Shadow", "shadow": {"percent": 10}}
 
 
-def serving(world: VirtualWorld) -> Serving:
-    return recall(world.view(NAME).status)
-
-
 def routed(world: VirtualWorld) -> dict[str, Any]:
     """What the written table holds besides weights."""
     entry = json.loads(world.routes[NAME])
     return {key: entry[key] for key in ("match", "sticky", "shadow") if key in entry}
-
-
-def round_of(world: VirtualWorld) -> actions.Plan:
-    plan = world.pass_model(NAME)
-    world.pass_ray()
-    world.tick()
-    return plan
-
-
-def until(world: VirtualWorld, is_so: Callable[[], bool]) -> VirtualWorld:
-    for _ in range(100):
-        if is_so():
-            return world
-        round_of(world)
-    raise AssertionError(f"never so; last plan: {world.plans[-1]}")
 
 
 def rolling(rollout: dict[str, Any], phase: Phase) -> VirtualWorld:

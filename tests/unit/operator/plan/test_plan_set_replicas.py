@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
+from tests.support.one_model import NAME, round_of, serving, until
 from tests.support.virtual_world import NAMESPACE, VirtualWorld
 
 from fairlead_operator.api import names
 from fairlead_operator.api.status import Verb
-from fairlead_operator.state import actions
 from fairlead_operator.state.reasons import Reason
-from fairlead_operator.state.rollout import Serving, recall
 from fairlead_operator.state.route import RouteText
 
-NAME = "digits"
 STEPS: list[dict[str, Any]] = [
     {"setReplicas": 1},
     {"setWeight": 10},
@@ -23,25 +20,6 @@ STEPS: list[dict[str, Any]] = [
     {"setWeight": 50},
     {"pause": {}},
 ]
-
-
-def serving(world: VirtualWorld) -> Serving:
-    return recall(world.view(NAME).status)
-
-
-def round_of(world: VirtualWorld) -> actions.Plan:
-    plan = world.pass_model(NAME)
-    world.pass_ray()
-    world.tick()
-    return plan
-
-
-def until(world: VirtualWorld, is_so: Callable[[], bool]) -> None:
-    for _ in range(100):
-        if is_so():
-            return
-        round_of(world)
-    raise AssertionError(f"never so; last plan: {world.plans[-1]}")
 
 
 def rolling(steps: list[dict[str, Any]] = STEPS, **spec: Any) -> VirtualWorld:

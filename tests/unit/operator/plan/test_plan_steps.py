@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
+from tests.support.one_model import NAME, round_of, serving, until
 from tests.support.virtual_world import Fault, VirtualWorld
 
 from fairlead_operator.api.spec import Rollout
 from fairlead_operator.api.status import RolloutPhase as Phase
 from fairlead_operator.desired import strategy
-from fairlead_operator.state import actions
 from fairlead_operator.state.desired import Analyse, Pause, SetWeight
 from fairlead_operator.state.reasons import Reason
 from fairlead_operator.state.rollout import Rollout as Memory
-from fairlead_operator.state.rollout import Serving, recall
 from fairlead_operator.state.route import RouteText
 
-NAME = "digits"
 DISAGREES: dict[str, Any] = {"metrics": [{"name": "same", "disagreement": {}}]}
 DRY: dict[str, Any] = {**DISAGREES, "dryRun": True}
 STEPS: list[dict[str, Any]] = [{"setWeight": 25}, {"pause": {"durationSeconds": 60}}, {"setWeight": 50}, {"pause": {}}]
-
-
-def serving(world: VirtualWorld) -> Serving:
-    return recall(world.view(NAME).status)
 
 
 def rollout(world: VirtualWorld) -> Memory:
@@ -37,21 +30,6 @@ def rollout(world: VirtualWorld) -> Memory:
 def share(world: VirtualWorld) -> int:
     """The candidate's weight in the written table."""
     return RouteText(text=world.routes[NAME]).weights().get(serving(world).candidate or "", 0)
-
-
-def round_of(world: VirtualWorld) -> actions.Plan:
-    plan = world.pass_model(NAME)
-    world.pass_ray()
-    world.tick()
-    return plan
-
-
-def until(world: VirtualWorld, is_so: Callable[[], bool]) -> VirtualWorld:
-    for _ in range(100):
-        if is_so():
-            return world
-        round_of(world)
-    raise AssertionError(f"never so; last plan: {world.plans[-1]}")
 
 
 def rolling(steps: list[dict[str, Any]], *, step: int = 0, **spec: Any) -> VirtualWorld:

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.support import builders
-from tests.support.virtual_world import VirtualWorld, merge
+from tests.support.merge_patch import merged
+from tests.support.virtual_world import VirtualWorld
 
 from fairlead_operator.desired import build
 from fairlead_operator.plan import planner
@@ -148,7 +149,7 @@ documents = st.dictionaries(st.sampled_from("abcd"), values, max_size=4)
 @given(old=documents, new=documents)
 def test_a_patch_makes_one_document_of_the_other(old: dict[str, Any], new: dict[str, Any]) -> None:
     patch = summary.merge_patch(old, new)
-    assert merge(old, patch or {}) == new
+    assert merged(old, patch or {}) == new
     assert (patch is None) == (repr(old) == repr(new) or old == new)
 
 
