@@ -36,10 +36,11 @@ def operated(kubernetes: cluster.LocalCluster, prometheus: PrometheusProcess, tm
         yield made
 
 
-def begin(operated: Operated, metric: dict[str, Any], **analysis: Any) -> tuple[str, str]:
+def begin(operated: Operated, metric: dict[str, Any], *, window_s: int = 0, **analysis: Any) -> tuple[str, str]:
     """A second revision in its step of analysis; stable and candidate."""
     wished = {"metrics": [metric], "intervalSeconds": 1, "count": 60, **analysis}
     rollout = {"strategy": "Canary", "steps": [{"setWeight": 50}, {"analysis": {}}], "analysis": wished}
+    rollout |= {"rollbackWindow": {"seconds": window_s}} if window_s else {}
     operated.apply(NAME, "file:///models/good", rollout=rollout)
     operated.until_ready(NAME)
     operated.apply(NAME, "file:///models/next", rollout=rollout)
@@ -111,6 +112,41 @@ def test_errors_that_the_gateway_counted_take_back_also_when_the_operator_is_kil
         "18 % of 500 requests failed, 0 % of the stable revision's 9,000"
         in (operated.status(NAME)["quarantine"][0]["message"])
     )
+
+
+def test_a_promoted_revision_that_turns_bad_within_its_window_is_taken_back_by_a_killed_operator(
+    operated: Operated,
+) -> None:
+    first, second = begin(operated, ERRORS, window_s=600)
+    gateway = operated.gateway
+    gateway.measurements = {first: counted(9000, 9), second: counted(4000, 4)}
+    until(
+        lambda: (operated.status(NAME).get("rollout") or {}).get("phase") == "Watching" and analysis(operated),
+        "promoted and measured on",
+        deadline_s=60,
+        explain=lambda: operated.explain(NAME),
+    )
+    assert operated.is_ready(NAME)
+    assert operated.status(NAME)["rollout"]["baseline"] == {
+        "requests": 9000,
+        "serverErrors": 9,
+        "labelled": 0,
+        "correct": 0,
+    }
+    gateway.measurements = {first: counted(9000, 9), second: counted(6000, 104)}
+    until(
+        lambda: analysis(operated).get("candidate", {}).get("requests") == 2000,
+        "measured",
+        explain=lambda: operated.explain(NAME),
+    )
+    operated.operator.kill()
+    gateway.measurements = {first: counted(9000, 9), second: counted(9000, 254)}
+    operated.operator.start()
+    until(lambda: is_quarantined(operated), "taken back", deadline_s=60, explain=lambda: operated.explain(NAME))
+    status = operated.status(NAME)
+    assert (status["stableRevision"], status["quarantine"][0]["revision"]) == (first, second)
+    assert "5 % of 5,000 requests failed, 0.1 % of the earlier revision's 9,000" in status["quarantine"][0]["message"]
+    until(lambda: operated.gateway.entries()[NAME]["stable"] == first, "the route")
 
 
 def test_a_gateway_that_does_not_tell_stops_the_rollout_and_promotes_nothing(operated: Operated) -> None:

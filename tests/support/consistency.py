@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from fairlead_operator.api.analysis_status import AnalysisPhase
 from fairlead_operator.api.status import RolloutPhase
 from fairlead_operator.api.text import MESSAGE_MAX
 from fairlead_operator.state import actions
 from fairlead_operator.state.knowledge import Absent, Known, Unknown
+from fairlead_operator.state.measurements import Sums
 from fairlead_operator.state.observed import InvalidSpec, Observed
-from fairlead_operator.state.rollout import Serving, recall
+from fairlead_operator.state.rollout import Rollout, Serving, recall
 from fairlead_operator.state.route import BY_WEIGHT, FULL_WEIGHT, RouteEntry
 from fairlead_operator.state.time import elapsed_s
 
@@ -43,6 +45,7 @@ def check_plan(observed: Observed, plan: actions.Plan) -> None:
     _check_serving(plan.serving)
     _check_unknown(observed, before, plan)
     _check_unmeasured(observed, before, plan)
+    _check_afterwards(observed, before, plan)
     if isinstance(plan.action, actions.WriteRoute):
         _check_route(observed, plan.action.entry)
 
@@ -94,6 +97,42 @@ def _check_unmeasured(observed: Observed, before: Serving, plan: actions.Plan) -
         new = [q for q in after.quarantine if q not in before.quarantine and q.reason == "AnalysisFailed"]
         queried = any(metric.prometheus is not None for metric in spec.rollout.analysis.metrics)
         hold(not new or queried, f"condemns by what could not be measured: {plan}")
+
+
+def _check_afterwards(observed: Observed, before: Serving, plan: actions.Plan) -> None:
+    """Within the window a promoted revision goes by what is proved and remembered; beyond it nothing is counted."""
+    rollout, after = before.rollout, plan.serving
+    if rollout is None or rollout.phase is not RolloutPhase.WATCHING or not isinstance(observed.object, Known):
+        return
+    spec, run = observed.object.value.spec, after.rollout.analysis if after.rollout is not None else None
+    if isinstance(spec, InvalidSpec):
+        return
+    window_s = spec.rollout.rollback_window.seconds if spec.rollout.rollback_window is not None else 0
+    is_over = elapsed_s(rollout.step_started_at, observed.observed_at) > window_s
+    if [q for q in after.quarantine if q not in before.quarantine and q.reason == "AnalysisFailed"]:
+        _check_taken_back(observed, before, after)
+        hold(not is_over and spec.rollout.analysis is not None, f"takes back beyond the window: {plan}")
+        hold(spec.rollout.analysis is None or not spec.rollout.analysis.dry_run, f"a dry run takes back: {plan}")
+    if after.phase is RolloutPhase.WATCHING and run is not None and run.sums != (kept := _sums(rollout)):
+        read = observed.measured is not None and isinstance(observed.measured.gateways, Known)
+        is_dropped = run.sums.candidate == kept.candidate and not run.sums.marks
+        hold(is_dropped or (read and not is_over), f"counts what it did not read, or beyond the window: {plan}")
+
+
+def _sums(rollout: Rollout) -> Sums:
+    return rollout.analysis.sums if rollout.analysis is not None else Sums()
+
+
+def _check_taken_back(observed: Observed, before: Serving, after: Serving) -> None:
+    run = before.rollout.analysis if before.rollout is not None else None
+    hold(after.stable == before.leaving, f"does not go back to the warm revision: {after}")
+    hold(run is not None and run.phase is AnalysisPhase.FAILED, f"takes back what is not remembered as failed: {after}")
+    hold(isinstance(observed.gateways, Known) and isinstance(observed.serve, Known), f"condemns while unread: {after}")
+    hold(before.quarantined(str(before.leaving)) is None, f"goes back to what failed itself: {after}")
+    gateways = observed.gateways.value if isinstance(observed.gateways, Known) else ()
+    lives = [gateway.routes.get(observed.key.name) for gateway in gateways]
+    seen = [live.revisions.get(str(before.leaving)) if live is not None else None for live in lives]
+    hold(all(revision is not None and revision.up for revision in seen), f"goes back to what isn't ready: {after}")
 
 
 def _proof_failed(before: Serving) -> bool:

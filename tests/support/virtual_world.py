@@ -3,7 +3,8 @@
 Passes of the real pure core are run against it; faults strike between any two of their steps. A URI says how a model
 behaves: ``…/bad…`` can't be loaded, ``…/wrong…`` answers wrongly, ``…/slow…`` is never ready, ``…/wider…`` takes
 another input, ``…/failing…`` fails every fifth request of clients, ``…/late…`` takes ten times as long,
-``…/odd…`` says something else to every fourth request that it is shown, all else is good.
+``…/odd…`` says something else to every fourth request that it is shown, ``…/souring…`` is ``failing`` once it has all
+requests, all else is good.
 """
 
 from __future__ import annotations
@@ -284,7 +285,8 @@ class VirtualWorld:
         """Clients send requests, which the table shares out; a model ``…/failing…`` fails every fifth of its own."""
         for model, text in gateway.routes.items():
             for revision, weight in RouteText(text=text).weights().items():
-                self._count(gateway, model, revision, requests * weight // 10_000)
+                is_sour = weight == FULL_WEIGHT and "/souring" in self._uri(model, revision)
+                self._count(gateway, model, revision, requests * weight // FULL_WEIGHT, is_sour=is_sour)
             self._show(gateway, model, text, requests)
 
     def _show(self, gateway: Gateway, model: str, text: str, requests: int) -> None:
@@ -298,12 +300,24 @@ class VirtualWorld:
         shown = Counters(pairs=pairs, disagreed=0 if is_same else pairs // 4)
         gateway.counted[key] = gateway.counted.get(key, Counters()).plus(shown)
 
-    def _count(self, gateway: Gateway, model: str, revision: str, requests: int) -> None:
+    def _uri(self, model: str, revision: str) -> str:
         application = self.applications.get(names.serve_application(NAMESPACE, model, revision))
-        uri = application.uri if application is not None else "/failing"
+        return application.uri if application is not None else "/failing"
+
+    def _count(self, gateway: Gateway, model: str, revision: str, requests: int, *, is_sour: bool) -> None:
+        uri = self._uri(model, revision)
         durations = (0, 0, requests) if "/late" in uri else (requests, 0, 0)
-        new = Counters(requests=requests, server_errors=requests // 5 if "/failing" in uri else 0, durations=durations)
+        errors = requests // 5 if "/failing" in uri or is_sour else 0
+        if not self.running(model, revision):
+            errors = requests
+        new = Counters(requests=requests, server_errors=errors, durations=durations)
         gateway.counted[model, revision] = gateway.counted.get((model, revision), Counters()).plus(new)
+
+    def label(self, name: str, revision: str, *, right: int, wrong: int) -> None:
+        """True labels come for what a revision predicted; every gateway reads them of the same replicas."""
+        new = Counters(labelled=right + wrong, correct=right)
+        for gateway in self.gateways:
+            gateway.counted[name, revision] = gateway.counted.get((name, revision), Counters()).plus(new)
 
     def restart_agent(self, gateway: Gateway) -> None:
         """Its counters begin again, in another epoch."""

@@ -51,6 +51,15 @@ class CountersStatus(ApiModel):
     scores: Buckets = ()
 
 
+class BaselineStatus(ApiModel):
+    """What was counted of the revision that was stable during the rollout, in the steps that are done."""
+
+    requests: Counter = 0
+    server_errors: Counter = 0
+    labelled: Counter = 0
+    correct: Counter = 0
+
+
 class MarkStatus(ApiModel):
     """Where a gateway's counters stood at the last measurement."""
 

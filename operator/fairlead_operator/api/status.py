@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field
 
-from fairlead_operator.api.analysis_status import AnalysisStatus
+from fairlead_operator.api.analysis_status import AnalysisStatus, BaselineStatus
 from fairlead_operator.api.model import ApiModel
 from fairlead_operator.api.rules import rule, rules
 from fairlead_operator.api.text import LIST_MAP_KEYS, Message, Time
@@ -173,6 +173,7 @@ class RolloutStatus(ApiModel):
         Annotated[Time, Field(description="Since when it is held; that time counts towards no deadline.")] | None
     ) = None
     analysis: AnalysisStatus | None = None
+    baseline: BaselineStatus | None = None
     health: RolloutHealth | None = None
     message: Message | None = None
 

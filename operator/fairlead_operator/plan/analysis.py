@@ -20,10 +20,12 @@ from fairlead_operator.state.actions import Plan
 from fairlead_operator.state.analysis import Analysis, Measured, Query, Result, Run
 from fairlead_operator.state.desired import Analyse
 from fairlead_operator.state.knowledge import Known, Unknown
+from fairlead_operator.state.measurements import Sums
 from fairlead_operator.state.reasons import Reason
 from fairlead_operator.state.rollout import Rollout
 
 FAILED_WORD = "AnalysisFailed"
+MISFIT = "the gateways' histograms have different bounds"
 
 
 def wished(context: Context, rollout: Rollout) -> Analysis | None:
@@ -90,23 +92,33 @@ def measured(context: Context, rollout: Rollout, analysis: Analysis) -> Run | No
     if not isinstance(seen.gateways, Known):
         return _missed(run, analysis, seen.gateways.reason, context)
     stable, candidate = context.serving.stable or "", context.serving.candidate or ""
-    sums = measurements.add(run.sums, seen.gateways.value, stable=stable, candidate=candidate)
+    sums = summed(run.sums, seen.gateways.value, stable=stable, candidate=candidate)
     if sums is None:
-        # Other histograms than before: a gateway was exchanged for another version. What was counted can't go on.
-        sums = measurements.add(measurements.Sums(), seen.gateways.value, stable=stable, candidate=candidate)
-        if sums is None:
-            return _missed(run, analysis, "the gateways' histograms have different bounds", context)
+        return _missed(run, analysis, MISFIT, context)
     if rollout.analysis is None:
         return replace(run, sums=sums)
     is_condition = isinstance(steps.current(context, rollout), Analyse)
     goes_on = is_condition and run.phase is not AnalysisPhase.INCONCLUSIVE
-    if not goes_on and not run.errors and not analysis.queries and _same_counts(sums, run.sums):
+    if not goes_on and not run.errors and not analysis.queries and is_as_before(sums, run.sums):
         return run
     return _looked(replace(run, sums=sums, measured_at=at), seen, context, is_condition=is_condition)
 
 
-def _same_counts(one: measurements.Sums, other: measurements.Sums) -> bool:
-    return (one.stable, one.candidate) == (other.stable, other.candidate)
+def summed(
+    sums: Sums, readings: tuple[measurements.GatewayReading, ...], *, stable: str, candidate: str
+) -> Sums | None:
+    """Where a gateway was exchanged for one with other histograms, what was counted can't go on: it begins anew.
+
+    None where the gateways' histograms don't even fit each other.
+    """
+    added = measurements.add(sums, readings, stable=stable, candidate=candidate)
+    return added or measurements.add(Sums(), readings, stable=stable, candidate=candidate)
+
+
+def is_as_before(one: Sums, other: Sums) -> bool:
+    """Nothing was counted, and all counters still bear their mark."""
+    lives = ({(mark.gateway, mark.epoch) for mark in sums.marks} for sums in (one, other))
+    return (one.stable, one.candidate) == (other.stable, other.candidate) and next(lives) == next(lives)
 
 
 def _missed(run: Run, analysis: Analysis, why: str, context: Context) -> Run:
@@ -129,20 +141,25 @@ def _looked(run: Run, seen: Measured, context: Context, *, is_condition: bool) -
     missed = next((result for result in results if result.phase is MetricPhase.ERROR), None)
     run = replace(run, results=results)
     if (bad := _first(results, lambda r: r.failed > analysis.failure_limit)) is not None:
-        return replace(run, count=run.count + 1, phase=AnalysisPhase.FAILED, message=_told(bad))
+        return replace(run, count=run.count + 1, phase=AnalysisPhase.FAILED, message=told(bad))
     if missed is not None:
-        return _missed(run, analysis, _told(missed), context)
+        return _missed(run, analysis, told(missed), context)
     run = replace(run, count=run.count + 1, errors=0)
     if run.phase is AnalysisPhase.INCONCLUSIVE:
         return run
-    running = replace(run, message="; ".join(_told(result) for result in results))
+    running = replace(run, message="; ".join(told(result) for result in results))
     return _concluded(running, analysis) if is_condition else running
 
 
-def _results(run: Run, analysis: Analysis, seen: Measured, context: Context) -> tuple[Result, ...]:
-    """The chance of a wrong word is shared out evenly: each metric of each step has its part."""
+def significance(context: Context, analysis: Analysis) -> float:
+    """The chance of a wrong word is shared out evenly: each metric of each step has its part, and of the window."""
     counted = len(analysis.metrics) - len(analysis.queries)
-    alpha = judging.SIGNIFICANCE / max(1, counted * len(steps.of(context)))
+    is_watched = context.desired.rollback_window_s > 0
+    return judging.SIGNIFICANCE / max(1, counted * (len(steps.of(context)) + is_watched))
+
+
+def _results(run: Run, analysis: Analysis, seen: Measured, context: Context) -> tuple[Result, ...]:
+    alpha = significance(context, analysis)
     known = {result.name: result for result in run.results}
     results = []
     for metric in analysis.metrics:
@@ -164,7 +181,7 @@ def _concluded(run: Run, analysis: Analysis) -> Run:
     if unclear is None and is_over:
         unclear = _first(run.results, lambda r: r.phase is not MetricPhase.SUCCESSFUL)
     if unclear is not None:
-        message = f"after {run.count} measurements it can't be told: {_told(unclear)}"
+        message = f"after {run.count} measurements it can't be told: {told(unclear)}"
         return replace(run, phase=AnalysisPhase.INCONCLUSIVE, message=message)
     if all(r.phase is MetricPhase.SUCCESSFUL and (is_over or r.name not in queries) for r in run.results):
         return replace(run, phase=AnalysisPhase.SUCCESSFUL)
@@ -175,5 +192,5 @@ def _first(results: tuple[Result, ...], is_so: Callable[[Result], bool]) -> Resu
     return next((result for result in results if is_so(result)), None)
 
 
-def _told(result: Result) -> str:
+def told(result: Result) -> str:
     return f"{result.name}: {result.message}"

@@ -24,10 +24,11 @@ from fairlead_operator.state.analysis import (
 )
 from fairlead_operator.state.analysis_memory import shown
 from fairlead_operator.state.knowledge import Known, Unknown
-from fairlead_operator.state.measurements import Counters, Sums
+from fairlead_operator.state.measurements import Sums
 
 SIGNIFICANCE = 0.05
 """How likely a rollout's candidate that is no worse than its limits is taken back, over all metrics and steps."""
+STABLE = "the stable revision's"
 
 _PHASES: Mapping[Finding, MetricPhase] = {
     Finding.WORSE: MetricPhase.FAILED,
@@ -46,9 +47,11 @@ class _Measured:
     words: str
 
 
-def of_counts(metric: Metric, kind: Counted, sums: Sums, *, before: Result | None, alpha: float) -> Result:
-    """Concludes nothing below the metric's minimum of samples."""
-    found = _measure(kind, sums, alpha)
+def of_counts(
+    metric: Metric, kind: Counted, sums: Sums, *, before: Result | None, alpha: float, other: str = STABLE
+) -> Result:
+    """Concludes nothing below the metric's minimum of samples; ``other`` is whose counts the candidate is beside."""
+    found = _measure(kind, sums, alpha, other)
     finding, words = found.compared.finding, found.words
     fewest = found.samples if found.others is None else min(found.samples, found.others)
     if fewest < metric.min_samples:
@@ -111,19 +114,19 @@ def _counted(name: str, phase: MetricPhase, before: Result | None) -> Result:
     )
 
 
-def _measure(kind: Counted, sums: Sums, alpha: float) -> _Measured:
+def _measure(kind: Counted, sums: Sums, alpha: float, whose: str) -> _Measured:
     mine, other = sums.candidate, sums.stable
     match kind:
         case ErrorRatio():
-            return _errors(kind, mine, other, alpha)
+            return _errors(kind, sums, alpha, whose)
         case Latency():
-            return _latency(kind, sums, alpha)
+            return _latency(kind, sums, alpha, whose)
         case Disagreement(maximum=maximum):
             compared = compare.with_limit(Share(hits=mine.disagreed, of=mine.pairs), maximum, alpha)
             words = f"{_percent(compared.value)} of {mine.pairs:,} shadowed requests disagree, {_percent(maximum)} may"
             return _Measured(compared=compared, samples=mine.pairs, others=None, words=words)
         case Accuracy(margin=margin):
-            return _accuracy(mine, other, margin, alpha)
+            return _accuracy(sums, margin, alpha, whose)
         case Drift(maximum=maximum):
             one, two = (Histogram(bounds=sums.scale.scores, counts=_filled(c.scores, sums)) for c in (mine, other))
             compared = compare.distance(one, two, limit=maximum, alpha=alpha)
@@ -137,7 +140,8 @@ def _filled(counts: tuple[int, ...], sums: Sums) -> tuple[int, ...]:
     return counts + (0,) * (len(sums.scale.scores) + 1 - len(counts))
 
 
-def _errors(kind: ErrorRatio, mine: Counters, other: Counters, alpha: float) -> _Measured:
+def _errors(kind: ErrorRatio, sums: Sums, alpha: float, whose: str) -> _Measured:
+    mine, other = sums.candidate, sums.stable
     if kind.maximum is not None:
         one = Share(hits=mine.server_errors, of=mine.requests)
         compared = compare.with_limit(one, kind.maximum, alpha)
@@ -147,13 +151,13 @@ def _errors(kind: ErrorRatio, mine: Counters, other: Counters, alpha: float) -> 
     one, two = (Share(hits=c.server_errors + c.client_errors, of=c.requests) for c in (mine, other))
     compared = compare.with_stable(one, two, margin=kind.margin, alpha=alpha)
     words = (
-        f"{_percent(one.value)} of {one.of:,} requests failed, {_percent(two.value)} of the stable revision's "
+        f"{_percent(one.value)} of {one.of:,} requests failed, {_percent(two.value)} of {whose} "
         f"{two.of:,}; {_percent(kind.margin)} more may"
     )
     return _Measured(compared=compared, samples=one.of, others=two.of, words=words)
 
 
-def _latency(kind: Latency, sums: Sums, alpha: float) -> _Measured:
+def _latency(kind: Latency, sums: Sums, alpha: float, whose: str) -> _Measured:
     bounds = sums.scale.durations_s
     size = len(bounds) + 1
     one, two = (
@@ -166,13 +170,14 @@ def _latency(kind: Latency, sums: Sums, alpha: float) -> _Measured:
         words = f"{told}, {kind.maximum_s:g} s may be"
         return _Measured(compared=compared, samples=one.total, others=None, words=words)
     compared = compare.quantile_with_stable(one, two, q=kind.quantile, ratio=kind.ratio, alpha=alpha)
-    other = f"{_seconds(two, kind.quantile)} of the stable revision's {two.total:,}"
+    other = f"{_seconds(two, kind.quantile)} of {whose} {two.total:,}"
     words = f"{told}, {other}; {kind.ratio:g} times that may be"
     return _Measured(compared=compared, samples=one.total, others=two.total, words=words)
 
 
-def _accuracy(mine: Counters, other: Counters, margin: float, alpha: float) -> _Measured:
+def _accuracy(sums: Sums, margin: float, alpha: float, whose: str) -> _Measured:
     """Compared by what was wrong, told by what was right."""
+    mine, other = sums.candidate, sums.stable
     one = Share(hits=mine.labelled - mine.correct, of=mine.labelled)
     two = Share(hits=other.labelled - other.correct, of=other.labelled)
     wrong = compare.with_stable(one, two, margin=margin, alpha=alpha)
@@ -182,8 +187,8 @@ def _accuracy(mine: Counters, other: Counters, margin: float, alpha: float) -> _
         limit=1 - wrong.limit if wrong.limit is not None else None,
     )
     words = (
-        f"{_percent(compared.value)} of {one.of:,} labelled predictions are right, {_percent(two.rest.value)} of the "
-        f"stable revision's {two.of:,}; {_percent(margin)} less may be"
+        f"{_percent(compared.value)} of {one.of:,} labelled predictions are right, {_percent(two.rest.value)} of "
+        f"{whose} {two.of:,}; {_percent(margin)} less may be"
     )
     return _Measured(compared=compared, samples=one.of, others=two.of, words=words)
 

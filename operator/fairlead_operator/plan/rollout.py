@@ -13,6 +13,7 @@ from fairlead_operator.plan.machine import Trigger, is_heeded, move
 from fairlead_operator.plan.verdict import Verdict
 from fairlead_operator.state.actions import Plan
 from fairlead_operator.state.analysis import Run
+from fairlead_operator.state.measurements import Counters
 from fairlead_operator.state.reasons import Reason
 from fairlead_operator.state.rollout import Health, Quarantine, Rollout, Serving
 
@@ -125,7 +126,8 @@ def _forward(context: Context, phase: Phase, *, step: int | None = None) -> Serv
         return replace(serving, rollout=restoring.following(context, old, context.second))
     if phase is Phase.WITHDRAWING:
         return _withdrawn(context, phase)
-    rollout = replace(old, phase=phase, step_started_at=context.second, held_at=None, analysis=None)
+    baseline = _baseline(context, old)
+    rollout = replace(old, phase=phase, step_started_at=context.second, held_at=None, analysis=None, baseline=baseline)
     if phase is Phase.PROMOTING:
         return _promoted(context, rollout)
     if phase is Phase.SHIFTING:
@@ -136,6 +138,13 @@ def _forward(context: Context, phase: Phase, *, step: int | None = None) -> Serv
         if old.phase is Phase.SHIFTING:
             rollout = replace(rollout, stable_replicas=steps.stable_after(context, old))
     return replace(serving, rollout=rollout)
+
+
+def _baseline(context: Context, done: Rollout) -> Counters:
+    """What the steps so far counted of the stable revision; nobody asks for it without a rollback window."""
+    if done.phase is not Phase.SHIFTING or done.analysis is None or not context.desired.rollback_window_s:
+        return done.baseline
+    return done.baseline.plus(done.analysis.sums.stable.as_baseline())
 
 
 def _promoted(context: Context, rollout: Rollout) -> Serving:
@@ -170,17 +179,20 @@ def _swapped(context: Context, phase: Phase, verdict: Verdict) -> Serving:
         stable=serving.leaving,
         last_stable=serving.leaving,
         previous_stable=serving.stable,
-        rollout=_fresh(context, phase, leaving=serving.stable),
+        rollout=replace(_fresh(context, phase, leaving=serving.stable), analysis=_shown(verdict.run)),
     )
 
 
 def _withdrawn(context: Context, phase: Phase, run: Run | None = None) -> Serving:
-    """The analysis that condemned it is shown until it is gone; its counters are of no more use."""
     serving, old = context.serving, context.serving.rollout
     fresh = _fresh(context, phase, leaving=serving.candidate)
-    told = replace(run, sums=replace(run.sums, marks=())) if run is not None else None
-    kept = replace(fresh, replicas=old.replicas if old is not None else None, analysis=told)
+    kept = replace(fresh, replicas=old.replicas if old is not None else None, analysis=_shown(run))
     return replace(serving, candidate=None, rollout=kept)
+
+
+def _shown(run: Run | None) -> Run | None:
+    """The analysis that condemned a revision is shown until it is gone; its marks are of no more use."""
+    return replace(run, sums=replace(run.sums, marks=())) if run is not None else None
 
 
 def _fresh(context: Context, phase: Phase, *, leaving: str | None = None) -> Rollout:
@@ -207,7 +219,13 @@ def _again(context: Context, phase: Phase) -> Rollout:
     if phase is not Phase.SHIFTING:
         return fresh
     return replace(
-        fresh, step=old.step, weight=old.weight, proved=old.proved, proof_digest=old.proof_digest, health=lost
+        fresh,
+        step=old.step,
+        weight=old.weight,
+        proved=old.proved,
+        proof_digest=old.proof_digest,
+        baseline=old.baseline,
+        health=lost,
     )
 
 

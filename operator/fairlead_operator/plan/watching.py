@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import datetime
+from dataclasses import replace
 
-from fairlead_operator.plan import aim, health, steady, traffic
+from fairlead_operator.plan import afterwards, aim, health, steady, traffic
 from fairlead_operator.plan.context import Context
 from fairlead_operator.plan.machine import Trigger
 from fairlead_operator.plan.verdict import Verdict
@@ -30,27 +31,38 @@ def watching(context: Context, rollout: Rollout) -> Plan | Verdict:
         return _back(context, warm) or traffic.ensure(context, traffic.entry(context)) or _returned(context, warm)
     left_s = context.desired.warm_s - context.since_step_s(rollout)
     if not is_wished(context) or left_s <= 0:
-        return _over(f"{context.called(warm)} stays warm no longer; it ends its requests")
+        gone = f"{context.called(warm)} stays warm no longer; it ends its requests"
+        return afterwards.ignored(context, rollout) or _over(gone)
     return (
-        stable_failed(context, rollout, stable, warm)
+        afterwards.interrupted(context, rollout, stable)
+        or stable_failed(context, rollout, stable, warm)
         or traffic.ensure(context, traffic.entry(context))
         or steady.replicas(context, context.desired.revisions[stable])
-        or _rest(context, rollout, warm, left_s)
+        or _measured(context, rollout, warm, left_s)
     )
 
 
 def stable_failed(context: Context, rollout: Rollout, stable: str, warm: str) -> Plan | Verdict | None:
-    """Whether what was promoted fails within the rollback window: then the warm revision takes all traffic back.
-
-    Never to one that failed itself, or that a person left.
-    """
-    is_open = context.since_step_s(rollout) <= context.desired.rollback_window_s
-    if not is_open or context.serving.quarantined(warm) is not None:
+    """Whether what was promoted isn't ready within the rollback window: then the warm one takes all traffic back."""
+    if not afterwards.is_open(context, rollout):
         return None
     judged = health.judge(context, rollout, stable, other=warm)
     if isinstance(judged, health.Failed):
         return Verdict(trigger=Trigger.STABLE_FAILED, reason=judged.reason, message=judged.message)
     return judged
+
+
+def _measured(context: Context, rollout: Rollout, warm: str, left_s: float) -> Plan | Verdict:
+    """At rest what it answers is measured, within the rollback window."""
+    analysis = afterwards.wished(context, rollout)
+    if analysis is None:
+        return _rest(context, rollout, warm, left_s)
+    if (failed := afterwards.failed(context, rollout, analysis, warm)) is not None:
+        return failed
+    rollout = replace(rollout, analysis=afterwards.measured(context, rollout, analysis))
+    context = replace(context, serving=replace(context.serving, rollout=rollout))
+    due_s = afterwards.next_look_s(context, rollout, analysis)
+    return _rest(context, rollout, warm, min(left_s, due_s))
 
 
 def _back(context: Context, warm: str) -> Verdict | None:

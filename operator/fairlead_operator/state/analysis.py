@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Final, assert_never
 
 from fairlead_operator.api.analysis_status import AnalysisPhase, MetricPhase
 from fairlead_operator.state.knowledge import Known, Unknown
 from fairlead_operator.state.measurements import GatewayReading, Sums
+
+STABLE_PLACEHOLDER: Final = "{{stable}}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +74,24 @@ class Metric:
     kind: Kind
     min_samples: int
 
+    @property
+    def outlives_promotion(self) -> bool:
+        """Whether it says something of a revision once no other one has traffic beside it.
+
+        Latency and scores follow the load and the hour; answers are compared while both give them; a query that names
+        the stable revision would divide by nothing.
+        """
+        match self.kind:
+            case ErrorRatio() | Accuracy():
+                return True
+            case Latency(maximum_s=maximum_s):
+                return maximum_s is not None
+            case Disagreement() | Drift():
+                return False
+            case Query(text=text):
+                return STABLE_PLACEHOLDER not in text
+        assert_never(self.kind)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Analysis:
@@ -88,6 +109,12 @@ class Analysis:
     @property
     def queries(self) -> tuple[tuple[str, Query], ...]:
         return tuple((metric.name, metric.kind) for metric in self.metrics if isinstance(metric.kind, Query))
+
+    @property
+    def after_promotion(self) -> Analysis | None:
+        """What of it goes on to be measured within the rollback window; None where nothing does."""
+        metrics = tuple(metric for metric in self.metrics if metric.outlives_promotion)
+        return replace(self, metrics=metrics) if metrics else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

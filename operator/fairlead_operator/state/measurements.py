@@ -45,6 +45,12 @@ class Counters:
             durations=self.durations,
         )
 
+    def as_baseline(self) -> Counters:
+        """What a revision that takes its place is still held to: nothing that follows the load, the hour or clients."""
+        return Counters(
+            requests=self.requests, server_errors=self.server_errors, labelled=self.labelled, correct=self.correct
+        )
+
     def _with(self, other: Counters, sign: int) -> Counters:
         return Counters(
             requests=self.requests + sign * other.requests,

@@ -20,21 +20,47 @@ class Question:
     queries: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _UnderWay:
+    """What is measured, of which revision, and which one it is or was compared with."""
+
+    analysis: Analysis
+    measured: str
+    other: str
+
+
 def of(view: ModelDeploymentView, now: datetime.datetime) -> Question | None:
-    """None while no analysis is under way."""
-    rollout, spec = view.status.rollout, view.spec
-    if rollout is None or rollout.phase is not RolloutPhase.SHIFTING or not isinstance(spec, ModelDeploymentSpec):
-        return None
-    wished = analysis_spec.analysis_of(spec.rollout)
-    stable, candidate = view.status.stable_revision, view.status.candidate_revision
-    if wished is None or stable is None or candidate is None:
+    """None while no analysis is under way, nor one of a promoted revision due."""
+    rollout, found = view.status.rollout, _under_way(view, now)
+    if rollout is None or found is None:
         return None
     run = analysis_memory.recall(rollout.analysis) if rollout.analysis is not None else None
-    began = rollout.step_started_at or now
-    if run is None or due_at(wished, began, run) > now:
+    is_due = due_at(found.analysis, rollout.step_started_at or now, run) <= now
+    if rollout.phase is RolloutPhase.WATCHING and not is_due:
+        return None
+    if run is None or not is_due:
         return Question()
-    known = {"candidate": candidate, "stable": stable, "model": view.name, "namespace": view.namespace}
-    return Question(queries={name: rendered(query.text, known) for name, query in wished.queries})
+    known = {"candidate": found.measured, "stable": found.other, "model": view.name, "namespace": view.namespace}
+    return Question(queries={name: rendered(query.text, known) for name, query in found.analysis.queries})
+
+
+def _under_way(view: ModelDeploymentView, now: datetime.datetime) -> _UnderWay | None:
+    rollout, spec, stable = view.status.rollout, view.spec, view.status.stable_revision
+    if rollout is None or stable is None or not isinstance(spec, ModelDeploymentSpec):
+        return None
+    analysis, candidate, warm = (
+        analysis_spec.analysis_of(spec.rollout),
+        view.status.candidate_revision,
+        rollout.previous_revision,
+    )
+    if rollout.phase is RolloutPhase.SHIFTING and analysis is not None and candidate is not None:
+        return _UnderWay(analysis=analysis, measured=candidate, other=stable)
+    after = analysis.after_promotion if analysis is not None else None
+    window_s = spec.rollout.rollback_window.seconds if spec.rollout.rollback_window is not None else 0
+    is_open = now - (rollout.step_started_at or now) <= datetime.timedelta(seconds=window_s)
+    if rollout.phase is RolloutPhase.WATCHING and after is not None and warm is not None and is_open:
+        return _UnderWay(analysis=after, measured=stable, other=warm)
+    return None
 
 
 def due_at(analysis: Analysis, began: datetime.datetime, run: Run | None) -> datetime.datetime:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import datetime
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
+from fairlead_operator.api.analysis_status import BaselineStatus
 from fairlead_operator.api.status import (
     ATTEMPTS_MAX,
     Attempted,
@@ -20,6 +21,7 @@ from fairlead_operator.api.status import (
 )
 from fairlead_operator.state import analysis_memory
 from fairlead_operator.state.analysis import Run
+from fairlead_operator.state.measurements import Counters
 from fairlead_operator.state.reasons import Reason
 from fairlead_operator.state.route import FULL_WEIGHT
 
@@ -42,7 +44,8 @@ class Rollout:
     withdrawal. ``step`` counts through the strategy's steps; ``weight`` is in hundredths of a percent. ``held_at``
     is set while a pause alone keeps a candidate from its traffic: that time counts towards no deadline. ``replicas`` is
     the most that the candidate may have, and what it keeps when it leaves; ``stable_replicas`` is the same of the
-    stable revision. None is all of them.
+    stable revision. None is all of them. ``baseline`` is what was counted of the stable revision in the steps that are
+    done, and of the one before after the promotion.
     """
 
     phase: RolloutPhase
@@ -63,6 +66,7 @@ class Rollout:
     paused_by_request: bool = False
     held_at: datetime.datetime | None = None
     analysis: Run | None = None
+    baseline: Counters = field(default_factory=Counters)
     health: Health = Health()
 
 
@@ -205,6 +209,7 @@ def _recall_rollout(rollout: RolloutStatus) -> Rollout:
         paused_by_request=rollout.paused_by_request,
         held_at=rollout.held_at,
         analysis=analysis_memory.recall(rollout.analysis) if rollout.analysis is not None else None,
+        baseline=Counters(**rollout.baseline.model_dump()) if rollout.baseline is not None else Counters(),
         health=_recall_health(rollout.health),
     )
 
@@ -274,7 +279,19 @@ def _record_rollout(rollout: Rollout, candidate: str | None) -> RolloutStatus:
         paused_by_request=rollout.paused_by_request,
         held_at=rollout.held_at,
         analysis=analysis_memory.record(rollout.analysis) if rollout.analysis is not None else None,
+        baseline=_record_baseline(rollout.baseline),
         health=_record_health(rollout.health),
+    )
+
+
+def _record_baseline(counted: Counters) -> BaselineStatus | None:
+    if counted == Counters():
+        return None
+    return BaselineStatus(
+        requests=counted.requests,
+        server_errors=counted.server_errors,
+        labelled=counted.labelled,
+        correct=counted.correct,
     )
 
 

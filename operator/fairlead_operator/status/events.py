@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from fairlead_operator.api.analysis_status import AnalysisPhase
 from fairlead_operator.api.status import Condition, ConditionStatus, RequestOutcome, RolloutPhase
 from fairlead_operator.state.actions import CreateRevision, DeleteRevision, Done, Event
@@ -64,11 +66,16 @@ def _rollout(result: PassResult, before: Serving) -> list[Event]:
         told.append(_normal(Reason.ROLLOUT_STARTED, plan.message))
     if after.stable is not None and after.stable != before.stable:
         told.append(_stable(result, before, after.stable))
-    if plan.reason in _TOLD_AS_DECIDED and plan.serving != before:
+    if plan.reason in _TOLD_AS_DECIDED and _but_measured(plan.serving) != _but_measured(before):
         told.append(_normal(plan.reason, plan.message))
     if after.phase is RolloutPhase.RETIRING and before.phase is not RolloutPhase.RETIRING:
         told.append(_normal(Reason.SUSPENDED, plan.message))
     return told
+
+
+def _but_measured(serving: Serving) -> Serving:
+    """A measurement is no event: what it leads to is."""
+    return replace(serving, rollout=replace(serving.rollout, analysis=None)) if serving.rollout is not None else serving
 
 
 def _inconclusive(serving: Serving) -> str | None:

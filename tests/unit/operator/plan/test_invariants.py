@@ -40,6 +40,7 @@ URIS = (
     "file:///m/wider",
     "file:///m/failing",
     "file:///m/late",
+    "file:///m/souring",
 )
 GOOD = URIS[:3]
 ALL = -1
@@ -84,6 +85,11 @@ STRATEGIES["Shadow analysed"] = {
     "analysis": {"metrics": [{"name": "same", "disagreement": {}}], "intervalSeconds": 5, "count": 3},
 }
 STRATEGIES["Canary dry"] = {"steps": [{"setWeight": 50}, {"analysis": {}}], "analysis": {**ANALYSIS, "dryRun": True}}
+STRATEGIES["Canary watched"] = {
+    "steps": [{"setWeight": 20}, {"pause": {"durationSeconds": 12}}],
+    "analysis": {**ANALYSIS, "metrics": [*ANALYSIS["metrics"], {"name": "right", "accuracy": {}}]},
+    "rollbackWindow": {"seconds": 60},
+}
 OF_A_STRATEGY = {key for fields in STRATEGIES.values() for key in fields}
 VERBS = [*Verb, Verb.PROMOTE, Verb.PROMOTE_FULL, Verb.ABORT]
 
@@ -129,6 +135,7 @@ STEPS = st.one_of(
     *(op("send", st.sampled_from((10, 400, 4000))) for _ in range(2)),
     op("agent", st.integers(0, 1)),
     op("away", st.booleans()),
+    op("label", st.tuples(st.integers(1, 4), st.booleans())),
     op("replicas", st.sampled_from((1, 2, 3, 0, 40))),
     op("ends", st.sampled_from(("suspend", "resume", "delete"))),
     op("pause", st.booleans()),
@@ -184,6 +191,13 @@ def set_strategy(world: VirtualWorld, name: str, strategy: str) -> None:
     world.apply(name, **spec)
 
 
+def label(world: VirtualWorld, name: str, number: int, is_right: bool) -> None:
+    """True labels for what a revision predicted, nine of ten right or every second one."""
+    for revision in world.models[name].revisions.values() if name in world.models else ():
+        if revision.number == number:
+            world.label(name, revision.revision, right=450 if is_right else 250, wrong=50 if is_right else 250)
+
+
 def stick(world: VirtualWorld, number: int) -> None:
     gateway = world.gateways[number]
     gateway.is_stuck = not gateway.is_stuck
@@ -209,6 +223,7 @@ DEEDS: dict[str, Callable[[VirtualWorld, str, Any], object]] = {
     "send": lambda world, name, requests: [world.send(gateway, requests) for gateway in world.gateways],
     "agent": lambda world, name, number: world.restart_agent(world.gateways[number]),
     "away": lambda world, name, is_away: setattr(world, "measurements_are_away", is_away),
+    "label": lambda world, name, labels: label(world, name, *labels),
     "cores": lambda world, name, cores: setattr(world, "cores", cores),
     "busy": lambda world, name, number: world.occupy(world.gateways[number]),
 }
@@ -272,13 +287,25 @@ def rolled_back() -> VirtualWorld:
 @functools.cache
 def watched() -> VirtualWorld:
     """The second revision was promoted a moment ago, and the first stays warm."""
+    return promoted("RollingUpdate and watched", URIS[1])
+
+
+@functools.cache
+def watched_and_analysed() -> VirtualWorld:
+    """The same after an analysis that goes on; the second revision fails requests from now on."""
+    return promoted("Canary watched", "file:///m/souring")
+
+
+def promoted(strategy: str, uri: str) -> VirtualWorld:
     world = copy.deepcopy(served())
-    set_strategy(world, "digits", "RollingUpdate and watched")
-    world.change("digits", "model.uri", URIS[1])
+    set_strategy(world, "digits", strategy)
+    world.load = 400
+    world.change("digits", "model.uri", uri)
     for _ in range(100):
         if (rollout := recall(world.view("digits").status).rollout) and rollout.phase is RolloutPhase.WATCHING:
             break
         rounds(world, "digits", 1)
+    world.load = 0
     world.plans.clear()
     world.events.clear()
     return world
@@ -290,6 +317,7 @@ STARTS = {
     "halfway": halfway,
     "rolled back": rolled_back,
     "watched": watched,
+    "watched and analysed": watched_and_analysed,
 }
 
 

@@ -173,6 +173,17 @@ def test_an_abort_ends_what_could_not_be_told() -> None:
     assert serving(world).candidate is None
 
 
+def test_agents_that_restart_together_are_marked_anew_and_go_on_being_counted() -> None:
+    world = rolling(steps=[{"setWeight": 20}, {"pause": {}}], load=400)
+    rounds(world, 10)
+    for gateway in world.gateways:
+        world.restart_agent(gateway)
+    rounds(world, 10)
+    before = run_of(world).sums.candidate.requests
+    rounds(world, 20)
+    assert run_of(world).sums.candidate.requests > before > 0
+
+
 def test_a_killed_operator_counts_neither_less_nor_twice() -> None:
     sums = []
     for fault in (Fault.NONE, Fault.STATUS_CONFLICT):
