@@ -77,6 +77,18 @@ def shares(candidate: float, stable: float, margin: float) -> Run:
     return run
 
 
+def shares_after(candidate: float, before: float, margin: float, *, counted: int) -> Run:
+    """A promoted revision beside ``counted`` requests of the one before, which get no more."""
+
+    def run(rng: np.random.Generator) -> Iterator[Look]:
+        mine, other = Share(hits=0, of=0), Share(hits=int(rng.binomial(counted, before)), of=counted)
+        for _ in range(LOOKS):
+            mine = Share(hits=mine.hits + int(rng.binomial(PER_LOOK, candidate)), of=mine.of + PER_LOOK)
+            yield mine.of, compare.with_stable(mine, other, margin=margin, alpha=ALPHA)
+
+    return run
+
+
 def pairs(disagreeing: float, limit: float) -> Run:
     """Pairs of a shadow: all of the stable revision's requests are marked."""
 
@@ -121,6 +133,10 @@ GOOD = (
     Case(name="accuracy: 95 % in both, margin 2 points", runs=shares(0.05, 0.05, 0.02)),
     Case(name="accuracy: exactly at the margin (95 % and 93 %)", runs=shares(0.07, 0.05, 0.02)),
     Case(name="disagreement: 0.5 %, limit 2 %", runs=pairs(0.005, 0.02)),
+    Case(
+        name="promoted, errors: exactly at the margin (2 % after 1 % of 1,000)",
+        runs=shares_after(0.02, 0.01, 0.01, counted=1000),
+    ),
     Case(name="disagreement: exactly at the limit of 2 %", runs=pairs(0.02, 0.02)),
 )
 BAD = (
@@ -129,6 +145,14 @@ BAD = (
     Case(name="latency: 5 times as long, p95, ratio 1.5", runs=latencies(5.0, 0.95, 1.5)),
     Case(name="latency: 2.5 times as long, p95, ratio 1.5", runs=latencies(2.5, 0.95, 1.5)),
     Case(name="accuracy: 85 % against 95 %, margin 2 points", runs=shares(0.15, 0.05, 0.02)),
+    Case(
+        name="promoted, errors: 5 % after 1 % of 1,000, margin 1 point",
+        runs=shares_after(0.05, 0.01, 0.01, counted=1000),
+    ),
+    Case(
+        name="promoted, accuracy: 85 % after 95 % of 1,000, margin 2 points",
+        runs=shares_after(0.15, 0.05, 0.02, counted=1000),
+    ),
     Case(name="disagreement: 5 %, limit 2 %", runs=pairs(0.05, 0.02)),
     Case(name="disagreement: 30 %, limit 2 %", runs=pairs(0.30, 0.02)),
 )
