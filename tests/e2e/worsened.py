@@ -19,7 +19,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 KNOWN_BELOW = 50.0
 """A pixel is at most 1; the failing version fails at a brighter one."""
-PRODUCTS = 20
+PRODUCTS = 8
 """So many that all else of an answer is short beside them."""
 TIMES = 5
 SIZE = 256
