@@ -9,14 +9,13 @@ from __future__ import annotations
 import argparse
 import concurrent.futures
 import hashlib
-import shutil
 import signal
 import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.faults import choice, report, run, stage
+from tests.faults import choice, folder, report, run, stage
 from tests.faults.choice import Trial
 from tests.faults.scenarios import SCENARIOS
 
@@ -27,19 +26,19 @@ OUT = Path("build/faults")
 
 def main() -> int:
     options = _options()
-    version = OUT / "version"
-    if options.fresh or not version.exists() or version.read_text() != _code():
-        shutil.rmtree(OUT, ignore_errors=True)
-    OUT.mkdir(parents=True, exist_ok=True)
-    version.write_text(_code())
-    logs = OUT / "logs"
-    shutil.rmtree(logs, ignore_errors=True)
-    logs.mkdir()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    kubernetes = cluster.LocalCluster("faults", (OUT / "cluster").resolve())
+    try:
+        with folder.held(OUT, code=_code(), is_fresh=options.fresh):
+            return _with_a_cluster(options)
+    except folder.TakenError as error:
+        sys.exit(f"faults: {error}")
+
+
+def _with_a_cluster(options: argparse.Namespace) -> int:
+    kubernetes = cluster.LocalCluster("faults", (OUT / folder.CLUSTER).resolve())
     try:
         kubernetes.up(cluster.KUBERNETES_PARTS)
-        with stage.opened(kubernetes, logs) as make_bench:
+        with stage.opened(kubernetes, OUT / "logs") as make_bench:
             return _campaign(make_bench, options)
     finally:
         kubernetes.down()
@@ -48,8 +47,8 @@ def main() -> int:
 def _code() -> str:
     """Names what is tried: results of other code say nothing."""
     digest = hashlib.sha256()
-    for folder in ("operator", "tests/faults", "tests/support"):
-        for path in sorted(Path(folder).rglob("*.py")):
+    for part in ("operator", "tests/faults", "tests/support"):
+        for path in sorted(Path(part).rglob("*.py")):
             digest.update(path.read_bytes())
     return digest.hexdigest()
 

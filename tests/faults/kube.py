@@ -5,9 +5,9 @@ from __future__ import annotations
 import base64
 import http.client
 import json
+import queue
 import ssl
 import tempfile
-import threading
 import urllib.parse
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,7 +25,7 @@ class KubeError(Exception):
 
 
 class Kube:
-    """Safe to use from any thread: each has a connection of its own."""
+    """Safe to use from any thread: each request has a kept connection for itself."""
 
     def __init__(self, kubeconfig: Path) -> None:
         config = json.loads(kubeconfig.read_text())
@@ -37,12 +37,12 @@ class Kube:
             pair.write(_decoded(user["client-certificate-data"]) + _decoded(user["client-key-data"]))
             pair.flush()
             self._admin.load_cert_chain(pair.name)
-        self._of_thread = threading.local()
-        self._connections: list[http.client.HTTPSConnection] = []
+        # Not one for each thread: a run's gateway has a few that live no longer than it, and each would shake hands.
+        self._idle: queue.LifoQueue[http.client.HTTPSConnection] = queue.LifoQueue()
 
     def close(self) -> None:
-        for connection in self._connections:
-            connection.close()
+        while not self._idle.empty():
+            self._idle.get().close()
 
     def get(self, path: str) -> dict[str, Any] | None:
         code, body = self._ask("GET", path)
@@ -61,15 +61,20 @@ class Kube:
 
     def _ask(self, method: str, path: str, body: str | None = None, kind: str = "") -> tuple[int, bytes]:
         """Plain ``http.client``: a run asks a few hundred times, and httpx takes 8 ms of processor for each."""
-        connection: http.client.HTTPSConnection | None = getattr(self._of_thread, "connection", None)
-        if connection is None:
+        try:
+            connection = self._idle.get_nowait()
+        except queue.Empty:
             url = urllib.parse.urlsplit(self.server)
             connection = http.client.HTTPSConnection(url.hostname or "", url.port, context=self._admin, timeout=30)
-            self._of_thread.connection = connection
-            self._connections.append(connection)
-        connection.request(method, path, body, {"Content-Type": kind} if kind else {})
-        answer = connection.getresponse()
-        return answer.status, answer.read()
+        try:
+            connection.request(method, path, body, {"Content-Type": kind} if kind else {})
+            answer = connection.getresponse()
+            status, content = answer.status, answer.read()
+        except (OSError, http.client.HTTPException):
+            connection.close()
+            raise
+        self._idle.put(connection)
+        return status, content
 
     def make_namespace(self, name: str) -> None:
         """A namespace in which the operator may do what it is shipped to do, and hold its Lease there."""
