@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from tests.faults import kube, prefork, sight
+from tests.faults.clients import Clients
 from tests.faults.proxy import FaultProxy
 from tests.faults.script import Script
 from tests.support.fake_gateway import FakeGateway
@@ -52,6 +53,7 @@ class Bench:
         }
         self._sight = sight.Sight(cluster, paths)
         self.script = Script(kill=self._kill, on_end=lambda write: self._sight.wrote(write.name))
+        self.clients: Clients | None = None
         self.log = folder / f"{self.namespace}.log"
         self._nursery = nursery
         self._credentials = credentials
@@ -170,10 +172,12 @@ class Bench:
     # Waiting
 
     def until(self, condition: Callable[[Bench], bool], what: str, *, deadline_s: float = DEADLINE_S) -> None:
-        """Wait, keeping the operator alive as a kubelet would."""
+        """Wait, keeping the operator alive as a kubelet would, while clients send."""
 
         def holds() -> bool:
             self.revive()
+            if self.clients is not None:
+                self.clients.look(self)
             return condition(self)
 
         until(holds, what, deadline_s=deadline_s, poll_s=POLL_S, explain=self.explain)

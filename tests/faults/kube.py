@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.client
 import json
 import queue
 import ssl
 import tempfile
+import time
 import urllib.parse
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +19,7 @@ MODELS = "/apis/fairlead.dev/v1alpha1/namespaces/{namespace}/modeldeployments"
 REVISIONS = "/apis/apps/v1/namespaces/{namespace}/controllerrevisions"
 ROUTES = "/api/v1/namespaces/{namespace}/configmaps/fairlead-routes"
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
+KEPT_S = 20.0
 RBAC = "/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}"
 
 
@@ -38,11 +41,11 @@ class Kube:
             pair.flush()
             self._admin.load_cert_chain(pair.name)
         # Not one for each thread: a run's gateway has a few that live no longer than it, and each would shake hands.
-        self._idle: queue.LifoQueue[http.client.HTTPSConnection] = queue.LifoQueue()
+        self._idle: queue.LifoQueue[tuple[http.client.HTTPSConnection, float]] = queue.LifoQueue()
 
     def close(self) -> None:
         while not self._idle.empty():
-            self._idle.get().close()
+            self._idle.get()[0].close()
 
     def get(self, path: str) -> dict[str, Any] | None:
         code, body = self._ask("GET", path)
@@ -61,11 +64,7 @@ class Kube:
 
     def _ask(self, method: str, path: str, body: str | None = None, kind: str = "") -> tuple[int, bytes]:
         """Plain ``http.client``: a run asks a few hundred times, and httpx takes 8 ms of processor for each."""
-        try:
-            connection = self._idle.get_nowait()
-        except queue.Empty:
-            url = urllib.parse.urlsplit(self.server)
-            connection = http.client.HTTPSConnection(url.hostname or "", url.port, context=self._admin, timeout=30)
+        connection = self._connection()
         try:
             connection.request(method, path, body, {"Content-Type": kind} if kind else {})
             answer = connection.getresponse()
@@ -73,8 +72,19 @@ class Kube:
         except (OSError, http.client.HTTPException):
             connection.close()
             raise
-        self._idle.put(connection)
+        self._idle.put((connection, time.monotonic()))
         return status, content
+
+    def _connection(self) -> http.client.HTTPSConnection:
+        """One that was used a moment ago, which the server has not closed yet, or a new one."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                connection, used_at_s = self._idle.get_nowait()
+                if time.monotonic() - used_at_s < KEPT_S:
+                    return connection
+                connection.close()
+        url = urllib.parse.urlsplit(self.server)
+        return http.client.HTTPSConnection(url.hostname or "", url.port, context=self._admin, timeout=30)
 
     def make_namespace(self, name: str) -> None:
         """A namespace in which the operator may do what it is shipped to do, and hold its Lease there."""

@@ -40,6 +40,7 @@ URIS = (
     "file:///m/wider",
     "file:///m/failing",
     "file:///m/late",
+    "file:///m/odd",
 )
 GOOD = URIS[:3]
 ALL = -1
@@ -84,6 +85,12 @@ STRATEGIES["Shadow analysed"] = {
     "analysis": {"metrics": [{"name": "same", "disagreement": {}}], "intervalSeconds": 5, "count": 3},
 }
 STRATEGIES["Canary dry"] = {"steps": [{"setWeight": 50}, {"analysis": {}}], "analysis": {**ANALYSIS, "dryRun": True}}
+STRATEGIES["RollingUpdate or else Recreate"] = {"onInsufficientCapacity": "Recreate"}
+STRATEGIES["Canary or else Recreate"] = {**STRATEGIES["Canary"], "onInsufficientCapacity": "Recreate"}
+STRATEGIES["RollingUpdate in batches or else Recreate"] = {
+    "rollingUpdate": {"surge": 2},
+    "onInsufficientCapacity": "Recreate",
+}
 OF_A_STRATEGY = {key for fields in STRATEGIES.values() for key in fields}
 VERBS = [*Verb, Verb.PROMOTE, Verb.PROMOTE_FULL, Verb.ABORT]
 
