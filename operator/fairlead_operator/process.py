@@ -176,6 +176,7 @@ class Operator:
                 gateways=gateway_reads.GatewaysPoller(
                     self._gateway, [address.admin_url for address in gateways], clock=self._clock
                 ),
+                gateway_url=self._settings.public_urls.get(namespace),
                 clock=self._clock,
             )
         return self._namespaces[namespace]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from fairlead_operator.state import bounds
 ENVIRONMENT_PREFIX = "FAIRLEAD_"
 POLL_S = 0.25
 """How soon a model is looked at again while something of it is on its way."""
+PUBLIC_URL_MAX = 1024
 
 
 class SettingsError(Exception):
@@ -51,6 +53,7 @@ class Settings:
     log_format: str
     log_level: str
     prometheus_urls: Mapping[str, str] = field(default_factory=dict)
+    public_urls: Mapping[str, str] = field(default_factory=dict)
     bounds: bounds.Bounds = field(default_factory=bounds.Bounds)
 
 
@@ -69,6 +72,9 @@ _OPTIONS: Mapping[str, _Option] = {
     "ray": _Option(help="NS=URL of the Ray head's dashboard (repeatable)", is_list=True),
     "ray-token-file": _Option(help="file with Ray's authentication token; read again when Ray refuses it"),
     "gateway": _Option(help="NS=DATA_URL,ADMIN_URL of a gateway (repeatable, also for one namespace)", is_list=True),
+    "public-url": _Option(
+        help="NS=URL where people reach the gateways, for status.endpoints (repeatable)", is_list=True
+    ),
     "prometheus": _Option(help="NS=URL of the Prometheus that analyses ask (repeatable)", is_list=True),
     "ports": _Option(help="FIRST-LAST, the ports that replicas may take", default="20000-32767"),
     "ports-per-revision": _Option(help="ports set aside for each revision", default="16"),
@@ -170,6 +176,7 @@ def _build(values: Mapping[str, Any]) -> Settings:
         ray_urls=dict(_assigned("ray", text) for text in values["ray"]),
         ray_token_file=_file("ray-token-file", values["ray-token-file"]),
         gateways=_gateways(values["gateway"]),
+        public_urls=dict(_public(text) for text in values["public-url"]),
         prometheus_urls=dict(_assigned("prometheus", text) for text in values["prometheus"]),
         lease_namespace=values["lease-namespace"],
         listen=_listen(values["listen"]),
@@ -194,6 +201,20 @@ def _assigned(name: str, text: str) -> tuple[str, str]:
     if not (namespace and sign and value.startswith(("http://", "https://"))):
         raise SettingsError(f"{name}: {text!r} must look like NAMESPACE=http://HOST:PORT")
     return namespace, value
+
+
+def _public(text: str) -> tuple[str, str]:
+    """It is shown to everybody who may read a model, and paths are put behind it."""
+    namespace, url = _assigned("public-url", text)
+    try:
+        parts = urllib.parse.urlsplit(url)
+    except ValueError as error:
+        raise SettingsError(f"public-url: that of {namespace} is no URL: {error}") from error
+    if parts.username is not None or parts.query or parts.fragment or len(url) > PUBLIC_URL_MAX:
+        raise SettingsError(
+            f"public-url: that of {namespace} must have no user, query or fragment, nor over {PUBLIC_URL_MAX} letters"
+        )
+    return namespace, url.rstrip("/")
 
 
 def _gateways(texts: Sequence[str]) -> dict[str, tuple[GatewayAddress, ...]]:

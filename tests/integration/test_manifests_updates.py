@@ -17,6 +17,7 @@ from fairlead_cli.local import cluster
 pytestmark = pytest.mark.real
 
 DIGEST = "sha256:" + "a" * 64
+URL = "http://models.example/v2/models/digits"
 NAMESPACE = "manifest-updates"
 Stored = Callable[..., dict[str, Any]]
 Kubectl = Callable[..., subprocess.CompletedProcess[str]]
@@ -139,6 +140,7 @@ def test_kubectl_get_shows_what_a_person_looks_for(kubectl: Kubectl, stored: Sto
         "rollout": {"phase": "Shifting", "revision": "0123456789", "weight": 25, "weightBasisPoints": 2500},
         "readyReplicas": 2,
         "model": {"uri": "file:///models/digits/1", "version": "v1", "digest": DIGEST},
+        "endpoints": {"v2": URL},
         "conditions": [condition | {"message": "revision 3f0c9a1b2d answers"}],
     }
     assert _patch_status(kubectl, name, status) == ""
@@ -148,8 +150,8 @@ def test_kubectl_get_shows_what_a_person_looks_for(kubectl: Kubectl, stored: Sto
 
     assert head.split() == ["NAME", "READY", "STABLE", "CANDIDATE", "WEIGHT", "PHASE", "REPLICAS", "AGE"]
     assert line.split()[1:7] == ["True", "3f0c9a1b2d", "0123456789", "25", "RollingOut", "2"]
-    assert wide_head.split()[8:] == ["VERSION", "DIGEST", "MESSAGE"]
-    assert wide.split()[8:] == ["v1", DIGEST, "revision", "3f0c9a1b2d", "answers"]
+    assert wide_head.split()[8:] == ["VERSION", "DIGEST", "URL", "MESSAGE"]
+    assert wide.split()[8:] == ["v1", DIGEST, URL, "revision", "3f0c9a1b2d", "answers"]
 
 
 def test_the_short_name_and_the_category_find_it(kubectl: Kubectl, stored: Stored) -> None:

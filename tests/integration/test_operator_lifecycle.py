@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from tests.support.fake_ray import Trap
-from tests.support.operated import Operated
+from tests.support.operated import PUBLIC_URL, Operated
 from tests.support.until import until
 
 from fairlead_cli.local import cluster
@@ -26,6 +26,7 @@ def test_an_applied_model_becomes_ready_with_a_proved_revision(operated: Operate
     (kept,) = operated.revisions("digits")
     revision = kept["metadata"]["labels"]["fairlead.dev/revision"]
     assert status["stableRevision"] == revision
+    assert status["endpoints"] == {"v1": f"{PUBLIC_URL}/v1/models/digits", "v2": f"{PUBLIC_URL}/v2/models/digits"}
     assert kept["metadata"]["annotations"]["fairlead.dev/digest"].startswith("sha256:")
     assert operated.gateway.entries()["digits"]["stable"] == revision
     assert operated.ray.running(f"{operated.namespace}--digits--{revision}") == 1

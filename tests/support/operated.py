@@ -17,6 +17,7 @@ from tests.support.until import until
 from fairlead_cli.local import cluster, manifests
 
 TOKEN = "a-token-of-the-tests"
+PUBLIC_URL = "http://models.example"
 
 
 class Operated:
@@ -57,7 +58,8 @@ class Operated:
         self.flags = (
             *("--kubeconfig", str(kubeconfig), *(self._where or ("--namespace", self.namespace))),
             *("--ray", f"{self.namespace}={self.ray.url}", "--ray-token-file", str(token_file)),
-            *("--gateway", f"{self.namespace}={self.gateway.addresses}", "--log-level", "debug", *self._flags),
+            *("--gateway", f"{self.namespace}={self.gateway.addresses}"),
+            *("--public-url", f"{self.namespace}={PUBLIC_URL}", "--log-level", "debug", *self._flags),
             *self.flags_of_namespace(self.namespace),
         )
         self.operator = OperatorProcess(self.flags, log=self.folder / "operator.log")

@@ -57,6 +57,7 @@ def operator(where: layout.Layout, ports: layout.Ports, chosen: options.Options)
         f"--ray={namespace}=http://127.0.0.1:{ports['ray-dashboard']}",
         f"--ray-token-file={where.ray_token}",
         f"--gateway={namespace}={data},{admin}",
+        f"--public-url={namespace}={data}",
         f"--ports={ports['replicas-first']}-{ports['replicas-last']}",
         "--ports-per-revision=16",
         f"--lease-namespace={manifests.SYSTEM_NAMESPACE}",

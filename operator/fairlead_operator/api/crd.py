@@ -106,6 +106,7 @@ def _columns() -> list[Schema]:
     wide = [
         ("Version", "string", ".status.model.version"),
         ("Digest", "string", ".status.model.digest"),
+        ("URL", "string", ".status.endpoints.v2"),
         ("Message", "string", f"{ready}.message"),
     ]
     columns = [{"name": name, "type": kind, "jsonPath": path} for name, kind, path in narrow]

@@ -81,9 +81,12 @@ class NamespaceView:
         reads: KubernetesReads,
         ray: ray_serve.RayPoller | None,
         gateways: gateway.GatewaysPoller,
+        gateway_url: str | None = None,
         clock: Clock,
     ) -> None:
+        """``gateway_url`` is the address at which people reach the gateways, as it was configured."""
         self.namespace = namespace
+        self.gateway_url = gateway_url
         self.ray = ray
         self.gateways = gateways
         self.ports = PortLedger(reads, namespace, clock=clock)

@@ -90,6 +90,7 @@ class Observer:
             serve=serve,
             route=route,
             gateways=gateways,
+            gateway_url=namespace.gateway_url,
             capacity=capacity,
             measured=measured,
         )

@@ -29,6 +29,8 @@ def test_ray_clusters_and_gateways_are_given_by_namespace() -> None:
     assert [gateway.admin_url for gateway in loaded.gateways["a"]] == ["http://one:2", "http://two:2"]
     loaded = settings.load([*BASE, "--prometheus", "a=http://prometheus:9090"], {})
     assert loaded.prometheus_urls == {"a": "http://prometheus:9090"}
+    loaded = settings.load([*BASE, "--public-url", "a=https://models.example/a/"], {})
+    assert loaded.public_urls == {"a": "https://models.example/a"}
 
 
 def test_lists_come_from_the_environment_as_words() -> None:
@@ -52,6 +54,11 @@ def test_all_namespaces_is_an_empty_list() -> None:
             (*BASE, "--ray", "http://x:1"), "ray: 'http://x:1' must look like NAMESPACE=", id="ray without a name"
         ),
         pytest.param((*BASE, "--gateway", "a=http://x:1"), "gateway: 'a=http://x:1' must look like", id="one port"),
+        pytest.param(
+            (*BASE, "--public-url", "a=http://me:secret@x:1"), "public-url: that of a must have no user", id="a user"
+        ),
+        pytest.param((*BASE, "--public-url", "a=http://[x"), "public-url: that of a is no URL", id="a broken URL"),
+        pytest.param((*BASE, "--public-url", "x:1"), "public-url: 'x:1' must look like NAMESPACE=", id="no name"),
         pytest.param((*BASE, "--ports", "9-1"), "ports: '9-1' must look like 20000-32767", id="ports backwards"),
         pytest.param((*BASE, "--ports", "1-4"), "holds fewer than 16", id="too few ports"),
         pytest.param((*BASE, "--workers", "many"), "workers: 'many' is not a number", id="not a number"),
