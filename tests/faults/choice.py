@@ -16,6 +16,7 @@ GROUPS: Mapping[str, tuple[Kind, ...]] = {
     "watches": tuple(kind for kind in Kind if kind in WATCHES),
     "reads": tuple(READS),
 }
+NEVER_THINNED = ("kills", "two kills")
 _IMPOSSIBLE = {
     # Ray's dashboard and a replica know no resource versions, and the dashboard limits no rate.
     "serve config": {Kind.CONFLICT, Kind.BUSY},

@@ -20,6 +20,7 @@ REVISIONS = "/apis/apps/v1/namespaces/{namespace}/controllerrevisions"
 ROUTES = "/api/v1/namespaces/{namespace}/configmaps/fairlead-routes"
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
 KEPT_S = 20.0
+TRIES = 3
 RBAC = "/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}"
 
 
@@ -63,6 +64,13 @@ class Kube:
             _accepted("DELETE", path, code, body)
 
     def _ask(self, method: str, path: str, body: str | None = None, kind: str = "") -> tuple[int, bytes]:
+        """What may be done twice is tried again: an API server that is too busy cuts off what takes it too long."""
+        for _ in range(0 if method == "POST" else TRIES - 1):
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                return self._ask_once(method, path, body, kind)
+        return self._ask_once(method, path, body, kind)
+
+    def _ask_once(self, method: str, path: str, body: str | None, kind: str) -> tuple[int, bytes]:
         """Plain ``http.client``: a run asks a few hundred times, and httpx takes 8 ms of processor for each."""
         connection = self._connection()
         try:
