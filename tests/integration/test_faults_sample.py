@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.faults import choice, run, stage
-from tests.faults.scenarios import SCENARIOS as ALL
+from tests.faults.scenarios import SCENARIOS
 
 from fairlead_cli.local import cluster
 
@@ -15,10 +15,6 @@ pytestmark = pytest.mark.real
 
 SEED = 20261124
 AT_ONCE = 8
-SCENARIOS = {
-    name: ALL[name] for name in ("create", "update", "canary", "promote", "abort", "rollback", "scale", "delete")
-}
-"""The others are told by the whole campaign alone."""
 
 
 @pytest.mark.timeout(900)
