@@ -24,6 +24,7 @@ ORDER = (
     "test_signature_contract",
     "test_rollback_window",
     "test_rolling_update",
+    "test_recreate",
     "test_plugin_traffic",
     "test_bad_revisions",
     "test_restarts",

@@ -5,21 +5,30 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from tests.e2e.asking import asked, fairlead, next_version
-from tests.e2e.counted import CONNECTIONS, counted, no_failures
+from tests.e2e.counted import CONNECTIONS, answered_by, counted, no_failures
 from tests.e2e.measured import RESULTS
 from tests.e2e.our_processes import kill_operator
 from tests.e2e.stage import Model, Stage, condition
 from tests.support.until import until
+
+from fairlead_cli import load
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
 REQUESTS = 10_000
 TABLE = "Within the rollback window"
 WINDOW: dict[str, Any] = {"rollbackWindow": {"seconds": 600}}
 CRASHES = 3
+
+
+@pytest.fixture(scope="module")
+def window(stage: Stage) -> Iterator[Model]:
+    with stage.deployed("window") as model:
+        yield model
 
 
 def is_watched(found: dict[str, Any]) -> bool:
@@ -42,8 +51,9 @@ def starts(stage: Stage, model: Model) -> dict[str, int]:
     return {revision: stage.ray.starts(model.name, revision) for revision in stage.ray.applications(model.name)}
 
 
-def test_a_rollback_within_the_window_starts_nothing(stage: Stage) -> None:
-    with stage.deployed("window") as model, counted(model) as run:
+def test_a_rollback_within_the_window_starts_nothing(stage: Stage, window: Model) -> None:
+    model = window
+    with counted(model) as run:
         warm, stable = promoted(model, "promoted")
         run.wait_until(lambda seen: seen.revisions.get(stable, 0) > 500, timeout_s=120)
         kill_operator(stage.local)
@@ -55,7 +65,7 @@ def test_a_rollback_within_the_window_starts_nothing(stage: Stage) -> None:
         answered_s = time.monotonic() - asked_at_s
         took_s = _back_after_s(model, warm, asked_at_s)
         model.until("back", lambda found: found["status"]["stableRevision"] == warm)
-        answered = run.progress().revisions[stable]
+        answered = answered_by(run, stable)
         kill_operator(stage.local)
         model.until("at rest", lambda found: "rollout" not in found["status"])
         run.wait_until(lambda seen: seen.requests > REQUESTS, timeout_s=300)
@@ -105,7 +115,7 @@ def test_a_new_revision_that_crashes_again_and_again_is_taken_back(stage: Stage)
         took_s = run.progress().elapsed_s - killed_at_s[-1]
         model.until("at rest", lambda found: "rollout" not in found["status"])
         kill_operator(stage.local)
-        seen_at_rest = run.progress().revisions[stable]
+        seen_at_rest = answered_by(run, stable)
         run.wait_until(lambda seen: seen.requests > REQUESTS, timeout_s=300)
         report = run.stop()
         events = [reason for reason, _ in model.events()]
@@ -145,14 +155,13 @@ def _kill_one(stage: Stage, model: Model, revision: str) -> None:
     os.kill(ready()[0], signal.SIGKILL)
 
 
-def test_a_blue_green_rollout_goes_on_by_itself_and_the_old_one_goes_after_its_time(stage: Stage) -> None:
-    with stage.deployed("bluegreen") as model, counted(model) as run:
-        first = model.stable
-        model.apply(
-            next_version(model),
-            label="green",
-            rollout={"strategy": "BlueGreen", "blueGreen": {"autoPromoteSeconds": 5, "scaleDownDelaySeconds": 15}},
-        )
+def test_a_blue_green_rollout_goes_on_by_itself_and_the_old_one_goes_after_its_time(
+    stage: Stage, window: Model
+) -> None:
+    model, first = window, window.stable
+    with counted(model) as run:
+        timed = {"autoPromoteSeconds": 5, "scaleDownDelaySeconds": 15}
+        model.apply(next_version(model), label="green", rollout={"strategy": "BlueGreen", "blueGreen": timed})
         model.until("waiting", lambda found: condition(found, "Progressing").get("reason") == "StepPaused")
         kill_operator(stage.local)
         model.until("switched", lambda found: (found["status"].get("rollout") or {}).get("phase") == "Watching")
@@ -163,8 +172,50 @@ def test_a_blue_green_rollout_goes_on_by_itself_and_the_old_one_goes_after_its_t
         run.wait_until(lambda seen: seen.requests > REQUESTS, timeout_s=300)
         report = run.stop()
     no_failures(report)
-    assert set(report.revisions) == {first, next(r for r in report.revisions if r != first)}
-    RESULTS.add(
-        TABLE,
-        {"what": "BlueGreen by itself, operator killed twice", "requests": report.requests, "failed": report.failed},
-    )
+    assert set(report.revisions) == {first, model.stable}
+    _keep("BlueGreen by itself, operator killed twice", report)
+
+
+def test_a_blue_green_rollout_is_aborted_before_the_switch_and_rolled_back_after_it(
+    stage: Stage, window: Model
+) -> None:
+    model, stable = window, window.stable
+    rollout = {"strategy": "BlueGreen", "blueGreen": {"scaleDownDelaySeconds": 300}}
+    with counted(model) as run:
+        model.apply(next_version(model), label="aborted-first", rollout=rollout)
+        candidate = model.until("ready, without traffic", is_previewed)["status"]["candidateRevision"]
+        asked(stage, "abort", model)
+        kill_operator(stage.local)
+        model.until("withdrawn", lambda found: "rollout" not in found["status"])
+        run.wait_until(lambda seen: seen.requests > REQUESTS, timeout_s=300)
+        aborted = run.stop()
+    no_failures(aborted)
+    assert set(aborted.revisions) == {stable}
+    _keep("BlueGreen aborted before the switch, operator killed", aborted)
+    with counted(model) as run:
+        asked(stage, "retry", model)
+        model.until("ready again", is_previewed)
+        asked(stage, "promote", model)
+        model.until("switched", is_watched)
+        run.wait_until(lambda seen: seen.revisions.get(candidate, 0) > 1000, timeout_s=120)
+        before = starts(stage, model)
+        asked(stage, "rollback", model)
+        kill_operator(stage.local)
+        model.until("back", lambda found: found["status"]["stableRevision"] == stable)
+        model.until("at rest", lambda found: "rollout" not in found["status"])
+        answered = answered_by(run, candidate)
+        run.wait_until(lambda seen: seen.requests > REQUESTS, timeout_s=300)
+        report = run.stop()
+    no_failures(report)
+    assert report.revisions[candidate].count <= answered + CONNECTIONS
+    assert stage.ray.starts(model.name, stable) == before[stable], "a replica was started for the way back"
+    _keep("BlueGreen promoted, rolled back within scaleDownDelaySeconds, operator killed", report)
+
+
+def is_previewed(found: dict[str, Any]) -> bool:
+    status = found["status"]
+    return status.get("phase") == "Paused" and status["observedGeneration"] == found["metadata"]["generation"]
+
+
+def _keep(what: str, report: load.Report) -> None:
+    RESULTS.add(TABLE, {"what": what, "requests": report.requests, "failed": report.failed})

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from tests.e2e.asking import next_version
-from tests.e2e.counted import counted, no_failures
+from tests.e2e.asking import asked, next_version
+from tests.e2e.counted import CONNECTIONS, answered_by, counted, no_failures
 from tests.e2e.measured import RESULTS
 from tests.e2e.our_processes import kill_operator
-from tests.e2e.stage import Model, Stage, is_settled
+from tests.e2e.stage import Model, Stage, condition, is_settled
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
 REQUESTS = 10_000
 REPLICAS = 3
+ONE_MORE: dict[str, Any] = {"rollingUpdate": {"surge": 1, "unavailable": 0}}
+ONE_LESS: dict[str, Any] = {"rollingUpdate": {"surge": 0, "unavailable": 1}}
 TABLE = "A RollingUpdate in batches"
 
 
@@ -42,46 +44,92 @@ def moves(found: dict[str, Any]) -> bool:
     return bool(rollout.get("phase") == "Shifting" and rollout["step"] == 1)
 
 
-@pytest.mark.parametrize(("surge", "unavailable"), [(1, 0), (0, 1)])
-def test_batches_keep_to_their_limits_and_fail_no_request(stage: Stage, surge: int, unavailable: int) -> None:
-    limits = {"rollingUpdate": {"surge": surge, "unavailable": unavailable}}
-    with stage.deployed("batches", replicas=REPLICAS, rollout=limits) as model:
+@pytest.fixture(scope="module")
+def batches(stage: Stage) -> Iterator[Model]:
+    """One model of three replicas that goes forward and back through all stories."""
+    with stage.deployed("batches", replicas=REPLICAS, rollout=ONE_MORE) as model:
         model.until_up(REPLICAS)
-        seen, before = Watched(stage, model), model.stable
-        with counted(model) as run:
-            model.apply(next_version(model), label="next", rollout=limits)
-            model.until("in its second batch", seen.and_then(moves))
-            kill_operator(stage.local)
-            model.until(
-                "settled",
-                seen.and_then(lambda found: is_settled(found) and found["status"]["stableRevision"] != before),
-            )
-            run.wait_until(lambda counts: counts.requests > REQUESTS, timeout_s=300)
-            report = run.stop()
+        yield model
+
+
+def same_version(model: Model) -> str:
+    return "v1" if next_version(model) == "v2" else "v2"
+
+
+def at_rest_at(revision: str) -> Callable[[dict[str, Any]], bool]:
+    return lambda found: "rollout" not in found["status"] and found["status"]["stableRevision"] == revision
+
+
+def test_batches_keep_to_their_limits_and_fail_no_request(stage: Stage, batches: Model) -> None:
+    seen, before = Watched(stage, batches), batches.stable
+    with counted(batches) as run:
+        batches.apply(next_version(batches), label="next", rollout=ONE_MORE)
+        batches.until("in its second batch", seen.and_then(moves))
+        kill_operator(stage.local)
+        batches.until("settled", seen.and_then(lambda found: is_settled(found) and not at_rest_at(before)(found)))
+        run.wait_until(lambda counts: counts.requests > REQUESTS, timeout_s=300)
+        report = run.stop()
+    _keep("surge 1, unavailable 0: promoted, operator killed in the second batch", report, seen)
     no_failures(report)
-    assert (seen.most, seen.least) == (REPLICAS + surge, REPLICAS - unavailable)
-    _keep(f"surge {surge}, unavailable {unavailable}, operator killed in the second batch", report, seen)
+    assert (seen.most, seen.least) == (REPLICAS + 1, REPLICAS)
 
 
-def test_the_spec_s_way_back_in_the_middle_fails_no_request(stage: Stage) -> None:
-    limits = {"rollingUpdate": {"surge": 1}}
-    with stage.deployed("back", replicas=REPLICAS, rollout=limits) as model:
-        model.until_up(REPLICAS)
-        seen, before = Watched(stage, model), model.stable
-        with counted(model) as run:
-            model.apply("v2", rollout=limits)
-            model.until("in its second batch", seen.and_then(moves))
-            model.apply("v1", rollout=limits)
-            model.until("going back", seen.and_then(lambda found: "rollout" in found["status"] and _is_back(found)))
-            kill_operator(stage.local)
-            model.until("settled", seen.and_then(is_settled))
-            run.wait_until(lambda counts: counts.requests > REQUESTS, timeout_s=300)
-            report = run.stop()
-        assert model.stable == before
+def test_a_rollback_goes_by_batches_too_and_keeps_to_their_limits(stage: Stage, batches: Model) -> None:
+    before = batches.status()["previousStableRevision"]
+    batches.apply(same_version(batches), label="next", rollout=ONE_LESS)
+    batches.until("with the new limits", is_settled)
+    batches.until_up(REPLICAS)
+    seen = Watched(stage, batches)
+    with counted(batches) as run:
+        asked(stage, "rollback", batches)
+        batches.until("in its second batch", seen.and_then(moves))
+        kill_operator(stage.local)
+        batches.until("rolled back", seen.and_then(at_rest_at(before)))
+        run.wait_until(lambda counts: counts.requests > REQUESTS, timeout_s=300)
+        report = run.stop()
+    _keep("surge 0, unavailable 1: rolled back, operator killed in the second batch", report, seen)
+    no_failures(report)
+    assert (seen.most, seen.least) == (REPLICAS, REPLICAS - 1)
+
+
+def test_the_spec_s_way_back_in_the_middle_fails_no_request(stage: Stage, batches: Model) -> None:
+    batches.until_up(REPLICAS)
+    seen, before = Watched(stage, batches), batches.stable
+    with counted(batches) as run:
+        batches.apply("v2", label="there", rollout=ONE_MORE)
+        batches.until("in its second batch", seen.and_then(moves))
+        batches.apply("v1", rollout=ONE_MORE)
+        batches.until("going back", seen.and_then(lambda found: "rollout" in found["status"] and _is_back(found)))
+        kill_operator(stage.local)
+        batches.until("settled", seen.and_then(is_settled))
+        run.wait_until(lambda counts: counts.requests > REQUESTS, timeout_s=300)
+        report = run.stop()
+    assert batches.stable == before
+    _keep("surge 1: the spec goes back in the second batch, operator killed", report, seen)
     no_failures(report)
     assert seen.least >= REPLICAS
     assert seen.most == REPLICAS + 1
-    _keep("the spec goes back in the second batch, operator killed", report, seen)
+
+
+def test_an_abort_in_the_middle_takes_all_traffic_back_at_once_and_fails_no_request(
+    stage: Stage, batches: Model
+) -> None:
+    batches.until_up(REPLICAS)
+    seen, before = Watched(stage, batches), batches.stable
+    with counted(batches) as run:
+        batches.apply("v2", label="aborted", rollout=ONE_MORE)
+        candidate = batches.until("in its second batch", seen.and_then(moves))["status"]["candidateRevision"]
+        asked(stage, "abort", batches)
+        kill_operator(stage.local)
+        batches.until("withdrawn", seen.and_then(at_rest_at(before)))
+        answered = answered_by(run, candidate)
+        batches.until_up(REPLICAS)
+        run.wait_until(lambda counts: counts.requests > REQUESTS, timeout_s=300)
+        report = run.stop()
+    _keep("surge 1: aborted in the second batch, operator killed", report, seen)
+    no_failures(report)
+    assert report.revisions[candidate].count <= answered + CONNECTIONS
+    assert condition(batches.read() or {}, "Ready")["reason"] == "Aborted"
 
 
 def _is_back(found: dict[str, Any]) -> bool:

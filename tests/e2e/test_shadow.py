@@ -11,16 +11,17 @@ import pytest
 from examples import digest
 from tests.e2e import swapped
 from tests.e2e.asking import asked, fairlead
-from tests.e2e.counted import no_failures
+from tests.e2e.counted import CONNECTIONS, answered_by, no_failures
 from tests.e2e.measured import RESULTS
 from tests.e2e.our_processes import kill_operator
 from tests.e2e.stage import Model, Stage
+from tests.e2e.test_rollback_window import is_watched
 from tests.support.until import until
 
 from fairlead_cli import load
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
-REQUESTS = 30_000
+REQUESTS = 20_000
 BEFORE = 5_000
 PACED = 2_000
 PERCENT = 20
@@ -29,9 +30,10 @@ SHADOW = {"strategy": "Shadow", "shadow": {"percent": PERCENT}}
 ROWS = 16
 
 
-def in_the_shadow(model: Model, /, **changes: Any) -> str:
+def in_the_shadow(model: Model, /, *, warm_s: int = 0, **changes: Any) -> str:
     """Another revision, come to its pause without traffic; its name."""
-    model.apply("v1", rollout=SHADOW, **changes)
+    window = {"rollbackWindow": {"seconds": warm_s}} if warm_s else {}
+    model.apply("v1", rollout={**SHADOW, **window}, **changes)
     found = model.until("in the shadow", is_in_the_shadow)
     return str(found["status"]["candidateRevision"])
 
@@ -135,22 +137,32 @@ def test_a_silently_different_candidate_is_seen_by_its_counts_and_by_no_caller(
         assert set(left.revisions) == {stable}
 
 
-def test_a_candidate_that_says_the_same_disagrees_never_and_is_promoted_out_of_the_shadow(stage: Stage) -> None:
+def test_a_candidate_that_says_the_same_disagrees_never_is_promoted_out_of_the_shadow_and_can_be_left_again(
+    stage: Stage,
+) -> None:
     with stage.deployed("same") as model:
         stable = model.stable
-        candidate = in_the_shadow(model, label="same-again")
+        candidate = in_the_shadow(model, label="same-again", warm_s=600)
         with load.background(model.load()) as run:
             run.wait_until(lambda seen: seen.requests >= BEFORE, timeout_s=300)
             asked(stage, "promote", model)
-            model.until_settled(other_than=stable)
+            model.until("promoted and watched", is_watched)
             moved = run.progress().revisions.get(candidate, 0)
             run.wait_until(lambda seen: seen.revisions.get(candidate, 0) > moved + BEFORE, timeout_s=300)
             counts = pairs(stage, model, candidate)
+            assert not {"shadow", "match"} & set(stage.api.routes()[model.name])
+            assert model.stable == candidate
+
+            asked(stage, "rollback", model)
+            kill_operator(stage.local)
+            model.until("rolled back", lambda found: found["status"]["stableRevision"] == stable)
+            model.until("at rest", lambda found: "rollout" not in found["status"])
+            answered = answered_by(run, candidate)
+            run.wait_until(lambda seen: seen.requests >= seen.revisions[candidate] + 2 * BEFORE, timeout_s=300)
             report = run.stop()
 
         no_failures(report)
-        keep("the same model again, promoted meanwhile", report, counts)
+        keep("the same model again: promoted, rolled back by request, operator killed", report, counts)
+        assert report.revisions[candidate].count <= answered + CONNECTIONS
         assert counts["pairs"] > 100
         assert counts["disagreed"] == 0
-        assert model.stable == candidate
-        assert not {"shadow", "match"} & set(stage.api.routes()[model.name])

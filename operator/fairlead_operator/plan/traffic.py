@@ -12,9 +12,6 @@ from fairlead_operator.state.knowledge import Absent, Known, Unknown
 from fairlead_operator.state.reasons import Reason
 from fairlead_operator.state.route import BY_WEIGHT, FULL_WEIGHT, RouteEntry, RouteRevision, RouteText, Routing
 
-MIN_REQUEST_BYTES = 1024
-MIN_TIMEOUT_S = 1
-
 
 def entry(context: Context) -> RouteEntry:
     """The entry for what the status remembers; revisions whose ControllerRevision is gone are left out."""
@@ -39,14 +36,15 @@ def _kept(context: Context, revision: str | None) -> str | None:
 def _build(context: Context, *, stable: str | None, candidate: str | None, drain: Sequence[str | None]) -> RouteEntry:
     rollout = context.serving.rollout
     listed = [r for r in (stable, candidate, *(_kept(context, each) for each in drain)) if r is not None]
-    serving = [context.desired.revisions[r].template.serving for r in listed]
+    # Where nothing serves, the limits are the spec's: a request is told to come again, not that it is too large.
+    serving = [context.desired.revisions[r].template.serving for r in listed] or [context.desired.template.serving]
     return RouteEntry(
         stable=stable,
         candidate=candidate,
         candidate_weight=rollout.weight if rollout is not None and candidate is not None else 0,
         revisions=_routes(context, listed),
-        max_request_bytes=max((s.max_request_bytes for s in serving), default=MIN_REQUEST_BYTES),
-        request_timeout_s=max((s.request_timeout_seconds for s in serving), default=MIN_TIMEOUT_S),
+        max_request_bytes=max(s.max_request_bytes for s in serving),
+        request_timeout_s=max(s.request_timeout_seconds for s in serving),
         routing=_routing(context) if stable is not None and candidate is not None else BY_WEIGHT,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -36,6 +37,16 @@ def test_a_failed_revision_is_not_tried_again_by_looking_again() -> None:
     world.settle()
     assert [w for w in world.writes if w.kind == "Put"] == puts
     assert len(serving(world).quarantine) == 1
+
+
+def test_while_nothing_serves_a_request_is_as_large_and_as_long_as_the_spec_says() -> None:
+    limits = {"maxRequestBytes": 300_000, "requestTimeoutSeconds": 7}
+    world = served(serving=limits, replicas=1)
+    world.change(NAME, "rollout.strategy", "Recreate")
+    world.change(NAME, "model.uri", "file:///m/2")
+    until(world, lambda: not json.loads(world.routes[NAME])["revisions"])
+    entry = json.loads(world.routes[NAME])
+    assert (entry["maxRequestBytes"], entry["requestTimeoutSeconds"]) == (300_000, 7)
 
 
 def test_partial_readiness_does_not_reset_the_deadline() -> None:
