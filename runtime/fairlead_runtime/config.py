@@ -103,6 +103,8 @@ class Environment(_Part):
     """What the machine, not the model, decides; set on the Ray cluster."""
 
     cache_dir: Path
+    cache_bytes: Annotated[int, Field(ge=0)] = 20 * 1024 * MIB
+    ca_file: Path | None = None
     max_model_bytes: int = 8 * 1024 * MIB
     fetch_idle_s: float = 20
     fetch_total_s: float = 900
@@ -112,6 +114,8 @@ def environment() -> Environment:
     """Read from the variables `FAIRLEAD_…` of the Ray cluster's processes."""
     default_dir = Path(tempfile.gettempdir()) / f"fairlead-models-{os.getuid()}"
     names = {
+        "cache_bytes": "FAIRLEAD_CACHE_BYTES",
+        "ca_file": "FAIRLEAD_CA_FILE",
         "max_model_bytes": "FAIRLEAD_MAX_MODEL_BYTES",
         "fetch_idle_s": "FAIRLEAD_FETCH_IDLE_SECONDS",
         "fetch_total_s": "FAIRLEAD_FETCH_TOTAL_SECONDS",

@@ -23,6 +23,8 @@ class LoadReason(StrEnum):
     """The model's address refuses us, or is one that must not be asked."""
     FETCH_FAILED = "FetchFailed"
     """The model could not be read completely, after retries."""
+    DISK_FULL = "DiskFull"
+    """The node's disk has no room for the model, with all unused ones removed."""
     MODEL_TOO_LARGE = "ModelTooLarge"
     """The model exceeds a bound on its size or on the number of its files."""
     DIGEST_MISMATCH = "DigestMismatch"

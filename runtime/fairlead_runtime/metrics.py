@@ -53,6 +53,7 @@ class ReplicaMetrics(Collector):
         self.pending = 0
         self.connections = 0
         self.phases_s: dict[str, float] = {}
+        self.evicted_bytes: Sequence[int] = ()
         self._registry = CollectorRegistry()
         self._registry.register(self)
 
@@ -82,6 +83,7 @@ class ReplicaMetrics(Collector):
         )
         rejected.add_metric(values, self.rejected)
         yield rejected
+        yield from self._evicted()
         yield from self._measured()
         yield self._gauge("fairlead_replica_pending_requests", "Predictions running or queued.", self.pending)
         yield self._gauge("fairlead_replica_connections", "Open client connections.", self.connections)
@@ -91,6 +93,14 @@ class ReplicaMetrics(Collector):
         for phase, duration_s in self.phases_s.items():
             load.add_metric([*values, phase], duration_s)
         yield load
+
+    def _evicted(self) -> Iterator[Metric]:
+        models = self._counter("fairlead_replica_cache_evicted_models", "Models removed from the cache by this start.")
+        models.add_metric(list(self._labels.values()), len(self.evicted_bytes))
+        yield models
+        size = self._counter("fairlead_replica_cache_evicted_bytes", "What those took on the disk.")
+        size.add_metric(list(self._labels.values()), sum(self.evicted_bytes))
+        yield size
 
     def _measured(self) -> Iterator[Metric]:
         shadow = self._counter("fairlead_replica_shadow_pairs", "Copies for a candidate.", "candidate", "outcome")

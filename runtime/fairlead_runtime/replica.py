@@ -28,6 +28,7 @@ from fairlead_runtime.shadow import mirror
 LOG = logging.getLogger(__name__)
 SILENT_S_MAX = 20.0
 DRAIN_RESERVE_S = 5.0
+TOUCH_EVERY_S = 600.0
 
 
 class Replica:
@@ -43,6 +44,7 @@ class Replica:
         self._server: ServerThread | None = None
         self._dataplane: dataplane.Dataplane | None = None
         self._starting = asyncio.Lock()
+        self._next_touch_s = 0.0
 
     async def reconfigure(self, user_config: Mapping[str, object] | None) -> None:
         """Starts serving at the first call; later ones only hold the replica to the digest pinned meanwhile."""
@@ -68,6 +70,7 @@ class Replica:
         server = self._server
         if server is None or not server.is_alive() or server.silent_s() > SILENT_S_MAX:
             raise RuntimeError("the replica's server has stopped answering")
+        self._say_in_use()
 
     def record_autoscaling_stats(self) -> dict[str, float]:
         """The load that Ray doesn't see, for its autoscaling policy."""
@@ -75,6 +78,13 @@ class Replica:
         if plane is None:
             return {"ongoing": 0.0, "queued": 0.0}
         return {"ongoing": float(plane.pending), "queued": float(plane.queued)}
+
+    def _say_in_use(self) -> None:
+        """The cache's order of use counts from the end of a use, not from its beginning."""
+        now_s = time.monotonic()
+        if self._prepared is not None and now_s >= self._next_touch_s:
+            self._next_touch_s = now_s + TOUCH_EVERY_S
+            self._prepared.lease.touch()
 
     async def __del__(self) -> None:
         """Drains. Ray awaits this within `graceful_shutdown_timeout_s` before it kills the process."""
@@ -96,6 +106,7 @@ class Replica:
         plane = self._dataplane
         if plane is None:
             raise RuntimeError("the server started without its parts")
+        self._metrics.evicted_bytes = [each.size_bytes for each in prepared.evicted]
         self._metrics.phases_s = {**prepared.phases_s, "all": time.perf_counter() - started_s}
         server.call(lambda: _set_phase(plane, dataplane.Phase.READY))
         self._server, self._prepared = server, prepared

@@ -11,6 +11,8 @@ from tests.support.fake_gateway import FakeGateway
 from tests.support.fake_ray import FakeRay
 from tests.support.gateway_process import Gateway, entry, fetch, free_range, revision
 
+from fairlead_gateway.measurements import Counted
+
 pytestmark = pytest.mark.real
 STABLE, CANDIDATE = "aaaaaaaaaa", "bbbbbbbbbb"
 
@@ -37,6 +39,9 @@ def test_both_tell_the_same_form_and_refuse_the_same_model(tmp_path: Path) -> No
         ):
             admin = fake.addresses.split(",")[1]
             pretended = fetch(f"{admin}/v1/measurements/digits")
+            # As the stories of the faults have it count.
+            fake.measurements = {STABLE: Counted(total=7).body(), CANDIDATE: Counted(total=5, server_errors=2).body()}
+            counted = fetch(f"{admin}/v1/measurements/digits")
             refused = fetch(f"{admin}/v1/measurements/cats")
 
         told = real.admin("/v1/measurements/digits")
@@ -44,6 +49,7 @@ def test_both_tell_the_same_form_and_refuse_the_same_model(tmp_path: Path) -> No
         assert told is not None
         assert real_refused is not None
         assert (pretended.status, form(pretended.json)) == (told.status, form(told.json))
+        assert (counted.status, form(counted.json)) == (told.status, form(told.json))
         assert (refused.status, form(refused.json)) == (real_refused.status, form(real_refused.json))
     finally:
         real.stop()

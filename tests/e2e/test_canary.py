@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +14,9 @@ from tests.e2e.asking import asked, fairlead, next_version
 from tests.e2e.counted import CONNECTIONS, counted, no_failures
 from tests.e2e.measured import RESULTS
 from tests.e2e.our_processes import kill_for_good, kill_operator
+from tests.e2e.second_gateway import Gateway, two_gateways
 from tests.e2e.stage import Model, Stage, condition
+from tests.support.until import until
 
 from fairlead_cli import load
 from fairlead_cli.plugin import commands
@@ -20,6 +25,11 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
 REQUESTS = 10_000
 TABLE = "A canary under load"
 STEPS: list[dict[str, Any]] = [{"setWeight": 1}, {"setWeight": 25}, {"pause": {}}, {"setWeight": 60}]
+COUNTED: dict[str, Any] = {
+    "intervalSeconds": 1,
+    "dryRun": True,
+    "metrics": [{"name": "errors", "errorRatio": {"marginPercent": 1}}],
+}
 
 
 @pytest.fixture(scope="module")
@@ -28,10 +38,10 @@ def canary(stage: Stage) -> Iterator[Model]:
         yield model
 
 
-def begin(model: Model, label: str, steps: list[dict[str, Any]] = STEPS) -> tuple[str, str]:
+def begin(model: Model, label: str, **rollout: Any) -> tuple[str, str]:
     """Another version, come to its pause at 25 %; the stable revision and the candidate."""
     model.until_settled()
-    model.apply(next_version(model), label=label, rollout={"strategy": "Canary", "steps": steps})
+    model.apply(next_version(model), label=label, rollout={"strategy": "Canary", "steps": STEPS, **rollout})
     found = model.until("paused at 25 %", is_paused_at_25)
     return found["status"]["stableRevision"], found["status"]["candidateRevision"]
 
@@ -45,29 +55,88 @@ def is_paused_at_25(found: dict[str, Any]) -> bool:
     )
 
 
+def sums(model: Model) -> dict[str, int]:
+    """The requests that the analysis of this step has counted; empty before its first reading."""
+    found = model.status()["rollout"].get("analysis")
+    return {who: found.get(who, {}).get("requests", 0) for who in ("stable", "candidate")} if found else {}
+
+
 def keep(report: load.Report, what: str) -> None:
     RESULTS.add(TABLE, {"what": what, "requests": report.requests, "failed": report.failed, "requests/s": report.rate})
 
 
-def test_25_percent_is_exact_and_a_promote_moves_the_rest(stage: Stage, canary: Model) -> None:
-    stable, candidate = begin(canary, "split")
-    with counted(canary) as run:
-        run.wait_until(lambda seen: seen.requests >= REQUESTS, timeout_s=300)
-        split = run.stop()
-    no_failures(split)
-    off = split.revisions[candidate].count - split.requests / 4
-    assert abs(off) <= 2 * CONNECTIONS, f"{off:+.1f} requests off of {split.requests}"
-    keep(split, f"held at 25 %: {split.revisions[candidate].count:,} to the candidate, {off:+.1f}")
-    with counted(canary) as run:
-        run.wait_until(lambda seen: seen.requests > 2000, timeout_s=120)
-        asked(stage, "promote", canary)
+def test_25_percent_is_exact_at_each_of_two_gateways_and_a_promote_waits_for_both(stage: Stage, canary: Model) -> None:
+    asking = canary.load(connections=CONNECTIONS // 2)
+    with two_gateways(stage) as second:
+        stable, candidate = begin(canary, "split", analysis=COUNTED)
+        until(lambda: sums(canary), "the measurements begin", deadline_s=30, explain=canary.explain)
+        urls = (stage.local.gateway_url, second.data_url)
+        limited = [asking.model_copy(update={"url": url, "requests": REQUESTS, "id_prefix": url[-5:]}) for url in urls]
+        with load.background(limited[0]) as one, load.background(limited[1]) as other:
+            reports = [each.wait(timeout_s=300) for each in (one, other)]
+        for number, report in enumerate(reports, start=1):
+            no_failures(report)
+            got = report.revisions[candidate].count
+            keep(report, f"held at 25 % at gateway {number} of two: {got:,} to the candidate")
+            assert abs(got - REQUESTS / 4) <= 1
+        stables, candidates = ([report.revisions[name].count for report in reports] for name in (stable, candidate))
+        summed = {"stable": sum(stables), "candidate": sum(candidates)}
+        until(
+            lambda: sums(canary) == summed,
+            f"the measurements of both are summed: {summed}",
+            deadline_s=30,
+            explain=canary.explain,
+        )
+        _promoted_at_both(stage, canary, second, asking, (stable, candidate))
+
+
+def _promoted_at_both(
+    stage: Stage, canary: Model, second: Gateway, asking: load.Settings, revisions: tuple[str, str]
+) -> None:
+    """One agent is stopped: the other gateway moves its traffic, and the old revision stays for the callers of both."""
+    stable, candidate = revisions
+    there = asking.model_copy(update={"url": second.data_url, "id_prefix": "second"})
+    with load.background(asking) as here, load.background(there) as beyond:
+        with second.stopped():
+            asked(stage, "promote", canary, "--full")
+            told = canary.until("waiting for the gateway", lambda found: second.admin_url in _progress(found))
+            until(lambda: _has_moved(stage, canary), "the first gateway has the new table", deadline_s=60)
+            moved = here.progress().revisions[stable], beyond.progress().revisions[stable]
+            here.wait_until(lambda seen: seen.requests > REQUESTS, timeout_s=200)
+            beyond.wait_until(lambda seen: seen.revisions[stable] > moved[1] + 1000, timeout_s=200)
+            assert here.progress().revisions[stable] <= moved[0] + CONNECTIONS
+            _stays(stage, canary, stable)
         canary.until_settled(other_than=stable)
-        answered = run.progress().revisions.get(stable, 0)
-        run.wait_until(lambda seen: seen.requests > REQUESTS, timeout_s=300)
-        report = run.stop()
-    no_failures(report)
-    assert report.revisions[stable].count <= answered + CONNECTIONS, "the old revision answered after the promotion"
-    keep(report, "promoted from 25 %")
+        until(lambda: set(stage.ray.applications(canary.name)) == {candidate}, "the old one is gone", deadline_s=60)
+        passed = beyond.progress().revisions[candidate]
+        beyond.wait_until(lambda seen: seen.revisions[candidate] > passed + 2000, timeout_s=200)
+        reports = here.stop(), beyond.stop()
+    for report, what in zip(reports, ("the first", "the one whose agent was stopped"), strict=True):
+        no_failures(report)
+        keep(report, f"promoted from 25 %, two gateways: {what}")
+    assert "can't be read" in _progress(told)
+
+
+def _progress(found: dict[str, Any]) -> str:
+    return str(condition(found, "Progressing").get("message", ""))
+
+
+def _has_moved(stage: Stage, model: Model) -> bool:
+    entry = stage.api.routes()[model.name]
+    return entry["candidateWeight"] == 10_000 and stage.live()[model.name]["version"] == entry["version"]
+
+
+def _stays(stage: Stage, model: Model, stable: str) -> None:
+    """Also after the operator looked again, and again: all replicas, and the word that it is the stable one."""
+    passes = stage.operator_metric("fairlead_operator_reconcile_total", kind="ModelKey")
+    until(
+        lambda: stage.operator_metric("fairlead_operator_reconcile_total", kind="ModelKey") >= passes + 2,
+        "two more passes",
+        deadline_s=90,
+    )
+    application = stage.ray.applications(model.name)[stable]
+    assert [each["target_num_replicas"] for each in application["deployments"].values()] == [1]
+    assert model.stable == stable
 
 
 def test_an_abort_takes_the_traffic_back_and_the_spec_is_not_tried_again(stage: Stage, canary: Model) -> None:
@@ -88,7 +157,7 @@ def test_an_abort_takes_the_traffic_back_and_the_spec_is_not_tried_again(stage: 
     assert fairlead(stage, "promote", canary)[0] == 1, "there is no candidate to promote"
     asked(stage, "retry", canary)
     canary.until("paused at 25 % again", is_paused_at_25)
-    asked(stage, "promote", canary, "--full")
+    asked(stage, "promote", canary)
     canary.until_settled(other_than=stable)
 
 
@@ -159,3 +228,45 @@ def test_a_rollback_by_number_holds_against_a_resync_until_a_retry(stage: Stage,
     asked(stage, "retry", canary)
     canary.until_settled(other_than=canary.stable)
     assert canary.stable == left
+
+
+def test_a_candidate_that_keeps_dying_with_a_share_of_the_traffic_is_taken_back_by_itself(
+    stage: Stage, canary: Model
+) -> None:
+    stable, candidate = begin(canary, "dying")
+    with counted(canary, rate=400) as run:
+        run.wait_until(lambda seen: seen.revisions.get(candidate, 0) > 200, timeout_s=120)
+
+        killed_pids: set[int] = set()
+
+        def is_given_up(found: dict[str, Any]) -> bool:
+            killed_pids.update(_kill_all(stage, canary, candidate))
+            return any(entry["revision"] == candidate for entry in found["status"].get("quarantine", ()))
+
+        found = canary.until("given up", is_given_up)
+        canary.until("withdrawn", lambda seen: "rollout" not in seen["status"])
+        back = run.progress()
+        back = run.wait_until(lambda seen: seen.requests > back.requests + 500, timeout_s=60)
+        run.wait_until(lambda seen: seen.requests > back.requests + 2000, timeout_s=60)
+        report = run.stop()
+    assert canary.stable == stable
+    reason = found["status"]["quarantine"][-1]["reason"]
+    assert reason in ("CrashLoop", "ReadinessLost"), found["status"]["quarantine"]
+    keep(report, f"the candidate's process killed again and again at 25 %, taken back: {reason}")
+    # Without another replica a killed process takes with it what it had in its hands; all others are told 503 at once.
+    lost = [each for each in report.failures if each.status not in (502, 503)]
+    assert {each.kind for each in lost} <= {load.Kind.RESET}, report.summary()
+    assert len(lost) <= CONNECTIONS * len(killed_pids), report.summary()
+    assert report.failed + report.revisions[candidate].count <= report.requests / 4 + CONNECTIONS, "not its share alone"
+    assert report.failed == back.failed, "a request failed after it was withdrawn"
+
+
+def _kill_all(stage: Stage, model: Model, revision: str) -> list[int]:
+    """The processes of the revision's replicas, which are no more."""
+    application = stage.ray.applications(model.name).get(revision, {"deployments": {}})
+    replicas = [each for deployment in application["deployments"].values() for each in deployment["replicas"]]
+    pids = [each["pid"] for each in replicas if each["state"] == "RUNNING" and each.get("pid")]
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    return pids

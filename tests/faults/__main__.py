@@ -9,14 +9,14 @@ from __future__ import annotations
 import argparse
 import concurrent.futures
 import hashlib
-import shutil
 import signal
+import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tests.faults import choice, report, run, stage
+from tests.faults import choice, folder, report, run, stage
 from tests.faults.choice import Trial
 from tests.faults.scenarios import SCENARIOS
 
@@ -27,19 +27,19 @@ OUT = Path("build/faults")
 
 def main() -> int:
     options = _options()
-    version = OUT / "version"
-    if options.fresh or not version.exists() or version.read_text() != _code():
-        shutil.rmtree(OUT, ignore_errors=True)
-    OUT.mkdir(parents=True, exist_ok=True)
-    version.write_text(_code())
-    logs = OUT / "logs"
-    shutil.rmtree(logs, ignore_errors=True)
-    logs.mkdir()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    kubernetes = cluster.LocalCluster("faults", (OUT / "cluster").resolve())
+    try:
+        with folder.held(OUT, code=_code(), is_fresh=options.fresh):
+            return _with_a_cluster(options)
+    except folder.TakenError as error:
+        sys.exit(f"faults: {error}")
+
+
+def _with_a_cluster(options: argparse.Namespace) -> int:
+    kubernetes = cluster.LocalCluster("faults", (OUT / folder.CLUSTER).resolve())
     try:
         kubernetes.up(cluster.KUBERNETES_PARTS)
-        with stage.opened(kubernetes, logs) as make_bench:
+        with stage.opened(kubernetes, OUT / "logs") as make_bench:
             return _campaign(make_bench, options)
     finally:
         kubernetes.down()
@@ -48,8 +48,8 @@ def main() -> int:
 def _code() -> str:
     """Names what is tried: results of other code say nothing."""
     digest = hashlib.sha256()
-    for folder in ("operator", "tests/faults", "tests/support"):
-        for path in sorted(Path(folder).rglob("*.py")):
+    for part in ("operator", "tests/faults", "tests/support"):
+        for path in sorted(Path(part).rglob("*.py")):
             digest.update(path.read_bytes())
     return digest.hexdigest()
 
@@ -58,9 +58,9 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument("--scenario", action="append", choices=list(SCENARIOS), help="all by default")
     parser.add_argument("--group", action="append", choices=list(choice.GROUPS), help="of faults; all by default")
-    parser.add_argument("--every", type=int, default=1, help="try one point of so many, besides the kills")
+    parser.add_argument("--every", type=int, default=1, help="try one point of so many; kills at all")
     parser.add_argument("--seed", type=int, default=1, help="decides which")
-    parser.add_argument("--jobs", type=int, default=4, help="runs at the same time")
+    parser.add_argument("--jobs", type=int, default=16, help="runs at the same time; most of each is waiting")
     parser.add_argument("--at", help="only points whose name contains this, such as 'route 2'")
     parser.add_argument("--fresh", action="store_true", help="forget what an earlier run has found")
     return parser.parse_args()
@@ -77,19 +77,28 @@ def _campaign(make_bench: run.MakeBench, options: argparse.Namespace) -> int:
             for line in differences:
                 print(f"  two calm runs differ: {line}", flush=True)
         results = _known(names, options)
-        todo = [trial for trial in _chosen(calm, options) if trial not in {result.trial for result in results}]
+        done = {result.trial for result in results}
+        todo = [trial for trial in _chosen(calm, options) if trial not in done]
         print(f"{len(todo)} runs to do, {len(results)} done before", flush=True)
         futures = [pool.submit(_try, make_bench, calm, trial) for trial in todo]
+        number = 0
         try:
             for number, future in enumerate(concurrent.futures.as_completed(futures), 1):
                 results.append(future.result())
                 _tell(results[-1], f"{number}/{len(todo)}")
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
-    text = report.table(results)
-    (OUT / "table.md").write_text(text + "\n")
-    print(text)
+            _write_table(results, len(todo) - number)
     return 1 if any(result.differences for result in results) else 0
+
+
+def _write_table(results: Sequence[report.Result], left: int) -> None:
+    """Also of a campaign that is ended early: what it has found stands, and how much it has not tried."""
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    head = f"{len(results)} runs on commit {commit.stdout.strip()}" + (f", {left} more not tried" if left else "")
+    text = f"{head}:\n\n{report.table(results)}\n"
+    (OUT / "table.md").write_text(text)
+    print(text)
 
 
 def _tell(result: report.Result, place: str) -> None:
@@ -111,7 +120,11 @@ def _chosen(calm: Mapping[str, run.Outcome], options: argparse.Namespace) -> lis
     for group in options.group or list(choice.GROUPS):
         for name, outcome in calm.items():
             found = choice.trials(name, outcome.points, choice.GROUPS[group])
-            chosen += found if group == "kills" else choice.thinned(found, every=options.every, seed=options.seed)
+            chosen += (
+                found
+                if group in choice.NEVER_THINNED
+                else choice.thinned(found, every=options.every, seed=options.seed)
+            )
     return [trial for trial in chosen if not options.at or options.at in str(trial)]
 
 

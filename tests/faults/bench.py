@@ -19,7 +19,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from tests.faults import kube, prefork
+from tests.faults import kube, prefork, sight
+from tests.faults.clients import Clients
 from tests.faults.proxy import FaultProxy
 from tests.faults.script import Script
 from tests.support.fake_gateway import FakeGateway
@@ -44,7 +45,15 @@ class Bench:
     def __init__(self, cluster: kube.Kube, nursery: prefork.Nursery, *, credentials: str, folder: Path) -> None:
         self.kube = cluster
         self.namespace = f"f{uuid.uuid4().hex[:10]}"
-        self.script = Script(kill=self._kill)
+        self._model_path = f"{kube.MODELS.format(namespace=self.namespace)}/{MODEL}"
+        paths = {
+            sight.MODEL: self._model_path,
+            sight.REVISIONS: kube.REVISIONS.format(namespace=self.namespace),
+            sight.ROUTES: kube.ROUTES.format(namespace=self.namespace),
+        }
+        self._sight = sight.Sight(cluster, paths)
+        self.script = Script(kill=self._kill, on_end=lambda write: self._sight.wrote(write.name))
+        self.clients: Clients | None = None
         self.log = folder / f"{self.namespace}.log"
         self._nursery = nursery
         self._credentials = credentials
@@ -77,8 +86,8 @@ class Bench:
         # The finalizer would keep the object for ever: the operator is gone. The namespace stays, empty: its deletion
         # would cost the API server more than the whole run.
         if self.model() is not None:
-            self.kube.patch(self._model_path, {"metadata": {"finalizers": None}})
-            self.kube.delete(self._model_path)
+            self._patch({"metadata": {"finalizers": None}})
+            self.delete()
         self.kube.delete(kube.ROUTES.format(namespace=self.namespace))
 
     # The operator
@@ -124,17 +133,14 @@ class Bench:
 
     # The model
 
-    @property
-    def _model_path(self) -> str:
-        return f"{kube.MODELS.format(namespace=self.namespace)}/{MODEL}"
-
     def create(self, spec: Body) -> None:
         body = {"apiVersion": "fairlead.dev/v1alpha1", "kind": "ModelDeployment", "metadata": {"name": MODEL}}
-        self.kube.create(kube.MODELS.format(namespace=self.namespace), {**body, "spec": spec})
+        path = kube.MODELS.format(namespace=self.namespace)
+        self._sight.change(sight.MODEL, lambda: self.kube.create(path, {**body, "spec": spec}))
 
     def change(self, spec: Body) -> None:
         """A merge patch of the spec."""
-        self.kube.patch(self._model_path, {"spec": spec})
+        self._patch({"spec": spec})
 
     def ask(self, verb: str, **more: Any) -> None:
         """What ``kubectl fairlead`` writes."""
@@ -142,31 +148,36 @@ class Bench:
         revision = status.get("candidateRevision") or status["stableRevision"]
         time_text = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         request = {"id": f"request-{verb}", "verb": verb, "revision": revision, "time": time_text, **more}
-        self.kube.patch(f"{self._model_path}/status", {"status": {"request": request}})
+        self._patch({"status": {"request": request}}, "/status")
+
+    def _patch(self, patch: Body, subresource: str = "") -> None:
+        self._sight.change(sight.MODEL, lambda: self.kube.patch(self._model_path + subresource, patch))
 
     def delete(self) -> None:
-        self.kube.delete(self._model_path)
+        self._sight.change(sight.MODEL, lambda: self.kube.delete(self._model_path))
 
     def model(self) -> Body | None:
-        return self.kube.get(self._model_path)
+        return self._sight.of(sight.MODEL)
 
     def status(self) -> Body:
         return (self.model() or {}).get("status") or {}
 
     def revisions(self) -> list[Body]:
-        found = self.kube.get(kube.REVISIONS.format(namespace=self.namespace)) or {"items": []}
+        found = self._sight.of(sight.REVISIONS) or {"items": []}
         return sorted(found["items"], key=lambda item: int(item["revision"]))
 
     def routes(self) -> dict[str, str]:
-        return (self.kube.get(kube.ROUTES.format(namespace=self.namespace)) or {}).get("data") or {}
+        return (self._sight.of(sight.ROUTES) or {}).get("data") or {}
 
     # Waiting
 
     def until(self, condition: Callable[[Bench], bool], what: str, *, deadline_s: float = DEADLINE_S) -> None:
-        """Wait, keeping the operator alive as a kubelet would."""
+        """Wait, keeping the operator alive as a kubelet would, while clients send."""
 
         def holds() -> bool:
             self.revive()
+            if self.clients is not None:
+                self.clients.look(self)
             return condition(self)
 
         until(holds, what, deadline_s=deadline_s, poll_s=POLL_S, explain=self.explain)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.client
 import json
+import queue
 import ssl
 import tempfile
-import threading
+import time
 import urllib.parse
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +19,8 @@ MODELS = "/apis/fairlead.dev/v1alpha1/namespaces/{namespace}/modeldeployments"
 REVISIONS = "/apis/apps/v1/namespaces/{namespace}/controllerrevisions"
 ROUTES = "/api/v1/namespaces/{namespace}/configmaps/fairlead-routes"
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
+KEPT_S = 20.0
+TRIES = 3
 RBAC = "/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}"
 
 
@@ -25,7 +29,7 @@ class KubeError(Exception):
 
 
 class Kube:
-    """Safe to use from any thread: each has a connection of its own."""
+    """Safe to use from any thread: each request has a kept connection for itself."""
 
     def __init__(self, kubeconfig: Path) -> None:
         config = json.loads(kubeconfig.read_text())
@@ -37,12 +41,12 @@ class Kube:
             pair.write(_decoded(user["client-certificate-data"]) + _decoded(user["client-key-data"]))
             pair.flush()
             self._admin.load_cert_chain(pair.name)
-        self._of_thread = threading.local()
-        self._connections: list[http.client.HTTPSConnection] = []
+        # Not one for each thread: a run's gateway has a few that live no longer than it, and each would shake hands.
+        self._idle: queue.LifoQueue[tuple[http.client.HTTPSConnection, float]] = queue.LifoQueue()
 
     def close(self) -> None:
-        for connection in self._connections:
-            connection.close()
+        while not self._idle.empty():
+            self._idle.get()[0].close()
 
     def get(self, path: str) -> dict[str, Any] | None:
         code, body = self._ask("GET", path)
@@ -60,16 +64,35 @@ class Kube:
             _accepted("DELETE", path, code, body)
 
     def _ask(self, method: str, path: str, body: str | None = None, kind: str = "") -> tuple[int, bytes]:
+        """What may be done twice is tried again: an API server that is too busy cuts off what takes it too long."""
+        for _ in range(0 if method == "POST" else TRIES - 1):
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                return self._ask_once(method, path, body, kind)
+        return self._ask_once(method, path, body, kind)
+
+    def _ask_once(self, method: str, path: str, body: str | None, kind: str) -> tuple[int, bytes]:
         """Plain ``http.client``: a run asks a few hundred times, and httpx takes 8 ms of processor for each."""
-        connection: http.client.HTTPSConnection | None = getattr(self._of_thread, "connection", None)
-        if connection is None:
-            url = urllib.parse.urlsplit(self.server)
-            connection = http.client.HTTPSConnection(url.hostname or "", url.port, context=self._admin, timeout=30)
-            self._of_thread.connection = connection
-            self._connections.append(connection)
-        connection.request(method, path, body, {"Content-Type": kind} if kind else {})
-        answer = connection.getresponse()
-        return answer.status, answer.read()
+        connection = self._connection()
+        try:
+            connection.request(method, path, body, {"Content-Type": kind} if kind else {})
+            answer = connection.getresponse()
+            status, content = answer.status, answer.read()
+        except (OSError, http.client.HTTPException):
+            connection.close()
+            raise
+        self._idle.put((connection, time.monotonic()))
+        return status, content
+
+    def _connection(self) -> http.client.HTTPSConnection:
+        """One that was used a moment ago, which the server has not closed yet, or a new one."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                connection, used_at_s = self._idle.get_nowait()
+                if time.monotonic() - used_at_s < KEPT_S:
+                    return connection
+                connection.close()
+        url = urllib.parse.urlsplit(self.server)
+        return http.client.HTTPSConnection(url.hostname or "", url.port, context=self._admin, timeout=30)
 
     def make_namespace(self, name: str) -> None:
         """A namespace in which the operator may do what it is shipped to do, and hold its Lease there."""

@@ -11,6 +11,7 @@ from tests.faults.bench import MODEL, Bench
 Document = dict[str, Any]
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)")
+_SESSION = re.compile(r"session_[0-9a-f]{12}")
 _KEPT_METADATA = ("name", "labels", "annotations", "finalizers", "generation", "ownerReferences")
 
 
@@ -31,7 +32,7 @@ class Names:
         text = json.dumps(document, sort_keys=True)
         for word, name in self._words.items():
             text = text.replace(word, name)
-        return json.loads(_TIME.sub("TIME", text.replace(self._namespace, "NS")))
+        return json.loads(_SESSION.sub("SESSION", _TIME.sub("TIME", text.replace(self._namespace, "NS"))))
 
 
 def end_of(bench: Bench, names: Names) -> Document:

@@ -20,6 +20,7 @@ from tests.faults.script import CODES, HAPPENED, Kind, Script
 from tests.support.http_thread import HttpThread
 
 HELD_S = 2.0
+STRIKE_POLL_S = 0.05
 FOREVER_S = 3600.0
 BODY_MAX_BYTES = 64 * 2**20
 HOP_BY_HOP = frozenset(
@@ -76,8 +77,11 @@ class FaultProxy:
             return await (self._forward(request, body) if struck is None else self._fail_read(request, body, struck))
         write, fault = begun
         if fault is None or fault in HAPPENED:
-            answer = await self._forward(request, body)
-            write.code = answer.status
+            try:
+                answer = await self._forward(request, body)
+                write.code = answer.status
+            finally:
+                self._script.ended(write)
             return answer if fault is None else await self._lose(request, answer, fault)
         return await self._refuse(request, fault)
 
@@ -112,7 +116,8 @@ class FaultProxy:
     ) -> None:
         while True:
             try:
-                line = await asyncio.wait_for(lines.get(), 0.05)
+                # A stream in which nothing is sent just then is struck, too.
+                line = await asyncio.wait_for(lines.get(), STRIKE_POLL_S if self._script.may_strike_watches else None)
             except TimeoutError:
                 line = None
             if line == b"":

@@ -52,6 +52,7 @@ def run(make_bench: MakeBench, scenario: Scenario, fault: Fault | None = None) -
         before = _before(bench, names)
         bench.script.on_write = Witness(bench).look
         bench.script.arm(point, kind)
+        bench.clients = scenario.clients()
         scenario.act(bench)
         broken = _wait(bench, scenario, names)
         end = portrait.end_of(bench, names)

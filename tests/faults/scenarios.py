@@ -1,4 +1,4 @@
-"""The eight stories: how each is set up, what is done, and when it has ended."""
+"""The stories: how each is set up, what is done, and when it has ended."""
 
 from __future__ import annotations
 
@@ -7,20 +7,38 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.faults.bench import MODEL, Bench
+from tests.faults.clients import Clients, Part
 
-ONE, TWO = "file:///models/one", "file:///models/two"
+ONE, TWO, THREE = "file:///models/one", "file:///models/two", "file:///models/three"
 CANARY = {"strategy": "Canary", "steps": [{"setWeight": 10}, {"pause": {"durationSeconds": 1}}, {"setWeight": 50}]}
 WAITING = {"strategy": "Canary", "steps": [{"setWeight": 25}, {"pause": {}}]}
+ANALYSED = {
+    "strategy": "Canary",
+    "steps": [{"setWeight": 20}, {"analysis": {}}, {"setWeight": 50}],
+    "analysis": {"metrics": [{"name": "errors", "errorRatio": {}}], "intervalSeconds": 1},
+}
+SHADOWED = {
+    "strategy": "Shadow",
+    "shadow": {"percent": 50},
+    "analysis": {"metrics": [{"name": "same", "disagreement": {}}], "intervalSeconds": 1},
+}
+BATCHES = {"strategy": "RollingUpdate", "rollingUpdate": {"surge": 1, "unavailable": 0}}
+BLUE_GREEN = {"strategy": "BlueGreen", "blueGreen": {"autoPromoteSeconds": 1, "scaleDownDelaySeconds": 2}}
+WARM = {"strategy": "RollingUpdate", "rollbackWindow": {"seconds": 3600}}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
-    """``has_ended`` is about the end that is wished; that nothing is written any more is asked besides."""
+    """``has_ended`` is about the end that is wished; that nothing is written any more is asked besides.
+
+    ``clients`` makes those of one run.
+    """
 
     name: str
     set_up: Callable[[Bench], None]
     act: Callable[[Bench], None]
     has_ended: Callable[[Bench], bool]
+    clients: Callable[[], Clients | None] = lambda: None
 
 
 def is_at_rest(bench: Bench) -> bool:
@@ -66,11 +84,29 @@ def scaled_to(replicas: int) -> Callable[[Bench], bool]:
     return holds
 
 
-def served(rollout: dict[str, Any] | None = None) -> Callable[[Bench], None]:
+def is_taken_back(bench: Bench) -> bool:
+    """The second revision is given up for what the analysis found, and the first serves alone."""
+    reasons = [entry["reason"] for entry in bench.status().get("quarantine") or ()]
+    return stable_is(1)(bench) and reasons == ["AnalysisFailed"]
+
+
+def is_warm(bench: Bench) -> bool:
+    """The second revision has all traffic, the first is kept ready."""
+    return ((bench.status().get("rollout") or {}).get("phase")) == "Watching"
+
+
+def third_waits(bench: Bench) -> bool:
+    candidate = bench.status().get("candidateRevision") or "none"
+    numbers = [r["revision"] for r in bench.revisions() if r["metadata"]["name"].endswith(candidate)]
+    return waits_for_promotion(bench) and numbers == [3]
+
+
+def served(rollout: dict[str, Any] | None = None, *, replicas: int = 1) -> Callable[[Bench], None]:
     """A first revision serves."""
 
     def set_up(bench: Bench) -> None:
-        bench.create({"model": {"uri": ONE}, "rollout": rollout or {}})
+        scaling = {"scaling": {"replicas": replicas}} if replicas > 1 else {}
+        bench.create({"model": {"uri": ONE}, "rollout": rollout or {}, **scaling})
         bench.until(is_at_rest, "the first revision serves")
         bench.until_quiet()
 
@@ -80,7 +116,7 @@ def served(rollout: dict[str, Any] | None = None) -> Callable[[Bench], None]:
 def halfway(bench: Bench) -> None:
     """A second revision waits at 25 % for a promotion."""
     served(WAITING)(bench)
-    bench.change({"model": {"uri": TWO}})
+    next_revision(bench)
     bench.until(waits_for_promotion, "the second revision waits")
     bench.until_quiet()
 
@@ -88,9 +124,21 @@ def halfway(bench: Bench) -> None:
 def updated(bench: Bench) -> None:
     """The second revision serves, the first is kept."""
     served()(bench)
-    bench.change({"model": {"uri": TWO}})
+    next_revision(bench)
     bench.until(stable_is(2), "the second revision serves")
     bench.until_quiet()
+
+
+def warm(bench: Bench) -> None:
+    """The second revision was promoted, and the first is still warm."""
+    served(WARM)(bench)
+    next_revision(bench)
+    bench.until(is_warm, "the second revision serves")
+    bench.until_quiet()
+
+
+def next_revision(bench: Bench) -> None:
+    bench.change({"model": {"uri": TWO}})
 
 
 SCENARIOS = {
@@ -105,13 +153,13 @@ SCENARIOS = {
         Scenario(
             name="update",
             set_up=served(),
-            act=lambda bench: bench.change({"model": {"uri": TWO}}),
+            act=next_revision,
             has_ended=stable_is(2),
         ),
         Scenario(
             name="canary",
             set_up=served(CANARY),
-            act=lambda bench: bench.change({"model": {"uri": TWO}}),
+            act=next_revision,
             has_ended=stable_is(2),
         ),
         Scenario(
@@ -127,6 +175,36 @@ SCENARIOS = {
             set_up=served(),
             act=lambda bench: bench.change({"scaling": {"replicas": 3}}),
             has_ended=scaled_to(3),
+        ),
+        Scenario(
+            name="analysis passed",
+            set_up=served(ANALYSED),
+            act=next_revision,
+            has_ended=stable_is(2),
+            clients=lambda: Clients(Part(requests=60), Part(requests=2000), step=1),
+        ),
+        Scenario(
+            name="analysis failed",
+            set_up=served(ANALYSED),
+            act=next_revision,
+            has_ended=is_taken_back,
+            clients=lambda: Clients(Part(requests=60, failed=5), Part(requests=2000, failed=500), step=1),
+        ),
+        Scenario(
+            name="shadow",
+            set_up=served(SHADOWED),
+            act=next_revision,
+            has_ended=stable_is(2),
+            clients=lambda: Clients(Part(pairs=60), Part(pairs=3000, disagreed=1), step=0),
+        ),
+        Scenario(name="batches", set_up=served(BATCHES, replicas=3), act=next_revision, has_ended=stable_is(2)),
+        Scenario(name="blue-green", set_up=served(BLUE_GREEN), act=next_revision, has_ended=stable_is(2)),
+        Scenario(name="warm rollback", set_up=warm, act=lambda bench: bench.ask("Rollback"), has_ended=stable_is(1)),
+        Scenario(
+            name="superseded",
+            set_up=halfway,
+            act=lambda bench: bench.change({"model": {"uri": THREE}}),
+            has_ended=third_waits,
         ),
         Scenario(name="delete", set_up=served(), act=lambda bench: bench.delete(), has_ended=is_gone),
     )

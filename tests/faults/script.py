@@ -120,6 +120,8 @@ class Script:
     kill: Callable[[], None]
     on_write: Callable[[Write], None] = lambda write: None
     """Called before a write is forwarded: the invariants look at the world as it is then."""
+    on_end: Callable[[Write], None] = lambda write: None
+    """Called once the server has answered a write, or didn't."""
     writes: list[Write] = field(default_factory=list)
     reached: threading.Event = field(default_factory=threading.Event)
     """Set once the point was reached."""
@@ -190,6 +192,10 @@ class Script:
             self.reached.set()
         return None if kind in READS or kind in WATCHES else kind
 
+    def ended(self, write: Write) -> None:
+        """What it did can be read now."""
+        self.on_end(write)
+
     def killed_after(self) -> None:
         self.kill()
         self.reached.set()
@@ -202,6 +208,10 @@ class Script:
                 return None
             self._reads_left -= 1
             return kind
+
+    @property
+    def may_strike_watches(self) -> bool:
+        return not self._is_armed or self._kind in WATCHES
 
     def watch(self, opened_at_s: float) -> tuple[Kind, float] | None:
         """What shall happen to the events of a stream that was open when the point was reached, and since when."""

@@ -21,7 +21,8 @@ Value = Any
 class Tally:
     """``made`` and ``taken`` are by object; ``paths`` are values in order, repeats left out.
 
-    ``done`` and ``vain`` count by write what the server did, and what it refused or never got.
+    ``done`` and ``vain`` count by write what the server did, and what it refused or never got. ``verdicts`` are the
+    analyses' own sentences, with their numbers.
     """
 
     made: Mapping[str, int]
@@ -29,6 +30,7 @@ class Tally:
     paths: Mapping[str, list[Value]]
     done: Mapping[str, int]
     vain: Mapping[str, int]
+    verdicts: frozenset[str]
 
 
 def of(writes: Iterable[Write], *, before: Before, names: Names) -> Tally:
@@ -51,12 +53,14 @@ def of(writes: Iterable[Write], *, before: Before, names: Names) -> Tally:
         "status": _without_repeats(_status_values(before.status, writes)),
         "finalizers": [w.document()["metadata"]["finalizers"] for w in writes if _is(w, "finalizer")],  # type: ignore[index]
     }
+    paths["sums"] = _without_repeats(_sums(before.status, writes))
     return Tally(
         made=names.shared(dict(made)),
         taken=names.shared(dict(taken)),
         paths=names.shared(paths),
         done=dict(Counter(w.name for w in writes if w.happened)),
         vain=dict(Counter(w.name for w in writes if not w.happened)),
+        verdicts=frozenset(names.shared(_verdicts(writes))),
     )
 
 
@@ -120,6 +124,29 @@ def _status_values(status: Mapping[str, Any], writes: Iterable[Write]) -> list[V
     return values
 
 
+def _sums(status: Mapping[str, Any], writes: Iterable[Write]) -> list[Value]:
+    """What was counted of both revisions in each step that had a measurement of clients."""
+    values = []
+    document: Any = dict(status)
+    for write in writes:
+        if _is(write, "status"):
+            document = merge_patch.merged(document, write.document()["status"])
+            rollout = document.get("rollout") or {}
+            counted = {who: _counted((rollout.get("analysis") or {}).get(who) or {}) for who in ("stable", "candidate")}
+            if any(counted.values()):
+                values.append({"step": rollout.get("step"), **counted})
+    return values
+
+
+def _verdicts(writes: Iterable[Write]) -> list[str]:
+    told = [write.document() for write in writes if write.name == "event"]
+    return [str(event["note"]) for event in told if str(event.get("reason")).startswith("Analysis")]
+
+
+def _counted(counters: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: count for name, count in counters.items() if isinstance(count, int) and count}
+
+
 def _place(status: Mapping[str, Any]) -> dict[str, Any]:
     rollout = status.get("rollout") or {}
     return {
@@ -137,7 +164,8 @@ def disagreements(calm: Tally, here: Tally, *, faults: int) -> list[str]:
     """The rule: objects are made and taken away as often as in the calm run, and pass through the same values.
 
     A write may be done again: once for each fault, and a status beyond that, as it tells what was seen on the way.
-    Events are left out: nothing depends on them, and the process that makes one is part of its name.
+    Events are left out: nothing depends on them, and the process that makes one is part of its name. What an analysis
+    says in one has to be what it said when calm, to the number.
     """
     found = []
     for what, one, other in (("made", calm.made, here.made), ("taken away", calm.taken, here.taken)):
@@ -147,6 +175,8 @@ def disagreements(calm: Tally, here: Tally, *, faults: int) -> list[str]:
     for name in calm.paths:
         if calm.paths[name] != here.paths[name]:
             found.append(f"path of {name}: calm {calm.paths[name]}, here {here.paths[name]}")
+    for words in sorted(here.verdicts - calm.verdicts):
+        found.append(f"another verdict: calm {sorted(calm.verdicts)}, here {words!r}")
     for what, one, other, more in (
         ("done", calm.done, here.done, faults),
         ("tried in vain", calm.vain, here.vain, VAIN_SLACK * faults),

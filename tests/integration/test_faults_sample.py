@@ -14,7 +14,7 @@ from fairlead_cli.local import cluster
 pytestmark = pytest.mark.real
 
 SEED = 20261124
-AT_ONCE = 4
+AT_ONCE = 8
 
 
 @pytest.mark.timeout(900)

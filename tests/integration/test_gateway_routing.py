@@ -6,6 +6,7 @@ import json
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from tests.support import counting_client
@@ -124,6 +125,26 @@ def test_what_can_not_be_routed_is_refused_with_a_reason(
     assert answer.headers["content-type"] == "application/json"
     assert words in answer.json["error"]
     assert "x-fairlead-revision" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        pytest.param(f"x-long: {'x' * 100_000}\r\n", id="one of 100,000 bytes"),
+        pytest.param(f"x-long: {'x' * 1_000_000}\r\n", id="one of 1,000,000 bytes"),
+        pytest.param("".join(f"x-{number}: 1\r\n" for number in range(200)), id="200 of them"),
+    ],
+)
+def test_headers_beyond_the_limit_are_refused_with_a_reason_and_not_by_a_reset(world: World, head: str) -> None:
+    world.gateway.apply(digits=entry(A, world.revisions))
+    asked = urlsplit(world.gateway.url)
+    with socket.create_connection((asked.hostname, asked.port), timeout=20) as client:
+        client.sendall(f"GET /v2/models/digits HTTP/1.1\r\nhost: x\r\n{head}\r\n".encode())
+        answer = b"".join(iter(lambda: client.recv(65536), b""))
+    # HAProxy 2.8 answers what it can't parse with a page of its own, whatever `errorfile` says.
+    assert answer.startswith(b"HTTP/1.1 400 Bad request\r\n")
+    assert answer.rstrip().endswith(b"Your browser sent an invalid request.\n</body></html>")
+    assert fetch(f"{world.gateway.url}/v2/models/digits").status == 200
 
 
 def test_a_body_above_the_limit_is_refused_before_a_replica_sees_it(world: World) -> None:

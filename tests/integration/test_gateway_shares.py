@@ -167,6 +167,28 @@ def test_a_match_never_waits_for_a_candidate_that_has_no_replica(alone: World) -
     assert [alone.infer({"x-group": "beta"})["revision"] for _ in range(20)] == [A] * 20
 
 
+def test_the_share_of_a_candidate_that_lost_its_replicas_is_the_stable_one_s_until_it_has_some_again(
+    alone: World,
+) -> None:
+    alone.apply(candidateWeight=5000, sticky={"header": "x-user"})
+    users = [{"x-user": f"user-{number}"} for number in range(20)]
+    sticking = [alone.infer(user)["revision"] for user in users]
+
+    alone.of_b.kill()
+    alone.gateway.wait_up("digits", B, 0)
+    counted = [alone.infer()["revision"] for _ in range(20)]
+    stuck = [alone.infer(user)["revision"] for user in users]
+    pinned = fetch(f"{alone.gateway.url}/v2/models/digits/infer", headers={"x-fairlead-revision": B}).status
+    alone.replicas.start("digits", B, alone.first[B])
+    alone.gateway.wait_up("digits", B)
+
+    assert set(sticking) == {A, B}
+    assert counted == stuck == [A] * 20
+    assert pinned == 503
+    assert [alone.infer(user)["revision"] for user in users] == sticking
+    assert collections.Counter(alone.infer()["revision"] for _ in range(20)) == {A: 10, B: 10}
+
+
 def test_a_value_that_sticks_keeps_its_revision_and_only_ever_moves_to_the_candidate(world: World) -> None:
     users = [f"user-{number}" for number in range(10_000)]
     before: set[str] = set()

@@ -145,7 +145,7 @@ def test_a_promoted_revision_that_turns_bad_within_its_window_is_taken_back_by_a
     until(lambda: is_quarantined(operated), "taken back", deadline_s=60, explain=lambda: operated.explain(NAME))
     status = operated.status(NAME)
     assert (status["stableRevision"], status["quarantine"][0]["revision"]) == (first, second)
-    assert "5 % of 5,000 requests failed, 0.1 % of the earlier revision's 9,000" in status["quarantine"][0]["message"]
+    assert "5 % of 2,000 requests failed, 0.1 % of the earlier revision's 9,000" in status["quarantine"][0]["message"]
     until(lambda: operated.gateway.entries()[NAME]["stable"] == first, "the route")
 
 

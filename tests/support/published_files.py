@@ -16,6 +16,7 @@ class Published:
         self.files: dict[str, bytes] = {}
         self.requests: list[tuple[str, str | None]] = []
         self.cut_after: list[int] = []
+        self.without_length = False
         self.url = ""
 
 
@@ -34,7 +35,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.send_error(416)
             return
         self.send_response(206 if wanted else 200)
-        self.send_header("Content-Length", str(len(content) - start))
+        if not self.published.without_length:
+            self.send_header("Content-Length", str(len(content) - start))
         self.end_headers()
         rest = content[start:]
         if self.published.cut_after and len(rest) > 100:

@@ -286,10 +286,17 @@ class VirtualWorld:
     def send(self, gateway: Gateway, requests: int) -> None:
         """Clients send requests, which the table shares out; a model ``…/failing…`` fails every fifth of its own."""
         for model, text in gateway.routes.items():
-            for revision, weight in RouteText(text=text).weights().items():
+            for revision, weight in self._shares(model, text).items():
                 is_sour = weight == FULL_WEIGHT and "/souring" in self._uri(model, revision)
                 self._count(gateway, model, revision, requests * weight // FULL_WEIGHT, is_sour=is_sour)
             self._show(gateway, model, text, requests)
+
+    def _shares(self, model: str, text: str) -> Mapping[str, int]:
+        """As the table says, but a candidate without a replica gets nothing: the stable revision answers."""
+        entry, weights = json.loads(text), RouteText(text=text).weights()
+        if entry.get("candidate") in weights and not self.running(model, entry["candidate"]):
+            return {entry["stable"]: FULL_WEIGHT}
+        return weights
 
     def _show(self, gateway: Gateway, model: str, text: str, requests: int) -> None:
         """The stable revision's replicas repeat what was marked at the candidate."""

@@ -16,7 +16,8 @@ BUCKETS_MAX = 65
 SHORT_MESSAGE_MAX = 256
 
 Counter = Annotated[int, Field(ge=0, le=2**53)]
-Small = Annotated[int, Field(ge=0, le=1000000)]
+COUNT_MAX = 1000000
+Small = Annotated[int, Field(ge=0, le=COUNT_MAX)]
 AMOUNT_MAX = 9e15
 Amount = Annotated[float, Field(ge=-AMOUNT_MAX, le=AMOUNT_MAX)]
 Buckets = Annotated[tuple[Counter, ...], Field(max_length=BUCKETS_MAX)]

@@ -53,7 +53,7 @@ def following(context: Context, rollout: Rollout, called: str) -> Plan | Verdict
     context = replace(context, serving=replace(context.serving, rollout=rollout))
     judged = _held(context, run, analysis, called) or steps.following(context, rollout, called)
     if isinstance(judged, Verdict):
-        judged = _unread(context, analysis) or judged
+        judged = _unread(context, analysis) or replace(judged, run=run)
     return _until_due(context, rollout, analysis, judged) if isinstance(judged, Plan) else judged
 
 

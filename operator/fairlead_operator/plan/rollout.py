@@ -115,10 +115,10 @@ def after(context: Context, verdict: Verdict) -> Serving:
         case Trigger.PROMOTE_FULL:
             return _forward(context, phase, step=len(steps.of(context)))
         case _:
-            return _forward(context, phase)
+            return _forward(context, phase, run=verdict.run)
 
 
-def _forward(context: Context, phase: Phase, *, step: int | None = None) -> Serving:
+def _forward(context: Context, phase: Phase, *, step: int | None = None, run: Run | None = None) -> Serving:
     serving, old = context.serving, context.serving.rollout
     if old is None:  # READY and STEP are heeded in no Idle phase; the table's test holds that
         return serving
@@ -126,7 +126,7 @@ def _forward(context: Context, phase: Phase, *, step: int | None = None) -> Serv
         return replace(serving, rollout=restoring.following(context, old, context.second))
     if phase is Phase.WITHDRAWING:
         return _withdrawn(context, phase)
-    baseline = _baseline(context, old)
+    baseline = _baseline(context, replace(old, analysis=run or old.analysis))
     rollout = replace(old, phase=phase, step_started_at=context.second, held_at=None, analysis=None, baseline=baseline)
     if phase is Phase.PROMOTING:
         return _promoted(context, rollout)

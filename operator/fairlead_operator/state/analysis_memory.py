@@ -6,6 +6,7 @@ import dataclasses
 
 from fairlead_operator.api.analysis_status import (
     AMOUNT_MAX,
+    COUNT_MAX,
     GATEWAYS_MAX,
     SHORT_MESSAGE_MAX,
     AnalysisStatus,
@@ -39,13 +40,14 @@ def recall(status: AnalysisStatus) -> Run:
 
 
 def record(run: Run) -> AnalysisStatus:
+    """Measurements beyond what the schema counts are judged like all others; they are counted no further."""
     sums = run.sums
     return AnalysisStatus(
         phase=run.phase,
         started_at=run.started_at,
         measured_at=run.measured_at,
-        count=run.count,
-        errors=run.errors,
+        count=min(run.count, COUNT_MAX),
+        errors=min(run.errors, COUNT_MAX),
         message=run.message,
         stable=_record_counters(sums.stable),
         candidate=_record_counters(sums.candidate),
@@ -102,7 +104,7 @@ def _record_result(result: Result) -> MetricStatus:
         value=shown(result.value),
         limit=shown(result.limit),
         samples=result.samples,
-        failed=result.failed,
-        inconclusive=result.inconclusive,
+        failed=min(result.failed, COUNT_MAX),
+        inconclusive=min(result.inconclusive, COUNT_MAX),
         message=result.message[:SHORT_MESSAGE_MAX],
     )

@@ -14,6 +14,7 @@ from typing import IO
 
 from fairlead_runtime.errors import LoadError, LoadReason
 from fairlead_runtime.model.bounds import Bounds
+from fairlead_runtime.model.cache import is_full
 
 CHUNK_BYTES = 1024 * 1024
 NAME_CHARS_MAX = 1024
@@ -50,6 +51,8 @@ def extract(archive: Path, into: Path, bounds: Bounds) -> None:
     except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise LoadError(LoadReason.MODEL_CORRUPT, f"the archive can't be read: {error}") from None
     except (ValueError, OSError) as error:
+        if isinstance(error, OSError) and is_full(error):
+            raise
         raise LoadError(LoadReason.MODEL_CORRUPT, f"the archive can't be extracted: {error}") from None
 
 

@@ -8,7 +8,7 @@ import random
 import socket
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import SplitResult, urljoin, urlsplit
 
@@ -16,6 +16,7 @@ from typing_extensions import override
 
 from fairlead_runtime.errors import LoadError, LoadReason, bare_url
 from fairlead_runtime.model.bounds import Bounds
+from fairlead_runtime.model.cache import is_full
 
 CHUNK_BYTES = 1024 * 1024
 ATTEMPTS = 6
@@ -35,9 +36,15 @@ class _Broken(Exception):
     """The attempt failed in a way that another attempt may not."""
 
 
-def download(url: str, into: Path, bounds: Bounds) -> None:
-    """Writes the body of `url` to the new file `into`; raises LoadError when it can't be had."""
-    fetch = _Download(url, into, bounds)
+def download(
+    url: str, into: Path, bounds: Bounds, *, expect: Callable[[int], None], ca_file: Path | None = None
+) -> None:
+    """Writes the body of `url` to the new file `into`; raises LoadError when it can't be had.
+
+    `expect` hears how many bytes will come, as soon as the server has said so. `ca_file` holds authorities that are
+    trusted beside the system's. A full disk is the caller's matter: its OSError is passed on.
+    """
+    fetch = _Download(url, into, bounds, expect, trust(ca_file))
     last = ""
     for attempt in range(ATTEMPTS):
         if attempt:
@@ -45,8 +52,14 @@ def download(url: str, into: Path, bounds: Bounds) -> None:
             time.sleep(max(0.0, min(pause_s, fetch.remaining_s())))
         try:
             fetch.attempt()
+        except ssl.SSLCertVerificationError as error:
+            # Another attempt gets the same certificate.
+            raise LoadError(LoadReason.FETCH_FAILED, f"{bare_url(url)} is not trusted: {_told(error)}") from None
         except (_Broken, OSError, http.client.HTTPException) as error:
-            last = str(error) or type(error).__name__
+            if isinstance(error, OSError) and is_full(error):
+                raise
+            is_silent = isinstance(error, TimeoutError)
+            last = f"nothing came for {bounds.idle_s:g} s" if is_silent else str(error) or type(error).__name__
             if fetch.remaining_s() <= 0:
                 break
         else:
@@ -57,10 +70,14 @@ def download(url: str, into: Path, bounds: Bounds) -> None:
 class _Download:
     """What is had so far, across attempts."""
 
-    def __init__(self, url: str, into: Path, bounds: Bounds) -> None:
+    def __init__(
+        self, url: str, into: Path, bounds: Bounds, expect: Callable[[int], None], tls: ssl.SSLContext
+    ) -> None:
         self._url = url
         self._into = into
         self._bounds = bounds
+        self._expect = expect
+        self._tls = tls
         self._deadline = time.monotonic() + bounds.total_s
         self._received = 0
         self._validator: str | None = None
@@ -81,7 +98,7 @@ class _Download:
     def _attempt_at(self, url: str) -> str | None:
         """Reads the body, or returns where the server sends us."""
         parts = urlsplit(url)
-        connection = _connect(parts, timeout_s=max(0.1, min(self._bounds.idle_s, self.remaining_s())))
+        connection = _connect(parts, self._tls, timeout_s=max(0.1, min(self._bounds.idle_s, self.remaining_s())))
         try:
             path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
             connection.request("GET", path, headers=self._headers())
@@ -120,6 +137,7 @@ class _Download:
         self._validator = etag if etag and not etag.startswith("W/") else None
         if self._received + (response.length or 0) > self._bounds.bytes_max:
             raise self._too_large()
+        self._expect(response.length or 0)
 
     def _read(self, response: http.client.HTTPResponse) -> None:
         with self._into.open("r+b") as file:
@@ -151,7 +169,26 @@ def _follow(url: str, target: str) -> str:
     return joined
 
 
-def _connect(parts: SplitResult, *, timeout_s: float) -> http.client.HTTPConnection:
+def trust(ca_file: Path | None) -> ssl.SSLContext:
+    """Whom a fetch believes: the authorities of the system, and those in the file."""
+    context = ssl.create_default_context()
+    if ca_file is not None:
+        try:
+            context.load_verify_locations(cafile=ca_file)
+        except OSError as error:  # also what OpenSSL says of a file that holds no certificate
+            text = f"FAIRLEAD_CA_FILE: {ca_file} holds no certificates that can be read ({error.strerror or error})"
+            raise LoadError(LoadReason.CONFIG_INVALID, text) from None
+    return context
+
+
+def _told(error: ssl.SSLCertVerificationError) -> str:
+    """What is wrong with the certificate, and what helps where its authority is unknown."""
+    # 18 to 21: self-signed, or no way to a trusted authority. Source: OpenSSL, x509_vfy.h
+    unknown = error.verify_code in (18, 19, 20, 21)
+    return error.verify_message.rstrip(".") + ("; FAIRLEAD_CA_FILE can name its authority" if unknown else "")
+
+
+def _connect(parts: SplitResult, tls: ssl.SSLContext, *, timeout_s: float) -> http.client.HTTPConnection:
     try:
         host, port = parts.hostname, parts.port
     except ValueError:
@@ -159,7 +196,7 @@ def _connect(parts: SplitResult, *, timeout_s: float) -> http.client.HTTPConnect
     if not host:
         raise LoadError(LoadReason.MODEL_NOT_FOUND, "the model's URI names no host, or a port that is none")
     if parts.scheme == "https":
-        return _CheckedHttpsConnection(host, port or 443, timeout=timeout_s, context=ssl.create_default_context())
+        return _CheckedHttpsConnection(host, port or 443, timeout=timeout_s, tls=tls)
     # The port is always given: http.client would look for one in an IPv6 address.
     return _CheckedConnection(host, port or 80, timeout=timeout_s)
 
@@ -201,7 +238,11 @@ class _CheckedConnection(http.client.HTTPConnection):
 
 
 class _CheckedHttpsConnection(http.client.HTTPSConnection):
+    def __init__(self, host: str, port: int, *, timeout: float, tls: ssl.SSLContext) -> None:
+        super().__init__(host, port, timeout=timeout, context=tls)
+        self._tls = tls
+
     @override
     def connect(self) -> None:
         plain = _checked_socket(self.host, self.port, float(self.timeout or 0))
-        self.sock = ssl.create_default_context().wrap_socket(plain, server_hostname=self.host)
+        self.sock = self._tls.wrap_socket(plain, server_hostname=self.host)

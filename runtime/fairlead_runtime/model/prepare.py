@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fairlead_runtime.config import Environment, ReplicaConfig
 from fairlead_runtime.model import loader, source, warmup
 from fairlead_runtime.model.bounds import Bounds
+from fairlead_runtime.model.cache import Cache, Evicted, Held
 from fairlead_runtime.model.predictor import LoadedModel
 
 
@@ -20,6 +21,8 @@ class PreparedModel:
     model: LoadedModel
     digest: str
     speed: warmup.Speed
+    lease: Held
+    evicted: Sequence[Evicted]
     phases_s: Mapping[str, float]
 
 
@@ -29,11 +32,20 @@ def prepare(config: ReplicaConfig, pinned: str | None, environment: Environment,
         bytes_max=environment.max_model_bytes, idle_s=environment.fetch_idle_s, total_s=environment.fetch_total_s
     )
     times = [time.perf_counter()]
-    fetched = source.fetch(config.source.uri, config.source.digest or pinned, environment.cache_dir, bounds)
+    kept = Cache(environment.cache_dir, bytes_max=environment.cache_bytes)
+    wanted = config.source.digest or pinned
+    fetched = source.fetch(config.source.uri, wanted, kept, bounds, ca_file=environment.ca_file)
     times.append(time.perf_counter())
     model = loader.load(fetched.path, config.source.format, config.source.signature, bounds, threads=threads)
     times.append(time.perf_counter())
     speed = warmup.run(model, config.warmup.batch_sizes)
     times.append(time.perf_counter())
     phases = dict(zip(("fetch", "load", "warmup"), (b - a for a, b in itertools.pairwise(times)), strict=True))
-    return PreparedModel(model=model, digest=fetched.digest, speed=speed, phases_s=phases)
+    return PreparedModel(
+        model=model,
+        digest=fetched.digest,
+        speed=speed,
+        lease=fetched.lease,
+        evicted=tuple(kept.evicted),
+        phases_s=phases,
+    )

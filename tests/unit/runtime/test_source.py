@@ -18,6 +18,7 @@ import pytest
 from fairlead_runtime.errors import LoadError, LoadReason, one_sentence
 from fairlead_runtime.model import archive, digest, source
 from fairlead_runtime.model.bounds import Bounds
+from fairlead_runtime.model.cache import Cache
 
 BOUNDS = Bounds(bytes_max=1_000_000, entries_max=50, ratio_free_bytes=100_000, idle_s=2, total_s=20)
 CONTENT = b"0123456789" * 500
@@ -25,6 +26,10 @@ CONTENT = b"0123456789" * 500
 
 def sha(raw: bytes) -> str:
     return "sha256:" + hashlib.sha256(raw).hexdigest()
+
+
+def cached(tmp_path: Path, name: str) -> Cache:
+    return Cache(tmp_path / name, bytes_max=1_000_000_000)
 
 
 def reason_of(call: Callable[[], object]) -> LoadReason:
@@ -100,35 +105,34 @@ def test_a_folders_digest_is_the_hash_of_its_sorted_list(tmp_path: Path) -> None
 def test_a_folder_is_copied_verified_and_found_again_without_its_source(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "m")
     uri = folder.as_uri()
-    first = source.fetch(uri, None, tmp_path / "cache", BOUNDS)
+    first = source.fetch(uri, None, cached(tmp_path, "cache"), BOUNDS)
     assert first.digest == digest.of_path(folder)
     assert (first.path / "variables" / "data").read_bytes() == b"numbers"
     (folder / "saved_model.pb").write_bytes(b"changed")
-    assert source.fetch(uri, first.digest, tmp_path / "cache", BOUNDS) == first
+    assert source.fetch(uri, first.digest, cached(tmp_path, "cache"), BOUNDS) == first
 
 
 def test_content_that_changed_is_refused_where_a_digest_is_pinned(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "m")
     pinned = digest.of_path(folder)
     (folder / "saved_model.pb").write_bytes(b"changed")
-    fetch = lambda: source.fetch(folder.as_uri(), pinned, tmp_path / "cache", BOUNDS)  # noqa: E731 - a call for later
+    fetch = lambda: source.fetch(folder.as_uri(), pinned, cached(tmp_path, "cache"), BOUNDS)  # noqa: E731 - a call for later
     assert reason_of(fetch) is LoadReason.DIGEST_MISMATCH
     assert not list((tmp_path / "cache").glob("sha256-*"))
 
 
 def test_a_damaged_cache_entry_is_fetched_again(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "m")
-    first = source.fetch(folder.as_uri(), None, tmp_path / "cache", BOUNDS)
+    first = source.fetch(folder.as_uri(), None, cached(tmp_path, "cache"), BOUNDS)
     (first.path / "saved_model.pb").write_bytes(b"rotten")
-    again = source.fetch(folder.as_uri(), first.digest, tmp_path / "cache", BOUNDS)
+    again = source.fetch(folder.as_uri(), first.digest, cached(tmp_path, "cache"), BOUNDS)
     assert (again.path / "saved_model.pb").read_bytes() == b"graph"
 
 
 def test_what_a_killed_fetch_left_is_removed_and_nothing_of_our_own_stays(tmp_path: Path) -> None:
     left = tmp_path / "cache" / "tmp-old"
     left.mkdir(parents=True)
-    os.utime(left, (0, 0))
-    source.fetch(make_folder(tmp_path / "m").as_uri(), None, tmp_path / "cache", BOUNDS)
+    source.fetch(make_folder(tmp_path / "m").as_uri(), None, cached(tmp_path, "cache"), BOUNDS)
     assert not list((tmp_path / "cache").glob("tmp-*"))
 
 
@@ -148,27 +152,27 @@ def test_what_a_killed_fetch_left_is_removed_and_nothing_of_our_own_stays(tmp_pa
 def test_addresses_that_can_not_be_read_are_refused_with_their_reason(
     tmp_path: Path, uri: str, reason: LoadReason
 ) -> None:
-    assert reason_of(lambda: source.fetch(uri, None, tmp_path / "cache", BOUNDS)) is reason
+    assert reason_of(lambda: source.fetch(uri, None, cached(tmp_path, "cache"), BOUNDS)) is reason
 
 
 def test_links_in_a_folder_are_refused(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "m")
     (folder / "passwords").symlink_to("/etc/passwd")
-    fetch = lambda: source.fetch(folder.as_uri(), None, tmp_path / "cache", BOUNDS)  # noqa: E731 - a call for later
+    fetch = lambda: source.fetch(folder.as_uri(), None, cached(tmp_path, "cache"), BOUNDS)  # noqa: E731 - a call for later
     assert reason_of(fetch) is LoadReason.UNSAFE_MODEL
 
 
 def test_a_folder_beyond_the_bound_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "m")
     (folder / "big").write_bytes(bytes(1_000_001))
-    fetch = lambda: source.fetch(folder.as_uri(), None, tmp_path / "cache", BOUNDS)  # noqa: E731 - a call for later
+    fetch = lambda: source.fetch(folder.as_uri(), None, cached(tmp_path, "cache"), BOUNDS)  # noqa: E731 - a call for later
     assert reason_of(fetch) is LoadReason.MODEL_TOO_LARGE
     assert not [path for path in (tmp_path / "cache").iterdir() if path.suffix != ".lock"]
 
 
 def test_a_download_that_breaks_off_is_resumed_where_it_was(web: Script, tmp_path: Path) -> None:
     web.steps = [503, 1000, 2000, 5000]
-    fetched = source.fetch(web.url, sha(CONTENT), tmp_path / "cache", BOUNDS)
+    fetched = source.fetch(web.url, sha(CONTENT), cached(tmp_path, "cache"), BOUNDS)
     assert fetched.path.read_bytes() == CONTENT
     assert web.ranges == [None, None, "bytes=1000-", "bytes=3000-"]
 
@@ -185,21 +189,23 @@ def test_a_download_that_breaks_off_is_resumed_where_it_was(web: Script, tmp_pat
 )
 def test_a_permanent_refusal_is_not_tried_again(web: Script, tmp_path: Path, status: int, reason: LoadReason) -> None:
     web.steps = [status] * 3
-    assert reason_of(lambda: source.fetch(web.url, None, tmp_path / "cache", BOUNDS)) is reason
+    assert reason_of(lambda: source.fetch(web.url, None, cached(tmp_path, "cache"), BOUNDS)) is reason
     assert len(web.ranges) == 1
 
 
 def test_a_body_beyond_the_bound_is_refused_before_it_is_read(web: Script, tmp_path: Path) -> None:
     small = Bounds(bytes_max=1000)
-    assert reason_of(lambda: source.fetch(web.url, None, tmp_path / "cache", small)) is LoadReason.MODEL_TOO_LARGE
+    assert (
+        reason_of(lambda: source.fetch(web.url, None, cached(tmp_path, "cache"), small)) is LoadReason.MODEL_TOO_LARGE
+    )
 
 
 def test_redirects_are_followed_three_times_and_never_to_a_file(web: Script, tmp_path: Path) -> None:
     web.steps = ["/a", "/b", "/c"]
-    assert source.fetch(web.url, None, tmp_path / "cache", BOUNDS).path.read_bytes() == CONTENT
+    assert source.fetch(web.url, None, cached(tmp_path, "cache"), BOUNDS).path.read_bytes() == CONTENT
     for steps in (["/a"] * 9, ["file:///etc/passwd"], ["http://169.254.169.254/"]):
         web.steps = list(steps)
-        refused = reason_of(lambda: source.fetch(web.url, None, tmp_path / "other", BOUNDS))
+        refused = reason_of(lambda: source.fetch(web.url, None, cached(tmp_path, "other"), BOUNDS))
         assert refused in (LoadReason.FETCH_FAILED, LoadReason.MODEL_FORBIDDEN)
 
 
@@ -270,7 +276,7 @@ def test_a_hostile_archive_is_refused_and_leaves_nothing(tmp_path: Path, raw: by
     if cut_off:
         assert reason_of(lambda: archive.extract(given, tmp_path / "out", BOUNDS)) is LoadReason.MODEL_CORRUPT
         return
-    refused = reason_of(lambda: source.fetch(given.as_uri(), None, tmp_path / "cache", BOUNDS))
+    refused = reason_of(lambda: source.fetch(given.as_uri(), None, cached(tmp_path, "cache"), BOUNDS))
     assert refused in (LoadReason.UNSAFE_MODEL, LoadReason.MODEL_TOO_LARGE, LoadReason.MODEL_CORRUPT)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*before, "cache"])
     assert not [path for path in (tmp_path / "cache").iterdir() if path.suffix != ".lock"]
@@ -281,5 +287,5 @@ def test_a_hostile_archive_is_refused_and_leaves_nothing(tmp_path: Path, raw: by
 def test_an_honest_archive_is_unpacked_and_known_by_its_own_bytes(tmp_path: Path, packed: bytes) -> None:
     given = tmp_path / "m.bin"
     given.write_bytes(packed)
-    fetched = source.fetch(given.as_uri(), sha(packed), tmp_path / "cache", BOUNDS)
+    fetched = source.fetch(given.as_uri(), sha(packed), cached(tmp_path, "cache"), BOUNDS)
     assert (fetched.path / "m" / "saved_model.pb").read_bytes() == b"g"

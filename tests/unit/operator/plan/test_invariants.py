@@ -40,6 +40,7 @@ URIS = (
     "file:///m/wider",
     "file:///m/failing",
     "file:///m/late",
+    "file:///m/odd",
     "file:///m/souring",
 )
 GOOD = URIS[:3]
@@ -89,6 +90,12 @@ STRATEGIES["Canary watched"] = {
     "steps": [{"setWeight": 20}, {"pause": {"durationSeconds": 12}}],
     "analysis": {**ANALYSIS, "metrics": [*ANALYSIS["metrics"], {"name": "right", "accuracy": {}}]},
     "rollbackWindow": {"seconds": 60},
+}
+STRATEGIES["RollingUpdate or else Recreate"] = {"onInsufficientCapacity": "Recreate"}
+STRATEGIES["Canary or else Recreate"] = {**STRATEGIES["Canary"], "onInsufficientCapacity": "Recreate"}
+STRATEGIES["RollingUpdate in batches or else Recreate"] = {
+    "rollingUpdate": {"surge": 2},
+    "onInsufficientCapacity": "Recreate",
 }
 OF_A_STRATEGY = {key for fields in STRATEGIES.values() for key in fields}
 VERBS = [*Verb, Verb.PROMOTE, Verb.PROMOTE_FULL, Verb.ABORT]
@@ -311,7 +318,57 @@ def promoted(strategy: str, uri: str) -> VirtualWorld:
     return world
 
 
+def under_way(strategy: str, is_there: Callable[[Rollout], bool]) -> VirtualWorld:
+    """A second revision that has come so far by this strategy, while clients send."""
+    world = copy.deepcopy(served())
+    world.load = 400
+    set_strategy(world, "digits", strategy)
+    world.change("digits", "scaling.replicas", 3)
+    rounds(world, "digits", 8)
+    world.change("digits", "model.uri", URIS[1])
+    for _ in range(100):
+        if (rollout := recall(world.view("digits").status).rollout) and is_there(rollout):
+            break
+        rounds(world, "digits", 1)
+    else:
+        raise AssertionError(f"{strategy} never comes there: {world.plans[-1]}")
+    world.plans.clear()
+    world.events.clear()
+    return world
+
+
+@functools.cache
+def analysed() -> VirtualWorld:
+    return under_way("Canary analysed", lambda rollout: rollout.analysis is not None)
+
+
+@functools.cache
+def shadowed() -> VirtualWorld:
+    return under_way("Shadow analysed", lambda rollout: rollout.analysis is not None)
+
+
+@functools.cache
+def in_batches() -> VirtualWorld:
+    return under_way("RollingUpdate in batches", lambda rollout: rollout.weight > 0)
+
+
+@functools.cache
+def cramped() -> VirtualWorld:
+    """There is no room for a second revision beside the first, which would stop for it."""
+    world = copy.deepcopy(served())
+    set_strategy(world, "digits", "RollingUpdate or else Recreate")
+    world.cores = sum(app.target * app.cores for app in world.applications.values())
+    world.settle()
+    world.plans.clear()
+    world.events.clear()
+    return world
+
+
 STARTS = {
+    "analysed": analysed,
+    "shadowed": shadowed,
+    "in batches": in_batches,
+    "cramped": cramped,
     "fresh": VirtualWorld,
     "served": served,
     "halfway": halfway,

@@ -8,7 +8,7 @@ import pytest
 from tests.support.virtual_world import Fault, VirtualWorld
 from tests.unit.operator.plan.test_plan_steps import rollout, round_of, serving, share, until
 
-from fairlead_operator.api.analysis_status import AnalysisPhase
+from fairlead_operator.api.analysis_status import COUNT_MAX, AnalysisPhase
 from fairlead_operator.api.status import RolloutPhase as Phase
 from fairlead_operator.state.analysis import Run
 from fairlead_operator.state.knowledge import Known, Unknown
@@ -75,6 +75,21 @@ def test_a_bad_candidate_loses_its_traffic_in_the_pass_after_the_verdict() -> No
     (quarantined,) = serving(world).quarantine
     assert quarantined.reason == "AnalysisFailed"
     assert "20 % of" in quarantined.message
+
+
+def test_a_pause_may_be_measured_for_longer_than_the_status_can_count() -> None:
+    """At a measurement each second the millionth comes after twelve days; what comes then is still judged."""
+    world = rolling(steps=[{"setWeight": 20}, {"pause": {}}], load=400, dryRun=True)
+    until(world, lambda: phase_of(world) is not None and bool(run_of(world).results))
+    told = world.models[NAME].status["rollout"]["analysis"]
+    told["count"] = COUNT_MAX
+    for metric in told["metrics"]:
+        metric["failed"] = metric["inconclusive"] = COUNT_MAX
+    before = run_of(world)
+    rounds(world, 20)
+    assert run_of(world).measured_at > before.measured_at
+    assert run_of(world).sums.candidate.requests > before.sums.candidate.requests
+    assert run_of(world).count == COUNT_MAX
 
 
 def test_the_numbers_stay_in_the_status_while_the_candidate_leaves() -> None:

@@ -1,0 +1,68 @@
+"""What a cache does on a disk of 4 MiB, told as JSON. To be run as `unshare --mount python -m …`, as root.
+
+The mount lives in the namespace of this process, so nothing stays behind, however it ends.
+`python -m tests.support.full_disk DISK URI_OF_A_BODY_OF_UNKNOWN_LENGTH`
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+
+from fairlead_runtime.errors import LoadError
+from fairlead_runtime.model import cache, source
+from fairlead_runtime.model.bounds import Bounds
+
+MIB = 1024 * 1024
+BOUNDS = Bounds(bytes_max=100 * MIB, total_s=30)
+
+
+def main(disk: str, endless: str) -> None:
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", disk], check=True)
+    models = Path(tempfile.mkdtemp())
+    kept = cache.Cache(Path(disk, "cache"), bytes_max=1_000_000_000)
+    told: dict[str, object] = {}
+
+    def fetch(uri: str) -> cache.Fetched | str:
+        try:
+            return source.fetch(uri, None, kept, BOUNDS)
+        except LoadError as error:
+            return f"{error.reason}: {error.sentence}"
+
+    def file(name: str, size_bytes: int) -> str:
+        (models / name).write_bytes(name.encode() * size_bytes)
+        return (models / name).as_uri()
+
+    first, second = fetch(file("a", MIB)), fetch(file("b", MIB))
+    told["refused"] = fetch(file("c", 3 * MIB))
+    told["evicted while all were held"] = len(kept.evicted)
+    first.lease.close()
+    third = fetch(file("d", 2 * MIB))
+    told["fits after the unused one went"] = third.digest
+    told["evicted"] = [each.digest for each in kept.evicted] == [first.digest]
+    third.lease.close()
+    told["a body of unknown length"] = fetch(endless).digest
+    told["evicted for it"] = len(kept.evicted)
+    told["an archive that unpacks to what was freed"] = fetch(_archive(models, 5 * MIB // 2)).digest
+    told["evicted in all"] = len(kept.evicted)
+    told["an archive that unpacks to more"] = fetch(_archive(models, 4 * MIB))
+    told["left over"] = sorted(path.name for path in Path(disk, "cache").glob("tmp-*"))
+    second.lease.close()
+    print(json.dumps(told))
+
+
+def _archive(models: Path, size_bytes: int) -> str:
+    with tarfile.open(models / "m.tar.gz", "w:gz") as archive:
+        member = tarfile.TarInfo("saved_model.pb")
+        member.size = size_bytes
+        archive.addfile(member, io.BytesIO(bytes(size_bytes)))
+    return (models / "m.tar.gz").as_uri()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

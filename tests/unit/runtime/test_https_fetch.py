@@ -1,0 +1,257 @@
+"""Models behind TLS with an authority of one's own: what is trusted, what is tried again, what is said."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import ipaddress
+import socket
+import ssl
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Event, Thread
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from fairlead_runtime.errors import LoadError, LoadReason
+from fairlead_runtime.model import cache, http_fetch, source
+from fairlead_runtime.model.bounds import Bounds
+
+BOUNDS = Bounds(bytes_max=1_000_000, idle_s=5, total_s=20)
+CONTENT = b"0123456789" * 500
+DIGEST = "sha256:" + hashlib.sha256(CONTENT).hexdigest()
+
+
+@dataclass(frozen=True)
+class Authority:
+    """A certificate authority; `file` is what a user would name in FAIRLEAD_CA_FILE."""
+
+    file: Path
+    name: x509.Name
+    key: ec.EllipticCurvePrivateKey
+
+    def issue(self, folder: Path, *, name: str = "127.0.0.1", days: int = 1) -> Path:
+        """A server's certificate with its key, in one file."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        now = datetime.datetime.now(datetime.UTC)
+        try:
+            alternative: x509.GeneralName = x509.IPAddress(ipaddress.ip_address(name))
+        except ValueError:
+            alternative = x509.DNSName(name)
+        certificate = (
+            x509.CertificateBuilder()
+            .subject_name(_named("server"))
+            .issuer_name(self.name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(days=10))
+            .not_valid_after(now + datetime.timedelta(days=days))
+            .add_extension(x509.SubjectAlternativeName([alternative]), critical=False)
+            .sign(self.key, hashes.SHA256())
+        )
+        path = folder / f"{name}-{days}.pem"
+        path.write_bytes(_pem(key) + certificate.public_bytes(serialization.Encoding.PEM))
+        return path
+
+
+def _named(name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+
+
+def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    plain = serialization.NoEncryption()
+    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    key, name = ec.generate_private_key(ec.SECP256R1()), _named("our own authority")
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=10))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    path = tmp_path_factory.mktemp("authority") / "ca.pem"
+    path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    return Authority(path, name, key)
+
+
+@dataclass
+class Web:
+    """A server with TLS. A step is how many bytes of the body to send before it breaks off, or where to redirect to."""
+
+    url: str = ""
+    connections: int = 0
+    steps: list[int | str] = field(default_factory=list)
+    ranges: list[str | None] = field(default_factory=list)
+    silent_until: Event | None = None
+    drips: bool = False
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    web: Web
+    tls: ssl.SSLContext
+
+    def get_request(self) -> tuple[socket.socket, object]:
+        connection, address = super().get_request()
+        self.web.connections += 1
+        # The handshake is left to the handler's thread: the client may refuse us.
+        return self.tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False), address
+
+    def handle_error(self, *_: object) -> None:
+        return
+
+
+@contextmanager
+def serving(certificate: Path) -> Iterator[Web]:
+    web = Web()
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked = self.headers.get("range")
+            web.ranges.append(asked)
+            if web.silent_until is not None:
+                web.silent_until.wait(20)
+            step = web.steps.pop(0) if web.steps else len(CONTENT)
+            if isinstance(step, str):
+                self.send_response(302)
+                self.send_header("location", step)
+                self.end_headers()
+                return
+            start = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
+            self.send_response(206 if asked else 200)
+            self.send_header("etag", '"1"')
+            self.send_header("content-length", str(len(CONTENT) - start))
+            if asked:
+                self.send_header("content-range", f"bytes {start}-{len(CONTENT) - 1}/{len(CONTENT)}")
+            self.end_headers()
+            for byte in CONTENT[start : start + step] if web.drips else ():
+                self.wfile.write(bytes([byte]))
+                Event().wait(0.01)
+            if not web.drips:
+                self.wfile.write(CONTENT[start : start + step])
+
+        def log_message(self, *args: object) -> None:
+            return
+
+    server = _Server(("127.0.0.1", 0), Answer)
+    server.web, server.tls = web, ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.tls.load_cert_chain(certificate)
+    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    web.url = f"https://127.0.0.1:{server.server_port}/model.keras"
+    try:
+        yield web
+    finally:
+        if web.silent_until is not None:
+            web.silent_until.set()
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def fetch(web: Web, tmp_path: Path, ca_file: Path | None, bounds: Bounds = BOUNDS) -> cache.Fetched:
+    kept = cache.Cache(tmp_path / "cache", bytes_max=1_000_000_000)
+    return source.fetch(web.url, DIGEST, kept, bounds, ca_file=ca_file)
+
+
+def error_of(call: Callable[[], object]) -> LoadError:
+    with pytest.raises(LoadError) as raised:
+        call()
+    return raised.value
+
+
+def test_a_server_of_an_authority_that_was_named_is_trusted_and_one_is_redirected_to_another(
+    authority: Authority, tmp_path: Path
+) -> None:
+    certificate = authority.issue(tmp_path)
+    with serving(certificate) as web, serving(certificate) as other:
+        web.steps = [other.url]
+        assert fetch(web, tmp_path, authority.file).path.read_bytes() == CONTENT
+        assert (web.connections, other.connections) == (1, 1)
+
+
+def test_a_named_authority_is_trusted_beside_the_systems_not_in_their_place(authority: Authority) -> None:
+    systems = ssl.create_default_context().get_ca_certs(binary_form=True)
+    trusted = http_fetch.trust(authority.file).get_ca_certs(binary_form=True)
+    assert set(systems) < set(trusted) or (not systems and len(trusted) == 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "days", "is_named", "words"),
+    [
+        ("127.0.0.1", 1, False, "unable to get local issuer certificate; FAIRLEAD_CA_FILE can name its authority"),
+        ("127.0.0.2", 1, True, "IP address mismatch, certificate is not valid for '127.0.0.1'"),
+        ("models.example.org", 1, True, "IP address mismatch, certificate is not valid for '127.0.0.1'"),
+        ("127.0.0.1", -1, True, "certificate has expired"),
+    ],
+)
+def test_a_certificate_that_is_not_right_is_final_and_said_in_words(
+    authority: Authority, tmp_path: Path, name: str, days: int, is_named: bool, words: str
+) -> None:
+    with serving(authority.issue(tmp_path, name=name, days=days)) as web:
+        error = error_of(lambda: fetch(web, tmp_path, authority.file if is_named else None))
+        assert web.connections == 1
+    assert error.reason is LoadReason.FETCH_FAILED
+    assert error.sentence.startswith(f"{web.url} is not trusted: ")
+    assert error.sentence.endswith(words)
+
+
+def test_a_body_that_breaks_off_under_tls_is_resumed(authority: Authority, tmp_path: Path) -> None:
+    with serving(authority.issue(tmp_path)) as web:
+        web.steps = [1000, 2000]
+        assert fetch(web, tmp_path, authority.file).path.read_bytes() == CONTENT
+    assert web.ranges == [None, "bytes=1000-", "bytes=3000-"]
+
+
+def test_a_redirect_away_from_tls_is_refused(authority: Authority, tmp_path: Path) -> None:
+    with serving(authority.issue(tmp_path)) as web:
+        web.steps = ["http://127.0.0.1:1/model.keras"]
+        error = error_of(lambda: fetch(web, tmp_path, authority.file))
+    assert error.reason is LoadReason.MODEL_FORBIDDEN
+    assert "which is not followed" in error.sentence
+
+
+def test_a_server_that_falls_silent_is_given_up_within_the_bounds_and_said_so(
+    authority: Authority, tmp_path: Path
+) -> None:
+    quick = Bounds(bytes_max=1_000_000, idle_s=0.2, total_s=0.8)
+    with serving(authority.issue(tmp_path)) as web:
+        web.silent_until = Event()
+        error = error_of(lambda: fetch(web, tmp_path, authority.file, quick))
+    assert error.reason is LoadReason.FETCH_FAILED
+    assert error.sentence == f"{web.url} could not be read completely: nothing came for 0.2 s"
+
+
+def test_a_server_that_is_never_silent_but_too_slow_is_given_up_as_well(authority: Authority, tmp_path: Path) -> None:
+    quick = Bounds(bytes_max=1_000_000, idle_s=5, total_s=0.3)
+    with serving(authority.issue(tmp_path)) as web:
+        web.drips = True
+        error = error_of(lambda: fetch(web, tmp_path, authority.file, quick))
+    assert error.sentence == f"{web.url} could not be read completely: not finished within 0.3 s"
+
+
+@pytest.mark.parametrize("content", [None, b"", b"not PEM"])
+def test_a_file_of_authorities_that_can_not_be_read_is_a_wrong_configuration(
+    tmp_path: Path, content: bytes | None
+) -> None:
+    if content is not None:
+        (tmp_path / "ca.pem").write_bytes(content)
+    error = error_of(lambda: fetch(Web(url="https://127.0.0.1:1/m"), tmp_path, tmp_path / "ca.pem"))
+    assert error.reason is LoadReason.CONFIG_INVALID
+    assert str(tmp_path / "ca.pem") in error.sentence

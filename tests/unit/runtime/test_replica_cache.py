@@ -1,0 +1,69 @@
+"""A replica holds its model in the node's cache while it lives, and tells what its start removed."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import http.client
+from pathlib import Path
+
+import pytest
+from tests.support.replica_parts import DoublingModel, float_signature, free_range
+
+from fairlead_runtime.model import cache, loader
+from fairlead_runtime.model.predictor import LoadedModel
+from fairlead_runtime.replica import Replica
+
+
+def metrics_at(port: int) -> str:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    try:
+        connection.request("GET", "/metrics")
+        with connection.getresponse() as answer:
+            return answer.read().decode()
+    finally:
+        connection.close()
+
+
+async def test_a_replica_holds_its_model_and_tells_what_its_start_evicted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "cache"
+    unused = root / ("sha256-" + "0" * 64)
+    unused.mkdir(parents=True)
+    (unused / "data").write_bytes(bytes(5000))
+    monkeypatch.setenv("FAIRLEAD_CACHE_DIR", str(root))
+    monkeypatch.setenv("FAIRLEAD_CACHE_BYTES", "1000")
+    loaded = LoadedModel(signature=float_signature(), predictor=DoublingModel(), kind="stand-in")
+    monkeypatch.setattr(loader, "load", lambda *_, **__: loaded)
+    (tmp_path / "model.keras").write_bytes(b"model")
+    # Ray awaits it; Python would call it once more, and await nothing.
+    drain = Replica.__del__
+    monkeypatch.delattr(Replica, "__del__")
+    first, count = free_range()
+    replica = Replica(
+        {
+            "schemaVersion": 1,
+            "namespace": "default",
+            "model": "digits",
+            "revision": "a" * 10,
+            "revisionNumber": 1,
+            "source": {"uri": (tmp_path / "model.keras").as_uri()},
+            "ports": {"host": "127.0.0.1", "first": first, "count": count},
+        }
+    )
+    await replica.reconfigure({"digest": None})
+    await replica.check_health()
+
+    told = await asyncio.to_thread(metrics_at, first)
+    assert 'fairlead_replica_cache_evicted_models_total{model="digits",namespace="default"' in told
+    evicted = [line.split()[-1] for line in told.splitlines() if line.startswith("fairlead_replica_cache_evicted_")]
+    assert float(evicted[0]) == 1.0
+    assert float(evicted[1]) >= 5000
+    kept = cache.Cache(root, bytes_max=0)
+    kept.make_room(0)
+    assert not unused.exists()
+    assert len(list(root.glob("sha256-*"))) == 1
+    await drain(replica)
+    del replica
+    gc.collect()
