@@ -205,8 +205,8 @@ def _abort(context: Context, request: Request) -> Answer:
     message = f"{_called(context)} is withdrawn by request."
     if not balance.is_to_be_restored(context):
         return Granted(trigger=Trigger.ABORTED, then=lambda: _aborted(context, message), message=message)
-    message = f"{message[:-1]}, as the stable revision gets its replicas back; another abort waits for none."
-    return Granted(trigger=Trigger.RESTORE, then=lambda: _restored(context, message), message=message)
+    waits = f"{message[:-1]}, as the stable revision gets its replicas back; another abort waits for none."
+    return Granted(trigger=Trigger.RESTORE, then=lambda: _restored(context, message), message=waits)
 
 
 def _restored(context: Context, message: str) -> Serving:
