@@ -299,8 +299,10 @@ def watched() -> VirtualWorld:
 
 @functools.cache
 def watched_and_analysed() -> VirtualWorld:
-    """The same after an analysis that goes on; the second revision fails requests from now on."""
-    return promoted("Canary watched", "file:///m/souring")
+    """The same after an analysis that goes on; the second revision fails requests of clients from now on."""
+    world = promoted("Canary watched", "file:///m/souring")
+    world.load = 400
+    return world
 
 
 def promoted(strategy: str, uri: str) -> VirtualWorld:
@@ -433,7 +435,8 @@ def is_unmeasured(step: Step | None, rollout: Rollout) -> bool:
 
 
 def rest(world: VirtualWorld) -> None:
-    """Comes to rest once faults stop; then nothing is written any more."""
+    """Comes to rest once faults stop and nobody sends requests; then nothing is written any more."""
+    world.load = 0
     world.settle()
     expect_the_wished(world)
     writes = len(world.writes)
