@@ -40,13 +40,21 @@ def do(world: VirtualWorld, step: dict[str, Any]) -> None:
                 world.change(NAME, path, value)
         case {"delete": True}:
             world.delete(NAME)
-        case {"lose_ray": True}:
-            world.lose_ray()
         case {"ask": requests}:
             for request in requests:
                 world.ask(NAME, **request)
+        case _:
+            happen(world, step)
+
+
+def happen(world: VirtualWorld, step: dict[str, Any]) -> None:
+    match step:
+        case {"lose_ray": True}:
+            world.lose_ray()
         case {"stop": {"revision": number}}:
             world.stop_replicas(NAME, number)
+        case {"crash": {"revision": number, "words": words}}:
+            world.crash_replica(NAME, number, words)
         case {"wait": seconds}:
             world.advance(seconds)
         case _:

@@ -98,6 +98,8 @@ class RayApplication:
     failed: str = ""
     is_stuck: bool = False
     is_hurt: bool = False
+    words: str = ""
+    """What Ray says of it while it is hurt."""
     deleting: bool = False
 
     @property
@@ -331,17 +333,22 @@ class VirtualWorld:
         gateway.epoch += 1
         gateway.counted = {}
 
-    def kill_replica(self, name: str) -> None:
+    def kill_replica(self, name: str, words: str = "") -> None:
         application = self.applications.get(name)
         if application is not None and application.running:
             application.running -= 1
-            application.is_hurt = True
+            application.is_hurt, application.words = True, words
 
     def stop_replicas(self, name: str, number: int) -> None:
         """Every replica of a revision ends, and none gets ready again."""
         revision = next(r.revision for r in self.models[name].revisions.values() if r.number == number)
         application = self.applications[names.serve_application(NAMESPACE, name, revision)]
         application.running, application.is_hurt, application.is_stuck = 0, True, True
+
+    def crash_replica(self, name: str, number: int, words: str) -> None:
+        """One replica of a revision ends by itself, and Ray starts another."""
+        revision = next(r.revision for r in self.models[name].revisions.values() if r.number == number)
+        self.kill_replica(names.serve_application(NAMESPACE, name, revision), words)
 
     # What the operator sees
 
@@ -420,7 +427,7 @@ class VirtualWorld:
         return ApplicationView(
             name=name,
             status=status,
-            message=application.failed,
+            message=application.failed or (application.words if status is ApplicationStatus.UNHEALTHY else ""),
             running_replicas=application.running,
             target_replicas=application.target,
             config=application.config,

@@ -64,7 +64,7 @@ def measured(context: Context, rollout: Rollout, analysis: Analysis) -> Run | No
     run, seen, stable = rollout.analysis, context.observed.measured, context.serving.stable or ""
     if seen is None or context.now < question.due_at(analysis, rollout.step_started_at, run):
         return run
-    if (run is not None and run.phase is AnalysisPhase.FAILED) or not context.fewest_up(stable):
+    if (run is not None and run.phase is AnalysisPhase.FAILED) or not _is_seen(context, stable):
         return run
     at = context.second
     run = run or Run(phase=AnalysisPhase.RUNNING, started_at=at, measured_at=at, message="The measurements begin.")
@@ -78,6 +78,10 @@ def measured(context: Context, rollout: Rollout, analysis: Analysis) -> Run | No
     if analyses.is_as_before(sums, run.sums) and not analysis.queries and not run.errors:
         return run
     return _looked(replace(run, sums=sums, measured_at=at), seen, context, analysis)
+
+
+def _is_seen(context: Context, stable: str) -> bool:
+    return context.ray_session is not None and bool(context.fewest_up(stable))
 
 
 def failed(context: Context, rollout: Rollout, analysis: Analysis, warm: str) -> Verdict | None:

@@ -98,7 +98,7 @@ def measured(context: Context, rollout: Rollout, analysis: Analysis) -> Run | No
     if rollout.analysis is None:
         return replace(run, sums=sums)
     is_condition = isinstance(steps.current(context, rollout), Analyse)
-    goes_on = is_condition and run.phase is not AnalysisPhase.INCONCLUSIVE
+    goes_on = is_condition and run.phase is AnalysisPhase.RUNNING
     if not goes_on and not run.errors and not analysis.queries and is_as_before(sums, run.sums):
         return run
     return _looked(replace(run, sums=sums, measured_at=at), seen, context, is_condition=is_condition)

@@ -43,12 +43,14 @@ def judge(context: Context, rollout: Rollout, revision: str, *, other: str) -> P
     if not isinstance(context.observed.serve, Known) or not context.gateways:
         return None
     spell, is_relieved = _spell(context, rollout.health, revision), bool(context.fewest_up(other))
-    if is_relieved and _is_loop(context, rollout.health):
+    health = _during(rollout.health, spell, context.second) if spell is not None else rollout.health
+    if is_relieved and _is_loop(context, health):
+        # Judged with the spell that completes it: once it is up again, nothing says why it fell.
         message = f"It crashed {CRASHES_MAX} times within {context.bounds.crash_loop_s:g} s."
-        return Failed(reason=Reason.CRASH_LOOP, message=f"{message} {spell.words}" if spell is not None else message)
+        words = failure.bounded(f"{message} {spell.words}") if spell is not None else message
+        return Failed(reason=Reason.CRASH_LOOP, message=words)
     if spell is None:
         return _well(context, rollout, revision)
-    health = _during(rollout.health, spell, context.second)
     if health != rollout.health:
         return _remember(context, rollout, health, Reason.APPLICATION_UNHEALTHY, spell.words)
     limit_s = context.bounds.lost_s if spell.is_silent else context.bounds.unhealthy_s

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from fairlead_operator.api import names
 from fairlead_operator.api.analysis_status import AnalysisPhase
 from fairlead_operator.api.status import Request, RequestOutcome, Verb
-from fairlead_operator.plan import contract, failure, rollout, steps
+from fairlead_operator.plan import balance, contract, failure, rollout, steps
 from fairlead_operator.plan.context import Context
 from fairlead_operator.plan.machine import Trigger, is_heeded
 from fairlead_operator.plan.verdict import Verdict
@@ -203,7 +203,16 @@ def _abort(context: Context, request: Request) -> Answer:
     if isinstance(found, Refusal):
         return found
     message = f"{_called(context)} is withdrawn by request."
-    return Granted(trigger=Trigger.ABORTED, then=lambda: _aborted(context, message), message=message)
+    if not balance.is_to_be_restored(context):
+        return Granted(trigger=Trigger.ABORTED, then=lambda: _aborted(context, message), message=message)
+    waits = f"{message[:-1]}, as the stable revision gets its replicas back; another abort waits for none."
+    return Granted(trigger=Trigger.RESTORE, then=lambda: _restored(context, message), message=waits)
+
+
+def _restored(context: Context, message: str) -> Serving:
+    """Capacity first, then traffic, as in any way back of batches; what is given up doesn't come back."""
+    aborted, restoring = _aborted(context, message), _after(context, Trigger.RESTORE, message)
+    return replace(restoring, quarantine=aborted.quarantine, rollback=aborted.rollback)
 
 
 def _aborted(context: Context, message: str) -> Serving:

@@ -9,7 +9,7 @@ from fairlead_operator.plan import afterwards, aim, health, steady, traffic
 from fairlead_operator.plan.context import Context
 from fairlead_operator.plan.machine import Trigger
 from fairlead_operator.plan.verdict import Verdict
-from fairlead_operator.state.actions import Plan
+from fairlead_operator.state.actions import Plan, Wait
 from fairlead_operator.state.reasons import Reason
 from fairlead_operator.state.rollout import Rollout
 
@@ -37,8 +37,7 @@ def watching(context: Context, rollout: Rollout) -> Plan | Verdict:
         afterwards.interrupted(context, rollout, stable)
         or stable_failed(context, rollout, stable, warm)
         or traffic.ensure(context, traffic.entry(context))
-        or steady.replicas(context, context.desired.revisions[stable])
-        or _measured(context, rollout, warm, left_s)
+        or _measured(context, rollout, warm, _replicas(context, stable) or _rest(context, rollout, warm, left_s))
     )
 
 
@@ -52,17 +51,21 @@ def stable_failed(context: Context, rollout: Rollout, stable: str, warm: str) ->
     return judged
 
 
-def _measured(context: Context, rollout: Rollout, warm: str, left_s: float) -> Plan | Verdict:
-    """At rest what it answers is measured, within the rollback window."""
+def _replicas(context: Context, stable: str) -> Plan | None:
+    return steady.replicas(context, context.desired.revisions[stable])
+
+
+def _measured(context: Context, rollout: Rollout, warm: str, plan: Plan) -> Plan | Verdict:
+    """What it answers is measured within the rollback window, also while it waits for more replicas."""
     analysis = afterwards.wished(context, rollout)
-    if analysis is None:
-        return _rest(context, rollout, warm, left_s)
+    if analysis is None or not isinstance(plan.action, Wait):
+        return plan
     if (failed := afterwards.failed(context, rollout, analysis, warm)) is not None:
         return failed
     rollout = replace(rollout, analysis=afterwards.measured(context, rollout, analysis))
-    context = replace(context, serving=replace(context.serving, rollout=rollout))
     due_s = afterwards.next_look_s(context, rollout, analysis)
-    return _rest(context, rollout, warm, min(left_s, due_s))
+    serving = replace(plan.serving, rollout=rollout)
+    return replace(plan, serving=serving, requeue_after_s=min(plan.requeue_after_s, due_s))
 
 
 def _back(context: Context, warm: str) -> Verdict | None:

@@ -299,9 +299,13 @@ def watched() -> VirtualWorld:
 
 @functools.cache
 def watched_and_analysed() -> VirtualWorld:
-    """The same after an analysis that goes on; the second revision fails requests of clients from now on."""
+    """The same after an analysis that goes on; the second revision fails requests of clients, as was measured once."""
     world = promoted("Canary watched", "file:///m/souring")
     world.load = 400
+    while (rollout := recall(world.view("digits").status).rollout) is None or rollout.analysis is None:
+        rounds(world, "digits", 1)
+    world.plans.clear()
+    world.events.clear()
     return world
 
 

@@ -287,6 +287,13 @@ def test_a_verdict_waits_for_a_warm_revision_that_could_take_over() -> None:
     until(world, lambda: condemned(world) == ["AnalysisFailed"])
 
 
+def test_one_that_waits_for_more_replicas_is_judged_meanwhile() -> None:
+    world = promoted(SOURING)
+    world.applications[replicas_of(world, serving(world).stable)].is_stuck = True
+    world.change(NAME, "scaling.replicas", 4)
+    until(world, lambda: condemned(world) == ["AnalysisFailed"])
+
+
 def test_a_dry_run_tells_and_leaves_it_where_it_is() -> None:
     world = promoted(SOURING, dryRun=True, window_s=120)
     rounds(world, 60)

@@ -188,6 +188,21 @@ def test_an_abort_ends_what_could_not_be_told() -> None:
     assert serving(world).candidate is None
 
 
+def test_a_proved_candidate_that_a_person_holds_is_written_of_only_while_there_are_requests() -> None:
+    world = rolling(steps=[{"setWeight": 20}, {"analysis": {}}], load=400)
+    until(world, lambda: phase_of(world) is AnalysisPhase.RUNNING)
+    world.ask(NAME, "Pause")
+    until(world, lambda: phase_of(world) is AnalysisPhase.SUCCESSFUL)
+    world.load = 0
+    rounds(world, 10)
+    writes = len(world.writes)
+    rounds(world, 40)
+    assert len(world.writes) == writes
+    world.load = 400
+    rounds(world, 10)
+    assert len(world.writes) > writes
+
+
 def test_agents_that_restart_together_are_marked_anew_and_go_on_being_counted() -> None:
     world = rolling(steps=[{"setWeight": 20}, {"pause": {}}], load=400)
     rounds(world, 10)

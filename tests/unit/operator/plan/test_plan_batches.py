@@ -175,9 +175,40 @@ def test_a_third_revision_gives_capacity_back_before_it_begins() -> None:
     assert number(run.world, serving(run.world).stable) == 3
 
 
-def test_an_abort_waits_for_no_capacity() -> None:
+def test_an_abort_gives_capacity_back_before_traffic_and_keeps_the_candidate_s_until_then() -> None:
     run = begun()
     at_half(run)
+    candidate = str(serving(run.world).candidate)
+    run.world.ask(NAME, Verb.ABORT)
+    run.until(lambda: serving(run.world).phase is Phase.RESTORING)
+    assert [(entry.revision, entry.reason) for entry in serving(run.world).quarantine] == [(candidate, Reason.ABORTED)]
+    run.until(lambda: serving(run.world).phase is Phase.WITHDRAWING)
+    assert weights(run.world) == {str(serving(run.world).stable): FULL_WEIGHT}
+    run.until(lambda: serving(run.world).rollout is None)
+    assert number(run.world, serving(run.world).stable) == 1
+    run.world.settle()
+    assert [app.running for app in run.world.applications.values()] == [4]
+
+
+def test_a_second_abort_waits_for_no_capacity() -> None:
+    run = begun()
+    at_half(run)
+    run.world.ask(NAME, Verb.ABORT)
+    run.world.pass_model(NAME)
+    run.world.ask(NAME, Verb.ABORT)
+    for _ in range(3):
+        run.world.pass_model(NAME)
+    assert weights(run.world) == {str(serving(run.world).stable): FULL_WEIGHT}
+    run.world.settle()
+    assert [app.running for app in run.world.applications.values()] == [4]
+
+
+def test_an_abort_of_a_candidate_that_is_not_ready_waits_for_no_capacity() -> None:
+    run = begun()
+    at_half(run)
+    name = names.serve_application(NAMESPACE, NAME, str(serving(run.world).candidate))
+    while run.world.applications[name].running:
+        run.world.kill_replica(name)
     run.world.ask(NAME, Verb.ABORT)
     for _ in range(3):
         run.world.pass_model(NAME)

@@ -232,6 +232,21 @@ def test_a_candidate_with_traffic_that_stays_or_keeps_falling_down_is_withdrawn(
     assert weights(world) == {1: 10_000}
 
 
+@pytest.mark.parametrize("phase", [Phase.SHIFTING, Phase.WATCHING])
+def test_a_crash_loop_is_told_in_the_words_of_the_crash_though_it_is_up_again_at_once(phase: Phase) -> None:
+    steps = {"strategy": "Canary", "steps": [{"setWeight": 25}, {"pause": {}}]} if phase is Phase.SHIFTING else {}
+    world = changed(phase, **steps)
+    for _ in range(3):
+        world.crash_replica(NAME, 2, "Traceback (most recent call last):\nSegmentationFault: in MatMul")
+        world.pass_model(NAME)
+        world.tick()
+        rounds(world, 3)
+    (entry,) = serving(world).quarantine
+    assert entry.reason == Reason.CRASH_LOOP
+    assert "It crashed 3 times within 600 s" in entry.message
+    assert "SegmentationFault: in MatMul" in entry.message
+
+
 def test_nothing_is_written_while_a_well_revision_is_watched() -> None:
     world = changed()
     before = len(world.writes)
