@@ -111,9 +111,7 @@ def test_the_spec_s_way_back_in_the_middle_fails_no_request(stage: Stage, batche
     assert seen.most == REPLICAS + 1
 
 
-def test_an_abort_in_the_middle_goes_back_as_replicas_come_and_fails_no_request(
-    stage: Stage, batches: Model
-) -> None:
+def test_an_abort_in_the_middle_goes_back_as_replicas_come_and_fails_no_request(stage: Stage, batches: Model) -> None:
     batches.until_up(REPLICAS)
     seen, before = Watched(stage, batches), batches.stable
     with counted(batches) as run:
