@@ -48,8 +48,9 @@ def _conditions_and_columns_tell_it(stage: Stage, model: Model) -> None:
     assert header.split() == ["NAME", "READY", "STABLE", "CANDIDATE", "WEIGHT", "PHASE", "REPLICAS", "AGE"]
     assert row.split()[:5] == [model.name, "True", stable, "Ready", "1"]
     header, row = stage.kubectl("get", "mdep", model.name, "-o", "wide").splitlines()
-    assert header.split()[-3:] == ["VERSION", "DIGEST", "MESSAGE"]
+    assert header.split()[-4:] == ["VERSION", "DIGEST", "URL", "MESSAGE"]
     assert f"v1        {stage.models.version('v1').digest}" in row
+    assert f" {stage.local.gateway_url}/v2/models/{model.name} " in row
     assert staging.condition(found, "Ready")["message"] in row
 
 

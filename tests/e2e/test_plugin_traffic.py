@@ -42,7 +42,7 @@ def test_a_canary_of_few_replicas_is_asked_read_and_promoted_to_all_of_them(stag
 
 
 def _ask_and_read(stage: Stage, model: Any, candidate: str) -> None:
-    code, output = fairlead(stage, "predict", model, "--gateway", stage.local.gateway_url, "--revision", candidate)
+    code, output = fairlead(stage, "predict", model, "--revision", candidate)
     assert code == 0, output
     assert f"answered by revision 2 ({candidate})" in output
     answer = json.loads(output[output.index("{") :])
