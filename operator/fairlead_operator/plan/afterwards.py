@@ -14,14 +14,14 @@ from dataclasses import replace
 
 from fairlead_operator.api.analysis_status import AnalysisPhase, MetricPhase
 from fairlead_operator.plan import analysis as analyses
-from fairlead_operator.plan import failure, judging
+from fairlead_operator.plan import failure
 from fairlead_operator.plan.context import Context
 from fairlead_operator.plan.machine import Trigger
 from fairlead_operator.plan.verdict import Verdict
 from fairlead_operator.state import question
 from fairlead_operator.state.actions import Plan
-from fairlead_operator.state.analysis import Analysis, Measured, Query, Result, Run
-from fairlead_operator.state.knowledge import Known, Unknown
+from fairlead_operator.state.analysis import Analysis, Measured, Run
+from fairlead_operator.state.knowledge import Known
 from fairlead_operator.state.measurements import Counters, Sums
 from fairlead_operator.state.reasons import Reason
 from fairlead_operator.state.rollout import Rollout
@@ -130,31 +130,15 @@ def _missed(run: Run, rollout: Rollout, analysis: Analysis, why: str, at: dateti
 
 
 def _looked(run: Run, seen: Measured, context: Context, analysis: Analysis) -> Run:
-    results = _results(run, seen, context, analysis)
-    missed = next((result for result in results if result.phase is MetricPhase.ERROR), None)
+    baseline = context.serving.rollout.baseline if context.serving.rollout is not None else Counters()
+    found = analyses.results(run, seen, context, analysis, sums=_compared(run.sums, baseline), other=EARLIER)
+    missed = next((result for result in found if result.phase is MetricPhase.ERROR), None)
     errors = min(run.errors + 1, analysis.error_limit + 1) if missed is not None else 0
-    run = replace(run, count=run.count + 1, errors=errors, results=results)
-    bad = next((result for result in results if result.failed > analysis.failure_limit), None)
+    run = replace(run, count=run.count + 1, errors=errors, results=found)
+    bad = next((result for result in found if result.failed > analysis.failure_limit), None)
     if bad is not None:
         return replace(run, phase=AnalysisPhase.FAILED, message=analyses.told(bad))
-    return replace(run, message="; ".join(analyses.told(result) for result in results))
-
-
-def _results(run: Run, seen: Measured, context: Context, analysis: Analysis) -> tuple[Result, ...]:
-    alpha = analyses.significance(context, analysis)
-    known = {result.name: result for result in run.results}
-    baseline = context.serving.rollout.baseline if context.serving.rollout is not None else Counters()
-    sums = _compared(run.sums, baseline)
-    results = []
-    for metric in analysis.metrics:
-        before = known.get(metric.name)
-        if isinstance(metric.kind, Query):
-            answer = seen.answers.get(metric.name, Unknown("the query was not put"))
-            results.append(judging.of_answer(metric, metric.kind, answer, before))
-        else:
-            counted = judging.of_counts(metric, metric.kind, sums, before=before, alpha=alpha, other=EARLIER)
-            results.append(counted)
-    return tuple(results)
+    return replace(run, message="; ".join(analyses.told(result) for result in found))
 
 
 def _compared(sums: Sums, baseline: Counters) -> Sums:

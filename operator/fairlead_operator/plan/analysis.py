@@ -137,17 +137,17 @@ def _looked(run: Run, seen: Measured, context: Context, *, is_condition: bool) -
     analysis = context.desired.analysis
     if analysis is None or not analysis.metrics:
         return replace(run, errors=0, message="")
-    results = _results(run, analysis, seen, context)
-    missed = next((result for result in results if result.phase is MetricPhase.ERROR), None)
-    run = replace(run, results=results)
-    if (bad := _first(results, lambda r: r.failed > analysis.failure_limit)) is not None:
+    found = results(run, seen, context, analysis, sums=run.sums)
+    missed = next((result for result in found if result.phase is MetricPhase.ERROR), None)
+    run = replace(run, results=found)
+    if (bad := _first(found, lambda r: r.failed > analysis.failure_limit)) is not None:
         return replace(run, count=run.count + 1, phase=AnalysisPhase.FAILED, message=told(bad))
     if missed is not None:
         return _missed(run, analysis, told(missed), context)
     run = replace(run, count=run.count + 1, errors=0)
     if run.phase is AnalysisPhase.INCONCLUSIVE:
         return run
-    running = replace(run, message="; ".join(told(result) for result in results))
+    running = replace(run, message="; ".join(told(result) for result in found))
     return _concluded(running, analysis) if is_condition else running
 
 
@@ -158,18 +158,21 @@ def significance(context: Context, analysis: Analysis) -> float:
     return judging.SIGNIFICANCE / max(1, counted * (len(steps.of(context)) + is_watched))
 
 
-def _results(run: Run, analysis: Analysis, seen: Measured, context: Context) -> tuple[Result, ...]:
+def results(
+    run: Run, seen: Measured, context: Context, analysis: Analysis, *, sums: Sums, other: str = judging.STABLE
+) -> tuple[Result, ...]:
+    """Each metric by ``sums`` or the answer to its query; ``other`` is how the compared revision is called."""
     alpha = significance(context, analysis)
     known = {result.name: result for result in run.results}
-    results = []
+    found = []
     for metric in analysis.metrics:
         before = known.get(metric.name)
         if isinstance(metric.kind, Query):
             answer = seen.answers.get(metric.name, Unknown("the query was not put"))
-            results.append(judging.of_answer(metric, metric.kind, answer, before))
+            found.append(judging.of_answer(metric, metric.kind, answer, before))
         else:
-            results.append(judging.of_counts(metric, metric.kind, run.sums, before=before, alpha=alpha))
-    return tuple(results)
+            found.append(judging.of_counts(metric, metric.kind, sums, before=before, alpha=alpha, other=other))
+    return tuple(found)
 
 
 def _concluded(run: Run, analysis: Analysis) -> Run:

@@ -190,17 +190,21 @@ def test_an_abort_gives_capacity_back_before_traffic_and_keeps_the_candidate_s_u
     assert [app.running for app in run.world.applications.values()] == [4]
 
 
-def test_a_second_abort_waits_for_no_capacity() -> None:
-    run = begun()
-    at_half(run)
-    run.world.ask(NAME, Verb.ABORT)
-    run.world.pass_model(NAME)
+def aborts_at_once(run: Run) -> None:
     run.world.ask(NAME, Verb.ABORT)
     for _ in range(3):
         run.world.pass_model(NAME)
     assert weights(run.world) == {str(serving(run.world).stable): FULL_WEIGHT}
     run.world.settle()
     assert [app.running for app in run.world.applications.values()] == [4]
+
+
+def test_a_second_abort_waits_for_no_capacity() -> None:
+    run = begun()
+    at_half(run)
+    run.world.ask(NAME, Verb.ABORT)
+    run.world.pass_model(NAME)
+    aborts_at_once(run)
 
 
 def test_an_abort_of_a_candidate_that_is_not_ready_waits_for_no_capacity() -> None:
@@ -209,12 +213,7 @@ def test_an_abort_of_a_candidate_that_is_not_ready_waits_for_no_capacity() -> No
     name = names.serve_application(NAMESPACE, NAME, str(serving(run.world).candidate))
     while run.world.applications[name].running:
         run.world.kill_replica(name)
-    run.world.ask(NAME, Verb.ABORT)
-    for _ in range(3):
-        run.world.pass_model(NAME)
-    assert weights(run.world) == {str(serving(run.world).stable): FULL_WEIGHT}
-    run.world.settle()
-    assert [app.running for app in run.world.applications.values()] == [4]
+    aborts_at_once(run)
 
 
 def test_an_abort_ends_a_slow_way_back() -> None:
