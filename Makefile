@@ -12,7 +12,7 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(BIN)/python -m tests $(ARGS)
 
-# Nightly. A fault at every write of eight stories (an hour or more; `ARGS='--group kills'` for the kills alone), and
+# Nightly. A fault at every write of fifteen stories (two hours or more; `ARGS='--group kills'` for the kills alone), and
 # a million steps of the planner's model; `make test` runs a sample of either.
 faults: $(STAMP)
 	$(BIN)/python -m tests.faults $(ARGS)

@@ -19,7 +19,7 @@ hypothesis.settings.register_profile("fairlead", deadline=None)
 hypothesis.settings.load_profile("fairlead")
 
 
-# The stories that break parts and wait for them; those of rollouts have a cluster of their own beside them.
+# Two halves of about the same time: what breaks parts, shadows and matches; and the rollouts' strategies.
 ON_THE_FIRST_CLUSTER = (
     "test_apply_to_prediction",
     "test_scale_and_delete",
@@ -27,6 +27,10 @@ ON_THE_FIRST_CLUSTER = (
     "test_bad_revisions",
     "test_restarts",
     "test_killed_replicas",
+    "test_shadow",
+    "test_shadow_analysis",
+    "test_matches",
+    "test_feedback",
     "test_idle",
 )
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from tests.e2e.asking import asked, fairlead, next_version
-from tests.e2e.counted import CONNECTIONS, counted, no_failures
+from tests.e2e.counted import CONNECTIONS, answered_by, counted, no_failures
 from tests.e2e.measured import RESULTS
 from tests.e2e.our_processes import kill_for_good, kill_operator
 from tests.e2e.second_gateway import Gateway, two_gateways
@@ -101,10 +101,10 @@ def _promoted_at_both(
             asked(stage, "promote", canary, "--full")
             told = canary.until("waiting for the gateway", lambda found: second.admin_url in _progress(found))
             until(lambda: _has_moved(stage, canary), "the first gateway has the new table", deadline_s=60)
-            moved = here.progress().revisions[stable], beyond.progress().revisions[stable]
+            moved = answered_by(here, stable), answered_by(beyond, stable)
             here.wait_until(lambda seen: seen.requests > REQUESTS, timeout_s=200)
             beyond.wait_until(lambda seen: seen.revisions[stable] > moved[1] + 1000, timeout_s=200)
-            assert here.progress().revisions[stable] <= moved[0] + CONNECTIONS
+            assert answered_by(here, stable) <= moved[0] + CONNECTIONS
             _stays(stage, canary, stable)
         canary.until_settled(other_than=stable)
         until(lambda: set(stage.ray.applications(canary.name)) == {candidate}, "the old one is gone", deadline_s=60)
@@ -145,7 +145,7 @@ def test_an_abort_takes_the_traffic_back_and_the_spec_is_not_tried_again(stage: 
         run.wait_until(lambda seen: seen.revisions.get(candidate, 0) > 500, timeout_s=120)
         asked(stage, "abort", canary)
         canary.until("withdrawn", lambda found: "rollout" not in found["status"])
-        answered = run.progress().revisions[candidate]
+        answered = answered_by(run, candidate)
         run.wait_until(lambda seen: seen.requests > REQUESTS, timeout_s=300)
         report = run.stop()
     no_failures(report)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from tests.e2e.asking import asked, fairlead
-from tests.e2e.counted import no_failures
+from tests.e2e.counted import answered_by, no_failures
 from tests.e2e.measured import RESULTS
 from tests.e2e.our_processes import kill_operator
 from tests.e2e.stage import Model, Stage
@@ -66,7 +66,7 @@ def test_matches_and_sticky_callers_keep_their_revision_while_the_operator_is_ki
             wait_for([run], 500)
             asked(stage, "abort", model)
             model.until("withdrawn", lambda found: "rollout" not in found["status"])
-            answered = run.progress().revisions.get(candidate, 0)
+            answered = answered_by(run, candidate)
             wait_for([run], run.progress().requests + 1000)
             aborted = run.stop()
         assert aborted.revisions.get(candidate, None) is None or aborted.revisions[candidate].count <= answered + 2

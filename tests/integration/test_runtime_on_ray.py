@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+import contextlib
 import http.client
 import json
 import os
@@ -48,6 +50,12 @@ class Ray:
     def put(self, *applications: object) -> None:
         self.call("PUT", {"proxy_location": "Disabled", "applications": list(applications)})
 
+    def targets(self, name: str) -> list[int]:
+        """How many replicas each of an application's deployments shall have."""
+        found = self.call("GET")["applications"]
+        assert isinstance(found, dict)
+        return [each["target_num_replicas"] for each in found[name]["deployments"].values()]
+
     def status(self, name: str) -> tuple[str, str]:
         """An application's status, and the message of its deployment."""
         found = self.call("GET")["applications"]
@@ -66,7 +74,9 @@ def ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ray]:
     (models / "corrupt" / "saved_model.pb").write_bytes(b"\xff garbage")
     started = cluster.LocalCluster("runtime", tmp_path_factory.mktemp("local") / "cluster")
     with leftovers.owned(started):
-        started.up(("ray",))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("PYTHONPATH", str(REPOSITORY))  # Serve's controller imports the policy of one test
+            started.up(("ray",))
         yield Ray(started.ray_address, started.ray_token_file.read_text().strip(), models)
 
 
@@ -192,6 +202,46 @@ def test_replicas_of_one_model_take_each_others_tokens_with_a_key_from_rays_own(
     _, measured, _ = ask(port_of(other), "GET", "/-/measurements/7ab0c9d1e2")
     assert measured["feedback"] == {revision: {"labelled": 1, "correct": counted["correct"]}}
     ray.put()
+
+
+def test_an_autoscaling_policy_of_ray_is_told_the_load_that_does_not_pass_through_ray(ray: Ray) -> None:
+    app = application(ray, "dense")
+    (replica,) = app["deployments"]
+    del replica["num_replicas"]
+    replica["autoscaling_config"] = {
+        "min_replicas": 1,
+        "max_replicas": 2,
+        "policy": {"policy_function": "tests.support.load_policy:by_reported_load"},
+        "metrics_interval_s": 0.2,
+        "look_back_period_s": 1,  # Ray asks the replica five times in it
+    }
+    ray.put(app)
+    wait_until(lambda: ray.status(app["name"])[0] == "RUNNING", within_s=START_S)
+    assert ray.targets(app["name"]) == [1]
+    rows = {"instances": [[1, 2, 3, 4]] * 256}
+    with asking(port_of(app), rows):
+        wait_until(lambda: ray.targets(app["name"]) == [2], within_s=60)
+    wait_until(lambda: ray.targets(app["name"]) == [1], within_s=60)
+    ray.put()
+
+
+@contextlib.contextmanager
+def asking(port: int, rows: object) -> Iterator[None]:
+    """Four callers, one request after the other, past Ray."""
+    done = threading.Event()
+
+    def ask_on() -> None:
+        while not done.is_set():
+            assert ask(port, "POST", "/v1/models/dense:predict", rows)[0] == 200
+
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        callers = [pool.submit(ask_on) for _ in range(4)]
+        try:
+            yield
+        finally:
+            done.set()
+        for caller in callers:
+            caller.result()
 
 
 def test_a_model_that_can_not_be_served_says_why_in_rays_status(ray: Ray) -> None:

@@ -75,7 +75,10 @@ def _check_unknown(observed: Observed, before: Serving, plan: actions.Plan) -> N
             not isinstance(action, actions.RemoveFinalizer | actions.DeleteRevision),
             f"destroys while Ray is unread: {plan}",
         )
-        condemned = [q for q in after.quarantine if q not in before.quarantine and not q.is_by_request]
+        # What gateways counted of a candidate is theirs to tell: then Ray isn't asked.
+        counted = "AnalysisFailed" if before.candidate is not None and isinstance(observed.gateways, Known) else None
+        new = [q for q in after.quarantine if q not in before.quarantine and not q.is_by_request]
+        condemned = [q for q in new if q.reason != counted]
         hold(not condemned or _proof_failed(before), f"condemns while unread: {plan}")
 
 
@@ -91,7 +94,8 @@ def _check_unmeasured(observed: Observed, before: Serving, plan: actions.Plan) -
     after, count = plan.serving, len(spec.rollout.steps or ())
     is_way_back = before.rollback is not None and before.rollback.revision == before.candidate
     if before.rollout.step < count and not is_way_back:
-        hold(after.stable == before.stable, f"promotes what could not be measured: {plan}")
+        # None: the object is being deleted or suspended, and nobody is promoted.
+        hold(after.stable in (before.stable, None), f"promotes what could not be measured: {plan}")
         moved = after.rollout is not None and after.rollout.step > before.rollout.step
         hold(not moved, f"takes another step though nothing could be measured: {plan}")
         new = [q for q in after.quarantine if q not in before.quarantine and q.reason == "AnalysisFailed"]

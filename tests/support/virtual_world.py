@@ -299,12 +299,12 @@ class VirtualWorld:
         return weights
 
     def _show(self, gateway: Gateway, model: str, text: str, requests: int) -> None:
-        """The stable revision's replicas repeat what was marked at the candidate."""
+        """The stable revision's replicas repeat what was marked at the candidate; a copy without an answer is no pair."""
         entry = json.loads(text)
-        if not (pairs := requests * entry.get("shadow", 0) // 10_000):
+        pairs = requests * entry.get("shadow", 0) // 10_000
+        if not pairs or not self.running(model, entry["candidate"]):
             return
-        application = self.applications.get(names.serve_application(NAMESPACE, model, entry["candidate"]))
-        is_same = application is not None and application.running and "/odd" not in application.uri
+        is_same = "/odd" not in self._uri(model, entry["candidate"])
         key = (model, entry["candidate"])
         shown = Counters(pairs=pairs, disagreed=0 if is_same else pairs // 4)
         gateway.counted[key] = gateway.counted.get(key, Counters()).plus(shown)

@@ -5,27 +5,24 @@ from __future__ import annotations
 import datetime
 import hashlib
 import ipaddress
-import socket
 import ssl
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from tests.support.model_server import CONTENT, Web, serving
 
 from fairlead_runtime.errors import LoadError, LoadReason
 from fairlead_runtime.model import cache, http_fetch, source
 from fairlead_runtime.model.bounds import Bounds
 
 BOUNDS = Bounds(bytes_max=1_000_000, idle_s=5, total_s=20)
-CONTENT = b"0123456789" * 500
 DIGEST = "sha256:" + hashlib.sha256(CONTENT).hexdigest()
 
 
@@ -88,81 +85,6 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     path = tmp_path_factory.mktemp("authority") / "ca.pem"
     path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
     return Authority(path, name, key)
-
-
-@dataclass
-class Web:
-    """A server with TLS. A step is how many bytes of the body to send before it breaks off, or where to redirect to."""
-
-    url: str = ""
-    connections: int = 0
-    steps: list[int | str] = field(default_factory=list)
-    ranges: list[str | None] = field(default_factory=list)
-    silent_until: Event | None = None
-    drips: bool = False
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    web: Web
-    tls: ssl.SSLContext
-
-    def get_request(self) -> tuple[socket.socket, object]:
-        connection, address = super().get_request()
-        self.web.connections += 1
-        # The handshake is left to the handler's thread: the client may refuse us.
-        return self.tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False), address
-
-    def handle_error(self, *_: object) -> None:
-        return
-
-
-@contextmanager
-def serving(certificate: Path) -> Iterator[Web]:
-    web = Web()
-
-    class Answer(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            asked = self.headers.get("range")
-            web.ranges.append(asked)
-            if web.silent_until is not None:
-                web.silent_until.wait(20)
-            step = web.steps.pop(0) if web.steps else len(CONTENT)
-            if isinstance(step, str):
-                self.send_response(302)
-                self.send_header("location", step)
-                self.end_headers()
-                return
-            start = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
-            self.send_response(206 if asked else 200)
-            self.send_header("etag", '"1"')
-            self.send_header("content-length", str(len(CONTENT) - start))
-            if asked:
-                self.send_header("content-range", f"bytes {start}-{len(CONTENT) - 1}/{len(CONTENT)}")
-            self.end_headers()
-            for byte in CONTENT[start : start + step] if web.drips else ():
-                self.wfile.write(bytes([byte]))
-                Event().wait(0.01)
-            if not web.drips:
-                self.wfile.write(CONTENT[start : start + step])
-
-        def log_message(self, *args: object) -> None:
-            return
-
-    server = _Server(("127.0.0.1", 0), Answer)
-    server.web, server.tls = web, ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server.tls.load_cert_chain(certificate)
-    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    web.url = f"https://127.0.0.1:{server.server_port}/model.keras"
-    try:
-        yield web
-    finally:
-        if web.silent_until is not None:
-            web.silent_until.set()
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def fetch(web: Web, tmp_path: Path, ca_file: Path | None, bounds: Bounds = BOUNDS) -> cache.Fetched:

@@ -8,12 +8,10 @@ import os
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 
 import pytest
+from tests.support.model_server import CONTENT, Web, serving
 
 from fairlead_runtime.errors import LoadError, LoadReason, one_sentence
 from fairlead_runtime.model import archive, digest, source
@@ -21,7 +19,6 @@ from fairlead_runtime.model.bounds import Bounds
 from fairlead_runtime.model.cache import Cache
 
 BOUNDS = Bounds(bytes_max=1_000_000, entries_max=50, ratio_free_bytes=100_000, idle_s=2, total_s=20)
-CONTENT = b"0123456789" * 500
 
 
 def sha(raw: bytes) -> str:
@@ -38,52 +35,10 @@ def reason_of(call: Callable[[], object]) -> LoadReason:
     return error.value.reason
 
 
-@dataclass
-class Script:
-    """A web server: each request takes the next step, a status or how many bytes to send before it breaks off."""
-
-    steps: list[int | str] = field(default_factory=list)
-    ranges: list[str | None] = field(default_factory=list)
-    url: str = ""
-
-
 @pytest.fixture
-def web() -> Iterator[Script]:
-    script = Script()
-
-    class Answer(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            asked = self.headers.get("range")
-            script.ranges.append(asked)
-            step = script.steps.pop(0) if script.steps else len(CONTENT)
-            if isinstance(step, str):
-                self.send_response(302)
-                self.send_header("location", step)
-                self.end_headers()
-                return
-            if 400 <= step < 600:
-                self.send_error(step)
-                return
-            start = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
-            self.send_response(206 if asked else 200)
-            self.send_header("etag", '"1"')
-            self.send_header("content-length", str(len(CONTENT) - start))
-            if asked:
-                self.send_header("content-range", f"bytes {start}-{len(CONTENT) - 1}/{len(CONTENT)}")
-            self.end_headers()
-            self.wfile.write(CONTENT[start : start + step])
-
-        def log_message(self, *args: object) -> None:
-            return
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
-    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    script.url = f"http://127.0.0.1:{server.server_port}/model.keras"
-    yield script
-    server.shutdown()
-    thread.join()
-    server.server_close()
+def web() -> Iterator[Web]:
+    with serving() as served:
+        yield served
 
 
 def make_folder(root: Path) -> Path:
@@ -170,7 +125,7 @@ def test_a_folder_beyond_the_bound_is_refused_and_leaves_nothing(tmp_path: Path)
     assert not [path for path in (tmp_path / "cache").iterdir() if path.suffix != ".lock"]
 
 
-def test_a_download_that_breaks_off_is_resumed_where_it_was(web: Script, tmp_path: Path) -> None:
+def test_a_download_that_breaks_off_is_resumed_where_it_was(web: Web, tmp_path: Path) -> None:
     web.steps = [503, 1000, 2000, 5000]
     fetched = source.fetch(web.url, sha(CONTENT), cached(tmp_path, "cache"), BOUNDS)
     assert fetched.path.read_bytes() == CONTENT
@@ -187,20 +142,20 @@ def test_a_download_that_breaks_off_is_resumed_where_it_was(web: Script, tmp_pat
         (418, LoadReason.FETCH_FAILED),
     ],
 )
-def test_a_permanent_refusal_is_not_tried_again(web: Script, tmp_path: Path, status: int, reason: LoadReason) -> None:
+def test_a_permanent_refusal_is_not_tried_again(web: Web, tmp_path: Path, status: int, reason: LoadReason) -> None:
     web.steps = [status] * 3
     assert reason_of(lambda: source.fetch(web.url, None, cached(tmp_path, "cache"), BOUNDS)) is reason
     assert len(web.ranges) == 1
 
 
-def test_a_body_beyond_the_bound_is_refused_before_it_is_read(web: Script, tmp_path: Path) -> None:
+def test_a_body_beyond_the_bound_is_refused_before_it_is_read(web: Web, tmp_path: Path) -> None:
     small = Bounds(bytes_max=1000)
     assert (
         reason_of(lambda: source.fetch(web.url, None, cached(tmp_path, "cache"), small)) is LoadReason.MODEL_TOO_LARGE
     )
 
 
-def test_redirects_are_followed_three_times_and_never_to_a_file(web: Script, tmp_path: Path) -> None:
+def test_redirects_are_followed_three_times_and_never_to_a_file(web: Web, tmp_path: Path) -> None:
     web.steps = ["/a", "/b", "/c"]
     assert source.fetch(web.url, None, cached(tmp_path, "cache"), BOUNDS).path.read_bytes() == CONTENT
     for steps in (["/a"] * 9, ["file:///etc/passwd"], ["http://169.254.169.254/"]):

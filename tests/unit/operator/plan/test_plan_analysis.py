@@ -109,6 +109,16 @@ def test_a_bad_candidate_is_taken_back_under_a_hold_and_in_an_endless_pause() ->
     until(world, lambda: is_withdrawn(world))
 
 
+def test_a_candidate_that_clients_prove_worse_is_taken_back_though_ray_cannot_be_read() -> None:
+    """What counts is what the gateways counted; the way back needs them alone."""
+    world = rolling("file:///m/failing", load=400)
+    while not is_withdrawn(world):
+        world.pass_model(NAME, Fault.RAY_UNREAD)
+        world.tick()
+    world.pass_model(NAME, Fault.RAY_UNREAD)
+    assert share(world) == 0
+
+
 def test_twenty_bad_requests_decide_nothing() -> None:
     world = rolling("file:///m/failing", steps=[{"setWeight": 50}, {"analysis": {}}])
     rounds(world, 3)
