@@ -73,11 +73,14 @@ class Replica:
         self._say_in_use()
 
     def record_autoscaling_stats(self) -> dict[str, float]:
-        """The load that Ray doesn't see, for its autoscaling policy."""
+        """The load that Ray doesn't see, for its autoscaling policy.
+
+        ``ongoing``: predictions in hand, on average since Ray last asked; ``queued``: those that wait at this moment.
+        """
         plane = self._dataplane
         if plane is None:
             return {"ongoing": 0.0, "queued": 0.0}
-        return {"ongoing": float(plane.pending), "queued": float(plane.queued)}
+        return {"ongoing": plane.take_mean_pending(), "queued": float(plane.queued)}
 
     def _say_in_use(self) -> None:
         """The cache's order of use counts from the end of a use, not from its beginning."""

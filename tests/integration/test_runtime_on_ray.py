@@ -214,6 +214,8 @@ def test_an_autoscaling_policy_of_ray_is_told_the_load_that_does_not_pass_throug
         "policy": {"policy_function": "tests.support.load_policy:by_reported_load"},
         "metrics_interval_s": 0.2,
         "look_back_period_s": 1,  # Ray asks the replica five times in it
+        "upscale_delay_s": 0,
+        "downscale_delay_s": 1,
     }
     ray.put(app)
     wait_until(lambda: ray.status(app["name"])[0] == "RUNNING", within_s=START_S)

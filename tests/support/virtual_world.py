@@ -299,7 +299,7 @@ class VirtualWorld:
         return weights
 
     def _show(self, gateway: Gateway, model: str, text: str, requests: int) -> None:
-        """The stable revision's replicas repeat what was marked at the candidate; a copy without an answer is no pair."""
+        """Stable replicas repeat what was marked at the candidate; a copy without an answer is no pair."""
         entry = json.loads(text)
         pairs = requests * entry.get("shadow", 0) // 10_000
         if not pairs or not self.running(model, entry["candidate"]):

@@ -10,6 +10,7 @@ from enum import StrEnum
 from fairlead_runtime.errors import RequestError, RequestReason
 from fairlead_runtime.inference import codec
 from fairlead_runtime.inference.batching import Executor
+from fairlead_runtime.inference.load import Load
 from fairlead_runtime.metrics import ReplicaMetrics
 from fairlead_runtime.model.predictor import Tensors
 from fairlead_runtime.model.signature import Signature
@@ -59,13 +60,17 @@ class Dataplane:
         self._executor = executor
         self._admission = admission
         self._metrics = metrics
-        self._pending = 0
+        self._load = Load()
         self._inputs = {spec.name: spec for spec in signature.inputs}
 
     @property
     def pending(self) -> int:
         """Predictions admitted and not answered, running or queued."""
-        return self._pending
+        return self._load.count
+
+    def take_mean_pending(self) -> float:
+        """The same on average since it was last asked; from any thread."""
+        return self._load.take_mean()
 
     @property
     def queued(self) -> int:
@@ -87,13 +92,19 @@ class Dataplane:
         codec.check_rows(self.signature.inputs, inputs)
         if self.phase is Phase.LOADING:
             raise RequestError(RequestReason.NOT_READY, "the model is not loaded yet")
-        if self._pending >= self._admission.ongoing_max + self._admission.queued_max:
+        if self.pending >= self._admission.ongoing_max + self._admission.queued_max:
             self._metrics.rejected += 1
-            raise RequestError(RequestReason.QUEUE_FULL, f"{self._pending} requests are waiting already")
-        result = self._executor.submit(inputs)
-        if isinstance(result, asyncio.Future):
-            self._pending += 1
-            self._metrics.pending = self._pending
+            raise RequestError(RequestReason.QUEUE_FULL, f"{self.pending} requests are waiting already")
+        self._load.add(1)
+        try:
+            result = self._executor.submit(inputs)
+        except BaseException:
+            self._load.add(-1)
+            raise
+        if not isinstance(result, asyncio.Future):
+            self._load.add(-1)
+        else:
+            self._metrics.pending = self.pending
             timer = result.get_loop().call_later(self._admission.timeout_s, _expire, result, self._admission.timeout_s)
             result.add_done_callback(self._settled(timer))
         return result
@@ -104,8 +115,8 @@ class Dataplane:
     def _settled(self, timer: asyncio.TimerHandle) -> Callable[[asyncio.Future[Tensors]], None]:
         def settle(_: asyncio.Future[Tensors]) -> None:
             timer.cancel()
-            self._pending -= 1
-            self._metrics.pending = self._pending
+            self._load.add(-1)
+            self._metrics.pending = self.pending
 
         return settle
 
