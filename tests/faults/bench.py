@@ -25,8 +25,9 @@ from tests.faults.proxy import FaultProxy
 from tests.faults.script import Script
 from tests.support.fake_gateway import FakeGateway
 from tests.support.fake_ray import FakeRay
-from tests.support.operator_process import free_port
 from tests.support.until import until
+
+from fairlead_cli.local import ports
 
 MODEL = "m"
 TOKEN = "a-token-of-the-faults"
@@ -62,7 +63,7 @@ class Bench:
         self._pid: int | None = None
         self._killed: int | None = None
         self._leads_since_s: float | None = None
-        self._port = free_port()
+        self._port = ports.pick(())  # kept for all its operators: not one that the kernel gives to somebody's client
 
     def __enter__(self) -> Self:
         self.kube.make_namespace(self.namespace)
