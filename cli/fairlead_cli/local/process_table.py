@@ -59,9 +59,19 @@ def entry(pid: int) -> Entry | None:
 
 
 def is_alive(identity: Identity) -> bool:
-    """Whether exactly this process still runs (a zombie does not)."""
+    """Whether exactly this process still runs: a zombie does until its last thread has let go of ports and files."""
     found = entry(identity.pid)
-    return found is not None and found.identity == identity and not found.is_zombie
+    if found is None or found.identity != identity:
+        return False
+    return not found.is_zombie or _threads(identity.pid) > 1
+
+
+def _threads(pid: int) -> int:
+    """Those of a killed process end one by one, and its first one need not be the last."""
+    try:
+        return len(os.listdir(_PROC / str(pid) / "task"))
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
 
 
 def entries() -> tuple[Entry, ...]:

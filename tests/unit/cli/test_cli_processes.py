@@ -160,3 +160,22 @@ def test_a_build_that_outlives_its_command_still_holds_the_lock(
     with locks.held(path, what="another build", reporter=told):
         pass
     assert told.steps in ([], [f"waiting: another build ({path})"])
+
+
+def test_a_process_whose_first_thread_has_ended_lives_until_its_last_one_lets_go() -> None:
+    """As after a SIGKILL on a busy machine: the port of a dead first thread is still taken by the others."""
+    program = (
+        "import ctypes, threading, time; threading.Thread(target=time.sleep, args=(600,)).start(); "
+        "print('up', flush=True); ctypes.CDLL(None).pthread_exit(None)"
+    )
+    child = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
+    assert child.stdout is not None
+    with child.stdout:
+        assert child.stdout.readline() == b"up\n"
+    found = process_table.entry(child.pid)
+    assert found is not None
+    assert eventually(lambda: (now := process_table.entry(child.pid)) is not None and now.is_zombie)
+    assert process_table.is_alive(found.identity)
+    child.kill()
+    assert eventually(lambda: not process_table.is_alive(found.identity))
+    child.wait()
