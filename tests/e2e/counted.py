@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.e2e.stage import Model
+from tests.e2e.stage import RATE, Model
 
 from fairlead_cli import load
 
@@ -13,7 +13,7 @@ CONNECTIONS = 8
 
 
 @contextmanager
-def counted(model: Model, *, connections: int = CONNECTIONS, rate: float | None = None) -> Iterator[load.Background]:
+def counted(model: Model, *, connections: int = CONNECTIONS, rate: float | None = RATE) -> Iterator[load.Background]:
     """Requests to the model, counted, for as long as the block lasts."""
     with load.background(model.load(connections=connections, rate=rate)) as run:
         yield run

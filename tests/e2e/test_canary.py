@@ -67,11 +67,12 @@ def keep(report: load.Report, what: str) -> None:
 
 def test_25_percent_is_exact_at_each_of_two_gateways_and_a_promote_waits_for_both(stage: Stage, canary: Model) -> None:
     asking = canary.load(connections=CONNECTIONS // 2)
+    at_once = asking.model_copy(update={"requests": REQUESTS, "rate_limit": None})
     with two_gateways(stage) as second:
         stable, candidate = begin(canary, "split", analysis=COUNTED)
         until(lambda: sums(canary), "the measurements begin", deadline_s=30, explain=canary.explain)
         urls = (stage.local.gateway_url, second.data_url)
-        limited = [asking.model_copy(update={"url": url, "requests": REQUESTS, "id_prefix": url[-5:]}) for url in urls]
+        limited = [at_once.model_copy(update={"url": url, "id_prefix": url[-5:]}) for url in urls]
         with load.background(limited[0]) as one, load.background(limited[1]) as other:
             reports = [each.wait(timeout_s=300) for each in (one, other)]
         for number, report in enumerate(reports, start=1):

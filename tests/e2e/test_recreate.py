@@ -22,6 +22,7 @@ from fairlead_cli import load
 pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
 TABLE = "Recreate"
 BEFORE, AFTER = 2_000, 10_000
+RATE = 1_000.0
 WORDS = "has no stable revision yet"
 RECREATE: dict[str, Any] = {"strategy": "Recreate"}
 BIG: dict[str, Any] = {"resources": {"cpu": "5"}}
@@ -68,7 +69,7 @@ def test_requests_between_the_two_revisions_are_told_to_come_again_and_no_other_
     stage: Stage, recreated: Model
 ) -> None:
     old, body = recreated.stable, recreated.load().bodies[0]
-    with counted(recreated) as run:
+    with counted(recreated, rate=RATE) as run:
         run.wait_until(lambda seen: seen.requests > BEFORE, timeout_s=120)
         recreated.apply("v2", label="next", serving=BIG, rollout=RECREATE)
         recreated.until("stopped", is_stopped)
@@ -82,7 +83,7 @@ def test_requests_between_the_two_revisions_are_told_to_come_again_and_no_other_
 def test_a_rollback_that_has_no_room_beside_the_other_stops_it_first(stage: Stage, recreated: Model) -> None:
     recreated.apply("v2", label="next", serving=BIG, rollout={"onInsufficientCapacity": "Recreate"})
     old = recreated.until_settled()["status"]["stableRevision"]
-    with counted(recreated) as run:
+    with counted(recreated, rate=RATE) as run:
         run.wait_until(lambda seen: seen.requests > BEFORE, timeout_s=120)
         asked(stage, "rollback", recreated)
         recreated.until("stopped", is_stopped)
@@ -96,7 +97,7 @@ def test_a_rollback_that_has_no_room_beside_the_other_stops_it_first(stage: Stag
 
 def test_an_abort_brings_the_stopped_revision_back(stage: Stage, recreated: Model) -> None:
     old = recreated.stable
-    with counted(recreated) as run:
+    with counted(recreated, rate=RATE) as run:
         run.wait_until(lambda seen: seen.requests > BEFORE, timeout_s=120)
         recreated.apply("v2", label="aborted", serving=BIG, rollout=RECREATE)
         recreated.until("started", lambda found: is_stopped(found) and found["status"].get("candidateRevision"))

@@ -23,7 +23,7 @@ from fairlead_cli import load
 pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
 REQUESTS = 20_000
 BEFORE = 5_000
-PACED = 2_000
+PACED = 1_000
 PERCENT = 20
 TABLE = "A candidate in the shadow, 20 % of the requests copied"
 SHADOW = {"strategy": "Shadow", "shadow": {"percent": PERCENT}}
@@ -45,7 +45,7 @@ def is_in_the_shadow(found: dict[str, Any]) -> bool:
 
 def settings(stage: Stage, model: Model) -> load.Settings:
     """Requests that know each byte of their answers: what the stable revision says when it is asked alone."""
-    asking = model.load()
+    asking = model.load(rate=None)
     path = f"/v2/models/{model.name}/infer"
     json_ = {"content-type": "application/json"}
     answers = tuple(
@@ -143,7 +143,7 @@ def test_a_candidate_that_says_the_same_disagrees_never_is_promoted_out_of_the_s
     with stage.deployed("same") as model:
         stable = model.stable
         candidate = in_the_shadow(model, label="same-again", warm_s=600)
-        with load.background(model.load()) as run:
+        with load.background(model.load(rate=None)) as run:
             run.wait_until(lambda seen: seen.requests >= BEFORE, timeout_s=300)
             asked(stage, "promote", model)
             model.until("promoted and watched", is_watched)

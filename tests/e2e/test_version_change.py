@@ -20,6 +20,7 @@ from fairlead_gateway import routes
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
 REQUESTS = 30_000
+RATE = 1_500.0
 RELOADS = 10
 
 
@@ -37,7 +38,7 @@ def test_a_version_change_fails_no_request(stage: Stage, changing: Model, distur
         changing.scale(replicas)
         changing.until_up(replicas)
     before = changing.until_settled()["status"]["stableRevision"]
-    with counted(changing) as run:
+    with counted(changing, rate=RATE) as run:
         run.wait_until(lambda seen: seen.requests > 2000, timeout_s=120)
         with DISTURBANCES[disturbance](stage, changing, replicas):
             changing.apply(_next_version(changing), label=f"{disturbance.replace(' ', '-')}-{replicas}")

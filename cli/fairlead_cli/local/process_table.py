@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Collection, Iterable
 
 _PROC = pathlib.Path("/proc")
-_PPID, _SESSION, _STARTTIME = 1, 3, 19  # positions behind the command's closing parenthesis
+_PPID, _SESSION, _THREADS, _STARTTIME = 1, 3, 17, 19  # positions behind the command's closing parenthesis
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -30,6 +30,8 @@ class Entry:
     identity: Identity
     parent_pid: int
     session_id: int
+    # Dead, and only its parent's to reap. One whose first thread alone is dead still holds its ports and files: the
+    # threads of a killed process end one by one, and the first need not be the last.
     is_zombie: bool
 
 
@@ -46,7 +48,7 @@ def parse_stat(line: str) -> Entry:
         identity=Identity(pid=int(pid), start_ticks=int(fields[_STARTTIME])),
         parent_pid=int(fields[_PPID]),
         session_id=int(fields[_SESSION]),
-        is_zombie=fields[0] in ("Z", "X"),
+        is_zombie=fields[0] in ("Z", "X") and int(fields[_THREADS]) <= 1,
     )
 
 
@@ -59,19 +61,9 @@ def entry(pid: int) -> Entry | None:
 
 
 def is_alive(identity: Identity) -> bool:
-    """Whether exactly this process still runs: a zombie does until its last thread has let go of ports and files."""
+    """Whether exactly this process still runs."""
     found = entry(identity.pid)
-    if found is None or found.identity != identity:
-        return False
-    return not found.is_zombie or _threads(identity.pid) > 1
-
-
-def _threads(pid: int) -> int:
-    """Those of a killed process end one by one, and its first one need not be the last."""
-    try:
-        return len(os.listdir(_PROC / str(pid) / "task"))
-    except (FileNotFoundError, ProcessLookupError):
-        return 0
+    return found is not None and found.identity == identity and not found.is_zombie
 
 
 def entries() -> tuple[Entry, ...]:

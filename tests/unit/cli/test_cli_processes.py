@@ -174,8 +174,10 @@ def test_a_process_whose_first_thread_has_ended_lives_until_its_last_one_lets_go
         assert child.stdout.readline() == b"up\n"
     found = process_table.entry(child.pid)
     assert found is not None
-    assert eventually(lambda: (now := process_table.entry(child.pid)) is not None and now.is_zombie)
+    stat = pathlib.Path(f"/proc/{child.pid}/stat")
+    assert eventually(lambda: ") Z " in stat.read_text())
     assert process_table.is_alive(found.identity)
+    assert found.identity in process_table.family([found.identity])
     child.kill()
     assert eventually(lambda: not process_table.is_alive(found.identity))
     child.wait()
