@@ -10,10 +10,14 @@ from typing import Any
 
 
 class Published:
-    """`files` by path; `requests` are the (path, Range header) seen; the next answers stop after `cut_after` bytes."""
+    """`files` and `moved` by path, the latter to another; `requests` are the (path, Range header) seen.
+
+    The next answers stop after `cut_after` bytes.
+    """
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
+        self.moved: dict[str, str] = {}
         self.requests: list[tuple[str, str | None]] = []
         self.cut_after: list[int] = []
         self.without_length = False
@@ -26,6 +30,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         wanted = self.headers.get("Range")
         self.published.requests.append((self.path, wanted))
+        if (target := self.published.moved.get(self.path)) is not None:
+            self.send_response(302)
+            self.send_header("Location", self.published.url + target)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
         content = self.published.files.get(self.path)
         if content is None:
             self.send_error(404)

@@ -6,7 +6,10 @@ import os
 import pathlib
 import shutil
 import tarfile
+import zlib
 from typing import IO
+
+from fairlead_cli.local import errors
 
 
 def executable(source: IO[bytes], target: pathlib.Path) -> None:
@@ -28,11 +31,16 @@ def from_archive(archive: pathlib.Path, member: str, target: pathlib.Path) -> No
     """Install one file of a tar archive; nothing else of it is unpacked.
 
     Raises:
-        KeyError: the archive has no such file.
+        NotThere: the archive can't be read as one, or has no such file.
     """
-    with tarfile.open(archive) as opened:
-        content = opened.extractfile(member)
-        if content is None:
-            raise KeyError(member)
-        with content:
-            executable(content, target)
+    try:
+        with tarfile.open(archive) as opened:
+            content = opened.extractfile(member)
+            if content is None:
+                raise errors.NotThere(f"{archive.name} has no file {member}: it is something else there")
+            with content:
+                executable(content, target)
+    except KeyError as error:
+        raise errors.NotThere(f"{archive.name} has no file {member}") from error
+    except (tarfile.TarError, EOFError, zlib.error) as error:
+        raise errors.NotThere(f"{archive.name} can't be read as an archive: {error}") from error
