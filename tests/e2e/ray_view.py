@@ -15,12 +15,17 @@ class RayView:
 
     def __init__(self, local: cluster.LocalCluster) -> None:
         self._local = local
+        # One client for all: each makes a TLS context of its own, which takes longer than an answer.
+        self._client = httpx.Client(base_url=local.ray_address, timeout=30)
+
+    def close(self) -> None:
+        self._client.close()
 
     def applications(self, model: str = "") -> Mapping[str, Any]:
         """The applications of a model (of all by default), by revision or name."""
         headers = {"authorization": f"Bearer {self._local.ray_token_file.read_text().strip()}"}
-        url = f"{self._local.ray_address}/api/serve/applications/"
-        found = httpx.get(url, headers=headers, timeout=30).raise_for_status().json()["applications"]
+        answer = self._client.get("/api/serve/applications/", headers=headers).raise_for_status()
+        found = answer.json()["applications"]
         if not model:
             return dict(found)
         prefix = f"{self._local.namespace}--{model}--"

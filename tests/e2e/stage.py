@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import httpx
-from tests.e2e.kube_api import KubeApi
 from tests.e2e.ray_view import RayView
 from tests.e2e.trained import Models, Version
 from tests.support import leftovers
+from tests.support.kube_api import KubeApi
 from tests.support.until import until
 
 from fairlead_cli import load
@@ -62,7 +62,7 @@ class Stage:
 
     def operator_metric(self, name: str, **labels: str) -> float:
         """The sum of a metric of the operator over the series with these labels."""
-        return _metric(httpx.get(f"{self.local.operator_url}/metrics", timeout=10).text, name, **labels)
+        return _metric(self.admin.get(f"{self.local.operator_url}/metrics").text, name, **labels)
 
     def operator_log(self, lines: int = 25) -> str:
         path = self.local.logs / "operator.log"
@@ -95,7 +95,9 @@ def raised(folder: pathlib.Path, *, keep: bool = False) -> Iterator[Stage]:
         ending.callback(api.close)
         gateway = ending.enter_context(httpx.Client(base_url=local.gateway_url, timeout=60))
         admin = ending.enter_context(httpx.Client(base_url=local.gateway_admin_url, timeout=10))
-        yield Stage(local=local, api=api, ray=RayView(local), models=models, gateway=gateway, admin=admin)
+        ray = RayView(local)
+        ending.callback(ray.close)
+        yield Stage(local=local, api=api, ray=ray, models=models, gateway=gateway, admin=admin)
 
 
 class Model:

@@ -17,6 +17,7 @@ from fairlead_gateway.measurements import BUCKETS_S
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 NAME = "digits"
+GOOD, NEXT = "file:///models/good", "file:///models/next"
 QUERY = "sum(kernel_seconds{revision='{{candidate}}'}) / sum(kernel_seconds{revision='{{stable}}'})"
 KERNEL = {"name": "kernel", "prometheus": {"query": QUERY, "success": {"max": 2}, "failure": {"min": 4}}}
 ERRORS = {"name": "errors", "errorRatio": {}}
@@ -37,13 +38,14 @@ def operated(kubernetes: cluster.LocalCluster, prometheus: PrometheusProcess, tm
 
 
 def begin(operated: Operated, metric: dict[str, Any], *, window_s: int = 0, **analysis: Any) -> tuple[str, str]:
-    """A second revision in its step of analysis; stable and candidate."""
+    """A second revision, or the first one again, in its step of analysis; stable and candidate."""
     wished = {"metrics": [metric], "intervalSeconds": 1, "count": 60, **analysis}
     rollout = {"strategy": "Canary", "steps": [{"setWeight": 50}, {"analysis": {}}], "analysis": wished}
     rollout |= {"rollbackWindow": {"seconds": window_s}} if window_s else {}
-    operated.apply(NAME, "file:///models/good", rollout=rollout)
-    operated.until_ready(NAME)
-    operated.apply(NAME, "file:///models/next", rollout=rollout)
+    if operated.get(NAME) is None:
+        operated.apply(NAME, GOOD, rollout=rollout)
+        operated.until_ready(NAME)
+    operated.apply(NAME, NEXT if operated.status(NAME)["model"]["uri"] == GOOD else GOOD, rollout=rollout)
     until(
         lambda: (operated.status(NAME).get("rollout") or {}).get("analysis"),
         "the first measurement",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import yaml
 from tests.support.fake_gateway import FakeGateway, read_config_map
 from tests.support.fake_ray import FakeRay
+from tests.support.kube_api import KubeApi
 from tests.support.operator_process import OperatorProcess
 from tests.support.until import until
 
@@ -35,6 +35,7 @@ class Operated:
         self.kubernetes = kubernetes
         self.namespace = f"t{uuid.uuid4().hex[:10]}"
         self.folder = folder
+        self.api = KubeApi(kubernetes.kubeconfig, self.namespace)
         self.ray = FakeRay(token=TOKEN)
         self._flags = flags
         self.flags_of_namespace: Callable[[str], tuple[str, ...]] = lambda _namespace: ()
@@ -70,6 +71,7 @@ class Operated:
         self.operator.stop()
         self.gateway.__exit__(None, None, None)
         self.ray.__exit__(None, None, None)
+        self.api.close()
 
     def kubectl(self, *arguments: str, scoped: bool = True, input_text: str | None = None) -> str:
         """What kubectl prints; its failure is the test's."""
@@ -87,8 +89,8 @@ class Operated:
         self.kubectl("create", "-f", "-", input_text=yaml.safe_dump(body))
 
     def get(self, name: str) -> dict[str, Any] | None:
-        done = self.kubernetes.kubectl("-n", self.namespace, "get", "mdep", name, "-o", "json", "--ignore-not-found")
-        return json.loads(done.stdout) if done.returncode == 0 and done.stdout.strip() else None
+        found = self.api.get(self.api.models_path(name))
+        return dict(found) if found is not None else None
 
     def status(self, name: str) -> dict[str, Any]:
         return (self.get(name) or {}).get("status") or {}
@@ -111,12 +113,11 @@ class Operated:
         return self.status(name)
 
     def revisions(self, name: str) -> list[dict[str, Any]]:
-        text = self.kubectl("get", "controllerrevisions", "-l", f"fairlead.dev/model={name}", "-o", "json")
-        return sorted(json.loads(text)["items"], key=lambda item: item["revision"])
+        return sorted((dict(item) for item in self.api.revisions(name)), key=lambda item: item["revision"])
 
     def event_reasons(self, name: str) -> set[str]:
-        text = self.kubectl("get", "events.events.k8s.io", "-o", "json")
-        return {item["reason"] for item in json.loads(text)["items"] if item["regarding"]["name"] == name}
+        found = self.api.get(self.api.core_path("events")) or {"items": []}
+        return {item["reason"] for item in found["items"] if item["involvedObject"]["name"] == name}
 
     def explain(self, name: str) -> str:
         return f"{yaml.safe_dump(self.get(name))}\n{self.operator.tail()}"
