@@ -62,6 +62,7 @@ class Stage:
 
     def operator_metric(self, name: str, **labels: str) -> float:
         """The sum of a metric of the operator over the series with these labels."""
+        # An absolute URL: any client of ours will do, a new one makes a TLS context first.
         return _metric(self.admin.get(f"{self.local.operator_url}/metrics").text, name, **labels)
 
     def operator_log(self, lines: int = 25) -> str:

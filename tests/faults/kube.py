@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import http.client
 import json
 import queue
-import ssl
-import tempfile
 import time
 import urllib.parse
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from tests.support import kube_api
 
 MODELS = "/apis/fairlead.dev/v1alpha1/namespaces/{namespace}/modeldeployments"
 REVISIONS = "/apis/apps/v1/namespaces/{namespace}/controllerrevisions"
@@ -32,15 +31,8 @@ class Kube:
     """Safe to use from any thread: each request has a kept connection for itself."""
 
     def __init__(self, kubeconfig: Path) -> None:
-        config = json.loads(kubeconfig.read_text())
-        cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
-        self.server = str(cluster["server"])
-        self.trust = ssl.create_default_context(cadata=_decoded(cluster["certificate-authority-data"]))
-        self._admin = ssl.create_default_context(cadata=_decoded(cluster["certificate-authority-data"]))
-        with tempfile.NamedTemporaryFile("w", suffix=".pem") as pair:
-            pair.write(_decoded(user["client-certificate-data"]) + _decoded(user["client-key-data"]))
-            pair.flush()
-            self._admin.load_cert_chain(pair.name)
+        self.server = kube_api.server(kubeconfig)
+        self.trust, self._admin = kube_api.trust(kubeconfig), kube_api.admin(kubeconfig)
         # Not one for each thread: a run's gateway has a few that live no longer than it, and each would shake hands.
         self._idle: queue.LifoQueue[tuple[http.client.HTTPSConnection, float]] = queue.LifoQueue()
 
@@ -117,7 +109,3 @@ def _accepted(method: str, path: str, code: int, body: bytes) -> bytes:
     if code >= http.HTTPStatus.BAD_REQUEST:
         raise KubeError(f"{method} {path}: {code}: {body.decode(errors='replace')[:500]}")
     return body
-
-
-def _decoded(text: str) -> str:
-    return base64.b64decode(text).decode()

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import hashlib
 import json
-import ssl
 import time
-import urllib.error
-import urllib.request
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import yaml
 from aiohttp import web
 from tests.support.fake_ray import FakeRay
 from tests.support.http_thread import HttpThread
@@ -26,38 +20,6 @@ from fairlead_gateway import measurements
 
 ReadRoutes = Callable[[], dict[str, str] | None]
 FRESH_S = 0.1
-
-
-def read_config_map(kubeconfig: Path, namespace: str, scratch: Path) -> ReadRoutes:
-    """A function that reads ``fairlead-routes`` as a kubeconfig's user; None while the API server is away."""
-    config = yaml.safe_load(kubeconfig.read_text())
-    cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
-    context = ssl.create_default_context(cadata=_decoded(cluster["certificate-authority-data"]))
-    headers = {}
-    if "token" in user:
-        headers["Authorization"] = f"Bearer {user['token']}"
-    else:
-        for name in ("client-certificate-data", "client-key-data"):
-            (scratch / name).write_text(_decoded(user[name]))
-        context.load_cert_chain(scratch / "client-certificate-data", scratch / "client-key-data")
-    url = f"{cluster['server']}/api/v1/namespaces/{namespace}/configmaps/fairlead-routes"
-
-    def read() -> dict[str, str] | None:
-        try:
-            with urllib.request.urlopen(
-                urllib.request.Request(url, headers=headers), context=context, timeout=5
-            ) as answer:
-                return json.load(answer).get("data") or {}
-        except urllib.error.HTTPError as error:
-            return {} if error.code == 404 else None
-        except (OSError, ValueError):
-            return None
-
-    return read
-
-
-def _decoded(text: str) -> str:
-    return base64.b64decode(text).decode()
 
 
 @dataclass

@@ -17,18 +17,33 @@ Object = Mapping[str, Any]
 MODELS = "/apis/fairlead.dev/v1alpha1/namespaces/{namespace}/modeldeployments"
 
 
+def server(kubeconfig: pathlib.Path) -> str:
+    """The API server's URL."""
+    return str(json.loads(kubeconfig.read_text())["clusters"][0]["cluster"]["server"])
+
+
+def trust(kubeconfig: pathlib.Path) -> ssl.SSLContext:
+    """TLS that knows the API server, and shows it nobody."""
+    cluster = json.loads(kubeconfig.read_text())["clusters"][0]["cluster"]
+    return ssl.create_default_context(cadata=_decoded(cluster["certificate-authority-data"]))
+
+
+def admin(kubeconfig: pathlib.Path) -> ssl.SSLContext:
+    """TLS that knows the API server, and shows it the kubeconfig's user."""
+    user = json.loads(kubeconfig.read_text())["users"][0]["user"]
+    made = trust(kubeconfig)
+    with tempfile.NamedTemporaryFile("w", suffix=".pem") as pair:
+        pair.write(_decoded(user["client-certificate-data"]) + _decoded(user["client-key-data"]))
+        pair.flush()
+        made.load_cert_chain(pair.name)
+    return made
+
+
 class KubeApi:
     """An admin's client. Every read waits out an API server that is away, as tests take it away."""
 
     def __init__(self, kubeconfig: pathlib.Path, namespace: str) -> None:
-        config = json.loads(kubeconfig.read_text())
-        cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
-        trust = ssl.create_default_context(cadata=_decoded(cluster["certificate-authority-data"]))
-        with tempfile.NamedTemporaryFile("w", suffix=".pem") as pair:
-            pair.write(_decoded(user["client-certificate-data"]) + _decoded(user["client-key-data"]))
-            pair.flush()
-            trust.load_cert_chain(pair.name)
-        self._client = httpx.Client(base_url=cluster["server"], verify=trust, timeout=30)
+        self._client = httpx.Client(base_url=server(kubeconfig), verify=admin(kubeconfig), timeout=30)
         self._namespace = namespace
 
     def close(self) -> None:

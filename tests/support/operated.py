@@ -7,8 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import yaml
-from tests.support.fake_gateway import FakeGateway, read_config_map
+from tests.support.fake_gateway import FakeGateway
 from tests.support.fake_ray import FakeRay
 from tests.support.kube_api import KubeApi
 from tests.support.operator_process import OperatorProcess
@@ -52,8 +53,7 @@ class Operated:
         self.ray.__enter__()
         token_file = self.folder / "ray-token"
         token_file.write_text(TOKEN + "\n")
-        reads = read_config_map(self.kubernetes.kubeconfig, self.namespace, self.folder)
-        self.gateway = FakeGateway(namespace=self.namespace, ray=self.ray, read_routes=reads)
+        self.gateway = FakeGateway(namespace=self.namespace, ray=self.ray, read_routes=self._routes)
         self.gateway.__enter__()
         kubeconfig = self.kubernetes.service_account_kubeconfig("fairlead-system", "fairlead-operator")
         self.flags = (
@@ -118,6 +118,14 @@ class Operated:
     def event_reasons(self, name: str) -> set[str]:
         found = self.api.get(self.api.core_path("events")) or {"items": []}
         return {item["reason"] for item in found["items"] if item["involvedObject"]["name"] == name}
+
+    def _routes(self) -> dict[str, str] | None:
+        """The route table as the gateway reads it; None while the API server is away."""
+        try:
+            found = self.api.get(self.api.core_path("configmaps", "fairlead-routes"), within_s=0)
+        except httpx.HTTPError:
+            return None
+        return dict((found or {}).get("data") or {})
 
     def explain(self, name: str) -> str:
         return f"{yaml.safe_dump(self.get(name))}\n{self.operator.tail()}"

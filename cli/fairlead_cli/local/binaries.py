@@ -139,9 +139,11 @@ def _fetch_one(name: str, base: str, sources: Sources, reporter: progress.Report
     fetched = sources.cache / "downloads" / f"{version}-{file_name}"
     checksum = download.published_checksum(download.text(listing), file_name)
     download.fetch(url, fetched, sha256=checksum, reporter=reporter)
-    if name == "etcd":
-        install.from_archive(fetched, f"{stem}/etcd", sources.cached(name))
-    else:
-        with fetched.open("rb") as file:
-            install.executable(file, sources.cached(name))
-    fetched.unlink()
+    try:
+        if name == "etcd":
+            install.from_archive(fetched, f"{stem}/etcd", sources.cached(name))
+        else:
+            with fetched.open("rb") as file:
+                install.executable(file, sources.cached(name))
+    finally:
+        fetched.unlink()

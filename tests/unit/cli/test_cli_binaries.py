@@ -54,8 +54,11 @@ def build_sources(tmp_path: pathlib.Path, *, url: str = "", **environment: str) 
 STEM = f"etcd-{versions.ETCD}-{binaries.paths.system()}-{binaries.paths.architecture()}"
 
 
-def publish_etcd(published: published_files.Published, **content: bytes) -> None:
-    """An archive as the project's releases have it: a folder, siblings, and a redirect to where it is stored."""
+ETCD = random.Random(1).randbytes(5000)
+
+
+def etcd_archive(**content: bytes) -> bytes:
+    """As the project's releases are: one folder, in which the binary has siblings."""
     output = io.BytesIO()
     with tarfile.open(fileobj=output, mode="w:gz") as archive:
         folder = tarfile.TarInfo(f"{STEM}/")
@@ -65,11 +68,15 @@ def publish_etcd(published: published_files.Published, **content: bytes) -> None
             member = tarfile.TarInfo(f"{STEM}/{name}")
             member.size = len(held)
             archive.addfile(member, io.BytesIO(held))
-    packed = output.getvalue()
+    return output.getvalue()
+
+
+def publish_etcd(published: published_files.Published, archive: bytes) -> None:
+    """With a redirect to where it is stored, and a list of the checksums for all systems."""
     stored = "/stored/1234?sp=r&sig=a%2Fb"
-    published.files[stored] = packed
+    published.files[stored] = archive
     published.moved[f"/{versions.ETCD}/{STEM}.tar.gz"] = stored
-    sums = {f"{STEM}.tar.gz": packed, f"etcd-{versions.ETCD}-darwin-amd64.zip": b"for another system"}
+    sums = {f"{STEM}.tar.gz": archive, f"etcd-{versions.ETCD}-darwin-amd64.zip": b"for another system"}
     listing = "".join(f"{hashlib.sha256(held).hexdigest()}  {name}\n" for name, held in sums.items())
     published.files[f"/{versions.ETCD}/SHA256SUMS"] = listing.encode()
 
@@ -105,34 +112,36 @@ def test_a_published_archive_comes_before_a_build(
     tmp_path: pathlib.Path, published: published_files.Published, told: published_files.Told
 ) -> None:
     sources = build_sources(tmp_path, url=published.url)
-    publish_etcd(published, etcd=random.Random(1).randbytes(5000))
+    publish_etcd(published, etcd_archive(etcd=ETCD))
     published.cut_after = [10_000, 2_000]  # the list of checksums whole, the archive not
     found = binaries.find(["etcd"], sources, told).path("etcd")
-    assert found.read_bytes() == random.Random(1).randbytes(5000)
+    assert found.read_bytes() == ETCD
     assert found.stat().st_mode & 0o777 == 0o755
     assert [path.name for path in found.parent.iterdir()] == ["etcd"], "nothing else of it is kept"
     stored = [asked for path, asked in published.requests if path.startswith("/stored/")]
     assert stored == [None, "bytes=2000-"], "and where it broke off, it went on behind the redirect"
 
 
-@pytest.mark.parametrize("content", ["none of an archive", "half of an archive", "an archive of others"])
+@pytest.mark.parametrize(
+    "archive",
+    [
+        pytest.param(b"404 not found", id="none of an archive"),
+        pytest.param(etcd_archive(etcd=ETCD)[:2_500], id="half of an archive"),
+        pytest.param(etcd_archive(), id="an archive of others"),
+    ],
+)
 def test_an_archive_without_the_binary_is_built_instead_and_that_is_said(
-    tmp_path: pathlib.Path, published: published_files.Published, told: published_files.Told, content: str
+    tmp_path: pathlib.Path, published: published_files.Published, told: published_files.Told, archive: bytes
 ) -> None:
     """Whoever has a mirror publishes checksums of whatever lies there."""
     sources = build_sources(tmp_path, url=published.url)
     write_go(tmp_path)
-    publish_etcd(published, **({} if content == "an archive of others" else {"etcd": random.Random(1).randbytes(5000)}))
-    (stored,) = published.moved.values()
-    whole = published.files[stored]
-    held = {"none of an archive": b"404 not found", "half of an archive": whole[: len(whole) // 2]}.get(content, whole)
-    published.files[stored] = held
-    listing = f"{hashlib.sha256(held).hexdigest()}  {STEM}.tar.gz\n"
-    published.files[f"/{versions.ETCD}/SHA256SUMS"] = listing.encode()
+    publish_etcd(published, archive)
     assert binaries.find(["etcd"], sources, told).path("etcd").read_bytes() == b"built"
     (step,) = told.steps
     assert f"{STEM}.tar.gz" in step
     assert step.endswith("building instead")
+    assert not list((sources.cache / "downloads").iterdir()), "nor is it kept"
 
 
 def test_a_published_binary_is_fetched_with_its_checksum(
