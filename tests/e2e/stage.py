@@ -212,9 +212,9 @@ class Model:
     def explain(self) -> str:
         """What a person would look at next."""
         status = (self.read() or {}).get("status")
-        return (
-            f"{json.dumps(status, indent=1)}\nlive: {self._stage.live().get(self.name)}\n{self._stage.operator_log()}"
-        )
+        told = "\n".join(f"{reason}: {message}" for reason, message in self.events())
+        live = self._stage.live().get(self.name)
+        return f"{json.dumps(status, indent=1)}\nlive: {live}\nevents:\n{told}\n{self._stage.operator_log()}"
 
     # --- requests ------------------------------------------------------------------------------------------------
 
