@@ -4,15 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy
 import numpy.typing
 
+Loaded = TypeVar("Loaded")
 Array = numpy.typing.NDArray[numpy.generic]
 
 
 class DataUnavailable(Exception):
     """The data can't be had here; the message says what would help."""
+
+
+def downloaded(load: Callable[[], Loaded], *, name: str, instead: str) -> Loaded:
+    """What one of Keras' loaders brings.
+
+    Raises:
+        DataUnavailable: Keras can't download it, or what came isn't what was published; with what to use ``instead``.
+    """
+    try:
+        return load()
+    except Exception as error:
+        # For a host that can't be reached keras.utils.get_file raises Exception itself, for a wrong hash ValueError.
+        if type(error) is not Exception and not isinstance(error, OSError | ValueError):
+            raise
+        raise DataUnavailable(f"{name} can't be downloaded here ({error}); use {instead}") from error
 
 
 def as_it_is(inputs: Array, labels: Array) -> tuple[Array, Array]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pathlib
-import urllib.error
 
 import numpy
 import numpy.typing
@@ -84,12 +83,11 @@ def _bundled() -> tuple[Images, ...]:
 def _downloaded() -> tuple[Images, ...]:
     import keras
 
-    try:
-        (train_images, train_labels), (held_out_images, held_out_labels) = keras.datasets.mnist.load_data()
-    except (urllib.error.URLError, OSError) as error:
-        raise dataset.DataUnavailable(
-            f"MNIST can't be downloaded here ({error}); use --data bundled, or --data with the path of an mnist.npz"
-        ) from error
+    (train_images, train_labels), (held_out_images, held_out_labels) = dataset.downloaded(
+        keras.datasets.mnist.load_data,
+        name="MNIST",
+        instead="--data bundled, or --data with the path of an mnist.npz",
+    )
     return _scaled(train_images), train_labels, _scaled(held_out_images), held_out_labels
 
 

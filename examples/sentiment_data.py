@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import pathlib
-import urllib.error
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -95,13 +94,11 @@ def _imdb(name: str, arrays: Mapping[str, Any], word_index: Mapping[str, int]) -
 def _downloaded() -> tuple[Mapping[str, Any], Mapping[str, int]]:
     import keras
 
-    try:
-        (x_train, y_train), (x_test, y_test) = keras.datasets.imdb.load_data()
-        word_index = keras.datasets.imdb.get_word_index()
-    except (urllib.error.URLError, OSError) as error:
-        raise dataset.DataUnavailable(
-            f"IMDB can't be downloaded here ({error}); use --data written, or --data with the path of an imdb.npz"
-        ) from error
+    ((x_train, y_train), (x_test, y_test)), word_index = dataset.downloaded(
+        lambda: (keras.datasets.imdb.load_data(), keras.datasets.imdb.get_word_index()),
+        name="IMDB",
+        instead="--data written, or --data with the path of an imdb.npz",
+    )
     return {"x_train": x_train, "y_train": y_train, "x_test": x_test, "y_test": y_test}, word_index
 
 

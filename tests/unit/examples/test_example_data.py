@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import pathlib
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import scipy.ndimage
 from examples import dataset, digits_data, sentiment_data, vocabulary
+
+ROOT = pathlib.Path(__file__).resolve().parents[3]
 
 
 def test_the_bundled_digits_are_split_with_every_class_in_both_parts() -> None:
@@ -99,3 +104,20 @@ def test_a_vocabulary_survives_its_file(tmp_path: pathlib.Path) -> None:
 
     assert vocabulary.load(tmp_path / "vocabulary.txt") == words
     assert "isn't" in words.words
+
+
+def test_data_that_cannot_be_downloaded_ends_the_training_with_what_to_use_instead(tmp_path: pathlib.Path) -> None:
+    """Keras itself, in a process of its own: its cache is chosen when it is imported. Nothing listens on the port."""
+    away = {"https_proxy": "http://127.0.0.1:9", "KERAS_HOME": str(tmp_path)}
+    code = "from examples import train; print(*(train.main([family, '--data', data]) for family, data in {}))".format(
+        [("dense", "mnist"), ("lstm", "imdb")]
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env={**os.environ, **away}, capture_output=True, text=True, check=False
+    )
+
+    assert done.stdout.splitlines()[-1:] == ["2 2"], done.stderr
+    told = [line for line in done.stderr.splitlines() if "can't be downloaded here" in line]
+    assert ["MNIST" in told[0], "IMDB" in told[1]] == [True, True], done.stderr
+    assert ["--data bundled" in told[0], "--data written" in told[1]] == [True, True], done.stderr
