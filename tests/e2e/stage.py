@@ -49,12 +49,17 @@ class Stage:
         return self.local.kubectl("-n", self.local.namespace, *arguments, input=text)
 
     def live(self) -> Mapping[str, Any]:
-        """What HAProxy was read to have, by model; empty while the gateway's agent is away."""
+        """What HAProxy was read to have, by model; waits while the gateway's agent is away or can't read it."""
+        told = until(self.told, "what HAProxy has, from the gateway's agent", deadline_s=60)
+        return dict(told["routes"])
+
+    def told(self) -> Mapping[str, Any] | None:
+        """The agent's whole word on its routes, None where there is none now: that is not a table without models."""
         with contextlib.suppress(httpx.TransportError):
             answer = self.admin.get("/v1/routes")
             if answer.status_code == httpx.codes.OK:
-                return dict(answer.json()["routes"])
-        return {}
+                return dict(answer.json())
+        return None
 
     def gateway_metric(self, name: str) -> float:
         """The sum of a metric of the gateway."""
@@ -213,7 +218,8 @@ class Model:
         """What a person would look at next."""
         status = (self.read() or {}).get("status")
         told = "\n".join(f"{reason}: {message}" for reason, message in self.events())
-        live = self._stage.live().get(self.name)
+        gateway = self._stage.told()
+        live = gateway["routes"].get(self.name) if gateway else "the gateway's agent doesn't tell"
         return f"{json.dumps(status, indent=1)}\nlive: {live}\nevents:\n{told}\n{self._stage.operator_log()}"
 
     # --- requests ------------------------------------------------------------------------------------------------

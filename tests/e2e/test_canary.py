@@ -109,7 +109,7 @@ def _promoted_at_both(
             _stays(stage, canary, stable)
         canary.until_settled(other_than=stable)
         until(lambda: set(stage.ray.applications(canary.name)) == {candidate}, "the old one is gone", deadline_s=60)
-        passed = beyond.progress().revisions[candidate]
+        passed = answered_by(beyond, candidate)
         beyond.wait_until(lambda seen: seen.revisions[candidate] > passed + 2000, timeout_s=200)
         reports = here.stop(), beyond.stop()
     for report, what in zip(reports, ("the first", "the one whose agent was stopped"), strict=True):

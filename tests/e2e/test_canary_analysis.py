@@ -242,7 +242,7 @@ def test_a_revision_that_fails_only_after_its_promotion_is_taken_back_within_the
         with loaded(stage, model) as run:
             took_s = watched.until_back_s(warm)
             back = answered_by(run, warm)
-            run.wait_until(lambda seen: seen.revisions[warm] > back + 2000, timeout_s=120)
+            run.wait_until(lambda seen: seen.revisions.get(warm, 0) > back + 2000, timeout_s=120)
             model.until("at rest", lambda found: "rollout" not in found["status"])
             report = run.stop()
         assert model.stable == warm

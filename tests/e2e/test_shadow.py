@@ -158,7 +158,7 @@ def test_a_candidate_that_says_the_same_disagrees_never_is_promoted_out_of_the_s
             model.until("rolled back", lambda found: found["status"]["stableRevision"] == stable)
             model.until("at rest", lambda found: "rollout" not in found["status"])
             answered = answered_by(run, candidate)
-            run.wait_until(lambda seen: seen.requests >= seen.revisions[candidate] + 2 * BEFORE, timeout_s=300)
+            run.wait_until(lambda seen: seen.requests >= seen.revisions.get(candidate, 0) + 2 * BEFORE, timeout_s=300)
             report = run.stop()
 
         no_failures(report)
