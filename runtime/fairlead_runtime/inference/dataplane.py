@@ -96,17 +96,17 @@ class Dataplane:
             self._metrics.rejected += 1
             raise RequestError(RequestReason.QUEUE_FULL, f"{self.pending} requests are waiting already")
         self._load.add(1)
-        is_later = False
         try:
             result = self._executor.submit(inputs)
-            is_later = isinstance(result, asyncio.Future)
-        finally:
-            if not is_later:
-                self._load.add(-1)
-        if isinstance(result, asyncio.Future):
-            self._metrics.pending = self.pending
-            timer = result.get_loop().call_later(self._admission.timeout_s, _expire, result, self._admission.timeout_s)
-            result.add_done_callback(self._settled(timer))
+        except BaseException:
+            self._load.add(-1)
+            raise
+        if not isinstance(result, asyncio.Future):
+            self._load.add(-1)
+            return result
+        self._metrics.pending = self.pending
+        timer = result.get_loop().call_later(self._admission.timeout_s, _expire, result, self._admission.timeout_s)
+        result.add_done_callback(self._settled(timer))
         return result
 
     def close(self) -> None:
