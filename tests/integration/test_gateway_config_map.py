@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.gateway_process import Gateway, Replicas, entry, eventually, fetch, free_range, revision
+from tests.support.gateway_process import Gateway, Replicas, entry, fetch, free_range, revision
+from tests.support.until import until
 
 from fairlead_cli.local import cluster
 
@@ -60,18 +61,18 @@ def world(kubernetes: cluster.LocalCluster, tmp_path: Path) -> Iterator[World]:
 
 
 def test_the_config_map_is_followed_from_absence_to_deletion(world: World) -> None:
-    eventually(world.gateway.is_ready, what="ready with no table at all, which is an answer")
+    until(world.gateway.is_ready, "ready with no table at all, which is an answer")
     first, second = world.entry(), world.entry(maxRequestBytes=5)
 
     world.write(digits=first)
-    eventually(lambda: world.is_live(first), what="the first version")
+    until(lambda: world.is_live(first), "the first version")
     world.gateway.wait_up("digits", A)
     assert fetch(f"{world.gateway.url}/v2/models/digits/infer", body=b"x" * 9).status == 200
     world.write(digits=second)
-    eventually(lambda: world.is_live(second), what="the second version")
+    until(lambda: world.is_live(second), "the second version")
     assert fetch(f"{world.gateway.url}/v2/models/digits/infer", body=b"x" * 9).status == 413
     world.delete()
-    eventually(lambda: world.gateway.live() == {}, what="no route")
+    until(lambda: world.gateway.live() == {}, "no route")
 
     assert fetch(f"{world.gateway.url}/v2/models/digits").status == 404
 
@@ -80,7 +81,7 @@ def test_without_its_api_server_a_gateway_serves_and_restarts_and_then_catches_u
     first, second = world.entry(), world.entry(maxRequestBytes=5)
     url = f"{world.gateway.url}/v2/models/digits/infer"
     world.write(digits=first)
-    eventually(lambda: world.is_live(first), what="the first version")
+    until(lambda: world.is_live(first), "the first version")
     world.gateway.wait_up("digits", A)
 
     world.kubernetes.stop("kube-apiserver")
@@ -88,11 +89,11 @@ def test_without_its_api_server_a_gateway_serves_and_restarts_and_then_catches_u
         assert fetch(url).status == 200
         world.gateway.stop()
         world.gateway.start()
-        eventually(world.gateway.is_ready, what="ready from the last table")
+        until(world.gateway.is_ready, "ready from the last table")
         assert world.is_live(first)
         assert fetch(url).status == 200
     finally:
         world.kubernetes.start("kube-apiserver")
     world.write(digits=second)
 
-    eventually(lambda: world.is_live(second), what="the version after the API server is back")
+    until(lambda: world.is_live(second), "the version after the API server is back")

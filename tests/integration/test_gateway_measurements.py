@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 from tests.support import replica_parts
-from tests.support.gateway_process import Gateway, entry, eventually, fetch, revision
+from tests.support.gateway_process import Gateway, entry, fetch, revision
+from tests.support.until import until
 
 pytestmark = pytest.mark.real
 
@@ -59,12 +60,12 @@ def test_labels_and_scores_outlive_the_replica_that_counted_them(gateway: Gatewa
             for name in (A, B):
                 gateway.wait_up("digits", name)
             # From the first reading on, what is counted is added.
-            eventually(lambda: predict(gateway, A) and scores(A), what="the stable's replica is read")
+            until(lambda: predict(gateway, A) and scores(A), "the stable's replica is read")
             before = scores(B)
 
             for label in (2, 2, 1):
                 tell(gateway, predict(gateway, B), label)
-            eventually(lambda: told(B) == {"labelled": 3, "correct": 2}, what="the candidate's labels")
+            until(lambda: told(B) == {"labelled": 3, "correct": 2}, "the candidate's labels")
 
         assert told(B) == {"labelled": 3, "correct": 2}
         assert told(A) == {"labelled": 0, "correct": 0}

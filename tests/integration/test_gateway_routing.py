@@ -14,12 +14,12 @@ from tests.support.gateway_process import (
     Gateway,
     Replicas,
     entry,
-    eventually,
     fetch,
     free_range,
     gateway_and_replicas,
     revision,
 )
+from tests.support.until import until
 
 pytestmark = pytest.mark.real
 
@@ -161,7 +161,7 @@ def test_a_body_that_never_comes_is_a_408_in_json_and_holds_no_replica(world: Wo
     world.gateway.apply(digits=entry(A, world.revisions))
     with socket.create_connection(("127.0.0.1", world.gateway.data_port), timeout=30) as slow:
         slow.sendall(b"POST /v2/models/digits/infer HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\nsome")
-        eventually(lambda: fetch(f"{world.gateway.url}/v2/health/live").status == 200, what="others are answered")
+        until(lambda: fetch(f"{world.gateway.url}/v2/health/live").status == 200, "others are answered")
         assert world.gateway.routes()["routes"]["digits"]["revisions"][A]["sessions"] == 0
         answer = b"".join(iter(lambda: slow.recv(65536), b"")).decode()
 
@@ -206,7 +206,7 @@ def test_a_bad_entry_keeps_the_last_good_one_and_blocks_no_other_model(world: Wo
     other = entry(B, {B: world.revisions[B]})
 
     world.gateway.route(digits={**good, "candidateWeight": 20_000}, other=other)
-    eventually(lambda: world.gateway.live().get("other") == other["version"], what="the other model's route")
+    until(lambda: world.gateway.live().get("other") == other["version"], "the other model's route")
 
     assert world.gateway.live()["digits"] == good["version"]
     assert "candidateWeight" in world.gateway.routes()["errors"]["digits"]
@@ -238,7 +238,7 @@ async def test_requests_are_counted_by_model_revision_and_code(world: World) -> 
         counting_client.Settings(url=world.gateway.url, model="digits", bodies=(b"{}",), requests=2000)
     )
 
-    eventually(lambda: world.gateway.metric(name, **labels) == before + 2000, what="2,000 more requests counted")
+    until(lambda: world.gateway.metric(name, **labels) == before + 2000, "2,000 more requests counted")
     count = world.gateway.metric("fairlead_gateway_request_duration_seconds_count", model="digits", revision=A)
     assert count >= before + 2000
     assert world.gateway.metric("fairlead_gateway_unreadable_log_lines_total") == 0
@@ -258,7 +258,7 @@ async def test_measurements_tell_each_revision_what_clients_saw_of_it(world: Wor
         after, start = counts
         return int(after["total"] - start["total"])
 
-    eventually(lambda: grown(A) + grown(B) >= 2000, what="2,000 more requests measured")
+    until(lambda: grown(A) + grown(B) >= 2000, "2,000 more requests measured")
     assert {name: grown(name) for name in (A, B)} == {name: report.revisions[name].count for name in (A, B)}
     after = world.gateway.measurements("digits")
     assert after["epoch"] == before["epoch"]
@@ -289,7 +289,7 @@ def test_a_504_and_a_503_of_the_gateway_count_for_the_revision_that_was_chosen(w
     none = fetch(f"{world.gateway.url}/v2/models/digits/infer", headers={"x-fairlead-revision": gone})
 
     assert (late.status, none.status) == (504, 503)
-    eventually(lambda: (errors(A) - before, errors(gone)) == (1, 1), what="each has one error more")
+    until(lambda: (errors(A) - before, errors(gone)) == (1, 1), "each has one error more")
 
 
 def test_made_up_model_names_make_no_series(world: World) -> None:
@@ -299,7 +299,7 @@ def test_made_up_model_names_make_no_series(world: World) -> None:
     def counted() -> bool:
         return world.gateway.metric("fairlead_gateway_requests_total", model="", code="404") >= 5
 
-    eventually(counted, what="the refusals are counted")
+    until(counted, "the refusals are counted")
     answer = world.gateway.admin("/metrics")
     assert answer is not None
     assert "made-up" not in answer.text
@@ -322,7 +322,7 @@ def test_a_port_that_answers_for_another_revision_never_gets_a_request(alone: tu
     first = free_range(4)
     other = replicas.start("digits", B, first)
     gateway.apply(digits=entry(A, {A: revision(first)}))
-    eventually(gateway.is_ready, what="ready: the places are checked")
+    until(gateway.is_ready, "ready: the places are checked")
 
     refused = fetch(f"{gateway.url}/v2/models/digits/infer")
     right = replicas.start("digits", A, first)
@@ -340,20 +340,20 @@ def test_the_gateway_is_ready_only_after_its_places_were_checked(alone: tuple[Ga
     def answers() -> bool:
         return gateway.admin("/healthz") is not None
 
-    eventually(answers, what="the admin port answers")
+    until(answers, "the admin port answers")
     gateway.stop()
     gateway.state_dir.joinpath("table.json").unlink(missing_ok=True)
     gateway.route()
     # No table is known and the source can't be read: that is not the empty table.
     gateway.state_dir.with_name("gateway-routes.json").write_text("{")
     gateway.start()
-    eventually(answers, what="the admin port answers")
+    until(answers, "the admin port answers")
     assert not gateway.is_ready()
 
     first = free_range(4)
     replicas.start("digits", A, first)
     gateway.apply(digits=entry(A, {A: revision(first)}))
-    eventually(gateway.is_ready, what="ready")
+    until(gateway.is_ready, "ready")
 
     assert fetch(f"{gateway.url}/v2/models/digits/infer").status == 200
-    eventually(lambda: fetch(f"{gateway.url}/v2/health/ready").status == 200, what="the data port says so too")
+    until(lambda: fetch(f"{gateway.url}/v2/health/ready").status == 200, "the data port says so too")

@@ -17,12 +17,12 @@ from tests.support.gateway_process import (
     Replicas,
     StandIn,
     entry,
-    eventually,
     fetch,
     free_range,
     gateway_and_replicas,
     revision,
 )
+from tests.support.until import until
 
 from fairlead_gateway.haproxy import config, control, observed
 
@@ -271,7 +271,7 @@ async def test_a_copy_is_counted_apart_and_moves_no_counter(world: World) -> Non
     assert (first.failures, copies.failures, second.failures) == ((), (), ())
     assert copies.revisions[B].count == 1000
     assert abs(world.marked() - marked - 100) <= 1
-    eventually(lambda: world.gateway.metric(COPIES, **labels) == before[COPIES] + 1000, what="the copies are counted")
+    until(lambda: world.gateway.metric(COPIES, **labels) == before[COPIES] + 1000, "the copies are counted")
     assert world.gateway.metric(COUNTED, **labels) == before[COUNTED]
     assert requests_of(world, B) == measured
     seen = world.infer({"x-fairlead-revision": B, "x-fairlead-shadow-copy": "mark"})
@@ -323,7 +323,7 @@ def test_feedback_is_no_request_of_a_prediction_and_needs_no_token_in_a_header(w
     answers = [fetch(f"{world.gateway.url}/v2/models/digits/feedback", body=b"{}") for _ in range(10)]
 
     assert {answer.headers["x-fairlead-revision"] for answer in answers} == {A}
-    eventually(lambda: world.gateway.metric(FEEDBACK, **labels) == before[FEEDBACK] + 10, what="they are counted")
+    until(lambda: world.gateway.metric(FEEDBACK, **labels) == before[FEEDBACK] + 10, "they are counted")
     assert world.gateway.metric(COUNTED, **labels) == before[COUNTED]
 
 

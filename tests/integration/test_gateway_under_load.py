@@ -14,12 +14,12 @@ from tests.support.gateway_process import (
     Gateway,
     Replicas,
     entry,
-    eventually,
     fetch,
     free_range,
     gateway_and_replicas,
     revision,
 )
+from tests.support.until import until
 
 pytestmark = pytest.mark.real
 
@@ -94,7 +94,7 @@ def test_a_live_version_leaves_no_way_to_the_revision_before(world: World) -> No
             assert gateway.metric("fairlead_gateway_old_workers") > 0
             # The worker that was replaced never hears of this one.
             gateway.apply(digits=entry(B, world.revisions))
-            eventually(lambda: sessions(gateway, A) == 0, what="no request of the old revision is in flight")
+            until(lambda: sessions(gateway, A) == 0, "no request of the old revision is in flight")
             for one in world.of_a:
                 one.kill()
             report = slow.wait(timeout_s=60)
@@ -118,7 +118,7 @@ def test_no_request_fails_when_the_agent_is_killed_and_started_again(world: Worl
         gateway.kill_agent()
         under_way(load, 1000)
         gateway.start()
-        eventually(gateway.is_ready, what="the new agent is ready")
+        until(gateway.is_ready, "the new agent is ready")
         gateway.apply(digits=entry(B, {A: world.revisions[A], B: world.revisions[B]}))
         # Also a reload: the new agent commands the HAProxy that it did not start.
         gateway.apply(digits=entry(B, world.revisions))
@@ -129,7 +129,7 @@ def test_no_request_fails_when_the_agent_is_killed_and_started_again(world: Worl
     assert report.failures == (), report.summary()
     assert report.revisions[B].count > 0
     counted = "fairlead_gateway_requests_total"
-    eventually(lambda: gateway.metric(counted, model="digits", revision=B) > 0, what="the new agent counts")
+    until(lambda: gateway.metric(counted, model="digits", revision=B) > 0, "the new agent counts")
 
 
 def test_an_agent_that_died_before_it_could_write_the_record_finds_its_haproxy_all_the_same(world: World) -> None:
@@ -138,7 +138,7 @@ def test_an_agent_that_died_before_it_could_write_the_record_finds_its_haproxy_a
     (gateway.state_dir / "haproxy.json").unlink()
 
     gateway.start()
-    eventually(gateway.is_ready, what="the new agent is ready")
+    until(gateway.is_ready, "the new agent is ready")
 
     assert gateway.master() == master
     assert gateway.metric("fairlead_gateway_haproxy_starts_total") == 0
@@ -154,11 +154,11 @@ def test_a_killed_haproxy_is_mended_at_once_and_loses_only_what_it_held(world: W
             master = gateway.master()
             assert master is not None
             os.kill(gateway.workers()[0] if victim == "worker" else master, signal.SIGKILL)
-            eventually(
+            until(
                 lambda kills=kills: gateway.metric("fairlead_gateway_haproxy_starts_total") == 1 + kills,
                 what="HAProxy is started again",
             )
-            eventually(gateway.is_ready, what="ready again")
+            until(gateway.is_ready, "ready again")
             gateway.wait_up("digits", A, 2)
         under_way(load)
         report = load.stop()
@@ -175,13 +175,13 @@ def test_a_killed_haproxy_is_also_mended_after_the_agent_was_killed(world: World
     gateway = world.gateway
     gateway.kill_agent()
     gateway.start()
-    eventually(gateway.is_ready, what="the new agent is ready")
+    until(gateway.is_ready, "the new agent is ready")
 
     master = gateway.master()
     assert master is not None
     os.kill(master, signal.SIGKILL)
 
-    eventually(lambda: gateway.master() not in (None, master), what="another HAProxy")
+    until(lambda: gateway.master() not in (None, master), "another HAProxy")
     gateway.wait_up("digits", A, 2)
     assert fetch(f"{gateway.url}/v2/models/digits/infer").status == 200
 
@@ -206,7 +206,7 @@ def test_a_draining_replica_gets_no_new_request_and_none_fails(world: World) -> 
         under_way(load)
         leaving = world.of_a[0]
         leaving.process.send_signal(signal.SIGTERM)
-        eventually(lambda: drained(gateway) or gateway.up("digits", A) == 1, what="it is seen to drain")
+        until(lambda: drained(gateway) or gateway.up("digits", A) == 1, "it is seen to drain")
         told = leaving.drain()
         gateway.wait_up("digits", A, 1)
         under_way(load)
@@ -231,7 +231,7 @@ def test_a_gateway_starts_from_its_last_table_when_its_source_is_away(world: Wor
     gateway.state_dir.with_name("gateway-routes.json").write_text("{")
 
     gateway.start()
-    eventually(gateway.is_ready, what="ready from the last table")
+    until(gateway.is_ready, "ready from the last table")
 
     assert gateway.live() == {"digits": weighted["version"]}
     assert fetch(f"{gateway.url}/v2/models/digits/infer").headers["x-fairlead-revision"] == B
@@ -244,7 +244,7 @@ def test_a_stopped_gateway_answers_what_is_in_flight_and_leaves_no_process(world
         url=gateway.url, model="digits", bodies=(b"{}",), connections=4, requests=4, headers=(("x-delay-s", "1"),)
     )
     with counting_client.background(asked) as slow:
-        eventually(lambda: sessions(gateway, A) == 4, what="four requests in flight")
+        until(lambda: sessions(gateway, A) == 4, "four requests in flight")
         master, workers = gateway.master(), gateway.workers()
         gateway.stop()
         report = slow.wait(timeout_s=30)
@@ -261,7 +261,7 @@ def test_a_window_that_shrinks_keeps_the_replica_that_lives_beyond_it(world: Wor
 
     assert gateway.up("digits", A) == 2
     world.of_a[0].kill()
-    eventually(lambda: gateway.up("digits", A) == 1, what="the one beyond the window is left")
+    until(lambda: gateway.up("digits", A) == 1, "the one beyond the window is left")
     assert fetch(f"{gateway.url}/v2/models/digits/infer").json["port"] == world.of_a[1].port
 
 

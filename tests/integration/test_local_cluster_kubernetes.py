@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable
 
 import pytest
+from tests.support.until import until
 
 from fairlead_cli.local import cluster
 
 pytestmark = pytest.mark.real
 
 
-def eventually(holds: Callable[[], bool], *, within_s: float = 60) -> bool:
-    deadline = time.monotonic() + within_s
-    while not holds():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.1)
-    return True
-
-
 def test_a_deleted_namespace_really_goes_away(kubernetes: cluster.LocalCluster) -> None:
     assert kubernetes.kubectl("create", "namespace", "short-lived").returncode == 0
-    assert eventually(lambda: kubernetes.kubectl("-n", "short-lived", "get", "sa", "default").returncode == 0)
+    until(
+        lambda: kubernetes.kubectl("-n", "short-lived", "get", "sa", "default").returncode == 0,
+        "the namespace has its service account",
+    )
     assert kubernetes.kubectl("delete", "namespace", "short-lived").returncode == 0
     assert "NotFound" in kubernetes.kubectl("get", "namespace", "short-lived").stderr
 
@@ -42,4 +35,4 @@ def test_what_an_owner_leaves_behind_is_collected(kubernetes: cluster.LocalClust
     }
     assert kubernetes.kubectl("create", "-f", "-", input=json.dumps(owned)).returncode == 0
     assert kubernetes.kubectl("delete", "configmap", "owner").returncode == 0
-    assert eventually(lambda: kubernetes.kubectl("get", "configmap", "owned").returncode != 0)
+    until(lambda: kubernetes.kubectl("get", "configmap", "owned").returncode != 0, "the garbage collector took it")

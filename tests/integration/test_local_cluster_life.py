@@ -9,11 +9,11 @@ import pathlib
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 from tests.support import leftovers
+from tests.support.until import until
 
 from fairlead_cli.local import cluster, process_table, state
 
@@ -24,15 +24,6 @@ import pathlib, sys
 from fairlead_cli.local import cluster
 cluster.LocalCluster("t", pathlib.Path(sys.argv[1])).up(["etcd"])
 """
-
-
-def eventually(holds: Callable[[], bool], *, within_s: float = 90) -> bool:
-    deadline = time.monotonic() + within_s
-    while not holds():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True
 
 
 OWNED = """
@@ -73,7 +64,7 @@ def test_down_after_the_launcher_was_killed_leaves_nothing(root: pathlib.Path) -
     launcher = launch(root)
     made = cluster.LocalCluster("t", root)
     # Killed while the API server is starting: etcd runs, the launcher has told nobody.
-    assert eventually(lambda: "kube-apiserver" in made.running())
+    until(lambda: "kube-apiserver" in made.running(), "the API server starts")
     launcher.kill()
     launcher.wait()
     mark = mark_of(root)
@@ -87,7 +78,7 @@ def test_down_after_the_launcher_was_killed_leaves_nothing(root: pathlib.Path) -
 def test_the_next_test_run_ends_the_cluster_of_one_that_was_killed(root: pathlib.Path, tmp_path: pathlib.Path) -> None:
     notes = tmp_path / "notes"
     killed = subprocess.Popen([sys.executable, "-c", OWNED, str(root), str(notes)], cwd=REPOSITORY)
-    assert eventually(lambda: cluster.LocalCluster("t", root).running() == ("etcd",))
+    until(lambda: cluster.LocalCluster("t", root).running() == ("etcd",), "etcd runs")
     mark = mark_of(root)
     leftovers.end_orphans(notes)
     assert marked(mark), "its run lives"
@@ -102,7 +93,7 @@ def test_the_next_test_run_ends_the_cluster_of_one_that_was_killed(root: pathlib
 def test_up_after_a_killed_up_cleans_first_and_comes_up(root: pathlib.Path) -> None:
     launcher = launch(root)
     made = cluster.LocalCluster("t", root)
-    assert eventually(lambda: "etcd" in made.running())
+    until(lambda: "etcd" in made.running(), "etcd runs")
     launcher.kill()
     launcher.wait()
     earlier = mark_of(root)
@@ -155,12 +146,12 @@ def test_a_killed_gateway_leaves_no_haproxy_behind(root: pathlib.Path) -> None:
     made.up(["gateway"])
     mark = mark_of(root)
     ports = dict(made.ports)
-    assert eventually(lambda: len(marked(f"{mark}-gateway")) >= 2)  # the agent and its HAProxy
+    until(lambda: len(marked(f"{mark}-gateway")) >= 2, "the agent and its HAProxy run")
     made.restart("gateway", signal.SIGKILL)
     assert made.ports == ports
-    assert eventually(lambda: len(marked(f"{mark}-gateway")) >= 2)
+    until(lambda: len(marked(f"{mark}-gateway")) >= 2, "the agent and its HAProxy run")
     os.kill(made.pid("gateway"), signal.SIGKILL)
-    assert eventually(lambda: "gateway" not in made.running())
+    until(lambda: "gateway" not in made.running(), "the gateway ended")
     made.down()
     assert marked(mark) == set()
 
@@ -212,7 +203,7 @@ def test_ray_asks_for_its_token_listens_on_loopback_and_goes_down_whole(root: pa
 
     # The parent of all is killed, and its children outlive it: `down` finds them.
     os.kill(made.pid("ray"), signal.SIGKILL)
-    assert eventually(lambda: "ray" not in made.running())
+    until(lambda: "ray" not in made.running(), "Ray's head ended")
     made.down()
     assert marked(mark) == set()
     assert not state.run_dir(root).exists()

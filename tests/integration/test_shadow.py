@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.support import replica_parts
-from tests.support.gateway_process import Gateway, entry, eventually, fetch, revision
+from tests.support.gateway_process import Gateway, entry, fetch, revision
+from tests.support.until import until
 
 from fairlead_runtime.model.predictor import Tensors
 from fairlead_runtime.shadow import mirror
@@ -72,7 +73,7 @@ class World:
         return dict(self.gateway.measurements("digits")["revisions"][CANDIDATE])
 
     def until(self, condition: Callable[[dict[str, int]], bool], what: str) -> None:
-        eventually(lambda: condition(self.pairs()), what=f"{what}; last {self.pairs()}")
+        until(lambda: condition(self.pairs()), f"{what}; last {self.pairs()}")
 
 
 @pytest.fixture
@@ -90,9 +91,9 @@ def test_a_candidate_that_answers_differently_is_counted_and_told_by_the_gateway
     world.shadow(world.replica(CANDIDATE, model=reverse).port)
     world.gateway.wait_up("digits", CANDIDATE)
     world.ask()
-    eventually(
+    until(
         lambda: sum(world.gateway.measurements("digits")["revisions"][STABLE]["scores"]["counts"]) or world.ask(),
-        what="the stable's replica is read",
+        "the stable's replica is read",
     )
     world.until(lambda pairs: pairs["pairs"] > 0, "the first copies")
     before, requests = world.measured(), world.measured()["requests"]["total"]
@@ -105,7 +106,7 @@ def test_a_candidate_that_answers_differently_is_counted_and_told_by_the_gateway
 
     assert world.pairs()["disagreed"] == world.pairs()["pairs"]
     told = before["shadow"]["disagreed"] + 25
-    eventually(lambda: world.measured()["shadow"]["disagreed"] >= told, what="the gateway tells it")
+    until(lambda: world.measured()["shadow"]["disagreed"] >= told, "the gateway tells it")
     assert world.measured()["requests"]["total"] == requests, "copies are no requests of clients"
 
 

@@ -9,15 +9,15 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tests.support import replica_stand_in
+from tests.support.until import until
 
 from fairlead_gateway import routes
 from fairlead_gateway.haproxy import process
@@ -42,16 +42,6 @@ def free_range(count: int) -> int:
                 continue
             return first
     raise RuntimeError("no free range of ports")
-
-
-def eventually(condition: Callable[[], Any], *, what: str, deadline_s: float = DEADLINE_S) -> Any:
-    """The condition's first true value; fails the test when it does not come."""
-    deadline = time.monotonic() + deadline_s
-    while time.monotonic() < deadline:
-        if value := condition():
-            return value
-        time.sleep(0.02)
-    raise AssertionError(f"not in {deadline_s} s: {what}")
 
 
 def entry(stable: str | None, revisions: Mapping[str, Mapping[str, Any]], **changed: Any) -> dict[str, Any]:
@@ -193,7 +183,7 @@ class Gateway:
         if (master := self.master()) is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(master, signal.SIGTERM)
-            eventually(lambda: process.start_time(master) is None, what="HAProxy ends")
+            until(lambda: process.start_time(master) is None, "HAProxy ends")
 
     def master(self) -> int | None:
         """HAProxy's recorded process, if it lives."""
@@ -223,7 +213,7 @@ class Gateway:
         """Write the whole table and wait until the gateway says that each version is live."""
         self.route(**models)
         wanted = {model: one["version"] for model, one in models.items()}
-        eventually(lambda: self.live() == wanted, what=f"live: {wanted}; last seen {self.routes()}")
+        until(lambda: self.live() == wanted, f"live: {wanted}", explain=self.routes)
 
     def routes(self) -> dict[str, Any]:
         """The body of `/v1/routes`; empty while the agent does not answer."""
@@ -241,7 +231,7 @@ class Gateway:
         return int(found.get("up", 0))
 
     def wait_up(self, model: str, revision_name: str, count: int = 1) -> None:
-        eventually(lambda: self.up(model, revision_name) == count, what=f"{count} of {revision_name} up")
+        until(lambda: self.up(model, revision_name) == count, f"{count} of {revision_name} up")
 
     def admin(self, path: str) -> Answer | None:
         """An answer of the admin port; None while nothing listens there."""

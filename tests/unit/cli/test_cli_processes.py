@@ -7,24 +7,15 @@ import pathlib
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 from tests.support import published_files
+from tests.support.until import until
 
 from fairlead_cli.local import locks, process_table, processes
 
 pytestmark = pytest.mark.real
-
-
-def eventually(holds: Callable[[], bool], *, within_s: float = 20) -> bool:
-    deadline = time.monotonic() + within_s
-    while not holds():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 @pytest.fixture
@@ -47,14 +38,14 @@ def sh(tmp_path: pathlib.Path, script: str) -> processes.Command:
 
 
 def identities(ledger: processes.Ledger, name: str, count: int) -> frozenset[process_table.Identity]:
-    assert eventually(lambda: len(ledger.family(name)) == count)
+    until(lambda: len(ledger.family(name)) == count, f"{count} processes of {name}")
     return ledger.family(name)
 
 
 def test_a_process_is_recorded_before_it_becomes_the_program(ledger: processes.Ledger, tmp_path: pathlib.Path) -> None:
     record = tmp_path / "processes/part.pid"
     identity = ledger.start("part", sh(tmp_path, f"cat {record}; exec sleep 600"))
-    assert eventually(lambda: f" {identity.start_ticks} " in (tmp_path / "log").read_text())
+    until(lambda: f" {identity.start_ticks} " in (tmp_path / "log").read_text(), "it has read its own record")
     assert ledger.living("part") == identity
 
 
@@ -93,7 +84,7 @@ def test_what_outlived_its_killed_parent_is_found(ledger: processes.Ledger, tmp_
     main = ledger.start("part", sh(tmp_path, "sleep 600 & exec sleep 601"))
     family = identities(ledger, "part", 2)
     process_table.send([main], signal.SIGKILL)
-    assert eventually(lambda: not process_table.is_alive(main))
+    until(lambda: not process_table.is_alive(main), "its parent is dead")
     assert ledger.family("part") == family - {main}
     ledger.stop_everything(grace_s=0)
     assert not any(process_table.is_alive(each) for each in family)
@@ -102,7 +93,7 @@ def test_what_outlived_its_killed_parent_is_found(ledger: processes.Ledger, tmp_
 def test_what_took_a_session_of_its_own_is_found_by_its_mark(ledger: processes.Ledger, tmp_path: pathlib.Path) -> None:
     daemon = "import os, time; os.setsid() if os.fork() == 0 else os._exit(0); time.sleep(600)"
     ledger.start("part", processes.Command(argv=[sys.executable, "-c", daemon], log=tmp_path / "log"))
-    assert eventually(lambda: ledger.living("part") is None)
+    until(lambda: ledger.living("part") is None, "the parent is gone")
     left = identities(ledger, "part", 1)
     assert identities(ledger, "part", 1) == left
     ledger.stop("part", grace_s=0)
@@ -119,7 +110,7 @@ def test_stopping_one_part_leaves_the_others(ledger: processes.Ledger, tmp_path:
 def test_a_process_that_ignores_the_request_is_killed(ledger: processes.Ledger, tmp_path: pathlib.Path) -> None:
     script = "trap '' TERM; echo ready; while :; do sleep 0.1; done"
     stubborn = ledger.start("part", sh(tmp_path, script))
-    assert eventually(lambda: "ready" in (tmp_path / "log").read_text())
+    until(lambda: "ready" in (tmp_path / "log").read_text(), "it ignores SIGTERM")
     ledger.stop("part", grace_s=0.3)
     assert not process_table.is_alive(stubborn)
 
@@ -175,9 +166,9 @@ def test_a_process_whose_first_thread_has_ended_lives_until_its_last_one_lets_go
     found = process_table.entry(child.pid)
     assert found is not None
     stat = pathlib.Path(f"/proc/{child.pid}/stat")
-    assert eventually(lambda: ") Z " in stat.read_text())
+    until(lambda: ") Z " in stat.read_text(), "its first thread is dead")
     assert process_table.is_alive(found.identity)
     assert found.identity in process_table.family([found.identity])
     child.kill()
-    assert eventually(lambda: not process_table.is_alive(found.identity))
+    until(lambda: not process_table.is_alive(found.identity), "it is dead")
     child.wait()
