@@ -40,9 +40,13 @@ class Control:
         """One command line for the worker that takes new connections.
 
         Raises:
-            HAProxyError: when it can't be reached or does not answer in time.
+            HAProxyError: when it can't be reached, does not answer in time or ends within its answer: half a list of
+                servers would read as if the others were gone.
         """
-        return await self._exchange(config.RUNTIME_SOCKET, command, self._timeout_s)
+        answer = await self._exchange(config.RUNTIME_SOCKET, command, self._timeout_s)
+        if not _is_whole(answer):
+            raise HAProxyError(f"{config.RUNTIME_SOCKET}: {command[:60]!r}: the answer was cut off")
+        return answer
 
     async def ask_master(self, command: str, *, timeout_s: float | None = None) -> str:
         """One command line for the master, or with `@!PID` for any worker."""
@@ -113,6 +117,11 @@ class Control:
                     writer.close()
         except (OSError, TimeoutError) as error:
             raise HAProxyError(f"{socket}: {command[:60]!r}: {error or 'no answer in time'}") from error
+
+
+def _is_whole(answer: str) -> bool:
+    """Each command's answer ends with an empty line; of one that says nothing that line is all (seen of 2.8)."""
+    return answer == "\n" or answer.endswith("\n\n")
 
 
 def _batches(lines: Iterable[str]) -> Iterator[str]:
