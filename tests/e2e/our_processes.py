@@ -56,7 +56,7 @@ def kill_for_good(local: cluster.LocalCluster, part: str) -> None:
 def kill_alone(local: cluster.LocalCluster, part: str) -> None:
     """SIGKILL for a part's own process and nothing of what it started."""
     os.kill(local.pid(part), signal.SIGKILL)
-    until(lambda: part not in local.running(), f"{part} ended", deadline_s=60)
+    until(lambda: part not in local.running(), f"{part} ended", deadline_s=10)
 
 
 def haproxy_master(local: cluster.LocalCluster) -> int | None:

@@ -204,8 +204,12 @@ class Model:
         )
 
     def up(self) -> int:
+        return sum(self.up_by_revision().values())
+
+    def up_by_revision(self) -> dict[str, int]:
+        """The replicas that the gateway sees ready; empty where it has no route."""
         revisions = self._stage.live().get(self.name, {}).get("revisions", {})
-        return sum(each["up"] for each in revisions.values())
+        return {name: each["up"] for name, each in revisions.items()}
 
     def events(self) -> list[tuple[str, str]]:
         """Reason and sentence of each event on the object."""

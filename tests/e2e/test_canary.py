@@ -104,13 +104,13 @@ def _promoted_at_both(
             until(lambda: _has_moved(stage, canary), "the first gateway has the new table", deadline_s=60)
             moved = answered_by(here, stable), answered_by(beyond, stable)
             here.wait_until(lambda seen: seen.requests > REQUESTS, timeout_s=200)
-            beyond.wait_until(lambda seen: seen.revisions[stable] > moved[1] + 1000, timeout_s=200)
+            beyond.wait_until(lambda seen: seen.revisions.get(stable, 0) > moved[1] + 1000, timeout_s=200)
             assert answered_by(here, stable) <= moved[0] + CONNECTIONS
             _stays(stage, canary, stable)
         canary.until_settled(other_than=stable)
         until(lambda: set(stage.ray.applications(canary.name)) == {candidate}, "the old one is gone", deadline_s=60)
         passed = answered_by(beyond, candidate)
-        beyond.wait_until(lambda seen: seen.revisions[candidate] > passed + 2000, timeout_s=200)
+        beyond.wait_until(lambda seen: seen.revisions.get(candidate, 0) > passed + 2000, timeout_s=200)
         reports = here.stop(), beyond.stop()
     for report, what in zip(reports, ("the first", "the one whose agent was stopped"), strict=True):
         no_failures(report)

@@ -60,7 +60,7 @@ def test_haproxy_killed_comes_back_at_once(stage: Stage, serving: Model) -> None
         master = haproxy_master(stage.local)
         assert master is not None
         os.kill(master, signal.SIGKILL)
-        until(lambda: haproxy_master(stage.local) not in (None, master), "another HAProxy runs", deadline_s=60)
+        until(lambda: haproxy_master(stage.local) not in (None, master), "another HAProxy runs", deadline_s=20)
         answered = run.progress().requests
         run.wait_until(lambda seen: seen.requests > answered + 500, timeout_s=60)
         report = run.stop()

@@ -26,15 +26,16 @@ class Watched:
     def __init__(self, stage: Stage, model: Model) -> None:
         self._stage, self._model = stage, model
         self.most, self.least = 0, REPLICAS
-        self.gateway_at_least: object = None
+        self.up_at_least: dict[str, int] = {}
 
     def and_then(self, holds: Callable[[dict[str, Any]], object]) -> Callable[[dict[str, Any]], object]:
         def look(found: dict[str, Any]) -> object:
             applications = self._stage.ray.applications(self._model.name).values()
             targets = [each["target_num_replicas"] for a in applications for each in a["deployments"].values()]
             self.most = max(self.most, sum(targets))
-            if (up := self._model.up()) < self.least:
-                self.least, self.gateway_at_least = up, self._stage.told()
+            up = self._model.up_by_revision()
+            if sum(up.values()) < self.least:
+                self.least, self.up_at_least = sum(up.values()), up
             return holds(found)
 
         return look
@@ -73,7 +74,7 @@ def test_batches_keep_to_their_limits_and_fail_no_request(stage: Stage, batches:
         report = run.stop()
     _keep("surge 1, unavailable 0: promoted, operator killed in the second batch", report, seen)
     no_failures(report)
-    assert (seen.most, seen.least) == (REPLICAS + 1, REPLICAS), seen.gateway_at_least
+    assert (seen.most, seen.least) == (REPLICAS + 1, REPLICAS), seen.up_at_least
 
 
 def test_a_rollback_goes_by_batches_too_and_keeps_to_their_limits(stage: Stage, batches: Model) -> None:
@@ -91,7 +92,7 @@ def test_a_rollback_goes_by_batches_too_and_keeps_to_their_limits(stage: Stage, 
         report = run.stop()
     _keep("surge 0, unavailable 1: rolled back, operator killed in the second batch", report, seen)
     no_failures(report)
-    assert (seen.most, seen.least) == (REPLICAS, REPLICAS - 1), seen.gateway_at_least
+    assert (seen.most, seen.least) == (REPLICAS, REPLICAS - 1), seen.up_at_least
 
 
 def test_the_spec_s_way_back_in_the_middle_fails_no_request(stage: Stage, batches: Model) -> None:
@@ -109,7 +110,7 @@ def test_the_spec_s_way_back_in_the_middle_fails_no_request(stage: Stage, batche
     assert batches.stable == before
     _keep("surge 1: the spec goes back in the second batch, operator killed", report, seen)
     no_failures(report)
-    assert seen.least >= REPLICAS, seen.gateway_at_least
+    assert seen.least >= REPLICAS, seen.up_at_least
     assert seen.most == REPLICAS + 1
 
 
@@ -128,7 +129,7 @@ def test_an_abort_in_the_middle_goes_back_as_replicas_come_and_fails_no_request(
         report = run.stop()
     _keep("surge 1: aborted in the second batch, operator killed", report, seen)
     no_failures(report)
-    assert seen.least >= REPLICAS, seen.gateway_at_least
+    assert seen.least >= REPLICAS, seen.up_at_least
     assert report.revisions[candidate].count <= answered + CONNECTIONS
     assert condition(batches.read() or {}, "Ready")["reason"] == "Aborted"
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from tests.support import counting_client
 from tests.support.gateway_process import (
+    DEADLINE_S,
     Gateway,
     Replicas,
     entry,
@@ -157,6 +158,7 @@ def test_a_killed_haproxy_is_mended_at_once_and_loses_only_what_it_held(world: W
             until(
                 lambda kills=kills: gateway.metric("fairlead_gateway_haproxy_starts_total") == 1 + kills,
                 what="HAProxy is started again",
+                deadline_s=DEADLINE_S,
             )
             until(gateway.is_ready, "ready again")
             gateway.wait_up("digits", A, 2)
@@ -181,7 +183,7 @@ def test_a_killed_haproxy_is_also_mended_after_the_agent_was_killed(world: World
     assert master is not None
     os.kill(master, signal.SIGKILL)
 
-    until(lambda: gateway.master() not in (None, master), "another HAProxy")
+    until(lambda: gateway.master() not in (None, master), "another HAProxy", deadline_s=DEADLINE_S)
     gateway.wait_up("digits", A, 2)
     assert fetch(f"{gateway.url}/v2/models/digits/infer").status == 200
 

@@ -73,7 +73,7 @@ class World:
         return dict(self.gateway.measurements("digits")["revisions"][CANDIDATE])
 
     def until(self, condition: Callable[[dict[str, int]], bool], what: str) -> None:
-        until(lambda: condition(self.pairs()), f"{what}; last {self.pairs()}")
+        until(lambda: condition(self.pairs()), what, explain=self.pairs)
 
 
 @pytest.fixture

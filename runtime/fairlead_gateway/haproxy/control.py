@@ -120,7 +120,10 @@ class Control:
 
 
 def _is_whole(answer: str) -> bool:
-    """Each command's answer ends with an empty line; of one that says nothing that line is all (seen of 2.8)."""
+    """Each command's answer ends with an empty line; of one that says nothing that line is all (seen of 2.8).
+
+    The master's don't all: where a worker has just ended, one line says so.
+    """
     return answer == "\n" or answer.endswith("\n\n")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -109,8 +110,9 @@ def test_a_vocabulary_survives_its_file(tmp_path: pathlib.Path) -> None:
 def test_data_that_cannot_be_downloaded_ends_the_training_with_what_to_use_instead(tmp_path: pathlib.Path) -> None:
     """Keras itself, in a process of its own: its cache is chosen when it is imported. Nothing listens on the port."""
     away = {"https_proxy": "http://127.0.0.1:9", "KERAS_HOME": str(tmp_path)}
-    code = "from examples import train; print(*(train.main([family, '--data', data]) for family, data in {}))".format(
-        [("dense", "mnist"), ("lstm", "imdb")]
+    code = (
+        "from examples import train; "
+        "print(train.main(['dense', '--data', 'mnist']), train.main(['lstm', '--data', 'imdb']))"
     )
 
     done = subprocess.run(
@@ -118,6 +120,5 @@ def test_data_that_cannot_be_downloaded_ends_the_training_with_what_to_use_inste
     )
 
     assert done.stdout.splitlines()[-1:] == ["2 2"], done.stderr
-    told = [line for line in done.stderr.splitlines() if "can't be downloaded here" in line]
-    assert ["MNIST" in told[0], "IMDB" in told[1]] == [True, True], done.stderr
-    assert ["--data bundled" in told[0], "--data written" in told[1]] == [True, True], done.stderr
+    assert re.search(r"^MNIST can't be downloaded here \(.+\); use --data bundled,", done.stderr, re.MULTILINE)
+    assert re.search(r"^IMDB can't be downloaded here \(.+\); use --data written,", done.stderr, re.MULTILINE)
