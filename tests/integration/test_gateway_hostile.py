@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -150,3 +151,45 @@ def test_a_shadow_mark_in_a_trailer_makes_a_replica_send_nothing(gateway: Gatewa
         victim.settimeout(0.5)
         with pytest.raises(TimeoutError):
             victim.accept()
+
+
+def test_a_request_that_ends_its_replica_is_repeated_once_and_counted(gateway: Gateway) -> None:
+    first, count = free_range(4), 4
+
+    def act(request: bytes) -> bytes | None:
+        return None if b"poison" in request else answer()
+
+    with contextlib.ExitStack() as stack:
+        replicas = [stack.enter_context(odd_replica(act, first + index)) for index in range(count)]
+        gateway.apply(digits=entry(A, {A: revision(first, count=count, window=count)}))
+        gateway.wait_up("digits", A, count)
+
+        found = fetch(gateway.url + PREDICT, body=b"poison")
+
+        assert (found.status, list(found.json)) == (502, ["error"])
+        assert sum(len(each.requests) for each in replicas) == 2
+        assert fetch(gateway.url + PREDICT, body=b"good").status == 200
+    name = "fairlead_gateway_empty_answers_total"
+    until(lambda: gateway.metric(name, model="digits", revision=A) == 1, "the empty answer is counted")
+
+
+def test_a_client_that_goes_away_takes_its_request_from_the_replica(gateway: Gateway) -> None:
+    gone = threading.Event()
+
+    def act(_: bytes) -> bytes | None:
+        # Answers nothing before the test is over: only the gateway can end the connection.
+        gone.wait(30)
+        return None
+
+    with one_replica(gateway, act) as replica:
+        raw = f"POST {PREDICT} HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\n{{}}".encode()
+        with socket.create_connection(("127.0.0.1", gateway.data_port), timeout=20) as client:
+            client.sendall(raw)
+            until(lambda: replica.requests, "the replica has the request")
+            assert replica.is_connected()
+        try:
+            until(lambda: not replica.is_connected(), "the gateway closes the replica's connection", deadline_s=10)
+        finally:
+            gone.set()
+    until(lambda: gateway.measurements("digits")["revisions"][A]["requests"]["aborted"] == 1, "it is counted")
+    assert gateway.measurements("digits")["revisions"][A]["requests"]["serverErrors"] == 0

@@ -20,12 +20,12 @@ def answer(body: bytes = b"{}", *, status: str = "200 OK") -> bytes:
 
 @dataclass
 class OddReplica:
-    """`requests` are the raw bytes of everything but health checks; `closed` counts the connections that ended."""
+    """`requests` are the raw bytes of everything but health checks."""
 
     act: Act
     port: int
     requests: list[bytes] = field(default_factory=list)
-    closed: int = 0
+    _last: socket.socket | None = None
 
     def serve(self, connection: socket.socket) -> None:
         with connection, contextlib.suppress(OSError):
@@ -33,12 +33,22 @@ class OddReplica:
                 if request.startswith(b"GET /-/healthz/"):
                     connection.sendall(answer())
                     continue
+                self._last = connection
                 self.requests.append(request)
                 raw = self.act(request)
                 if raw is None:
                     break
                 connection.sendall(raw)
-        self.closed += 1
+
+    def is_connected(self) -> bool:
+        """Whether the other end of the last request's connection is still open."""
+        assert self._last is not None
+        try:
+            return self._last.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) != b""
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
 
 
 @contextlib.contextmanager

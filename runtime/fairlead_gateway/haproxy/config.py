@@ -30,8 +30,8 @@ CHECKS_PER_S = 1000
 
 BUFFER_BYTES = 65_536
 UNSIZED_BYTES_MAX = BUFFER_BYTES // 2
-"""Of a request without a length, head and body: what fits the buffer for certain, so that the body is there whole when its
-length is taken. The other half is for what HAProxy notes beside the bytes."""
+"""Of a request without a length, head and body: what fits the buffer for certain, so that the body is there whole when
+its length is taken. The other half is for what HAProxy notes beside the bytes."""
 
 SPLIT_STEP = 6181
 """Coprime to the weight's scale and near its golden section: any 10,000 requests in a row meet each share once, and
