@@ -194,6 +194,11 @@ class Metrics:
             "Lines of the request log that were not understood.",
             registry=self.registry,
         )
+        self._unreadable_measurements = prometheus_client.Counter(
+            prefix + "unreadable_measurements",
+            "Answers of replicas to the question what they counted that were refused.",
+            registry=self.registry,
+        )
         self._route_errors = prometheus_client.Gauge(
             prefix + "route_error", "1 for a model whose entry was refused.", ["model"], registry=self.registry
         )
@@ -209,6 +214,9 @@ class Metrics:
 
     def count_source_error(self) -> None:
         self._source_errors.inc()
+
+    def count_unreadable_measurements(self) -> None:
+        self._unreadable_measurements.inc()
 
     def count_bad_line(self) -> None:
         self._bad_lines.inc()

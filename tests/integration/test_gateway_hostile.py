@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
+import itertools
 import socket
 import threading
 from collections.abc import Iterator
@@ -16,7 +18,7 @@ from tests.support.until import until
 
 pytestmark = pytest.mark.real
 
-A = "aaaaaaaaaa"
+A, B = "aaaaaaaaaa", "bbbbbbbbbb"
 PREDICT = "/v1/models/digits:predict"
 TRAILERS = b"x-fairlead-shadow: 127.0.0.1:9/bbbbbbbbbb\r\ncontent-type: text/evil\r\nx-request-id: abc\r\n"
 
@@ -193,3 +195,53 @@ def test_a_client_that_goes_away_takes_its_request_from_the_replica(gateway: Gat
             gone.set()
     until(lambda: gateway.measurements("digits")["revisions"][A]["requests"]["aborted"] == 1, "it is counted")
     assert gateway.measurements("digits")["revisions"][A]["requests"]["serverErrors"] == 0
+
+
+ENDLESS = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n" + b" " * (8 << 20)
+ZIPPED = gzip.compress(b" " * (64 << 20))
+ODD_MEASUREMENTS = [
+    answer(b'{"instance":"a","scores":{"bounds":[1.0],"counts":[]}}'),
+    answer(b'{"instance":"a","scores":{"bounds":[1.0],"counts":[0,0]}}'),
+    answer(b'{"instance":"a","scores":{"bounds":[],"counts":[1]}}'),
+    answer(b'{"instance":"a","ageSeconds":1e999}'),
+    answer(b"[" * 100_000),
+    answer(b"\xff\xfe"),
+    answer(b'{"instance":"' + b"x" * 200_000 + b'"}'),
+    answer(b'{"instance":"a","shadow":{"' + A.encode() + b'":{"pairs":' + b"9" * 4000 + b"}}}"),
+    ENDLESS,
+    b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: %d\r\n\r\n" % len(ZIPPED) + ZIPPED,
+    b"HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:9/\r\ncontent-length: 0\r\n\r\n",
+    b"nonsense\r\n\r\n",
+]
+
+
+def test_no_answer_of_one_replica_ends_the_agent_or_stops_the_reading_of_another(gateway: Gateway) -> None:
+    told = iter(ODD_MEASUREMENTS * 2)
+
+    def odd(request: bytes) -> bytes | None:
+        return next(told, None) if b"/-/measurements" in request else answer()
+
+    seen = itertools.count(1)
+
+    def good(request: bytes) -> bytes | None:
+        body = b'{"instance":"b","ageSeconds":0,"feedback":{"%s":{"labelled":%d,"correct":0}}}'
+        return answer(body % (B.encode(), next(seen)) if b"/-/measurements" in request else b"{}")
+
+    with odd_replica(odd) as first, odd_replica(good) as second:
+        places = {
+            A: revision(first.port, count=1, window=1),
+            B: revision(second.port, count=1, window=1),
+        }
+        gateway.apply(digits=entry(A, places, candidate=B))
+        gateway.wait_up("digits", A)
+        gateway.wait_up("digits", B)
+
+        until(lambda: len(first.requests) > 2 * len(ODD_MEASUREMENTS), "all were told")
+        labelled = gateway.measurements("digits")["revisions"][B]["feedback"]["labelled"]
+        until(
+            lambda: gateway.measurements("digits")["revisions"][B]["feedback"]["labelled"] > labelled,
+            "the other replica is still read",
+        )
+    assert gateway.is_running()
+    assert gateway.measurements("digits")["revisions"][A]["shadow"]["pairs"] == 0
+    assert gateway.metric("fairlead_gateway_unreadable_measurements_total") >= len(ODD_MEASUREMENTS) - 2
