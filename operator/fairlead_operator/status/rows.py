@@ -13,13 +13,18 @@ URI_MAX = 512
 
 
 def revisions(result: PassResult) -> tuple[RevisionStatus, ...]:
-    """Those with a place first, then the newest of the history; bounded, so that the status stays small."""
+    """Those with a place first, then the newest of the history; bounded, so that the status stays small.
+
+    A revision with a place whose ControllerRevision is gone keeps its row: its number is needed to restore it.
+    """
     if result.wish is None:
         return result.view.status.revisions
     known = sorted(
         result.wish.revisions.values(), key=lambda r: (_role(result, r.revision) is RevisionRole.RETIRED, -r.number)
     )
-    return tuple(_row(result, revision) for revision in known[:ROWS_MAX])
+    lost = set(result.serving.active) - set(result.wish.revisions)
+    kept = tuple(row for row in result.view.status.revisions if row.name in lost)
+    return (*kept, *(_row(result, revision) for revision in known))[:ROWS_MAX]
 
 
 def existing(result: PassResult) -> int:
