@@ -70,8 +70,8 @@ def degraded(result: PassResult) -> Verdict:
     stable = result.serving.stable
     if stable is None:
         return truth(False, result.plan.reason, "No revision serves.")
-    if isinstance(result.observed.serve, Unknown):
-        message = f"Ray can't be read: {result.observed.serve.reason}"
+    if isinstance(serve := result.serve_of(stable), Unknown):
+        message = f"Ray can't be read: {serve.reason}"
         return Verdict(status=ConditionStatus.UNKNOWN, reason=Reason.RAY_UNREACHABLE, message=message)
     if (missing := _missing(result, stable)) is not None:
         return missing

@@ -20,7 +20,9 @@ class Reads:
 
 
 class Namespace:
-    """A namespace whose route table is as given."""
+    """A namespace of two Ray clusters whose route table is as given."""
+
+    clusters = ("a", "b")
 
     def __init__(self, routes: Mapping[str, str] | None) -> None:
         self._routes = routes
@@ -50,8 +52,8 @@ async def test_a_route_whose_model_was_forced_away_before_this_process_began_is_
     assert keys.ModelKey("ns", "forced") in await resynced({"living": "{}", "forced": "{}"})
 
 
-async def test_a_listed_model_and_its_ray_cluster_are_looked_at() -> None:
-    assert {keys.ModelKey("ns", "living"), keys.RayKey("ns")} <= await resynced({})
+async def test_a_listed_model_and_every_ray_cluster_of_its_namespace_are_looked_at() -> None:
+    assert {keys.ModelKey("ns", "living"), keys.RayKey("ns", "a"), keys.RayKey("ns", "b")} <= await resynced({})
 
 
 async def test_an_unreadable_route_table_is_told_to_who_repeats_the_listing() -> None:
