@@ -39,31 +39,44 @@ log = logging.getLogger(__name__)
 class Operator:
     """Everything of one process, wired; ``run`` is its life."""
 
-    def __init__(self, settings: Settings, api: kubernetes.KubernetesClient, metrics: telemetry.Metrics) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        configuration: Any,
+        metrics: telemetry.Metrics,
+        *,
+        selector: election.WakingSelector,
+    ) -> None:
+        """``selector`` is the running event loop's."""
         self._settings = settings
-        self._api = api
+        self._configuration = configuration
         self._metrics = metrics
+        self._selector = selector
         self._clock = clock.SystemClock()
-        self._http = http.HttpClient(clock=self._clock)
         self._queue: queue.KeyedQueue[keys.Key] = queue.KeyedQueue()
         self._identity = f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}"
+        self._lease_api = self._kubernetes_client(lease=None)  # of its own: renewals wait behind no other request
+        lease = election.LeaseName(namespace=settings.lease_namespace, name=names.LEASE_NAME)
+        self._election = election.Election(self._lease_api, lease, identity=self._identity, clock=self._clock)
+        self._api = self._kubernetes_client(lease=self._election)
+        self._http = http.HttpClient(clock=self._clock, lease=self._election)
         self._namespaces: dict[str, cluster.NamespaceView] = {}
         self._ray = {namespace: self._ray_client(url) for namespace, url in settings.ray_urls.items()}
         self._gateway = gateway.GatewayClient(http_client=self._http, on_request=metrics.on_gateway_request)
         self._ledger = health.WatchLedger(clock=self._clock)
         self._watchers = health.Watchers(clock=self._clock)
         self._lag = health.LoopLag(clock=self._clock, metrics=metrics)
-        lease = election.LeaseName(namespace=settings.lease_namespace, name=names.LEASE_NAME)
-        self._election = election.Election(api, lease, identity=self._identity, clock=self._clock)
         self._sweep = sweep.Sweep(
             self._queue,
-            api,
+            self._api,
             self._namespace,
             watched=self._ledger,
             metrics=metrics,
             clock=self._clock,
         )
-        self._observer = snapshot.Observer(api, self._namespace, clock=self._clock, measurements=self._measurements())
+        self._observer = snapshot.Observer(
+            self._api, self._namespace, clock=self._clock, measurements=self._measurements()
+        )
         self._reconciler = reconcile.Reconciler(self._parts(), self._queue, watch=self._sweep, ray=self._ray_pass())
         self._server = health.Server(
             settings.listen,
@@ -74,9 +87,10 @@ class Operator:
         self._tasks: list[asyncio.Task[Any]] = []
         self._workers: list[asyncio.Task[Any]] = []
 
-    async def run(self, configuration: Any) -> int:
+    async def run(self) -> int:
         """The exit code: 0 after a signal, 1 when the process can't go on and should be started again."""
         stop = asyncio.Event()
+        self._selector.on_wake = self._exit_when_run_out
         _on_signals(stop)
         await self._server.start()
         self._spawn("loop lag", self._lag.measure())
@@ -90,7 +104,7 @@ class Operator:
         self._spawn("resync", self._repeat("resync", self._resync, self._settings.resync_s))
         self._spawn("sweep", self._repeat("sweep", self._look, self._settings.sweep_s))
         watch_stop, watch_ready = asyncio.Event(), asyncio.Event()
-        watch = self._spawn("watch", self._watch(configuration, watch_stop, watch_ready))
+        watch = self._spawn("watch", self._watch(watch_stop, watch_ready))
         await _either(watch, watch_ready.wait())
         _on_signals(stop)  # Kopf took the signals when it started; they are ours
         self._watchers.expect(max(1, len(self._settings.namespaces)))
@@ -133,20 +147,29 @@ class Operator:
         others = [task for task in self._tasks if task.get_name() != "watch"]
         for task in (*others, *self._workers):
             task.cancel()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._election.release(), RELEASE_S)
+        if self._api.writes_under_way or self._http.writes_under_way:
+            log.warning("the Lease runs out by itself: a write that was given up may still happen")
+            self._selector.on_wake = None
+        else:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._election.release(), RELEASE_S)
         watches = [task for task in self._tasks if task.get_name() == "watch"]
         if watches:
             await asyncio.wait(watches, timeout=STOP_WATCH_S)
         await self._server.stop()
         await self._http.close()
         await self._api.close()
+        await self._lease_api.close()
         log.info("stopped", extra={"code": code})
         return code
 
-    async def _watch(self, configuration: Any, stop: asyncio.Event, ready: asyncio.Event) -> None:
+    def _exit_when_run_out(self) -> None:
+        if self._election.has_run_out:
+            _exit_at_once()
+
+    async def _watch(self, stop: asyncio.Event, ready: asyncio.Event) -> None:
         async def credentials() -> kubernetes.Credentials:
-            return await kubernetes.fetch_credentials(configuration)
+            return await kubernetes.fetch_credentials(self._configuration)
 
         registry = handlers.build_registry(self, credentials)
         await handlers.watch(registry, namespaces=self._settings.namespaces, stop_flag=stop, ready_flag=ready)
@@ -190,6 +213,11 @@ class Operator:
             prometheus=self._settings.prometheus_urls,
         )
 
+    def _kubernetes_client(self, *, lease: http.Lease | None) -> kubernetes.KubernetesClient:
+        return kubernetes.KubernetesClient(
+            self._configuration, clock=self._clock, on_request=self._metrics.on_kubernetes_request, lease=lease
+        )
+
     def _ray_client(self, url: str) -> ray_serve.RayServeClient:
         return ray_serve.RayServeClient(
             url,
@@ -225,7 +253,6 @@ class Operator:
             observer=self._observer,
             namespaces=self._namespace,
             writes=self._ray,
-            lease=self._election,
             sweep=self._sweep,
             bounds=self._settings.bounds,
             metrics=self._metrics,
@@ -237,14 +264,15 @@ class Operator:
         return task
 
 
-async def run(settings: Settings) -> int:
-    """One life of the operator."""
-    metrics = telemetry.Metrics()
-    configuration = await kubernetes.load_configuration(settings.kubeconfig)
-    api = kubernetes.KubernetesClient(
-        configuration, clock=clock.SystemClock(), on_request=metrics.on_kubernetes_request
-    )
-    return await Operator(settings, api, metrics).run(configuration)
+def run(settings: Settings) -> int:
+    """One life of the operator, on an event loop of its own."""
+    selector = election.WakingSelector()
+
+    async def live() -> int:
+        configuration = await kubernetes.load_configuration(settings.kubeconfig)
+        return await Operator(settings, configuration, telemetry.Metrics(), selector=selector).run()
+
+    return asyncio.SelectorEventLoop(selector).run_until_complete(live())
 
 
 async def _either(*waits: asyncio.Task[Any] | Coroutine[Any, Any, Any]) -> None:
