@@ -1,8 +1,9 @@
 """One writer at a time: a Lease held by 15/10/2 s, judged by what was seen to change on our own monotonic clock.
 
 No wall clock of another machine is ever compared (Source: client-go ``tools/leaderelection``, the same three times).
-A Lease doesn't fence, so ``clients.http`` asks ``remaining_s`` before each write, and ``WakingSelector`` compares the
-clock before anything goes on after a pause of the process.
+A Lease doesn't fence, so ``clients.http`` asks ``remaining_s`` before each write and before any of its bytes is sent,
+and ``WakingSelector`` compares the clock each time the event loop wakes, so that a process that was stopped ends at
+once.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ log = logging.getLogger(__name__)
 class WakingSelector(selectors.DefaultSelector):
     """Calls ``on_wake`` each time the event loop wakes, before any callback runs.
 
-    asyncio runs what is ready to be read and written before the timers that are due. After SIGSTOP or a pause of the
-    machine, the rest of a request would be sent before any timer could see that the Lease is over.
+    asyncio runs what is ready to be read and written before the timers that are due: after SIGSTOP or a pause of the
+    machine, much would go on before a timer could see that the Lease is over.
     """
 
     on_wake: Callable[[], None] | None = None

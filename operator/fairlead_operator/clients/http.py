@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import socket
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import aiohttp
+from typing_extensions import override
 
 from fairlead_operator.clients import errors
 from fairlead_operator.clients.clock import Clock
@@ -30,6 +32,26 @@ class Lease(Protocol):
 
     def remaining_s(self) -> float:
         """How long no other process can have it, in seconds; 0 when it is not ours."""
+
+    @property
+    def has_run_out(self) -> bool:
+        """Whether it was ours, and another process may have taken it since."""
+
+
+class _LeaseSocket(socket.socket):
+    """Sends nothing once the Lease has run out.
+
+    A process may be stopped between the moment when a request is allowed and the moment when its bytes are sent, and
+    asyncio sends from several places; all of them end here.
+    """
+
+    lease: Lease | None = None
+
+    @override
+    def send(self, data: Any, flags: int = 0, /) -> int:
+        if self.lease is not None and self.lease.has_run_out:
+            raise ConnectionAbortedError("the Lease has run out")
+        return super().send(data, flags)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +135,12 @@ class HttpClient:
         finally:
             self._writes_under_way -= is_write
 
+    def _open_socket(self, address: Any) -> socket.socket:
+        family, kind, protocol, *_ = address
+        opened = _LeaseSocket(family, kind, protocol)
+        opened.lease = self._lease
+        return opened
+
     def _limit_to_lease(self, request: Request) -> float:
         """The deadline of a write in seconds: it ends before the Lease may belong to another process."""
         if self._lease is None:
@@ -125,7 +153,11 @@ class HttpClient:
     async def _send(self, request: Request, timeout_s: float, *, who: str, on_request: OnRequest) -> Answer:
         if self._session is None:
             # No cookies: Ray would set an authentication cookie that outlives a rotated token.
-            connector = aiohttp.TCPConnector(limit_per_host=CONNECTIONS_PER_HOST, ssl=self._route.tls or True)
+            connector = aiohttp.TCPConnector(
+                limit_per_host=CONNECTIONS_PER_HOST,
+                ssl=self._route.tls or True,
+                socket_factory=self._open_socket if self._lease is not None else None,
+            )
             self._session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
         timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=CONNECT_TIMEOUT_S)
         headers = {"User-Agent": USER_AGENT, **request.headers}

@@ -17,6 +17,8 @@ from fairlead_operator.clients import clock, errors, http
 class Lease:
     seconds: float
 
+    has_run_out: bool = False
+
     def remaining_s(self) -> float:
         return self.seconds
 
@@ -102,6 +104,16 @@ async def test_a_write_is_given_up_before_another_process_may_hold_the_lease(
     lease.seconds = 2.5 + http.WRITE_MARGIN_S
     with pytest.raises(errors.Unreachable, match=r"no answer within 2\.5 s"):
         await send(client, server, "PATCH", timeout_s=3600.0)
+
+
+async def test_no_byte_leaves_a_process_whose_lease_has_run_out(
+    client: http.HttpClient, server: Server, lease: Lease
+) -> None:
+    await send(client, server, "PATCH")
+    lease.has_run_out = True  # the process was stopped after the request had been allowed
+    with pytest.raises(errors.Unreachable):
+        await send(client, server, "PATCH")
+    assert server.methods == ["PATCH"]
 
 
 async def test_writes_under_way_are_counted(client: http.HttpClient, server: Server) -> None:
