@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import os
 import random
@@ -11,7 +12,7 @@ import signal
 import socket
 import threading
 import uuid
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Coroutine, Hashable, Iterable
 from typing import Any
 
 from fairlead_operator import election, handlers, health, queue, ray_pass, reconcile, sweep, telemetry
@@ -26,7 +27,8 @@ from fairlead_operator.settings import Settings
 from fairlead_operator.state import keys
 
 FINISH_STEP_S = 10.0
-STOP_WATCH_S = 1.0
+TEND_WATCHES_S = 5.0
+WATCH_SILENT_MAX_S = 60.0
 RELEASE_S = 2.0
 EXIT_AFTER_S = 18.0
 """Whatever hangs, the process is gone this long after SIGTERM."""
@@ -64,7 +66,6 @@ class Operator:
         self._ray = {namespace: self._ray_client(url) for namespace, url in settings.ray_urls.items()}
         self._gateway = gateway.GatewayClient(http_client=self._http, on_request=metrics.on_gateway_request)
         self._ledger = health.WatchLedger(clock=self._clock)
-        self._watchers = health.Watchers(clock=self._clock)
         self._lag = health.LoopLag(clock=self._clock, metrics=metrics)
         self._sweep = sweep.Sweep(
             self._queue,
@@ -81,9 +82,10 @@ class Operator:
         self._server = health.Server(
             settings.listen,
             metrics=metrics,
-            alive=(self._lag.check, self._watchers.check, self._ledger.check),
+            alive=(self._lag.check,),
             ready=self._readiness,
         )
+        self._watches: dict[str | None, handlers.NamespaceWatch] = {}
         self._tasks: list[asyncio.Task[Any]] = []
         self._workers: list[asyncio.Task[Any]] = []
 
@@ -101,25 +103,24 @@ class Operator:
             asyncio.create_task(queue.work(self._queue, self._reconciler.handle), name=f"worker {number}")
             for number in range(self._settings.workers)
         ]
-        self._spawn("resync", self._repeat("resync", self._resync, self._settings.resync_s))
+        for namespace in self._settings.namespaces or (None,):
+            what = f"resync of {namespace or 'all namespaces'}"
+            step = functools.partial(self._sweep.resync, namespace, self._configured(namespace))
+            self._spawn(what, self._repeat(what, step, self._settings.resync_s))
         self._spawn("sweep", self._repeat("sweep", self._look, self._settings.sweep_s))
-        watch_stop, watch_ready = asyncio.Event(), asyncio.Event()
-        watch = self._spawn("watch", self._watch(watch_stop, watch_ready))
-        await _either(watch, watch_ready.wait())
-        _on_signals(stop)  # Kopf took the signals when it started; they are ours
-        self._watchers.expect(max(1, len(self._settings.namespaces)))
+        self._start_watches()
+        self._spawn("watches", self._repeat("looking after the watches", self._tend_watches, TEND_WATCHES_S))
         await _either(*self._tasks, stop.wait())
         ended = [task for task in self._tasks if task.done()]
         for task in ended:
             log.error("a task of the process ended", extra={"task": task.get_name(), "error": repr(_error_of(task))})
-        watch_stop.set()
         return await self._leave(1 if ended else 0)
 
-    def noticed(self, key: keys.ModelKey, resource_version: str) -> None:
+    def noticed(self, key: keys.ModelKey, resource_version: str, intent: Hashable) -> None:
         """The watch brought a version of a model."""
         self._metrics.watch_events.labels(names.PLURAL).inc()
         self._ledger.delivered(key, resource_version)
-        self._sweep.notice(key)
+        self._sweep.notice(key, intent)
 
     def deleted(self, key: keys.ModelKey) -> None:
         self._metrics.watch_events.labels(names.PLURAL).inc()
@@ -144,8 +145,9 @@ class Operator:
             _, late = await asyncio.wait(self._workers, timeout=FINISH_STEP_S)
             if late:
                 log.warning("steps in hand were dropped", extra={"keys": [str(key) for key in self._queue.busy]})
-        others = [task for task in self._tasks if task.get_name() != "watch"]
-        for task in (*others, *self._workers):
+        for watch in self._watches.values():
+            watch.stop()
+        for task in (*self._tasks, *self._workers):
             task.cancel()
         if self._api.writes_under_way or self._http.writes_under_way:
             log.warning("the Lease runs out by itself: a write that was given up may still happen")
@@ -153,9 +155,6 @@ class Operator:
         else:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._election.release(), RELEASE_S)
-        watches = [task for task in self._tasks if task.get_name() == "watch"]
-        if watches:
-            await asyncio.wait(watches, timeout=STOP_WATCH_S)
         await self._server.stop()
         await self._http.close()
         await self._api.close()
@@ -167,15 +166,28 @@ class Operator:
         if self._election.has_run_out:
             _exit_at_once()
 
-    async def _watch(self, stop: asyncio.Event, ready: asyncio.Event) -> None:
-        async def credentials() -> kubernetes.Credentials:
-            return await kubernetes.fetch_credentials(self._configuration)
+    def _start_watches(self) -> None:
+        def fetch_credentials() -> Awaitable[kubernetes.Credentials]:
+            return kubernetes.fetch_credentials(self._configuration)
 
-        registry = handlers.build_registry(self, credentials)
-        await handlers.watch(registry, namespaces=self._settings.namespaces, stop_flag=stop, ready_flag=ready)
+        loop = asyncio.get_running_loop()
+        for namespace in self._settings.namespaces or (None,):
+            watch = handlers.NamespaceWatch(namespace, self, fetch_credentials, loop=loop, clock=self._clock)
+            self._watches[namespace] = watch
+            watch.start()
 
-    async def _resync(self) -> None:
-        await self._sweep.resync(self._settings.namespaces, configured=self._settings.ray_urls)
+    async def _tend_watches(self) -> None:
+        """Start again each watch that is deaf or not there."""
+        deaf = self._ledger.find_deaf()
+        for namespace, watch in self._watches.items():
+            is_deaf = bool(deaf) if namespace is None else namespace in deaf
+            if is_deaf or watch.silent_s() > WATCH_SILENT_MAX_S:
+                log.warning("a watch is deaf or gone", extra={"namespace": namespace or "all", "deaf": is_deaf})
+                watch.restart()
+        self._metrics.watch_starts.set(sum(watch.starts for watch in self._watches.values()))
+
+    def _configured(self, namespace: str | None) -> Iterable[str]:
+        return self._settings.ray_urls if namespace is None else (namespace,)
 
     async def _look(self) -> None:
         self._metrics.queue_depth.set(len(self._queue))
