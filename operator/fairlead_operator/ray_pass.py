@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from fairlead_operator import sweep, telemetry
 from fairlead_operator.api import names
 from fairlead_operator.desired import serve_config
-from fairlead_operator.effects import ray_serve
 from fairlead_operator.observe import cluster, fingerprint, ray_clusters, snapshot
 from fairlead_operator.plan import serve_config as serve_plan
 from fairlead_operator.state import bounds, keys, knowledge, serve
@@ -29,7 +28,6 @@ class RayPass:
     observer: snapshot.Observer
     namespaces: Callable[[str], cluster.NamespaceView]
     clusters: ray_clusters.RayClusters
-    lease: ray_serve.Lease
     sweep: sweep.Sweep
     bounds: bounds.Bounds
     metrics: telemetry.Metrics
@@ -83,7 +81,7 @@ class RayPass:
     async def _put(self, key: keys.RayKey, ray: ray_clusters.Connection, put: serve.Put) -> float:
         ended = "failed"
         try:
-            await ray_serve.put_config(ray.client, put.body, lease=self.lease)
+            await ray.client.put_applications(put.body)
             ended = "done"
         finally:
             ray.poller.invalidate()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from types import SimpleNamespace
 from typing import Any
 
@@ -44,7 +43,6 @@ def made(puts: list[Any]) -> ray_pass.RayPass:
         "observer": SimpleNamespace(list_models=list_models),
         "namespaces": lambda _: SimpleNamespace(placement="default"),
         "clusters": SimpleNamespace(find=lambda _: SimpleNamespace(poller=poller, client=client)),
-        "lease": SimpleNamespace(remaining_s=lambda: math.inf),
         "sweep": SimpleNamespace(settle=lambda *_: None),
     }
     return ray_pass.RayPass(**parts, bounds=builders.BOUNDS, metrics=telemetry.Metrics())
