@@ -67,7 +67,7 @@ async def test_an_unreadable_route_table_is_reported_after_everything_else_was_q
     work: queue.KeyedQueue[keys.Key] = queue.KeyedQueue()
     with pytest.raises(errors.FairleadError):
         await make(work, None).resync("ns", ("ns",))
-    assert len(work) == 2
+    assert len(work) == 3
 
 
 class Partly(Reads):
