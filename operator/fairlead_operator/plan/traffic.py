@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import assert_never
 
 from fairlead_operator.api.status import RolloutPhase
-from fairlead_operator.api.text import one_line
+from fairlead_operator.api.text import hide_addresses, one_line
 from fairlead_operator.plan.context import Context
 from fairlead_operator.state.actions import Plan, WriteRoute
 from fairlead_operator.state.gateways import Confirmation, GatewaySeen, MemberState
@@ -98,7 +98,9 @@ def write(context: Context, wanted: RouteEntry) -> Plan | None:
         return context.wait(Reason.REVISION_LOST, message, requeue_after_s=context.bounds.resync_s)
     match context.observed.route:
         case Unknown(reason=reason):
-            return context.wait_unknown(Reason.GATEWAY_UNREACHABLE, f"The route table can't be read: {reason}")
+            return context.wait_unknown(
+                Reason.GATEWAY_UNREACHABLE, f"The route can't be read: {hide_addresses(reason)}"
+            )
         case Known(value=text) if text.holds(wanted):
             return None
         case Known(value=text):
@@ -135,7 +137,9 @@ def confirm(context: Context, wanted: RouteEntry) -> Plan | None:
     """None once every gateway says that it has the entry."""
     match context.observed.gateways:
         case Unknown(reason=reason):
-            return context.wait_unknown(Reason.GATEWAY_UNREACHABLE, f"The gateways can't be listed: {reason}")
+            return context.wait_unknown(
+                Reason.GATEWAY_UNREACHABLE, f"The gateways can't be listed: {hide_addresses(reason)}"
+            )
         case Known(value=gateways) if any(member.state is MemberState.READY for member in gateways.members):
             return _unconfirmed(context, wanted, gateways.confirmation(lambda view: context.has_entry(view, wanted)))
         case Known() | Absent():
@@ -154,7 +158,7 @@ def _unconfirmed(context: Context, wanted: RouteEntry, confirmation: Confirmatio
             return context.wait_unknown(Reason.ROUTE_REFUSED, one_line(message))
     for member in confirmation.unread:
         if isinstance(member.view, Unknown):
-            message = f"Gateway {member.name} can't be read: {member.view.reason}"
+            message = f"Gateway {member.name} can't be read: {hide_addresses(member.view.reason)}"
             return context.wait_unknown(Reason.GATEWAY_UNREACHABLE, message)
     missing = ", ".join(sorted(member.called for member in confirmation.missing))
     return context.wait(

@@ -11,7 +11,7 @@ from fairlead_operator.api.spec import ModelDeploymentSpec, ModelSource, Serving
 from fairlead_operator.api.status import ModelDeploymentStatus
 from fairlead_operator.state.analysis import Measured
 from fairlead_operator.state.capacity import Capacity
-from fairlead_operator.state.gateways import Gateways
+from fairlead_operator.state.gateways import Gateways, MemberState
 from fairlead_operator.state.keys import ModelKey
 from fairlead_operator.state.knowledge import UNREAD, Absent, Known, Unknown
 from fairlead_operator.state.ports import PortRange
@@ -125,3 +125,28 @@ class Observed:
             for name, view in sorted(evidence.value.applications.items())
             if names.is_application_of(name, self.key.namespace, self.key.name)
         )
+
+    @property
+    def why_gateways_are_unknown(self) -> str | None:
+        """A sentence part that names the Ready gateway that can't be read, or says that none can be listed."""
+        match self.gateways:
+            case Unknown(reason=reason):
+                return f"the gateways can't be listed: {reason}"
+            case Known(value=gateways):
+                ready = (member for member in gateways.members if member.state is MemberState.READY)
+                unread = ((member.name, member.view) for member in ready)
+                found = ((name, view.reason) for name, view in unread if isinstance(view, Unknown))
+                return next((f"gateway {name} can't be read: {reason}" for name, reason in found), None)
+            case _:
+                return None
+
+    def up_by_gateway(self, revision: str) -> dict[str, int] | None:
+        """Ready replicas of a revision by Ready gateway; None while one can't be read, and where there is none."""
+        views = self.gateways.value.ready if isinstance(self.gateways, Known) else None
+        if not views:
+            return None
+        lives = {view.id: view.routes.get(self.key.name) for view in views}
+        seen = {gateway: live.revisions.get(revision) if live is not None else None for gateway, live in lives.items()}
+        return {
+            gateway: revision_live.up if revision_live is not None else 0 for gateway, revision_live in seen.items()
+        }

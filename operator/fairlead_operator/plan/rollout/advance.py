@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from fairlead_operator.api.spec import Strategy
 from fairlead_operator.api.status import RolloutPhase as Phase
+from fairlead_operator.api.text import hide_addresses
 from fairlead_operator.plan.context import Context
 from fairlead_operator.plan.rollout import capacity, goal, leaving, phases, restoring, steps, watching
 from fairlead_operator.plan.rollout.machine import is_heeded, move
@@ -55,7 +56,7 @@ def _begin(context: Context) -> Plan | None:
     if aimed is None or aimed == serving.stable:
         return None
     if isinstance(serve := context.serve_of(aimed), Unknown):
-        return context.wait_unknown(Reason.RAY_UNREACHABLE, f"Ray can't be read: {serve.reason}")
+        return context.wait_unknown(Reason.RAY_UNREACHABLE, f"Ray can't be read: {hide_addresses(serve.reason)}")
     if aimed not in context.desired.revisions:
         return None
     if context.desired.strategy is Strategy.RECREATE and serving.stable is not None:

@@ -6,7 +6,7 @@ import datetime
 from dataclasses import replace
 
 from fairlead_operator.api.status import RolloutPhase
-from fairlead_operator.api.text import one_line
+from fairlead_operator.api.text import hide_addresses, one_line
 from fairlead_operator.plan import traffic
 from fairlead_operator.plan.condemn import ray, readiness
 from fairlead_operator.plan.context import Context
@@ -198,7 +198,7 @@ def _replicas_in_ray(
     context: Context, rollout: Rollout, candidate: WantedRevision, reason: Reason
 ) -> Plan | Verdict | None:
     if isinstance(serve := context.serve_of(candidate.revision), Unknown):
-        return context.wait_unknown(Reason.RAY_UNREACHABLE, f"Ray can't be read: {serve.reason}")
+        return context.wait_unknown(Reason.RAY_UNREACHABLE, f"Ray can't be read: {hide_addresses(serve.reason)}")
     called = context.called(candidate.revision)
     wanted = candidate.application.replicas if candidate.application is not None else 0
     view = context.application(candidate.revision)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from fairlead_operator.api.status import RolloutPhase
+from fairlead_operator.api.text import hide_addresses
 from fairlead_operator.plan import traffic
 from fairlead_operator.plan.context import Context
 from fairlead_operator.state.actions import NudgeServe, Plan
@@ -62,7 +63,7 @@ def _rest(context: Context) -> Plan:
         return context.act(NudgeServe(cluster=cluster), Reason.SUSPENDED, message)
     for cluster in context.observed.clusters:
         if isinstance(serve := context.observed.serve_on(cluster), Unknown):
-            return context.wait_unknown(Reason.RAY_UNREACHABLE, f"Ray can't be read: {serve.reason}")
+            return context.wait_unknown(Reason.RAY_UNREACHABLE, f"Ray can't be read: {hide_addresses(serve.reason)}")
     message = "The spec says suspend: nothing runs."
     return context.wait(Reason.SUSPENDED, message, requeue_after_s=context.bounds.resync_s)
 

@@ -7,6 +7,7 @@ from typing import assert_never
 
 from fairlead_operator.api import names
 from fairlead_operator.api.status import RolloutPhase
+from fairlead_operator.api.text import hide_addresses
 from fairlead_operator.state.actions import Action, DeleteRoute, NudgeServe, Plan, RemoveFinalizer, Wait
 from fairlead_operator.state.bounds import Bounds
 from fairlead_operator.state.knowledge import Absent, Known, Unknown
@@ -115,7 +116,7 @@ def _replicas(down: _Teardown) -> Plan | None:
         return down.plan(NudgeServe(cluster=cluster), f"Waits for Ray to stop {stopping}.")
     for cluster in down.observed.clusters:
         if isinstance(serve := down.observed.serve_on(cluster), Unknown):
-            message = f"Waits for Ray to say that the replicas are gone: {serve.reason}"
+            message = f"Waits for Ray to say that the replicas are gone: {hide_addresses(serve.reason)}"
             return down.plan(NudgeServe(cluster=cluster), message, reason=Reason.RAY_UNREACHABLE, unknown=True)
     return None
 
