@@ -30,7 +30,7 @@ def main() -> None:
         kubernetes.up(cluster.KUBERNETES_PARTS)
         try:
             with Operated(
-                kubernetes, Path(folder), flags=("--ports-per-revision", "4", "--log-level", "info")
+                kubernetes, Path(folder), flags=("--log-level", "info")
             ) as world:
                 measure(world, count)
         finally:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ from tests.e2e.stage import Model, Stage
 from tests.support.until import until
 
 from fairlead_cli import load
-from fairlead_gateway import routes
+from fairlead_operator.state import route
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
 REQUESTS = 30_000
@@ -145,25 +144,22 @@ def _at_phase(stage: Stage, model: Model, phases: set[str], act: Callable[[], No
 
 
 def _pass_by(stage: Stage, name: str) -> None:
-    version = _route(stage, name, is_there=True)
-    until(lambda: stage.live().get(name, {}).get("version") == version, "the other model's route is live")
-    _route(stage, name, is_there=False)
-    until(lambda: name not in stage.live(), "the gateway dropped it")
-
-
-def _route(stage: Stage, name: str, *, is_there: bool) -> str:
-    entry: dict[str, Any] = {
-        "schema": 1,
-        "stable": None,
-        "candidate": None,
+    entry = {
         "candidateWeight": 0,
-        "revisions": {
-            "aaaaaaaaaa": {"ports": {"host": "127.0.0.1", "first": 1, "count": 4, "window": 1}, "aliases": []}
-        },
+        "revisions": {"aaaaaaaaaa": {"cluster": "default", "aliases": []}},
         "maxRequestBytes": 1048576,
         "requestTimeoutSeconds": 30,
     }
-    entry["version"] = routes.entry_version(entry)
-    path = stage.api.core_path("configmaps", "fairlead-routes")
-    stage.api.merge(path, {"data": {name: json.dumps(entry) if is_there else None}})
-    return str(entry["version"])
+    stage.api.apply(stage.api.routes_path(name), made := _route(name, entry))
+    version = made["spec"]["version"]
+    until(lambda: stage.live().get(name, {}).get("version") == version, "the other model's route is live")
+    retired = {"retired": True}
+    stage.api.apply(stage.api.routes_path(name), _route(name, retired))
+    until(lambda: stage.live().get(name, {}).get("retired") is True, "the gateway retired it")
+    stage.api.delete(stage.api.routes_path(name))
+    until(lambda: name not in stage.live(), "the gateway dropped it")
+
+
+def _route(name: str, content: dict[str, Any]) -> dict[str, Any]:
+    kind = {"apiVersion": "fairlead.dev/v1alpha1", "kind": "ModelRoute", "metadata": {"name": name}}
+    return {**kind, "spec": {**content, "version": route.version_of(content)}}

@@ -167,8 +167,10 @@ class Bench:
         found = self._sight.of(sight.REVISIONS) or {"items": []}
         return sorted(found["items"], key=lambda item: int(item["revision"]))
 
-    def routes(self) -> dict[str, str]:
-        return (self._sight.of(sight.ROUTES) or {}).get("data") or {}
+    def routes(self) -> dict[str, Body]:
+        """The ``spec`` of each ModelRoute, by model."""
+        found = self._sight.of(sight.ROUTES) or {"items": []}
+        return {item["metadata"]["name"]: item["spec"] for item in found["items"]}
 
     # Waiting
 

@@ -1,10 +1,9 @@
-"""A gateway without HAProxy: its table is the ConfigMap as it is now, its replicas are the fake Ray's."""
+"""A gateway without HAProxy: its table is the ModelRoutes as they are now, its replicas are the fake Ray's."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 import time
 import uuid
 from collections.abc import Callable
@@ -18,13 +17,12 @@ from tests.support.http_thread import HttpThread
 
 from fairlead_gateway import measurements
 
-ReadRoutes = Callable[[], dict[str, str] | None]
+ReadRoutes = Callable[[], dict[str, dict[str, Any]] | None]
 FRESH_S = 0.1
 
 
 @dataclass
 class Table:
-    texts: dict[str, str] = field(default_factory=dict)
     entries: dict[str, dict[str, Any]] = field(default_factory=dict)
     read_at_s: float = float("-inf")
 
@@ -88,19 +86,20 @@ class FakeGateway:
         table = self._table
         if self.is_frozen or time.monotonic() - table.read_at_s < FRESH_S:
             return
-        texts = self._read_routes()
-        if texts is None:
+        found = self._read_routes()
+        if found is None:
             return  # the API server is away: the last table stays
-        changed = {model: json.loads(text) for model, text in texts.items() if table.texts.get(model) != text}
-        kept = {model: entry for model, entry in table.entries.items() if model in texts}
-        self._table = Table(texts=texts, entries={**kept, **changed}, read_at_s=time.monotonic())
+        # One that is gone without a mark stays until it is written again.
+        kept = {model: entry for model, entry in table.entries.items() if not entry.get("retired")}
+        self._table = Table(entries={**kept, **found}, read_at_s=time.monotonic())
 
     async def _routes(self, _request: web.Request) -> web.Response:
         await asyncio.get_running_loop().run_in_executor(None, self._refresh)
         routes = {
             model: {
                 "version": entry["version"],
-                "revisions": {revision: self._live(model, revision, entry) for revision in entry["revisions"]},
+                "revisions": {rev: self._live(model, rev) for rev in entry.get("revisions", ())},
+                **({"retired": True} if entry.get("retired") else {}),
             }
             for model, entry in self._table.entries.items()
         }
@@ -112,15 +111,13 @@ class FakeGateway:
         entry = self._table.entries.get(model)
         if entry is None:
             return web.json_response({"error": f"this gateway has no route for a model {model!r}"}, status=404)
-        found = {
-            name: {**measurements.Counted().body(), **self.measurements.get(name, {})} for name in entry["revisions"]
-        }
+        zeros = measurements.Counted().body()
+        found = {name: {**zeros, **self.measurements.get(name, {})} for name in entry.get("revisions", ())}
         return web.json_response({"gateway": self._name, "epoch": self.epoch, "revisions": found})
 
-    def _live(self, model: str, revision: str, entry: dict[str, Any]) -> dict[str, int]:
+    def _live(self, model: str, revision: str) -> dict[str, int]:
         running = self._ray.running_now(f"{self._namespace}--{model}--{revision}")
-        window = entry["revisions"][revision]["ports"]["window"]
-        return {"up": min(running, window), "draining": 0, "sessions": self.sessions.get(revision, 0)}
+        return {"up": running, "draining": 0, "sessions": self.sessions.get(revision, 0)}
 
     async def _metadata(self, request: web.Request) -> web.Response:
         model, revision = request.match_info["model"], request.headers.get("x-fairlead-revision", "")

@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 
 Object = Mapping[str, Any]
+ROUTES = "/apis/fairlead.dev/v1alpha1/namespaces/{namespace}/modelroutes"
 MODELS = "/apis/fairlead.dev/v1alpha1/namespaces/{namespace}/modeldeployments"
 
 
@@ -53,6 +54,10 @@ class KubeApi:
         path = MODELS.format(namespace=self._namespace)
         return f"{path}/{name}" if name else path
 
+    def routes_path(self, name: str = "") -> str:
+        path = ROUTES.format(namespace=self._namespace)
+        return f"{path}/{name}" if name else path
+
     def core_path(self, kind: str, name: str = "") -> str:
         path = f"/api/v1/namespaces/{self._namespace}/{kind}"
         return f"{path}/{name}" if name else path
@@ -64,9 +69,9 @@ class KubeApi:
         return [] if found is None else list(found["items"])
 
     def routes(self) -> Mapping[str, Any]:
-        """The route table's entries, by model."""
-        found = self.get(self.core_path("configmaps", "fairlead-routes"))
-        return {name: json.loads(text) for name, text in ((found or {}).get("data") or {}).items()}
+        """The ``spec`` of each ModelRoute, by model."""
+        found = self.get(self.routes_path()) or {"items": []}
+        return {item["metadata"]["name"]: item["spec"] for item in found["items"]}
 
     def get(self, path: str, *, within_s: float = 90.0, **parameters: str) -> Object | None:
         """The object, or None where there is none."""
@@ -81,6 +86,15 @@ class KubeApi:
         headers = {"content-type": "application/merge-patch+json"}
         parameters = {"fieldManager": manager}
         self._awaited("PATCH", path, content=json.dumps(patch), headers=headers, params=parameters).raise_for_status()
+
+    def apply(self, path: str, body: Object, *, manager: str = "e2e") -> None:
+        """Server-side apply."""
+        headers = {"content-type": "application/apply-patch+yaml"}
+        parameters = {"fieldManager": manager, "force": "true"}
+        self._awaited("PATCH", path, content=json.dumps(body), headers=headers, params=parameters).raise_for_status()
+
+    def delete(self, path: str) -> None:
+        self._awaited("DELETE", path).raise_for_status()
 
     def watch(self, path: str, name: str) -> Iterator[Object]:
         """The named object now and at each change, for as long as the API server keeps the watch."""

@@ -119,13 +119,13 @@ class Operated:
         found = self.api.get(self.api.core_path("events")) or {"items": []}
         return {item["reason"] for item in found["items"] if item["involvedObject"]["name"] == name}
 
-    def _routes(self) -> dict[str, str] | None:
-        """The route table as the gateway reads it; None while the API server is away."""
+    def _routes(self) -> dict[str, dict[str, Any]] | None:
+        """The routes as the gateway reads them; None while the API server is away."""
         try:
-            found = self.api.get(self.api.core_path("configmaps", "fairlead-routes"), within_s=0)
+            found = self.api.get(self.api.routes_path(), within_s=0)
         except httpx.HTTPError:
             return None
-        return dict((found or {}).get("data") or {})
+        return {item["metadata"]["name"]: item["spec"] for item in (found or {"items": []})["items"]}
 
     def explain(self, name: str) -> str:
         return f"{yaml.safe_dump(self.get(name))}\n{self.operator.tail()}"
