@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import cast
@@ -56,6 +56,8 @@ class Shared:
     """What the connections of one server have in common."""
 
     handle: Callable[[Request], Answer]
+    check_head: Callable[[Mapping[bytes, bytes]], None]
+    """Called with each request's headers before its body is read; raises RequestError to refuse it."""
     limits: ServerLimits
     metrics: ReplicaMetrics
     writer: ResponseWriter
@@ -164,9 +166,13 @@ class Connection(asyncio.Protocol):
         """A whole request from the parser."""
         self._push(_Message(request=request, keep_alive=keep_alive))
 
-    def begin_body(self) -> None:
+    def begin_body(self, headers: Mapping[bytes, bytes]) -> None:
         """The parser has a whole head."""
         self._wait_for(Waiting.BODY)
+        try:
+            self._shared.check_head(headers)
+        except RequestError as refused:
+            self.refuse(refused.reason, refused.sentence)
 
     def invite_body(self) -> None:
         """The client expects 100 Continue; it gets it where no answer comes before."""

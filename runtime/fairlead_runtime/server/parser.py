@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 from urllib.parse import unquote
 
@@ -25,8 +26,8 @@ class Sink(Protocol):
         """What came is no request that is served; nothing of the connection is parsed any more."""
         ...
 
-    def begin_body(self) -> None:
-        """A head is complete."""
+    def begin_body(self, headers: Mapping[bytes, bytes]) -> None:
+        """A head is complete; the sink may refuse it."""
         ...
 
     def invite_body(self) -> None:
@@ -97,8 +98,10 @@ class RequestParser:
         self._has_head = True
         if self._is_over:
             return
-        self._sink.begin_body()
         headers = self._headers
+        self._sink.begin_body(headers)
+        if self._is_over:
+            return
         if b"host" not in headers and self._parser.get_http_version() == "1.1":
             self._refuse(RequestReason.MALFORMED, "the Host header is missing")
             return
