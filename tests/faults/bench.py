@@ -69,7 +69,7 @@ class Bench:
         self.kube.make_namespace(self.namespace)
         self.ray = self._exits.enter_context(FakeRay(token=TOKEN))
         self.gateway = self._exits.enter_context(
-            FakeGateway(namespace=self.namespace, ray=self.ray, read_routes=self.routes)
+            FakeGateway(namespace=self.namespace, rays={"default": self.ray}, read_routes=self.routes)
         )
         data, admin = self.gateway.addresses.split(",")
         upstreams = {"ray": self.ray.url, "gateway data": data, "gateway admin": admin}

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
@@ -30,9 +30,12 @@ class Table:
 class FakeGateway:
     """Data and admin port of one gateway of one namespace."""
 
-    def __init__(self, *, namespace: str, ray: FakeRay, read_routes: ReadRoutes, name: str = "gateway-0") -> None:
+    def __init__(
+        self, *, namespace: str, rays: Mapping[str, FakeRay], read_routes: ReadRoutes, name: str = "gateway-0"
+    ) -> None:
+        """``rays`` are the namespace's Ray clusters, by name: a route says on which one a revision runs."""
         self._namespace = namespace
-        self._ray = ray
+        self._rays = rays
         self._read_routes = read_routes
         self._name = name
         self._table = Table()
@@ -115,18 +118,22 @@ class FakeGateway:
         found = {name: {**zeros, **self.measurements.get(name, {})} for name in entry.get("revisions", ())}
         return web.json_response({"gateway": self._name, "epoch": self.epoch, "revisions": found})
 
+    def _ray(self, model: str, revision: str) -> FakeRay | None:
+        """The Ray cluster of a revision that the model's route has."""
+        found = self._table.entries.get(model, {}).get("revisions", {}).get(revision)
+        return self._rays.get(found["cluster"]) if found is not None else None
+
     def _live(self, model: str, revision: str) -> dict[str, int]:
-        running = self._ray.running_now(f"{self._namespace}--{model}--{revision}")
+        ray = self._ray(model, revision)
+        running = ray.running_now(f"{self._namespace}--{model}--{revision}") if ray is not None else 0
         return {"up": running, "draining": 0, "sessions": self.sessions.get(revision, 0)}
 
     async def _metadata(self, request: web.Request) -> web.Response:
         model, revision = request.match_info["model"], request.headers.get("x-fairlead-revision", "")
-        application = f"{self._namespace}--{model}--{revision}"
-        if revision not in self._table.entries.get(model, {}).get("revisions", {}) or not self._ray.running_now(
-            application
-        ):
+        application, ray = f"{self._namespace}--{model}--{revision}", self._ray(model, revision)
+        if ray is None or not ray.running_now(application):
             return web.json_response({"error": "no replica is up"}, status=503)
-        digest = self._ray.digest_of(application) or digest_of_uri(self._ray.uri_of(application))
+        digest = ray.digest_of(application) or digest_of_uri(ray.uri_of(application))
         headers = {"x-fairlead-revision": revision, "x-fairlead-digest": digest}
         inputs = [{"name": "image", "datatype": "FP32", "shape": [-1, 4]}]
         document = {"name": model, "versions": [revision], "platform": "tensorflow", "inputs": inputs, "outputs": []}
@@ -134,11 +141,11 @@ class FakeGateway:
 
     async def _infer(self, request: web.Request) -> web.Response:
         model, revision = request.match_info["model"], request.headers.get("x-fairlead-revision", "")
-        application = f"{self._namespace}--{model}--{revision}"
-        if not self._ray.running_now(application):
+        application, ray = f"{self._namespace}--{model}--{revision}", self._ray(model, revision)
+        if ray is None or not ray.running_now(application):
             return web.json_response({"error": "no replica is up"}, status=503)
         headers = {"x-fairlead-revision": revision}
-        uri = self._ray.uri_of(application)
+        uri = ray.uri_of(application)
         if any(part in uri for part in self.failing_predictions):
             return web.json_response({"error": "the model failed"}, status=500, headers=headers)
         (tensor,) = (await request.json())["inputs"]
