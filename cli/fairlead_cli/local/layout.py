@@ -64,6 +64,10 @@ class Layout:
     def ray_temp(self) -> pathlib.Path:
         return self.run / "ray"
 
+    def node_folder(self, part: str) -> pathlib.Path:
+        """Where the replicas of a Ray node have their files; made by the first of them."""
+        return self.run / "nodes" / part
+
     @property
     def gateway_state(self) -> pathlib.Path:
         return self.run / "gateway"
