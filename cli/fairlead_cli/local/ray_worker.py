@@ -15,6 +15,10 @@ PORTS = (
     "worker-metrics",
     ray_node.WORKER.directory,
 )
+# The head's address in a form that Ray doesn't know as loopback: it would replace 127.0.0.1 by the machine's outer
+# address, where the head doesn't listen. A connection to 0.0.0.0 goes to 127.0.0.1.
+# Source: ray/_private/services.py, resolve_ip_for_localhost (2.60); ip(7).
+_HEAD = "0.0.0.0"
 
 
 def command(where: layout.Layout, ports: layout.Ports, chosen: options.Options) -> processes.Command:
@@ -23,7 +27,7 @@ def command(where: layout.Layout, ports: layout.Ports, chosen: options.Options) 
         programs.script("ray"),
         "start",
         "--block",
-        f"--address=127.0.0.1:{ports['ray-gcs']}",
+        f"--address={_HEAD}:{ports['ray-gcs']}",
         f"--node-ip-address={ray_node.WORKER.host}",
         f"--dashboard-agent-listen-port={ports['worker-agent-http']}",
         f"--dashboard-agent-grpc-port={ports['worker-agent-grpc']}",
@@ -42,6 +46,8 @@ def command(where: layout.Layout, ports: layout.Ports, chosen: options.Options) 
     environment = {
         **ray_head.environment(where, ports, chosen),
         **ray_node.variables(ray_node.WORKER, where, ports, chosen),
+        # Ray joins no node where it takes the machine for a laptop, as the head is made to.
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1",
     }
     return processes.Command(
         argv=argv, log=where.log("worker"), environment=environment, without=("RAY_", "OMP_NUM_THREADS")
