@@ -89,7 +89,8 @@ class GatewayClient:
         body = json.dumps({"inputs": [_zeros(tensor) for tensor in told.inputs]}).encode()
         url = f"{data_url.rstrip('/')}/v2/models/{model}/infer"
         headers = {names.HEADER_REVISION: revision, "Content-Type": "application/json"}
-        answer = await self._send(http.Request(method="POST", url=url, headers=headers, body=body, timeout_s=timeout_s))
+        request = http.Request(method="POST", url=url, headers=headers, body=body, timeout_s=timeout_s, is_write=False)
+        answer = await self._send(request)
         _require_answer_of(revision, answer, "prediction")
         return Prediction(digest=metadata.headers.get(names.HEADER_DIGEST), signature=_signature(told))
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import assert_never
 
 from fairlead_operator.api.status import RolloutPhase
+from fairlead_operator.api.text import hide_addresses
 from fairlead_operator.plan.context import Context
 from fairlead_operator.state.actions import Plan, WriteRoute
 from fairlead_operator.state.knowledge import Absent, Known, Unknown
@@ -27,6 +28,18 @@ def entry(context: Context) -> RouteEntry:
         # Nobody shall answer, so nothing is given back to a revision that may never run again; its requests end.
         return _build(context, stable=None, candidate=None, drain=[leaving, stable] if leaving is not None else [])
     return _build(context, stable=_kept(context, stable), candidate=_kept(context, candidate), drain=[leaving])
+
+
+def _find_lost(context: Context) -> str | None:
+    """A revision that should take requests, and whose ControllerRevision is gone: its requests must not end in 503."""
+    serving = context.serving
+    if serving.phase in (RolloutPhase.RETIRING, RolloutPhase.RETIRED):
+        return None
+    if context.desired.replicas == 0 and serving.candidate is None:
+        return None
+    candidate = serving.candidate if serving.phase is not RolloutPhase.STARTING else None
+    needed = (revision for revision in (serving.stable, candidate) if revision is not None)
+    return next((context.called(r) for r in needed if r not in context.desired.revisions), None)
 
 
 def _kept(context: Context, revision: str | None) -> str | None:
@@ -75,10 +88,18 @@ def ensure(context: Context, wanted: RouteEntry) -> Plan | None:
 
 
 def write(context: Context, wanted: RouteEntry) -> Plan | None:
-    """None while the table holds the entry."""
+    """None while the table holds the entry. Nothing is written while a revision that should be in it can't be read."""
+    if (lost := _find_lost(context)) is not None:
+        message = (
+            f"The ControllerRevision of {lost} is gone; what runs and the route are left as they are. "
+            "Restore it, or set the spec back to that revision."
+        )
+        return context.wait(Reason.REVISION_LOST, message, requeue_after_s=context.bounds.resync_s)
     match context.observed.route:
         case Unknown(reason=reason):
-            return context.wait_unknown(Reason.GATEWAY_UNREACHABLE, f"The route table can't be read: {reason}")
+            return context.wait_unknown(
+                Reason.GATEWAY_UNREACHABLE, f"The route can't be read: {hide_addresses(reason)}"
+            )
         case Known(value=text) if text.holds(wanted):
             return None
         case Known(value=text):
@@ -115,7 +136,9 @@ def confirm(context: Context, wanted: RouteEntry) -> Plan | None:
     """None once every gateway says that it has the entry."""
     match context.observed.gateways:
         case Unknown(reason=reason):
-            return context.wait_unknown(Reason.GATEWAY_UNREACHABLE, f"A gateway can't be read: {reason}")
+            return context.wait_unknown(
+                Reason.GATEWAY_UNREACHABLE, f"A gateway can't be read: {hide_addresses(reason)}"
+            )
         case Known(value=()):
             return context.wait_unknown(Reason.NO_GATEWAY, "No gateway runs that could take the route.")
         case Known() | Absent():

@@ -39,6 +39,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Copy:
+    host: str
     to: mark.Mark
     request: Request
     response: Response
@@ -70,7 +71,10 @@ class Mirror:
         to = self._mark(request)
         if to is None or response.status != 200 or not _is_prediction(request.path):
             return
-        copy = _Copy(to=to, request=request, response=response)
+        host = mark.url_host(request.peer)
+        if host is None:
+            return
+        copy = _Copy(host=host, to=to, request=request, response=response)
         if len(self._queue) >= QUEUED_MAX or self._bytes_held + copy.bytes_held > QUEUED_BYTES_MAX:
             self._measured.pairs(to.candidate).dropped += 1
             return
@@ -89,6 +93,7 @@ class Mirror:
         self._queue.clear()
         if self._session is not None:
             await self._session.close()
+            await self._loop.shutdown_default_executor()
 
     def _mark(self, request: Request) -> mark.Mark | None:
         value = request.headers.get(mark.HEADER)
@@ -124,7 +129,7 @@ class Mirror:
             self._session = aiohttp.ClientSession(timeout=timeout, connector=connector, trust_env=False)
         protocol = copy.response.protocol
         # The path is ours, and so it can't name another revision, model or verb.
-        url = f"http://{copy.to.host}:{copy.to.port}{self._paths[protocol]}"
+        url = f"http://{copy.host}:{copy.to.port}{self._paths[protocol]}"
         headers = {name.decode(): copy.request.headers[name].decode("latin-1") for name in self._passed_on(copy)}
         headers["x-fairlead-revision"] = copy.to.candidate
         headers[handler.COPY_HEADER.decode()] = self._settings.sign(copy.to.candidate)
@@ -134,9 +139,14 @@ class Mirror:
             body = await self._read(answer)
             their_length = answer.headers.get(v2_rest.HEADER_LENGTH.decode())
         our_length = dict(copy.response.headers).get(v2_rest.HEADER_LENGTH)
-        ours = compare.decode(copy.response.body, our_length, protocol=protocol)
-        theirs = compare.decode(body, their_length.encode() if their_length else None, protocol=protocol)
-        return compare.is_different(ours, theirs)
+
+        def judge() -> bool:
+            ours = compare.decode(copy.response.body, our_length, protocol=protocol)
+            theirs = compare.decode(body, their_length.encode() if their_length else None, protocol=protocol)
+            return compare.is_different(ours, theirs)
+
+        # Not on the loop: clients wait there, and both answers may be large.
+        return await asyncio.to_thread(judge)
 
     def _passed_on(self, copy: _Copy) -> list[bytes]:
         return [name for name in _PASSED_ON if name in copy.request.headers]

@@ -1,0 +1,153 @@
+"""The analysis of a promoted revision within the rollback window, while the one before is still warm.
+
+No other revision has traffic beside it any more. So it is held to fixed limits, and to what was counted of the one
+before while that was stable, as far as neither the load nor the hour nor other clients are in it. It is only ever
+taken back by what is proved; whatever can't be measured, or isn't told, leaves it where it is.
+
+What happens while the revision isn't ready is for ``condemn.readiness`` to judge: those requests are left out.
+"""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import replace
+
+from fairlead_operator.api.analysis_status import AnalysisPhase, MetricPhase
+from fairlead_operator.api.text import one_line
+from fairlead_operator.plan.condemn import analysis as analyses
+from fairlead_operator.plan.context import Context
+from fairlead_operator.plan.triggers import Trigger, Verdict
+from fairlead_operator.state import question
+from fairlead_operator.state.actions import Plan
+from fairlead_operator.state.analysis import Analysis, Measured, Run
+from fairlead_operator.state.knowledge import Known
+from fairlead_operator.state.measurements import Counters, Sums
+from fairlead_operator.state.reasons import Reason
+from fairlead_operator.state.rollout import Rollout
+from fairlead_operator.state.time import elapsed_s
+
+EARLIER = "the earlier revision's"
+CONFIRM_S = 4.0
+"""What fails a measurement may be the first second of an outage, which gateways and Ray see only then."""
+
+
+def is_open(context: Context, rollout: Rollout) -> bool:
+    """Whether a failure takes the promoted revision back: never to one that failed itself, or that a person left."""
+    warm = rollout.leaving
+    if warm is None or context.serving.quarantined(warm) is not None:
+        return False
+    return context.since_step_s(rollout) <= context.desired.rollback_window_s
+
+
+def wished(context: Context, rollout: Rollout) -> Analysis | None:
+    asked = context.desired.analysis
+    return asked.after_promotion if asked is not None and is_open(context, rollout) else None
+
+
+def interrupted(context: Context, rollout: Rollout, stable: str) -> Plan | None:
+    """Leaves out what is counted until the revision is well again, and a failure that may have been the beginning."""
+    run = rollout.analysis
+    if run is None or not run.sums.marks or not is_open(context, rollout):
+        return None
+    is_away = rollout.health.unwell_since is not None or rollout.health.is_restarting
+    if not is_away and context.most_up(stable) != 0:
+        return None
+    kept = replace(run, sums=replace(run.sums, marks=())) if run.phase is not AnalysisPhase.FAILED else None
+    serving = replace(context.serving, rollout=replace(rollout, analysis=kept))
+    message = f"What {context.called(stable)} answers is measured again once it is ready."
+    return context.announce(serving, Reason.WATCHED, message)
+
+
+def measured(context: Context, rollout: Rollout, analysis: Analysis) -> Run | None:
+    """The run with this pass's measurement in it, or as it was: where none is due, or nothing is known."""
+    run, seen, stable = rollout.analysis, context.observed.measured, context.serving.stable or ""
+    if seen is None or context.now < question.due_at(analysis, rollout.step_started_at, run):
+        return run
+    if (run is not None and run.phase is AnalysisPhase.FAILED) or not _is_seen(context, stable):
+        return run
+    at = context.second
+    run = run or Run(phase=AnalysisPhase.RUNNING, started_at=at, measured_at=at, message="The measurements begin.")
+    if not isinstance(seen.gateways, Known):
+        return _missed(run, rollout, analysis, seen.gateways.reason, at)
+    sums = analyses.summed(run.sums, seen.gateways.value, stable=rollout.leaving or "", candidate=stable)
+    if sums is None:
+        return _missed(run, rollout, analysis, analyses.MISFIT, at)
+    if not run.sums.marks:
+        return replace(run, sums=sums, measured_at=at)
+    if analyses.is_as_before(sums, run.sums) and not analysis.queries and not run.errors:
+        return run
+    return _looked(replace(run, sums=sums, measured_at=at), seen, context, analysis)
+
+
+def _is_seen(context: Context, stable: str) -> bool:
+    return context.ray_session is not None and bool(context.fewest_up(stable))
+
+
+def failed(context: Context, rollout: Rollout, analysis: Analysis, warm: str) -> Verdict | None:
+    """A failure that the status remembers, and that no outage explains by now."""
+    run = rollout.analysis
+    if run is None or run.phase is not AnalysisPhase.FAILED or analysis.is_dry_run:
+        return None
+    if not context.fewest_up(warm) or context.ray_session is None:
+        return None
+    if elapsed_s(run.measured_at, context.now) < CONFIRM_S:
+        return None
+    return Verdict(
+        trigger=Trigger.STABLE_FAILED,
+        reason=Reason.ANALYSIS_FAILED,
+        message=run.message,
+        failure_reason=analyses.FAILED_WORD,
+        run=run,
+    )
+
+
+def ignored(context: Context, rollout: Rollout) -> Verdict | None:
+    """The window's end where a dry run found a failure: it is told once."""
+    asked, run = context.desired.analysis, rollout.analysis
+    if asked is None or not asked.is_dry_run or run is None or run.phase is not AnalysisPhase.FAILED:
+        return None
+    message = f"The window is over; a dry run found it {run.phase}: {run.message}"
+    return Verdict(trigger=Trigger.READY, reason=Reason.ANALYSIS_IGNORED, message=one_line(message))
+
+
+def next_look_s(context: Context, rollout: Rollout, analysis: Analysis) -> float:
+    """In how many seconds something is due again."""
+    run = rollout.analysis
+    if run is not None and run.phase is AnalysisPhase.FAILED:
+        left_s = CONFIRM_S - elapsed_s(run.measured_at, context.now)
+    else:
+        left_s = (question.due_at(analysis, rollout.step_started_at, run) - context.now).total_seconds()
+    return left_s if left_s > 0 else float(analysis.interval_s)
+
+
+def _missed(run: Run, rollout: Rollout, analysis: Analysis, why: str, at: datetime.datetime) -> Run | None:
+    """Told as often as may be; then nothing more is written until it can be measured again."""
+    if run.errors > analysis.error_limit:
+        return rollout.analysis
+    message = f"{run.errors + 1} measurements in a row could not be had: {why}"
+    return replace(run, errors=run.errors + 1, measured_at=at, message=message)
+
+
+def _looked(run: Run, seen: Measured, context: Context, analysis: Analysis) -> Run:
+    baseline = context.serving.rollout.baseline if context.serving.rollout is not None else Counters()
+    found = analyses.results(run, seen, context, analysis, sums=_compared(run.sums, baseline), other=EARLIER)
+    missed = next((result for result in found if result.phase is MetricPhase.ERROR), None)
+    errors = min(run.errors + 1, analysis.error_limit + 1) if missed is not None else 0
+    run = replace(run, count=run.count + 1, errors=errors, results=found)
+    bad = next((result for result in found if result.failed > analysis.failure_limit), None)
+    if bad is not None:
+        return replace(run, phase=AnalysisPhase.FAILED, message=analyses.told(bad))
+    return replace(run, message="; ".join(analyses.told(result) for result in found))
+
+
+def _compared(sums: Sums, baseline: Counters) -> Sums:
+    """Beside the promoted revision's own counts those that the earlier one left behind, and its late labels.
+
+    Without what clients did wrong: they are no longer the same ones.
+    """
+    late = sums.stable
+    return replace(
+        sums,
+        candidate=replace(sums.candidate, client_errors=0),
+        stable=replace(baseline, labelled=baseline.labelled + late.labelled, correct=baseline.correct + late.correct),
+    )

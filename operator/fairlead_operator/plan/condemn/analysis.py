@@ -1,0 +1,142 @@
+"""The analysis of a candidate while traffic moves: when it is measured, what that says, and what follows.
+
+Every step has a run of its own, from the first reading of the gateways after the step began. In a step ``analysis`` it
+is a condition: the step ends once every metric is proved within its limit. In all other steps it goes on beside them.
+In both a metric that is proved worse takes the candidate back, and what can't be told stops it where it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from fairlead_operator.api.analysis_status import AnalysisPhase, MetricPhase
+from fairlead_operator.plan.condemn import metrics
+from fairlead_operator.plan.context import Context
+from fairlead_operator.state import measurements, question
+from fairlead_operator.state.analysis import Analysis, Measured, Query, Result, Run
+from fairlead_operator.state.desired import Analyse
+from fairlead_operator.state.knowledge import Known, Unknown
+from fairlead_operator.state.measurements import Sums
+from fairlead_operator.state.rollout import Rollout
+
+FAILED_WORD = "AnalysisFailed"
+MISFIT = "the gateways' histograms have different bounds"
+
+
+def measured(context: Context, rollout: Rollout, analysis: Analysis) -> Run | None:
+    """The run with this pass's measurement in it, or as it was where none is due."""
+    run, seen = rollout.analysis, context.observed.measured
+    if seen is None or context.now < question.due_at(analysis, rollout.step_started_at, run):
+        return run
+    at = context.second
+    if run is None:
+        run = Run(phase=AnalysisPhase.RUNNING, started_at=at, measured_at=at, message="The measurements begin.")
+    if not isinstance(seen.gateways, Known):
+        return _missed(run, analysis, seen.gateways.reason, context)
+    stable, candidate = context.serving.stable or "", context.serving.candidate or ""
+    sums = summed(run.sums, seen.gateways.value, stable=stable, candidate=candidate)
+    if sums is None:
+        return _missed(run, analysis, MISFIT, context)
+    if rollout.analysis is None:
+        return replace(run, sums=sums)
+    is_condition = isinstance(context.step_of(rollout), Analyse)
+    goes_on = is_condition and run.phase is AnalysisPhase.RUNNING
+    if not goes_on and not run.errors and not analysis.queries and is_as_before(sums, run.sums):
+        return run
+    return _looked(replace(run, sums=sums, measured_at=at), seen, context, is_condition=is_condition)
+
+
+def summed(
+    sums: Sums, readings: tuple[measurements.GatewayReading, ...], *, stable: str, candidate: str
+) -> Sums | None:
+    """Where a gateway was exchanged for one with other histograms, what was counted can't go on: it begins anew.
+
+    None where the gateways' histograms don't even fit each other.
+    """
+    added = measurements.add(sums, readings, stable=stable, candidate=candidate)
+    return added or measurements.add(Sums(), readings, stable=stable, candidate=candidate)
+
+
+def is_as_before(one: Sums, other: Sums) -> bool:
+    """Nothing was counted, and all counters still bear their mark."""
+    lives = ({(mark.gateway, mark.epoch) for mark in sums.marks} for sums in (one, other))
+    return (one.stable, one.candidate) == (other.stable, other.candidate) and next(lives) == next(lives)
+
+
+def _missed(run: Run, analysis: Analysis, why: str, context: Context) -> Run:
+    """A measurement that could not be had. Once that decided the run, nothing more is written of it."""
+    if run.phase is AnalysisPhase.INCONCLUSIVE or not analysis.metrics:
+        return run
+    errors = run.errors + 1
+    run = replace(run, errors=errors, measured_at=context.second)
+    if errors <= analysis.error_limit:
+        return replace(run, message=f"{errors} measurements in a row could not be had: {why}")
+    message = f"{errors} measurements in a row could not be had, {analysis.error_limit} may: {why}"
+    return replace(run, phase=AnalysisPhase.INCONCLUSIVE, message=message)
+
+
+def _looked(run: Run, seen: Measured, context: Context, *, is_condition: bool) -> Run:
+    analysis = context.desired.analysis
+    if analysis is None or not analysis.metrics:
+        return replace(run, errors=0, message="")
+    found = results(run, seen, context, analysis, sums=run.sums)
+    missed = next((result for result in found if result.phase is MetricPhase.ERROR), None)
+    run = replace(run, results=found)
+    if (bad := _first(found, lambda r: r.failed > analysis.failure_limit)) is not None:
+        return replace(run, count=run.count + 1, phase=AnalysisPhase.FAILED, message=told(bad))
+    if missed is not None:
+        return _missed(run, analysis, told(missed), context)
+    run = replace(run, count=run.count + 1, errors=0)
+    if run.phase is AnalysisPhase.INCONCLUSIVE:
+        return run
+    running = replace(run, message="; ".join(told(result) for result in found))
+    return _concluded(running, analysis) if is_condition else running
+
+
+def significance(context: Context, analysis: Analysis) -> float:
+    """The chance of a wrong word is shared out evenly: each metric of each step has its part, and of the window."""
+    counted = len(analysis.metrics) - len(analysis.queries)
+    is_watched = context.desired.rollback_window_s > 0
+    return metrics.SIGNIFICANCE / max(1, counted * (len(context.steps) + is_watched))
+
+
+def results(
+    run: Run, seen: Measured, context: Context, analysis: Analysis, *, sums: Sums, other: str = metrics.STABLE
+) -> tuple[Result, ...]:
+    """Each metric by ``sums`` or the answer to its query; ``other`` is how the compared revision is called."""
+    alpha = significance(context, analysis)
+    known = {result.name: result for result in run.results}
+    found = []
+    for metric in analysis.metrics:
+        before = known.get(metric.name)
+        if isinstance(metric.kind, Query):
+            answer = seen.answers.get(metric.name, Unknown("the query was not put"))
+            found.append(metrics.of_answer(metric, metric.kind, answer, before))
+        else:
+            found.append(metrics.of_counts(metric, metric.kind, sums, before=before, alpha=alpha, other=other))
+    return tuple(found)
+
+
+def _concluded(run: Run, analysis: Analysis) -> Run:
+    """What a step ``analysis`` waits for: each metric proved within its limit, a query after all its measurements."""
+    is_over = run.count >= analysis.count
+    limit = analysis.inconclusive_limit
+    queries = {name for name, _ in analysis.queries}
+    unclear = _first(run.results, lambda r: limit is not None and r.inconclusive > limit)
+    if unclear is None and is_over:
+        unclear = _first(run.results, lambda r: r.phase is not MetricPhase.SUCCESSFUL)
+    if unclear is not None:
+        message = f"after {run.count} measurements it can't be told: {told(unclear)}"
+        return replace(run, phase=AnalysisPhase.INCONCLUSIVE, message=message)
+    if all(r.phase is MetricPhase.SUCCESSFUL and (is_over or r.name not in queries) for r in run.results):
+        return replace(run, phase=AnalysisPhase.SUCCESSFUL)
+    return run
+
+
+def _first(results: tuple[Result, ...], is_so: Callable[[Result], bool]) -> Result | None:
+    return next((result for result in results if is_so(result)), None)
+
+
+def told(result: Result) -> str:
+    return f"{result.name}: {result.message}"

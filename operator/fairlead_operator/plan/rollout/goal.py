@@ -1,0 +1,77 @@
+"""The revision that should be stable in the end, and whether that changes the rollout that is under way."""
+
+from __future__ import annotations
+
+from fairlead_operator.api.status import RolloutPhase as Phase
+from fairlead_operator.plan.context import Context
+from fairlead_operator.plan.rollout import steps
+from fairlead_operator.plan.triggers import Trigger, Verdict
+from fairlead_operator.state.reasons import Reason
+
+
+def choose_revision(context: Context) -> str | None:
+    """None while nothing can be aimed at: at zero replicas nothing could be proved, so what is stays."""
+    serving, desired = context.serving, context.desired
+    if desired.replicas == 0:
+        return serving.stable
+    chosen = context.rollback
+    if chosen is not None and chosen in desired.revisions and serving.quarantined(chosen) is None:
+        return chosen
+    if serving.quarantined(desired.target) is None:
+        return desired.target
+    if serving.stable is not None:
+        return serving.stable
+    last = serving.last_stable
+    if last is not None and last in desired.revisions and serving.quarantined(last) is None:
+        return last
+    return None
+
+
+def find_change(context: Context) -> Verdict | None:
+    """Whether the spec, or Ray's own life, changes what is under way; the wish goes first."""
+    serving, aimed = context.serving, choose_revision(context)
+    if serving.candidate is not None and aimed != serving.candidate:
+        return _away(context, serving.candidate, aimed)
+    if (
+        serving.phase is not Phase.WATCHING
+        and serving.leaving is not None
+        and aimed == serving.leaving
+        and _is_kept(context, serving.leaving)
+    ):
+        message = f"{context.called(serving.leaving)} is wished again, and still runs."
+        return Verdict(trigger=Trigger.RETURNED, reason=Reason.ROLLOUT_STARTED, message=message)
+    return _of_ray(context)
+
+
+def _is_kept(context: Context, revision: str) -> bool:
+    return revision in context.desired.revisions
+
+
+def _away(context: Context, candidate: str, aimed: str | None) -> Verdict:
+    gone = f"Withdraws {context.called(candidate)}"
+    if aimed is not None and aimed == context.serving.stable:
+        message = f"{gone}: {_wisher(context)} is back at {context.called(aimed)}."
+        if context.desired.replicas == 0:
+            message = f"{gone}: no replicas are wished."
+        return Verdict(trigger=_way_out(context, Trigger.REVERTED), reason=Reason.REVERTED, message=message)
+    then = f"{_wisher(context)} asks for {context.called(aimed)}" if aimed is not None else "nothing is wished to run"
+    return Verdict(trigger=_way_out(context, Trigger.SUPERSEDED), reason=Reason.SUPERSEDED, message=f"{gone}: {then}.")
+
+
+def _way_out(context: Context, trigger: Trigger) -> Trigger:
+    return Trigger.RESTORE if steps.is_to_be_restored(context) else trigger
+
+
+def _wisher(context: Context) -> str:
+    return "the spec" if context.rollback is None else "a rollback"
+
+
+def _of_ray(context: Context) -> Verdict | None:
+    rollout, session = context.serving.rollout, context.ray_session
+    if rollout is None or session is None or rollout.ray_session in (None, session):
+        return None
+    again = "the candidate starts again"
+    if rollout.phase in (Phase.SHIFTING, Phase.WATCHING):
+        again = "traffic stays until they are back"
+    message = f"Ray's head was restarted and lost every replica: {again}."
+    return Verdict(trigger=Trigger.RAY_RESTARTED, reason=Reason.RAY_RESTARTED, message=message)

@@ -1,0 +1,99 @@
+"""After a promotion the revision before stays warm for a while: in the route without traffic, one map change away."""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import replace
+
+from fairlead_operator.plan import traffic
+from fairlead_operator.plan.condemn import after_promotion, readiness
+from fairlead_operator.plan.context import Context
+from fairlead_operator.plan.rollout import goal
+from fairlead_operator.plan.triggers import Trigger, Verdict
+from fairlead_operator.plan.upkeep import steady
+from fairlead_operator.state.actions import Plan, Wait
+from fairlead_operator.state.reasons import Reason
+from fairlead_operator.state.rollout import Rollout
+
+LOOK_AGAIN_S = 2.0
+"""A watched revision is looked at this often."""
+
+
+def is_wished(context: Context) -> bool:
+    """Whether the revision that a promotion leaves behind is to stay warm; another wish needs its place."""
+    is_the_goal = goal.choose_revision(context) == context.serving.stable
+    return context.desired.warm_s > 0 and context.desired.replicas > 0 and is_the_goal
+
+
+def watching(context: Context, rollout: Rollout) -> Plan | Verdict:
+    """Ends with the time, with another wish, or by going back to the warm revision."""
+    stable, warm = context.serving.stable, rollout.leaving
+    if stable is None or warm is None or warm not in context.desired.revisions:
+        return _over("nothing stays warm")
+    if goal.choose_revision(context) == warm:
+        return _back(context, warm) or traffic.ensure(context, traffic.entry(context)) or _returned(context, warm)
+    left_s = context.desired.warm_s - context.since_step_s(rollout)
+    if not is_wished(context) or left_s <= 0:
+        gone = f"{context.called(warm)} stays warm no longer; it ends its requests"
+        return after_promotion.ignored(context, rollout) or _over(gone)
+    return (
+        after_promotion.interrupted(context, rollout, stable)
+        or stable_failed(context, rollout, stable, warm)
+        or traffic.ensure(context, traffic.entry(context))
+        or _measured(context, rollout, warm, _replicas(context, stable) or _rest(context, rollout, warm, left_s))
+    )
+
+
+def stable_failed(context: Context, rollout: Rollout, stable: str, warm: str) -> Plan | Verdict | None:
+    """Whether what was promoted isn't ready within the rollback window: then the warm one takes all traffic back."""
+    if not after_promotion.is_open(context, rollout):
+        return None
+    judged = readiness.judge(context, rollout, stable, other=warm)
+    if isinstance(judged, readiness.Failed):
+        return Verdict(trigger=Trigger.STABLE_FAILED, reason=judged.reason, message=judged.message)
+    return judged
+
+
+def _replicas(context: Context, stable: str) -> Plan | None:
+    return steady.replicas(context, context.desired.revisions[stable])
+
+
+def _measured(context: Context, rollout: Rollout, warm: str, plan: Plan) -> Plan | Verdict:
+    """What it answers is measured within the rollback window, also while it waits for more replicas."""
+    analysis = after_promotion.wished(context, rollout)
+    if analysis is None or not isinstance(plan.action, Wait):
+        return plan
+    if (failed := after_promotion.failed(context, rollout, analysis, warm)) is not None:
+        return failed
+    rollout = replace(rollout, analysis=after_promotion.measured(context, rollout, analysis))
+    due_s = after_promotion.next_look_s(context, rollout, analysis)
+    serving = replace(plan.serving, rollout=rollout)
+    return replace(plan, serving=serving, requeue_after_s=min(plan.requeue_after_s, due_s))
+
+
+def _back(context: Context, warm: str) -> Verdict | None:
+    """None while the warm revision isn't seen ready by every gateway."""
+    if not context.fewest_up(warm):
+        return None
+    message = f"{context.called(warm)} is wished again; it is still warm and takes all traffic back."
+    return Verdict(trigger=Trigger.TAKEN_BACK, reason=Reason.TAKEN_BACK, message=message)
+
+
+def _returned(context: Context, warm: str) -> Verdict:
+    """It has lost its replicas: it comes back as any candidate does."""
+    message = f"{context.called(warm)} is wished again, but has no ready replica."
+    return Verdict(trigger=Trigger.RETURNED, reason=Reason.ROLLOUT_STARTED, message=message)
+
+
+def _over(message: str) -> Verdict:
+    return Verdict(trigger=Trigger.READY, reason=Reason.DRAINING, message=f"{message}.")
+
+
+def _rest(context: Context, rollout: Rollout, warm: str, left_s: float) -> Plan:
+    until = rollout.step_started_at + datetime.timedelta(seconds=context.desired.warm_s)
+    stable = context.serving.stable or warm
+    message = (
+        f"{context.called(stable)} serves; {context.called(warm)} stays warm without traffic until "
+        f"{until:%Y-%m-%dT%H:%M:%SZ}."
+    )
+    return context.wait(Reason.WATCHED, message, requeue_after_s=min(left_s, LOOK_AGAIN_S))

@@ -1,0 +1,117 @@
+"""Whether the Serve config of a Ray cluster is written: GET, compare, and only then PUT.
+
+Source: shared traps of ``PUT /api/serve/applications/``: it replaces everything, and an empty GET proves nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import assert_never
+
+from fairlead_operator.state.bounds import Bounds
+from fairlead_operator.state.knowledge import Known, Unknown
+from fairlead_operator.state.serve import (
+    ApplicationConfig,
+    ApplicationStatus,
+    ApplicationView,
+    EmptyServe,
+    Hold,
+    Keep,
+    Put,
+    RayObserved,
+    ServeConfig,
+    ServeDecision,
+    ServeView,
+    canonical_json,
+)
+
+EMPTY_READS = 3
+"""A new head, or one that never had a Serve controller, has to say so this often in a row."""
+EMPTY_S = 60.0
+"""A head that had a controller has to say for this long that it has none: Ray's own lookup of it may fail as long."""
+EMPTY_KEPT_S = 600.0
+"""The same while an application must be kept that can't be composed: a PUT would delete it for good."""
+
+
+def decide(wanted: ServeConfig, observed: RayObserved, bounds: Bounds) -> ServeDecision:
+    """PUTs only what differs, and never on an answer that proves nothing."""
+    match observed.evidence:
+        case Unknown(reason=reason):
+            return Hold(reason=f"Ray can't be read: {reason}", requeue_after_s=bounds.unknown_s)
+        case EmptyServe() as empty:
+            return _from_nothing(wanted, empty, bounds)
+        case Known(value=view):
+            return _compare(wanted, view, bounds)
+        case _ as never:
+            assert_never(never)
+
+
+def _from_nothing(wanted: ServeConfig, empty: EmptyServe, bounds: Bounds) -> ServeDecision:
+    if not wanted.has_models:
+        return Keep(reason="Serve doesn't run, and no model needs it")
+    if (doubt := _find_doubt(wanted, empty)) is not None:
+        reason = f"Ray shows no Serve controller, which proves nothing yet ({doubt})"
+        return Hold(reason=reason, requeue_after_s=bounds.poll_s)
+    changes = tuple(f"start {config.name}" for config in wanted.applications) or ("start Serve with no application",)
+    return Put(body=_body([dict(config.body) for config in wanted.applications]), changes=changes)
+
+
+def _find_doubt(wanted: ServeConfig, empty: EmptyServe) -> str | None:
+    """Why an empty answer doesn't yet prove that nothing runs."""
+    if empty.consecutive_reads < EMPTY_READS:
+        return f"read {empty.consecutive_reads} of {EMPTY_READS}"
+    if empty.is_new_head:
+        return None
+    if wanted.kept and empty.seconds < EMPTY_KEPT_S:
+        return f"{', '.join(wanted.kept)} may still run, and can't be composed again"
+    if empty.last_session is not None and empty.seconds < EMPTY_S:
+        return f"the same head had one {empty.seconds:.0f} s ago"
+    return None
+
+
+def _compare(wanted: ServeConfig, view: ServeView, bounds: Bounds) -> ServeDecision:
+    wished = {config.name: config for config in wanted.applications}
+    carried: list[Mapping[str, object]] = []
+    changes = _changes(wished, view)
+    for name, application in sorted(view.applications.items()):
+        if name in wished or not application.declarative or application.status is ApplicationStatus.DELETING:
+            continue
+        if is_ours(name, wanted.namespace) and name not in wanted.kept:
+            changes.append(f"stop {name}")
+        elif application.config is None:
+            reason = f"application {name} is not ours and shows no config, so a PUT would delete it"
+            return Hold(reason=reason, requeue_after_s=bounds.resync_s)
+        else:
+            carried.append(application.config)
+    if not changes:
+        return Keep(reason="it is deployed as wished")
+    bodies = [dict(config.body) for config in wanted.applications] + [dict(config) for config in carried]
+    return Put(body=_body(bodies), changes=tuple(changes))
+
+
+def _changes(wished: Mapping[str, ApplicationConfig], view: ServeView) -> list[str]:
+    changes = []
+    for name, config in sorted(wished.items()):
+        deployed = view.applications.get(name)
+        if deployed is None or deployed.status is ApplicationStatus.DELETING:
+            changes.append(f"start {name}")
+        elif not config.is_deployed_as(deployed.config):
+            changes.append(f"change {name}{_how(config, deployed)}")
+    return changes
+
+
+def _how(config: ApplicationConfig, deployed: ApplicationView) -> str:
+    if deployed.target_replicas != config.replicas:
+        return f" from {deployed.target_replicas} to {config.replicas} replicas"
+    return ""
+
+
+def is_ours(name: str, namespace: str) -> bool:
+    """Whether an application's name has the form of a revision of this namespace."""
+    return re.fullmatch(rf"{re.escape(namespace)}--[a-z]([-a-z0-9]*[a-z0-9])?--[0-9a-f]{{10}}", name) is not None
+
+
+def _body(applications: list[dict[str, object]]) -> bytes:
+    ordered = sorted(applications, key=lambda body: str(body.get("name")))
+    return canonical_json({"proxy_location": "Disabled", "applications": ordered})
