@@ -287,10 +287,10 @@ def test_a_model_that_can_not_be_served_says_why_in_rays_status(ray: Ray) -> Non
         "SignatureNotFound": application(ray, "words", source={"signature": "nope"}),
         "WarmupFailed": application(ray, "picky"),
         "UnsafeModel": application(ray, "bad-read"),
-        "NodeMisconfigured": application(ray, "dense"),
+        "NodeMisconfigured": application(ray, "misplaced", source={"uri": (ray.models / "dense").as_uri()}),
     }
-    options = wrong["NodeMisconfigured"]["deployments"][0]["ray_actor_options"]
-    options["runtime_env"] = {"env_vars": {"FAIRLEAD_CLUSTER": "none"}}
+    actor = wrong["NodeMisconfigured"]["deployments"][0]["ray_actor_options"]
+    actor["runtime_env"] = {"env_vars": {"FAIRLEAD_CLUSTER": "none"}}
     ray.put(*wrong.values())
     for reason, app in wrong.items():
         wait_until(lambda app=app: ray.status(app["name"])[0] == "DEPLOY_FAILED", within_s=START_S)
