@@ -12,12 +12,13 @@ from fairlead_cli.local import cluster, ray_node
 from fairlead_runtime.config import NodeEnvironment
 from fairlead_runtime.discovery import entry
 
+PARTS = ("ray", "worker")
 TRIES = 20
 
 
 def node(local: cluster.LocalCluster, part: str = "ray") -> NodeEnvironment:
     """The node that the part `ray` or `worker` is."""
-    found = {each.part: each for each in (ray_node.HEAD, ray_node.WORKER)}[part]
+    found = ray_node.node(part)
     return NodeEnvironment(
         cluster=f"{local.namespace}/{ray_node.CLUSTER}",
         replica_host=found.host,
@@ -29,6 +30,8 @@ def node(local: cluster.LocalCluster, part: str = "ray") -> NodeEnvironment:
 
 def listed(local: cluster.LocalCluster, part: str = "ray") -> tuple[dict[str, Any], ...]:
     """The replicas of a node, each with its `host`; none where nobody listens at its address."""
+    if ray_node.node(part).directory not in local.ports:
+        return ()
     asked = node(local, part)
     for _ in range(TRIES):
         try:
@@ -44,9 +47,7 @@ def listed(local: cluster.LocalCluster, part: str = "ray") -> tuple[dict[str, An
 
 def pid(local: cluster.LocalCluster, replica: dict[str, Any]) -> int:
     """The process of a listed replica: the one that holds its file's lock. Source: proc_locks(5)."""
-    (folder,) = {
-        local.node_folder(each.part) for each in (ray_node.HEAD, ray_node.WORKER) if each.host == replica["host"]
-    }
+    (folder,) = (local.node_folder(part) for part in PARTS if ray_node.node(part).host == replica["host"])
     inode = (folder / entry.file_name(replica["name"], entry.State(replica["state"]))).stat().st_ino
     locks = (line.split() for line in pathlib.Path("/proc/locks").read_text().splitlines())
     (found,) = {int(each[4]) for each in locks if each[1] == "FLOCK" and each[5].endswith(f":{inode}")}

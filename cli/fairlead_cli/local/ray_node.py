@@ -29,6 +29,11 @@ HEAD = Node(part="ray", host="127.0.0.1")
 WORKER = Node(part="worker", host="127.0.0.2")
 
 
+def node(part: str) -> Node:
+    """The node that the part `ray` or `worker` is."""
+    return {each.part: each for each in (HEAD, WORKER)}[part]
+
+
 def nodes(chosen: options.Options) -> tuple[Node, ...]:
     """The Ray nodes of a cluster."""
     return (HEAD, WORKER)[: chosen.ray_nodes]
