@@ -76,7 +76,7 @@ def test_each_ray_node_has_its_own_folder_and_address_and_the_gateway_asks_all_o
     assert flags == tuple(f"--node=default={each['FAIRLEAD_NODE_DIRECTORY']}" for each in (head, worker))
     assert ray_node.gateway_arguments(given, options.Options()) == flags[:1]
     joins = next(word for word in commands[1].argv if word.startswith("--address="))
-    assert joins == f"--address=127.0.0.1:{given['ray-gcs']}"
+    assert joins.endswith(f":{given['ray-gcs']}")
 
 
 def test_a_unix_socket_of_ray_fits_into_its_folder(tmp_path: pathlib.Path) -> None:
