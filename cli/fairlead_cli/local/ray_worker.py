@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import http
+import sys
 
-from fairlead_cli.local import layout, loopback, options, processes, programs, ray_head, ray_node
+from fairlead_cli.local import layout, loopback, options, processes, ray_head, ray_node
 
 PORTS = (
     "worker-node-manager",
@@ -24,8 +25,10 @@ _HEAD = "0.0.0.0"
 def command(where: layout.Layout, ports: layout.Ports, chosen: options.Options) -> processes.Command:
     """As the head's, without what only a head has."""
     argv = [
-        programs.script("ray"),
-        "start",
+        sys.executable,
+        "-P",
+        "-m",
+        "fairlead_ray_node.ray_start",
         "--block",
         f"--address={_HEAD}:{ports['ray-gcs']}",
         f"--node-ip-address={ray_node.WORKER.host}",
@@ -48,6 +51,7 @@ def command(where: layout.Layout, ports: layout.Ports, chosen: options.Options) 
         **ray_node.variables(ray_node.WORKER, where, ports, chosen),
         # Ray joins no node where it takes the machine for a laptop, as the head is made to.
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1",
+        "FAIRLEAD_WARM_START_FOLDER": str(where.warm_start(ray_node.WORKER.part)),
     }
     return processes.Command(
         argv=argv, log=where.log("worker"), environment=environment, without=("RAY_", "OMP_NUM_THREADS")
