@@ -59,7 +59,8 @@ def test_each_ray_node_has_its_own_folder_and_address_and_the_gateway_asks_all_o
     given = {name: 10000 + number for number, name in enumerate((*ray_head.PORTS, *ray_worker.PORTS))}
     chosen = options.Options(namespace="models", ray_nodes=2)
     commands = (ray_head.command(where, given, chosen), ray_worker.command(where, given, chosen))
-    head, worker = ({k: v for k, v in each.environment.items() if k.startswith("FAIRLEAD_")} for each in commands)
+    named = ray_node.variables(ray_node.HEAD, where, given, chosen)
+    head, worker = ({name: each.environment[name] for name in named} for each in commands)
     assert head == {
         "FAIRLEAD_CLUSTER": "models/default",
         "FAIRLEAD_REPLICA_HOST": "127.0.0.1",
