@@ -38,6 +38,13 @@ class World:
 
     local: cluster.LocalCluster
     gateway: Gateway
+    model: Path
+
+    def scale(self, replicas: int) -> None:
+        """Until so many are listed, and up."""
+        _deploy(self.local, self.model, replicas)
+        until(lambda: len(self.listed()) == replicas, "as many as asked for", deadline_s=START_S, explain=self.listed)
+        self.gateway.wait_up("dense", REVISION, replicas)
 
     def listed(self) -> list[Replica]:
         found = [each for part in ray_nodes.PARTS for each in ray_nodes.listed(self.local, part)]
@@ -83,15 +90,15 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         gateway = Gateway(folder / "gateway", nodes=[ray_nodes.node(local, part) for part in ray_nodes.PARTS])
         gateway.start()
         try:
-            _deploy(local, folder / "models" / "dense")
+            _deploy(local, folder / "models" / "dense", REPLICAS)
             gateway.apply(dense=spec(REVISION, {REVISION: revision()}))
             until(lambda: gateway.up("dense", REVISION) == REPLICAS, "all are up", deadline_s=START_S)
-            yield World(local, gateway)
+            yield World(local, gateway, folder / "models" / "dense")
         finally:
             gateway.stop()
 
 
-def _deploy(local: cluster.LocalCluster, model: Path) -> None:
+def _deploy(local: cluster.LocalCluster, model: Path, replicas: int) -> None:
     config = {
         "schemaVersion": 1,
         "namespace": "default",
@@ -102,7 +109,7 @@ def _deploy(local: cluster.LocalCluster, model: Path) -> None:
     }
     deployment = {
         "name": "replica",
-        "num_replicas": REPLICAS,
+        "num_replicas": replicas,
         "user_config": {"digest": None},
         "ray_actor_options": {"num_cpus": 0.1, "memory": 200_000_000},
         "graceful_shutdown_timeout_s": 40,
@@ -183,4 +190,14 @@ def test_replicas_of_both_nodes_are_killed_and_one_nodes_all_at_once(world: Worl
         run.wait_until(lambda seen: seen.requests >= REQUESTS, timeout_s=300)
         report = run.stop()
     print("two nodes:", report.summary())
+    no_failures(report)
+
+
+def test_replicas_that_drain_and_come_fail_no_request(world: World) -> None:
+    with load.background(world.load(500)) as run:
+        run.wait_until(lambda seen: seen.requests > 500, timeout_s=120)
+        for replicas in (1, REPLICAS, 2, REPLICAS):
+            world.scale(replicas)
+        report = run.stop()
+    print("draining:", report.summary())
     no_failures(report)
