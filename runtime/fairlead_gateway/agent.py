@@ -28,6 +28,24 @@ _FORGET_S = 900.0
 """How long the series of a revision that is gone are kept, so that the last of them are still scraped."""
 
 
+class Stop:
+    """A stop in two steps: the first signal makes the gateway unready, the second one ends it at once."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self._again = asyncio.Event()
+
+    def signal(self) -> None:
+        """Take a signal to stop."""
+        (self._again if self.asked.is_set() else self.asked).set()
+
+    async def wait(self, delay_s: float) -> None:
+        """Until the delay after the first signal is over, or the second one comes."""
+        await self.asked.wait()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._again.wait(), delay_s)
+
+
 class Agent:
     """One gateway."""
 
@@ -38,6 +56,7 @@ class Agent:
         self._source = source
         self._metrics = metrics_
         self._table: routes.Table | None = None
+        self._stop = Stop()
         self._changed = asyncio.Event()
         self._lock = asyncio.Lock()
         self._state: router.State | None = None
@@ -52,8 +71,9 @@ class Agent:
         options = config.Options(version=version, max_connections=settings_.max_connections, threads=settings_.threads)
         self._router = router.Router(settings_, options=options, log_fd=log_fd, metrics_=metrics_)
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Serve until told to stop, then end HAProxy gracefully."""
+    async def run(self, stop: Stop) -> None:
+        """Serve until the stop's delay is over, then end HAProxy gracefully."""
+        self._stop = stop
         self._table = self._load_table()
         if await self._router.adopt():
             _log.info("haproxy adopted pid=%s", self._router.process.pid)
@@ -65,7 +85,8 @@ class Agent:
             asyncio.create_task(self._passes(), name="passes"),
             asyncio.create_task(self._scrapes(), name="scrapes"),
         ]
-        stopping = asyncio.create_task(stop.wait())
+        stopping = asyncio.create_task(stop.wait(self._settings.stop_delay_s))
+        tasks.append(asyncio.create_task(self._follow_stop(), name="stop"))
         try:
             done, _ = await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)
             for task in done:
@@ -74,7 +95,7 @@ class Agent:
             for task in (*tasks, stopping):
                 task.cancel()
             await asyncio.gather(*tasks, stopping, return_exceptions=True)
-            if stop.is_set():
+            if stop.asked.is_set():
                 await self._router.stop()
                 self._log_reader.drain()
             await runner.cleanup()
@@ -90,6 +111,12 @@ class Agent:
                 self._save_table(table)
                 self._table = table
                 self._changed.set()
+
+    async def _follow_stop(self) -> None:
+        await self._stop.asked.wait()
+        _log.info("stopping delay_s=%.1f", self._settings.stop_delay_s)
+        self._changed.set()
+        await asyncio.Event().wait()
 
     async def _follow_deaths(self) -> None:
         while True:
@@ -118,7 +145,7 @@ class Agent:
             return _RETRY_S
         if self._state is not None and self._state.reload_due_s is not None:
             return self._state.reload_due_s
-        return self._settings.pass_interval_s if self._unready() is None else _SETTLE_S
+        return self._settings.pass_interval_s if self._was_ready else _SETTLE_S
 
     async def _pass(self) -> None:
         table = self._table
@@ -129,7 +156,7 @@ class Agent:
                 state = await self._router.apply(table)
                 # What was checked once stays ready: a replica that goes later is no reason to turn the gateway away.
                 self._was_ready = self._was_ready or state.unchecked == 0
-                await self._router.set_ready(state, is_ready=self._was_ready)
+                await self._router.set_ready(state, is_ready=self._was_ready and not self._stop.asked.is_set())
             except control.HAProxyError as error:
                 self._metrics.count_failure()
                 if str(error) != self._failure:
@@ -180,6 +207,8 @@ class Agent:
         return None
 
     def _unready(self) -> str | None:
+        if self._stop.asked.is_set():
+            return "the gateway is to stop"
         if self._table is None:
             return "no route table has been read yet"
         if self._router.process.died.is_set():

@@ -37,7 +37,15 @@ def parse_settings(arguments: Sequence[str]) -> settings.Settings:
     # One is enough for some ten thousand requests a second. With more, threads that log at the same moment lose lines.
     parser.add_argument("--threads", type=int, default=1, help="of HAProxy")
     parser.add_argument("--max-connections", type=int, default=4000)
-    parser.add_argument("--stop-grace", type=float, default=30.0, metavar="SECONDS")
+    parser.add_argument("--stop-grace", type=float, default=30.0, metavar="SECONDS", help="for requests in flight")
+    parser.add_argument(
+        "--stop-delay",
+        type=float,
+        default=5.0,
+        metavar="SECONDS",
+        help="after SIGTERM it is unready and serves this long, until what is in front of it has noticed; a second "
+        "signal ends the wait",
+    )
     options = parser.parse_args(arguments)
     return settings.Settings(
         listen=options.listen,
@@ -51,6 +59,7 @@ def parse_settings(arguments: Sequence[str]) -> settings.Settings:
         threads=options.threads,
         max_connections=options.max_connections,
         stop_grace_s=options.stop_grace,
+        stop_delay_s=options.stop_delay,
     )
 
 
@@ -93,10 +102,10 @@ class _ConfigMapSource:
 
 
 async def _serve(settings_: settings.Settings) -> None:
-    stop = asyncio.Event()
+    stop = agent.Stop()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, stop.signal)
     counted = metrics.Metrics()
     source: watcher.Source
     if settings_.routes_file is not None:

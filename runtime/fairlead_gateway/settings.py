@@ -29,6 +29,7 @@ class Settings:
     relist_s: float = 120.0
     pass_interval_s: float = 5.0
     stop_grace_s: float = 30.0
+    stop_delay_s: float = 5.0
 
 
 def parse_address(text: str) -> Address:

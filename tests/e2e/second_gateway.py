@@ -70,6 +70,7 @@ def _command(local: cluster.LocalCluster, data: int, admin: int) -> processes.Co
         f"--listen=127.0.0.1:{data}",
         f"--admin=127.0.0.1:{admin}",
         f"--state-dir={local.root / NAME}",
+        "--stop-delay=0",
     ]
     return processes.Command(argv=argv, log=local.logs / f"{NAME}.log")
 

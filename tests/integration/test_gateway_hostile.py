@@ -197,6 +197,17 @@ def test_a_client_that_goes_away_takes_its_request_from_the_replica(gateway: Gat
     assert gateway.measurements("digits")["revisions"][A]["requests"]["serverErrors"] == 0
 
 
+@pytest.mark.parametrize(
+    "path", ["/v2/models/digits/%66eedback", "/v2/models/%64igits/infer", "/v1/models/digits%3Apredict"]
+)
+def test_a_path_that_a_replica_would_read_differently_is_refused(gateway: Gateway, path: str) -> None:
+    with one_replica(gateway) as replica:
+        found = fetch(gateway.url + path, body=b"{}")
+
+        assert (found.status, replica.requests) == (400, [])
+        assert "percent" in found.json["error"]
+
+
 ENDLESS = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n" + b" " * (8 << 20)
 ZIPPED = gzip.compress(b" " * (64 << 20))
 ODD_MEASUREMENTS = [

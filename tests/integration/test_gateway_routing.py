@@ -107,7 +107,7 @@ def test_a_path_reaches_the_revision_it_names(world: World, path: str, seen_path
     [
         ("/v2/models/cats/infer", {}, 404, "model not found: cats"),
         ("/v1/models/cats:predict", {}, 404, "model not found: cats"),
-        ("/v2/models/%22x/infer", {}, 404, "%22x"),
+        ("/v2/models/%22x/infer", {}, 400, "percent-encoded"),
         ("/v2/models/digits/versions/7/infer", {}, 404, "model digits has no version 7"),
         ("/v1/models/digits/labels/blue:predict", {}, 404, "model digits has no version blue"),
         ("/v2/models/digits/infer", {"x-fairlead-revision": "cccccccccc"}, 404, "no version cccccccccc"),

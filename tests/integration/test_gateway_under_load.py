@@ -257,6 +257,33 @@ def test_a_stopped_gateway_answers_what_is_in_flight_and_leaves_no_process(world
     assert not any(Path(f"/proc/{pid}").exists() for pid in (master, *workers))
 
 
+def test_a_gateway_that_is_to_end_says_so_first_and_goes_on_serving_meanwhile(tmp_path: Path) -> None:
+    """A balancer in front needs time to notice: until then each new connection has to be answered."""
+    gateway, replicas = Gateway(tmp_path / "gateway", stop_delay_s=3600), Replicas()
+    first = free_range(4)
+    try:
+        gateway.start()
+        replicas.start("digits", A, first)
+        gateway.apply(digits=entry(A, {A: revision(first)}))
+        gateway.wait_up("digits", A)
+        os.kill(gateway.pid, signal.SIGTERM)
+        until(lambda: not gateway.is_ready(), "the admin port says that it isn't ready")
+        until(lambda: fetch(f"{gateway.url}/v2/health/ready").status == 503, "and so does the data port")
+
+        # It is still brought to what its table says.
+        changed = entry(A, {A: revision(first)}, maxRequestBytes=5)
+        gateway.apply(digits=changed)
+        assert fetch(f"{gateway.url}/v2/models/digits/infer", body=b"x").status == 200
+        assert fetch(f"{gateway.url}/v2/models/digits/infer", body=b"x" * 9).status == 413
+
+        os.kill(gateway.pid, signal.SIGTERM)
+        until(lambda: not gateway.is_running(), "a second signal ends the wait")
+        assert gateway.master() is None
+    finally:
+        gateway.stop()
+        replicas.stop()
+
+
 def test_a_window_that_shrinks_keeps_the_replica_that_lives_beyond_it(world: World) -> None:
     gateway = world.gateway
     gateway.apply(digits=entry(A, {A: revision(world.first[A], window=1), B: world.revisions[B]}))

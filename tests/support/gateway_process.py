@@ -139,8 +139,9 @@ def fetch(url: str, *, body: bytes | None = None, headers: Mapping[str, str] | N
 class Gateway:
     """One gateway on free ports. `arguments` name where its table comes from; by default a file that `route` writes."""
 
-    def __init__(self, state_dir: Path, *, arguments: tuple[str, ...] = ()) -> None:
+    def __init__(self, state_dir: Path, *, arguments: tuple[str, ...] = (), stop_delay_s: float = 0) -> None:
         self.state_dir = state_dir
+        self._stop_delay_s = stop_delay_s
         self.data_port = free_port()
         self.admin_port = free_port()
         self._routes_file = state_dir.parent / f"{state_dir.name}-routes.json"
@@ -164,7 +165,8 @@ class Gateway:
                 [
                     sys.executable, "-c", "from fairlead_gateway.main import main; main()",
                     "--listen", f"127.0.0.1:{self.data_port}", "--admin", f"127.0.0.1:{self.admin_port}",
-                    "--state-dir", str(self.state_dir), "--stop-grace", "10", *self._arguments,
+                    "--state-dir", str(self.state_dir), "--stop-grace", "10",
+                    "--stop-delay", str(self._stop_delay_s), *self._arguments,
                 ],
                 stdout=log,
                 stderr=log,
