@@ -38,7 +38,6 @@ from fairlead_runtime.server.limits import ServerLimits
 from fairlead_runtime.server.thread import ServerThread
 
 REVISION = "0000000000"
-FIRST_PORT = 23450
 
 
 class Silent(Issuer):
@@ -106,22 +105,31 @@ def serve(variant: Variant, prepared: prepare.PreparedModel) -> int:
         )
         names = frozenset({REVISION, "1"})
         plane = dataplane.Dataplane(
-            dataplane.Identity(model="bench", revision=REVISION, number=1, versions=names, digest=prepared.digest),
+            dataplane.Identity(
+                name=f"{REVISION}-0000000000000000",
+                model="bench",
+                revision=REVISION,
+                number=1,
+                versions=names,
+                digest=prepared.digest,
+            ),
             signature,
             executor=batching.choose(runner, loop, call_s=prepared.speed.single_s),
             admission=dataplane.Admission(ongoing_max=64, queued_max=256, timeout_s=30),
             metrics=metrics,
         )
         plane.phase = dataplane.Phase.READY
+        handler = Handler(plane, metrics, variant.feedback(prepared, metrics))
         return Shared(
-            handle=Handler(plane, metrics, variant.feedback(prepared, metrics)).handle,
+            handle=handler.handle,
+            check_head=handler.check_head,
             limits=ServerLimits(body_bytes_max=1 << 20),
             metrics=metrics,
             writer=writer.ResponseWriter(REVISION),
             close=plane.close,
         )
 
-    server = ServerThread(listener.bind_first_free("127.0.0.1", FIRST_PORT, 16), build)
+    server = ServerThread(listener.bind_free_port("127.0.0.1"), build)
     server.start()
     return server.port
 

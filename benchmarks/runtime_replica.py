@@ -11,12 +11,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import resource
 import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ import orjson
 import uvicorn
 
 from fairlead_runtime import config
+from fairlead_runtime.discovery.folder import Reader
 from fairlead_runtime.inference import codec
 from fairlead_runtime.model import prepare
 from fairlead_runtime.model.signature import example_inputs
@@ -44,12 +46,13 @@ def main() -> None:
     prepared = prepare.prepare(config.parse(raw), None, config.environment(), threads=1)
     print(f"{prepared.model.kind}, {prepared.speed.single_s * 1e6:.0f} µs a call, start {dict(prepared.phases_s)}")
     if chosen.uvicorn:
+        port = PORT
         serve_with_uvicorn(prepared)
     else:
-        asyncio.run(Replica(raw).reconfigure(None))
+        port = serve_as_replica(raw)
     rows = example_inputs(prepared.model.signature, 1, seed=1)[0].astype(float).round(4).tolist()
     for connections in chosen.connections:
-        measure(json.dumps({"instances": rows}), connections, chosen.seconds)
+        measure(json.dumps({"instances": rows}), port, connections, chosen.seconds)
     sys.stdout.flush()
 
 
@@ -61,8 +64,21 @@ def configuration(model: Path) -> dict[str, Any]:
         "revision": "0000000000",
         "revisionNumber": 1,
         "source": {"uri": model.as_uri()},
-        "ports": {"first": PORT, "count": 1},
     }
+
+
+def serve_as_replica(raw: Mapping[str, object]) -> int:
+    """The port that the replica took."""
+    folder = Path(tempfile.mkdtemp()) / "node"
+    variables = {
+        "FAIRLEAD_CLUSTER": "bench/bench",
+        "FAIRLEAD_REPLICA_HOST": "127.0.0.1",
+        "FAIRLEAD_NODE_FOLDER": str(folder),
+        "FAIRLEAD_NODE_DIRECTORY": f"127.0.0.1:{PORT}",
+    }
+    os.environ.update(variables)
+    asyncio.run(Replica(raw).reconfigure(None))
+    return Reader(folder).read()[0].replica.port
 
 
 def serve_with_uvicorn(prepared: prepare.PreparedModel) -> None:
@@ -89,13 +105,13 @@ def serve_with_uvicorn(prepared: prepare.PreparedModel) -> None:
         threading.Event().wait(0.01)
 
 
-def measure(body: str, connections: int, seconds: int) -> None:
+def measure(body: str, port: int, connections: int, seconds: int) -> None:
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
         script.write(f"wrk.method = 'POST'\nwrk.body = {json.dumps(body)}\n")
         script.flush()
         command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s", script.name]
         before = resource.getrusage(resource.RUSAGE_SELF)
-        done = subprocess.run([*command, f"http://127.0.0.1:{PORT}{PATH}"], capture_output=True, text=True, check=True)
+        done = subprocess.run([*command, f"http://127.0.0.1:{port}{PATH}"], capture_output=True, text=True, check=True)
         after = resource.getrusage(resource.RUSAGE_SELF)
     lines = [line.strip() for line in done.stdout.splitlines()]
     requests = next(int(line.split()[0]) for line in lines if "requests in" in line)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
+import re
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
@@ -16,6 +19,8 @@ from fairlead_runtime.errors import LoadError, LoadReason
 
 SCHEMA_VERSION = 1
 MIB = 1024 * 1024
+_LABEL = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+_CLUSTER = re.compile(f"{_LABEL}/{_LABEL}")
 
 
 class ModelFormat(StrEnum):
@@ -39,14 +44,6 @@ class Source(_Part):
     format: ModelFormat | None = None
     signature: str | None = None
     digest: Digest | None = None
-
-
-class Ports(_Part):
-    """The range of which a replica takes the first free port."""
-
-    host: str = "127.0.0.1"
-    first: Annotated[int, Field(ge=1, le=65535)]
-    count: Annotated[int, Field(ge=1, le=4096)]
 
 
 class Limits(_Part):
@@ -74,7 +71,6 @@ class ReplicaConfig(_Part):
     revision_number: int
     aliases: tuple[str, ...] = ()
     source: Source
-    ports: Ports
     limits: Limits = Limits()
     warmup: Warmup = Warmup()
     attempt: int = 0
@@ -122,3 +118,63 @@ def environment() -> Environment:
     }
     given = {field: os.environ[name] for field, name in names.items() if name in os.environ}
     return Environment.model_validate({"cache_dir": os.environ.get("FAIRLEAD_CACHE_DIR", default_dir), **given})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeEnvironment:
+    """What the Ray node says of itself; set by whoever starts the Ray node.
+
+    `cluster` is `<namespace>/<cluster>`, `replica_host` the address that replicas bind, `folder` holds the replicas'
+    files, `directory_host` and `directory_port` are the node's well-known address.
+    """
+
+    cluster: str
+    replica_host: str
+    folder: Path
+    directory_host: str
+    directory_port: int
+
+
+def node_environment() -> NodeEnvironment:
+    """The Ray node's variables; raises LoadError (NodeMisconfigured) that names the one that is missing or wrong."""
+    host, port = _address(_required("FAIRLEAD_NODE_DIRECTORY"))
+    cluster = _required("FAIRLEAD_CLUSTER")
+    if _CLUSTER.fullmatch(cluster) is None:
+        raise _wrong("FAIRLEAD_CLUSTER", cluster, "NAMESPACE/CLUSTER")
+    replica_host = _required("FAIRLEAD_REPLICA_HOST")
+    if not _is_ip(replica_host):
+        raise _wrong("FAIRLEAD_REPLICA_HOST", replica_host, "an IP address")
+    folder = Path(_required("FAIRLEAD_NODE_FOLDER"))
+    if not folder.is_absolute():
+        raise _wrong("FAIRLEAD_NODE_FOLDER", str(folder), "an absolute path")
+    return NodeEnvironment(
+        cluster=cluster, replica_host=replica_host, folder=folder, directory_host=host, directory_port=port
+    )
+
+
+def _required(name: str) -> str:
+    value = os.environ.get(name, "")
+    if not value:
+        raise LoadError(LoadReason.NODE_MISCONFIGURED, f"the environment of the Ray node has no {name}")
+    return value
+
+
+def _wrong(name: str, value: str, form: str) -> LoadError:
+    return LoadError(LoadReason.NODE_MISCONFIGURED, f"{name} of the Ray node is {value[:100]!r}; it must be {form}")
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    is_right = _is_ip(bare) and (":" in bare) == (bare != host)
+    if not is_right or not port.isascii() or not port.isdigit() or not 1 <= int(port[:6]) <= 65535:
+        raise _wrong("FAIRLEAD_NODE_DIRECTORY", text, "HOST:PORT with an IP address")
+    return bare, int(port)
+
+
+def _is_ip(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return "%" not in text

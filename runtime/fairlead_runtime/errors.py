@@ -39,8 +39,10 @@ class LoadReason(StrEnum):
     """The model has no signature of that name."""
     WARMUP_FAILED = "WarmupFailed"
     """The model was loaded, but doesn't answer."""
-    NO_FREE_PORT = "NoFreePort"
-    """All ports of the revision's range are taken."""
+    NODE_MISCONFIGURED = "NodeMisconfigured"
+    """The environment of the Ray node lacks a variable, or what one names can't be used."""
+    CANNOT_LISTEN = "CannotListen"
+    """An address that the Ray node's environment names can't be bound."""
 
 
 class RequestReason(StrEnum):
@@ -51,7 +53,8 @@ class RequestReason(StrEnum):
     UNKNOWN_PATH = "UnknownPath"
     UNKNOWN_MODEL = "UnknownModel"
     WRONG_METHOD = "WrongMethod"
-    WRONG_REVISION = "WrongRevision"
+    REPLICA_GONE = "ReplicaGone"
+    WRONG_REPLICA = "WrongReplica"
     TOO_LARGE = "TooLarge"
     HEADERS_TOO_LARGE = "HeadersTooLarge"
     URL_TOO_LONG = "UrlTooLong"

@@ -72,7 +72,7 @@ class Measured:
                 self.scores[bisect_left(SCORE_BOUNDS, score)] += 1
 
     def body(self) -> dict[str, object]:
-        """As `/-/measurements/REV` shows it."""
+        """As `/-/measurements/NAME` shows it."""
         return {
             "instance": self.instance,
             "ageSeconds": round(time.monotonic() - self._started_s, 3),

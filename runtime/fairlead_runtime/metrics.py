@@ -14,6 +14,7 @@ from typing_extensions import override
 from fairlead_runtime.measured import SCORE_BOUNDS, Measured
 
 LATENCY_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_OF_GATEWAYS = ("health", "measurements")
 ROWS_BUCKETS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0)
 
 
@@ -61,6 +62,10 @@ class ReplicaMetrics(Collector):
         key = (protocol, code)
         self.requests[key] = self.requests.get(key, 0) + 1
         self.latency.observe(duration_s)
+
+    def predictions_answered(self) -> int:
+        """Every request but those that gateways make on their own."""
+        return sum(count for (protocol, _), count in self.requests.items() if protocol not in _OF_GATEWAYS)
 
     def text(self) -> bytes:
         return generate_latest(self._registry)

@@ -1,4 +1,4 @@
-"""The Ray Serve deployment: prepares its model, opens its own port, reports load and health, drains.
+"""The Ray Serve deployment: prepares its model, opens its own port, joins its node's directory, reports health, drains.
 
 Ray places, starts, checks, scales and stops it; requests don't pass through Ray.
 """
@@ -8,10 +8,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import socket
 import time
 from collections.abc import Mapping
 
 from fairlead_runtime import config
+from fairlead_runtime.discovery import entry, member
 from fairlead_runtime.errors import LoadError, LoadReason
 from fairlead_runtime.feedback import keys, wiring
 from fairlead_runtime.inference import batching, dataplane
@@ -41,6 +43,8 @@ class Replica:
             {"namespace": self._config.namespace, "model": self._config.model, "revision": self._config.revision}
         )
         self._prepared: prepare.PreparedModel | None = None
+        self._name = entry.make_name(self._config.revision)
+        self._member: member.Member | None = None
         self._server: ServerThread | None = None
         self._dataplane: dataplane.Dataplane | None = None
         self._starting = asyncio.Lock()
@@ -70,6 +74,8 @@ class Replica:
         server = self._server
         if server is None or not server.is_alive() or server.silent_s() > SILENT_S_MAX:
             raise RuntimeError("the replica's server has stopped answering")
+        if self._member is not None:
+            await asyncio.to_thread(self._member.check)
         self._say_in_use()
 
     def record_autoscaling_stats(self) -> dict[str, float]:
@@ -91,19 +97,36 @@ class Replica:
 
     async def __del__(self) -> None:
         """Drains. Ray awaits this within `graceful_shutdown_timeout_s` before it kills the process."""
-        server, plane = self._server, self._dataplane
-        if server is None or plane is None:
+        server, plane, joined = self._server, self._dataplane, self._member
+        if server is None or plane is None or joined is None:
             return
+        # First of all the directory: the gateways' health checks may be seconds apart.
+        await asyncio.to_thread(joined.drain)
         server.call(lambda: _set_phase(plane, dataplane.Phase.DRAINING))
         timeout_s = self._config.limits.request_timeout_seconds + DRAIN_RESERVE_S
         await asyncio.to_thread(server.drain, timeout_s=timeout_s)
+        await asyncio.to_thread(joined.leave)
 
     async def _start(self, pinned: str | None) -> None:
+        # Before the model is read: a node that isn't set up says so at once.
+        node = config.node_environment()
+        joined = await asyncio.to_thread(member.Member, node)
+        try:
+            bound = listener.bind_free_port(node.replica_host)
+            try:
+                await self._serve(pinned, bound, joined)
+            except BaseException:
+                bound.close()
+                raise
+        except BaseException:
+            await asyncio.to_thread(joined.leave)
+            raise
+        self._member = joined
+
+    async def _serve(self, pinned: str | None, bound: socket.socket, joined: member.Member) -> None:
         started_s = time.perf_counter()
         environment = config.environment()
         prepared = await asyncio.to_thread(prepare.prepare, self._config, pinned, environment, threads=_threads())
-        ports = self._config.ports
-        bound = listener.bind_first_free(ports.host, ports.first, ports.count)
         server = ServerThread(bound, lambda loop: self._assemble(loop, prepared))
         await asyncio.to_thread(server.start)
         plane = self._dataplane
@@ -112,9 +135,22 @@ class Replica:
         self._metrics.evicted_bytes = [each.size_bytes for each in prepared.evicted]
         self._metrics.phases_s = {**prepared.phases_s, "all": time.perf_counter() - started_s}
         server.call(lambda: _set_phase(plane, dataplane.Phase.READY))
+        try:
+            await asyncio.to_thread(joined.announce, self._described(server.port))
+        except BaseException:
+            await asyncio.to_thread(server.drain, timeout_s=0)
+            raise
         self._server, self._prepared = server, prepared
         LOG.info(
-            "serving %s on port %d: %s, %s", prepared.digest, server.port, prepared.model.kind, self._metrics.phases_s
+            "%s serves %s on port %d: %s, %s",
+            *(self._name, prepared.digest, server.port, prepared.model.kind, self._metrics.phases_s),
+        )
+
+    def _described(self, port: int) -> entry.Replica:
+        """This replica as the node's directory lists it."""
+        given = self._config
+        return entry.Replica(
+            name=self._name, namespace=given.namespace, model=given.model, revision=given.revision, port=port
         )
 
     def _assemble(self, loop: asyncio.AbstractEventLoop, prepared: prepare.PreparedModel) -> Shared:
@@ -126,6 +162,7 @@ class Replica:
         )
         plane = dataplane.Dataplane(
             dataplane.Identity(
+                name=self._name,
                 model=given.model,
                 revision=given.revision,
                 number=given.revision_number,
@@ -144,8 +181,10 @@ class Replica:
         self._dataplane = plane
         secret = keys.own_ray_token()
         copies = self._mirror(loop, secret)
+        handler = Handler(plane, self._metrics, self._feedback(signature, secret))
         return Shared(
-            handle=Handler(plane, self._metrics, self._feedback(signature, secret)).handle,
+            handle=handler.handle,
+            check_head=handler.check_head,
             limits=ServerLimits(
                 body_bytes_max=given.limits.max_request_bytes, body_timeout_s=given.limits.request_timeout_seconds
             ),

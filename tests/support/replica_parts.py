@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import socket
 import threading
 import time
@@ -14,6 +13,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import orjson
 
+from fairlead_runtime.config import NodeEnvironment
+from fairlead_runtime.discovery import entry, member
 from fairlead_runtime.feedback import keys, wiring
 from fairlead_runtime.inference import batching, dataplane
 from fairlead_runtime.metrics import ReplicaMetrics
@@ -31,6 +32,14 @@ MODEL = "digits"
 REVISION = "3f0c9a1b2d"
 DIGEST = "sha256:" + "ab" * 32
 ROW = 4
+
+
+def name_of(revision: str) -> str:
+    """The name of a test's one replica of a revision."""
+    return f"{revision}-0123456789abcdef"
+
+
+NAME = name_of(REVISION)
 
 
 def float_signature(*, rows: int | None = None) -> Signature:
@@ -71,8 +80,14 @@ class Setting:
     timeout_s: float = 30
     namespace: str = "default"
     revision: str = REVISION
+    node: NodeEnvironment | None = None
+    """The Ray node whose directory lists the replica; without one only its port leads to it."""
     secret: str | None = "a cluster's token"
     limits: ServerLimits = field(default_factory=lambda: ServerLimits(body_bytes_max=64 * 1024))
+
+    @property
+    def name(self) -> str:
+        return name_of(self.revision)
 
 
 @dataclass
@@ -93,6 +108,7 @@ def assemble(loop: asyncio.AbstractEventLoop, setting: Setting) -> Parts:
     )
     plane = dataplane.Dataplane(
         dataplane.Identity(
+            name=setting.name,
             model=MODEL,
             revision=setting.revision,
             number=3,
@@ -117,6 +133,7 @@ def assemble(loop: asyncio.AbstractEventLoop, setting: Setting) -> Parts:
     copies = mirror.Mirror(mirror.Settings(model=MODEL, timeout_s=setting.timeout_s, sign=sign), metrics.measured, loop)
     shared = Shared(
         handle=handler.handle,
+        check_head=handler.check_head,
         limits=setting.limits,
         metrics=metrics,
         writer=writer.ResponseWriter(setting.revision),
@@ -160,36 +177,33 @@ class Running:
 def running(setting: Setting | None = None) -> Iterator[Running]:
     made: list[Parts] = []
 
+    chosen = setting or Setting()
+
     def build(loop: asyncio.AbstractEventLoop) -> Shared:
-        made.append(assemble(loop, setting or Setting()))
+        made.append(assemble(loop, chosen))
         return made[0].shared
 
-    server = ServerThread(listener.bind_first_free("127.0.0.1", *free_range()), build)
+    server = ServerThread(listener.bind_free_port("127.0.0.1"), build)
     server.start()
+    joined = member.Member(chosen.node) if chosen.node is not None else None
     try:
+        if joined is not None:
+            joined.announce(
+                entry.Replica(
+                    name=chosen.name,
+                    namespace=chosen.namespace,
+                    model=MODEL,
+                    revision=chosen.revision,
+                    port=server.port,
+                )
+            )
         yield Running(server, made[0])
     finally:
+        if joined is not None:
+            joined.drain()
         server.drain(timeout_s=0)
-
-
-def free_range(count: int = 16) -> tuple[int, int]:
-    """The first port and the size of a free range that nobody else takes from: neither clusters (10000 up), whose parts
-    are down for a moment in some tests and want their port back, nor the operator for its revisions (20000 up).
-    """
-    for _ in range(200):
-        first = random.randrange(4000, 9900)
-        if all(_is_free(port) for port in range(first, first + count)):
-            return first, count
-    raise AssertionError("no free range of ports was found")
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
+        if joined is not None:
+            joined.leave()
 
 
 def read_all(client: socket.socket) -> bytes:

@@ -24,8 +24,9 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """Who this replica is to its clients."""
+    """Who this replica is to its clients; to its gateways it is `name`, which no other process has."""
 
+    name: str
     model: str
     revision: str
     number: int

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from fairlead_runtime.errors import RequestError, RequestReason
 from fairlead_runtime.feedback import wiring
@@ -17,15 +17,17 @@ LOG = logging.getLogger(__name__)
 HEALTH_PREFIX = "/-/healthz/"
 MEASUREMENTS_PREFIX = "/-/measurements/"
 COPY_HEADER = b"x-fairlead-shadow-copy"
+REPLICA_HEADER = b"x-fairlead-replica"
 _CODE_BY_PHASE = {Phase.READY: 200, Phase.DRAINING: 404, Phase.LOADING: 503}
 
 
 class Handler:
-    """Answers one request at a time, without sockets: `handle` is the whole interface."""
+    """Answers one request at a time, without sockets: `check_head`, then `handle`, are the whole interface."""
 
     def __init__(self, dataplane: Dataplane, metrics: ReplicaMetrics, feedback: wiring.Feedback) -> None:
         self._dataplane = dataplane
         self._metrics = metrics
+        self._name = dataplane.identity.name.encode()
         self._copy_mark = feedback.copy_mark
         self._v1 = v1_rest.V1Rest(dataplane, feedback.issuer)
         self._v2 = v2_rest.V2Rest(dataplane, feedback.issuer, feedback_rest.FeedbackRest(feedback.ledger, metrics))
@@ -64,6 +66,15 @@ class Handler:
             )
         raise RequestError(RequestReason.UNKNOWN_PATH, f"nothing is served at {path[:100]!r}")
 
+    def check_head(self, headers: Mapping[bytes, bytes]) -> None:
+        """Raises RequestError when the gateway means another replica, which had this port before.
+
+        For before the body is read: its limits and its meaning are the other replica's.
+        """
+        meant = headers.get(REPLICA_HEADER)
+        if meant is not None and meant != self._name:
+            raise RequestError(RequestReason.WRONG_REPLICA, "the replica that the gateway means is gone")
+
     def _health(self, request: Request) -> Response:
         """Source: docs/contracts.md, Gateway → replica."""
         self._require_mine(request.path.removeprefix(HEALTH_PREFIX))
@@ -80,6 +91,7 @@ class Handler:
         if mark is not None and not hmac.compare_digest(request.headers[COPY_HEADER], mark):
             raise RequestError(RequestReason.COPY_REFUSED, "x-fairlead-shadow-copy is for copies that replicas send")
 
-    def _require_mine(self, revision: str) -> None:
-        if revision != self._dataplane.identity.revision:
-            raise RequestError(RequestReason.WRONG_REVISION, f"revision {self._dataplane.identity.revision} lives here")
+    def _require_mine(self, name: str) -> None:
+        own = self._dataplane.identity.name
+        if name != own:
+            raise RequestError(RequestReason.REPLICA_GONE, f"the replica {own} lives here")

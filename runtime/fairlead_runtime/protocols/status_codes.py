@@ -16,11 +16,13 @@ HTTP = MappingProxyType(
         RequestReason.UNKNOWN_MODEL: 404,
         RequestReason.WRONG_METHOD: 405,
         RequestReason.SLOW_CLIENT: 408,
+        RequestReason.REPLICA_GONE: 410,
         RequestReason.TOO_LARGE: 413,
         RequestReason.URL_TOO_LONG: 414,
         RequestReason.EXPECTATION: 417,
-        # 421: the gateway reached a port that another revision has taken since. Source: RFC 9110, 15.5.20
-        RequestReason.WRONG_REVISION: 421,
+        # The gateway reached a port that another replica has taken since. 425: the one code that HAProxy sends again
+        # elsewhere (`retry-on 425`) and that no model answers with.
+        RequestReason.WRONG_REPLICA: 425,
         RequestReason.HEADERS_TOO_LARGE: 431,
         RequestReason.MODEL_FAILED: 500,
         RequestReason.INTERNAL: 500,
@@ -40,10 +42,11 @@ PHRASES = MappingProxyType(
         404: "Not Found",
         405: "Method Not Allowed",
         408: "Request Timeout",
+        410: "Gone",
         413: "Content Too Large",
         414: "URI Too Long",
         417: "Expectation Failed",
-        421: "Misdirected Request",
+        425: "Too Early",
         431: "Request Header Fields Too Large",
         500: "Internal Server Error",
         503: "Service Unavailable",

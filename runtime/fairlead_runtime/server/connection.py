@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import cast
@@ -53,6 +53,8 @@ class Shared:
     """What the connections of one server have in common."""
 
     handle: Callable[[Request], Answer]
+    check_head: Callable[[Mapping[bytes, bytes]], None]
+    """Called with each request's headers before its body is read; raises RequestError to refuse it."""
     limits: ServerLimits
     metrics: ReplicaMetrics
     writer: ResponseWriter
@@ -184,6 +186,11 @@ class Connection(asyncio.Protocol):
         headers = self._headers
         if b"host" not in headers and self._parser.get_http_version() == "1.1":
             self._refuse(RequestReason.MALFORMED, "the Host header is missing")
+            return
+        try:
+            self._shared.check_head(headers)
+        except RequestError as refused:
+            self._refuse(refused.reason, refused.sentence)
             return
         length = headers.get(b"content-length")
         if length is not None and (len(length) > 18 or int(length) > self._limits.body_bytes_max):

@@ -15,7 +15,11 @@ from fairlead_runtime.server.connection import Connection, Shared
 from fairlead_runtime.server.listener import BACKLOG
 
 SWEEP_S = 0.25
-DRAIN_MIN_S = 1.0
+DRAIN_LOOK_S = 0.02
+DRAIN_QUIET_S = 1.0
+"""A draining replica listens until no prediction was answered for so long: then every gateway has seen the drain."""
+DRAIN_LISTENS_S = 5.0
+"""It listens no longer than this while predictions still come: the slowest health check has been answered by then."""
 
 
 class ServerThread:
@@ -48,9 +52,9 @@ class ServerThread:
             self._loop.call_soon_threadsafe(function)
 
     def drain(self, *, timeout_s: float) -> None:
-        """Answers what comes until nothing is in flight and the gateway has had time to see it; then closes. Blocks.
+        """Answers what comes until the gateways send nothing more and nothing is in flight; then closes. Blocks.
 
-        Source: docs/contracts.md, Draining.
+        `timeout_s` is for all of it; what is in flight then is cut. Source: docs/contracts.md, Draining.
         """
         if not self._thread.is_alive():
             return
@@ -93,18 +97,28 @@ class ServerThread:
         await self._shared.finish()
 
     async def _drain(self, timeout_s: float) -> None:
-        started_s = time.monotonic()
         self._shared.is_draining = True
-        while True:
-            spent_s = time.monotonic() - started_s
-            if spent_s >= timeout_s or (spent_s >= DRAIN_MIN_S and self._shared.in_flight == 0):
-                break
-            await asyncio.sleep(0.02)
+        deadline_s = time.monotonic() + timeout_s
+        await self._until_unasked(min(deadline_s, time.monotonic() + DRAIN_LISTENS_S))
         self._server.close()
         for connection in tuple(self._shared.connections):
             connection.close_if_idle()
+        while self._shared.in_flight and time.monotonic() < deadline_s:
+            await asyncio.sleep(DRAIN_LOOK_S)
         # Connections that are half-closed or read their last answer get a moment to go by themselves.
-        last_s = time.monotonic() + min(1.0, max(0.0, timeout_s - spent_s))
+        last_s = min(deadline_s, time.monotonic() + 1.0)
         while self._shared.connections and time.monotonic() < last_s:
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(DRAIN_LOOK_S)
         self._stop.set()
+
+    async def _until_unasked(self, deadline_s: float) -> None:
+        """Until no prediction came for a while and none is in flight, or until the deadline."""
+        metrics = self._shared.metrics
+        seen, quiet_since_s = metrics.predictions_answered(), time.monotonic()
+        while (now_s := time.monotonic()) < deadline_s:
+            answered = metrics.predictions_answered()
+            if answered != seen or self._shared.in_flight:
+                seen, quiet_since_s = answered, now_s
+            elif now_s - quiet_since_s >= DRAIN_QUIET_S:
+                return
+            await asyncio.sleep(DRAIN_LOOK_S)

@@ -5,7 +5,16 @@ from __future__ import annotations
 import orjson
 import pytest
 from tests.support import replica_parts
-from tests.support.replica_parts import MODEL, REVISION, Setting, answer_of, assemble_inline, float_signature, request
+from tests.support.replica_parts import (
+    MODEL,
+    NAME,
+    REVISION,
+    Setting,
+    answer_of,
+    assemble_inline,
+    float_signature,
+    request,
+)
 
 from fairlead_runtime.protocols.http import Response
 
@@ -155,7 +164,7 @@ def test_measurements_and_metrics_show_what_was_counted() -> None:
     send(parts, {"token": token_of(infer(parts)), "label": 2})
     send(parts, {"token": "AAAA", "label": 2})
 
-    measured = orjson.loads(answer_of(parts.handler, request("GET", f"/-/measurements/{REVISION}")).body)
+    measured = orjson.loads(answer_of(parts.handler, request("GET", f"/-/measurements/{NAME}")).body)
     shown = answer_of(parts.handler, request("GET", "/metrics")).body.decode()
 
     assert measured["instance"] == parts.metrics.measured.instance
@@ -168,4 +177,4 @@ def test_measurements_and_metrics_show_what_was_counted() -> None:
 
 
 def test_measurements_of_another_revision_are_not_given() -> None:
-    assert answer_of(assemble_inline().handler, request("GET", "/-/measurements/0000000000")).status == 421
+    assert answer_of(assemble_inline().handler, request("GET", f"/-/measurements/{REVISION}-0000")).status == 410

@@ -8,7 +8,8 @@ import http.client
 from pathlib import Path
 
 import pytest
-from tests.support.replica_parts import DoublingModel, float_signature, free_range
+from tests.support import node_members
+from tests.support.replica_parts import DoublingModel, float_signature
 
 from fairlead_runtime.model import cache, loader
 from fairlead_runtime.model.predictor import LoadedModel
@@ -40,7 +41,8 @@ async def test_a_replica_holds_its_model_and_tells_what_its_start_evicted(
     # Ray awaits it; Python would call it once more, and await nothing.
     drain = Replica.__del__
     monkeypatch.delattr(Replica, "__del__")
-    first, count = free_range()
+    node = node_members.node(tmp_path)
+    node_members.set_environment(monkeypatch, node)
     replica = Replica(
         {
             "schemaVersion": 1,
@@ -49,13 +51,13 @@ async def test_a_replica_holds_its_model_and_tells_what_its_start_evicted(
             "revision": "a" * 10,
             "revisionNumber": 1,
             "source": {"uri": (tmp_path / "model.keras").as_uri()},
-            "ports": {"host": "127.0.0.1", "first": first, "count": count},
         }
     )
     await replica.reconfigure({"digest": None})
     await replica.check_health()
 
-    told = await asyncio.to_thread(metrics_at, first)
+    (listed,) = (await asyncio.to_thread(node_members.ask, node)).replicas
+    told = await asyncio.to_thread(metrics_at, listed["port"])
     assert 'fairlead_replica_cache_evicted_models_total{model="digits",namespace="default"' in told
     evicted = [line.split()[-1] for line in told.splitlines() if line.startswith("fairlead_replica_cache_evicted_")]
     assert float(evicted[0]) == 1.0
@@ -65,5 +67,6 @@ async def test_a_replica_holds_its_model_and_tells_what_its_start_evicted(
     assert not unused.exists()
     assert len(list(root.glob("sha256-*"))) == 1
     await drain(replica)
+    assert list(node.folder.iterdir()) == []
     del replica
     gc.collect()

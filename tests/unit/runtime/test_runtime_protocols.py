@@ -8,7 +8,7 @@ import struct
 import numpy as np
 import orjson
 import pytest
-from tests.support.replica_parts import DIGEST, REVISION, Parts, Setting, answer_of, assemble_inline, request
+from tests.support.replica_parts import DIGEST, NAME, REVISION, Parts, Setting, answer_of, assemble_inline, request
 
 from fairlead_runtime.errors import RequestReason
 from fairlead_runtime.inference.dataplane import Phase
@@ -64,9 +64,10 @@ def answered(handler: Handler, method: str, path: str, body: object = None, **he
         ("/v1/models/digits:predict", 405),
         ("/v1/models/digits:explain", 404),
         ("/v1/models/", 404),
-        (f"/-/healthz/{REVISION}", 200),
-        ("/-/healthz/0000000000", 421),
-        ("/-/healthz/", 421),
+        (f"/-/healthz/{NAME}", 200),
+        (f"/-/healthz/{REVISION}-0000000000000000", 410),
+        (f"/-/healthz/{REVISION}", 410),
+        ("/-/healthz/", 410),
         ("/", 404),
         ("/v2x", 404),
     ],
@@ -311,7 +312,7 @@ def test_the_phase_decides_health_but_a_draining_replica_still_answers(
     parts: Parts, phase: Phase, health: int, ready: int, infer: int
 ) -> None:
     parts.plane.phase = phase
-    assert answered(parts.handler, "GET", f"/-/healthz/{REVISION}")[0] == health
+    assert answered(parts.handler, "GET", f"/-/healthz/{NAME}")[0] == health
     assert answered(parts.handler, "GET", "/v2/health/ready")[0] == ready
     assert answered(parts.handler, "POST", "/v2/models/digits/infer", {"inputs": [V2_INPUT]})[0] == infer
 

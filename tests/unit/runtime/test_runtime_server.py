@@ -6,17 +6,18 @@ import random
 import socket
 import threading
 import time
+import types
 from collections.abc import Iterator
 
 import numpy as np
 import orjson
 import pytest
 from tests.support.replica_parts import (
+    NAME,
     REVISION,
     DoublingModel,
     Running,
     Setting,
-    free_range,
     post,
     read_all,
     running,
@@ -26,11 +27,12 @@ from tests.support.replica_parts import (
 from fairlead_runtime.errors import LoadError
 from fairlead_runtime.inference.dataplane import Phase
 from fairlead_runtime.server import listener
+from fairlead_runtime.server import thread as server_thread
 from fairlead_runtime.server.limits import ServerLimits
 
 PREDICT = "/v1/models/digits:predict"
 ROW = {"instances": [[1, 2, 3, 4]]}
-HEALTH = f"GET /-/healthz/{REVISION} HTTP/1.1\r\nhost: x\r\n\r\n".encode()
+HEALTH = f"GET /-/healthz/{NAME} HTTP/1.1\r\nhost: x\r\n\r\n".encode()
 WORKER_CALL_S = 0.01
 TURN_CALL_S = 0.0005
 
@@ -329,18 +331,18 @@ def test_a_drain_ends_at_its_deadline_even_if_a_call_does_not() -> None:
         model.gate.set()
 
 
-def test_two_replicas_never_get_the_same_port_and_a_full_range_is_said() -> None:
-    first, _ = free_range(3)
-    bound = []
+def test_two_replicas_never_get_the_same_port() -> None:
+    bound = [listener.bind_free_port("127.0.0.1") for _ in range(50)]
     try:
-        for _ in range(3):
-            bound.append(listener.bind_first_free("127.0.0.1", first, 3))
-        assert [socket_.getsockname()[1] for socket_ in bound] == [first, first + 1, first + 2]
-        with pytest.raises(LoadError, match="are taken"):
-            listener.bind_first_free("127.0.0.1", first, 3)
+        assert len({each.getsockname()[1] for each in bound}) == 50
     finally:
-        for socket_ in bound:
-            socket_.close()
+        for each in bound:
+            each.close()
+
+
+def test_an_address_that_the_node_does_not_have_is_named() -> None:
+    with pytest.raises(LoadError, match=r"fairlead: CannotListen: no port of FAIRLEAD_REPLICA_HOST, 192\.0\.2\.1,"):
+        listener.bind_free_port("192.0.2.1")
 
 
 def test_thousands_of_broken_requests_get_4xx_and_the_replica_lives(replica: Running) -> None:
@@ -379,3 +381,88 @@ def _broken(good: bytes, dice: random.Random) -> bytes:
             start = dice.randrange(len(raw))
             del raw[start : start + dice.randrange(1, 20)]
     return bytes(raw)
+
+
+def meant_for(name: str, raw: bytes) -> bytes:
+    return raw.replace(b"host: x\r\n", f"host: x\r\nx-fairlead-replica: {name}\r\n".encode(), 1)
+
+
+def test_a_request_for_another_replica_is_sent_back_before_its_body_is_read_or_judged(replica: Running) -> None:
+    other = f"{REVISION}-ffffffffffffffff"
+    assert statuses(replica.send(meant_for(NAME, post(PREDICT, ROW)))) == [200]
+    calls = replica.parts.metrics.batch_rows.buckets()
+    for body in (ROW, b"no JSON", b"x" * 200_000):
+        raw = replica.send(meant_for(other, post(PREDICT, body)))
+        assert statuses(raw) == [425]
+        assert b"connection: close" in raw
+    expecting = (
+        b"POST /v1/models/digits:predict HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 3\r\n\r\n"
+    )
+    assert statuses(replica.send(meant_for(other, expecting))) == [425]
+    assert replica.parts.metrics.batch_rows.buckets() == calls
+
+
+def test_a_draining_replica_listens_while_predictions_still_come_and_closes_once_they_stop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(server_thread, "DRAIN_LISTENS_S", 1e6)
+    monkeypatch.setattr(server_thread, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
+    with running() as draining:
+        thread = threading.Thread(target=draining.server.drain, kwargs={"timeout_s": 1e6})
+        thread.start()
+        wait_until(lambda: draining.parts.shared.is_draining)
+        # As from a gateway that has not seen the drain: for longer than the quiet time.
+        for _ in range(4):
+            assert statuses(draining.send(post(PREDICT, ROW))) == [200]
+            now[0] += 0.9 * server_thread.DRAIN_QUIET_S
+        assert draining.server.is_alive()
+
+        def time_passes_and_it_closes() -> bool:
+            now[0] += 0.1
+            return not _accepts(draining)
+
+        wait_until(time_passes_and_it_closes)
+        now[0] += 5  # the moment that connections get to go by themselves
+        thread.join(timeout=20)
+        assert not draining.server.is_alive()
+
+
+def _accepts(replica: Running) -> bool:
+    try:
+        replica.connect().close()
+    except ConnectionRefusedError:
+        return False
+    return True
+
+
+def test_a_draining_replica_that_is_always_asked_stops_listening_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_thread, "DRAIN_LISTENS_S", 0.3)
+    with running() as draining:
+        thread = threading.Thread(target=draining.server.drain, kwargs={"timeout_s": 30})
+        thread.start()
+        while draining.server.is_alive():
+            try:
+                raw = draining.send(post(PREDICT, ROW))
+            except ConnectionRefusedError:
+                break
+            except ConnectionError:
+                continue
+            # What was accepted is answered; what the closing port resets was not begun, and is for another replica.
+            assert statuses(raw) in ([200], [])
+        thread.join()
+        assert not draining.server.is_alive()
+
+
+def test_health_checks_do_not_keep_a_draining_replica_waiting() -> None:
+    with running() as draining:
+        draining.parts.plane.phase = Phase.DRAINING
+        thread = threading.Thread(target=draining.server.drain, kwargs={"timeout_s": 30})
+        thread.start()
+        while thread.is_alive():
+            try:
+                assert statuses(draining.send(HEALTH)) in ([404], [])
+            except ConnectionError:
+                break
+        thread.join(timeout=20)
+        assert not thread.is_alive()
