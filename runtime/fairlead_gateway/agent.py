@@ -9,11 +9,11 @@ import json
 import logging
 import time
 import uuid
-from collections.abc import Iterator
 from typing import Any
 
-from fairlead_gateway import admin, metrics, replica_scrape, request_log, routes, settings, watcher
+from fairlead_gateway import admin, metrics, replica_scrape, report, request_log, routes, settings, watcher
 from fairlead_gateway.haproxy import config, control, process, router
+from fairlead_gateway.nodes import knowledge, members, poller
 
 _log = logging.getLogger(__name__)
 
@@ -21,6 +21,7 @@ TABLE_FILE = "table.json"
 _READ_AGE_S = 0.2
 """`/v1/routes` reads HAProxy anew when what was read is older."""
 
+_FIRST_ANSWERS_S = 1.0
 _SETTLE_S = 0.1
 _RETRY_S = 0.5
 _STUCK_S = 60.0
@@ -50,10 +51,20 @@ class Agent:
     """One gateway."""
 
     def __init__(
-        self, settings_: settings.Settings, *, source: watcher.Source, metrics_: metrics.Metrics, version: str
+        self,
+        settings_: settings.Settings,
+        *,
+        source: watcher.Source,
+        nodes: members.NodeList,
+        metrics_: metrics.Metrics,
+        version: str,
     ):
         self._settings = settings_
         self._source = source
+        self._known = knowledge.Knowledge()
+        self._poller = poller.Poller(
+            nodes, namespace=settings_.namespace, known=self._known, changed=self._note_change, metrics_=metrics_
+        )
         self._metrics = metrics_
         self._table: routes.Table | None = None
         self._stop = Stop()
@@ -82,6 +93,7 @@ class Agent:
             asyncio.create_task(self._follow_source(), name="source"),
             asyncio.create_task(self._follow_deaths(), name="deaths"),
             asyncio.create_task(self._log_reader.run(), name="request-log"),
+            asyncio.create_task(self._poller.run(), name="nodes"),
             asyncio.create_task(self._passes(), name="passes"),
             asyncio.create_task(self._scrapes(), name="scrapes"),
         ]
@@ -99,6 +111,9 @@ class Agent:
                 await self._router.stop()
                 self._log_reader.drain()
             await runner.cleanup()
+
+    def _note_change(self) -> None:
+        self._changed.set()
 
     async def _follow_source(self) -> None:
         async for data in self._source.follow():
@@ -125,6 +140,7 @@ class Agent:
             await asyncio.sleep(_SETTLE_S)
 
     async def _passes(self) -> None:
+        await self._hear_nodes()
         while True:
             self._changed.clear()
             await self._pass()
@@ -132,11 +148,19 @@ class Agent:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), self._pause_s())
 
+    async def _hear_nodes(self) -> None:
+        """Let each node be asked once, for a moment at most: then HAProxy begins with the replicas that there are."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_FIRST_ANSWERS_S):
+                while not self._known.is_asked():
+                    self._changed.clear()
+                    await self._changed.wait()
+
     async def _scrapes(self) -> None:
         scraper = replica_scrape.Scraper(self._metrics)
         async with replica_scrape.make_session() as session:
             while True:
-                places = () if self._table is None or self._state is None else _places(self._table, self._state)
+                places = () if self._table is None or self._state is None else report.places(self._table, self._state)
                 await scraper.scrape(session, places)
                 await asyncio.sleep(replica_scrape.INTERVAL_S)
 
@@ -145,6 +169,8 @@ class Agent:
             return _RETRY_S
         if self._state is not None and self._state.reload_due_s is not None:
             return self._state.reload_due_s
+        if self._state is not None and not self._state.is_settled:
+            return _RETRY_S
         return self._settings.pass_interval_s if self._was_ready else _SETTLE_S
 
     async def _pass(self) -> None:
@@ -153,9 +179,9 @@ class Agent:
             return
         async with self._lock:
             try:
-                state = await self._router.apply(table)
+                state = await self._router.apply(table, self._known)
                 # What was checked once stays ready: a replica that goes later is no reason to turn the gateway away.
-                self._was_ready = self._was_ready or state.unchecked == 0
+                self._was_ready = self._was_ready or (state.unchecked == 0 and self._known.is_asked())
                 await self._router.set_ready(state, is_ready=self._was_ready and not self._stop.asked.is_set())
             except control.HAProxyError as error:
                 self._metrics.count_failure()
@@ -216,7 +242,9 @@ class Agent:
         if self._state is None:
             return self._failure or "the route table is not applied yet"
         if not self._was_ready:
-            return f"{self._state.unchecked} places for replicas have not been checked yet"
+            if not self._known.is_asked():
+                return "not every node has been asked for its replicas yet"
+            return f"{self._state.unchecked} replicas have not been checked yet"
         return None
 
     async def _routes(self) -> dict[str, Any] | None:
@@ -232,12 +260,9 @@ class Agent:
                     _log.warning("haproxy unreadable error=%s", error)
                     return None
             state = self._state
-        return {
-            "gateway": self._settings.gateway_id,
-            "routes": {model: _route_body(route, state) for model, route in table.routes.items()} if state else {},
-            "errors": dict(table.errors),
-            "failure": self._failure,
-        }
+        return report.routes_body(
+            self._settings.gateway_id, table, state, nodes=self._known.views, failure=self._failure
+        )
 
     def _measurements(self, model: str) -> dict[str, Any] | None:
         """The body of `/v1/measurements`; None for a model without a route. What HAProxy has written is in it."""
@@ -260,35 +285,4 @@ class Agent:
         return routes.read_table(data, routes.EMPTY_TABLE)
 
     def _save_table(self, table: routes.Table) -> None:
-        data = {model: route.text for model, route in table.routes.items()}
-        process.write_file(self._settings.state_dir / TABLE_FILE, json.dumps(data))
-
-
-def _places(table: routes.Table, state: router.State) -> Iterator[replica_scrape.Place]:
-    """Where replicas are of models with something to compare: more than one revision."""
-    for route in table.routes.values():
-        for revision in route.revisions if len(route.revisions) > 1 else ():
-            backend = config.backend_name(route.model, revision.name)
-            for index in range(revision.ports):
-                server = state.observed.servers.get((backend, config.server_name(index)))
-                if server is not None and (server.is_up or server.is_draining):
-                    yield replica_scrape.Place(
-                        model=route.model, revision=revision.name, host=server.host, port=server.port
-                    )
-
-
-def _route_body(route: routes.Route, state: router.State) -> dict[str, Any]:
-    revisions: dict[str, dict[str, int]] = {}
-    for revision in route.revisions:
-        backend = config.backend_name(route.model, revision.name)
-        servers = [
-            state.observed.servers[backend, config.server_name(index)]
-            for index in range(revision.ports)
-            if (backend, config.server_name(index)) in state.observed.servers
-        ]
-        revisions[revision.name] = {
-            "up": sum(server.is_up for server in servers),
-            "draining": sum(server.is_draining for server in servers),
-            "sessions": state.sessions.get(backend, 0),
-        }
-    return {"version": state.live.get(route.model), "revisions": revisions}
+        process.write_file(self._settings.state_dir / TABLE_FILE, json.dumps(table.texts()))
