@@ -149,9 +149,7 @@ class Gateway:
         stop_delay_s: float = 0,
     ) -> None:
         self.state_dir = state_dir
-        self._nodes = [
-            f"--node={each.cluster.partition('/')[2]}={each.directory_host}:{each.directory_port}" for each in nodes
-        ]
+        self.nodes = tuple(nodes)
         self._stop_delay_s = stop_delay_s
         self.data_port = free_port()
         self.admin_port = free_port()
@@ -177,11 +175,18 @@ class Gateway:
                     sys.executable, "-c", "from fairlead_gateway.main import main; main()",
                     "--listen", f"127.0.0.1:{self.data_port}", "--admin", f"127.0.0.1:{self.admin_port}",
                     "--state-dir", str(self.state_dir), "--stop-grace", "10",
-                    "--stop-delay", str(self._stop_delay_s), *self._nodes, *self._arguments,
+                    "--stop-delay", str(self._stop_delay_s), *self._node_flags(), *self._arguments,
                 ],
                 stdout=log,
                 stderr=log,
             )  # fmt: skip
+
+    def _node_flags(self) -> list[str]:
+        clusters = [each.cluster.partition("/")[2] for each in self.nodes]
+        return [
+            f"--node={cluster}={each.directory_host}:{each.directory_port}"
+            for cluster, each in zip(clusters, self.nodes, strict=True)
+        ]
 
     def is_running(self) -> bool:
         """Whether the agent's process lives."""

@@ -20,6 +20,9 @@ from typing_extensions import override
 from fairlead_runtime import config
 from fairlead_runtime.discovery import entry, member
 
+SHOWN = ("x-fairlead-revision", "x-fairlead-shadow", "x-fairlead-shadow-copy", "x-fairlead-shadow-more")
+"""Request headers that an answer repeats."""
+
 QUIET_S = 1.0
 """How long no prediction may have come before the port is closed."""
 
@@ -60,7 +63,7 @@ class Replica:
                 "port": self.port,
                 "path": path,
                 "received": body_bytes,
-                "headers": {name: value for name, value in headers.items() if name.startswith("x-fairlead-")},
+                "headers": {name: value for name, value in headers.items() if name in SHOWN},
             }
         ).encode()
 

@@ -96,7 +96,7 @@ def _replica(entry: Any) -> Replica | None:
         return None
     name, model, port, state = (entry.get(field) for field in ("name", "model", "port", "state"))
     named = _NAME.fullmatch(name) if isinstance(name, str) else None
-    if named is None or entry.get("revision") != named[1] or entry.get("namespace") is None:
+    if named is None or entry.get("revision") != named[1] or not isinstance(entry.get("namespace"), str):
         return None
     if not isinstance(model, str) or _MODEL.fullmatch(model) is None:
         return None

@@ -68,12 +68,12 @@ class Knowledge:
         return self.is_listed and all(view.is_asked for view in self._views.values())
 
     def replicas(self) -> Iterator[Found]:
-        """What every node said last. A name that two nodes list is one node's: the first one's."""
-        seen: set[str] = set()
+        """What every node said last. A name that two nodes of a cluster list is one node's: the first one's."""
+        seen: set[tuple[str, str]] = set()
         for view in self._views.values():
             for name, replica in (view.answer.replicas if view.answer else {}).items():
-                if name not in seen:
-                    seen.add(name)
+                if (key := (view.node.cluster, name)) not in seen:
+                    seen.add(key)
                     yield Found(node=view.node, replica=replica)
 
     def silent(self) -> Mapping[str, frozenset[str]]:

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from fairlead_gateway.settings import Node
 
+
 class NodeList(Protocol):
     """Yields all nodes that there are, first as they are and then whenever they change.
 

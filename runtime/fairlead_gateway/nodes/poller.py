@@ -21,7 +21,7 @@ ANSWER_S = 1.0
 """How long an answer that is due may take."""
 
 _NEXT_S = 0.02
-_UNCHANGED_S = 0.05
+UNCHANGED_S = 0.05
 _RETRY_S = 0.02
 _RETRY_MAX_S = 1.0
 _LIST_RETRY_S = 1.0
@@ -100,7 +100,7 @@ class Poller:
             view = knowledge.View(node=node, answer=answer, answered_at=time.monotonic(), is_asked=True)
             self._keep(view, before)
             # A directory that never waits, or changes all the time, must not keep this process busy.
-            await asyncio.sleep(_NEXT_S if answer is not before.answer else _UNCHANGED_S)
+            await asyncio.sleep(_NEXT_S if answer is not before.answer else UNCHANGED_S)
 
     def _keep(self, view: knowledge.View, before: knowledge.View) -> None:
         self._known.keep(view)
