@@ -163,7 +163,7 @@ def _route(stage: Stage, name: str, *, is_there: bool) -> str:
         "maxRequestBytes": 1048576,
         "requestTimeoutSeconds": 30,
     }
-    entry["version"] = routes.entry_version(entry)
+    entry["version"] = routes.spec_version(entry)
     path = stage.api.core_path("configmaps", "fairlead-routes")
     stage.api.merge(path, {"data": {name: json.dumps(entry) if is_there else None}})
     return str(entry["version"])
