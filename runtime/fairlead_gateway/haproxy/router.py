@@ -141,16 +141,20 @@ class Router:
         self._control.close()
 
     def _take_in(self, table: routes.Table, known: knowledge.Knowledge) -> None:
-        """Give each revision its place, on disk before it is used, and find the replicas of each."""
+        """Find the replicas of each revision, and how often they are to be checked."""
+        self._give_places(table)
+        self._targets = servers.find_targets(table.routes.values(), self._pool, known)
+        check_ms = config.check_interval_ms(self._targets.count, self._check_ms)
+        if check_ms != self._check_ms:
+            self._check_ms, self._built = check_ms, None
+
+    def _give_places(self, table: routes.Table) -> None:
+        """Give each revision its place, on disk before it is used."""
         keys = [(route.model, each.name) for route in table.routes.values() for each in route.revisions]
         try:
             self._keep_pool(self._pool.assign(keys))
         except pool.PoolFullError as error:
             raise HAProxyError(str(error)) from error
-        self._targets = servers.find_targets(table.routes.values(), self._pool, known)
-        check_ms = config.check_interval_ms(self._targets.count, self._check_ms)
-        if check_ms != self._check_ms:
-            self._check_ms, self._built = check_ms, None
 
     def _take_over(self, observed: Observed) -> None:
         """Go on from what a running HAProxy has: its places and its interval of checks."""
@@ -213,6 +217,7 @@ class Router:
         The names of headers and cookies that went with the last table stay, or a way back would wait for a reload.
         """
         if self._built is None or self._built[0] is not table:
+            self._give_places(table)
             built = build_wanted(
                 table.routes.values(), self._options, self._pool, check_ms=self._check_ms, kept=self._kept_names
             )
