@@ -199,6 +199,12 @@ class Metrics:
             "Answers of replicas to the question what they counted that were refused.",
             registry=self.registry,
         )
+        self._route_errors = prometheus_client.Gauge(
+            prefix + "route_error", "1 for a model whose spec was refused.", ["model"], registry=self.registry
+        )
+        self._register_discovery(prefix)
+
+    def _register_discovery(self, prefix: str) -> None:
         self._nodes = prometheus_client.Gauge(
             prefix + "nodes", "Ray nodes by whether their directory can be read.", ["state"], registry=self.registry
         )
@@ -218,9 +224,6 @@ class Metrics:
             prefix + "refused_server_changes",
             "Commands about servers that HAProxy refused, most while connections are left; each is tried again.",
             registry=self.registry,
-        )
-        self._route_errors = prometheus_client.Gauge(
-            prefix + "route_error", "1 for a model whose entry was refused.", ["model"], registry=self.registry
         )
 
     def count_start(self) -> None:

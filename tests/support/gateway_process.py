@@ -20,7 +20,7 @@ from tests.support import node_members, replica_stand_in
 from tests.support.until import until
 
 from fairlead_gateway import routes
-from fairlead_gateway.haproxy import process
+from fairlead_gateway.haproxy import config, observed, process
 from fairlead_runtime.config import NodeEnvironment
 
 DEADLINE_S = 30.0
@@ -261,6 +261,19 @@ class Gateway:
     def wait_up(self, model: str, revision_name: str, count: int = 1) -> None:
         until(lambda: self.up(model, revision_name) == count, f"{count} of {revision_name} up")
 
+    def servers_up(self) -> set[str]:
+        """The replicas that HAProxy would send a prediction to, by its own word; empty while it does not answer."""
+        try:
+            text = _ask(self.state_dir / config.RUNTIME_SOCKET, "show servers state")
+        except OSError:
+            return set()
+        servers = observed.parse_servers(text)
+        return {name for (backend, name), server in servers.items() if backend[0] == "p" and server.is_up}
+
+    def pool(self) -> dict[str, Any]:
+        """Which place is whose, as it is kept on disk."""
+        return dict(json.loads((self.state_dir / "pool.json").read_text()))
+
     def admin(self, path: str) -> Answer | None:
         """An answer of the admin port; None while nothing listens there."""
         with contextlib.suppress(OSError):
@@ -287,6 +300,19 @@ class Gateway:
             if sample.partition("{")[0] == name and all(f'{key}="{wish}"' in sample for key, wish in labels.items()):
                 total += float(value)
         return total
+
+
+def _ask(path: Path, command: str) -> str:
+    """One command on a socket whose path may be longer than an address may be."""
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
+    try:
+        with socket.socket(socket.AF_UNIX) as asked:
+            asked.settimeout(10)
+            asked.connect(f"/proc/self/fd/{folder}/{path.name}")
+            asked.sendall(command.encode() + b"\n")
+            return b"".join(iter(lambda: asked.recv(1 << 16), b"")).decode()
+    finally:
+        os.close(folder)
 
 
 @contextlib.contextmanager
