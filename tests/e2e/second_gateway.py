@@ -71,6 +71,7 @@ def _command(local: cluster.LocalCluster, data: int, admin: int) -> processes.Co
         f"--admin=127.0.0.1:{admin}",
         f"--state-dir={local.root / NAME}",
         *ray_node.gateway_arguments(local.ports, _remembered(local).chosen),
+        "--stop-delay=0",
     ]
     return processes.Command(argv=argv, log=local.logs / f"{NAME}.log")
 

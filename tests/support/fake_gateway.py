@@ -1,4 +1,4 @@
-"""A gateway without HAProxy: its table is the ConfigMap as it is now, its replicas are the fake Ray's."""
+"""A gateway without HAProxy: its table is what is read now, its replicas are the fake Ray's."""
 
 from __future__ import annotations
 
@@ -98,13 +98,27 @@ class FakeGateway:
     async def _routes(self, _request: web.Request) -> web.Response:
         await asyncio.get_running_loop().run_in_executor(None, self._refresh)
         routes = {
-            model: {
+            model: {"version": entry["version"], "retired": True, "revisions": {}}
+            if entry.get("retired")
+            else {
                 "version": entry["version"],
-                "revisions": {revision: self._live(model, revision, entry) for revision in entry["revisions"]},
+                "revisions": {revision: self._live(model, revision) for revision in entry["revisions"]},
             }
             for model, entry in self._table.entries.items()
         }
-        return web.json_response({"gateway": self._name, "routes": routes})
+        nodes = [
+            {
+                "cluster": "default",
+                "address": "127.0.0.1:1",
+                "state": "Known",
+                "reason": None,
+                "ageSeconds": 0.0,
+                "replicas": 0,
+            }
+        ]
+        return web.json_response(
+            {"gateway": self._name, "routes": routes, "errors": {}, "failure": None, "nodes": nodes}
+        )
 
     async def _measurements(self, request: web.Request) -> web.Response:
         await asyncio.get_running_loop().run_in_executor(None, self._refresh)
@@ -117,10 +131,9 @@ class FakeGateway:
         }
         return web.json_response({"gateway": self._name, "epoch": self.epoch, "revisions": found})
 
-    def _live(self, model: str, revision: str, entry: dict[str, Any]) -> dict[str, int]:
+    def _live(self, model: str, revision: str) -> dict[str, int]:
         running = self._ray.running_now(f"{self._namespace}--{model}--{revision}")
-        window = entry["revisions"][revision]["ports"]["window"]
-        return {"up": min(running, window), "draining": 0, "sessions": self.sessions.get(revision, 0)}
+        return {"up": running, "draining": 0, "sessions": self.sessions.get(revision, 0)}
 
     async def _metadata(self, request: web.Request) -> web.Response:
         model, revision = request.match_info["model"], request.headers.get("x-fairlead-revision", "")

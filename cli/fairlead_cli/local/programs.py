@@ -39,6 +39,8 @@ def gateway(where: layout.Layout, ports: layout.Ports, chosen: options.Options) 
         f"--admin=127.0.0.1:{ports['gateway-admin']}",
         f"--state-dir={where.gateway_state}",
         *ray_node.gateway_arguments(ports, chosen),
+        # No balancer in front of it has to notice that it ends.
+        "--stop-delay=0",
         *chosen.gateway_arguments,
     ]
     return processes.Command(argv=argv, log=where.log("gateway"))
