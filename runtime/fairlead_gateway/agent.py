@@ -9,11 +9,11 @@ import json
 import logging
 import time
 import uuid
-from collections.abc import Iterator
 from typing import Any
 
-from fairlead_gateway import admin, metrics, replica_scrape, request_log, routes, settings, watcher
+from fairlead_gateway import admin, metrics, replica_scrape, report, request_log, routes, settings, watcher
 from fairlead_gateway.haproxy import config, control, process, router
+from fairlead_gateway.nodes import knowledge, members, poller
 
 _log = logging.getLogger(__name__)
 
@@ -21,6 +21,7 @@ TABLE_FILE = "table.json"
 _READ_AGE_S = 0.2
 """`/v1/routes` reads HAProxy anew when what was read is older."""
 
+_FIRST_ANSWERS_S = 1.0
 _SETTLE_S = 0.1
 _RETRY_S = 0.5
 _STUCK_S = 60.0
@@ -28,16 +29,45 @@ _FORGET_S = 900.0
 """How long the series of a revision that is gone are kept, so that the last of them are still scraped."""
 
 
+class Stop:
+    """A stop in two steps: the first signal makes the gateway unready, the second one ends it at once."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self._again = asyncio.Event()
+
+    def signal(self) -> None:
+        """Take a signal to stop."""
+        (self._again if self.asked.is_set() else self.asked).set()
+
+    async def wait(self, delay_s: float) -> None:
+        """Until the delay after the first signal is over, or the second one comes."""
+        await self.asked.wait()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._again.wait(), delay_s)
+
+
 class Agent:
     """One gateway."""
 
     def __init__(
-        self, settings_: settings.Settings, *, source: watcher.Source, metrics_: metrics.Metrics, version: str
+        self,
+        settings_: settings.Settings,
+        *,
+        source: watcher.Source,
+        nodes: members.NodeList,
+        metrics_: metrics.Metrics,
+        version: str,
     ):
         self._settings = settings_
         self._source = source
+        self._known = knowledge.Knowledge()
+        self._poller = poller.Poller(
+            nodes, namespace=settings_.namespace, known=self._known, changed=self._note_change, metrics_=metrics_
+        )
         self._metrics = metrics_
         self._table: routes.Table | None = None
+        self._stop = Stop()
         self._changed = asyncio.Event()
         self._lock = asyncio.Lock()
         self._state: router.State | None = None
@@ -52,8 +82,9 @@ class Agent:
         options = config.Options(version=version, max_connections=settings_.max_connections, threads=settings_.threads)
         self._router = router.Router(settings_, options=options, log_fd=log_fd, metrics_=metrics_)
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Serve until told to stop, then end HAProxy gracefully."""
+    async def run(self, stop: Stop) -> None:
+        """Serve until the stop's delay is over, then end HAProxy gracefully."""
+        self._stop = stop
         self._table = self._load_table()
         if await self._router.adopt():
             _log.info("haproxy adopted pid=%s", self._router.process.pid)
@@ -62,10 +93,12 @@ class Agent:
             asyncio.create_task(self._follow_source(), name="source"),
             asyncio.create_task(self._follow_deaths(), name="deaths"),
             asyncio.create_task(self._log_reader.run(), name="request-log"),
+            asyncio.create_task(self._poller.run(), name="nodes"),
             asyncio.create_task(self._passes(), name="passes"),
             asyncio.create_task(self._scrapes(), name="scrapes"),
         ]
-        stopping = asyncio.create_task(stop.wait())
+        stopping = asyncio.create_task(stop.wait(self._settings.stop_delay_s))
+        tasks.append(asyncio.create_task(self._follow_stop(), name="stop"))
         try:
             done, _ = await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)
             for task in done:
@@ -74,10 +107,13 @@ class Agent:
             for task in (*tasks, stopping):
                 task.cancel()
             await asyncio.gather(*tasks, stopping, return_exceptions=True)
-            if stop.is_set():
+            if stop.asked.is_set():
                 await self._router.stop()
                 self._log_reader.drain()
             await runner.cleanup()
+
+    def _note_change(self) -> None:
+        self._changed.set()
 
     async def _follow_source(self) -> None:
         async for data in self._source.follow():
@@ -91,6 +127,12 @@ class Agent:
                 self._table = table
                 self._changed.set()
 
+    async def _follow_stop(self) -> None:
+        await self._stop.asked.wait()
+        _log.info("stopping delay_s=%.1f", self._settings.stop_delay_s)
+        self._changed.set()
+        await asyncio.Event().wait()
+
     async def _follow_deaths(self) -> None:
         while True:
             await self._router.process.died.wait()
@@ -98,6 +140,7 @@ class Agent:
             await asyncio.sleep(_SETTLE_S)
 
     async def _passes(self) -> None:
+        await self._hear_nodes()
         while True:
             self._changed.clear()
             await self._pass()
@@ -105,11 +148,19 @@ class Agent:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), self._pause_s())
 
+    async def _hear_nodes(self) -> None:
+        """Let each node be asked once, for a moment at most: then HAProxy begins with the replicas that there are."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_FIRST_ANSWERS_S):
+                while not self._known.is_asked():
+                    self._changed.clear()
+                    await self._changed.wait()
+
     async def _scrapes(self) -> None:
         scraper = replica_scrape.Scraper(self._metrics)
         async with replica_scrape.make_session() as session:
             while True:
-                places = () if self._table is None or self._state is None else _places(self._table, self._state)
+                places = () if self._table is None or self._state is None else report.places(self._table, self._state)
                 await scraper.scrape(session, places)
                 await asyncio.sleep(replica_scrape.INTERVAL_S)
 
@@ -118,7 +169,9 @@ class Agent:
             return _RETRY_S
         if self._state is not None and self._state.reload_due_s is not None:
             return self._state.reload_due_s
-        return self._settings.pass_interval_s if self._unready() is None else _SETTLE_S
+        if self._state is not None and not self._state.is_settled:
+            return _RETRY_S
+        return self._settings.pass_interval_s if self._was_ready else _SETTLE_S
 
     async def _pass(self) -> None:
         table = self._table
@@ -126,10 +179,10 @@ class Agent:
             return
         async with self._lock:
             try:
-                state = await self._router.apply(table)
+                state = await self._router.apply(table, self._known)
                 # What was checked once stays ready: a replica that goes later is no reason to turn the gateway away.
-                self._was_ready = self._was_ready or state.unchecked == 0
-                await self._router.set_ready(state, is_ready=self._was_ready)
+                self._was_ready = self._was_ready or (state.unchecked == 0 and self._known.is_asked())
+                await self._router.set_ready(state, is_ready=self._was_ready and not self._stop.asked.is_set())
             except control.HAProxyError as error:
                 self._metrics.count_failure()
                 if str(error) != self._failure:
@@ -180,6 +233,8 @@ class Agent:
         return None
 
     def _unready(self) -> str | None:
+        if self._stop.asked.is_set():
+            return "the gateway is to stop"
         if self._table is None:
             return "no route table has been read yet"
         if self._router.process.died.is_set():
@@ -187,7 +242,9 @@ class Agent:
         if self._state is None:
             return self._failure or "the route table is not applied yet"
         if not self._was_ready:
-            return f"{self._state.unchecked} places for replicas have not been checked yet"
+            if not self._known.is_asked():
+                return "not every node has been asked for its replicas yet"
+            return f"{self._state.unchecked} replicas have not been checked yet"
         return None
 
     async def _routes(self) -> dict[str, Any] | None:
@@ -203,12 +260,9 @@ class Agent:
                     _log.warning("haproxy unreadable error=%s", error)
                     return None
             state = self._state
-        return {
-            "gateway": self._settings.gateway_id,
-            "routes": {model: _route_body(route, state) for model, route in table.routes.items()} if state else {},
-            "errors": dict(table.errors),
-            "failure": self._failure,
-        }
+        return report.routes_body(
+            self._settings.gateway_id, table, state, nodes=self._known.views, failure=self._failure
+        )
 
     def _measurements(self, model: str) -> dict[str, Any] | None:
         """The body of `/v1/measurements`; None for a model without a route. What HAProxy has written is in it."""
@@ -231,35 +285,4 @@ class Agent:
         return routes.read_table(data, routes.EMPTY_TABLE)
 
     def _save_table(self, table: routes.Table) -> None:
-        data = {model: route.text for model, route in table.routes.items()}
-        process.write_file(self._settings.state_dir / TABLE_FILE, json.dumps(data))
-
-
-def _places(table: routes.Table, state: router.State) -> Iterator[replica_scrape.Place]:
-    """Where replicas are of models with something to compare: more than one revision."""
-    for route in table.routes.values():
-        for revision in route.revisions if len(route.revisions) > 1 else ():
-            backend = config.backend_name(route.model, revision.name)
-            for index in range(revision.ports):
-                server = state.observed.servers.get((backend, config.server_name(index)))
-                if server is not None and (server.is_up or server.is_draining):
-                    yield replica_scrape.Place(
-                        model=route.model, revision=revision.name, host=server.host, port=server.port
-                    )
-
-
-def _route_body(route: routes.Route, state: router.State) -> dict[str, Any]:
-    revisions: dict[str, dict[str, int]] = {}
-    for revision in route.revisions:
-        backend = config.backend_name(route.model, revision.name)
-        servers = [
-            state.observed.servers[backend, config.server_name(index)]
-            for index in range(revision.ports)
-            if (backend, config.server_name(index)) in state.observed.servers
-        ]
-        revisions[revision.name] = {
-            "up": sum(server.is_up for server in servers),
-            "draining": sum(server.is_draining for server in servers),
-            "sessions": state.sessions.get(backend, 0),
-        }
-    return {"version": state.live.get(route.model), "revisions": revisions}
+        process.write_file(self._settings.state_dir / TABLE_FILE, json.dumps(table.texts()))

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from fairlead_gateway import agent, metrics, settings, watcher
+from fairlead_gateway.nodes import members
 from fairlead_gateway.watcher import file
 
 
@@ -27,8 +28,16 @@ def parse_settings(arguments: Sequence[str]) -> settings.Settings:
     """Read the command line; ends the program with a message when it makes no sense."""
     parser = argparse.ArgumentParser(prog="fairlead-gateway", description=__doc__)
     parser.add_argument("--kubeconfig", type=Path, help="default: the pod's service account")
-    parser.add_argument("--namespace", default="default", help="the namespace whose fairlead-routes is followed")
-    parser.add_argument("--routes-file", type=Path, help="a JSON file {model: entry} in place of the ConfigMap")
+    parser.add_argument("--namespace", default="default", help="the namespace whose ModelRoutes are followed")
+    parser.add_argument("--routes-file", type=Path, help="a JSON file {model: spec} in place of the ModelRoutes")
+    parser.add_argument(
+        "--node",
+        type=settings.parse_node,
+        action="append",
+        default=[],
+        metavar="CLUSTER=HOST:PORT",
+        help="a Ray node: its cluster's name in the namespace, and where its directory answers; repeatable",
+    )
     parser.add_argument("--listen", type=settings.parse_address, required=True, metavar="HOST:PORT")
     parser.add_argument("--admin", type=settings.parse_address, required=True, metavar="HOST:PORT")
     parser.add_argument("--state-dir", type=Path, required=True, help="the last table and HAProxy's files")
@@ -37,7 +46,15 @@ def parse_settings(arguments: Sequence[str]) -> settings.Settings:
     # One is enough for some ten thousand requests a second. With more, threads that log at the same moment lose lines.
     parser.add_argument("--threads", type=int, default=1, help="of HAProxy")
     parser.add_argument("--max-connections", type=int, default=4000)
-    parser.add_argument("--stop-grace", type=float, default=30.0, metavar="SECONDS")
+    parser.add_argument("--stop-grace", type=float, default=30.0, metavar="SECONDS", help="for requests in flight")
+    parser.add_argument(
+        "--stop-delay",
+        type=float,
+        default=5.0,
+        metavar="SECONDS",
+        help="after SIGTERM it is unready and serves this long, until what is in front of it has noticed; a second "
+        "signal ends the wait",
+    )
     options = parser.parse_args(arguments)
     return settings.Settings(
         listen=options.listen,
@@ -47,10 +64,12 @@ def parse_settings(arguments: Sequence[str]) -> settings.Settings:
         kubeconfig=options.kubeconfig,
         routes_file=options.routes_file,
         haproxy=options.haproxy or _packaged_haproxy(),
+        nodes=tuple(options.node),
         gateway_id=options.gateway_id or f"{socket.gethostname()}:{options.listen.port}",
         threads=options.threads,
         max_connections=options.max_connections,
         stop_grace_s=options.stop_grace,
+        stop_delay_s=options.stop_delay,
     )
 
 
@@ -69,8 +88,8 @@ def run(settings_: settings.Settings) -> int:
     return 0
 
 
-class _ConfigMapSource:
-    """The ConfigMap's source, imported beside the running agent.
+class _ModelRouteSource:
+    """The source of ModelRoutes, imported beside the running agent.
 
     Importing the Kubernetes client takes most of a start (1.6 s of processor time), and a gateway that has a last table
     serves without it.
@@ -81,8 +100,8 @@ class _ConfigMapSource:
         self._metrics = counted
 
     async def follow(self) -> AsyncIterator[watcher.Data]:
-        config_map = await asyncio.to_thread(importlib.import_module, "fairlead_gateway.watcher.config_map")
-        source: watcher.Source = config_map.ConfigMapSource(
+        model_routes = await asyncio.to_thread(importlib.import_module, "fairlead_gateway.watcher.model_routes")
+        source: watcher.Source = model_routes.ModelRouteSource(
             kubeconfig=self._settings.kubeconfig,
             namespace=self._settings.namespace,
             relist_s=self._settings.relist_s,
@@ -93,18 +112,19 @@ class _ConfigMapSource:
 
 
 async def _serve(settings_: settings.Settings) -> None:
-    stop = asyncio.Event()
+    stop = agent.Stop()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, stop.signal)
     counted = metrics.Metrics()
     source: watcher.Source
     if settings_.routes_file is not None:
         source = file.FileSource(settings_.routes_file, metrics_=counted)
     else:
-        source = _ConfigMapSource(settings_, counted)
+        source = _ModelRouteSource(settings_, counted)
     version = importlib.metadata.version("fairlead")
-    await agent.Agent(settings_, source=source, metrics_=counted, version=version).run(stop)
+    nodes = members.StaticNodes(settings_.nodes)
+    await agent.Agent(settings_, source=source, nodes=nodes, metrics_=counted, version=version).run(stop)
 
 
 def _packaged_haproxy() -> Path:

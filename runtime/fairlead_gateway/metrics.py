@@ -200,7 +200,30 @@ class Metrics:
             registry=self.registry,
         )
         self._route_errors = prometheus_client.Gauge(
-            prefix + "route_error", "1 for a model whose entry was refused.", ["model"], registry=self.registry
+            prefix + "route_error", "1 for a model whose spec was refused.", ["model"], registry=self.registry
+        )
+        self._register_discovery(prefix)
+
+    def _register_discovery(self, prefix: str) -> None:
+        self._nodes = prometheus_client.Gauge(
+            prefix + "nodes", "Ray nodes by whether their directory can be read.", ["state"], registry=self.registry
+        )
+        self._node_errors = prometheus_client.Counter(
+            prefix + "node_errors", "Times a node's directory could not be read.", registry=self.registry
+        )
+        self._replicas = prometheus_client.Gauge(
+            prefix + "replicas", "Replicas that the nodes list.", registry=self.registry
+        )
+        self._refused_replicas = prometheus_client.Counter(
+            prefix + "refused_replicas", "Entries of directories that were odd and left out.", registry=self.registry
+        )
+        self._server_changes = prometheus_client.Counter(
+            prefix + "server_changes", "Commands that added, drained or removed a server.", registry=self.registry
+        )
+        self._refused_changes = prometheus_client.Counter(
+            prefix + "refused_server_changes",
+            "Commands about servers that HAProxy refused, most while connections are left; each is tried again.",
+            registry=self.registry,
         )
 
     def count_start(self) -> None:
@@ -220,6 +243,21 @@ class Metrics:
 
     def count_bad_line(self) -> None:
         self._bad_lines.inc()
+
+    def count_node_error(self) -> None:
+        self._node_errors.inc()
+
+    def count_refused_replicas(self, count: int) -> None:
+        self._refused_replicas.inc(count)
+
+    def count_server_changes(self, count: int, *, refused: int) -> None:
+        self._server_changes.inc(count)
+        self._refused_changes.inc(refused)
+
+    def set_nodes(self, *, known: int, unknown: int, replicas: int) -> None:
+        self._nodes.labels("Known").set(known)
+        self._nodes.labels("Unknown").set(unknown)
+        self._replicas.set(replicas)
 
     def set_haproxy(self, *, is_up: bool, old_workers: int, dropped_logs: int) -> None:
         self._up.set(is_up)

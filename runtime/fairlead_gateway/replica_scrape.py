@@ -55,7 +55,7 @@ class _Scores(pydantic.BaseModel):
 
 
 class Reading(pydantic.BaseModel):
-    """The body of `/-/measurements/REV`. A replica runs a tenant's model, so nothing in it is taken on trust."""
+    """The body of `/-/measurements/<replica name>`. A replica runs a tenant's model: nothing in it is trusted."""
 
     instance: Annotated[str, pydantic.StringConstraints(min_length=1, max_length=64)]
     age_s: Number = pydantic.Field(alias="ageSeconds", default=0.0, ge=0)
@@ -66,10 +66,11 @@ class Reading(pydantic.BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where a replica of a revision is up."""
+    """Where a replica of a revision is up; it answers to its name only."""
 
     model: str
     revision: str
+    replica: str
     host: str
     port: int
 
@@ -154,7 +155,8 @@ class Scraper:
             self._refused.pop(place, None)
 
     async def _one(self, session: aiohttp.ClientSession, place: Place, of_the_model: asyncio.Semaphore) -> None:
-        url = f"http://{place.host}:{place.port}/-/measurements/{place.revision}"
+        host = f"[{place.host}]" if ":" in place.host else place.host
+        url = f"http://{host}:{place.port}/-/measurements/{place.replica}"
         async with of_the_model, self._limit:
             with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError, ValueError):
                 async with session.get(url, allow_redirects=False) as answer:
@@ -170,7 +172,7 @@ class Scraper:
         self._metrics.count_unreadable_measurements()
         if self._refused.get(place) != reason:
             self._refused[place] = reason
-            _log.warning("measurements refused model=%s port=%s reason=%r", place.model, place.port, reason)
+            _log.warning("measurements refused model=%s replica=%s reason=%r", place.model, place.replica, reason)
 
 
 async def _read(content: aiohttp.StreamReader) -> bytes | None:

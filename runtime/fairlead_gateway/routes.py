@@ -1,20 +1,18 @@
-"""The route table as the operator writes it: read, checked, and kept when an entry is bad.
+"""Routes as the operator writes them: read, checked, and kept when one is bad or missing.
 
-Source: docs/contracts.md, "Operator → gateway: the route table".
+Source: docs/contracts.md, "Operator → gateway: routes".
 """
 
 import enum
 import hashlib
-import ipaddress
 import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import pydantic
 
-CONFIG_MAP_NAME = "fairlead-routes"
 WEIGHT_SCALE = 10_000
 """A weight is in hundredths of a percent."""
 
@@ -24,6 +22,7 @@ Alias = Annotated[str, pydantic.StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0
 HeaderName = Annotated[
     str, pydantic.StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9_-]{0,62}[A-Za-z0-9])?$", to_lower=True)
 ]
+ClusterName = Annotated[str, pydantic.StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 CookieName = Annotated[str, pydantic.StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$")]
 MatchValue = Annotated[str, pydantic.StringConstraints(pattern=r"^[!#-+\--:<-\[\]-~]{1,128}$")]
 """What a cookie may hold. Source: RFC 6265, section 4.1.1, cookie-octet"""
@@ -32,24 +31,18 @@ MATCHES_MAX = 8
 OWN_PREFIX = "x-fairlead-"
 """Headers that mean something to the gateway already."""
 
-Host = ipaddress.IPv4Address
-"""Not a name: HAProxy refuses a whole configuration for one name that can't be resolved."""
+_TEXT_BYTES_MAX = 256 * 1024
+_REVISIONS_MAX = 32
+_ALIASES_MAX = 32
 
 
 class InvalidRouteError(ValueError):
-    """An entry of the table that can't be applied; the text says what is wrong with which field."""
-
-
-class _Ports(pydantic.BaseModel):
-    host: Host
-    first: int = pydantic.Field(ge=1, le=65535)
-    count: int = pydantic.Field(ge=1, le=256)
-    window: int = pydantic.Field(ge=0)
+    """A route that can't be applied; the text says what is wrong with which field."""
 
 
 class _Revision(pydantic.BaseModel):
-    ports: _Ports
-    aliases: list[Alias] = []
+    cluster: ClusterName
+    aliases: Annotated[list[Alias], pydantic.Field(max_length=_ALIASES_MAX)] = []
 
 
 class _Match(pydantic.BaseModel):
@@ -62,13 +55,18 @@ class _Sticky(pydantic.BaseModel):
     header: HeaderName
 
 
-class _Entry(pydantic.BaseModel):
-    schema_: Literal[1] = pydantic.Field(alias="schema")
+class _Retired(pydantic.BaseModel):
+    """What every spec has; of a retired route the rest means nothing."""
+
     version: Annotated[str, pydantic.StringConstraints(pattern=r"^[0-9a-f]{16}$")]
-    stable: RevisionName | None
+    retired: bool = False
+
+
+class _Spec(_Retired):
+    stable: RevisionName | None = None
     candidate: RevisionName | None = None
     candidate_weight: int = pydantic.Field(alias="candidateWeight", default=0, ge=0, le=WEIGHT_SCALE)
-    revisions: dict[RevisionName, _Revision]
+    revisions: Annotated[dict[RevisionName, _Revision], pydantic.Field(max_length=_REVISIONS_MAX)]
     max_request_bytes: int = pydantic.Field(alias="maxRequestBytes", ge=1, le=1 << 40)
     request_timeout_s: float = pydantic.Field(alias="requestTimeoutSeconds", gt=0, le=86_400)
     match: Annotated[list[_Match], pydantic.Field(max_length=MATCHES_MAX)] = []
@@ -78,13 +76,10 @@ class _Entry(pydantic.BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Revision:
-    """Where the replicas of one revision may listen, and the names it answers to."""
+    """The cluster that the replicas of one revision run on, and the names it answers to."""
 
     name: str
-    host: str
-    first_port: int
-    ports: int
-    window: int
+    cluster: str
     aliases: tuple[str, ...]
 
 
@@ -106,7 +101,7 @@ class Match:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """One model's entry. `text` is the entry as it was read.
+    """One model's route. `text` is its spec as it was read.
 
     With `sticky_header` a hash of that header's value decides in place of the counter; `shadow_share` of the stable's
     requests is marked, in hundredths of a percent.
@@ -127,83 +122,117 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Retired:
+    """The mark that a model has no route any more; it is kept until the object is gone, to be confirmed."""
+
+    version: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """The routes to apply, and for each entry that was refused the reason (its last good route is kept in `routes`)."""
+    """The routes to apply, the marks of those that ended, and for each spec that was refused the reason.
+
+    The last good route of a refused one is kept in `routes`.
+    """
 
     routes: Mapping[str, Route]
+    retired: Mapping[str, Retired]
     errors: Mapping[str, str]
 
-
-EMPTY_TABLE = Table(routes={}, errors={})
-
-
-def entry_version(entry: Mapping[str, Any]) -> str:
-    """The version that an entry must carry: what two entries with the same content share."""
-    content = {key: value for key, value in entry.items() if key != "version"}
-    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:16]
+    def texts(self) -> dict[str, str]:
+        """What to keep for the next start: `read_table` makes the same table of it."""
+        routes = {model: route.text for model, route in self.routes.items()}
+        return routes | {model: mark.text for model, mark in self.retired.items()}
 
 
-def parse_route(model: str, text: str) -> Route:
-    """Read one entry.
+EMPTY_TABLE = Table(routes={}, retired={}, errors={})
+
+
+def spec_version(spec: Mapping[str, Any]) -> str:
+    """The version that a spec must carry: what two specs with the same content share. The API server drops nulls."""
+    content = {key: value for key, value in spec.items() if key != "version"}
+    text = json.dumps(_without_nulls(content), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def parse_route(model: str, text: str) -> Route | Retired:
+    """Read one spec, as JSON.
 
     Raises:
-        InvalidRouteError: when the entry can't be applied as it stands.
+        InvalidRouteError: when it can't be applied as it stands.
     """
     if not _MODEL_NAME.match(model):
-        raise InvalidRouteError(f"{model!r} is not a model name")
+        raise InvalidRouteError(f"{model[:64]!r} is not a model name")
+    if len(text) > _TEXT_BYTES_MAX:
+        raise InvalidRouteError(f"it has more than {_TEXT_BYTES_MAX} characters")
     try:
         raw = json.loads(text)
-        entry = _Entry.model_validate(raw)
+        mark = _Retired.model_validate(raw)
+        spec = None if mark.retired else _Spec.model_validate(raw)
     except pydantic.ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        raise InvalidRouteError(f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}") from error
-    except ValueError as error:
+        raise InvalidRouteError(f"{'.'.join(str(part)[:64] for part in first['loc'])}: {first['msg'][:200]}") from error
+    except (ValueError, RecursionError) as error:
         raise InvalidRouteError(f"not JSON: {error}") from error
-    _check_whole(entry, raw)
+    expected = spec_version(raw)
+    if mark.version != expected:
+        raise InvalidRouteError(f"version: {mark.version} is not the version of this content, {expected}")
+    if spec is None:
+        return Retired(version=mark.version, text=text)
+    _check_whole(spec)
     return Route(
         model=model,
-        version=entry.version,
-        stable=entry.stable,
-        candidate=entry.candidate,
-        candidate_weight=entry.candidate_weight,
-        revisions=tuple(_revision(name, entry.revisions[name]) for name in sorted(entry.revisions)),
-        max_request_bytes=entry.max_request_bytes,
-        request_timeout_ms=max(1, round(entry.request_timeout_s * 1000)),
-        matches=tuple(_match(match) for match in entry.match),
-        sticky_header=entry.sticky.header if entry.sticky is not None else None,
-        shadow_share=entry.shadow,
+        version=spec.version,
+        stable=spec.stable,
+        candidate=spec.candidate,
+        candidate_weight=spec.candidate_weight,
+        revisions=tuple(
+            Revision(name=name, cluster=found.cluster, aliases=tuple(found.aliases))
+            for name, found in sorted(spec.revisions.items())
+        ),
+        max_request_bytes=spec.max_request_bytes,
+        request_timeout_ms=max(1, round(spec.request_timeout_s * 1000)),
+        matches=tuple(_match(match) for match in spec.match),
+        sticky_header=spec.sticky.header if spec.sticky is not None else None,
+        shadow_share=spec.shadow,
         text=text,
     )
 
 
 def read_table(data: Mapping[str, str], last: Table) -> Table:
-    """The table that `data` asks for; a bad entry keeps the model's last good route and never touches another model."""
-    routes: dict[str, Route] = {}
+    """The table after the specs in `data` were read.
+
+    A bad spec keeps the model's last good route and never touches another model. A route whose spec is missing is kept
+    until it is written again: whoever deleted it had not marked it as retired. A mark without its object is forgotten.
+    """
+    routes: dict[str, Route] = {model: route for model, route in last.routes.items() if model not in data}
+    retired: dict[str, Retired] = {}
     errors: dict[str, str] = {}
     for model, text in sorted(data.items()):
-        kept = last.routes.get(model)
-        if kept is not None and kept.text == text:
-            routes[model] = kept
-            continue
+        kept = last.routes.get(model) or last.retired.get(model)
+        found: Route | Retired | None
         try:
-            routes[model] = parse_route(model, text)
+            found = kept if kept is not None and kept.text == text else parse_route(model, text)
         except InvalidRouteError as error:
             errors[model] = str(error)
-            if kept is not None:
-                routes[model] = kept
-    return Table(routes=routes, errors=errors)
+            found = kept
+        match found:
+            case Route():
+                routes[model] = found
+            case Retired():
+                retired[model] = found
+            case None:
+                pass
+    return Table(routes=dict(sorted(routes.items())), retired=retired, errors=errors)
 
 
-def _revision(name: str, revision: _Revision) -> Revision:
-    ports = revision.ports
-    return Revision(
-        name=name,
-        host=str(ports.host),
-        first_port=ports.first,
-        ports=ports.count,
-        window=ports.window,
-        aliases=tuple(revision.aliases),
-    )
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nulls(each) for key, each in value.items() if each is not None}
+    if isinstance(value, list):
+        return [_without_nulls(each) for each in value]
+    return value
 
 
 def _match(match: _Match) -> Match:
@@ -212,35 +241,26 @@ def _match(match: _Match) -> Match:
     return Match(kind=MatchKind.COOKIE, name=match.cookie or "", value=match.value)
 
 
-def _check_routing(entry: _Entry) -> None:
-    for field, is_set in (("match", entry.match), ("sticky", entry.sticky), ("shadow", entry.shadow)):
-        if is_set and (entry.candidate is None or entry.stable is None):
+def _check_routing(spec: _Spec) -> None:
+    for field, is_set in (("match", spec.match), ("sticky", spec.sticky), ("shadow", spec.shadow)):
+        if is_set and (spec.candidate is None or spec.stable is None):
             raise InvalidRouteError(f"{field}: there is no candidate beside a stable revision")
-    for index, match in enumerate(entry.match):
+    for index, match in enumerate(spec.match):
         if (match.header is None) == (match.cookie is None):
             raise InvalidRouteError(f"match.{index}: must have exactly one of header and cookie")
-    headers = [(f"match.{index}.header", match.header) for index, match in enumerate(entry.match)]
-    headers.append(("sticky.header", entry.sticky.header if entry.sticky is not None else None))
+    headers = [(f"match.{index}.header", match.header) for index, match in enumerate(spec.match)]
+    headers.append(("sticky.header", spec.sticky.header if spec.sticky is not None else None))
     for field, header in headers:
         if header is not None and header.startswith(OWN_PREFIX):
             raise InvalidRouteError(f"{field}: {header} is one of the gateway's own")
 
 
-def _check_whole(entry: _Entry, raw: Mapping[str, Any]) -> None:
-    for role, name in (("stable", entry.stable), ("candidate", entry.candidate)):
-        if name is not None and name not in entry.revisions:
+def _check_whole(spec: _Spec) -> None:
+    for role, name in (("stable", spec.stable), ("candidate", spec.candidate)):
+        if name is not None and name not in spec.revisions:
             raise InvalidRouteError(f"{role}: {name} is not among the revisions")
-    if entry.candidate is None and entry.candidate_weight > 0:
+    if spec.candidate is None and spec.candidate_weight > 0:
         raise InvalidRouteError("candidateWeight: there is no candidate to take it")
-    if entry.candidate is not None and entry.candidate == entry.stable:
+    if spec.candidate is not None and spec.candidate == spec.stable:
         raise InvalidRouteError("candidate: is the stable revision")
-    _check_routing(entry)
-    for name, revision in entry.revisions.items():
-        ports = revision.ports
-        if ports.window > ports.count:
-            raise InvalidRouteError(f"revisions.{name}.ports.window: {ports.window} is more than count, {ports.count}")
-        if ports.first + ports.count > 65536:
-            raise InvalidRouteError(f"revisions.{name}.ports: the range ends above 65535")
-    expected = entry_version(raw)
-    if entry.version != expected:
-        raise InvalidRouteError(f"version: {entry.version} is not the version of this content, {expected}")
+    _check_routing(spec)

@@ -144,22 +144,36 @@ def _at_phase(stage: Stage, model: Model, phases: set[str], act: Callable[[], No
 
 
 def _pass_by(stage: Stage, name: str) -> None:
-    entry = {
-        "candidateWeight": 0,
-        "revisions": {"aaaaaaaaaa": {"cluster": "default", "aliases": []}},
-        "maxRequestBytes": 1048576,
-        "requestTimeoutSeconds": 30,
-    }
-    stage.api.apply(stage.api.routes_path(name), made := _route(name, entry))
-    version = made["spec"]["version"]
-    until(lambda: stage.live().get(name, {}).get("version") == version, "the other model's route is live")
-    retired = {"retired": True}
-    stage.api.apply(stage.api.routes_path(name), _route(name, retired))
-    until(lambda: stage.live().get(name, {}).get("retired") is True, "the gateway retired it")
-    stage.api.delete(stage.api.routes_path(name))
-    until(lambda: name not in stage.live(), "the gateway dropped it")
+    """A route comes and goes that names a header which HAProxy's configuration doesn't have."""
+    path = stage.api.routes_path(name)
+    revisions = {"aaaaaaaaaa": {"cluster": "default"}, "bbbbbbbbbb": {"cluster": "default"}}
+    spec = _spec(stable="aaaaaaaaaa", candidate="bbbbbbbbbb", revisions=revisions, sticky={"header": f"x-{name}"})
+    stage.kubectl("create", "-f", "-", manifest=_object(name, spec))
+    # The operator may retire it at any time: no ModelDeployment belongs to it.
+    until(
+        lambda: _version(stage, name) == spec["version"] or _is_retired(stage, name), "the other model's route is live"
+    )
+    retired = _spec(retired=True)
+    if stage.api.get(path) is not None:
+        stage.api.merge(path, {"spec": {**dict.fromkeys(spec), **retired}})
+        until(lambda: _version(stage, name) in (None, retired["version"]), "it is retired")
+    stage.kubectl("delete", "modelroute", name, "--ignore-not-found")
+    until(lambda: _version(stage, name) is None, "the gateway dropped it")
 
 
-def _route(name: str, content: dict[str, Any]) -> dict[str, Any]:
-    kind = {"apiVersion": "fairlead.dev/v1alpha1", "kind": "ModelRoute", "metadata": {"name": name}}
-    return {**kind, "spec": {**content, "version": route.version_of(content)}}
+def _spec(**fields: Any) -> dict[str, Any]:
+    return {**fields, "version": route.version_of(fields)}
+
+
+def _object(name: str, spec: Mapping[str, Any]) -> dict[str, Any]:
+    metadata = {"name": name, "labels": {"fairlead.dev/model": name}}
+    return {"apiVersion": "fairlead.dev/v1alpha1", "kind": "ModelRoute", "metadata": metadata, "spec": dict(spec)}
+
+
+def _version(stage: Stage, name: str) -> str | None:
+    return stage.live().get(name, {}).get("version")
+
+
+def _is_retired(stage: Stage, name: str) -> bool:
+    found = stage.api.get(stage.api.routes_path(name))
+    return found is None or found["spec"].get("retired", False)

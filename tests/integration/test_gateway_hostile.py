@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 from tests.support import replica_parts
-from tests.support.gateway_process import Gateway, entry, fetch, free_range, revision
-from tests.support.odd_replica import OddReplica, answer, odd_replica
+from tests.support.gateway_process import Gateway, fetch, make_node, revision, spec
+from tests.support.odd_replica import Act, OddReplica, answer, odd_replica
 from tests.support.until import until
+
+from fairlead_runtime.config import NodeEnvironment
 
 pytestmark = pytest.mark.real
 
@@ -51,8 +53,13 @@ def is_whole(data: bytes) -> bool:
 
 
 @pytest.fixture
-def gateway(tmp_path: Path) -> Iterator[Gateway]:
-    made = Gateway(tmp_path / "gateway")
+def node(tmp_path: Path) -> NodeEnvironment:
+    return make_node(tmp_path / "node")
+
+
+@pytest.fixture
+def gateway(tmp_path: Path, node: NodeEnvironment) -> Iterator[Gateway]:
+    made = Gateway(tmp_path / "gateway", nodes=[node])
     made.start()
     try:
         yield made
@@ -61,10 +68,11 @@ def gateway(tmp_path: Path) -> Iterator[Gateway]:
 
 
 @contextlib.contextmanager
-def one_replica(gateway: Gateway, act: object = None) -> Iterator[OddReplica]:
+def one_replica(gateway: Gateway, act: Act | None = None) -> Iterator[OddReplica]:
     """The model `digits` with one odd replica that is up; by default one that answers `{}`."""
-    with odd_replica(act if callable(act) else lambda _: answer()) as replica:
-        gateway.apply(digits=entry(A, {A: revision(replica.port, count=1, window=1)}))
+    node = gateway.nodes[0]
+    with odd_replica(act or (lambda _: answer()), node=node) as replica:
+        gateway.apply(digits=spec(A, {A: revision()}))
         gateway.wait_up("digits", A)
         yield replica
 
@@ -128,9 +136,8 @@ def test_a_long_body_in_chunks_is_refused_with_what_would_be_right(gateway: Gate
 
 
 def test_a_body_in_chunks_has_the_same_limit_as_any_other(gateway: Gateway) -> None:
-    with odd_replica(lambda _: answer()) as replica:
-        places = {A: revision(replica.port, count=1, window=1)}
-        gateway.apply(digits=entry(A, places, maxRequestBytes=100))
+    with one_replica(gateway):
+        gateway.apply(digits=spec(A, {A: revision()}, maxRequestBytes=100))
         gateway.wait_up("digits", A)
 
         assert ask(gateway.data_port, in_chunks(b"h" * 100)).startswith(b"HTTP/1.1 200 ")
@@ -138,9 +145,10 @@ def test_a_body_in_chunks_has_the_same_limit_as_any_other(gateway: Gateway) -> N
 
 
 def test_a_shadow_mark_in_a_trailer_makes_a_replica_send_nothing(gateway: Gateway) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as victim, replica_parts.running() as replica:
+    setting = replica_parts.Setting(node=gateway.nodes[0])
+    with socket.create_server(("127.0.0.1", 0)) as victim, replica_parts.running(setting) as replica:
         name = replica_parts.REVISION
-        gateway.apply(digits=entry(name, {name: revision(replica.port, count=1, window=1)}))
+        gateway.apply(digits=spec(name, {name: revision()}))
         gateway.wait_up("digits", name)
         mark = f"x-fairlead-shadow: 127.0.0.1:{victim.getsockname()[1]}/bbbbbbbbbb\r\n".encode()
 
@@ -148,7 +156,7 @@ def test_a_shadow_mark_in_a_trailer_makes_a_replica_send_nothing(gateway: Gatewa
 
         assert found.startswith(b"HTTP/1.1 200 ")
         # A copy is queued before the next request on the replica is answered: none is counted, so none is under way.
-        counts = fetch(f"http://127.0.0.1:{replica.port}/-/measurements/{name}").json
+        counts = fetch(f"http://127.0.0.1:{replica.port}/-/measurements/{setting.name}").json
         assert counts["shadow"] == {}
         victim.settimeout(0.5)
         with pytest.raises(TimeoutError):
@@ -156,14 +164,14 @@ def test_a_shadow_mark_in_a_trailer_makes_a_replica_send_nothing(gateway: Gatewa
 
 
 def test_a_request_that_ends_its_replica_is_repeated_once_and_counted(gateway: Gateway) -> None:
-    first, count = free_range(4), 4
+    count = 4
 
     def act(request: bytes) -> bytes | None:
         return None if b"poison" in request else answer()
 
     with contextlib.ExitStack() as stack:
-        replicas = [stack.enter_context(odd_replica(act, first + index)) for index in range(count)]
-        gateway.apply(digits=entry(A, {A: revision(first, count=count, window=count)}))
+        replicas = [stack.enter_context(odd_replica(act, node=gateway.nodes[0])) for _ in range(count)]
+        gateway.apply(digits=spec(A, {A: revision()}))
         gateway.wait_up("digits", A, count)
 
         found = fetch(gateway.url + PREDICT, body=b"poison")
@@ -197,6 +205,17 @@ def test_a_client_that_goes_away_takes_its_request_from_the_replica(gateway: Gat
     assert gateway.measurements("digits")["revisions"][A]["requests"]["serverErrors"] == 0
 
 
+@pytest.mark.parametrize(
+    "path", ["/v2/models/digits/%66eedback", "/v2/models/%64igits/infer", "/v1/models/digits%3Apredict"]
+)
+def test_a_path_that_a_replica_would_read_differently_is_refused(gateway: Gateway, path: str) -> None:
+    with one_replica(gateway) as replica:
+        found = fetch(gateway.url + path, body=b"{}")
+
+        assert (found.status, replica.requests) == (400, [])
+        assert "percent" in found.json["error"]
+
+
 ENDLESS = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n" + b" " * (8 << 20)
 ZIPPED = gzip.compress(b" " * (64 << 20))
 ODD_MEASUREMENTS = [
@@ -227,12 +246,9 @@ def test_no_answer_of_one_replica_ends_the_agent_or_stops_the_reading_of_another
         body = b'{"instance":"b","ageSeconds":0,"feedback":{"%s":{"labelled":%d,"correct":0}}}'
         return answer(body % (B.encode(), next(seen)) if b"/-/measurements" in request else b"{}")
 
-    with odd_replica(odd) as first, odd_replica(good) as second:
-        places = {
-            A: revision(first.port, count=1, window=1),
-            B: revision(second.port, count=1, window=1),
-        }
-        gateway.apply(digits=entry(A, places, candidate=B))
+    node = gateway.nodes[0]
+    with odd_replica(odd, node=node) as first, odd_replica(good, node=node, revision=B):
+        gateway.apply(digits=spec(A, {A: revision(), B: revision()}, candidate=B))
         gateway.wait_up("digits", A)
         gateway.wait_up("digits", B)
 

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 from tests.support import replica_parts
-from tests.support.gateway_process import Gateway, entry, fetch, revision
+from tests.support.gateway_process import Gateway, fetch, make_node, revision, spec
 from tests.support.until import until
+
+from fairlead_runtime.config import NodeEnvironment
 
 pytestmark = pytest.mark.real
 
@@ -18,9 +20,9 @@ A, B = "aaaaaaaaaa", "bbbbbbbbbb"
 ROW = [0.1, 0.2, 0.9, 0.3]
 
 
-def replica(name: str) -> contextlib.AbstractContextManager[replica_parts.Running]:
+def replica(name: str, node: NodeEnvironment) -> contextlib.AbstractContextManager[replica_parts.Running]:
     signature = replica_parts.float_signature(rows=None)
-    return replica_parts.running(replica_parts.Setting(signature=signature, revision=name))
+    return replica_parts.running(replica_parts.Setting(signature=signature, revision=name, node=node))
 
 
 def predict(gateway: Gateway, name: str) -> str:
@@ -38,25 +40,28 @@ def tell(gateway: Gateway, token: str, label: int) -> None:
 
 
 @pytest.fixture
-def gateway(tmp_path: Path) -> Iterator[Gateway]:
-    made = Gateway(tmp_path / "gateway")
+def node(tmp_path: Path) -> NodeEnvironment:
+    return make_node(tmp_path / "node")
+
+
+@pytest.fixture
+def gateway(tmp_path: Path, node: NodeEnvironment) -> Iterator[Gateway]:
+    made = Gateway(tmp_path / "gateway", nodes=[node])
     made.start()
     yield made
     made.stop()
 
 
-def test_labels_and_scores_outlive_the_replica_that_counted_them(gateway: Gateway) -> None:
+def test_labels_and_scores_outlive_the_replica_that_counted_them(gateway: Gateway, node: NodeEnvironment) -> None:
     def told(name: str) -> dict[str, int]:
         return dict(gateway.measurements("digits")["revisions"][name]["feedback"])
 
     def scores(name: str) -> int:
         return sum(gateway.measurements("digits")["revisions"][name]["scores"]["counts"])
 
-    with replica(B) as candidate:
-        places = {B: revision(candidate.port, count=1, window=1)}
-        with replica(A) as stable:
-            places[A] = revision(stable.port, count=1, window=1)
-            gateway.apply(digits=entry(A, places, candidate=B))
+    with replica(B, node):
+        with replica(A, node):
+            gateway.apply(digits=spec(A, {A: revision(), B: revision()}, candidate=B))
             for name in (A, B):
                 gateway.wait_up("digits", name)
             # From the first reading on, what is counted is added.

@@ -14,11 +14,11 @@ from tests.support.gateway_process import (
     DEADLINE_S,
     Gateway,
     Replicas,
-    entry,
     fetch,
-    free_range,
     gateway_and_replicas,
+    make_node,
     revision,
+    spec,
 )
 from tests.support.until import until
 
@@ -28,17 +28,15 @@ A, B, C = "aaaaaaaaaa", "bbbbbbbbbb", "cccccccccc"
 
 
 class World:
-    """A gateway with one model: revision A with two replicas is stable, B with one is there, C has ports only."""
+    """A gateway with one model: revision A with two replicas is stable, B with one is there, C has none."""
 
     def __init__(self, gateway: Gateway, replicas: Replicas) -> None:
         self.gateway = gateway
         self.replicas = replicas
-        first = free_range(12)
-        self.first = {A: first, B: first + 4, C: first + 8}
-        self.revisions = {name: revision(port) for name, port in self.first.items()}
-        self.of_a = [replicas.start("digits", A, self.first[A]) for _ in range(2)]
-        self.of_b = replicas.start("digits", B, self.first[B])
-        self.table = entry(A, {A: self.revisions[A], B: self.revisions[B]})
+        self.revisions = {name: revision() for name in (A, B, C)}
+        self.of_a = [replicas.start("digits", A) for _ in range(2)]
+        self.of_b = replicas.start("digits", B)
+        self.table = spec(A, {A: self.revisions[A], B: self.revisions[B]})
         gateway.apply(digits=self.table)
         gateway.wait_up("digits", A, 2)
         gateway.wait_up("digits", B, 1)
@@ -62,21 +60,25 @@ def under_way(load: counting_client.Background, more: int = 500) -> None:
     load.wait_until(lambda progress: progress.requests >= seen + more, timeout_s=60)
 
 
-def test_no_request_fails_over_weight_changes_and_reloads(world: World) -> None:
+def test_no_request_fails_over_weight_changes_revisions_and_reloads(world: World) -> None:
     gateway, both = world.gateway, {A: world.revisions[A], B: world.revisions[B]}
+    started = gateway.metric("fairlead_gateway_haproxy_reloads_total")
     with world.load() as load:
         under_way(load)
         for turn in range(12):
-            gateway.apply(digits=entry(A, both, candidate=B, candidateWeight=(turn * 1700) % 10_001))
-            gateway.apply(digits=entry(B, both, candidate=A, candidateWeight=(turn * 900) % 10_001))
-            # A revision comes and goes: each is another topology.
-            gateway.apply(digits=entry(B, {**both, C: world.revisions[C]}))
+            gateway.apply(digits=spec(A, both, candidate=B, candidateWeight=(turn * 1700) % 10_001))
+            gateway.apply(digits=spec(B, both, candidate=A, candidateWeight=(turn * 900) % 10_001))
+            # A revision comes and goes.
+            gateway.apply(digits=spec(B, {**both, C: world.revisions[C]}))
             under_way(load, 200)
-            gateway.apply(digits=entry(A, both))
+            assert gateway.metric("fairlead_gateway_haproxy_reloads_total") == started + turn
+            # A header's name that was never asked for is another configuration.
+            match = [{"header": f"x-{turn}", "value": "1"}]
+            gateway.apply(digits=spec(A, both, candidate=B, match=match))
+            assert gateway.metric("fairlead_gateway_haproxy_reloads_total") == started + turn + 1
             under_way(load, 200)
         report = load.stop()
 
-    assert gateway.metric("fairlead_gateway_haproxy_reloads_total") >= 20
     assert report.failures == (), report.summary()
     assert report.requests > 5_000
 
@@ -91,10 +93,11 @@ def test_a_live_version_leaves_no_way_to_the_revision_before(world: World) -> No
         )
         with counting_client.background(idle) as slow:
             slow.wait_until(lambda progress: progress.requests >= 60, timeout_s=30)
-            gateway.apply(digits=entry(A, world.revisions))
+            # Another header's name is a reload.
+            gateway.apply(digits=spec(A, world.revisions, candidate=B, match=[{"header": "x-a", "value": "b"}]))
             assert gateway.metric("fairlead_gateway_old_workers") > 0
             # The worker that was replaced never hears of this one.
-            gateway.apply(digits=entry(B, world.revisions))
+            gateway.apply(digits=spec(B, world.revisions))
             until(lambda: sessions(gateway, A) == 0, "no request of the old revision is in flight")
             for one in world.of_a:
                 one.kill()
@@ -120,9 +123,9 @@ def test_no_request_fails_when_the_agent_is_killed_and_started_again(world: Worl
         under_way(load, 1000)
         gateway.start()
         until(gateway.is_ready, "the new agent is ready")
-        gateway.apply(digits=entry(B, {A: world.revisions[A], B: world.revisions[B]}))
+        gateway.apply(digits=spec(B, {A: world.revisions[A], B: world.revisions[B]}))
         # Also a reload: the new agent commands the HAProxy that it did not start.
-        gateway.apply(digits=entry(B, world.revisions))
+        gateway.apply(digits=spec(B, world.revisions))
         under_way(load)
         report = load.stop()
 
@@ -195,7 +198,7 @@ def test_of_a_killed_replica_at_most_one_request_fails(world: World) -> None:
             under_way(load)
             world.of_a[index % 2].kill()
             gateway.wait_up("digits", A, 1)
-            world.of_a[index % 2] = world.replicas.start("digits", A, world.first[A])
+            world.of_a[index % 2] = world.replicas.start("digits", A)
             gateway.wait_up("digits", A, 2)
         report = load.stop()
 
@@ -225,7 +228,7 @@ def drained(gateway: Gateway) -> bool:
 
 def test_a_gateway_starts_from_its_last_table_when_its_source_is_away(world: World) -> None:
     gateway = world.gateway
-    weighted = entry(B, {A: world.revisions[A], B: world.revisions[B]})
+    weighted = spec(B, {A: world.revisions[A], B: world.revisions[B]})
     gateway.apply(digits=weighted)
     gateway.stop()
     assert gateway.master() is None
@@ -257,14 +260,31 @@ def test_a_stopped_gateway_answers_what_is_in_flight_and_leaves_no_process(world
     assert not any(Path(f"/proc/{pid}").exists() for pid in (master, *workers))
 
 
-def test_a_window_that_shrinks_keeps_the_replica_that_lives_beyond_it(world: World) -> None:
-    gateway = world.gateway
-    gateway.apply(digits=entry(A, {A: revision(world.first[A], window=1), B: world.revisions[B]}))
+def test_a_gateway_that_is_to_end_says_so_first_and_goes_on_serving_meanwhile(tmp_path: Path) -> None:
+    """A balancer in front needs time to notice: until then each new connection has to be answered."""
+    node = make_node(tmp_path / "node")
+    gateway, replicas = Gateway(tmp_path / "gateway", nodes=[node], stop_delay_s=3600), Replicas(node)
+    try:
+        gateway.start()
+        replicas.start("digits", A)
+        gateway.apply(digits=spec(A, {A: revision()}))
+        gateway.wait_up("digits", A)
+        os.kill(gateway.pid, signal.SIGTERM)
+        until(lambda: not gateway.is_ready(), "the admin port says that it isn't ready")
+        until(lambda: fetch(f"{gateway.url}/v2/health/ready").status == 503, "and so does the data port")
 
-    assert gateway.up("digits", A) == 2
-    world.of_a[0].kill()
-    until(lambda: gateway.up("digits", A) == 1, "the one beyond the window is left")
-    assert fetch(f"{gateway.url}/v2/models/digits/infer").json["port"] == world.of_a[1].port
+        # It is still brought to what its table says.
+        changed = spec(A, {A: revision()}, maxRequestBytes=5)
+        gateway.apply(digits=changed)
+        assert fetch(f"{gateway.url}/v2/models/digits/infer", body=b"x").status == 200
+        assert fetch(f"{gateway.url}/v2/models/digits/infer", body=b"x" * 9).status == 413
+
+        os.kill(gateway.pid, signal.SIGTERM)
+        until(lambda: not gateway.is_running(), "a second signal ends the wait")
+        assert gateway.master() is None
+    finally:
+        gateway.stop()
+        replicas.stop()
 
 
 def test_files_and_record_say_what_runs(world: World) -> None:

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.support import replica_parts
-from tests.support.gateway_process import Gateway, entry, fetch, revision
+from tests.support.gateway_process import Gateway, fetch, make_node, revision, spec
 from tests.support.until import until
 
+from fairlead_runtime.config import NodeEnvironment
 from fairlead_runtime.model.predictor import Tensors
 from fairlead_runtime.shadow import mirror
 
@@ -34,23 +35,21 @@ def reverse(inputs: Tensors) -> Tensors:
 class World:
     """A gateway, a stable revision that doubles its rows, and a candidate that a test chooses."""
 
-    def __init__(self, gateway: Gateway, stack: contextlib.ExitStack) -> None:
+    def __init__(self, gateway: Gateway, node: NodeEnvironment, stack: contextlib.ExitStack) -> None:
         self.gateway = gateway
+        self._node = node
         self._stack = stack
         self.stable = self.replica(STABLE)
 
-    def replica(self, name: str, **setting: Any) -> replica_parts.Running:
+    def replica(self, name: str, *, stack: contextlib.ExitStack | None = None, **setting: Any) -> replica_parts.Running:
         signature = replica_parts.float_signature(rows=None)
-        wanted = replica_parts.Setting(signature=signature, revision=name, **setting)
-        return self._stack.enter_context(replica_parts.running(wanted))
+        wanted = replica_parts.Setting(signature=signature, revision=name, node=self._node, **setting)
+        return (stack or self._stack).enter_context(replica_parts.running(wanted))
 
-    def shadow(self, port: int, share: int = 10_000) -> None:
-        """Copy the share to the candidate on this port."""
-        places = {
-            STABLE: revision(self.stable.port, count=1, window=1),
-            CANDIDATE: revision(port, count=1, window=1),
-        }
-        self.gateway.apply(digits=entry(STABLE, places, candidate=CANDIDATE, shadow=share))
+    def shadow(self, share: int = 10_000) -> None:
+        """Copy the share to the candidate."""
+        revisions = {STABLE: revision(), CANDIDATE: revision()}
+        self.gateway.apply(digits=spec(STABLE, revisions, candidate=CANDIDATE, shadow=share))
         self.gateway.wait_up("digits", STABLE)
 
     def ask(self, count: int = 1) -> None:
@@ -78,17 +77,19 @@ class World:
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
-    gateway = Gateway(tmp_path / "gateway")
+    node = make_node(tmp_path / "node")
+    gateway = Gateway(tmp_path / "gateway", nodes=[node])
     gateway.start()
     try:
         with contextlib.ExitStack() as stack:
-            yield World(gateway, stack)
+            yield World(gateway, node, stack)
     finally:
         gateway.stop()
 
 
 def test_a_candidate_that_answers_differently_is_counted_and_told_by_the_gateway(world: World) -> None:
-    world.shadow(world.replica(CANDIDATE, model=reverse).port)
+    world.replica(CANDIDATE, model=reverse)
+    world.shadow()
     world.gateway.wait_up("digits", CANDIDATE)
     world.ask()
     until(
@@ -111,7 +112,8 @@ def test_a_candidate_that_answers_differently_is_counted_and_told_by_the_gateway
 
 
 def test_a_candidate_that_answers_the_same_agrees(world: World) -> None:
-    world.shadow(world.replica(CANDIDATE).port)
+    world.replica(CANDIDATE)
+    world.shadow()
     world.gateway.wait_up("digits", CANDIDATE)
 
     world.ask(10)
@@ -126,7 +128,8 @@ def test_callers_have_their_answers_while_the_candidate_gives_none_and_what_the_
 ) -> None:
     gate = threading.Event()
     held = replica_parts.DoublingModel(gate=gate)
-    world.shadow(world.replica(CANDIDATE, model=held, call_s=WORKER_CALL_S).port)
+    world.replica(CANDIDATE, model=held, call_s=WORKER_CALL_S)
+    world.shadow()
     world.gateway.wait_up("digits", CANDIDATE)
     fits = mirror.IN_FLIGHT_MAX + mirror.QUEUED_MAX
 
@@ -140,11 +143,8 @@ def test_callers_have_their_answers_while_the_candidate_gives_none_and_what_the_
 
 def test_callers_have_their_answers_while_the_candidate_is_dead(world: World) -> None:
     with contextlib.ExitStack() as short:
-        signature = replica_parts.float_signature(rows=None)
-        candidate = short.enter_context(
-            replica_parts.running(replica_parts.Setting(signature=signature, revision=CANDIDATE))
-        )
-        world.shadow(candidate.port)
+        world.replica(CANDIDATE, stack=short)
+        world.shadow()
         world.gateway.wait_up("digits", CANDIDATE)
 
     world.ask(20)
@@ -154,7 +154,8 @@ def test_callers_have_their_answers_while_the_candidate_is_dead(world: World) ->
 
 
 def test_only_the_share_is_copied(world: World) -> None:
-    world.shadow(world.replica(CANDIDATE).port, share=2500)
+    world.replica(CANDIDATE)
+    world.shadow(share=2500)
     world.gateway.wait_up("digits", CANDIDATE)
 
     world.ask(40)

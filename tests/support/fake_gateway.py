@@ -99,14 +99,27 @@ class FakeGateway:
     async def _routes(self, _request: web.Request) -> web.Response:
         await asyncio.get_running_loop().run_in_executor(None, self._refresh)
         routes = {
-            model: {
+            model: {"version": entry["version"], "retired": True, "revisions": {}}
+            if entry.get("retired")
+            else {
                 "version": entry["version"],
                 "revisions": {rev: self._live(model, rev) for rev in entry.get("revisions", ())},
-                **({"retired": True} if entry.get("retired") else {}),
             }
             for model, entry in self._table.entries.items()
         }
-        return web.json_response({"gateway": self._name, "routes": routes})
+        nodes = [
+            {
+                "cluster": "default",
+                "address": "127.0.0.1:1",
+                "state": "Known",
+                "reason": None,
+                "ageSeconds": 0.0,
+                "replicas": 0,
+            }
+        ]
+        return web.json_response(
+            {"gateway": self._name, "routes": routes, "errors": {}, "failure": None, "nodes": nodes}
+        )
 
     async def _measurements(self, request: web.Request) -> web.Response:
         await asyncio.get_running_loop().run_in_executor(None, self._refresh)

@@ -11,16 +11,17 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.support import replica_stand_in
+from tests.support import node_members, replica_stand_in
 from tests.support.until import until
 
 from fairlead_gateway import routes
-from fairlead_gateway.haproxy import process
+from fairlead_gateway.haproxy import config, observed, process
+from fairlead_runtime.config import NodeEnvironment
 
 DEADLINE_S = 30.0
 
@@ -31,39 +32,32 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def free_range(count: int) -> int:
-    """The first port of a range that nothing listens in."""
-    for first in range(20000 + os.getpid() % 97 * 100, 32000, count):
-        with contextlib.ExitStack() as stack:
-            try:
-                for port in range(first, first + count):
-                    stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return first
-    raise RuntimeError("no free range of ports")
+def make_node(folder: Path, *, host: str = "127.0.0.1", cluster: str = "default") -> NodeEnvironment:
+    """A Ray node of its own: a new folder, and an address that nobody else has."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return node_members.node(folder, host=host, cluster=f"default/{cluster}")
 
 
-def entry(stable: str | None, revisions: Mapping[str, Mapping[str, Any]], **changed: Any) -> dict[str, Any]:
+def spec(stable: str | None, revisions: Mapping[str, Mapping[str, Any]], **changed: Any) -> dict[str, Any]:
     """One model's route, with the version that its content has."""
     content = {
-        "schema": 1,
         "stable": stable,
-        "candidate": None,
         "candidateWeight": 0,
         "revisions": revisions,
         "maxRequestBytes": 1 << 20,
         "requestTimeoutSeconds": 30,
         **changed,
     }
-    return {**content, "version": routes.entry_version(content)}
+    return {**content, "version": routes.spec_version(content)}
 
 
-def revision(first: int, *, count: int = 4, window: int = 4, aliases: tuple[str, ...] = ()) -> dict[str, Any]:
-    return {
-        "ports": {"host": "127.0.0.1", "first": first, "count": count, "window": window},
-        "aliases": list(aliases),
-    }
+def retired() -> dict[str, Any]:
+    """The mark of a model that has no route any more."""
+    return {"retired": True, "version": routes.spec_version({"retired": True})}
+
+
+def revision(*, cluster: str = "default", aliases: tuple[str, ...] = ()) -> dict[str, Any]:
+    return {"cluster": cluster, "aliases": list(aliases)}
 
 
 @dataclass
@@ -71,6 +65,7 @@ class StandIn:
     """One replica's process."""
 
     process: subprocess.Popen[str]
+    name: str
     port: int
 
     def kill(self) -> None:
@@ -86,21 +81,27 @@ class StandIn:
 
 @dataclass
 class Replicas:
-    """The stand-ins of one test."""
+    """The stand-ins of one test, on one node unless they are started on another."""
 
+    node: NodeEnvironment
     running: list[StandIn] = field(default_factory=list)
 
-    def start(self, model: str, revision_name: str, first: int, *, delay_s: float = 0.0, count: int = 4) -> StandIn:
+    def start(
+        self, model: str, revision_name: str, *, delay_s: float = 0.0, node: NodeEnvironment | None = None
+    ) -> StandIn:
+        """Start one, and return once it listens and is listed."""
         child = subprocess.Popen(
             [
                 sys.executable, replica_stand_in.__file__, "--model", model, "--revision", revision_name,
-                "--first", str(first), "--count", str(count), "--delay", str(delay_s),
+                "--delay", str(delay_s),
             ],
             stdout=subprocess.PIPE,
             text=True,
+            env={**os.environ, **node_members.variables(node or self.node)},
         )  # fmt: skip
         assert child.stdout is not None
-        started = StandIn(process=child, port=json.loads(child.stdout.readline())["port"])
+        told = json.loads(child.stdout.readline())
+        started = StandIn(process=child, name=told["name"], port=told["port"])
         self.running.append(started)
         return started
 
@@ -137,10 +138,19 @@ def fetch(url: str, *, body: bytes | None = None, headers: Mapping[str, str] | N
 
 
 class Gateway:
-    """One gateway on free ports. `arguments` name where its table comes from; by default a file that `route` writes."""
+    """One gateway on free ports. `arguments` name where its routes come from; by default a file that `route` writes."""
 
-    def __init__(self, state_dir: Path, *, arguments: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        state_dir: Path,
+        *,
+        nodes: Sequence[NodeEnvironment] = (),
+        arguments: tuple[str, ...] = (),
+        stop_delay_s: float = 0,
+    ) -> None:
         self.state_dir = state_dir
+        self.nodes = tuple(nodes)
+        self._stop_delay_s = stop_delay_s
         self.data_port = free_port()
         self.admin_port = free_port()
         self._routes_file = state_dir.parent / f"{state_dir.name}-routes.json"
@@ -164,11 +174,19 @@ class Gateway:
                 [
                     sys.executable, "-c", "from fairlead_gateway.main import main; main()",
                     "--listen", f"127.0.0.1:{self.data_port}", "--admin", f"127.0.0.1:{self.admin_port}",
-                    "--state-dir", str(self.state_dir), "--stop-grace", "10", *self._arguments,
+                    "--state-dir", str(self.state_dir), "--stop-grace", "10",
+                    "--stop-delay", str(self._stop_delay_s), *self._node_flags(), *self._arguments,
                 ],
                 stdout=log,
                 stderr=log,
             )  # fmt: skip
+
+    def _node_flags(self) -> list[str]:
+        clusters = [each.cluster.partition("/")[2] for each in self.nodes]
+        return [
+            f"--node={cluster}={each.directory_host}:{each.directory_port}"
+            for cluster, each in zip(clusters, self.nodes, strict=True)
+        ]
 
     def is_running(self) -> bool:
         """Whether the agent's process lives."""
@@ -208,16 +226,22 @@ class Gateway:
             return []
 
     def route(self, **models: Mapping[str, Any]) -> None:
-        """Write the whole table."""
+        """Write all specs."""
         temporary = self._routes_file.with_suffix(".new")
         temporary.write_text(json.dumps(models))
         temporary.replace(self._routes_file)
 
     def apply(self, **models: Mapping[str, Any]) -> None:
-        """Write the whole table and wait until the gateway says that each version is live."""
+        """Write all specs and wait until the gateway says that each version is live. One that is missing stays."""
         self.route(**models)
-        wanted = {model: one["version"] for model, one in models.items()}
-        until(lambda: self.live() == wanted, f"live: {wanted}", explain=self.routes)
+        expected = {model: one["version"] for model, one in models.items()}
+        until(lambda: expected.items() <= self.live().items(), f"live: {expected}", explain=self.routes)
+
+    def forget(self, *models: str) -> None:
+        """Retire these routes, wait until the gateway confirms it, and remove them with all others."""
+        self.apply(**{model: retired() for model in models})
+        self.route()
+        until(lambda: not set(models) & self.routes()["routes"].keys(), "forgotten", explain=self.routes)
 
     def routes(self) -> dict[str, Any]:
         """The body of `/v1/routes`; empty while the agent does not answer."""
@@ -236,6 +260,19 @@ class Gateway:
 
     def wait_up(self, model: str, revision_name: str, count: int = 1) -> None:
         until(lambda: self.up(model, revision_name) == count, f"{count} of {revision_name} up")
+
+    def servers_up(self) -> set[str]:
+        """The replicas that HAProxy would send a prediction to, by its own word; empty while it does not answer."""
+        try:
+            text = _ask(self.state_dir / config.RUNTIME_SOCKET, "show servers state")
+        except OSError:
+            return set()
+        servers = observed.parse_servers(text)
+        return {name for (backend, name), server in servers.items() if backend[0] == "p" and server.is_up}
+
+    def pool(self) -> dict[str, Any]:
+        """Which place is whose, as it is kept on disk."""
+        return dict(json.loads((self.state_dir / "pool.json").read_text()))
 
     def admin(self, path: str) -> Answer | None:
         """An answer of the admin port; None while nothing listens there."""
@@ -265,10 +302,24 @@ class Gateway:
         return total
 
 
+def _ask(path: Path, command: str) -> str:
+    """One command on a socket whose path may be longer than an address may be."""
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
+    try:
+        with socket.socket(socket.AF_UNIX) as asked:
+            asked.settimeout(10)
+            asked.connect(f"/proc/self/fd/{folder}/{path.name}")
+            asked.sendall(command.encode() + b"\n")
+            return b"".join(iter(lambda: asked.recv(1 << 16), b"")).decode()
+    finally:
+        os.close(folder)
+
+
 @contextlib.contextmanager
 def gateway_and_replicas(root: Path) -> Iterator[tuple[Gateway, Replicas]]:
     """A gateway, started, and a way to start replicas; nothing of them is left after the block."""
-    made, replicas = Gateway(root / "gateway"), Replicas()
+    node = make_node(root / "node")
+    made, replicas = Gateway(root / "gateway", nodes=[node]), Replicas(node)
     try:
         made.start()
         yield made, replicas

@@ -14,8 +14,8 @@ from typing import Any
 import httpx
 
 Object = Mapping[str, Any]
-ROUTES = "/apis/fairlead.dev/v1alpha1/namespaces/{namespace}/modelroutes"
 MODELS = "/apis/fairlead.dev/v1alpha1/namespaces/{namespace}/modeldeployments"
+ROUTES = "/apis/fairlead.dev/v1alpha1/namespaces/{namespace}/modelroutes"
 
 
 def server(kubeconfig: pathlib.Path) -> str:
@@ -86,15 +86,6 @@ class KubeApi:
         headers = {"content-type": "application/merge-patch+json"}
         parameters = {"fieldManager": manager}
         self._awaited("PATCH", path, content=json.dumps(patch), headers=headers, params=parameters).raise_for_status()
-
-    def apply(self, path: str, body: Object, *, manager: str = "e2e") -> None:
-        """Server-side apply."""
-        headers = {"content-type": "application/apply-patch+yaml"}
-        parameters = {"fieldManager": manager, "force": "true"}
-        self._awaited("PATCH", path, content=json.dumps(body), headers=headers, params=parameters).raise_for_status()
-
-    def delete(self, path: str) -> None:
-        self._awaited("DELETE", path).raise_for_status()
 
     def watch(self, path: str, name: str) -> Iterator[Object]:
         """The named object now and at each change, for as long as the API server keeps the watch."""

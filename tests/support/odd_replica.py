@@ -1,4 +1,7 @@
-"""A replica that is ready and does with each request what a test says: dies, answers oddly, or only keeps the bytes."""
+"""A replica that is ready and does with each request what a test says: dies, answers oddly, or only keeps the bytes.
+
+With a node it is a member of its directory, which is the real one.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,9 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+
+from fairlead_runtime.config import NodeEnvironment
+from fairlead_runtime.discovery import entry, member
 
 Act = Callable[[bytes], bytes | None]
 """The raw request, head and body, to the raw answer; None closes the connection without one."""
@@ -52,8 +58,10 @@ class OddReplica:
 
 
 @contextlib.contextmanager
-def odd_replica(act: Act, port: int = 0) -> Iterator[OddReplica]:
-    """An odd replica on this port for a with-block."""
+def odd_replica(
+    act: Act, port: int = 0, *, node: NodeEnvironment | None = None, revision: str = "aaaaaaaaaa", model: str = "digits"
+) -> Iterator[OddReplica]:
+    """An odd replica for a with-block."""
     with socket.create_server(("127.0.0.1", port)) as listener:
         made = OddReplica(act=act, port=listener.getsockname()[1])
 
@@ -64,9 +72,17 @@ def odd_replica(act: Act, port: int = 0) -> Iterator[OddReplica]:
                     threading.Thread(target=made.serve, args=(connection,), daemon=True).start()
 
         threading.Thread(target=accept, daemon=True).start()
+        joined = member.Member(node) if node is not None else None
         try:
+            if joined is not None:
+                name = entry.make_name(revision)
+                joined.announce(
+                    entry.Replica(name=name, namespace="default", model=model, revision=revision, port=made.port)
+                )
             yield made
         finally:
+            if joined is not None:
+                joined.leave()
             listener.shutdown(socket.SHUT_RDWR)
 
 

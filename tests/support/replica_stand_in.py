@@ -1,4 +1,5 @@
-"""A replica without a model: the contract's ports, health and draining, and answers that say who gave them.
+"""A replica without a model: the real node directory, the contract's health and draining, and answers that say who
+gave them.
 
 Run as a program it is one real process, so that it can be killed like one. Its last line says what it served.
 """
@@ -14,8 +15,16 @@ import sys
 from typing import cast
 
 import uvloop
+from typing_extensions import override
 
-HEALTH_INTERVAL_S = 0.5
+from fairlead_runtime import config
+from fairlead_runtime.discovery import entry, member
+
+SHOWN = ("x-fairlead-revision", "x-fairlead-shadow", "x-fairlead-shadow-copy", "x-fairlead-shadow-more")
+"""Request headers that an answer repeats."""
+
+QUIET_S = 1.0
+"""How long no prediction may have come before the port is closed."""
 
 
 class Replica:
@@ -24,6 +33,7 @@ class Replica:
     def __init__(self, *, model: str, revision: str, delay_s: float) -> None:
         self.model = model
         self.revision = revision
+        self.name = entry.make_name(revision)
         self.delay_s = delay_s
         self.port = 0
         self.is_draining = False
@@ -32,23 +42,9 @@ class Replica:
         self.served_after_drain = 0
         self.marked = 0
 
-    def bind(self, first: int, count: int) -> socket.socket:
-        for port in range(first, first + count):
-            taken = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-            taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                taken.bind(("127.0.0.1", port))
-                taken.listen(1024)
-            except OSError:
-                taken.close()
-                continue
-            self.port = port
-            return taken
-        raise SystemExit("no free port in the range")
-
     def health(self, path: str) -> int:
-        if not path.endswith(f"/{self.revision}"):
-            return 421
+        if not path.endswith(f"/{self.name}"):
+            return 410
         return 404 if self.is_draining else 200
 
     def counts(self) -> bytes:
@@ -63,10 +59,11 @@ class Replica:
                 "model_name": self.model,
                 "outputs": [{"name": "y", "shape": [1, 2], "datatype": "FP32", "data": [0.25, 0.75]}],
                 "revision": self.revision,
+                "replica": self.name,
                 "port": self.port,
                 "path": path,
                 "received": body_bytes,
-                "headers": {name: value for name, value in headers.items() if name.startswith("x-fairlead-")},
+                "headers": {name: value for name, value in headers.items() if name in SHOWN},
             }
         ).encode()
 
@@ -79,9 +76,11 @@ class Connection(asyncio.Protocol):
         self._buffer = b""
         self._transport: asyncio.Transport | None = None
 
+    @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
 
+    @override
     def data_received(self, data: bytes) -> None:
         self._buffer += data
         while (end := self._buffer.find(b"\r\n\r\n")) >= 0:
@@ -102,6 +101,9 @@ class Connection(asyncio.Protocol):
             return
         if path == "/-/counts":
             self._send(200, self._replica.counts())
+            return
+        if headers.get("x-fairlead-replica", self._replica.name) != self._replica.name:
+            self._send(425, b"{}")
             return
         self._replica.in_flight += 1
         delay_s = float(headers.get("x-delay-s", self._replica.delay_s))
@@ -124,19 +126,33 @@ class Connection(asyncio.Protocol):
             self._transport.close()
 
 
-async def serve(replica: Replica, bound: socket.socket) -> None:
+async def serve(replica: Replica, joined: member.Member, bound: socket.socket) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     server = await loop.create_server(lambda: Connection(replica), sock=bound)
-    print(json.dumps({"port": replica.port}), flush=True)
+    replica.port = bound.getsockname()[1]
+    await asyncio.to_thread(
+        joined.announce,
+        entry.Replica(
+            name=replica.name,
+            namespace="default",
+            model=replica.model,
+            revision=replica.revision,
+            port=replica.port,
+        ),
+    )
+    print(json.dumps({"name": replica.name, "port": replica.port}), flush=True)
     await stop.wait()
-    replica.is_draining = True
     # Source: docs/contracts.md, "Draining".
-    await asyncio.sleep(2 * HEALTH_INTERVAL_S + 0.2)
-    while replica.in_flight:
-        await asyncio.sleep(0.02)
+    await asyncio.to_thread(joined.drain)
+    replica.is_draining = True
+    seen = -1
+    while replica.in_flight or seen != replica.served:
+        seen = replica.served
+        await asyncio.sleep(QUIET_S)
     server.close()
+    await asyncio.to_thread(joined.leave)
     print(json.dumps({"served": replica.served, "servedAfterDrain": replica.served_after_drain}), flush=True)
 
 
@@ -144,13 +160,13 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--model", required=True)
     parser.add_argument("--revision", required=True)
-    parser.add_argument("--first", type=int, required=True)
-    parser.add_argument("--count", type=int, default=4)
     parser.add_argument("--delay", type=float, default=0.0)
     options = parser.parse_args()
     replica = Replica(model=options.model, revision=options.revision, delay_s=options.delay)
-    bound = replica.bind(options.first, options.count)
-    uvloop.run(serve(replica, bound))
+    node = config.node_environment()
+    joined = member.Member(node)
+    bound = socket.create_server((node.replica_host, 0), backlog=1024)
+    uvloop.run(serve(replica, joined, bound))
 
 
 if __name__ == "__main__":

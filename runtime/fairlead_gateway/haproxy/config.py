@@ -7,7 +7,7 @@ path. Source: https://docs.haproxy.org/2.8/configuration.html
 import hashlib
 import importlib.resources
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from fairlead_gateway import routes
@@ -18,15 +18,19 @@ CONFIG_FILE = "haproxy.cfg"
 ROUTE_MAP = "route.map"
 VERSION_MAP = "version.map"
 MATCH_MAP = "match.map"
+BACKEND_MAP = "backend.map"
 SERVERS_STATE = "servers.state"
 RUNTIME_SOCKET = "runtime.sock"
 MASTER_SOCKET = "master.sock"
 HANDOVER_SOCKET = "handover.sock"
 ERRORS_DIR = "errors"
 
-HEALTH_INTERVAL_MS = 500
 CHECKS_PER_S = 1000
-"""What is spent at most on looking for replicas at ports where there is none."""
+"""What is spent on checks, most of it: each takes 66 to 98 µs of a core (docs/measurements.md)."""
+
+CHECK_INTERVALS_MS = (500, 1000, 2000, 5000)
+FEEDBACK_INTERVAL_MS = 10_000
+"""Feedback is rare, and a server that the first look found up is taken away by the node's directory when it goes."""
 
 BUFFER_BYTES = 65_536
 UNSIZED_BYTES_MAX = BUFFER_BYTES // 2
@@ -55,6 +59,27 @@ class Options:
     version: str
     max_connections: int
     threads: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """What the configuration holds besides rules: `pool` places, checked each `check_ms` milliseconds."""
+
+    pool: int
+    check_ms: int
+
+    @property
+    def text(self) -> str:
+        return f"{self.pool}-{self.check_ms}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StaticServer:
+    """A server that a new worker has from its start."""
+
+    name: str
+    host: str
+    port: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,14 +119,52 @@ def names_of(table: Iterable[routes.Route]) -> Names:
     )
 
 
-def backend_name(model: str, revision: str) -> str:
-    """The name of a revision's backend."""
-    return f"rev_{model}_{revision}"
+def backend_name(place: int) -> str:
+    """The backend of a place, for predictions."""
+    return f"p{place:04d}"
 
 
-def feedback_name(model: str, revision: str) -> str:
-    """The name of the backend that gives what people say of a revision's answers to its replicas."""
-    return f"fb_{model}_{revision}"
+def feedback_name(place: int) -> str:
+    """The backend of a place for what people say of the answers."""
+    return f"f{place:04d}"
+
+
+def place_value(place: int) -> str:
+    """The place in the map of backends: both names without their first letter."""
+    return f"{place:04d}"
+
+
+def place_of(backend: str) -> int | None:
+    """The place of a backend; None when it is none of a place."""
+    return int(backend[1:]) if backend[:1] in ("p", "f") and backend[1:].isdigit() else None
+
+
+def server_id(name: str) -> int:
+    """The id of a replica's server, the same on every gateway: consistent hashing goes by it."""
+    return int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) % (2**31 - 1) + 1
+
+
+def check_text(check_ms: int) -> str:
+    """How a server of a place is checked, as keywords of a `server` line.
+
+    A failed connection or check is looked into at once; between two looks a connection that fails takes a server out.
+    """
+    return (
+        f"check inter {check_ms}ms fastinter 100ms downinter 100ms fall 3 rise 1 observe layer4 error-limit 3"
+        " on-error mark-down"
+    )
+
+
+def check_interval_ms(servers: int, running_ms: int) -> int:
+    """How often a server is looked at, so that all of them together stay within what is spent on it.
+
+    It becomes slower as soon as it must and quicker only well below that, for each change is a reload.
+    """
+    needed = next(
+        (step for step in CHECK_INTERVALS_MS if servers * 1000 <= CHECKS_PER_S * step), CHECK_INTERVALS_MS[-1]
+    )
+    eased = next((step for step in CHECK_INTERVALS_MS if servers * 2000 <= CHECKS_PER_S * step), CHECK_INTERVALS_MS[-1])
+    return needed if needed >= running_ms else min(running_ms, eased)
 
 
 def match_suffix(kind: routes.MatchKind, name: str, model: str) -> str:
@@ -109,19 +172,37 @@ def match_suffix(kind: routes.MatchKind, name: str, model: str) -> str:
     return f"/{kind}/{name}/{model}"
 
 
-def server_name(index: int) -> str:
-    """The name of a slot, by its distance from the range's first port."""
-    return f"s{index}"
+def build_config(table: Sequence[routes.Route], names: Names, options: Options, shape: Shape) -> tuple[str, str]:
+    """The configuration without servers, and what HAProxy carries as its description: what runs can be asked for it.
 
-
-def build_config(table: Sequence[routes.Route], names: Names, options: Options) -> tuple[str, str]:
-    """The configuration and its digest, which HAProxy carries as its description: what runs can be asked for it.
-
-    Behind the dash the digest says which names of headers and cookies the configuration has.
+    The description is a digest of the whole, of the names of headers and cookies, the pool's size and the interval of
+    checks, with dashes between them.
     """
-    body = _rules(options, names, table) + "\n" + _backends(table)
-    digest = hashlib.sha256((_global(options, "", table) + body).encode()).hexdigest()[:16] + "-" + names.digest
-    return _global(options, digest, table) + body, digest
+    body = _rules(options, names, shape) + "\n"
+    digest = hashlib.sha256((_global(options, "", table) + body + shape.text).encode()).hexdigest()[:16]
+    description = f"{digest}-{names.digest}-{shape.text}"
+    return _global(options, description, table) + body, description
+
+
+def parse_shape(description: str) -> Shape | None:
+    """The shape in a description; None when the configuration is not one of this version's."""
+    fields = description.split("-")
+    if len(fields) != 4 or not fields[2].isdigit() or not fields[3].isdigit():
+        return None
+    return Shape(pool=int(fields[2]), check_ms=int(fields[3]))
+
+
+def pool_text(shape: Shape, servers: Mapping[str, Sequence[StaticServer]]) -> str:
+    """The places, with the servers of each backend that are to be there from the start."""
+    lines: list[str] = []
+    for place in range(1, shape.pool + 1):
+        for backend, kind in ((backend_name(place), "revision"), (feedback_name(place), "feedback")):
+            lines.append(f"backend {backend} from {kind}")
+            lines.extend(
+                f"  server {server.name} {server.host}:{server.port} id {server_id(server.name)}"
+                for server in servers.get(backend, ())
+            )
+    return "\n".join(lines) + "\n"
 
 
 def error_response(code: int) -> str:
@@ -132,18 +213,6 @@ def error_response(code: int) -> str:
     return (
         f"HTTP/1.1 {code} {title}\r\ncontent-type: application/json\r\n{retry}content-length: {len(body)}\r\n\r\n{body}"
     )
-
-
-def _down_interval_ms(table: Iterable[routes.Route]) -> int:
-    """How often a port without a replica is looked at: quick while there are few of them, bounded in sum.
-
-    In steps, so that one more revision seldom changes the configuration of the others.
-    """
-    slots = sum(revision.ports for route in table for revision in route.revisions)
-    for step in (100, 250, 500, 1000, 2500):
-        if slots * 1000 <= CHECKS_PER_S * step:
-            return step
-    return 5000
 
 
 def _global(options: Options, digest: str, table: Iterable[routes.Route]) -> str:
@@ -169,14 +238,15 @@ def _global(options: Options, digest: str, table: Iterable[routes.Route]) -> str
 """
 
 
-def _rules(options: Options, names: Names, table: Iterable[routes.Route]) -> str:
+def _rules(options: Options, names: Names, shape: Shape) -> str:
     """The part that is the same for every table: `rules.cfg`, filled in."""
     values = {
+        "BACKEND_MAP": BACKEND_MAP,
+        "CHECK": check_text(shape.check_ms),
         "UNSIZED_BYTES_MAX": UNSIZED_BYTES_MAX,
-        "DOWN_INTERVAL_MS": _down_interval_ms(table),
         "ERROR_FILES": "\n".join(f"  errorfile {code} {ERRORS_DIR}/{code}.http" for code in sorted(ERRORS)),
+        "FEEDBACK_CHECK": check_text(FEEDBACK_INTERVAL_MS),
         "HANDOVER_SOCKET": HANDOVER_SOCKET,
-        "HEALTH_INTERVAL_MS": HEALTH_INTERVAL_MS,
         "LISTEN_FD_VARIABLE": LISTEN_FD_VARIABLE,
         "LOG_FD_VARIABLE": LOG_FD_VARIABLE,
         "MATCHES": "\n".join(_match_rules(names)),
@@ -206,28 +276,3 @@ def _sticky_rules(names: Names) -> Iterator[str]:
     for name in sorted(names.sticky):
         asked = f"!is_decided {{ var(txn.route),field(7,:) -m str {name} }}"
         yield f"  http-request set-var(txn.key) req.fhdr({name}) if {asked}"
-
-
-def _backends(table: Iterable[routes.Route]) -> str:
-    lines: list[str] = []
-    for route in table:
-        for revision in route.revisions:
-            lines.append(f"backend {backend_name(route.model, revision.name)} from revision")
-            uri = f"/-/healthz/{revision.name}"
-            lines.append(f"  http-check send meth GET uri {uri} ver HTTP/1.1 hdr host fairlead")
-            # Whether a slot is looked at comes from the state file alone: `disabled` here, lifted there, would make the
-            # server count as up before its first check.
-            lines.extend(
-                f"  server {server_name(index)} {revision.host}:{revision.first_port + index}"
-                for index in range(revision.ports)
-            )
-            lines.append("")
-            lines.append(f"backend {feedback_name(route.model, revision.name)} from feedback")
-            checked = backend_name(route.model, revision.name)
-            lines.extend(
-                f"  server {server_name(index)} {revision.host}:{revision.first_port + index}"
-                f" track {checked}/{server_name(index)}"
-                for index in range(revision.ports)
-            )
-            lines.append("")
-    return "\n".join(lines) + "\n"

@@ -17,6 +17,9 @@ from fairlead_gateway.haproxy.observed import (
     parse_sessions,
 )
 
+_DONE = frozenset({"New server registered.", "Server deleted."})
+"""What a command about a server answers when it was done."""
+
 _LINE_BYTES = 8000
 """Below `tune.bufsize`, which bounds a command line."""
 
@@ -63,12 +66,25 @@ class Control:
             if answer:
                 raise HAProxyError(f"{batch[:200]!r}: {answer[:500]}")
 
+    async def try_each(self, lines: Iterable[str]) -> list[str]:
+        """Run commands about servers, each of which may be refused on its own; what was refused, in HAProxy's words.
+
+        Raises:
+            HAProxyError: when it can't be reached.
+        """
+        refused: list[str] = []
+        for batch in _batches(lines):
+            answer = await self.ask(batch)
+            refused += [line for line in answer.splitlines() if line.strip() and line.strip() not in _DONE]
+        return refused
+
     async def observe(self) -> Observed:
         """Read everything that routing depends on."""
         info = parse_info(await self.ask("show info"))
         route_map = parse_map(await self.ask(f"show map {config.ROUTE_MAP}"))
         version_map = parse_map(await self.ask(f"show map {config.VERSION_MAP}"))
         matches = await self.ask(f"show map {config.MATCH_MAP}")
+        backends = await self.ask(f"show map {config.BACKEND_MAP}")
         servers = parse_servers(await self.ask("show servers state"))
         try:
             return Observed(
@@ -78,6 +94,7 @@ class Control:
                 route_map=route_map,
                 version_map=version_map,
                 match_map=None if is_unknown_map(matches) else parse_map(matches),
+                backend_map=None if is_unknown_map(backends) else parse_map(backends),
                 servers=servers,
             )
         except (KeyError, ValueError) as error:
@@ -87,12 +104,12 @@ class Control:
         """The workers, as the master knows them."""
         return parse_processes(await self.ask_master("show proc"))
 
-    async def sessions(self, processes: Processes) -> Mapping[str, int] | None:
-        """Requests in flight by backend, over all workers: one that a reload replaced may still hold some.
+    async def sessions(self, processes: Processes) -> Mapping[int, int] | None:
+        """Requests in flight by place, over all workers: one that a reload replaced may still hold some.
 
         None while a replaced worker does not yet know that it is: it still decides by its old tables.
         """
-        total: dict[str, int] = {}
+        total: dict[int, int] = {}
         for pid in (processes.worker, *processes.old_workers):
             if pid is None:
                 continue
@@ -100,8 +117,8 @@ class Control:
                 info = parse_info(await self.ask_master(f"@!{pid} show info"))
                 if info.get("Stopping") == "0":
                     return None
-            for backend, count in parse_sessions(await self.ask_master(f"@!{pid} show stat -1 2 -1")).items():
-                total[backend] = total.get(backend, 0) + count
+            for place, count in parse_sessions(await self.ask_master(f"@!{pid} show stat -1 2 -1")).items():
+                total[place] = total.get(place, 0) + count
         return total
 
     async def _exchange(self, socket: str, command: str, timeout_s: float) -> str:

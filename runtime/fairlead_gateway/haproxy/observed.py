@@ -4,8 +4,11 @@ Source: https://docs.haproxy.org/2.8/management.html#9.3
 """
 
 import enum
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+
+_PLACE = re.compile(r"[pf]\d{4}")
 
 STATE_HEADER = (
     "1\n# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight srv_iweight "
@@ -20,6 +23,9 @@ _FIRST_RESULT = 4
 _MAINTENANCE = 0x23
 """`srv_admin_state`: forced, inherited, by name resolution. Not 4, which only remembers what the configuration said."""
 
+_DRAIN = 0x18
+"""`srv_admin_state`: forced, inherited."""
+
 
 class Operation(enum.IntEnum):
     """`srv_op_state`."""
@@ -32,29 +38,35 @@ class Operation(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """One slot as HAProxy has it. `line` is its line in `show servers state`."""
+    """One replica's server as HAProxy has it. `line` is its line in `show servers state`.
+
+    `is_drained` says that it was told to drain, not that its replica said so in answer to a check.
+    """
 
     host: str
     port: int
     operation: Operation
     is_enabled: bool
+    is_drained: bool
     is_checked: bool
     line: str
 
     @property
     def is_up(self) -> bool:
-        return self.is_enabled and self.operation in (Operation.RUNNING, Operation.STARTING)
+        return self.is_enabled and not self.is_drained and self.operation in (Operation.RUNNING, Operation.STARTING)
 
     @property
     def is_draining(self) -> bool:
-        return self.is_enabled and self.operation is Operation.DRAINING
+        is_up = self.operation in (Operation.RUNNING, Operation.STARTING)
+        return self.is_enabled and (self.operation is Operation.DRAINING or (self.is_drained and is_up))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
-    """The worker that takes new connections, as it answered. `digest` names its configuration.
+    """The worker that takes new connections, as it answered. `digest` is its configuration's description.
 
-    `match_map` is None where the configuration asks for no name, and so has no such map.
+    `match_map` is None where the configuration asks for no name, and so has no such map; `backend_map` where the
+    configuration is of another version.
     """
 
     pid: int
@@ -63,6 +75,7 @@ class Observed:
     route_map: Mapping[str, str]
     version_map: Mapping[str, str]
     match_map: Mapping[str, str] | None
+    backend_map: Mapping[str, str] | None
     servers: Mapping[tuple[str, str], Server]
 
 
@@ -97,17 +110,18 @@ def is_unknown_map(text: str) -> bool:
 
 
 def parse_servers(text: str) -> dict[tuple[str, str], Server]:
-    """`show servers state`, by backend and server; only of revisions."""
+    """`show servers state`, by backend and server; only of places."""
     found: dict[tuple[str, str], Server] = {}
     for line in text.splitlines():
         fields = line.split(" ")
-        if len(fields) < 19 or not fields[1].startswith("rev_"):
+        if len(fields) < 19 or not _PLACE.fullmatch(fields[1]):
             continue
         found[fields[1], fields[3]] = Server(
             host=fields[4],
             port=int(fields[18]),
             operation=Operation(int(fields[5])),
             is_enabled=int(fields[6]) & _MAINTENANCE == 0,
+            is_drained=int(fields[6]) & _DRAIN != 0,
             is_checked=int(fields[10]) >= _FIRST_RESULT,
             line=line,
         )
@@ -134,13 +148,12 @@ def parse_processes(text: str) -> Processes:
     )
 
 
-def parse_sessions(text: str) -> dict[str, int]:
-    """`show stat -1 2 -1`: requests in flight by backend; only of revisions."""
-    found: dict[str, int] = {}
+def parse_sessions(text: str) -> dict[int, int]:
+    """`show stat -1 2 -1`: requests in flight by place; what is said of answers is in flight to the same replicas."""
+    found: dict[int, int] = {}
     for line in text.splitlines():
         fields = line.split(",", 5)
-        if len(fields) == 6 and fields[0].startswith(("rev_", "fb_")) and fields[1] == "BACKEND":
-            # What is said of a revision's answers is in flight to the same replicas.
-            backend = "rev_" + fields[0].partition("_")[2]
-            found[backend] = found.get(backend, 0) + int(fields[4])
+        if len(fields) == 6 and fields[1] == "BACKEND" and _PLACE.fullmatch(fields[0]) and fields[4] != "0":
+            place = int(fields[0][1:])
+            found[place] = found.get(place, 0) + int(fields[4])
     return found

@@ -3,19 +3,22 @@
 import asyncio
 import contextlib
 import dataclasses
+import json
 import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fairlead_gateway import metrics, routes, settings
-from fairlead_gateway.haproxy import changes, config, process
+from fairlead_gateway.haproxy import changes, config, pool, process, servers
 from fairlead_gateway.haproxy.control import Control, HAProxyError
 from fairlead_gateway.haproxy.observed import Observed, Processes
 from fairlead_gateway.haproxy.wanted import NO_NAMES, READY_KEY, Wanted, build_wanted, map_text
+from fairlead_gateway.nodes import knowledge
 
 _log = logging.getLogger(__name__)
 
+POOL_FILE = "pool.json"
 _START_TIMEOUT_S = 20.0
 _RELOAD_TIMEOUT_S = 60.0
 _SEEN_AGE_S = 15.0
@@ -29,16 +32,21 @@ _MAX_STEPS = 8
 class State:
     """What HAProxy was read to have, and how it compares with what was wanted.
 
-    `reload_due_s` is the time until a reload that is due will be done; None where none is.
+    `sessions` are by place. `unchecked` replicas have not had their first check. `reload_due_s` is the time until a
+    reload that is due will be done, None where none is; `is_settled` is false while servers are still to be removed.
+    `is_read_whole` is false while a worker is being replaced.
     """
 
     wanted: Wanted
+    places: Mapping[pool.Key, int]
     observed: Observed
     processes: Processes
-    sessions: Mapping[str, int]
+    sessions: Mapping[int, int]
     live: Mapping[str, str]
     unchecked: int
     reload_due_s: float | None
+    is_settled: bool
+    is_read_whole: bool
 
 
 class Router:
@@ -59,39 +67,53 @@ class Router:
         self._seen: tuple[float, Observed | None] = (0.0, None)
         self._built: tuple[routes.Table, Wanted] | None = None
         self._kept_names = NO_NAMES
+        self._check_ms = config.CHECK_INTERVALS_MS[0]
+        self._pool = self._load_pool()
+        self._targets = servers.NO_TARGETS
         (self._dir / config.ERRORS_DIR).mkdir(exist_ok=True)
         for code in config.ERRORS:
             process.write_file(self._dir / config.ERRORS_DIR / f"{code}.http", config.error_response(code))
 
     async def adopt(self) -> bool:
         """Take over a HAProxy that an earlier agent left; False when there is none."""
-        if self.process.adopt_recorded():
-            return True
-        # An agent that was killed before it could write the record: HAProxy itself says who it is.
-        with contextlib.suppress(HAProxyError):
-            master = (await self._control.processes()).master
-            return master is not None and self.process.adopt(master)
-        return False
+        is_adopted = self.process.adopt_recorded()
+        if not is_adopted:
+            # An agent that was killed before it could write the record: HAProxy itself says who it is.
+            with contextlib.suppress(HAProxyError):
+                master = (await self._control.processes()).master
+                is_adopted = master is not None and self.process.adopt(master)
+        if is_adopted:
+            with contextlib.suppress(HAProxyError):
+                self._take_over(await self._control.observe())
+        return is_adopted
 
-    async def apply(self, table: routes.Table) -> State:
-        """Bring HAProxy to the table, and return what it was then read to have.
+    async def apply(self, table: routes.Table, known: knowledge.Knowledge) -> State:
+        """Bring HAProxy to the table and the known replicas, and return what it was then read to have.
 
         Raises:
             HAProxyError: when it could not be brought there; it goes on with what it had.
         """
+        self._take_in(table, known)
         wanted = self._wanted_of(table)
         if self.process.died.is_set():
             await self._start(wanted)
+        tried: tuple[str, ...] = ()
         for _ in range(_MAX_STEPS):
             observed = await self._control.observe()
+            shape = config.parse_shape(observed.digest)
+            lines = servers.find_commands(self._targets, observed, shape) if shape is not None else ()
+            if lines and lines != tried:
+                tried = lines
+                await self._change_servers(lines)
+                continue
             match changes.find_change(wanted, observed):
                 case changes.Nothing():
-                    return await self._state(wanted, observed)
+                    return await self._finish(wanted, observed, is_settled=not lines)
                 case changes.Reload() if self._forgets_names(table):
                     # It is due anyhow: the names that nothing asks for any more go with it.
                     wanted = self._wanted_of(table)
                 case changes.Reload(wanted=digest):
-                    state = await self._state(wanted, observed, reload_due_s=0.0)
+                    state = await self._finish(wanted, observed, is_settled=not lines)
                     wait_s = self._reload_wait_s(len(state.processes.old_workers))
                     if wait_s > 0:
                         return dataclasses.replace(state, reload_due_s=wait_s)
@@ -103,7 +125,7 @@ class Router:
 
     async def read(self, table: routes.Table) -> State:
         """What HAProxy has now, compared with the table. Changes nothing."""
-        return await self._state(self._wanted_of(table), await self._control.observe())
+        return await self._state(self._wanted_of(table), await self._control.observe(), is_settled=True)
 
     async def set_ready(self, state: State, *, is_ready: bool) -> None:
         """Make `/v2/health/ready` on the data port say so."""
@@ -118,13 +140,88 @@ class Router:
         await self.process.stop(grace_s=self._settings.stop_grace_s)
         self._control.close()
 
+    def _take_in(self, table: routes.Table, known: knowledge.Knowledge) -> None:
+        """Find the replicas of each revision, and how often they are to be checked."""
+        self._give_places(table)
+        self._targets = servers.find_targets(table.routes.values(), self._pool, known)
+        check_ms = config.check_interval_ms(self._targets.count, self._check_ms)
+        if check_ms != self._check_ms:
+            self._check_ms, self._built = check_ms, None
+
+    def _give_places(self, table: routes.Table) -> None:
+        """Give each revision its place, on disk before it is used."""
+        keys = [(route.model, each.name) for route in table.routes.values() for each in route.revisions]
+        try:
+            self._keep_pool(self._pool.assign(keys))
+        except pool.PoolFullError as error:
+            raise HAProxyError(str(error)) from error
+
+    def _take_over(self, observed: Observed) -> None:
+        """Go on from what a running HAProxy has: its places and its interval of checks."""
+        shape = config.parse_shape(observed.digest)
+        if shape is None:
+            return
+        self._check_ms = shape.check_ms
+        running = pool.from_map(observed.backend_map or {}, shape.pool)
+        taken = set(running.places.values())
+        rest = {
+            key: place for key, place in self._pool.places.items() if key not in running.places and place not in taken
+        }
+        self._keep_pool(pool.Pool(size=max(self._pool.size, shape.pool), places={**rest, **running.places}))
+
+    def _keep_pool(self, changed: pool.Pool) -> None:
+        if changed != self._pool:
+            process.write_file(self._dir / POOL_FILE, json.dumps(pool.to_json(changed)))
+            self._pool, self._built = changed, None
+
+    def _load_pool(self) -> pool.Pool:
+        try:
+            return pool.from_json(json.loads((self._dir / POOL_FILE).read_text()))
+        except FileNotFoundError:
+            return pool.Pool()
+        except (OSError, ValueError) as error:
+            _log.warning("last pool unreadable error=%s", error)
+            return pool.Pool()
+
+    async def _change_servers(self, lines: tuple[str, ...]) -> None:
+        refused = await self._control.try_each(lines)
+        self._metrics.count_server_changes(len(lines), refused=len(refused))
+        for answer in refused[:8]:
+            _log.debug("server command refused answer=%s", answer)
+
+    async def _finish(self, wanted: Wanted, observed: Observed, *, is_settled: bool) -> State:
+        state = await self._state(wanted, observed, is_settled=is_settled)
+        self._release(state)
+        return state
+
+    def _release(self, state: State) -> None:
+        """Give back the places of which nothing is left: no route, no server, no request in any worker."""
+        wanted, observed = state.wanted, state.observed
+        if not state.is_read_whole:
+            return
+        held = {config.place_of(backend) for backend, _ in observed.servers} | state.sessions.keys()
+        led = (observed.backend_map or {}).keys() | wanted.backend_map.keys()
+        self._keep_pool(
+            self._pool.release(
+                {
+                    key
+                    for key, place in self._pool.places.items()
+                    if f"{key[0]}/{key[1]}" not in led and place not in held
+                }
+            )
+        )
+
     def _wanted_of(self, table: routes.Table) -> Wanted:
         """What the table asks for, built once a table: for a thousand models it takes a third of a second.
 
         The names of headers and cookies that went with the last table stay, or a way back would wait for a reload.
         """
         if self._built is None or self._built[0] is not table:
-            self._built = (table, build_wanted(table.routes.values(), self._options, self._kept_names))
+            self._give_places(table)
+            built = build_wanted(
+                table.routes.values(), self._options, self._pool, check_ms=self._check_ms, kept=self._kept_names
+            )
+            self._built = (table, built)
             self._kept_names |= config.names_of(table.routes.values())
         return self._built[1]
 
@@ -143,20 +240,23 @@ class Router:
         """
         return self._reloaded_at + 0.1 * old_workers**2 - time.monotonic()
 
-    async def _state(self, wanted: Wanted, observed: Observed, *, reload_due_s: float | None = None) -> State:
+    async def _state(self, wanted: Wanted, observed: Observed, *, is_settled: bool) -> State:
         self._seen = (time.monotonic(), observed)
         processes = await self._control.processes()
         sessions = await self._control.sessions(processes)
         # While a worker is being replaced, an answer says nothing about where the next request goes.
-        is_settled = processes.worker == observed.pid and sessions is not None
+        is_read_whole = processes.worker == observed.pid and sessions is not None
         return State(
             wanted=wanted,
+            places=self._pool.places,
             observed=observed,
             processes=processes,
             sessions=sessions or {},
-            live=changes.live_versions(wanted, observed) if is_settled else {},
-            unchecked=changes.unchecked_slots(wanted, observed),
-            reload_due_s=reload_due_s,
+            live=changes.live_versions(wanted, observed) if is_read_whole else {},
+            unchecked=servers.count_unchecked(self._targets, observed),
+            reload_due_s=None,
+            is_settled=is_settled,
+            is_read_whole=is_read_whole,
         )
 
     async def _start(self, wanted: Wanted) -> None:
@@ -175,7 +275,8 @@ class Router:
         if self._refused == digest:
             raise HAProxyError("the configuration was refused before and has not changed")
         candidate = f"{config.CONFIG_FILE}.candidate"
-        process.write_file(self._dir / candidate, wanted.config)
+        seen = await self._control.observe()
+        process.write_file(self._dir / candidate, _whole_config(wanted, seen))
         # The check loads the same files as the worker will, so they are written for it too.
         self._write_maps(wanted)
         try:
@@ -206,8 +307,8 @@ class Router:
         raise HAProxyError(f"the worker with configuration {digest} did not answer: {self.process.output_tail()}")
 
     def _write_all(self, wanted: Wanted, observed: Observed | None) -> None:
-        process.write_file(self._dir / config.CONFIG_FILE, wanted.config)
-        process.write_file(self._dir / config.SERVERS_STATE, changes.state_file(wanted, observed))
+        process.write_file(self._dir / config.CONFIG_FILE, _whole_config(wanted, observed))
+        process.write_file(self._dir / config.SERVERS_STATE, changes.state_file(observed))
         self._write_maps(wanted)
 
     def _write_maps(self, wanted: Wanted) -> None:
@@ -215,3 +316,9 @@ class Router:
         process.write_file(self._dir / config.ROUTE_MAP, map_text({**ready, **wanted.route_map}))
         process.write_file(self._dir / config.VERSION_MAP, map_text(wanted.version_map))
         process.write_file(self._dir / config.MATCH_MAP, map_text(wanted.match_map))
+        process.write_file(self._dir / config.BACKEND_MAP, map_text(wanted.backend_map))
+
+
+def _whole_config(wanted: Wanted, observed: Observed | None) -> str:
+    """The configuration with the servers that were seen: a worker knows from its start only what it reads in files."""
+    return wanted.config + config.pool_text(wanted.shape, changes.static_servers(observed))

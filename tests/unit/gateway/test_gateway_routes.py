@@ -1,4 +1,4 @@
-"""Entries of the route table: what is read, what is refused with which words, what is kept."""
+"""Specs of routes: what is read, what is refused with which words, what is kept."""
 
 from __future__ import annotations
 
@@ -13,62 +13,64 @@ from fairlead_gateway import routes
 A, B = "3f0c9a1b2d", "7ab0c9d1e2"
 
 
-def entry(**changed: Any) -> str:
+def spec(**changed: Any) -> str:
     content = {
-        "schema": 1,
         "stable": A,
-        "candidate": None,
         "candidateWeight": 0,
-        "revisions": {
-            A: {"ports": {"host": "127.0.0.1", "first": 20000, "count": 16, "window": 4}, "aliases": ["3", "v2"]}
-        },
+        "revisions": {A: {"cluster": "default", "aliases": ["3", "v2"]}},
         "maxRequestBytes": 1048576,
         "requestTimeoutSeconds": 30,
         **changed,
     }
-    return json.dumps({"version": routes.entry_version(content), **content})
+    return json.dumps({"version": routes.spec_version(content), **content})
 
 
-def ports(**changed: Any) -> dict[str, Any]:
-    return {A: {"ports": {"host": "127.0.0.1", "first": 20000, "count": 16, "window": 4, **changed}}}
+def parse(model: str, text: str) -> routes.Route:
+    found = routes.parse_route(model, text)
+    assert isinstance(found, routes.Route)
+    return found
 
 
 def test_an_entry_is_read_whole() -> None:
-    route = routes.parse_route("digits", entry())
+    route = parse("digits", spec())
 
     assert (route.stable, route.candidate, route.candidate_weight) == (A, None, 0)
     assert route.request_timeout_ms == 30_000
     assert route.revisions[0].aliases == ("3", "v2")
-    assert (route.revisions[0].first_port, route.revisions[0].ports, route.revisions[0].window) == (20000, 16, 4)
+    assert (route.revisions[0].name, route.revisions[0].cluster) == (A, "default")
 
 
 def test_a_field_that_this_version_does_not_know_is_no_error() -> None:
-    assert routes.parse_route("digits", entry(later={"header": "x-user"})).stable == A
+    assert parse("digits", spec(later={"header": "x-user"})).stable == A
 
 
 @pytest.mark.parametrize(
     ("model", "text", "words"),
     [
-        pytest.param("Digits", entry(), "not a model name", id="upper case"),
-        pytest.param("a b", entry(), "not a model name", id="a space"),
+        pytest.param("Digits", spec(), "not a model name", id="upper case"),
+        pytest.param("a b", spec(), "not a model name", id="a space"),
         pytest.param("digits", "{", "not JSON", id="cut"),
         pytest.param("digits", "[]", "dictionary", id="a list"),
-        pytest.param("digits", entry(schema=2), "schema", id="another schema"),
-        pytest.param("digits", entry(stable=B), f"stable: {B} is not among the revisions", id="unknown stable"),
-        pytest.param("digits", entry(candidate=B), "candidate:", id="unknown candidate"),
-        pytest.param("digits", entry(candidate=A), "candidate: is the stable revision", id="candidate is stable"),
-        pytest.param("digits", entry(candidateWeight=5), "candidateWeight: there is no candidate", id="weight of none"),
-        pytest.param("digits", entry(candidateWeight=10_001), "candidateWeight", id="weight above all"),
-        pytest.param("digits", entry(revisions={"a\nb": ports()[A]}), "revisions", id="a line break in a name"),
-        pytest.param("digits", entry(revisions=ports(host="h\n  server x")), "host", id="a line break in a host"),
-        pytest.param("digits", entry(revisions=ports(host="ray.local")), "host", id="a name where an address belongs"),
-        pytest.param("digits", entry(revisions=ports(window=17)), "window: 17 is more than count", id="wide window"),
-        pytest.param("digits", entry(revisions=ports(first=65530)), "ends above 65535", id="beyond the last port"),
-        pytest.param("digits", entry(maxRequestBytes=0), "maxRequestBytes", id="no bytes"),
-        pytest.param("digits", entry(requestTimeoutSeconds=-1), "requestTimeoutSeconds", id="no time"),
+        pytest.param("digits", spec(stable=B), f"stable: {B} is not among the revisions", id="unknown stable"),
+        pytest.param("digits", spec(candidate=B), "candidate:", id="unknown candidate"),
+        pytest.param("digits", spec(candidate=A), "candidate: is the stable revision", id="candidate is stable"),
+        pytest.param("digits", spec(candidateWeight=5), "candidateWeight: there is no candidate", id="weight of none"),
+        pytest.param("digits", spec(candidateWeight=10_001), "candidateWeight", id="weight above all"),
+        pytest.param("digits", spec(revisions={"a\nb": {"cluster": "x"}}), "revisions", id="a line break in a name"),
+        pytest.param("digits", spec(revisions={A: {}}), f"revisions.{A}.cluster", id="no cluster"),
+        pytest.param("digits", spec(revisions={A: {"cluster": "a b"}}), f"revisions.{A}.cluster", id="odd cluster"),
         pytest.param(
-            "digits", entry().replace("1048576", "1048577"), "is not the version of this content", id="edited"
+            "digits",
+            spec(revisions={f"{number:010x}": {"cluster": "x"} for number in range(33)}),
+            "revisions: Dictionary should have at most 32",
+            id="too many revisions",
         ),
+        pytest.param("digits", spec(more="x" * 300_000), "it has more than 262144 characters", id="too long"),
+        pytest.param("digits", "[" * 100_000, "not JSON", id="too deep"),
+        pytest.param("digits", "null", "dictionary", id="no spec"),
+        pytest.param("digits", spec(maxRequestBytes=0), "maxRequestBytes", id="no bytes"),
+        pytest.param("digits", spec(requestTimeoutSeconds=-1), "requestTimeoutSeconds", id="no time"),
+        pytest.param("digits", spec().replace("1048576", "1048577"), "is not the version of this content", id="edited"),
     ],
 )
 def test_a_bad_entry_is_refused_with_the_field_and_the_reason(model: str, text: str, words: str) -> None:
@@ -79,13 +81,12 @@ def test_a_bad_entry_is_refused_with_the_field_and_the_reason(model: str, text: 
 
 
 def routed(**changed: Any) -> str:
-    """An entry with a candidate."""
-    of_b = {"ports": {"host": "127.0.0.1", "first": 20016, "count": 16, "window": 4}}
-    return entry(candidate=B, revisions={**ports(), B: of_b}, **changed)
+    """A spec with a candidate."""
+    return spec(candidate=B, revisions={A: {"cluster": "default"}, B: {"cluster": "gpu"}}, **changed)
 
 
 def test_matches_a_sticky_header_and_a_shadow_are_read() -> None:
-    route = routes.parse_route(
+    route = parse(
         "digits",
         routed(
             match=[{"header": "X-Group", "value": "beta"}, {"cookie": "Canary", "value": "on"}],
@@ -103,7 +104,7 @@ def test_matches_a_sticky_header_and_a_shadow_are_read() -> None:
 
 
 def test_an_entry_without_them_has_none() -> None:
-    route = routes.parse_route("digits", routed())
+    route = parse("digits", routed())
 
     assert (route.matches, route.sticky_header, route.shadow_share) == ((), None, 0)
 
@@ -115,9 +116,9 @@ BAD_VALUES = ["", "a b", 'a"b', "a;b", "a\nb", "a\\b", "a,b", "ü", "x" * 129, "
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        pytest.param(entry(match=[{"header": "x-a", "value": "b"}]), "match: there is no candidate", id="no candidate"),
-        pytest.param(entry(sticky={"header": "x-a"}), "sticky: there is no candidate", id="sticky without candidate"),
-        pytest.param(entry(shadow=1), "shadow: there is no candidate", id="shadow of none"),
+        pytest.param(spec(match=[{"header": "x-a", "value": "b"}]), "match: there is no candidate", id="no candidate"),
+        pytest.param(spec(sticky={"header": "x-a"}), "sticky: there is no candidate", id="sticky without candidate"),
+        pytest.param(spec(shadow=1), "shadow: there is no candidate", id="shadow of none"),
         pytest.param(routed(stable=None, shadow=1), "shadow: there is no candidate beside a stable", id="no stable"),
         pytest.param(routed(shadow=10_001), "shadow: Input should be less than", id="shadow above all"),
         pytest.param(routed(shadow=-1), "shadow: Input should be greater", id="shadow below none"),
@@ -156,9 +157,9 @@ def test_what_could_mean_something_to_haproxy_is_refused_by_its_field(text: str,
 
 
 def test_a_bad_entry_keeps_its_last_good_route_and_leaves_the_others_alone() -> None:
-    last = routes.read_table({"digits": entry(), "cats": entry()}, routes.EMPTY_TABLE)
+    last = routes.read_table({"digits": spec(), "cats": spec()}, routes.EMPTY_TABLE)
 
-    table = routes.read_table({"digits": "{", "cats": entry(maxRequestBytes=5), "new": "{"}, last)
+    table = routes.read_table({"digits": "{", "cats": spec(maxRequestBytes=5), "new": "{"}, last)
 
     assert table.routes["digits"] == last.routes["digits"]
     assert table.routes["cats"].max_request_bytes == 5
@@ -166,15 +167,58 @@ def test_a_bad_entry_keeps_its_last_good_route_and_leaves_the_others_alone() -> 
     assert "new" not in table.routes
 
 
-def test_a_model_that_is_gone_is_gone_also_when_it_had_a_good_route() -> None:
-    last = routes.read_table({"digits": entry()}, routes.EMPTY_TABLE)
+def test_a_route_whose_object_was_deleted_unmarked_is_kept_until_it_is_written_again() -> None:
+    last = routes.read_table({"digits": spec(), "cats": spec()}, routes.EMPTY_TABLE)
 
-    assert routes.read_table({}, last) == routes.EMPTY_TABLE
+    kept = routes.read_table({"cats": spec()}, last)
+    again = routes.read_table({"cats": spec(), "digits": spec(maxRequestBytes=5)}, kept)
+
+    assert kept == last
+    assert again.routes["digits"].max_request_bytes == 5
+
+
+def test_a_mark_takes_the_route_away_and_is_forgotten_with_its_object() -> None:
+    last = routes.read_table({"digits": spec(), "cats": spec()}, routes.EMPTY_TABLE)
+    mark = spec(retired=True)
+
+    marked = routes.read_table({"digits": mark, "cats": spec()}, last)
+    gone = routes.read_table({"cats": spec()}, marked)
+
+    assert (set(marked.routes), set(marked.retired)) == ({"cats"}, {"digits"})
+    assert marked.retired["digits"].version == json.loads(mark)["version"]
+    assert (set(gone.routes), set(gone.retired)) == ({"cats"}, set())
+    assert routes.read_table({"digits": spec(), "cats": spec()}, marked) == last, "a model may come back"
+
+
+def test_a_mark_needs_nothing_but_its_version_and_is_checked_as_any_spec() -> None:
+    content = {"retired": True}
+    version = routes.spec_version(content)
+
+    assert routes.parse_route("digits", json.dumps({**content, "version": version})) == routes.Retired(
+        version=version, text=json.dumps({**content, "version": version})
+    )
+    with pytest.raises(routes.InvalidRouteError, match="is not the version of this content"):
+        routes.parse_route("digits", json.dumps({**content, "version": "0" * 16}))
+
+
+def test_a_bad_spec_never_undoes_a_mark() -> None:
+    mark = spec(retired=True)
+    last = routes.read_table({"digits": mark}, routes.EMPTY_TABLE)
+
+    table = routes.read_table({"digits": "{"}, last)
+
+    assert (set(table.routes), set(table.retired), set(table.errors)) == (set(), {"digits"}, {"digits"})
+
+
+def test_what_is_kept_on_disk_makes_the_same_table() -> None:
+    table = routes.read_table({"digits": spec(), "cats": spec(retired=True)}, routes.EMPTY_TABLE)
+
+    assert routes.read_table(table.texts(), routes.EMPTY_TABLE) == table
 
 
 def test_the_version_is_that_of_the_contract() -> None:
-    # Source: docs/contracts.md: SHA-256 over the entry without `version`, sorted keys, no spaces, 16 hex digits.
-    content = '{"a":[2],"b":{"c":null}}'
+    # Source: docs/contracts.md: 16 hex digits of SHA-256 over the spec without `version` and nulls, keys sorted.
+    content = '{"a":[2],"b":{"d":1}}'
     expected = hashlib.sha256(content.encode()).hexdigest()[:16]
 
-    assert routes.entry_version({"b": {"c": None}, "version": "x", "a": [2]}) == expected
+    assert routes.spec_version({"b": {"c": None, "d": 1}, "version": "x", "e": None, "a": [2]}) == expected

@@ -1,4 +1,4 @@
-"""The ConfigMap source against an API that has state and fails on order: what is absent, and what is only unknown."""
+"""The source of ModelRoutes against an API that has state and fails on order: what it lists, watches and retries."""
 
 from __future__ import annotations
 
@@ -14,43 +14,53 @@ import yaml
 from aiohttp import web
 
 from fairlead_gateway import metrics
-from fairlead_gateway.watcher import config_map, file
+from fairlead_gateway.watcher import file, model_routes
 
 DEADLINE_S = 20
 
 
+PATH = "/apis/fairlead.dev/v1alpha1/namespaces/{namespace}/modelroutes"
+
+
 class FakeApi:
-    """One ConfigMap, its resource version, and the watches on it. `fail` answers the next lists with these codes."""
+    """The ModelRoutes, their resource version, and the watches. `fail` answers the next lists with these codes."""
 
     def __init__(self) -> None:
-        self.data: dict[str, str] | None = None
+        self.specs: dict[str, dict[str, Any]] = {}
         self.version = 1
         self.fail: list[int] = []
+        self.page = 1000
         self.lists: list[dict[str, str]] = []
-        self._watches: list[asyncio.Queue[dict[str, Any] | None]] = []
+        self._watches: list[asyncio.Queue[bytes | None]] = []
         self._watched = asyncio.Event()
 
     def application(self) -> web.Application:
         app = web.Application()
-        app.router.add_get("/api/v1/namespaces/{namespace}/configmaps", self._answer)
+        app.router.add_get(PATH, self._answer)
         return app
 
-    def set(self, data: dict[str, str] | None) -> None:
-        kind = "DELETED" if data is None else "MODIFIED" if self.data is not None else "ADDED"
-        self.data = self.data if data is None else data
-        self.version += 1
+    def set(self, **specs: dict[str, Any] | None) -> None:
+        """Write these objects, or delete those that are None; all events come in one piece."""
+        lines = []
+        for name, spec in specs.items():
+            kind = "DELETED" if spec is None else "MODIFIED" if name in self.specs else "ADDED"
+            self.version += 1
+            lines.append(json.dumps({"type": kind, "object": self._object(name, spec or self.specs[name])}))
+            if spec is None:
+                del self.specs[name]
+            else:
+                self.specs[name] = spec
         for watch in self._watches:
-            watch.put_nowait({"type": kind, "object": self._object()})
-        self.data = data
+            watch.put_nowait(("\n".join(lines) + "\n").encode())
 
-    def set_unseen(self, data: dict[str, str]) -> None:
+    def set_unseen(self, **specs: dict[str, Any]) -> None:
         """A change of which no watch hears."""
-        self.data = data
+        self.specs.update(specs)
         self.version += 1
 
     def send(self, event: dict[str, Any]) -> None:
         for watch in self._watches:
-            watch.put_nowait(event)
+            watch.put_nowait(json.dumps(event).encode() + b"\n")
 
     def cut(self) -> None:
         """End every watch in the middle of things."""
@@ -61,9 +71,9 @@ class FakeApi:
         async with asyncio.timeout(DEADLINE_S):
             await self._watched.wait()
 
-    def _object(self) -> dict[str, Any]:
-        meta = {"name": "fairlead-routes", "resourceVersion": str(self.version)}
-        return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": self.data}
+    def _object(self, name: str, spec: dict[str, Any]) -> dict[str, Any]:
+        meta = {"name": name, "resourceVersion": str(self.version)}
+        return {"apiVersion": "fairlead.dev/v1alpha1", "kind": "ModelRoute", "metadata": meta, "spec": spec}
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         if "watch" in request.query:
@@ -71,19 +81,22 @@ class FakeApi:
         self.lists.append({"namespace": request.match_info["namespace"], **request.query})
         if self.fail:
             return web.json_response({"message": "on order"}, status=self.fail.pop(0))
-        items = [] if self.data is None else [self._object()]
-        meta = {"resourceVersion": str(self.version)}
-        return web.json_response({"kind": "ConfigMapList", "apiVersion": "v1", "metadata": meta, "items": items})
+        start = int(request.query.get("continue", "0"))
+        names = sorted(self.specs)[start : start + self.page]
+        items = [self._object(name, self.specs[name]) for name in names]
+        end = start + self.page
+        meta = {"resourceVersion": str(self.version), **({"continue": str(end)} if end < len(self.specs) else {})}
+        return web.json_response({"kind": "ModelRouteList", "metadata": meta, "items": items})
 
     async def _watch(self, request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
         await response.prepare(request)
-        events: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
+        events: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._watches.append(events)
         self._watched.set()
         try:
             while (event := await events.get()) is not None:
-                await response.write(json.dumps(event).encode() + b"\n")
+                await response.write(event)
         finally:
             self._watches.remove(events)
             if not self._watches:
@@ -92,7 +105,7 @@ class FakeApi:
 
 
 @pytest.fixture
-async def api(tmp_path: Path) -> AsyncIterator[tuple[FakeApi, config_map.ConfigMapSource, metrics.Metrics]]:
+async def api(tmp_path: Path) -> AsyncIterator[tuple[FakeApi, model_routes.ModelRouteSource, metrics.Metrics]]:
     fake = FakeApi()
     runner = web.AppRunner(fake.application(), shutdown_timeout=0.1)
     await runner.setup()
@@ -113,7 +126,7 @@ async def api(tmp_path: Path) -> AsyncIterator[tuple[FakeApi, config_map.ConfigM
         )
     )
     counted = metrics.Metrics()
-    source = config_map.ConfigMapSource(kubeconfig=kubeconfig, namespace="ns", relist_s=60, metrics_=counted)
+    source = model_routes.ModelRouteSource(kubeconfig=kubeconfig, namespace="ns", relist_s=60, metrics_=counted)
     yield fake, source, counted
     await runner.cleanup()
 
@@ -123,58 +136,53 @@ async def following(seen: AsyncIterator[Any]) -> Any:
         return await anext(seen)
 
 
-Api = tuple[FakeApi, config_map.ConfigMapSource, metrics.Metrics]
+Api = tuple[FakeApi, model_routes.ModelRouteSource, metrics.Metrics]
 
 
-async def test_the_table_is_listed_by_name_then_watched(api: Api) -> None:
+async def test_routes_are_listed_in_pages_then_watched(api: Api) -> None:
     fake, source, _ = api
-    fake.data = {"digits": "1"}
+    fake.page = 2
+    fake.set_unseen(a={"n": 1}, b={"n": 1}, c={"n": 1})
     async with aclosing(source.follow()) as seen:
-        assert await following(seen) == {"digits": "1"}
+        assert await following(seen) == dict.fromkeys("abc", '{"n": 1}')
         changed = asyncio.create_task(following(seen))
         await fake.watched()
-        fake.set({"digits": "2"})
+        fake.set(a={"n": 2})
 
-        assert await changed == {"digits": "2"}
-    # RBAC lets it read the one ConfigMap only when the selector names it.
-    assert fake.lists[0]["fieldSelector"] == "metadata.name=fairlead-routes"
+        assert await changed == {"a": '{"n": 2}', "b": '{"n": 1}', "c": '{"n": 1}'}
+    assert [each.get("continue") for each in fake.lists] == [None, "2"]
     assert fake.lists[0]["namespace"] == "ns"
 
 
-async def test_a_table_of_many_models_fits_into_one_event(api: Api) -> None:
-    fake, source, _ = api
-    async with aclosing(source.follow()) as seen:
-        await following(seen)
-        changed = asyncio.create_task(following(seen))
-        await fake.watched()
-        table = {f"model-{number}": "x" * 900 for number in range(1000)}
-        fake.set(table)
-
-        assert await changed == table
-    assert len(fake.lists) == 1
-
-
-async def test_a_positive_answer_that_there_is_none_is_the_empty_table(api: Api) -> None:
+async def test_what_came_together_is_one_table(api: Api) -> None:
     fake, source, _ = api
     async with aclosing(source.follow()) as seen:
         assert await following(seen) == {}
-        added = asyncio.create_task(following(seen))
+        changed = asyncio.create_task(following(seen))
         await fake.watched()
-        fake.set({"digits": "1"})
-        assert await added == {"digits": "1"}
+        table = {f"model-{number}": {"more": "x" * 900} for number in range(300)}
+        fake.set(**table)
+        found = await changed
+        while len(found) < len(table):
+            before, found = found, await following(seen)
+            assert before.keys() < found.keys()
+
+        assert found == {name: json.dumps(spec) for name, spec in table.items()}
         deleted = asyncio.create_task(following(seen))
-        fake.set(None)
-        assert await deleted == {}
+        fake.set(**dict.fromkeys(table))
+        while await deleted:
+            deleted = asyncio.create_task(following(seen))
+    assert len(fake.lists) == 1
 
 
 @pytest.mark.parametrize("code", [401, 403, 404, 429, 500, 503])
 async def test_an_error_yields_nothing_and_is_tried_again(api: Api, code: int) -> None:
     fake, source, counted = api
-    fake.data = {"digits": "1"}
+    fake.set_unseen(digits={"n": 1})
     fake.fail = [code, code]
 
     async with aclosing(source.follow()) as seen:
-        assert await following(seen) == {"digits": "1"}
+        assert await following(seen) == {"digits": '{"n": 1}'}
 
     assert len(fake.lists) == 3
     assert b"fairlead_gateway_source_errors_total 2.0" in counted.text()
@@ -191,21 +199,23 @@ async def test_a_watch_that_ends_is_followed_by_a_list_that_shows_what_it_missed
     api: Api, end: dict[str, Any] | None
 ) -> None:
     fake, source, _ = api
-    fake.data = {"digits": "1"}
+    fake.set_unseen(digits={"n": 1})
     async with aclosing(source.follow()) as seen:
         await following(seen)
         after = asyncio.create_task(following(seen))
         await fake.watched()
-        fake.set_unseen({"digits": "2"})
+        fake.set_unseen(digits={"n": 2})
         fake.send(end) if end else fake.cut()
 
-        assert await after == {"digits": "2"}
+        assert await after == {"digits": '{"n": 2}'}
     assert len(fake.lists) == 2
 
 
 async def test_an_api_that_is_not_there_yields_nothing(tmp_path: Path) -> None:
     counted = metrics.Metrics()
-    source = config_map.ConfigMapSource(kubeconfig=tmp_path / "missing", namespace="ns", relist_s=60, metrics_=counted)
+    source = model_routes.ModelRouteSource(
+        kubeconfig=tmp_path / "missing", namespace="ns", relist_s=60, metrics_=counted
+    )
     async with aclosing(source.follow()) as seen:
         waiting = asyncio.create_task(following(seen))
         async with asyncio.timeout(DEADLINE_S):

@@ -57,9 +57,9 @@ def _confirmation(observed: Observed) -> Confirmation | None:
 
 
 def is_routed(view: GatewayView, model: str) -> bool:
-    """Whether a gateway still sends requests anywhere for the model."""
+    """Whether a gateway still sends requests anywhere for the model; also while it is taking the route down."""
     live = view.routes.get(model)
-    return live is not None and not live.is_retired
+    return live is not None and not (live.is_retired and live.version is not None)
 
 
 def _still_routed(observed: Observed) -> bool:

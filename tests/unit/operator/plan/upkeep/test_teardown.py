@@ -19,6 +19,7 @@ AT = "2026-01-01T00:00:00Z"
 RETIRED = {"rollout": {"phase": "Retired", "startedAt": AT, "stepStartedAt": AT}}
 HAVING = GatewayView(id="gw-0", routes={"digits": RouteLive(version="v", revisions={})})
 CONFIRMED = GatewayView(id="gw-2", routes={"digits": RouteLive(version="v", revisions={}, is_retired=True)})
+ENDING = GatewayView(id="gw-3", routes={"digits": RouteLive(version=None, revisions={}, is_retired=True)})
 REFUSING = dataclasses.replace(HAVING, errors={"digits": "version: is odd"})
 ROUTE = Known(RouteText(text="{}"))
 RETIRED_ROUTE = Known(RouteText(text=RetiredRoute().to_json()))
@@ -58,6 +59,9 @@ def plan(
         pytest.param({}, {"route": RETIRED_ROUTE}, actions.DeleteRoute, "Every gateway has", id="all confirmed"),
         pytest.param(
             {}, {"route": RETIRED_ROUTE, "gateways": members(CONFIRMED)}, actions.DeleteRoute, "Every", id="confirmed"
+        ),
+        pytest.param(
+            {}, {"route": RETIRED_ROUTE, "gateways": members(FREE, ENDING)}, actions.Wait, "gw-3", id="taking it down"
         ),
         pytest.param(
             {}, {"route": RETIRED_ROUTE, "gateways": members(FREE, HAVING)}, actions.Wait, "gw-0", id="not confirmed"

@@ -1,7 +1,7 @@
-"""The route table from the ConfigMap that the operator writes.
+"""Routes from the ModelRoute objects that the operator writes.
 
-The client's typed models are not used: for one ConfigMap they would cost two seconds of processor time and fifty
-megabytes at the first call. Its configuration (kubeconfig, service account, tokens that are renewed) is.
+The client's typed models are not used: they would cost two seconds of processor time and fifty megabytes at the first
+call. Its configuration (kubeconfig, service account, tokens that are renewed) is.
 """
 
 import asyncio
@@ -15,14 +15,15 @@ from typing import Any
 import aiohttp
 from kubernetes.aio import client, config
 
-from fairlead_gateway import metrics, routes, watcher
+from fairlead_gateway import metrics, watcher
 
 _log = logging.getLogger(__name__)
 
 _RETRY_S = 0.2
 _RETRY_MAX_S = 5.0
 _REQUEST_TIMEOUT_S = 10.0
-_SELECTOR = ("fieldSelector", f"metadata.name={routes.CONFIG_MAP_NAME}")
+_PAGE = 500
+_PATH = "/apis/fairlead.dev/v1alpha1/namespaces/{namespace}/modelroutes"
 
 
 class _RefusedError(Exception):
@@ -32,8 +33,8 @@ class _RefusedError(Exception):
 _UNREADABLE = (_RefusedError, config.ConfigException, aiohttp.ClientError, OSError, TimeoutError, ValueError, KeyError)
 
 
-class ConfigMapSource:
-    """The ConfigMap `fairlead-routes`: listed, then watched; listed anew at least every `relist_s`."""
+class ModelRouteSource:
+    """The namespace's ModelRoutes: listed, then watched; listed anew at least every `relist_s`."""
 
     def __init__(self, *, kubeconfig: Path | None, namespace: str, relist_s: float, metrics_: metrics.Metrics) -> None:
         self._kubeconfig = kubeconfig
@@ -56,15 +57,11 @@ class ConfigMapSource:
 
     async def _list_and_watch(self) -> AsyncIterator[watcher.Data]:
         async with await self._connect() as api:
-            answer = await self._get(api, _SELECTOR, timeout_s=_REQUEST_TIMEOUT_S)
-            async with answer:
-                listed = json.loads(await answer.read())
-            items, version = listed["items"], listed["metadata"]["resourceVersion"]
-            yield dict(items[0].get("data") or {}) if items else {}
+            specs, version = await self._list(api)
+            yield dict(specs)
             relist_s = self._relist_s * random.uniform(0.8, 1.2)  # noqa: S311 - jitter, no secret
             answer = await self._get(
                 api,
-                _SELECTOR,
                 ("watch", "true"),
                 ("resourceVersion", version),
                 ("timeoutSeconds", str(max(1, round(relist_s)))),
@@ -72,16 +69,30 @@ class ConfigMapSource:
                 timeout_s=relist_s + _REQUEST_TIMEOUT_S,
             )
             async with answer:
-                async for line in _lines(answer.content):
-                    data = _data_of_event(json.loads(line))
-                    if data is None:
+                async for lines in _lines(answer.content):
+                    # All that came together is one table.
+                    if not all(_apply(json.loads(line), specs) for line in lines):
                         return
-                    yield data
+                    yield dict(specs)
+
+    async def _list(self, api: Any) -> tuple[dict[str, str], str]:
+        """The specs by model, and the version that they are of."""
+        specs: dict[str, str] = {}
+        token = ""
+        while True:
+            page = (("limit", str(_PAGE)), *((("continue", token),) if token else ()))
+            async with await self._get(api, *page, timeout_s=_REQUEST_TIMEOUT_S) as answer:
+                listed = json.loads(await answer.read())
+            for item in listed["items"]:
+                specs[item["metadata"]["name"]] = json.dumps(item.get("spec"))
+            token = listed["metadata"].get("continue") or ""
+            if not token:
+                return specs, listed["metadata"]["resourceVersion"]
 
     async def _get(self, api: Any, *query: tuple[str, str], timeout_s: float) -> aiohttp.ClientResponse:
         request = await api.param_serialize(
             "GET",
-            f"/api/v1/namespaces/{self._namespace}/configmaps",
+            _PATH.format(namespace=self._namespace),
             query_params=list(query),
             header_params={"Accept": "application/json"},
             auth_settings=["BearerToken"],
@@ -102,21 +113,22 @@ class ConfigMapSource:
         return await asyncio.to_thread(client.ApiClient, settings)
 
 
-async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
-    """The stream's lines, however long: its own iteration ends at 128 KiB, and a table of many models is longer."""
+async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[list[bytes]]:
+    """The stream's whole lines, those that came together at a time."""
     rest = b""
     async for chunk in content.iter_any():
         *whole, rest = (rest + chunk).split(b"\n") if b"\n" in chunk else (rest + chunk,)
-        for line in whole:
-            yield line
+        if whole:
+            yield whole
 
 
-def _data_of_event(event: Mapping[str, Any]) -> watcher.Data | None:
-    """The table after a watch event; None when the watch has to begin anew."""
+def _apply(event: Mapping[str, Any], specs: dict[str, str]) -> bool:
+    """Take a watch event in; False when the watch has to begin anew."""
     match event.get("type"):
         case "ADDED" | "MODIFIED":
-            return dict(event["object"].get("data") or {})
+            specs[event["object"]["metadata"]["name"]] = json.dumps(event["object"].get("spec"))
         case "DELETED":
-            return {}
+            specs.pop(event["object"]["metadata"]["name"], None)
         case _:
-            return None
+            return False
+    return True

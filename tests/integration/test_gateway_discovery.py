@@ -1,0 +1,91 @@
+"""Replicas come, drain, die and hang on two nodes, under load: nothing fails. Real agent, HAProxy and directories."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.support import moving_replicas
+from tests.support.gateway_process import fetch, revision, spec
+from tests.support.moving_replicas import World
+from tests.support.until import until
+
+pytestmark = pytest.mark.real
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    with moving_replicas.moving_replicas(tmp_path) as made:
+        yield made
+
+
+@pytest.mark.parametrize("story", moving_replicas.STORIES, ids=lambda name: str(name).replace(" ", "-"))
+def test_no_request_fails_whatever_becomes_of_the_replicas(world: World, story: str) -> None:
+    with world.load() as load:
+        for _ in range(3):
+            moving_replicas.STORIES[story](world)
+        report = load.stop()
+
+    assert report.failures == (), report.summary()
+    assert report.requests > 1000
+
+
+def test_a_directory_whose_process_hangs_hides_no_replica(world: World) -> None:
+    """The kernel gives some questions to the hanging process: they are asked again."""
+    for _ in range(2):
+        world.start_and_meet()
+    held = world.living[0]
+    os.kill(held.process.pid, signal.SIGSTOP)
+    try:
+        for _ in range(3):
+            world.start_and_meet()
+            world.start_and_meet()
+            world.kill(world.living[-1])
+            gone = {each.name for each in world.living if each is not held}
+            until(lambda gone=gone: world.up() - {held.name} == gone, "the dead one is out")
+    finally:
+        os.kill(held.process.pid, signal.SIGCONT)
+    world.settle()
+
+
+def test_a_place_of_the_pool_is_given_back_and_an_agent_that_starts_anew_deals_none_anew(world: World) -> None:
+    def places() -> dict[str, int]:
+        return dict(world.gateway.pool()["places"])
+
+    assert places() == {"digits/aaaaaaaaaa": 1}
+    moving_replicas.swap_revision(world)
+    until(lambda: places() == {"digits/bbbbbbbbbb": 2}, "the first place is free again", explain=places)
+    world.gateway.kill_agent()
+    (world.gateway.state_dir / "pool.json").unlink()
+    world.gateway.start()
+    until(world.gateway.is_ready, "the new agent is ready")
+
+    assert places() == {"digits/bbbbbbbbbb": 2}, "what runs is believed"
+    assert fetch(f"{world.gateway.url}/v2/models/digits/infer", body=b"{}").status == 200
+    moving_replicas.swap_revision(world)
+    until(lambda: places() == {"digits/aaaaaaaaaa": 1}, "and dealt again", explain=places)
+
+
+def test_a_gateway_that_starts_with_everything_there_serves_as_soon_as_it_is_ready(world: World) -> None:
+    world.gateway.stop()
+    world.gateway.start()
+    until(world.gateway.is_ready, "ready")
+
+    assert [fetch(f"{world.gateway.url}/v2/models/digits/infer", body=b"{}").status for _ in range(20)] == [200] * 20
+
+
+def test_more_revisions_than_the_pool_has_places_make_it_grow_once(world: World) -> None:
+    reloads = world.gateway.metric("fairlead_gateway_haproxy_reloads_total")
+    names = [f"{number:010x}" for number in range(60)]
+    models = {f"m{index}": spec(None, {name: revision() for name in names[index::3]}) for index in range(3)}
+    digits = spec(world.revision, {world.revision: revision()})
+    with world.load(4) as load:
+        world.gateway.apply(digits=digits, **models)
+        report = load.stop()
+
+    assert world.gateway.metric("fairlead_gateway_haproxy_reloads_total") == reloads + 1
+    assert world.gateway.pool()["size"] == 128
+    assert report.failures == (), report.summary()
