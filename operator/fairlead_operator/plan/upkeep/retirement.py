@@ -20,12 +20,16 @@ from fairlead_operator.state.route import GatewayView
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """What is written or waited for next; ``is_unknown`` where something could not be read."""
+    """What is written next or, with ``Wait``, ``what`` is waited for; ``is_known`` is false where that can't be read."""
 
     action: RetireRoute | DeleteRoute | Wait
-    reason: Reason
-    message: str
-    is_unknown: bool = False
+    what: str
+    reason: Reason = Reason.DELETING
+    is_known: bool = True
+
+    @property
+    def message(self) -> str:
+        return f"Waits for {self.what}." if isinstance(self.action, Wait) else self.what
 
 
 def find_step(observed: Observed, owner_uid: str | None) -> Step | None:
@@ -35,15 +39,14 @@ def find_step(observed: Observed, owner_uid: str | None) -> Step | None:
         case Unknown(reason=why):
             return _unread(f"the route, which can't be read: {hide_addresses(why)}")
         case Known(value=route) if not route.is_retired:
-            message = "The route is retired, so that no request comes any more."
-            return Step(action=retire, reason=Reason.DELETING, message=message)
+            return Step(action=retire, what="The route is retired, so that no request comes any more.")
         case Known():
-            message = "Every gateway has confirmed that the route is retired."
-            return _unconfirmed(observed) or Step(action=DeleteRoute(), reason=Reason.DELETING, message=message)
+            words = "Every gateway has confirmed that the route is retired."
+            return _unconfirmed(observed) or Step(action=DeleteRoute(), what=words)
         case Absent():
             if _still_routed(observed):
-                message = "A gateway still routes for the model: the route is written once more, as retired."
-                return Step(action=retire, reason=Reason.DELETING, message=message)
+                words = "A gateway still routes for the model: the route is written once more, as retired."
+                return Step(action=retire, what=words)
             return _unconfirmed(observed)
         case _ as never:
             assert_never(never)
@@ -76,14 +79,13 @@ def _unconfirmed(observed: Observed) -> Step | None:
         return None
     for member in confirmation.missing:
         if (refusal := member.refusal(observed.key.name)) is not None:
-            message = one_line(f"Gateway {member.called} does not take the route: {refusal}")
-            return Step(action=Wait(), reason=Reason.ROUTE_REFUSED, message=message, is_unknown=True)
+            words = one_line(f"gateway {member.called}, which does not take the retired route: {refusal}")
+            return Step(action=Wait(), what=words, reason=Reason.ROUTE_REFUSED)
     if confirmation.missing:
         names = ", ".join(sorted(member.called for member in confirmation.missing))
-        message = f"Waits for gateway {names} to confirm that the route is retired."
-        return Step(action=Wait(), reason=Reason.DELETING, message=message)
+        return Step(action=Wait(), what=f"gateway {names} to confirm that the route is retired")
     return _unread(f"gateway {', '.join(sorted(member.name for member in confirmation.unread))}, which can't be read")
 
 
 def _unread(what: str) -> Step:
-    return Step(action=Wait(), reason=Reason.GATEWAY_UNREACHABLE, message=f"Waits for {what}.", is_unknown=True)
+    return Step(action=Wait(), what=what, reason=Reason.GATEWAY_UNREACHABLE, is_known=False)

@@ -58,7 +58,7 @@ def after_the_object(observed: Observed, bounds: Bounds) -> Plan:
     is_over = isinstance(observed.route, Absent) and (step is None or isinstance(step.action, Wait))
     if step is None or is_over:
         return done
-    requeue_after_s = bounds.unknown_s if step.is_unknown else bounds.poll_s
+    requeue_after_s = bounds.poll_s if step.is_known else bounds.unknown_s
     return replace(done, action=step.action, reason=step.reason, message=step.message, requeue_after_s=requeue_after_s)
 
 
@@ -66,7 +66,7 @@ def _traffic(down: _Teardown) -> Plan | None:
     step = retirement.find_step(down.observed, down.view.uid)
     if step is None:
         return None
-    return down.plan(step.action, step.message, reason=step.reason, unknown=step.is_unknown)
+    return down.plan(step.action, step.message, reason=step.reason, unknown=not step.is_known)
 
 
 def _announce(down: _Teardown) -> Plan | None:
