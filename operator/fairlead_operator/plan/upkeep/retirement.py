@@ -20,7 +20,10 @@ from fairlead_operator.state.route import GatewayView
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """What is written next or, with ``Wait``, ``what`` is waited for; ``is_known`` is false where that can't be read."""
+    """What is written next, with its sentence; with ``Wait``, ``what`` is waited for.
+
+    ``is_known`` is false where that can't be read.
+    """
 
     action: RetireRoute | DeleteRoute | Wait
     what: str
