@@ -21,5 +21,9 @@ def routes(namespace: str) -> str:
     return kubernetes.path_of("v1", "configmaps", namespace=namespace, name=names.ROUTE_CONFIG_MAP)
 
 
+def config_maps(namespace: str) -> str:
+    return kubernetes.path_of("v1", "configmaps", namespace=namespace)
+
+
 def events(namespace: str, name: str | None = None) -> str:
     return kubernetes.path_of(EVENT_API, "events", namespace=namespace, name=name)

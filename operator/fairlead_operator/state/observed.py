@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fairlead_operator.api import names
 from fairlead_operator.api.spec import ModelDeploymentSpec, ModelSource, Serving
@@ -16,7 +16,7 @@ from fairlead_operator.state.keys import ModelKey
 from fairlead_operator.state.knowledge import UNREAD, Absent, Known, Unknown
 from fairlead_operator.state.ports import PortRange
 from fairlead_operator.state.route import RouteText
-from fairlead_operator.state.serve import ApplicationView, ServeView
+from fairlead_operator.state.serve import ApplicationView, RayWrite, ServeView
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +86,8 @@ class Observed:
     ``placement`` is the cluster where new revisions go. ``gateways`` is Absent where the namespace has none, Unknown
     where its members can't be listed. ``route`` is the model's key in the ConfigMap. ``gateway_url`` is the base URL
     that people are told, where one is configured. ``capacity`` is that of ``placement``, read while no rollout is under
-    way. ``measured`` is None while no analysis is under way.
+    way. ``measured`` is None while no analysis is under way. ``ray_write`` is what became of the last write of
+    each Ray cluster's Serve config, by name; a cluster without one had no pass yet.
     """
 
     key: ModelKey
@@ -101,6 +102,7 @@ class Observed:
     gateway_url: str | None = None
     measured: Measured | None = None
     capacity: Known[Capacity] | Unknown = UNREAD
+    ray_write: Mapping[str, RayWrite] = field(default_factory=dict)
 
     def serve_on(self, cluster: str) -> Known[ServeView] | Unknown:
         """What a Ray cluster runs; Unknown also for one that isn't listed, as it may still run."""
