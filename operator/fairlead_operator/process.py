@@ -27,8 +27,8 @@ from fairlead_operator import (
     telemetry,
     waiting,
 )
-from fairlead_operator.api import names
-from fairlead_operator.clients import clock, gateway, http, kubernetes, measurements, prometheus, ray_serve
+from fairlead_operator.api import crd, names, skew
+from fairlead_operator.clients import clock, gateway, http, kubernetes, measurements, paths, prometheus, ray_serve
 from fairlead_operator.effects import events, execute, traffic
 from fairlead_operator.observe import cluster, ray_clusters, readers, snapshot
 from fairlead_operator.observe import gateway as gateway_reads
@@ -145,6 +145,7 @@ class Operator:
             what = f"resync of {namespace or 'all namespaces'}"
             step = functools.partial(self._sweep.resync, namespace, self._configured(namespace))
             self._spawn(what, self._repeat(what, step, self._settings.resync_s))
+        self._spawn("CRD", self._repeat("comparing the CRD", self._compare_crd, self._settings.resync_s))
         self._spawn("gauges", self._repeat("gauges", self._show_gauges, self._settings.sweep_s))
         self._start_watches()
         self._spawn("watches", self._repeat("looking after the watches", self._tend_watches, TEND_WATCHES_S))
@@ -231,6 +232,18 @@ class Operator:
     async def _show_gauges(self) -> None:
         self._metrics.queue_depth.set(len(self._queue))
         self._metrics.waiting.set(len(self._waiting))
+
+    async def _compare_crd(self) -> None:
+        """Say where the CRD is older than this operator, before any status shows it."""
+        served = skew.find_schema(await self._api.get(paths.schemas()))
+        missing = (
+            skew.missing_from(served, skew.comparable(crd.root_schema()))
+            if served is not None
+            else ("the whole schema",)
+        )
+        self._metrics.crd_missing.set(len(missing))
+        if missing:
+            log.warning("the CRD is older than the operator; update it", extra={"missing": ", ".join(missing)})
 
     def _revision_changed(self, key: keys.ModelKey) -> None:
         """A ControllerRevision of a model changed; our own writes happen while the model is in work."""

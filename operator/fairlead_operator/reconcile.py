@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, assert_never
 
 from fairlead_operator import composition, queue, ray_pass, sweep, telemetry, waiting
+from fairlead_operator.api import skew
 from fairlead_operator.clients import errors
 from fairlead_operator.clients.clock import Clock
 from fairlead_operator.desired import build, serve_config
@@ -28,6 +29,8 @@ AFTER_WRITE_S = 0.02
 AFTER_CONFLICT_S = 0.2
 FRESH_S = 1.0
 """So long the answer to our own write of an object stands for a quorum read of it."""
+STEPS_MAX = 8
+"""So many passes over a model follow each other before another key has its turn."""
 REST_MAX_S = 5.0
 REST_GROWTH = 2.0
 """A model that waits for something on its way is looked at again from memory, more and more seldom."""
@@ -65,6 +68,7 @@ class Reconciler:
         self._ray_pass = ray
         self._queue = work
         self._sweep = swept
+        self._dropped: dict[keys.ModelKey, tuple[str, ...]] = {}
 
     async def handle(self, key: keys.Key) -> float | None:
         """One pass; says in how many seconds the key is due again, None where the sweep or a backoff has it.
@@ -107,9 +111,16 @@ class Reconciler:
         assert_never(key)
 
     async def _model(self, key: keys.ModelKey) -> float | None:
-        """A pass over a model; where it fails and nothing was known before, whatever runs for the model goes on."""
+        """Passes over a model, one after the other while each has written something.
+
+        Where one fails and nothing was known before, whatever runs for the model goes on.
+        """
         try:
-            return await self._pass_over(key)
+            for _ in range(STEPS_MAX):
+                delay_s = await self._pass_over(key)
+                if delay_s is None or delay_s > AFTER_WRITE_S:
+                    break
+            return delay_s
         except Exception:
             self._parts.composed.note_unknown(key)
             raise
@@ -152,6 +163,8 @@ class Reconciler:
     def _look(self, key: keys.ModelKey, view: observed.ModelDeploymentView | None) -> snapshot.Look:
         """The world around the object; what should run for it becomes known to its Ray clusters."""
         look = self._parts.observer.look(key, view)
+        if dropped := self._dropped.get(key):
+            look = replace(look, seen=replace(look.seen, dropped_fields=dropped))
         composed = self._parts.composed
         changed = composed.remove(key) if view is None else composed.put(key, self._compose(look.seen, view))
         for name in changed:
@@ -159,6 +172,8 @@ class Reconciler:
         return look
 
     def _compose(self, seen: observed.Observed, view: observed.ModelDeploymentView) -> composition.Parts | None:
+        if view.status_problem is not None and not view.is_deleting:
+            return None
         kept = serve_config.KeptModel(view=view, revisions=seen.revisions)
         clusters = {*(revision.cluster for revision in seen.revisions), *seen.serve}
         try:
@@ -251,8 +266,9 @@ class Reconciler:
         update = summary.summarise(wish, model, seen, plan=plan, outcome=outcome, now=now)
         self._parts.metrics.tell_model(plan.key.namespace, plan.key.name, update.status)
         written = await status.write_status(self._parts.hands.api, update, resource_version=model.resource_version)
-        if update.patch is not None:
+        if update.patch is not None and written is not None:
             await self._parts.events.send(model, *update.events, at=update.written_at)
+            await self._require_kept(model, written, update.patch, is_news=not seen.dropped_fields)
         return self._next(plan, outcome, look, model=model, written=written, read_at_s=read_at_s)
 
     async def _act(self, wish: Wish, seen: observed.Observed) -> tuple[actions.Plan, actions.Outcome]:
@@ -280,6 +296,7 @@ class Reconciler:
             return AFTER_WRITE_S
         self._parts.metrics.forget_model(plan.key.namespace, plan.key.name)
         self._sweep.forget(seen.key)
+        self._dropped.pop(seen.key, None)
         self._parts.waits.take(seen.key)
         return None
 
@@ -311,6 +328,32 @@ class Reconciler:
         if written is not None or _writes(plan.action):
             return min(plan.requeue_after_s, AFTER_WRITE_S)
         return self._hold(plan, look, model, before=None, read_at_s=read_at_s).delay_s or None
+
+    async def _require_kept(
+        self,
+        model: observed.ModelDeploymentView,
+        written: Mapping[str, Any],
+        patch: Mapping[str, Any],
+        *,
+        is_news: bool,
+    ) -> None:
+        """A field that the API server dropped would be written again in each pass, and a step announced for ever.
+
+        Raises:
+            errors.RetryLater: It did; the next pass says so in a condition.
+        """
+        key = keys.ModelKey(model.namespace, model.name)
+        dropped = skew.dropped(patch, written.get("status") or {})
+        if not dropped:
+            self._dropped.pop(key, None)
+            return
+        self._dropped[key] = dropped
+        self._parts.metrics.dropped_fields.inc()
+        message = f"The API server dropped status.{dropped[0]}: the CRD is older than the operator. Update the CRD."
+        if is_news:
+            event = actions.Event(type=reasons.EventType.WARNING, reason=reasons.Reason.CRD_OUTDATED, message=message)
+            await self._parts.events.send(model, event, at=self._parts.clock.now())
+        raise errors.RetryLater(message)
 
     def _tell(self, plan: actions.Plan, outcome: actions.Outcome) -> None:
         action, ended = type(plan.action).__name__, type(outcome).__name__

@@ -52,6 +52,8 @@ class Metrics:
         self.ray_put_at = self._gauge(
             "ray_put_timestamp_seconds", "When Ray last accepted a Serve config", "namespace", "cluster"
         )
+        self.dropped_fields = self._counter("dropped_status_writes", "Status writes that lost a field")
+        self.crd_missing = self._gauge("crd_missing_fields", "Fields of this version that the API server's CRD lacks")
         self.lease_held = self._gauge("lease_held", "1 while this process may write")
         self.loop_lag_s = self._gauge("loop_lag_seconds", "How late the event loop was, last")
         self.resync_s = self._gauge("resync_duration_seconds", "Duration of the last full listing")

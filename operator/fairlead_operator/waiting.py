@@ -117,7 +117,7 @@ class Waiting:
         for key, held in tuple(self._held[namespace].items()):
             now = world.of(key.name) if isinstance(key, keys.ModelKey) else world.of_ray(key.cluster)
             if now != held.evidence and (held.is_hot or not is_blink):
-                self.touch(key)
+                self._queue.add(key)  # its object is still as it was read: a pass from memory may do
 
     def _is_blink(self, namespace: str, world: fingerprint.World) -> bool:
         """One failed read of what a thousand models share must not write a thousand statuses."""

@@ -76,6 +76,12 @@ class KubeApi:
         answer.raise_for_status()
         return dict(answer.json())
 
+    def create(self, path: str, body: Object) -> None:
+        """Create an object; that it is there already, as an answer was lost, is fine."""
+        answer = self._awaited("POST", path, json=body)
+        if answer.status_code != httpx.codes.CONFLICT:
+            answer.raise_for_status()
+
     def merge(self, path: str, patch: Object, *, manager: str = "e2e") -> None:
         """Change an object by a JSON merge patch."""
         headers = {"content-type": "application/merge-patch+json"}

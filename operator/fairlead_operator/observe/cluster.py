@@ -139,7 +139,7 @@ class NamespaceView:
             return True
         if isinstance(self._gateways.latest(), source.Pending):
             return True
-        return any(isinstance(p.latest(), source.Pending) for p in self._ray.pollers(self.namespace).values())
+        return any(isinstance(p.last(), source.Pending) for p in self._ray.pollers(self.namespace).values())
 
     def hurry(self) -> None:
         """A key begins to wait here: read more often."""
@@ -208,7 +208,7 @@ class NamespaceView:
     def _serve_parts(self) -> Mapping[str, fingerprint.ServeParts]:
         found: dict[str, fingerprint.ServeParts] = {}
         for cluster, poller in self._ray.pollers(self.namespace).items():
-            latest = poller.latest()
+            latest = poller.last()
             evidence = knowledge.Unknown("Ray was not read yet") if isinstance(latest, source.Pending) else latest
             before = self._parts.get(cluster)
             is_known = before is not None and before.evidence is evidence

@@ -44,15 +44,13 @@ class RayPoller:
         self.read_once = self._source.read_once
         self.hurry = self._source.hurry
 
+    def last(self) -> serve.RayEvidence | source.Pending:
+        """The last answer, which may lack our last write: a model sees that its application is not yet as wanted."""
+        return _evidence(self._source.last())
+
     def latest(self) -> serve.RayEvidence | source.Pending:
-        """The last answer; Unknown where it says nothing about now."""
-        match self._source.latest():
-            case source.Answer(value=value):
-                return value
-            case source.TooOld(reason=reason):
-                return knowledge.Unknown(f"Ray gave {reason}")
-            case source.Pending() as pending:
-                return pending
+        """The last answer that has our last write in it; Unknown where it says nothing about now."""
+        return _evidence(self._source.latest())
 
     def refresh(self) -> None:
         """Only an answer to a request that begins from now on counts."""
@@ -121,6 +119,18 @@ class RayPoller:
             self._session = await self._reads.fetch_session()
         self._controller_id = controller_id
         return self._session
+
+
+def _evidence(
+    answer: source.Answer[serve.RayEvidence] | source.Pending | source.TooOld,
+) -> serve.RayEvidence | source.Pending:
+    match answer:
+        case source.Answer(value=value):
+            return value
+        case source.TooOld(reason=reason):
+            return knowledge.Unknown(f"Ray gave {reason}")
+        case source.Pending() as pending:
+            return pending
 
 
 def _is_same(before: serve.RayEvidence, now: serve.RayEvidence) -> bool:

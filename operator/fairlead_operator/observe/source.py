@@ -88,7 +88,15 @@ class Source(Generic[T]):
         self._interval_s = FIRST_INTERVAL_S
         self._wake = asyncio.Event()
 
+    def last(self) -> Answer[T] | Pending | TooOld:
+        """The last answer, also while one that began after our last write is on its way."""
+        if self._is_pending and self._answer is not None:
+            is_young = self._clock.monotonic_s() - self._answer.began_at_s <= MAX_AGE_S
+            return self._answer if is_young else TooOld(f"no answer for {MAX_AGE_S:.0f} s")
+        return self.latest()
+
     def latest(self) -> Answer[T] | Pending | TooOld:
+        """The last answer; Pending while none has come that began after our last write."""
         now_s = self._clock.monotonic_s()
         if self._is_pending:
             waited_s = now_s - self._pending_since_s
@@ -103,7 +111,6 @@ class Source(Generic[T]):
         if not self._is_pending:
             self._pending_since_s = self._not_before_s
         self._is_pending = True
-        self._answer = None
         self.hurry()
 
     def hurry(self) -> None:

@@ -12,6 +12,7 @@ import pytest
 from tests.support import builders
 
 from fairlead_operator import composition, queue, reconcile, telemetry, waiting
+from fairlead_operator.effects import status
 from fairlead_operator.observe import snapshot
 from fairlead_operator.plan import planner
 from fairlead_operator.state import actions, keys, knowledge, reasons
@@ -141,10 +142,12 @@ async def test_a_deadline_that_comes_while_it_waits_is_noticed_and_the_object_is
 async def test_its_own_evidence_wakes_it_at_once(place: Place) -> None:
     place.work.add(KEY)
     await asyncio.sleep(30)
+    plans = place.plans
     place.evidence = b"2"
     place.waits.on_answer(KEY.namespace)
     await asyncio.sleep(0.01)
-    assert len(place.fetches) == 2
+    assert place.plans == plans + 1
+    assert len(place.fetches) == 1, "the object is read again only where something has to be done"
 
 
 async def test_an_idle_model_needs_no_pass_at_all_until_its_evidence_changes(place: Place) -> None:
@@ -170,3 +173,30 @@ async def test_a_pass_waits_for_an_answer_that_is_on_its_way(place: Place) -> No
     place.waits.on_answer(KEY.namespace)
     await asyncio.sleep(0.01)
     assert place.plans == 1
+
+
+async def test_a_status_field_that_the_api_server_drops_is_written_more_and_more_seldom(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[float] = []
+    stored = {
+        "metadata": {"namespace": KEY.namespace, "name": KEY.name, "uid": "u", "resourceVersion": "2"},
+        "spec": {"model": {"uri": "file:///m"}},
+        "status": {},
+    }
+
+    async def write_status(*_: Any, **__: Any) -> Any:
+        written.append(asyncio.get_running_loop().time())
+        return stored
+
+    def summarise(*_: Any, **__: Any) -> actions.StatusUpdate:
+        patch = {"lastStableRevision": "0123456789"}
+        return actions.StatusUpdate(key=KEY, status={}, patch=patch, events=(), written_at=LoopClock().now())
+
+    monkeypatch.setattr(status, "write_status", write_status)
+    monkeypatch.setattr(summary, "summarise", summarise)
+    place.work.add(KEY)
+    await asyncio.sleep(600)
+    assert len(written) <= 12
+    sample = place.metrics.registry.get_sample_value("fairlead_operator_dropped_status_writes_total")
+    assert sample == len(written)

@@ -55,6 +55,7 @@ class Place:
         await asyncio.sleep(0)
         taken = {key for _ in range(len(self.work)) if (key := await self.work.take()) is not None}
         for key in taken:
+            self.waits.take(key)  # a pass begins
             self.work.done(key)
         return taken
 
