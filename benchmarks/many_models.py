@@ -36,7 +36,8 @@ from fairlead_cli.local import cluster
 TOKEN = "a-token-of-the-benchmark"
 DEADLINE_S = 3600
 IDLE_S = 60
-POLL_S = 1.0
+POLL_S = 3.0
+"""Each look costs the operator an exposition of all series."""
 WRITERS = 8
 
 

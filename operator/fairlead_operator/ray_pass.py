@@ -6,6 +6,7 @@ The only writer of a cluster's Serve config, as each PUT replaces all of it.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -48,6 +49,8 @@ class RayPass:
         wanted = self._wanted(key, evidence)
         seen = serve.RayObserved(namespace=key.namespace, evidence=evidence)
         match serve_plan.decide(wanted, seen, self.bounds):
+            case serve.Put() if (left_s := ray.poller.put_pause_s()) > 0:
+                return left_s
             case serve.Put() if not is_young:
                 ray.poller.refresh()
                 self.waits.park(key)
@@ -82,7 +85,7 @@ class RayPass:
         return replace(wanted, kept=tuple(sorted({*wanted.kept, *running})))
 
     async def _put(self, key: keys.RayKey, ray: ray_clusters.Connection, put: serve.Put) -> float:
-        ended = "failed"
+        ended, began_s = "failed", time.perf_counter()
         try:
             await ray.client.put_applications(put.body)
             ended = "done"
@@ -92,7 +95,7 @@ class RayPass:
             ray.poller.report(serve.RayWriteKind.REFUSED, str(error))
             raise
         finally:
-            ray.poller.invalidate()
+            ray.poller.invalidate(put_s=time.perf_counter() - began_s)
             self.metrics.actions.labels("PutServeConfig", ended).inc()
             log.info(str(put), extra={"key": str(key), "action": "PutServeConfig", "outcome": ended})
         return AFTER_PUT_S

@@ -147,9 +147,10 @@ class NamespaceView:
         for poller in self._ray.pollers(self.namespace).values():
             poller.hurry()
 
-    def serve_views(self) -> Mapping[str, knowledge.Known[serve.ServeView] | knowledge.Unknown]:
-        """Each Ray cluster as a model's pass may believe it: an empty answer without a controller is UNKNOWN."""
-        return {cluster: _believable(part.evidence) for cluster, part in self._serve_parts().items()}
+    def serve_views(self, model: str) -> Mapping[str, knowledge.Known[serve.ServeView] | knowledge.Unknown]:
+        """Each Ray cluster as a model's pass may believe it, with the model's own applications alone."""
+        owner = f"{self.namespace}--{model}"
+        return {cluster: part.view_of(owner) for cluster, part in self._serve_parts().items()}
 
     def writes(self) -> Mapping[str, serve.RayWrite]:
         """What became of the last write of each Ray cluster's Serve config."""
@@ -249,9 +250,3 @@ def _route_data(body: Mapping[str, Any]) -> Mapping[str, str] | None:
         return None
     data: Mapping[str, str] = body.get("data") or {}
     return data
-
-
-def _believable(evidence: serve.RayEvidence) -> knowledge.Known[serve.ServeView] | knowledge.Unknown:
-    if isinstance(evidence, serve.EmptyServe):
-        return knowledge.Unknown("Ray answers without a Serve controller: nothing is known of the replicas")
-    return evidence

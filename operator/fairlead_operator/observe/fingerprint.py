@@ -27,6 +27,7 @@ class ServeParts:
         self.evidence = evidence
         self._digests: dict[str, _Digests] = {}
         self._by_owner: dict[str, bytes] = {}
+        self._owned: dict[str, dict[str, serve.ApplicationView]] = {}
         if isinstance(evidence, knowledge.Known):
             self._take_apart(evidence.value, before._digests if before is not None else {})
 
@@ -35,6 +36,20 @@ class ServeParts:
         if not isinstance(self.evidence, knowledge.Known):
             return type(self.evidence).__name__.encode()
         return self.evidence.value.session.encode() + self._by_owner.get(owner, NOTHING)
+
+    def view_of(self, owner: str) -> knowledge.Known[serve.ServeView] | knowledge.Unknown:
+        """What a model's pass may believe, with its own applications alone.
+
+        An empty answer without a controller is UNKNOWN.
+        """
+        match self.evidence:
+            case knowledge.Known(value=view):
+                own = self._owned.get(owner, {})
+                return knowledge.Known(serve.ServeView(session=view.session, applications=own))
+            case serve.EmptyServe():
+                return knowledge.Unknown("Ray answers without a Serve controller: nothing is known of the replicas")
+            case knowledge.Unknown() as unknown:
+                return unknown
 
     def whole(self) -> bytes:
         """What a cluster's Serve config rests on: its applications and their configs, and the head's session."""
@@ -54,6 +69,7 @@ class ServeParts:
             self._digests[name] = found
             owner = name.rpartition("--")[0]
             owned[owner] = owned.get(owner, NOTHING) + found[1]
+            self._owned.setdefault(owner, {})[name] = application
         self._by_owner = owned
 
 

@@ -10,9 +10,15 @@ from fairlead_operator.observe import readers, shared, source
 from fairlead_operator.state import capacity, knowledge, serve
 
 WRITE_MESSAGE_MAX = 512
+PUT_PAUSE_RATIO = 4.0
+PUT_PAUSE_MAX_S = 5.0
+"""Each PUT carries every application of the cluster: the larger it is, the more changes it should carry."""
 
 
 class RayReads(Protocol):
+    @property
+    def parse_s(self) -> float: ...
+
     async def fetch_instance(self) -> ray_serve.Instance: ...
 
     async def fetch_session(self) -> str: ...
@@ -31,13 +37,14 @@ class RayPoller:
         self._clock = readers.clock
         self._readers = readers
         self._namespace = namespace
-        self._source = readers.make_source(namespace, self._read, _is_same)
+        self._source = readers.make_source(namespace, self._read, _is_same, cost_s=lambda: reads.parse_s)
         self._capacity = shared.SharedRead(self._read_capacity, clock=self._clock)
         self._controller_id: str | None = None
         self._session: str | None = None
         self._empty: serve.EmptyServe | None = None
         self._empty_since_s = 0.0
         self._last_session: str | None = None
+        self._no_put_before_s = float("-inf")
         self.last_write: serve.RayWrite | None = None
         """How the last pass over the cluster ended."""
         self.run = self._source.run
@@ -83,8 +90,14 @@ class RayPoller:
             return knowledge.Unknown(str(error))
         return knowledge.Known(found)
 
-    def invalidate(self) -> None:
-        """A write went to this cluster: earlier answers say nothing of it."""
+    def put_pause_s(self) -> float:
+        """How long to wait before the next PUT: what changes meanwhile goes out together."""
+        return max(0.0, self._no_put_before_s - self._clock.monotonic_s())
+
+    def invalidate(self, *, put_s: float = 0.0) -> None:
+        """A write went to this cluster, and took so long: earlier answers say nothing of it."""
+        pause_s = min(PUT_PAUSE_MAX_S, PUT_PAUSE_RATIO * (put_s + self._reads.parse_s))
+        self._no_put_before_s = self._clock.monotonic_s() + pause_s
         self._source.expire()
         self._empty = None
 

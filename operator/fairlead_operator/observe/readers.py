@@ -47,8 +47,9 @@ class Readers:
         namespace: str,
         read: Callable[[], Awaitable[T]],
         is_same: Callable[[T, T], bool] = source.is_same,
+        cost_s: Callable[[], float] = lambda: 0.0,
     ) -> source.Source[T]:
-        return source.Source(
+        made = source.Source(
             read,
             clock=self.clock,
             idle_interval_s=self.idle_interval_s,
@@ -56,3 +57,5 @@ class Readers:
             on_answer=lambda: self.on_answer(namespace),
             is_same=is_same,
         )
+        made.cost_s = cost_s
+        return made

@@ -67,7 +67,7 @@ class Observer:
             observed_at=self._clock.now(),
             object=knowledge.Known(view) if view is not None else knowledge.ABSENT,
             revisions=namespace.revisions_of(view.uid) if view is not None else (),
-            serve=namespace.serve_views(),
+            serve=namespace.serve_views(key.name),
             placement=namespace.placement,
             route=namespace.route_of(key.name),
             gateways=namespace.gateways(),

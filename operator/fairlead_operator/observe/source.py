@@ -76,6 +76,8 @@ class Source(Generic[T]):
     ) -> None:
         """``on_answer`` is called after each answer that differs from the one before, or was awaited."""
         self._is_same = is_same
+        self.cost_s: Callable[[], float] = lambda: 0.0
+        """How long taking apart the last answer kept the event loop: the pause after it is so much longer."""
         self._read = read
         self._clock = clock
         self._idle_interval_s = idle_interval_s
@@ -128,6 +130,7 @@ class Source(Generic[T]):
                 # An outermost loop: a bug that one answer meets must not end the reading.
                 log.exception("an answer could not be worked in")
             limit_s = HOT_INTERVAL_S if self._is_hot() else self._idle_interval_s
+            limit_s = max(limit_s, BUSY_RATIO * self.cost_s())
             self._interval_s = min(self._interval_s, limit_s)
             try:
                 await asyncio.wait_for(self._wake.wait(), self._interval_s)
@@ -148,5 +151,5 @@ class Source(Generic[T]):
         if was_awaited or before is None or not self._is_same(before.value, value):
             self._interval_s = FIRST_INTERVAL_S
             self._on_answer()
-            busy_s = self._clock.monotonic_s() - came_at_s
+            busy_s = self._clock.monotonic_s() - came_at_s + self.cost_s()
             self._interval_s = max(self._interval_s, BUSY_RATIO * busy_s)

@@ -18,6 +18,8 @@ APPLICATION = serve.ApplicationView(name="a", status=serve.ApplicationStatus.RUN
 class ScriptedRay:
     """Answers as set, and counts the questions."""
 
+    parse_s = 0.0
+
     def __init__(self) -> None:
         self.instance: ray_serve.Instance | errors.FairleadError = ray_serve.Instance(
             controller_id="c1", applications={"a": APPLICATION}

@@ -29,6 +29,8 @@ GOOD_PART = serve_config.of_model(KEY, serve_config.KeptModel(view=GOOD, revisio
 class Place:
     """One Ray cluster as a pass meets it."""
 
+    parse_s = 0.0
+
     def __init__(self) -> None:
         self.puts: list[Any] = []
         self.error: errors.FairleadError | None = None
