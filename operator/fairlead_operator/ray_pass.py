@@ -41,20 +41,19 @@ class RayPass:
         ray = self.clusters.find(key)
         if ray is None:
             return None
+        if (pause_s := ray.poller.put_pause_s()) > 0:
+            return pause_s
         evidence = ray.poller.latest()
-        is_young = ray.poller.age_s() <= EVIDENCE_MAX_S or isinstance(evidence, knowledge.Unknown)
         if isinstance(evidence, source.Pending) or not self.composed.is_complete(key.namespace):
+            self.waits.park(key)
+            return None
+        if ray.poller.age_s() > EVIDENCE_MAX_S and not isinstance(evidence, knowledge.Unknown):
+            ray.poller.refresh()
             self.waits.park(key)
             return None
         wanted = self._wanted(key, evidence)
         seen = serve.RayObserved(namespace=key.namespace, evidence=evidence)
         match serve_plan.decide(wanted, seen, self.bounds):
-            case serve.Put() if (left_s := ray.poller.put_pause_s()) > 0:
-                return left_s
-            case serve.Put() if not is_young:
-                ray.poller.refresh()
-                self.waits.park(key)
-                return None
             case serve.Put() as put:
                 return await self._put(key, ray, put)
             case serve.Hold() as hold:
