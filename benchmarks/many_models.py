@@ -2,7 +2,7 @@
 
 Stories:
   ready COUNT                        created at once in one namespace, until all are Ready; idleness; a restart
-  fleet COUNT NAMESPACES CLUSTERS    the same in many namespaces
+  fleet COUNT NAMESPACES CLUSTERS    models that serve already: start of the operator, idleness
   hanging COUNT                      one namespace whose Ray hangs, and how soon an event elsewhere is decided on
 
 Real API server and etcd, real operator under its service account; Ray and gateways are the fakes of the tests, in
@@ -23,6 +23,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmarks import seeded_models
 from tests.support.audit import AuditLog
 from tests.support.fake_gateway import FakeGateway
 from tests.support.fake_ray import FakeRay, Trap
@@ -66,6 +67,11 @@ class Place:
         self._pipe.send("hang")
         self._pipe.recv()
 
+    def put(self, applications: list[Any]) -> None:
+        """Have its first Ray run these."""
+        self._pipe.send(applications)
+        self._pipe.recv()
+
     def stop(self) -> None:
         self._process.kill()
         self._process.join()
@@ -84,9 +90,13 @@ def _serve(namespace: str, clusters: int, kubeconfig: Path, pipe: Any) -> None:
             stack.enter_context(ray)
         gateway = stack.enter_context(FakeGateway(namespace=namespace, ray=rays[0], read_routes=read_routes))
         pipe.send(([ray.url for ray in rays], gateway.addresses))
-        while pipe.recv() == "hang":
-            for ray in rays:
-                ray.set_trap(Trap.HANG)
+        while True:
+            asked = pipe.recv()
+            if asked == "hang":
+                for ray in rays:
+                    ray.set_trap(Trap.HANG)
+            else:
+                rays[0].deploy_all(asked)
             pipe.send("done")
 
 
@@ -138,7 +148,6 @@ def world(namespaces: int, clusters: int) -> Iterator[World]:
                 share = clusters // namespaces + (number < clusters % namespaces)
                 places.append(Place(namespace, max(1, share), kubernetes.kubeconfig))
             made = World(kubernetes, folder, places)
-            made.operator.start()
             try:
                 yield made
             finally:
@@ -194,6 +203,16 @@ def stay_idle(made: World) -> None:
     )
 
 
+def seed(made: World, count: int) -> None:
+    """``count`` models that serve already, spread over the namespaces."""
+    began_s = time.monotonic()
+    for number, place in enumerate(made.places):
+        api = KubeApi(made.kubernetes.kubeconfig, place.namespace)
+        numbers = list(range(number, count, len(made.places)))
+        place.put([dict(one.application) for one in seeded_models.seed(api, place.namespace, numbers)])
+    print(f"{count} serving models made in {time.monotonic() - began_s:.0f} s", flush=True)
+
+
 def restart(made: World, count: int) -> None:
     made.operator.stop()
     began_s = time.monotonic()
@@ -205,7 +224,8 @@ def restart(made: World, count: int) -> None:
 def hanging(made: World, count: int) -> None:
     """The first namespace's Ray hangs while all its models wait for it; events come in the second."""
     stuck, other = made.places
-    get_ready(made, 2 * count)
+    seed(made, 2 * count)
+    restart(made, 2 * count)
     stuck.hang()
     api, neighbour = (KubeApi(made.kubernetes.kubeconfig, place.namespace) for place in (stuck, other))
     for number in range(0, 2 * count, 2):
@@ -238,13 +258,13 @@ def main() -> None:
     count = numbers[0]
     if story == "ready":
         with world(1, 1) as made:
+            made.operator.start()
             get_ready(made, count)
             stay_idle(made)
             restart(made, count)
     elif story == "fleet":
         with world(numbers[1], numbers[2]) as made:
-            get_ready(made, count)
-            stay_idle(made)
+            seed(made, count)
             restart(made, count)
             stay_idle(made)
     elif story == "hanging":
