@@ -80,12 +80,17 @@ def _definition(kind: str, plural: str, version: Schema, *, short: Sequence[str]
     }
 
 
-def _model_deployments() -> Schema:
+def root_schema() -> Schema:
+    """The schema of a whole ModelDeployment."""
     properties = {
         "spec": structural(spec.ModelDeploymentSpec.model_json_schema(by_alias=True)),
         "status": structural(status.ModelDeploymentStatus.model_json_schema(by_alias=True)),
     }
     root = _root("A model in production: what to serve, how, and how a new revision takes over.", properties)
+    return root | {rules.VALIDATIONS: list(spec.OBJECT_RULES)}
+
+
+def _model_deployments() -> Schema:
     version = {
         "subresources": {
             "status": {},
@@ -96,7 +101,7 @@ def _model_deployments() -> Schema:
             },
         },
         "additionalPrinterColumns": _columns(),
-        "schema": {"openAPIV3Schema": root | {rules.VALIDATIONS: list(spec.OBJECT_RULES)}},
+        "schema": {"openAPIV3Schema": root_schema()},
     }
     return _definition(names.KIND, names.PLURAL, version, short=(names.SHORT_NAME,), categories=("fairlead",))
 

@@ -21,5 +21,10 @@ def model_routes(namespace: str, name: str | None = None) -> str:
     return kubernetes.path_of(names.API_VERSION, names.ROUTE_PLURAL, namespace=namespace, name=name)
 
 
+def schemas() -> str:
+    """Where the API server shows the schemas of our API; everybody who is authenticated may read it."""
+    return f"/openapi/v3/apis/{names.API_VERSION}"
+
+
 def events(namespace: str, name: str | None = None) -> str:
     return kubernetes.path_of(EVENT_API, "events", namespace=namespace, name=name)

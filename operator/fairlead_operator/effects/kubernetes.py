@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 from fairlead_operator.api import names
 from fairlead_operator.clients import errors, kubernetes, paths
 from fairlead_operator.state import actions, keys, reasons, revision_data
+
+
+class Namespace(Protocol):
+    """Where the answers to our writes are kept, so that the next pass sees them."""
+
+    def wrote_revision(self, body: Mapping[str, Any]) -> None: ...
+
+    def removed_revision(self, name: str, uid: str) -> None: ...
 
 
 async def write_finalizers(
@@ -22,20 +31,21 @@ async def write_finalizers(
 
 
 async def create_revision(
-    api: kubernetes.KubernetesClient, key: keys.ModelKey, action: actions.CreateRevision
+    api: kubernetes.KubernetesClient, key: keys.ModelKey, action: actions.CreateRevision, namespace: Namespace
 ) -> actions.Outcome:
     """Create the ControllerRevision; that it is there already, as an earlier answer was lost, is fine."""
     try:
-        await api.create(paths.revisions(key.namespace), _revision_body(key, action))
+        namespace.wrote_revision(await api.create(paths.revisions(key.namespace), _revision_body(key, action)))
     except errors.AlreadyExists:
-        return await _check_existing(api, key, action)
+        return await _check_existing(api, key, action, namespace)
     return actions.Done()
 
 
 async def _check_existing(
-    api: kubernetes.KubernetesClient, key: keys.ModelKey, action: actions.CreateRevision
+    api: kubernetes.KubernetesClient, key: keys.ModelKey, action: actions.CreateRevision, namespace: Namespace
 ) -> actions.Outcome:
     body = await api.get(paths.revisions(key.namespace, action.name))
+    namespace.wrote_revision(body)
     owners = body["metadata"].get("ownerReferences") or []
     if any(owner.get("uid") == action.owner_uid for owner in owners):
         return actions.Done()
@@ -44,22 +54,24 @@ async def _check_existing(
 
 
 async def pin_digest(
-    api: kubernetes.KubernetesClient, key: keys.ModelKey, action: actions.PinDigest
+    api: kubernetes.KubernetesClient, key: keys.ModelKey, action: actions.PinDigest, namespace: Namespace
 ) -> actions.Outcome:
     body = {"metadata": {"annotations": {names.ANNOTATION_DIGEST: action.digest}}}
-    await api.merge_patch(paths.revisions(key.namespace, action.name), body)
+    namespace.wrote_revision(await api.merge_patch(paths.revisions(key.namespace, action.name), body))
     return actions.Done()
 
 
 async def delete_revision(
-    api: kubernetes.KubernetesClient, key: keys.ModelKey, action: actions.DeleteRevision
+    api: kubernetes.KubernetesClient, key: keys.ModelKey, action: actions.DeleteRevision, namespace: Namespace
 ) -> actions.Outcome:
     """Delete by the uid just read: never another object of the same name."""
     try:
         body = await api.get(paths.revisions(key.namespace, action.name))
     except errors.NotFound:
         return actions.Done()
-    await api.delete(paths.revisions(key.namespace, action.name), uid=body["metadata"]["uid"])
+    uid = body["metadata"]["uid"]
+    await api.delete(paths.revisions(key.namespace, action.name), uid=uid)
+    namespace.removed_revision(action.name, uid)
     return actions.Done()
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 from fairlead_operator.api import names
 from fairlead_operator.clients import errors, kubernetes, paths
@@ -10,8 +11,19 @@ from fairlead_operator.effects import kubernetes as objects
 from fairlead_operator.state import actions, keys, merge_patch, reasons, route
 
 
+class Namespace(Protocol):
+    """Where the answers to our writes are kept, so that the next pass sees them."""
+
+    def wrote_route(self, body: Mapping[str, Any]) -> None: ...
+
+    def removed_route(self, name: str, uid: str) -> None: ...
+
+
 async def write_route(
-    api: kubernetes.KubernetesClient, key: keys.ModelKey, action: actions.WriteRoute | actions.RetireRoute
+    api: kubernetes.KubernetesClient,
+    key: keys.ModelKey,
+    action: actions.WriteRoute | actions.RetireRoute,
+    namespace: Namespace,
 ) -> actions.Outcome:
     """Apply the model's ModelRoute; afterwards it holds the entry and nothing else."""
     spec = action.entry.to_spec() if isinstance(action, actions.WriteRoute) else route.RetiredRoute().to_spec()
@@ -20,11 +32,12 @@ async def write_route(
     foreign = merge_patch.between(stored.get("spec") or {}, spec)
     if foreign is not None:
         # Apply leaves what somebody else added. Gateways would refuse it, as the version doesn't name it.
-        await api.merge_patch(path, {"spec": foreign})
+        stored = await api.merge_patch(path, {"spec": foreign})
+    namespace.wrote_route(stored)
     return actions.Done()
 
 
-async def delete_route(api: kubernetes.KubernetesClient, key: keys.ModelKey) -> actions.Outcome:
+async def delete_route(api: kubernetes.KubernetesClient, key: keys.ModelKey, namespace: Namespace) -> actions.Outcome:
     """Delete exactly the object that was just read, and only a retired one: gateways keep an unmarked one's route."""
     path = paths.model_routes(key.namespace, key.name)
     try:

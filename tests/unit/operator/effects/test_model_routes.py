@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -26,13 +27,31 @@ WRITE = actions.WriteRoute(entry=ENTRY, owner_uid="u1")
 RETIRE = actions.RetireRoute(owner_uid="u1")
 
 
+class Kept:
+    """What the next pass sees of our writes."""
+
+    def __init__(self) -> None:
+        self.routes: dict[str, Any] = {}
+
+    def wrote_route(self, body: Mapping[str, Any]) -> None:
+        self.routes[body["metadata"]["name"]] = body["spec"]
+
+    def removed_route(self, name: str, uid: str) -> None:
+        self.routes.pop(name, None)
+
+
 @pytest.fixture
 def api() -> Any:
     return FakeObjects()
 
 
-async def test_a_route_is_applied_with_its_owner_and_nothing_is_null(api: Any) -> None:
-    assert await traffic.write_route(api, KEY, WRITE) == actions.Done()
+@pytest.fixture
+def kept() -> Kept:
+    return Kept()
+
+
+async def test_a_route_is_applied_with_its_owner_and_nothing_is_null(api: Any, kept: Kept) -> None:
+    assert await traffic.write_route(api, KEY, WRITE, kept) == actions.Done()
     stored = api.stored[PATH]
     assert stored["kind"] == "ModelRoute"
     assert stored["metadata"]["ownerReferences"][0] == {
@@ -47,46 +66,47 @@ async def test_a_route_is_applied_with_its_owner_and_nothing_is_null(api: Any) -
     assert stored["spec"] == ENTRY.to_spec()
     assert None not in stored["spec"].values()
     assert api.writes == [f"apply {PATH} as fairlead-operator"]
+    assert kept.routes == {"digits": ENTRY.to_spec()}, "the next pass sees it"
 
 
-async def test_what_somebody_else_added_is_taken_out(api: Any) -> None:
+async def test_what_somebody_else_added_is_taken_out(api: Any, kept: Kept) -> None:
     api.stored[PATH] = {"metadata": {}, "spec": {"candidateWeight": 5000, "sticky": {"header": "x"}}}
-    assert await traffic.write_route(api, KEY, WRITE) == actions.Done()
+    assert await traffic.write_route(api, KEY, WRITE, kept) == actions.Done()
     assert api.stored[PATH]["spec"] == ENTRY.to_spec()
 
 
-async def test_a_retired_route_holds_the_mark_alone(api: Any) -> None:
-    await traffic.write_route(api, KEY, WRITE)
-    assert await traffic.write_route(api, KEY, RETIRE) == actions.Done()
+async def test_a_retired_route_holds_the_mark_alone(api: Any, kept: Kept) -> None:
+    await traffic.write_route(api, KEY, WRITE, kept)
+    assert await traffic.write_route(api, KEY, RETIRE, kept) == actions.Done()
     assert api.stored[PATH]["spec"] == route.RetiredRoute().to_spec()
 
 
-async def test_a_route_of_a_model_that_is_gone_has_no_owner(api: Any) -> None:
-    await traffic.write_route(api, KEY, actions.RetireRoute(owner_uid=None))
+async def test_a_route_of_a_model_that_is_gone_has_no_owner(api: Any, kept: Kept) -> None:
+    await traffic.write_route(api, KEY, actions.RetireRoute(owner_uid=None), kept)
     assert "ownerReferences" not in api.stored[PATH]["metadata"]
 
 
-async def test_only_a_retired_route_is_deleted(api: Any) -> None:
-    await traffic.write_route(api, KEY, WRITE)
+async def test_only_a_retired_route_is_deleted(api: Any, kept: Kept) -> None:
+    await traffic.write_route(api, KEY, WRITE, kept)
     api.stored[PATH]["metadata"]["uid"] = "u-route"
-    assert isinstance(await traffic.delete_route(api, KEY), actions.Refused)
+    assert isinstance(await traffic.delete_route(api, KEY, kept), actions.Refused)
     assert PATH in api.stored
-    await traffic.write_route(api, KEY, RETIRE)
-    assert await traffic.delete_route(api, KEY) == actions.Done()
+    await traffic.write_route(api, KEY, RETIRE, kept)
+    assert await traffic.delete_route(api, KEY, kept) == actions.Done()
     assert PATH not in api.stored
-    assert await traffic.delete_route(api, KEY) == actions.Done(), "it is gone already"
+    assert await traffic.delete_route(api, KEY, kept) == actions.Done(), "it is gone already"
 
 
-async def test_a_route_that_was_written_meanwhile_is_not_deleted(api: Any) -> None:
-    await traffic.write_route(api, KEY, RETIRE)
+async def test_a_route_that_was_written_meanwhile_is_not_deleted(api: Any, kept: Kept) -> None:
+    await traffic.write_route(api, KEY, RETIRE, kept)
     api.stored[PATH]["metadata"]["uid"] = "u-route"
     get = api.get
 
     async def slow(path: str) -> dict[str, Any]:
         found: dict[str, Any] = await get(path)
-        await traffic.write_route(api, KEY, WRITE)
+        await traffic.write_route(api, KEY, WRITE, kept)
         return found
 
     api.get = slow
-    await traffic.delete_route(api, KEY)
+    await traffic.delete_route(api, KEY, kept)
     assert api.stored[PATH]["spec"] == ENTRY.to_spec()
