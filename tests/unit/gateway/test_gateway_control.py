@@ -53,8 +53,7 @@ def test_an_answer_that_ends_too_soon_is_an_error_and_not_fewer_servers(tmp_path
 
 
 def test_each_command_about_a_server_may_be_refused_on_its_own(tmp_path: pathlib.Path) -> None:
-    answer = "New server registered.\n\n\nServer still has connections attached to it, cannot remove it.\n\nServer deleted.\n\n"
+    refusal = "Server still has connections attached to it, cannot remove it."
+    answer = f"New server registered.\n\n\n{refusal}\n\nServer deleted.\n\n"
 
-    assert heard(tmp_path, answer, lambda control: control.try_each(["add server a/b", "del server a/c"])) == [
-        "Server still has connections attached to it, cannot remove it."
-    ]
+    assert heard(tmp_path, answer, lambda control: control.try_each(["add server a/b", "del server a/c"])) == [refusal]
