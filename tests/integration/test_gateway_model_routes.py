@@ -16,7 +16,7 @@ from fairlead_cli.local import cluster
 pytestmark = pytest.mark.real
 
 A = "aaaaaaaaaa"
-RESOURCE = "modelroutes.modelroutes.fairlead.dev"
+RESOURCE = "modelroutes.fairlead.dev"
 
 
 class World:
@@ -27,7 +27,7 @@ class World:
 
     def write(self, content: dict[str, Any], model: str = "digits") -> None:
         manifest = {
-            "apiVersion": "modelroutes.fairlead.dev/v1alpha1",
+            "apiVersion": "fairlead.dev/v1alpha1",
             "kind": "ModelRoute",
             "metadata": {"name": model, "namespace": self.kubernetes.namespace},
             "spec": content,

@@ -16,6 +16,7 @@ from fairlead_cli.local import cluster
 FILES = pathlib.Path(__file__).parents[2] / "charts/fairlead/files/rbac"
 OPERATOR = "fairlead-system/fairlead-operator"
 GATEWAY = "default/fairlead-gateway"
+ROUTES = "modelroutes.fairlead.dev"
 
 
 def _objects() -> list[dict[str, Any]]:
@@ -60,7 +61,7 @@ def test_the_operator_has_exactly_these_rules() -> None:
         {(mdep, verb, "*") for verb in ("get", "list", "watch", "patch")}
         | {("modeldeployments/status.fairlead.dev", verb, "*") for verb in ("get", "patch")}
         | {("controllerrevisions.apps", verb, "*") for verb in ("get", "list", "create", "patch", "delete")}
-        | {("configmaps", verb, "fairlead-routes") for verb in ("get", "create", "patch")}
+        | {(ROUTES, verb, "*") for verb in ("get", "list", "watch", "create", "patch", "delete")}
         | {("events.events.k8s.io", verb, "*") for verb in ("get", "create", "patch")}
     )
     assert _role("fairlead-operator-lease") == (
@@ -70,9 +71,7 @@ def test_the_operator_has_exactly_these_rules() -> None:
 
 
 def test_the_gateway_has_exactly_these_rules() -> None:
-    assert _role("fairlead-gateway") == {
-        ("modelroutes.modelroutes.fairlead.dev", verb, "*") for verb in ("list", "watch")
-    }
+    assert _role("fairlead-gateway") == {(ROUTES, verb, "*") for verb in ("get", "list", "watch")}
 
 
 def test_who_drives_rollouts_may_not_change_what_is_wished() -> None:
@@ -92,9 +91,12 @@ MATRIX = [
     (OPERATOR, "yes", "patch modeldeployments.fairlead.dev/digits -n default --subresource=status"),
     (OPERATOR, "yes", "create controllerrevisions.apps -n default"),
     (OPERATOR, "yes", "delete controllerrevisions.apps/digits-0123456789 -n default"),
-    (OPERATOR, "yes", "get configmaps/fairlead-routes -n default"),
-    (OPERATOR, "yes", "create configmaps/fairlead-routes -n default"),
-    (OPERATOR, "yes", "patch configmaps/fairlead-routes -n default"),
+    (OPERATOR, "yes", "list modelroutes.fairlead.dev -n default"),
+    (OPERATOR, "yes", "create modelroutes.fairlead.dev -n default"),
+    (OPERATOR, "yes", "patch modelroutes.fairlead.dev/digits -n default"),
+    (OPERATOR, "yes", "delete modelroutes.fairlead.dev/digits -n default"),
+    (OPERATOR, "no", "patch modelroutes.fairlead.dev/digits -n kube-system"),
+    (OPERATOR, "no", "deletecollection modelroutes.fairlead.dev -n default"),
     (OPERATOR, "yes", "create events.events.k8s.io -n default"),
     (OPERATOR, "yes", "update leases.coordination.k8s.io/fairlead-operator -n fairlead-system"),
     (OPERATOR, "yes", "create leases.coordination.k8s.io -n fairlead-system"),
@@ -106,7 +108,6 @@ MATRIX = [
     (OPERATOR, "no", "create configmaps -n default"),
     (OPERATOR, "no", "get configmaps/somebody-elses -n default"),
     (OPERATOR, "no", "list configmaps -n default"),
-    (OPERATOR, "no", "delete configmaps/fairlead-routes -n default"),
     (OPERATOR, "no", "get secrets -n default"),
     (OPERATOR, "no", "list secrets --all-namespaces"),
     (OPERATOR, "no", "create pods -n default"),
@@ -118,11 +119,12 @@ MATRIX = [
     (OPERATOR, "no", "create rolebindings.rbac.authorization.k8s.io -n default"),
     (OPERATOR, "no", "create clusterrolebindings.rbac.authorization.k8s.io"),
     (OPERATOR, "no", "impersonate users"),
-    (GATEWAY, "yes", "list modelroutes.modelroutes.fairlead.dev -n default"),
-    (GATEWAY, "yes", "watch modelroutes.modelroutes.fairlead.dev -n default"),
-    (GATEWAY, "no", "list modelroutes.modelroutes.fairlead.dev -n kube-system"),
-    (GATEWAY, "no", "patch modelroutes.modelroutes.fairlead.dev -n default"),
-    (GATEWAY, "no", "delete modelroutes.modelroutes.fairlead.dev -n default"),
+    (GATEWAY, "yes", "list modelroutes.fairlead.dev -n default"),
+    (GATEWAY, "yes", "watch modelroutes.fairlead.dev -n default"),
+    (GATEWAY, "no", "list modelroutes.fairlead.dev -n kube-system"),
+    (GATEWAY, "no", "patch modelroutes.fairlead.dev/digits -n default"),
+    (GATEWAY, "no", "create modelroutes.fairlead.dev -n default"),
+    (GATEWAY, "no", "delete modelroutes.fairlead.dev/digits -n default"),
     (GATEWAY, "no", "list configmaps -n default"),
     (GATEWAY, "no", "get modeldeployments.fairlead.dev -n default"),
     (GATEWAY, "no", "get secrets -n default"),
@@ -150,25 +152,6 @@ def test_the_api_server_answers_who_may_do_what(
 ) -> None:
     done = kubernetes.kubectl(token_of(who), "auth", "can-i", *what.split())
     assert done.stdout.strip() == answer, done.stderr
-
-
-def _route_table(name: str) -> str:
-    return json.dumps({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"digits": "{}"}})
-
-
-@pytest.mark.real
-def test_the_operator_creates_the_route_table_by_apply_alone(
-    kubernetes: cluster.LocalCluster, token_of: Callable[[str], str]
-) -> None:
-    as_operator = (token_of(OPERATOR), "--namespace=default", "--dry-run=server", "-f-")
-
-    plain = kubernetes.kubectl("create", *as_operator, input=_route_table("fairlead-routes"))
-    other = kubernetes.kubectl("apply", "--server-side", *as_operator, input=_route_table("another"))
-    applied = kubernetes.kubectl("apply", "--server-side", *as_operator, input=_route_table("fairlead-routes"))
-
-    assert "forbidden" in plain.stderr
-    assert "forbidden" in other.stderr
-    assert applied.returncode == 0, applied.stderr
 
 
 @pytest.mark.real
@@ -201,7 +184,14 @@ PEOPLE = [
     ("view", "yes", "get modeldeployments.fairlead.dev"),
     ("view", "no", "patch modeldeployments.fairlead.dev"),
     ("view", "no", "patch modeldeployments.fairlead.dev --subresource=scale"),
+    ("view", "yes", "get modelroutes.fairlead.dev"),
     ("edit", "yes", "create modeldeployments.fairlead.dev"),
+    ("edit", "yes", "watch modelroutes.fairlead.dev"),
+    ("edit", "no", "create modelroutes.fairlead.dev"),
+    ("edit", "no", "update modelroutes.fairlead.dev"),
+    ("edit", "no", "patch modelroutes.fairlead.dev"),
+    ("edit", "no", "delete modelroutes.fairlead.dev"),
+    ("admin", "no", "patch modelroutes.fairlead.dev"),
     ("edit", "yes", "patch modeldeployments.fairlead.dev --subresource=scale"),
     ("edit", "no", "patch modeldeployments.fairlead.dev --subresource=status"),
     ("admin", "yes", "delete modeldeployments.fairlead.dev"),

@@ -23,7 +23,7 @@ _RETRY_S = 0.2
 _RETRY_MAX_S = 5.0
 _REQUEST_TIMEOUT_S = 10.0
 _PAGE = 500
-_PATH = "/apis/modelroutes.fairlead.dev/v1alpha1/namespaces/{namespace}/modelroutes"
+_PATH = "/apis/fairlead.dev/v1alpha1/namespaces/{namespace}/modelroutes"
 
 
 class _RefusedError(Exception):

@@ -19,7 +19,7 @@ from fairlead_gateway.watcher import file, model_routes
 DEADLINE_S = 20
 
 
-PATH = "/apis/modelroutes.fairlead.dev/v1alpha1/namespaces/{namespace}/modelroutes"
+PATH = "/apis/fairlead.dev/v1alpha1/namespaces/{namespace}/modelroutes"
 
 
 class FakeApi:
@@ -73,7 +73,7 @@ class FakeApi:
 
     def _object(self, name: str, spec: dict[str, Any]) -> dict[str, Any]:
         meta = {"name": name, "resourceVersion": str(self.version)}
-        return {"apiVersion": "modelroutes.fairlead.dev/v1alpha1", "kind": "ModelRoute", "metadata": meta, "spec": spec}
+        return {"apiVersion": "fairlead.dev/v1alpha1", "kind": "ModelRoute", "metadata": meta, "spec": spec}
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         if "watch" in request.query:
