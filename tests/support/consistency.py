@@ -11,6 +11,7 @@ from typing import Any
 from fairlead_operator.api.analysis_status import AnalysisPhase
 from fairlead_operator.api.status import RolloutPhase
 from fairlead_operator.api.text import MESSAGE_MAX
+from fairlead_operator.desired import revision as revisions
 from fairlead_operator.state import actions
 from fairlead_operator.state.knowledge import Absent, Known, Unknown
 from fairlead_operator.state.measurements import Sums
@@ -160,7 +161,25 @@ def _check_route(observed: Observed, entry: RouteEntry) -> None:
     before: Mapping[str, int] = observed.route.value.weights() if isinstance(observed.route, Known) else {}
     for revision, weight in weights.items():
         if weight > before.get(revision, 0):
-            hold(_is_seen_ready(observed, revision), f"raises {revision} to {weight} without a ready replica seen")
+            is_allowed = _is_seen_ready(observed, revision) or _is_last_resort(observed, revision)
+            hold(is_allowed, f"raises {revision} to {weight} without a ready replica seen")
+
+
+def _is_last_resort(observed: Observed, revision: str) -> bool:
+    """Nobody asks for the revisions that are here, so the stable one that isn't ready must not hold up the next."""
+    if not isinstance(observed.object, Known) or isinstance(observed.object.value.spec, InvalidSpec):
+        return False
+    view = observed.object.value
+    serving = recall(view.status)
+    is_leaving = serving.phase in (RolloutPhase.WITHDRAWING, RolloutPhase.PROMOTING)
+    return is_leaving and revision == serving.stable and not _is_asked_for(observed, serving)
+
+
+def _is_asked_for(observed: Observed, serving: Serving) -> bool:
+    view = observed.object.value if isinstance(observed.object, Known) else None
+    if view is None or isinstance(view.spec, InvalidSpec):
+        return True
+    return revisions.revision_of(view.uid, revisions.template_of(view.spec)) in serving.active
 
 
 def _check_routing(observed: Observed, entry: RouteEntry) -> None:

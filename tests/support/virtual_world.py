@@ -3,8 +3,8 @@
 Passes of the real pure core are run against it; faults strike between any two of their steps. A URI says how a model
 behaves: ``…/bad…`` can't be loaded, ``…/wrong…`` answers wrongly, ``…/slow…`` is never ready, ``…/wider…`` takes
 another input, ``…/failing…`` fails every fifth request of clients, ``…/late…`` takes ten times as long,
-``…/odd…`` says something else to every fourth request that it is shown, ``…/souring…`` is ``failing`` once it has all
-requests, all else is good.
+``…/away…`` can't be reached, ``…/odd…`` says something else to every fourth request that it is shown,
+``…/souring…`` is ``failing`` once it has all requests, all else is good.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from fairlead_operator.state import actions, analysis, question
 from fairlead_operator.state.bounds import Bounds
 from fairlead_operator.state.capacity import Capacity, NodeRoom
 from fairlead_operator.state.keys import ModelKey
-from fairlead_operator.state.knowledge import ABSENT, Absent, Known, Unknown
+from fairlead_operator.state.knowledge import ABSENT, UNREAD, Absent, Known, Unknown
 from fairlead_operator.state.measurements import Counters, GatewayReading, Scale
 from fairlead_operator.state.observed import InvalidSpec, ModelDeploymentView, Observed, RevisionView
 from fairlead_operator.state.reasons import Reason
@@ -41,9 +41,12 @@ from fairlead_operator.state.serve import (
     ApplicationStatus,
     ApplicationView,
     EmptyServe,
+    Hold,
     Put,
     RayEvidence,
     RayObserved,
+    RayWrite,
+    RayWriteResult,
     ServeDecision,
     ServeView,
 )
@@ -53,6 +56,7 @@ from fairlead_operator.status import summary
 EPOCH = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 NAMESPACE = "default"
 PATIENCE_S = 700
+LOOK_S = 20
 REQUEST_TICKS = 4
 DURATION_BOUNDS_S = (0.01, 0.1)
 
@@ -96,6 +100,8 @@ class RayApplication:
     config: dict[str, Any]
     running: int = 0
     failed: str = ""
+    has_run: bool = False
+    """Once a replica of this configuration was ready Ray goes on trying; before that it gives up for good."""
     is_stuck: bool = False
     is_hurt: bool = False
     words: str = ""
@@ -161,6 +167,8 @@ class VirtualWorld:
         self.applications: dict[str, RayApplication] = {}
         self.serve_queued = False
         self.sources_are_away = False
+        self.missing: set[str] = set()
+        """URIs at which there is nothing any more."""
         self.measurements_are_away = False
         self.load = 0
         """Requests that come to each gateway with each tick."""
@@ -169,6 +177,8 @@ class VirtualWorld:
         """Of the one node there is; None is a cluster of which nobody knows what it can hold."""
         self.writes: list[Written] = []
         self.events: list[actions.Event] = []
+        self.ray_write: Known[RayWriteResult] | Unknown = UNREAD
+        """How the last pass over the Ray cluster ended, as the operator's process remembers it."""
         self.plans: list[actions.Plan] = []
         self.steps = 0
         """How often something happened here: a pass, a tick, or what people and the world did in between."""
@@ -261,11 +271,15 @@ class VirtualWorld:
             else:
                 application.running -= 1
             return
-        if application.failed or application.is_stuck:
+        if application.is_stuck or (application.failed and not application.has_run):
             return
         pinned = application.config["deployments"][0]["user_config"]["digest"]
-        if self.sources_are_away and application.running < application.target:
-            application.failed = f"fairlead: ModelUnreachable: {application.uri} timed out"
+        is_away = self.sources_are_away or "/away" in application.uri
+        application.failed = ""
+        if application.uri in self.missing and application.running < application.target:
+            application.failed = f"fairlead: ModelNotFound: {application.uri} is gone"
+        elif is_away and application.running < application.target:
+            application.failed = f"fairlead: FetchFailed: {application.uri} timed out"
         elif "/bad" in application.uri:
             application.failed = f"Traceback\nfairlead: ModelCorrupt: {application.uri} is not a SavedModel"
         elif pinned not in (None, digest_of(application.uri)):
@@ -273,6 +287,7 @@ class VirtualWorld:
         elif "/slow" not in application.uri:
             aim = application.target
             application.running += (application.running < aim) - (application.running > aim)
+            application.has_run = application.has_run or application.running > 0
             application.is_hurt = application.is_hurt and application.running < aim
 
     def take_routes(self, gateway: Gateway) -> None:
@@ -382,6 +397,7 @@ class VirtualWorld:
             gateways=Unknown("gw-0 timed out") if fault is Fault.GATEWAY_UNREAD else Known(self._gateways()),
             capacity=Unknown("timed out") if fault is Fault.RAY_UNREAD or self.cores is None else Known(self._room()),
             measured=self._measured(name, fault) if stored is not None else None,
+            ray_write=self.ray_write,
         )
 
     def _measured(self, name: str, fault: Fault) -> analysis.Measured | None:
@@ -602,10 +618,24 @@ class VirtualWorld:
         meanwhile()
         if fault in (Fault.CRASH_BEFORE_WRITE, Fault.CRASH_AFTER_WRITE):
             self.empty_reads, self.last_session = 0, None  # they are known from memory alone
+        self.ray_write = self._ray_write(decision, fault)
         if isinstance(decision, Put) and fault not in (Fault.CRASH_BEFORE_WRITE, Fault.REFUSED):
             self.writes.append(Written(kind="Put", what=str(decision)))
             self.put(decision.body, asked)
         return decision
+
+    def _ray_write(self, decision: ServeDecision, fault: Fault) -> Known[RayWriteResult] | Unknown:
+        match decision:
+            case _ if fault in (Fault.CRASH_BEFORE_WRITE, Fault.CRASH_AFTER_WRITE):
+                return UNREAD
+            case Put() if fault is Fault.REFUSED:
+                return Known(RayWriteResult(outcome=RayWrite.FAILED, message="400: a neighbour's application"))
+            case Put():
+                return Known(RayWriteResult(outcome=RayWrite.PUT))
+            case Hold(reason=reason):
+                return Known(RayWriteResult(outcome=RayWrite.HELD, message=reason))
+            case _:
+                return Known(RayWriteResult(outcome=RayWrite.KEPT))
 
     def _evidence(self, fault: Fault) -> RayEvidence:
         if fault is Fault.RAY_UNREAD:
@@ -686,10 +716,18 @@ class VirtualWorld:
             self.tick(seconds)
             quiet = quiet + 1 if self.fingerprint() == before else 0
             if quiet == 3:
-                self.advance(PATIENCE_S)  # what waits for a deadline gets it
+                self.be_patient()
             if quiet == 6:
                 return round_number
         raise AssertionError(f"not quiet after {passes} rounds; last plan: {self.plans[-1] if self.plans else None}")
+
+    def be_patient(self, seconds: float = PATIENCE_S) -> None:
+        """Time passes with the operator at work: what waits for a deadline gets it."""
+        for _ in range(round(seconds / LOOK_S)):
+            for name in {*self.models, *self.routes}:
+                self.pass_model(name)
+            self.pass_ray()
+            self.tick(LOOK_S)
 
     def fingerprint(self) -> str:
         """Everything but the clock."""

@@ -13,7 +13,7 @@ from fairlead_operator.state.keys import ModelKey
 from fairlead_operator.state.knowledge import UNREAD, Absent, Known, Unknown
 from fairlead_operator.state.ports import PortRange
 from fairlead_operator.state.route import GatewayView, RouteText
-from fairlead_operator.state.serve import ServeView
+from fairlead_operator.state.serve import RayWriteResult, ServeView
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +75,8 @@ class Observed:
     namespace. ``serve`` is Absent where no Ray cluster is configured for the namespace, ``gateways`` likewise; a
     single gateway that could not be read makes ``gateways`` Unknown. ``route`` is the model's key in the ConfigMap.
     ``gateway_url`` is the base URL that people are told, where one is configured. ``capacity`` is read while no rollout
-    is under way. ``measured`` is None while no analysis is under way.
+    is under way. ``measured`` is None while no analysis is under way. ``ray_write`` is how the last pass over the Ray
+    cluster ended.
     """
 
     key: ModelKey
@@ -89,6 +90,7 @@ class Observed:
     gateway_url: str | None = None
     measured: Measured | None = None
     capacity: Known[Capacity] | Unknown = UNREAD
+    ray_write: Known[RayWriteResult] | Unknown = UNREAD
 
     def up_by_gateway(self, revision: str) -> dict[str, int] | None:
         """Ready replicas of a revision by gateway; None while a gateway can't be read, and where there is none."""

@@ -146,6 +146,30 @@ class Hold:
 ServeDecision = Put | Keep | Hold
 
 
+class RayWrite(StrEnum):
+    """How the last pass over a Ray cluster ended."""
+
+    KEPT = "kept"
+    PUT = "put"
+    HELD = "held"
+    """Nothing was written, as the evidence did not allow it."""
+    FAILED = "failed"
+    """Ray refused the configuration, or its answer never came."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RayWriteResult:
+    """The last pass over the Ray cluster; ``message`` says why nothing was written, or what Ray answered."""
+
+    outcome: RayWrite
+    message: str = ""
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether what a model waits for did not reach Ray."""
+        return self.outcome in (RayWrite.HELD, RayWrite.FAILED)
+
+
 def says_the_same(wanted: object, deployed: object) -> bool:
     """Compares JSON values: each wanted key is there with the same value; 1 equals 1.0, null equals a missing key."""
     if isinstance(wanted, Mapping):
