@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -69,6 +70,36 @@ class EmptyServe:
         return self.last_session is not None and self.last_session != self.session
 
 
+class RayWriteKind(StrEnum):
+    """How the last pass over a Ray cluster ended."""
+
+    KEPT = "Kept"
+    """The cluster runs what should run there."""
+    PUT = "Put"
+    """The Serve config was written, and Ray accepted it."""
+    HELD = "Held"
+    """Nothing may be written now."""
+    REFUSED = "Refused"
+    """Ray refused the Serve config, or its answer was lost; it is written again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RayWrite:
+    """What became of the Serve config of a Ray cluster; ``message`` says why it was held or refused.
+
+    ``since`` is when the first of the passes in a row ended so.
+    """
+
+    kind: RayWriteKind
+    message: str = ""
+    since: datetime.datetime
+
+    @property
+    def is_accepted(self) -> bool:
+        """Whether Ray has what should run there."""
+        return self.kind in (RayWriteKind.KEPT, RayWriteKind.PUT)
+
+
 RayEvidence = Known[ServeView] | EmptyServe | Unknown
 
 
@@ -91,7 +122,8 @@ class ServeConfig:
     """Every application that should run on one Ray cluster.
 
     ``kept`` are applications that must go on as they are deployed, because what they were made from cannot be read.
-    ``has_models`` is true while any ModelDeployment lives in the namespace: only then is a Serve controller wanted.
+    ``has_models`` is true while a ModelDeployment has a revision on the cluster or may get one: only then is a Serve
+    controller wanted.
     """
 
     namespace: str
@@ -144,30 +176,6 @@ class Hold:
 
 
 ServeDecision = Put | Keep | Hold
-
-
-class RayWrite(StrEnum):
-    """How the last pass over a Ray cluster ended."""
-
-    KEPT = "kept"
-    PUT = "put"
-    HELD = "held"
-    """Nothing was written, as the evidence did not allow it."""
-    FAILED = "failed"
-    """Ray refused the configuration, or its answer never came."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RayWriteResult:
-    """The last pass over the Ray cluster; ``message`` says why nothing was written, or what Ray answered."""
-
-    outcome: RayWrite
-    message: str = ""
-
-    @property
-    def is_blocked(self) -> bool:
-        """Whether what a model waits for did not reach Ray."""
-        return self.outcome in (RayWrite.HELD, RayWrite.FAILED)
 
 
 def says_the_same(wanted: object, deployed: object) -> bool:

@@ -10,9 +10,9 @@ from fairlead_operator.plan.rollout import contract, cover, deadline, measuring,
 from fairlead_operator.plan.triggers import Trigger, Verdict
 from fairlead_operator.plan.upkeep import attempts
 from fairlead_operator.state import load_reasons
-from fairlead_operator.state.actions import NudgeServe, PinDigest, Plan, Prove
+from fairlead_operator.state.actions import PinDigest, Plan, Prove
 from fairlead_operator.state.desired import WantedRevision
-from fairlead_operator.state.knowledge import Known
+from fairlead_operator.state.knowledge import Known, Unknown
 from fairlead_operator.state.load_reasons import Blame
 from fairlead_operator.state.reasons import Reason
 from fairlead_operator.state.rollout import Rollout
@@ -182,8 +182,8 @@ def _failed(reason: Reason, message: str, *, word: str | None = None) -> Verdict
 def _replicas_in_ray(
     context: Context, rollout: Rollout, candidate: WantedRevision, reason: Reason
 ) -> Plan | Verdict | None:
-    if not isinstance(context.observed.serve, Known):
-        return context.wait_unknown(Reason.RAY_UNREACHABLE, f"Ray can't be read: {context.why_ray_is_unknown}")
+    if isinstance(serve := context.serve_of(candidate.revision), Unknown):
+        return context.wait_unknown(Reason.RAY_UNREACHABLE, f"Ray can't be read: {hide_addresses(serve.reason)}")
     called = context.called(candidate.revision)
     wanted = candidate.application.replicas if candidate.application is not None else 0
     view = context.application(candidate.revision)
@@ -199,17 +199,18 @@ def _replicas_in_ray(
         message = f"After {context.desired.progress_deadline_s} s {waits_for}. {said.message}"
         return _failed(Reason.PROGRESS_DEADLINE_EXCEEDED, one_line(message), word=word)
     if view is None:
-        return _not_taken(context, reason, called)
+        return _not_taken(context, reason, candidate.revision)
     return context.wait(reason, f"{waits_for}.")
 
 
-def _not_taken(context: Context, reason: Reason, called: str) -> Plan:
+def _not_taken(context: Context, reason: Reason, candidate: str) -> Plan:
     """Ray has not got the configuration: the candidate is not to blame, and its deadline stands still."""
-    write = context.observed.ray_write
-    if isinstance(write, Known) and write.value.is_blocked:
-        message = f"Ray has not taken {called}: {hide_addresses(write.value.message)}"
-        return context.act(NudgeServe(), Reason.RAY_REFUSED, one_line(message))
-    return context.act(NudgeServe(), reason, f"Waits for Ray to take {called}.")
+    called = context.called(candidate)
+    write = context.observed.ray_write.get(context.cluster_of(candidate))
+    if write is not None and not write.is_accepted:
+        message = f"Ray has not taken {called}: {hide_addresses(write.message)}"
+        return context.nudge(candidate, Reason.RAY_REFUSED, one_line(message))
+    return context.nudge(candidate, reason, f"Waits for Ray to take {called}.")
 
 
 def _replicas_at_gateways(

@@ -7,6 +7,7 @@ from dataclasses import replace
 from fairlead_operator.plan.condemn import ray
 from fairlead_operator.plan.context import Context
 from fairlead_operator.state.actions import NudgeServe, Plan, Wait
+from fairlead_operator.state.knowledge import Unknown
 from fairlead_operator.state.reasons import Reason
 from fairlead_operator.state.rollout import Attempt
 from fairlead_operator.state.serve import ApplicationStatus
@@ -60,12 +61,12 @@ def watch_stable(context: Context, plan: Plan) -> Plan:
     """A plan that waits also has Ray take what the stable revision lacks, and looks again when an attempt is due."""
     stable = context.serving.stable
     wanted = context.desired.revisions.get(stable) if stable is not None else None
-    if wanted is None or wanted.application is None or context.ray_session is None:
+    if wanted is None or wanted.application is None or isinstance(context.serve_of(wanted.revision), Unknown):
         return plan
     is_quiet = isinstance(plan.action, Wait) and plan.serving == context.serving
     if is_quiet and context.application(wanted.revision) is None:
         requeue_after_s = min(plan.requeue_after_s, context.bounds.unknown_s)
-        return replace(plan, action=NudgeServe(), requeue_after_s=requeue_after_s)
+        return replace(plan, action=NudgeServe(cluster=wanted.cluster), requeue_after_s=requeue_after_s)
     if is_given_up(context, wanted.revision):
         return replace(plan, requeue_after_s=min(plan.requeue_after_s, left_s(context, wanted.revision)))
     return plan
