@@ -21,6 +21,7 @@ from fairlead_operator.state.route import BY_WEIGHT, FULL_WEIGHT, GatewayView, R
 from fairlead_operator.state.time import elapsed_s
 
 DRAIN_S = 60
+DELETION_S = 40
 STATUS_MAX_BYTES = 32 * 1024
 
 
@@ -64,6 +65,8 @@ def _check_serving(serving: Serving) -> None:
 
 def _check_unknown(observed: Observed, before: Serving, plan: actions.Plan) -> None:
     """UNKNOWN leads to nothing destructive and moves no traffic."""
+    if _is_overdue(observed):
+        return
     after, action = plan.serving, plan.action
     given_up = set(before.active) - set(after.active)
     if _ready_gateways(observed) is None:
@@ -83,6 +86,14 @@ def _check_unknown(observed: Observed, before: Serving, plan: actions.Plan) -> N
         new = [q for q in after.quarantine if q not in before.quarantine and not q.is_by_request]
         condemned = [q for q in new if q.reason != counted]
         hold(not condemned or _proof_failed(before), f"condemns while unread: {plan}")
+
+
+def _is_overdue(observed: Observed) -> bool:
+    """A deletion that has waited for what can't be read, pass by pass and with the time in the status."""
+    if not isinstance(observed.object, Known) or not observed.object.value.is_deleting:
+        return False
+    rollout = observed.object.value.status.rollout
+    return rollout is not None and rollout.progress_seconds >= DELETION_S - 10
 
 
 def _check_unmeasured(observed: Observed, before: Serving, plan: actions.Plan) -> None:

@@ -96,6 +96,8 @@ class Gateway:
     routes: dict[str, str] = field(default_factory=dict)
     sessions: dict[tuple[str, str], int] = field(default_factory=dict)
     is_stuck: bool = False
+    is_away: bool = False
+    """Nobody can read it, and it takes nothing."""
     epoch: int = 1
     errors: dict[str, str] = field(default_factory=dict)
     """Why it refuses a model's entry, by model."""
@@ -229,7 +231,7 @@ class VirtualWorld:
         for cluster in self.clusters.values():
             cluster.tick(sources_are_away=self.sources_are_away, missing=self.missing)
         for gateway in self.gateways:
-            if not gateway.is_stuck:
+            if not gateway.is_stuck and not gateway.is_away:
                 self.take_routes(gateway)
             self.send(gateway, self.load)
             gateway.sessions = {where: ticks - 1 for where, ticks in gateway.sessions.items() if ticks > 1}
@@ -376,7 +378,8 @@ class VirtualWorld:
         return Known(RouteText(text=self.routes[name])) if name in self.routes else ABSENT
 
     def _gateways(self, fault: Fault) -> Gateways:
-        unread = {self.gateways[0].id} if fault is Fault.GATEWAY_UNREAD else set()
+        unread = {gateway.id for gateway in self.gateways if gateway.is_away}
+        unread |= {self.gateways[0].id} if fault is Fault.GATEWAY_UNREAD else set()
         return Gateways(members=tuple(self._seen(gateway, is_unread=gateway.id in unread) for gateway in self.gateways))
 
     def _seen(self, gateway: Gateway, *, is_unread: bool) -> GatewaySeen:
@@ -594,9 +597,15 @@ class VirtualWorld:
                     promised[name] = max(promised.get(name, 0), self._promise(model, replicas, weight))
         return promised
 
+    def _is_overdue(self, model: str) -> bool:
+        """Whether its deletion has waited for a gateway for long enough."""
+        stored = self.models[model]
+        waited = stored.status.get("rollout", {}).get("progressSeconds", 0)
+        return stored.deleting and waited >= consistency.DELETION_S - 10
+
     def _promise(self, model: str, replicas: int, weight: int) -> int:
         """All replicas, except in batches: there what its share needs of those that may not be missing."""
-        if model not in self.models:
+        if model not in self.models or self._is_overdue(model):
             return 0
         view = self.view(model)
         kept = tuple(self.models[model].revisions.values())

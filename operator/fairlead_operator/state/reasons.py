@@ -94,6 +94,9 @@ class Reason(StrEnum):
     DELETING = "Deleting"
     """The object is being deleted; what runs for it is taken down first."""
 
+    LEFT_BEHIND = "LeftBehind"
+    """A deleted object goes though it can't be proved that nothing of it is left; the message says what may be."""
+
     # The rollout
     INSUFFICIENT_CAPACITY = "InsufficientCapacity"
     """The candidate's replicas are known not to fit beside those that serve."""

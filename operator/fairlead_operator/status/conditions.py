@@ -37,6 +37,7 @@ NEEDS_A_PERSON = frozenset(
         Reason.START_BLOCKED,
         Reason.NO_WAY_BACK,
         Reason.STABLE_LOST,
+        Reason.LEFT_BEHIND,
     }
 )
 GIVEN_UP = frozenset({Reason.ROLLOUT_FAILED, Reason.ABORTED, Reason.ROLLED_BACK})
