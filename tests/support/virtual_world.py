@@ -3,8 +3,8 @@
 Passes of the real pure core are run against it; faults strike between any two of their steps. A URI says how a model
 behaves: ``…/bad…`` can't be loaded, ``…/wrong…`` answers wrongly, ``…/slow…`` is never ready, ``…/wider…`` takes
 another input, ``…/failing…`` fails every fifth request of clients, ``…/late…`` takes ten times as long,
-``…/odd…`` says something else to every fourth request that it is shown, ``…/souring…`` is ``failing`` once it has all
-requests, all else is good.
+``…/away…`` can't be reached, ``…/odd…`` says something else to every fourth request that it is shown,
+``…/souring…`` is ``failing`` once it has all requests, all else is good.
 """
 
 from __future__ import annotations
@@ -38,8 +38,11 @@ from fairlead_operator.state.reasons import Reason
 from fairlead_operator.state.rollout import recall
 from fairlead_operator.state.route import FULL_WEIGHT, GatewayView, RetiredRoute, RevisionLive, RouteLive, RouteText
 from fairlead_operator.state.serve import (
+    Hold,
     Put,
     RayObserved,
+    RayWrite,
+    RayWriteKind,
     ServeDecision,
     ServeView,
 )
@@ -48,6 +51,7 @@ from fairlead_operator.status import summary
 
 NAMESPACE = "default"
 PATIENCE_S = 700
+LOOK_S = 20
 REQUEST_TICKS = 4
 DURATION_BOUNDS_S = (0.01, 0.1)
 
@@ -92,6 +96,8 @@ class Gateway:
     routes: dict[str, str] = field(default_factory=dict)
     sessions: dict[tuple[str, str], int] = field(default_factory=dict)
     is_stuck: bool = False
+    is_away: bool = False
+    """Nobody can read it, and it takes nothing."""
     epoch: int = 1
     errors: dict[str, str] = field(default_factory=dict)
     """Why it refuses a model's entry, by model."""
@@ -128,12 +134,16 @@ class VirtualWorld:
         self.placement = clusters[0]
         self.serve_queued = False
         self.sources_are_away = False
+        self.missing: set[str] = set()
+        """URIs at which there is nothing any more."""
         self.measurements_are_away = False
         self.load = 0
         """Requests that come to each gateway with each tick."""
         self.answers: dict[str, Known[float | None] | Unknown] = {}
         self.writes: list[Written] = []
         self.events: list[actions.Event] = []
+        self.ray_write: dict[str, RayWrite] = {}
+        """How the last pass over each Ray cluster ended, as the operator's process remembers it."""
         self.plans: list[actions.Plan] = []
         self.steps = 0
         """How often something happened here: a pass, a tick, or what people and the world did in between."""
@@ -219,9 +229,9 @@ class VirtualWorld:
         self.steps += 1
         self.now += datetime.timedelta(seconds=seconds)
         for cluster in self.clusters.values():
-            cluster.tick(sources_are_away=self.sources_are_away)
+            cluster.tick(sources_are_away=self.sources_are_away, missing=self.missing)
         for gateway in self.gateways:
-            if not gateway.is_stuck:
+            if not gateway.is_stuck and not gateway.is_away:
                 self.take_routes(gateway)
             self.send(gateway, self.load)
             gateway.sessions = {where: ticks - 1 for where, ticks in gateway.sessions.items() if ticks > 1}
@@ -343,6 +353,7 @@ class VirtualWorld:
             gateways=Known(self._gateways(fault)),
             capacity=Unknown("timed out") if fault is Fault.RAY_UNREAD else self.clusters[self.placement].room(),
             measured=self._measured(name, fault) if stored is not None else None,
+            ray_write=dict(self.ray_write),
         )
 
     def _measured(self, name: str, fault: Fault) -> analysis.Measured | None:
@@ -372,7 +383,8 @@ class VirtualWorld:
         return Known(RouteText(text=self.routes[name])) if name in self.routes else ABSENT
 
     def _gateways(self, fault: Fault) -> Gateways:
-        unread = {self.gateways[0].id} if fault is Fault.GATEWAY_UNREAD else set()
+        unread = {gateway.id for gateway in self.gateways if gateway.is_away}
+        unread |= {self.gateways[0].id} if fault is Fault.GATEWAY_UNREAD else set()
         return Gateways(members=tuple(self._seen(gateway, is_unread=gateway.id in unread) for gateway in self.gateways))
 
     def _seen(self, gateway: Gateway, *, is_unread: bool) -> GatewaySeen:
@@ -547,10 +559,27 @@ class VirtualWorld:
         meanwhile()
         if fault in (Fault.CRASH_BEFORE_WRITE, Fault.CRASH_AFTER_WRITE):
             ray.forget()
+        self._note_ray_write(cluster, decision, fault)
         if isinstance(decision, Put) and fault not in (Fault.CRASH_BEFORE_WRITE, Fault.REFUSED):
             self.writes.append(Written(kind="Put", what=str(decision)))
             ray.put(decision.body, lambda: self._promised(asked))
         return decision
+
+    def _note_ray_write(self, cluster: str, decision: ServeDecision, fault: Fault) -> None:
+        """The process remembers what became of its last pass over a cluster."""
+        if fault in (Fault.CRASH_BEFORE_WRITE, Fault.CRASH_AFTER_WRITE):
+            self.ray_write.clear()
+            return
+        match decision:
+            case Put() if fault is Fault.REFUSED:
+                kind, message = RayWriteKind.REFUSED, "400: a neighbour's application"
+            case Put():
+                kind, message = RayWriteKind.PUT, ""
+            case Hold(reason=reason):
+                kind, message = RayWriteKind.HELD, reason
+            case _:
+                kind, message = RayWriteKind.KEPT, ""
+        self.ray_write[cluster] = RayWrite(kind=kind, message=message, since=self.now)
 
     def pass_every_ray(self) -> None:
         for cluster in self.clusters:
@@ -573,9 +602,15 @@ class VirtualWorld:
                     promised[name] = max(promised.get(name, 0), self._promise(model, replicas, weight))
         return promised
 
+    def _is_overdue(self, model: str) -> bool:
+        """Whether its deletion has waited for a gateway for long enough."""
+        stored = self.models[model]
+        waited = stored.status.get("rollout", {}).get("progressSeconds", 0)
+        return stored.deleting and waited >= consistency.DELETION_S - 10
+
     def _promise(self, model: str, replicas: int, weight: int) -> int:
         """All replicas, except in batches: there what its share needs of those that may not be missing."""
-        if model not in self.models:
+        if model not in self.models or self._is_overdue(model):
             return 0
         view = self.view(model)
         kept = tuple(self.models[model].revisions.values())
@@ -601,7 +636,7 @@ class VirtualWorld:
             self.tick(seconds)
             quiet = quiet + 1 if self.fingerprint() == before else 0
             if quiet == 3:
-                self.advance(PATIENCE_S)  # what waits for a deadline gets it
+                self.be_patient()
             if quiet == 6:
                 return round_number
         raise AssertionError(f"not quiet after {passes} rounds; last plan: {self.plans[-1] if self.plans else None}")
@@ -609,6 +644,14 @@ class VirtualWorld:
     def names(self) -> list[str]:
         """Every model that is there or left something: what a listing finds."""
         return sorted({*self.models, *self.routes, *(name for gateway in self.gateways for name in gateway.routes)})
+
+    def be_patient(self, seconds: float = PATIENCE_S) -> None:
+        """Time passes with the operator at work: what waits for a deadline gets it."""
+        for _ in range(round(seconds / LOOK_S)):
+            for name in self.names():
+                self.pass_model(name)
+            self.pass_every_ray()
+            self.tick(LOOK_S)
 
     def fingerprint(self) -> str:
         """Everything but the clock."""

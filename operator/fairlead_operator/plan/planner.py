@@ -9,7 +9,7 @@ from fairlead_operator.api import names
 from fairlead_operator.plan import requests
 from fairlead_operator.plan.context import Context
 from fairlead_operator.plan.rollout import advance
-from fairlead_operator.plan.upkeep import revisions, steady, suspension, teardown
+from fairlead_operator.plan.upkeep import attempts, revisions, steady, suspension, teardown
 from fairlead_operator.state.actions import AddFinalizer, Plan, Wait
 from fairlead_operator.state.bounds import Bounds
 from fairlead_operator.state.desired import Desired
@@ -40,6 +40,8 @@ DECIDERS: tuple[Decider, ...] = (
     requests.decide,
     # A suspended object gives up its traffic first and its replicas then; what was begun is finished before a resume.
     suspension.decide,
+    # What serves is looked after before anything moves on: Ray alone is needed for that.
+    attempts.restart_stable,
     # The desired revision is kept before anything refers to it.
     revisions.decide,
     # The history is trimmed while rollouts follow each other, too: what has no place in one is free to go.
@@ -73,7 +75,7 @@ def make(desired: Desired | InvalidSpec | Absent, observed: Observed, bounds: Bo
 def _first(context: Context) -> Plan:
     for decide in DECIDERS:
         if (plan := decide(context)) is not None:
-            return plan
+            return attempts.watch_stable(context, plan)
     return steady.rest(context)
 
 
