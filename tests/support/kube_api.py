@@ -85,8 +85,11 @@ class KubeApi:
         return dict(answer.json())
 
     def create(self, path: str, body: Object) -> Object:
-        """The object as it was created."""
-        return dict(self._awaited("POST", path, json=body).raise_for_status().json())
+        """The object as it was created, also where the answer to an earlier try was lost."""
+        answer = self._awaited("POST", path, json=body)
+        if answer.status_code == httpx.codes.CONFLICT and (found := self.get(f"{path}/{body['metadata']['name']}")):
+            return found
+        return dict(answer.raise_for_status().json())
 
     def merge(self, path: str, patch: Object, *, manager: str = "e2e") -> None:
         """Change an object by a JSON merge patch."""
