@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.support import moving_replicas
-from tests.support.gateway_process import fetch, revision, spec
+from tests.support.gateway_process import Gateway, fetch, revision, spec
 from tests.support.moving_replicas import World
 from tests.support.until import until
 
@@ -67,6 +67,30 @@ def test_a_place_of_the_pool_is_given_back_and_an_agent_that_starts_anew_deals_n
     assert fetch(f"{world.gateway.url}/v2/models/digits/infer", body=b"{}").status == 200
     moving_replicas.swap_revision(world)
     until(lambda: places() == {"digits/aaaaaaaaaa": 1}, "and dealt again", explain=places)
+
+
+def test_the_same_feedback_meets_the_same_replica_on_every_gateway(world: World, tmp_path: Path) -> None:
+    """Also on one that has met the replicas in another order, and after a reload made them servers of its file."""
+    for _ in range(2):
+        world.start_and_meet()
+    other = Gateway(tmp_path / "other", nodes=list(reversed(world.gateway.nodes)))
+    try:
+        other.start()
+        other.apply(digits=spec(world.revision, {world.revision: revision()}))
+        until(lambda: other.servers_up() == world.up(), "both have all replicas")
+        tokens = [f"token-{number}" for number in range(100)]
+
+        def replicas(gateway: Gateway) -> list[str]:
+            url = f"{gateway.url}/v2/models/digits/feedback"
+            return [fetch(url, body=b"{}", headers={"x-fairlead-feedback": token}).json["replica"] for token in tokens]
+
+        expected = replicas(world.gateway)
+        assert len(set(expected)) == 4
+        assert replicas(other) == expected
+        moving_replicas.reload_only(world)
+        assert replicas(world.gateway) == expected
+    finally:
+        other.stop()
 
 
 def test_a_gateway_that_starts_with_everything_there_serves_as_soon_as_it_is_ready(world: World) -> None:

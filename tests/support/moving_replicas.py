@@ -16,6 +16,7 @@ from tests.support.gateway_process import Gateway, Replicas, StandIn, make_node,
 from tests.support.until import until
 
 A, B = "aaaaaaaaaa", "bbbbbbbbbb"
+_NUMBERS = itertools.count()
 
 
 class World:
@@ -122,24 +123,28 @@ def kill_agent(world: World) -> None:
     world.settle()
 
 
-def reload(world: World, numbers: Iterator[int] = itertools.count()) -> None:  # noqa: B008 - one count for all calls
-    """A reload between a start and a kill."""
-    while len(world.living) < 3:
-        world.start_and_meet()
-    world.settle()
+def reload_only(world: World) -> None:
+    """A reload: a name that was never asked for is another configuration, with a candidate that has no replica."""
     before = world.gateway.metric("fairlead_gateway_haproxy_reloads_total")
-    # A name that was never asked for is another configuration, with a candidate that has no replica.
     name = world.revision
     world.gateway.apply(
         digits=spec(
             name,
             {name: revision(), "cccccccccc": revision()},
             candidate="cccccccccc",
-            match=[{"header": f"x-{next(numbers)}", "value": "1"}],
+            match=[{"header": f"x-{next(_NUMBERS)}", "value": "1"}],
         )
     )
     assert world.gateway.metric("fairlead_gateway_haproxy_reloads_total") == before + 1
     assert world.up() >= {each.name for each in world.living}, "they are up from the new worker's start"
+
+
+def reload(world: World) -> None:
+    """A reload between a start and a kill."""
+    while len(world.living) < 3:
+        world.start_and_meet()
+    world.settle()
+    reload_only(world)
     world.start_and_meet()
     world.kill()
     world.apply()

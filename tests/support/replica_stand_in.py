@@ -99,6 +99,10 @@ class Connection(asyncio.Protocol):
         if path.startswith("/-/healthz/"):
             self._send(self._replica.health(path), b"{}")
             return
+        if path == f"/-/measurements/{self._replica.name}":
+            # It counts nothing that an analysis would read.
+            self._send(200, json.dumps({"instance": self._replica.name}).encode())
+            return
         if path == "/-/counts":
             self._send(200, self._replica.counts())
             return

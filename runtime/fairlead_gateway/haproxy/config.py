@@ -139,6 +139,11 @@ def place_of(backend: str) -> int | None:
     return int(backend[1:]) if backend[:1] in ("p", "f") and backend[1:].isdigit() else None
 
 
+def address_text(host: str, port: int) -> str:
+    """An address of a server."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def server_id(name: str) -> int:
     """The id of a replica's server, the same on every gateway: consistent hashing goes by it."""
     return int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) % (2**31 - 1) + 1
@@ -199,7 +204,7 @@ def pool_text(shape: Shape, servers: Mapping[str, Sequence[StaticServer]]) -> st
         for backend, kind in ((backend_name(place), "revision"), (feedback_name(place), "feedback")):
             lines.append(f"backend {backend} from {kind}")
             lines.extend(
-                f"  server {server.name} {server.host}:{server.port} id {server_id(server.name)}"
+                f"  server {server.name} {address_text(server.host, server.port)} id {server_id(server.name)}"
                 for server in servers.get(backend, ())
             )
     return "\n".join(lines) + "\n"

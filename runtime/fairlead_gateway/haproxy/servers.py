@@ -102,9 +102,9 @@ def _missing(targets: Targets, observed: Mapping[tuple[str, str], Server], shape
 
 def _add(server: str, name: str, target: Target, check_ms: int) -> str:
     """One line: a server that is only enabled counts as up before its first check."""
-    host = f"[{target.host}]" if ":" in target.host else target.host
+    address = config.address_text(target.host, target.port)
     return (
-        f"add server {server} {host}:{target.port} id {config.server_id(name)} {config.check_text(check_ms)};"
+        f"add server {server} {address} id {config.server_id(name)} {config.check_text(check_ms)};"
         f"enable server {server};set server {server} health down;enable health {server}"
     )
 

@@ -4,34 +4,41 @@ from __future__ import annotations
 
 import asyncio
 import pathlib
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 import pytest
 
 from fairlead_gateway.haproxy import config
 from fairlead_gateway.haproxy.control import Control, HAProxyError
 
-WHOLE = "1\n# be_id be_name\n3 rev_a 1 s0\n\n"
+T = TypeVar("T")
+WHOLE = "1\n# be_id be_name\n3 p0001 1 s0\n\n"
 """As HAProxy 2.8 ends each answer; the integration tests hear the real one."""
 
 
-def asked(folder: pathlib.Path, answer: str) -> str:
-    """What is heard of a HAProxy that says this and ends."""
+def heard(folder: pathlib.Path, answer: str, ask: Callable[[Control], Awaitable[T]]) -> T:
+    """What is made of a HAProxy that says this to whatever it is asked, and ends."""
 
     async def say(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
         writer.write(answer.encode())
         writer.close()
 
-    async def ask() -> str:
+    async def run() -> T:
         server = await asyncio.start_unix_server(say, folder / config.RUNTIME_SOCKET)
         control = Control(folder)
         try:
-            return await control.ask("show servers state")
+            return await ask(control)
         finally:
             control.close()
             server.close()
 
-    return asyncio.run(ask())
+    return asyncio.run(run())
+
+
+def asked(folder: pathlib.Path, answer: str) -> str:
+    return heard(folder, answer, lambda control: control.ask("show servers state"))
 
 
 @pytest.mark.parametrize("answer", [WHOLE, "\n", "\n\n", "No such server.\n\n"])
@@ -43,3 +50,10 @@ def test_a_whole_answer_is_heard(tmp_path: pathlib.Path, answer: str) -> None:
 def test_an_answer_that_ends_too_soon_is_an_error_and_not_fewer_servers(tmp_path: pathlib.Path, heard: int) -> None:
     with pytest.raises(HAProxyError, match="cut off"):
         asked(tmp_path, WHOLE[:heard])
+
+
+def test_each_command_about_a_server_may_be_refused_on_its_own(tmp_path: pathlib.Path) -> None:
+    refusal = "Server still has connections attached to it, cannot remove it."
+    answer = f"New server registered.\n\n\n{refusal}\n\nServer deleted.\n\n"
+
+    assert heard(tmp_path, answer, lambda control: control.try_each(["add server a/b", "del server a/c"])) == [refusal]
