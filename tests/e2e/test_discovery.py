@@ -108,7 +108,7 @@ def _answered(replica: Replica) -> int:
 
 
 def _kill(stage: Stage, model: Model, victims: list[Replica]) -> None:
-    """SIGKILL one by one, each when the gateway has taken out the one before: what dies with another may lose a request.
+    """SIGKILL, each when the gateway has taken out the one before: two that die at once may lose a request.
 
     Returns when others took their places.
     """
