@@ -52,6 +52,7 @@ class ReplicaMetrics(Collector):
         self.feedback_repeated = 0
         self.pending = 0
         self.connections = 0
+        self.shares_calls = False
         self.phases_s: dict[str, float] = {}
         self.evicted_bytes: Sequence[int] = ()
         self._registry = CollectorRegistry()
@@ -87,6 +88,9 @@ class ReplicaMetrics(Collector):
         yield from self._measured()
         yield self._gauge("fairlead_replica_pending_requests", "Predictions running or queued.", self.pending)
         yield self._gauge("fairlead_replica_connections", "Open client connections.", self.connections)
+        yield self._gauge(
+            "fairlead_replica_shares_calls", "1 where requests were proved able to share a call.", self.shares_calls
+        )
         load = GaugeMetricFamily(
             "fairlead_replica_start_seconds", "How long each phase of the start took.", labels=[*names, "phase"]
         )

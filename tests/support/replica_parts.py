@@ -15,7 +15,7 @@ import numpy as np
 import orjson
 
 from fairlead_runtime.feedback import keys, wiring
-from fairlead_runtime.inference import batching, dataplane
+from fairlead_runtime.inference import batching, costs, dataplane, executor
 from fairlead_runtime.metrics import ReplicaMetrics
 from fairlead_runtime.model.predictor import Tensors
 from fairlead_runtime.model.signature import DType, Signature, TensorSpec
@@ -59,6 +59,19 @@ class DoublingModel:
         return tuple(np.asarray(array * 2) if array.dtype != object else array for array in inputs)
 
 
+@dataclass(frozen=True)
+class FixedCosts:
+    """Every call is said to take so long, whatever it takes: so a test decides where calls run."""
+
+    call_s: float
+
+    def predict_s(self, _size: costs.Size) -> float:
+        return self.call_s
+
+    def observe(self, size: costs.Size, spent_s: float) -> None:
+        """Learns nothing."""
+
+
 @dataclass(kw_only=True)
 class Setting:
     """What a test wants of its replica."""
@@ -66,6 +79,8 @@ class Setting:
     signature: Signature = field(default_factory=float_signature)
     model: Callable[[Tensors], Tensors] = field(default_factory=DoublingModel)
     call_s: float = 0.0
+    costs: costs.Costs | None = None
+    sharing: batching.Sharing | None = None
     ongoing_max: int = 64
     queued_max: int = 256
     timeout_s: float = 30
@@ -89,7 +104,10 @@ class Parts:
 def assemble(loop: asyncio.AbstractEventLoop, setting: Setting) -> Parts:
     metrics = ReplicaMetrics({"model": MODEL})
     runner = batching.Runner(
-        setting.model, is_batched=setting.signature.is_batched, observe_rows=metrics.batch_rows.observe
+        setting.model,
+        sharing=setting.sharing or batching.Sharing(is_proved=setting.signature.is_batched),
+        costs=FixedCosts(setting.call_s) if setting.costs is None else setting.costs,
+        observe_rows=metrics.batch_rows.observe,
     )
     plane = dataplane.Dataplane(
         dataplane.Identity(
@@ -100,7 +118,7 @@ def assemble(loop: asyncio.AbstractEventLoop, setting: Setting) -> Parts:
             digest=DIGEST,
         ),
         setting.signature,
-        executor=batching.choose(runner, loop, call_s=setting.call_s),
+        executor=executor.Executor(runner, loop),
         admission=dataplane.Admission(
             ongoing_max=setting.ongoing_max, queued_max=setting.queued_max, timeout_s=setting.timeout_s
         ),

@@ -92,6 +92,11 @@ def _replica_config(view: ModelDeploymentView, revision: RevisionView, bounds: B
             "maxOngoingRequests": serving.max_ongoing_requests,
             "maxQueuedRequests": serving.max_queued_requests,
         },
+        "batching": {
+            "mode": serving.batching.mode.value,
+            "maxRows": serving.batching.max_rows,
+            "maxDelayMilliseconds": serving.batching.max_delay_milliseconds,
+        },
         "warmup": {"batchSizes": list(model.warmup.batch_sizes)},
         "attempt": _attempt(view, revision),
     }

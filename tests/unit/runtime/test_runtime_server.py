@@ -288,6 +288,19 @@ def test_health_is_answered_while_the_model_computes() -> None:
         model.gate.set()
 
 
+def test_health_says_so_when_a_call_of_the_model_never_returns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fairlead_runtime.inference.dataplane.CALL_S_MAX", 0)
+    model = DoublingModel(gate=threading.Event())
+    with running(Setting(model=model, call_s=WORKER_CALL_S, timeout_s=0.01)) as stuck:
+        assert statuses(stuck.send(HEALTH)) == [200]
+        assert statuses(stuck.send(post(PREDICT, ROW))) == [504]
+        wait_until(lambda: statuses(stuck.send(HEALTH)) == [503])
+        assert b"has not returned" in stuck.send(HEALTH)
+        assert model.gate is not None
+        model.gate.set()
+        wait_until(lambda: statuses(stuck.send(HEALTH)) == [200])
+
+
 def test_draining_answers_what_comes_then_closes_the_port() -> None:
     model = DoublingModel(gate=threading.Event())
     with running(Setting(model=model, call_s=WORKER_CALL_S)) as leaving:
