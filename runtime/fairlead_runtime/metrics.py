@@ -48,6 +48,7 @@ class ReplicaMetrics(Collector):
         self.latency = Histogram(LATENCY_BUCKETS_S)
         self.batch_rows = Histogram(ROWS_BUCKETS)
         self.rejected = 0
+        self.abandoned = 0
         self.feedback_refused: dict[str, int] = {}
         self.feedback_repeated = 0
         self.pending = 0
@@ -84,6 +85,9 @@ class ReplicaMetrics(Collector):
         )
         rejected.add_metric(values, self.rejected)
         yield rejected
+        abandoned = self._counter("fairlead_replica_abandoned", "Requests whose client went away before the answer.")
+        abandoned.add_metric(values, self.abandoned)
+        yield abandoned
         yield from self._evicted()
         yield from self._measured()
         yield self._gauge("fairlead_replica_pending_requests", "Predictions running or queued.", self.pending)

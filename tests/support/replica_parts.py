@@ -167,7 +167,13 @@ class Running:
         return socket.create_connection(("127.0.0.1", self.port), timeout=20)
 
     def send(self, raw: bytes) -> bytes:
-        """Everything that is answered to `raw` until the server closes or falls silent; half-closes after sending."""
+        """The answers to the requests in `raw`; the connection may be kept after them."""
+        with self.connect() as client:
+            client.sendall(raw)
+            return read_answers(client, raw.count(b" HTTP/1.1\r\n"))
+
+    def send_and_end(self, raw: bytes) -> bytes:
+        """What is answered to `raw` before the server sees that nothing more comes, and that the client is gone."""
         with self.connect() as client:
             client.sendall(raw)
             client.shutdown(socket.SHUT_WR)
@@ -218,6 +224,32 @@ def read_all(client: socket.socket) -> bytes:
     except (ConnectionResetError, TimeoutError):
         pass
     return b"".join(chunks)
+
+
+def read_answers(client: socket.socket, count: int) -> bytes:
+    """Until so many whole answers have come, or the server closes."""
+    raw = b""
+    while not _are_whole(raw, count):
+        try:
+            chunk = client.recv(65536)
+        except (ConnectionResetError, TimeoutError):
+            break
+        if not chunk:
+            break
+        raw += chunk
+    return raw
+
+
+def _are_whole(raw: bytes, count: int) -> bool:
+    answers = raw.split(b"HTTP/1.1 ")[1:]
+    if len(answers) < count:
+        return False
+    head, end, body = answers[-1].partition(b"\r\n\r\n")
+    # A client that announced its end reads until the server's.
+    if not end or b"connection: close" in head:
+        return False
+    length = next(line for line in head.split(b"\r\n") if line.startswith(b"content-length: "))
+    return len(body) >= int(length.removeprefix(b"content-length: "))
 
 
 def request(method: str, path: str, body: object = None, headers: Mapping[bytes, bytes] | None = None) -> Request:

@@ -135,7 +135,6 @@ class Connection(asyncio.Protocol):
         self._is_closing = False
         self._is_writable = True
         self._delivery = _Delivery()
-        self._has_eof = False
         self.waiting = Waiting.IDLE
         self.since_s = time.monotonic()
 
@@ -157,16 +156,14 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._shared.connections.discard(self)
         self._shared.metrics.connections = len(self._shared.connections)
-        self._is_closing = True
-        self._drop_queue()
-        if self._pending is not None:
-            self._pending.cancel()
+        self._give_up()
 
     @override
     def eof_received(self) -> bool:
-        # A client that only half-closes still gets the answers it waits for.
-        self._has_eof = True
-        return bool(self._queue)
+        # To us a client that closed looks like one that only ended its side, and the gateway never does the latter. So
+        # whoever ends its side before it is answered is gone: nothing is computed for nobody.
+        self._give_up()
+        return False
 
     @override
     def data_received(self, data: bytes) -> None:
@@ -305,8 +302,7 @@ class Connection(asyncio.Protocol):
         shared = self._shared
         self._queue.popleft()
         shared.in_flight -= 1
-        is_last = self._has_eof and not self._queue
-        keep_alive = message.keep_alive and not (shared.is_draining or is_last)
+        keep_alive = message.keep_alive and not shared.is_draining
         transport = self._transport
         if transport is not None and not transport.is_closing():
             raw = shared.writer.render(message.request, response, keep_alive=keep_alive)
@@ -338,6 +334,15 @@ class Connection(asyncio.Protocol):
             transport.write_eof()
         else:
             transport.close()
+
+    def _give_up(self) -> None:
+        """The client is gone, and with it what it waits for."""
+        self._is_closing = True
+        self._parser.end()
+        self._shared.metrics.abandoned += len(self._queue)
+        self._drop_queue()
+        if self._pending is not None:
+            self._pending.cancel()
 
     def _drop_queue(self) -> None:
         self._shared.in_flight -= len(self._queue)

@@ -238,6 +238,43 @@ def test_a_client_that_goes_away_gives_up_its_place_and_its_call() -> None:
         assert model.rows == [1]
 
 
+@pytest.mark.parametrize("body_bytes", [0, 40_000], ids=["small", "decoded beside the loop"])
+def test_a_client_that_closes_gives_up_what_it_asked_for(body_bytes: int) -> None:
+    """A plain close, which the server can't tell from a client that only ends its side."""
+    model = DoublingModel(gate=threading.Event())
+    with running(Setting(model=model, call_s=WORKER_CALL_S)) as busy:
+        first = busy.connect()
+        first.sendall(post(PREDICT, ROW))
+        assert model.begun.wait(20)
+        for _ in range(20):
+            with busy.connect() as client:
+                before = busy.parts.plane.pending
+                client.sendall(post(PREDICT, orjson.dumps(ROW) + b" " * body_bytes))
+                wait_until(lambda before=before: busy.parts.plane.pending > before or busy.parts.plane.queued > 0)
+        wait_until(lambda: busy.parts.shared.in_flight == 1)
+        wait_until(lambda: busy.parts.plane.pending == 1)
+        assert busy.parts.metrics.abandoned == 20
+        assert model.gate is not None
+        model.gate.set()
+        assert statuses(read_all(first)) == [200]
+        first.close()
+        wait_until(lambda: busy.parts.plane.queued == 0)
+        assert model.rows == [1]
+
+
+def test_what_a_gone_client_had_pipelined_is_not_begun() -> None:
+    model = DoublingModel(gate=threading.Event())
+    with running(Setting(model=model, call_s=WORKER_CALL_S)) as busy:
+        with busy.connect() as client:
+            client.sendall(keep_alive(PREDICT, ROW) * 10)
+            assert model.begun.wait(20)
+        wait_until(lambda: busy.parts.shared.in_flight == 0)
+        assert model.gate is not None
+        model.gate.set()
+        assert statuses(busy.send(post(PREDICT, ROW))) == [200]
+        assert model.rows == [1, 1]
+
+
 def test_what_queued_during_a_call_shares_the_next_one() -> None:
     model = DoublingModel(gate=threading.Event())
     with running(Setting(model=model, call_s=WORKER_CALL_S)) as busy:
@@ -361,7 +398,7 @@ def test_thousands_of_broken_requests_get_4xx_and_the_replica_lives(replica: Run
     good = post(PREDICT, ROW)
     seen: dict[int, int] = {}
     for _ in range(3000):
-        for status in statuses(replica.send(_broken(good, dice))):
+        for status in statuses(replica.send_and_end(_broken(good, dice))):
             seen[status] = seen.get(status, 0) + 1
     # A broken byte may leave a request whole: those are answered. Nothing is the server's own fault.
     assert all(status == 200 or 400 <= status < 500 for status in seen), seen
