@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fairlead_runtime.errors import RequestError, RequestReason
+from fairlead_runtime.errors import RequestError, RequestReason, WrongMethodError
 from fairlead_runtime.feedback import ledger, tokens
 from fairlead_runtime.metrics import ReplicaMetrics
 from fairlead_runtime.protocols.http import Request, Response, dump, parse_object
@@ -30,7 +30,7 @@ class FeedbackRest:
     def handle(self, request: Request) -> Response:
         """Raises RequestError."""
         if request.method != "POST":
-            raise RequestError(RequestReason.WRONG_METHOD, "feedback takes POST")
+            raise WrongMethodError("feedback", "POST")
         if self._ledger is None:
             text = "this replica issues no feedback tokens: its Ray cluster has no authentication token"
             raise RequestError(RequestReason.FEEDBACK_OFF, text)

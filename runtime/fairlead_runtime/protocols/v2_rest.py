@@ -6,7 +6,7 @@ Source: https://github.com/triton-inference-server/server/blob/main/docs/protoco
 
 from __future__ import annotations
 
-from fairlead_runtime.errors import RequestError, RequestReason
+from fairlead_runtime.errors import RequestError, RequestReason, WrongMethodError
 from fairlead_runtime.feedback.issuer import Issuer
 from fairlead_runtime.inference import codec
 from fairlead_runtime.inference.dataplane import Dataplane, Phase
@@ -94,7 +94,7 @@ class V2Rest:
 
     def _get(self, request: Request, body: object, *, status: int = 200, headers: Headers = ()) -> Response:
         if request.method not in ("GET", "HEAD"):
-            raise RequestError(RequestReason.WRONG_METHOD, f"{request.path[:100]} takes GET")
+            raise WrongMethodError(request.path[:100], "GET, HEAD")
         return Response(status=status, body=dump(body), headers=headers, protocol=PROTOCOL)
 
     def _ready(self, request: Request, body: object) -> Response:
@@ -113,7 +113,7 @@ class V2Rest:
 
     def _infer(self, request: Request) -> Answer:
         if request.method != "POST":
-            raise RequestError(RequestReason.WRONG_METHOD, "infer takes POST")
+            raise WrongMethodError("infer", "POST")
         header, blob = binary.split(request.body, request.headers.get(HEADER_LENGTH))
         # Raw numbers are a view of the body, and cost next to nothing; raw strings become objects.
         blob_bytes = len(blob) if self._has_strings else len(blob) // BLOB_BYTES_PER_BYTE

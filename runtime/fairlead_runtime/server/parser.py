@@ -115,8 +115,13 @@ class RequestParser:
         # Trailer fields arrive here as well. They count against the head's bound and are dropped: none of ours may
         # stand in a trailer, and merged into the headers they would bypass whoever checked those.
         # Source: RFC 9110, 6.5.1
-        if not self._has_head:
-            self._headers[name.lower()] = value
+        if self._has_head:
+            return
+        key = name.lower()
+        if key == b"host" and key in self._headers:
+            # Source: RFC 9112, 3.2
+            self._refuse(RequestReason.MALFORMED, "the Host header comes twice")
+        self._headers[key] = value
 
     def on_headers_complete(self) -> None:
         self._has_head = True
@@ -154,7 +159,7 @@ class RequestParser:
         if self._is_over or self._is_upgrade():
             return
         parser = self._parser
-        path = self._url.partition(b"?")[0].decode("latin-1")
+        path = _path_of(self._url).decode("latin-1")
         request = Request(
             method=parser.get_method().decode("latin-1"),
             path=unquote(path) if "%" in path else path,
@@ -195,3 +200,13 @@ class RequestParser:
         if not self._is_over:
             self.end()
             self._sink.refuse(reason, sentence)
+
+
+def _path_of(target: bytes) -> bytes:
+    """The path of a request target, also in absolute form, which a server has to take. Source: RFC 9112, 3.2.2."""
+    path = target.partition(b"?")[0]
+    if path.startswith(b"/"):
+        return path
+    _scheme, is_absolute, rest = path.partition(b"://")
+    _authority, slash, path_below = rest.partition(b"/")
+    return slash + path_below or b"/" if is_absolute else path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import email.utils
 import random
 import socket
 import threading
@@ -154,6 +155,7 @@ def test_a_chunked_body_without_end_is_cut_off_with_413_while_the_client_still_s
         pytest.param(b"GET / HTTP/1.1\r\nhost: " + b"x" * 40000 + b"\r\n\r\n", 431, id="a large header"),
         pytest.param(b"GET / HTTP/1.1\r\nhost: " + b"x" * 2_000_000, 431, id="a header without end"),
         pytest.param(b"POST / HTTP/1.1\r\nhost: x\r\nexpect: tea\r\ncontent-length: 1\r\n\r\n1", 417, id="expectation"),
+        pytest.param(b"GET /v2 HTTP/1.1\r\nhost: x\r\nHost: y\r\n\r\n", 400, id="two hosts"),
         pytest.param(b"CONNECT x:1 HTTP/1.1\r\nhost: x\r\n\r\n", 400, id="a proxy's method"),
         pytest.param(b"GET /%2fv2 HTTP/1.1\r\nhost: x\r\n\r\n", 404, id="escaped slash"),
     ],
@@ -167,6 +169,37 @@ def test_what_is_not_a_request_gets_its_code_and_the_connection_ends(replica: Ru
             pass
         got = statuses(read_all(client))
     assert got == [status]
+
+
+@pytest.mark.parametrize(
+    ("target", "status"),
+    [
+        (b"http://x/v2", 200),
+        (b"http://x:80/v2?a=http://y/", 200),
+        (b"HTTPS://x/v2x", 404),
+        (b"http://x", 404),
+        (b"*", 404),
+    ],
+)
+def test_a_target_may_be_in_absolute_form(replica: Running, target: bytes, status: int) -> None:
+    assert statuses(replica.send(b"GET %s HTTP/1.1\r\nhost: x\r\n\r\n" % target)) == [status]
+
+
+def test_answers_say_when_and_a_refused_method_says_which_are_allowed(replica: Running) -> None:
+    raw = replica.send(b"PUT /v2/models/digits HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n")
+    assert statuses(raw) == [405]
+    headers = dict(line.split(b": ", 1) for line in raw.partition(b"\r\n\r\n")[0].split(b"\r\n")[1:])
+    assert headers[b"allow"] == b"GET, HEAD"
+    assert email.utils.parsedate_to_datetime(headers[b"date"].decode()).tzinfo is not None
+
+
+def test_health_checks_are_no_durations_of_predictions() -> None:
+    with running() as replica:
+        for _ in range(3):
+            replica.send(HEALTH)
+        assert replica.parts.metrics.latency.buckets()[0][-1][1] == 0
+        replica.send(post(PREDICT, ROW))
+        wait_until(lambda: replica.parts.metrics.latency.buckets()[0][-1][1] == 1)
 
 
 @pytest.mark.parametrize("token", [b"h2c", b"websocket", b"foo/1"])
