@@ -69,8 +69,25 @@ def nested(depth: int, value: object) -> object:
     return value
 
 
+WEIGHT_MAX = 40_000
+
+
+def weight(value: object) -> int:
+    """About how many values JSON writes for this one."""
+    match value:
+        case list():
+            return 1 + len(value) * max(map(weight, value[:4]), default=0)
+        case dict():
+            return 1 + sum(weight(inner) for inner in value.values())
+        case str():
+            return 1 + len(value) // 8
+        case _:
+            return 1
+
+
 def repeated(value: object, count: int) -> object:
-    return [value] * count
+    """So often that the whole stays small enough to be written again and again."""
+    return [value] * min(count, WEIGHT_MAX // weight(value))
 
 
 values = st.recursive(
