@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fairlead_runtime.errors import LoadError, LoadReason
+from fairlead_runtime.model import zip_directory
 from fairlead_runtime.model.bounds import Bounds
 
 CONFIG_BYTES_MAX = 8 * 1024 * 1024
@@ -36,6 +37,7 @@ _PLAIN_KERAS = frozenset({"Functional", "Sequential", "DTypePolicy", "KerasTenso
 
 def check(path: Path, bounds: Bounds) -> None:
     """Raises LoadError if the file isn't a Keras archive, or asks for anything but Keras' own layers."""
+    zip_directory.check(path, entries_max=bounds.entries_max)
     try:
         with zipfile.ZipFile(path) as archive:
             _check_entries(archive, bounds, path.stat().st_size)
