@@ -135,6 +135,7 @@ class Replica:
                 number=given.revision_number,
                 versions=given.versions,
                 digest=prepared.digest,
+                folder=prepared.model.folder,
             ),
             signature,
             executor=executor.Executor(runner, loop),

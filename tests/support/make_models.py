@@ -203,6 +203,12 @@ def make_keras_models(root: Path) -> None:
     lstm.export(root / "lstm", verbose=False)
     conv = [layers.Input((8, 8, 1)), layers.Conv2D(2, 3), layers.MaxPooling2D(), layers.Flatten(), layers.Dense(3)]
     keras.Sequential(conv).export(root / "cnn", verbose=False)
+    trained = keras.Sequential([layers.Input((4,), name="x"), layers.Dense(3, activation="softmax")])
+    trained.compile(optimizer="adam", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    trained.fit(np.zeros((2, 4)), np.zeros(2), verbose=0)
+    trained.save(root / "trained.keras")
+    outer = keras.Sequential([layers.Input((4,), name="x"), trained])
+    outer.save(root / "trained-inside.keras")
     _change_config(root / "dense.keras", root / "module.keras", b'"keras.layers"', b'"os.path"')
     _change_config(
         root / "dense.keras", root / "registered.keras", b'"registered_name": null', b'"registered_name": "a>B"'

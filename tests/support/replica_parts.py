@@ -87,6 +87,7 @@ class Setting:
     namespace: str = "default"
     revision: str = REVISION
     secret: str | None = "a cluster's token"
+    folder: str | None = None
     limits: ServerLimits = field(default_factory=lambda: ServerLimits(body_bytes_max=64 * 1024))
 
 
@@ -116,6 +117,7 @@ def assemble(loop: asyncio.AbstractEventLoop, setting: Setting) -> Parts:
             number=3,
             versions=frozenset({setting.revision, "3", "v2"}),
             digest=DIGEST,
+            folder=setting.folder,
         ),
         setting.signature,
         executor=executor.Executor(runner, loop),

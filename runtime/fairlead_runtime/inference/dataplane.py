@@ -37,6 +37,7 @@ class Identity:
     number: int
     versions: frozenset[str]
     digest: str
+    folder: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,8 @@ Source: https://github.com/triton-inference-server/server/blob/main/docs/protoco
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 from fairlead_runtime.errors import RequestError, RequestReason, WrongMethodError
 from fairlead_runtime.feedback.issuer import Issuer
 from fairlead_runtime.inference import codec
@@ -52,7 +54,7 @@ class V2Rest:
         self._inputs = {spec.name: spec for spec in dataplane.signature.inputs}
         self._outputs = {spec.name: i for i, spec in enumerate(dataplane.signature.outputs)}
         self._infer_path = f"/v2/models/{dataplane.identity.model}/infer"
-        self._digest: Headers = ((b"x-fairlead-digest", dataplane.identity.digest.encode()),)
+        self._content = _content_headers(dataplane)
 
     def handle(self, request: Request) -> Answer:
         """Raises RequestError."""
@@ -82,7 +84,7 @@ class V2Rest:
         self._dataplane.is_mine(model, version)
         match rest:
             case []:
-                return self._get(request, self._metadata(), headers=self._digest)
+                return self._get(request, self._metadata(), headers=self._content)
             case ["ready"]:
                 return self._ready(request, {"name": model, "ready": self._is_ready})
             case ["infer"]:
@@ -211,6 +213,13 @@ class V2Rest:
         else:
             item["data"] = codec.to_json(array.reshape(-1))
         return item
+
+
+def _content_headers(dataplane: Dataplane) -> Headers:
+    """What is served: the digest of all that was fetched, and which folder of it where there were several."""
+    headers: Headers = ((b"x-fairlead-digest", dataplane.identity.digest.encode()),)
+    folder = dataplane.identity.folder
+    return headers if folder is None else (*headers, (b"x-fairlead-folder", quote(folder).encode()))
 
 
 def _describe(spec: TensorSpec) -> dict[str, object]:
