@@ -69,13 +69,17 @@ def _fetch_into(work: Path, wanted: _Wanted, cache: Cache, bounds: Bounds) -> Fe
 
 def _read_source(wanted: _Wanted, into: Path, cache: Cache, bounds: Bounds) -> None:
     uri = wanted.uri
-    scheme = urlsplit(uri).scheme
-    if scheme in ("http", "https"):
-        http_fetch.download(uri, into, bounds, expect=cache.make_room, ca_file=wanted.ca_file)
-    elif scheme == "file":
-        _copy_local(Path(unquote(urlsplit(uri).path)), into, cache, bounds)
-    else:
-        raise LoadError(LoadReason.MODEL_NOT_FOUND, f"{bare_url(uri)}: models are read from file, http and https")
+    try:
+        scheme, path = urlsplit(uri).scheme, unquote(urlsplit(uri).path)
+        if scheme in ("http", "https"):
+            http_fetch.download(uri, into, bounds, expect=cache.make_room, ca_file=wanted.ca_file)
+        elif scheme == "file":
+            _copy_local(Path(path), into, cache, bounds)
+        else:
+            raise LoadError(LoadReason.MODEL_NOT_FOUND, f"{bare_url(uri)}: models are read from file, http and https")
+    except ValueError as error:
+        # What a library says of an address that it can't write, like one with a null byte.
+        raise LoadError(LoadReason.MODEL_NOT_FOUND, f"{bare_url(uri)} is no address of a model: {error}") from None
 
 
 def _copy_local(source: Path, into: Path, cache: Cache, bounds: Bounds) -> None:
