@@ -298,22 +298,19 @@ def test_a_client_that_goes_away_gives_up_its_place_and_its_call() -> None:
 def test_a_client_that_closes_gives_up_what_it_asked_for(body_bytes: int) -> None:
     """A plain close, which the server can't tell from a client that only ends its side."""
     model = DoublingModel(gate=threading.Event())
-    with running(Setting(model=model, call_s=WORKER_CALL_S)) as busy:
-        first = busy.connect()
+    with running(Setting(model=model, call_s=WORKER_CALL_S)) as busy, busy.connect() as first:
         first.sendall(post(PREDICT, ROW))
         assert model.begun.wait(20)
         for _ in range(20):
             with busy.connect() as client:
-                before = busy.parts.plane.pending
                 client.sendall(post(PREDICT, orjson.dumps(ROW) + b" " * body_bytes))
-                wait_until(lambda before=before: busy.parts.plane.pending > before or busy.parts.plane.queued > 0)
-        wait_until(lambda: busy.parts.shared.in_flight == 1)
-        wait_until(lambda: busy.parts.plane.pending == 1)
+                wait_until(lambda: busy.parts.shared.in_flight == 2)
+            wait_until(lambda: busy.parts.shared.in_flight == 1)
         assert busy.parts.metrics.abandoned == 20
+        wait_until(lambda: busy.parts.plane.pending == 1)
         assert model.gate is not None
         model.gate.set()
         assert statuses(read_all(first)) == [200]
-        first.close()
         wait_until(lambda: busy.parts.plane.queued == 0)
         assert model.rows == [1]
 
