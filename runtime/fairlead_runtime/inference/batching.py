@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fairlead_runtime.errors import RequestError, RequestReason
-from fairlead_runtime.inference.costs import Costs, size_of
+from fairlead_runtime.inference.costs import Costs, Size, size_of
 from fairlead_runtime.model.predictor import InputRefusedError, Predictor, Tensors
 
 SCAN_MAX = 64
@@ -80,12 +80,12 @@ class Runner:
     def delay_s(self) -> float:
         return self._sharing.delay_s if self.is_sharing else 0.0
 
-    def predict_s(self, jobs: Sequence[Tensors]) -> float | None:
-        """How long one call for these inputs will take; None where nothing is known."""
-        return self._costs.predict_s(size_of(jobs))
+    def predict_s(self, size: Size) -> float | None:
+        """How long a call of this size will take; None where nothing is known."""
+        return self._costs.predict_s(size)
 
-    def one(self, inputs: Tensors) -> Tensors:
-        """Raises RequestError."""
+    def one(self, inputs: Tensors, size: Size | None = None) -> Tensors:
+        """Raises RequestError. The size is that of the inputs, where it is known already."""
         started_s = time.perf_counter()
         try:
             outputs = self._predictor(inputs)
@@ -97,7 +97,7 @@ class Runner:
             raise _failed(error) from error
         finally:
             # A call that failed has taken its time as well.
-            self._costs.observe(size_of([inputs]), time.perf_counter() - started_s)
+            self._costs.observe(size or size_of([inputs]), time.perf_counter() - started_s)
         self._observe_rows(rows_of(inputs))
         return outputs
 

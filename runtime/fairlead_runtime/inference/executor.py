@@ -17,6 +17,7 @@ from collections.abc import Sequence
 
 from fairlead_runtime.errors import RequestError, RequestReason
 from fairlead_runtime.inference.batching import Job, Runner, count_rows, deliver, take
+from fairlead_runtime.inference.costs import size_of
 from fairlead_runtime.model.predictor import Tensors
 
 INLINE_CALL_S_MAX = 60e-6
@@ -36,12 +37,13 @@ class Executor:
 
     def submit(self, inputs: Tensors) -> Tensors | asyncio.Future[Tensors]:
         """The outputs, now or later; raises RequestError. A cancelled future's work is dropped if it hasn't begun."""
-        expected_s = self._runner.predict_s([inputs])
+        size = size_of([inputs])
+        expected_s = self._runner.predict_s(size)
         # Who wants requests to wait for each other wants it of quick calls too.
         if expected_s is None or self._runner.delay_s:
             expected_s = math.inf
         if expected_s <= INLINE_CALL_S_MAX:
-            return self._runner.one(inputs)
+            return self._runner.one(inputs, size)
         job = Job(inputs=inputs, future=self._loop.create_future())
         if expected_s <= TURN_CALL_S_MAX:
             if not self._turn:
@@ -71,7 +73,7 @@ class Executor:
             self._loop.call_soon(self._flush)
         if not jobs:
             return
-        expected_s = self._runner.predict_s([job.inputs for job in jobs])
+        expected_s = self._runner.predict_s(size_of([job.inputs for job in jobs]))
         if expected_s is None or expected_s > TURN_CALL_S_MAX:
             self._worker.put(jobs)
         else:
