@@ -90,7 +90,12 @@ class V2Rest:
             case ["infer"]:
                 return self._infer(request)
             case ["feedback"]:
-                return self._feedback.handle(request)
+                feedback = self._feedback
+                return self._inferring.decoded(
+                    lambda: feedback.decode(request),
+                    lambda body: feedback.take(request, body),
+                    body_bytes=len(request.body),
+                )
             case _:
                 raise RequestError(RequestReason.UNKNOWN_PATH, f"nothing is served at {request.path[:100]!r}")
 
