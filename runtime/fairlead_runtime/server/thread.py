@@ -15,11 +15,12 @@ from fairlead_runtime.server.connection import Connection, Shared
 from fairlead_runtime.server.listener import BACKLOG
 
 SWEEP_S = 0.25
-DRAIN_LOOK_S = 0.02
+POLL_S = 0.02
 DRAIN_QUIET_S = 1.0
 """A draining replica listens until no prediction was answered for so long: then every gateway has seen the drain."""
 DRAIN_LISTENS_S = 5.0
 """It listens no longer than this while predictions still come: the slowest health check has been answered by then."""
+GOING_S = 1.0
 
 
 class ServerThread:
@@ -104,11 +105,8 @@ class ServerThread:
         for connection in tuple(self._shared.connections):
             connection.close_if_idle()
         while self._shared.in_flight and time.monotonic() < deadline_s:
-            await asyncio.sleep(DRAIN_LOOK_S)
-        # Connections that are half-closed or read their last answer get a moment to go by themselves.
-        last_s = min(deadline_s, time.monotonic() + 1.0)
-        while self._shared.connections and time.monotonic() < last_s:
-            await asyncio.sleep(DRAIN_LOOK_S)
+            await asyncio.sleep(POLL_S)
+        await self._let_go(deadline_s)
         self._stop.set()
 
     async def _until_unasked(self, deadline_s: float) -> None:
@@ -121,4 +119,12 @@ class ServerThread:
                 seen, quiet_since_s = answered, now_s
             elif now_s - quiet_since_s >= DRAIN_QUIET_S:
                 return
-            await asyncio.sleep(DRAIN_LOOK_S)
+            await asyncio.sleep(POLL_S)
+
+    async def _let_go(self, until_s: float) -> None:
+        """Gives connections a moment to end by themselves, and those that still read their last answer all the time."""
+        moment_s = time.monotonic() + GOING_S
+        while self._shared.connections and (now_s := time.monotonic()) < until_s:
+            if now_s > moment_s and not any(each.is_finishing() for each in self._shared.connections):
+                return
+            await asyncio.sleep(POLL_S)
