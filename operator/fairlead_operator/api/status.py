@@ -184,8 +184,16 @@ class RolloutStatus(ApiModel):
     paused_by_request: Annotated[
         bool, Field(description="Whether a person asked to hold it; spec.rollout.paused holds it as well.")
     ] = False
-    held_at: (
-        Annotated[Time, Field(description="Since when it is held; that time counts towards no deadline.")] | None
+    progress_seconds: Annotated[
+        Count, Field(description="Seconds in which the candidate could have made progress; the deadline counts these.")
+    ] = 0
+    progress_at: Annotated[Time, Field(description="Until when progressSeconds was counted.")] | None = None
+    stable_lost_at: (
+        Annotated[
+            Time,
+            Field(description="Since when no gateway has a ready replica of the stable revision."),
+        ]
+        | None
     ) = None
     analysis: AnalysisStatus | None = None
     baseline: BaselineStatus | None = None
