@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from tests.support import consistency, merge_patch
+from tests.support import client_oracle, consistency, merge_patch
 from tests.support.virtual_ray import EPOCH, RayApplication, RayCluster, digest_of
 
 from fairlead_operator.api import names
@@ -78,6 +78,17 @@ class Fault(StrEnum):
     MEASUREMENTS_UNREAD = "the measurements can't be read"
 
 
+class Outage(StrEnum):
+    """What goes wrong for a while, until ``VirtualWorld.end_outages``."""
+
+    RAY = "no Ray cluster can be read"
+    GATEWAY = "one gateway can't be read"
+    GATEWAYS = "no gateway can be read"
+    STORE = "no model can be fetched"
+    PUTS = "Ray refuses every configuration"
+    REACH = "no gateway reaches any replica"
+
+
 @dataclass
 class StoredModel:
     uid: str
@@ -136,6 +147,9 @@ class VirtualWorld:
         self.sources_are_away = False
         self.missing: set[str] = set()
         """URIs at which there is nothing any more."""
+        self.puts_are_refused = False
+        self.is_cut_off = False
+        """No gateway reaches any replica."""
         self.measurements_are_away = False
         self.load = 0
         """Requests that come to each gateway with each tick."""
@@ -236,6 +250,31 @@ class VirtualWorld:
             self.send(gateway, self.load)
             gateway.sessions = {where: ticks - 1 for where, ticks in gateway.sessions.items() if ticks > 1}
 
+    def begin(self, outage: Outage) -> None:
+        self.steps += 1
+        match outage:
+            case Outage.RAY:
+                for cluster in self.clusters.values():
+                    cluster.is_away = True
+            case Outage.GATEWAY:
+                self.gateways[0].is_away = True
+            case Outage.GATEWAYS:
+                for gateway in self.gateways:
+                    gateway.is_away = True
+            case Outage.STORE:
+                self.sources_are_away = True
+            case Outage.PUTS:
+                self.puts_are_refused = True
+            case Outage.REACH:
+                self.is_cut_off = True
+
+    def end_outages(self) -> None:
+        self.sources_are_away = self.puts_are_refused = self.is_cut_off = False
+        for cluster in self.clusters.values():
+            cluster.is_away = False
+        for gateway in self.gateways:
+            gateway.is_away = False
+
     def advance(self, seconds: float) -> None:
         self.steps += 1
         self.now += datetime.timedelta(seconds=seconds)
@@ -289,10 +328,11 @@ class VirtualWorld:
 
     def _count(self, gateway: Gateway, model: str, revision: str, requests: int, *, is_sour: bool) -> None:
         uri = self._uri(model, revision)
-        durations = (0, 0, requests) if "/late" in uri else (requests, 0, 0)
         errors = requests // 5 if "/failing" in uri or is_sour else 0
-        if not self.running(model, revision):
+        if not self.running(model, revision) or self.is_cut_off:
             errors = requests
+        answered = requests - errors  # a refusal takes no time, and says nothing of how long a prediction does
+        durations = (0, 0, answered) if "/late" in uri else (answered, 0, 0)
         new = Counters(requests=requests, server_errors=errors, durations=durations)
         gateway.counted[model, revision] = gateway.counted.get((model, revision), Counters()).plus(new)
 
@@ -398,7 +438,9 @@ class VirtualWorld:
         entry = json.loads(text)
         revisions = {
             revision: RevisionLive(
-                up=self.running(name, revision), draining=0, sessions=int((name, revision) in gateway.sessions)
+                up=0 if self.is_cut_off else self.running(name, revision),
+                draining=0,
+                sessions=int((name, revision) in gateway.sessions),
             )
             for revision in entry.get("revisions", {})
         }
@@ -431,6 +473,8 @@ class VirtualWorld:
         if is_late or fault in (Fault.CRASH_AFTER_WRITE, Fault.STATUS_CONFLICT):
             return plan
         update = summary.summarise(desired, view, observed, plan=plan, outcome=outcome, now=now)
+        if self.now == now and fault is Fault.NONE and meanwhile is nothing:
+            client_oracle.check_available(self, name, update.status)
         self._write_status(name, view.uid, update, is_told=fault is not Fault.STATUS_ANSWER_LOST)
         return plan
 
@@ -545,6 +589,7 @@ class VirtualWorld:
         """One pass of a Ray cluster's key. ``meanwhile`` happens after its reads: it puts what was wished before."""
         self.steps += 1
         self.serve_queued = False
+        fault = Fault.REFUSED if self.puts_are_refused and fault is Fault.NONE else fault
         ray = self.clusters[cluster]
         models = tuple(
             serve_config.KeptModel(view=self.view(name), revisions=tuple(stored.revisions.values()))
@@ -626,6 +671,7 @@ class VirtualWorld:
         """Runs passes and ticks without faults until a round changes nothing; the number of rounds it took."""
         quiet = 0
         self.measurements_are_away = False
+        self.end_outages()
         for gateway in self.gateways:
             gateway.is_stuck = False
         for round_number in range(passes):
