@@ -21,6 +21,7 @@ from collections.abc import Iterator, Mapping
 
 import httpx
 from tests.e2e.stage import Model, Stage, raised
+from tests.support import ray_nodes
 
 RUNS = 5
 WITHIN_S = 300.0
@@ -66,7 +67,7 @@ def measure(stage: Stage, name: str) -> Mapping[str, float]:
         model.until_settled()
         revision = model.stable
         moments = {"`kubectl apply` returned": applied_s, **_from_logs(stage, name, revision)}
-        moments |= dict(_from_replica(model, moments["process up, code imported"]))
+        moments |= dict(_from_replica(stage, model, moments["process up, code imported"]))
         moments["first prediction answered"] = first_s
         return {what: at_s - began_s for what, at_s in sorted(moments.items(), key=lambda item: item[1])}
     finally:
@@ -98,10 +99,10 @@ def _from_logs(stage: Stage, model: str, revision: str) -> dict[str, float]:
     return found
 
 
-def _from_replica(model: Model, up_s: float) -> Iterator[tuple[str, float]]:
+def _from_replica(stage: Stage, model: Model, up_s: float) -> Iterator[tuple[str, float]]:
     """The replica's own phases, one after the other from when its process was up."""
-    ports = next(each["ports"] for each in model.status()["revisions"] if each["name"] == model.stable)
-    text = httpx.get(f"http://127.0.0.1:{ports['first']}/metrics").raise_for_status().text
+    port = next(each["port"] for each in ray_nodes.listed(stage.local) if each["revision"] == model.stable)
+    text = httpx.get(f"http://127.0.0.1:{port}/metrics").raise_for_status().text
     at_s = up_s
     for phase in _PHASES:
         line = next(each for each in text.splitlines() if f'phase="{phase}"' in each)

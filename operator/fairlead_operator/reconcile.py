@@ -71,11 +71,13 @@ class Reconciler:
             return delay_s
         except errors.Conflict as error:
             ended = "conflict"
-            log.info("changed meanwhile, looked at again", extra={"key": str(key), "error": str(error)})
-            return AFTER_CONFLICT_S
+            delay_s = self._queue.add_failed(key, first_s=AFTER_CONFLICT_S)
+            about = {"key": str(key), "error": str(error), "retry_s": round(delay_s, 1)}
+            log.info("the object changed since it was read", extra=about)
+            return None
         except errors.FairleadError as error:
             ended = "failed"
-            delay_s = max(self._queue.add_failed(key), error.retry_after_s or 0.0)
+            delay_s = self._queue.add_failed(key, least_s=error.retry_after_s or 0.0)
             level = logging.DEBUG if isinstance(error, errors.RetryLater) else logging.WARNING
             log.log(level, "pass failed", extra={"key": str(key), "error": str(error), "retry_s": round(delay_s, 1)})
             return None
@@ -118,7 +120,7 @@ class Reconciler:
             raise
 
     async def _living(self, model: observed.ModelDeploymentView, seen: observed.Observed) -> float | None:
-        wish = build.build(model, seen.revisions, self._parts.bounds)
+        wish = build.build(model, seen.revisions, self._parts.bounds, cluster=seen.placement)
         plan, outcome = await self._act(wish, seen)
         if isinstance(plan.action, actions.AddFinalizer | actions.RemoveFinalizer) and isinstance(
             outcome, actions.Done
@@ -145,14 +147,14 @@ class Reconciler:
             outcome = await execute.execute(plan, self._parts.hands)
         if isinstance(plan.action, actions.AddFinalizer | actions.CreateRevision):
             # A first model is the reason to start Serve, and while Serve is not there nothing else would ask for it.
-            self._parts.hands.nudge(keys.RayKey(plan.key.namespace))
+            self._parts.hands.nudge(keys.RayKey(plan.key.namespace, seen.placement))
         self._tell(plan, outcome)
         return plan, outcome
 
     async def _after_the_object(self, seen: observed.Observed) -> float | None:
         plan, outcome = await self._act(knowledge.ABSENT, seen)
         if isinstance(outcome, actions.Refused):
-            raise errors.RetryLater(f"{plan.action}: {outcome.message}")
+            raise _error_of(plan, outcome)
         if _writes(plan.action):
             return AFTER_WRITE_S
         self._parts.metrics.forget_model(plan.key.namespace, plan.key.name)
@@ -163,11 +165,9 @@ class Reconciler:
         self, plan: actions.Plan, outcome: actions.Outcome, seen: observed.Observed, *, has_changed: bool
     ) -> float | None:
         if isinstance(outcome, actions.Refused):
-            if outcome.reason is reasons.Reason.CONFLICT:
-                return AFTER_CONFLICT_S
             if isinstance(plan.action, actions.Prove):
                 return plan.requeue_after_s
-            raise errors.RetryLater(f"{plan.action}: {outcome.message}")
+            raise _error_of(plan, outcome)
         if has_changed or _writes(plan.action):
             return min(plan.requeue_after_s, AFTER_WRITE_S)
         if plan.requeue_after_s >= self._parts.bounds.resync_s:
@@ -185,6 +185,14 @@ class Reconciler:
         extra = {"key": str(plan.key), "action": action, "outcome": ended}
         words = f": {outcome.message}" if isinstance(outcome, actions.Refused | actions.NotProved) else ""
         log.log(level, "%s%s", plan, words, extra=extra)
+
+
+def _error_of(plan: actions.Plan, refused: actions.Refused) -> errors.FairleadError:
+    """What a write that did not happen costs its key: a delay that grows."""
+    message = f"{plan.action}: {refused.message}"
+    if refused.reason is reasons.Reason.CONFLICT:
+        return errors.Conflict(message)
+    return errors.RetryLater(message, retry_after_s=refused.retry_after_s)
 
 
 def _writes(action: actions.Action) -> bool:

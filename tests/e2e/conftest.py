@@ -15,6 +15,7 @@ ORDER = (
     "test_apply_to_prediction",
     "test_scale_and_delete",
     "test_version_change",
+    "test_discovery",
     "test_canary",
     "test_canary_analysis",
     "test_shadow",

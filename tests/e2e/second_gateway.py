@@ -12,7 +12,7 @@ import httpx
 from tests.e2e.stage import Stage
 from tests.support.until import until
 
-from fairlead_cli.local import cluster, options, ports, processes, programs, state
+from fairlead_cli.local import cluster, ports, processes, programs, ray_node, state
 
 NAME = "gateway-2"
 GRACE_S = 3.0
@@ -70,14 +70,16 @@ def _command(local: cluster.LocalCluster, data: int, admin: int) -> processes.Co
         f"--listen=127.0.0.1:{data}",
         f"--admin=127.0.0.1:{admin}",
         f"--state-dir={local.root / NAME}",
+        *ray_node.gateway_arguments(local.ports, _remembered(local).chosen),
         "--stop-delay=0",
     ]
     return processes.Command(argv=argv, log=local.logs / f"{NAME}.log")
 
 
 def _start_operator_with(local: cluster.LocalCluster, arguments: tuple[str, ...]) -> None:
-    chosen = options.Options(namespace=local.namespace, operator_arguments=arguments)
-    _remembered(local).model_copy(update={"chosen": chosen}).write(local.root / "state.json")
+    remembered = _remembered(local)
+    chosen = remembered.chosen.model_copy(update={"operator_arguments": arguments})
+    remembered.model_copy(update={"chosen": chosen}).write(local.root / "state.json")
     local.restart("operator")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.e2e import stage as staging
 from tests.e2e.stage import Model, Stage
+from tests.support import ray_nodes
 from tests.support.until import until
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
@@ -67,6 +68,10 @@ def _nothing_is_left(stage: Stage, model: Model) -> None:
     answer = stage.gateway.get(f"/v2/models/{model.name}")
     assert answer.status_code == 404
     assert model.name in answer.text
+    until(
+        lambda: not [each for each in ray_nodes.listed(stage.local) if each["model"] == model.name],
+        "its replicas left their node's directory",
+    )
 
 
 def _close(found: list[float], wished: list[float]) -> bool:

@@ -114,7 +114,7 @@ class Watched:
         def is_back() -> bool:
             nonlocal wanted
             entry = self._stage.api.routes()[self._model.name]
-            wanted = entry["version"] if (entry["stable"], entry["candidate"]) == (revision, None) else None
+            wanted = entry["version"] if (entry.get("stable"), entry.get("candidate")) == (revision, None) else None
             live = self._stage.live().get(self._model.name, {})
             return wanted is not None and live.get("version") == wanted
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -145,25 +144,36 @@ def _at_phase(stage: Stage, model: Model, phases: set[str], act: Callable[[], No
 
 
 def _pass_by(stage: Stage, name: str) -> None:
-    version = _route(stage, name, is_there=True)
-    until(lambda: stage.live().get(name, {}).get("version") == version, "the other model's route is live")
-    _route(stage, name, is_there=False)
-    until(lambda: name not in stage.live(), "the gateway dropped it")
+    """A route comes and goes that names a header which HAProxy's configuration doesn't have."""
+    path = stage.api.routes_path(name)
+    revisions = {"aaaaaaaaaa": {"cluster": "default"}, "bbbbbbbbbb": {"cluster": "default"}}
+    spec = _spec(stable="aaaaaaaaaa", candidate="bbbbbbbbbb", revisions=revisions, sticky={"header": f"x-{name}"})
+    stage.kubectl("create", "-f", "-", manifest=_object(name, spec))
+    # The operator may retire it at any time: no ModelDeployment belongs to it.
+    until(
+        lambda: _version(stage, name) == spec["version"] or _is_retired(stage, name), "the other model's route is live"
+    )
+    retired = _spec(retired=True)
+    if stage.api.get(path) is not None:
+        stage.api.merge(path, {"spec": {**dict.fromkeys(spec), **retired}})
+        until(lambda: _version(stage, name) in (None, retired["version"]), "it is retired")
+    stage.kubectl("delete", "modelroute", name, "--ignore-not-found")
+    until(lambda: _version(stage, name) is None, "the gateway dropped it")
 
 
-def _route(stage: Stage, name: str, *, is_there: bool) -> str:
-    entry: dict[str, Any] = {
-        "schema": 1,
-        "stable": None,
-        "candidate": None,
-        "candidateWeight": 0,
-        "revisions": {
-            "aaaaaaaaaa": {"ports": {"host": "127.0.0.1", "first": 1, "count": 4, "window": 1}, "aliases": []}
-        },
-        "maxRequestBytes": 1048576,
-        "requestTimeoutSeconds": 30,
-    }
-    entry["version"] = routes.spec_version(entry)
-    path = stage.api.core_path("configmaps", "fairlead-routes")
-    stage.api.merge(path, {"data": {name: json.dumps(entry) if is_there else None}})
-    return str(entry["version"])
+def _spec(**fields: Any) -> dict[str, Any]:
+    return {**fields, "version": routes.spec_version(fields)}
+
+
+def _object(name: str, spec: Mapping[str, Any]) -> dict[str, Any]:
+    metadata = {"name": name, "labels": {"fairlead.dev/model": name}}
+    return {"apiVersion": "fairlead.dev/v1alpha1", "kind": "ModelRoute", "metadata": metadata, "spec": dict(spec)}
+
+
+def _version(stage: Stage, name: str) -> str | None:
+    return stage.live().get(name, {}).get("version")
+
+
+def _is_retired(stage: Stage, name: str) -> bool:
+    found = stage.api.get(stage.api.routes_path(name))
+    return found is None or found["spec"].get("retired", False)

@@ -7,6 +7,7 @@ import contextlib
 import http.client
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -17,10 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tests.support import leftovers
-from tests.support.replica_parts import free_range, wait_until
+from tests.support import leftovers, ray_nodes
+from tests.support.replica_parts import wait_until
 
-from fairlead_cli.local import cluster
+from fairlead_cli.local import cluster, options
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -30,11 +31,23 @@ HEALTH_INTERVAL_S = 0.5
 
 @dataclass
 class Ray:
-    """Serve's REST API of a running head, and the models that may be served."""
+    """Serve's REST API of a running head with two nodes, and the models that may be served."""
 
+    local: cluster.LocalCluster
     address: str
     token: str
     models: Path
+
+    def replicas(self, app: Mapping[str, object]) -> list[dict]:
+        """What the directories of both nodes list of an application's revision, the host of its node with each."""
+        config = app["args"]["config"]
+        every = (each for part in ("ray", "worker") for each in ray_nodes.listed(self.local, part))
+        return [each for each in every if (each["model"], each["revision"]) == (config["model"], config["revision"])]
+
+    def one(self, app: Mapping[str, object]) -> dict:
+        """The application's one replica."""
+        (found,) = self.replicas(app)
+        return found
 
     def call(self, method: str, body: object = None) -> dict[str, object]:
         asked = urllib.request.Request(
@@ -72,16 +85,16 @@ def ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ray]:
     subprocess.run([sys.executable, str(maker), str(models), str(models / "canary")], env=environment, check=True)
     (models / "corrupt").mkdir()
     (models / "corrupt" / "saved_model.pb").write_bytes(b"\xff garbage")
-    started = cluster.LocalCluster("runtime", tmp_path_factory.mktemp("local") / "cluster")
+    chosen = options.Options(ray_nodes=2)
+    started = cluster.LocalCluster("runtime", tmp_path_factory.mktemp("local") / "cluster", chosen=chosen)
     with leftovers.owned(started):
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("PYTHONPATH", str(REPOSITORY))  # Serve's controller imports the policy of one test
             started.up(("ray",))
-        yield Ray(started.ray_address, started.ray_token_file.read_text().strip(), models)
+        yield Ray(started, started.ray_address, started.ray_token_file.read_text().strip(), models)
 
 
 def application(ray: Ray, model: str, *, source: Mapping[str, object] | None = None, digest: str | None = None) -> dict:
-    first, count = free_range()
     revision = (model.encode().hex() + "0" * 10)[:10]
     given = {"uri": (ray.models / model).as_uri(), "format": None, "signature": None, "digest": None, **(source or {})}
     config = {
@@ -92,7 +105,6 @@ def application(ray: Ray, model: str, *, source: Mapping[str, object] | None = N
         "revisionNumber": 1,
         "aliases": [],
         "source": given,
-        "ports": {"host": "127.0.0.1", "first": first, "count": count},
         "warmup": {"batchSizes": [1, 2]},
         "attempt": 0,
     }
@@ -112,10 +124,12 @@ def application(ray: Ray, model: str, *, source: Mapping[str, object] | None = N
     }
 
 
-def ask(port: int, method: str, path: str, body: object = None) -> tuple[int, object, Mapping[str, str]]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+def ask(replica: dict, method: str, path: str, body: object = None) -> tuple[int, object, Mapping[str, str]]:
+    """As a gateway: the replica is meant by its name."""
+    connection = http.client.HTTPConnection(replica["host"], replica["port"], timeout=60)
+    headers = {"x-fairlead-replica": replica["name"]}
     try:
-        connection.request(method, path, None if body is None else json.dumps(body))
+        connection.request(method, path, None if body is None else json.dumps(body), headers)
         answer = connection.getresponse()
         with answer:
             return answer.status, json.loads(answer.read()), dict(answer.headers)
@@ -123,19 +137,15 @@ def ask(port: int, method: str, path: str, body: object = None) -> tuple[int, ob
         connection.close()
 
 
-def port_of(app: Mapping[str, object]) -> int:
-    return app["args"]["config"]["ports"]["first"]
-
-
 class LikeAGateway:
     """Asks over new connections and checks health every half second; goes away at the second check after a 404."""
 
-    def __init__(self, port: int, revision: str, body: object) -> None:
+    def __init__(self, replica: dict, body: object) -> None:
         self.succeeded = 0
         self.succeeded_while_draining = 0
         self.failed: list[str] = []
         self.has_left = threading.Event()
-        self._port, self._health, self._body = port, f"/-/healthz/{revision}", body
+        self._replica, self._health, self._body = replica, f"/-/healthz/{replica['name']}", body
         threading.Thread(target=self._run, daemon=True).start()
 
     def _run(self) -> None:
@@ -144,8 +154,8 @@ class LikeAGateway:
             try:
                 if time.monotonic() >= next_check_s:
                     next_check_s = time.monotonic() + HEALTH_INTERVAL_S
-                    not_found += ask(self._port, "GET", self._health)[0] == 404
-                status = ask(self._port, "POST", "/v1/models/dense:predict", self._body)[0]
+                    not_found += ask(self._replica, "GET", self._health)[0] == 404
+                status = ask(self._replica, "POST", "/v1/models/dense:predict", self._body)[0]
             except (OSError, http.client.HTTPException) as error:
                 self.failed.append(repr(error))
                 break
@@ -160,46 +170,68 @@ def test_a_replica_answers_both_protocols_keeps_its_digest_and_drains_without_a_
     app = application(ray, "dense")
     ray.put(app)
     wait_until(lambda: ray.status(app["name"])[0] == "RUNNING", within_s=START_S)
-    port = port_of(app)
+    replica = ray.one(app)
     row = {"instances": [[1, 2, 3, 4]]}
-    status, predicted, _ = ask(port, "POST", "/v1/models/dense:predict", row)
+    status, predicted, _ = ask(replica, "POST", "/v1/models/dense:predict", row)
     assert status == 200
     tensor = {"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [1, 2, 3, 4]}
-    status, inferred, _ = ask(port, "POST", "/v2/models/dense/infer", {"inputs": [tensor]})
+    status, inferred, _ = ask(replica, "POST", "/v2/models/dense/infer", {"inputs": [tensor]})
     assert status == 200
     assert inferred["outputs"][0]["data"] == predicted["predictions"][0]
-    digest = ask(port, "GET", "/v2/models/dense")[2]["x-fairlead-digest"]
+    digest = ask(replica, "GET", "/v2/models/dense")[2]["x-fairlead-digest"]
     pinned = application(ray, "dense", digest=digest)
     pinned["args"] = app["args"]
     ray.put(pinned)
     wait_until(lambda: ray.status(app["name"])[0] == "RUNNING", within_s=START_S)
-    gateway = LikeAGateway(port, app["args"]["config"]["revision"], row)
+    assert ray.one(app) == replica, "pinning a digest starts nothing"
+    gateway = LikeAGateway(replica, row)
     wait_until(lambda: gateway.succeeded > 20)
     ray.put()
+    wait_until(lambda: [each["state"] for each in ray.replicas(app)] == ["Draining"], within_s=60)
     assert gateway.has_left.wait(60)
     assert gateway.failed == []
     assert gateway.succeeded_while_draining > 0
     wait_until(lambda: ray.status(app["name"])[0] == "ABSENT", within_s=60)
+    assert ray.replicas(app) == []
+
+
+def test_replicas_of_one_revision_on_two_nodes_and_one_that_is_killed_and_replaced(ray: Ray) -> None:
+    app = application(ray, "dense")
+    app["deployments"][0]["num_replicas"] = 4
+    ray.put(app)
+    wait_until(lambda: ray.status(app["name"])[0] == "RUNNING", within_s=START_S)
+    before = ray.replicas(app)
+    assert {each["host"] for each in before} == {"127.0.0.1", "127.0.0.2"}
+    assert len({(each["host"], each["port"]) for each in before}) == 4
+    for each in before:
+        assert ask(each, "POST", "/v1/models/dense:predict", {"instances": [[1, 2, 3, 4]]})[0] == 200
+        assert ask({**each, "name": before[0]["name"][:-1] + "x"}, "GET", "/v2")[0] == 425
+
+    victim = before[0]
+    os.kill(ray_nodes.pid(ray.local, victim), signal.SIGKILL)
+
+    wait_until(lambda: victim["name"] not in {each["name"] for each in ray.replicas(app)}, within_s=60)
+    wait_until(lambda: len(ray.replicas(app)) == 4, within_s=START_S)
+    assert {each["name"] for each in before} - {each["name"] for each in ray.replicas(app)} == {victim["name"]}
+    ray.put()
+    wait_until(lambda: ray.replicas(app) == [], within_s=60)
 
 
 def test_replicas_of_one_model_take_each_others_tokens_with_a_key_from_rays_own(ray: Ray) -> None:
     one, other = application(ray, "dense"), application(ray, "dense")
     other["args"]["config"]["revision"] = "7ab0c9d1e2"
     other["name"] = "default--dense--7ab0c9d1e2"
-    first, _ = free_range(32)
-    for app, port in ((one, first), (other, first + 16)):
-        app["args"]["config"]["ports"]["first"] = port
     ray.put(one, other)
     for app in (one, other):
         wait_until(lambda app=app: ray.status(app["name"])[0] == "RUNNING", within_s=START_S)
 
-    _, _, headers = ask(port_of(one), "POST", "/v1/models/dense:predict", {"instances": [[1, 2, 3, 4]]})
+    _, _, headers = ask(ray.one(one), "POST", "/v1/models/dense:predict", {"instances": [[1, 2, 3, 4]]})
     told = {"token": headers["x-fairlead-feedback"], "label": 1}
-    status, counted, _ = ask(port_of(other), "POST", "/v2/models/dense/feedback", told)
+    status, counted, _ = ask(ray.one(other), "POST", "/v2/models/dense/feedback", told)
 
     revision = one["args"]["config"]["revision"]
     assert (status, counted["labelled"], counted["repeated"]) == (200, 1, 0)
-    _, measured, _ = ask(port_of(other), "GET", "/-/measurements/7ab0c9d1e2")
+    _, measured, _ = ask(ray.one(other), "GET", f"/-/measurements/{ray.one(other)['name']}")
     assert measured["feedback"] == {revision: {"labelled": 1, "correct": counted["correct"]}}
     ray.put()
 
@@ -221,20 +253,20 @@ def test_an_autoscaling_policy_of_ray_is_told_the_load_that_does_not_pass_throug
     wait_until(lambda: ray.status(app["name"])[0] == "RUNNING", within_s=START_S)
     assert ray.targets(app["name"]) == [1]
     rows = {"instances": [[1, 2, 3, 4]] * 256}
-    with asking(port_of(app), rows):
+    with asking(ray.one(app), rows):
         wait_until(lambda: ray.targets(app["name"]) == [2], within_s=60)
     wait_until(lambda: ray.targets(app["name"]) == [1], within_s=60)
     ray.put()
 
 
 @contextlib.contextmanager
-def asking(port: int, rows: object) -> Iterator[None]:
+def asking(replica: dict, rows: object) -> Iterator[None]:
     """Four callers, one request after the other, past Ray."""
     done = threading.Event()
 
     def ask_on() -> None:
         while not done.is_set():
-            assert ask(port, "POST", "/v1/models/dense:predict", rows)[0] == 200
+            assert ask(replica, "POST", "/v1/models/dense:predict", rows)[0] == 200
 
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         callers = [pool.submit(ask_on) for _ in range(4)]
@@ -255,7 +287,10 @@ def test_a_model_that_can_not_be_served_says_why_in_rays_status(ray: Ray) -> Non
         "SignatureNotFound": application(ray, "words", source={"signature": "nope"}),
         "WarmupFailed": application(ray, "picky"),
         "UnsafeModel": application(ray, "bad-read"),
+        "NodeMisconfigured": application(ray, "misplaced", source={"uri": (ray.models / "dense").as_uri()}),
     }
+    actor = wrong["NodeMisconfigured"]["deployments"][0]["ray_actor_options"]
+    actor["runtime_env"] = {"env_vars": {"FAIRLEAD_CLUSTER": "none"}}
     ray.put(*wrong.values())
     for reason, app in wrong.items():
         wait_until(lambda app=app: ray.status(app["name"])[0] == "DEPLOY_FAILED", within_s=START_S)

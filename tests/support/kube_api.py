@@ -15,6 +15,7 @@ import httpx
 
 Object = Mapping[str, Any]
 MODELS = "/apis/fairlead.dev/v1alpha1/namespaces/{namespace}/modeldeployments"
+ROUTES = "/apis/fairlead.dev/v1alpha1/namespaces/{namespace}/modelroutes"
 
 
 def server(kubeconfig: pathlib.Path) -> str:
@@ -53,6 +54,10 @@ class KubeApi:
         path = MODELS.format(namespace=self._namespace)
         return f"{path}/{name}" if name else path
 
+    def routes_path(self, name: str = "") -> str:
+        path = ROUTES.format(namespace=self._namespace)
+        return f"{path}/{name}" if name else path
+
     def core_path(self, kind: str, name: str = "") -> str:
         path = f"/api/v1/namespaces/{self._namespace}/{kind}"
         return f"{path}/{name}" if name else path
@@ -64,9 +69,9 @@ class KubeApi:
         return [] if found is None else list(found["items"])
 
     def routes(self) -> Mapping[str, Any]:
-        """The route table's entries, by model."""
-        found = self.get(self.core_path("configmaps", "fairlead-routes"))
-        return {name: json.loads(text) for name, text in ((found or {}).get("data") or {}).items()}
+        """The `spec` of each ModelRoute, by model."""
+        found = self.get(self.routes_path())
+        return {each["metadata"]["name"]: each["spec"] for each in (found or {"items": []})["items"]}
 
     def get(self, path: str, *, within_s: float = 90.0, **parameters: str) -> Object | None:
         """The object, or None where there is none."""

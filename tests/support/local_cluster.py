@@ -28,9 +28,11 @@ def local_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalClu
     """Start clusters of chosen parts (all by default); all of them end with the session."""
     started = contextlib.ExitStack()
 
-    def start(parts: Sequence[str] = cluster.PARTS, *, namespace: str = "default") -> cluster.LocalCluster:
+    def start(
+        parts: Sequence[str] = cluster.PARTS, *, namespace: str = "default", ray_nodes: int = 1
+    ) -> cluster.LocalCluster:
         root: pathlib.Path = tmp_path_factory.mktemp("local") / "cluster"
-        made = cluster.LocalCluster("test", root, chosen=options.Options(namespace=namespace))
+        made = cluster.LocalCluster("test", root, chosen=options.Options(namespace=namespace, ray_nodes=ray_nodes))
         started.enter_context(leftovers.owned(made))
         made.up(parts)
         return made

@@ -25,12 +25,12 @@ from fairlead_cli.local import (
     processes,
     progress,
     ray_head,
-    slices,
+    ray_node,
     state,
 )
 
 KUBERNETES_PARTS = parts.KUBERNETES
-PARTS = tuple(parts.TABLE)
+PARTS = parts.USUAL
 # The API server waits for its watchers to go, up to a minute; nobody gains by it here.
 _GRACE_S = 3.0
 _READY_WITHIN_S = 240.0
@@ -63,15 +63,17 @@ class LocalCluster:
     def up(self, wanted: Sequence[str] = PARTS) -> None:
         """Start what of `wanted` (and of what that needs) does not run; first clean what a killed run left.
 
+        Ray means all Ray nodes of the cluster (`ray_nodes` of its options).
+
         Raises:
             LocalClusterError: a part did not become ready; what was started stays, for its logs, until `down`.
         """
-        if unknown := sorted(set(wanted) - set(PARTS)):
-            raise errors.LocalClusterError(f"unknown parts: {', '.join(unknown)}; there are {', '.join(PARTS)}")
+        if unknown := sorted(set(wanted) - set(parts.TABLE)):
+            raise errors.LocalClusterError(f"unknown parts: {', '.join(unknown)}; there are {', '.join(parts.TABLE)}")
         self._binaries()
         with self._locked():
             self._make_ready_for_start()
-            missing = [part for part in parts.with_needs(wanted) if self._ledger().living(part) is None]
+            missing = [part for part in self._with_needs(wanted) if self._ledger().living(part) is None]
             # Ray needs nobody and takes longest: it starts first, and all that can start does so beside it.
             began = {part: self._launch(part) for part in missing if part == "ray"}
             for part in missing:
@@ -81,6 +83,8 @@ class LocalCluster:
             began |= {part: self._launch(part) for part in missing if part in ("gateway", "operator")}
             for part in reversed(began):
                 self._await(part, began[part])
+            if ray_node.WORKER.part in missing:
+                self.start(ray_node.WORKER.part)
             self._save(self._state().model_copy(update={"phase": state.Phase.UP}))
 
     def down(self) -> None:
@@ -119,14 +123,14 @@ class LocalCluster:
         """The parts that run now."""
         if self._remembered() is None:
             return ()
-        return tuple(part for part in PARTS if self._ledger().living(part) is not None)
+        return tuple(part for part in parts.TABLE if self._ledger().living(part) is not None)
 
     def states(self) -> Mapping[str, bool]:
         """For each part that was started and not stopped: whether it runs now. Empty when the cluster is not up."""
         if self._remembered() is None:
             return {}
         recorded = self._ledger().names()
-        return {part: self._ledger().living(part) is not None for part in PARTS if part in recorded}
+        return {part: self._ledger().living(part) is not None for part in parts.TABLE if part in recorded}
 
     @property
     def namespace(self) -> str:
@@ -171,10 +175,9 @@ class LocalCluster:
         """Where the Ray that runs now writes its own logs, those of Serve and the replicas in `serve`."""
         return self._layout.ray_temp / "session_latest" / "logs"
 
-    @property
-    def replica_ports(self) -> str:
-        """FIRST-LAST: what this cluster's replicas may take (`--ports` of the operator)."""
-        return f"{self.ports['replicas-first']}-{self.ports['replicas-last']}"
+    def node_folder(self, part: str) -> pathlib.Path:
+        """Where the replicas of a Ray node (`ray` or `worker`) have their files; the first of them makes it."""
+        return self._layout.node_folder(part)
 
     @property
     def gateway_state(self) -> pathlib.Path:
@@ -222,6 +225,12 @@ class LocalCluster:
         return path
 
     # --- how -----------------------------------------------------------------------------------------------------
+
+    def _with_needs(self, wanted: Sequence[str]) -> tuple[str, ...]:
+        closed = parts.with_needs(wanted)
+        if ray_node.HEAD.part not in closed:
+            return closed
+        return parts.with_needs((*closed, *(node.part for node in ray_node.nodes(self._state().chosen))))
 
     def _launch(self, part: str) -> float:
         """Start a part's process and give the moment it was started at."""
@@ -314,8 +323,6 @@ class LocalCluster:
         for port_name in parts.TABLE[part].ports:
             if port_name not in chosen:
                 chosen[port_name] = ports.pick(chosen.values())
-        if part == "ray" and "replicas-first" not in chosen:
-            chosen["replicas-first"], chosen["replicas-last"] = slices.claim(self._layout.run, self.root)
         self._save(self._state().model_copy(update={"ports": chosen}))
 
     def _ledger(self) -> processes.Ledger:

@@ -41,8 +41,9 @@ def _told() -> Iterator[rich.console.Console]:
 @app.command()
 def up(
     name: Name = "default",
-    only: Annotated[str, typer.Option(help="Parts, with commas: kubernetes, ray, gateway, operator.")] = "",
+    only: Annotated[str, typer.Option(help="Parts, with commas: kubernetes, ray, worker, gateway, operator.")] = "",
     namespace: Annotated[str, typer.Option(help="Where the models live.")] = "default",
+    nodes: Annotated[int, typer.Option(help="Ray nodes, 1 or 2; the second one has 127.0.0.2.", min=1, max=2)] = 1,
     kubernetes_url: KubernetesUrl = binaries.KUBERNETES_URL,
     etcd_url: EtcdUrl = binaries.ETCD_URL,
 ) -> None:
@@ -51,7 +52,7 @@ def up(
         sources = binaries.Sources(cache=paths.cache_dir(), kubernetes_url=kubernetes_url, etcd_url=etcd_url)
         made = cluster.LocalCluster(
             name,
-            chosen=options.Options(namespace=namespace),
+            chosen=options.Options(namespace=namespace, ray_nodes=nodes),
             reporter=progress.RichReporter(console),
             sources=sources,
         )

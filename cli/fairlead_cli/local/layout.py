@@ -64,6 +64,14 @@ class Layout:
     def ray_temp(self) -> pathlib.Path:
         return self.run / "ray"
 
+    def node_folder(self, part: str) -> pathlib.Path:
+        """Where the replicas of a Ray node have their files; made by the first of them."""
+        return self.run / "nodes" / part
+
+    def warm_start(self, part: str) -> pathlib.Path:
+        """The sockets by which the workers of a Ray node are forked."""
+        return self.run / f"warm-{part}"
+
     @property
     def gateway_state(self) -> pathlib.Path:
         return self.run / "gateway"

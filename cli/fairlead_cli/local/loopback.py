@@ -11,15 +11,16 @@ def status_code(
     port: int,
     path: str,
     *,
+    host: str = "127.0.0.1",
     headers: Mapping[str, str] | None = None,
     trust: ssl.SSLContext | None = None,
     timeout_s: float = 5,
 ) -> int | None:
     """The status of a GET; None when nobody answers. `trust` makes it HTTPS."""
     connection = (
-        http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_s)
+        http.client.HTTPConnection(host, port, timeout=timeout_s)
         if trust is None
-        else http.client.HTTPSConnection("127.0.0.1", port, timeout=timeout_s, context=trust)
+        else http.client.HTTPSConnection(host, port, timeout=timeout_s, context=trust)
     )
     try:
         connection.request("GET", path, headers=dict(headers or {}))

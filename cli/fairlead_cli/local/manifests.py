@@ -47,5 +47,6 @@ def render(namespace: str) -> str:
 def apply(kubectl: Kubectl, *, namespace: str) -> None:
     """Make it so, and wait until the CRDs can be used; done again it changes nothing."""
     kubectl("apply", "--server-side", "--field-manager=fairlead-local", "--filename=-", manifest=render(namespace))
-    if crd_files():
-        kubectl("wait", "--for=condition=Established", "--timeout=30s", "crd", "modeldeployments.fairlead.dev")
+    if files := crd_files():
+        named = (f"--filename={path}" for path in files)
+        kubectl("wait", "--for=condition=Established", "--timeout=30s", *named)

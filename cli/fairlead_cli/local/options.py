@@ -6,11 +6,12 @@ import pydantic
 
 
 class Options(pydantic.BaseModel):
-    """`ray_cpus` are logical: replicas ask for shares of them, the machine need not have as many."""
+    """`ray_cpus` of each Ray node are logical: replicas ask for shares of them, the machine need not have as many."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
     namespace: str = "default"
+    ray_nodes: int = pydantic.Field(default=1, ge=1, le=2)
     ray_cpus: int = pydantic.Field(default=8, ge=1)
     ray_object_store_bytes: int = pydantic.Field(default=200_000_000, ge=80_000_000)
     operator_arguments: tuple[str, ...] = ()

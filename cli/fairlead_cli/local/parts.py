@@ -5,7 +5,17 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
-from fairlead_cli.local import binaries, control_plane, layout, options, processes, programs, ray_head
+from fairlead_cli.local import (
+    binaries,
+    control_plane,
+    layout,
+    options,
+    processes,
+    programs,
+    ray_head,
+    ray_node,
+    ray_worker,
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,8 +70,15 @@ TABLE: Mapping[str, Part] = {
         is_ready=lambda at: ray_head.is_ready(at.where, at.ports),
         starts=6,  # it allows its raylet 30 s, which a busy machine may need longer for. Source: ray/_private/node.py
     ),
+    "worker": Part(
+        ports=ray_worker.PORTS,
+        command=lambda at: ray_worker.command(at.where, at.ports, at.chosen),
+        is_ready=lambda at: ray_worker.is_ready(at.where, at.ports),
+        starts=6,
+    ),
     "gateway": Part(
-        ports=("gateway-data", "gateway-admin"),
+        # It is started with the addresses at which it asks for replicas, whether or not a Ray node is there.
+        ports=("gateway-data", "gateway-admin", ray_node.HEAD.directory, ray_node.WORKER.directory),
         command=lambda at: programs.gateway(at.where, at.ports, at.chosen),
         is_ready=lambda at: programs.is_healthy(at.ports["gateway-admin"]),
         account=lambda at: (at.chosen.namespace, programs.GATEWAY_ACCOUNT),
@@ -74,7 +91,13 @@ TABLE: Mapping[str, Part] = {
     ),
 }
 KUBERNETES = ("etcd", "kube-apiserver", "kube-controller-manager")
-NEEDS: Mapping[str, Sequence[str]] = {"gateway": KUBERNETES, "operator": (*KUBERNETES, "ray", "gateway")}
+# What a cluster has unless more is asked for.
+USUAL = tuple(part for part in TABLE if part != ray_node.WORKER.part)
+NEEDS: Mapping[str, Sequence[str]] = {
+    "worker": ("ray",),
+    "gateway": KUBERNETES,
+    "operator": (*KUBERNETES, "ray", "gateway"),
+}
 
 
 def with_needs(wanted: Sequence[str]) -> tuple[str, ...]:

@@ -6,8 +6,8 @@ import random
 import socket
 from collections.abc import Collection
 
-# Below the ports that replicas bind (20000-32767) and the kernel's own range for outgoing connections (32768 up): a
-# part that is down for a restart must not find its port taken by somebody's client.
+# Below the kernel's own range (32768 up), from which outgoing connections and replicas take theirs: a part that is down
+# for a restart must not find its port taken.
 _RANGE = range(10000, 20000)
 
 

@@ -6,7 +6,7 @@ import http
 import pathlib
 import sysconfig
 
-from fairlead_cli.local import layout, loopback, manifests, options, processes
+from fairlead_cli.local import layout, loopback, manifests, options, processes, ray_node
 
 OPERATOR_ACCOUNT = (manifests.SYSTEM_NAMESPACE, "fairlead-operator")
 GATEWAY_ACCOUNT = "fairlead-gateway"  # in the namespace of the models
@@ -38,6 +38,7 @@ def gateway(where: layout.Layout, ports: layout.Ports, chosen: options.Options) 
         f"--listen=127.0.0.1:{ports['gateway-data']}",
         f"--admin=127.0.0.1:{ports['gateway-admin']}",
         f"--state-dir={where.gateway_state}",
+        *ray_node.gateway_arguments(ports, chosen),
         # No balancer in front of it has to notice that it ends.
         "--stop-delay=0",
         *chosen.gateway_arguments,
@@ -60,8 +61,6 @@ def operator(where: layout.Layout, ports: layout.Ports, chosen: options.Options)
         f"--ray-token-file={where.ray_token}",
         f"--gateway={namespace}={data},{admin}",
         f"--public-url={namespace}={data}",
-        f"--ports={ports['replicas-first']}-{ports['replicas-last']}",
-        "--ports-per-revision=16",
         f"--lease-namespace={manifests.SYSTEM_NAMESPACE}",
         f"--listen=127.0.0.1:{ports['operator']}",
         *chosen.operator_arguments,

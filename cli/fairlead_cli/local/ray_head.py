@@ -6,8 +6,9 @@ import http
 import os
 import pathlib
 import secrets
+import sys
 
-from fairlead_cli.local import layout, loopback, options, processes, programs
+from fairlead_cli.local import layout, loopback, options, processes, ray_node
 
 PORTS = (
     "ray-dashboard",
@@ -21,6 +22,7 @@ PORTS = (
     "ray-client",
     "ray-autoscaler-metrics",
     "ray-dashboard-metrics",
+    ray_node.HEAD.directory,
 )
 
 
@@ -31,9 +33,10 @@ def make_token(path: pathlib.Path) -> None:
             file.write(secrets.token_hex(32))
 
 
-def environment(where: layout.Layout, ports: layout.Ports) -> dict[str, str]:
+def environment(where: layout.Layout, ports: layout.Ports, chosen: options.Options) -> dict[str, str]:
     """What Ray reads from the environment, on the head and in whoever joins it."""
     return {
+        **ray_node.variables(ray_node.HEAD, where, ports, chosen),
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(where.ray_token),
         # Ray replaces 127.0.0.1 by the machine's outer address and then listens on all interfaces, except where it
@@ -53,6 +56,7 @@ def environment(where: layout.Layout, ports: layout.Ports) -> dict[str, str]:
         "AUTOSCALER_METRIC_PORT": str(ports["ray-autoscaler-metrics"]),
         "DASHBOARD_METRIC_PORT": str(ports["ray-dashboard-metrics"]),
         "TF_CPP_MIN_LOG_LEVEL": "2",
+        "FAIRLEAD_WARM_START_FOLDER": str(where.warm_start(ray_node.HEAD.part)),
         # setproctitle writes over the environment of a process, by which we know ours.
         "SPT_NOENV": "1",
     }
@@ -61,8 +65,12 @@ def environment(where: layout.Layout, ports: layout.Ports) -> dict[str, str]:
 def command(where: layout.Layout, ports: layout.Ports, chosen: options.Options) -> processes.Command:
     """`--block` keeps the command as the parent of all: it ends when one of Ray's own processes dies."""
     argv = [
-        programs.script("ray"),
-        "start",
+        # `ray start`, whose workers are forks of a process that has imported everything. -P: nothing is imported from
+        # the folder that it happens to run in.
+        sys.executable,
+        "-P",
+        "-m",
+        "fairlead_ray_node.ray_start",
         "--head",
         "--block",
         "--node-ip-address=127.0.0.1",
@@ -77,7 +85,7 @@ def command(where: layout.Layout, ports: layout.Ports, chosen: options.Options) 
         f"--runtime-env-agent-port={ports['ray-runtime-env-agent']}",
         f"--metrics-export-port={ports['ray-metrics']}",
         f"--ray-client-server-port={ports['ray-client']}",
-        # Workers take ports from the kernel's own range, above the replicas' data ports.
+        # Workers take ports from the kernel's own range.
         "--min-worker-port=0",
         "--max-worker-port=0",
         f"--num-cpus={chosen.ray_cpus}",
@@ -88,7 +96,10 @@ def command(where: layout.Layout, ports: layout.Ports, chosen: options.Options) 
         "--log-color=false",
     ]
     return processes.Command(
-        argv=argv, log=where.log("ray"), environment=environment(where, ports), without=("RAY_", "OMP_NUM_THREADS")
+        argv=argv,
+        log=where.log("ray"),
+        environment=environment(where, ports, chosen),
+        without=("RAY_", "OMP_NUM_THREADS"),
     )
 
 

@@ -15,6 +15,8 @@ from fairlead_operator.clients import errors, http
 from fairlead_operator.state import route, signature
 
 TIMEOUT_S = 5.0
+PROBLEM_MAX = 400
+"""Of what a gateway says of an entry that it refused, so many characters are shown."""
 MAX_ZEROS = 1_000_000
 """A proof's tensor never has more elements: a model with a larger fixed shape is proved by its readiness alone."""
 
@@ -37,6 +39,9 @@ class _Route(_Wire):
 class _Routes(_Wire):
     gateway: str
     routes: dict[str, _Route]
+    errors: dict[str, str] = {}
+    failure: str | None = None
+    connections: int | None = None
 
 
 class _Tensor(_Wire):
@@ -75,7 +80,11 @@ class GatewayClient:
         except pydantic.ValidationError as error:
             raise errors.Unreachable(f"gateway {admin_url}: unexpected answer: {error.errors()[0]['msg']}") from error
         return route.GatewayView(
-            id=routes.gateway, routes={name: _live(entry) for name, entry in routes.routes.items()}
+            id=routes.gateway,
+            routes={name: _live(entry) for name, entry in routes.routes.items()},
+            errors={model: text[:PROBLEM_MAX] for model, text in routes.errors.items()},
+            failure=routes.failure[:PROBLEM_MAX] if routes.failure is not None else None,
+            connections=routes.connections,
         )
 
     async def fetch_digest(self, data_url: str, model: str, revision: str) -> str | None:
@@ -89,7 +98,8 @@ class GatewayClient:
         body = json.dumps({"inputs": [_zeros(tensor) for tensor in told.inputs]}).encode()
         url = f"{data_url.rstrip('/')}/v2/models/{model}/infer"
         headers = {names.HEADER_REVISION: revision, "Content-Type": "application/json"}
-        answer = await self._send(http.Request(method="POST", url=url, headers=headers, body=body, timeout_s=timeout_s))
+        request = http.Request(method="POST", url=url, headers=headers, body=body, timeout_s=timeout_s, is_write=False)
+        answer = await self._send(request)
         _require_answer_of(revision, answer, "prediction")
         return Prediction(digest=metadata.headers.get(names.HEADER_DIGEST), signature=_signature(told))
 

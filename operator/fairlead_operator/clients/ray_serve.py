@@ -128,7 +128,12 @@ class RayServeClient:
                 self._token = _read_token(self._token_file)
             headers["Authorization"] = f"Bearer {self._token}"
         request = http.Request(
-            method=method, url=self._base_url + path, headers=headers, body=body, timeout_s=timeout_s
+            method=method,
+            url=self._base_url + path,
+            headers=headers,
+            body=body,
+            timeout_s=timeout_s,
+            least_s=PUT_TIMEOUT_S,  # Ray has no version check: a PUT that is given up may still happen
         )
         return await self._http.send(request, who="Ray", on_request=self._on_request)
 

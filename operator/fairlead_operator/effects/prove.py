@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Protocol
 
 from fairlead_operator.clients import errors, gateway
-from fairlead_operator.state import actions, keys, reasons, signature
+from fairlead_operator.state import actions, directory, keys, knowledge, reasons, signature
+from fairlead_operator.state.gateways import MemberState
 
 PREDICTION_TIMEOUT_S = 30.0
 
@@ -18,14 +18,20 @@ class GatewayPredictions(Protocol):
 
 
 async def prove(
-    gateways: GatewayPredictions, key: keys.ModelKey, action: actions.Prove, data_urls: Sequence[str]
+    gateways: GatewayPredictions,
+    key: keys.ModelKey,
+    action: actions.Prove,
+    listed: knowledge.Known[tuple[directory.Gateway, ...]] | knowledge.Absent | knowledge.Unknown,
 ) -> actions.Outcome:
-    """Ask through each gateway in turn: the first word of the revision itself counts, for it or against it.
+    """Ask through each Ready gateway in turn: the first word of the revision itself counts, for it or against it.
 
     A contract that can't be read speaks against nobody: the proof is made again.
     """
-    message = "no gateway is configured for this namespace"
-    for data_url in data_urls:
+    if isinstance(listed, knowledge.Unknown):
+        return actions.Refused(reason=reasons.Reason.GATEWAY_UNREACHABLE, message=listed.reason)
+    members = listed.value if isinstance(listed, knowledge.Known) else ()
+    message = "the namespace has no gateway that is ready"
+    for data_url in (member.data_url for member in members if member.state is MemberState.READY):
         try:
             prediction = await gateways.predict(data_url, key.name, action.revision, timeout_s=PREDICTION_TIMEOUT_S)
         except errors.Refused as error:

@@ -6,10 +6,12 @@ from enum import StrEnum
 
 
 class ConditionType(StrEnum):
-    """The conditions of a ModelDeployment; the first is the summary of the rest."""
+    """The conditions of a ModelDeployment; the first two are what alerts and people look at."""
 
     READY = "Ready"
-    """The wished revision serves with all its replicas."""
+    """The desired revision serves with all its replicas; scaling up or down doesn't change it."""
+    AVAILABLE = "Available"
+    """Requests are answered now, by whichever revision: every gateway has a ready replica for them."""
     ACCEPTED = "Accepted"
     """The spec can be acted on as it is."""
     PROGRESSING = "Progressing"
@@ -51,6 +53,8 @@ class Reason(StrEnum):
     """Ray could not be read, so nothing is known of the replicas and nothing is moved."""
     GATEWAY_UNREACHABLE = "GatewayUnreachable"
     """A gateway or the route table could not be read, so no traffic is moved."""
+    ROUTE_REFUSED = "RouteRefused"
+    """A gateway does not take the model's route, and says why."""
     CONFLICT = "Conflict"
     """Somebody else wrote at the same time; it is looked at again."""
     WRITE_FAILED = "WriteFailed"
@@ -71,6 +75,10 @@ class Reason(StrEnum):
     """Ray gave up the stable revision with no replica left; it is started again."""
     APPLICATION_UNHEALTHY = "ApplicationUnhealthy"
     """Ray calls the stable revision's application unhealthy."""
+    REPLICAS_UNREACHABLE = "ReplicasUnreachable"
+    """Ray runs replicas, but a gateway has no ready one, or fewer than there should be."""
+    AVAILABLE = "Available"
+    """Every gateway has a ready replica for every request."""
     NOT_SERVING = "NotServing"
     """No revision has been proved yet, so requests are answered with 503."""
     SUSPENDED = "Suspended"

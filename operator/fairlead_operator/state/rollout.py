@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from fairlead_operator.api.analysis_status import BaselineStatus
@@ -12,6 +13,7 @@ from fairlead_operator.api.status import (
     HandledRequest,
     ModelDeploymentStatus,
     Quarantined,
+    RaySession,
     RequestOutcome,
     RolledBack,
     RolloutHealth,
@@ -45,7 +47,7 @@ class Rollout:
     is set while a pause alone keeps a candidate from its traffic: that time counts towards no deadline. ``replicas`` is
     the most that the candidate may have, and what it keeps when it leaves; ``stable_replicas`` is the same of the
     stable revision. None is all of them. ``baseline`` is what was counted of the stable revision in the steps that are
-    done, and of the one before after the promotion.
+    done, and of the one before after the promotion. ``ray_sessions`` are the lives of the heads, by cluster.
     """
 
     phase: RolloutPhase
@@ -62,7 +64,7 @@ class Rollout:
     proof_digest: str | None = None
     proof_message: str = ""
     signature_changes: tuple[str, ...] = ()
-    ray_session: str | None = None
+    ray_sessions: Mapping[str, str] = field(default_factory=dict)
     paused_by_request: bool = False
     held_at: datetime.datetime | None = None
     analysis: Run | None = None
@@ -118,6 +120,7 @@ class Serving:
     """Which revisions have a place, and the rollout between them; None as rollout is Idle.
 
     ``attempts`` outlive the rollout: a number that went back would restart the replicas of what serves.
+    ``short_since`` is since when the stable revision lacks replicas, as Ray or a gateway sees it.
     """
 
     stable: str | None = None
@@ -129,6 +132,7 @@ class Serving:
     attempts: tuple[Attempt, ...] = ()
     rollback: Rollback | None = None
     handled: Handled | None = None
+    short_since: datetime.datetime | None = None
 
     @property
     def phase(self) -> RolloutPhase | None:
@@ -177,6 +181,7 @@ def recall(status: ModelDeploymentStatus) -> Serving:
         attempts=tuple(Attempt(revision=a.revision, number=a.number, time=a.time) for a in status.attempts),
         rollback=Rollback(revision=rollback.revision, instead_of=rollback.instead_of) if rollback else None,
         handled=_recall_handled(status.handled_request),
+        short_since=status.replicas_missing_since,
     )
 
 
@@ -203,7 +208,7 @@ def _recall_rollout(rollout: RolloutStatus) -> Rollout:
         proof_failures=rollout.proof_failures,
         proved=rollout.proved,
         proof_digest=rollout.proof_digest,
-        ray_session=rollout.ray_session,
+        ray_sessions={known.cluster: known.session for known in rollout.ray_sessions},
         proof_message=rollout.proof_message or "",
         signature_changes=rollout.signature_changes or (),
         paused_by_request=rollout.paused_by_request,
@@ -241,6 +246,7 @@ def record(serving: Serving, status: ModelDeploymentStatus) -> ModelDeploymentSt
             "attempts": tuple(Attempted(revision=a.revision, number=a.number, time=a.time) for a in serving.attempts),
             "rollback": _record_rollback(serving.rollback),
             "handled_request": _record_handled(serving.handled),
+            "replicas_missing_since": serving.short_since,
         }
     )
 
@@ -273,7 +279,9 @@ def _record_rollout(rollout: Rollout, candidate: str | None) -> RolloutStatus:
         proof_failures=rollout.proof_failures,
         proved=rollout.proved,
         proof_digest=rollout.proof_digest,
-        ray_session=rollout.ray_session,
+        ray_sessions=tuple(
+            RaySession(cluster=cluster, session=session) for cluster, session in sorted(rollout.ray_sessions.items())
+        ),
         proof_message=rollout.proof_message or None,
         signature_changes=rollout.signature_changes or None,
         paused_by_request=rollout.paused_by_request,

@@ -8,7 +8,19 @@ import pytest
 import yaml
 from cryptography import x509
 
-from fairlead_cli.local import errors, kubeconfig, manifests, options, parts, pki, ports, slices, state
+from fairlead_cli.local import (
+    kubeconfig,
+    layout,
+    manifests,
+    options,
+    parts,
+    pki,
+    ports,
+    ray_head,
+    ray_node,
+    ray_worker,
+    state,
+)
 
 
 def test_keys_and_kubeconfigs_are_for_their_owner_only(tmp_path: pathlib.Path) -> None:
@@ -34,7 +46,7 @@ def test_a_certificate_carries_its_user_and_group(tmp_path: pathlib.Path) -> Non
     certificate.verify_directly_issued_by(issuer)
 
 
-def test_ports_are_outside_the_replicas_and_the_kernels_range() -> None:
+def test_ports_are_outside_the_kernels_range() -> None:
     taken: set[int] = set()
     for _ in range(50):
         taken.add(ports.pick(taken))
@@ -42,39 +54,30 @@ def test_ports_are_outside_the_replicas_and_the_kernels_range() -> None:
     assert max(taken) < 20000
 
 
-def test_two_living_clusters_never_share_replica_ports(tmp_path: pathlib.Path) -> None:
-    claims = []
-    for name in ("a", "b"):
-        run, root = tmp_path / f"{state.RUN_PREFIX}{name}", tmp_path / name
-        run.mkdir()
-        root.mkdir()
-        (root / "state.json").touch()
-        claims.append(slices.claim(run, root))
-    (_, last_of_a), (first_of_b, last_of_b) = claims
-    assert last_of_a < first_of_b
-    assert last_of_b <= 32767
-
-
-def test_the_ports_of_a_cluster_that_is_gone_are_given_again(tmp_path: pathlib.Path) -> None:
-    first = tmp_path / f"{state.RUN_PREFIX}a"
-    second = tmp_path / f"{state.RUN_PREFIX}b"
-    first.mkdir()
-    second.mkdir()
-    assert slices.claim(first, tmp_path / "gone") == slices.claim(second, tmp_path / "b")
-
-
-def test_when_all_replica_ports_are_taken_it_says_what_helps(tmp_path: pathlib.Path) -> None:
-    def claim_for(number: int) -> tuple[int, int]:
-        run, root = tmp_path / f"{state.RUN_PREFIX}{number}", tmp_path / str(number)
-        run.mkdir()
-        root.mkdir()
-        (root / "state.json").touch()
-        return slices.claim(run, root)
-
-    claimed = {claim_for(number) for number in range(12)}
-    assert len(claimed) == 12
-    with pytest.raises(errors.LocalClusterError, match="local down"):
-        claim_for(12)
+def test_each_ray_node_has_its_own_folder_and_address_and_the_gateway_asks_all_of_them(tmp_path: pathlib.Path) -> None:
+    where = layout.Layout(root=tmp_path / "root", run=tmp_path / "run")
+    given = {name: 10000 + number for number, name in enumerate((*ray_head.PORTS, *ray_worker.PORTS))}
+    chosen = options.Options(namespace="models", ray_nodes=2)
+    commands = (ray_head.command(where, given, chosen), ray_worker.command(where, given, chosen))
+    named = ray_node.variables(ray_node.HEAD, where, given, chosen)
+    head, worker = ({name: each.environment[name] for name in named} for each in commands)
+    assert head == {
+        "FAIRLEAD_CLUSTER": "models/default",
+        "FAIRLEAD_REPLICA_HOST": "127.0.0.1",
+        "FAIRLEAD_NODE_FOLDER": str(tmp_path / "run/nodes/ray"),
+        "FAIRLEAD_NODE_DIRECTORY": f"127.0.0.1:{given['ray-directory']}",
+    }
+    assert worker == {
+        "FAIRLEAD_CLUSTER": "models/default",
+        "FAIRLEAD_REPLICA_HOST": "127.0.0.2",
+        "FAIRLEAD_NODE_FOLDER": str(tmp_path / "run/nodes/worker"),
+        "FAIRLEAD_NODE_DIRECTORY": f"127.0.0.2:{given['worker-directory']}",
+    }
+    flags = ray_node.gateway_arguments(given, chosen)
+    assert flags == tuple(f"--node=default={each['FAIRLEAD_NODE_DIRECTORY']}" for each in (head, worker))
+    assert ray_node.gateway_arguments(given, options.Options()) == flags[:1]
+    joins = next(word for word in commands[1].argv if word.startswith("--address="))
+    assert joins.endswith(f":{given['ray-gcs']}")
 
 
 def test_a_unix_socket_of_ray_fits_into_its_folder(tmp_path: pathlib.Path) -> None:
@@ -103,7 +106,8 @@ def test_the_operator_is_bound_in_the_models_namespace_only() -> None:
     [
         pytest.param([], parts.KUBERNETES, id="Kubernetes always"),
         pytest.param(["ray"], (*parts.KUBERNETES, "ray"), id="Ray needs nothing else"),
-        pytest.param(["operator"], tuple(parts.TABLE), id="the operator needs all"),
+        pytest.param(["operator"], parts.USUAL, id="the operator needs all but a second Ray node"),
+        pytest.param(["worker"], (*parts.KUBERNETES, "ray", "worker"), id="a second Ray node needs the first"),
         pytest.param(["gateway"], (*parts.KUBERNETES, "gateway"), id="the gateway needs no Ray"),
     ],
 )

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from fairlead_operator.api import names
+from dataclasses import replace
+
+from fairlead_operator.api.text import hide_addresses
 from fairlead_operator.plan import traffic
 from fairlead_operator.plan.condemn import ray
 from fairlead_operator.plan.context import Context
-from fairlead_operator.state.actions import NudgeServe, Plan
+from fairlead_operator.state.actions import NudgeServe, Plan, Wait, WriteRoute
 from fairlead_operator.state.desired import WantedRevision
-from fairlead_operator.state.knowledge import Absent, Known
+from fairlead_operator.state.knowledge import Absent, Unknown
 from fairlead_operator.state.reasons import Reason
 from fairlead_operator.state.rollout import Attempt
 from fairlead_operator.state.serve import ApplicationStatus
 from fairlead_operator.state.time import elapsed_s
 
+_SHORT = frozenset(
+    {
+        Reason.SCALING,
+        Reason.REPLICAS_MISSING,
+        Reason.REPLICAS_LOST,
+        Reason.REPLICAS_UNREACHABLE,
+        Reason.APPLICATION_UNHEALTHY,
+    }
+)
 RETRY_AFTER_S = (30, 60, 120, 300)
 """How long after the first, second … attempt the next one may come; the last stands for all that follow."""
 
@@ -25,29 +36,63 @@ def decide(context: Context) -> Plan | None:
         message = f"The ControllerRevision of stable {serving.stable} is gone; what runs is left as it is."
         return context.wait(Reason.REVISION_LOST, message, requeue_after_s=context.bounds.resync_s)
     stable = context.desired.revisions[serving.stable] if serving.stable is not None else None
-    return _unwanted_applications(context) or _route(context) or (replicas(context, stable) if stable else None)
+    return _unwanted_applications(context) or _look_after(context, stable)
 
 
-def _route(context: Context) -> Plan | None:
-    if context.serving.stable is None and isinstance(context.observed.route, Absent):
+def _look_after(context: Context, stable: WantedRevision | None) -> Plan | None:
+    """Replicas need Ray alone, so a gateway that can't be read holds up nothing but the route."""
+    if stable is None:
+        is_empty = isinstance(context.observed.route, Absent)
+        return None if is_empty else traffic.ensure(context, traffic.entry(context))
+    entry = traffic.entry(context)
+    write = traffic.write(context, entry)
+    if write is not None and (isinstance(write.action, WriteRoute) or write.reason is Reason.REVISION_LOST):
+        return write
+    missing = replicas(context, stable)
+    waits = missing or write or traffic.confirm(context, entry) or reached(context, stable)
+    return remember_shortage(context, waits)
+
+
+def remember_shortage(context: Context, plan: Plan | None) -> Plan | None:
+    """The plan with since when replicas are missing: ``Ready`` and ``Available`` tell a scale-up from a loss by it."""
+    since = context.serving.short_since
+    if plan is None and since is None:
         return None
-    return traffic.ensure(context, traffic.entry(context))
+    if plan is None:
+        serving = replace(context.serving, short_since=None)
+        return context.announce(serving, Reason.SERVING, "All replicas are ready again.")
+    if since is not None or plan.reason not in _SHORT or not isinstance(plan.action, Wait | NudgeServe):
+        return plan
+    return replace(plan, serving=replace(plan.serving, short_since=context.second))
+
+
+def reached(context: Context, stable: WantedRevision) -> Plan | None:
+    """None while every gateway sees all replicas that Ray runs."""
+    wanted = stable.application.replicas if stable.application is not None else 0
+    seen = context.observed.up_by_gateway(stable.revision) or {}
+    short = {gateway: up for gateway, up in seen.items() if up < wanted}
+    if not short:
+        return None
+    words = ", ".join(f"{up} at gateway {gateway}" for gateway, up in sorted(short.items()))
+    message = f"Ray runs {wanted} replicas of {context.called(stable.revision)}, but ready are {words}."
+    return context.wait(Reason.REPLICAS_UNREACHABLE, message)
 
 
 def replicas(context: Context, stable: WantedRevision) -> Plan | None:
     """None while Ray runs all replicas of what serves."""
-    if not isinstance(context.observed.serve, Known):
-        return context.wait_unknown(Reason.RAY_UNREACHABLE, f"Ray can't be read: {context.why_ray_is_unknown}")
+    if isinstance(serve := context.serve_of(stable.revision), Unknown):
+        return context.wait_unknown(Reason.RAY_UNREACHABLE, f"Ray can't be read: {hide_addresses(serve.reason)}")
     called = context.called(stable.revision)
     wanted = stable.application
     if wanted is None:
         return None
-    view = context.observed.serve.value.applications.get(wanted.name)
+    view = serve.value.applications.get(wanted.name)
     if view is None:
-        return context.act(NudgeServe(), Reason.REPLICAS_LOST, f"Ray has no application of {called}; it is started.")
+        message = f"Ray has no application of {called}; it is started."
+        return context.nudge(stable.revision, Reason.REPLICAS_LOST, message)
     if not wanted.is_deployed_as(view.config):
         message = f"Waits for Ray to take {wanted.replicas} replicas of {called}."
-        return context.act(NudgeServe(), Reason.SCALING, message)
+        return context.nudge(stable.revision, Reason.SCALING, message)
     if view.status is ApplicationStatus.DEPLOY_FAILED and view.running_replicas == 0:
         return _again(context, stable, ray.read_failure(view.message))
     if view.status in (ApplicationStatus.UNHEALTHY, ApplicationStatus.DEPLOY_FAILED):
@@ -76,20 +121,17 @@ def _again(context: Context, stable: WantedRevision, failed: ray.Failure) -> Pla
 
 def _unwanted_applications(context: Context) -> Plan | None:
     """What has no place any more still runs: the Ray cluster's own pass takes it down."""
-    if not isinstance(context.observed.serve, Known):
-        return None
-    key = context.observed.key
-    desired = {r.application.name for r in context.desired.revisions.values() if r.application}
+    placed = {(r.cluster, r.application.name) for r in context.desired.revisions.values() if r.application}
     left = [
-        name
-        for name, view in context.observed.serve.value.applications.items()
-        if names.is_application_of(name, key.namespace, key.name)
-        and name not in desired
-        and view.status is not ApplicationStatus.DELETING
+        (cluster, view.name)
+        for cluster, view in context.observed.applications
+        if (cluster, view.name) not in placed and view.status is not ApplicationStatus.DELETING
     ]
     if not left:
         return None
-    return context.act(NudgeServe(), Reason.SCALING, f"Waits for Ray to stop {', '.join(sorted(left))}.")
+    cluster = left[0][0]
+    stopping = ", ".join(name for where, name in left if where == cluster)
+    return context.act(NudgeServe(cluster=cluster), Reason.SCALING, f"Waits for Ray to stop {stopping}.")
 
 
 def rest(context: Context) -> Plan:

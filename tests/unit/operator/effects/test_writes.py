@@ -9,15 +9,16 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from tests.support import builders
 from tests.support.fake_objects import FakeObjects
 from tests.support.hand_clock import HandClock
 
 from fairlead_operator.api import spec, status
 from fairlead_operator.clients import errors, gateway, paths
-from fairlead_operator.effects import events, execute, prove, ray_serve, traffic
+from fairlead_operator.effects import events, execute, prove, traffic
 from fairlead_operator.effects import kubernetes as objects
 from fairlead_operator.effects import status as status_write
-from fairlead_operator.state import actions, keys, observed, ports, reasons, signature
+from fairlead_operator.state import actions, directory, keys, observed, ports, reasons, signature
 from fairlead_operator.state.rollout import Serving
 
 KEY = keys.ModelKey("ns", "digits")
@@ -31,6 +32,8 @@ CREATE = actions.CreateRevision(
     revision="abcdef0123",
     number=1,
     template=TEMPLATE,
+    cluster="default",
+    application=builders.application_of("abcdef0123", TEMPLATE),
     ports=ports.PortRange(first=20000, count=16),
 )
 
@@ -184,7 +187,9 @@ async def test_a_revision_is_deleted_by_the_uid_that_was_just_read(api: Any) -> 
 async def test_a_proof_is_the_revision_s_own_word(
     answers: dict[str, str | errors.FairleadError], outcome: actions.Outcome
 ) -> None:
-    assert await prove.prove(Gateways(answers), KEY, actions.Prove(revision="r"), tuple(answers)) == outcome
+    assert (
+        await prove.prove(Gateways(answers), KEY, actions.Prove(revision="r"), builders.gateways(*answers)) == outcome
+    )
 
 
 WITH_AN_INPUT = dataclasses.replace(NOTHING, inputs={"x": signature.Tensor(datatype="FP32", shape=(-1, 4))})
@@ -218,32 +223,7 @@ async def test_a_proof_compares_with_the_contract_that_it_is_given(
 ) -> None:
     gateways = Gateways(dict.fromkeys(contracts, "1"), contracts)
     proof = actions.Prove(revision="r", contract_of="s")
-    assert await prove.prove(gateways, KEY, proof, tuple(contracts)) == outcome
-
-
-class Ray:
-    def __init__(self) -> None:
-        self.bodies: list[bytes] = []
-
-    async def put_applications(self, body: bytes) -> None:
-        self.bodies.append(body)
-
-
-@dataclasses.dataclass
-class Lease:
-    seconds: float
-
-    def remaining_s(self) -> float:
-        return self.seconds
-
-
-async def test_ray_is_written_only_while_the_lease_outlives_the_request() -> None:
-    ray = Ray()
-    with pytest.raises(errors.RetryLater):
-        await ray_serve.put_config(ray, b"{}", lease=Lease(11.9))
-    assert ray.bodies == []
-    await ray_serve.put_config(ray, b"{}", lease=Lease(12.1))
-    assert ray.bodies == [b"{}"]
+    assert await prove.prove(gateways, KEY, proof, builders.gateways(*contracts)) == outcome
 
 
 def update(*told: actions.Event, patch: dict[str, object] | None = None) -> actions.StatusUpdate:
@@ -322,7 +302,7 @@ def hands(api: Any, nudged: list[keys.RayKey], namespace: Namespace) -> execute.
         api=api,
         routes=traffic.RouteTables(api),
         gateways=Gateways({}),
-        data_urls={},
+        members=directory.StaticGateways({}),
         namespace=lambda _: namespace,
         nudge=nudged.append,
     )
@@ -348,8 +328,10 @@ async def test_a_write_that_failed_is_an_outcome_and_forgets_what_was_read(
 
 async def test_a_nudge_only_queues_the_ray_cluster(api: Any) -> None:
     nudged: list[keys.RayKey] = []
-    assert await execute.execute(plan(actions.NudgeServe()), hands(api, nudged, Namespace())) == actions.Done()
-    assert nudged == [keys.RayKey("ns")]
+    assert (
+        await execute.execute(plan(actions.NudgeServe(cluster="a")), hands(api, nudged, Namespace())) == actions.Done()
+    )
+    assert nudged == [keys.RayKey("ns", "a")]
     assert api.writes == []
 
 

@@ -1,0 +1,121 @@
+"""Replicas are found where they are: a new one soon, and those of two nodes, while they are killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import statistics
+from typing import Any
+
+import httpx
+import pytest
+from tests.e2e.counted import counted, no_failures
+from tests.e2e.measured import RESULTS
+from tests.e2e.second_node import second_node
+from tests.e2e.stage import Model, Stage
+from tests.support import ray_nodes
+from tests.support.until import until
+
+from fairlead_cli import load
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(1200)]
+KILLS = 5
+RATE = 400
+REQUESTS = 30_000
+Replica = dict[str, Any]
+
+
+def test_a_killed_replicas_successor_takes_requests_within_a_second(stage: Stage) -> None:
+    """The second is counted in requests: what the other replica answers until the new one has answered its first."""
+    answered_meanwhile: list[int] = []
+    with stage.deployed("found", replicas=2) as model:
+        model.until_up(2)
+        with counted(model, rate=RATE) as run:
+            run.wait_until(lambda seen: seen.requests > RATE, timeout_s=120)
+            for _ in range(KILLS):
+                victim, other = _listed(stage, model)
+                os.kill(ray_nodes.pid(stage.local, victim), signal.SIGKILL)
+                new = _new(stage, model, {victim["name"], other["name"]})
+                before = _answered(other)
+                until(lambda new=new: _answered(new) > 0, "the new replica answers", deadline_s=60, poll_s=0.005)
+                answered_meanwhile.append(_answered(other) - before)
+                model.until_up(2)
+            report = run.stop()
+    RESULTS.add(
+        f"From listening to the first answer, a client at {RATE}/s",
+        {
+            "kills": KILLS,
+            "median s": statistics.median(answered_meanwhile) / RATE,
+            "longest s": max(answered_meanwhile) / RATE,
+            "requests": report.requests,
+            "failed": report.failed,
+        },
+    )
+    assert statistics.median(answered_meanwhile) <= RATE, answered_meanwhile
+    no_failures(report)
+
+
+def test_two_nodes_with_replicas_of_one_revision_lose_replicas_and_a_whole_directory(stage: Stage) -> None:
+    with second_node(stage), stage.deployed("spread", replicas=4) as model:
+        model.until_up(4)
+        assert {each["host"] for each in _listed(stage, model)} == {"127.0.0.1", "127.0.0.2"}
+        with counted(model) as run:
+            run.wait_until(lambda seen: seen.requests > 500, timeout_s=120)
+            for host in ("127.0.0.1", "127.0.0.2") * 2:
+                _kill(stage, model, [next(each for each in _listed(stage, model) if each["host"] == host)])
+            # Nobody is left to answer for this node.
+            _kill(stage, model, [each for each in _listed(stage, model) if each["host"] == "127.0.0.2"])
+            run.wait_until(lambda seen: seen.requests >= REQUESTS, timeout_s=300)
+            report = run.stop()
+    _keep(report)
+    assert report.requests >= REQUESTS
+    no_failures(report)
+
+
+def _listed(stage: Stage, model: Model) -> list[Replica]:
+    """The model's replicas on all nodes, by name."""
+    found = [each for part in ray_nodes.PARTS for each in ray_nodes.listed(stage.local, part)]
+    return sorted((each for each in found if each["model"] == model.name), key=lambda each: str(each["name"]))
+
+
+def _new(stage: Stage, model: Model, known: set[str]) -> Replica:
+    """The first replica that was not known, as soon as its node lists it."""
+
+    def look() -> Replica | None:
+        return next((each for each in _listed(stage, model) if each["name"] not in known), None)
+
+    found = until(look, "Ray started another replica", deadline_s=120, poll_s=0.01)
+    assert found is not None
+    return found
+
+
+def _answered(replica: Replica) -> int:
+    """The inference requests that a replica has answered with 200."""
+    text = httpx.get(f"http://{replica['host']}:{replica['port']}/metrics", timeout=20).raise_for_status().text
+    counted_there = (
+        float(line.rpartition(" ")[2])
+        for line in text.splitlines()
+        if line.startswith("fairlead_replica_requests_total{") and 'protocol="v2"' in line and 'code="200"' in line
+    )
+    return int(sum(counted_there))
+
+
+def _kill(stage: Stage, model: Model, victims: list[Replica]) -> None:
+    """SIGKILL for all of them at once; returns when others took their places."""
+    for pid in [ray_nodes.pid(stage.local, each) for each in victims]:
+        os.kill(pid, signal.SIGKILL)
+    gone = {each["name"] for each in victims}
+
+    def are_replaced() -> bool:
+        names = {each["name"] for each in _listed(stage, model)}
+        return len(names) == 4 and not names & gone
+
+    until(are_replaced, "others are listed", deadline_s=120)
+    model.until_up(4)
+
+
+def _keep(report: load.Report) -> None:
+    RESULTS.add(
+        "Four replicas on two nodes, killed one by one, then a node's all at once",
+        {"requests": report.requests, "failed": report.failed},
+    )

@@ -1,0 +1,203 @@
+"""A real gateway before the replicas of a real Ray with two nodes: nothing fails while they are killed and replaced."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support import leftovers, ray_nodes
+from tests.support.gateway_process import Gateway, revision, spec
+from tests.support.until import until
+
+from fairlead_cli import load
+from fairlead_cli.local import cluster, options
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
+REPOSITORY = Path(__file__).resolve().parents[2]
+REVISION = "3f0c9a1b2d"
+REPLICAS = 4
+RATE = 400
+REQUESTS = 30_000
+START_S = 300
+Replica = dict[str, Any]
+
+
+@dataclass
+class World:
+    """One model with four replicas on two Ray nodes, and its gateway."""
+
+    local: cluster.LocalCluster
+    gateway: Gateway
+    model: Path
+
+    def scale(self, replicas: int) -> None:
+        """Until so many are listed, and up."""
+        _deploy(self.local, self.model, replicas)
+        until(lambda: len(self.listed()) == replicas, "as many as asked for", deadline_s=START_S, explain=self.listed)
+        self.gateway.wait_up("dense", REVISION, replicas)
+
+    def listed(self) -> list[Replica]:
+        found = [each for part in ray_nodes.PARTS for each in ray_nodes.listed(self.local, part)]
+        return sorted(found, key=lambda each: (str(each["host"]), str(each["name"])))
+
+    def on(self, host: str) -> list[Replica]:
+        return [each for each in self.listed() if each["host"] == host]
+
+    def kill(self, victims: list[Replica]) -> None:
+        """SIGKILL, all at once."""
+        for pid in [ray_nodes.pid(self.local, each) for each in victims]:
+            os.kill(pid, signal.SIGKILL)
+
+    def until_replaced(self, victims: list[Replica]) -> None:
+        """Until others are up in their places."""
+        gone = {each["name"] for each in victims}
+
+        def are_replaced() -> bool:
+            names = {each["name"] for each in self.listed()}
+            return len(names) == REPLICAS and not names & gone
+
+        until(are_replaced, "others are listed", deadline_s=START_S, explain=self.listed)
+        self.gateway.wait_up("dense", REVISION, REPLICAS)
+
+    def load(self, rate: float) -> load.Settings:
+        tensor = {"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [1, 2, 3, 4]}
+        body = json.dumps({"inputs": [tensor]}).encode()
+        return load.Settings(
+            url=self.gateway.url, model="dense", bodies=(body,), connections=8, rate_limit=rate, expect_shape=(1, 3)
+        )
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    folder = tmp_path_factory.mktemp("nodes")
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
+    maker = REPOSITORY / "tests" / "support" / "make_models.py"
+    command = [sys.executable, str(maker), str(folder / "models"), str(folder / "canary")]
+    subprocess.run(command, env=environment, check=True)
+    local = cluster.LocalCluster("nodes", folder / "cluster", chosen=options.Options(ray_nodes=2))
+    with leftovers.owned(local):
+        local.up(("ray",))
+        gateway = Gateway(folder / "gateway", nodes=[ray_nodes.node(local, part) for part in ray_nodes.PARTS])
+        gateway.start()
+        try:
+            _deploy(local, folder / "models" / "dense", REPLICAS)
+            gateway.apply(dense=spec(REVISION, {REVISION: revision()}))
+            until(lambda: gateway.up("dense", REVISION) == REPLICAS, "all are up", deadline_s=START_S)
+            yield World(local, gateway, folder / "models" / "dense")
+        finally:
+            gateway.stop()
+
+
+def _deploy(local: cluster.LocalCluster, model: Path, replicas: int) -> None:
+    config = {
+        "schemaVersion": 1,
+        "namespace": "default",
+        "model": "dense",
+        "revision": REVISION,
+        "revisionNumber": 1,
+        "source": {"uri": model.as_uri()},
+    }
+    deployment = {
+        "name": "replica",
+        "num_replicas": replicas,
+        "user_config": {"digest": None},
+        "ray_actor_options": {"num_cpus": 0.1, "memory": 200_000_000},
+        "graceful_shutdown_timeout_s": 40,
+    }
+    application = {
+        "name": f"default--dense--{REVISION}",
+        "import_path": "fairlead_runtime.app:build",
+        "route_prefix": None,
+        "args": {"config": config},
+        "deployments": [deployment],
+    }
+    asked = urllib.request.Request(
+        f"{local.ray_address}/api/serve/applications/",
+        method="PUT",
+        data=json.dumps({"proxy_location": "Disabled", "applications": [application]}).encode(),
+        headers={
+            "Authorization": f"Bearer {local.ray_token_file.read_text().strip()}",
+            "Content-Type": "application/json",
+        },
+    )
+    with urllib.request.urlopen(asked, timeout=120) as answer:
+        assert answer.status == 200
+
+
+def answered(replica: Replica) -> int:
+    """The inference requests that a replica has answered with 200, by its own count."""
+    with urllib.request.urlopen(f"http://{replica['host']}:{replica['port']}/metrics", timeout=20) as answer:
+        text = answer.read().decode()
+    samples = (
+        line.rpartition(" ") for line in text.splitlines() if line.startswith("fairlead_replica_requests_total{")
+    )
+    return int(sum(float(value) for name, _, value in samples if 'protocol="v2"' in name and 'code="200"' in name))
+
+
+def no_failures(report: load.Report) -> None:
+    assert report.failed == 0, "\n".join((report.summary(), *(each.model_dump_json() for each in report.failures)))
+
+
+def test_a_new_replica_takes_requests_within_a_second(world: World) -> None:
+    """The second is counted in requests: what the others answer until the new one has answered its first."""
+    meanwhile: list[int] = []
+    with load.background(world.load(RATE)) as run:
+        run.wait_until(lambda seen: seen.requests > RATE, timeout_s=120)
+        for number in range(5):
+            before = world.listed()
+            victims = [before[number % REPLICAS]]
+            others = [each for each in before if each not in victims]
+            world.kill(victims)
+            known = {each["name"] for each in before}
+
+            def newest(known: set[str] = known) -> Replica | None:
+                return next((each for each in world.listed() if each["name"] not in known), None)
+
+            new = until(newest, "Ray started another one", deadline_s=START_S, poll_s=0.01)
+            assert new is not None
+            others_before = sum(map(answered, others))
+            until(lambda new=new: answered(new) > 0, "it answers", deadline_s=60, poll_s=0.005)
+            meanwhile.append(sum(map(answered, others)) - others_before)
+            world.until_replaced(victims)
+        report = run.stop()
+    print("from listed to the first answer, in requests:", meanwhile, "at", RATE, "a second;", report.summary())
+    assert statistics.median(meanwhile) <= RATE, meanwhile
+    no_failures(report)
+
+
+def test_replicas_of_both_nodes_are_killed_and_one_nodes_all_at_once(world: World) -> None:
+    assert {each["host"] for each in world.listed()} == {"127.0.0.1", "127.0.0.2"}
+    with load.background(world.load(500)) as run:
+        run.wait_until(lambda seen: seen.requests > 500, timeout_s=120)
+        for host in ("127.0.0.1", "127.0.0.2") * 2:
+            victims = world.on(host)[:1]
+            world.kill(victims)
+            world.until_replaced(victims)
+        # Then nobody is left to answer for this node, until Ray has started another one.
+        victims = world.on("127.0.0.2")
+        world.kill(victims)
+        world.until_replaced(victims)
+        run.wait_until(lambda seen: seen.requests >= REQUESTS, timeout_s=300)
+        report = run.stop()
+    print("two nodes:", report.summary())
+    no_failures(report)
+
+
+def test_replicas_that_drain_and_come_fail_no_request(world: World) -> None:
+    with load.background(world.load(500)) as run:
+        run.wait_until(lambda seen: seen.requests > 500, timeout_s=120)
+        for replicas in (1, REPLICAS, 2, REPLICAS):
+            world.scale(replicas)
+        report = run.stop()
+    print("draining:", report.summary())
+    no_failures(report)
