@@ -18,7 +18,7 @@ from typing import Any
 from fairlead_operator import election, handlers, health, queue, ray_pass, reconcile, sweep, telemetry
 from fairlead_operator.api import names
 from fairlead_operator.clients import clock, gateway, http, kubernetes, measurements, prometheus, ray_serve
-from fairlead_operator.effects import events, execute, traffic
+from fairlead_operator.effects import events, execute
 from fairlead_operator.observe import cluster, ray_clusters, snapshot
 from fairlead_operator.observe import gateway as gateway_reads
 from fairlead_operator.observe import measurements as measurement_reads
@@ -242,7 +242,6 @@ class Operator:
             namespaces=self._namespace,
             hands=execute.Hands(
                 api=self._api,
-                routes=traffic.RouteTables(self._api),
                 gateways=self._gateway,
                 members=self._gateways,
                 namespace=self._namespace,

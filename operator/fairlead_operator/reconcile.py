@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import assert_never
 
 from fairlead_operator import queue, ray_pass, sweep, telemetry
@@ -135,16 +135,9 @@ class Reconciler:
         return self._next(plan, outcome, seen, has_changed=update.patch is not None)
 
     async def _act(self, wish: Wish, seen: observed.Observed) -> tuple[actions.Plan, actions.Outcome]:
-        """Decide and carry out. A port range is chosen again under its cluster's lock: a crowd must not collide."""
+        """Decide and carry out."""
         plan = planner.make(wish, seen, self._parts.bounds, seen.observed_at)
-        if isinstance(plan.action, actions.CreateRevision):
-            ledger = self._parts.namespaces(seen.key.namespace).ports
-            async with ledger.lock:
-                seen = replace(seen, taken_ports=tuple((await ledger.taken(seen.key.name)).values()))
-                plan = planner.make(wish, seen, self._parts.bounds, seen.observed_at)
-                outcome = await execute.execute(plan, self._parts.hands)
-        else:
-            outcome = await execute.execute(plan, self._parts.hands)
+        outcome = await execute.execute(plan, self._parts.hands)
         if isinstance(plan.action, actions.AddFinalizer | actions.CreateRevision):
             # A first model is the reason to start Serve, and while Serve is not there nothing else would ask for it.
             self._parts.hands.nudge(keys.RayKey(plan.key.namespace, seen.placement))
@@ -157,6 +150,8 @@ class Reconciler:
             raise _error_of(plan, outcome)
         if _writes(plan.action):
             return AFTER_WRITE_S
+        if plan.requeue_after_s < self._parts.bounds.resync_s:
+            return plan.requeue_after_s
         self._parts.metrics.forget_model(plan.key.namespace, plan.key.name)
         self._sweep.forget(seen.key)
         return None

@@ -75,9 +75,6 @@ _OPTIONS: Mapping[str, _Option] = {
         help="NS=URL where people reach the gateways, for status.endpoints (repeatable)", is_list=True
     ),
     "prometheus": _Option(help="NS=URL of the Prometheus that analyses ask (repeatable)", is_list=True),
-    "ports": _Option(help="FIRST-LAST, the ports that replicas may take", default="20000-32767"),
-    "ports-per-revision": _Option(help="ports set aside for each revision", default="16"),
-    "replica-host": _Option(help="the address at which replicas listen", default="127.0.0.1"),
     "lease-namespace": _Option(help="the namespace of the Lease", default="fairlead-system"),
     "listen": _Option(help="HOST:PORT of /healthz, /readyz and /metrics", default="127.0.0.1:8080"),
     "workers": _Option(help="keys in work at the same time", default="16"),
@@ -164,10 +161,6 @@ def _build(values: Mapping[str, Any]) -> Settings:
     namespaces = tuple(dict.fromkeys(values["namespace"]))
     if bool(namespaces) == bool(values["all-namespaces"]):
         raise SettingsError("namespace: name at least one --namespace, or --all-namespaces, and not both")
-    first, last = _ports(values["ports"])
-    per_revision = _number("ports-per-revision", values["ports-per-revision"], int, lowest=1)
-    if last - first + 1 < per_revision:
-        raise SettingsError(f"ports: {values['ports']} holds fewer than {per_revision} ports")
     resync_s = _number("resync-seconds", values["resync-seconds"], float, lowest=1)
     return Settings(
         namespaces=namespaces,
@@ -184,14 +177,7 @@ def _build(values: Mapping[str, Any]) -> Settings:
         sweep_s=_number("sweep-seconds", values["sweep-seconds"], float, lowest=0.1),
         log_format=_word("log-format", values["log-format"], ("text", "json")),
         log_level=_word("log-level", values["log-level"], ("debug", "info", "warning", "error")),
-        bounds=bounds.Bounds(
-            ports_first=first,
-            ports_last=last,
-            ports_per_revision=per_revision,
-            replica_host=values["replica-host"],
-            poll_s=POLL_S,
-            resync_s=resync_s,
-        ),
+        bounds=bounds.Bounds(poll_s=POLL_S, resync_s=resync_s),
     )
 
 
@@ -263,13 +249,6 @@ def _gateways(texts: Sequence[str]) -> dict[str, tuple[directory.Gateway, ...]]:
         name = f"gateway-{len(known)}"
         found[namespace] = (*known, directory.Gateway(name=name, data_url=data_url, admin_url=admin_url))
     return found
-
-
-def _ports(text: str) -> tuple[int, int]:
-    first, dash, last = text.partition("-")
-    if not (dash and first.isdigit() and last.isdigit() and 1 <= int(first) <= int(last) <= 65535):
-        raise SettingsError(f"ports: {text!r} must look like 20000-32767")
-    return int(first), int(last)
 
 
 def _listen(text: str) -> Listen:

@@ -101,9 +101,12 @@ class Sweep:
             raise failed[0]
 
     async def _notice_routes(self, namespace: str) -> errors.FairleadError | None:
-        """A model forced away while no operator ran is known by its route alone."""
+        """A model forced away while no operator ran is known by its route alone, or by a gateway that still has it."""
+        view = self._namespaces(namespace)
+        for model in _routed_at(await view.gateways.evidence(1.0)):
+            self.notice(keys.ModelKey(namespace, model))
         try:
-            routes = await self._namespaces(namespace).routes(1.0)
+            routes = await view.routes(1.0)
         except errors.FairleadError as error:
             return error
         for model in routes:
@@ -128,6 +131,9 @@ class Sweep:
         serve_views, gateways = await view.serve_views(1.0), await view.gateways.evidence(1.0)
         if self._is_a_blink(namespace, *serve_views.values(), *_answers(gateways)):
             return
+        for model in _routed_at(gateways):
+            if (routed := keys.ModelKey(namespace, model)) not in self._known:
+                self.notice(routed)
         world = fingerprint.World(namespace, serve_views, routes, gateways)
         for key, seen in tuple(self._settled.items()):
             if isinstance(key, keys.ModelKey) and key.namespace == namespace and seen != world.of(key.name):
@@ -138,6 +144,13 @@ class Sweep:
         is_unknown = any(isinstance(one, knowledge.Unknown) for one in evidence)
         self._unknown_looks[namespace] = self._unknown_looks.get(namespace, 0) + 1 if is_unknown else 0
         return 0 < self._unknown_looks[namespace] < UNKNOWN_LOOKS
+
+
+def _routed_at(gateways: gateway.GatewaysEvidence) -> set[str]:
+    """The models for which a gateway that could be read has a route that isn't retired."""
+    members = gateways.value.members if isinstance(gateways, knowledge.Known) else ()
+    views = [member.view.value for member in members if isinstance(member.view, knowledge.Known)]
+    return {model for view in views for model, live in view.routes.items() if not live.is_retired}
 
 
 def _answers(gateways: gateway.GatewaysEvidence) -> tuple[object, ...]:

@@ -17,6 +17,7 @@ from tests.support import manifest_table
 
 from fairlead_cli.local import cluster
 from fairlead_operator.api import crd, names, spec, status
+from fairlead_operator.state import route
 
 pytestmark = pytest.mark.real
 
@@ -52,8 +53,8 @@ def stored(api: official.client.CustomObjectsApi) -> str:
     return name
 
 
-def _schema(part: str) -> Schema:
-    version = crd.custom_resource_definition()["spec"]["versions"][0]
+def _schema(part: str, plural: str = names.PLURAL) -> Schema:
+    version = crd.custom_resource_definitions()[plural]["spec"]["versions"][0]
     schema: Schema = version["schema"]["openAPIV3Schema"]["properties"][part]
     return schema
 
@@ -251,6 +252,71 @@ def _most(schema: Schema) -> Any:
             return "2026-11-24T10:00:00Z"
         case _:
             return "m" * schema["maxLength"]
+
+
+# --- routes: whatever the operator writes is taken as it is, and read back with the same version
+
+A, B = "a" * 10, "b" * 10
+MATCHES = (
+    route.Match(kind=route.MatchKind.HEADER, name="x-group", value="beta-1.2"),
+    route.Match(kind=route.MatchKind.COOKIE, name="_canary", value="!#$%&'()*+-./:<=>?@[]^_`{|}~"),
+)
+
+
+def _entry(stable: str | None, candidate: str | None, **more: Any) -> route.RouteEntry:
+    revision = route.RouteRevision(cluster="gpu-1", aliases=("3", "v2.1_b"))
+    fields = {"candidate_weight": 2500 if candidate else 0, "max_request_bytes": 2**30, "request_timeout_s": 3600}
+    revisions = {name: revision for name in (stable, candidate) if name is not None}
+    return route.RouteEntry(stable=stable, candidate=candidate, revisions=revisions, **{**fields, **more})
+
+
+ROUTES = [
+    _entry(A, None),
+    _entry(None, A),
+    _entry(None, None),
+    _entry(A, B, routing=route.Routing(matches=MATCHES, sticky_header="X-User", shadow=10_000)),
+    route.RetiredRoute(),
+]
+
+
+def _route_body(name: str, content: object) -> dict[str, Any]:
+    api_version = f"{names.GROUP}/{names.VERSION}"
+    return {"apiVersion": api_version, "kind": names.ROUTE_KIND, "metadata": {"name": name}, "spec": content}
+
+
+@pytest.mark.parametrize("number", range(len(ROUTES)))
+def test_every_route_that_the_operator_writes_is_kept_as_it_is(kubernetes: cluster.LocalCluster, number: int) -> None:
+    """By server-side apply, one over the other: what the next one leaves out is gone."""
+    for made in (ROUTES[3], ROUTES[number]):
+        apply = ("apply", "--server-side", "--field-manager=fairlead-operator", "-n", NAMESPACE, "-o", "json", "-f-")
+        done = kubernetes.kubectl(*apply, input=json.dumps(_route_body(f"route-{number}", made.to_spec())))
+        assert done.returncode == 0, done.stderr
+    stored = json.loads(done.stdout)["spec"]
+    assert route.text_of(stored) == made.to_json()
+    assert stored["version"] == route.version_of(stored)
+
+
+FORGED: list[tuple[str, dict[str, Any], str]] = [
+    ("stable", {"stable": B}, "must be one of the revisions"),
+    ("version", {"version": "x"}, "16 hex digits"),
+    ("revisions", {"revisions": {"default": {"cluster": "a"}}, "stable": None}, "10 hex digits"),
+    ("cluster", {"revisions": {A: {"cluster": "http://evil"}}}, "DNS label"),
+    ("candidateWeight", {"candidateWeight": 10_001}, "10000"),
+    ("header", {"match": [{"header": "a b", "value": "x"}]}, "letters, digits"),
+    ("both", {"match": [{"header": "a", "cookie": "b", "value": "x"}]}, "exactly one"),
+    ("value", {"match": [{"header": "a", "value": 'a"b'}]}, "printable ASCII"),
+]
+
+
+@pytest.mark.parametrize(("field", "change", "words"), FORGED, ids=[each[0] for each in FORGED])
+def test_a_route_that_gateways_would_refuse_is_refused_with_its_field(
+    kubernetes: cluster.LocalCluster, field: str, change: dict[str, Any], words: str
+) -> None:
+    content = {key: value for key, value in (ROUTES[0].to_spec() | change).items() if value is not None}
+    create = ("create", "-n", NAMESPACE, "--dry-run=server", "--validate=strict", "-f-")
+    done = kubernetes.kubectl(*create, input=json.dumps(_route_body("forged", content)))
+    assert done.returncode != 0
+    assert words in done.stderr
 
 
 @pytest.mark.parametrize("sample", manifest_table.SAMPLES, ids=lambda path: path.stem)

@@ -13,9 +13,15 @@ from fairlead_operator.api import crd, spec
 ROOT = pathlib.Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("path", crd.DEFAULT_PATHS, ids=str)
-def test_the_crd_is_current_here_and_in_the_chart(path: pathlib.Path) -> None:
-    assert (ROOT / path).read_text() == crd.render(), "run python -m fairlead_operator.api.crd"
+@pytest.mark.parametrize(("path", "text"), crd.files().items(), ids=str)
+def test_each_crd_is_current_here_and_in_the_chart(path: pathlib.Path, text: str) -> None:
+    assert (ROOT / path).read_text() == text, "run python -m fairlead_operator.api.crd"
+
+
+@pytest.mark.parametrize("folder", crd.FOLDERS, ids=str)
+def test_there_is_no_crd_that_the_code_does_not_know(folder: pathlib.Path) -> None:
+    known = {path for path in crd.files() if path.parent == folder}
+    assert {folder / path.name for path in (ROOT / folder).glob("*.yaml")} == known
 
 
 @pytest.mark.parametrize("path", manifest_table.SAMPLES, ids=lambda path: path.stem)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +33,7 @@ def test_both_tell_the_same_form_and_refuse_the_same_model(tmp_path: Path) -> No
         real.apply(digits=route)
         with (
             FakeRay() as ray,
-            FakeGateway(namespace="default", ray=ray, read_routes=lambda: {"digits": json.dumps(route)}) as fake,
+            FakeGateway(namespace="default", rays={"default": ray}, read_routes=lambda: {"digits": route}) as fake,
         ):
             admin = fake.addresses.split(",")[1]
             pretended = fetch(f"{admin}/v1/measurements/digits")

@@ -15,7 +15,7 @@ from tests.e2e.stage import Model, Stage
 from tests.support.until import until
 
 from fairlead_cli import load
-from fairlead_gateway import routes
+from fairlead_operator.state import route
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
 REQUESTS = 30_000
@@ -162,7 +162,7 @@ def _pass_by(stage: Stage, name: str) -> None:
 
 
 def _spec(**fields: Any) -> dict[str, Any]:
-    return {**fields, "version": routes.spec_version(fields)}
+    return {**fields, "version": route.version_of(fields)}
 
 
 def _object(name: str, spec: Mapping[str, Any]) -> dict[str, Any]:

@@ -69,7 +69,7 @@ class Bench:
         self.kube.make_namespace(self.namespace)
         self.ray = self._exits.enter_context(FakeRay(token=TOKEN))
         self.gateway = self._exits.enter_context(
-            FakeGateway(namespace=self.namespace, ray=self.ray, read_routes=self.routes)
+            FakeGateway(namespace=self.namespace, rays={"default": self.ray}, read_routes=self.routes)
         )
         data, admin = self.gateway.addresses.split(",")
         upstreams = {"ray": self.ray.url, "gateway data": data, "gateway admin": admin}
@@ -167,8 +167,10 @@ class Bench:
         found = self._sight.of(sight.REVISIONS) or {"items": []}
         return sorted(found["items"], key=lambda item: int(item["revision"]))
 
-    def routes(self) -> dict[str, str]:
-        return (self._sight.of(sight.ROUTES) or {}).get("data") or {}
+    def routes(self) -> dict[str, Body]:
+        """The ``spec`` of each ModelRoute, by model."""
+        found = self._sight.of(sight.ROUTES) or {"items": []}
+        return {item["metadata"]["name"]: item["spec"] for item in found["items"]}
 
     # Waiting
 

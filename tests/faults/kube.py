@@ -16,7 +16,7 @@ from tests.support import kube_api
 
 MODELS = "/apis/fairlead.dev/v1alpha1/namespaces/{namespace}/modeldeployments"
 REVISIONS = "/apis/apps/v1/namespaces/{namespace}/controllerrevisions"
-ROUTES = "/api/v1/namespaces/{namespace}/configmaps/fairlead-routes"
+ROUTES = "/apis/fairlead.dev/v1alpha1/namespaces/{namespace}/modelroutes"
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
 KEPT_S = 20.0
 TRIES = 3

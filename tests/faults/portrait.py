@@ -44,7 +44,7 @@ def end_of(bench: Bench, names: Names) -> Document:
         "model": {**model, "metadata": _metadata(model)} if model is not None else None,
         # A deleted model's revisions are the garbage collector's, which takes its time.
         "revisions": [{**item, "metadata": _metadata(item)} for item in revisions] if model is not None else [],
-        "routes": {name: _entry(json.loads(text)) for name, text in bench.routes().items()},
+        "routes": {name: _entry(entry) for name, entry in bench.routes().items()},
         "gateway": {name: _entry(entry) for name, entry in bench.gateway.entries().items()},
         "ray": applications,
         "running": {name: bench.ray.running(name) for name in applications},

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -113,8 +112,8 @@ def _later(bench: Bench, scenario: Scenario, names: portrait.Names, calm: Outcom
 def _before(bench: Bench, names: portrait.Names) -> tally.Before:
     model = bench.model()
     names.learn(model, bench.revisions())
-    text = bench.routes().get(MODEL)
-    entry = {key: value for key, value in json.loads(text).items() if key != "version"} if text else None
+    route = bench.routes().get(MODEL)
+    entry = {key: value for key, value in route.items() if key != "version"} if route is not None else None
     return tally.Before(
         status=(model or {}).get("status") or {},
         route=[entry],

@@ -103,11 +103,12 @@ def name_of(target: str, method: str, path: str) -> str | None:
     for part, name in (
         ("/status", "status"),
         ("/modeldeployments/", "finalizer"),
-        ("/configmaps/", "route"),
         ("/events", "event"),
     ):
         if part in path:
             return name
+    if "/modelroutes/" in path:
+        return {"PATCH": "route", "DELETE": "route deleted"}[method]
     if "/controllerrevisions" in path:
         return {"POST": "revision made", "PATCH": "digest pinned", "DELETE": "revision deleted"}[method]
     raise AssertionError(f"an unexpected write: {method} {target} {path}")

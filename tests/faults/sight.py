@@ -22,6 +22,7 @@ WRITTEN_BY: Mapping[str, str] = {
     "digest pinned": REVISIONS,
     "revision deleted": REVISIONS,
     "route": ROUTES,
+    "route deleted": ROUTES,
 }
 OLDEST_S = 3.0
 """For what passes no proxy: a finalizer of the API server's own, the garbage collector."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -78,13 +77,14 @@ def _is(write: Write, name: str) -> bool:
 
 
 def _route_values(writes: Iterable[Write]) -> list[Value]:
-    """The table's key for the model after each write: None where it is taken out."""
-    values = []
+    """The model's route after each write: None where it is deleted."""
+    values: list[Value] = []
     for write in writes:
-        data: Any = write.document().get("data")
-        if _is(write, "route") and isinstance(data, dict) and MODEL in data:
-            text = data[MODEL]
-            values.append(None if text is None else _without_version(json.loads(text)))
+        spec: Any = write.document().get("spec")
+        if _is(write, "route") and write.path.endswith(f"/{MODEL}"):
+            values.append(_without_version(spec))
+        elif _is(write, "route deleted") and write.path.endswith(f"/{MODEL}"):
+            values.append(None)
     return values
 
 

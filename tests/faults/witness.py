@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from tests.faults.bench import MODEL, Bench
@@ -22,6 +21,8 @@ class Witness:
         match write.name:
             case "route":
                 self._look_at_route(write.document())
+            case "route deleted":
+                self._look_at_deleted_route()
             case "serve config":
                 self._look_at_config(write.document())
             case "status":
@@ -30,18 +31,19 @@ class Witness:
                 self._look_at_finalizers(write.document())
 
     def _look_at_route(self, document: dict[str, Any]) -> None:
-        text = (document.get("data") or {}).get(MODEL)
-        if text is None:
-            return
-        before = weights(self._bench.gateway.entries().get(MODEL))
-        entry = json.loads(text)
-        after = weights(entry)
+        entry: Any = document["spec"]
+        before, after = weights(self._bench.gateway.entries().get(MODEL)), weights(entry)
         assert sum(after.values()) in (0, FULL_WEIGHT), f"weights sum to {sum(after.values())}"
-        assert set(after) <= set(entry["revisions"]), f"a weight without a backend: {entry}"
+        assert set(after) <= set(entry.get("revisions", ())), f"a weight without a backend: {entry}"
         for revision, weight in after.items():
             if weight > before.get(revision, 0):
                 running = self._bench.ray.running_now(self._application(revision))
                 assert running > 0, f"{revision} is raised to {weight} without a ready replica"
+
+    def _look_at_deleted_route(self) -> None:
+        assert self._bench.routes()[MODEL].get("retired") is True, "deletes a route that is not retired"
+        held = self._bench.gateway.entries().get(MODEL, {"retired": True})
+        assert held.get("retired") is True, "deletes a route that the gateway has not confirmed as retired"
 
     def _look_at_config(self, document: dict[str, Any]) -> None:
         wished = {application["name"]: application for application in document["applications"]}
@@ -68,8 +70,8 @@ class Witness:
 
 def weights(entry: dict[str, Any] | None) -> dict[str, int]:
     """Shares of unpinned requests by revision, those of 0 left out."""
-    if entry is None or entry["stable"] is None:
+    if entry is None or "stable" not in entry:
         return {}
-    share = entry["candidateWeight"] if entry["candidate"] is not None else 0
-    shares = {entry["stable"]: FULL_WEIGHT - share, **({entry["candidate"]: share} if entry["candidate"] else {})}
+    share = entry.get("candidateWeight", 0) if "candidate" in entry else 0
+    shares = {entry["stable"]: FULL_WEIGHT - share, **({entry["candidate"]: share} if "candidate" in entry else {})}
     return {revision: weight for revision, weight in shares.items() if weight > 0}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -169,11 +170,48 @@ def test_a_foreign_application_on_the_cluster_is_left_alone(operated: Operated) 
     assert "someone" in operated.ray.applications()
 
 
-def test_a_person_cannot_undo_the_route_table(operated: Operated) -> None:
+def test_a_route_that_a_person_deletes_or_changes_is_written_again(operated: Operated) -> None:
     operated.apply("drift")
     operated.until_ready("drift")
-    operated.kubectl("patch", "configmap", "fairlead-routes", "--type=merge", "-p", '{"data": {"drift": null}}')
-    until(lambda: "drift" in operated.gateway.entries(), "the route is back", explain=lambda: operated.explain("drift"))
+    written = operated.api.routes()["drift"]
+
+    def is_back() -> bool:
+        return operated.api.routes().get("drift") == written
+
+    operated.kubectl("delete", "modelroute", "drift")
+    until(is_back, "the deleted route is back", explain=lambda: operated.explain("drift"))
+    assert operated.gateway.entries()["drift"] == written, "the gateway kept it all the time"
+    change = json.dumps({"spec": {"candidateWeight": 5000, "sticky": {"header": "x-user"}, "stable": None}})
+    operated.kubectl("patch", "modelroute", "drift", "--type=merge", "-p", change)
+    until(is_back, "the changed route is as it was", explain=lambda: operated.explain("drift"))
+
+
+def test_a_route_is_owned_retired_confirmed_and_only_then_deleted(operated: Operated) -> None:
+    operated.apply("leaving")
+    operated.until_ready("leaving")
+    owner = (operated.get("leaving") or {})["metadata"]["uid"]
+    found = operated.api.get(operated.api.routes_path("leaving")) or {}
+    assert found["metadata"]["ownerReferences"][0]["uid"] == owner
+    operated.gateway.is_frozen = True
+    operated.kubectl("delete", "mdep", "leaving", "--wait=false")
+    until(lambda: operated.api.routes()["leaving"].get("retired") is True, "the route is retired")
+    assert operated.get("leaving") is not None, "the gateway has not confirmed it"
+    operated.gateway.is_frozen = False
+    until(lambda: "leaving" not in operated.api.routes(), "the route is deleted")
+    until(lambda: operated.get("leaving") is None, "the object is gone")
+    assert "leaving" not in operated.gateway.entries()
+
+
+def test_a_route_that_a_forced_deletion_left_at_the_gateway_is_retired(operated: Operated) -> None:
+    operated.apply("forced")
+    operated.until_ready("forced")
+    operated.gateway.is_frozen = True
+    operated.kubectl("patch", "mdep", "forced", "--type=merge", "-p", '{"metadata": {"finalizers": null}}')
+    operated.kubectl("delete", "mdep", "forced")
+    until(lambda: operated.get("forced") is None, "the object is gone")
+    operated.gateway.is_frozen = False
+    until(lambda: "forced" not in operated.gateway.entries(), "the gateway drops its route", deadline_s=90)
+    until(lambda: "forced" not in operated.api.routes(), "nothing of the route is left", deadline_s=90)
 
 
 def test_the_operator_tells_of_itself(operated: Operated) -> None:

@@ -195,10 +195,7 @@ def test_many_changes_at_once_end_with_the_last_one(operated: Operated) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    ranges = set()
     for number in range(6):
         stable = operated.until_ready(f"crowd-{number}")["stableRevision"]
         kept = {r["metadata"]["labels"]["fairlead.dev/revision"]: r for r in operated.revisions(f"crowd-{number}")}
         assert kept[stable]["data"]["template"]["model"]["uri"] == "file:///models/two"
-        ranges |= {r["data"]["ports"]["first"] for r in kept.values()}
-    assert len(ranges) >= 6, "no two revisions have one range"

@@ -17,7 +17,6 @@ from fairlead_operator.state.gateways import Gateways
 from fairlead_operator.state.keys import ModelKey
 from fairlead_operator.state.knowledge import ABSENT, Absent, Known, Unknown
 from fairlead_operator.state.observed import InvalidSpec, ModelDeploymentView, Observed, RevisionTemplate, RevisionView
-from fairlead_operator.state.ports import PortRange
 from fairlead_operator.state.serve import ApplicationStatus, ApplicationView, ServeView
 
 NOW = datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.UTC)
@@ -63,7 +62,6 @@ def revision(wished: ModelDeploymentSpec | None = None, **overrides: Any) -> Rev
         "template": template,
         "cluster": names.DEFAULT_CLUSTER,
         "application": application_of(name, template),
-        "ports": PortRange(first=20000, count=16),
         "digest": DIGEST,
     }
     return RevisionView(**{**fields, **overrides})

@@ -5,7 +5,7 @@ The invariants are those that the design promises; ``VirtualWorld`` checks them 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from fairlead_operator.api.analysis_status import AnalysisPhase
@@ -70,7 +70,10 @@ def _check_unknown(observed: Observed, before: Serving, plan: actions.Plan) -> N
         hold(after.stable in (before.stable, None) or before.stable is None, f"promotes while unread: {plan}")
         hold(not isinstance(action, actions.RemoveFinalizer), f"lets go while a gateway is unread: {plan}")
     if isinstance(observed.route, Unknown):
-        hold(not isinstance(action, actions.WriteRoute | actions.DeleteRoute), f"writes an unread table: {plan}")
+        hold(
+            not isinstance(action, actions.WriteRoute | actions.RetireRoute | actions.DeleteRoute),
+            f"writes an unread table: {plan}",
+        )
         hold(not given_up, f"gives up {given_up} while the table is unread: {plan}")
     if any(isinstance(observed.serve_on(cluster), Unknown) for cluster in observed.clusters):
         hold(
@@ -234,11 +237,3 @@ def check_put(
 
 def _replicas(config: Mapping[str, Any]) -> int:
     return int(config["deployments"][0]["num_replicas"])
-
-
-def check_ports(ranges: Iterable[tuple[int, int]]) -> None:
-    """No port belongs to two revisions."""
-    last = 0
-    for first, count in sorted(ranges):
-        hold(first > last, f"port {first} belongs to two revisions")
-        last = first + count - 1

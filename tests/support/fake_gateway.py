@@ -1,13 +1,12 @@
-"""A gateway without HAProxy: its table is what is read now, its replicas are the fake Ray's."""
+"""A gateway without HAProxy: its table is the ModelRoutes as they are now, its replicas are the fake Ray's."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
@@ -18,13 +17,12 @@ from tests.support.http_thread import HttpThread
 
 from fairlead_gateway import measurements
 
-ReadRoutes = Callable[[], dict[str, str] | None]
+ReadRoutes = Callable[[], dict[str, dict[str, Any]] | None]
 FRESH_S = 0.1
 
 
 @dataclass
 class Table:
-    texts: dict[str, str] = field(default_factory=dict)
     entries: dict[str, dict[str, Any]] = field(default_factory=dict)
     read_at_s: float = float("-inf")
 
@@ -32,9 +30,12 @@ class Table:
 class FakeGateway:
     """Data and admin port of one gateway of one namespace."""
 
-    def __init__(self, *, namespace: str, ray: FakeRay, read_routes: ReadRoutes, name: str = "gateway-0") -> None:
+    def __init__(
+        self, *, namespace: str, rays: Mapping[str, FakeRay], read_routes: ReadRoutes, name: str = "gateway-0"
+    ) -> None:
+        """``rays`` are the namespace's Ray clusters, by name: a route says on which one a revision runs."""
         self._namespace = namespace
-        self._ray = ray
+        self._rays = rays
         self._read_routes = read_routes
         self._name = name
         self._table = Table()
@@ -88,12 +89,12 @@ class FakeGateway:
         table = self._table
         if self.is_frozen or time.monotonic() - table.read_at_s < FRESH_S:
             return
-        texts = self._read_routes()
-        if texts is None:
+        found = self._read_routes()
+        if found is None:
             return  # the API server is away: the last table stays
-        changed = {model: json.loads(text) for model, text in texts.items() if table.texts.get(model) != text}
-        kept = {model: entry for model, entry in table.entries.items() if model in texts}
-        self._table = Table(texts=texts, entries={**kept, **changed}, read_at_s=time.monotonic())
+        # One that is gone without a mark stays until it is written again.
+        kept = {model: entry for model, entry in table.entries.items() if not entry.get("retired")}
+        self._table = Table(entries={**kept, **found}, read_at_s=time.monotonic())
 
     async def _routes(self, _request: web.Request) -> web.Response:
         await asyncio.get_running_loop().run_in_executor(None, self._refresh)
@@ -102,7 +103,7 @@ class FakeGateway:
             if entry.get("retired")
             else {
                 "version": entry["version"],
-                "revisions": {revision: self._live(model, revision) for revision in entry["revisions"]},
+                "revisions": {rev: self._live(model, rev) for rev in entry.get("revisions", ())},
             }
             for model, entry in self._table.entries.items()
         }
@@ -126,23 +127,26 @@ class FakeGateway:
         entry = self._table.entries.get(model)
         if entry is None:
             return web.json_response({"error": f"this gateway has no route for a model {model!r}"}, status=404)
-        found = {
-            name: {**measurements.Counted().body(), **self.measurements.get(name, {})} for name in entry["revisions"]
-        }
+        zeros = measurements.Counted().body()
+        found = {name: {**zeros, **self.measurements.get(name, {})} for name in entry.get("revisions", ())}
         return web.json_response({"gateway": self._name, "epoch": self.epoch, "revisions": found})
 
+    def _ray(self, model: str, revision: str) -> FakeRay | None:
+        """The Ray cluster of a revision that the model's route has."""
+        found = self._table.entries.get(model, {}).get("revisions", {}).get(revision)
+        return self._rays.get(found["cluster"]) if found is not None else None
+
     def _live(self, model: str, revision: str) -> dict[str, int]:
-        running = self._ray.running_now(f"{self._namespace}--{model}--{revision}")
+        ray = self._ray(model, revision)
+        running = ray.running_now(f"{self._namespace}--{model}--{revision}") if ray is not None else 0
         return {"up": running, "draining": 0, "sessions": self.sessions.get(revision, 0)}
 
     async def _metadata(self, request: web.Request) -> web.Response:
         model, revision = request.match_info["model"], request.headers.get("x-fairlead-revision", "")
-        application = f"{self._namespace}--{model}--{revision}"
-        if revision not in self._table.entries.get(model, {}).get("revisions", {}) or not self._ray.running_now(
-            application
-        ):
+        application, ray = f"{self._namespace}--{model}--{revision}", self._ray(model, revision)
+        if ray is None or not ray.running_now(application):
             return web.json_response({"error": "no replica is up"}, status=503)
-        digest = self._ray.digest_of(application) or digest_of_uri(self._ray.uri_of(application))
+        digest = ray.digest_of(application) or digest_of_uri(ray.uri_of(application))
         headers = {"x-fairlead-revision": revision, "x-fairlead-digest": digest}
         inputs = [{"name": "image", "datatype": "FP32", "shape": [-1, 4]}]
         document = {"name": model, "versions": [revision], "platform": "tensorflow", "inputs": inputs, "outputs": []}
@@ -150,11 +154,11 @@ class FakeGateway:
 
     async def _infer(self, request: web.Request) -> web.Response:
         model, revision = request.match_info["model"], request.headers.get("x-fairlead-revision", "")
-        application = f"{self._namespace}--{model}--{revision}"
-        if not self._ray.running_now(application):
+        application, ray = f"{self._namespace}--{model}--{revision}", self._ray(model, revision)
+        if ray is None or not ray.running_now(application):
             return web.json_response({"error": "no replica is up"}, status=503)
         headers = {"x-fairlead-revision": revision}
-        uri = self._ray.uri_of(application)
+        uri = ray.uri_of(application)
         if any(part in uri for part in self.failing_predictions):
             return web.json_response({"error": "the model failed"}, status=500, headers=headers)
         (tensor,) = (await request.json())["inputs"]

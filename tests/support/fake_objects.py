@@ -22,6 +22,7 @@ class FakeObjects:
         self.error: errors.FairleadError | None = None
         """Raised by the next write."""
         self._versions = itertools.count(1)
+        self._applied: dict[tuple[str, str], frozenset[str]] = {}
 
     async def get(self, path: str) -> dict[str, Any]:
         if path not in self.stored:
@@ -46,12 +47,18 @@ class FakeObjects:
         return self._store(path.removesuffix("/status"), merge_patch.merged(stored, body))
 
     async def apply(self, path: str, body: Mapping[str, Any], *, field_manager: str) -> dict[str, Any]:
+        """What the manager applied before and leaves out now is taken away, at the top of ``spec`` alone."""
         self._begin(f"apply {path} as {field_manager}")
-        return self._store(path, merge_patch.merged(self.stored.get(path, {"metadata": {}}), body))
+        before, spec = self._applied.get((path, field_manager), frozenset()), body.get("spec") or {}
+        self._applied[path, field_manager] = frozenset(spec)
+        dropped = dict.fromkeys(before - set(spec))
+        stored = merge_patch.merged(self.stored.get(path, {"metadata": {}}), {"spec": dropped} if dropped else {})
+        return self._store(path, merge_patch.merged(stored, body))
 
-    async def delete(self, path: str, *, uid: str) -> None:
+    async def delete(self, path: str, *, uid: str, resource_version: str | None = None) -> None:
         self._begin(f"delete {path} {uid}")
-        if path in self.stored and self.stored[path]["metadata"]["uid"] == uid:
+        metadata = self.stored[path]["metadata"] if path in self.stored else {}
+        if metadata.get("uid") == uid and resource_version in (None, metadata["resourceVersion"]):
             del self.stored[path]
 
     def _begin(self, write: str) -> None:

@@ -69,9 +69,9 @@ class KubeApi:
         return [] if found is None else list(found["items"])
 
     def routes(self) -> Mapping[str, Any]:
-        """The `spec` of each ModelRoute, by model."""
-        found = self.get(self.routes_path())
-        return {each["metadata"]["name"]: each["spec"] for each in (found or {"items": []})["items"]}
+        """The ``spec`` of each ModelRoute, by model."""
+        found = self.get(self.routes_path()) or {"items": []}
+        return {item["metadata"]["name"]: item["spec"] for item in found["items"]}
 
     def get(self, path: str, *, within_s: float = 90.0, **parameters: str) -> Object | None:
         """The object, or None where there is none."""

@@ -31,13 +31,15 @@ class Operated:
         *,
         flags: tuple[str, ...] = (),
         where: tuple[str, ...] = (),
+        clusters: tuple[str, ...] = ("default",),
     ) -> None:
-        """``where`` takes the place of ``--namespace`` and its grant."""
+        """``where`` takes the place of ``--namespace`` and its grant. New revisions go to the first of ``clusters``."""
         self.kubernetes = kubernetes
         self.namespace = f"t{uuid.uuid4().hex[:10]}"
         self.folder = folder
         self.api = KubeApi(kubernetes.kubeconfig, self.namespace)
-        self.ray = FakeRay(token=TOKEN)
+        self.rays = {name: FakeRay(token=TOKEN) for name in clusters}
+        self.ray = self.rays[clusters[0]]
         self._flags = flags
         self.flags_of_namespace: Callable[[str], tuple[str, ...]] = lambda _namespace: ()
         """Flags that name the namespace, which is made here."""
@@ -50,27 +52,35 @@ class Operated:
         self.kubectl(
             "-n", "fairlead-system", "delete", "lease", "fairlead-operator", "--ignore-not-found", scoped=False
         )
-        self.ray.__enter__()
+        for ray in self.rays.values():
+            ray.__enter__()
         token_file = self.folder / "ray-token"
         token_file.write_text(TOKEN + "\n")
-        self.gateway = FakeGateway(namespace=self.namespace, ray=self.ray, read_routes=self._routes)
+        self.gateway = FakeGateway(namespace=self.namespace, rays=self.rays, read_routes=self._routes)
         self.gateway.__enter__()
         kubeconfig = self.kubernetes.service_account_kubeconfig("fairlead-system", "fairlead-operator")
-        self.flags = (
+        self._own_flags = (
             *("--kubeconfig", str(kubeconfig), *(self._where or ("--namespace", self.namespace))),
-            *("--ray", f"{self.namespace}={self.ray.url}", "--ray-token-file", str(token_file)),
+            *("--ray-token-file", str(token_file)),
             *("--gateway", f"{self.namespace}={self.gateway.addresses}"),
             *("--public-url", f"{self.namespace}={PUBLIC_URL}", "--log-level", "debug", *self._flags),
             *self.flags_of_namespace(self.namespace),
         )
+        self.start_operator(*self.rays)
+        return self
+
+    def start_operator(self, *clusters: str) -> None:
+        """An operator that knows these Ray clusters; new revisions go to the first one."""
+        rays = [flag for name in clusters for flag in ("--ray", f"{self.namespace}/{name}={self.rays[name].url}")]
+        self.flags = (*self._own_flags, *rays)
         self.operator = OperatorProcess(self.flags, log=self.folder / "operator.log")
         self.operator.start()
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.operator.stop()
         self.gateway.__exit__(None, None, None)
-        self.ray.__exit__(None, None, None)
+        for ray in self.rays.values():
+            ray.__exit__(None, None, None)
         self.api.close()
 
     def kubectl(self, *arguments: str, scoped: bool = True, input_text: str | None = None) -> str:
@@ -119,13 +129,13 @@ class Operated:
         found = self.api.get(self.api.core_path("events")) or {"items": []}
         return {item["reason"] for item in found["items"] if item["involvedObject"]["name"] == name}
 
-    def _routes(self) -> dict[str, str] | None:
-        """The route table as the gateway reads it; None while the API server is away."""
+    def _routes(self) -> dict[str, dict[str, Any]] | None:
+        """The routes as the gateway reads them; None while the API server is away."""
         try:
-            found = self.api.get(self.api.core_path("configmaps", "fairlead-routes"), within_s=0)
+            found = self.api.get(self.api.routes_path(), within_s=0)
         except httpx.HTTPError:
             return None
-        return dict((found or {}).get("data") or {})
+        return {item["metadata"]["name"]: item["spec"] for item in (found or {"items": []})["items"]}
 
     def explain(self, name: str) -> str:
         return f"{yaml.safe_dump(self.get(name))}\n{self.operator.tail()}"

@@ -36,7 +36,7 @@ from fairlead_operator.state.measurements import Counters, GatewayReading, Scale
 from fairlead_operator.state.observed import InvalidSpec, ModelDeploymentView, Observed, RevisionView
 from fairlead_operator.state.reasons import Reason
 from fairlead_operator.state.rollout import recall
-from fairlead_operator.state.route import FULL_WEIGHT, GatewayView, RevisionLive, RouteLive, RouteText
+from fairlead_operator.state.route import FULL_WEIGHT, GatewayView, RetiredRoute, RevisionLive, RouteLive, RouteText
 from fairlead_operator.state.serve import (
     Put,
     RayObserved,
@@ -231,8 +231,14 @@ class VirtualWorld:
         self.now += datetime.timedelta(seconds=seconds)
 
     def take_routes(self, gateway: Gateway) -> None:
-        """Takes the table as it is now; long requests go on where they are."""
-        gateway.routes = dict(self.routes)
+        """Takes the routes as they are now; one whose object is gone stays, unless it was retired before."""
+        kept = {model: text for model, text in gateway.routes.items() if not RouteText(text=text).is_retired}
+        gateway.routes = {**kept, **self.routes}
+
+    def prune_route(self, name: str) -> None:
+        """Somebody deletes the model's route, who did not mark it first."""
+        self.steps += 1
+        self.routes.pop(name, None)
 
     def occupy(self, gateway: Gateway) -> None:
         """A request that runs for a while comes to every revision with a weight or a match."""
@@ -331,7 +337,6 @@ class VirtualWorld:
             observed_at=self.now,
             object=Known(self.view(name)) if stored is not None else ABSENT,
             revisions=tuple(stored.revisions.values()) if stored is not None else (),
-            taken_ports=tuple(r.ports for m in self.models.values() for r in m.revisions.values()),
             serve=self._serve(fault),
             placement=self.placement,
             route=self._route(name, fault),
@@ -383,9 +388,9 @@ class VirtualWorld:
             revision: RevisionLive(
                 up=self.running(name, revision), draining=0, sessions=int((name, revision) in gateway.sessions)
             )
-            for revision in entry["revisions"]
+            for revision in entry.get("revisions", {})
         }
-        return RouteLive(version=entry["version"], revisions=revisions)
+        return RouteLive(version=entry["version"], revisions=revisions, is_retired=entry.get("retired", False))
 
     def running(self, name: str, revision: str) -> int:
         application = self.applications.get(names.serve_application(NAMESPACE, name, revision))
@@ -458,7 +463,10 @@ class VirtualWorld:
         match action:
             case actions.WriteRoute(entry=entry):
                 self.routes[name] = entry.to_json()
+            case actions.RetireRoute():
+                self.routes[name] = RetiredRoute().to_json()
             case actions.DeleteRoute():
+                consistency.hold(RouteText(text=self.routes[name]).is_retired, "deletes a route that is not retired")
                 self.routes.pop(name, None)
             case actions.Prove(revision=revision, contract_of=contract_of):
                 return self._prove(name, revision, contract_of)
@@ -482,11 +490,7 @@ class VirtualWorld:
                     template=action.template,
                     cluster=action.cluster,
                     application=action.application,
-                    ports=action.ports,
                     digest=None,
-                )
-                consistency.check_ports(
-                    (r.ports.first, r.ports.count) for m in self.models.values() for r in m.revisions.values()
                 )
             case actions.PinDigest(revision=revision, digest=digest):
                 stored.revisions[revision] = dataclasses.replace(stored.revisions[revision], digest=digest)
@@ -501,11 +505,12 @@ class VirtualWorld:
         stored = self.models[name]
         if stored.deleting and not stored.finalizers:
             del self.models[name]
+            self.routes.pop(name, None)  # the garbage collector: the object owned it
             self.serve_queued = True
 
     def _prove(self, name: str, revision: str, contract_of: str | None) -> actions.Outcome:
         gateway = self.gateways[0]
-        routed = name in gateway.routes and revision in json.loads(gateway.routes[name])["revisions"]
+        routed = name in gateway.routes and revision in json.loads(gateway.routes[name]).get("revisions", {})
         if not routed or not self.running(name, revision):
             return actions.Refused(reason=Reason.GATEWAY_UNREACHABLE, message="503 from the gateway")
         application = self.applications[names.serve_application(NAMESPACE, name, revision)]
@@ -590,7 +595,7 @@ class VirtualWorld:
             gateway.is_stuck = False
         for round_number in range(passes):
             before = self.fingerprint()
-            for name in {*self.models, *self.routes}:
+            for name in self.names():
                 self.pass_model(name)
             self.pass_every_ray()
             self.tick(seconds)
@@ -600,6 +605,10 @@ class VirtualWorld:
             if quiet == 6:
                 return round_number
         raise AssertionError(f"not quiet after {passes} rounds; last plan: {self.plans[-1] if self.plans else None}")
+
+    def names(self) -> list[str]:
+        """Every model that is there or left something: what a listing finds."""
+        return sorted({*self.models, *self.routes, *(name for gateway in self.gateways for name in gateway.routes)})
 
     def fingerprint(self) -> str:
         """Everything but the clock."""
@@ -617,5 +626,5 @@ class VirtualWorld:
 def asked_by(text: str) -> set[str]:
     """The revisions that unpinned requests come to."""
     route = RouteText(text=text)
-    candidate = json.loads(text)["candidate"]
+    candidate = json.loads(text).get("candidate")
     return {*route.weights(), *({candidate} if candidate is not None and route.is_matched(candidate) else ())}

@@ -1,4 +1,4 @@
-"""The typed models -> ``crds/modeldeployments.yaml``, and the chart's copy of it.
+"""The typed models -> ``crds/<plural>.yaml`` for each kind, and the chart's copies of them.
 
 ``python -m fairlead_operator.api.crd`` writes the files, ``--check`` compares them. The schema is structural: no
 references, no alternatives. Defaults live in code, so that nothing is written into what Git holds, except where the
@@ -12,16 +12,17 @@ from __future__ import annotations
 import argparse
 import pathlib
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import yaml
 
-from fairlead_operator.api import names, rules, spec, status, text
+from fairlead_operator.api import model_route, names, rules, spec, status, text
 
 Schema = dict[str, Any]
 
 # The second is the chart's copy: Helm packs only what lies in the chart's own folder.
-DEFAULT_PATHS = (pathlib.Path("crds/modeldeployments.yaml"), pathlib.Path("charts/fairlead/crds/modeldeployments.yaml"))
+FOLDERS = (pathlib.Path("crds"), pathlib.Path("charts/fairlead/crds"))
 HEADER = """\
 # Generated from operator/fairlead_operator/api/ by `python -m fairlead_operator.api.crd`: change those models instead.
 """
@@ -37,6 +38,7 @@ _KEPT = (
     "maxLength",
     "minItems",
     "maxItems",
+    "maxProperties",
     "pattern",
     "required",
     "default",
@@ -46,39 +48,45 @@ _KEPT = (
 )
 
 
-def custom_resource_definition() -> Schema:
-    """The whole object, as the API server takes it."""
+def custom_resource_definitions() -> dict[str, Schema]:
+    """Each kind's whole object, as the API server takes it, by plural."""
+    return {names.PLURAL: _model_deployments(), names.ROUTE_PLURAL: _model_routes()}
+
+
+def render(plural: str) -> str:
+    """The text of a kind's file."""
+    body = yaml.safe_dump(custom_resource_definitions()[plural], sort_keys=False, width=120, allow_unicode=True)
+    return HEADER + body
+
+
+def _definition(kind: str, plural: str, version: Schema, *, short: Sequence[str], categories: Sequence[str]) -> Schema:
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{names.PLURAL}.{names.GROUP}"},
+        "metadata": {"name": f"{plural}.{names.GROUP}"},
         "spec": {
             "group": names.GROUP,
             "scope": "Namespaced",
             "names": {
-                "kind": names.KIND,
-                "listKind": f"{names.KIND}List",
-                "plural": names.PLURAL,
-                "singular": names.KIND.lower(),
-                "shortNames": [names.SHORT_NAME],
-                "categories": ["fairlead"],
+                "kind": kind,
+                "listKind": f"{kind}List",
+                "plural": plural,
+                "singular": kind.lower(),
+                **({"shortNames": list(short)} if short else {}),
+                **({"categories": list(categories)} if categories else {}),
             },
-            "versions": [_version()],
+            "versions": [{"name": names.VERSION, "served": True, "storage": True, **version}],
         },
     }
 
 
-def render() -> str:
-    """The file's text."""
-    body = yaml.safe_dump(custom_resource_definition(), sort_keys=False, width=120, allow_unicode=True)
-    return HEADER + body
-
-
-def _version() -> Schema:
-    return {
-        "name": names.VERSION,
-        "served": True,
-        "storage": True,
+def _model_deployments() -> Schema:
+    properties = {
+        "spec": structural(spec.ModelDeploymentSpec.model_json_schema(by_alias=True)),
+        "status": structural(status.ModelDeploymentStatus.model_json_schema(by_alias=True)),
+    }
+    root = _root("A model in production: what to serve, how, and how a new revision takes over.", properties)
+    version = {
         "subresources": {
             "status": {},
             "scale": {
@@ -88,8 +96,24 @@ def _version() -> Schema:
             },
         },
         "additionalPrinterColumns": _columns(),
-        "schema": {"openAPIV3Schema": _root()},
+        "schema": {"openAPIV3Schema": root | {rules.VALIDATIONS: list(spec.OBJECT_RULES)}},
     }
+    return _definition(names.KIND, names.PLURAL, version, short=(names.SHORT_NAME,), categories=("fairlead",))
+
+
+def _model_routes() -> Schema:
+    """Without a category: people look at it only to find a fault."""
+    properties = {"spec": structural(model_route.ModelRouteSpec.model_json_schema(by_alias=True))}
+    words = "Where the requests for one model go: written by the operator, read by the gateways, and changed by nobody."
+    columns = [
+        _column("Stable", "string", ".spec.stable"),
+        _column("Candidate", "string", ".spec.candidate"),
+        _column("Weight", "integer", ".spec.candidateWeight"),
+        _column("Retired", "boolean", ".spec.retired"),
+        _column("Age", "date", ".metadata.creationTimestamp"),
+    ]
+    version = {"additionalPrinterColumns": columns, "schema": {"openAPIV3Schema": _root(words, properties)}}
+    return _definition(names.ROUTE_KIND, names.ROUTE_PLURAL, version, short=(), categories=())
 
 
 def _columns() -> list[Schema]:
@@ -109,23 +133,24 @@ def _columns() -> list[Schema]:
         ("URL", "string", ".status.endpoints.v2"),
         ("Message", "string", f"{ready}.message"),
     ]
-    columns = [{"name": name, "type": kind, "jsonPath": path} for name, kind, path in narrow]
-    return columns + [{"name": name, "type": kind, "jsonPath": path, "priority": 1} for name, kind, path in wide]
+    return [_column(*each) for each in narrow] + [_column(*each) | {"priority": 1} for each in wide]
 
 
-def _root() -> Schema:
+def _column(name: str, kind: str, path: str) -> Schema:
+    return {"name": name, "type": kind, "jsonPath": path}
+
+
+def _root(description: str, properties: Schema) -> Schema:
     return {
-        "description": "A model in production: what to serve, how, and how a new revision takes over.",
+        "description": description,
         "type": "object",
         "required": ["spec"],
         "properties": {
             "apiVersion": {"type": "string"},
             "kind": {"type": "string"},
             "metadata": {"type": "object"},
-            "spec": structural(spec.ModelDeploymentSpec.model_json_schema(by_alias=True)),
-            "status": structural(status.ModelDeploymentStatus.model_json_schema(by_alias=True)),
+            **properties,
         },
-        rules.VALIDATIONS: list(spec.OBJECT_RULES),
     }
 
 
@@ -146,6 +171,8 @@ def _flatten(schema: Schema, definitions: dict[str, Schema]) -> Schema:
         flat.pop("type", None)
     if "properties" in full:
         flat["properties"] = {name: _flatten(value, definitions) for name, value in full["properties"].items()}
+    if isinstance(full.get("additionalProperties"), dict):
+        flat["additionalProperties"] = _flatten(full["additionalProperties"], definitions)
     if "items" in full:
         flat["items"] = _flatten(full["items"], definitions)
         flat["x-kubernetes-list-type"] = "map" if text.LIST_MAP_KEYS in flat else "atomic"
@@ -169,16 +196,21 @@ def main(arguments: list[str]) -> int:
     """Writes or, with ``--check``, compares the files; answers the exit status."""
     parser = argparse.ArgumentParser(prog="python -m fairlead_operator.api.crd", description=main.__doc__)
     parser.add_argument("--check", action="store_true", help="change nothing, exit 1 when a file is not current")
-    parser.add_argument("files", type=pathlib.Path, nargs="*", help=f"default: {' '.join(map(str, DEFAULT_PATHS))}")
+    parser.add_argument("--root", type=pathlib.Path, default=pathlib.Path(), help="the repository's folder")
     options = parser.parse_args(arguments)
-    wanted = render()
-    stale = [path for path in options.files or DEFAULT_PATHS if not _is_current(path, wanted)]
+    wanted = {options.root / path: text for path, text in files().items()}
+    stale = [path for path, text in wanted.items() if not _is_current(path, text)]
     for path in stale:
         if options.check:
             sys.stderr.write(f"{path} is not current: run python -m fairlead_operator.api.crd\n")
         else:
-            path.write_text(wanted, encoding="utf-8")
+            path.write_text(wanted[path], encoding="utf-8")
     return 1 if options.check and stale else 0
+
+
+def files() -> dict[pathlib.Path, str]:
+    """Each file with its text."""
+    return {folder / f"{plural}.yaml": render(plural) for plural in custom_resource_definitions() for folder in FOLDERS}
 
 
 def _is_current(path: pathlib.Path, wanted: str) -> bool:

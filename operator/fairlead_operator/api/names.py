@@ -9,6 +9,8 @@ VERSION = "v1alpha1"
 KIND = "ModelDeployment"
 PLURAL = "modeldeployments"
 SHORT_NAME = "mdep"
+ROUTE_KIND = "ModelRoute"
+ROUTE_PLURAL = "modelroutes"
 API_VERSION = f"{GROUP}/{VERSION}"
 
 FINALIZER = f"{GROUP}/serving"
@@ -17,7 +19,6 @@ LABEL_REVISION = f"{GROUP}/revision"
 ANNOTATION_DIGEST = f"{GROUP}/digest"
 
 FIELD_MANAGER = "fairlead-operator"
-ROUTE_CONFIG_MAP = "fairlead-routes"
 LEASE_NAME = "fairlead-operator"
 
 HEADER_REVISION = "x-fairlead-revision"

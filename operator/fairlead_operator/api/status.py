@@ -223,13 +223,6 @@ class RolledBack(ApiModel):
     instead_of: RevisionName
 
 
-class Ports(ApiModel):
-    """The range of ports from which a revision's replicas take theirs."""
-
-    first: Annotated[int, Field(ge=1, le=65535)]
-    count: Annotated[int, Field(ge=1, le=65535)]
-
-
 class RevisionStatus(ApiModel):
     """One revision that runs or is kept."""
 
@@ -240,7 +233,6 @@ class RevisionStatus(ApiModel):
     version: Annotated[str, Field(max_length=63)] | None = None
     digest: DigestText | None = None
     cluster: Annotated[ClusterName, Field(description="The Ray cluster that it runs on.")] = names.DEFAULT_CLUSTER
-    ports: Ports | None = None
     wanted_replicas: Count = 0
     ready_replicas: Count = 0
     message: Message | None = None

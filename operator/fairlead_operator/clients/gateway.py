@@ -33,6 +33,7 @@ class _Revision(_Wire):
 
 class _Route(_Wire):
     version: str | None
+    retired: bool = False
     revisions: dict[str, _Revision] = {}
 
 
@@ -129,6 +130,7 @@ def _require_answer_of(revision: str, answer: http.Answer, what: str) -> None:
 def _live(entry: _Route) -> route.RouteLive:
     return route.RouteLive(
         version=entry.version,
+        is_retired=entry.retired,
         revisions={
             name: route.RevisionLive(up=revision.up, draining=revision.draining, sessions=revision.sessions)
             for name, revision in entry.revisions.items()

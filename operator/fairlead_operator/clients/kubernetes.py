@@ -147,9 +147,10 @@ class KubernetesClient:
         query = {"fieldManager": field_manager, "force": "true"}
         return await self._request("PATCH", path, query=query, body=body, content_type=APPLY_PATCH)
 
-    async def delete(self, path: str, *, uid: str) -> None:
-        """Delete the object of this uid; gone, or another one of the same name, is fine."""
-        body = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}}
+    async def delete(self, path: str, *, uid: str, resource_version: str | None = None) -> None:
+        """Delete the object of this uid, and version where one is given; gone, or another one, is fine."""
+        preconditions = {"uid": uid} | ({"resourceVersion": resource_version} if resource_version else {})
+        body = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": preconditions}
         try:
             await self._request("DELETE", path, body=body)
         except (errors.NotFound, errors.Conflict):

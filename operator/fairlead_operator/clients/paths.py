@@ -17,8 +17,8 @@ def revisions(namespace: str | None, name: str | None = None) -> str:
     return kubernetes.path_of(REVISION_API, "controllerrevisions", namespace=namespace, name=name)
 
 
-def routes(namespace: str) -> str:
-    return kubernetes.path_of("v1", "configmaps", namespace=namespace, name=names.ROUTE_CONFIG_MAP)
+def model_routes(namespace: str, name: str | None = None) -> str:
+    return kubernetes.path_of(names.API_VERSION, names.ROUTE_PLURAL, namespace=namespace, name=name)
 
 
 def events(namespace: str, name: str | None = None) -> str:

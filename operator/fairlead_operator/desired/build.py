@@ -8,10 +8,9 @@ from fairlead_operator.desired import application, batches, routes, serve_config
 from fairlead_operator.desired import revision as revisions_of
 from fairlead_operator.state import analysis_spec
 from fairlead_operator.state.bounds import Bounds
-from fairlead_operator.state.desired import Desired, Finding, WantedRevision
+from fairlead_operator.state.desired import Desired, WantedRevision
 from fairlead_operator.state.keys import ModelKey
 from fairlead_operator.state.observed import InvalidSpec, ModelDeploymentView, RevisionView
-from fairlead_operator.state.reasons import Reason
 
 
 def build(
@@ -35,8 +34,7 @@ def _build(
     template = revisions_of.template_of(spec)
     target = revisions_of.revision_of(view.uid, template, cluster)
     number = _number(view, kept, target)
-    ports = next((r.ports.count for r in kept if r.revision == target), bounds.ports_per_revision)
-    replicas = min(spec.scaling.replicas, ports)
+    replicas = spec.scaling.replicas
     limit = strategy.limits(spec.rollout, replicas)
     return Desired(
         key=key,
@@ -64,8 +62,7 @@ def _build(
         rollback_window_s=strategy.rollback_window_s(spec.rollout),
         warm_s=strategy.warm_s(spec.rollout),
         history_limit=spec.revision_history_limit,
-        revisions={r.revision: _wanted(view, spec, r, bounds) for r in kept},
-        findings=_findings(spec, ports),
+        revisions={r.revision: _wanted(view, r) for r in kept},
     )
 
 
@@ -75,23 +72,13 @@ def _number(view: ModelDeploymentView, kept: tuple[RevisionView, ...], target: s
     return known.get(target, max(known.values(), default=0) + 1)
 
 
-def _wanted(
-    view: ModelDeploymentView, spec: ModelDeploymentSpec, revision: RevisionView, bounds: Bounds
-) -> WantedRevision:
+def _wanted(view: ModelDeploymentView, revision: RevisionView) -> WantedRevision:
     return WantedRevision(
         revision=revision.revision,
         number=revision.number,
         template=revision.template,
         cluster=revision.cluster,
         digest=revision.content_digest,
-        route=routes.route_revision(revision, spec.scaling.replicas, bounds),
+        route=routes.route_revision(revision),
         application=serve_config.application(view, revision),
     )
-
-
-def _findings(spec: ModelDeploymentSpec, limit: int) -> tuple[Finding, ...]:
-    wished = spec.scaling.replicas
-    if wished <= limit:
-        return ()
-    message = f"spec.scaling.replicas is {wished}, but a revision has {limit} ports on its Ray cluster: {limit} run."
-    return (Finding(reason=Reason.REPLICAS_ABOVE_LIMIT, message=message, blocks=False),)

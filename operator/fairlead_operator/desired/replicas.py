@@ -16,7 +16,7 @@ def wanted_replicas(view: ModelDeploymentView, revision: RevisionView) -> int:
     serving = recall(view.status)
     if revision.revision not in serving.active or is_retired(view, serving):
         return 0
-    wished = min(_wished(view, revision.revision), revision.ports.count)
+    wished = _wished(view, revision.revision)
     if serving.rollout is not None and serving.rollout.replicas is not None and revision.revision == _limited(serving):
         wished = min(wished, serving.rollout.replicas)
     if (

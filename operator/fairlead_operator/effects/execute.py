@@ -15,9 +15,6 @@ from fairlead_operator.state import actions, directory, keys, reasons
 class Namespace(Protocol):
     """What the writes to one namespace touch besides the API server."""
 
-    @property
-    def ports(self) -> objects.PortLedger: ...
-
     def invalidate_routes(self) -> None: ...
 
 
@@ -26,7 +23,6 @@ class Hands:
     """Everything that the effects hold."""
 
     api: kubernetes.KubernetesClient
-    routes: traffic.RouteTables
     gateways: prove.GatewayPredictions
     members: directory.GatewayDirectory
     namespace: Callable[[str], Namespace]
@@ -51,19 +47,19 @@ async def _execute(key: keys.ModelKey, action: actions.Action, hands: Hands) -> 
         case actions.AddFinalizer() | actions.RemoveFinalizer():
             return await objects.write_finalizers(hands.api, key, action)
         case actions.CreateRevision():
-            return await objects.create_revision(hands.api, key, action, namespace.ports)
+            return await objects.create_revision(hands.api, key, action)
         case actions.PinDigest():
             return await objects.pin_digest(hands.api, key, action)
         case actions.DeleteRevision():
             return await objects.delete_revision(hands.api, key, action)
-        case actions.WriteRoute(entry=entry):
+        case actions.WriteRoute() | actions.RetireRoute():
             try:
-                return await hands.routes.write(key, entry)
+                return await traffic.write_route(hands.api, key, action)
             finally:
                 namespace.invalidate_routes()
         case actions.DeleteRoute():
             try:
-                return await hands.routes.delete(key)
+                return await traffic.delete_route(hands.api, key)
             finally:
                 namespace.invalidate_routes()
         case actions.Prove():

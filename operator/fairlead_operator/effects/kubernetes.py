@@ -2,27 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from fairlead_operator.api import names
 from fairlead_operator.clients import errors, kubernetes, paths
-from fairlead_operator.state import actions, keys, ports, reasons, revision_data
-
-
-class PortLedger(Protocol):
-    """Which port ranges of a namespace are taken, and the lock under which one is given out."""
-
-    lock: asyncio.Lock
-
-    async def taken(self, model: str | None = None) -> Mapping[str, ports.PortRange]: ...
-
-    def give(self, name: str, given: ports.PortRange) -> None: ...
-
-    def take_back(self, name: str) -> None: ...
-
-    def invalidate(self) -> None: ...
+from fairlead_operator.state import actions, keys, reasons, revision_data
 
 
 async def write_finalizers(
@@ -38,29 +22,13 @@ async def write_finalizers(
 
 
 async def create_revision(
-    api: kubernetes.KubernetesClient, key: keys.ModelKey, action: actions.CreateRevision, ledger: PortLedger
+    api: kubernetes.KubernetesClient, key: keys.ModelKey, action: actions.CreateRevision
 ) -> actions.Outcome:
-    """Create the ControllerRevision; that it is there already, as an earlier answer was lost, is fine.
-
-    The caller holds ``ledger.lock`` from the choice of the ports on. Without an answer the range stays given, as the
-    creation may still happen; after any other failure it is free again.
-    """
-    for name, taken in (await ledger.taken()).items():
-        if name != action.name and taken.overlaps(action.ports):
-            ledger.invalidate()
-            message = f"ports {action.ports} were just given to {name}"
-            return actions.Refused(reason=reasons.Reason.CONFLICT, message=message)
-    ledger.give(action.name, action.ports)
+    """Create the ControllerRevision; that it is there already, as an earlier answer was lost, is fine."""
     try:
         await api.create(paths.revisions(key.namespace), _revision_body(key, action))
     except errors.AlreadyExists:
-        ledger.invalidate()
         return await _check_existing(api, key, action)
-    except errors.Unreachable:
-        raise
-    except errors.FairleadError:
-        ledger.take_back(action.name)
-        raise
     return actions.Done()
 
 
@@ -95,18 +63,20 @@ async def delete_revision(
     return actions.Done()
 
 
-def _revision_body(key: keys.ModelKey, action: actions.CreateRevision) -> dict[str, Any]:
-    owner = {
+def owner_of(key: keys.ModelKey, uid: str) -> dict[str, Any]:
+    """The owner reference of what belongs to a ModelDeployment and goes with it."""
+    return {
         "apiVersion": names.API_VERSION,
         "kind": names.KIND,
         "name": key.name,
-        "uid": action.owner_uid,
+        "uid": uid,
         "controller": True,
         "blockOwnerDeletion": False,
     }
-    data = revision_data.RevisionData(
-        template=action.template, cluster=action.cluster, application=action.application, ports=action.ports
-    )
+
+
+def _revision_body(key: keys.ModelKey, action: actions.CreateRevision) -> dict[str, Any]:
+    data = revision_data.RevisionData(template=action.template, cluster=action.cluster, application=action.application)
     return {
         "apiVersion": paths.REVISION_API,
         "kind": "ControllerRevision",
@@ -114,7 +84,7 @@ def _revision_body(key: keys.ModelKey, action: actions.CreateRevision) -> dict[s
             "name": action.name,
             "namespace": key.namespace,
             "labels": {names.LABEL_MODEL: key.name, names.LABEL_REVISION: action.revision},
-            "ownerReferences": [owner],
+            "ownerReferences": [owner_of(key, action.owner_uid)],
         },
         "data": revision_data.to_json(data),
         "revision": action.number,

@@ -1,79 +1,50 @@
-"""The route table, one key a model: writing it moves traffic; that it moved is read, never assumed."""
+"""A model's route, an object of its own: writing it moves traffic; that it moved is read, never assumed."""
 
 from __future__ import annotations
 
-import asyncio
-import dataclasses
+from typing import Any
 
 from fairlead_operator.api import names
 from fairlead_operator.clients import errors, kubernetes, paths
-from fairlead_operator.state import actions, keys, route
+from fairlead_operator.effects import kubernetes as objects
+from fairlead_operator.state import actions, keys, merge_patch, reasons, route
 
 
-@dataclasses.dataclass(slots=True)
-class _Batch:
-    """Keys that go out in one patch; None takes a key out."""
+async def write_route(
+    api: kubernetes.KubernetesClient, key: keys.ModelKey, action: actions.WriteRoute | actions.RetireRoute
+) -> actions.Outcome:
+    """Apply the model's ModelRoute; afterwards it holds the entry and nothing else."""
+    spec = action.entry.to_spec() if isinstance(action, actions.WriteRoute) else route.RetiredRoute().to_spec()
+    path = paths.model_routes(key.namespace, key.name)
+    stored = await api.apply(path, _body(key, spec, action.owner_uid), field_manager=names.FIELD_MANAGER)
+    foreign = merge_patch.between(stored.get("spec") or {}, spec)
+    if foreign is not None:
+        # Apply leaves what somebody else added. Gateways would refuse it, as the version doesn't name it.
+        await api.merge_patch(path, {"spec": foreign})
+    return actions.Done()
 
-    data: dict[str, str | None] = dataclasses.field(default_factory=dict)
-    is_done: bool = False
-    error: errors.FairleadError | None = None
 
-
-class RouteTables:
-    """The route ConfigMaps, each model's key patched alone (docs/decisions/0003).
-
-    Each patch makes the API server read, write and send out the whole table. So what is asked for while a patch of
-    the same table is under way goes out together in the next one: a thousand models cost a few dozen patches.
-    """
-
-    def __init__(self, api: kubernetes.KubernetesClient) -> None:
-        self._api = api
-        self._locks: dict[str, asyncio.Lock] = {}
-        self._next: dict[str, _Batch] = {}
-
-    async def write(self, key: keys.ModelKey, entry: route.RouteEntry) -> actions.Outcome:
-        """Set the model's key."""
-        await self._put(key, entry.to_json())
+async def delete_route(api: kubernetes.KubernetesClient, key: keys.ModelKey) -> actions.Outcome:
+    """Delete exactly the object that was just read, and only a retired one: gateways keep an unmarked one's route."""
+    path = paths.model_routes(key.namespace, key.name)
+    try:
+        found = await api.get(path)
+    except errors.NotFound:
         return actions.Done()
+    if (found.get("spec") or {}).get("retired") is not True:
+        message = "the route is no longer marked as retired"
+        return actions.Refused(reason=reasons.Reason.CONFLICT, message=message)
+    metadata = found["metadata"]
+    await api.delete(path, uid=metadata["uid"], resource_version=metadata["resourceVersion"])
+    return actions.Done()
 
-    async def delete(self, key: keys.ModelKey) -> actions.Outcome:
-        """Take the key out whoever else claims it; applying nothing would leave what a second manager owns."""
-        await self._put(key, None)
-        return actions.Done()
 
-    async def _put(self, key: keys.ModelKey, text: str | None) -> None:
-        batch = self._next.setdefault(key.namespace, _Batch())
-        batch.data[key.name] = text
-        async with self._locks.setdefault(key.namespace, asyncio.Lock()):
-            if not batch.is_done:  # the first of the batch to come this far writes for all
-                if self._next.get(key.namespace) is batch:
-                    del self._next[key.namespace]
-                try:
-                    await self._patch(key.namespace, batch.data)
-                except errors.FairleadError as error:
-                    batch.error = error
-                batch.is_done = True
-        if batch.error is None:
-            return
-        if len(batch.data) == 1:
-            raise batch.error
-        # One key may be what was refused: none of the others has to wait for it.
-        await self._patch(key.namespace, {key.name: text})
-
-    async def _patch(self, namespace: str, data: dict[str, str | None]) -> None:
-        try:
-            await self._api.merge_patch(paths.routes(namespace), {"data": data})
-        except errors.NotFound:
-            if all(text is None for text in data.values()):
-                return
-            await self._create_table(namespace)
-            await self._api.merge_patch(paths.routes(namespace), {"data": data})
-
-    async def _create_table(self, namespace: str) -> None:
-        """An apply without data: two models that both find no table can't undo each other's keys."""
-        body = {
-            "apiVersion": "v1",
-            "kind": "ConfigMap",
-            "metadata": {"name": names.ROUTE_CONFIG_MAP, "namespace": namespace},
-        }
-        await self._api.apply(paths.routes(namespace), body, field_manager=names.FIELD_MANAGER)
+def _body(key: keys.ModelKey, spec: dict[str, object], owner_uid: str | None) -> dict[str, Any]:
+    metadata: dict[str, Any] = {
+        "name": key.name,
+        "namespace": key.namespace,
+        "labels": {names.LABEL_MODEL: key.name},
+    }
+    if owner_uid is not None:
+        metadata["ownerReferences"] = [objects.owner_of(key, owner_uid)]
+    return {"apiVersion": names.API_VERSION, "kind": names.ROUTE_KIND, "metadata": metadata, "spec": spec}

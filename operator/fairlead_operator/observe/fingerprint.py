@@ -90,4 +90,8 @@ def _seen(model: str, view: knowledge.Known[route.GatewayView] | knowledge.Unkno
 def _live(live: route.RouteLive | None) -> Hashable:
     if live is None:
         return None
-    return (live.version, tuple(sorted((name, revision.up) for name, revision in live.revisions.items())))
+    return (
+        live.version,
+        live.is_retired,
+        tuple(sorted((name, revision.up) for name, revision in live.revisions.items())),
+    )

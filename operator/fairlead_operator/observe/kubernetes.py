@@ -47,7 +47,6 @@ def view_revision(body: Mapping[str, Any]) -> observed.RevisionView:
             template=data.template,
             cluster=data.cluster,
             application=data.application,
-            ports=data.ports,
             digest=(metadata.get("annotations") or {}).get(names.ANNOTATION_DIGEST),
         )
     except (KeyError, TypeError, ValueError) as error:

@@ -18,7 +18,6 @@ from fairlead_operator.observe import kubernetes as objects
 from fairlead_operator.state import analysis, keys, knowledge, observed, question
 
 RAY_MAX_AGE_S = 0.5
-ROUTES_MAX_AGE_S = 0.5
 GATEWAYS_MAX_AGE_S = 0.2
 CAPACITY_MAX_AGE_S = 2.0
 
@@ -71,11 +70,10 @@ class Observer:
         namespace = self._namespaces(key.namespace)
         now = self._clock.now()
         may_begin = view is not None and view.status.rollout is None
-        revisions, taken, serve, route, gateways, (capacity, measured) = await asyncio.gather(
+        revisions, serve, route, gateways, (capacity, measured) = await asyncio.gather(
             namespace.revisions_of(key.name, view.uid) if view is not None else _none(),
-            namespace.taken_ports(key.name),
             namespace.serve_views(RAY_MAX_AGE_S),
-            namespace.route_of(key.name, ROUTES_MAX_AGE_S),
+            namespace.route_of(key.name),
             namespace.gateways.evidence(GATEWAYS_MAX_AGE_S),
             asyncio.gather(
                 namespace.capacity(CAPACITY_MAX_AGE_S) if may_begin else _not_read(), self._measured(key, view, now)
@@ -86,7 +84,6 @@ class Observer:
             observed_at=now,
             object=knowledge.Known(view) if view is not None else knowledge.ABSENT,
             revisions=revisions,
-            taken_ports=taken,
             serve=serve,
             placement=namespace.placement,
             route=route,

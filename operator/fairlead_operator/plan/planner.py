@@ -40,14 +40,14 @@ DECIDERS: tuple[Decider, ...] = (
     requests.decide,
     # A suspended object gives up its traffic first and its replicas then; what was begun is finished before a resume.
     suspension.decide,
-    # The wished revision is kept, with its ports, before anything refers to it.
+    # The desired revision is kept before anything refers to it.
     revisions.decide,
+    # The history is trimmed while rollouts follow each other, too: what has no place in one is free to go.
+    revisions.trim_history,
     # One step of the rollout, or its beginning.
     advance.decide,
     # Nothing is being rolled out: the stable revision's route and replicas are as they should be.
     steady.decide,
-    # Only then the history is trimmed.
-    revisions.trim_history,
 )
 
 

@@ -9,7 +9,7 @@ from fairlead_operator.api.status import RolloutPhase
 from fairlead_operator.api.text import hide_addresses, one_line
 from fairlead_operator.plan.context import Context
 from fairlead_operator.state.actions import Plan, WriteRoute
-from fairlead_operator.state.gateways import Confirmation, GatewaySeen, MemberState
+from fairlead_operator.state.gateways import Confirmation, MemberState
 from fairlead_operator.state.knowledge import Absent, Known, Unknown
 from fairlead_operator.state.reasons import Reason
 from fairlead_operator.state.route import BY_WEIGHT, FULL_WEIGHT, RouteEntry, RouteRevision, RouteText, Routing
@@ -77,9 +77,7 @@ def _routes(context: Context, listed: list[str]) -> dict[str, RouteRevision]:
         route = context.desired.revisions[revision].route
         aliases = tuple(alias for alias in route.aliases if alias not in taken)
         taken.update(aliases)
-        routes[revision] = RouteRevision(
-            host=route.host, first=route.first, count=route.count, window=route.window, aliases=aliases
-        )
+        routes[revision] = RouteRevision(cluster=route.cluster, aliases=aliases)
     return routes
 
 
@@ -115,7 +113,11 @@ def _write(context: Context, wanted: RouteEntry, *, before: RouteText | None) ->
     for revision in (wanted.stable, wanted.candidate):
         if revision is not None and _gains(wanted, revision, before) and not context.is_seen_ready(revision):
             return _no_replica(context, revision)
-    return context.act(WriteRoute(entry=wanted), _reason(context), f"Writes the route: {describe(context, wanted)}.")
+    return context.act(
+        WriteRoute(entry=wanted, owner_uid=context.desired.uid),
+        _reason(context),
+        f"Writes the route: {describe(context, wanted)}.",
+    )
 
 
 def _gains(wanted: RouteEntry, revision: str, before: RouteText | None) -> bool:
@@ -153,7 +155,7 @@ def _unconfirmed(context: Context, wanted: RouteEntry, confirmation: Confirmatio
     if confirmation.is_complete:
         return None
     for member in confirmation.missing:
-        if (refusal := _refusal(context, member)) is not None:
+        if (refusal := member.refusal(context.observed.key.name)) is not None:
             message = f"Gateway {member.called} does not take the route: {refusal}"
             return context.wait_unknown(Reason.ROUTE_REFUSED, one_line(message))
     for member in confirmation.unread:
@@ -164,12 +166,6 @@ def _unconfirmed(context: Context, wanted: RouteEntry, confirmation: Confirmatio
     return context.wait(
         _reason(context), f"Waits for gateway {missing} to take the route: {describe(context, wanted)}."
     )
-
-
-def _refusal(context: Context, member: GatewaySeen) -> str | None:
-    if not isinstance(member.view, Known):
-        return None
-    return member.view.value.errors.get(context.observed.key.name) or member.view.value.failure
 
 
 def describe(context: Context, wanted: RouteEntry) -> str:

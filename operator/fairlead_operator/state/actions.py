@@ -10,7 +10,6 @@ from typing_extensions import override
 
 from fairlead_operator.state.keys import ModelKey
 from fairlead_operator.state.observed import RevisionTemplate
-from fairlead_operator.state.ports import PortRange
 from fairlead_operator.state.reasons import EventType, Reason
 from fairlead_operator.state.rollout import Serving
 from fairlead_operator.state.route import RouteEntry
@@ -44,9 +43,7 @@ class RemoveFinalizer:
 class CreateRevision:
     """Create a ControllerRevision.
 
-    The effect holds one lock per Ray cluster, lists the namespace's ControllerRevisions again and answers ``Refused``
-    with Reason.CONFLICT if ``ports`` overlaps any: two models must not get one range. ``owner_uid`` is the object's;
-    ``application`` is the composed Serve application that runs on ``cluster`` from now on.
+    ``owner_uid`` is the object's; ``application`` is the composed Serve application that runs on ``cluster`` from then.
     """
 
     owner_uid: str
@@ -56,11 +53,10 @@ class CreateRevision:
     template: RevisionTemplate
     cluster: str
     application: Mapping[str, object]
-    ports: PortRange
 
     @override
     def __str__(self) -> str:
-        return f"keep revision {self.revision} as number {self.number} with ports {self.ports}"
+        return f"keep revision {self.revision} as number {self.number} on Ray cluster {self.cluster}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,9 +84,10 @@ class DeleteRevision:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WriteRoute:
-    """Server-side apply of the model's key in the route ConfigMap."""
+    """Server-side apply of the model's ModelRoute, which the object of ``owner_uid`` owns."""
 
     entry: RouteEntry
+    owner_uid: str
 
     @override
     def __str__(self) -> str:
@@ -100,8 +97,19 @@ class WriteRoute:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RetireRoute:
+    """Mark the model's ModelRoute as retired; it is created where a gateway still routes for a model that is gone."""
+
+    owner_uid: str | None
+
+    @override
+    def __str__(self) -> str:
+        return "retire the route"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeleteRoute:
-    """Remove the model's key from the route ConfigMap."""
+    """Delete the ModelRoute that every gateway has confirmed as retired."""
 
     @override
     def __str__(self) -> str:
@@ -150,6 +158,7 @@ Action = (
     | PinDigest
     | DeleteRevision
     | WriteRoute
+    | RetireRoute
     | DeleteRoute
     | Prove
     | NudgeServe

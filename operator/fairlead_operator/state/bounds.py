@@ -9,10 +9,6 @@ from dataclasses import dataclass
 class Bounds:
     """Limits and waits that the pure core is handed."""
 
-    ports_first: int = 20000
-    ports_last: int = 32767
-    ports_per_revision: int = 16
-    replica_host: str = "127.0.0.1"
     shutdown_margin_s: int = 10
     """Added to the request timeout: how long Ray lets a replica drain."""
     drain_s: int = 60

@@ -10,7 +10,6 @@ from fairlead_operator.api.strategies import OnInsufficientCapacity
 from fairlead_operator.state.analysis import Analysis
 from fairlead_operator.state.keys import ModelKey
 from fairlead_operator.state.observed import RevisionTemplate
-from fairlead_operator.state.reasons import Reason
 from fairlead_operator.state.route import RouteRevision, Routing
 from fairlead_operator.state.serve import ApplicationConfig
 
@@ -58,15 +57,6 @@ class Batch:
 
 
 Step = SetWeight | Pause | SetReplicas | Batch | Analyse | MinSamples
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """Something about the spec that a person has to hear of; it holds the rollout back if ``blocks``."""
-
-    reason: Reason
-    message: str
-    blocks: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,4 +112,3 @@ class Desired:
     warm_s: int
     history_limit: int
     revisions: Mapping[str, WantedRevision]
-    findings: tuple[Finding, ...] = ()

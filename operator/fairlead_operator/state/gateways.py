@@ -30,6 +30,10 @@ class GatewaySeen:
         """The name that the gateway gave itself, else the directory's."""
         return self.view.value.id if isinstance(self.view, Known) else self.name
 
+    def refusal(self, model: str) -> str | None:
+        """Why it does not take the model's route, in its own words."""
+        return self.view.value.errors.get(model) or self.view.value.failure if isinstance(self.view, Known) else None
+
     @property
     def is_idle(self) -> bool:
         """Whether it is known to have no client left, and gets no new one."""

@@ -14,7 +14,6 @@ from fairlead_operator.state.capacity import Capacity
 from fairlead_operator.state.gateways import Gateways, MemberState
 from fairlead_operator.state.keys import ModelKey
 from fairlead_operator.state.knowledge import UNREAD, Absent, Known, Unknown
-from fairlead_operator.state.ports import PortRange
 from fairlead_operator.state.route import RouteText
 from fairlead_operator.state.serve import ApplicationView, ServeView
 
@@ -68,7 +67,6 @@ class RevisionView:
     template: RevisionTemplate
     cluster: str
     application: Mapping[str, object]
-    ports: PortRange
     digest: str | None
 
     @property
@@ -81,19 +79,17 @@ class RevisionView:
 class Observed:
     """One snapshot.
 
-    ``revisions`` are the object's own ControllerRevisions (by owner uid), ``taken_ports`` the ranges of all of the
-    namespace. ``serve`` is what each Ray cluster of the namespace runs, by name; it is empty where there is none.
-    ``placement`` is the cluster where new revisions go. ``gateways`` is Absent where the namespace has none, Unknown
-    where its members can't be listed. ``route`` is the model's key in the ConfigMap. ``gateway_url`` is the base URL
-    that people are told, where one is configured. ``capacity`` is that of ``placement``, read while no rollout is under
-    way. ``measured`` is None while no analysis is under way.
+    ``revisions`` are the object's own ControllerRevisions (by owner uid). ``serve`` is what each Ray cluster of the
+    namespace runs, by name; it is empty where there is none. ``placement`` is the cluster where new revisions go.
+    ``gateways`` is Absent where the namespace has none, Unknown where its members can't be listed. ``route`` is the
+    model's ModelRoute. ``gateway_url`` is the base URL that people are told, where one is configured. ``capacity`` is
+    that of ``placement``, read while no rollout is under way. ``measured`` is None while no analysis is under way.
     """
 
     key: ModelKey
     observed_at: datetime.datetime
     object: Known[ModelDeploymentView] | Absent
     revisions: tuple[RevisionView, ...] = ()
-    taken_ports: tuple[PortRange, ...] = ()
     serve: Mapping[str, Known[ServeView] | Unknown]
     placement: str = names.DEFAULT_CLUSTER
     route: Known[RouteText] | Absent | Unknown

@@ -14,7 +14,6 @@ import pydantic
 from fairlead_operator.api import names
 from fairlead_operator.api.spec import ModelSource, Serving
 from fairlead_operator.state.observed import RevisionTemplate
-from fairlead_operator.state.ports import PortRange
 
 IMPORT_PREFIX = "fairlead_runtime."
 DEPLOYMENT = "replica"
@@ -27,7 +26,6 @@ class RevisionData:
     template: RevisionTemplate
     cluster: str
     application: Mapping[str, object]
-    ports: PortRange
 
 
 def to_json(data: RevisionData) -> dict[str, object]:
@@ -35,7 +33,6 @@ def to_json(data: RevisionData) -> dict[str, object]:
         "template": template_to_json(data.template),
         "cluster": data.cluster,
         "application": data.application,
-        "ports": {"first": data.ports.first, "count": data.ports.count},
     }
 
 
@@ -52,7 +49,6 @@ def from_json(body: Mapping[str, Any], *, application: str) -> RevisionData:
         template=template_from_json(wire.template),
         cluster=wire.cluster,
         application=body["application"],
-        ports=PortRange(first=wire.ports.first, count=wire.ports.count),
     )
 
 
@@ -97,13 +93,7 @@ class _Application(_Part):
     deployments: Annotated[tuple[_Deployment, ...], pydantic.Field(min_length=1, max_length=1)]
 
 
-class _Ports(_Part):
-    first: int
-    count: int
-
-
 class _Wire(_Part):
     template: dict[str, Any]
     cluster: Annotated[str, pydantic.Field(pattern=names.CLUSTER_PATTERN, max_length=names.CLUSTER_MAX)]
     application: _Application
-    ports: _Ports

@@ -1,6 +1,6 @@
-"""One model's entry in the route table, as it is written for the gateways.
+"""One model's route, as it is written for the gateways.
 
-Source: docs/contracts.md, "Operator → gateway: the route table".
+Source: docs/contracts.md, "Operator → gateway: routes".
 """
 
 from __future__ import annotations
@@ -11,24 +11,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-SCHEMA = 1
 FULL_WEIGHT = 10_000
 """All traffic, in hundredths of a percent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouteRevision:
-    """Where the gateways look for a revision's replicas, and the names it answers to."""
+    """The Ray cluster whose nodes know a revision's replicas, and the names it answers to."""
 
-    host: str
-    first: int
-    count: int
-    window: int
+    cluster: str
     aliases: tuple[str, ...]
 
     def to_json(self) -> dict[str, object]:
-        ports = {"host": self.host, "first": self.first, "count": self.count, "window": self.window}
-        return {"ports": ports, "aliases": list(self.aliases)}
+        return {"cluster": self.cluster, "aliases": list(self.aliases)}
 
 
 class MatchKind(StrEnum):
@@ -94,42 +89,67 @@ class RouteEntry:
         return FULL_WEIGHT - self.candidate_weight if revision == self.stable else 0
 
     def _body(self) -> dict[str, object]:
-        return {
-            "schema": SCHEMA,
-            "stable": self.stable,
-            "candidate": self.candidate,
+        """What is not set is absent: the API server drops nulls, and the version has to name what it keeps."""
+        body: dict[str, object] = {
             "candidateWeight": self.candidate_weight,
             "revisions": {revision: route.to_json() for revision, route in sorted(self.revisions.items())},
             "maxRequestBytes": self.max_request_bytes,
             "requestTimeoutSeconds": self.request_timeout_s,
             **self.routing.to_json(),
         }
+        places = {"stable": self.stable, "candidate": self.candidate}
+        return {**{place: revision for place, revision in places.items() if revision is not None}, **body}
 
     @property
     def version(self) -> str:
         """Names the content: what a gateway reports once it has applied it."""
         return version_of(self._body())
 
+    def to_spec(self) -> dict[str, object]:
+        """The ``spec`` of the model's ModelRoute."""
+        return {**self._body(), "version": self.version}
+
     def to_json(self) -> str:
-        """The value of the model's key in the ConfigMap; the same entry gives the same bytes."""
-        return json.dumps({**self._body(), "version": self.version}, sort_keys=True, separators=(",", ":"))
+        """The same as text; the same entry gives the same bytes."""
+        return text_of(self.to_spec())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetiredRoute:
+    """Nothing is routed for the model any more; once every gateway has confirmed it, the object may be deleted."""
+
+    def to_spec(self) -> dict[str, object]:
+        body: dict[str, object] = {"retired": True}
+        return {**body, "version": version_of(body)}
+
+    def to_json(self) -> str:
+        return text_of(self.to_spec())
 
 
 def version_of(body: Mapping[str, object]) -> str:
-    """The first 16 hex digits of SHA-256 over the entry without ``version``, sorted keys, no spaces."""
-    text = json.dumps({k: v for k, v in body.items() if k != "version"}, sort_keys=True, separators=(",", ":"))
+    """The first 16 hex digits of SHA-256 over the spec without ``version``, sorted keys, no spaces."""
+    text = text_of({key: value for key, value in body.items() if key != "version"})
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def text_of(spec: Mapping[str, object]) -> str:
+    """The same content gives the same text."""
+    return json.dumps(spec, sort_keys=True, separators=(",", ":"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouteText:
-    """A model's key in the ConfigMap as it was read: compared as text, never trusted as an entry."""
+    """The ``spec`` of a ModelRoute as it was read: compared as text, never trusted as an entry."""
 
     text: str
 
     def holds(self, entry: RouteEntry) -> bool:
         """Whether exactly this entry is written."""
         return self.text == entry.to_json()
+
+    @property
+    def is_retired(self) -> bool:
+        return self._body().get("retired") is True
 
     def weights(self) -> Mapping[str, int]:
         """The shares it gives, in hundredths of a percent; none where it cannot be read."""
@@ -167,6 +187,7 @@ class RouteLive:
 
     version: str | None
     revisions: Mapping[str, RevisionLive]
+    is_retired: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,7 +28,6 @@ class Verdict:
 NEEDS_A_PERSON = frozenset(
     {
         Reason.INVALID_SPEC,
-        Reason.PORTS_EXHAUSTED,
         Reason.NO_RAY_CLUSTER,
         Reason.NO_GATEWAY,
         Reason.REVISION_LOST,
@@ -37,7 +36,7 @@ NEEDS_A_PERSON = frozenset(
     }
 )
 GIVEN_UP = frozenset({Reason.ROLLOUT_FAILED, Reason.ABORTED, Reason.ROLLED_BACK})
-_NOT_ACCEPTED = frozenset({Reason.INVALID_SPEC, Reason.PORTS_EXHAUSTED, Reason.NO_RAY_CLUSTER, Reason.NO_GATEWAY})
+_NOT_ACCEPTED = frozenset({Reason.INVALID_SPEC, Reason.NO_RAY_CLUSTER, Reason.NO_GATEWAY})
 
 
 def truth(is_true: bool, reason: Reason, message: str) -> Verdict:
@@ -50,8 +49,6 @@ def accepted(result: PassResult) -> Verdict:
         return truth(False, Reason.INVALID_SPEC, result.desired.message)
     if result.plan.reason in _NOT_ACCEPTED:
         return truth(False, result.plan.reason, result.plan.message)
-    for finding in result.desired.findings:
-        return truth(not finding.blocks, finding.reason, finding.message)
     return truth(True, Reason.ACCEPTED, "The spec can be acted on.")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fairlead_operator.api.status import Ports, RevisionRole, RevisionStatus, RolloutPhase
+from fairlead_operator.api.status import RevisionRole, RevisionStatus, RolloutPhase
 from fairlead_operator.state.desired import WantedRevision
 from fairlead_operator.state.knowledge import Known, Unknown
 from fairlead_operator.status.pass_result import PassResult
@@ -36,7 +36,6 @@ def existing(result: PassResult) -> int:
 def _row(result: PassResult, wanted: WantedRevision) -> RevisionStatus:
     model = wanted.template.model
     quarantined = result.serving.quarantined(wanted.revision)
-    route = wanted.route
     return RevisionStatus(
         name=wanted.revision,
         number=wanted.number,
@@ -45,7 +44,6 @@ def _row(result: PassResult, wanted: WantedRevision) -> RevisionStatus:
         version=model.version,
         digest=wanted.digest,
         cluster=wanted.cluster,
-        ports=Ports(first=route.first, count=route.count),
         wanted_replicas=result.wanted_replicas(wanted.revision),
         ready_replicas=_ready(result, wanted.revision),
         message=f"{quarantined.reason}: {quarantined.message}" if quarantined is not None else None,

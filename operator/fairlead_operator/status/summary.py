@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
 
 from fairlead_operator.api import names
 from fairlead_operator.api.status import (
@@ -16,6 +15,7 @@ from fairlead_operator.api.status import (
     RolloutPhase,
 )
 from fairlead_operator.api.text import bounded
+from fairlead_operator.state import merge_patch
 from fairlead_operator.state.actions import Outcome, Plan, StatusUpdate
 from fairlead_operator.state.desired import Desired
 from fairlead_operator.state.observed import InvalidSpec, ModelDeploymentView, Observed
@@ -56,7 +56,7 @@ def summarise(
     return StatusUpdate(
         key=observed.key,
         status=new,
-        patch=merge_patch(old, new),
+        patch=merge_patch.between(old, new),
         events=events.of(result, status.conditions),
         written_at=now,
     )
@@ -174,19 +174,3 @@ def _model(result: PassResult) -> ModelStatus | None:
         return None
     model = wanted.template.model
     return ModelStatus(uri=model.uri, digest=wanted.digest, version=model.version)
-
-
-def merge_patch(old: Mapping[str, object], new: Mapping[str, object]) -> dict[str, object] | None:
-    """The JSON merge patch from one document to the other; None when they are the same.
-
-    Source: RFC 7396. A null removes a key; lists are replaced whole.
-    """
-    patch: dict[str, object] = {key: None for key in old if key not in new}
-    for key, value in new.items():
-        before = old.get(key)
-        if isinstance(value, Mapping) and isinstance(before, Mapping):
-            if (inner := merge_patch(before, value)) is not None:
-                patch[key] = inner
-        elif key not in old or before != value:
-            patch[key] = value
-    return patch or None

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import assert_never
 
 from fairlead_operator.api import names
 from fairlead_operator.api.status import RolloutPhase
 from fairlead_operator.api.text import hide_addresses
-from fairlead_operator.state.actions import Action, DeleteRoute, NudgeServe, Plan, RemoveFinalizer, Wait
+from fairlead_operator.plan.upkeep import retirement
+from fairlead_operator.state.actions import Action, NudgeServe, Plan, RemoveFinalizer, Wait
 from fairlead_operator.state.bounds import Bounds
-from fairlead_operator.state.knowledge import Absent, Known, Unknown
+from fairlead_operator.state.knowledge import Absent, Unknown
 from fairlead_operator.state.observed import ModelDeploymentView, Observed
 from fairlead_operator.state.reasons import Reason
 from fairlead_operator.state.rollout import Rollout, Serving, recall
@@ -45,7 +45,7 @@ def decide(view: ModelDeploymentView, observed: Observed, bounds: Bounds) -> Pla
 
 
 def after_the_object(observed: Observed, bounds: Bounds) -> Plan:
-    """The object is gone, perhaps by force: its key in the route table is nobody's."""
+    """The object is gone, perhaps by force: what is left of its route is retired on positive evidence alone."""
     done = Plan(
         key=observed.key,
         action=Wait(),
@@ -54,44 +54,19 @@ def after_the_object(observed: Observed, bounds: Bounds) -> Plan:
         message="The object is gone.",
         requeue_after_s=bounds.resync_s,
     )
-    if isinstance(observed.route, Known):
-        return replace(done, action=DeleteRoute(), message="The object is gone and left a route.", requeue_after_s=0.0)
-    return done
+    step = retirement.find_step(observed, None)
+    is_over = isinstance(observed.route, Absent) and (step is None or isinstance(step.action, Wait))
+    if step is None or is_over:
+        return done
+    requeue_after_s = bounds.poll_s if step.is_known else bounds.unknown_s
+    return replace(done, action=step.action, reason=step.reason, message=step.message, requeue_after_s=requeue_after_s)
 
 
 def _traffic(down: _Teardown) -> Plan | None:
-    match down.observed.route:
-        case Known():
-            return down.plan(DeleteRoute(), "The route is deleted, so that no request comes any more.")
-        case Unknown(reason=reason):
-            message = f"Waits for the route table, which can't be read: {reason}"
-            return down.plan(Wait(), message, reason=Reason.GATEWAY_UNREACHABLE, unknown=True)
-        case Absent():
-            return _confirmation(down)
-        case _ as never:
-            assert_never(never)
-
-
-def _confirmation(down: _Teardown) -> Plan | None:
-    match down.observed.gateways:
-        case Absent():
-            return None
-        case Unknown(reason=reason):
-            message = f"Waits for every gateway to say that the route is gone: {reason}"
-            return down.plan(Wait(), message, reason=Reason.GATEWAY_UNREACHABLE, unknown=True)
-        case Known(value=gateways):
-            name = down.observed.key.name
-            confirmation = gateways.confirmation(lambda view: name not in view.routes)
-            if confirmation.missing:
-                having = ", ".join(sorted(member.called for member in confirmation.missing))
-                return down.plan(Wait(), f"Waits for gateway {having} to drop the route.")
-            if confirmation.unread:
-                unread = ", ".join(sorted(member.name for member in confirmation.unread))
-                message = f"Waits for gateway {unread}, which can't be read, to say that the route is gone."
-                return down.plan(Wait(), message, reason=Reason.GATEWAY_UNREACHABLE, unknown=True)
-            return None
-        case _ as never:
-            assert_never(never)
+    step = retirement.find_step(down.observed, down.view.uid)
+    if step is None:
+        return None
+    return down.plan(step.action, step.message, reason=step.reason, unknown=not step.is_known)
 
 
 def _announce(down: _Teardown) -> Plan | None:

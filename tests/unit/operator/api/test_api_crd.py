@@ -6,17 +6,21 @@ from typing import Any
 
 import pytest
 
-from fairlead_operator.api import crd, rules, spec
+from fairlead_operator.api import crd, names, rules, spec
 
 ALLOWED = {
     *("description", "type", "format", "enum", "minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems"),
     *("pattern", "required", "default", "properties", "items", rules.VALIDATIONS, rules.INT_OR_STRING),
-    *("x-kubernetes-list-type", "x-kubernetes-list-map-keys"),
+    *("x-kubernetes-list-type", "x-kubernetes-list-map-keys", "additionalProperties", "maxProperties"),
 }
 
 
-def _root() -> dict[str, Any]:
-    schema: dict[str, Any] = crd.custom_resource_definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+KINDS = tuple(crd.custom_resource_definitions())
+
+
+def _root(plural: str) -> dict[str, Any]:
+    definition = crd.custom_resource_definitions()[plural]
+    schema: dict[str, Any] = definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
     return schema
 
 
@@ -24,62 +28,75 @@ def _walk(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[st
     yield path, schema
     for name, value in schema.get("properties", {}).items():
         yield from _walk(value, f"{path}.{name}")
+    if "additionalProperties" in schema:
+        yield from _walk(schema["additionalProperties"], f"{path}.*")
     if "items" in schema:
         yield from _walk(schema["items"], f"{path}[]")
 
 
-def test_the_schema_is_structural() -> None:
-    for path, schema in _walk(_root()):
+@pytest.mark.parametrize("plural", KINDS)
+def test_the_schema_is_structural(plural: str) -> None:
+    for path, schema in _walk(_root(plural)):
         assert set(schema) <= ALLOWED, path
         assert ("type" in schema) != (rules.INT_OR_STRING in schema), path
 
 
-def test_every_field_of_the_spec_is_explained() -> None:
-    for path, schema in _walk(_root()["properties"]["spec"], "spec"):
+@pytest.mark.parametrize("plural", KINDS)
+def test_every_field_of_the_spec_is_explained(plural: str) -> None:
+    for path, schema in _walk(_root(plural)["properties"]["spec"], "spec"):
         assert path.endswith("[]") or len(schema.get("description", "")) > 10, path
 
 
 def test_no_default_is_left_to_the_api_server_but_the_one_that_scale_needs() -> None:
-    assert {path: schema["default"] for path, schema in _walk(_root()) if "default" in schema} == {
+    assert {path: schema["default"] for path, schema in _walk(_root(names.PLURAL)) if "default" in schema} == {
         ".spec.scaling": {},
         ".spec.scaling.replicas": spec.Scaling().replicas,
     }
+    assert not [path for path, schema in _walk(_root(names.ROUTE_PLURAL)) if "default" in schema]
 
 
-def test_every_text_and_list_is_bounded() -> None:
-    for path, schema in _walk(_root()):
+@pytest.mark.parametrize("plural", KINDS)
+def test_every_text_and_list_is_bounded(plural: str) -> None:
+    for path, schema in _walk(_root(plural)):
         if path in (".apiVersion", ".kind") or "enum" in schema or schema.get("format") == "date-time":
             continue
         assert schema.get("type") != "string" or "maxLength" in schema, path
         assert schema.get("type") != "array" or "maxItems" in schema, path
 
 
-def test_no_bound_is_beyond_what_the_api_server_holds_exactly() -> None:
+@pytest.mark.parametrize("plural", KINDS)
+def test_no_bound_is_beyond_what_the_api_server_holds_exactly(plural: str) -> None:
     """It keeps bounds as 64-bit floats: with 2**63 - 1 it refused every status that had the field at all."""
-    for path, schema in _walk(_root()):
+    for path, schema in _walk(_root(plural)):
         assert schema.get("maximum", 0) <= 2**53, path
 
 
-def test_no_text_of_the_spec_is_refused_by_a_bare_pattern() -> None:
-    assert [path for path, schema in _walk(_root()["properties"]["spec"]) if "pattern" in schema] == []
+@pytest.mark.parametrize("plural", KINDS)
+def test_no_text_of_the_spec_is_refused_by_a_bare_pattern(plural: str) -> None:
+    assert [path for path, schema in _walk(_root(plural)["properties"]["spec"]) if "pattern" in schema] == []
 
 
-def test_every_rule_says_what_would_be_right() -> None:
-    for path, schema in _walk(_root()):
+@pytest.mark.parametrize("plural", KINDS)
+def test_every_rule_says_what_would_be_right(plural: str) -> None:
+    for path, schema in _walk(_root(plural)):
         for rule in schema.get(rules.VALIDATIONS, []):
             assert len(rule["message"]) > 20, path
             assert "\n" not in rule["message"], path
 
 
-def test_client_side_apply_can_keep_it_in_an_annotation() -> None:
-    assert len(crd.render()) < 128 * 1024  # the limit is 256 KiB for all annotations
+@pytest.mark.parametrize("plural", KINDS)
+def test_client_side_apply_can_keep_it_in_an_annotation(plural: str) -> None:
+    assert len(crd.render(plural)) < 128 * 1024  # the limit is 256 KiB for all annotations
 
 
 def test_check_tells_a_file_that_is_not_current(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
-    file = tmp_path / "crd.yaml"
-    assert crd.main(["--check", str(file)]) == 1
+    for folder in crd.FOLDERS:
+        (tmp_path / folder).mkdir(parents=True)
+    root = ["--root", str(tmp_path)]
+    assert crd.main(["--check", *root]) == 1
     assert "python -m fairlead_operator.api.crd" in capsys.readouterr().err
-    assert crd.main([str(file)]) == 0
-    assert crd.main(["--check", str(file)]) == 0
+    assert crd.main(root) == 0
+    assert crd.main(["--check", *root]) == 0
+    file = tmp_path / crd.FOLDERS[0] / "modelroutes.yaml"
     file.write_text(file.read_text() + "# by hand\n")
-    assert crd.main(["--check", str(file)]) == 1
+    assert crd.main(["--check", *root]) == 1

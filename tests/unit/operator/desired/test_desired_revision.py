@@ -5,9 +5,8 @@ import json
 import pytest
 from tests.support import builders
 
-from fairlead_operator.desired import revision, routes
+from fairlead_operator.desired import revision
 from fairlead_operator.state import revision_data
-from fairlead_operator.state.bounds import Bounds
 
 
 def hashed(uid: str = builders.UID, **spec: object) -> str:
@@ -56,8 +55,3 @@ def test_a_kept_template_is_read_back_the_same() -> None:
     assert (
         revision_data.template_from_json(json.loads(json.dumps(revision_data.template_to_json(template)))) == template
     )
-
-
-@pytest.mark.parametrize(("replicas", "window"), [(0, 2), (1, 4), (3, 8), (7, 16), (40, 16)])
-def test_the_window_holds_twice_the_replicas_and_two_more(replicas: int, window: int) -> None:
-    assert routes.window(replicas, Bounds().ports_per_revision) == window

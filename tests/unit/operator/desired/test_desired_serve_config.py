@@ -36,7 +36,7 @@ THREE = {"scaling": {"replicas": 3}}
     [
         pytest.param({}, THREE, 0, id="a revision without a place"),
         pytest.param(STABLE, THREE, 3, id="stable"),
-        pytest.param(STABLE, {"scaling": {"replicas": 40}}, 16, id="no more than ports"),
+        pytest.param(STABLE, {"scaling": {"replicas": 40}}, 40, id="as many as are asked for"),
         pytest.param(STABLE, {"scaling": {"replicas": 0}}, 0, id="scaled to zero"),
         pytest.param(CANDIDATE, THREE, 3, id="a candidate whose content is known"),
         pytest.param({"rollout": rollout("Draining", previousRevision=REV.revision)}, THREE, 3, id="draining"),

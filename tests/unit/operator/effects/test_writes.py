@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import datetime
 from collections.abc import Mapping
@@ -15,10 +14,10 @@ from tests.support.hand_clock import HandClock
 
 from fairlead_operator.api import spec, status
 from fairlead_operator.clients import errors, gateway, paths
-from fairlead_operator.effects import events, execute, prove, traffic
+from fairlead_operator.effects import events, execute, prove
 from fairlead_operator.effects import kubernetes as objects
 from fairlead_operator.effects import status as status_write
-from fairlead_operator.state import actions, directory, keys, observed, ports, reasons, signature
+from fairlead_operator.state import actions, directory, keys, observed, reasons, signature
 from fairlead_operator.state.rollout import Serving
 
 KEY = keys.ModelKey("ns", "digits")
@@ -34,26 +33,7 @@ CREATE = actions.CreateRevision(
     template=TEMPLATE,
     cluster="default",
     application=builders.application_of("abcdef0123", TEMPLATE),
-    ports=ports.PortRange(first=20000, count=16),
 )
-
-
-class Ledger:
-    def __init__(self, taken: Mapping[str, ports.PortRange] | None = None) -> None:
-        self.lock = asyncio.Lock()
-        self.given = dict(taken or {})
-
-    async def taken(self, model: str | None = None) -> Mapping[str, ports.PortRange]:
-        return self.given
-
-    def give(self, name: str, given: ports.PortRange) -> None:
-        self.given[name] = given
-
-    def take_back(self, name: str) -> None:
-        del self.given[name]
-
-    def invalidate(self) -> None:
-        """Nothing is cached here."""
 
 
 NOTHING = signature.Signature(inputs={}, outputs={})
@@ -116,37 +96,29 @@ async def test_removing_the_finalizer_of_what_is_gone_is_done(api: Any) -> None:
     assert await objects.write_finalizers(api, KEY, action) == actions.Done()
 
 
-async def test_a_revision_is_created_with_owner_template_and_ports(api: Any) -> None:
-    ledger = Ledger()
-    assert await objects.create_revision(api, KEY, CREATE, ledger) == actions.Done()
+async def test_a_revision_is_created_with_owner_template_cluster_and_application(api: Any) -> None:
+    assert await objects.create_revision(api, KEY, CREATE) == actions.Done()
     stored = api.stored[REVISION]
     assert stored["metadata"]["ownerReferences"][0]["uid"] == "u1"
-    assert stored["data"]["ports"] == {"first": 20000, "count": 16}
+    assert stored["data"]["cluster"] == "default"
+    assert stored["data"]["application"] == CREATE.application
     assert stored["data"]["template"]["model"]["uri"] == "file:///models/digits"
-    assert ledger.given == {"digits-abcdef0123": CREATE.ports}
 
 
 async def test_a_revision_created_by_an_earlier_try_is_done(api: Any) -> None:
-    await objects.create_revision(api, KEY, CREATE, Ledger())
-    assert await objects.create_revision(api, KEY, CREATE, Ledger()) == actions.Done()
+    await objects.create_revision(api, KEY, CREATE)
+    assert await objects.create_revision(api, KEY, CREATE) == actions.Done()
 
 
 async def test_a_name_that_belongs_to_another_object_is_refused(api: Any) -> None:
-    await objects.create_revision(api, KEY, dataclasses.replace(CREATE, owner_uid="u0"), Ledger())
-    outcome = await objects.create_revision(api, KEY, CREATE, Ledger())
+    await objects.create_revision(api, KEY, dataclasses.replace(CREATE, owner_uid="u0"))
+    outcome = await objects.create_revision(api, KEY, CREATE)
     assert isinstance(outcome, actions.Refused)
     assert outcome.reason is reasons.Reason.CONFLICT
 
 
-async def test_ports_that_were_given_away_are_not_given_twice(api: Any) -> None:
-    ledger = Ledger({"other-0123456789": ports.PortRange(first=20010, count=16)})
-    outcome = await objects.create_revision(api, KEY, CREATE, ledger)
-    assert isinstance(outcome, actions.Refused)
-    assert api.writes == []
-
-
 async def test_a_digest_is_pinned_without_touching_the_data(api: Any) -> None:
-    await objects.create_revision(api, KEY, CREATE, Ledger())
+    await objects.create_revision(api, KEY, CREATE)
     before = api.stored[REVISION]["data"]
     pin = actions.PinDigest(name="digits-abcdef0123", revision="abcdef0123", digest="sha256:" + "0" * 64)
     assert await objects.pin_digest(api, KEY, pin) == actions.Done()
@@ -155,7 +127,7 @@ async def test_a_digest_is_pinned_without_touching_the_data(api: Any) -> None:
 
 
 async def test_a_revision_is_deleted_by_the_uid_that_was_just_read(api: Any) -> None:
-    await objects.create_revision(api, KEY, CREATE, Ledger())
+    await objects.create_revision(api, KEY, CREATE)
     uid = api.stored[REVISION]["metadata"]["uid"]
     gone = actions.DeleteRevision(name="digits-abcdef0123", revision="abcdef0123")
     assert await objects.delete_revision(api, KEY, gone) == actions.Done()
@@ -290,7 +262,6 @@ def plan(action: actions.Action) -> actions.Plan:
 
 class Namespace:
     def __init__(self) -> None:
-        self.ports = Ledger()
         self.invalidated = 0
 
     def invalidate_routes(self) -> None:
@@ -300,7 +271,6 @@ class Namespace:
 def hands(api: Any, nudged: list[keys.RayKey], namespace: Namespace) -> execute.Hands:
     return execute.Hands(
         api=api,
-        routes=traffic.RouteTables(api),
         gateways=Gateways({}),
         members=directory.StaticGateways({}),
         namespace=lambda _: namespace,
@@ -321,7 +291,7 @@ async def test_a_write_that_failed_is_an_outcome_and_forgets_what_was_read(
 ) -> None:
     namespace = Namespace()
     api.error = error
-    outcome = await execute.execute(plan(actions.DeleteRoute()), hands(api, [], namespace))
+    outcome = await execute.execute(plan(actions.RetireRoute(owner_uid="u1")), hands(api, [], namespace))
     assert outcome == actions.Refused(reason=reason, message=str(error))
     assert namespace.invalidated == 1, "it may have happened all the same"
 

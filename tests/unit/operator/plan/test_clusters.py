@@ -146,7 +146,7 @@ def test_neither_a_flag_nor_a_version_of_the_operator_changes_what_runs() -> Non
     world.apply(NAME, model={"uri": "file:///m/1"}, scaling={"replicas": 2})
     world.settle()
     puts = [write for write in world.writes if write.kind == "Put"]
-    world.bounds = dataclasses.replace(Bounds(), shutdown_margin_s=99, replica_host="10.9.8.7", ports_per_revision=3)
+    world.bounds = dataclasses.replace(Bounds(), shutdown_margin_s=99)
     world.settle()
     assert [write for write in world.writes if write.kind == "Put"] == puts
 

@@ -94,7 +94,7 @@ def test_with_the_candidate_they_go_in_one_write(
     world.settle()
     candidate = serving(world).candidate
     leave(world)
-    until(world, lambda: json.loads(world.routes[NAME])["candidate"] != candidate)
+    until(world, lambda: json.loads(world.routes[NAME]).get("candidate") != candidate)
 
     assert routed(world) == {}
 

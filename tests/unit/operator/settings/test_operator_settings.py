@@ -92,8 +92,6 @@ def test_all_namespaces_is_an_empty_list() -> None:
         ),
         pytest.param((*BASE, "--public-url", "a=http://[x"), "public-url: that of a is no URL", id="a broken URL"),
         pytest.param((*BASE, "--public-url", "x:1"), "public-url: 'x:1' must look like NAMESPACE=", id="no name"),
-        pytest.param((*BASE, "--ports", "9-1"), "ports: '9-1' must look like 20000-32767", id="ports backwards"),
-        pytest.param((*BASE, "--ports", "1-4"), "holds fewer than 16", id="too few ports"),
         pytest.param((*BASE, "--workers", "many"), "workers: 'many' is not a number", id="not a number"),
         pytest.param((*BASE, "--workers", "0"), "workers: 0 is less than 1", id="no workers"),
         pytest.param((*BASE, "--listen", "8080"), "listen: '8080' must look like", id="no host"),

@@ -5,11 +5,12 @@ import json
 
 import pytest
 
-from fairlead_operator.state.route import Match, MatchKind, RouteEntry, RouteRevision, RouteText, Routing
+from fairlead_operator.api.model_route import ModelRouteSpec
+from fairlead_operator.state.route import Match, MatchKind, RetiredRoute, RouteEntry, RouteRevision, RouteText, Routing
 
 
 def entry(stable: str | None = "a" * 10, candidate: str | None = None, weight: int = 0) -> RouteEntry:
-    route = RouteRevision(host="127.0.0.1", first=20000, count=16, window=4, aliases=("3", "v2"))
+    route = RouteRevision(cluster="gpu", aliases=("3", "v2"))
     return RouteEntry(
         stable=stable,
         candidate=candidate,
@@ -24,21 +25,44 @@ def test_an_entry_is_written_as_the_contract_says() -> None:
     body = json.loads(entry().to_json())
     version = body.pop("version")
     assert body == {
-        "schema": 1,
         "stable": "aaaaaaaaaa",
-        "candidate": None,
         "candidateWeight": 0,
         "revisions": {
-            "aaaaaaaaaa": {
-                "ports": {"host": "127.0.0.1", "first": 20000, "count": 16, "window": 4},
-                "aliases": ["3", "v2"],
-            }
+            "aaaaaaaaaa": {"cluster": "gpu", "aliases": ["3", "v2"]},
         },
         "maxRequestBytes": 1048576,
         "requestTimeoutSeconds": 30,
     }
     assert len(version) == 16
     assert int(version, 16) >= 0
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        entry(),
+        entry(stable=None),
+        entry(candidate="b" * 10, weight=2500),
+        dataclasses.replace(
+            entry(candidate="b" * 10),
+            routing=Routing(
+                matches=(Match(kind=MatchKind.HEADER, name="x-group", value="beta"),), sticky_header="x-user", shadow=5
+            ),
+        ),
+        RetiredRoute(),
+    ],
+)
+def test_the_kind_takes_every_route_as_it_is_written(made: RouteEntry | RetiredRoute) -> None:
+    read = ModelRouteSpec.model_validate(made.to_spec())
+    assert read.model_dump(mode="json", by_alias=True, exclude_unset=True) == made.to_spec()
+
+
+def test_a_retired_route_is_the_mark_and_its_version() -> None:
+    text = RouteText(text=RetiredRoute().to_json())
+    assert text.is_retired
+    assert text.weights() == {}
+    assert set(json.loads(text.text)) == {"retired", "version"}
+    assert not RouteText(text=entry().to_json()).is_retired
 
 
 def test_what_decides_besides_the_weight_is_written_as_the_contract_says_and_absent_where_unset() -> None:

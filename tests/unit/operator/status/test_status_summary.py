@@ -12,7 +12,7 @@ from tests.support.virtual_world import VirtualWorld
 
 from fairlead_operator.desired import build
 from fairlead_operator.plan import planner
-from fairlead_operator.state import actions
+from fairlead_operator.state import actions, merge_patch
 from fairlead_operator.state.reasons import Reason
 from fairlead_operator.state.rollout import recall
 from fairlead_operator.status import fold, summary
@@ -62,14 +62,6 @@ def test_a_refused_write_is_told_and_a_conflict_is_not() -> None:
     assert condition(refused, "Reconciling")["reason"] == Reason.WRITE_FAILED
     conflict = summarise(world, actions.Refused(reason=Reason.CONFLICT, message="somebody was faster"))
     assert condition(conflict, "Reconciling")["reason"] == Reason.INITIALIZING
-
-
-def test_more_replicas_than_ports_are_accepted_with_the_limit_named() -> None:
-    update = summarise(served(scaling={"replicas": 40}))
-    accepted = condition(update, "Accepted")
-    assert (accepted["status"], accepted["reason"]) == ("True", Reason.REPLICAS_ABOVE_LIMIT)
-    assert "16" in accepted["message"]
-    assert condition(update, "Ready")["status"] == "True"
 
 
 def test_a_stable_revision_that_loses_a_replica_is_degraded_and_recovers() -> None:
@@ -148,7 +140,7 @@ documents = st.dictionaries(st.sampled_from("abcd"), values, max_size=4)
 
 @given(old=documents, new=documents)
 def test_a_patch_makes_one_document_of_the_other(old: dict[str, Any], new: dict[str, Any]) -> None:
-    patch = summary.merge_patch(old, new)
+    patch = merge_patch.between(old, new)
     assert merged(old, patch or {}) == new
     assert (patch is None) == (repr(old) == repr(new) or old == new)
 

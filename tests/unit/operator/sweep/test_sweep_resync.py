@@ -13,7 +13,8 @@ from typing_extensions import override
 
 from fairlead_operator import health, queue, sweep, telemetry
 from fairlead_operator.clients import clock, errors
-from fairlead_operator.state import keys
+from fairlead_operator.state import keys, knowledge, route
+from fairlead_operator.state.gateways import Gateways, GatewaySeen
 
 
 class Reads:
@@ -28,8 +29,13 @@ class Namespace:
 
     clusters = ("a", "b")
 
-    def __init__(self, routes: Mapping[str, str] | None) -> None:
+    def __init__(self, routes: Mapping[str, str] | None, *gateways: GatewaySeen) -> None:
         self._routes = routes
+        self.gateways = self
+        self._seen = Gateways(members=gateways)
+
+    async def evidence(self, _max_age_s: float) -> knowledge.Known[Gateways]:
+        return knowledge.Known(self._seen)
 
     async def routes(self, _max_age_s: float) -> Mapping[str, str]:
         if self._routes is None:
@@ -37,18 +43,23 @@ class Namespace:
         return self._routes
 
 
-async def resynced(routes: Mapping[str, str] | None) -> set[keys.Key]:
+async def resynced(routes: Mapping[str, str] | None, *gateways: GatewaySeen) -> set[keys.Key]:
     """The keys that a new process's first listing queues."""
     work: queue.KeyedQueue[keys.Key] = queue.KeyedQueue()
-    await make(work, routes).resync("ns", ("ns",))
+    await make(work, routes, gateways=gateways).resync("ns", ("ns",))
     return {key for _ in range(len(work)) if (key := await work.take()) is not None}
 
 
-def make(work: queue.KeyedQueue[keys.Key], routes: Mapping[str, str] | None, reads: Reads | None = None) -> sweep.Sweep:
+def make(
+    work: queue.KeyedQueue[keys.Key],
+    routes: Mapping[str, str] | None,
+    reads: Reads | None = None,
+    gateways: tuple[GatewaySeen, ...] = (),
+) -> sweep.Sweep:
     return sweep.Sweep(
         work,
         reads or Reads(),  # type: ignore[arg-type]  # only what a listing asks
-        lambda _: Namespace(routes),  # type: ignore[arg-type,return-value]  # likewise
+        lambda _: Namespace(routes, *gateways),  # type: ignore[arg-type,return-value]  # likewise
         watched=health.WatchLedger(clock=clock.SystemClock()),
         metrics=telemetry.Metrics(),
         clock=clock.SystemClock(),
@@ -57,6 +68,18 @@ def make(work: queue.KeyedQueue[keys.Key], routes: Mapping[str, str] | None, rea
 
 async def test_a_route_whose_model_was_forced_away_before_this_process_began_is_looked_at() -> None:
     assert keys.ModelKey("ns", "forced") in await resynced({"living": "{}", "forced": "{}"})
+
+
+async def test_a_model_that_only_a_gateway_still_routes_for_is_looked_at() -> None:
+    live = {
+        "forced": route.RouteLive(version="v", revisions={}),
+        "done": route.RouteLive(version="v", revisions={}, is_retired=True),
+    }
+    seen = GatewaySeen(name="a", view=knowledge.Known(route.GatewayView(id="a", routes=live)))
+    unread = GatewaySeen(name="b", view=knowledge.Unknown("it timed out"))
+    found = await resynced({}, unread, seen)
+    assert keys.ModelKey("ns", "forced") in found
+    assert keys.ModelKey("ns", "done") not in found
 
 
 async def test_a_listed_model_and_every_ray_cluster_of_its_namespace_are_looked_at() -> None:

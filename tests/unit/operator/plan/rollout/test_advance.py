@@ -115,19 +115,6 @@ def test_the_history_is_trimmed_to_its_limit_oldest_first() -> None:
     assert sorted(r.number for r in world.models[NAME].revisions.values()) == [4, 5, 6]
 
 
-def test_exhausted_ports_are_said_and_used_as_soon_as_some_are_free() -> None:
-    world = served()
-    world.bounds = type(world.bounds)(ports_first=20000, ports_last=20015)
-    world.apply("second", model={"uri": "file:///m/1"})
-    world.settle()
-    conditions = {c["type"]: c for c in world.models["second"].status["conditions"]}
-    assert (conditions["Accepted"]["status"], conditions["Accepted"]["reason"]) == ("False", Reason.PORTS_EXHAUSTED)
-    assert conditions["Stalled"]["status"] == "True"
-    world.delete(NAME)
-    world.settle()
-    assert world.models["second"].status["phase"] == "Ready"
-
-
 def test_a_lost_stable_revision_whose_source_was_away_comes_back_by_itself_without_a_storm() -> None:
     world = served()
     world.lose_ray()
@@ -147,7 +134,7 @@ def test_a_lost_stable_revision_whose_source_was_away_comes_back_by_itself_witho
     assert len([w for w in world.writes if w.kind == "Put"]) == again + 3, "start, pin, stop: no restart in between"
 
 
-def test_a_revision_that_lost_its_controller_revision_gets_its_number_and_ports_back() -> None:
+def test_a_revision_that_lost_its_controller_revision_gets_its_number_back() -> None:
     world = served()
     revision, kept = next(iter(world.models[NAME].revisions.items()))
     del world.models[NAME].revisions[revision]
@@ -155,4 +142,4 @@ def test_a_revision_that_lost_its_controller_revision_gets_its_number_and_ports_
     assert world.running(NAME, revision) == 1, "what runs is left as it is"
     world.pass_model(NAME)
     again = world.models[NAME].revisions[revision]
-    assert (again.number, again.ports) == (kept.number, kept.ports)
+    assert (again.number, again.application) == (kept.number, kept.application)

@@ -13,12 +13,16 @@ from fairlead_operator.state import actions
 from fairlead_operator.state.gateways import Gateways, GatewaySeen, MemberState
 from fairlead_operator.state.knowledge import ABSENT, Known, Unknown
 from fairlead_operator.state.observed import InvalidSpec
-from fairlead_operator.state.reasons import Reason
-from fairlead_operator.state.route import GatewayView, RouteLive, RouteText
+from fairlead_operator.state.route import GatewayView, RetiredRoute, RouteLive, RouteText
 
 AT = "2026-01-01T00:00:00Z"
 RETIRED = {"rollout": {"phase": "Retired", "startedAt": AT, "stepStartedAt": AT}}
 HAVING = GatewayView(id="gw-0", routes={"digits": RouteLive(version="v", revisions={})})
+CONFIRMED = GatewayView(id="gw-2", routes={"digits": RouteLive(version="v", revisions={}, is_retired=True)})
+ENDING = GatewayView(id="gw-3", routes={"digits": RouteLive(version=None, revisions={}, is_retired=True)})
+REFUSING = dataclasses.replace(HAVING, errors={"digits": "version: is odd"})
+ROUTE = Known(RouteText(text="{}"))
+RETIRED_ROUTE = Known(RouteText(text=RetiredRoute().to_json()))
 FREE = GatewayView(id="gw-1", routes={})
 OURS = builders.application("default--digits--0123456789")
 RUNS_ON_B = {"a": builders.serve(), "b": builders.serve(OURS)}
@@ -51,14 +55,26 @@ def plan(
 @pytest.mark.parametrize(
     ("status", "seen", "action", "words"),
     [
+        pytest.param({}, {"route": ROUTE}, actions.RetireRoute, "route is retired", id="route first"),
+        pytest.param({}, {"route": RETIRED_ROUTE}, actions.DeleteRoute, "Every gateway has", id="all confirmed"),
         pytest.param(
-            {}, {"route": Known(RouteText(text="{}"))}, actions.DeleteRoute, "route is deleted", id="route first"
+            {}, {"route": RETIRED_ROUTE, "gateways": members(CONFIRMED)}, actions.DeleteRoute, "Every", id="confirmed"
         ),
+        pytest.param(
+            {}, {"route": RETIRED_ROUTE, "gateways": members(FREE, ENDING)}, actions.Wait, "gw-3", id="taking it down"
+        ),
+        pytest.param(
+            {}, {"route": RETIRED_ROUTE, "gateways": members(FREE, HAVING)}, actions.Wait, "gw-0", id="not confirmed"
+        ),
+        pytest.param(
+            {}, {"route": RETIRED_ROUTE, "gateways": members(REFUSING)}, actions.Wait, "version: is odd", id="refused"
+        ),
+        pytest.param({}, {"route": RETIRED_ROUTE, "gateways": UNREAD}, actions.Wait, "gw-0", id="not to be read"),
         pytest.param({}, {"route": Unknown("503")}, actions.Wait, "503", id="route unread"),
-        pytest.param({}, {"gateways": members(FREE, HAVING)}, actions.Wait, "gw-0", id="a gateway still has it"),
+        pytest.param({}, {"gateways": members(FREE, HAVING)}, actions.RetireRoute, "once more", id="pruned"),
         pytest.param({}, {"gateways": Unknown("no list")}, actions.Wait, "no list", id="the gateways unlisted"),
         pytest.param({}, {"gateways": UNREAD}, actions.Wait, "gateway gw-0, which can't", id="a gateway unread"),
-        pytest.param({}, {"gateways": terminating(3)}, actions.Wait, "gw-0", id="one that ends has clients"),
+        pytest.param({}, {"gateways": terminating(3)}, actions.RetireRoute, "once", id="one that ends has clients"),
         pytest.param({}, {"gateways": terminating(0)}, actions.Wait, "replicas may go", id="one that ends has none"),
         pytest.param({}, {}, actions.Wait, "replicas may go", id="announced before the replicas go"),
         pytest.param(
@@ -94,7 +110,7 @@ def test_a_deletion_goes_step_by_step_on_evidence(
 
 def test_replicas_may_go_only_after_that_was_announced() -> None:
     assert plan().serving.phase is RolloutPhase.RETIRED
-    assert plan(route=Known(RouteText(text="{}"))).serving.phase is None
+    assert plan(route=ROUTE).serving.phase is None
 
 
 def test_other_finalizers_stay() -> None:
@@ -104,8 +120,20 @@ def test_other_finalizers_stay() -> None:
     assert isinstance(plan(RETIRED, finalizers=("theirs",)).action, actions.Wait)
 
 
-def test_the_route_of_an_object_that_is_gone_is_deleted() -> None:
-    seen = builders.observed(None, route=Known(RouteText(text="{}")))
-    assert isinstance(planner.make(ABSENT, seen, builders.BOUNDS, builders.NOW).action, actions.DeleteRoute)
-    gone = planner.make(ABSENT, builders.observed(None), builders.BOUNDS, builders.NOW)
-    assert (gone.action, gone.reason) == (actions.Wait(), Reason.DELETING)
+@pytest.mark.parametrize(
+    ("seen", "action"),
+    [
+        pytest.param({"route": ROUTE}, actions.RetireRoute(owner_uid=None), id="a route"),
+        pytest.param({"route": RETIRED_ROUTE}, actions.DeleteRoute(), id="a retired route"),
+        pytest.param({"gateways": members(HAVING)}, actions.RetireRoute(owner_uid=None), id="a gateway's alone"),
+        pytest.param({"gateways": members(CONFIRMED)}, actions.Wait(), id="nothing but a mark"),
+        pytest.param({"gateways": UNREAD}, actions.Wait(), id="nothing that is known"),
+        pytest.param({"route": RETIRED_ROUTE, "gateways": UNREAD}, actions.Wait(), id="not confirmed by all"),
+        pytest.param({}, actions.Wait(), id="nothing"),
+    ],
+)
+def test_what_an_object_that_is_gone_left_is_retired(seen: dict[str, Any], action: actions.Action) -> None:
+    made = planner.make(ABSENT, builders.observed(None, **seen), builders.BOUNDS, builders.NOW)
+    assert (made.action, made.reason.startswith("Route")) == (action, False)
+    is_over = isinstance(action, actions.Wait) and "route" not in seen
+    assert (made.requeue_after_s >= builders.BOUNDS.resync_s) == is_over

@@ -1,0 +1,92 @@
+"""A route is one object of its model's: applied whole, retired, and deleted only when it is marked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.support.fake_objects import FakeObjects
+
+from fairlead_operator.clients import paths
+from fairlead_operator.effects import traffic
+from fairlead_operator.state import actions, keys, route
+
+KEY = keys.ModelKey("ns", "digits")
+PATH = paths.model_routes("ns", "digits")
+REVISIONS = {"a" * 10: route.RouteRevision(cluster="gpu", aliases=("1",))}
+ENTRY = route.RouteEntry(
+    stable="a" * 10,
+    candidate=None,
+    candidate_weight=0,
+    revisions=REVISIONS,
+    max_request_bytes=1,
+    request_timeout_s=1,
+)
+WRITE = actions.WriteRoute(entry=ENTRY, owner_uid="u1")
+RETIRE = actions.RetireRoute(owner_uid="u1")
+
+
+@pytest.fixture
+def api() -> Any:
+    return FakeObjects()
+
+
+async def test_a_route_is_applied_with_its_owner_and_nothing_is_null(api: Any) -> None:
+    assert await traffic.write_route(api, KEY, WRITE) == actions.Done()
+    stored = api.stored[PATH]
+    assert stored["kind"] == "ModelRoute"
+    assert stored["metadata"]["ownerReferences"][0] == {
+        "apiVersion": "fairlead.dev/v1alpha1",
+        "kind": "ModelDeployment",
+        "name": "digits",
+        "uid": "u1",
+        "controller": True,
+        "blockOwnerDeletion": False,
+    }
+    assert stored["metadata"]["labels"] == {"fairlead.dev/model": "digits"}
+    assert stored["spec"] == ENTRY.to_spec()
+    assert None not in stored["spec"].values()
+    assert api.writes == [f"apply {PATH} as fairlead-operator"]
+
+
+async def test_what_somebody_else_added_is_taken_out(api: Any) -> None:
+    api.stored[PATH] = {"metadata": {}, "spec": {"candidateWeight": 5000, "sticky": {"header": "x"}}}
+    assert await traffic.write_route(api, KEY, WRITE) == actions.Done()
+    assert api.stored[PATH]["spec"] == ENTRY.to_spec()
+
+
+async def test_a_retired_route_holds_the_mark_alone(api: Any) -> None:
+    await traffic.write_route(api, KEY, WRITE)
+    assert await traffic.write_route(api, KEY, RETIRE) == actions.Done()
+    assert api.stored[PATH]["spec"] == route.RetiredRoute().to_spec()
+
+
+async def test_a_route_of_a_model_that_is_gone_has_no_owner(api: Any) -> None:
+    await traffic.write_route(api, KEY, actions.RetireRoute(owner_uid=None))
+    assert "ownerReferences" not in api.stored[PATH]["metadata"]
+
+
+async def test_only_a_retired_route_is_deleted(api: Any) -> None:
+    await traffic.write_route(api, KEY, WRITE)
+    api.stored[PATH]["metadata"]["uid"] = "u-route"
+    assert isinstance(await traffic.delete_route(api, KEY), actions.Refused)
+    assert PATH in api.stored
+    await traffic.write_route(api, KEY, RETIRE)
+    assert await traffic.delete_route(api, KEY) == actions.Done()
+    assert PATH not in api.stored
+    assert await traffic.delete_route(api, KEY) == actions.Done(), "it is gone already"
+
+
+async def test_a_route_that_was_written_meanwhile_is_not_deleted(api: Any) -> None:
+    await traffic.write_route(api, KEY, RETIRE)
+    api.stored[PATH]["metadata"]["uid"] = "u-route"
+    get = api.get
+
+    async def slow(path: str) -> dict[str, Any]:
+        found: dict[str, Any] = await get(path)
+        await traffic.write_route(api, KEY, WRITE)
+        return found
+
+    api.get = slow
+    await traffic.delete_route(api, KEY)
+    assert api.stored[PATH]["spec"] == ENTRY.to_spec()
