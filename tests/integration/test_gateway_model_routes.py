@@ -92,13 +92,13 @@ def test_a_route_is_followed_from_absence_over_an_unmarked_deletion_to_its_end(w
     until(lambda: world.gateway.live() == {}, "no route")
 
 
-def test_an_object_that_is_no_route_is_refused_by_its_field_and_keeps_the_last_one(world: World) -> None:
+def test_a_spec_that_was_changed_by_hand_is_refused_by_its_version_and_keeps_the_last_one(world: World) -> None:
     good = world.spec()
     world.write(good)
     until(lambda: world.is_live(good), "the good one")
 
-    world.write({**good, "candidateWeight": 20_000})
-    until(lambda: "candidateWeight" in world.gateway.routes()["errors"].get("digits", ""), "it is refused")
+    world.write({**good, "maxRequestBytes": 5})
+    until(lambda: "version: " in world.gateway.routes()["errors"].get("digits", ""), "it is refused")
 
     assert world.is_live(good)
 

@@ -216,6 +216,7 @@ def test_a_bad_entry_keeps_the_last_good_one_and_blocks_no_other_model(world: Wo
 
 def test_a_retired_model_is_not_found_and_one_whose_object_was_deleted_goes_on(world: World) -> None:
     one, other = spec(A, {A: world.revisions[A]}), spec(B, {B: world.revisions[B]})
+    world.replicas.start("other", B)
     world.gateway.apply(digits=one, other=other)
     world.gateway.wait_up("other", B)
     url = f"{world.gateway.url}/v2/models"
@@ -349,11 +350,11 @@ def test_the_gateway_is_ready_only_after_its_places_were_checked(alone: tuple[Ga
     gateway.route()
     # No table is known and the source can't be read: that is not the empty table.
     gateway.state_dir.with_name("gateway-routes.json").write_text("{")
+    replicas.start("digits", A)
     gateway.start()
     until(answers, "the admin port answers")
     assert not gateway.is_ready()
 
-    replicas.start("digits", A)
     gateway.apply(digits=spec(A, {A: revision()}))
     until(gateway.is_ready, "ready")
 

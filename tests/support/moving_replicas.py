@@ -110,6 +110,19 @@ def kill_one(world: World) -> None:
     world.start_and_meet()
 
 
+def kill_two(world: World) -> None:
+    """SIGKILL of two of four at the same moment, as where a node is lost."""
+    while len(world.living) < 4:
+        world.start_and_meet()
+    world.settle()
+    victims = world.random.sample(world.living, 2)
+    for each in victims:
+        os.kill(each.process.pid, signal.SIGKILL)
+    for each in victims:
+        world.kill(each)
+    world.settle()
+
+
 def kill_agent(world: World) -> None:
     """The agent dies, a replica dies and one starts meanwhile, the agent comes back."""
     while len(world.living) < 3:

@@ -1,6 +1,6 @@
 """Which servers each place should have, and the commands that bring HAProxy there. Pure.
 
-Source of each command's order: docs/decisions/0018-replicas-are-dynamic-servers.md
+Source of each command's order: docs/decisions/0020-replicas-are-dynamic-servers.md
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Set
