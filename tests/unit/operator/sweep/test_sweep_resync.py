@@ -30,6 +30,10 @@ class Namespace:
 
     def __init__(self, routes: Mapping[str, str] | None) -> None:
         self._routes = routes
+        self.pending = 0
+
+    def is_pending(self) -> bool:
+        return self.pending > 0
 
     def routes(self) -> Mapping[str, str] | None:
         return self._routes
