@@ -55,6 +55,8 @@ class ServeParts:
 
     def whole(self) -> bytes:
         """What a cluster's Serve config rests on: its applications and their configs, and the head's session."""
+        if isinstance(self.evidence, serve.EmptyServe):
+            return f"empty {self.evidence.session}".encode()  # that it says so once more changes nothing
         if not isinstance(self.evidence, knowledge.Known):
             return repr(self.evidence).encode()
         configs = sorted((name, config) for name, (_, _, config) in self._digests.items())
