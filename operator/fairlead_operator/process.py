@@ -39,7 +39,7 @@ from fairlead_operator.state import directory, keys
 FINISH_STEP_S = 10.0
 TEND_WATCHES_S = 5.0
 LANES = 4
-"""One namespace has at most a quarter of the workers."""
+"""One namespace has a quarter of the workers; up to half of them while others need less."""
 WATCH_SILENT_MAX_S = 60.0
 RELEASE_S = 2.0
 EXIT_AFTER_S = 18.0
@@ -108,8 +108,11 @@ class Operator:
         self._gateway = gateway.GatewayClient(http_client=self._http, on_request=self._metrics.on_gateway_request)
 
     def _make_queue(self) -> None:
-        limit = max(1, self._settings.workers // LANES)
-        self._queue: queue.KeyedQueue[keys.Key] = queue.KeyedQueue(lane_of=_lane_of, lane_limit=limit)
+        workers = self._settings.workers
+        share = max(1, workers // LANES)
+        self._queue: queue.KeyedQueue[keys.Key] = queue.KeyedQueue(
+            lane_of=_lane_of, lane_limit=share, lane_max=workers // 2, busy_max=workers - share
+        )
         self._queue.on_wait = self._metrics.queue_wait_s.observe
         self._waiting = waiting.Waiting(self._queue, self._namespace, clock=self._clock)
         self._composition = composition.Composition()

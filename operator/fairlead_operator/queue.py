@@ -32,8 +32,16 @@ class KeyedQueue(Generic[K]):
         rng: random.Random | None = None,
         lane_of: Callable[[K], Hashable] = lambda _: "",
         lane_limit: int = sys.maxsize,
+        lane_max: int = 0,
+        busy_max: int = 0,
     ) -> None:
-        """Lanes are served in turn, and at most ``lane_limit`` keys of one are in work at a time."""
+        """Lanes are served in turn, and at most ``lane_limit`` keys of one are in work at a time.
+
+        While fewer than ``busy_max`` keys are in work over all lanes, one may have up to ``lane_max``: what nobody else
+        needs is not left idle, and enough is left for the next lane that needs it.
+        """
+        self._lane_max = lane_max
+        self._busy_max = busy_max
         self._lane_of = lane_of
         self._lane_limit = lane_limit
         self._lanes: collections.OrderedDict[Hashable, collections.OrderedDict[K, float]] = collections.OrderedDict()
@@ -141,10 +149,14 @@ class KeyedQueue(Generic[K]):
 
     def _next_lane(self) -> Hashable:
         """The lane whose turn it is, and which goes to the end of the line; None where none has a key to give."""
-        for lane in self._lanes:
-            if self._in_work[lane] < self._lane_limit:
-                self._lanes.move_to_end(lane)
-                return lane
+        limits = [self._lane_limit]
+        if len(self._busy) < self._busy_max:
+            limits.append(self._lane_max)
+        for limit in limits:
+            for lane in self._lanes:
+                if self._in_work[lane] < limit:
+                    self._lanes.move_to_end(lane)
+                    return lane
         return None
 
     async def wait_below(self, count: int) -> None:

@@ -232,7 +232,7 @@ class Reconciler:
         if not is_idle and before is None:
             self._parts.waits.hurry(plan.key.namespace)
         held = waiting.Held(
-            evidence=look.evidence,
+            evidence=look.evidence if is_idle else look.hot_evidence,
             version=view.resource_version,
             view=None if is_idle else view,
             read_at_s=read_at_s,
@@ -313,7 +313,7 @@ class Reconciler:
             # The answer to the write is the object as the quorum has it: the next pass need not ask for it again.
             view = objects.view_model(written)
             after = waiting.Held(
-                evidence=look.evidence,
+                evidence=look.hot_evidence,
                 version=view.resource_version,
                 view=view,
                 read_at_s=self._parts.clock.monotonic_s(),

@@ -19,6 +19,8 @@ JITTER_RATIO = 0.1
 RETRY_S = 5.0
 FULL_ROUNDS = 12
 """In one of so many listings every model gets a pass, whatever is known of it."""
+FIRST_ANSWERS_S = 10.0
+FIRST_ANSWERS_POLL_S = 0.05
 SEEDING_MAX = 2
 SEEDED_MAX = 200
 """A listing waits while more keys than this wait for a worker: ten thousand objects are never in memory at once."""
@@ -26,6 +28,8 @@ SEEDED_MAX = 200
 
 class Namespace(Protocol):
     """What a listing asks of a namespace."""
+
+    def is_pending(self) -> bool: ...
 
     @property
     def clusters(self) -> tuple[str, ...]: ...
@@ -108,10 +112,18 @@ class Sweep:
             self.notice(key)
         self.composed.note_listed(namespace)
         served = sorted({key.namespace for key in own | set(listed)} | set(configured))
+        await self._wait_for_first_answers(served)
         failed = [name for name in served if not self._notice_leftovers(name)]
         self.metrics.resync_s.set(self.clock.monotonic_s() - started_s)
         if failed:
             raise errors.Unreachable(f"the routes of {', '.join(failed)} can't be read")
+
+    async def _wait_for_first_answers(self, namespaces: Iterable[str]) -> None:
+        """Right after the start nothing was read yet; a source that hangs is waited for only so long."""
+        for _ in range(int(FIRST_ANSWERS_S / FIRST_ANSWERS_POLL_S)):
+            if not any(self.namespaces(name).is_pending() for name in namespaces):
+                return
+            await asyncio.sleep(FIRST_ANSWERS_POLL_S)
 
     def _queue_page(self, bodies: Iterable[kubernetes.Object], *, is_full: bool) -> dict[keys.ModelKey, str]:
         listed: dict[keys.ModelKey, str] = {}

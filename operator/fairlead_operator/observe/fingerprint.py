@@ -1,6 +1,7 @@
 """What of the world a waiting key rests on, as a few bytes: while they stay equal, the key needs no pass.
 
-Requests in flight are left out on purpose: they change all the time and nothing that waits depends on them.
+Requests in flight change all the time: only a model that waits for something on its way (``is_hot``) may wait for
+their end, so only its part says whether there are any.
 Each answer is taken apart once, and what is the same object as in the answer before is not computed again.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 
+from fairlead_operator.observe import gateway
 from fairlead_operator.observe.gateway import GatewaysEvidence
 from fairlead_operator.state import knowledge, route, serve
 
@@ -53,6 +55,8 @@ class ServeParts:
 
     def whole(self) -> bytes:
         """What a cluster's Serve config rests on: its applications and their configs, and the head's session."""
+        if isinstance(self.evidence, serve.EmptyServe):
+            return f"empty {self.evidence.session}".encode()  # that it says so once more changes nothing
         if not isinstance(self.evidence, knowledge.Known):
             return repr(self.evidence).encode()
         configs = sorted((name, config) for name, (_, _, config) in self._digests.items())
@@ -90,12 +94,12 @@ class World:
         self._gateways = gateways
         self._writes = digest(sorted((name, write.kind, write.message) for name, write in writes.items()))
 
-    def of(self, model: str) -> bytes:
+    def of(self, model: str, *, is_hot: bool = False) -> bytes:
         """Of a model."""
         text = self._routes.get(model) if self._routes is not None else "unknown"
         owner = f"{self._namespace}--{model}"
         own = [(cluster, part.of(owner)) for cluster, part in self._parts]
-        return digest(own, text, _gateways_of(model, self._gateways), self._writes)
+        return digest(own, text, _gateways_of(model, self._gateways, is_hot), self._writes)
 
     def of_ray(self, cluster: str) -> bytes:
         """Of a Ray cluster's Serve config."""
@@ -116,19 +120,14 @@ def digest(*values: object) -> bytes:
     return hashlib.blake2b(repr(values).encode(), digest_size=DIGEST_BYTES).digest()
 
 
-def _gateways_of(model: str, gateways: GatewaysEvidence) -> object:
-    if not isinstance(gateways, knowledge.Known):
-        return type(gateways).__name__
-    return [(member.name, member.state.value, _seen(model, member.view)) for member in gateways.value.members]
+def _gateways_of(model: str, evidence: GatewaysEvidence, is_hot: bool) -> object:
+    if not isinstance(evidence, knowledge.Known):
+        return type(evidence).__name__
+    return [(m.name, m.state.value, m.is_idle, _seen(model, m.view, is_hot)) for m in evidence.value.members]
 
 
-def _seen(model: str, view: knowledge.Known[route.GatewayView] | knowledge.Unknown) -> object:
+def _seen(model: str, view: knowledge.Known[route.GatewayView] | knowledge.Unknown, is_hot: bool) -> object:
     if not isinstance(view, knowledge.Known):
         return type(view).__name__
-    return (view.value.id, _live(view.value.routes.get(model)), view.value.errors.get(model), view.value.failure)
-
-
-def _live(live: route.RouteLive | None) -> object:
-    if live is None:
-        return None
-    return (live.version, live.is_retired, sorted((name, revision.up) for name, revision in live.revisions.items()))
+    live = gateway.live(view.value.routes.get(model), is_hot)
+    return (view.value.id, live, view.value.errors.get(model), view.value.failure)

@@ -61,7 +61,9 @@ class GatewaysPoller:
 
     def _view(self, member: directory.Gateway) -> View | source.Pending:
         if member.admin_url not in self._by_url:
-            made = self._readers.make_source(self._namespace, functools.partial(self._read, member.admin_url), _is_same)
+            made = self._readers.make_source(
+                self._namespace, functools.partial(self._read, member.admin_url), self._is_same
+            )
             self._by_url[member.admin_url] = _Reader(made, self._readers.start(made.run()))
         match self._by_url[member.admin_url].source.latest():
             case source.Answer(value=value):
@@ -81,8 +83,25 @@ class GatewaysPoller:
         except errors.FairleadError as error:
             return knowledge.Unknown(str(error))
 
+    def _is_same(self, before: View, now: View) -> bool:
+        """Requests in flight count only while a model here may wait for their end."""
+        if not (isinstance(before, knowledge.Known) and isinstance(now, knowledge.Known)):
+            return before == now
+        if before.value is now.value:
+            return True
+        is_hot = self._readers.is_hot(self._namespace)
+        return _shape(before.value, is_hot) == _shape(now.value, is_hot)
 
-def _is_same(before: View, now: View) -> bool:
-    if isinstance(before, knowledge.Known) and isinstance(now, knowledge.Known):
-        return source.is_same(before.value, now.value)
-    return before == now
+
+def live(entry: route.RouteLive | None, is_hot: bool) -> object:
+    """What is live of a model, with nothing in it that changes all the time."""
+    if entry is None:
+        return None
+    revisions = entry.revisions.items()
+    seen = sorted((name, one.up, one.draining, is_hot and one.sessions > 0) for name, one in revisions)
+    return (entry.version, entry.is_retired, seen)
+
+
+def _shape(view: route.GatewayView, is_hot: bool) -> object:
+    routes = {model: live(entry, is_hot) for model, entry in view.routes.items()}
+    return (view.id, routes, view.errors, view.failure, view.connections == 0)

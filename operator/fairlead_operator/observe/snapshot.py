@@ -17,10 +17,11 @@ CAPACITY_MAX_AGE_S = 2.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """``evidence`` is what of it a waiting model rests on."""
+    """``evidence`` is what of it an idle model rests on, ``hot_evidence`` one that waits for something on its way."""
 
     seen: observed.Observed
     evidence: bytes
+    hot_evidence: bytes
 
 
 class Measurements(Protocol):
@@ -74,7 +75,8 @@ class Observer:
             gateway_url=namespace.gateway_url,
             ray_write=namespace.writes(),
         )
-        return Look(seen=seen, evidence=namespace.world().of(key.name))
+        world = namespace.world()
+        return Look(seen=seen, evidence=world.of(key.name), hot_evidence=world.of(key.name, is_hot=True))
 
     async def complete(self, look: Look) -> Look:
         """The same look with what this one pass needs besides: measurements that are due, and what is free."""

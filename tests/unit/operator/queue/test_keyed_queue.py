@@ -263,3 +263,24 @@ async def test_lanes_are_served_in_turn_and_one_that_hangs_leaves_the_others_the
     work.close()
     for task in tasks:
         task.cancel()
+
+
+async def test_a_lane_takes_more_than_its_share_only_while_enough_is_left_for_others() -> None:
+    work: queue.KeyedQueue[str] = queue.KeyedQueue(lane_of=lambda key: key[0], lane_limit=2, lane_max=4, busy_max=6)
+    began: list[str] = []
+
+    async def handle(key: str) -> float | None:
+        began.append(key[0])
+        await asyncio.sleep(1e6)
+        return None
+
+    tasks = [asyncio.create_task(queue.work(work, handle)) for _ in range(8)]
+    for lane in "abcd":
+        for number in range(10):
+            work.add(f"{lane}{number}")
+        await asyncio.sleep(1)
+    assert Counter(began) == {"a": 4, "b": 2, "c": 2}
+    assert began[:4] == ["a"] * 4
+    work.close()
+    for task in tasks:
+        task.cancel()

@@ -48,7 +48,7 @@ def make_reconciler(queue: Any, view: Any, **parts: Any) -> reconcile.Reconciler
     def look(_: keys.ModelKey, seen: Any) -> snapshot.Look:
         found = knowledge.ABSENT if seen is None else knowledge.Known(seen)
         route_text = knowledge.Known(route.RouteText(text="{}"))
-        return snapshot.Look(seen=builders.observed(object=found, route=route_text), evidence=b"")
+        return snapshot.Look(seen=builders.observed(object=found, route=route_text), evidence=b"", hot_evidence=b"")
 
     observer = SimpleNamespace(fetch=fetch, complete=complete, look=look)
     namespace = SimpleNamespace(is_pending=lambda: False)

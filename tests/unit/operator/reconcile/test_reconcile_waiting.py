@@ -76,7 +76,7 @@ class Place:
         """Nothing is read here."""
 
     def world(self) -> Any:
-        return SimpleNamespace(has_unknown=False, of=lambda _: self.evidence)
+        return SimpleNamespace(has_unknown=False, of=lambda *_, **__: self.evidence)
 
     async def fetch(self, _: keys.ModelKey) -> Any:
         self.fetches.append(asyncio.get_running_loop().time())
@@ -86,7 +86,9 @@ class Place:
         return look
 
     def look(self, _: keys.ModelKey, view: Any) -> snapshot.Look:
-        return snapshot.Look(seen=builders.observed(object=knowledge.Known(view)), evidence=self.evidence)
+        return snapshot.Look(
+            seen=builders.observed(object=knowledge.Known(view)), evidence=self.evidence, hot_evidence=self.evidence
+        )
 
     async def merge_patch(self, *_: Any) -> Any:
         return {}

@@ -32,9 +32,13 @@ class Namespace:
     def __init__(self, routes: Mapping[str, str] | None, *gateways: GatewaySeen) -> None:
         self._routes = routes
         self._seen = Gateways(members=gateways)
+        self.pending = 0
 
     def gateways(self) -> knowledge.Known[Gateways]:
         return knowledge.Known(self._seen)
+
+    def is_pending(self) -> bool:
+        return self.pending > 0
 
     def routes(self) -> Mapping[str, str] | None:
         return self._routes

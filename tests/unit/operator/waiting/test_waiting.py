@@ -34,7 +34,7 @@ class Namespace:
     def world(self) -> Any:
         return self
 
-    def of(self, model: str) -> bytes:
+    def of(self, model: str, *, is_hot: bool = False) -> bytes:
         return self.parts.get(model, b"")
 
     def of_ray(self, cluster: str) -> bytes:

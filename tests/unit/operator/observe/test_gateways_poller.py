@@ -1,0 +1,92 @@
+"""What the gateways say is read in the background; requests in flight wake nobody who does not wait for their end."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+
+import pytest
+from tests.support.hand_clock import HandClock
+
+from fairlead_operator.clients import errors
+from fairlead_operator.observe import fingerprint, gateway, readers, source
+from fairlead_operator.state import directory, knowledge, route
+
+VIEW = route.GatewayView(
+    id="gateway-0",
+    routes={"digits": route.RouteLive(version="v1", revisions={"r": route.RevisionLive(up=1, draining=0, sessions=0)})},
+)
+
+
+def with_sessions(count: int) -> route.GatewayView:
+    live = route.RouteLive(version="v1", revisions={"r": route.RevisionLive(up=1, draining=0, sessions=count)})
+    return dataclasses.replace(VIEW, routes={"digits": live})
+
+
+class Place:
+    def __init__(self) -> None:
+        self.views: dict[str, route.GatewayView | errors.FairleadError] = {"a": VIEW, "b": VIEW}
+        self.heard: list[str] = []
+        self.is_hot = False
+        members = tuple(directory.Gateway(name=name, data_url=name, admin_url=name) for name in ("a", "b"))
+        self.poller = gateway.GatewaysPoller(
+            self,
+            directory.StaticGateways({"ns": members}),
+            "ns",
+            readers.Readers(
+                clock=HandClock(), idle_interval_s=0.01, is_hot=lambda _: self.is_hot, on_answer=self.heard.append
+            ),
+        )
+
+    async def fetch_view(self, admin_url: str) -> route.GatewayView:
+        found = self.views[admin_url]
+        if isinstance(found, errors.FairleadError):
+            raise found
+        return found
+
+    async def evidence(self) -> gateway.GatewaysEvidence:
+        while isinstance(found := self.poller.latest(), source.Pending):
+            await asyncio.sleep(0.005)
+        return found
+
+
+async def heard_after(place: Place, change: route.GatewayView) -> int:
+    await place.evidence()
+    before = len(place.heard)
+    place.views["a"] = change
+    await place.poller._by_url["a"].source.read_once()
+    return len(place.heard) - before
+
+
+async def test_a_gateway_that_can_not_be_read_is_unknown_by_itself() -> None:
+    place = Place()
+    place.views["b"] = errors.Unreachable("away")
+    found = await place.evidence()
+    assert isinstance(found, knowledge.Known)
+    views = [member.view for member in found.value.members]
+    assert views == [knowledge.Known(VIEW), knowledge.Unknown("away")]
+
+
+@pytest.mark.parametrize(("is_hot", "heard"), [(False, 0), (True, 1)])
+async def test_requests_in_flight_are_told_only_while_a_model_may_wait_for_their_end(is_hot: bool, heard: int) -> None:
+    place = Place()
+    place.is_hot = is_hot
+    assert await heard_after(place, with_sessions(3)) == heard
+    assert await heard_after(place, with_sessions(7)) == 0, "how many doesn't matter"
+
+
+async def test_a_change_that_matters_is_told() -> None:
+    place = Place()
+    assert await heard_after(place, dataclasses.replace(VIEW, failure="no table")) == 1
+
+
+def test_the_end_of_the_requests_changes_what_a_waiting_model_rests_on_and_not_what_an_idle_one_does() -> None:
+    def world(view: route.GatewayView) -> fingerprint.World:
+        member = gateway.gateways.GatewaySeen(name="a", view=knowledge.Known(view))
+        found = knowledge.Known(gateway.gateways.Gateways(members=(member,)))
+        return fingerprint.World("ns", {}, {}, found, {})
+
+    busy, calm = world(with_sessions(3)), world(with_sessions(0))
+    assert busy.of("digits") == calm.of("digits")
+    assert busy.of("digits", is_hot=True) != calm.of("digits", is_hot=True)
+    assert busy.of("digits", is_hot=True) == world(with_sessions(9)).of("digits", is_hot=True)
