@@ -74,6 +74,8 @@ TABLE: Mapping[str, Part] = {
     ),
 }
 KUBERNETES = ("etcd", "kube-apiserver", "kube-controller-manager")
+# What kubectl needs.
+KUBECTL = ("etcd", "kube-apiserver")
 NEEDS: Mapping[str, Sequence[str]] = {"gateway": KUBERNETES, "operator": (*KUBERNETES, "ray", "gateway")}
 
 
