@@ -3,6 +3,9 @@
 Real API server, Ray, gateway and operator on this machine; the dense digits model; Ray is warm: it runs Serve and has
 served this model's code before. Each run applies a new object and asks for a prediction again and again. The moments
 in between are read from the logs of the operator and of Ray, and from the replica's own metrics.
+
+Runs take turns: workers as forks of the template, workers that start the ordinary way. So their ratio holds on a busy
+machine, too, where the seconds do not.
 """
 
 from __future__ import annotations
@@ -52,8 +55,23 @@ def main() -> None:
         folder = pathlib.Path(kept or stack.enter_context(tempfile.TemporaryDirectory()))
         stage = stack.enter_context(raised(folder, keep=bool(kept)))
         with stage.deployed("warm"):
-            measured = [measure(stage, f"timed{number}") for number in range(runs)]
-    print(table(measured))
+            forked, ordinary = [], []
+            for number in range(runs):
+                forked.append(measure(stage, f"forked{number}"))
+                with switched_off(stage):
+                    ordinary.append(measure(stage, f"ordinary{number}"))
+    print(table(forked, ordinary))
+
+
+@contextlib.contextmanager
+def switched_off(stage: Stage) -> Iterator[None]:
+    """Workers that start inside the block start the ordinary way."""
+    switch = stage.local.warm_start / "off"
+    switch.touch()
+    try:
+        yield
+    finally:
+        switch.unlink()
 
 
 def measure(stage: Stage, name: str) -> Mapping[str, float]:
@@ -118,15 +136,29 @@ def _time_of(line: str) -> float:
     return datetime.datetime.fromisoformat(text.group().replace(",", ".")).timestamp()
 
 
-def table(runs: list[Mapping[str, float]]) -> str:
-    """Medians over the runs: when each moment was reached, and how long after the one before."""
-    middle = {what: statistics.median(run[what] for run in runs) for what in runs[0]}
-    rows = [f"| moment (median of {len(runs)}) | at, s | step, s |", "| --- | --- | --- |"]
-    before_s = 0.0
-    for what, at_s in sorted(middle.items(), key=lambda item: item[1]):
-        rows.append(f"| {what} | {at_s:.2f} | {at_s - before_s:.2f} |")
-        before_s = at_s
-    return "\n".join([*rows, "", json.dumps({"total s": [round(max(run.values()), 2) for run in runs]})])
+def table(forked: list[Mapping[str, float]], ordinary: list[Mapping[str, float]]) -> str:
+    """Medians: when each moment was reached, and how long after the one before; both ways, and the ratio of totals."""
+    quick, slow = (_medians(runs) for runs in (forked, ordinary))
+    rows = [
+        f"| moment (median of {len(forked)}) | forked: at, s | step, s | ordinary: at, s | step, s |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    before = {"quick": 0.0, "slow": 0.0}
+    for what, at_s in sorted(quick.items(), key=lambda item: item[1]):
+        steps = at_s - before["quick"], slow[what] - before["slow"]
+        rows.append(f"| {what} | {at_s:.2f} | {steps[0]:.2f} | {slow[what]:.2f} | {steps[1]:.2f} |")
+        before = {"quick": at_s, "slow": slow[what]}
+    totals = {
+        name: [round(max(run.values()), 2) for run in runs]
+        for name, runs in (("forked", forked), ("ordinary", ordinary))
+    }
+    ratios = [one / other for one, other in zip(totals["forked"], totals["ordinary"], strict=True)]
+    told = {"total s": totals, "ratio, median": round(statistics.median(ratios), 2), "load": os.getloadavg()}
+    return "\n".join([*rows, "", json.dumps(told)])
+
+
+def _medians(runs: list[Mapping[str, float]]) -> Mapping[str, float]:
+    return {what: statistics.median(run[what] for run in runs) for what in runs[0]}
 
 
 if __name__ == "__main__":

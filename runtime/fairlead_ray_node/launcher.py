@@ -64,12 +64,13 @@ def main() -> None:
 def run_forked(start: Start) -> None:
     """Run the worker as a fork of the template and exit with it; raises before anything of the worker has run."""
     argv = start.argv
+    if os.path.exists(os.path.join(start.folder, "off")):
+        raise NotForked("the file `off` is in the template's folder")
     if option(argv, "--worker-type") not in ("", "WORKER"):
         raise NotForked("it moves objects to disk and back")
     if option(argv, "--runtime-env-hash") not in ("", "0"):
         raise NotForked("it has a runtime_env")
     link = connect(start, template_name(os.environ))
-    link.settimeout(ANSWER_WITHIN_S)
     waiting, go = os.pipe()
     try:
         pid = ask(link, waiting, argv)
@@ -102,6 +103,7 @@ def connect(start: Start, name: str) -> socket.socket:
     end_s = time.monotonic() + TEMPLATE_WITHIN_S
     while True:
         link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        link.settimeout(ANSWER_WITHIN_S)
         try:
             link.connect(os.path.join(start.folder, f"{name}.sock"))
             return link

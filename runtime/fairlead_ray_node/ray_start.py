@@ -125,7 +125,7 @@ def write_stand_in(where: pathlib.Path, python: str) -> pathlib.Path:
         new.chmod(0o700)
         new.rename(path)
         # A folder may be mounted without the right to run what is in it.
-        subprocess.run([path, "-c", ""], check=True, timeout=30)
+        subprocess.run([path, "-c", ""], check=True, timeout=60)
     except (OSError, subprocess.SubprocessError) as error:
         raise NotWarm(f"{path} can't be run: {error}") from None
     return path

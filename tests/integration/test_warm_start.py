@@ -162,6 +162,9 @@ def is_alive(pid: int) -> bool:
 def real() -> Iterator[Node]:
     """With all that a template imports."""
     node = Node(pathlib.Path(tempfile.mkdtemp(prefix="warm-")), {})
+    # A worker doesn't wait for ever for a template that is importing. Tests begin with one that is ready.
+    node.run()
+    until(lambda: list(node.sockets.glob("*.sock")), "the template is ready", explain=node.log)
     yield node
     node.end()
 
@@ -328,6 +331,16 @@ def test_other_kinds_of_workers_start_the_ordinary_way(light: Stubs, option: str
     node = light()
     assert node.run(option)["ppid"] == os.getpid()
     assert templates(node.folder) == []
+
+
+def test_a_file_switches_it_off_for_workers_that_start_from_then_on(light: Stubs) -> None:
+    node = light()
+    node.run()
+    (node.sockets / "off").touch()
+    assert node.run()["ppid"] == os.getpid()
+    (node.sockets / "off").unlink()
+    node.run()
+    assert node.template()
 
 
 def test_a_template_that_stands_still_holds_no_worker_up_and_starts_none_twice(light: Stubs) -> None:

@@ -78,7 +78,9 @@ class LocalCluster:
             began = {part: self._launch(part) for part in missing if part == "ray"}
             for part in missing:
                 if part in KUBERNETES_PARTS:
-                    self._await(part, self._launch(part))
+                    began[part] = self._launch(part)
+                if part in parts.KUBECTL:
+                    self._await(part, began.pop(part))
             manifests.apply(self._must, namespace=self.namespace)
             began |= {part: self._launch(part) for part in missing if part in ("gateway", "operator")}
             for part in reversed(began):
@@ -180,6 +182,11 @@ class LocalCluster:
         return self._layout.node_folder(part)
 
     @property
+    def warm_start(self) -> pathlib.Path:
+        """The folder of the template that Ray's workers are forked from; a file `off` in it switches that off."""
+        return self._layout.warm_start
+
+    @property
     def gateway_state(self) -> pathlib.Path:
         """The gateway's own folder: its last table and what it records of HAProxy."""
         return self._layout.gateway_state
@@ -200,10 +207,14 @@ class LocalCluster:
     def kubectl_path(self) -> pathlib.Path:
         return self._binaries().path("kubectl")
 
+    def kubectl_command(self, *arguments: str) -> list[str]:
+        """Kubectl as admin with these arguments."""
+        return [str(self.kubectl_path), f"--kubeconfig={self.kubeconfig}", *arguments]
+
     def kubectl(self, *arguments: str, input: str | None = None) -> subprocess.CompletedProcess[str]:  # noqa: A002
         """Run kubectl as admin; `input` is as in `subprocess.run`. The caller looks at the return code."""
         return subprocess.run(
-            [str(self.kubectl_path), f"--kubeconfig={self.kubeconfig}", *arguments],
+            self.kubectl_command(*arguments),
             input=input,
             capture_output=True,
             text=True,

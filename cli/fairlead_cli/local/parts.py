@@ -91,6 +91,8 @@ TABLE: Mapping[str, Part] = {
     ),
 }
 KUBERNETES = ("etcd", "kube-apiserver", "kube-controller-manager")
+# What kubectl needs.
+KUBECTL = ("etcd", "kube-apiserver")
 # What a cluster has unless more is asked for.
 USUAL = tuple(part for part in TABLE if part != ray_node.WORKER.part)
 NEEDS: Mapping[str, Sequence[str]] = {
