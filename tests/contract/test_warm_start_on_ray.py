@@ -106,7 +106,7 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
             patch.delenv("FAIRLEAD_WARM_START", raising=False)
             started.up(("ray",))
         found = Node(started)
-        until(lambda: list(started.warm_start.glob("*.sock")), "the template is ready", explain=found.log)
+        until(lambda: list(started.warm_start("ray").glob("*.sock")), "the template is ready", explain=found.log)
         found.put(APPLICATION)
         yield found
 

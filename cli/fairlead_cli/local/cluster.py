@@ -181,10 +181,9 @@ class LocalCluster:
         """Where the replicas of a Ray node (`ray` or `worker`) have their files; the first of them makes it."""
         return self._layout.node_folder(part)
 
-    @property
-    def warm_start(self) -> pathlib.Path:
-        """The folder of the template that Ray's workers are forked from; a file `off` in it switches that off."""
-        return self._layout.warm_start
+    def warm_start(self, part: str) -> pathlib.Path:
+        """The folder of the template that forks a Ray node's workers; a file `off` in it switches that off."""
+        return self._layout.warm_start(part)
 
     @property
     def gateway_state(self) -> pathlib.Path:
