@@ -122,7 +122,7 @@ def environment() -> Environment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeEnvironment:
-    """What the Ray node says of itself; set by whoever starts the Ray node.
+    """What the Ray node says of itself; set where the Ray node is started.
 
     `cluster` is `<namespace>/<cluster>`, `replica_host` the address that replicas bind, `folder` holds the replicas'
     files, `directory_host` and `directory_port` are the node's well-known address.

@@ -38,6 +38,7 @@ def _conditions_and_columns_tell_it(stage: Stage, model: Model) -> None:
     states = {each["type"]: each["status"] for each in found["status"]["conditions"]}
     assert states == {
         "Ready": "True",
+        "Available": "True",
         "Accepted": "True",
         "Progressing": "False",
         "Degraded": "False",

@@ -61,10 +61,11 @@ def test_two_nodes_with_replicas_of_one_revision_lose_replicas_and_a_whole_direc
         assert {each["host"] for each in _listed(stage, model)} == {"127.0.0.1", "127.0.0.2"}
         with counted(model) as run:
             run.wait_until(lambda seen: seen.requests > 500, timeout_s=120)
-            for host in ("127.0.0.1", "127.0.0.2") * 2:
-                _kill(stage, model, [next(each for each in _listed(stage, model) if each["host"] == host)])
-            # Nobody is left to answer for this node.
-            _kill(stage, model, [each for each in _listed(stage, model) if each["host"] == "127.0.0.2"])
+            for number in range(4):
+                hosts = _by_host(stage, model)
+                _kill(stage, model, hosts[sorted(hosts)[number % len(hosts)]][:1])
+            # Then nobody is left to answer for one of the nodes, until Ray has started another one there.
+            _kill(stage, model, min(_by_host(stage, model).values(), key=len)[:3])
             run.wait_until(lambda seen: seen.requests >= REQUESTS, timeout_s=300)
             report = run.stop()
     _keep(report)
@@ -76,6 +77,12 @@ def _listed(stage: Stage, model: Model) -> list[Replica]:
     """The model's replicas on all nodes, by name."""
     found = [each for part in ray_nodes.PARTS for each in ray_nodes.listed(stage.local, part)]
     return sorted((each for each in found if each["model"] == model.name), key=lambda each: str(each["name"]))
+
+
+def _by_host(stage: Stage, model: Model) -> dict[str, list[Replica]]:
+    """The hosts that have replicas; Ray may place all of them on one."""
+    listed = _listed(stage, model)
+    return {host: [each for each in listed if each["host"] == host] for host in {each["host"] for each in listed}}
 
 
 def _new(stage: Stage, model: Model, known: set[str]) -> Replica:
@@ -101,9 +108,14 @@ def _answered(replica: Replica) -> int:
 
 
 def _kill(stage: Stage, model: Model, victims: list[Replica]) -> None:
-    """SIGKILL for all of them at once; returns when others took their places."""
-    for pid in [ray_nodes.pid(stage.local, each) for each in victims]:
-        os.kill(pid, signal.SIGKILL)
+    """SIGKILL, each when the gateway has taken out the one before: two that die at once may lose a request.
+
+    Returns when others took their places.
+    """
+    for victim in victims:
+        up = model.up()
+        os.kill(ray_nodes.pid(stage.local, victim), signal.SIGKILL)
+        until(lambda up=up: model.up() < up, "the gateway took it out", deadline_s=60, poll_s=0.01)
     gone = {each["name"] for each in victims}
 
     def are_replaced() -> bool:
@@ -116,6 +128,6 @@ def _kill(stage: Stage, model: Model, victims: list[Replica]) -> None:
 
 def _keep(report: load.Report) -> None:
     RESULTS.add(
-        "Four replicas on two nodes, killed one by one, then a node's all at once",
+        "Four replicas on two nodes, killed one by one, and all of one node",
         {"requests": report.requests, "failed": report.failed},
     )

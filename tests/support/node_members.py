@@ -69,7 +69,7 @@ class Answer:
 
 
 def ask(node: NodeEnvironment, query: str = "", *, timeout_s: float = 20) -> Answer:
-    """One question over a new connection; raises OSError when whoever got it doesn't answer."""
+    """One question over a new connection; raises OSError when the process that got it doesn't answer."""
     connection = http.client.HTTPConnection(node.directory_host, node.directory_port, timeout=timeout_s)
     try:
         connection.request("GET", f"/v1/replicas{query}")

@@ -39,7 +39,7 @@ def listed(local: cluster.LocalCluster, part: str = "ray") -> tuple[dict[str, An
         except ConnectionRefusedError:
             return ()
         except (OSError, http.client.HTTPException):
-            continue  # whoever got the connection has just ended, or hangs
+            continue  # the process that got the connection has just ended, or hangs
         assert answer.cluster == asked.cluster, "another cluster answers at this address"
         return tuple({**each, "host": asked.replica_host} for each in answer.replicas)
     raise AssertionError(f"nobody answers at {asked.directory_host}:{asked.directory_port}")

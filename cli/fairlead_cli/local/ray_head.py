@@ -46,6 +46,8 @@ def environment(where: layout.Layout, ports: layout.Ports, chosen: options.Optio
         "RAY_SERVE_ENABLE_HA_PROXY": "0",
         "RAY_SERVE_ENABLE_DIRECT_INGRESS": "0",
         "RAY_worker_niceness": "0",
+        # Ray kills replicas when the machine's memory is short. On a person's machine other programs have taken it.
+        "RAY_memory_monitor_refresh_ms": "0",
         # How soon Ray says what a replica that can't be placed asks for and what there is (30 s unless set): nothing is
         # scaled up here, so there is nothing to wait for.
         "RAY_SERVE_SLOW_STARTUP_WARNING_S": "5",

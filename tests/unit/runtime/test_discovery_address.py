@@ -1,4 +1,4 @@
-"""A node's well-known address with real sockets and processes: whoever lives answers, and for all."""
+"""A node's well-known address with real sockets and processes: every living process answers for all of them."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_twenty_four_processes_share_the_address_and_any_of_them_answers_for_all
         names = {each.name for each in members}
         answers = [ask(node) for _ in range(200)]
         assert {frozenset(each.states) for each in answers} == {frozenset(names)}
-        # The same version from every process: what one of them told, another one waits on.
+        # The same version from every process: a poll with the version of one may reach another one.
         assert len({each.version for each in answers}) == 1
         while len(members) > 1:
             victim = members.pop(len(members) // 2)

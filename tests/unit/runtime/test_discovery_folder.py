@@ -94,7 +94,7 @@ def test_two_changes_within_one_tick_of_the_clock_are_both_seen(place: Path, mon
 
 
 def test_a_replica_is_never_missing_while_files_are_renamed_come_and_go(place: Path) -> None:
-    """Three threads change the folder as fast as they can; whoever is there all the time is in every listing."""
+    """Three threads change the folder as fast as they can; a replica that is there all the time is in every listing."""
     steady = [OwnFile(place, replica(number)) for number in range(40)]
     reader, done = Reader(place), threading.Event()
     assert len(reader.read()) == 40
