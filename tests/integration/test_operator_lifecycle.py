@@ -206,8 +206,8 @@ def test_a_route_that_a_forced_deletion_left_at_the_gateway_is_retired(operated:
     operated.apply("forced")
     operated.until_ready("forced")
     operated.gateway.is_frozen = True
+    operated.kubectl("delete", "mdep", "forced", "--wait=false")
     operated.kubectl("patch", "mdep", "forced", "--type=merge", "-p", '{"metadata": {"finalizers": null}}')
-    operated.kubectl("delete", "mdep", "forced")
     until(lambda: operated.get("forced") is None, "the object is gone")
     operated.gateway.is_frozen = False
     until(lambda: "forced" not in operated.gateway.entries(), "the gateway drops its route", deadline_s=90)
