@@ -116,10 +116,44 @@ class Resources(ApiModel):
         return int(quantities.parse(self.memory))
 
 
+class BatchingMode(StrEnum):
+    AUTO = "Auto"
+    OFF = "Off"
+
+
+class Batching(ApiModel):
+    """Whether requests may share a call of the model."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            rule(
+                "!has(self.mode) || self.mode != 'Off' || (!has(self.maxRows) && !has(self.maxDelayMilliseconds))",
+                "is Off, so that spec.serving.batching.maxRows and maxDelayMilliseconds do nothing: leave them out, or "
+                "set mode: Auto",
+                field=".mode",
+            )
+        )
+    )
+
+    mode: BatchingMode = Field(
+        BatchingMode.AUTO,
+        description="Auto (unless set): requests share a call where the warm-up has shown that the model answers each "
+        "row by itself. Off: each request has a call of its own.",
+    )
+    max_rows: Annotated[
+        int, Field(ge=1, le=1024, description="Rows of a call that several requests share; 64 unless set.")
+    ] = 64
+    max_delay_milliseconds: Annotated[
+        int,
+        Field(ge=0, le=500, description="How long a request waits at most for others to share its call; 0 unless set."),
+    ] = 0
+
+
 class Serving(ApiModel):
     """How one replica answers."""
 
     resources: Resources = Resources()
+    batching: Batching = Batching()
     max_ongoing_requests: Annotated[
         int, Field(ge=1, le=10000, description="Requests worked on at once; 64 unless set.")
     ] = 64
