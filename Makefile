@@ -4,17 +4,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.locked
 
-.PHONY: demo test faults model-check lint format lock crd clean
+.PHONY: demo test faults model-check lint format lock crd clean bytecode
 
-demo: $(STAMP)
+demo: bytecode
 	$(BIN)/fairlead demo $(ARGS)
 
-test: $(STAMP)
+test: bytecode
 	$(BIN)/python -m tests $(ARGS)
 
 # Nightly. A fault at every write of fifteen stories (two hours or more; `ARGS='--group kills'` for the kills alone), and
 # a million steps of the planner's model; `make test` runs a sample of either.
-faults: $(STAMP)
+faults: bytecode
 	$(BIN)/python -m tests.faults $(ARGS)
 
 model-check: $(STAMP)
@@ -37,11 +37,16 @@ lock: $(STAMP)
 	$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --python-version 3.11 \
 	    --generate-hashes --no-emit-index-url --no-header --quiet -o requirements.lock > /dev/null
 
+# A process that finds no bytecode compiles all that it imports, each time. Ours is brought up to date here, for where
+# PYTHONDONTWRITEBYTECODE is set (it is inherited by every replica) no process would write it.
+bytecode: $(STAMP)
+	@$(BIN)/python -m compileall -q operator runtime cli tests benchmarks examples
+
 $(STAMP): requirements.lock requirements-bootstrap.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info[:2] == (3, 11) else "Fairlead needs Python 3.11: make PYTHON=/path/to/python3.11")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bootstrap.lock
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --require-hashes -r requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	touch $@
 

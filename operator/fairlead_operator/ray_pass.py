@@ -15,7 +15,7 @@ from fairlead_operator.desired import serve_config
 from fairlead_operator.effects import ray_serve
 from fairlead_operator.observe import cluster, fingerprint, snapshot
 from fairlead_operator.observe import ray_serve as ray_reads
-from fairlead_operator.plan import serve as serve_plan
+from fairlead_operator.plan import serve_config as serve_plan
 from fairlead_operator.state import bounds, keys, knowledge, serve
 
 AFTER_PUT_S = 0.02

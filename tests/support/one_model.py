@@ -7,7 +7,8 @@ from collections.abc import Callable
 from tests.support.virtual_world import VirtualWorld
 
 from fairlead_operator.state import actions
-from fairlead_operator.state.rollout import Serving, recall
+from fairlead_operator.state.rollout import Rollout, Serving, recall
+from fairlead_operator.state.route import RouteText
 
 NAME = "digits"
 
@@ -32,3 +33,14 @@ def until(world: VirtualWorld, is_so: Callable[[], bool]) -> VirtualWorld:
             return world
         round_of(world)
     raise AssertionError(f"never so; last plan: {world.plans[-1]}")
+
+
+def rollout(world: VirtualWorld) -> Rollout:
+    memory = serving(world).rollout
+    assert memory is not None
+    return memory
+
+
+def share(world: VirtualWorld) -> int:
+    """The candidate's weight in the written table."""
+    return RouteText(text=world.routes[NAME]).weights().get(serving(world).candidate or "", 0)

@@ -26,7 +26,7 @@ from fairlead_operator.api.status import ModelDeploymentStatus, Verb
 from fairlead_operator.desired import build, serve_config
 from fairlead_operator.desired import revision as revisions_of
 from fairlead_operator.plan import planner
-from fairlead_operator.plan import serve as serve_plan
+from fairlead_operator.plan import serve_config as serve_plan
 from fairlead_operator.state import actions, analysis, question
 from fairlead_operator.state.bounds import Bounds
 from fairlead_operator.state.capacity import Capacity, NodeRoom

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import datetime
+import re
 from typing import Annotated
 
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, PlainSerializer
 
 MESSAGE_MAX = 1024
+LINE_MAX_BYTES = 512
 LIST_MAP_KEYS = "x-kubernetes-list-map-keys"
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
 def bounded(text: object) -> object:
@@ -16,6 +20,15 @@ def bounded(text: object) -> object:
     if isinstance(text, str) and len(text) > MESSAGE_MAX:
         return text[: MESSAGE_MAX - 1] + "…"
     return text
+
+
+def one_line(text: str) -> str:
+    """One line without control characters, of at most 512 bytes of UTF-8."""
+    clean = _CONTROL.sub(" ", text).strip()
+    encoded = clean.encode()
+    if len(encoded) <= LINE_MAX_BYTES:
+        return clean
+    return encoded[: LINE_MAX_BYTES - 3].decode(errors="ignore") + "…"
 
 
 def _whole_second(time: datetime.datetime) -> datetime.datetime:

@@ -28,7 +28,7 @@ def effective(rollout: Rollout, replicas: int) -> Strategy:
 def steps_of(rollout: Rollout, replicas: int) -> tuple[Step, ...]:
     """What is done one after the other while traffic moves. Recreate has stopped the old revision before.
 
-    A list that doesn't end with all traffic is followed by it: see ``plan.steps``.
+    A list that doesn't end with all traffic is followed by it: see ``plan.rollout.steps``.
     """
     match rollout.strategy:
         case Strategy.ROLLING_UPDATE if rollout.rolling_update is not None:

@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from fairlead_operator.api.status import Request
 from fairlead_operator.state.actions import Action, Plan, Wait
 from fairlead_operator.state.bounds import Bounds
-from fairlead_operator.state.desired import Desired
-from fairlead_operator.state.knowledge import Known
+from fairlead_operator.state.desired import Batch, Desired, SetWeight, Step
+from fairlead_operator.state.knowledge import Known, Unknown
 from fairlead_operator.state.observed import Observed
 from fairlead_operator.state.reasons import Reason
 from fairlead_operator.state.rollout import Rollout, Serving
-from fairlead_operator.state.route import GatewayView, RevisionLive, RouteEntry
+from fairlead_operator.state.route import FULL_WEIGHT, GatewayView, RevisionLive, RouteEntry
 from fairlead_operator.state.serve import ApplicationView
 from fairlead_operator.state.time import elapsed_s, whole_second
 
@@ -61,6 +61,10 @@ class Context:
             return None
         view = self.observed.serve.value.applications.get(wanted.application.name)
         return view if view is not None and wanted.application.is_deployed_as(view.config) else None
+
+    @property
+    def why_ray_is_unknown(self) -> str:
+        return self.observed.serve.reason if isinstance(self.observed.serve, Unknown) else "it was not read"
 
     @property
     def ray_session(self) -> str | None:
@@ -127,6 +131,24 @@ class Context:
     @property
     def is_way_back(self) -> bool:
         return self.rollback is not None and self.rollback == self.serving.candidate
+
+    # The rollout's steps
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """The steps of the rollout; empty when there is no stable revision to share traffic with.
+
+        A way back takes all traffic in one step, except by batches: these are what the cluster has room for.
+        """
+        if self.serving.stable is None:
+            return ()
+        if self.is_way_back and not isinstance(self.desired.steps[0], Batch):
+            return (SetWeight(weight=FULL_WEIGHT),)
+        return self.desired.steps
+
+    def step_of(self, rollout: Rollout) -> Step | None:
+        """The step that a rollout is at; None after the last one, while the candidate gets the rest of the traffic."""
+        return self.steps[rollout.step] if rollout.step < len(self.steps) else None
 
     # The rollout's clock
 

@@ -6,8 +6,10 @@ import datetime
 from collections.abc import Callable
 
 from fairlead_operator.api import names
-from fairlead_operator.plan import gate, history, requests, revisions, rollout, steady, suspension, teardown
+from fairlead_operator.plan import requests
 from fairlead_operator.plan.context import Context
+from fairlead_operator.plan.rollout import advance
+from fairlead_operator.plan.upkeep import revisions, steady, suspension, teardown
 from fairlead_operator.state.actions import AddFinalizer, Plan, Wait
 from fairlead_operator.state.bounds import Bounds
 from fairlead_operator.state.desired import Desired
@@ -18,9 +20,22 @@ from fairlead_operator.state.rollout import recall
 
 Decider = Callable[[Context], Plan | None]
 
+
+def _require_cluster_and_gateway(context: Context) -> Plan | None:
+    """Waits for a person where the operator's own configuration lacks something."""
+    namespace = context.observed.key.namespace
+    if isinstance(context.observed.serve, Absent):
+        message = f"The operator was given no Ray cluster for namespace {namespace}."
+        return context.wait(Reason.NO_RAY_CLUSTER, message, requeue_after_s=context.bounds.resync_s)
+    if isinstance(context.observed.gateways, Absent):
+        message = f"The operator was given no gateway for namespace {namespace}."
+        return context.wait(Reason.NO_GATEWAY, message, requeue_after_s=context.bounds.resync_s)
+    return None
+
+
 DECIDERS: tuple[Decider, ...] = (
     # Without a Ray cluster or a gateway nothing below can be done or proved.
-    gate.decide,
+    _require_cluster_and_gateway,
     # What a person asked for goes before what the spec says of it, and is refused when it is too late.
     requests.decide,
     # A suspended object gives up its traffic first and its replicas then; what was begun is finished before a resume.
@@ -28,11 +43,11 @@ DECIDERS: tuple[Decider, ...] = (
     # The wished revision is kept, with its ports, before anything refers to it.
     revisions.decide,
     # One step of the rollout, or its beginning.
-    rollout.decide,
+    advance.decide,
     # Nothing is being rolled out: the stable revision's route and replicas are as they should be.
     steady.decide,
     # Only then the history is trimmed.
-    history.decide,
+    revisions.trim_history,
 )
 
 

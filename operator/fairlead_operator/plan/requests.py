@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 from fairlead_operator.api import names
 from fairlead_operator.api.analysis_status import AnalysisPhase
 from fairlead_operator.api.status import Request, RequestOutcome, Verb
-from fairlead_operator.plan import balance, contract, failure, rollout, steps
+from fairlead_operator.api.text import one_line
 from fairlead_operator.plan.context import Context
-from fairlead_operator.plan.machine import Trigger, is_heeded
-from fairlead_operator.plan.verdict import Verdict
+from fairlead_operator.plan.rollout import advance, contract, steps
+from fairlead_operator.plan.rollout.machine import is_heeded
+from fairlead_operator.plan.triggers import Trigger, Verdict
 from fairlead_operator.state.actions import Plan
 from fairlead_operator.state.desired import Batch, MinSamples, Pause, WantedRevision
 from fairlead_operator.state.knowledge import Known
@@ -62,7 +63,7 @@ def _handled(context: Context, request: Request, serving: Serving, outcome: Requ
         id=request.id,
         verb=request.verb,
         outcome=outcome,
-        message=failure.bounded(message[:1].upper() + message[1:]),
+        message=one_line(message[:1].upper() + message[1:]),
         time=context.second,
     )
     reason = Reason.REQUESTED if outcome is RequestOutcome.DONE else Reason.REQUEST_REFUSED
@@ -120,7 +121,7 @@ def _promote_full(context: Context, request: Request) -> Answer:
         return found
     if (broken := contract.broken(context, found)) is not None and not is_heeded(found.phase, Trigger.PROMOTE_FULL):
         return Refusal(message=f"{broken}; spec.rollout.allowSignatureChange: true lets it go on.")
-    if isinstance(steps.current(context, found), Batch):
+    if isinstance(context.step_of(found), Batch):
         return Refusal(message=f"{_called(context)} goes by batches of what the cluster has room for; none is skipped.")
     message = f"{_called(context)} is promoted by request: the steps that are left are skipped."
     return Granted(
@@ -139,7 +140,7 @@ def _going_on(context: Context, request: Request) -> Rollout | Refusal:
 
 def _go_on(context: Context, found: Rollout, verb: str) -> Answer:
     """What the step waits for is over, and a person's pause as well."""
-    is_waiting = steps.is_wait(steps.current(context, found)) or _is_inconclusive(found)
+    is_waiting = steps.is_wait(context.step_of(found)) or _is_inconclusive(found)
     if is_waiting and is_heeded(found.phase, Trigger.PROMOTE):
         what = f"the {_wait(context, found)} of {_called(context)}"
         message = f"{verb} by request: step {found.step + 1}, {what}, is over."
@@ -152,7 +153,7 @@ def _go_on(context: Context, found: Rollout, verb: str) -> Answer:
 
 
 def _wait(context: Context, found: Rollout) -> str:
-    step = steps.current(context, found)
+    step = context.step_of(found)
     if isinstance(step, Pause):
         return "pause"
     return "wait" if isinstance(step, MinSamples) else "analysis"
@@ -175,7 +176,7 @@ def _release(context: Context, found: Rollout, verb: str) -> Answer:
 
 
 def _where(context: Context, found: Rollout) -> str:
-    count = len(steps.of(context))
+    count = len(context.steps)
     is_stepping = is_heeded(found.phase, Trigger.PROMOTE) and found.step < count
     return f"step {found.step + 1} of {count} is under way" if is_stepping else f"it is {found.phase.value}"
 
@@ -203,7 +204,7 @@ def _abort(context: Context, request: Request) -> Answer:
     if isinstance(found, Refusal):
         return found
     message = f"{_called(context)} is withdrawn by request."
-    if not balance.is_to_be_restored(context):
+    if not steps.is_to_be_restored(context):
         return Granted(trigger=Trigger.ABORTED, then=lambda: _aborted(context, message), message=message)
     waits = f"{message[:-1]}, as the stable revision gets its replicas back; another abort waits for none."
     return Granted(trigger=Trigger.RESTORE, then=lambda: _restored(context, message), message=waits)
@@ -259,7 +260,7 @@ def _rollback(context: Context, request: Request) -> Answer:
     given_up = Quarantine(revision=target, reason=Reason.ROLLED_BACK, message=message, time=context.second)
     chosen = replace(serving, rollback=Rollback(revision=found.revision, instead_of=target))
     if serving.quarantined(target) is None:
-        chosen = replace(chosen, quarantine=rollout.with_entry(serving.quarantine, given_up))
+        chosen = replace(chosen, quarantine=advance.with_entry(serving.quarantine, given_up))
     return Granted(trigger=Trigger.ROLLBACK, then=lambda: chosen, message=message)
 
 
@@ -299,7 +300,7 @@ JUDGES: Mapping[Verb, Judge] = {
 
 def _after(context: Context, trigger: Trigger, message: str) -> Serving:
     reason = Reason.ABORTED if trigger is Trigger.ABORTED else Reason.REQUESTED
-    return rollout.after(context, Verdict(trigger=trigger, reason=reason, message=message))
+    return advance.after(context, Verdict(trigger=trigger, reason=reason, message=message))
 
 
 def _unpaused(serving: Serving) -> Serving:

@@ -5,7 +5,8 @@ import itertools
 import pytest
 
 from fairlead_operator.api.status import RolloutPhase as Phase
-from fairlead_operator.plan.machine import IGNORED, TRANSITIONS, Trigger, is_heeded, move
+from fairlead_operator.plan.rollout.machine import IGNORED, TRANSITIONS, is_heeded, move
+from fairlead_operator.plan.triggers import Trigger
 
 PHASES: tuple[Phase | None, ...] = (None, *Phase)
 

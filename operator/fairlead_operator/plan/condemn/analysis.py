@@ -11,74 +11,17 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from fairlead_operator.api.analysis_status import AnalysisPhase, MetricPhase
-from fairlead_operator.plan import judging, steps
+from fairlead_operator.plan.condemn import metrics
 from fairlead_operator.plan.context import Context
-from fairlead_operator.plan.machine import Trigger
-from fairlead_operator.plan.verdict import Verdict
 from fairlead_operator.state import measurements, question
-from fairlead_operator.state.actions import Plan
 from fairlead_operator.state.analysis import Analysis, Measured, Query, Result, Run
 from fairlead_operator.state.desired import Analyse
 from fairlead_operator.state.knowledge import Known, Unknown
 from fairlead_operator.state.measurements import Sums
-from fairlead_operator.state.reasons import Reason
 from fairlead_operator.state.rollout import Rollout
 
 FAILED_WORD = "AnalysisFailed"
 MISFIT = "the gateways' histograms have different bounds"
-
-
-def wished(context: Context, rollout: Rollout) -> Analysis | None:
-    """What is measured in this step: nothing on a way back, and nothing beyond the last step."""
-    if context.is_way_back or steps.current(context, rollout) is None:
-        return None
-    return context.desired.analysis
-
-
-def following(context: Context, rollout: Rollout, called: str) -> Plan | Verdict:
-    """What follows the step whose weight is confirmed, with the analysis in it."""
-    analysis = wished(context, rollout)
-    if analysis is None:
-        return steps.following(context, rollout, called)
-    run = measured(context, rollout, analysis)
-    if run is not None and run.phase is AnalysisPhase.FAILED and not analysis.is_dry_run:
-        return Verdict(
-            trigger=Trigger.FAILED,
-            reason=Reason.ANALYSIS_FAILED,
-            message=run.message,
-            failure_reason=FAILED_WORD,
-            run=run,
-        )
-    rollout = replace(rollout, analysis=run)
-    context = replace(context, serving=replace(context.serving, rollout=rollout))
-    judged = _held(context, run, analysis, called) or steps.following(context, rollout, called)
-    if isinstance(judged, Verdict):
-        judged = _unread(context, analysis) or replace(judged, run=run)
-    return _until_due(context, rollout, analysis, judged) if isinstance(judged, Plan) else judged
-
-
-def _held(context: Context, run: Run | None, analysis: Analysis, called: str) -> Plan | None:
-    """What could not be told is a person's to decide."""
-    if run is None or run.phase is not AnalysisPhase.INCONCLUSIVE or analysis.is_dry_run:
-        return None
-    message = f"{called} waits to be promoted, measured again (resume) or aborted: {run.message}"
-    return context.wait(Reason.ANALYSIS_INCONCLUSIVE, message)
-
-
-def _unread(context: Context, analysis: Analysis) -> Plan | None:
-    """Nothing moves on while the measurements can't be had: UNKNOWN never leads to a promotion."""
-    seen = context.observed.measured
-    if analysis.is_dry_run or (seen is not None and isinstance(seen.gateways, Known)):
-        return None
-    why = seen.gateways.reason if seen is not None and isinstance(seen.gateways, Unknown) else "they were not read"
-    return context.wait_unknown(Reason.ANALYSING, f"The measurements can't be read: {why}")
-
-
-def _until_due(context: Context, rollout: Rollout, analysis: Analysis, plan: Plan) -> Plan:
-    due_s = (question.due_at(analysis, rollout.step_started_at, rollout.analysis) - context.now).total_seconds()
-    # Counters that didn't move are no measurement: the next look is an interval away.
-    next_s = due_s if due_s > 0 else float(analysis.interval_s)
-    return replace(plan, requeue_after_s=min(plan.requeue_after_s, next_s))
 
 
 def measured(context: Context, rollout: Rollout, analysis: Analysis) -> Run | None:
@@ -97,7 +40,7 @@ def measured(context: Context, rollout: Rollout, analysis: Analysis) -> Run | No
         return _missed(run, analysis, MISFIT, context)
     if rollout.analysis is None:
         return replace(run, sums=sums)
-    is_condition = isinstance(steps.current(context, rollout), Analyse)
+    is_condition = isinstance(context.step_of(rollout), Analyse)
     goes_on = is_condition and run.phase is AnalysisPhase.RUNNING
     if not goes_on and not run.errors and not analysis.queries and is_as_before(sums, run.sums):
         return run
@@ -155,11 +98,11 @@ def significance(context: Context, analysis: Analysis) -> float:
     """The chance of a wrong word is shared out evenly: each metric of each step has its part, and of the window."""
     counted = len(analysis.metrics) - len(analysis.queries)
     is_watched = context.desired.rollback_window_s > 0
-    return judging.SIGNIFICANCE / max(1, counted * (len(steps.of(context)) + is_watched))
+    return metrics.SIGNIFICANCE / max(1, counted * (len(context.steps) + is_watched))
 
 
 def results(
-    run: Run, seen: Measured, context: Context, analysis: Analysis, *, sums: Sums, other: str = judging.STABLE
+    run: Run, seen: Measured, context: Context, analysis: Analysis, *, sums: Sums, other: str = metrics.STABLE
 ) -> tuple[Result, ...]:
     """Each metric by ``sums`` or the answer to its query; ``other`` is how the compared revision is called."""
     alpha = significance(context, analysis)
@@ -169,9 +112,9 @@ def results(
         before = known.get(metric.name)
         if isinstance(metric.kind, Query):
             answer = seen.answers.get(metric.name, Unknown("the query was not put"))
-            found.append(judging.of_answer(metric, metric.kind, answer, before))
+            found.append(metrics.of_answer(metric, metric.kind, answer, before))
         else:
-            found.append(judging.of_counts(metric, metric.kind, sums, before=before, alpha=alpha, other=other))
+            found.append(metrics.of_counts(metric, metric.kind, sums, before=before, alpha=alpha, other=other))
     return tuple(found)
 
 

@@ -6,13 +6,15 @@ import datetime
 from dataclasses import replace
 
 from fairlead_operator.api.status import RolloutPhase
-from fairlead_operator.plan import analysis, balance, contract, failure, health, steps, traffic
+from fairlead_operator.api.text import one_line
+from fairlead_operator.plan import traffic
+from fairlead_operator.plan.condemn import ray, readiness
 from fairlead_operator.plan.context import Context
-from fairlead_operator.plan.machine import Trigger
-from fairlead_operator.plan.verdict import Verdict
+from fairlead_operator.plan.rollout import contract, measuring, steps
+from fairlead_operator.plan.triggers import Trigger, Verdict
 from fairlead_operator.state.actions import NudgeServe, PinDigest, Plan, Prove
 from fairlead_operator.state.desired import WantedRevision
-from fairlead_operator.state.knowledge import Known, Unknown
+from fairlead_operator.state.knowledge import Known
 from fairlead_operator.state.reasons import Reason
 from fairlead_operator.state.rollout import Rollout
 from fairlead_operator.state.route import FULL_WEIGHT
@@ -62,7 +64,7 @@ def proving(context: Context, rollout: Rollout) -> Judged:
         return _ready(Reason.WIDENING, f"{called} answered a prediction; all its replicas are started.")
     if rollout.proof_failures >= context.bounds.proof_failures:
         message = f"{called} failed {rollout.proof_failures} predictions in a row: {rollout.proof_message}"
-        return _failed(Reason.PROOF_FAILED, failure.bounded(message))
+        return _failed(Reason.PROOF_FAILED, one_line(message))
     return (
         _lost(context, candidate)
         or traffic.ensure(context, traffic.entry(context))
@@ -133,7 +135,7 @@ def shifting(context: Context, rollout: Rollout) -> Judged:
     )
     if waits is not None:
         return waits
-    return analysis.following(context, rollout, called)
+    return measuring.following(context, rollout, called)
 
 
 def _growing(context: Context, rollout: Rollout, candidate: WantedRevision) -> Judged | None:
@@ -155,7 +157,7 @@ def _stable_grows(context: Context, rollout: Rollout) -> Plan | None:
     if stable is None or rollout.stable_replicas is None or not isinstance(route, Known):
         return None
     is_more = route.value.weights().get(context.serving.candidate or "", 0) > rollout.weight
-    needed, up = balance.needed_for(context, rollout.weight), context.fewest_up(stable)
+    needed, up = steps.needed_for(context, rollout.weight), context.fewest_up(stable)
     if not is_more or up is None or up >= needed:
         return None
     message = f"The gateways see {up} of {needed} replicas of {context.called(stable)}, which takes traffic back."
@@ -167,13 +169,8 @@ def _unwell(context: Context, rollout: Rollout, candidate: WantedRevision) -> Ju
     stable, view = context.serving.stable, context.application(candidate.revision)
     if stable is None or (view is not None and view.status is ApplicationStatus.DEPLOY_FAILED):
         return _lost(context, candidate)
-    judged = health.judge(context, rollout, candidate.revision, other=stable)
-    return _failed(judged.reason, judged.message) if isinstance(judged, health.Failed) else judged
-
-
-def why_unknown(context: Context) -> str:
-    serve = context.observed.serve
-    return serve.reason if isinstance(serve, Unknown) else "it was not read"
+    judged = readiness.judge(context, rollout, candidate.revision, other=stable)
+    return _failed(judged.reason, judged.message) if isinstance(judged, readiness.Failed) else judged
 
 
 def _candidate(context: Context) -> WantedRevision | Plan:
@@ -201,7 +198,7 @@ def _replicas_in_ray(
     context: Context, rollout: Rollout, candidate: WantedRevision, reason: Reason
 ) -> Plan | Verdict | None:
     if not isinstance(context.observed.serve, Known):
-        return context.wait_unknown(Reason.RAY_UNREACHABLE, f"Ray can't be read: {why_unknown(context)}")
+        return context.wait_unknown(Reason.RAY_UNREACHABLE, f"Ray can't be read: {context.why_ray_is_unknown}")
     called = context.called(candidate.revision)
     wanted = candidate.application.replicas if candidate.application is not None else 0
     view = context.application(candidate.revision)
@@ -212,10 +209,10 @@ def _replicas_in_ray(
         return None
     waits_for = f"{running} of {wanted} replicas of {called} run"
     if _is_late(context, rollout):
-        said = failure.of_ray(view.message if view is not None else "")
+        said = ray.read_failure(view.message if view is not None else "")
         word = said.reason if said.reason != Reason.DEPLOY_FAILED else None
         message = f"After {context.desired.progress_deadline_s} s {waits_for}. {said.message}"
-        return _failed(Reason.PROGRESS_DEADLINE_EXCEEDED, failure.bounded(message), word=word)
+        return _failed(Reason.PROGRESS_DEADLINE_EXCEEDED, one_line(message), word=word)
     if view is None:
         return context.act(NudgeServe(), reason, f"Waits for Ray to take {called}.")
     return context.wait(reason, f"{waits_for}.")
@@ -253,10 +250,10 @@ def _lost(context: Context, candidate: WantedRevision) -> Plan | Verdict | None:
         return None
     match view.status:
         case ApplicationStatus.DEPLOY_FAILED:
-            failed = failure.of_ray(view.message)
+            failed = ray.read_failure(view.message)
             return _failed(Reason.DEPLOY_FAILED, failed.message, word=failed.reason)
         case ApplicationStatus.UNHEALTHY if view.running_replicas == 0:
-            failed = failure.of_ray(view.message)
+            failed = ray.read_failure(view.message)
             return _failed(Reason.APPLICATION_UNHEALTHY, failed.message, word=failed.reason)
         case _:
             return None

@@ -5,7 +5,7 @@ import json
 import pytest
 from tests.support import builders
 
-from fairlead_operator.plan import serve
+from fairlead_operator.plan import serve_config
 from fairlead_operator.state.bounds import Bounds
 from fairlead_operator.state.knowledge import Known, Unknown
 from fairlead_operator.state.serve import (
@@ -34,7 +34,7 @@ def decide(
     evidence: RayEvidence, *wanted: ApplicationConfig, kept: tuple[str, ...] = (), models: bool = True
 ) -> ServeDecision:
     wish = ServeConfig(namespace="default", applications=wanted, kept=kept, has_models=models)
-    return serve.decide(wish, RayObserved(namespace="default", evidence=evidence), Bounds())
+    return serve_config.decide(wish, RayObserved(namespace="default", evidence=evidence), Bounds())
 
 
 def put_names(decision: ServeDecision) -> list[str]:

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairlead_operator.plan.revisions import lowest_free
+from fairlead_operator.plan.upkeep.revisions import lowest_free
 from fairlead_operator.state.bounds import Bounds
 from fairlead_operator.state.ports import PortRange
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from tests.support.one_model import rollout, round_of, serving, until
 from tests.support.virtual_world import NAMESPACE, Fault, VirtualWorld
-from tests.unit.operator.plan.test_plan_steps import rollout, round_of, serving, until
 
 from fairlead_operator.api import names
 from fairlead_operator.api.analysis_status import AnalysisPhase, MetricPhase
 from fairlead_operator.api.status import RolloutPhase as Phase
-from fairlead_operator.plan import afterwards
+from fairlead_operator.plan.condemn import after_promotion
 from fairlead_operator.state.analysis import Run
 from fairlead_operator.state.knowledge import Known, Unknown
 from fairlead_operator.state.reasons import Reason
@@ -338,4 +338,5 @@ def test_a_third_revision_ends_it() -> None:
 
 
 def test_the_time_to_confirm_is_longer_than_an_outage_hides() -> None:
-    assert afterwards.CONFIRM_S > 3  # gateways' checks: 3 of 500 ms, their answers 0.2 s, whole seconds in the status
+    # The gateways' checks need 3 times 500 ms, their answers are 0.2 s old, and the status keeps whole seconds.
+    assert after_promotion.CONFIRM_S > 3

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from tests.support.one_model import rollout, round_of, serving, share, until
 from tests.support.virtual_world import Fault, VirtualWorld
-from tests.unit.operator.plan.test_plan_steps import rollout, round_of, serving, share, until
 
 from fairlead_operator.api.analysis_status import COUNT_MAX, AnalysisPhase
 from fairlead_operator.api.status import RolloutPhase as Phase

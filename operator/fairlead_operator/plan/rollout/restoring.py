@@ -11,8 +11,7 @@ from dataclasses import replace
 from fairlead_operator.api.status import RolloutPhase
 from fairlead_operator.plan import traffic
 from fairlead_operator.plan.context import Context
-from fairlead_operator.plan.machine import Trigger
-from fairlead_operator.plan.verdict import Verdict
+from fairlead_operator.plan.triggers import Trigger, Verdict
 from fairlead_operator.state.actions import NudgeServe, Plan
 from fairlead_operator.state.knowledge import Known
 from fairlead_operator.state.reasons import Reason

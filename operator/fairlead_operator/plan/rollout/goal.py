@@ -1,31 +1,35 @@
-"""What a phase concluded, and what the spec says of the rollout as a whole."""
+"""The revision that should be stable in the end, and whether that changes the rollout that is under way."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from fairlead_operator.api.status import RolloutPhase as Phase
-from fairlead_operator.plan import aim, balance
 from fairlead_operator.plan.context import Context
-from fairlead_operator.plan.machine import Trigger
-from fairlead_operator.state.analysis import Run
+from fairlead_operator.plan.rollout import steps
+from fairlead_operator.plan.triggers import Trigger, Verdict
 from fairlead_operator.state.reasons import Reason
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
-    """A trigger with its reason; ``failure_reason`` is the word that the quarantine keeps, ``run`` the analysis."""
+def choose_revision(context: Context) -> str | None:
+    """None while nothing can be aimed at: at zero replicas nothing could be proved, so what is stays."""
+    serving, desired = context.serving, context.desired
+    if desired.replicas == 0:
+        return serving.stable
+    chosen = context.rollback
+    if chosen is not None and chosen in desired.revisions and serving.quarantined(chosen) is None:
+        return chosen
+    if serving.quarantined(desired.target) is None:
+        return desired.target
+    if serving.stable is not None:
+        return serving.stable
+    last = serving.last_stable
+    if last is not None and last in desired.revisions and serving.quarantined(last) is None:
+        return last
+    return None
 
-    trigger: Trigger
-    reason: Reason
-    message: str
-    failure_reason: str | None = None
-    run: Run | None = None
 
-
-def of_the_wish(context: Context) -> Verdict | None:
+def find_change(context: Context) -> Verdict | None:
     """Whether the spec, or Ray's own life, changes what is under way; the wish goes first."""
-    serving, aimed = context.serving, aim.aim(context)
+    serving, aimed = context.serving, choose_revision(context)
     if serving.candidate is not None and aimed != serving.candidate:
         return _away(context, serving.candidate, aimed)
     if (
@@ -55,7 +59,7 @@ def _away(context: Context, candidate: str, aimed: str | None) -> Verdict:
 
 
 def _way_out(context: Context, trigger: Trigger) -> Trigger:
-    return Trigger.RESTORE if balance.is_to_be_restored(context) else trigger
+    return Trigger.RESTORE if steps.is_to_be_restored(context) else trigger
 
 
 def _wisher(context: Context) -> str:

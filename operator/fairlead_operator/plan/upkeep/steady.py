@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from fairlead_operator.plan import failure, phases, traffic
+from fairlead_operator.plan import traffic
+from fairlead_operator.plan.condemn import ray
 from fairlead_operator.plan.context import Context
 from fairlead_operator.state.actions import NudgeServe, Plan
 from fairlead_operator.state.desired import WantedRevision
@@ -35,7 +36,7 @@ def _route(context: Context) -> Plan | None:
 def replicas(context: Context, stable: WantedRevision) -> Plan | None:
     """None while Ray runs all replicas of what serves."""
     if not isinstance(context.observed.serve, Known):
-        return context.wait_unknown(Reason.RAY_UNREACHABLE, f"Ray can't be read: {phases.why_unknown(context)}")
+        return context.wait_unknown(Reason.RAY_UNREACHABLE, f"Ray can't be read: {context.why_ray_is_unknown}")
     called = context.called(stable.revision)
     wanted = stable.application
     if wanted is None:
@@ -47,7 +48,7 @@ def replicas(context: Context, stable: WantedRevision) -> Plan | None:
         message = f"Waits for Ray to take {wanted.replicas} replicas of {called}."
         return context.act(NudgeServe(), Reason.SCALING, message)
     if view.status is ApplicationStatus.DEPLOY_FAILED and view.running_replicas == 0:
-        return _again(context, stable, failure.of_ray(view.message))
+        return _again(context, stable, ray.read_failure(view.message))
     if view.status in (ApplicationStatus.UNHEALTHY, ApplicationStatus.DEPLOY_FAILED):
         message = f"Ray calls {called} {view.status}, {view.running_replicas} of {wanted.replicas} replicas run."
         return context.wait_unknown(Reason.APPLICATION_UNHEALTHY, message)
@@ -60,7 +61,7 @@ def replicas(context: Context, stable: WantedRevision) -> Plan | None:
     return None
 
 
-def _again(context: Context, stable: WantedRevision, failed: failure.Failure) -> Plan:
+def _again(context: Context, stable: WantedRevision, failed: ray.Failure) -> Plan:
     """Ray doesn't try a failed config twice. With no replica left there is nothing to lose by a changed one."""
     last = context.serving.attempt_of(stable.revision)
     number = last.number if last is not None else 0

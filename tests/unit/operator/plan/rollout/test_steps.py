@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.support.one_model import NAME, round_of, serving, until
+from tests.support.one_model import NAME, rollout, round_of, serving, share, until
 from tests.support.virtual_world import Fault, VirtualWorld
 
 from fairlead_operator.api.spec import Rollout
@@ -13,23 +13,11 @@ from fairlead_operator.api.status import RolloutPhase as Phase
 from fairlead_operator.desired import strategy
 from fairlead_operator.state.desired import Analyse, Pause, SetWeight
 from fairlead_operator.state.reasons import Reason
-from fairlead_operator.state.rollout import Rollout as Memory
 from fairlead_operator.state.route import RouteText
 
 DISAGREES: dict[str, Any] = {"metrics": [{"name": "same", "disagreement": {}}]}
 DRY: dict[str, Any] = {**DISAGREES, "dryRun": True}
 STEPS: list[dict[str, Any]] = [{"setWeight": 25}, {"pause": {"durationSeconds": 60}}, {"setWeight": 50}, {"pause": {}}]
-
-
-def rollout(world: VirtualWorld) -> Memory:
-    memory = serving(world).rollout
-    assert memory is not None
-    return memory
-
-
-def share(world: VirtualWorld) -> int:
-    """The candidate's weight in the written table."""
-    return RouteText(text=world.routes[NAME]).weights().get(serving(world).candidate or "", 0)
 
 
 def rolling(steps: list[dict[str, Any]], *, step: int = 0, **spec: Any) -> VirtualWorld:

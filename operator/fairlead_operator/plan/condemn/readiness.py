@@ -11,7 +11,8 @@ import datetime
 from dataclasses import dataclass, replace
 
 from fairlead_operator.api.status import CRASHES_MAX, RolloutPhase
-from fairlead_operator.plan import failure
+from fairlead_operator.api.text import one_line
+from fairlead_operator.plan.condemn import ray
 from fairlead_operator.plan.context import Context
 from fairlead_operator.state.actions import NudgeServe, Plan
 from fairlead_operator.state.knowledge import Known
@@ -47,7 +48,7 @@ def judge(context: Context, rollout: Rollout, revision: str, *, other: str) -> P
     if is_relieved and _is_loop(context, health):
         # Judged with the spell that completes it: once it is up again, nothing says why it fell.
         message = f"It crashed {CRASHES_MAX} times within {context.bounds.crash_loop_s:g} s."
-        words = failure.bounded(f"{message} {spell.words}") if spell is not None else message
+        words = one_line(f"{message} {spell.words}") if spell is not None else message
         return Failed(reason=Reason.CRASH_LOOP, message=words)
     if spell is None:
         return _well(context, rollout, revision)
@@ -55,7 +56,7 @@ def judge(context: Context, rollout: Rollout, revision: str, *, other: str) -> P
         return _remember(context, rollout, health, Reason.APPLICATION_UNHEALTHY, spell.words)
     limit_s = context.bounds.lost_s if spell.is_silent else context.bounds.unhealthy_s
     if is_relieved and elapsed_s(health.unwell_since or context.now, context.now) >= limit_s:
-        return Failed(reason=Reason.READINESS_LOST, message=failure.bounded(f"For {limit_s:g} s: {spell.words}"))
+        return Failed(reason=Reason.READINESS_LOST, message=one_line(f"For {limit_s:g} s: {spell.words}"))
     message = f"{spell.words.rstrip('.')}; it is given time before anything is taken from it."
     if context.application(revision) is None:
         return context.act(NudgeServe(), Reason.APPLICATION_UNHEALTHY, message)
@@ -70,9 +71,9 @@ def _spell(context: Context, health: Health, revision: str) -> _Spell | None:
         return None
     called = context.called(revision)
     if view is not None and by_ray:
-        words = f"Ray calls {called} {view.status}: {failure.of_ray(view.message).message}"
+        words = f"Ray calls {called} {view.status}: {ray.read_failure(view.message).message}"
         is_silent = view.running_replicas == 0 or context.most_up(revision) == 0
-        return _Spell(words=failure.bounded(words), is_silent=is_silent, by_ray=True)
+        return _Spell(words=one_line(words), is_silent=is_silent, by_ray=True)
     if context.most_up(revision) == 0:
         return _Spell(words=f"No gateway sees a ready replica of {called}", is_silent=True, by_ray=False)
     return None

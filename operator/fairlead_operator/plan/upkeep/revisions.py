@@ -1,12 +1,12 @@
-"""The wished revision is kept as a ControllerRevision, with a port range of its own, before it is used."""
+"""The ControllerRevisions of a model: the desired one is created before it is used, and the history is trimmed."""
 
 from __future__ import annotations
 
 from fairlead_operator.api import names
-from fairlead_operator.plan import history
 from fairlead_operator.plan.context import Context
-from fairlead_operator.state.actions import CreateRevision, Plan
+from fairlead_operator.state.actions import CreateRevision, DeleteRevision, Plan
 from fairlead_operator.state.bounds import Bounds
+from fairlead_operator.state.desired import WantedRevision
 from fairlead_operator.state.knowledge import Known
 from fairlead_operator.state.ports import PortRange
 from fairlead_operator.state.reasons import Reason
@@ -72,7 +72,7 @@ def _status_revisions(context: Context) -> dict[str, tuple[int, PortRange | None
 
 
 def _exhausted(context: Context) -> Plan:
-    if (trim := history.oldest(context, keep=0)) is not None:
+    if (trim := _delete_oldest(context, keep=0)) is not None:
         return trim
     bounds = context.bounds
     message = (
@@ -80,3 +80,31 @@ def _exhausted(context: Context) -> Plan:
         f"{bounds.ports_per_revision} a revision: delete models, or lower their revisionHistoryLimit."
     )
     return context.wait(Reason.PORTS_EXHAUSTED, message, requeue_after_s=bounds.resync_s / 10)
+
+
+def trim_history(context: Context) -> Plan | None:
+    """Deletes the oldest revision beyond ``revisionHistoryLimit``."""
+    return _delete_oldest(context, keep=context.desired.history_limit)
+
+
+def _delete_oldest(context: Context, *, keep: int) -> Plan | None:
+    """Deletes the oldest inactive revision if more than ``keep`` are left; its ports are free again with it."""
+    inactive = [revision for revision in context.desired.revisions.values() if _is_inactive(context, revision)]
+    if len(inactive) <= keep:
+        return None
+    revision = min(inactive, key=lambda r: r.number)
+    delete = DeleteRevision(
+        name=names.controller_revision(context.observed.key.name, revision.revision), revision=revision.revision
+    )
+    return context.act(delete, Reason.HISTORY_TRIMMED, f"Deletes {context.called(revision.revision)} from the history.")
+
+
+def _is_inactive(context: Context, revision: WantedRevision) -> bool:
+    """Whether it has no place, no wish, and provably no replica that could still listen on its ports."""
+    serving, key = context.serving, context.observed.key
+    if revision.revision in (*serving.active, serving.last_stable, context.desired.target, context.rollback):
+        return False
+    if not isinstance(context.observed.serve, Known):
+        return False
+    name = names.serve_application(key.namespace, key.name, revision.revision)
+    return name not in context.observed.serve.value.applications

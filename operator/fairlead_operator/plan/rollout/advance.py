@@ -7,10 +7,11 @@ from dataclasses import replace
 
 from fairlead_operator.api.spec import Strategy
 from fairlead_operator.api.status import RolloutPhase as Phase
-from fairlead_operator.plan import aim, leaving, phases, restoring, steady, steps, surge, verdict, watching
 from fairlead_operator.plan.context import Context
-from fairlead_operator.plan.machine import Trigger, is_heeded, move
-from fairlead_operator.plan.verdict import Verdict
+from fairlead_operator.plan.rollout import capacity, goal, leaving, phases, restoring, steps, watching
+from fairlead_operator.plan.rollout.machine import is_heeded, move
+from fairlead_operator.plan.triggers import Trigger, Verdict
+from fairlead_operator.plan.upkeep import steady
 from fairlead_operator.state.actions import Plan
 from fairlead_operator.state.analysis import Run
 from fairlead_operator.state.measurements import Counters
@@ -41,7 +42,7 @@ def decide(context: Context) -> Plan | None:
     rollout = context.serving.rollout
     if rollout is None:
         return _begin(context)
-    wished = verdict.of_the_wish(context)
+    wished = goal.find_change(context)
     if wished is not None and is_heeded(rollout.phase, wished.trigger):
         return advance(context, wished)
     judged = JUDGES[rollout.phase](context, rollout)
@@ -49,23 +50,23 @@ def decide(context: Context) -> Plan | None:
 
 
 def _begin(context: Context) -> Plan | None:
-    serving, aimed = context.serving, aim.aim(context)
+    serving, aimed = context.serving, goal.choose_revision(context)
     if aimed is None or aimed == serving.stable:
         return None
     if context.ray_session is None:
-        return context.wait_unknown(Reason.RAY_UNREACHABLE, f"Ray can't be read: {phases.why_unknown(context)}")
+        return context.wait_unknown(Reason.RAY_UNREACHABLE, f"Ray can't be read: {context.why_ray_is_unknown}")
     if aimed not in context.desired.revisions:
         return None
     if context.desired.strategy is Strategy.RECREATE and serving.stable is not None:
         message = f"Stops {context.called(serving.stable)} before {context.called(aimed)} is started."
         return advance(context, Verdict(trigger=Trigger.RECREATE, reason=Reason.WITHDRAWING, message=message))
-    if (lack := surge.lack(context, aimed)) is not None:
+    if (lack := capacity.lack(context, aimed)) is not None:
         return _without_room(context, lack)
     message = f"Starts {context.called(aimed)}."
     return advance(context, Verdict(trigger=Trigger.BEGIN, reason=Reason.ROLLOUT_STARTED, message=message))
 
 
-def _without_room(context: Context, lack: surge.Lack) -> Plan:
+def _without_room(context: Context, lack: capacity.Lack) -> Plan:
     """What serves is looked after while the next one waits for its room."""
     if lack.recreates:
         verdict = Verdict(trigger=Trigger.RECREATE, reason=Reason.INSUFFICIENT_CAPACITY, message=lack.message)
@@ -97,7 +98,7 @@ def after(context: Context, verdict: Verdict) -> Serving:
         return serving.without_rollout()
     match verdict.trigger:
         case Trigger.BEGIN:
-            return replace(serving, candidate=aim.aim(context), rollout=_begun(context, phase))
+            return replace(serving, candidate=goal.choose_revision(context), rollout=_begun(context, phase))
         case Trigger.RECREATE:
             rollout = _fresh(context, phase, leaving=serving.stable)
             return replace(serving, stable=None, last_stable=serving.stable, rollout=rollout)
@@ -113,7 +114,7 @@ def after(context: Context, verdict: Verdict) -> Serving:
         case Trigger.RAY_RESTARTED:
             return replace(serving, rollout=_again(context, phase))
         case Trigger.PROMOTE_FULL:
-            return _forward(context, phase, step=len(steps.of(context)))
+            return _forward(context, phase, step=len(context.steps))
         case _:
             return _forward(context, phase, run=verdict.run)
 

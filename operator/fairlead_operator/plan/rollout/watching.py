@@ -5,10 +5,12 @@ from __future__ import annotations
 import datetime
 from dataclasses import replace
 
-from fairlead_operator.plan import afterwards, aim, health, steady, traffic
+from fairlead_operator.plan import traffic
+from fairlead_operator.plan.condemn import after_promotion, readiness
 from fairlead_operator.plan.context import Context
-from fairlead_operator.plan.machine import Trigger
-from fairlead_operator.plan.verdict import Verdict
+from fairlead_operator.plan.rollout import goal
+from fairlead_operator.plan.triggers import Trigger, Verdict
+from fairlead_operator.plan.upkeep import steady
 from fairlead_operator.state.actions import Plan, Wait
 from fairlead_operator.state.reasons import Reason
 from fairlead_operator.state.rollout import Rollout
@@ -19,7 +21,8 @@ LOOK_AGAIN_S = 2.0
 
 def is_wished(context: Context) -> bool:
     """Whether the revision that a promotion leaves behind is to stay warm; another wish needs its place."""
-    return context.desired.warm_s > 0 and context.desired.replicas > 0 and aim.aim(context) == context.serving.stable
+    is_the_goal = goal.choose_revision(context) == context.serving.stable
+    return context.desired.warm_s > 0 and context.desired.replicas > 0 and is_the_goal
 
 
 def watching(context: Context, rollout: Rollout) -> Plan | Verdict:
@@ -27,14 +30,14 @@ def watching(context: Context, rollout: Rollout) -> Plan | Verdict:
     stable, warm = context.serving.stable, rollout.leaving
     if stable is None or warm is None or warm not in context.desired.revisions:
         return _over("nothing stays warm")
-    if aim.aim(context) == warm:
+    if goal.choose_revision(context) == warm:
         return _back(context, warm) or traffic.ensure(context, traffic.entry(context)) or _returned(context, warm)
     left_s = context.desired.warm_s - context.since_step_s(rollout)
     if not is_wished(context) or left_s <= 0:
         gone = f"{context.called(warm)} stays warm no longer; it ends its requests"
-        return afterwards.ignored(context, rollout) or _over(gone)
+        return after_promotion.ignored(context, rollout) or _over(gone)
     return (
-        afterwards.interrupted(context, rollout, stable)
+        after_promotion.interrupted(context, rollout, stable)
         or stable_failed(context, rollout, stable, warm)
         or traffic.ensure(context, traffic.entry(context))
         or _measured(context, rollout, warm, _replicas(context, stable) or _rest(context, rollout, warm, left_s))
@@ -43,10 +46,10 @@ def watching(context: Context, rollout: Rollout) -> Plan | Verdict:
 
 def stable_failed(context: Context, rollout: Rollout, stable: str, warm: str) -> Plan | Verdict | None:
     """Whether what was promoted isn't ready within the rollback window: then the warm one takes all traffic back."""
-    if not afterwards.is_open(context, rollout):
+    if not after_promotion.is_open(context, rollout):
         return None
-    judged = health.judge(context, rollout, stable, other=warm)
-    if isinstance(judged, health.Failed):
+    judged = readiness.judge(context, rollout, stable, other=warm)
+    if isinstance(judged, readiness.Failed):
         return Verdict(trigger=Trigger.STABLE_FAILED, reason=judged.reason, message=judged.message)
     return judged
 
@@ -57,13 +60,13 @@ def _replicas(context: Context, stable: str) -> Plan | None:
 
 def _measured(context: Context, rollout: Rollout, warm: str, plan: Plan) -> Plan | Verdict:
     """What it answers is measured within the rollback window, also while it waits for more replicas."""
-    analysis = afterwards.wished(context, rollout)
+    analysis = after_promotion.wished(context, rollout)
     if analysis is None or not isinstance(plan.action, Wait):
         return plan
-    if (failed := afterwards.failed(context, rollout, analysis, warm)) is not None:
+    if (failed := after_promotion.failed(context, rollout, analysis, warm)) is not None:
         return failed
-    rollout = replace(rollout, analysis=afterwards.measured(context, rollout, analysis))
-    due_s = afterwards.next_look_s(context, rollout, analysis)
+    rollout = replace(rollout, analysis=after_promotion.measured(context, rollout, analysis))
+    due_s = after_promotion.next_look_s(context, rollout, analysis)
     serving = replace(plan.serving, rollout=rollout)
     return replace(plan, serving=serving, requeue_after_s=min(plan.requeue_after_s, due_s))
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from fairlead_operator.api.text import one_line
 from fairlead_operator.state.reasons import Reason
 
-MESSAGE_MAX_BYTES = 512
 _OURS = re.compile(r"fairlead: ([A-Z][A-Za-z0-9]{1,62}): ([^\n]+)")
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
 # All that Ray's REST API says of a process that was gone before it was ready; the rest stands in its own logs.
@@ -26,21 +25,12 @@ class Failure:
     message: str
 
 
-def of_ray(message: str) -> Failure:
+def read_failure(message: str) -> Failure:
     """Reads Ray's message: a line ``fairlead: <Reason>: <sentence>`` wins, else the last line of the traceback."""
     text = _ANSI.sub("", message)
     if found := list(_OURS.finditer(text)):
-        return Failure(reason=found[-1].group(1), message=bounded(found[-1].group(2)))
+        return Failure(reason=found[-1].group(1), message=one_line(found[-1].group(2)))
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if lines and lines[-1].endswith(_KILLED):
         return Failure(reason=Reason.DEPLOY_FAILED, message=_KILLED_WORDS)
-    return Failure(reason=Reason.DEPLOY_FAILED, message=bounded(lines[-1] if lines else "Ray gave no message."))
-
-
-def bounded(text: str) -> str:
-    """One line without control characters, of at most 512 bytes of UTF-8."""
-    clean = _CONTROL.sub(" ", text).strip()
-    encoded = clean.encode()
-    if len(encoded) <= MESSAGE_MAX_BYTES:
-        return clean
-    return encoded[: MESSAGE_MAX_BYTES - 3].decode(errors="ignore") + "…"
+    return Failure(reason=Reason.DEPLOY_FAILED, message=one_line(lines[-1] if lines else "Ray gave no message."))

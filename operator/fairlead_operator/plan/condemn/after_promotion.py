@@ -4,7 +4,7 @@ No other revision has traffic beside it any more. So it is held to fixed limits,
 before while that was stable, as far as neither the load nor the hour nor other clients are in it. It is only ever
 taken back by what is proved; whatever can't be measured, or isn't told, leaves it where it is.
 
-What happens while the revision isn't ready is for ``plan.health`` to judge: those requests are left out.
+What happens while the revision isn't ready is for ``condemn.readiness`` to judge: those requests are left out.
 """
 
 from __future__ import annotations
@@ -13,11 +13,10 @@ import datetime
 from dataclasses import replace
 
 from fairlead_operator.api.analysis_status import AnalysisPhase, MetricPhase
-from fairlead_operator.plan import analysis as analyses
-from fairlead_operator.plan import failure
+from fairlead_operator.api.text import one_line
+from fairlead_operator.plan.condemn import analysis as analyses
 from fairlead_operator.plan.context import Context
-from fairlead_operator.plan.machine import Trigger
-from fairlead_operator.plan.verdict import Verdict
+from fairlead_operator.plan.triggers import Trigger, Verdict
 from fairlead_operator.state import question
 from fairlead_operator.state.actions import Plan
 from fairlead_operator.state.analysis import Analysis, Measured, Run
@@ -108,7 +107,7 @@ def ignored(context: Context, rollout: Rollout) -> Verdict | None:
     if asked is None or not asked.is_dry_run or run is None or run.phase is not AnalysisPhase.FAILED:
         return None
     message = f"The window is over; a dry run found it {run.phase}: {run.message}"
-    return Verdict(trigger=Trigger.READY, reason=Reason.ANALYSIS_IGNORED, message=failure.bounded(message))
+    return Verdict(trigger=Trigger.READY, reason=Reason.ANALYSIS_IGNORED, message=one_line(message))
 
 
 def next_look_s(context: Context, rollout: Rollout, analysis: Analysis) -> float:

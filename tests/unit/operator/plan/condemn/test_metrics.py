@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from fairlead_operator.api.analysis_status import MetricPhase
-from fairlead_operator.plan import judging
+from fairlead_operator.plan.condemn import metrics
 from fairlead_operator.state.analysis import (
     Accuracy,
     Between,
@@ -53,7 +53,7 @@ KINDS = {
 def judged(kind: Counted, candidate: Counters, stable: Counters = GOOD, *, min_samples: int = 100) -> Result:
     metric = Metric(name="it", kind=kind, min_samples=min_samples)
     sums = Sums(stable=stable, candidate=candidate, scale=SCALE)
-    return judging.of_counts(metric, kind, sums, before=None, alpha=0.01)
+    return metrics.of_counts(metric, kind, sums, before=None, alpha=0.01)
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -131,4 +131,4 @@ def test_an_answer_of_prometheus_is_compared_with_its_ranges(
     query: Query, answer: Known[float | None] | Unknown, phase: MetricPhase
 ) -> None:
     metric = Metric(name="it", kind=query, min_samples=100)
-    assert judging.of_answer(metric, query, answer, None).phase is phase
+    assert metrics.of_answer(metric, query, answer, None).phase is phase

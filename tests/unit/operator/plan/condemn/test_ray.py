@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairlead_operator.plan import failure
+from fairlead_operator.api.text import LINE_MAX_BYTES, one_line
+from fairlead_operator.plan.condemn import ray
 from fairlead_operator.state.reasons import Reason
 
 TRACEBACK = """Failed to start replica: Traceback (most recent call last):
@@ -36,11 +37,11 @@ TRACEBACK = """Failed to start replica: Traceback (most recent call last):
     ],
 )
 def test_the_loaders_own_words_are_found(message: str, reason: str, words: str) -> None:
-    assert failure.of_ray(message) == failure.Failure(reason=reason, message=words)
+    assert ray.read_failure(message) == ray.Failure(reason=reason, message=words)
 
 
 @given(text=st.text(max_size=3000))
 def test_words_are_one_bounded_line_without_control_characters(text: str) -> None:
-    words = failure.bounded(text)
-    assert len(words.encode()) <= failure.MESSAGE_MAX_BYTES
+    words = one_line(text)
+    assert len(words.encode()) <= LINE_MAX_BYTES
     assert not any(ord(c) < 32 or 127 <= ord(c) < 160 for c in words)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import datetime
+import math
 
 from fairlead_operator.api.analysis_status import AnalysisPhase
-from fairlead_operator.plan import balance, failure
+from fairlead_operator.api.status import RolloutPhase
+from fairlead_operator.api.text import one_line
 from fairlead_operator.plan.context import Context
-from fairlead_operator.plan.machine import Trigger
-from fairlead_operator.plan.verdict import Verdict
+from fairlead_operator.plan.triggers import Trigger, Verdict
 from fairlead_operator.state.actions import Plan
 from fairlead_operator.state.analysis import Run
 from fairlead_operator.state.desired import Analyse, Batch, MinSamples, Pause, SetReplicas, SetWeight, Step
@@ -20,29 +21,11 @@ LOOK_AGAIN_S = 5.0
 """During a pause that ends by itself the candidate is looked at this often."""
 
 
-def of(context: Context) -> tuple[Step, ...]:
-    """None where nothing is stable: there is nothing to share with. A way back takes all traffic at once.
-
-    Batches are no steps that one could skip: they are what the cluster has room for.
-    """
-    if context.serving.stable is None:
-        return ()
-    if context.is_way_back and not isinstance(context.desired.steps[0], Batch):
-        return (SetWeight(weight=FULL_WEIGHT),)
-    return context.desired.steps
-
-
-def current(context: Context, rollout: Rollout) -> Step | None:
-    """None after the last step of the list, while the candidate is given the rest of the traffic."""
-    steps = of(context)
-    return steps[rollout.step] if rollout.step < len(steps) else None
-
-
 def weight_at(context: Context, step: int, before: int) -> int:
     """The candidate's weight in a step; a pause keeps the one before, and after the last step it gets everything."""
     if context.serving.stable is None:
         return 0  # it gets its traffic by promotion
-    steps = of(context)
+    steps = context.steps
     if step >= len(steps):
         return FULL_WEIGHT
     match steps[step]:
@@ -59,7 +42,7 @@ def replicas_at(context: Context, step: int, before: int | None) -> int | None:
     """
     if before is None:
         return None
-    steps = of(context)
+    steps = context.steps
     if step >= len(steps) or steps[step] == SetWeight(weight=FULL_WEIGHT):
         return max(before, context.desired.replicas)
     match steps[step]:
@@ -71,7 +54,7 @@ def replicas_at(context: Context, step: int, before: int | None) -> int | None:
 
 def replicas_at_first(context: Context) -> int | None:
     """A list that begins with a number of replicas holds from the start."""
-    match of(context)[:1]:
+    match context.steps[:1]:
         case (SetReplicas(count=count) | Batch(candidate=count),):
             return min(count, context.desired.replicas)
         case _:
@@ -81,7 +64,7 @@ def replicas_at_first(context: Context) -> int | None:
 def stable_at_first(context: Context) -> int | None:
     """What batches leave of the stable revision before there is any candidate; None is all of it."""
     desired = context.desired
-    is_less = isinstance(next(iter(of(context)), None), Batch) and desired.stable_at_first < desired.replicas
+    is_less = isinstance(next(iter(context.steps), None), Batch) and desired.stable_at_first < desired.replicas
     return desired.stable_at_first if is_less else None
 
 
@@ -90,9 +73,9 @@ def stable_after(context: Context, done: Rollout) -> int | None:
 
     Whoever leaves the batches for other steps gets all of them back.
     """
-    step = current(context, done)
+    step = context.step_of(done)
     if isinstance(step, Batch):
-        return max(step.stable, balance.needed_for(context, done.weight))
+        return max(step.stable, needed_for(context, done.weight))
     return context.desired.replicas if done.stable_replicas is not None else None
 
 
@@ -100,7 +83,7 @@ def is_growing(context: Context, rollout: Rollout) -> bool:
     """Whether the step waits for more of the candidate's replicas before anything else."""
     if rollout.replicas is None:
         return False
-    return isinstance(current(context, rollout), SetReplicas | Batch) or rollout.weight == FULL_WEIGHT
+    return isinstance(context.step_of(rollout), SetReplicas | Batch) or rollout.weight == FULL_WEIGHT
 
 
 def held_by(context: Context, rollout: Rollout) -> str | None:
@@ -118,7 +101,7 @@ def following(context: Context, rollout: Rollout, called: str) -> Plan | Verdict
     if (holder := held_by(context, rollout)) is not None:
         message = f"{called} stays at {share}: {holder} holds it."
         return context.wait(Reason.PAUSED, message, requeue_after_s=context.bounds.resync_s)
-    step, steps = current(context, rollout), of(context)
+    step, steps = context.step_of(rollout), context.steps
     if step is not None and (waiting := _waits(context, rollout, step, f"{called} stays at {share}")) is not None:
         return waiting
     if rollout.step + 1 < len(steps) or (steps and rollout.weight < FULL_WEIGHT):
@@ -148,7 +131,7 @@ def _waits(context: Context, rollout: Rollout, step: Step, stays: str) -> Plan |
 
 
 def _analysis(context: Context, rollout: Rollout, stays: str) -> Plan | None:
-    """A dry run decides nothing, whatever it found; what else a real one finds, ``plan.analysis`` acts on."""
+    """A dry run decides nothing, whatever it found; what else a real one finds, ``rollout.measuring`` acts on."""
     run, analysis = rollout.analysis, context.desired.analysis
     if analysis is None:
         return None  # it was taken from the spec, and its step with it
@@ -165,7 +148,7 @@ def _analysed(run: Run, done: str, called: str) -> Verdict:
         reason, found = Reason.ANALYSIS_SUCCESSFUL, f"{called} is within its limits"
     else:
         reason, found = Reason.ANALYSIS_IGNORED, f"it was a dry run, which found it {run.phase}"
-    message = failure.bounded(f"{done}: {found}: {run.message}")
+    message = one_line(f"{done}: {found}: {run.message}")
     return Verdict(trigger=Trigger.STEP, reason=reason, message=message)
 
 
@@ -188,3 +171,20 @@ def _pause(context: Context, rollout: Rollout, pause: Pause, stays: str) -> Plan
     until = rollout.step_started_at + datetime.timedelta(seconds=pause.duration_s)
     message = f"{stays} until {until:%Y-%m-%dT%H:%M:%SZ}."
     return context.wait(Reason.STEP_PAUSED, message, requeue_after_s=min(left_s, LOOK_AGAIN_S))
+
+
+def needed_for(context: Context, weight: int) -> int:
+    """Replicas that the stable revision needs for its share beside a candidate of this weight."""
+    least = context.desired.replicas - context.desired.unavailable
+    return math.ceil((FULL_WEIGHT - weight) * least / FULL_WEIGHT)
+
+
+def is_to_be_restored(context: Context) -> bool:
+    """Whether the stable revision is too small for its traffic, and the candidate well enough to wait for it."""
+    serving, rollout = context.serving, context.serving.rollout
+    if rollout is None or rollout.phase is not RolloutPhase.SHIFTING or serving.candidate is None:
+        return False
+    if rollout.replicas is None or rollout.stable_replicas is None or not context.fewest_up(serving.candidate):
+        return False
+    is_well = rollout.health.unwell_since is None
+    return is_well and rollout.weight > 0 and rollout.stable_replicas < context.desired.replicas

@@ -1,0 +1,1 @@
+"""What makes a revision bad: each check in a file of its own."""

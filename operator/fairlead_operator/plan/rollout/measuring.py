@@ -1,0 +1,70 @@
+"""The analysis beside a step whose weight is confirmed: a verdict, a wait for a person, or what the step does next."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from fairlead_operator.api.analysis_status import AnalysisPhase
+from fairlead_operator.plan.condemn.analysis import FAILED_WORD, measured
+from fairlead_operator.plan.context import Context
+from fairlead_operator.plan.rollout import steps
+from fairlead_operator.plan.triggers import Trigger, Verdict
+from fairlead_operator.state import question
+from fairlead_operator.state.actions import Plan
+from fairlead_operator.state.analysis import Analysis, Run
+from fairlead_operator.state.knowledge import Known, Unknown
+from fairlead_operator.state.reasons import Reason
+from fairlead_operator.state.rollout import Rollout
+
+
+def wished(context: Context, rollout: Rollout) -> Analysis | None:
+    """What is measured in this step: nothing on a way back, and nothing beyond the last step."""
+    if context.is_way_back or context.step_of(rollout) is None:
+        return None
+    return context.desired.analysis
+
+
+def following(context: Context, rollout: Rollout, called: str) -> Plan | Verdict:
+    """What follows the step whose weight is confirmed, with the analysis in it."""
+    analysis = wished(context, rollout)
+    if analysis is None:
+        return steps.following(context, rollout, called)
+    run = measured(context, rollout, analysis)
+    if run is not None and run.phase is AnalysisPhase.FAILED and not analysis.is_dry_run:
+        return Verdict(
+            trigger=Trigger.FAILED,
+            reason=Reason.ANALYSIS_FAILED,
+            message=run.message,
+            failure_reason=FAILED_WORD,
+            run=run,
+        )
+    rollout = replace(rollout, analysis=run)
+    context = replace(context, serving=replace(context.serving, rollout=rollout))
+    judged = _held(context, run, analysis, called) or steps.following(context, rollout, called)
+    if isinstance(judged, Verdict):
+        judged = _unread(context, analysis) or replace(judged, run=run)
+    return _until_due(context, rollout, analysis, judged) if isinstance(judged, Plan) else judged
+
+
+def _held(context: Context, run: Run | None, analysis: Analysis, called: str) -> Plan | None:
+    """What could not be told is a person's to decide."""
+    if run is None or run.phase is not AnalysisPhase.INCONCLUSIVE or analysis.is_dry_run:
+        return None
+    message = f"{called} waits to be promoted, measured again (resume) or aborted: {run.message}"
+    return context.wait(Reason.ANALYSIS_INCONCLUSIVE, message)
+
+
+def _unread(context: Context, analysis: Analysis) -> Plan | None:
+    """Nothing moves on while the measurements can't be had: UNKNOWN never leads to a promotion."""
+    seen = context.observed.measured
+    if analysis.is_dry_run or (seen is not None and isinstance(seen.gateways, Known)):
+        return None
+    why = seen.gateways.reason if seen is not None and isinstance(seen.gateways, Unknown) else "they were not read"
+    return context.wait_unknown(Reason.ANALYSING, f"The measurements can't be read: {why}")
+
+
+def _until_due(context: Context, rollout: Rollout, analysis: Analysis, plan: Plan) -> Plan:
+    due_s = (question.due_at(analysis, rollout.step_started_at, rollout.analysis) - context.now).total_seconds()
+    # Counters that didn't move are no measurement: the next look is an interval away.
+    next_s = due_s if due_s > 0 else float(analysis.interval_s)
+    return replace(plan, requeue_after_s=min(plan.requeue_after_s, next_s))

@@ -1,0 +1,1 @@
+"""Besides rollouts: the stable revision, the kept revisions, suspension and deletion."""
