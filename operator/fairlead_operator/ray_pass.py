@@ -72,8 +72,11 @@ class RayPass:
         if not (unknown and isinstance(evidence, knowledge.Known)):
             return wanted
         # Everything that runs for a model that can't be read stays: what should be there is not known.
-        prefixes = tuple(names.serve_application(namespace, model, "") for model in unknown)
-        running = (name for name in evidence.value.applications if name.startswith(prefixes))
+        running = (
+            name
+            for name in evidence.value.applications
+            if any(names.is_application_of(name, namespace, model) for model in unknown)
+        )
         return replace(wanted, kept=tuple(sorted({*wanted.kept, *running})))
 
     async def _put(self, key: keys.RayKey, poller: ray_reads.RayPoller, put: serve.Put) -> float:

@@ -106,7 +106,7 @@ class Agent:
                 await asyncio.wait_for(self._changed.wait(), self._pause_s())
 
     async def _scrapes(self) -> None:
-        scraper = replica_scrape.Scraper(self._metrics.measured)
+        scraper = replica_scrape.Scraper(self._metrics)
         async with replica_scrape.make_session() as session:
             while True:
                 places = () if self._table is None or self._state is None else _places(self._table, self._state)

@@ -3,6 +3,7 @@
 import bisect
 import enum
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import prometheus_client
 from prometheus_client import core, registry
@@ -31,6 +32,10 @@ _ASIDE_HELP = {
 }
 
 
+EMPTY_ANSWER = ("502", "SH")
+"""Code and termination state of a request to which the last replica that had it closed the connection unanswered."""
+
+
 class Requests(registry.Collector):
     """Counts requests by model and revision: plain dictionaries, turned into metric families only when scraped."""
 
@@ -41,6 +46,7 @@ class Requests(registry.Collector):
         self._sums_us: dict[Key, int] = {}
         self._bytes: dict[Key, list[int]] = {}
         self._retries: dict[Key, int] = {}
+        self._empty: dict[Key, int] = {}
         self._aside: dict[Aside, dict[tuple[str, str, str], int]] = {kind: {} for kind in Aside}
 
     def add_aside(self, kind: Aside, key: Key, code: str) -> None:
@@ -56,6 +62,8 @@ class Requests(registry.Collector):
         if termination != "--":
             errors = (model, revision, termination)
             self._errors[errors] = self._errors.get(errors, 0) + 1
+        if (code, termination) == EMPTY_ANSWER:
+            self._empty[key] = self._empty.get(key, 0) + 1
         if revision:
             buckets = self._buckets.get(key)
             if buckets is None:
@@ -81,10 +89,10 @@ class Requests(registry.Collector):
                 del triples[labels]
         for key in [key for key in self._buckets if key not in keep]:
             del self._buckets[key], self._sums_us[key]
-        for key in [key for key in self._bytes if key not in keep]:
-            del self._bytes[key]
-        for key in [key for key in self._retries if key not in keep]:
-            del self._retries[key]
+        series: tuple[dict[Key, Any], ...] = (self._bytes, self._retries, self._empty)
+        for pairs in series:
+            for key in [key for key in pairs if key not in keep]:
+                del pairs[key]
 
     def keys(self) -> set[Key]:
         """The revisions that have series."""
@@ -139,9 +147,17 @@ class Requests(registry.Collector):
         )
         for key, count in self._retries.items():
             retries.add_metric(key, count)
+        empty = core.CounterMetricFamily(
+            "fairlead_gateway_empty_answers",
+            "Requests whose replica closed the connection without an answer, twice where another one was ready.",
+            labels=names,
+        )
+        for key, count in self._empty.items():
+            empty.add_metric(key, count)
         yield received
         yield sent
         yield retries
+        yield empty
 
 
 class Metrics:
@@ -180,6 +196,11 @@ class Metrics:
             "Lines of the request log that were not understood.",
             registry=self.registry,
         )
+        self._unreadable_measurements = prometheus_client.Counter(
+            prefix + "unreadable_measurements",
+            "Answers of replicas to the question what they counted that were refused.",
+            registry=self.registry,
+        )
         self._route_errors = prometheus_client.Gauge(
             prefix + "route_error", "1 for a model whose entry was refused.", ["model"], registry=self.registry
         )
@@ -195,6 +216,9 @@ class Metrics:
 
     def count_source_error(self) -> None:
         self._source_errors.inc()
+
+    def count_unreadable_measurements(self) -> None:
+        self._unreadable_measurements.inc()
 
     def count_bad_line(self) -> None:
         self._bad_lines.inc()

@@ -5,48 +5,62 @@ Source: docs/contracts.md, "Gateway → replica" and "Measurements".
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Annotated, Self
 
 import aiohttp
 import pydantic
 
-from fairlead_gateway import measurements
+from fairlead_gateway import measurements, metrics, routes
 
 _log = logging.getLogger(__name__)
 
 INTERVAL_S = 1.0
 _TIMEOUT_S = 2.0
-_AT_ONCE = 16
+_AT_ONCE = 128
+_AT_ONCE_OF_A_MODEL = 4
+"""So that replicas of one model that never answer hold up none of another."""
+
 _BODY_BYTES_MAX = 256 * 1024
 _GONE_S = 900.0
+_PROCESSES_MAX = 4
+"""Processes remembered at one place: a replica that takes another name at each reading would fill the memory."""
 
-Count = pydantic.NonNegativeInt
+_REVISIONS_MAX = 64
+_BOUNDS_MAX = 256
+_COUNT_MAX = 1 << 53
+
+Count = Annotated[int, pydantic.Field(ge=0, le=_COUNT_MAX)]
+Counts = Annotated[dict[routes.RevisionName, dict[str, Count]], pydantic.Field(max_length=_REVISIONS_MAX)]
+Number = Annotated[float, pydantic.Field(allow_inf_nan=False)]
 
 
 class _Scores(pydantic.BaseModel):
-    """One count more than bounds; both empty in a reading without scores."""
+    """One count more than bounds, which grow; both empty in a reading without scores."""
 
-    bounds: list[float] = []
-    counts: list[Count] = []
+    bounds: Annotated[list[Number], pydantic.Field(max_length=_BOUNDS_MAX)] = []
+    counts: Annotated[list[Count], pydantic.Field(max_length=_BOUNDS_MAX + 1)] = []
 
     @pydantic.model_validator(mode="after")
     def _fit(self) -> Self:
-        if self.counts and len(self.counts) != len(self.bounds) + 1:
+        if (self.counts or self.bounds) and len(self.counts) != len(self.bounds) + 1:
             raise ValueError("scores: counts must be one more than bounds")
+        if any(low >= high for low, high in itertools.pairwise(self.bounds)):
+            raise ValueError("scores: bounds must grow")
         return self
 
 
 class Reading(pydantic.BaseModel):
-    """The body of `/-/measurements/REV`."""
+    """The body of `/-/measurements/REV`. A replica runs a tenant's model, so nothing in it is taken on trust."""
 
-    instance: str
-    age_s: float = pydantic.Field(alias="ageSeconds", default=0.0, ge=0)
-    shadow: dict[str, dict[str, Count]] = {}
-    feedback: dict[str, dict[str, Count]] = {}
+    instance: Annotated[str, pydantic.StringConstraints(min_length=1, max_length=64)]
+    age_s: Number = pydantic.Field(alias="ageSeconds", default=0.0, ge=0)
+    shadow: Counts = {}
+    feedback: Counts = {}
     scores: _Scores = _Scores()
 
 
@@ -72,19 +86,24 @@ class Fold:
 
     store: measurements.Store
     _since_s: dict[str, float] = field(default_factory=dict)
-    _seen: dict[tuple[str, str], _Seen] = field(default_factory=dict)
+    _seen: dict[Place, dict[str, _Seen]] = field(default_factory=dict)
 
     def watch(self, models: Iterable[str], now_s: float) -> None:
         """These are read from now on; what a model's replicas had counted before they were watched is left out."""
         self._since_s = {model: self._since_s.get(model, now_s) for model in models}
-        for key in [key for key, seen in self._seen.items() if now_s - seen.at_s > _GONE_S]:
-            del self._seen[key]
+        for place, processes in list(self._seen.items()):
+            kept = {name: seen for name, seen in processes.items() if now_s - seen.at_s <= _GONE_S}
+            self._seen[place] = kept
+            if not kept:
+                del self._seen[place]
 
     def add(self, place: Place, reading: Reading, now_s: float) -> None:
         """Add what a process counted since it was read last: all of it, where it began while its model was watched."""
-        key = (place.model, reading.instance)
-        seen = self._seen.get(key)
-        self._seen[key] = _Seen(reading=reading, at_s=now_s)
+        processes = self._seen.setdefault(place, {})
+        seen = processes.pop(reading.instance, None)
+        processes[reading.instance] = _Seen(reading=reading, at_s=now_s)
+        if len(processes) > _PROCESSES_MAX:
+            del processes[next(iter(processes))]
         if seen is None and reading.age_s > now_s - self._since_s.get(place.model, now_s):
             return
         last = seen.reading if seen else Reading(instance=reading.instance)
@@ -108,32 +127,66 @@ def _grown(counts: Mapping[str, int], before: Mapping[str, int]) -> dict[str, in
 class Scraper:
     """Reads places over HTTP, a few at a time. One that doesn't answer is read the next time."""
 
-    def __init__(self, store: measurements.Store) -> None:
-        self._fold = Fold(store)
+    def __init__(self, counted: metrics.Metrics) -> None:
+        self._metrics = counted
+        self._fold = Fold(counted.measured)
         self._limit = asyncio.Semaphore(_AT_ONCE)
+        self._refused: dict[Place, str] = {}
 
     async def scrape(self, session: aiohttp.ClientSession, places: Iterable[Place]) -> None:
         """Read each place once; of `places`, the models are those that are watched from now on."""
-        wanted = list(places)
-        self._fold.watch({place.model for place in wanted}, time.monotonic())
-        await asyncio.gather(*(self._one(session, place) for place in wanted))
+        found = list(places)
+        self._fold.watch({place.model for place in found}, time.monotonic())
+        self._refused = {place: self._refused[place] for place in found if place in self._refused}
+        models = {place.model: asyncio.Semaphore(_AT_ONCE_OF_A_MODEL) for place in found}
+        await asyncio.gather(*(self._one(session, place, models[place.model]) for place in found))
 
-    async def _one(self, session: aiohttp.ClientSession, place: Place) -> None:
+    def take(self, place: Place, body: bytes) -> None:
+        """Add what a place answered, whatever it is: an odd answer is counted, logged once, and left out."""
+        try:
+            self._fold.add(place, Reading.model_validate_json(body), time.monotonic())
+        except pydantic.ValidationError as error:
+            first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+            self._refuse(place, f"{'.'.join(str(part)[:64] for part in first['loc'])}: {first['msg'][:200]}")
+        except Exception as error:  # noqa: BLE001 - one place's answer must not end the reading of the others
+            self._refuse(place, f"{type(error).__name__}: {str(error)[:200]}")
+        else:
+            self._refused.pop(place, None)
+
+    async def _one(self, session: aiohttp.ClientSession, place: Place, of_the_model: asyncio.Semaphore) -> None:
         url = f"http://{place.host}:{place.port}/-/measurements/{place.revision}"
-        async with self._limit:
-            with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError):
+        async with of_the_model, self._limit:
+            with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError, ValueError):
                 async with session.get(url, allow_redirects=False) as answer:
-                    if answer.status != 200 or (answer.content_length or 0) > _BODY_BYTES_MAX:
+                    if answer.status != 200:
                         return
-                    body = await answer.read()
-                try:
-                    reading = Reading.model_validate_json(body)
-                except pydantic.ValidationError as error:
-                    _log.warning("measurements unreadable model=%s port=%s error=%s", place.model, place.port, error)
-                    return
-                self._fold.add(place, reading, time.monotonic())
+                    body = await _read(answer.content)
+                if body is None:
+                    self._refuse(place, f"the answer is longer than {_BODY_BYTES_MAX} bytes")
+                else:
+                    self.take(place, body)
+
+    def _refuse(self, place: Place, reason: str) -> None:
+        self._metrics.count_unreadable_measurements()
+        if self._refused.get(place) != reason:
+            self._refused[place] = reason
+            _log.warning("measurements refused model=%s port=%s reason=%r", place.model, place.port, reason)
+
+
+async def _read(content: aiohttp.StreamReader) -> bytes | None:
+    """The whole answer; None when it is too long."""
+    body = b""
+    async for chunk in content.iter_any():
+        body += chunk
+        if len(body) > _BODY_BYTES_MAX:
+            return None
+    return body
 
 
 def make_session() -> aiohttp.ClientSession:
-    """The client of all scrapes; the caller closes it."""
-    return aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_TIMEOUT_S), trust_env=False)
+    """The client of all scrapes; the caller closes it.
+
+    What is compressed stays so, and is refused: unpacked, a small answer may be of any size.
+    """
+    timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
+    return aiohttp.ClientSession(timeout=timeout, trust_env=False, auto_decompress=False)

@@ -170,6 +170,10 @@ class Gateway:
                 stderr=log,
             )  # fmt: skip
 
+    def is_running(self) -> bool:
+        """Whether the agent's process lives."""
+        return self._agent is not None and self._agent.poll() is None
+
     def kill_agent(self) -> None:
         assert self._agent is not None
         self._agent.kill()

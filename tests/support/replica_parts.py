@@ -211,7 +211,7 @@ def read_all(client: socket.socket) -> bytes:
 
 def request(method: str, path: str, body: object = None, headers: Mapping[bytes, bytes] | None = None) -> Request:
     raw = body if isinstance(body, bytes) else b"" if body is None else orjson.dumps(body)
-    return Request(method=method, path=path, headers=headers or {}, body=raw)
+    return Request(method=method, path=path, headers=headers or {}, body=raw, peer="127.0.0.1")
 
 
 def post(path: str, body: object) -> bytes:

@@ -155,6 +155,9 @@ class VirtualWorld:
         self.session = 1
         self.serve_runs = False
         self.empty_reads = 0
+        self.empty_since = EPOCH
+        self.last_session: str | None = None
+        """In which the operator last saw a Serve controller: it knows that from memory alone."""
         self.applications: dict[str, RayApplication] = {}
         self.serve_queued = False
         self.sources_are_away = False
@@ -598,7 +601,7 @@ class VirtualWorld:
         consistency.hold(not (is_put and isinstance(evidence, Unknown)), f"puts while Ray is unread: {decision}")
         meanwhile()
         if fault in (Fault.CRASH_BEFORE_WRITE, Fault.CRASH_AFTER_WRITE):
-            self.empty_reads = 0  # it is counted in memory alone
+            self.empty_reads, self.last_session = 0, None  # they are known from memory alone
         if isinstance(decision, Put) and fault not in (Fault.CRASH_BEFORE_WRITE, Fault.REFUSED):
             self.writes.append(Written(kind="Put", what=str(decision)))
             self.put(decision.body, asked)
@@ -610,9 +613,16 @@ class VirtualWorld:
             return Unknown("timed out")
         if self.serve_runs and fault is not Fault.RAY_EMPTY:
             self.empty_reads = 0
+            self.last_session = f"session_{self.session}"
             return Known(self._serve_view())
+        self.empty_since = self.empty_since if self.empty_reads else self.now
         self.empty_reads += 1
-        return EmptyServe(session=f"session_{self.session}", consecutive_reads=self.empty_reads)
+        return EmptyServe(
+            session=f"session_{self.session}",
+            consecutive_reads=self.empty_reads,
+            seconds=(self.now - self.empty_since).total_seconds(),
+            last_session=self.last_session,
+        )
 
     def put(self, body: bytes, asked: Mapping[str, int]) -> None:
         """``asked`` are the models' replicas as they were read: who asked for fewer, if only then, is promised fewer.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 GROUP = "fairlead.dev"
 VERSION = "v1alpha1"
 KIND = "ModelDeployment"
@@ -23,6 +25,8 @@ HEADER_DIGEST = "x-fairlead-digest"
 
 MODEL_NAME_MAX = 50
 
+_REVISION = re.compile(r"[0-9a-f]{10}")
+
 
 def controller_revision(model: str, revision: str) -> str:
     """The name of the ControllerRevision that keeps a revision's template."""
@@ -32,3 +36,12 @@ def controller_revision(model: str, revision: str) -> str:
 def serve_application(namespace: str, model: str, revision: str) -> str:
     """The name of the Ray Serve application that runs a revision."""
     return f"{namespace}--{model}--{revision}"
+
+
+def is_application_of(application: str, namespace: str, model: str) -> bool:
+    """Whether a Ray Serve application runs a revision of exactly this model.
+
+    The owner is everything before the last ``--``: a prefix would also match the model ``digits--two`` for ``digits``.
+    """
+    owner, _, revision = application.rpartition("--")
+    return owner == f"{namespace}--{model}" and _REVISION.fullmatch(revision) is not None

@@ -32,6 +32,8 @@ class RayPoller:
         self._controller_id: str | None = None
         self._session: str | None = None
         self._empty: serve.EmptyServe | None = None
+        self._empty_since_s = 0.0
+        self._last_session: str | None = None
 
     async def evidence(self, max_age_s: float) -> serve.RayEvidence:
         return await self._shared.get(max_age_s)
@@ -60,13 +62,21 @@ class RayPoller:
             self._session, self._empty = None, None
             return knowledge.Unknown(str(error))
         if instance.controller_id is not None:
-            self._empty = None
+            self._empty, self._last_session = None, session
             return knowledge.Known(serve.ServeView(session=session, applications=instance.applications))
         if instance.applications:
             self._empty = None
             return knowledge.Unknown("Ray lists applications but no Serve controller")
         reads = self._empty.consecutive_reads if self._empty is not None and self._empty.session == session else 0
-        self._empty = serve.EmptyServe(session=session, consecutive_reads=reads + 1)
+        now_s = self._clock.monotonic_s()
+        if reads == 0:
+            self._empty_since_s = now_s
+        self._empty = serve.EmptyServe(
+            session=session,
+            consecutive_reads=reads + 1,
+            seconds=now_s - self._empty_since_s,
+            last_session=self._last_session,
+        )
         return self._empty
 
     async def _session_of(self, controller_id: str | None) -> str:

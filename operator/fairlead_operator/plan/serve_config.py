@@ -27,7 +27,11 @@ from fairlead_operator.state.serve import (
 )
 
 EMPTY_READS = 3
-"""So many consistent empty answers of one head session say that its Serve instance is really new."""
+"""A new head, or one that never had a Serve controller, has to say so this often in a row."""
+EMPTY_S = 60.0
+"""A head that had a controller has to say for this long that it has none: Ray's own lookup of it may fail as long."""
+EMPTY_KEPT_S = 600.0
+"""The same while an application must be kept that can't be composed: a PUT would delete it for good."""
 
 
 def decide(wanted: ServeConfig, observed: RayObserved, bounds: Bounds) -> ServeDecision:
@@ -46,13 +50,24 @@ def decide(wanted: ServeConfig, observed: RayObserved, bounds: Bounds) -> ServeD
 def _from_nothing(wanted: ServeConfig, empty: EmptyServe, bounds: Bounds) -> ServeDecision:
     if not wanted.has_models:
         return Keep(reason="Serve doesn't run, and no model needs it")
-    if empty.consecutive_reads < EMPTY_READS:
-        reason = (
-            f"Ray shows no Serve controller, which proves nothing yet (read {empty.consecutive_reads} of {EMPTY_READS})"
-        )
+    if (doubt := _find_doubt(wanted, empty)) is not None:
+        reason = f"Ray shows no Serve controller, which proves nothing yet ({doubt})"
         return Hold(reason=reason, requeue_after_s=bounds.poll_s)
     changes = tuple(f"start {config.name}" for config in wanted.applications) or ("start Serve with no application",)
     return Put(body=_body([dict(config.body) for config in wanted.applications]), changes=changes)
+
+
+def _find_doubt(wanted: ServeConfig, empty: EmptyServe) -> str | None:
+    """Why an empty answer doesn't yet prove that nothing runs."""
+    if empty.consecutive_reads < EMPTY_READS:
+        return f"read {empty.consecutive_reads} of {EMPTY_READS}"
+    if empty.is_new_head:
+        return None
+    if wanted.kept and empty.seconds < EMPTY_KEPT_S:
+        return f"{', '.join(wanted.kept)} may still run, and can't be composed again"
+    if empty.last_session is not None and empty.seconds < EMPTY_S:
+        return f"the same head had one {empty.seconds:.0f} s ago"
+    return None
 
 
 def _compare(wanted: ServeConfig, view: ServeView, bounds: Bounds) -> ServeDecision:

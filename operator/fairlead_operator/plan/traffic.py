@@ -29,6 +29,18 @@ def entry(context: Context) -> RouteEntry:
     return _build(context, stable=_kept(context, stable), candidate=_kept(context, candidate), drain=[leaving])
 
 
+def _find_lost(context: Context) -> str | None:
+    """A revision that should take requests, and whose ControllerRevision is gone: its requests must not end in 503."""
+    serving = context.serving
+    if serving.phase in (RolloutPhase.RETIRING, RolloutPhase.RETIRED):
+        return None
+    if context.desired.replicas == 0 and serving.candidate is None:
+        return None
+    candidate = serving.candidate if serving.phase is not RolloutPhase.STARTING else None
+    needed = (revision for revision in (serving.stable, candidate) if revision is not None)
+    return next((context.called(r) for r in needed if r not in context.desired.revisions), None)
+
+
 def _kept(context: Context, revision: str | None) -> str | None:
     return revision if revision in context.desired.revisions else None
 
@@ -75,7 +87,13 @@ def ensure(context: Context, wanted: RouteEntry) -> Plan | None:
 
 
 def write(context: Context, wanted: RouteEntry) -> Plan | None:
-    """None while the table holds the entry."""
+    """None while the table holds the entry. Nothing is written while a revision that should be in it can't be read."""
+    if (lost := _find_lost(context)) is not None:
+        message = (
+            f"The ControllerRevision of {lost} is gone; what runs and the route are left as they are. "
+            "Restore it, or set the spec back to that revision."
+        )
+        return context.wait(Reason.REVISION_LOST, message, requeue_after_s=context.bounds.resync_s)
     match context.observed.route:
         case Unknown(reason=reason):
             return context.wait_unknown(Reason.GATEWAY_UNREACHABLE, f"The route table can't be read: {reason}")

@@ -54,11 +54,19 @@ class ServeView:
 class EmptyServe:
     """200 with no applications and no controller: proves nothing by itself.
 
-    ``consecutive_reads`` counts reads in a row, of the same head session, that said the same.
+    ``consecutive_reads`` counts reads in a row, of the same head session, that said the same, and ``seconds`` the time
+    since the first of them. ``last_session`` is the session in which this process last saw a Serve controller.
     """
 
     session: str
     consecutive_reads: int
+    seconds: float = 0.0
+    last_session: str | None = None
+
+    @property
+    def is_new_head(self) -> bool:
+        """Whether Ray's head was replaced since a controller was seen: then everything that it ran is gone."""
+        return self.last_session is not None and self.last_session != self.session
 
 
 RayEvidence = Known[ServeView] | EmptyServe | Unknown

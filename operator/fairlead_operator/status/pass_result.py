@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 from dataclasses import dataclass
 
+from fairlead_operator.api import names
 from fairlead_operator.state.actions import Outcome, Plan, Wait
 from fairlead_operator.state.desired import Desired
 from fairlead_operator.state.knowledge import Known
@@ -48,7 +49,7 @@ class PassResult:
         """What Ray shows under the revision's name; None also while Ray can't be read."""
         if not isinstance(self.observed.serve, Known):
             return None
-        name = f"{self.observed.key.namespace}--{self.observed.key.name}--{revision}"
+        name = names.serve_application(self.observed.key.namespace, self.observed.key.name, revision)
         return self.observed.serve.value.applications.get(name)
 
     def is_being_changed(self, revision: str) -> bool:

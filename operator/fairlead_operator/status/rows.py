@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fairlead_operator.api import names
 from fairlead_operator.api.status import Ports, RevisionRole, RevisionStatus, RolloutPhase
 from fairlead_operator.state.desired import WantedRevision
 from fairlead_operator.state.knowledge import Known
@@ -12,22 +13,27 @@ URI_MAX = 512
 
 
 def revisions(result: PassResult) -> tuple[RevisionStatus, ...]:
-    """Those with a place first, then the newest of the history; bounded, so that the status stays small."""
+    """Those with a place first, then the newest of the history; bounded, so that the status stays small.
+
+    A revision with a place whose ControllerRevision is gone keeps its row: its number is needed to restore it.
+    """
     if result.wish is None:
         return result.view.status.revisions
     known = sorted(
         result.wish.revisions.values(), key=lambda r: (_role(result, r.revision) is RevisionRole.RETIRED, -r.number)
     )
-    return tuple(_row(result, revision) for revision in known[:ROWS_MAX])
+    lost = set(result.serving.active) - set(result.wish.revisions)
+    kept = tuple(row for row in result.view.status.revisions if row.name in lost)
+    return (*kept, *(_row(result, revision) for revision in known))[:ROWS_MAX]
 
 
 def existing(result: PassResult) -> int:
     """Replicas that Ray has or aims at, over all revisions; while Ray can't be read, as last known."""
     if not isinstance(result.observed.serve, Known):
         return result.view.status.replicas
-    prefix = f"{result.observed.key.namespace}--{result.observed.key.name}--"
-    applications = result.observed.serve.value.applications
-    return sum(view.target_replicas for name, view in applications.items() if name.startswith(prefix))
+    key, applications = result.observed.key, result.observed.serve.value.applications
+    ours = (name for name in applications if names.is_application_of(name, key.namespace, key.name))
+    return sum(applications[name].target_replicas for name in ours)
 
 
 def _row(result: PassResult, wanted: WantedRevision) -> RevisionStatus:

@@ -28,6 +28,11 @@ HEALTH_INTERVAL_MS = 500
 CHECKS_PER_S = 1000
 """What is spent at most on looking for replicas at ports where there is none."""
 
+BUFFER_BYTES = 65_536
+UNSIZED_BYTES_MAX = BUFFER_BYTES // 2
+"""Of a request without a length, head and body: what fits the buffer for certain, so that the body is there whole when
+its length is taken. The other half is for what HAProxy notes beside the bytes."""
+
 SPLIT_STEP = 6181
 """Coprime to the weight's scale and near its golden section: any 10,000 requests in a row meet each share once, and
 few in a row are already spread evenly."""
@@ -156,7 +161,7 @@ def _global(options: Options, digest: str, table: Iterable[routes.Route]) -> str
   stats timeout 10s
   server-state-file {SERVERS_STATE}
   hard-stop-after {hard_stop_s}s
-  tune.bufsize 65536
+  tune.bufsize {BUFFER_BYTES}
   tune.http.maxhdr 100
   # A slow start of checks would leave a new gateway without its replicas for seconds.
   spread-checks 0
@@ -167,6 +172,7 @@ def _global(options: Options, digest: str, table: Iterable[routes.Route]) -> str
 def _rules(options: Options, names: Names, table: Iterable[routes.Route]) -> str:
     """The part that is the same for every table: `rules.cfg`, filled in."""
     values = {
+        "UNSIZED_BYTES_MAX": UNSIZED_BYTES_MAX,
         "DOWN_INTERVAL_MS": _down_interval_ms(table),
         "ERROR_FILES": "\n".join(f"  errorfile {code} {ERRORS_DIR}/{code}.http" for code in sorted(ERRORS)),
         "HANDOVER_SOCKET": HANDOVER_SOCKET,

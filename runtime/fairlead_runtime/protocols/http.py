@@ -23,6 +23,8 @@ class Request:
     path: str
     headers: Mapping[bytes, bytes]
     body: bytes
+    peer: str = ""
+    """The address from which it came, without a port."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -81,6 +81,7 @@ class Connection(asyncio.Protocol):
         self._shared = shared
         self._limits = shared.limits
         self._transport: asyncio.Transport | None = None
+        self._peer = ""
         self._parser = httptools.HttpRequestParser(self)
         self._queue: deque[_Message] = deque()
         self._pending: asyncio.Future[Response] | None = None
@@ -100,6 +101,8 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports do what asyncio.Transport says without being one.
         self._transport = transport = cast(asyncio.Transport, transport)
+        address = transport.get_extra_info("peername")
+        self._peer = str(address[0]) if isinstance(address, tuple) else ""
         self._shared.connections.add(self)
         self._shared.metrics.connections = len(self._shared.connections)
         if len(self._shared.connections) > self._limits.connections_max:
@@ -126,13 +129,12 @@ class Connection(asyncio.Protocol):
             return
         if self.waiting is Waiting.IDLE:
             self._wait_for(Waiting.HEAD)
-        if not self._has_head:
-            self._head_bytes += len(data)
-            # Checked on raw bytes too: the parser itself collects a header of any length.
-            if self._head_bytes > self._limits.head_bytes_max + MEBIBYTE:
-                self._refuse(RequestReason.HEADERS_TOO_LARGE, "the request's head is too large")
-                self._advance()
-                return
+        self._field_bytes += len(data)
+        # Checked on raw bytes too: the parser itself collects a header, or a trailer field, of any length.
+        if self._field_bytes > self._limits.head_bytes_max + MEBIBYTE:
+            self._refuse_fields()
+            self._advance()
+            return
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -164,12 +166,15 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._header_bytes += len(name) + len(value)
-        key = name.lower()
         self._header_count += 1
         if self._header_count > self._limits.headers_max or self._header_bytes > self._limits.head_bytes_max:
-            self._refuse(RequestReason.HEADERS_TOO_LARGE, "the request has too many or too large headers")
+            self._refuse_fields()
             return
-        self._headers[key] = value
+        # Trailer fields arrive here as well. They count against the head's bound and are dropped: none of ours may
+        # stand in a trailer, and merged into the headers they would bypass whoever checked those.
+        # Source: RFC 9110, 6.5.1
+        if not self._has_head:
+            self._headers[name.lower()] = value
 
     def on_headers_complete(self) -> None:
         self._has_head = True
@@ -195,6 +200,7 @@ class Connection(asyncio.Protocol):
     def on_body(self, body: bytes) -> None:
         if self._is_closing:
             return
+        self._field_bytes = 0
         self._body_bytes += len(body)
         if self._body_bytes > self._limits.body_bytes_max:
             self._refuse_body()
@@ -212,6 +218,7 @@ class Connection(asyncio.Protocol):
             path=unquote(path) if "%" in path else path,
             headers=self._headers,
             body=self._body[0] if len(self._body) == 1 else b"".join(self._body),
+            peer=self._peer,
         )
         self._push(_Message(request=request, keep_alive=parser.should_keep_alive()))
         self._body = []
@@ -223,7 +230,7 @@ class Connection(asyncio.Protocol):
         self._headers: dict[bytes, bytes] = {}
         self._header_bytes = 0
         self._header_count = 0
-        self._head_bytes = 0
+        self._field_bytes = 0
         self._has_head = False
         self._body = []
         self._body_bytes = 0
@@ -290,6 +297,9 @@ class Connection(asyncio.Protocol):
 
     def _refuse_body(self) -> None:
         self._refuse(RequestReason.TOO_LARGE, f"the body has more than {self._limits.body_bytes_max} bytes")
+
+    def _refuse_fields(self) -> None:
+        self._refuse(RequestReason.HEADERS_TOO_LARGE, "the request has too many or too large headers or trailers")
 
     def _refuse(self, reason: RequestReason, sentence: str) -> None:
         """Answers behind what has queued, then closes; what else the client sends is dropped."""

@@ -39,6 +39,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Copy:
+    host: str
     to: mark.Mark
     request: Request
     response: Response
@@ -70,7 +71,10 @@ class Mirror:
         to = self._mark(request)
         if to is None or response.status != 200 or not _is_prediction(request.path):
             return
-        copy = _Copy(to=to, request=request, response=response)
+        host = mark.url_host(request.peer)
+        if host is None:
+            return
+        copy = _Copy(host=host, to=to, request=request, response=response)
         if len(self._queue) >= QUEUED_MAX or self._bytes_held + copy.bytes_held > QUEUED_BYTES_MAX:
             self._measured.pairs(to.candidate).dropped += 1
             return
@@ -124,7 +128,7 @@ class Mirror:
             self._session = aiohttp.ClientSession(timeout=timeout, connector=connector, trust_env=False)
         protocol = copy.response.protocol
         # The path is ours, and so it can't name another revision, model or verb.
-        url = f"http://{copy.to.host}:{copy.to.port}{self._paths[protocol]}"
+        url = f"http://{copy.host}:{copy.to.port}{self._paths[protocol]}"
         headers = {name.decode(): copy.request.headers[name].decode("latin-1") for name in self._passed_on(copy)}
         headers["x-fairlead-revision"] = copy.to.candidate
         headers[handler.COPY_HEADER.decode()] = self._settings.sign(copy.to.candidate)

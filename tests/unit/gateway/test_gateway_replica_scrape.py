@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairlead_gateway import measurements
-from fairlead_gateway.replica_scrape import Fold, Place, Reading
+from fairlead_gateway import measurements, metrics
+from fairlead_gateway.replica_scrape import Fold, Place, Reading, Scraper
 
 STABLE, CANDIDATE = "3f0c9a1b2d", "7ab0c9d1e2"
 PLACE = Place(model="digits", revision=STABLE, host="127.0.0.1", port=20000)
@@ -117,3 +119,61 @@ def test_the_sum_is_what_all_processes_counted_as_of_their_last_reading(
             assert shown(store, CANDIDATE)["shadow"]["pairs"] >= before
 
     assert shown(store, CANDIDATE)["shadow"]["pairs"] == sum(read.values())
+
+
+NUMBERS = st.one_of(st.integers(-2, 3), st.floats(), st.just(1e999), st.just(10**400), st.booleans())
+ODD = st.recursive(
+    st.one_of(NUMBERS, st.none(), st.text(max_size=5), st.sampled_from([STABLE, CANDIDATE, "a"])),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=4),
+        st.dictionaries(
+            st.one_of(
+                st.text(max_size=5),
+                st.sampled_from(
+                    [STABLE, CANDIDATE, "instance", "ageSeconds", "scores", "bounds", "counts", "shadow", "pairs"]
+                ),
+            ),
+            inner,
+            max_size=5,
+        ),
+    ),
+    max_leaves=20,
+)
+FIELDS = st.fixed_dictionaries(
+    {"instance": st.one_of(st.sampled_from("ab"), ODD)},
+    optional={
+        "ageSeconds": st.one_of(NUMBERS, ODD),
+        "shadow": st.one_of(st.dictionaries(st.sampled_from([STABLE, CANDIDATE]), ODD, max_size=2), ODD),
+        "feedback": st.one_of(st.dictionaries(st.sampled_from([STABLE, CANDIDATE]), ODD, max_size=2), ODD),
+        "scores": st.one_of(
+            st.fixed_dictionaries({"bounds": st.lists(NUMBERS, max_size=3), "counts": st.lists(NUMBERS, max_size=4)}),
+            ODD,
+        ),
+    },
+)
+BODIES = st.one_of(st.binary(max_size=64), st.one_of(FIELDS, ODD).map(lambda value: json.dumps(value).encode()))
+
+
+@given(st.lists(st.tuples(st.booleans(), BODIES), max_size=20))
+def test_whatever_replicas_answer_nothing_is_raised_and_other_models_go_on(odd: list[tuple[bool, bytes]]) -> None:
+    """Each odd answer comes from one of two replicas of a model; another model's replica counts one more each time."""
+    counted = metrics.Metrics()
+    counted.measured.follow({"digits": frozenset({STABLE, CANDIDATE}), "cats": frozenset({STABLE, CANDIDATE})})
+    scraper = Scraper(counted)
+    other = Place(model="cats", revision=STABLE, host="127.0.0.1", port=1)
+    for number, (is_stable, body) in enumerate(odd, 1):
+        scraper.take(replace(PLACE, revision=STABLE if is_stable else CANDIDATE), body)
+        good = {
+            "instance": "g",
+            "feedback": {STABLE: {"labelled": number}},
+            "scores": {"bounds": [0], "counts": [number, 0]},
+        }
+        scraper.take(other, json.dumps(good).encode())
+
+    found = counted.measured.of("cats", STABLE).body()
+    assert found["feedback"]["labelled"] == len(odd)
+    assert sum(found["scores"]["counts"]) == len(odd)
+    for name in (STABLE, CANDIDATE):
+        shown_body = counted.measured.of("digits", name).body()
+        json.dumps(shown_body, allow_nan=False)
+        assert len(shown_body["scores"]["counts"]) in (0, len(shown_body["scores"]["bounds"]) + 1)

@@ -133,7 +133,17 @@ async def test_a_candidate_without_a_usable_answer_is_failed_and_no_pair(
     assert counts(measured) == {"pairs": 0, "disagreed": 0, "failed": 1, "dropped": 0}
 
 
-async def test_an_address_where_nobody_listens_is_failed(
+async def test_a_copy_goes_to_the_sender_of_the_mark_whatever_address_the_mark_says(
+    gateway: Gateway, copies: mirror.Mirror, measured: Measured
+) -> None:
+    elsewhere = f"192.0.2.7:{gateway.port}/{CANDIDATE}"
+    copies.offer(marked(gateway, x_fairlead_shadow=elsewhere), answered())
+    await until(lambda: measured.pairs(CANDIDATE).pairs == 1)
+
+    assert len(gateway.seen) == 1
+
+
+async def test_a_port_where_nobody_listens_is_failed(
     gateway: Gateway, copies: mirror.Mirror, measured: Measured
 ) -> None:
     asked = request("POST", f"/v1/models/{MODEL}:predict", {}, {b"x-fairlead-shadow": b"127.0.0.1:1/7ab0c9d1e2"})

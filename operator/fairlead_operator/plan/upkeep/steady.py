@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fairlead_operator.api import names
 from fairlead_operator.plan import traffic
 from fairlead_operator.plan.condemn import ray
 from fairlead_operator.plan.context import Context
@@ -77,15 +78,14 @@ def _unwanted_applications(context: Context) -> Plan | None:
     """What has no place any more still runs: the Ray cluster's own pass takes it down."""
     if not isinstance(context.observed.serve, Known):
         return None
-    key, wished = (
-        context.observed.key,
-        {r.application.name for r in context.desired.revisions.values() if r.application},
-    )
-    prefix = f"{key.namespace}--{key.name}--"
+    key = context.observed.key
+    desired = {r.application.name for r in context.desired.revisions.values() if r.application}
     left = [
         name
         for name, view in context.observed.serve.value.applications.items()
-        if name.startswith(prefix) and name not in wished and view.status is not ApplicationStatus.DELETING
+        if names.is_application_of(name, key.namespace, key.name)
+        and name not in desired
+        and view.status is not ApplicationStatus.DELETING
     ]
     if not left:
         return None

@@ -59,8 +59,7 @@ def _rest(context: Context) -> Plan:
     key = context.observed.key
     match context.observed.serve:
         case Known(value=serve):
-            ours = names.serve_application(key.namespace, key.name, "")
-            running = sorted(name for name in serve.applications if name.startswith(ours))
+            running = sorted(n for n in serve.applications if names.is_application_of(n, key.namespace, key.name))
             if running:
                 return context.act(NudgeServe(), Reason.SUSPENDED, f"Waits for Ray to stop {', '.join(running)}.")
         case Unknown(reason=why):

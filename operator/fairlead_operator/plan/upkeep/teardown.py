@@ -109,8 +109,7 @@ def _replicas(down: _Teardown) -> Plan | None:
             message = f"Waits for Ray to say that the replicas are gone: {reason}"
             return down.plan(NudgeServe(), message, reason=Reason.RAY_UNREACHABLE, unknown=True)
         case Known(value=serve):
-            ours = names.serve_application(key.namespace, key.name, "")
-            running = sorted(name for name in serve.applications if name.startswith(ours))
+            running = sorted(n for n in serve.applications if names.is_application_of(n, key.namespace, key.name))
             if running:
                 return down.plan(NudgeServe(), f"Waits for Ray to stop {', '.join(running)}.")
             return None

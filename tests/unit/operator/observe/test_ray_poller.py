@@ -128,3 +128,21 @@ async def test_applications_without_a_controller_prove_nothing(ray: ScriptedRay,
 async def test_a_failed_read_is_unknown_with_its_words(ray: ScriptedRay, poller: observe_ray.RayPoller) -> None:
     ray.instance = errors.Unreachable("Ray: no answer within 10 s")
     assert await poller.evidence(0) == knowledge.Unknown("Ray: no answer within 10 s")
+
+
+async def test_an_empty_answer_says_since_when_and_whether_the_head_is_another(
+    ray: ScriptedRay, poller: observe_ray.RayPoller, clock: HandClock
+) -> None:
+    await poller.evidence(0.0)
+    ray.instance = EMPTY
+    clock.seconds += 1
+    await poller.evidence(0.0)
+    clock.seconds += 70
+    same = await poller.evidence(0.0)
+    ray.session = "s2"
+    clock.seconds += 1
+    other = await poller.evidence(0.0)
+    assert isinstance(same, serve.EmptyServe)
+    assert isinstance(other, serve.EmptyServe)
+    assert (same.seconds, same.is_new_head, same.consecutive_reads) == (70.0, False, 2)
+    assert (other.seconds, other.is_new_head, other.consecutive_reads) == (0.0, True, 1)

@@ -57,6 +57,29 @@ def test_three_consistent_empty_answers_of_one_session_are_believed() -> None:
     assert put_names(decide(EmptyServe(session="s", consecutive_reads=3), config())) == [OURS]
 
 
+def empty(seconds: float, *, last_session: str | None) -> EmptyServe:
+    return EmptyServe(session="s", consecutive_reads=9, seconds=seconds, last_session=last_session)
+
+
+@pytest.mark.parametrize(
+    ("evidence", "kept", "is_put"),
+    [
+        pytest.param(empty(1, last_session="s"), (), False, id="this head had a controller a moment ago"),
+        pytest.param(empty(61, last_session="s"), (), True, id="and has had none for longer than Ray looks for it"),
+        pytest.param(empty(1, last_session="earlier"), (), True, id="a new head"),
+        pytest.param(empty(61, last_session="s"), (OLD,), False, id="an application can't be composed again"),
+        pytest.param(empty(61, last_session=None), (OLD,), False, id="the same after a restart of the operator"),
+        pytest.param(empty(601, last_session=None), (OLD,), True, id="nobody holds it for ever"),
+        pytest.param(empty(1, last_session="earlier"), (OLD,), True, id="it went with the head that ran it"),
+    ],
+)
+def test_an_empty_answer_deletes_nothing_before_it_is_proved(
+    evidence: EmptyServe, kept: tuple[str, ...], is_put: bool
+) -> None:
+    decision = decide(evidence, config(), kept=kept)
+    assert isinstance(decision, Put if is_put else Hold)
+
+
 def test_serve_is_started_to_prove_that_a_deleted_models_replicas_are_gone() -> None:
     assert put_names(decide(EmptyServe(session="s", consecutive_reads=3))) == []
 

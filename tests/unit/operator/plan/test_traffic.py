@@ -13,7 +13,8 @@ from tests.support.virtual_world import VirtualWorld
 from fairlead_operator.api.spec import Rollout
 from fairlead_operator.api.status import RolloutPhase as Phase
 from fairlead_operator.desired import strategy
-from fairlead_operator.state.route import BY_WEIGHT, Match, MatchKind, Routing
+from fairlead_operator.state.reasons import Reason
+from fairlead_operator.state.route import BY_WEIGHT, Match, MatchKind, RouteText, Routing
 
 MATCH = [{"header": "X-Group", "value": "beta"}, {"cookie": "Canary", "value": "on"}]
 STEPS: list[dict[str, Any]] = [{"setWeight": 10}, {"pause": {}}]
@@ -148,3 +149,31 @@ def test_a_shadow_ends_by_a_promote_alone_and_takes_no_traffic_before() -> None:
     world.settle()
 
     assert (serving(world).stable, serving(world).rollout, routed(world)) == (candidate, None, {})
+
+
+def test_no_route_is_written_without_the_stable_revision() -> None:
+    """Its ControllerRevision was deleted by hand amid a canary; all replicas still run."""
+    world = rolling({"strategy": "Canary", "steps": [{"setWeight": 25}, {"pause": {}}]}, Phase.SHIFTING)
+    until(world, lambda: len(RouteText(text=world.routes[NAME]).weights()) == 2)
+    before = world.routes[NAME]
+    del world.models[NAME].revisions[serving(world).stable or ""]
+    for _ in range(20):
+        round_of(world)
+    assert world.routes[NAME] == before
+    assert world.plans[-1].reason is Reason.REVISION_LOST
+    assert "Restore it, or set the spec back" in world.plans[-1].message
+    assert {c["reason"] for c in world.models[NAME].status["conditions"] if c["type"] == "Stalled"} == {"RevisionLost"}
+    world.change(NAME, "model.uri", "file:///m/1")
+    world.settle()
+    assert RouteText(text=world.routes[NAME]).weights() == {serving(world).stable: 10_000}
+
+
+def test_a_candidate_without_its_controller_revision_keeps_the_route_as_it_is() -> None:
+    world = rolling({"strategy": "Canary", "steps": [{"setWeight": 25}, {"pause": {}}]}, Phase.SHIFTING)
+    until(world, lambda: len(RouteText(text=world.routes[NAME]).weights()) == 2)
+    before = world.routes[NAME]
+    candidate = serving(world).candidate or ""
+    for _ in range(3):
+        world.models[NAME].revisions.pop(candidate, None)
+        world.pass_model(NAME)
+    assert world.routes[NAME] == before
