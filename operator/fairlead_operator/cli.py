@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import sys
@@ -16,7 +15,7 @@ def main() -> None:
     try:
         loaded = settings.load(sys.argv[1:], os.environ)
         telemetry.configure_logging(as_json=loaded.log_format == "json", level=loaded.log_level)
-        code = asyncio.new_event_loop().run_until_complete(process.run(loaded))
+        code = process.run(loaded)
     except (settings.SettingsError, errors.Refused) as error:
         print(f"fairlead-operator: {error}", file=sys.stderr)
         sys.exit(2)

@@ -1,7 +1,9 @@
 """One writer at a time: a Lease held by 15/10/2 s, judged by what was seen to change on our own monotonic clock.
 
 No wall clock of another machine is ever compared (Source: client-go ``tools/leaderelection``, the same three times).
-A Lease doesn't fence: a writer asks ``remaining_s`` before a write that the API server can't refuse.
+A Lease doesn't fence, so ``clients.http`` asks ``remaining_s`` before each write and before any of its bytes is sent,
+and ``WakingSelector`` compares the clock each time the event loop wakes, so that a process that was stopped ends at
+once.
 """
 
 from __future__ import annotations
@@ -10,8 +12,11 @@ import asyncio
 import dataclasses
 import datetime
 import logging
+import selectors
 from collections.abc import Callable
 from typing import Any, Protocol
+
+from typing_extensions import override
 
 from fairlead_operator.clients import errors, kubernetes
 from fairlead_operator.clients.clock import Clock
@@ -22,6 +27,23 @@ RETRY_PERIOD_S = 2.0
 API_VERSION = "coordination.k8s.io/v1"
 
 log = logging.getLogger(__name__)
+
+
+class WakingSelector(selectors.DefaultSelector):
+    """Calls ``on_wake`` each time the event loop wakes, before any callback runs.
+
+    asyncio runs what is ready to be read and written before the timers that are due: after SIGSTOP or a pause of the
+    machine, much would go on before a timer could see that the Lease is over.
+    """
+
+    on_wake: Callable[[], None] | None = None
+
+    @override
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        ready = super().select(timeout)
+        if self.on_wake is not None:
+            self.on_wake()
+        return ready
 
 
 class LeaseApi(Protocol):
@@ -83,18 +105,35 @@ class Election:
         log.info("lease taken", extra={"lease": self._lease.name, "holder": self._identity})
 
     async def keep(self, on_loss: Callable[[], None]) -> None:
-        """Renew until that failed for the deadline or another holder was seen; then call ``on_loss``."""
+        """Renew until that failed for the deadline, another holder was seen or our time is over; then ``on_loss``."""
+        tasks = [asyncio.create_task(self._renew()), asyncio.create_task(self._run_out())]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+        self._held_until_s = None
+        on_loss()
+
+    async def _renew(self) -> None:
+        """Return when the Lease can't be kept."""
         renewed_at_s = self._clock.monotonic_s()
         while True:
             await asyncio.sleep(RETRY_PERIOD_S)
             if await self._try():
                 renewed_at_s = self._clock.monotonic_s()
             elif self._held_until_s is None or self._clock.monotonic_s() - renewed_at_s > RENEW_DEADLINE_S:
-                break
-            if self.remaining_s() <= 0:  # woken from a long pause
-                break
-        self._held_until_s = None
-        on_loss()
+                return
+
+    async def _run_out(self) -> None:
+        """Return when our time is over, even while a renewal is under way."""
+        while (left_s := self.remaining_s()) > 0:
+            await asyncio.sleep(left_s)
+
+    @property
+    def has_run_out(self) -> bool:
+        """Whether it was held and another process may have taken it since."""
+        return self._held_until_s is not None and self.remaining_s() <= 0
 
     async def release(self) -> None:
         """Give the Lease back at once, so that a standby need not wait for its end."""

@@ -1,4 +1,4 @@
-"""Is this process worth keeping? Loop lag, living and hearing watches; and the small server that answers for it."""
+"""Is this process worth keeping? Loop lag and watches that hear; and the small server that answers for it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ from fairlead_operator.state import keys
 LAG_PERIOD_S = 1.0
 LAG_MAX_S = 30.0
 DEAF_AFTER_S = 30.0
-WATCHERS_MISSING_MAX_S = 30.0
-WATCHER_TASK_PREFIX = "watcher for "
 
 Check = Callable[[], str | None]
 """None while all is well, else a sentence."""
@@ -40,21 +38,23 @@ class WatchLedger:
         self._delivered.pop(key, None)
         self._behind.pop(key, None)
 
-    def compare(self, listed: Mapping[keys.ModelKey, str]) -> None:
-        """Remember each object of which the list has a newer version than the watch has brought."""
+    def compare(self, namespace: str | None, listed: Mapping[keys.ModelKey, str]) -> None:
+        """Remember each object of which the list of a namespace (None: all) has a newer version than the watch."""
         now_s = self._clock.monotonic_s()
         for key, version in listed.items():
             if _is_older(self._delivered.get(key, ""), version):
                 self._behind.setdefault(key, (version, now_s))
-        for key in set(self._behind) - set(listed):
-            del self._behind[key]
-        for key in set(self._delivered) - set(listed):
-            del self._delivered[key]
+        for held in (self._behind, self._delivered):
+            for key in [key for key in held if key not in listed and namespace in (None, key.namespace)]:
+                del held[key]
 
-    def check(self) -> str | None:
+    def find_deaf(self) -> frozenset[str]:
+        """Namespaces whose watch has not brought for long what was listed; each is named once for what it missed."""
         now_s = self._clock.monotonic_s()
         deaf = [key for key, (_, since_s) in self._behind.items() if now_s - since_s > DEAF_AFTER_S]
-        return f"the watch is deaf: it has not brought {deaf[0]} as listed" if deaf else None
+        for key in deaf:
+            self._behind[key] = (self._behind[key][0], now_s)
+        return frozenset(key.namespace for key in deaf)
 
 
 class LoopLag:
@@ -75,32 +75,6 @@ class LoopLag:
     def check(self) -> str | None:
         lag_s = self._clock.monotonic_s() - self._last_s - LAG_PERIOD_S
         return f"the event loop is {lag_s:.0f} s late" if lag_s > LAG_MAX_S else None
-
-
-class Watchers:
-    """Whether the event source's watching tasks exist; one that was cancelled leaves a live process that hears nothing.
-
-    Source: Kopf 1.45.2 names them so in ``_core/reactor/orchestration.py``.
-    """
-
-    def __init__(self, *, clock: Clock) -> None:
-        self._clock = clock
-        self._expected: int | None = None
-        self._complete_at_s = 0.0
-
-    def expect(self, count: int) -> None:
-        """From now on there should be so many."""
-        self._expected, self._complete_at_s = count, self._clock.monotonic_s()
-
-    def check(self) -> str | None:
-        if self._expected is None:
-            return None
-        now_s = self._clock.monotonic_s()
-        found = sum(task.get_name().startswith(WATCHER_TASK_PREFIX) and not task.done() for task in asyncio.all_tasks())
-        if found >= self._expected:
-            self._complete_at_s = now_s
-        missing_s = now_s - self._complete_at_s
-        return f"{found} of {self._expected} watches run" if missing_s > WATCHERS_MISSING_MAX_S else None
 
 
 class Server:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import os
 import random
@@ -11,7 +12,7 @@ import signal
 import socket
 import threading
 import uuid
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Coroutine, Hashable, Iterable
 from typing import Any
 
 from fairlead_operator import election, handlers, health, queue, ray_pass, reconcile, sweep, telemetry
@@ -26,7 +27,8 @@ from fairlead_operator.settings import Settings
 from fairlead_operator.state import keys
 
 FINISH_STEP_S = 10.0
-STOP_WATCH_S = 1.0
+TEND_WATCHES_S = 5.0
+WATCH_SILENT_MAX_S = 60.0
 RELEASE_S = 2.0
 EXIT_AFTER_S = 18.0
 """Whatever hangs, the process is gone this long after SIGTERM."""
@@ -39,44 +41,58 @@ log = logging.getLogger(__name__)
 class Operator:
     """Everything of one process, wired; ``run`` is its life."""
 
-    def __init__(self, settings: Settings, api: kubernetes.KubernetesClient, metrics: telemetry.Metrics) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        configuration: Any,
+        metrics: telemetry.Metrics,
+        *,
+        selector: election.WakingSelector,
+    ) -> None:
+        """``selector`` is the running event loop's."""
         self._settings = settings
-        self._api = api
+        self._configuration = configuration
         self._metrics = metrics
+        self._selector = selector
         self._clock = clock.SystemClock()
-        self._http = http.HttpClient(clock=self._clock)
         self._queue: queue.KeyedQueue[keys.Key] = queue.KeyedQueue()
         self._identity = f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}"
+        self._lease_api = self._kubernetes_client(lease=None)  # of its own: renewals wait behind no other request
+        lease = election.LeaseName(namespace=settings.lease_namespace, name=names.LEASE_NAME)
+        self._election = election.Election(self._lease_api, lease, identity=self._identity, clock=self._clock)
+        self._api = self._kubernetes_client(lease=self._election)
+        self._http = http.HttpClient(clock=self._clock, lease=self._election)
         self._namespaces: dict[str, cluster.NamespaceView] = {}
         self._ray = {namespace: self._ray_client(url) for namespace, url in settings.ray_urls.items()}
         self._gateway = gateway.GatewayClient(http_client=self._http, on_request=metrics.on_gateway_request)
         self._ledger = health.WatchLedger(clock=self._clock)
-        self._watchers = health.Watchers(clock=self._clock)
         self._lag = health.LoopLag(clock=self._clock, metrics=metrics)
-        lease = election.LeaseName(namespace=settings.lease_namespace, name=names.LEASE_NAME)
-        self._election = election.Election(api, lease, identity=self._identity, clock=self._clock)
         self._sweep = sweep.Sweep(
             self._queue,
-            api,
+            self._api,
             self._namespace,
             watched=self._ledger,
             metrics=metrics,
             clock=self._clock,
         )
-        self._observer = snapshot.Observer(api, self._namespace, clock=self._clock, measurements=self._measurements())
+        self._observer = snapshot.Observer(
+            self._api, self._namespace, clock=self._clock, measurements=self._measurements()
+        )
         self._reconciler = reconcile.Reconciler(self._parts(), self._queue, watch=self._sweep, ray=self._ray_pass())
         self._server = health.Server(
             settings.listen,
             metrics=metrics,
-            alive=(self._lag.check, self._watchers.check, self._ledger.check),
+            alive=(self._lag.check,),
             ready=self._readiness,
         )
+        self._watches: dict[str | None, handlers.NamespaceWatch] = {}
         self._tasks: list[asyncio.Task[Any]] = []
         self._workers: list[asyncio.Task[Any]] = []
 
-    async def run(self, configuration: Any) -> int:
+    async def run(self) -> int:
         """The exit code: 0 after a signal, 1 when the process can't go on and should be started again."""
         stop = asyncio.Event()
+        self._selector.on_wake = self._exit_when_run_out
         _on_signals(stop)
         await self._server.start()
         self._spawn("loop lag", self._lag.measure())
@@ -87,25 +103,24 @@ class Operator:
             asyncio.create_task(queue.work(self._queue, self._reconciler.handle), name=f"worker {number}")
             for number in range(self._settings.workers)
         ]
-        self._spawn("resync", self._repeat("resync", self._resync, self._settings.resync_s))
+        for namespace in self._settings.namespaces or (None,):
+            what = f"resync of {namespace or 'all namespaces'}"
+            step = functools.partial(self._sweep.resync, namespace, self._configured(namespace))
+            self._spawn(what, self._repeat(what, step, self._settings.resync_s))
         self._spawn("sweep", self._repeat("sweep", self._look, self._settings.sweep_s))
-        watch_stop, watch_ready = asyncio.Event(), asyncio.Event()
-        watch = self._spawn("watch", self._watch(configuration, watch_stop, watch_ready))
-        await _either(watch, watch_ready.wait())
-        _on_signals(stop)  # Kopf took the signals when it started; they are ours
-        self._watchers.expect(max(1, len(self._settings.namespaces)))
+        self._start_watches()
+        self._spawn("watches", self._repeat("looking after the watches", self._tend_watches, TEND_WATCHES_S))
         await _either(*self._tasks, stop.wait())
         ended = [task for task in self._tasks if task.done()]
         for task in ended:
             log.error("a task of the process ended", extra={"task": task.get_name(), "error": repr(_error_of(task))})
-        watch_stop.set()
         return await self._leave(1 if ended else 0)
 
-    def noticed(self, key: keys.ModelKey, resource_version: str) -> None:
+    def noticed(self, key: keys.ModelKey, resource_version: str, intent: Hashable) -> None:
         """The watch brought a version of a model."""
         self._metrics.watch_events.labels(names.PLURAL).inc()
         self._ledger.delivered(key, resource_version)
-        self._sweep.notice(key)
+        self._sweep.notice(key, intent)
 
     def deleted(self, key: keys.ModelKey) -> None:
         self._metrics.watch_events.labels(names.PLURAL).inc()
@@ -130,29 +145,49 @@ class Operator:
             _, late = await asyncio.wait(self._workers, timeout=FINISH_STEP_S)
             if late:
                 log.warning("steps in hand were dropped", extra={"keys": [str(key) for key in self._queue.busy]})
-        others = [task for task in self._tasks if task.get_name() != "watch"]
-        for task in (*others, *self._workers):
+        for watch in self._watches.values():
+            watch.stop()
+        for task in (*self._tasks, *self._workers):
             task.cancel()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._election.release(), RELEASE_S)
-        watches = [task for task in self._tasks if task.get_name() == "watch"]
-        if watches:
-            await asyncio.wait(watches, timeout=STOP_WATCH_S)
+        if self._api.writes_under_way or self._http.writes_under_way:
+            log.warning("the Lease runs out by itself: a write that was given up may still happen")
+            self._selector.on_wake = None
+        else:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._election.release(), RELEASE_S)
         await self._server.stop()
         await self._http.close()
         await self._api.close()
+        await self._lease_api.close()
         log.info("stopped", extra={"code": code})
         return code
 
-    async def _watch(self, configuration: Any, stop: asyncio.Event, ready: asyncio.Event) -> None:
-        async def credentials() -> kubernetes.Credentials:
-            return await kubernetes.fetch_credentials(configuration)
+    def _exit_when_run_out(self) -> None:
+        if self._election.has_run_out:
+            _exit_at_once()
 
-        registry = handlers.build_registry(self, credentials)
-        await handlers.watch(registry, namespaces=self._settings.namespaces, stop_flag=stop, ready_flag=ready)
+    def _start_watches(self) -> None:
+        def fetch_credentials() -> Awaitable[kubernetes.Credentials]:
+            return kubernetes.fetch_credentials(self._configuration)
 
-    async def _resync(self) -> None:
-        await self._sweep.resync(self._settings.namespaces, configured=self._settings.ray_urls)
+        loop = asyncio.get_running_loop()
+        for namespace in self._settings.namespaces or (None,):
+            watch = handlers.NamespaceWatch(namespace, self, fetch_credentials, loop=loop, clock=self._clock)
+            self._watches[namespace] = watch
+            watch.start()
+
+    async def _tend_watches(self) -> None:
+        """Start again each watch that is deaf or not there."""
+        deaf = self._ledger.find_deaf()
+        for namespace, watch in self._watches.items():
+            is_deaf = bool(deaf) if namespace is None else namespace in deaf
+            if is_deaf or watch.silent_s() > WATCH_SILENT_MAX_S:
+                log.warning("a watch is deaf or gone", extra={"namespace": namespace or "all", "deaf": is_deaf})
+                watch.restart()
+        self._metrics.watch_starts.set(sum(watch.starts for watch in self._watches.values()))
+
+    def _configured(self, namespace: str | None) -> Iterable[str]:
+        return self._settings.ray_urls if namespace is None else (namespace,)
 
     async def _look(self) -> None:
         self._metrics.queue_depth.set(len(self._queue))
@@ -190,6 +225,11 @@ class Operator:
             prometheus=self._settings.prometheus_urls,
         )
 
+    def _kubernetes_client(self, *, lease: http.Lease | None) -> kubernetes.KubernetesClient:
+        return kubernetes.KubernetesClient(
+            self._configuration, clock=self._clock, on_request=self._metrics.on_kubernetes_request, lease=lease
+        )
+
     def _ray_client(self, url: str) -> ray_serve.RayServeClient:
         return ray_serve.RayServeClient(
             url,
@@ -225,7 +265,6 @@ class Operator:
             observer=self._observer,
             namespaces=self._namespace,
             writes=self._ray,
-            lease=self._election,
             sweep=self._sweep,
             bounds=self._settings.bounds,
             metrics=self._metrics,
@@ -237,14 +276,15 @@ class Operator:
         return task
 
 
-async def run(settings: Settings) -> int:
-    """One life of the operator."""
-    metrics = telemetry.Metrics()
-    configuration = await kubernetes.load_configuration(settings.kubeconfig)
-    api = kubernetes.KubernetesClient(
-        configuration, clock=clock.SystemClock(), on_request=metrics.on_kubernetes_request
-    )
-    return await Operator(settings, api, metrics).run(configuration)
+def run(settings: Settings) -> int:
+    """One life of the operator, on an event loop of its own."""
+    selector = election.WakingSelector()
+
+    async def live() -> int:
+        configuration = await kubernetes.load_configuration(settings.kubeconfig)
+        return await Operator(settings, configuration, telemetry.Metrics(), selector=selector).run()
+
+    return asyncio.SelectorEventLoop(selector).run_until_complete(live())
 
 
 async def _either(*waits: asyncio.Task[Any] | Coroutine[Any, Any, Any]) -> None:

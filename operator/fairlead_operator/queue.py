@@ -1,6 +1,7 @@
 """The keyed work queue: each key once in it and in one worker's hands, with its own backoff, taken in turn.
 
-Only keys travel, never events: whoever takes a key reads the world itself, so a thousand events are one pass.
+Only keys travel, never events: a worker reads the world itself, so a thousand events are one pass. A key that failed
+is not taken before its delay is over, however often it is added; only ``add_now`` is stronger.
 """
 
 from __future__ import annotations
@@ -27,10 +28,12 @@ class KeyedQueue(Generic[K]):
         self._ready: collections.OrderedDict[K, None] = collections.OrderedDict()
         self._busy: set[K] = set()
         self._again: set[K] = set()
+        self._changed: set[K] = set()  # while in work: what the pass has read may be older than the change
         self._due_at_s: dict[K, float] = {}
         self._timers: list[tuple[float, int, K]] = []
         self._order = itertools.count()
         self._failures: dict[K, int] = {}
+        self._not_before_s: dict[K, float] = {}
         self._wake = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
@@ -45,7 +48,25 @@ class KeyedQueue(Generic[K]):
         return frozenset(self._busy)
 
     def add(self, key: K) -> None:
-        """Have the key taken soon; while it is in work, once more after that."""
+        """Have the key taken soon, but not before the delay of a failure is over; while it is in work, after that."""
+        left_s = self._not_before_s.get(key, 0.0) - asyncio.get_running_loop().time()
+        if left_s > 0 and key not in self._busy:
+            self.add_after(key, left_s)
+        else:
+            self._add(key)
+
+    def add_now(self, key: K) -> None:
+        """Have the key taken soon although it failed: somebody changed what it failed at. Its failures still count."""
+        self._not_before_s.pop(key, None)
+        if key in self._busy:
+            self._changed.add(key)
+        self._add(key)
+
+    def forgive(self, key: K) -> None:
+        """The delay of its failure is over; nothing is queued. What it failed at may have changed."""
+        self._not_before_s.pop(key, None)
+
+    def _add(self, key: K) -> None:
         if key in self._busy:
             self._again.add(key)
         elif key not in self._ready:
@@ -53,29 +74,35 @@ class KeyedQueue(Generic[K]):
             self._wake.set()
 
     def add_after(self, key: K, delay_s: float) -> None:
-        """Have the key taken no later than in ``delay_s``; an earlier date that it already has stays."""
-        if delay_s <= 0:
-            self.add(key)
+        """Have the key taken in ``delay_s``: at an earlier date that it already has, but after a failure's delay."""
+        now_s = asyncio.get_running_loop().time()
+        due_at_s = max(now_s + delay_s, self._not_before_s.get(key, now_s))
+        if due_at_s <= now_s:
+            self._add(key)
             return
-        due_at_s = asyncio.get_running_loop().time() + delay_s
         if self._due_at_s.get(key, due_at_s + 1) <= due_at_s:
             return
         self._due_at_s[key] = due_at_s
         heapq.heappush(self._timers, (due_at_s, next(self._order), key))
         self._arm()
 
-    def add_failed(self, key: K) -> float:
-        """Have the key taken again after its own, growing, jittered delay; returns the delay in seconds."""
+    def add_failed(self, key: K, *, first_s: float = BACKOFF_FIRST_S, least_s: float = 0.0) -> float:
+        """Have the key taken again after its own, growing, jittered delay; returns the delay in seconds.
+
+        ``first_s`` is the delay of the first failure in a row; ``least_s`` is what the other side asked for.
+        """
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
-        delay_s = min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2.0 ** min(failures, 30))
-        delay_s *= 1 + self._rng.uniform(-JITTER_RATIO, JITTER_RATIO)
+        delay_s = min(BACKOFF_MAX_S, first_s * 2.0 ** min(failures, 30))
+        delay_s = max(least_s, delay_s * (1 + self._rng.uniform(-JITTER_RATIO, JITTER_RATIO)))
+        self._not_before_s[key] = asyncio.get_running_loop().time() + delay_s
         self.add_after(key, delay_s)
         return delay_s
 
     def succeeded(self, key: K) -> None:
         """The key's next failure starts from the first delay again."""
         self._failures.pop(key, None)
+        self._not_before_s.pop(key, None)
 
     async def take(self) -> K | None:
         """The key that waited longest, or None once the queue is closed. Pair it with ``done``."""
@@ -94,6 +121,9 @@ class KeyedQueue(Generic[K]):
         self._busy.discard(key)
         if key in self._again:
             self._again.discard(key)
+            if key in self._changed:
+                self._changed.discard(key)
+                self._not_before_s.pop(key, None)
             self.add(key)
 
     def close(self) -> None:
@@ -115,7 +145,7 @@ class KeyedQueue(Generic[K]):
             due_at_s, _, key = heapq.heappop(self._timers)
             if self._due_at_s.get(key) == due_at_s:
                 del self._due_at_s[key]
-                self.add(key)
+                self._add(key)
         self._arm()
 
 

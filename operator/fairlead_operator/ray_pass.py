@@ -8,11 +8,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from fairlead_operator import sweep, telemetry
 from fairlead_operator.api import names
 from fairlead_operator.desired import serve_config
-from fairlead_operator.effects import ray_serve
 from fairlead_operator.observe import cluster, fingerprint, snapshot
 from fairlead_operator.observe import ray_serve as ray_reads
 from fairlead_operator.plan import serve_config as serve_plan
@@ -23,14 +23,17 @@ AFTER_PUT_S = 0.02
 log = logging.getLogger(__name__)
 
 
+class ServeWrites(Protocol):
+    async def put_applications(self, body: bytes) -> None: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RayPass:
     """LIST, compose, GET, compare, PUT."""
 
     observer: snapshot.Observer
     namespaces: Callable[[str], cluster.NamespaceView]
-    writes: Mapping[str, ray_serve.ServeWrites]
-    lease: ray_serve.Lease
+    writes: Mapping[str, ServeWrites]
     sweep: sweep.Sweep
     bounds: bounds.Bounds
     metrics: telemetry.Metrics
@@ -82,7 +85,7 @@ class RayPass:
     async def _put(self, key: keys.RayKey, poller: ray_reads.RayPoller, put: serve.Put) -> float:
         ended = "failed"
         try:
-            await ray_serve.put_config(self.writes[key.namespace], put.body, lease=self.lease)
+            await self.writes[key.namespace].put_applications(put.body)
             ended = "done"
         finally:
             poller.invalidate()

@@ -71,11 +71,13 @@ class Reconciler:
             return delay_s
         except errors.Conflict as error:
             ended = "conflict"
-            log.info("changed meanwhile, looked at again", extra={"key": str(key), "error": str(error)})
-            return AFTER_CONFLICT_S
+            delay_s = self._queue.add_failed(key, first_s=AFTER_CONFLICT_S)
+            about = {"key": str(key), "error": str(error), "retry_s": round(delay_s, 1)}
+            log.info("the object changed since it was read", extra=about)
+            return None
         except errors.FairleadError as error:
             ended = "failed"
-            delay_s = max(self._queue.add_failed(key), error.retry_after_s or 0.0)
+            delay_s = self._queue.add_failed(key, least_s=error.retry_after_s or 0.0)
             level = logging.DEBUG if isinstance(error, errors.RetryLater) else logging.WARNING
             log.log(level, "pass failed", extra={"key": str(key), "error": str(error), "retry_s": round(delay_s, 1)})
             return None
@@ -152,7 +154,7 @@ class Reconciler:
     async def _after_the_object(self, seen: observed.Observed) -> float | None:
         plan, outcome = await self._act(knowledge.ABSENT, seen)
         if isinstance(outcome, actions.Refused):
-            raise errors.RetryLater(f"{plan.action}: {outcome.message}")
+            raise _error_of(plan, outcome)
         if _writes(plan.action):
             return AFTER_WRITE_S
         self._parts.metrics.forget_model(plan.key.namespace, plan.key.name)
@@ -163,9 +165,7 @@ class Reconciler:
         self, plan: actions.Plan, outcome: actions.Outcome, seen: observed.Observed, *, has_changed: bool
     ) -> float | None:
         if isinstance(outcome, actions.Refused):
-            if outcome.reason is reasons.Reason.CONFLICT:
-                return AFTER_CONFLICT_S
-            raise errors.RetryLater(f"{plan.action}: {outcome.message}")
+            raise _error_of(plan, outcome)
         if has_changed or _writes(plan.action):
             return min(plan.requeue_after_s, AFTER_WRITE_S)
         if plan.requeue_after_s >= self._parts.bounds.resync_s:
@@ -186,6 +186,14 @@ class Reconciler:
 
 
 _FAILURES = actions.Refused | actions.NotProved | actions.ProofUnavailable
+
+
+def _error_of(plan: actions.Plan, refused: actions.Refused) -> errors.FairleadError:
+    """What a write that did not happen costs its key: a delay that grows."""
+    message = f"{plan.action}: {refused.message}"
+    if refused.reason is reasons.Reason.CONFLICT:
+        return errors.Conflict(message)
+    return errors.RetryLater(message, retry_after_s=refused.retry_after_s)
 
 
 def _writes(action: actions.Action) -> bool:

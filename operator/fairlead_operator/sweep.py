@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterable
 
 from fairlead_operator import health, queue, telemetry
 from fairlead_operator.clients import errors, paths
@@ -43,11 +43,20 @@ class Sweep:
         self._known: set[keys.ModelKey] = set()
         self._settled: dict[keys.Key, Hashable] = {}
         self._unknown_looks: dict[str, int] = {}
+        self._intents: dict[keys.ModelKey, Hashable] = {}
 
-    def notice(self, key: keys.ModelKey) -> None:
-        """A watch or a list named this model: it needs a pass, and is remembered until one finds it gone."""
+    def notice(self, key: keys.ModelKey, intent: Hashable = None) -> None:
+        """A watch or a list named this model: it needs a pass, and is remembered until one finds it gone.
+
+        ``intent`` is what somebody asks for (None: not known). While it stays the same, the delay after a failure does.
+        """
         self._known.add(key)
-        self._queue.add(key)
+        if intent is None or self._intents.get(key) == intent:
+            self._queue.add(key)
+            return
+        self._intents[key] = intent
+        self._queue.add_now(key)
+        self._queue.forgive(keys.RayKey(key.namespace))
 
     def settle(self, key: keys.Key, seen: Hashable) -> None:
         """The last pass found nothing to do, having seen this."""
@@ -61,33 +70,43 @@ class Sweep:
         """The object is gone and nothing of it is left."""
         self._known.discard(key)
         self._settled.pop(key, None)
+        self._intents.pop(key, None)
 
-    async def resync(self, namespaces: Sequence[str], configured: Iterable[str] = ()) -> None:
-        """Queue every model that is or was there or has a route, and every Ray cluster. No namespaces: all.
+    async def resync(self, namespace: str | None, configured: Iterable[str] = ()) -> None:
+        """Queue every model of a namespace (None: of all) that is or was there or has a route, and its Ray cluster.
 
         ``configured`` are namespaces with a Ray cluster: their last model may have gone while no operator ran.
+
+        Raises:
+            errors.FairleadError: Something could not be listed; what could be is queued.
         """
         started_s = self._clock.monotonic_s()
         listed: dict[keys.ModelKey, str] = {}
-        for namespace in namespaces or (None,):
-            bodies, _ = await self._reads.list_all(paths.models(namespace))
-            for body in bodies:
-                metadata = body["metadata"]
-                listed[keys.ModelKey(metadata["namespace"], metadata["name"])] = metadata["resourceVersion"]
-        self._watched.compare(listed)
-        for key in sorted(self._known | set(listed)):
+        bodies, _ = await self._reads.list_all(paths.models(namespace))
+        for body in bodies:
+            metadata = body["metadata"]
+            listed[keys.ModelKey(metadata["namespace"], metadata["name"])] = metadata["resourceVersion"]
+        self._watched.compare(namespace, listed)
+        own = {key for key in self._known if namespace in (None, key.namespace)}
+        for key in sorted(own | set(listed)):
             self.notice(key)
-        served = sorted({key.namespace for key in self._known} | set(namespaces) | set(configured))
-        for namespace in served:
-            self._queue.add(keys.RayKey(namespace))
-        for namespace in served:
-            await self._notice_routes(namespace)
+        served = sorted({key.namespace for key in own | set(listed)} | set(configured))
+        for name in served:
+            self._queue.add(keys.RayKey(name))
+        failed = [error for name in served if (error := await self._notice_routes(name)) is not None]
         self._metrics.resync_s.set(self._clock.monotonic_s() - started_s)
+        if failed:
+            raise failed[0]
 
-    async def _notice_routes(self, namespace: str) -> None:
-        """A model forced away while no operator ran is told of by its route alone."""
-        for model in await self._namespaces(namespace).routes(1.0):
+    async def _notice_routes(self, namespace: str) -> errors.FairleadError | None:
+        """A model forced away while no operator ran is known by its route alone."""
+        try:
+            routes = await self._namespaces(namespace).routes(1.0)
+        except errors.FairleadError as error:
+            return error
+        for model in routes:
             self.notice(keys.ModelKey(namespace, model))
+        return None
 
     async def look(self) -> None:
         """Queue every settled key under which the world has changed."""
@@ -120,14 +139,17 @@ class Sweep:
 
 
 async def repeat(what: str, step: Callable[[], Awaitable[None]], *, every_s: float, rng: random.Random) -> None:
-    """Run a step for ever; one that fails is told and tried again soon. This is an outermost loop."""
+    """Run a step for ever; one that fails is logged and tried again soon, then later. This is an outermost loop."""
+    failures = 0
     while True:
-        delay_s = every_s * (1 + rng.uniform(-JITTER_RATIO, JITTER_RATIO))
+        delay_s = every_s
         try:
             await step()
+            failures = 0
         except errors.FairleadError as error:
             log.warning("%s failed", what, extra={"error": str(error)})
-            delay_s = min(delay_s, RETRY_S)
+            delay_s = min(every_s, RETRY_S * 2.0 ** min(failures, 30))
+            failures += 1
         except Exception:
             log.exception("%s failed unexpectedly", what)
-        await asyncio.sleep(delay_s)
+        await asyncio.sleep(delay_s * (1 + rng.uniform(-JITTER_RATIO, JITTER_RATIO)))

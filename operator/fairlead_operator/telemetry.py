@@ -40,6 +40,7 @@ class Metrics:
         self.prometheus_requests = self._counter("prometheus_requests", "Requests to a Prometheus", "verb", "code")
         self.gateway_requests = self._counter("gateway_requests", "Requests to gateways", "verb", "code")
         self.watch_events = self._counter("watch_events", "Events that the watches delivered", "resource")
+        self.watch_starts = self._gauge("watch_starts", "How often watches were started; as many as namespaces is well")
         self.model_condition = self._gauge(
             "model_condition", "1 true, 0 false, -1 unknown", "namespace", "model", "type"
         )

@@ -39,7 +39,9 @@ def check_plan(observed: Observed, plan: actions.Plan) -> None:
     hold(bool(plan.message) and len(plan.message) <= MESSAGE_MAX, f"no or too long a message: {plan}")
     hold(plan.requeue_after_s >= 0, f"requeued into the past: {plan}")
     hold(
-        not changes or isinstance(plan.action, actions.Wait) or isinstance(observed.object, Absent),
+        not changes
+        or isinstance(plan.action, actions.Wait | actions.NudgeServe)
+        or isinstance(observed.object, Absent),
         f"announces a step and takes one: {plan}",
     )
     _check_serving(plan.serving)

@@ -311,6 +311,10 @@ class ModelDeploymentStatus(ApiModel):
     ] = ()
     replicas: Annotated[Count, Field(description="Replicas that exist, over all revisions.")] = 0
     ready_replicas: Annotated[Count, Field(description="Replicas that answer, over all revisions.")] = 0
+    replicas_missing_since: (
+        Annotated[Time, Field(description="Since when the stable revision has fewer ready replicas than it should.")]
+        | None
+    ) = None
     selector: Annotated[str, Field(max_length=512)] | None = None
     endpoints: Endpoints | None = None
     model: ModelStatus | None = None

@@ -12,6 +12,12 @@ MESSAGE_MAX = 1024
 LINE_MAX_BYTES = 512
 LIST_MAP_KEYS = "x-kubernetes-list-map-keys"
 
+_ADDRESS = re.compile(
+    r"https?://[^\s,;)\]]+(?<!:)"
+    r"|\b(?:\d{1,3}\.){3}\d{1,3}(?::\d+)?"
+    r"|\('[^']+', \d+\)"
+    r"|\b[\w-]+(?:\.[\w-]+)*:\d{2,5}\b"
+)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
@@ -29,6 +35,11 @@ def one_line(text: str) -> str:
     if len(encoded) <= LINE_MAX_BYTES:
         return clean
     return encoded[: LINE_MAX_BYTES - 3].decode(errors="ignore") + "…"
+
+
+def hide_addresses(text: str) -> str:
+    """The text without addresses inside the cluster: what could not be reached is for the operator's log alone."""
+    return _ADDRESS.sub("…", text)
 
 
 def _whole_second(time: datetime.datetime) -> datetime.datetime:

@@ -20,4 +20,5 @@ class SystemClock:
         return datetime.datetime.now(datetime.UTC)
 
     def monotonic_s(self) -> float:
-        return time.monotonic()
+        """Counts on while the machine is suspended, as the Lease does."""
+        return time.clock_gettime(time.CLOCK_BOOTTIME)

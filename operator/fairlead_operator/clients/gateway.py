@@ -152,6 +152,7 @@ class GatewayClient:
             headers={names.HEADER_REVISION: revision},
             timeout_s=timeout_s,
             answer_bytes_max=REPORT_BYTES_MAX,
+            is_write=False,
         )
         try:
             answer = await self._send(request)

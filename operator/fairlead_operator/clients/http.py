@@ -9,13 +9,15 @@ from __future__ import annotations
 import json
 import logging
 import os
+import socket
 import ssl
 import urllib.parse
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import aiohttp
+from typing_extensions import override
 
 from fairlead_operator.clients import errors
 from fairlead_operator.clients.clock import Clock
@@ -26,7 +28,39 @@ CONNECT_TIMEOUT_S = 3.0
 CONNECTIONS_PER_HOST = 32
 _CHUNK_BYTES = 64 * 1024
 log = logging.getLogger(__name__)
+READS = frozenset({"GET", "HEAD"})
+WRITE_MARGIN_S = 1.0
+"""So long before the Lease may belong to another process, the last write has been answered or given up."""
+WRITE_LEAST_S = 2.0
+"""A write that would have less time than this is not sent."""
 OnRequest = Callable[[str, str, float], None]  # verb, code, seconds
+
+
+class Lease(Protocol):
+    """The right to write."""
+
+    def remaining_s(self) -> float:
+        """How long no other process can have it, in seconds; 0 when it is not ours."""
+
+    @property
+    def has_run_out(self) -> bool:
+        """Whether it was ours, and another process may have taken it since."""
+
+
+class _LeaseSocket(socket.socket):
+    """Sends nothing once the Lease has run out.
+
+    A process may be stopped between the moment when a request is allowed and the moment when its bytes are sent, and
+    asyncio sends from several places; all of them end here.
+    """
+
+    lease: Lease | None = None
+
+    @override
+    def send(self, data: Any, flags: int = 0, /) -> int:
+        if self.lease is not None and self.lease.has_run_out:
+            raise ConnectionAbortedError("the Lease has run out")
+        return super().send(data, flags)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +74,10 @@ class Request:
     """The longest body that is read; a longer one is ``errors.AnswerTooLong``."""
     verb: str | None = None
     """What it is counted as, where that isn't the method."""
+    least_s: float = WRITE_LEAST_S
+    """The shortest deadline that makes sense; a write is not sent when the Lease ends sooner."""
+    is_write: bool = True
+    """False where the method is one of a write and the request changes nothing (a prediction)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,10 +109,17 @@ class Route:
 
 
 class HttpClient:
-    """Connections are kept and shared. Close it at the end."""
+    """Connections are kept and shared. Close it at the end.
 
-    def __init__(self, *, clock: Clock, route: Route | None = None) -> None:
+    The one place that every write passes: with a ``lease``, none is sent, and none is still under way, when another
+    process may hold it.
+    """
+
+    def __init__(self, *, clock: Clock, route: Route | None = None, lease: Lease | None = None) -> None:
+        """Without a ``lease`` writes are not limited: for the Lease itself, and for tests."""
         self._clock = clock
+        self._lease = lease
+        self._writes_under_way = 0
         self._route = route or Route()
         self._session: aiohttp.ClientSession | None = None
 
@@ -82,20 +127,54 @@ class HttpClient:
         if self._session is not None:
             await self._session.close()
 
+    @property
+    def writes_under_way(self) -> int:
+        """Writes that were sent and neither answered nor given up."""
+        return self._writes_under_way
+
     async def send(self, request: Request, *, who: str, on_request: OnRequest) -> Answer:
         """The answer, whatever its code.
 
         Raises:
             errors.Unreachable: There was none, or it was cut; the address is in the log, not in the message.
             errors.AnswerTooLong: It has more than ``answer_bytes_max`` bytes.
+            errors.RetryLater: It is a write and the Lease has too little time left; nothing was sent.
         """
+        is_write = request.is_write and request.method not in READS
+        timeout_s = self._limit_to_lease(request) if is_write else request.timeout_s
+        self._writes_under_way += is_write
+        try:
+            return await self._send(request, timeout_s, who=who, on_request=on_request)
+        finally:
+            self._writes_under_way -= is_write
+
+    def _open_socket(self, address: Any) -> socket.socket:
+        family, kind, protocol, *_ = address
+        opened = _LeaseSocket(family, kind, protocol)
+        opened.lease = self._lease
+        return opened
+
+    def _limit_to_lease(self, request: Request) -> float:
+        """The deadline of a write in seconds: it ends before the Lease may belong to another process."""
+        if self._lease is None:
+            return request.timeout_s
+        left_s = self._lease.remaining_s() - WRITE_MARGIN_S
+        if left_s < request.least_s:
+            raise errors.RetryLater("the Lease has too little time left for a write", retry_after_s=1.0)
+        return min(request.timeout_s, left_s)
+
+    async def _send(self, request: Request, timeout_s: float, *, who: str, on_request: OnRequest) -> Answer:
         if self._session is None:
             # No cookies: Ray would set an authentication cookie that outlives a rotated token.
-            connector = aiohttp.TCPConnector(limit_per_host=CONNECTIONS_PER_HOST, ssl=self._route.tls or True)
+            connector = aiohttp.TCPConnector(
+                limit_per_host=CONNECTIONS_PER_HOST,
+                ssl=self._route.tls or True,
+                socket_factory=self._open_socket if self._lease is not None else None,
+            )
             self._session = aiohttp.ClientSession(
                 connector=connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False
             )
-        timeout = aiohttp.ClientTimeout(total=request.timeout_s, sock_connect=CONNECT_TIMEOUT_S)
+        timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=CONNECT_TIMEOUT_S)
         headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **request.headers}
         started_s, code = self._clock.monotonic_s(), "none"
         try:
@@ -115,7 +194,7 @@ class HttpClient:
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             log.debug("request failed", extra={"url": request.url, "error": str(error) or type(error).__name__})
             raise errors.Unreachable(
-                f"{who}: {request.method} {_path(request.url)}: {_describe(error, request.timeout_s)}"
+                f"{who}: {request.method} {_path(request.url)}: {_describe(error, timeout_s)}"
             ) from error
         finally:
             on_request(request.verb or request.method, code, self._clock.monotonic_s() - started_s)

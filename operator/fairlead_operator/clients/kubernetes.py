@@ -88,17 +88,29 @@ async def fetch_credentials(configuration: aio_client.Configuration) -> Credenti
 class KubernetesClient:
     """Verbs over URL paths; every request has a deadline and is counted."""
 
-    def __init__(self, configuration: aio_client.Configuration, *, clock: Clock, on_request: http.OnRequest) -> None:
+    def __init__(
+        self,
+        configuration: aio_client.Configuration,
+        *,
+        clock: Clock,
+        on_request: http.OnRequest,
+        lease: http.Lease | None = None,
+    ) -> None:
+        """``lease`` limits the writes (``http.HttpClient``)."""
         self._configuration = configuration
         transport = rest.RESTClientObject(configuration)
         route = http.Route(
             tls=transport.ssl_context, server_hostname=configuration.tls_server_name, proxy=transport.proxy
         )
-        self._http = http.HttpClient(clock=clock, route=route)
+        self._http = http.HttpClient(clock=clock, route=route, lease=lease)
         self._on_request = on_request
 
     async def close(self) -> None:
         await self._http.close()
+
+    @property
+    def writes_under_way(self) -> int:
+        return self._http.writes_under_way
 
     async def get(self, path: str) -> Object:
         """The object as the quorum has it (no resourceVersion is sent, so no cache may answer)."""

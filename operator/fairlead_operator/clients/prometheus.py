@@ -64,6 +64,7 @@ class PrometheusClient:
             body=encoded.encode(),
             timeout_s=TIMEOUT_S,
             answer_bytes_max=ANSWER_BYTES_MAX,
+            is_write=False,
         )
         try:
             answer = await self._http.send(request, who="prometheus", on_request=self._on_request)

@@ -136,6 +136,7 @@ class RayServeClient:
             body=body,
             timeout_s=timeout_s,
             answer_bytes_max=ANSWER_BYTES_MAX,
+            least_s=PUT_TIMEOUT_S,  # Ray has no version check: a PUT that is given up may still happen
         )
         return await self._http.send(request, who="Ray", on_request=self._on_request)
 

@@ -38,9 +38,11 @@ async def execute(plan: actions.Plan, hands: Hands) -> actions.Outcome:
     try:
         return await _execute(plan.key, plan.action, hands)
     except errors.Conflict as error:
-        return actions.Refused(reason=reasons.Reason.CONFLICT, message=str(error))
+        return actions.Refused(reason=reasons.Reason.CONFLICT, message=str(error), retry_after_s=error.retry_after_s)
     except errors.FairleadError as error:
-        return actions.Refused(reason=reasons.Reason.WRITE_FAILED, message=str(error))
+        return actions.Refused(
+            reason=reasons.Reason.WRITE_FAILED, message=str(error), retry_after_s=error.retry_after_s
+        )
 
 
 async def _execute(key: keys.ModelKey, action: actions.Action, hands: Hands) -> actions.Outcome:

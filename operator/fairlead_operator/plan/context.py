@@ -6,6 +6,7 @@ import datetime
 from dataclasses import dataclass, replace
 
 from fairlead_operator.api.status import Request
+from fairlead_operator.api.text import hide_addresses
 from fairlead_operator.state.actions import Action, Plan, Wait
 from fairlead_operator.state.bounds import Bounds
 from fairlead_operator.state.desired import Batch, Desired, SetWeight, Step
@@ -64,7 +65,8 @@ class Context:
 
     @property
     def why_ray_is_unknown(self) -> str:
-        return self.observed.serve.reason if isinstance(self.observed.serve, Unknown) else "it was not read"
+        reason = self.observed.serve.reason if isinstance(self.observed.serve, Unknown) else "it was not read"
+        return hide_addresses(reason)
 
     @property
     def ray_session(self) -> str | None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import assert_never
 
 from fairlead_operator.api.status import RolloutPhase
+from fairlead_operator.api.text import hide_addresses
 from fairlead_operator.plan.context import Context
 from fairlead_operator.state.actions import Plan, WriteRoute
 from fairlead_operator.state.knowledge import Absent, Known, Unknown
@@ -96,7 +97,9 @@ def write(context: Context, wanted: RouteEntry) -> Plan | None:
         return context.wait(Reason.REVISION_LOST, message, requeue_after_s=context.bounds.resync_s)
     match context.observed.route:
         case Unknown(reason=reason):
-            return context.wait_unknown(Reason.GATEWAY_UNREACHABLE, f"The route table can't be read: {reason}")
+            return context.wait_unknown(
+                Reason.GATEWAY_UNREACHABLE, f"The route can't be read: {hide_addresses(reason)}"
+            )
         case Known(value=text) if text.holds(wanted):
             return None
         case Known(value=text):
@@ -133,7 +136,9 @@ def confirm(context: Context, wanted: RouteEntry) -> Plan | None:
     """None once every gateway says that it has the entry."""
     match context.observed.gateways:
         case Unknown(reason=reason):
-            return context.wait_unknown(Reason.GATEWAY_UNREACHABLE, f"A gateway can't be read: {reason}")
+            return context.wait_unknown(
+                Reason.GATEWAY_UNREACHABLE, f"A gateway can't be read: {hide_addresses(reason)}"
+            )
         case Known(value=()):
             return context.wait_unknown(Reason.NO_GATEWAY, "No gateway runs that could take the route.")
         case Known() | Absent():

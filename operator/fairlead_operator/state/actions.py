@@ -180,10 +180,14 @@ class Done:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refused:
-    """The write did not happen, or may not have: the next pass looks again."""
+    """The write did not happen, or may not have: the next pass looks again.
+
+    ``retry_after_s`` is how long the other side asked to be left alone, None where it said nothing.
+    """
 
     reason: Reason
     message: str
+    retry_after_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

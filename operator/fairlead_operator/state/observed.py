@@ -89,3 +89,13 @@ class Observed:
     gateway_url: str | None = None
     measured: Measured | None = None
     capacity: Known[Capacity] | Unknown = UNREAD
+
+    def up_by_gateway(self, revision: str) -> dict[str, int] | None:
+        """Ready replicas of a revision by gateway; None while a gateway can't be read, and where there is none."""
+        if not isinstance(self.gateways, Known) or not self.gateways.value:
+            return None
+        lives = {view.id: view.routes.get(self.key.name) for view in self.gateways.value}
+        seen = {gateway: live.revisions.get(revision) if live is not None else None for gateway, live in lives.items()}
+        return {
+            gateway: revision_live.up if revision_live is not None else 0 for gateway, revision_live in seen.items()
+        }

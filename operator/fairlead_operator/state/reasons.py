@@ -6,10 +6,12 @@ from enum import StrEnum
 
 
 class ConditionType(StrEnum):
-    """The conditions of a ModelDeployment; the first is the summary of the rest."""
+    """The conditions of a ModelDeployment; the first two are what alerts and people look at."""
 
     READY = "Ready"
-    """The wished revision serves with all its replicas."""
+    """The desired revision serves with all its replicas; scaling up or down doesn't change it."""
+    AVAILABLE = "Available"
+    """Requests are answered now, by whichever revision: every gateway has a ready replica for them."""
     ACCEPTED = "Accepted"
     """The spec can be acted on as it is."""
     PROGRESSING = "Progressing"
@@ -71,6 +73,10 @@ class Reason(StrEnum):
     """Ray gave up the stable revision with no replica left; it is started again."""
     APPLICATION_UNHEALTHY = "ApplicationUnhealthy"
     """Ray calls the stable revision's application unhealthy."""
+    REPLICAS_UNREACHABLE = "ReplicasUnreachable"
+    """Ray runs replicas, but a gateway has no ready one, or fewer than there should be."""
+    AVAILABLE = "Available"
+    """Every gateway has a ready replica for every request."""
     NOT_SERVING = "NotServing"
     """No revision has been proved yet, so requests are answered with 503."""
     SUSPENDED = "Suspended"

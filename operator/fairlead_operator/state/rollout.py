@@ -123,6 +123,7 @@ class Serving:
     """Which revisions have a place, and the rollout between them; None as rollout is Idle.
 
     ``attempts`` outlive the rollout: a number that went back would restart the replicas of what serves.
+    ``short_since`` is since when the stable revision lacks replicas, as Ray or a gateway sees it.
     """
 
     stable: str | None = None
@@ -134,6 +135,7 @@ class Serving:
     attempts: tuple[Attempt, ...] = ()
     rollback: Rollback | None = None
     handled: Handled | None = None
+    short_since: datetime.datetime | None = None
 
     @property
     def phase(self) -> RolloutPhase | None:
@@ -182,6 +184,7 @@ def recall(status: ModelDeploymentStatus) -> Serving:
         attempts=tuple(Attempt(revision=a.revision, number=a.number, time=a.time) for a in status.attempts),
         rollback=Rollback(revision=rollback.revision, instead_of=rollback.instead_of) if rollback else None,
         handled=_recall_handled(status.handled_request),
+        short_since=status.replicas_missing_since,
     )
 
 
@@ -248,6 +251,7 @@ def record(serving: Serving, status: ModelDeploymentStatus) -> ModelDeploymentSt
             "attempts": tuple(Attempted(revision=a.revision, number=a.number, time=a.time) for a in serving.attempts),
             "rollback": _record_rollback(serving.rollback),
             "handled_request": _record_handled(serving.handled),
+            "replicas_missing_since": serving.short_since,
         }
     )
 

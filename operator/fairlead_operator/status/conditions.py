@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fairlead_operator.api.status import Condition, ConditionStatus
-from fairlead_operator.api.text import bounded
+from fairlead_operator.api.text import bounded, hide_addresses
 from fairlead_operator.state.actions import Refused
-from fairlead_operator.state.knowledge import Unknown
+from fairlead_operator.state.knowledge import Known, Unknown
 from fairlead_operator.state.observed import InvalidSpec
 from fairlead_operator.state.reasons import ConditionType, Reason
 from fairlead_operator.state.rollout import Quarantine
@@ -71,9 +71,9 @@ def degraded(result: PassResult) -> Verdict:
     if stable is None:
         return truth(False, result.plan.reason, "No revision serves.")
     if isinstance(result.observed.serve, Unknown):
-        message = f"Ray can't be read: {result.observed.serve.reason}"
+        message = f"Ray can't be read: {hide_addresses(result.observed.serve.reason)}"
         return Verdict(status=ConditionStatus.UNKNOWN, reason=Reason.RAY_UNREACHABLE, message=message)
-    if (missing := _missing(result, stable)) is not None:
+    if (missing := _missing(result, stable) or _unreachable(result, stable)) is not None:
         return missing
     if result.failed is not None:
         message = f"{result.called(stable)} serves. {sentence(failure_message(result))}"
@@ -96,10 +96,29 @@ def _missing(result: PassResult, stable: str) -> Verdict | None:
     return None
 
 
+def _unreachable(result: PassResult, stable: str) -> Verdict | None:
+    """What Ray runs and a gateway does not reach; Unknown while a gateway can't be read."""
+    if isinstance(result.observed.gateways, Unknown):
+        message = f"A gateway can't be read: {hide_addresses(result.observed.gateways.reason)}"
+        return Verdict(status=ConditionStatus.UNKNOWN, reason=Reason.GATEWAY_UNREACHABLE, message=message)
+    if result.plan.reason is Reason.REPLICAS_UNREACHABLE:
+        return truth(True, result.plan.reason, result.plan.message)
+    route = result.observed.route
+    if not isinstance(route, Known) or stable not in route.value.weights():
+        return None
+    without = [gateway for gateway, up in (result.observed.up_by_gateway(stable) or {}).items() if up == 0]
+    if not without or result.wanted_replicas(stable) == 0:
+        return None
+    message = f"Gateway {', '.join(sorted(without))} has no ready replica of {result.called(stable)}, which Ray runs."
+    return truth(True, Reason.REPLICAS_UNREACHABLE, message)
+
+
 def reconciling(result: PassResult) -> Verdict:
     """kstatus: present work towards the spec."""
     if isinstance(result.outcome, Refused) and result.outcome.reason is not Reason.CONFLICT:
-        return truth(True, Reason.WRITE_FAILED, f"Could not {result.plan.action}: {result.outcome.message}")
+        return truth(
+            True, Reason.WRITE_FAILED, f"Could not {result.plan.action}: {hide_addresses(result.outcome.message)}"
+        )
     busy = not result.is_at_rest and result.plan.reason not in NEEDS_A_PERSON
     return truth(busy, result.plan.reason, result.plan.message)
 

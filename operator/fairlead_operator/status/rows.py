@@ -57,8 +57,17 @@ def _row(result: PassResult, wanted: WantedRevision) -> RevisionStatus:
 def _ready(result: PassResult, revision: str) -> int:
     if isinstance(result.observed.serve, Known):
         view = result.application(revision)
-        return view.running_replicas if view is not None else 0
+        running = view.running_replicas if view is not None else 0
+        return min(running, _seen_by_gateways(result, revision, running))
     return next((row.ready_replicas for row in result.view.status.revisions if row.name == revision), 0)
+
+
+def _seen_by_gateways(result: PassResult, revision: str, otherwise: int) -> int:
+    """Of a revision in the route what the gateway sees that sees the fewest; of another one nobody asks them."""
+    seen = result.observed.up_by_gateway(revision)
+    route = result.observed.route
+    is_routed = isinstance(route, Known) and revision in route.value.weights()
+    return min(seen.values()) if seen and is_routed else otherwise
 
 
 def _role(result: PassResult, revision: str) -> RevisionRole:

@@ -21,10 +21,13 @@ from fairlead_operator.state.desired import Desired
 from fairlead_operator.state.observed import InvalidSpec, ModelDeploymentView, Observed
 from fairlead_operator.state.reasons import ConditionType, Reason
 from fairlead_operator.state.rollout import record
-from fairlead_operator.status import conditions, events, fold, rows
+from fairlead_operator.state.time import elapsed_s
+from fairlead_operator.status import availability, conditions, events, fold, rows
 from fairlead_operator.status.conditions import Verdict, truth
 from fairlead_operator.status.pass_result import HELD, PassResult
 
+GATEWAYS_LAG_S = 20.0
+"""A gateway may see a replica so much later than Ray does, before the model counts as not ready."""
 _UNREADABLE = (Reason.RAY_UNREACHABLE, Reason.GATEWAY_UNREACHABLE)
 _STEADY = (Reason.SERVING, Reason.HISTORY_TRIMMED, Reason.SCALED_TO_ZERO, Reason.WATCHED)
 
@@ -89,6 +92,7 @@ def _status(result: PassResult) -> ModelDeploymentStatus:
 def _conditions(result: PassResult) -> tuple[Condition, ...]:
     verdicts = (
         (ConditionType.READY, _ready(result)),
+        (ConditionType.AVAILABLE, availability.available(result)),
         (ConditionType.ACCEPTED, conditions.accepted(result)),
         (ConditionType.PROGRESSING, conditions.progressing(result)),
         (ConditionType.DEGRADED, conditions.degraded(result)),
@@ -103,13 +107,30 @@ def _ready(result: PassResult) -> Verdict:
     plan, wish, serving = result.plan, result.wish, result.serving
     is_moved = serving.phase in (None, RolloutPhase.WATCHING)
     is_settled = wish is not None and is_moved and serving.stable == wish.target
-    if is_settled and plan.reason in _STEADY:
+    if wish is not None and is_settled and (plan.reason in _STEADY or _is_in_grace(result, wish)):
         return truth(True, plan.reason, plan.message)
     if is_settled and plan.reason in _UNREADABLE:
         return Verdict(status=ConditionStatus.UNKNOWN, reason=plan.reason, message=plan.message)
     if result.failed is not None and not result.view.is_deleting and serving.phase is not RolloutPhase.RETIRED:
         return truth(False, conditions.failure_reason(result.failed), conditions.failure_message(result))
     return truth(False, plan.reason, plan.message)
+
+
+def _is_in_grace(result: PassResult, desired: Desired) -> bool:
+    """Whether Ready holds although replicas are missing: a scale-up is given the progress deadline to come true.
+
+    So is what a gateway takes a moment to see. A replica that was lost, or one that no gateway reaches, is not.
+    """
+    since, reason = result.serving.short_since, result.plan.reason
+    old = next((c for c in result.view.status.conditions if c.type == ConditionType.READY), None)
+    if old is None or old.status is not ConditionStatus.TRUE:
+        return False
+    short_s = elapsed_s(since, result.now) if since is not None else 0.0
+    if reason is Reason.SCALING:
+        return short_s <= desired.progress_deadline_s
+    up = result.observed.up_by_gateway(result.serving.stable or "") or {}
+    is_partly = reason is Reason.REPLICAS_UNREACHABLE and bool(up) and min(up.values()) > 0
+    return is_partly and short_s <= GATEWAYS_LAG_S
 
 
 def _phase(result: PassResult, settled: tuple[Condition, ...]) -> Phase:

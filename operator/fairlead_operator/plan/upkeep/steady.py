@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from fairlead_operator.api import names
 from fairlead_operator.plan import traffic
 from fairlead_operator.plan.condemn import ray
 from fairlead_operator.plan.context import Context
-from fairlead_operator.state.actions import NudgeServe, Plan
+from fairlead_operator.state.actions import NudgeServe, Plan, Wait, WriteRoute
 from fairlead_operator.state.desired import WantedRevision
 from fairlead_operator.state.knowledge import Absent, Known
 from fairlead_operator.state.reasons import Reason
@@ -14,6 +16,15 @@ from fairlead_operator.state.rollout import Attempt
 from fairlead_operator.state.serve import ApplicationStatus
 from fairlead_operator.state.time import elapsed_s
 
+_SHORT = frozenset(
+    {
+        Reason.SCALING,
+        Reason.REPLICAS_MISSING,
+        Reason.REPLICAS_LOST,
+        Reason.REPLICAS_UNREACHABLE,
+        Reason.APPLICATION_UNHEALTHY,
+    }
+)
 RETRY_AFTER_S = (30, 60, 120, 300)
 """How long after the first, second … attempt the next one may come; the last stands for all that follow."""
 
@@ -25,13 +36,46 @@ def decide(context: Context) -> Plan | None:
         message = f"The ControllerRevision of stable {serving.stable} is gone; what runs is left as it is."
         return context.wait(Reason.REVISION_LOST, message, requeue_after_s=context.bounds.resync_s)
     stable = context.desired.revisions[serving.stable] if serving.stable is not None else None
-    return _unwanted_applications(context) or _route(context) or (replicas(context, stable) if stable else None)
+    return _unwanted_applications(context) or _look_after(context, stable)
 
 
-def _route(context: Context) -> Plan | None:
-    if context.serving.stable is None and isinstance(context.observed.route, Absent):
+def _look_after(context: Context, stable: WantedRevision | None) -> Plan | None:
+    """Replicas need Ray alone, so a gateway that can't be read holds up nothing but the route."""
+    if stable is None:
+        is_empty = isinstance(context.observed.route, Absent)
+        return None if is_empty else traffic.ensure(context, traffic.entry(context))
+    entry = traffic.entry(context)
+    write = traffic.write(context, entry)
+    if write is not None and (isinstance(write.action, WriteRoute) or write.reason is Reason.REVISION_LOST):
+        return write
+    missing = replicas(context, stable)
+    waits = missing or write or traffic.confirm(context, entry) or reached(context, stable)
+    return remember_shortage(context, waits)
+
+
+def remember_shortage(context: Context, plan: Plan | None) -> Plan | None:
+    """The plan with since when replicas are missing: ``Ready`` and ``Available`` tell a scale-up from a loss by it."""
+    since = context.serving.short_since
+    if plan is None and since is None:
         return None
-    return traffic.ensure(context, traffic.entry(context))
+    if plan is None:
+        serving = replace(context.serving, short_since=None)
+        return context.announce(serving, Reason.SERVING, "All replicas are ready again.")
+    if since is not None or plan.reason not in _SHORT or not isinstance(plan.action, Wait | NudgeServe):
+        return plan
+    return replace(plan, serving=replace(plan.serving, short_since=context.second))
+
+
+def reached(context: Context, stable: WantedRevision) -> Plan | None:
+    """None while every gateway sees all replicas that Ray runs."""
+    wanted = stable.application.replicas if stable.application is not None else 0
+    seen = context.observed.up_by_gateway(stable.revision) or {}
+    short = {gateway: up for gateway, up in seen.items() if up < wanted}
+    if not short:
+        return None
+    words = ", ".join(f"{up} at gateway {gateway}" for gateway, up in sorted(short.items()))
+    message = f"Ray runs {wanted} replicas of {context.called(stable.revision)}, but ready are {words}."
+    return context.wait(Reason.REPLICAS_UNREACHABLE, message)
 
 
 def replicas(context: Context, stable: WantedRevision) -> Plan | None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from fairlead_operator.api import names
 from fairlead_operator.api.status import RolloutPhase
+from fairlead_operator.api.text import hide_addresses
 from fairlead_operator.plan import traffic
 from fairlead_operator.plan.context import Context
 from fairlead_operator.state.actions import NudgeServe, Plan
@@ -63,7 +64,7 @@ def _rest(context: Context) -> Plan:
             if running:
                 return context.act(NudgeServe(), Reason.SUSPENDED, f"Waits for Ray to stop {', '.join(running)}.")
         case Unknown(reason=why):
-            return context.wait_unknown(Reason.RAY_UNREACHABLE, f"Ray can't be read: {why}")
+            return context.wait_unknown(Reason.RAY_UNREACHABLE, f"Ray can't be read: {hide_addresses(why)}")
         case _:
             pass
     message = "The spec says suspend: nothing runs."

@@ -14,7 +14,7 @@ from tests.support.hand_clock import HandClock
 
 from fairlead_operator.api import spec, status
 from fairlead_operator.clients import errors, gateway, paths
-from fairlead_operator.effects import events, execute, prove, ray_serve, traffic
+from fairlead_operator.effects import events, execute, prove, traffic
 from fairlead_operator.effects import kubernetes as objects
 from fairlead_operator.effects import status as status_write
 from fairlead_operator.state import actions, keys, observed, ports, reasons, signature
@@ -227,31 +227,6 @@ async def test_a_proof_compares_with_the_contract_that_it_is_given(
     gateways = Gateways(dict.fromkeys(contracts, report()), contracts)
     proof = actions.Prove(revision="r", contract_of="s")
     assert await prove.prove(gateways, KEY, proof, tuple(contracts)) == outcome
-
-
-class Ray:
-    def __init__(self) -> None:
-        self.bodies: list[bytes] = []
-
-    async def put_applications(self, body: bytes) -> None:
-        self.bodies.append(body)
-
-
-@dataclasses.dataclass
-class Lease:
-    seconds: float
-
-    def remaining_s(self) -> float:
-        return self.seconds
-
-
-async def test_ray_is_written_only_while_the_lease_outlives_the_request() -> None:
-    ray = Ray()
-    with pytest.raises(errors.RetryLater):
-        await ray_serve.put_config(ray, b"{}", lease=Lease(11.9))
-    assert ray.bodies == []
-    await ray_serve.put_config(ray, b"{}", lease=Lease(12.1))
-    assert ray.bodies == [b"{}"]
 
 
 def update(*told: actions.Event, patch: dict[str, object] | None = None) -> actions.StatusUpdate:

@@ -34,9 +34,12 @@ class LeaseServer:
     def __init__(self) -> None:
         self.lease: dict[str, Any] | None = None
         self.is_away = False
+        self.hangs = False
+        self.answers_after_s = 0.0
         self._version = 0
 
     async def get(self, path: str) -> dict[str, Any]:
+        await asyncio.sleep(1e6 if self.hangs else self.answers_after_s)
         self._answer()
         if self.lease is None:
             raise errors.NotFound(path)
@@ -50,6 +53,7 @@ class LeaseServer:
 
     async def replace(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         self._answer()
+        await asyncio.sleep(self.answers_after_s)
         assert self.lease is not None
         if body["metadata"].get("resourceVersion") != self.lease["metadata"]["resourceVersion"]:
             raise errors.Conflict(path)
@@ -140,6 +144,34 @@ async def test_loss_is_told_within_the_renew_deadline_and_before_anyone_else_can
     assert lost[0] - away_s <= election.RENEW_DEADLINE_S + 2 * election.RETRY_PERIOD_S
     assert lost[0] - away_s < election.LEASE_DURATION_S
     assert not first.is_held
+
+
+async def test_a_slow_renewal_and_a_hang_end_exactly_when_another_process_may_hold_it() -> None:
+    server = LeaseServer()
+    server.answers_after_s = 2.4
+    first = candidate(server, "first")
+    await first.acquire()
+    loop = asyncio.get_running_loop()
+    lost: list[float] = []
+    keeping = asyncio.create_task(first.keep(lambda: lost.append(loop.time())))
+    held_until_s = loop.time() + first.remaining_s()
+    while loop.time() + first.remaining_s() == held_until_s:  # until one slow renewal has ended
+        await asyncio.sleep(0.1)
+    held_until_s = loop.time() + first.remaining_s()
+    server.hangs = True
+    await keeping
+    assert lost == [pytest.approx(held_until_s)]
+
+
+async def test_it_has_run_out_only_for_a_process_that_held_it() -> None:
+    server = LeaseServer()
+    first, second = candidate(server, "first"), candidate(server, "second")
+    await first.acquire()
+    assert not first.has_run_out
+    assert not second.has_run_out
+    await asyncio.sleep(election.LEASE_DURATION_S)
+    assert first.has_run_out
+    assert not second.has_run_out
 
 
 async def test_a_short_outage_costs_nothing() -> None:

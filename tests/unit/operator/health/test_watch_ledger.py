@@ -14,53 +14,68 @@ def test_a_version_that_was_delivered_is_fine() -> None:
     clock = HandClock()
     ledger = health.WatchLedger(clock=clock)
     ledger.delivered(A, "10")
-    ledger.compare({A: "10"})
+    ledger.compare("ns", {A: "10"})
     clock.seconds += 600
-    assert ledger.check() is None
+    assert not ledger.find_deaf()
 
 
 def test_a_watch_ahead_of_the_list_is_fine() -> None:
     clock = HandClock()
     ledger = health.WatchLedger(clock=clock)
     ledger.delivered(A, "11")
-    ledger.compare({A: "9"})
+    ledger.compare("ns", {A: "9"})
     clock.seconds += 600
-    assert ledger.check() is None
+    assert not ledger.find_deaf()
 
 
 def test_a_late_event_clears_the_suspicion() -> None:
     clock = HandClock()
     ledger = health.WatchLedger(clock=clock)
-    ledger.compare({A: "10"})
+    ledger.compare("ns", {A: "10"})
     clock.seconds += health.DEAF_AFTER_S - 1
     ledger.delivered(A, "10")
     clock.seconds += 600
-    assert ledger.check() is None
+    assert not ledger.find_deaf()
 
 
 def test_an_object_that_never_comes_makes_the_watch_deaf() -> None:
     clock = HandClock()
     ledger = health.WatchLedger(clock=clock)
     ledger.delivered(B, "5")
-    ledger.compare({A: "10", B: "5"})
-    assert ledger.check() is None
+    ledger.compare("ns", {A: "10", B: "5"})
+    assert not ledger.find_deaf()
     clock.seconds += health.DEAF_AFTER_S + 1
-    assert "ns/a" in (ledger.check() or "")
+    assert ledger.find_deaf() == {"ns"}
+    assert not ledger.find_deaf(), "it is named again only when the next watch is deaf as well"
+    clock.seconds += health.DEAF_AFTER_S + 1
+    assert ledger.find_deaf() == {"ns"}
 
 
 def test_the_suspicion_counts_from_the_first_list_that_showed_it() -> None:
     clock = HandClock()
     ledger = health.WatchLedger(clock=clock)
     for version in ("10", "11", "12"):
-        ledger.compare({A: version})
+        ledger.compare("ns", {A: version})
         clock.seconds += health.DEAF_AFTER_S / 2
-    assert ledger.check() is not None
+    assert ledger.find_deaf()
 
 
 def test_an_object_that_is_gone_is_no_suspect() -> None:
     clock = HandClock()
     ledger = health.WatchLedger(clock=clock)
-    ledger.compare({A: "10"})
-    ledger.compare({})
+    ledger.compare("ns", {A: "10"})
+    ledger.compare("ns", {})
     clock.seconds += 600
-    assert ledger.check() is None
+    assert not ledger.find_deaf()
+
+
+def test_the_list_of_one_namespace_says_nothing_of_another() -> None:
+    clock = HandClock()
+    ledger = health.WatchLedger(clock=clock)
+    ledger.compare("ns", {A: "10"})
+    ledger.compare("other", {})
+    clock.seconds += health.DEAF_AFTER_S + 1
+    assert ledger.find_deaf() == {"ns"}
+    ledger.compare(None, {})
+    clock.seconds += health.DEAF_AFTER_S + 1
+    assert not ledger.find_deaf()

@@ -157,3 +157,81 @@ async def test_dates_of_many_keys_are_kept_apart() -> None:
     handler = Recorder()
     await run(work, handler)
     assert {key: round(at_s) for at_s, key in handler.began} == {key: round(at_s) for key, at_s in wanted.items()}
+
+
+@pytest.mark.parametrize("ask", ["add", "add_after"])
+async def test_nothing_but_a_change_of_its_own_overrides_the_delay_of_a_failing_key(ask: str) -> None:
+    work: queue.KeyedQueue[str] = queue.KeyedQueue(rng=random.Random(1))
+    seen: list[float] = []
+
+    async def handle(key: str) -> float | None:
+        seen.append(asyncio.get_running_loop().time())
+        work.add_failed(key)
+        return None
+
+    task = asyncio.create_task(queue.work(work, handle))
+    work.add("bad")
+    while asyncio.get_running_loop().time() < 200:
+        await asyncio.sleep(0.25)
+        if ask == "add":
+            work.add("bad")
+        else:
+            work.add_after("bad", 0.05)
+    assert len(seen) <= 9, "1, 2, 4, 8 … seconds apart"
+    before = len(seen)
+    work.add_now("bad")
+    await asyncio.sleep(0.01)
+    assert len(seen) == before + 1
+    await asyncio.sleep(60)
+    assert len(seen) == before + 1, "the next delay goes on growing"
+    work.close()
+    await task
+
+
+async def test_what_is_asked_for_while_a_key_is_in_work_waits_for_its_delay_when_it_fails() -> None:
+    work: queue.KeyedQueue[str] = queue.KeyedQueue(rng=random.Random(1))
+    seen: list[float] = []
+
+    async def handle(key: str) -> float | None:
+        seen.append(asyncio.get_running_loop().time())
+        work.add(key)
+        work.add_failed(key)
+        return None
+
+    task = asyncio.create_task(queue.work(work, handle))
+    work.add("bad")
+    await asyncio.sleep(100)
+    assert len(seen) <= 8
+    work.close()
+    await task
+
+
+async def test_a_requested_pause_lengthens_the_delay_and_the_first_delay_can_be_shorter() -> None:
+    work: queue.KeyedQueue[str] = queue.KeyedQueue(rng=random.Random(1))
+    assert work.add_failed("asked", least_s=30.0) == 30.0
+    delays = [work.add_failed("conflict", first_s=0.2) for _ in range(6)]
+    assert all(
+        0.8 * wanted <= delay <= 1.2 * wanted
+        for wanted, delay in zip((0.2, 0.4, 0.8, 1.6, 3.2, 6.4), delays, strict=True)
+    )
+    work.succeeded("conflict")
+    assert work.add_failed("conflict", first_s=0.2) < 0.3
+
+
+async def test_a_change_that_comes_while_the_key_is_in_work_is_looked_at_right_after_a_failure() -> None:
+    work: queue.KeyedQueue[str] = queue.KeyedQueue(rng=random.Random(1))
+    seen: list[float] = []
+
+    async def handle(key: str) -> float | None:
+        seen.append(asyncio.get_running_loop().time())
+        if len(seen) == 1:
+            work.add_now(key)
+        work.add_failed(key)
+        return None
+
+    task = asyncio.create_task(queue.work(work, handle))
+    work.add("bad")
+    await asyncio.sleep(0.5)
+    assert len(seen) == 2
+    work.close()
+    await task

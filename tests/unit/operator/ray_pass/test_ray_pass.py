@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from types import SimpleNamespace
 from typing import Any
 
@@ -41,7 +40,6 @@ def made(puts: list[Any]) -> ray_pass.RayPass:
         "observer": SimpleNamespace(list_models=list_models),
         "namespaces": lambda _: SimpleNamespace(ray=poller),
         "writes": {builders.NAMESPACE: SimpleNamespace(put_applications=put)},
-        "lease": SimpleNamespace(remaining_s=lambda: math.inf),
         "sweep": SimpleNamespace(settle=lambda *_: None),
     }
     return ray_pass.RayPass(**parts, bounds=builders.BOUNDS, metrics=telemetry.Metrics())

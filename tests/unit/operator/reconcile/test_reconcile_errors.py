@@ -10,17 +10,82 @@ from tests.support import builders
 from tests.support.hand_clock import HandClock
 
 from fairlead_operator import reconcile, telemetry
+from fairlead_operator.clients import errors
+from fairlead_operator.effects import execute
 from fairlead_operator.plan import planner
-from fairlead_operator.state import keys, knowledge
+from fairlead_operator.state import actions, keys, knowledge, reasons, route
 
 
 class Queue:
     def __init__(self) -> None:
         self.failed: list[keys.Key] = []
+        self.delays: list[tuple[float | None, float]] = []
 
-    def add_failed(self, key: keys.Key) -> float:
+    def add_failed(self, key: keys.Key, *, first_s: float | None = None, least_s: float = 0.0) -> float:
         self.failed.append(key)
+        self.delays.append((first_s, least_s))
         return 1.0
+
+    def succeeded(self, key: keys.Key) -> None:
+        raise AssertionError(f"{key} did not succeed")
+
+
+KEY = keys.ModelKey(builders.NAMESPACE, builders.NAME)
+
+
+def make_reconciler(queue: Any, **parts: Any) -> reconcile.Reconciler:
+    given = {"observer": None, "namespaces": None, "hands": None, "events": None, **parts}
+    made = reconcile.Parts(**given, bounds=builders.BOUNDS, clock=HandClock(), metrics=telemetry.Metrics())
+    watch: Any = SimpleNamespace(unsettle=lambda _: None)
+    ray: Any = None
+    return reconcile.Reconciler(made, queue, watch=watch, ray=ray)
+
+
+@pytest.mark.parametrize(
+    ("error", "delay"),
+    [
+        (errors.RetryLater("429", retry_after_s=30.0), (None, 30.0)),
+        (errors.Unreachable("503", retry_after_s=7.0), (None, 7.0)),
+        (errors.Forbidden("403"), (None, 0.0)),
+        (errors.Conflict("409"), (reconcile.AFTER_CONFLICT_S, 0.0)),
+        (errors.AlreadyExists("of somebody else"), (reconcile.AFTER_CONFLICT_S, 0.0)),
+    ],
+)
+async def test_every_failure_costs_a_growing_delay_and_a_requested_pause_is_kept(
+    error: errors.FairleadError, delay: tuple[float | None, float]
+) -> None:
+    async def observe(_: keys.ModelKey) -> Any:
+        raise error
+
+    queue = Queue()
+    assert await make_reconciler(queue, observer=SimpleNamespace(observe=observe)).handle(KEY) is None
+    assert queue.delays == [delay]
+
+
+@pytest.mark.parametrize(
+    ("reason", "retry_after_s", "delay"),
+    [
+        (reasons.Reason.CONFLICT, None, (reconcile.AFTER_CONFLICT_S, 0.0)),
+        (reasons.Reason.WRITE_FAILED, 12.0, (None, 12.0)),
+    ],
+)
+async def test_a_write_that_was_refused_costs_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+    reason: reasons.Reason,
+    retry_after_s: float | None,
+    delay: tuple[float | None, float],
+) -> None:
+    async def observe(_: keys.ModelKey) -> Any:
+        return builders.observed(object=knowledge.ABSENT, route=knowledge.Known(route.RouteText(text="{}")))
+
+    async def refuse(*_: Any) -> actions.Outcome:
+        return actions.Refused(reason=reason, message="no", retry_after_s=retry_after_s)
+
+    monkeypatch.setattr(execute, "execute", refuse)
+    queue = Queue()
+    made = make_reconciler(queue, observer=SimpleNamespace(observe=observe))
+    assert await made.handle(KEY) is None
+    assert queue.delays == [delay]
 
 
 async def test_an_error_that_nobody_foresaw_is_told_on_the_object_logged_and_tried_again(
@@ -38,19 +103,10 @@ async def test_an_error_that_nobody_foresaw_is_told_on_the_object_logged_and_tri
         told.extend(events)
 
     monkeypatch.setattr(planner, "make", make)
-    parts: dict[str, Any] = {
-        "observer": SimpleNamespace(observe=observe),
-        "namespaces": None,
-        "hands": None,
-        "events": SimpleNamespace(send=send),
-    }
-    queue: Any = Queue()
-    watch: Any = SimpleNamespace(unsettle=lambda _: None)
-    ray: Any = None
-    made = reconcile.Parts(**parts, bounds=builders.BOUNDS, clock=HandClock(), metrics=telemetry.Metrics())
-    key = keys.ModelKey(builders.NAMESPACE, builders.NAME)
-    assert await reconcile.Reconciler(made, queue, watch=watch, ray=ray).handle(key) is None
-    assert queue.failed == [key]
+    queue = Queue()
+    observer, events = SimpleNamespace(observe=observe), SimpleNamespace(send=send)
+    assert await make_reconciler(queue, observer=observer, events=events).handle(KEY) is None
+    assert queue.failed == [KEY]
     (event,) = told
     assert (event.reason, event.type) == ("InternalError", "Warning")
     assert "KeyError" in event.message

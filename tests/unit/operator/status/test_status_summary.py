@@ -47,10 +47,10 @@ def test_nothing_is_written_when_nothing_changed() -> None:
 def test_a_transition_time_changes_only_with_the_status() -> None:
     world = served()
     before = condition(summarise(world), "Ready")
-    world.change("digits", "scaling.replicas", 2)
-    scaling = condition(summarise(world, later_s=60), "Ready")
-    assert (before["status"], scaling["status"]) == ("True", "False")
-    assert before["lastTransitionTime"] < scaling["lastTransitionTime"]
+    next(iter(world.applications.values())).running = 0
+    missing = condition(summarise(world, later_s=60), "Ready")
+    assert (before["status"], missing["status"]) == ("True", "False")
+    assert before["lastTransitionTime"] < missing["lastTransitionTime"]
     accepted = condition(summarise(world, later_s=60), "Accepted")
     assert accepted["lastTransitionTime"] == condition(summarise(served()), "Accepted")["lastTransitionTime"]
 

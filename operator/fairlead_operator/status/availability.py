@@ -1,0 +1,67 @@
+"""Whether requests are answered now, as the gateways see it: the condition for alerts."""
+
+from __future__ import annotations
+
+from fairlead_operator.api.status import ConditionStatus
+from fairlead_operator.api.text import hide_addresses
+from fairlead_operator.state.knowledge import Known, Unknown
+from fairlead_operator.state.reasons import Reason
+from fairlead_operator.status.conditions import Verdict, truth
+from fairlead_operator.status.pass_result import PassResult
+
+_NOBODY_ANSWERS = frozenset({Reason.SUSPENDED, Reason.SCALED_TO_ZERO, Reason.DELETING, Reason.INVALID_SPEC})
+
+
+def available(result: PassResult) -> Verdict:
+    """True while every gateway has a ready replica for every request that is not pinned to a revision."""
+    observed = result.observed
+    if isinstance(observed.gateways, Unknown):
+        return _unknown(f"A gateway can't be read: {hide_addresses(observed.gateways.reason)}")
+    if isinstance(observed.route, Unknown):
+        return _unknown("The route can't be read.")
+    weights = observed.route.value.weights() if isinstance(observed.route, Known) else {}
+    if not weights:
+        reason = result.plan.reason if result.plan.reason in _NOBODY_ANSWERS else Reason.NOT_SERVING
+        return truth(False, reason, "No revision takes requests; they are answered with 503.")
+    without = _gateways_without(result, tuple(weights))
+    if without is None:
+        return truth(False, Reason.NO_GATEWAY, "No gateway runs that could answer requests.")
+    if not without:
+        return truth(True, Reason.AVAILABLE, "Every gateway has a ready replica for every request.")
+    return _unanswered(result, without)
+
+
+def _unknown(message: str) -> Verdict:
+    return Verdict(status=ConditionStatus.UNKNOWN, reason=Reason.GATEWAY_UNREACHABLE, message=message)
+
+
+def _gateways_without(result: PassResult, taking: tuple[str, ...]) -> dict[str, str] | None:
+    """By gateway the revision with traffic that has no ready replica there; None where there is no gateway.
+
+    Requests for a candidate without a ready replica are answered by the stable revision.
+    """
+    stable = result.serving.stable
+    fallback = result.observed.up_by_gateway(stable) if stable is not None else {}
+    without: dict[str, str] = {}
+    for revision in taking:
+        seen = result.observed.up_by_gateway(revision)
+        if seen is None:
+            return None
+        for gateway, up in seen.items():
+            if up == 0 and not (revision != stable and (fallback or {}).get(gateway)):
+                without[gateway] = revision
+    return without
+
+
+def _unanswered(result: PassResult, without: dict[str, str]) -> Verdict:
+    revision = next(iter(without.values()))
+    view = result.application(revision)
+    gateways = ", ".join(sorted(without))
+    if view is not None and view.running_replicas > 0:
+        message = (
+            f"Ray runs {view.running_replicas} replicas of {result.called(revision)}, but none is ready at gateway "
+            f"{gateways}: requests there are answered with 503."
+        )
+        return truth(False, Reason.REPLICAS_UNREACHABLE, message)
+    message = f"{result.called(revision)} has no ready replica at gateway {gateways}: requests are answered with 503."
+    return truth(False, Reason.REPLICAS_MISSING, message)

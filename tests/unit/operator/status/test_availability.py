@@ -1,0 +1,134 @@
+"""Available and Ready: what clients get, as the gateways see it."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+from tests.support.one_model import NAME, round_of, serving, until
+from tests.support.virtual_world import Fault, VirtualWorld
+
+from fairlead_operator.api.status import RolloutPhase as Phase
+from fairlead_operator.api.text import hide_addresses
+from fairlead_operator.state.route import RevisionLive, RouteLive
+
+
+def served(replicas: int = 3, **spec: Any) -> VirtualWorld:
+    world = VirtualWorld()
+    world.apply(NAME, model={"uri": "file:///m/1"}, scaling={"replicas": replicas}, **spec)
+    world.settle()
+    return world
+
+
+def condition(world: VirtualWorld, kind: str) -> tuple[str, str]:
+    found = next(c for c in world.models[NAME].status["conditions"] if c["type"] == kind)
+    return found["status"], found["reason"]
+
+
+def cut_off(world: VirtualWorld, monkeypatch: pytest.MonkeyPatch, up: int = 0) -> None:
+    """Ray runs everything, but no gateway reaches more than ``up`` replicas."""
+    real = world._live
+
+    def live(gateway: Any, name: str, text: str) -> RouteLive:
+        seen = real(gateway, name, text)
+        cut = {r: RevisionLive(up=min(up, one.up), draining=0, sessions=0) for r, one in seen.revisions.items()}
+        return dataclasses.replace(seen, revisions=cut)
+
+    monkeypatch.setattr(world, "_live", live)
+
+
+def test_replicas_that_no_gateway_reaches_are_neither_ready_nor_available(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = served()
+    assert (condition(world, "Available"), condition(world, "Ready")) == (("True", "Available"), ("True", "Serving"))
+    cut_off(world, monkeypatch)
+    round_of(world)
+    assert condition(world, "Available") == ("False", "ReplicasUnreachable")
+    assert condition(world, "Ready") == ("False", "ReplicasUnreachable")
+    assert condition(world, "Degraded") == ("True", "ReplicasUnreachable")
+    assert world.models[NAME].status["readyReplicas"] == 0
+    monkeypatch.undo()
+    world.settle()
+    assert (condition(world, "Available"), condition(world, "Ready")) == (("True", "Available"), ("True", "Serving"))
+
+
+def test_some_replicas_out_of_reach_leave_it_available_and_are_told_after_a_moment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = served()
+    cut_off(world, monkeypatch, up=2)
+    round_of(world)
+    assert condition(world, "Ready")[0] == "True"  # a gateway sees each replica a moment later than Ray
+    for _ in range(30):
+        round_of(world)
+    assert condition(world, "Available") == ("True", "Available")
+    assert condition(world, "Ready") == ("False", "ReplicasUnreachable")
+    assert world.models[NAME].status["readyReplicas"] == 2
+
+
+def test_what_gateways_see_is_unknown_while_one_can_not_be_read() -> None:
+    world = served()
+    world.pass_model(NAME, Fault.GATEWAY_UNREAD)
+    for kind in ("Available", "Ready", "Degraded"):
+        assert condition(world, kind) == ("Unknown", "GatewayUnreachable")
+
+
+@pytest.mark.parametrize(("before", "after"), [(2, 5), (5, 2)])
+def test_scaling_flips_neither(before: int, after: int) -> None:
+    world = served(before)
+    world.change(NAME, "scaling.replicas", after)
+    seen = set()
+    for _ in range(20):
+        round_of(world)
+        seen.add((condition(world, "Available")[0], condition(world, "Ready")[0]))
+    assert seen == {("True", "True")}
+    assert world.models[NAME].status["readyReplicas"] == after
+
+
+def test_a_scale_up_that_does_not_come_true_is_not_ready_in_the_end() -> None:
+    world = served(2, rollout={"progressDeadlineSeconds": 30})
+    next(iter(world.applications.values())).is_stuck = True
+    world.change(NAME, "scaling.replicas", 5)
+    for _ in range(25):
+        round_of(world)
+    assert condition(world, "Ready")[0] == "True"
+    for _ in range(20):
+        round_of(world)
+    assert condition(world, "Ready")[0] == "False"
+    assert condition(world, "Available")[0] == "True"
+
+
+def test_a_canary_is_available_though_it_is_not_ready() -> None:
+    world = served(2, rollout={"strategy": "Canary", "steps": [{"setWeight": 25}, {"pause": {}}]})
+    world.change(NAME, "model.uri", "file:///m/2")
+    until(world, lambda: serving(world).phase is Phase.SHIFTING)
+    for _ in range(5):
+        round_of(world)
+    assert condition(world, "Ready")[0] == "False"
+    assert condition(world, "Available")[0] == "True"
+
+
+def test_nothing_that_serves_is_not_available() -> None:
+    world = served(2)
+    world.change(NAME, "suspend", True)
+    world.settle()
+    assert condition(world, "Available") == ("False", "Suspended")
+
+
+@pytest.mark.parametrize(
+    ("text", "hidden"),
+    [
+        (
+            "Ray: GET http://10.0.0.7:8265/api/serve/applications/: no answer within 3 s",
+            "Ray: GET …: no answer within 3 s",
+        ),
+        ("Cannot connect to host 127.0.0.1:8265 ssl:default [Connect call failed ('127.0.0.1', 8265)]", None),
+        ("gateway https://gw-0.gateways.a.svc:9901: 500: oops", "gateway …: 500: oops"),
+        ("raycluster-head-svc.a.svc:8265 refused", "… refused"),
+        ("after 600 s 0 of 3 run", "after 600 s 0 of 3 run"),
+    ],
+)
+def test_texts_for_users_name_no_address_inside_the_cluster(text: str, hidden: str | None) -> None:
+    shown = hide_addresses(text)
+    assert hidden is None or shown == hidden
+    assert not any(part in shown for part in ("127.0.0.1", "10.0.0.7", "8265", "9901", ".svc"))
