@@ -19,12 +19,11 @@ from fairlead_operator import election, handlers, health, queue, ray_pass, recon
 from fairlead_operator.api import names
 from fairlead_operator.clients import clock, gateway, http, kubernetes, measurements, prometheus, ray_serve
 from fairlead_operator.effects import events, execute, traffic
-from fairlead_operator.observe import cluster, snapshot
+from fairlead_operator.observe import cluster, ray_clusters, snapshot
 from fairlead_operator.observe import gateway as gateway_reads
 from fairlead_operator.observe import measurements as measurement_reads
-from fairlead_operator.observe import ray_serve as ray_reads
 from fairlead_operator.settings import Settings
-from fairlead_operator.state import keys
+from fairlead_operator.state import directory, keys
 
 FINISH_STEP_S = 10.0
 TEND_WATCHES_S = 5.0
@@ -63,7 +62,10 @@ class Operator:
         self._api = self._kubernetes_client(lease=self._election)
         self._http = http.HttpClient(clock=self._clock, lease=self._election)
         self._namespaces: dict[str, cluster.NamespaceView] = {}
-        self._ray = {namespace: self._ray_client(url) for namespace, url in settings.ray_urls.items()}
+        self._gateways = directory.StaticGateways(settings.gateways)
+        self._clusters = ray_clusters.RayClusters(
+            directory.StaticClusters(settings.clusters), self._ray_client, clock=self._clock
+        )
         self._gateway = gateway.GatewayClient(http_client=self._http, on_request=metrics.on_gateway_request)
         self._ledger = health.WatchLedger(clock=self._clock)
         self._lag = health.LoopLag(clock=self._clock, metrics=metrics)
@@ -187,7 +189,7 @@ class Operator:
         self._metrics.watch_starts.set(sum(watch.starts for watch in self._watches.values()))
 
     def _configured(self, namespace: str | None) -> Iterable[str]:
-        return self._settings.ray_urls if namespace is None else (namespace,)
+        return self._settings.clusters if namespace is None else (namespace,)
 
     async def _look(self) -> None:
         self._metrics.queue_depth.set(len(self._queue))
@@ -203,25 +205,21 @@ class Operator:
 
     def _namespace(self, namespace: str) -> cluster.NamespaceView:
         if namespace not in self._namespaces:
-            ray, gateways = self._ray.get(namespace), self._settings.gateways.get(namespace, ())
             self._namespaces[namespace] = cluster.NamespaceView(
                 namespace,
                 reads=self._api,
-                ray=ray_reads.RayPoller(ray, clock=self._clock) if ray is not None else None,
-                gateways=gateway_reads.GatewaysPoller(
-                    self._gateway, [address.admin_url for address in gateways], clock=self._clock
-                ),
+                ray=self._clusters,
+                gateways=gateway_reads.GatewaysPoller(self._gateway, self._gateways, namespace, clock=self._clock),
                 gateway_url=self._settings.public_urls.get(namespace),
                 clock=self._clock,
             )
         return self._namespaces[namespace]
 
     def _measurements(self) -> measurement_reads.MeasurementsReader:
-        gateways = self._settings.gateways.items()
         return measurement_reads.MeasurementsReader(
             measurements.MeasurementsClient(http_client=self._http, on_request=self._metrics.on_gateway_request),
             prometheus.PrometheusClient(http_client=self._http, on_request=self._metrics.on_prometheus_request),
-            admin_urls={namespace: tuple(a.admin_url for a in addresses) for namespace, addresses in gateways},
+            listed=self._gateways,
             prometheus=self._settings.prometheus_urls,
         )
 
@@ -239,10 +237,6 @@ class Operator:
         )
 
     def _parts(self) -> reconcile.Parts:
-        data_urls = {
-            namespace: tuple(address.data_url for address in addresses)
-            for namespace, addresses in self._settings.gateways.items()
-        }
         return reconcile.Parts(
             observer=self._observer,
             namespaces=self._namespace,
@@ -250,7 +244,7 @@ class Operator:
                 api=self._api,
                 routes=traffic.RouteTables(self._api),
                 gateways=self._gateway,
-                data_urls=data_urls,
+                members=self._gateways,
                 namespace=self._namespace,
                 nudge=lambda key: self._queue.add_after(key, NUDGE_DELAY_S),
             ),
@@ -264,7 +258,7 @@ class Operator:
         return ray_pass.RayPass(
             observer=self._observer,
             namespaces=self._namespace,
-            writes=self._ray,
+            clusters=self._clusters,
             sweep=self._sweep,
             bounds=self._settings.bounds,
             metrics=self._metrics,

@@ -120,7 +120,7 @@ class Reconciler:
             raise
 
     async def _living(self, model: observed.ModelDeploymentView, seen: observed.Observed) -> float | None:
-        wish = build.build(model, seen.revisions, self._parts.bounds)
+        wish = build.build(model, seen.revisions, self._parts.bounds, cluster=seen.placement)
         plan, outcome = await self._act(wish, seen)
         if isinstance(plan.action, actions.AddFinalizer | actions.RemoveFinalizer) and isinstance(
             outcome, actions.Done
@@ -147,7 +147,7 @@ class Reconciler:
             outcome = await execute.execute(plan, self._parts.hands)
         if isinstance(plan.action, actions.AddFinalizer | actions.CreateRevision):
             # A first model is the reason to start Serve, and while Serve is not there nothing else would ask for it.
-            self._parts.hands.nudge(keys.RayKey(plan.key.namespace))
+            self._parts.hands.nudge(keys.RayKey(plan.key.namespace, seen.placement))
         self._tell(plan, outcome)
         return plan, outcome
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +13,8 @@ from typing import Any
 
 import yaml
 
-from fairlead_operator.state import bounds
+from fairlead_operator.api import names
+from fairlead_operator.state import bounds, directory
 
 ENVIRONMENT_PREFIX = "FAIRLEAD_"
 POLL_S = 0.25
@@ -22,12 +24,6 @@ PUBLIC_URL_MAX = 1024
 
 class SettingsError(Exception):
     """A setting is wrong: the message names it and says what would be right."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GatewayAddress:
-    data_url: str
-    admin_url: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,9 +38,9 @@ class Settings:
 
     namespaces: tuple[str, ...]
     kubeconfig: Path | None
-    ray_urls: Mapping[str, str]
+    clusters: Mapping[str, tuple[directory.Cluster, ...]]
     ray_token_file: Path | None
-    gateways: Mapping[str, tuple[GatewayAddress, ...]]
+    gateways: Mapping[str, tuple[directory.Gateway, ...]]
     lease_namespace: str
     listen: Listen
     workers: int
@@ -69,7 +65,10 @@ _OPTIONS: Mapping[str, _Option] = {
     "kubeconfig": _Option(help="kubeconfig file; by default the pod's service account"),
     "namespace": _Option(help="a namespace to serve (repeatable)", is_list=True),
     "all-namespaces": _Option(help="serve all namespaces", is_switch=True, default=False),
-    "ray": _Option(help="NS=URL of the Ray head's dashboard (repeatable)", is_list=True),
+    "ray": _Option(
+        help="NS[/CLUSTER]=URL of a Ray head's dashboard (repeatable); new revisions go to a namespace's first one",
+        is_list=True,
+    ),
     "ray-token-file": _Option(help="file with Ray's authentication token; read again when Ray refuses it"),
     "gateway": _Option(help="NS=DATA_URL,ADMIN_URL of a gateway (repeatable, also for one namespace)", is_list=True),
     "public-url": _Option(
@@ -173,7 +172,7 @@ def _build(values: Mapping[str, Any]) -> Settings:
     return Settings(
         namespaces=namespaces,
         kubeconfig=_file("kubeconfig", values["kubeconfig"]),
-        ray_urls=dict(_assigned("ray", text) for text in values["ray"]),
+        clusters=_clusters(values["ray"]),
         ray_token_file=_file("ray-token-file", values["ray-token-file"]),
         gateways=_gateways(values["gateway"]),
         public_urls=dict(_public(text) for text in values["public-url"]),
@@ -217,14 +216,52 @@ def _public(text: str) -> tuple[str, str]:
     return namespace, url.rstrip("/")
 
 
-def _gateways(texts: Sequence[str]) -> dict[str, tuple[GatewayAddress, ...]]:
-    found: dict[str, tuple[GatewayAddress, ...]] = {}
+def _clusters(texts: Sequence[str]) -> dict[str, tuple[directory.Cluster, ...]]:
+    """Two names for one Ray cluster would write its Serve config in turn, each without what the other knows."""
+    found: dict[str, tuple[directory.Cluster, ...]] = {}
+    flags: dict[str, str] = {}
+    for text in texts:
+        place, url = _assigned("ray", text)
+        namespace, slash, name = place.partition("/")
+        name = name if slash else names.DEFAULT_CLUSTER
+        if not namespace or not re.fullmatch(names.CLUSTER_PATTERN, name) or len(name) > names.CLUSTER_MAX:
+            raise SettingsError(f"ray: {text!r} must look like NAMESPACE/CLUSTER=http://HOST:PORT, CLUSTER a DNS label")
+        if any(cluster.name == name for cluster in found.get(namespace, ())):
+            raise SettingsError(f"ray: {text!r} gives cluster {name} of namespace {namespace} a second time")
+        address = _address("ray", url)
+        if address in flags:
+            raise SettingsError(f"ray: {flags[address]!r} and {text!r} are the same Ray cluster: give each its own")
+        flags[address] = text
+        found[namespace] = (*found.get(namespace, ()), directory.Cluster(name=name, url=url))
+    return found
+
+
+def _address(name: str, url: str) -> str:
+    """Equal for two spellings of one address."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+    except ValueError as error:
+        raise SettingsError(f"{name}: {url!r} is no URL: {error}") from error
+    host = {"localhost": "127.0.0.1"}.get(parts.hostname or "", parts.hostname)
+    return f"{host}:{port}{parts.path.rstrip('/')}"
+
+
+def _gateways(texts: Sequence[str]) -> dict[str, tuple[directory.Gateway, ...]]:
+    found: dict[str, tuple[directory.Gateway, ...]] = {}
+    flags: dict[str, str] = {}
     for text in texts:
         namespace, urls = _assigned("gateway", text)
         data_url, comma, admin_url = urls.partition(",")
         if not comma or not admin_url.startswith(("http://", "https://")):
             raise SettingsError(f"gateway: {text!r} must look like NAMESPACE=http://HOST:DATA,http://HOST:ADMIN")
-        found[namespace] = (*found.get(namespace, ()), GatewayAddress(data_url=data_url, admin_url=admin_url))
+        address = _address("gateway", admin_url)
+        if address in flags:
+            raise SettingsError(f"gateway: {flags[address]!r} and {text!r} are the same gateway")
+        flags[address] = text
+        known = found.get(namespace, ())
+        name = f"gateway-{len(known)}"
+        found[namespace] = (*known, directory.Gateway(name=name, data_url=data_url, admin_url=admin_url))
     return found
 
 

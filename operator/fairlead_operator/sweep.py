@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Hashable, Iterable
 from fairlead_operator import health, queue, telemetry
 from fairlead_operator.clients import errors, paths
 from fairlead_operator.clients.clock import Clock
-from fairlead_operator.observe import cluster, fingerprint
+from fairlead_operator.observe import cluster, fingerprint, gateway
 from fairlead_operator.state import keys, knowledge
 
 JITTER_RATIO = 0.1
@@ -56,7 +56,8 @@ class Sweep:
             return
         self._intents[key] = intent
         self._queue.add_now(key)
-        self._queue.forgive(keys.RayKey(key.namespace))
+        for ray in self._namespaces(key.namespace).clusters:
+            self._queue.forgive(keys.RayKey(key.namespace, ray))
 
     def settle(self, key: keys.Key, seen: Hashable) -> None:
         """The last pass found nothing to do, having seen this."""
@@ -92,7 +93,8 @@ class Sweep:
             self.notice(key)
         served = sorted({key.namespace for key in own | set(listed)} | set(configured))
         for name in served:
-            self._queue.add(keys.RayKey(name))
+            for ray in self._namespaces(name).clusters:
+                self._queue.add(keys.RayKey(name, ray))
         failed = [error for name in served if (error := await self._notice_routes(name)) is not None]
         self._metrics.resync_s.set(self._clock.monotonic_s() - started_s)
         if failed:
@@ -115,18 +117,18 @@ class Sweep:
 
     async def _look_at(self, namespace: str) -> None:
         view = self._namespaces(namespace)
-        evidence = await view.ray_evidence(1.0)
-        ray_key = keys.RayKey(namespace)
-        if self._settled.get(ray_key, None) not in (None, fingerprint.of_ray(evidence)):
-            self._queue.add(ray_key)
+        for name, evidence in (await view.ray_evidence(1.0)).items():
+            ray_key = keys.RayKey(namespace, name)
+            if self._settled.get(ray_key, None) not in (None, fingerprint.of_ray(evidence)):
+                self._queue.add(ray_key)
         try:
             routes = await view.routes(1.0)
         except errors.FairleadError:
             return  # nothing is known of the routes: the API server's return is noticed by the resync and the watch
-        serve_view, gateways = await view.serve_view(1.0), await view.gateways.evidence(1.0)
-        if self._is_a_blink(namespace, serve_view, gateways):
+        serve_views, gateways = await view.serve_views(1.0), await view.gateways.evidence(1.0)
+        if self._is_a_blink(namespace, *serve_views.values(), *_answers(gateways)):
             return
-        world = fingerprint.World(namespace, serve_view, routes, gateways)
+        world = fingerprint.World(namespace, serve_views, routes, gateways)
         for key, seen in tuple(self._settled.items()):
             if isinstance(key, keys.ModelKey) and key.namespace == namespace and seen != world.of(key.name):
                 self._queue.add(key)
@@ -136,6 +138,12 @@ class Sweep:
         is_unknown = any(isinstance(one, knowledge.Unknown) for one in evidence)
         self._unknown_looks[namespace] = self._unknown_looks.get(namespace, 0) + 1 if is_unknown else 0
         return 0 < self._unknown_looks[namespace] < UNKNOWN_LOOKS
+
+
+def _answers(gateways: gateway.GatewaysEvidence) -> tuple[object, ...]:
+    if not isinstance(gateways, knowledge.Known):
+        return (gateways,)
+    return tuple(member.view for member in gateways.value.members)
 
 
 async def repeat(what: str, step: Callable[[], Awaitable[None]], *, every_s: float, rng: random.Random) -> None:

@@ -9,11 +9,14 @@ from typing import Any
 from fairlead_operator.api import names
 from fairlead_operator.api.spec import ModelDeploymentSpec
 from fairlead_operator.api.status import ModelDeploymentStatus
+from fairlead_operator.desired import application as composed
 from fairlead_operator.desired import revision as revisions
 from fairlead_operator.state.bounds import Bounds
+from fairlead_operator.state.directory import Gateway
+from fairlead_operator.state.gateways import Gateways
 from fairlead_operator.state.keys import ModelKey
 from fairlead_operator.state.knowledge import ABSENT, Absent, Known, Unknown
-from fairlead_operator.state.observed import InvalidSpec, ModelDeploymentView, Observed, RevisionView
+from fairlead_operator.state.observed import InvalidSpec, ModelDeploymentView, Observed, RevisionTemplate, RevisionView
 from fairlead_operator.state.ports import PortRange
 from fairlead_operator.state.serve import ApplicationStatus, ApplicationView, ServeView
 
@@ -58,10 +61,18 @@ def revision(wished: ModelDeploymentSpec | None = None, **overrides: Any) -> Rev
         "revision": name,
         "number": 1,
         "template": template,
+        "cluster": names.DEFAULT_CLUSTER,
+        "application": application_of(name, template),
         "ports": PortRange(first=20000, count=16),
         "digest": DIGEST,
     }
     return RevisionView(**{**fields, **overrides})
+
+
+def application_of(revision: str, template: RevisionTemplate, number: int = 1) -> Mapping[str, object]:
+    """What a ControllerRevision of ours keeps."""
+    key = ModelKey(NAMESPACE, NAME)
+    return composed.compose(key, revision, number=number, template=template, bounds=BOUNDS)
 
 
 def application(name: str, config: Mapping[str, object] | None = None, **overrides: Any) -> ApplicationView:
@@ -94,11 +105,16 @@ def observed(view: ModelDeploymentView | None = None, **overrides: Any) -> Obser
         "key": ModelKey(NAMESPACE, NAME),
         "observed_at": NOW,
         "object": Known(view) if view is not None else Absent(),
-        "serve": serve(),
+        "serve": {names.DEFAULT_CLUSTER: serve()},
         "route": ABSENT,
-        "gateways": Known(()),
+        "gateways": Known(Gateways(members=())),
     }
     return Observed(**{**fields, **overrides})
+
+
+def gateways(*urls: str) -> Known[tuple[Gateway, ...]]:
+    """A directory's answer: Ready members, whose two ports have one URL each."""
+    return Known(tuple(Gateway(name=f"gateway-{n}", data_url=url, admin_url=url) for n, url in enumerate(urls)))
 
 
 def later(seconds: float) -> datetime.datetime:

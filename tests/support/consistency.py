@@ -16,7 +16,7 @@ from fairlead_operator.state.knowledge import Absent, Known, Unknown
 from fairlead_operator.state.measurements import Sums
 from fairlead_operator.state.observed import InvalidSpec, Observed
 from fairlead_operator.state.rollout import Rollout, Serving, recall
-from fairlead_operator.state.route import BY_WEIGHT, FULL_WEIGHT, RouteEntry
+from fairlead_operator.state.route import BY_WEIGHT, FULL_WEIGHT, GatewayView, RouteEntry
 from fairlead_operator.state.time import elapsed_s
 
 DRAIN_S = 60
@@ -65,20 +65,20 @@ def _check_unknown(observed: Observed, before: Serving, plan: actions.Plan) -> N
     """UNKNOWN leads to nothing destructive and moves no traffic."""
     after, action = plan.serving, plan.action
     given_up = set(before.active) - set(after.active)
-    if isinstance(observed.gateways, Unknown):
+    if _ready_gateways(observed) is None:
         hold(not given_up, f"gives up {given_up} while a gateway is unread: {plan}")
         hold(after.stable in (before.stable, None) or before.stable is None, f"promotes while unread: {plan}")
         hold(not isinstance(action, actions.RemoveFinalizer), f"lets go while a gateway is unread: {plan}")
     if isinstance(observed.route, Unknown):
         hold(not isinstance(action, actions.WriteRoute | actions.DeleteRoute), f"writes an unread table: {plan}")
         hold(not given_up, f"gives up {given_up} while the table is unread: {plan}")
-    if isinstance(observed.serve, Unknown):
+    if any(isinstance(observed.serve_on(cluster), Unknown) for cluster in observed.clusters):
         hold(
             not isinstance(action, actions.RemoveFinalizer | actions.DeleteRevision),
             f"destroys while Ray is unread: {plan}",
         )
         # What gateways counted of a candidate is theirs to tell: then Ray isn't asked.
-        counted = "AnalysisFailed" if before.candidate is not None and isinstance(observed.gateways, Known) else None
+        counted = "AnalysisFailed" if before.candidate is not None and _ready_gateways(observed) is not None else None
         new = [q for q in after.quarantine if q not in before.quarantine and not q.is_by_request]
         condemned = [q for q in new if q.reason != counted]
         hold(not condemned or _proof_failed(before), f"condemns while unread: {plan}")
@@ -133,9 +133,11 @@ def _check_taken_back(observed: Observed, before: Serving, after: Serving) -> No
     run = before.rollout.analysis if before.rollout is not None else None
     hold(after.stable == before.leaving, f"does not go back to the warm revision: {after}")
     hold(run is not None and run.phase is AnalysisPhase.FAILED, f"takes back what is not remembered as failed: {after}")
-    hold(isinstance(observed.gateways, Known) and isinstance(observed.serve, Known), f"condemns while unread: {after}")
+    cluster = next((r.cluster for r in observed.revisions if r.revision == before.stable), observed.placement)
+    is_known = _ready_gateways(observed) is not None and isinstance(observed.serve_on(cluster), Known)
+    hold(is_known, f"condemns while unread: {after}")
     hold(before.quarantined(str(before.leaving)) is None, f"goes back to what failed itself: {after}")
-    gateways = observed.gateways.value if isinstance(observed.gateways, Known) else ()
+    gateways = _ready_gateways(observed) or ()
     lives = [gateway.routes.get(observed.key.name) for gateway in gateways]
     seen = [live.revisions.get(str(before.leaving)) if live is not None else None for live in lives]
     hold(all(revision is not None and revision.up for revision in seen), f"goes back to what isn't ready: {after}")
@@ -179,7 +181,7 @@ def _check_routing(observed: Observed, entry: RouteEntry) -> None:
 
 def _check_dropped(observed: Observed, entry: RouteEntry) -> None:
     """A backend goes only once its requests have ended (or took too long); an emptied entry is a person's wish."""
-    gateways = observed.gateways.value if isinstance(observed.gateways, Known) else ()
+    gateways = _ready_gateways(observed) or ()
     serving = recall(observed.object.value.status) if isinstance(observed.object, Known) else Serving()
     waited = elapsed_s(serving.rollout.started_at, observed.observed_at) if serving.rollout is not None else 0
     if not entry.revisions or waited > DRAIN_S:
@@ -193,14 +195,19 @@ def _check_dropped(observed: Observed, entry: RouteEntry) -> None:
 
 def _is_seen_ready(observed: Observed, revision: str) -> bool:
     key = observed.key
-    if isinstance(observed.serve, Known):
-        view = observed.serve.value.applications.get(f"{key.namespace}--{key.name}--{revision}")
-        if view is not None and view.running_replicas > 0:
-            return True
-    if not isinstance(observed.gateways, Known) or not observed.gateways.value:
+    name = f"{key.namespace}--{key.name}--{revision}"
+    if any(view.name == name and view.running_replicas > 0 for _, view in observed.applications):
+        return True
+    gateways = _ready_gateways(observed)
+    if not gateways:
         return False
-    lives = [g.routes.get(key.name) for g in observed.gateways.value]
+    lives = [g.routes.get(key.name) for g in gateways]
     return all(live is not None and revision in live.revisions and live.revisions[revision].up > 0 for live in lives)
+
+
+def _ready_gateways(observed: Observed) -> tuple[GatewayView, ...] | None:
+    """None while one of them, or their list, could not be read."""
+    return observed.gateways.value.ready if isinstance(observed.gateways, Known) else None
 
 
 def check_put(

@@ -21,7 +21,7 @@ def serving(world: VirtualWorld) -> Serving:
 def round_of(world: VirtualWorld) -> actions.Plan:
     """A pass of the model, one of its Ray cluster, and a tick of the clock."""
     plan = world.pass_model(NAME)
-    world.pass_ray()
+    world.pass_every_ray()
     world.tick()
     return plan
 

@@ -11,7 +11,7 @@ from tests.support.virtual_world import NAMESPACE, VirtualWorld
 
 from fairlead_cli.plugin import cluster, errors
 from fairlead_operator.api import names
-from fairlead_operator.desired import revision
+from fairlead_operator.state import revision_data
 
 
 class WorldCluster(cluster.Cluster):
@@ -55,7 +55,7 @@ class WorldCluster(cluster.Cluster):
                     "creationTimestamp": "2026-01-01T00:00:00Z",
                 },
                 "revision": kept.number,
-                "data": {"template": revision.template_to_json(kept.template)},
+                "data": {"template": revision_data.template_to_json(kept.template)},
             }
             for kept in stored.revisions.values()
         ]

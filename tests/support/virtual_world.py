@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 from tests.support import consistency, merge_patch
+from tests.support.virtual_ray import EPOCH, RayApplication, RayCluster, digest_of
 
 from fairlead_operator.api import names
 from fairlead_operator.api.spec import ModelDeploymentSpec
@@ -29,8 +29,8 @@ from fairlead_operator.plan import planner
 from fairlead_operator.plan import serve_config as serve_plan
 from fairlead_operator.state import actions, analysis, question
 from fairlead_operator.state.bounds import Bounds
-from fairlead_operator.state.capacity import Capacity, NodeRoom
-from fairlead_operator.state.keys import ModelKey
+from fairlead_operator.state.gateways import Gateways, GatewaySeen
+from fairlead_operator.state.keys import ModelKey, RayKey
 from fairlead_operator.state.knowledge import ABSENT, Absent, Known, Unknown
 from fairlead_operator.state.measurements import Counters, GatewayReading, Scale
 from fairlead_operator.state.observed import InvalidSpec, ModelDeploymentView, Observed, RevisionView
@@ -38,11 +38,7 @@ from fairlead_operator.state.reasons import Reason
 from fairlead_operator.state.rollout import recall
 from fairlead_operator.state.route import FULL_WEIGHT, GatewayView, RevisionLive, RouteLive, RouteText
 from fairlead_operator.state.serve import (
-    ApplicationStatus,
-    ApplicationView,
-    EmptyServe,
     Put,
-    RayEvidence,
     RayObserved,
     ServeDecision,
     ServeView,
@@ -50,7 +46,6 @@ from fairlead_operator.state.serve import (
 from fairlead_operator.state.signature import Signature, Tensor, differences
 from fairlead_operator.status import summary
 
-EPOCH = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 NAMESPACE = "default"
 PATIENCE_S = 700
 REQUEST_TICKS = 4
@@ -92,36 +87,14 @@ class StoredModel:
 
 
 @dataclass
-class RayApplication:
-    config: dict[str, Any]
-    running: int = 0
-    failed: str = ""
-    is_stuck: bool = False
-    is_hurt: bool = False
-    words: str = ""
-    """What Ray says of it while it is hurt."""
-    deleting: bool = False
-
-    @property
-    def target(self) -> int:
-        return 0 if self.deleting else int(self.config["deployments"][0]["num_replicas"])
-
-    @property
-    def cores(self) -> float:
-        return float(self.config["deployments"][0]["ray_actor_options"]["num_cpus"])
-
-    @property
-    def uri(self) -> str:
-        return str(self.config["args"]["config"]["source"]["uri"])
-
-
-@dataclass
 class Gateway:
     id: str
     routes: dict[str, str] = field(default_factory=dict)
     sessions: dict[tuple[str, str], int] = field(default_factory=dict)
     is_stuck: bool = False
     epoch: int = 1
+    errors: dict[str, str] = field(default_factory=dict)
+    """Why it refuses a model's entry, by model."""
     counted: dict[tuple[str, str], Counters] = field(default_factory=dict)
     """By model and revision, since the epoch began."""
 
@@ -134,10 +107,6 @@ class Written:
     what: str
 
 
-def digest_of(uri: str) -> str:
-    return "sha256:" + hashlib.sha256(uri.encode()).hexdigest()
-
-
 def signature_of(uri: str) -> Signature:
     shape = (-1, 8) if "/wider" in uri else (-1, 4)
     return Signature(
@@ -146,27 +115,23 @@ def signature_of(uri: str) -> Signature:
 
 
 class VirtualWorld:
-    def __init__(self, *, bounds: Bounds | None = None, gateways: int = 2) -> None:
+    def __init__(
+        self, *, bounds: Bounds | None = None, gateways: int = 2, clusters: Sequence[str] = (names.DEFAULT_CLUSTER,)
+    ) -> None:
+        """New revisions go to the first of the clusters, until ``placement`` is changed."""
         self.bounds = bounds or Bounds()
         self.now = EPOCH
         self.models: dict[str, StoredModel] = {}
         self.routes: dict[str, str] = {}
         self.gateways = [Gateway(id=f"gw-{n}") for n in range(gateways)]
-        self.session = 1
-        self.serve_runs = False
-        self.empty_reads = 0
-        self.empty_since = EPOCH
-        self.last_session: str | None = None
-        """In which the operator last saw a Serve controller: it knows that from memory alone."""
-        self.applications: dict[str, RayApplication] = {}
+        self.clusters = {name: RayCluster(name=name) for name in clusters}
+        self.placement = clusters[0]
         self.serve_queued = False
         self.sources_are_away = False
         self.measurements_are_away = False
         self.load = 0
         """Requests that come to each gateway with each tick."""
         self.answers: dict[str, Known[float | None] | Unknown] = {}
-        self.cores: float | None = None
-        """Of the one node there is; None is a cluster of which nobody knows what it can hold."""
         self.writes: list[Written] = []
         self.events: list[actions.Event] = []
         self.plans: list[actions.Plan] = []
@@ -217,7 +182,8 @@ class VirtualWorld:
         if before and before["verb"] == Verb.ABORT and (not handled or handled["id"] != before["id"]):
             return
         if verb == Verb.RETRY:
-            revision = revision or revisions_of.revision_of(stored.uid, revisions_of.template_of(self.spec(name)))
+            template = revisions_of.template_of(self.spec(name))
+            revision = revision or revisions_of.revision_of(stored.uid, template, self.placement)
         self._requests += 1
         request = {"id": f"request-{self._requests}", "verb": verb, "time": f"{self.now:%Y-%m-%dT%H:%M:%SZ}"}
         request["revision"] = revision or known.candidate or known.stable or "0000000000"
@@ -230,19 +196,30 @@ class VirtualWorld:
 
     # What the world does by itself
 
-    def lose_ray(self) -> None:
+    @property
+    def applications(self) -> dict[str, RayApplication]:
+        """What runs on all clusters."""
+        return {name: app for cluster in self.clusters.values() for name, app in cluster.applications.items()}
+
+    @property
+    def cores(self) -> float | None:
+        return self.clusters[self.placement].cores
+
+    @cores.setter
+    def cores(self, cores: float | None) -> None:
+        self.clusters[self.placement].cores = cores
+
+    def lose_ray(self, cluster: str = names.DEFAULT_CLUSTER) -> None:
         """The head restarts: every application and Serve itself are gone."""
         self.steps += 1
-        self.session += 1
-        self.serve_runs, self.empty_reads = False, 0
-        self.applications.clear()
+        self.clusters[cluster].lose()
 
     def tick(self, seconds: float = 1.0) -> None:
         """Time passes: Ray starts or stops replicas, gateways take routes, requests end."""
         self.steps += 1
         self.now += datetime.timedelta(seconds=seconds)
-        for name in list(self.applications):
-            self._tick_application(name)
+        for cluster in self.clusters.values():
+            cluster.tick(sources_are_away=self.sources_are_away)
         for gateway in self.gateways:
             if not gateway.is_stuck:
                 self.take_routes(gateway)
@@ -252,28 +229,6 @@ class VirtualWorld:
     def advance(self, seconds: float) -> None:
         self.steps += 1
         self.now += datetime.timedelta(seconds=seconds)
-
-    def _tick_application(self, name: str) -> None:
-        application = self.applications[name]
-        if application.deleting:
-            if application.running == 0:
-                del self.applications[name]
-            else:
-                application.running -= 1
-            return
-        if application.failed or application.is_stuck:
-            return
-        pinned = application.config["deployments"][0]["user_config"]["digest"]
-        if self.sources_are_away and application.running < application.target:
-            application.failed = f"fairlead: ModelUnreachable: {application.uri} timed out"
-        elif "/bad" in application.uri:
-            application.failed = f"Traceback\nfairlead: ModelCorrupt: {application.uri} is not a SavedModel"
-        elif pinned not in (None, digest_of(application.uri)):
-            application.failed = f"fairlead: DigestMismatch: {application.uri} is not {pinned}"
-        elif "/slow" not in application.uri:
-            aim = application.target
-            application.running += (application.running < aim) - (application.running > aim)
-            application.is_hurt = application.is_hurt and application.running < aim
 
     def take_routes(self, gateway: Gateway) -> None:
         """Takes the table as it is now; long requests go on where they are."""
@@ -378,9 +333,10 @@ class VirtualWorld:
             revisions=tuple(stored.revisions.values()) if stored is not None else (),
             taken_ports=tuple(r.ports for m in self.models.values() for r in m.revisions.values()),
             serve=self._serve(fault),
+            placement=self.placement,
             route=self._route(name, fault),
-            gateways=Unknown("gw-0 timed out") if fault is Fault.GATEWAY_UNREAD else Known(self._gateways()),
-            capacity=Unknown("timed out") if fault is Fault.RAY_UNREAD or self.cores is None else Known(self._room()),
+            gateways=Known(self._gateways(fault)),
+            capacity=Unknown("timed out") if fault is Fault.RAY_UNREAD else self.clusters[self.placement].room(),
             measured=self._measured(name, fault) if stored is not None else None,
         )
 
@@ -401,51 +357,25 @@ class VirtualWorld:
             revisions={rev: counters for (model, rev), counters in gateway.counted.items() if model == name},
         )
 
-    def _room(self) -> Capacity:
-        used = sum(max(app.running, app.target) * app.cores for app in self.applications.values())
-        return Capacity(nodes={"node": NodeRoom(cpu_cores=(self.cores or 0) - used, memory_bytes=2**40)})
-
-    def _serve(self, fault: Fault) -> Known[ServeView] | Unknown:
-        if fault is Fault.RAY_UNREAD:
-            return Unknown("timed out")
-        if fault is Fault.RAY_EMPTY:
-            return Unknown("no Serve controller")
-        return Known(self._serve_view()) if self.serve_runs else Unknown("no Serve controller")
-
-    def _serve_view(self) -> ServeView:
-        views = {name: self._application(name, app) for name, app in self.applications.items()}
-        return ServeView(session=f"session_{self.session}", applications=views)
-
-    def _application(self, name: str, application: RayApplication) -> ApplicationView:
-        if application.deleting:
-            status = ApplicationStatus.DELETING
-        elif application.failed:
-            status = ApplicationStatus.DEPLOY_FAILED
-        elif application.running == application.target:
-            status = ApplicationStatus.RUNNING
-        elif application.is_hurt:
-            status = ApplicationStatus.UNHEALTHY
-        else:
-            status = ApplicationStatus.DEPLOYING
-        return ApplicationView(
-            name=name,
-            status=status,
-            message=application.failed or (application.words if status is ApplicationStatus.UNHEALTHY else ""),
-            running_replicas=application.running,
-            target_replicas=application.target,
-            config=application.config,
-        )
+    def _serve(self, fault: Fault) -> Mapping[str, Known[ServeView] | Unknown]:
+        is_unread, is_empty = fault is Fault.RAY_UNREAD, fault is Fault.RAY_EMPTY
+        return {n: cluster.seen(is_unread=is_unread, is_empty=is_empty) for n, cluster in self.clusters.items()}
 
     def _route(self, name: str, fault: Fault) -> Any:
         if fault is Fault.ROUTE_UNREAD:
             return Unknown("the API server timed out")
         return Known(RouteText(text=self.routes[name])) if name in self.routes else ABSENT
 
-    def _gateways(self) -> tuple[GatewayView, ...]:
-        return tuple(
-            GatewayView(id=g.id, routes={name: self._live(g, name, text) for name, text in g.routes.items()})
-            for g in self.gateways
-        )
+    def _gateways(self, fault: Fault) -> Gateways:
+        unread = {self.gateways[0].id} if fault is Fault.GATEWAY_UNREAD else set()
+        return Gateways(members=tuple(self._seen(gateway, is_unread=gateway.id in unread) for gateway in self.gateways))
+
+    def _seen(self, gateway: Gateway, *, is_unread: bool) -> GatewaySeen:
+        if is_unread:
+            return GatewaySeen(name=gateway.id, view=Unknown("timed out"))
+        routes = {name: self._live(gateway, name, text) for name, text in gateway.routes.items()}
+        view = GatewayView(id=gateway.id, routes=routes, errors=gateway.errors)
+        return GatewaySeen(name=gateway.id, view=Known(view))
 
     def _live(self, gateway: Gateway, name: str, text: str) -> RouteLive:
         entry = json.loads(text)
@@ -470,7 +400,8 @@ class VirtualWorld:
         self.steps += 1
         observed = self.observe(name, fault)
         view = observed.object.value if isinstance(observed.object, Known) else None
-        desired = build.build(view, observed.revisions, self.bounds) if view is not None else ABSENT
+        kept, at = observed.revisions, self.placement
+        desired = build.build(view, kept, self.bounds, cluster=at) if view is not None else ABSENT
         plan = planner.make(desired, observed, self.bounds, self.now)
         consistency.check_plan(observed, plan)
         self.plans.append(plan)
@@ -549,6 +480,8 @@ class VirtualWorld:
                     revision=action.revision,
                     number=action.number,
                     template=action.template,
+                    cluster=action.cluster,
+                    application=action.application,
                     ports=action.ports,
                     digest=None,
                 )
@@ -586,67 +519,43 @@ class VirtualWorld:
             changes = differences(signature_of(before.uri), signature_of(application.uri))
         return actions.Proved(revision=revision, digest=digest_of(application.uri), signature_changes=changes)
 
-    def pass_ray(self, fault: Fault = Fault.NONE, meanwhile: Callable[[], object] = nothing) -> ServeDecision:
-        """One pass of the Ray cluster's key. ``meanwhile`` happens after its reads: it puts what was wished before."""
+    def pass_ray(
+        self,
+        fault: Fault = Fault.NONE,
+        meanwhile: Callable[[], object] = nothing,
+        cluster: str = names.DEFAULT_CLUSTER,
+    ) -> ServeDecision:
+        """One pass of a Ray cluster's key. ``meanwhile`` happens after its reads: it puts what was wished before."""
         self.steps += 1
         self.serve_queued = False
+        ray = self.clusters[cluster]
         models = tuple(
             serve_config.KeptModel(view=self.view(name), revisions=tuple(stored.revisions.values()))
             for name, stored in self.models.items()
         )
-        wanted = serve_config.compose(NAMESPACE, models, self.bounds)
-        evidence, asked = self._evidence(fault), self._asked()
+        wanted = serve_config.compose(RayKey(NAMESPACE, cluster), models, is_placement=cluster == self.placement)
+        evidence = ray.evidence(self.now, is_unread=fault is Fault.RAY_UNREAD, is_empty=fault is Fault.RAY_EMPTY)
+        asked = self._asked()
         decision = serve_plan.decide(wanted, RayObserved(namespace=NAMESPACE, evidence=evidence), self.bounds)
         is_put = isinstance(decision, Put)
         consistency.hold(not (is_put and isinstance(evidence, Unknown)), f"puts while Ray is unread: {decision}")
         meanwhile()
         if fault in (Fault.CRASH_BEFORE_WRITE, Fault.CRASH_AFTER_WRITE):
-            self.empty_reads, self.last_session = 0, None  # they are known from memory alone
+            ray.forget()
         if isinstance(decision, Put) and fault not in (Fault.CRASH_BEFORE_WRITE, Fault.REFUSED):
             self.writes.append(Written(kind="Put", what=str(decision)))
-            self.put(decision.body, asked)
+            ray.put(decision.body, lambda: self._promised(asked))
         return decision
 
-    def _evidence(self, fault: Fault) -> RayEvidence:
-        if fault is Fault.RAY_UNREAD:
-            self.empty_reads = 0
-            return Unknown("timed out")
-        if self.serve_runs and fault is not Fault.RAY_EMPTY:
-            self.empty_reads = 0
-            self.last_session = f"session_{self.session}"
-            return Known(self._serve_view())
-        self.empty_since = self.empty_since if self.empty_reads else self.now
-        self.empty_reads += 1
-        return EmptyServe(
-            session=f"session_{self.session}",
-            consecutive_reads=self.empty_reads,
-            seconds=(self.now - self.empty_since).total_seconds(),
-            last_session=self.last_session,
-        )
-
-    def put(self, body: bytes, asked: Mapping[str, int]) -> None:
-        """``asked`` are the models' replicas as they were read: who asked for fewer, if only then, is promised fewer.
-
-        Ray's own semantics: what is missing is deleted, changed args restart in place, the same keeps a failure.
-        """
-        self.serve_runs = True
-        wished = {config["name"]: config for config in json.loads(body)["applications"]}
-        running = {name: app.config for name, app in self.applications.items() if not app.deleting and app.running}
-        consistency.check_put(running=running, wished=wished, serving=self._promised(asked))
-        for name, application in self.applications.items():
-            if name not in wished:
-                application.deleting = True
-        for name, config in wished.items():
-            old = self.applications.get(name)
-            if old is None or old.deleting or old.config["args"] != config["args"]:
-                self.applications[name] = RayApplication(config=config)
-            else:
-                old.config = config
+    def pass_every_ray(self) -> None:
+        for cluster in self.clusters:
+            self.pass_ray(cluster=cluster)
 
     def _asked(self) -> dict[str, int]:
         return {name: stored.spec.get("scaling", {}).get("replicas", 1) for name, stored in self.models.items()}
 
     def _promised(self, asked: Mapping[str, int]) -> dict[str, int]:
+        """``asked`` are the models' replicas as they were read: who asked for fewer, if only then, has no more."""
         now: dict[str, int] = self._asked()
         promised: dict[str, int] = {}
         for gateway in self.gateways:
@@ -664,7 +573,8 @@ class VirtualWorld:
         if model not in self.models:
             return 0
         view = self.view(model)
-        desired = build.build(view, tuple(self.models[model].revisions.values()), self.bounds)
+        kept = tuple(self.models[model].revisions.values())
+        desired = build.build(view, kept, self.bounds, cluster=self.placement)
         rollout = view.status.rollout
         if isinstance(desired, InvalidSpec) or rollout is None or rollout.stable_replicas is None:
             return replicas
@@ -682,7 +592,7 @@ class VirtualWorld:
             before = self.fingerprint()
             for name in {*self.models, *self.routes}:
                 self.pass_model(name)
-            self.pass_ray()
+            self.pass_every_ray()
             self.tick(seconds)
             quiet = quiet + 1 if self.fingerprint() == before else 0
             if quiet == 3:
@@ -697,7 +607,10 @@ class VirtualWorld:
             name: (m.spec, m.status, m.finalizers, sorted(m.revisions.items(), key=lambda item: item[0]))
             for name, m in sorted(self.models.items())
         }
-        ray = (self.session, self.serve_runs, sorted((n, repr(a)) for n, a in self.applications.items()))
+        ray = [
+            (c.name, c.session, c.serve_runs, sorted((n, repr(a)) for n, a in c.applications.items()))
+            for c in self.clusters.values()
+        ]
         return repr((models, self.routes, [g.routes for g in self.gateways], ray))
 
 

@@ -44,7 +44,9 @@ def of(found: cluster.Cluster, manifest: Mapping[str, Any]) -> dict[str, Any]:
         raise errors.PluginError(f"{name}: spec.{seen.first_of(error)}") from error
     body = found.model(name)
     model = seen.of(body) if body is not None else None
-    hashed = revision.revision_of(model.uid, revision.template_of(wished)) if model is not None else None
+    hashed = None
+    if model is not None:
+        hashed = revision.revision_of(model.uid, revision.template_of(wished), seen.placement(model.status))
     rolls_out = hashed is None or hashed not in _places(model)
     return {
         "name": name,

@@ -9,6 +9,7 @@ from typing import Any
 import pydantic
 
 from fairlead_cli.plugin import cluster, errors
+from fairlead_operator.api import names
 from fairlead_operator.api import spec as specs
 from fairlead_operator.api import status as statuses
 from fairlead_operator.desired import revision, strategy
@@ -82,8 +83,14 @@ def of(body: Mapping[str, Any]) -> Model:
         resource_version=metadata["resourceVersion"],
         spec=wished,
         status=told,
-        wished=revision.revision_of(metadata["uid"], revision.template_of(wished)),
+        wished=revision.revision_of(metadata["uid"], revision.template_of(wished), placement(told)),
     )
+
+
+def placement(told: statuses.ModelDeploymentStatus) -> str:
+    """The Ray cluster where a new revision goes, as far as the status knows: where the last one went."""
+    newest = max(told.revisions, key=lambda row: row.number, default=None)
+    return newest.cluster if newest is not None else names.DEFAULT_CLUSTER
 
 
 def first_of(error: pydantic.ValidationError) -> str:

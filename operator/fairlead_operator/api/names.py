@@ -23,7 +23,14 @@ LEASE_NAME = "fairlead-operator"
 HEADER_REVISION = "x-fairlead-revision"
 HEADER_DIGEST = "x-fairlead-digest"
 
+DEFAULT_CLUSTER = "default"
+"""A namespace's Ray cluster where nothing else is said; it is no part of a revision's hash."""
+CLUSTER_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+CLUSTER_MAX = 63
+
 MODEL_NAME_MAX = 50
+SERVE_APPLICATION_MAX = 63 + 2 + MODEL_NAME_MAX + 2 + 10
+"""A namespace, a model and a revision."""
 
 _REVISION = re.compile(r"[0-9a-f]{10}")
 

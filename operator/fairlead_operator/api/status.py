@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field
 
+from fairlead_operator.api import names
 from fairlead_operator.api.analysis_status import AnalysisStatus, BaselineStatus
 from fairlead_operator.api.model import ApiModel
 from fairlead_operator.api.rules import rule, rules
@@ -23,9 +24,11 @@ BASIS_POINTS_MAX = 10000
 CRASHES_MAX = 3
 SIGNATURE_CHANGES_MAX = 8
 SIGNATURE_CHANGE_MAX = 256
+RAY_SESSIONS_MAX = 4
 
 Count = Annotated[int, Field(ge=0, le=100000)]
 RevisionName = Annotated[str, Field(max_length=10)]
+ClusterName = Annotated[str, Field(max_length=names.CLUSTER_MAX)]
 RevisionNumber = Annotated[int, Field(ge=0, le=2147483647)]
 Uri = Annotated[str, Field(max_length=2048)]
 DigestText = Annotated[str, Field(max_length=71)]
@@ -121,6 +124,13 @@ class RolloutHealth(ApiModel):
     ] = False
 
 
+class RaySession(ApiModel):
+    """The life of one Ray cluster's head: another session means that it lost every replica."""
+
+    cluster: ClusterName
+    session: Annotated[str, Field(max_length=253)]
+
+
 class RolloutStatus(ApiModel):
     """The rollout's own memory: written before the step that it announces."""
 
@@ -176,9 +186,14 @@ class RolloutStatus(ApiModel):
         ]
         | None
     ) = None
-    ray_session: (
-        Annotated[str, Field(max_length=253, description="The life of Ray's head in which this began.")] | None
-    ) = None
+    ray_sessions: Annotated[
+        tuple[RaySession, ...],
+        Field(
+            max_length=RAY_SESSIONS_MAX,
+            json_schema_extra={LIST_MAP_KEYS: ["cluster"]},
+            description="The lives of the Ray heads in which this began, of each cluster that a revision runs on.",
+        ),
+    ] = ()
     paused_by_request: Annotated[
         bool, Field(description="Whether a person asked to hold it; spec.rollout.paused holds it as well.")
     ] = False
@@ -237,6 +252,7 @@ class RevisionStatus(ApiModel):
     uri: Uri
     version: Annotated[str, Field(max_length=63)] | None = None
     digest: DigestText | None = None
+    cluster: Annotated[ClusterName, Field(description="The Ray cluster that it runs on.")] = names.DEFAULT_CLUSTER
     ports: Ports | None = None
     wanted_replicas: Count = 0
     ready_replicas: Count = 0

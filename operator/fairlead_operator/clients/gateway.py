@@ -25,6 +25,8 @@ REPORT_BYTES_MAX = 1024 * 1024
 """A replica's report or metadata: some 8,000 tensors, which no model has."""
 TENSORS_MAX = 8192
 _BUSY = (413, 429)
+PROBLEM_MAX = 400
+"""Of what a gateway says of an entry that it refused, so many characters are shown."""
 
 
 class _Wire(pydantic.BaseModel):
@@ -50,6 +52,9 @@ class _Route(_Wire):
 class _Routes(_Wire):
     gateway: Annotated[str, pydantic.Field(min_length=1, max_length=253)]
     routes: dict[str, _Route]
+    errors: dict[str, str] = {}
+    failure: str | None = None
+    connections: int | None = None
 
 
 class _Tensor(_Wire):
@@ -113,7 +118,11 @@ class GatewayClient:
         except pydantic.ValidationError as error:
             raise errors.Unreachable(f"gateway: unexpected answer: {_first(error)}") from error
         return route.GatewayView(
-            id=routes.gateway, routes={name: _live(entry) for name, entry in routes.routes.items()}
+            id=routes.gateway,
+            routes={name: _live(entry) for name, entry in routes.routes.items()},
+            errors={model: text[:PROBLEM_MAX] for model, text in routes.errors.items()},
+            failure=routes.failure[:PROBLEM_MAX] if routes.failure is not None else None,
+            connections=routes.connections,
         )
 
     async def prove(self, data_url: str, model: str, revision: str, *, timeout_s: float) -> ProofReport:

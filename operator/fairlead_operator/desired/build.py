@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from fairlead_operator.api import names
 from fairlead_operator.api.spec import ModelDeploymentSpec
-from fairlead_operator.desired import batches, routes, serve_config, strategy
+from fairlead_operator.desired import application, batches, routes, serve_config, strategy
 from fairlead_operator.desired import revision as revisions_of
 from fairlead_operator.state import analysis_spec
 from fairlead_operator.state.bounds import Bounds
@@ -13,31 +14,41 @@ from fairlead_operator.state.observed import InvalidSpec, ModelDeploymentView, R
 from fairlead_operator.state.reasons import Reason
 
 
-def build(view: ModelDeploymentView, kept: tuple[RevisionView, ...], bounds: Bounds) -> Desired | InvalidSpec:
-    """What the object asks for. A spec that can't be read asks for nothing, and changes nothing."""
+def build(
+    view: ModelDeploymentView, kept: tuple[RevisionView, ...], bounds: Bounds, *, cluster: str = names.DEFAULT_CLUSTER
+) -> Desired | InvalidSpec:
+    """What the object asks for. A spec that can't be read asks for nothing, and changes nothing.
+
+    ``cluster`` is the Ray cluster where new revisions go.
+    """
     match view.spec:
         case InvalidSpec() as invalid:
             return invalid
         case ModelDeploymentSpec() as spec:
-            return _build(view, spec, kept, bounds)
+            return _build(view, spec, kept, bounds, cluster)
 
 
 def _build(
-    view: ModelDeploymentView, spec: ModelDeploymentSpec, kept: tuple[RevisionView, ...], bounds: Bounds
+    view: ModelDeploymentView, spec: ModelDeploymentSpec, kept: tuple[RevisionView, ...], bounds: Bounds, cluster: str
 ) -> Desired:
+    key = ModelKey(view.namespace, view.name)
     template = revisions_of.template_of(spec)
-    target = revisions_of.revision_of(view.uid, template)
+    target = revisions_of.revision_of(view.uid, template, cluster)
+    number = _number(view, kept, target)
     ports = next((r.ports.count for r in kept if r.revision == target), bounds.ports_per_revision)
     replicas = min(spec.scaling.replicas, ports)
     limit = strategy.limits(spec.rollout, replicas)
     return Desired(
-        key=ModelKey(view.namespace, view.name),
+        key=key,
         uid=view.uid,
         generation=view.generation,
         deleting=view.is_deleting,
         suspended=spec.suspend,
         target=target,
+        cluster=cluster,
+        number=number,
         template=template,
+        application=application.compose(key, target, number=number, template=template, bounds=bounds),
         replicas=replicas,
         strategy=strategy.effective(spec.rollout, replicas),
         surge=limit.surge,
@@ -58,6 +69,12 @@ def _build(
     )
 
 
+def _number(view: ModelDeploymentView, kept: tuple[RevisionView, ...], target: str) -> int:
+    """The revision's number. One that is kept, or that the status still knows, has its own; none is given twice."""
+    known = {row.name: row.number for row in view.status.revisions} | {r.revision: r.number for r in kept}
+    return known.get(target, max(known.values(), default=0) + 1)
+
+
 def _wanted(
     view: ModelDeploymentView, spec: ModelDeploymentSpec, revision: RevisionView, bounds: Bounds
 ) -> WantedRevision:
@@ -65,9 +82,10 @@ def _wanted(
         revision=revision.revision,
         number=revision.number,
         template=revision.template,
+        cluster=revision.cluster,
         digest=revision.content_digest,
         route=routes.route_revision(revision, spec.scaling.replicas, bounds),
-        application=serve_config.application(view, revision, bounds),
+        application=serve_config.application(view, revision),
     )
 
 

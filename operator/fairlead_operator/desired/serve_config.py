@@ -9,15 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fairlead_operator.api import names
+from fairlead_operator.desired import application as composed
 from fairlead_operator.desired import replicas
-from fairlead_operator.state.bounds import Bounds
+from fairlead_operator.state.keys import RayKey
 from fairlead_operator.state.observed import ModelDeploymentView, RevisionView
 from fairlead_operator.state.rollout import recall
 from fairlead_operator.state.serve import ApplicationConfig, ServeConfig
-
-IMPORT_PATH = "fairlead_runtime.app:build"
-DEPLOYMENT = "replica"
-CONFIG_SCHEMA = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,93 +25,55 @@ class KeptModel:
     revisions: tuple[RevisionView, ...]
 
 
-def compose(namespace: str, models: Sequence[KeptModel], bounds: Bounds) -> ServeConfig:
-    """Every application that should run for a namespace; the same input gives the same bytes."""
-    return joined(namespace, [of_model(namespace, model, bounds) for model in models])
+def compose(key: RayKey, models: Sequence[KeptModel], *, is_placement: bool) -> ServeConfig:
+    """Every application that should run on a cluster; the same input gives the same bytes.
+
+    ``is_placement`` says whether new revisions go to this cluster.
+    """
+    parts = [of_model(key, model) for model in models]
+    return joined(key, parts, may_get_models=is_placement and bool(models))
 
 
-def of_model(namespace: str, model: KeptModel, bounds: Bounds) -> ServeConfig:
-    """One model's part."""
-    found = (application(model.view, revision, bounds) for revision in model.revisions)
+def of_model(key: RayKey, model: KeptModel) -> ServeConfig:
+    """One model's part of a cluster."""
+    own = [revision for revision in model.revisions if revision.cluster == key.cluster]
+    found = (application(model.view, revision) for revision in own)
     return ServeConfig(
-        namespace=namespace,
+        namespace=key.namespace,
         applications=tuple(config for config in found if config is not None),
         kept=tuple(_unreadable(model)),
-        has_models=True,
+        has_models=bool(own),
     )
 
 
-def joined(namespace: str, parts: Sequence[ServeConfig]) -> ServeConfig:
+def joined(key: RayKey, parts: Sequence[ServeConfig], *, may_get_models: bool) -> ServeConfig:
     """One config of its models' parts, sorted by name."""
     return ServeConfig(
-        namespace=namespace,
+        namespace=key.namespace,
         applications=tuple(sorted((a for part in parts for a in part.applications), key=lambda config: config.name)),
         kept=tuple(sorted(name for part in parts for name in part.kept)),
-        has_models=any(part.has_models for part in parts),
+        has_models=any(part.has_models for part in parts) or may_get_models,
     )
 
 
-def application(view: ModelDeploymentView, revision: RevisionView, bounds: Bounds) -> ApplicationConfig | None:
+def application(view: ModelDeploymentView, revision: RevisionView) -> ApplicationConfig | None:
     """The application of one revision, None where it should not run."""
     wanted = replicas.wanted_replicas(view, revision)
     if wanted == 0:
         return None
+    body = composed.deployed(
+        revision.application,
+        replicas=wanted,
+        digest=revision.content_digest,
+        attempt=_attempt(view, revision),
+    )
     name = names.serve_application(view.namespace, view.name, revision.revision)
-    body = {
-        "name": name,
-        "import_path": IMPORT_PATH,
-        "route_prefix": None,
-        "args": {"config": _replica_config(view, revision, bounds)},
-        "deployments": [_deployment(revision, wanted, bounds)],
-    }
     return ApplicationConfig(name=name, revision=revision.revision, replicas=wanted, body=body)
-
-
-def _replica_config(view: ModelDeploymentView, revision: RevisionView, bounds: Bounds) -> dict[str, object]:
-    model, serving = revision.template.model, revision.template.serving
-    return {
-        "schemaVersion": CONFIG_SCHEMA,
-        "namespace": view.namespace,
-        "model": view.name,
-        "revision": revision.revision,
-        "revisionNumber": revision.number,
-        "aliases": [model.version] if model.version else [],
-        "source": {
-            "uri": model.uri,
-            "format": model.format.value if model.format else None,
-            "signature": model.signature,
-            "digest": model.digest,
-        },
-        "ports": {"host": bounds.replica_host, "first": revision.ports.first, "count": revision.ports.count},
-        "limits": {
-            "maxRequestBytes": serving.max_request_bytes,
-            "requestTimeoutSeconds": serving.request_timeout_seconds,
-            "maxOngoingRequests": serving.max_ongoing_requests,
-            "maxQueuedRequests": serving.max_queued_requests,
-        },
-        "warmup": {"batchSizes": list(model.warmup.batch_sizes)},
-        "attempt": _attempt(view, revision),
-    }
 
 
 def _attempt(view: ModelDeploymentView, revision: RevisionView) -> int:
     attempt = recall(view.status).attempt_of(revision.revision)
     return attempt.number if attempt is not None else 0
-
-
-def _deployment(revision: RevisionView, wanted: int, bounds: Bounds) -> dict[str, object]:
-    resources = revision.template.serving.resources
-    digest = revision.content_digest
-    return {
-        "name": DEPLOYMENT,
-        "num_replicas": wanted,
-        "user_config": {"digest": digest},
-        "ray_actor_options": {
-            "num_cpus": resources.cpu_cores,
-            "memory": resources.memory_bytes,
-        },
-        "graceful_shutdown_timeout_s": revision.template.serving.request_timeout_seconds + bounds.shutdown_margin_s,
-    }
 
 
 def _unreadable(model: KeptModel) -> list[str]:

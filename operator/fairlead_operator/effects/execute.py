@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, assert_never
 
 from fairlead_operator.clients import errors, kubernetes
 from fairlead_operator.effects import kubernetes as objects
 from fairlead_operator.effects import prove, traffic
-from fairlead_operator.state import actions, keys, reasons
+from fairlead_operator.state import actions, directory, keys, reasons
 
 
 class Namespace(Protocol):
@@ -28,7 +28,7 @@ class Hands:
     api: kubernetes.KubernetesClient
     routes: traffic.RouteTables
     gateways: prove.Gateways
-    data_urls: Mapping[str, Sequence[str]]
+    members: directory.GatewayDirectory
     namespace: Callable[[str], Namespace]
     nudge: Callable[[keys.RayKey], None]
 
@@ -67,9 +67,9 @@ async def _execute(key: keys.ModelKey, action: actions.Action, hands: Hands) -> 
             finally:
                 namespace.invalidate_routes()
         case actions.Prove():
-            return await prove.prove(hands.gateways, key, action, hands.data_urls.get(key.namespace, ()))
-        case actions.NudgeServe():
-            hands.nudge(keys.RayKey(key.namespace))
+            return await prove.prove(hands.gateways, key, action, hands.members.members(key.namespace))
+        case actions.NudgeServe(cluster=cluster):
+            hands.nudge(keys.RayKey(key.namespace, cluster))
             return actions.Done()
         case actions.Wait():
             return actions.Done()

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from fairlead_operator.api import names
 from fairlead_operator.clients import errors, kubernetes, paths
-from fairlead_operator.state import actions, keys, ports, reasons
+from fairlead_operator.state import actions, keys, ports, reasons, revision_data
 
 
 class PortLedger(Protocol):
@@ -104,10 +104,9 @@ def _revision_body(key: keys.ModelKey, action: actions.CreateRevision) -> dict[s
         "controller": True,
         "blockOwnerDeletion": False,
     }
-    template = {
-        "model": action.template.model.model_dump(mode="json", by_alias=True, exclude_none=True),
-        "serving": action.template.serving.model_dump(mode="json", by_alias=True, exclude_none=True),
-    }
+    data = revision_data.RevisionData(
+        template=action.template, cluster=action.cluster, application=action.application, ports=action.ports
+    )
     return {
         "apiVersion": paths.REVISION_API,
         "kind": "ControllerRevision",
@@ -117,6 +116,6 @@ def _revision_body(key: keys.ModelKey, action: actions.CreateRevision) -> dict[s
             "labels": {names.LABEL_MODEL: key.name, names.LABEL_REVISION: action.revision},
             "ownerReferences": [owner],
         },
-        "data": {"template": template, "ports": {"first": action.ports.first, "count": action.ports.count}},
+        "data": revision_data.to_json(data),
         "revision": action.number,
     }

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Protocol
 
 from fairlead_operator.clients import errors, gateway
-from fairlead_operator.state import actions, keys, signature
+from fairlead_operator.state import actions, directory, keys, knowledge, signature
+from fairlead_operator.state.gateways import MemberState
 
 PROOF_TIMEOUT_S = 30.0
 
@@ -18,14 +18,20 @@ class Gateways(Protocol):
 
 
 async def prove(
-    gateways: Gateways, key: keys.ModelKey, action: actions.Prove, data_urls: Sequence[str]
+    gateways: Gateways,
+    key: keys.ModelKey,
+    action: actions.Prove,
+    listed: knowledge.Known[tuple[directory.Gateway, ...]] | knowledge.Absent | knowledge.Unknown,
 ) -> actions.Outcome:
-    """Ask through each gateway in turn: the first word of the revision itself counts, for it or against it.
+    """Ask through each Ready gateway in turn: the first word of the revision itself counts, for it or against it.
 
     A contract that can't be read speaks against nobody: the proof is tried again.
     """
-    message = "no gateway is configured for this namespace"
-    for data_url in data_urls:
+    if isinstance(listed, knowledge.Unknown):
+        return actions.ProofUnavailable(revision=action.revision, message=listed.reason)
+    members = listed.value if isinstance(listed, knowledge.Known) else ()
+    message = "the namespace has no gateway that is ready"
+    for data_url in (member.data_url for member in members if member.state is MemberState.READY):
         try:
             report = await gateways.prove(data_url, key.name, action.revision, timeout_s=PROOF_TIMEOUT_S)
         except errors.Refused as error:

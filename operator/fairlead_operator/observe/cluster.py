@@ -1,4 +1,4 @@
-"""Everything shared by the models of one namespace: its Ray cluster, its gateways, its route table, its port ranges."""
+"""Everything shared by the models of one namespace: Ray clusters, gateways, its route table, its port ranges."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Protocol
 from fairlead_operator.api import names
 from fairlead_operator.clients import errors, kubernetes, paths
 from fairlead_operator.clients.clock import Clock
-from fairlead_operator.observe import gateway, ray_serve, shared
+from fairlead_operator.observe import gateway, ray_clusters, shared
 from fairlead_operator.observe import kubernetes as objects
 from fairlead_operator.state import capacity, knowledge, observed, ports, route, serve
 
@@ -79,7 +79,7 @@ class NamespaceView:
         namespace: str,
         *,
         reads: KubernetesReads,
-        ray: ray_serve.RayPoller | None,
+        ray: ray_clusters.RayClusters,
         gateways: gateway.GatewaysPoller,
         gateway_url: str | None = None,
         clock: Clock,
@@ -87,27 +87,37 @@ class NamespaceView:
         """``gateway_url`` is the address at which people reach the gateways, as it was configured."""
         self.namespace = namespace
         self.gateway_url = gateway_url
-        self.ray = ray
+        self._ray = ray
         self.gateways = gateways
         self.ports = PortLedger(reads, namespace, clock=clock)
         self._reads = reads
         self._routes = shared.SharedRead(self._read_routes, clock=clock)
 
-    async def serve_view(
-        self, max_age_s: float
-    ) -> knowledge.Known[serve.ServeView] | knowledge.Absent | knowledge.Unknown:
-        """Ray as a model's pass may believe it: an empty answer without a controller is UNKNOWN."""
-        evidence = await self.ray_evidence(max_age_s)
-        if isinstance(evidence, serve.EmptyServe):
-            return knowledge.Unknown("Ray answers without a Serve controller: nothing is known of the replicas")
-        return evidence
+    @property
+    def clusters(self) -> tuple[str, ...]:
+        """The names of its Ray clusters; new revisions go to the first one."""
+        return self._ray.names(self.namespace)
 
-    async def ray_evidence(self, max_age_s: float) -> serve.RayEvidence | knowledge.Absent:
-        return await self.ray.evidence(max_age_s) if self.ray is not None else knowledge.ABSENT
+    @property
+    def placement(self) -> str:
+        """The cluster where new revisions go; a name like any other where the namespace has none."""
+        return next(iter(self.clusters), names.DEFAULT_CLUSTER)
+
+    async def serve_views(self, max_age_s: float) -> Mapping[str, knowledge.Known[serve.ServeView] | knowledge.Unknown]:
+        """Each Ray cluster as a model's pass may believe it: an empty answer without a controller is UNKNOWN."""
+        found = await self.ray_evidence(max_age_s)
+        return {cluster: _believable(evidence) for cluster, evidence in found.items()}
+
+    async def ray_evidence(self, max_age_s: float) -> Mapping[str, serve.RayEvidence]:
+        """Each Ray cluster of the namespace, by name."""
+        pollers = self._ray.pollers(self.namespace)
+        evidence = await asyncio.gather(*(poller.evidence(max_age_s) for poller in pollers.values()))
+        return dict(zip(pollers, evidence, strict=True))
 
     async def capacity(self, max_age_s: float) -> knowledge.Known[capacity.Capacity] | knowledge.Unknown:
-        """What is free on the Ray cluster."""
-        return await self.ray.free(max_age_s) if self.ray is not None else knowledge.Unknown("there is no Ray cluster")
+        """What is free on the cluster where new revisions go."""
+        poller = self._ray.pollers(self.namespace).get(self.placement)
+        return await poller.free(max_age_s) if poller is not None else knowledge.Unknown("there is no Ray cluster")
 
     async def route_of(
         self, model: str, max_age_s: float
@@ -142,3 +152,9 @@ class NamespaceView:
         )
         own = [objects.view_revision(item) for item in items if objects.owner_uid(item) == uid]
         return tuple(sorted(own, key=lambda view: view.number))
+
+
+def _believable(evidence: serve.RayEvidence) -> knowledge.Known[serve.ServeView] | knowledge.Unknown:
+    if isinstance(evidence, serve.EmptyServe):
+        return knowledge.Unknown("Ray answers without a Serve controller: nothing is known of the replicas")
+    return evidence

@@ -10,7 +10,7 @@ from collections.abc import Hashable, Mapping
 from fairlead_operator.observe.gateway import GatewaysEvidence
 from fairlead_operator.state import knowledge, observed, route, serve
 
-ServeEvidence = knowledge.Known[serve.ServeView] | knowledge.Absent | knowledge.Unknown
+ServeEvidence = Mapping[str, knowledge.Known[serve.ServeView] | knowledge.Unknown]
 RouteEvidence = knowledge.Known[route.RouteText] | knowledge.Absent | knowledge.Unknown
 
 
@@ -18,22 +18,28 @@ class World:
     """One look at a namespace, taken apart by model once."""
 
     def __init__(
-        self, namespace: str, serve_view: ServeEvidence, routes: Mapping[str, str] | None, gateways: GatewaysEvidence
+        self, namespace: str, serve_views: ServeEvidence, routes: Mapping[str, str] | None, gateways: GatewaysEvidence
     ) -> None:
         self._namespace = namespace
-        self._serve = serve_view
+        self._serve = serve_views
         self._routes = routes
         self._gateways = gateways
-        self._applications = _by_model(serve_view.value) if isinstance(serve_view, knowledge.Known) else {}
+        self._applications = {
+            cluster: _by_model(view.value) for cluster, view in serve_views.items() if isinstance(view, knowledge.Known)
+        }
 
     def of(self, model: str) -> Hashable:
         text = self._routes.get(model) if self._routes is not None else "unknown"
         return (self._serve_of(model), text, _gateways_of(model, self._gateways))
 
     def _serve_of(self, model: str) -> Hashable:
-        if not isinstance(self._serve, knowledge.Known):
-            return type(self._serve).__name__
-        return (self._serve.value.session, tuple(self._applications.get(f"{self._namespace}--{model}", ())))
+        own = f"{self._namespace}--{model}"
+        return tuple(
+            (cluster, view.value.session, tuple(self._applications[cluster].get(own, ())))
+            if isinstance(view, knowledge.Known)
+            else (cluster, type(view).__name__)
+            for cluster, view in sorted(self._serve.items())
+        )
 
 
 def of_pass(snapshot: observed.Observed) -> Hashable:
@@ -49,7 +55,7 @@ def of_pass(snapshot: observed.Observed) -> Hashable:
     return World(snapshot.key.namespace, snapshot.serve, routes, snapshot.gateways).of(model)
 
 
-def of_ray(evidence: serve.RayEvidence | knowledge.Absent) -> Hashable:
+def of_ray(evidence: serve.RayEvidence) -> Hashable:
     """What a Ray cluster's settled config rests on: its applications, their configs, the head's session."""
     if not isinstance(evidence, knowledge.Known):
         return type(evidence).__name__
@@ -72,7 +78,13 @@ def _config(application: serve.ApplicationView) -> bytes:
 def _gateways_of(model: str, gateways: GatewaysEvidence) -> Hashable:
     if not isinstance(gateways, knowledge.Known):
         return type(gateways).__name__
-    return tuple((view.id, _live(view.routes.get(model))) for view in gateways.value)
+    return tuple((member.name, member.state, _seen(model, member.view)) for member in gateways.value.members)
+
+
+def _seen(model: str, view: knowledge.Known[route.GatewayView] | knowledge.Unknown) -> Hashable:
+    if not isinstance(view, knowledge.Known):
+        return type(view).__name__
+    return (view.value.id, _live(view.value.routes.get(model)), view.value.errors.get(model), view.value.failure)
 
 
 def _live(live: route.RouteLive | None) -> Hashable:

@@ -1,17 +1,16 @@
-"""What is known of a namespace's gateways: all of them, or nothing."""
+"""What is known of a namespace's gateways: each member by itself."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from typing import Protocol
 
 from fairlead_operator.clients import errors
 from fairlead_operator.clients.clock import Clock
 from fairlead_operator.observe import shared
-from fairlead_operator.state import knowledge, route
+from fairlead_operator.state import directory, gateways, knowledge, route
 
-GatewaysEvidence = knowledge.Known[tuple[route.GatewayView, ...]] | knowledge.Absent | knowledge.Unknown
+GatewaysEvidence = knowledge.Known[gateways.Gateways] | knowledge.Absent | knowledge.Unknown
 
 
 class GatewayReads(Protocol):
@@ -19,22 +18,33 @@ class GatewayReads(Protocol):
 
 
 class GatewaysPoller:
-    """Reads every gateway of a namespace.
+    """Reads every gateway that the directory lists for a namespace.
 
-    One that can't be read makes the whole answer UNKNOWN, as it may still route the old way.
+    One that can't be read is Unknown by itself: it may still route the old way, and the others are known all the same.
     """
 
-    def __init__(self, reads: GatewayReads, admin_urls: Sequence[str], *, clock: Clock) -> None:
+    def __init__(
+        self, reads: GatewayReads, listed: directory.GatewayDirectory, namespace: str, *, clock: Clock
+    ) -> None:
         self._reads = reads
-        self._admin_urls = tuple(admin_urls)
+        self._directory = listed
+        self._namespace = namespace
         self._shared = shared.SharedRead(self._read, clock=clock)
 
     async def evidence(self, max_age_s: float) -> GatewaysEvidence:
-        return await self._shared.get(max_age_s) if self._admin_urls else knowledge.ABSENT
+        return await self._shared.get(max_age_s)
 
     async def _read(self) -> GatewaysEvidence:
+        listed = self._directory.members(self._namespace)
+        if not isinstance(listed, knowledge.Known):
+            return listed
+        members = await asyncio.gather(*(self._see(member) for member in listed.value))
+        return knowledge.Known(gateways.Gateways(members=tuple(members)))
+
+    async def _see(self, member: directory.Gateway) -> gateways.GatewaySeen:
+        view: knowledge.Known[route.GatewayView] | knowledge.Unknown
         try:
-            views = await asyncio.gather(*(self._reads.fetch_view(url) for url in self._admin_urls))
+            view = knowledge.Known(await self._reads.fetch_view(member.admin_url))
         except errors.FairleadError as error:
-            return knowledge.Unknown(str(error))
-        return knowledge.Known(tuple(views))
+            view = knowledge.Unknown(str(error))
+        return gateways.GatewaySeen(name=member.name, state=member.state, view=view)

@@ -11,7 +11,7 @@ import pydantic
 
 from fairlead_operator.api import names, spec, status
 from fairlead_operator.clients import errors
-from fairlead_operator.state import observed, ports
+from fairlead_operator.state import observed, revision_data
 
 log = logging.getLogger(__name__)
 
@@ -37,13 +37,17 @@ def view_revision(body: Mapping[str, Any]) -> observed.RevisionView:
     """A ControllerRevision of ours; Refused where its data isn't what we write."""
     metadata = body["metadata"]
     try:
-        data = body["data"]
+        revision, model = metadata["labels"][names.LABEL_REVISION], metadata["labels"][names.LABEL_MODEL]
+        application = names.serve_application(metadata["namespace"], model, revision)
+        data = revision_data.from_json(body["data"], application=application)
         return observed.RevisionView(
             name=metadata["name"],
-            revision=metadata["labels"][names.LABEL_REVISION],
+            revision=revision,
             number=int(body["revision"]),
-            template=_template(data["template"]),
-            ports=ports.PortRange(first=int(data["ports"]["first"]), count=int(data["ports"]["count"])),
+            template=data.template,
+            cluster=data.cluster,
+            application=data.application,
+            ports=data.ports,
             digest=(metadata.get("annotations") or {}).get(names.ANNOTATION_DIGEST),
         )
     except (KeyError, TypeError, ValueError) as error:
@@ -65,13 +69,6 @@ def owner_uid(body: Mapping[str, Any]) -> str | None:
     """The uid of the ModelDeployment that owns an object."""
     owners = body["metadata"].get("ownerReferences") or ()
     return next((owner["uid"] for owner in owners if owner.get("kind") == names.KIND and owner.get("controller")), None)
-
-
-def _template(data: Mapping[str, Any]) -> observed.RevisionTemplate:
-    return observed.RevisionTemplate(
-        model=spec.ModelSource.model_validate(data["model"]),
-        serving=spec.Serving.model_validate(data.get("serving") or {}),
-    )
 
 
 def _spec(body: Mapping[str, Any]) -> spec.ModelDeploymentSpec | observed.InvalidSpec:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Protocol
 
 from fairlead_operator.clients import errors
-from fairlead_operator.state import analysis, keys, knowledge, measurements, question
+from fairlead_operator.state import analysis, directory, gateways, keys, knowledge, measurements, question
 
 Number = knowledge.Known[float | None] | knowledge.Unknown
 
@@ -21,23 +21,23 @@ class NumberReads(Protocol):
 
 
 class MeasurementsReader:
-    """``prometheus`` and ``admin_urls`` are by namespace, from the operator's settings."""
+    """``prometheus`` is by namespace, from the operator's settings."""
 
     def __init__(
         self,
         gateways: MeasurementReads,
         numbers: NumberReads,
         *,
-        admin_urls: Mapping[str, Sequence[str]],
+        listed: directory.GatewayDirectory,
         prometheus: Mapping[str, str],
     ) -> None:
         self._gateways = gateways
         self._numbers = numbers
-        self._admin_urls = admin_urls
+        self._directory = listed
         self._prometheus = prometheus
 
     async def read(self, key: keys.ModelKey, asked: question.Question) -> analysis.Measured:
-        """One gateway that can't be read makes the counters UNKNOWN: a sum without it would not be the sum."""
+        """One Ready gateway that can't be read makes the counters UNKNOWN: a sum without it would not be the sum."""
         names = tuple(asked.queries)
         gateways, answers = await asyncio.gather(
             self._counters(key),
@@ -48,9 +48,13 @@ class MeasurementsReader:
     async def _counters(
         self, key: keys.ModelKey
     ) -> knowledge.Known[tuple[measurements.GatewayReading, ...]] | knowledge.Unknown:
-        urls = self._admin_urls.get(key.namespace, ())
+        listed = self._directory.members(key.namespace)
+        if isinstance(listed, knowledge.Unknown):
+            return listed
+        members = listed.value if isinstance(listed, knowledge.Known) else ()
+        urls = [member.admin_url for member in members if member.state is gateways.MemberState.READY]
         if not urls:
-            return knowledge.Unknown(f"the operator was given no gateway for namespace {key.namespace}")
+            return knowledge.Unknown(f"namespace {key.namespace} has no gateway that is ready")
         try:
             return knowledge.Known(tuple(await asyncio.gather(*(self._gateways.fetch(url, key.name) for url in urls))))
         except errors.FairleadError as error:

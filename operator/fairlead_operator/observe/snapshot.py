@@ -74,7 +74,7 @@ class Observer:
         revisions, taken, serve, route, gateways, (capacity, measured) = await asyncio.gather(
             namespace.revisions_of(key.name, view.uid) if view is not None else _none(),
             namespace.taken_ports(key.name),
-            namespace.serve_view(RAY_MAX_AGE_S),
+            namespace.serve_views(RAY_MAX_AGE_S),
             namespace.route_of(key.name, ROUTES_MAX_AGE_S),
             namespace.gateways.evidence(GATEWAYS_MAX_AGE_S),
             asyncio.gather(
@@ -88,6 +88,7 @@ class Observer:
             revisions=revisions,
             taken_ports=taken,
             serve=serve,
+            placement=namespace.placement,
             route=route,
             gateways=gateways,
             gateway_url=namespace.gateway_url,

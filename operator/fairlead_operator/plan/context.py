@@ -6,8 +6,7 @@ import datetime
 from dataclasses import dataclass, replace
 
 from fairlead_operator.api.status import Request
-from fairlead_operator.api.text import hide_addresses
-from fairlead_operator.state.actions import Action, Plan, Wait
+from fairlead_operator.state.actions import Action, NudgeServe, Plan, Wait
 from fairlead_operator.state.bounds import Bounds
 from fairlead_operator.state.desired import Batch, Desired, SetWeight, Step
 from fairlead_operator.state.knowledge import Known, Unknown
@@ -15,7 +14,7 @@ from fairlead_operator.state.observed import Observed
 from fairlead_operator.state.reasons import Reason
 from fairlead_operator.state.rollout import Rollout, Serving
 from fairlead_operator.state.route import FULL_WEIGHT, GatewayView, RevisionLive, RouteEntry
-from fairlead_operator.state.serve import ApplicationView
+from fairlead_operator.state.serve import ApplicationView, ServeView
 from fairlead_operator.state.time import elapsed_s, whole_second
 
 
@@ -57,40 +56,47 @@ class Context:
 
     def application(self, revision: str) -> ApplicationView | None:
         """The revision's application as it is wanted, None while Ray has none, or another configuration of it."""
-        wanted = self.desired.revisions.get(revision)
-        if wanted is None or wanted.application is None or not isinstance(self.observed.serve, Known):
+        wanted, serve = self.desired.revisions.get(revision), self.serve_of(revision)
+        if wanted is None or wanted.application is None or not isinstance(serve, Known):
             return None
-        view = self.observed.serve.value.applications.get(wanted.application.name)
+        view = serve.value.applications.get(wanted.application.name)
         return view if view is not None and wanted.application.is_deployed_as(view.config) else None
 
-    @property
-    def why_ray_is_unknown(self) -> str:
-        reason = self.observed.serve.reason if isinstance(self.observed.serve, Unknown) else "it was not read"
-        return hide_addresses(reason)
+    def cluster_of(self, revision: str) -> str:
+        """The Ray cluster that a revision runs on; one that isn't kept yet goes where new ones go."""
+        wanted = self.desired.revisions.get(revision)
+        return wanted.cluster if wanted is not None else self.desired.cluster
+
+    def serve_of(self, revision: str) -> Known[ServeView] | Unknown:
+        """What the Ray cluster of a revision runs."""
+        return self.observed.serve_on(self.cluster_of(revision))
+
+    def nudge(self, revision: str, reason: Reason, message: str) -> Plan:
+        """Has the Ray cluster of a revision looked at."""
+        return self.act(NudgeServe(cluster=self.cluster_of(revision)), reason, message)
 
     @property
-    def ray_session(self) -> str | None:
-        return self.observed.serve.value.session if isinstance(self.observed.serve, Known) else None
+    def ray_sessions(self) -> dict[str, str]:
+        """The lives of the Ray heads on which something of the model runs or will, of each one that could be read."""
+        wanted = {self.cluster_of(revision) for revision in self.serving.active} | {self.desired.cluster}
+        seen = {cluster: self.observed.serve_on(cluster) for cluster in sorted(wanted)}
+        return {cluster: serve.value.session for cluster, serve in seen.items() if isinstance(serve, Known)}
 
     # The gateways
 
     @property
     def gateways(self) -> tuple[GatewayView, ...] | None:
-        """None while any of them could not be read."""
-        return self.observed.gateways.value if isinstance(self.observed.gateways, Known) else None
+        """The Ready ones; None while one of them could not be read."""
+        return self.observed.gateways.value.ready if isinstance(self.observed.gateways, Known) else None
 
     def live(self, gateway: GatewayView, revision: str) -> RevisionLive | None:
         route = gateway.routes.get(self.observed.key.name)
         return route.revisions.get(revision) if route is not None else None
 
-    def unconfirmed(self, entry: RouteEntry) -> tuple[str, ...] | None:
-        """Gateways that don't have exactly this entry; None while that can't be known (a gateway unread, or none)."""
-        if not self.gateways:
-            return None
-        name = self.observed.key.name
-        return tuple(
-            sorted(g.id for g in self.gateways if (r := g.routes.get(name)) is None or r.version != entry.version)
-        )
+    def has_entry(self, gateway: GatewayView, entry: RouteEntry) -> bool:
+        """Whether the gateway has exactly this entry."""
+        route = gateway.routes.get(self.observed.key.name)
+        return route is not None and route.version == entry.version
 
     def fewest_up(self, revision: str) -> int | None:
         """Ready replicas of a revision as the gateway that sees the fewest of them; None while unknown."""
@@ -105,10 +111,11 @@ class Context:
         return max((live.up if (live := self.live(g, revision)) is not None else 0) for g in self.gateways)
 
     def sessions(self, revision: str) -> int | None:
-        """Requests in flight to a revision over all gateways; None while unknown."""
-        if self.gateways is None:
+        """Requests in flight to a revision over all gateways, those that terminate too; None while unknown."""
+        everyone = self.observed.gateways.value.everyone if isinstance(self.observed.gateways, Known) else None
+        if everyone is None:
             return None
-        return sum(live.sessions for g in self.gateways if (live := self.live(g, revision)) is not None)
+        return sum(live.sessions for g in everyone if (live := self.live(g, revision)) is not None)
 
     def is_seen_ready(self, revision: str) -> bool:
         """Positive evidence of at least one ready replica, from every gateway or from Ray."""

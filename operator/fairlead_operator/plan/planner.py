@@ -24,7 +24,7 @@ Decider = Callable[[Context], Plan | None]
 def _require_cluster_and_gateway(context: Context) -> Plan | None:
     """Waits for a person where the operator's own configuration lacks something."""
     namespace = context.observed.key.namespace
-    if isinstance(context.observed.serve, Absent):
+    if not context.observed.serve:
         message = f"The operator was given no Ray cluster for namespace {namespace}."
         return context.wait(Reason.NO_RAY_CLUSTER, message, requeue_after_s=context.bounds.resync_s)
     if isinstance(context.observed.gateways, Absent):

@@ -75,9 +75,10 @@ def _still_there(context: Context, trigger: Trigger) -> bool:
     key, target = context.observed.key, context.desired.target
     if trigger is not Trigger.RETRY or target == context.serving.stable:
         return False
-    if not isinstance(context.observed.serve, Known):
+    serve = context.serve_of(target)
+    if not isinstance(serve, Known):
         return True
-    return names.serve_application(key.namespace, key.name, target) in context.observed.serve.value.applications
+    return names.serve_application(key.namespace, key.name, target) in serve.value.applications
 
 
 def _forget(context: Context) -> Plan | None:

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import assert_never
 
 from fairlead_operator.api.status import RolloutPhase
-from fairlead_operator.api.text import hide_addresses
+from fairlead_operator.api.text import hide_addresses, one_line
 from fairlead_operator.plan.context import Context
 from fairlead_operator.state.actions import Plan, WriteRoute
+from fairlead_operator.state.gateways import Confirmation, GatewaySeen, MemberState
 from fairlead_operator.state.knowledge import Absent, Known, Unknown
 from fairlead_operator.state.reasons import Reason
 from fairlead_operator.state.route import BY_WEIGHT, FULL_WEIGHT, RouteEntry, RouteRevision, RouteText, Routing
@@ -137,20 +138,38 @@ def confirm(context: Context, wanted: RouteEntry) -> Plan | None:
     match context.observed.gateways:
         case Unknown(reason=reason):
             return context.wait_unknown(
-                Reason.GATEWAY_UNREACHABLE, f"A gateway can't be read: {hide_addresses(reason)}"
+                Reason.GATEWAY_UNREACHABLE, f"The gateways can't be listed: {hide_addresses(reason)}"
             )
-        case Known(value=()):
-            return context.wait_unknown(Reason.NO_GATEWAY, "No gateway runs that could take the route.")
+        case Known(value=gateways) if any(member.state is MemberState.READY for member in gateways.members):
+            return _unconfirmed(context, wanted, gateways.confirmation(lambda view: context.has_entry(view, wanted)))
         case Known() | Absent():
-            missing = context.unconfirmed(wanted)
+            return context.wait_unknown(Reason.NO_GATEWAY, "No gateway runs that could take the route.")
         case _ as never:
             assert_never(never)
-    if missing is None or missing:
-        names = ", ".join(missing or ())
-        return context.wait(
-            _reason(context), f"Waits for gateway {names} to take the route: {describe(context, wanted)}."
-        )
-    return None
+
+
+def _unconfirmed(context: Context, wanted: RouteEntry, confirmation: Confirmation) -> Plan | None:
+    """A gateway that refuses the route says why; one that can't be read may still route the old way."""
+    if confirmation.is_complete:
+        return None
+    for member in confirmation.missing:
+        if (refusal := _refusal(context, member)) is not None:
+            message = f"Gateway {member.called} does not take the route: {refusal}"
+            return context.wait_unknown(Reason.ROUTE_REFUSED, one_line(message))
+    for member in confirmation.unread:
+        if isinstance(member.view, Unknown):
+            message = f"Gateway {member.name} can't be read: {hide_addresses(member.view.reason)}"
+            return context.wait_unknown(Reason.GATEWAY_UNREACHABLE, message)
+    missing = ", ".join(sorted(member.called for member in confirmation.missing))
+    return context.wait(
+        _reason(context), f"Waits for gateway {missing} to take the route: {describe(context, wanted)}."
+    )
+
+
+def _refusal(context: Context, member: GatewaySeen) -> str | None:
+    if not isinstance(member.view, Known):
+        return None
+    return member.view.value.errors.get(context.observed.key.name) or member.view.value.failure
 
 
 def describe(context: Context, wanted: RouteEntry) -> str:

@@ -45,7 +45,8 @@ class CreateRevision:
     """Create a ControllerRevision.
 
     The effect holds one lock per Ray cluster, lists the namespace's ControllerRevisions again and answers ``Refused``
-    with Reason.CONFLICT if ``ports`` overlaps any: two models must not get one range. ``owner_uid`` is the object's.
+    with Reason.CONFLICT if ``ports`` overlaps any: two models must not get one range. ``owner_uid`` is the object's;
+    ``application`` is the composed Serve application that runs on ``cluster`` from now on.
     """
 
     owner_uid: str
@@ -53,6 +54,8 @@ class CreateRevision:
     revision: str
     number: int
     template: RevisionTemplate
+    cluster: str
+    application: Mapping[str, object]
     ports: PortRange
 
     @override
@@ -123,11 +126,13 @@ class Prove:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NudgeServe:
-    """Queue the Ray cluster's key: what runs there is not what should. Writes nothing itself."""
+    """Queue a Ray cluster's key: what runs there is not what should. Writes nothing itself."""
+
+    cluster: str
 
     @override
     def __str__(self) -> str:
-        return "queue the Ray cluster"
+        return f"queue Ray cluster {self.cluster}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

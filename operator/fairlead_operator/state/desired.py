@@ -79,6 +79,7 @@ class WantedRevision:
     revision: str
     number: int
     template: RevisionTemplate
+    cluster: str
     digest: str | None
     route: RouteRevision
     application: ApplicationConfig | None
@@ -88,10 +89,11 @@ class WantedRevision:
 class Desired:
     """``target`` is the revision that the spec hashes to; it may not be kept as a ControllerRevision yet.
 
-    ``replicas`` is what each serving revision should have; ``surge`` and ``unavailable`` how far both together may be
-    from it, and ``stable_at_first`` what batches leave of the stable one before they begin. ``revisions`` are the kept
-    ones, by revision. After a promotion the one before stays warm for ``warm_s``; within ``rollback_window_s`` a
-    failure takes it back.
+    ``number`` is its number, ``cluster`` the Ray cluster where it goes, ``application`` what is to run there, as a
+    ControllerRevision keeps it. ``replicas`` is what each serving revision should have; ``surge`` and ``unavailable``
+    how far both together may be from it, and ``stable_at_first`` what batches leave of the stable one before they
+    begin. ``revisions`` are the kept ones, by revision. After a promotion the one before stays warm for ``warm_s``;
+    within ``rollback_window_s`` a failure takes it back.
     """
 
     key: ModelKey
@@ -100,7 +102,10 @@ class Desired:
     deleting: bool
     suspended: bool
     target: str
+    cluster: str
+    number: int
     template: RevisionTemplate
+    application: Mapping[str, object]
     replicas: int
     strategy: Strategy
     surge: int

@@ -21,13 +21,14 @@ class ModelKey:
 
 @dataclass(frozen=True, slots=True, order=True)
 class RayKey:
-    """The one Ray cluster of a namespace; its pass alone writes that cluster's Serve config."""
+    """One Ray cluster of a namespace; its pass alone writes that cluster's Serve config."""
 
     namespace: str
+    cluster: str
 
     @override
     def __str__(self) -> str:
-        return f"ray/{self.namespace}"
+        return f"ray/{self.namespace}/{self.cluster}"
 
 
 Key = ModelKey | RayKey

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from fairlead_operator.api import names
 from fairlead_operator.api.spec import ModelDeploymentSpec, ModelSource, Serving
 from fairlead_operator.api.status import ModelDeploymentStatus
 from fairlead_operator.state.analysis import Measured
 from fairlead_operator.state.capacity import Capacity
+from fairlead_operator.state.gateways import Gateways, MemberState
 from fairlead_operator.state.keys import ModelKey
 from fairlead_operator.state.knowledge import UNREAD, Absent, Known, Unknown
 from fairlead_operator.state.ports import PortRange
-from fairlead_operator.state.route import GatewayView, RouteText
-from fairlead_operator.state.serve import ServeView
+from fairlead_operator.state.route import RouteText
+from fairlead_operator.state.serve import ApplicationView, ServeView
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,12 +55,19 @@ class RevisionTemplate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RevisionView:
-    """A ControllerRevision. ``digest`` is the annotation's: what the first replica read, None until pinned."""
+    """A ControllerRevision.
+
+    ``application`` is the Serve application as it was composed when the revision was created, without the number of
+    replicas, the ``user_config`` and the attempt; it runs on ``cluster``. ``digest`` is the annotation's: what the
+    first replica read, None until pinned.
+    """
 
     name: str
     revision: str
     number: int
     template: RevisionTemplate
+    cluster: str
+    application: Mapping[str, object]
     ports: PortRange
     digest: str | None
 
@@ -72,10 +82,11 @@ class Observed:
     """One snapshot.
 
     ``revisions`` are the object's own ControllerRevisions (by owner uid), ``taken_ports`` the ranges of all of the
-    namespace. ``serve`` is Absent where no Ray cluster is configured for the namespace, ``gateways`` likewise; a
-    single gateway that could not be read makes ``gateways`` Unknown. ``route`` is the model's key in the ConfigMap.
-    ``gateway_url`` is the base URL that people are told, where one is configured. ``capacity`` is read while no rollout
-    is under way. ``measured`` is None while no analysis is under way.
+    namespace. ``serve`` is what each Ray cluster of the namespace runs, by name; it is empty where there is none.
+    ``placement`` is the cluster where new revisions go. ``gateways`` is Absent where the namespace has none, Unknown
+    where its members can't be listed. ``route`` is the model's key in the ConfigMap. ``gateway_url`` is the base URL
+    that people are told, where one is configured. ``capacity`` is that of ``placement``, read while no rollout is under
+    way. ``measured`` is None while no analysis is under way.
     """
 
     key: ModelKey
@@ -83,18 +94,58 @@ class Observed:
     object: Known[ModelDeploymentView] | Absent
     revisions: tuple[RevisionView, ...] = ()
     taken_ports: tuple[PortRange, ...] = ()
-    serve: Known[ServeView] | Absent | Unknown
+    serve: Mapping[str, Known[ServeView] | Unknown]
+    placement: str = names.DEFAULT_CLUSTER
     route: Known[RouteText] | Absent | Unknown
-    gateways: Known[tuple[GatewayView, ...]] | Absent | Unknown
+    gateways: Known[Gateways] | Absent | Unknown
     gateway_url: str | None = None
     measured: Measured | None = None
     capacity: Known[Capacity] | Unknown = UNREAD
 
+    def serve_on(self, cluster: str) -> Known[ServeView] | Unknown:
+        """What a Ray cluster runs; Unknown also for one that isn't listed, as it may still run."""
+        return self.serve.get(cluster) or Unknown(f"Ray cluster {cluster} is not among those of the namespace")
+
+    @property
+    def clusters(self) -> tuple[str, ...]:
+        """Where the model's revisions run, as far as their ControllerRevisions and the status know."""
+        kept = [revision.cluster for revision in self.revisions]
+        status = self.object.value.status if isinstance(self.object, Known) else None
+        active = {status.stable_revision, status.candidate_revision} if status is not None else set()
+        listed = [row.cluster for row in status.revisions if row.name in active] if status is not None else []
+        return tuple(sorted({*kept, *listed}))
+
+    @property
+    def applications(self) -> tuple[tuple[str, ApplicationView], ...]:
+        """The model's applications on every Ray cluster that could be read, each with the cluster's name."""
+        return tuple(
+            (cluster, view)
+            for cluster, evidence in sorted(self.serve.items())
+            if isinstance(evidence, Known)
+            for name, view in sorted(evidence.value.applications.items())
+            if names.is_application_of(name, self.key.namespace, self.key.name)
+        )
+
+    @property
+    def why_gateways_are_unknown(self) -> str | None:
+        """A sentence part that names the Ready gateway that can't be read, or says that none can be listed."""
+        match self.gateways:
+            case Unknown(reason=reason):
+                return f"the gateways can't be listed: {reason}"
+            case Known(value=gateways):
+                ready = (member for member in gateways.members if member.state is MemberState.READY)
+                unread = ((member.name, member.view) for member in ready)
+                found = ((name, view.reason) for name, view in unread if isinstance(view, Unknown))
+                return next((f"gateway {name} can't be read: {reason}" for name, reason in found), None)
+            case _:
+                return None
+
     def up_by_gateway(self, revision: str) -> dict[str, int] | None:
-        """Ready replicas of a revision by gateway; None while a gateway can't be read, and where there is none."""
-        if not isinstance(self.gateways, Known) or not self.gateways.value:
+        """Ready replicas of a revision by Ready gateway; None while one can't be read, and where there is none."""
+        views = self.gateways.value.ready if isinstance(self.gateways, Known) else None
+        if not views:
             return None
-        lives = {view.id: view.routes.get(self.key.name) for view in self.gateways.value}
+        lives = {view.id: view.routes.get(self.key.name) for view in views}
         seen = {gateway: live.revisions.get(revision) if live is not None else None for gateway, live in lives.items()}
         return {
             gateway: revision_live.up if revision_live is not None else 0 for gateway, revision_live in seen.items()

@@ -53,6 +53,8 @@ class Reason(StrEnum):
     """Ray could not be read, so nothing is known of the replicas and nothing is moved."""
     GATEWAY_UNREACHABLE = "GatewayUnreachable"
     """A gateway or the route table could not be read, so no traffic is moved."""
+    ROUTE_REFUSED = "RouteRefused"
+    """A gateway does not take the model's route, and says why."""
     CONFLICT = "Conflict"
     """Somebody else wrote at the same time; it is looked at again."""
     WRITE_FAILED = "WriteFailed"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from fairlead_operator.api.analysis_status import BaselineStatus
@@ -12,6 +13,7 @@ from fairlead_operator.api.status import (
     HandledRequest,
     ModelDeploymentStatus,
     Quarantined,
+    RaySession,
     RequestOutcome,
     RolledBack,
     RolloutHealth,
@@ -48,7 +50,7 @@ class Rollout:
     is set while a pause alone keeps a candidate from its traffic: that time counts towards no deadline. ``replicas`` is
     the most that the candidate may have, and what it keeps when it leaves; ``stable_replicas`` is the same of the
     stable revision. None is all of them. ``baseline`` is what was counted of the stable revision in the steps that are
-    done, and of the one before after the promotion.
+    done, and of the one before after the promotion. ``ray_sessions`` are the lives of the heads, by cluster.
     """
 
     phase: RolloutPhase
@@ -67,7 +69,7 @@ class Rollout:
     proof_digest: str | None = None
     proof_message: str = ""
     signature_changes: tuple[str, ...] = ()
-    ray_session: str | None = None
+    ray_sessions: Mapping[str, str] = field(default_factory=dict)
     paused_by_request: bool = False
     held_at: datetime.datetime | None = None
     analysis: Run | None = None
@@ -213,7 +215,7 @@ def _recall_rollout(rollout: RolloutStatus) -> Rollout:
         proof_tried_at=rollout.proof_tried_at,
         proved=rollout.proved,
         proof_digest=rollout.proof_digest,
-        ray_session=rollout.ray_session,
+        ray_sessions={known.cluster: known.session for known in rollout.ray_sessions},
         proof_message=rollout.proof_message or "",
         signature_changes=rollout.signature_changes or (),
         paused_by_request=rollout.paused_by_request,
@@ -286,7 +288,9 @@ def _record_rollout(rollout: Rollout, candidate: str | None) -> RolloutStatus:
         proof_tried_at=rollout.proof_tried_at,
         proved=rollout.proved,
         proof_digest=rollout.proof_digest,
-        ray_session=rollout.ray_session,
+        ray_sessions=tuple(
+            RaySession(cluster=cluster, session=session) for cluster, session in sorted(rollout.ray_sessions.items())
+        ),
         proof_message=rollout.proof_message or None,
         signature_changes=rollout.signature_changes or None,
         paused_by_request=rollout.paused_by_request,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 SCHEMA = 1
@@ -171,7 +171,14 @@ class RouteLive:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayView:
-    """One gateway's answer to ``GET /v1/routes``."""
+    """One gateway's answer to ``GET /v1/routes``.
+
+    ``errors`` says by model why an entry was refused, ``failure`` why the table could not be applied. ``connections``
+    counts the clients that are connected, None where the gateway doesn't say.
+    """
 
     id: str
     routes: Mapping[str, RouteLive]
+    errors: Mapping[str, str] = field(default_factory=dict)
+    failure: str | None = None
+    connections: int | None = None

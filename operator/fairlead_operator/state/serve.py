@@ -91,7 +91,8 @@ class ServeConfig:
     """Every application that should run on one Ray cluster.
 
     ``kept`` are applications that must go on as they are deployed, because what they were made from cannot be read.
-    ``has_models`` is true while any ModelDeployment lives in the namespace: only then is a Serve controller wanted.
+    ``has_models`` is true while a ModelDeployment has a revision on the cluster or may get one: only then is a Serve
+    controller wanted.
     """
 
     namespace: str

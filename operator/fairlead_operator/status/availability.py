@@ -15,8 +15,8 @@ _NOBODY_ANSWERS = frozenset({Reason.SUSPENDED, Reason.SCALED_TO_ZERO, Reason.DEL
 def available(result: PassResult) -> Verdict:
     """True while every gateway has a ready replica for every request that is not pinned to a revision."""
     observed = result.observed
-    if isinstance(observed.gateways, Unknown):
-        return _unknown(f"A gateway can't be read: {hide_addresses(observed.gateways.reason)}")
+    if (why := observed.why_gateways_are_unknown) is not None:
+        return _unknown(hide_addresses(why))
     if isinstance(observed.route, Unknown):
         return _unknown("The route can't be read.")
     weights = observed.route.value.weights() if isinstance(observed.route, Known) else {}

@@ -70,8 +70,8 @@ def degraded(result: PassResult) -> Verdict:
     stable = result.serving.stable
     if stable is None:
         return truth(False, result.plan.reason, "No revision serves.")
-    if isinstance(result.observed.serve, Unknown):
-        message = f"Ray can't be read: {hide_addresses(result.observed.serve.reason)}"
+    if isinstance(serve := result.serve_of(stable), Unknown):
+        message = f"Ray can't be read: {hide_addresses(serve.reason)}"
         return Verdict(status=ConditionStatus.UNKNOWN, reason=Reason.RAY_UNREACHABLE, message=message)
     if (missing := _missing(result, stable) or _unreachable(result, stable)) is not None:
         return missing
@@ -98,8 +98,8 @@ def _missing(result: PassResult, stable: str) -> Verdict | None:
 
 def _unreachable(result: PassResult, stable: str) -> Verdict | None:
     """What Ray runs and a gateway does not reach; Unknown while a gateway can't be read."""
-    if isinstance(result.observed.gateways, Unknown):
-        message = f"A gateway can't be read: {hide_addresses(result.observed.gateways.reason)}"
+    if (why := result.observed.why_gateways_are_unknown) is not None:
+        message = hide_addresses(why)
         return Verdict(status=ConditionStatus.UNKNOWN, reason=Reason.GATEWAY_UNREACHABLE, message=message)
     if result.plan.reason is Reason.REPLICAS_UNREACHABLE:
         return truth(True, result.plan.reason, result.plan.message)

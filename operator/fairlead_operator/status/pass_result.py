@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from fairlead_operator.api import names
 from fairlead_operator.state.actions import Outcome, Plan, Wait
 from fairlead_operator.state.desired import Desired
-from fairlead_operator.state.knowledge import Known
+from fairlead_operator.state.knowledge import Known, Unknown
 from fairlead_operator.state.observed import InvalidSpec, ModelDeploymentView, Observed
 from fairlead_operator.state.reasons import Reason
 from fairlead_operator.state.rollout import Quarantine, Serving
-from fairlead_operator.state.serve import ApplicationView
+from fairlead_operator.state.serve import ApplicationView, ServeView
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,10 +47,14 @@ class PassResult:
 
     def application(self, revision: str) -> ApplicationView | None:
         """What Ray shows under the revision's name; None also while Ray can't be read."""
-        if not isinstance(self.observed.serve, Known):
-            return None
+        serve = self.serve_of(revision)
         name = names.serve_application(self.observed.key.namespace, self.observed.key.name, revision)
-        return self.observed.serve.value.applications.get(name)
+        return serve.value.applications.get(name) if isinstance(serve, Known) else None
+
+    def serve_of(self, revision: str) -> Known[ServeView] | Unknown:
+        """What the Ray cluster of a revision runs."""
+        wanted = self.wish.revisions.get(revision) if self.wish is not None else None
+        return self.observed.serve_on(wanted.cluster if wanted is not None else self.observed.placement)
 
     def is_being_changed(self, revision: str) -> bool:
         """Whether what Ray has of it is not yet what is wanted, by our own doing: scaling, or a start from zero."""

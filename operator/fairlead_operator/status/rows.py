@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from fairlead_operator.api import names
 from fairlead_operator.api.status import Ports, RevisionRole, RevisionStatus, RolloutPhase
 from fairlead_operator.state.desired import WantedRevision
-from fairlead_operator.state.knowledge import Known
+from fairlead_operator.state.knowledge import Known, Unknown
 from fairlead_operator.status.pass_result import PassResult
 
 ROWS_MAX = 12
@@ -29,11 +28,9 @@ def revisions(result: PassResult) -> tuple[RevisionStatus, ...]:
 
 def existing(result: PassResult) -> int:
     """Replicas that Ray has or aims at, over all revisions; while Ray can't be read, as last known."""
-    if not isinstance(result.observed.serve, Known):
+    if any(isinstance(result.observed.serve_on(cluster), Unknown) for cluster in result.observed.clusters):
         return result.view.status.replicas
-    key, applications = result.observed.key, result.observed.serve.value.applications
-    ours = (name for name in applications if names.is_application_of(name, key.namespace, key.name))
-    return sum(applications[name].target_replicas for name in ours)
+    return sum(view.target_replicas for _, view in result.observed.applications)
 
 
 def _row(result: PassResult, wanted: WantedRevision) -> RevisionStatus:
@@ -47,6 +44,7 @@ def _row(result: PassResult, wanted: WantedRevision) -> RevisionStatus:
         uri=model.uri if len(model.uri) <= URI_MAX else model.uri[: URI_MAX - 1] + "…",
         version=model.version,
         digest=wanted.digest,
+        cluster=wanted.cluster,
         ports=Ports(first=route.first, count=route.count),
         wanted_replicas=result.wanted_replicas(wanted.revision),
         ready_replicas=_ready(result, wanted.revision),
@@ -55,7 +53,7 @@ def _row(result: PassResult, wanted: WantedRevision) -> RevisionStatus:
 
 
 def _ready(result: PassResult, revision: str) -> int:
-    if isinstance(result.observed.serve, Known):
+    if isinstance(result.serve_of(revision), Known):
         view = result.application(revision)
         running = view.running_replicas if view is not None else 0
         return min(running, _seen_by_gateways(result, revision, running))

@@ -9,43 +9,68 @@ import base64
 import binascii
 import math
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
+import orjson
 
 from fairlead_runtime.errors import RequestError, RequestReason
 from fairlead_runtime.model.signature import DType, TensorSpec
 
 Array = np.ndarray[Any, Any]
-STRING_DEPTH_MAX = 32
+RANK_MAX = 32
+"""Dimensions of a shape, and levels of nested lists."""
+
+SIZE_MAX = 2**31 - 1
+"""Of one dimension. With `RANK_MAX` it bounds every number that is computed from a shape."""
+
+PIECE_VALUES = 16 * 1024
+"""Values that one call of the JSON encoder gets of a large tensor: between calls other threads run."""
 
 
 def from_json(spec: TensorSpec, value: object) -> Array:
     """A nested list (or a scalar) as a tensor of the spec's dtype, checked against its shape."""
-    return checked(spec, _parse(spec, value))
+    shape, leaves = _flatten(spec, value)
+    check_shape(spec, shape)
+    return _convert(spec, leaves).reshape(shape)
 
 
 def from_flat(spec: TensorSpec, value: object, shape: Sequence[int]) -> Array:
     """Row-major data, flat or nested, with its shape given beside it."""
-    array = _parse(spec, value)
-    if array.size != math.prod(shape):
-        raise _refused(spec, f"its shape {list(shape)} needs {math.prod(shape)} elements, but data has {array.size}")
-    if array.ndim > 1 and array.shape != tuple(shape):
-        raise _refused(spec, f"its data is nested as {list(array.shape)}, but its shape says {list(shape)}")
-    return checked(spec, array.reshape(shape))
+    needed = count_elements(spec, shape)
+    nested, leaves = _flatten(spec, value)
+    if len(leaves) != needed:
+        raise _refused(spec, f"its shape {list(shape)} needs {needed} elements, but data has {len(leaves)}")
+    if len(nested) > 1 and nested != list(shape):
+        raise _refused(spec, f"its data is nested as {nested}, but its shape says {list(shape)}")
+    check_shape(spec, shape)
+    return _convert(spec, leaves).reshape(shape)
 
 
 def checked(spec: TensorSpec, array: Array) -> Array:
     """The tensor itself, if the signature allows it."""
-    if array.size == 0:
+    check_shape(spec, array.shape)
+    return array
+
+
+def check_shape(spec: TensorSpec, shape: Sequence[int]) -> None:
+    """Raises RequestError for a shape that the signature doesn't allow; the shape has passed `count_elements`."""
+    if 0 in shape:
         raise _refused(spec, "it is empty")
     if spec.shape is not None:
-        fits = array.ndim == len(spec.shape) and all(
-            size is None or size == given for size, given in zip(spec.shape, array.shape, strict=True)
+        fits = len(shape) == len(spec.shape) and all(
+            size is None or size == given for size, given in zip(spec.shape, shape, strict=True)
         )
         if not fits:
-            raise _refused(spec, f"expected shape {shape_text(spec.shape)}, got {list(array.shape)}")
-    return array
+            raise _refused(spec, f"expected shape {shape_text(spec.shape)}, got {list(shape)}")
+
+
+def count_elements(spec: TensorSpec, shape: Sequence[int]) -> int:
+    """The elements of a tensor of this shape. Nothing is computed from a shape before its rank is bounded."""
+    if len(shape) > RANK_MAX:
+        raise _refused(spec, f"its shape has {len(shape)} dimensions; at most {RANK_MAX} are allowed")
+    return math.prod(shape)
 
 
 def shape_text(shape: tuple[int | None, ...]) -> str:
@@ -59,74 +84,74 @@ def check_rows(specs: Sequence[TensorSpec], arrays: Sequence[Array]) -> None:
         raise RequestError(RequestReason.INVALID_INPUT, f"the inputs have different numbers of rows: {sorted(rows)}")
 
 
-def _parse(spec: TensorSpec, value: object) -> Array:
-    if spec.dtype is DType.STRING:
-        return _parse_strings(spec, value)
-    try:
-        array = np.array(value)
-    except (ValueError, TypeError, OverflowError, RecursionError):
-        raise _refused(spec, "its data is ragged or nested too deep") from None
-    if spec.dtype is DType.BOOL:
-        return _of_kind(spec, array, "b", "booleans")
-    if spec.dtype.is_float:
-        return _to_float(spec, _of_kind(spec, array, "fiu", "numbers"))
-    if array.dtype.kind in "fO":
-        # NumPy makes floats of integers that need both int64 and uint64, and objects of larger ones.
-        array = np.array(value, dtype=object)
-        if all(type(item) is int for item in array.flat):
-            return _to_integer(spec, array)
-    return _to_integer(spec, _of_kind(spec, array, "iu", "integers"))
-
-
-def _of_kind(spec: TensorSpec, array: Array, kinds: str, words: str) -> Array:
-    # An empty list is float64 to NumPy, whatever was meant; it is refused later, as empty.
-    if array.dtype.kind in kinds or array.size == 0:
-        return array
-    raise _refused(spec, f"its data must be {words} of a regular shape ({spec.dtype.value})")
-
-
-def _to_float(spec: TensorSpec, array: Array) -> Array:
-    with np.errstate(over="ignore"):
-        converted = array.astype(spec.dtype.numpy)
-    if not np.isfinite(converted).all():
-        raise _refused(spec, f"its data holds a number that is not finite in {spec.dtype.value}")
-    return converted
-
-
-def _to_integer(spec: TensorSpec, array: Array) -> Array:
-    if array.size == 0:
-        return array
-    limits = np.iinfo(spec.dtype.numpy)
-    if int(array.min()) < limits.min or int(array.max()) > limits.max:
-        raise _refused(spec, f"its data holds a number outside {spec.dtype.value}")
-    return array.astype(spec.dtype.numpy)
-
-
-def _parse_strings(spec: TensorSpec, value: object) -> Array:
+def _flatten(spec: TensorSpec, value: object) -> tuple[list[int], list[object]]:
+    """The shape of nested lists and their leaves in row-major order; by levels, without a loop over elements."""
     shape: list[int] = []
-    level = value
-    while isinstance(level, list):
-        shape.append(len(level))
-        if len(shape) > STRING_DEPTH_MAX:
-            raise _refused(spec, "its data is nested too deep")
+    level = [value]
+    while type(level[0]) is list:
+        if len(shape) == RANK_MAX:
+            raise _refused(spec, f"its data is nested too deep: at most {RANK_MAX} levels are allowed")
+        lists = _all_lists(spec, level)
+        if len(set(map(len, lists))) > 1:
+            raise _refused(spec, "its data is ragged")
+        shape.append(len(lists[0]))
+        level = list(chain.from_iterable(lists))
         if not level:
-            break
-        level = level[0]
-    flat: list[bytes] = []
-    _flatten(spec, value, shape, 0, flat)
-    array = np.empty(len(flat), dtype=object)
-    array[:] = flat
-    return array.reshape(shape)
-
-
-def _flatten(spec: TensorSpec, value: object, shape: list[int], depth: int, into: list[bytes]) -> None:
-    if depth == len(shape):
-        into.append(_string(spec, value))
-    elif isinstance(value, list) and len(value) == shape[depth]:
-        for inner in value:
-            _flatten(spec, inner, shape, depth + 1, into)
-    else:
+            return shape, level
+    kinds = set(map(type, level))
+    if list in kinds:
         raise _refused(spec, "its data is ragged")
+    _check_kinds(spec, kinds)
+    return shape, level
+
+
+def _all_lists(spec: TensorSpec, level: list[Any]) -> list[list[object]]:
+    if set(map(type, level)) != {list}:
+        raise _refused(spec, "its data is ragged")
+    return level
+
+
+def _convert(spec: TensorSpec, leaves: list[Any]) -> Array:
+    """Leaves of the right kind as a flat tensor of the spec's dtype."""
+    if spec.dtype is DType.STRING:
+        array = np.empty(len(leaves), dtype=object)
+        array[:] = [_string(spec, value) for value in leaves]
+        return array
+    if spec.dtype is DType.BOOL:
+        return np.array(leaves, dtype=bool)
+    if spec.dtype.is_float:
+        return _to_float(spec, leaves)
+    limits = np.iinfo(spec.dtype.numpy)
+    if min(leaves) < limits.min or max(leaves) > limits.max:
+        raise _refused(spec, f"its data holds a number outside {spec.dtype.value}")
+    return np.array(leaves, dtype=spec.dtype.numpy)
+
+
+def _check_kinds(spec: TensorSpec, kinds: set[type]) -> None:
+    """Before NumPy sees the leaves: beside one string it makes strings of all numbers, each as long as the longest."""
+    allowed: set[type]
+    if spec.dtype is DType.STRING:
+        allowed, words = {str, dict}, 'strings, or objects {"b64": "…"},'
+    elif spec.dtype is DType.BOOL:
+        allowed, words = {bool}, "booleans"
+    elif spec.dtype.is_float:
+        allowed, words = {int, float}, "numbers"
+    else:
+        allowed, words = {int}, "integers"
+    if not kinds <= allowed:
+        raise _refused(spec, f"its data must be {words} of a regular shape ({spec.dtype.value})")
+
+
+def _to_float(spec: TensorSpec, leaves: list[Any]) -> Array:
+    try:
+        with np.errstate(over="ignore"):
+            array = np.array(leaves, dtype=np.float64).astype(spec.dtype.numpy)
+    except OverflowError:
+        # An integer beyond every float.
+        array = np.array([np.inf])
+    if not np.isfinite(array).all():
+        raise _refused(spec, f"its data holds a number that is not finite in {spec.dtype.value}")
+    return array
 
 
 def _string(spec: TensorSpec, value: object) -> bytes:
@@ -149,8 +174,20 @@ def to_json(array: Array) -> object:
     if array.dtype.kind not in "OSU":
         # float16 is unknown to the encoder, and so is memory that isn't contiguous.
         widened = array.astype(np.float32) if array.dtype == np.float16 else array
+        if widened.size > PIECE_VALUES:
+            return orjson.Fragment(_in_pieces(np.ascontiguousarray(widened)))
         return np.ascontiguousarray(widened) if widened.ndim else widened.item()
     return _strings_to_json(array.tolist())
+
+
+def _in_pieces(array: Array) -> bytes:
+    """A large tensor as JSON, by some calls of the encoder: each keeps the interpreter's lock until it returns."""
+    row_values = array.size // len(array)
+    if row_values > PIECE_VALUES:
+        return b"[" + b",".join(_in_pieces(row) for row in array) + b"]"
+    step = max(1, PIECE_VALUES // max(1, row_values))
+    pieces = (array[at : at + step] for at in range(0, len(array), step))
+    return b"[" + b",".join(orjson.dumps(piece, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1] for piece in pieces) + b"]"
 
 
 def _strings_to_json(value: object) -> object:

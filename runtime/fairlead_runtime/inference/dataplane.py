@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TypeVar
 
 from fairlead_runtime.errors import RequestError, RequestReason
 from fairlead_runtime.inference import codec
@@ -14,6 +16,8 @@ from fairlead_runtime.inference.load import Load
 from fairlead_runtime.metrics import ReplicaMetrics
 from fairlead_runtime.model.predictor import Tensors
 from fairlead_runtime.model.signature import Signature
+
+T = TypeVar("T")
 
 
 class Phase(StrEnum):
@@ -61,7 +65,8 @@ class Dataplane:
         self._admission = admission
         self._metrics = metrics
         self._load = Load()
-        self._inputs = {spec.name: spec for spec in signature.inputs}
+        # One thread: decoding holds the interpreter's lock, so a second one would only take turns from the loop.
+        self._beside = ThreadPoolExecutor(max_workers=1, thread_name_prefix="fairlead-codec")
 
     @property
     def pending(self) -> int:
@@ -92,9 +97,7 @@ class Dataplane:
         codec.check_rows(self.signature.inputs, inputs)
         if self.phase is Phase.LOADING:
             raise RequestError(RequestReason.NOT_READY, "the model is not loaded yet")
-        if self.pending >= self._admission.ongoing_max + self._admission.queued_max:
-            self._metrics.rejected += 1
-            raise RequestError(RequestReason.QUEUE_FULL, f"{self.pending} requests are waiting already")
+        self._admit()
         self._load.add(1)
         try:
             result = self._executor.submit(inputs)
@@ -109,8 +112,24 @@ class Dataplane:
         result.add_done_callback(self._settled(timer))
         return result
 
+    async def run_beside(self, function: Callable[[], T], *, is_new: bool) -> T:
+        """Runs the decoding or encoding of a large request on a thread; raises RequestError for a new one too many."""
+        if is_new:
+            self._admit()
+        self._load.add(1)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._beside, function)
+        finally:
+            self._load.add(-1)
+
     def close(self) -> None:
         self._executor.close()
+        self._beside.shutdown(wait=False, cancel_futures=True)
+
+    def _admit(self) -> None:
+        if self.pending >= self._admission.ongoing_max + self._admission.queued_max:
+            self._metrics.rejected += 1
+            raise RequestError(RequestReason.QUEUE_FULL, f"{self.pending} requests are waiting already")
 
     def _settled(self, timer: asyncio.TimerHandle) -> Callable[[asyncio.Future[Tensors]], None]:
         def settle(_: asyncio.Future[Tensors]) -> None:

@@ -5,12 +5,12 @@ Source: https://github.com/triton-inference-server/server/blob/main/docs/protoco
 
 from __future__ import annotations
 
-import math
 import struct
 
 import numpy as np
 
 from fairlead_runtime.errors import RequestError, RequestReason
+from fairlead_runtime.inference import codec
 from fairlead_runtime.inference.codec import Array
 from fairlead_runtime.model.signature import DType, TensorSpec
 
@@ -39,11 +39,12 @@ class Reader:
     def read(self, spec: TensorSpec, size: object, shape: list[int]) -> Array:
         if type(size) is not int or size < 0 or self._at + size > len(self._blob):
             raise _refused(spec, "binary_data_size exceeds what the body holds")
+        elements = codec.count_elements(spec, shape)
         part = self._blob[self._at : self._at + size]
         self._at += size
         if spec.dtype is DType.STRING:
-            return _read_strings(spec, part, shape)
-        expected = math.prod(shape) * spec.dtype.numpy.itemsize
+            return _read_strings(spec, part, elements).reshape(shape)
+        expected = elements * spec.dtype.numpy.itemsize
         if size != expected:
             raise _refused(spec, f"its shape needs {expected} bytes, binary_data_size says {size}")
         array = np.frombuffer(part, dtype=spec.dtype.numpy.newbyteorder("<")).reshape(shape)
@@ -59,20 +60,20 @@ class Reader:
             raise RequestError(RequestReason.MALFORMED, text)
 
 
-def _read_strings(spec: TensorSpec, part: memoryview, shape: list[int]) -> Array:
+def _read_strings(spec: TensorSpec, part: memoryview, elements: int) -> Array:
     """Each element is its length in four bytes, then its bytes."""
     found: list[bytes] = []
     at = 0
-    while at + _LENGTH.size <= len(part):
+    while at + _LENGTH.size <= len(part) and len(found) < elements:
         (length,) = _LENGTH.unpack_from(part, at)
         at += _LENGTH.size
         found.append(bytes(part[at : at + length]))
         at += length
-    if at != len(part) or len(found) != math.prod(shape):
+    if at != len(part) or len(found) != elements:
         raise _refused(spec, "its binary strings don't fit its shape or their lengths")
     array = np.empty(len(found), dtype=object)
     array[:] = found
-    return array.reshape(shape)
+    return array
 
 
 def write(array: Array) -> bytes:

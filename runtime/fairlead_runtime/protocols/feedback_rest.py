@@ -9,6 +9,9 @@ from fairlead_runtime.protocols.http import Request, Response, dump, parse_objec
 
 PROTOCOL = "feedback"
 ITEMS_MAX = 256
+BODY_BYTES_MAX = 256 * 1024
+"""More than so many items take. It is decoded on the server's loop."""
+
 _REASONS = {
     tokens.TokenFault.MALFORMED: RequestReason.MALFORMED,
     tokens.TokenFault.FOREIGN: RequestReason.FEEDBACK_REFUSED,
@@ -31,6 +34,8 @@ class FeedbackRest:
         if self._ledger is None:
             text = "this replica issues no feedback tokens: its Ray cluster has no authentication token"
             raise RequestError(RequestReason.FEEDBACK_OFF, text)
+        if len(request.body) > BODY_BYTES_MAX:
+            raise RequestError(RequestReason.TOO_LARGE, f"feedback takes at most {BODY_BYTES_MAX} bytes in one request")
         body = parse_object(request.body)
         items = body.get("feedback")
         if items is None:

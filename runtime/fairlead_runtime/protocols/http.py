@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+import gc
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Generic, TypeVar
 
+import numpy as np
 import orjson
 
 from fairlead_runtime.errors import RequestError, RequestReason
 
 JSON = b"application/json"
+VALUES_MAX = 1_000_000
+"""Values in one JSON body: decoding makes an object of each."""
+
+LISTS_MAX = 300_000
+"""Lists, and likewise objects: they cost several times as much. An image of 512 by 512 pixels has 263,000."""
+
+UNCOLLECTED_BYTES = 16 * 1024
+"""While a larger body is decoded, the collector rests: it would look through the new values again and again."""
+
 Headers = tuple[tuple[bytes, bytes], ...]
 
 
@@ -41,46 +53,109 @@ T = TypeVar("T")
 
 
 def then(
-    result: T | asyncio.Future[T], make: Callable[[T], Response], on_error: Callable[[RequestError], Response]
+    result: T | asyncio.Future[T], make: Callable[[T], Answer], on_error: Callable[[RequestError], Response]
 ) -> Answer:
     """`make(result)`, now or when it is there; the answer's cancellation is passed on to what it waits for."""
     if not isinstance(result, asyncio.Future):
         return make(result)
-    answer: asyncio.Future[Response] = result.get_loop().create_future()
+    return _Pending(result, make, on_error).answer
 
-    def finish(done: asyncio.Future[T]) -> None:
+
+class _Pending(Generic[T]):
+    """An answer that waits for a result, and for what is made of it where that takes time as well."""
+
+    def __init__(
+        self, result: asyncio.Future[T], make: Callable[[T], Answer], on_error: Callable[[RequestError], Response]
+    ) -> None:
+        self.answer: asyncio.Future[Response] = result.get_loop().create_future()
+        self._make = make
+        self._on_error = on_error
+        self._awaited: asyncio.Future[T] | asyncio.Future[Response] = result
+        result.add_done_callback(self._make_answer)
+        self.answer.add_done_callback(self._pass_on)
+
+    def _make_answer(self, done: asyncio.Future[T]) -> None:
+        self._settle(done, lambda: self._make(done.result()))
+
+    def _take_over(self, done: asyncio.Future[Response]) -> None:
+        self._settle(done, done.result)
+
+    def _settle(self, done: asyncio.Future[T] | asyncio.Future[Response], get: Callable[[], Answer]) -> None:
+        answer = self.answer
         if answer.done():
             return
         if done.cancelled():
             answer.cancel()
             return
+        made: Answer | None = None
         try:
-            answer.set_result(make(done.result()))
+            made = get()
         except RequestError as refused:
-            answer.set_result(on_error(refused))
+            made = self._on_error(refused)
         finally:
             # Whatever else was raised goes to the loop's log; whoever waits must not wait for ever.
-            if not answer.done():
+            if made is None:
                 answer.set_exception(RuntimeError("no answer could be made"))
+        if isinstance(made, asyncio.Future):
+            self._awaited = made
+            made.add_done_callback(self._take_over)
+        else:
+            answer.set_result(made)
 
-    def pass_on(given: asyncio.Future[Response]) -> None:
-        if given.cancelled():
-            result.cancel()
-
-    result.add_done_callback(finish)
-    answer.add_done_callback(pass_on)
-    return answer
+    def _pass_on(self, answer: asyncio.Future[Response]) -> None:
+        if answer.cancelled():
+            self._awaited.cancel()
 
 
 def parse_object(body: bytes) -> dict[str, object]:
     """The JSON object in a body; raises RequestError."""
+    _bound_values(body)
     try:
-        value = orjson.loads(body)
+        with _no_collections() if len(body) > UNCOLLECTED_BYTES else nullcontext():
+            value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise RequestError(RequestReason.MALFORMED, f"the body is not JSON: {error}") from None
     if not isinstance(value, dict):
         raise RequestError(RequestReason.MALFORMED, "the body must be a JSON object")
     return value
+
+
+def _bound_values(body: bytes) -> None:
+    """Raises RequestError where a body holds more values than may be decoded; those within strings count as well."""
+    if len(body) <= LISTS_MAX:
+        return
+    characters = np.frombuffer(body, np.uint8)
+    for mark, most, what in ((",", VALUES_MAX, "values"), ("[", LISTS_MAX, "lists"), ("{", LISTS_MAX, "objects")):
+        if np.count_nonzero(characters == ord(mark)) > most:
+            text = f"the JSON holds more than {most} {what}; send large tensors as binary data"
+            raise RequestError(RequestReason.TOO_LARGE, text)
+
+
+@contextmanager
+def _no_collections() -> Iterator[None]:
+    """Decoding makes no cycles, so a pause of the cyclic collector leaves nothing behind."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def shown(value: object) -> str:
+    """A JSON value as a message names it: short, whatever was sent."""
+    match value:
+        case str():
+            return repr(value[:64])
+        case bool() | None:
+            return dump(value).decode()
+        case int() | float():
+            return str(value)
+        case list():
+            return "a list"
+        case _:
+            return "an object"
 
 
 def dump(value: object) -> bytes:

@@ -13,8 +13,9 @@ from fairlead_runtime.inference import codec
 from fairlead_runtime.inference.dataplane import Dataplane, Phase
 from fairlead_runtime.model.predictor import Tensors
 from fairlead_runtime.model.signature import DType, TensorSpec
-from fairlead_runtime.protocols import refusals, v1_examples
-from fairlead_runtime.protocols.http import Answer, Request, Response, dump, parse_object, then
+from fairlead_runtime.protocols import v1_examples
+from fairlead_runtime.protocols.http import Answer, Request, Response, dump, parse_object, shown
+from fairlead_runtime.protocols.inferring import Call, Inferring
 
 PROTOCOL = "v1"
 PREFIX = "/v1/models/"
@@ -42,7 +43,8 @@ class V1Rest:
         self._dataplane = dataplane
         self._issuer = issuer
         self._signature = dataplane.signature
-        self._verbs: dict[str, Callable[[dict[str, object]], Answer]] = {
+        self._inferring = Inferring(dataplane)
+        self._verbs: dict[str, Callable[[dict[str, object]], Call]] = {
             "predict": self._predict,
             "classify": self._classify,
             "regress": self._regress,
@@ -52,7 +54,7 @@ class V1Rest:
     def handle(self, request: Request) -> Answer:
         """Raises RequestError."""
         if request.path == self._predict_path and request.method == "POST":
-            return self._predict(self._body(request))
+            return self._infer(request, self._predict)
         path, _, verb = request.path.removeprefix(PREFIX).rstrip("/").partition(":")
         match path.split("/"):
             case [model] | [model, "metadata"] as parts:
@@ -70,20 +72,23 @@ class V1Rest:
         return Response(status=200, body=dump(self._metadata() if is_metadata else self._status()), protocol=PROTOCOL)
 
     def _call(self, request: Request, verb: str) -> Answer:
-        answer = self._verbs.get(verb)
-        if answer is None:
+        decode = self._verbs.get(verb)
+        if decode is None:
             raise RequestError(
                 RequestReason.UNKNOWN_PATH, f"there is no verb {verb[:32]!r}; use predict, classify or regress"
             )
         if request.method != "POST":
             raise RequestError(RequestReason.WRONG_METHOD, f"{verb} takes POST")
-        return answer(self._body(request))
+        return self._infer(request, decode)
+
+    def _infer(self, request: Request, decode: Callable[[dict[str, object]], Call]) -> Answer:
+        return self._inferring.answer(lambda: decode(self._body(request)), body_bytes=len(request.body))
 
     def _body(self, request: Request) -> dict[str, object]:
         body = parse_object(request.body)
         asked = body.get("signature_name", self._signature.name)
         if asked not in (self._signature.name, ""):
-            text = f"signature_name: this replica serves {self._signature.name!r}, not {str(asked)[:64]!r}"
+            text = f"signature_name: this replica serves {self._signature.name!r}, not {shown(asked)}"
             raise RequestError(RequestReason.INVALID_INPUT, text)
         return body
 
@@ -105,14 +110,16 @@ class V1Rest:
             "metadata": {"signature_def": {"signature_def": {self._signature.name: described}}},
         }
 
-    def _predict(self, body: dict[str, object]) -> Answer:
+    def _predict(self, body: dict[str, object]) -> Call:
         if ("instances" in body) == ("inputs" in body):
             raise RequestError(
                 RequestReason.MALFORMED, "the body must hold exactly one of instances (rows) and inputs (columns)"
             )
         if "instances" in body:
-            return then(self._dataplane.infer(self._rows(body["instances"])), self._encode_rows, refusals.answer)
-        return then(self._dataplane.infer(self._columns(body["inputs"])), self._encode_columns, refusals.answer)
+            inputs, encode = self._rows(body["instances"]), self._encode_rows
+        else:
+            inputs, encode = self._columns(body["inputs"]), self._encode_columns
+        return Call(inputs=inputs, encode=encode, headers=self._issuer.headers)
 
     def _rows(self, instances: object) -> Tensors:
         """Row format: a list of values where there is one input, or of objects with a value for each."""
@@ -153,30 +160,27 @@ class V1Rest:
             raise RequestError(RequestReason.INVALID_INPUT, text)
         columns = [codec.to_json(array) for array in outputs]
         if len(columns) == 1:
-            return self._predicted({"predictions": columns[0]}, outputs)
+            return _ok({"predictions": columns[0]})
         names = [spec.name for spec in self._signature.outputs]
         values = [codec.rows_of(array) for array in outputs]
         rows_shown = [dict(zip(names, row, strict=True)) for row in zip(*values, strict=True)]
-        return self._predicted({"predictions": rows_shown}, outputs)
+        return _ok({"predictions": rows_shown})
 
     def _encode_columns(self, outputs: Tensors) -> Response:
         if len(outputs) == 1:
-            return self._predicted({"outputs": codec.to_json(outputs[0])}, outputs)
+            return _ok({"outputs": codec.to_json(outputs[0])})
         pairs = zip(self._signature.outputs, outputs, strict=True)
-        return self._predicted({"outputs": {spec.name: codec.to_json(array) for spec, array in pairs}}, outputs)
+        return _ok({"outputs": {spec.name: codec.to_json(array) for spec, array in pairs}})
 
-    def _predicted(self, body: object, outputs: Tensors) -> Response:
-        return Response(status=200, body=dump(body), headers=self._issuer.headers(outputs), protocol=PROTOCOL)
-
-    def _classify(self, body: dict[str, object]) -> Answer:
+    def _classify(self, body: dict[str, object]) -> Call:
         encode = v1_examples.classifier(self._signature)
         inputs = v1_examples.inputs(self._signature, body)
-        return then(self._dataplane.infer(inputs), lambda outputs: _ok({"results": encode(outputs)}), refusals.answer)
+        return Call(inputs=inputs, encode=lambda outputs: _ok({"results": encode(outputs)}))
 
-    def _regress(self, body: dict[str, object]) -> Answer:
+    def _regress(self, body: dict[str, object]) -> Call:
         encode = v1_examples.regressor(self._signature)
         inputs = v1_examples.inputs(self._signature, body)
-        return then(self._dataplane.infer(inputs), lambda outputs: _ok({"results": encode(outputs)}), refusals.answer)
+        return Call(inputs=inputs, encode=lambda outputs: _ok({"results": encode(outputs)}))
 
 
 def _ok(body: object) -> Response:

@@ -11,14 +11,17 @@ from fairlead_runtime.feedback.issuer import Issuer
 from fairlead_runtime.inference import codec
 from fairlead_runtime.inference.dataplane import Dataplane, Phase
 from fairlead_runtime.model.predictor import Tensors
-from fairlead_runtime.model.signature import TensorSpec
-from fairlead_runtime.protocols import binary, datatypes, feedback_rest, proof_rest, refusals
-from fairlead_runtime.protocols.http import Answer, Headers, Request, Response, dump, parse_object, then
+from fairlead_runtime.model.signature import DType, TensorSpec
+from fairlead_runtime.protocols import binary, datatypes, feedback_rest, proof_rest
+from fairlead_runtime.protocols.http import Answer, Headers, Request, Response, dump, parse_object, shown
+from fairlead_runtime.protocols.inferring import Call, Inferring
 
 SERVER_NAME = "fairlead"
 SERVER_VERSION = "0.1.0"
 HEADER_LENGTH = b"inference-header-content-length"
 PROTOCOL = "v2"
+BLOB_BYTES_PER_BYTE = 64
+"""Raw numbers that cost as much as one byte of JSON."""
 
 
 class V2Rest:
@@ -35,6 +38,8 @@ class V2Rest:
         self._issuer = issuer
         self._feedback = feedback
         self._proof = proof
+        self._inferring = Inferring(dataplane)
+        self._has_strings = any(spec.dtype is DType.STRING for spec in dataplane.signature.inputs)
         self._inputs = {spec.name: spec for spec in dataplane.signature.inputs}
         self._outputs = {spec.name: i for i, spec in enumerate(dataplane.signature.outputs)}
         self._infer_path = f"/v2/models/{dataplane.identity.model}/infer"
@@ -103,9 +108,14 @@ class V2Rest:
         if request.method != "POST":
             raise RequestError(RequestReason.WRONG_METHOD, "infer takes POST")
         header, blob = binary.split(request.body, request.headers.get(HEADER_LENGTH))
+        # Raw numbers are a view of the body, and cost next to nothing; raw strings become objects.
+        blob_bytes = len(blob) if self._has_strings else len(blob) // BLOB_BYTES_PER_BYTE
+        return self._inferring.answer(lambda: self._decode(header, blob), body_bytes=len(header) + blob_bytes)
+
+    def _decode(self, header: bytes, blob: memoryview) -> Call:
         body = parse_object(header)
         reader = binary.Reader(blob)
-        inputs = self._decode(body.get("inputs"), reader)
+        inputs = self._tensors(body.get("inputs"), reader)
         reader.finish()
         wanted = self._wanted(body)
         request_id = body.get("id")
@@ -115,9 +125,9 @@ class V2Rest:
         def encode(outputs: Tensors) -> Response:
             return self._encode(outputs, wanted, request_id)
 
-        return then(self._dataplane.infer(inputs), encode, refusals.answer)
+        return Call(inputs=inputs, encode=encode, headers=self._issuer.headers)
 
-    def _decode(self, given: object, reader: binary.Reader) -> Tensors:
+    def _tensors(self, given: object, reader: binary.Reader) -> Tensors:
         if not isinstance(given, list):
             raise RequestError(RequestReason.MALFORMED, "inputs must be a list of tensors")
         by_name: dict[str, codec.Array] = {}
@@ -137,9 +147,7 @@ class V2Rest:
         spec = self._inputs.get(name) if isinstance(name, str) else None
         if spec is None:
             known = ", ".join(repr(known) for known in self._inputs)
-            raise RequestError(
-                RequestReason.INVALID_INPUT, f"there is no input {str(name)[:64]!r}; the model has {known}"
-            )
+            raise RequestError(RequestReason.INVALID_INPUT, f"there is no input {shown(name)}; the model has {known}")
         return spec
 
     def _wanted(self, body: dict[str, object]) -> list[tuple[int, bool]]:
@@ -151,15 +159,17 @@ class V2Rest:
             return [(i, every_binary) for i in self._outputs.values()]
         if not isinstance(asked, list):
             raise RequestError(RequestReason.MALFORMED, "outputs must be a list")
-        return [self._wanted_one(item, every_binary=every_binary) for item in asked]
+        wanted = [self._wanted_one(item, every_binary=every_binary) for item in asked[: len(self._outputs) + 1]]
+        # Each may be asked for once, or a short request could have an answer of any length.
+        if len({index for index, _ in wanted}) < len(wanted):
+            raise RequestError(RequestReason.INVALID_INPUT, "outputs names an output twice")
+        return wanted
 
     def _wanted_one(self, item: object, *, every_binary: bool) -> tuple[int, bool]:
         name = item.get("name") if isinstance(item, dict) else None
         if not isinstance(item, dict) or not isinstance(name, str) or name not in self._outputs:
             known = ", ".join(repr(known) for known in self._outputs)
-            raise RequestError(
-                RequestReason.INVALID_INPUT, f"there is no output {str(name)[:64]!r}; the model has {known}"
-            )
+            raise RequestError(RequestReason.INVALID_INPUT, f"there is no output {shown(name)}; the model has {known}")
         parameters = item.get("parameters") or {}
         own = parameters.get("binary_data") if isinstance(parameters, dict) else None
         return self._outputs[name], own if isinstance(own, bool) else every_binary
@@ -176,10 +186,9 @@ class V2Rest:
         if request_id is not None:
             answer["id"] = request_id
         head = dump(answer)
-        headers = self._issuer.headers(outputs)
         if not blobs:
-            return Response(status=200, body=head, headers=headers, protocol=PROTOCOL)
-        headers = (*headers, (HEADER_LENGTH, str(len(head)).encode()))
+            return Response(status=200, body=head, protocol=PROTOCOL)
+        headers = ((HEADER_LENGTH, str(len(head)).encode()),)
         body = b"".join((head, *blobs))
         return Response(
             status=200, body=body, content_type=b"application/octet-stream", headers=headers, protocol=PROTOCOL
@@ -204,11 +213,15 @@ class V2Rest:
 def _tensor(spec: TensorSpec, item: dict[str, object], reader: binary.Reader) -> codec.Array:
     datatype = item.get("datatype")
     if datatype != datatypes.NAMES[spec.dtype]:
-        text = f"input {spec.name!r}: expected datatype {datatypes.NAMES[spec.dtype]}, got {str(datatype)[:32]}"
+        text = f"input {spec.name!r}: expected datatype {datatypes.NAMES[spec.dtype]}, got {shown(datatype)}"
         raise RequestError(RequestReason.INVALID_INPUT, text)
     shape = item.get("shape")
-    if not isinstance(shape, list) or not all(type(size) is int and 0 <= size < 2**31 for size in shape):
-        raise RequestError(RequestReason.INVALID_INPUT, f"input {spec.name!r}: shape must be a list of whole numbers")
+    if not isinstance(shape, list) or not all(
+        type(size) is int and 0 <= size <= codec.SIZE_MAX for size in shape[: codec.RANK_MAX]
+    ):
+        text = f"input {spec.name!r}: shape must be a list of whole numbers from 0 to {codec.SIZE_MAX}"
+        raise RequestError(RequestReason.INVALID_INPUT, text)
+    codec.count_elements(spec, shape)
     parameters = item.get("parameters")
     size = parameters.get("binary_data_size") if isinstance(parameters, dict) else None
     if size is not None:

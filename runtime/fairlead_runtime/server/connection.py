@@ -13,9 +13,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import cast
-from urllib.parse import unquote
 
-import httptools
 from typing_extensions import override
 
 from fairlead_runtime.errors import RequestError, RequestReason
@@ -23,11 +21,16 @@ from fairlead_runtime.metrics import ReplicaMetrics
 from fairlead_runtime.protocols import refusals
 from fairlead_runtime.protocols.http import Answer, Request, Response
 from fairlead_runtime.server.limits import ServerLimits
+from fairlead_runtime.server.parser import RequestParser
 from fairlead_runtime.server.writer import ResponseWriter
 
 LOG = logging.getLogger(__name__)
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-MEBIBYTE = 1024 * 1024
+PIECE_BYTES = 16 * 1024
+"""What is parsed before answers are made of it: a read may hold thousands of short requests."""
+
+ANSWERS_PER_TURN = 8
+"""Of one connection, before the loop serves the others."""
 
 
 class Waiting(StrEnum):
@@ -81,19 +84,17 @@ class Connection(asyncio.Protocol):
         self._shared = shared
         self._limits = shared.limits
         self._transport: asyncio.Transport | None = None
-        self._peer = ""
-        self._parser = httptools.HttpRequestParser(self)
+        self._parser = RequestParser(self._limits, "", self)
         self._queue: deque[_Message] = deque()
+        self._unparsed = b""
+        self._has_next_turn = False
         self._pending: asyncio.Future[Response] | None = None
         self._is_paused = False
         self._is_closing = False
         self._is_writable = True
         self._has_eof = False
-        self._is_parsing = False
-        self._body: list[bytes] = []
         self.waiting = Waiting.IDLE
         self.since_s = time.monotonic()
-        self._begin_message()
 
     # Transport callbacks
 
@@ -102,7 +103,8 @@ class Connection(asyncio.Protocol):
         # uvloop's transports do what asyncio.Transport says without being one.
         self._transport = transport = cast(asyncio.Transport, transport)
         address = transport.get_extra_info("peername")
-        self._peer = str(address[0]) if isinstance(address, tuple) else ""
+        peer = str(address[0]) if isinstance(address, tuple) else ""
+        self._parser = RequestParser(self._limits, peer, self)
         self._shared.connections.add(self)
         self._shared.metrics.connections = len(self._shared.connections)
         if len(self._shared.connections) > self._limits.connections_max:
@@ -129,19 +131,22 @@ class Connection(asyncio.Protocol):
             return
         if self.waiting is Waiting.IDLE:
             self._wait_for(Waiting.HEAD)
-        self._field_bytes += len(data)
-        # Checked on raw bytes too: the parser itself collects a header, or a trailer field, of any length.
-        if self._field_bytes > self._limits.head_bytes_max + MEBIBYTE:
-            self._refuse_fields()
-            self._advance()
+        if self._unparsed:
+            self._unparsed += data
             return
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._refuse(RequestReason.MALFORMED, "protocol upgrades are not offered here")
-        except httptools.HttpParserError:
-            self._refuse(RequestReason.MALFORMED, "the request is not valid HTTP/1.1")
-        self._advance()
+        self._parse_pieces(data)
+
+    def _parse_pieces(self, data: bytes) -> None:
+        """Parses until more requests wait for their answers than may; the rest is kept, and nothing more is read."""
+        for start in range(0, len(data), PIECE_BYTES):
+            if self._is_closing:
+                return
+            if self._is_full():
+                self._unparsed = data[start:]
+                self._pause()
+                return
+            self._parser.feed(data[start : start + PIECE_BYTES] if len(data) > PIECE_BYTES else data)
+            self._advance()
 
     @override
     def pause_writing(self) -> None:
@@ -153,99 +158,76 @@ class Connection(asyncio.Protocol):
         self._is_writable = True
         self._advance()
 
-    # Parser callbacks
-
-    def on_message_begin(self) -> None:
-        self._begin_message()
-        self._is_parsing = True
-
-    def on_url(self, url: bytes) -> None:
-        self._url += url
-        if len(self._url) > self._limits.url_bytes_max:
-            self._refuse(RequestReason.URL_TOO_LONG, f"the URL has more than {self._limits.url_bytes_max} bytes")
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._header_bytes += len(name) + len(value)
-        self._header_count += 1
-        if self._header_count > self._limits.headers_max or self._header_bytes > self._limits.head_bytes_max:
-            self._refuse_fields()
-            return
-        # Trailer fields arrive here as well. They count against the head's bound and are dropped: none of ours may
-        # stand in a trailer, and merged into the headers they would bypass whoever checked those.
-        # Source: RFC 9110, 6.5.1
-        if not self._has_head:
-            self._headers[name.lower()] = value
-
-    def on_headers_complete(self) -> None:
-        self._has_head = True
-        if self._is_closing:
-            return
-        self._wait_for(Waiting.BODY)
-        headers = self._headers
-        if b"host" not in headers and self._parser.get_http_version() == "1.1":
-            self._refuse(RequestReason.MALFORMED, "the Host header is missing")
-            return
-        length = headers.get(b"content-length")
-        if length is not None and (len(length) > 18 or int(length) > self._limits.body_bytes_max):
-            self._refuse_body()
-            return
-        expects = headers.get(b"expect")
-        if expects is None:
-            return
-        if expects.lower() != b"100-continue":
-            self._refuse(RequestReason.EXPECTATION, "only 100-continue may be expected")
-        elif self._transport is not None and not self._queue and self._pending is None:
-            self._transport.write(CONTINUE)
-
-    def on_body(self, body: bytes) -> None:
-        if self._is_closing:
-            return
-        self._field_bytes = 0
-        self._body_bytes += len(body)
-        if self._body_bytes > self._limits.body_bytes_max:
-            self._refuse_body()
-            return
-        self._body.append(body)
-
-    def on_message_complete(self) -> None:
-        self._is_parsing = False
-        if self._is_closing:
-            return
-        parser = self._parser
-        path = self._url.partition(b"?")[0].decode("latin-1")
-        request = Request(
-            method=parser.get_method().decode("latin-1"),
-            path=unquote(path) if "%" in path else path,
-            headers=self._headers,
-            body=self._body[0] if len(self._body) == 1 else b"".join(self._body),
-            peer=self._peer,
-        )
-        self._push(_Message(request=request, keep_alive=parser.should_keep_alive()))
-        self._body = []
-
     # Requests, in order
 
-    def _begin_message(self) -> None:
-        self._url = b""
-        self._headers: dict[bytes, bytes] = {}
-        self._header_bytes = 0
-        self._header_count = 0
-        self._field_bytes = 0
-        self._has_head = False
-        self._body = []
-        self._body_bytes = 0
+    def take(self, request: Request, *, keep_alive: bool) -> None:
+        """A whole request from the parser."""
+        self._push(_Message(request=request, keep_alive=keep_alive))
+
+    def begin_body(self) -> None:
+        """The parser has a whole head."""
+        self._wait_for(Waiting.BODY)
+
+    def invite_body(self) -> None:
+        """The client expects 100 Continue; it gets it where no answer comes before."""
+        if self._transport is not None and not self._queue and self._pending is None:
+            self._transport.write(CONTINUE)
+
+    def refuse(self, reason: RequestReason, sentence: str) -> None:
+        """Answers behind what has queued, then closes; what else the client sends is dropped."""
+        if self._is_closing:
+            return
+        self._is_closing = True
+        self._parser.end()
+        request = Request(method="GET", path="", headers={}, body=b"")
+        self._push(_Message(request=request, keep_alive=False, refused=RequestError(reason, sentence)))
 
     def _push(self, message: _Message) -> None:
         message.arrived_s = time.perf_counter()
         self._queue.append(message)
         self._shared.in_flight += 1
-        if len(self._queue) > self._limits.pipelined_max and self._transport is not None and not self._is_paused:
+        if self._is_full():
+            self._pause()
+
+    def _is_full(self) -> bool:
+        return len(self._queue) > self._limits.pipelined_max
+
+    def _pause(self) -> None:
+        if self._transport is not None and not self._is_paused:
             self._is_paused = True
             self._transport.pause_reading()
 
+    def _read_on(self) -> None:
+        """Goes on with what was put off, once everything before it is answered."""
+        if self._unparsed:
+            self._ask_for_turn()
+        elif self._is_paused and self._transport is not None:
+            self._is_paused = False
+            self._transport.resume_reading()
+
+    def _ask_for_turn(self) -> None:
+        if not self._has_next_turn:
+            self._has_next_turn = True
+            asyncio.get_running_loop().call_soon(self._take_turn)
+
+    def _take_turn(self) -> None:
+        self._has_next_turn = False
+        if self._queue:
+            self._advance()
+        else:
+            unparsed, self._unparsed = self._unparsed, b""
+            self._parse_pieces(unparsed)
+
     def _advance(self) -> None:
-        """Answers what has queued, until an answer has to be waited for."""
+        """Answers what has queued, until an answer has to be waited for or others have their turn."""
+        if self._has_next_turn:
+            return
+        left = ANSWERS_PER_TURN
         while self._queue and self._pending is None and self._is_writable:
+            if not left:
+                self._ask_for_turn()
+                return
+            left -= 1
             message = self._queue[0]
             if message.refused is not None:
                 self._finish(message, refusals.answer(message.refused))
@@ -257,9 +239,8 @@ class Connection(asyncio.Protocol):
             else:
                 self._pending = answer
                 answer.add_done_callback(self._resume)
-        if self._is_paused and not self._queue and self._transport is not None:
-            self._is_paused = False
-            self._transport.resume_reading()
+        if not self._queue:
+            self._read_on()
 
     def _resume(self, done: asyncio.Future[Response]) -> None:
         self._pending = None
@@ -291,24 +272,14 @@ class Connection(asyncio.Protocol):
         if not keep_alive:
             self._close_gently()
         elif not self._queue:
-            self._wait_for((Waiting.BODY if self._has_head else Waiting.HEAD) if self._is_parsing else Waiting.IDLE)
+            self._wait_for(self._next_wait())
 
     # Ends
 
-    def _refuse_body(self) -> None:
-        self._refuse(RequestReason.TOO_LARGE, f"the body has more than {self._limits.body_bytes_max} bytes")
-
-    def _refuse_fields(self) -> None:
-        self._refuse(RequestReason.HEADERS_TOO_LARGE, "the request has too many or too large headers or trailers")
-
-    def _refuse(self, reason: RequestReason, sentence: str) -> None:
-        """Answers behind what has queued, then closes; what else the client sends is dropped."""
-        if self._is_closing:
-            return
-        self._is_closing = True
-        self._body = []
-        request = Request(method="GET", path="", headers={}, body=b"")
-        self._push(_Message(request=request, keep_alive=False, refused=RequestError(reason, sentence)))
+    def _next_wait(self) -> Waiting:
+        if not self._parser.is_within_message:
+            return Waiting.IDLE
+        return Waiting.BODY if self._parser.is_within_body else Waiting.HEAD
 
     def _close_gently(self) -> None:
         """Half-closes and lets the client read: closing with unread input would reset it and lose the answer."""
@@ -354,7 +325,7 @@ class Connection(asyncio.Protocol):
                 pass
 
     def _time_out(self, sentence: str) -> None:
-        self._refuse(RequestReason.SLOW_CLIENT, sentence)
+        self.refuse(RequestReason.SLOW_CLIENT, sentence)
         self._advance()
 
     def _wait_for(self, what: Waiting) -> None:

@@ -93,6 +93,7 @@ class Mirror:
         self._queue.clear()
         if self._session is not None:
             await self._session.close()
+            await self._loop.shutdown_default_executor()
 
     def _mark(self, request: Request) -> mark.Mark | None:
         value = request.headers.get(mark.HEADER)
@@ -138,9 +139,14 @@ class Mirror:
             body = await self._read(answer)
             their_length = answer.headers.get(v2_rest.HEADER_LENGTH.decode())
         our_length = dict(copy.response.headers).get(v2_rest.HEADER_LENGTH)
-        ours = compare.decode(copy.response.body, our_length, protocol=protocol)
-        theirs = compare.decode(body, their_length.encode() if their_length else None, protocol=protocol)
-        return compare.is_different(ours, theirs)
+
+        def judge() -> bool:
+            ours = compare.decode(copy.response.body, our_length, protocol=protocol)
+            theirs = compare.decode(body, their_length.encode() if their_length else None, protocol=protocol)
+            return compare.is_different(ours, theirs)
+
+        # Not on the loop: clients wait there, and both answers may be large.
+        return await asyncio.to_thread(judge)
 
     def _passed_on(self, copy: _Copy) -> list[bytes]:
         return [name for name in _PASSED_ON if name in copy.request.headers]

@@ -20,7 +20,7 @@ from fairlead_operator.plan.triggers import Trigger, Verdict
 from fairlead_operator.state import question
 from fairlead_operator.state.actions import Plan
 from fairlead_operator.state.analysis import Analysis, Measured, Run
-from fairlead_operator.state.knowledge import Known
+from fairlead_operator.state.knowledge import Known, Unknown
 from fairlead_operator.state.measurements import Counters, Sums
 from fairlead_operator.state.reasons import Reason
 from fairlead_operator.state.rollout import Rollout
@@ -80,7 +80,7 @@ def measured(context: Context, rollout: Rollout, analysis: Analysis) -> Run | No
 
 
 def _is_seen(context: Context, stable: str) -> bool:
-    return context.ray_session is not None and bool(context.fewest_up(stable))
+    return isinstance(context.serve_of(stable), Known) and bool(context.fewest_up(stable))
 
 
 def failed(context: Context, rollout: Rollout, analysis: Analysis, warm: str) -> Verdict | None:
@@ -88,7 +88,8 @@ def failed(context: Context, rollout: Rollout, analysis: Analysis, warm: str) ->
     run = rollout.analysis
     if run is None or run.phase is not AnalysisPhase.FAILED or analysis.is_dry_run:
         return None
-    if not context.fewest_up(warm) or context.ray_session is None:
+    stable = context.serving.stable
+    if not context.fewest_up(warm) or stable is None or isinstance(context.serve_of(stable), Unknown):
         return None
     if elapsed_s(run.measured_at, context.now) < CONFIRM_S:
         return None

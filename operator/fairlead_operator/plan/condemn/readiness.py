@@ -14,7 +14,7 @@ from fairlead_operator.api.status import CRASHES_MAX, RolloutPhase
 from fairlead_operator.api.text import one_line
 from fairlead_operator.plan.condemn import ray
 from fairlead_operator.plan.context import Context
-from fairlead_operator.state.actions import NudgeServe, Plan
+from fairlead_operator.state.actions import Plan
 from fairlead_operator.state.knowledge import Known
 from fairlead_operator.state.reasons import Reason
 from fairlead_operator.state.rollout import Health, Rollout
@@ -41,7 +41,7 @@ class _Spell:
 
 def judge(context: Context, rollout: Rollout, revision: str, *, other: str) -> Plan | Failed | None:
     """A failure, or what a spell makes the pass write or wait for; None while the revision is well, or unknown."""
-    if not isinstance(context.observed.serve, Known) or not context.gateways:
+    if not isinstance(context.serve_of(revision), Known) or not context.gateways:
         return None
     spell, is_relieved = _spell(context, rollout.health, revision), bool(context.fewest_up(other))
     health = _during(rollout.health, spell, context.second) if spell is not None else rollout.health
@@ -59,7 +59,7 @@ def judge(context: Context, rollout: Rollout, revision: str, *, other: str) -> P
         return Failed(reason=Reason.READINESS_LOST, message=one_line(f"For {limit_s:g} s: {spell.words}"))
     message = f"{spell.words.rstrip('.')}; it is given time before anything is taken from it."
     if context.application(revision) is None:
-        return context.act(NudgeServe(), Reason.APPLICATION_UNHEALTHY, message)
+        return context.nudge(revision, Reason.APPLICATION_UNHEALTHY, message)
     return context.wait(Reason.APPLICATION_UNHEALTHY, message)
 
 

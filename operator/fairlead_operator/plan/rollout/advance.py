@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from fairlead_operator.api.spec import Strategy
 from fairlead_operator.api.status import RolloutPhase as Phase
+from fairlead_operator.api.text import hide_addresses
 from fairlead_operator.plan.context import Context
 from fairlead_operator.plan.rollout import capacity, goal, leaving, phases, restoring, steps, watching
 from fairlead_operator.plan.rollout.machine import is_heeded, move
@@ -14,6 +15,7 @@ from fairlead_operator.plan.triggers import Trigger, Verdict
 from fairlead_operator.plan.upkeep import steady
 from fairlead_operator.state.actions import Plan
 from fairlead_operator.state.analysis import Run
+from fairlead_operator.state.knowledge import Unknown
 from fairlead_operator.state.measurements import Counters
 from fairlead_operator.state.reasons import Reason
 from fairlead_operator.state.rollout import Health, Quarantine, Rollout, Serving
@@ -53,8 +55,8 @@ def _begin(context: Context) -> Plan | None:
     serving, aimed = context.serving, goal.choose_revision(context)
     if aimed is None or aimed == serving.stable:
         return None
-    if context.ray_session is None:
-        return context.wait_unknown(Reason.RAY_UNREACHABLE, f"Ray can't be read: {context.why_ray_is_unknown}")
+    if isinstance(serve := context.serve_of(aimed), Unknown):
+        return context.wait_unknown(Reason.RAY_UNREACHABLE, f"Ray can't be read: {hide_addresses(serve.reason)}")
     if aimed not in context.desired.revisions:
         return None
     if context.desired.strategy is Strategy.RECREATE and serving.stable is not None:
@@ -198,7 +200,7 @@ def _shown(run: Run | None) -> Run | None:
 
 def _fresh(context: Context, phase: Phase, *, leaving: str | None = None) -> Rollout:
     at = context.second
-    return Rollout(phase=phase, leaving=leaving, started_at=at, step_started_at=at, ray_session=context.ray_session)
+    return Rollout(phase=phase, leaving=leaving, started_at=at, step_started_at=at, ray_sessions=context.ray_sessions)
 
 
 def _begun(context: Context, phase: Phase) -> Rollout:
@@ -214,9 +216,9 @@ def _again(context: Context, phase: Phase) -> Rollout:
     fresh = replace(
         fresh, paused_by_request=old.paused_by_request, replicas=old.replicas, stable_replicas=old.stable_replicas
     )
-    lost = Health(is_restarting=True)
+    health = Health(is_restarting=True) if goal.has_lost_replicas(context, old) else old.health
     if phase is Phase.WATCHING:
-        return replace(old, ray_session=context.ray_session, health=lost)
+        return replace(old, ray_sessions={**old.ray_sessions, **context.ray_sessions}, health=health)
     if phase is not Phase.SHIFTING:
         return fresh
     return replace(
@@ -226,7 +228,7 @@ def _again(context: Context, phase: Phase) -> Rollout:
         proved=old.proved,
         proof_digest=old.proof_digest,
         baseline=old.baseline,
-        health=lost,
+        health=health,
     )
 
 

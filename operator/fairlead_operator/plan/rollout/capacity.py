@@ -25,7 +25,7 @@ def lack(context: Context, aimed: str) -> Lack | None:
     stable, candidate = context.serving.stable, context.desired.revisions[aimed]
     if stable is None or context.desired.strategy is Strategy.RECREATE:
         return None
-    if not isinstance(context.observed.capacity, Known) or not isinstance(context.observed.serve, Known):
+    if not isinstance(context.observed.capacity, Known) or not isinstance(context.serve_of(aimed), Known):
         return None
     needed = min(context.desired.replicas, context.desired.surge)
     fitting = min(needed, context.observed.capacity.value.fitting(_size(candidate)))

@@ -7,6 +7,7 @@ from fairlead_operator.plan.context import Context
 from fairlead_operator.plan.rollout import steps
 from fairlead_operator.plan.triggers import Trigger, Verdict
 from fairlead_operator.state.reasons import Reason
+from fairlead_operator.state.rollout import Rollout
 
 
 def choose_revision(context: Context) -> str | None:
@@ -67,11 +68,38 @@ def _wisher(context: Context) -> str:
 
 
 def _of_ray(context: Context) -> Verdict | None:
-    rollout, session = context.serving.rollout, context.ray_session
-    if rollout is None or session is None or rollout.ray_session in (None, session):
+    rollout = context.serving.rollout
+    if rollout is None or not is_restarted(context, rollout):
         return None
     again = "the candidate starts again"
     if rollout.phase in (Phase.SHIFTING, Phase.WATCHING):
         again = "traffic stays until they are back"
     message = f"Ray's head was restarted and lost every replica: {again}."
     return Verdict(trigger=Trigger.RAY_RESTARTED, reason=Reason.RAY_RESTARTED, message=message)
+
+
+def is_restarted(context: Context, rollout: Rollout) -> bool:
+    """Whether a Ray head has another life than when this began: the one of the revision that moved last.
+
+    While both revisions have traffic, the other one's as well: what was measured of it says nothing any more.
+    """
+    moved = moved_last(context)
+    others = context.serving.active if rollout.phase is Phase.SHIFTING else ()
+    clusters = {context.cluster_of(revision) for revision in (moved, *others) if revision is not None}
+    return any(_has_another_life(context, rollout, cluster) for cluster in clusters)
+
+
+def has_lost_replicas(context: Context, rollout: Rollout) -> bool:
+    """Whether that head is the one of the revision that moved last."""
+    moved = moved_last(context)
+    return moved is not None and _has_another_life(context, rollout, context.cluster_of(moved))
+
+
+def moved_last(context: Context) -> str | None:
+    """The candidate or, once there is none, what was promoted."""
+    return context.serving.candidate or context.serving.stable
+
+
+def _has_another_life(context: Context, rollout: Rollout, cluster: str) -> bool:
+    before, now = rollout.ray_sessions.get(cluster), context.ray_sessions.get(cluster)
+    return before is not None and now is not None and before != now

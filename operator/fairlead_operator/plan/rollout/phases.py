@@ -6,15 +6,15 @@ import datetime
 from dataclasses import replace
 
 from fairlead_operator.api.status import RolloutPhase
-from fairlead_operator.api.text import one_line
+from fairlead_operator.api.text import hide_addresses, one_line
 from fairlead_operator.plan import traffic
 from fairlead_operator.plan.condemn import ray, readiness
 from fairlead_operator.plan.context import Context
 from fairlead_operator.plan.rollout import contract, measuring, proof, steps
 from fairlead_operator.plan.triggers import Trigger, Verdict
-from fairlead_operator.state.actions import NudgeServe, PinDigest, Plan
+from fairlead_operator.state.actions import PinDigest, Plan
 from fairlead_operator.state.desired import WantedRevision
-from fairlead_operator.state.knowledge import Known
+from fairlead_operator.state.knowledge import Known, Unknown
 from fairlead_operator.state.reasons import Reason
 from fairlead_operator.state.rollout import Rollout
 from fairlead_operator.state.route import FULL_WEIGHT
@@ -202,8 +202,8 @@ def _failed(reason: Reason, message: str, *, word: str | None = None) -> Verdict
 def _replicas_in_ray(
     context: Context, rollout: Rollout, candidate: WantedRevision, reason: Reason
 ) -> Plan | Verdict | None:
-    if not isinstance(context.observed.serve, Known):
-        return context.wait_unknown(Reason.RAY_UNREACHABLE, f"Ray can't be read: {context.why_ray_is_unknown}")
+    if isinstance(serve := context.serve_of(candidate.revision), Unknown):
+        return context.wait_unknown(Reason.RAY_UNREACHABLE, f"Ray can't be read: {hide_addresses(serve.reason)}")
     called = context.called(candidate.revision)
     wanted = candidate.application.replicas if candidate.application is not None else 0
     view = context.application(candidate.revision)
@@ -219,7 +219,7 @@ def _replicas_in_ray(
         message = f"After {context.desired.progress_deadline_s} s {waits_for}. {said.message}"
         return _failed(Reason.PROGRESS_DEADLINE_EXCEEDED, one_line(message), word=word)
     if view is None:
-        return context.act(NudgeServe(), reason, f"Waits for Ray to take {called}.")
+        return context.nudge(candidate.revision, reason, f"Waits for Ray to take {called}.")
     return context.wait(reason, f"{waits_for}.")
 
 

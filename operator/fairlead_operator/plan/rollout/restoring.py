@@ -12,7 +12,7 @@ from fairlead_operator.api.status import RolloutPhase
 from fairlead_operator.plan import traffic
 from fairlead_operator.plan.context import Context
 from fairlead_operator.plan.triggers import Trigger, Verdict
-from fairlead_operator.state.actions import NudgeServe, Plan
+from fairlead_operator.state.actions import Plan
 from fairlead_operator.state.knowledge import Known
 from fairlead_operator.state.reasons import Reason
 from fairlead_operator.state.rollout import Rollout
@@ -75,7 +75,7 @@ def _replicas(context: Context, rollout: Rollout, stable: str) -> Plan | None:
         return None
     message = f"The gateways see {up} of {needed} replicas of {context.called(stable)}, which takes its traffic back."
     if context.application(stable) is None:
-        return context.act(NudgeServe(), Reason.RESTORING, message)
+        return context.nudge(stable, Reason.RESTORING, message)
     return context.wait(Reason.RESTORING, message)
 
 

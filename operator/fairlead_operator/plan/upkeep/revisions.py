@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from fairlead_operator.api import names
 from fairlead_operator.plan.context import Context
 from fairlead_operator.state.actions import CreateRevision, DeleteRevision, Plan
@@ -20,12 +23,14 @@ def decide(context: Context) -> Plan | None:
     ports = _ports(context)
     if ports is None:
         return _exhausted(context)
-    number = _number(context)
+    number = desired.number
     create = CreateRevision(
         name=names.controller_revision(desired.key.name, desired.target),
         revision=desired.target,
         number=number,
         template=desired.template,
+        cluster=desired.cluster,
+        application=_with_ports(desired.application, ports, context.bounds),
         ports=ports,
         owner_uid=desired.uid,
     )
@@ -34,18 +39,15 @@ def decide(context: Context) -> Plan | None:
     )
 
 
-def _number(context: Context) -> int:
-    """One that the status still knows gets its number back; a number is never given twice."""
-    status = _status_revisions(context)
-    if context.desired.target in status:
-        return status[context.desired.target][0]
-    known = [number for number, _ in status.values()] + [r.number for r in context.desired.revisions.values()]
-    return max(known, default=0) + 1
+def _with_ports(application: Mapping[str, Any], ports: PortRange, bounds: Bounds) -> dict[str, object]:
+    given = {"host": bounds.replica_host, "first": ports.first, "count": ports.count}
+    arguments = application["args"]
+    return {**application, "args": {**arguments, "config": {**arguments["config"], "ports": given}}}
 
 
 def _ports(context: Context) -> PortRange | None:
     taken = context.observed.taken_ports
-    _, before = _status_revisions(context).get(context.desired.target, (0, None))
+    before = _status_ports(context).get(context.desired.target)
     if before is not None and not any(before.overlaps(other) for other in taken):
         return before
     return lowest_free(taken, context.bounds)
@@ -62,12 +64,13 @@ def lowest_free(taken: tuple[PortRange, ...], bounds: Bounds) -> PortRange | Non
     return wanted if wanted.last <= bounds.ports_last else None
 
 
-def _status_revisions(context: Context) -> dict[str, tuple[int, PortRange | None]]:
+def _status_ports(context: Context) -> dict[str, PortRange]:
     if not isinstance(context.observed.object, Known):
         return {}
     return {
-        r.name: (r.number, PortRange(first=r.ports.first, count=r.ports.count) if r.ports is not None else None)
+        r.name: PortRange(first=r.ports.first, count=r.ports.count)
         for r in context.observed.object.value.status.revisions
+        if r.ports is not None
     }
 
 
@@ -104,7 +107,7 @@ def _is_inactive(context: Context, revision: WantedRevision) -> bool:
     serving, key = context.serving, context.observed.key
     if revision.revision in (*serving.active, serving.last_stable, context.desired.target, context.rollback):
         return False
-    if not isinstance(context.observed.serve, Known):
+    serve = context.serve_of(revision.revision)
+    if not isinstance(serve, Known):
         return False
-    name = names.serve_application(key.namespace, key.name, revision.revision)
-    return name not in context.observed.serve.value.applications
+    return names.serve_application(key.namespace, key.name, revision.revision) not in serve.value.applications

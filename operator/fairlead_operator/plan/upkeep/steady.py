@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from fairlead_operator.api import names
+from fairlead_operator.api.text import hide_addresses
 from fairlead_operator.plan import traffic
 from fairlead_operator.plan.condemn import ray
 from fairlead_operator.plan.context import Context
 from fairlead_operator.state.actions import NudgeServe, Plan, Wait, WriteRoute
 from fairlead_operator.state.desired import WantedRevision
-from fairlead_operator.state.knowledge import Absent, Known
+from fairlead_operator.state.knowledge import Absent, Unknown
 from fairlead_operator.state.reasons import Reason
 from fairlead_operator.state.rollout import Attempt
 from fairlead_operator.state.serve import ApplicationStatus
@@ -80,18 +80,19 @@ def reached(context: Context, stable: WantedRevision) -> Plan | None:
 
 def replicas(context: Context, stable: WantedRevision) -> Plan | None:
     """None while Ray runs all replicas of what serves."""
-    if not isinstance(context.observed.serve, Known):
-        return context.wait_unknown(Reason.RAY_UNREACHABLE, f"Ray can't be read: {context.why_ray_is_unknown}")
+    if isinstance(serve := context.serve_of(stable.revision), Unknown):
+        return context.wait_unknown(Reason.RAY_UNREACHABLE, f"Ray can't be read: {hide_addresses(serve.reason)}")
     called = context.called(stable.revision)
     wanted = stable.application
     if wanted is None:
         return None
-    view = context.observed.serve.value.applications.get(wanted.name)
+    view = serve.value.applications.get(wanted.name)
     if view is None:
-        return context.act(NudgeServe(), Reason.REPLICAS_LOST, f"Ray has no application of {called}; it is started.")
+        message = f"Ray has no application of {called}; it is started."
+        return context.nudge(stable.revision, Reason.REPLICAS_LOST, message)
     if not wanted.is_deployed_as(view.config):
         message = f"Waits for Ray to take {wanted.replicas} replicas of {called}."
-        return context.act(NudgeServe(), Reason.SCALING, message)
+        return context.nudge(stable.revision, Reason.SCALING, message)
     if view.status is ApplicationStatus.DEPLOY_FAILED and view.running_replicas == 0:
         return _again(context, stable, ray.read_failure(view.message))
     if view.status in (ApplicationStatus.UNHEALTHY, ApplicationStatus.DEPLOY_FAILED):
@@ -120,20 +121,17 @@ def _again(context: Context, stable: WantedRevision, failed: ray.Failure) -> Pla
 
 def _unwanted_applications(context: Context) -> Plan | None:
     """What has no place any more still runs: the Ray cluster's own pass takes it down."""
-    if not isinstance(context.observed.serve, Known):
-        return None
-    key = context.observed.key
-    desired = {r.application.name for r in context.desired.revisions.values() if r.application}
+    placed = {(r.cluster, r.application.name) for r in context.desired.revisions.values() if r.application}
     left = [
-        name
-        for name, view in context.observed.serve.value.applications.items()
-        if names.is_application_of(name, key.namespace, key.name)
-        and name not in desired
-        and view.status is not ApplicationStatus.DELETING
+        (cluster, view.name)
+        for cluster, view in context.observed.applications
+        if (cluster, view.name) not in placed and view.status is not ApplicationStatus.DELETING
     ]
     if not left:
         return None
-    return context.act(NudgeServe(), Reason.SCALING, f"Waits for Ray to stop {', '.join(sorted(left))}.")
+    cluster = left[0][0]
+    stopping = ", ".join(name for where, name in left if where == cluster)
+    return context.act(NudgeServe(cluster=cluster), Reason.SCALING, f"Waits for Ray to stop {stopping}.")
 
 
 def rest(context: Context) -> Plan:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from fairlead_operator.api import names
 from fairlead_operator.api.status import RolloutPhase
 from fairlead_operator.api.text import hide_addresses
 from fairlead_operator.plan import traffic
 from fairlead_operator.plan.context import Context
 from fairlead_operator.state.actions import NudgeServe, Plan
-from fairlead_operator.state.knowledge import Known, Unknown
+from fairlead_operator.state.knowledge import Unknown
 from fairlead_operator.state.reasons import Reason
 from fairlead_operator.state.rollout import Rollout, Serving
 
@@ -57,16 +56,14 @@ def _retire(context: Context) -> Plan:
 
 
 def _rest(context: Context) -> Plan:
-    key = context.observed.key
-    match context.observed.serve:
-        case Known(value=serve):
-            running = sorted(n for n in serve.applications if names.is_application_of(n, key.namespace, key.name))
-            if running:
-                return context.act(NudgeServe(), Reason.SUSPENDED, f"Waits for Ray to stop {', '.join(running)}.")
-        case Unknown(reason=why):
-            return context.wait_unknown(Reason.RAY_UNREACHABLE, f"Ray can't be read: {hide_addresses(why)}")
-        case _:
-            pass
+    running = context.observed.applications
+    if running:
+        cluster, _ = running[0]
+        message = f"Waits for Ray to stop {', '.join(view.name for where, view in running if where == cluster)}."
+        return context.act(NudgeServe(cluster=cluster), Reason.SUSPENDED, message)
+    for cluster in context.observed.clusters:
+        if isinstance(serve := context.observed.serve_on(cluster), Unknown):
+            return context.wait_unknown(Reason.RAY_UNREACHABLE, f"Ray can't be read: {hide_addresses(serve.reason)}")
     message = "The spec says suspend: nothing runs."
     return context.wait(Reason.SUSPENDED, message, requeue_after_s=context.bounds.resync_s)
 

@@ -7,6 +7,7 @@ from typing import assert_never
 
 from fairlead_operator.api import names
 from fairlead_operator.api.status import RolloutPhase
+from fairlead_operator.api.text import hide_addresses
 from fairlead_operator.state.actions import Action, DeleteRoute, NudgeServe, Plan, RemoveFinalizer, Wait
 from fairlead_operator.state.bounds import Bounds
 from fairlead_operator.state.knowledge import Absent, Known, Unknown
@@ -79,9 +80,15 @@ def _confirmation(down: _Teardown) -> Plan | None:
             message = f"Waits for every gateway to say that the route is gone: {reason}"
             return down.plan(Wait(), message, reason=Reason.GATEWAY_UNREACHABLE, unknown=True)
         case Known(value=gateways):
-            having = sorted(g.id for g in gateways if down.observed.key.name in g.routes)
-            if having:
-                return down.plan(Wait(), f"Waits for gateway {', '.join(having)} to drop the route.")
+            name = down.observed.key.name
+            confirmation = gateways.confirmation(lambda view: name not in view.routes)
+            if confirmation.missing:
+                having = ", ".join(sorted(member.called for member in confirmation.missing))
+                return down.plan(Wait(), f"Waits for gateway {having} to drop the route.")
+            if confirmation.unread:
+                unread = ", ".join(sorted(member.name for member in confirmation.unread))
+                message = f"Waits for gateway {unread}, which can't be read, to say that the route is gone."
+                return down.plan(Wait(), message, reason=Reason.GATEWAY_UNREACHABLE, unknown=True)
             return None
         case _ as never:
             assert_never(never)
@@ -101,20 +108,17 @@ def _announce(down: _Teardown) -> Plan | None:
 
 
 def _replicas(down: _Teardown) -> Plan | None:
-    key = down.observed.key
-    match down.observed.serve:
-        case Absent():
-            return None
-        case Unknown(reason=reason):
-            message = f"Waits for Ray to say that the replicas are gone: {reason}"
-            return down.plan(NudgeServe(), message, reason=Reason.RAY_UNREACHABLE, unknown=True)
-        case Known(value=serve):
-            running = sorted(n for n in serve.applications if names.is_application_of(n, key.namespace, key.name))
-            if running:
-                return down.plan(NudgeServe(), f"Waits for Ray to stop {', '.join(running)}.")
-            return None
-        case _ as never:
-            assert_never(never)
+    """Every cluster that a revision was placed on has to say so; another one counts where it says the contrary."""
+    running = down.observed.applications
+    if running:
+        cluster = running[0][0]
+        stopping = ", ".join(view.name for where, view in running if where == cluster)
+        return down.plan(NudgeServe(cluster=cluster), f"Waits for Ray to stop {stopping}.")
+    for cluster in down.observed.clusters:
+        if isinstance(serve := down.observed.serve_on(cluster), Unknown):
+            message = f"Waits for Ray to say that the replicas are gone: {hide_addresses(serve.reason)}"
+            return down.plan(NudgeServe(cluster=cluster), message, reason=Reason.RAY_UNREACHABLE, unknown=True)
+    return None
 
 
 def _release(down: _Teardown) -> Plan:

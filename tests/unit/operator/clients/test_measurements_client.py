@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from tests.support import builders
 from tests.support.http_thread import HttpThread
 
 from fairlead_gateway import measurements as gateway_side
 from fairlead_operator.clients import clock, errors, http, measurements
 from fairlead_operator.observe import measurements as observe
-from fairlead_operator.state import keys, question
+from fairlead_operator.state import directory, keys, question
 from fairlead_operator.state.knowledge import Known, Unknown
 from fairlead_operator.state.measurements import GatewayReading, Scale
 
@@ -125,7 +126,7 @@ def reader(scripted: Scripted, *admin_urls: str, prometheus: str | None = "p") -
     return observe.MeasurementsReader(
         scripted,
         scripted,
-        admin_urls={"default": admin_urls},
+        listed=directory.StaticGateways({"default": builders.gateways(*admin_urls).value}),
         prometheus={"default": prometheus} if prometheus is not None else {},
     )
 

@@ -6,6 +6,7 @@ import pytest
 from tests.support import builders
 
 from fairlead_operator.desired import revision, routes
+from fairlead_operator.state import revision_data
 from fairlead_operator.state.bounds import Bounds
 
 
@@ -52,7 +53,9 @@ def test_a_revision_belongs_to_one_object_and_never_changes_its_name() -> None:
 
 def test_a_kept_template_is_read_back_the_same() -> None:
     template = revision.template_of(builders.spec(model={**MODEL, "version": "v2", "warmup": {"batchSizes": [4]}}))
-    assert revision.template_from_json(json.loads(json.dumps(revision.template_to_json(template)))) == template
+    assert (
+        revision_data.template_from_json(json.loads(json.dumps(revision_data.template_to_json(template)))) == template
+    )
 
 
 @pytest.mark.parametrize(("replicas", "window"), [(0, 2), (1, 4), (3, 8), (7, 16), (40, 16)])

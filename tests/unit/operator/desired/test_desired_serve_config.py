@@ -6,17 +6,19 @@ import pytest
 from tests.support import builders
 
 from fairlead_operator.desired import serve_config
+from fairlead_operator.state.keys import RayKey
 from fairlead_operator.state.observed import InvalidSpec, RevisionView
 from fairlead_operator.state.serve import canonical_json
 
 REV = builders.revision()
+KEY = RayKey(builders.NAMESPACE, "default")
 AT = "2026-01-01T00:00:00Z"
 
 
 def compose(status: dict[str, Any], *revisions: RevisionView, **overrides: Any) -> dict[str, int]:
     view = builders.model_deployment(status=status, **overrides)
     kept = serve_config.KeptModel(view=view, revisions=revisions or (REV,))
-    config = serve_config.compose(builders.NAMESPACE, (kept,), builders.BOUNDS)
+    config = serve_config.compose(KEY, (kept,), is_placement=True)
     return {application.revision: application.replicas for application in config.applications}
 
 
@@ -65,13 +67,13 @@ def test_a_spec_that_cannot_be_read_changes_nothing() -> None:
 def test_an_application_whose_controller_revision_is_gone_is_kept_by_name() -> None:
     view = builders.model_deployment(status={"stableRevision": "0123456789"})
     kept = serve_config.KeptModel(view=view, revisions=())
-    config = serve_config.compose(builders.NAMESPACE, (kept,), builders.BOUNDS)
+    config = serve_config.compose(KEY, (kept,), is_placement=True)
     assert config.kept == ("default--digits--0123456789",)
 
 
 def test_the_application_is_as_the_contract_says() -> None:
     view = builders.model_deployment(status=STABLE)
-    application = serve_config.application(view, REV, builders.BOUNDS)
+    application = serve_config.application(view, REV)
     assert application is not None
     assert application.body == {
         "name": f"default--digits--{REV.revision}",
@@ -86,7 +88,6 @@ def test_the_application_is_as_the_contract_says() -> None:
                 "revisionNumber": 1,
                 "aliases": [],
                 "source": {"uri": builders.URI, "format": None, "signature": None, "digest": None},
-                "ports": {"host": "127.0.0.1", "first": 20000, "count": 16},
                 "limits": {
                     "maxRequestBytes": 1048576,
                     "requestTimeoutSeconds": 30,
@@ -112,7 +113,7 @@ def test_the_application_is_as_the_contract_says() -> None:
 def test_pinning_and_scaling_restart_nothing() -> None:
     def args(revision: RevisionView, replicas: int) -> bytes:
         view = builders.model_deployment(status=STABLE, spec={"scaling": {"replicas": replicas}})
-        application = serve_config.application(view, revision, builders.BOUNDS)
+        application = serve_config.application(view, revision)
         assert application is not None
         return canonical_json(application.body["args"])
 
@@ -135,7 +136,7 @@ def test_every_quantity_that_the_api_server_accepts_becomes_rays_number(
     wished = builders.spec(serving={"resources": {"cpu": cpu, "memory": memory}})
     kept = builders.revision(wished)
     view = builders.model_deployment(spec=wished, status={"stableRevision": kept.revision})
-    application = serve_config.application(view, kept, builders.BOUNDS)
+    application = serve_config.application(view, kept)
     assert application is not None
     deployments: Any = application.body["deployments"]
     assert deployments[0]["ray_actor_options"] == options

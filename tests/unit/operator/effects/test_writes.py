@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from tests.support import builders
 from tests.support.fake_objects import FakeObjects
 from tests.support.hand_clock import HandClock
 
@@ -17,7 +18,7 @@ from fairlead_operator.clients import errors, gateway, paths
 from fairlead_operator.effects import events, execute, prove, traffic
 from fairlead_operator.effects import kubernetes as objects
 from fairlead_operator.effects import status as status_write
-from fairlead_operator.state import actions, keys, observed, ports, reasons, signature
+from fairlead_operator.state import actions, directory, keys, observed, ports, reasons, signature
 from fairlead_operator.state.rollout import Serving
 
 KEY = keys.ModelKey("ns", "digits")
@@ -31,6 +32,8 @@ CREATE = actions.CreateRevision(
     revision="abcdef0123",
     number=1,
     template=TEMPLATE,
+    cluster="default",
+    application=builders.application_of("abcdef0123", TEMPLATE),
     ports=ports.PortRange(first=20000, count=16),
 )
 
@@ -198,7 +201,9 @@ PROVED = actions.Proved(revision="r", digest="sha256:1")
     ],
 )
 async def test_a_proof_is_the_revision_s_own_word(answers: dict[str, Answer], outcome: actions.Outcome) -> None:
-    assert await prove.prove(Gateways(answers), KEY, actions.Prove(revision="r"), tuple(answers)) == outcome
+    assert (
+        await prove.prove(Gateways(answers), KEY, actions.Prove(revision="r"), builders.gateways(*answers)) == outcome
+    )
 
 
 WITH_AN_INPUT = dataclasses.replace(NOTHING, inputs={"x": signature.Tensor(datatype="FP32", shape=(-1, 4))})
@@ -226,7 +231,7 @@ async def test_a_proof_compares_with_the_contract_that_it_is_given(
 ) -> None:
     gateways = Gateways(dict.fromkeys(contracts, report()), contracts)
     proof = actions.Prove(revision="r", contract_of="s")
-    assert await prove.prove(gateways, KEY, proof, tuple(contracts)) == outcome
+    assert await prove.prove(gateways, KEY, proof, builders.gateways(*contracts)) == outcome
 
 
 def update(*told: actions.Event, patch: dict[str, object] | None = None) -> actions.StatusUpdate:
@@ -305,7 +310,7 @@ def hands(api: Any, nudged: list[keys.RayKey], namespace: Namespace) -> execute.
         api=api,
         routes=traffic.RouteTables(api),
         gateways=Gateways({}),
-        data_urls={},
+        members=directory.StaticGateways({}),
         namespace=lambda _: namespace,
         nudge=nudged.append,
     )
@@ -331,8 +336,10 @@ async def test_a_write_that_failed_is_an_outcome_and_forgets_what_was_read(
 
 async def test_a_nudge_only_queues_the_ray_cluster(api: Any) -> None:
     nudged: list[keys.RayKey] = []
-    assert await execute.execute(plan(actions.NudgeServe()), hands(api, nudged, Namespace())) == actions.Done()
-    assert nudged == [keys.RayKey("ns")]
+    assert (
+        await execute.execute(plan(actions.NudgeServe(cluster="a")), hands(api, nudged, Namespace())) == actions.Done()
+    )
+    assert nudged == [keys.RayKey("ns", "a")]
     assert api.writes == []
 
 

@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 import pytest
+from tests.support import builders
 from tests.support.fake_objects import FakeObjects
 from tests.support.hand_clock import HandClock
 
@@ -17,12 +18,15 @@ from fairlead_operator.state import actions, keys, observed, ports
 
 KEY = keys.ModelKey("ns", "digits")
 RANGE = ports.PortRange(first=20000, count=16)
+TEMPLATE = observed.RevisionTemplate(model=spec.ModelSource(uri="file:///models/one"), serving=spec.Serving())
 CREATE = actions.CreateRevision(
     owner_uid="u1",
     name="digits-abcdef0123",
     revision="abcdef0123",
     number=1,
-    template=observed.RevisionTemplate(model=spec.ModelSource(uri="file:///models/one"), serving=spec.Serving()),
+    template=TEMPLATE,
+    cluster="default",
+    application={**builders.application_of("abcdef0123", TEMPLATE), "name": "ns--digits--abcdef0123"},
     ports=RANGE,
 )
 

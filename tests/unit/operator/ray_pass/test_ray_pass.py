@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +16,7 @@ from fairlead_operator.observe import snapshot
 from fairlead_operator.state import keys, knowledge, serve
 
 REV = builders.revision()
+GOOD_REV = dataclasses.replace(REV, application={**REV.application, "name": f"default--good--{REV.revision}"})
 GOOD = builders.model_deployment(name="good", uid="u-good", status={"stableRevision": REV.revision})
 BROKEN = builders.model_deployment(name="broken", uid="u-broken", status={"stableRevision": REV.revision})
 RUNNING = builders.application(f"default--broken--{REV.revision}", {"name": f"default--broken--{REV.revision}"})
@@ -22,7 +24,7 @@ RUNNING = builders.application(f"default--broken--{REV.revision}", {"name": f"de
 
 def made(puts: list[Any]) -> ray_pass.RayPass:
     found = snapshot.NamespaceModels(
-        models=(BROKEN, GOOD), revisions={"u-good": (REV,), "u-broken": (REV,)}, unreadable=()
+        models=(BROKEN, GOOD), revisions={"u-good": (GOOD_REV,), "u-broken": (REV,)}, unreadable=()
     )
     view = serve.ServeView(session="s", applications={RUNNING.name: RUNNING})
 
@@ -36,10 +38,11 @@ def made(puts: list[Any]) -> ray_pass.RayPass:
         puts.append(json.loads(body))
 
     poller = SimpleNamespace(evidence=evidence, invalidate=lambda: None)
+    client = SimpleNamespace(put_applications=put)
     parts: dict[str, Any] = {
         "observer": SimpleNamespace(list_models=list_models),
-        "namespaces": lambda _: SimpleNamespace(ray=poller),
-        "writes": {builders.NAMESPACE: SimpleNamespace(put_applications=put)},
+        "namespaces": lambda _: SimpleNamespace(placement="default"),
+        "clusters": SimpleNamespace(find=lambda _: SimpleNamespace(poller=poller, client=client)),
         "sweep": SimpleNamespace(settle=lambda *_: None),
     }
     return ray_pass.RayPass(**parts, bounds=builders.BOUNDS, metrics=telemetry.Metrics())
@@ -58,7 +61,7 @@ async def test_a_model_that_can_not_be_composed_keeps_what_it_runs_and_the_other
     monkeypatch.setattr(serve_config, "application", application)
     puts: list[Any] = []
     ray = made(puts)
-    await ray.run(keys.RayKey(builders.NAMESPACE))
+    await ray.run(keys.RayKey(builders.NAMESPACE, "default"))
     (body,) = puts
     assert {each["name"] for each in body["applications"]} == {RUNNING.name, f"default--good--{REV.revision}"}
     assert "a bug that only this model meets" in caplog.text

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from fairlead_operator import settings
+from fairlead_operator.state.directory import Cluster
 
 BASE = ("--namespace", "default")
 
@@ -25,19 +26,28 @@ def test_ray_clusters_and_gateways_are_given_by_namespace() -> None:
     flags = [*BASE, "--ray", "a=http://ray-a:8265", "--ray", "b=http://ray-b:8265"]
     flags += ["--gateway", "a=http://one:1,http://one:2", "--gateway", "a=http://two:1,http://two:2"]
     loaded = settings.load(flags, {})
-    assert loaded.ray_urls == {"a": "http://ray-a:8265", "b": "http://ray-b:8265"}
+    assert loaded.clusters == {
+        "a": (Cluster(name="default", url="http://ray-a:8265"),),
+        "b": (Cluster(name="default", url="http://ray-b:8265"),),
+    }
     assert [gateway.admin_url for gateway in loaded.gateways["a"]] == ["http://one:2", "http://two:2"]
+    assert [gateway.name for gateway in loaded.gateways["a"]] == ["gateway-0", "gateway-1"], "no address is shown"
     loaded = settings.load([*BASE, "--prometheus", "a=http://prometheus:9090"], {})
     assert loaded.prometheus_urls == {"a": "http://prometheus:9090"}
     loaded = settings.load([*BASE, "--public-url", "a=https://models.example/a/"], {})
     assert loaded.public_urls == {"a": "https://models.example/a"}
 
 
+def test_a_namespace_may_have_several_ray_clusters_and_new_revisions_go_to_the_first() -> None:
+    loaded = settings.load([*BASE, "--ray", "a/gpu=http://gpu:8265", "--ray", "a=http://cpu:8265"], {})
+    assert [cluster.name for cluster in loaded.clusters["a"]] == ["gpu", "default"]
+
+
 def test_lists_come_from_the_environment_as_words() -> None:
     environment = {"FAIRLEAD_NAMESPACE": "a b", "FAIRLEAD_RAY": "a=http://x:1 b=http://y:2"}
     loaded = settings.load([], environment)
     assert loaded.namespaces == ("a", "b")
-    assert set(loaded.ray_urls) == {"a", "b"}
+    assert set(loaded.clusters) == {"a", "b"}
 
 
 def test_all_namespaces_is_an_empty_list() -> None:
@@ -53,6 +63,29 @@ def test_all_namespaces_is_an_empty_list() -> None:
         pytest.param(
             (*BASE, "--ray", "http://x:1"), "ray: 'http://x:1' must look like NAMESPACE=", id="ray without a name"
         ),
+        pytest.param((*BASE, "--ray", "a/B=http://x:1"), "must look like NAMESPACE/CLUSTER=", id="a name in capitals"),
+        pytest.param((*BASE, "--ray", "a/=http://x:1"), "must look like NAMESPACE/CLUSTER=", id="an empty name"),
+        pytest.param(
+            (*BASE, "--ray", "a=http://x:1", "--ray", "a/default=http://y:1"),
+            "ray: 'a/default=http://y:1' gives cluster default of namespace a a second time",
+            id="one name for two clusters",
+        ),
+        pytest.param(
+            (*BASE, "--ray", "a=http://x:80", "--ray", "b/gpu=http://X/"),
+            "ray: 'a=http://x:80' and 'b/gpu=http://X/' are the same Ray cluster",
+            id="two namespaces on one cluster",
+        ),
+        pytest.param(
+            (*BASE, "--ray", "a=http://localhost:1", "--ray", "a/gpu=http://127.0.0.1:1"),
+            "are the same Ray cluster",
+            id="two names for one cluster",
+        ),
+        pytest.param(
+            (*BASE, "--gateway", "a=http://x:1,http://x:2", "--gateway", "b=http://x:3,http://x:2"),
+            "gateway: 'a=http://x:1,http://x:2' and 'b=http://x:3,http://x:2' are the same gateway",
+            id="two namespaces on one gateway",
+        ),
+        pytest.param((*BASE, "--ray", "a=http://[x"), "is no URL", id="a broken address"),
         pytest.param((*BASE, "--gateway", "a=http://x:1"), "gateway: 'a=http://x:1' must look like", id="one port"),
         pytest.param(
             (*BASE, "--public-url", "a=http://me:secret@x:1"), "public-url: that of a must have no user", id="a user"

@@ -29,7 +29,7 @@ rollouts = st.builds(
     proved=st.booleans(),
     proof_digest=st.none() | st.just("sha256:" + "0" * 64),
     proof_message=texts,
-    ray_session=st.none() | st.just("session_1"),
+    ray_sessions=st.just({}) | st.just({"default": "session_1", "b": "session_9"}),
     paused_by_request=st.booleans(),
     held_at=st.none() | seconds,
 )

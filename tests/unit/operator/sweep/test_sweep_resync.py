@@ -24,7 +24,9 @@ class Reads:
 
 
 class Namespace:
-    """A namespace whose route table is as given."""
+    """A namespace of two Ray clusters whose route table is as given."""
+
+    clusters = ("a", "b")
 
     def __init__(self, routes: Mapping[str, str] | None) -> None:
         self._routes = routes
@@ -57,15 +59,15 @@ async def test_a_route_whose_model_was_forced_away_before_this_process_began_is_
     assert keys.ModelKey("ns", "forced") in await resynced({"living": "{}", "forced": "{}"})
 
 
-async def test_a_listed_model_and_its_ray_cluster_are_looked_at() -> None:
-    assert {keys.ModelKey("ns", "living"), keys.RayKey("ns")} <= await resynced({})
+async def test_a_listed_model_and_every_ray_cluster_of_its_namespace_are_looked_at() -> None:
+    assert {keys.ModelKey("ns", "living"), keys.RayKey("ns", "a"), keys.RayKey("ns", "b")} <= await resynced({})
 
 
 async def test_an_unreadable_route_table_is_reported_after_everything_else_was_queued() -> None:
     work: queue.KeyedQueue[keys.Key] = queue.KeyedQueue()
     with pytest.raises(errors.FairleadError):
         await make(work, None).resync("ns", ("ns",))
-    assert len(work) == 2
+    assert len(work) == 3
 
 
 class Partly(Reads):
@@ -107,7 +109,7 @@ async def test_a_forbidden_namespace_does_not_stop_the_listing_of_another() -> N
 async def test_only_a_change_of_what_is_asked_for_overrides_the_delay_of_a_model_that_fails() -> None:
     work: queue.KeyedQueue[keys.Key] = queue.KeyedQueue()
     made = make(work, {})
-    model, ray = keys.ModelKey("ns", "living"), keys.RayKey("ns")
+    model, ray = keys.ModelKey("ns", "living"), keys.RayKey("ns", "a")
     made.notice(model, "generation 1")
     await work.take()
     work.done(model)

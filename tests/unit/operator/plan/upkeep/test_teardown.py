@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from fairlead_operator.api import names
 from fairlead_operator.api.status import RolloutPhase
 from fairlead_operator.plan import planner
 from fairlead_operator.state import actions
+from fairlead_operator.state.gateways import Gateways, GatewaySeen, MemberState
 from fairlead_operator.state.knowledge import ABSENT, Known, Unknown
 from fairlead_operator.state.observed import InvalidSpec
 from fairlead_operator.state.reasons import Reason
@@ -19,7 +21,20 @@ RETIRED = {"rollout": {"phase": "Retired", "startedAt": AT, "stepStartedAt": AT}
 HAVING = GatewayView(id="gw-0", routes={"digits": RouteLive(version="v", revisions={})})
 FREE = GatewayView(id="gw-1", routes={})
 OURS = builders.application("default--digits--0123456789")
+RUNS_ON_B = {"a": builders.serve(), "b": builders.serve(OURS)}
+ON_B = (builders.revision(cluster="b"),)
+UNREAD = Known(Gateways(members=(GatewaySeen(name="gw-0", view=Unknown("away")),)))
 THEIRS = builders.application("default--digits-two--0123456789")
+
+
+def members(*views: GatewayView) -> Known[Gateways]:
+    return Known(Gateways(members=tuple(GatewaySeen(name=view.id, view=Known(view)) for view in views)))
+
+
+def terminating(connections: int) -> Known[Gateways]:
+    view = dataclasses.replace(HAVING, connections=connections)
+    leaving = GatewaySeen(name="gw-0", state=MemberState.TERMINATING, view=Known(view))
+    return Known(Gateways(members=(leaving,)))
 
 
 def plan(
@@ -28,7 +43,7 @@ def plan(
     view = builders.model_deployment(
         status=status or {}, finalizers=finalizers, deletion_timestamp=builders.NOW, spec=InvalidSpec(message="old")
     )
-    fields = {"gateways": Known((FREE,)), **seen}
+    fields = {"gateways": members(FREE), **seen}
     wish = InvalidSpec(message="a spec that can't be read doesn't stop a deletion")
     return planner.make(wish, builders.observed(view, **fields), builders.BOUNDS, builders.NOW)
 
@@ -40,15 +55,33 @@ def plan(
             {}, {"route": Known(RouteText(text="{}"))}, actions.DeleteRoute, "route is deleted", id="route first"
         ),
         pytest.param({}, {"route": Unknown("503")}, actions.Wait, "503", id="route unread"),
-        pytest.param({}, {"gateways": Known((FREE, HAVING))}, actions.Wait, "gw-0", id="a gateway still has it"),
-        pytest.param({}, {"gateways": Unknown("gw-0 is away")}, actions.Wait, "gw-0 is away", id="a gateway unread"),
+        pytest.param({}, {"gateways": members(FREE, HAVING)}, actions.Wait, "gw-0", id="a gateway still has it"),
+        pytest.param({}, {"gateways": Unknown("no list")}, actions.Wait, "no list", id="the gateways unlisted"),
+        pytest.param({}, {"gateways": UNREAD}, actions.Wait, "gateway gw-0, which can't", id="a gateway unread"),
+        pytest.param({}, {"gateways": terminating(3)}, actions.Wait, "gw-0", id="one that ends has clients"),
+        pytest.param({}, {"gateways": terminating(0)}, actions.Wait, "replicas may go", id="one that ends has none"),
         pytest.param({}, {}, actions.Wait, "replicas may go", id="announced before the replicas go"),
         pytest.param(
-            RETIRED, {"serve": builders.serve(OURS)}, actions.NudgeServe, "default--digits--0123456789", id="still runs"
+            RETIRED,
+            {"serve": {"a": builders.serve(), "b": builders.serve(OURS)}},
+            actions.NudgeServe,
+            "default--digits--0123456789",
+            id="still runs",
         ),
-        pytest.param(RETIRED, {"serve": Unknown("refused")}, actions.NudgeServe, "refused", id="Ray unread"),
-        pytest.param(RETIRED, {"serve": builders.serve(THEIRS)}, actions.RemoveFinalizer, "gone", id="all gone"),
-        pytest.param(RETIRED, {"serve": ABSENT}, actions.RemoveFinalizer, "gone", id="no Ray cluster any more"),
+        pytest.param(
+            RETIRED, {"serve": {"b": Unknown("refused")}, "revisions": ON_B}, actions.NudgeServe, "refused", id="unread"
+        ),
+        pytest.param(
+            RETIRED, {"serve": {}, "revisions": ON_B}, actions.NudgeServe, "not among", id="a cluster that isn't listed"
+        ),
+        pytest.param(
+            RETIRED,
+            {"serve": {"a": Unknown("refused"), "b": builders.serve(THEIRS)}, "revisions": ON_B},
+            actions.RemoveFinalizer,
+            "gone",
+            id="all gone where it ran",
+        ),
+        pytest.param(RETIRED, {"serve": {}}, actions.RemoveFinalizer, "gone", id="it never ran"),
     ],
 )
 def test_a_deletion_goes_step_by_step_on_evidence(

@@ -1,0 +1,75 @@
+"""The Serve application of one revision: composed once, when the revision is created, and kept with it.
+
+What runs is made from what was kept and from nothing else. So neither a flag nor another version of the operator
+changes an application that runs: Ray restarts every replica of one whose ``args`` differ.
+Source: docs/contracts.md, "Operator → Ray: the Serve config".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fairlead_operator.api import names
+from fairlead_operator.state.bounds import Bounds
+from fairlead_operator.state.keys import ModelKey
+from fairlead_operator.state.observed import RevisionTemplate
+
+IMPORT_PATH = "fairlead_runtime.app:build"
+DEPLOYMENT = "replica"
+CONFIG_SCHEMA = 1
+
+
+def compose(
+    key: ModelKey, revision: str, *, number: int, template: RevisionTemplate, bounds: Bounds
+) -> dict[str, object]:
+    """What a ControllerRevision keeps: all but the number of replicas, the ``user_config`` and the attempt."""
+    resources = template.serving.resources
+    return {
+        "name": names.serve_application(key.namespace, key.name, revision),
+        "import_path": IMPORT_PATH,
+        "route_prefix": None,
+        "args": {"config": _replica_config(key, revision, number, template)},
+        "deployments": [
+            {
+                "name": DEPLOYMENT,
+                "ray_actor_options": {"num_cpus": resources.cpu_cores, "memory": resources.memory_bytes},
+                "graceful_shutdown_timeout_s": template.serving.request_timeout_seconds + bounds.shutdown_margin_s,
+            }
+        ],
+    }
+
+
+def _replica_config(key: ModelKey, revision: str, number: int, template: RevisionTemplate) -> dict[str, object]:
+    model, serving = template.model, template.serving
+    return {
+        "schemaVersion": CONFIG_SCHEMA,
+        "namespace": key.namespace,
+        "model": key.name,
+        "revision": revision,
+        "revisionNumber": number,
+        "aliases": [model.version] if model.version else [],
+        "source": {
+            "uri": model.uri,
+            "format": model.format.value if model.format else None,
+            "signature": model.signature,
+            "digest": model.digest,
+        },
+        "limits": {
+            "maxRequestBytes": serving.max_request_bytes,
+            "requestTimeoutSeconds": serving.request_timeout_seconds,
+            "maxOngoingRequests": serving.max_ongoing_requests,
+            "maxQueuedRequests": serving.max_queued_requests,
+        },
+        "warmup": {"batchSizes": list(model.warmup.batch_sizes)},
+    }
+
+
+def deployed(kept: Mapping[str, Any], *, replicas: int, digest: str | None, attempt: int) -> dict[str, object]:
+    """The application as Ray gets it: what was kept, and what may change while it runs."""
+    (deployment,) = kept["deployments"]
+    return {
+        **kept,
+        "args": {**kept["args"], "config": {**kept["args"]["config"], "attempt": attempt}},
+        "deployments": [{**deployment, "num_replicas": replicas, "user_config": {"digest": digest}}],
+    }

@@ -1,0 +1,64 @@
+"""The Ray clusters that the directory lists, each with one client and one poller for all who ask."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from fairlead_operator.clients.clock import Clock
+from fairlead_operator.observe import ray_serve
+from fairlead_operator.state import directory, keys
+
+
+class RayClient(ray_serve.RayReads, Protocol):
+    """What is asked of one Ray cluster: the reads, and the one write."""
+
+    async def put_applications(self, body: bytes) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connection:
+    """One Ray cluster at one address."""
+
+    url: str
+    client: RayClient
+    poller: ray_serve.RayPoller
+
+
+class RayClusters:
+    """Asks the directory each time, so that a cluster that comes, goes or moves needs no restart."""
+
+    def __init__(
+        self, listed: directory.ClusterDirectory, connect: Callable[[str], RayClient], *, clock: Clock
+    ) -> None:
+        """``connect`` makes the client of the Ray head at a URL."""
+        self._directory = listed
+        self._connect = connect
+        self._clock = clock
+        self._connections: dict[keys.RayKey, Connection] = {}
+
+    def names(self, namespace: str) -> tuple[str, ...]:
+        """The namespace's clusters; new revisions go to the first one."""
+        return tuple(cluster.name for cluster in self._directory.clusters(namespace))
+
+    def pollers(self, namespace: str) -> Mapping[str, ray_serve.RayPoller]:
+        found = {cluster.name: self._at(namespace, cluster).poller for cluster in self._directory.clusters(namespace)}
+        for key in [key for key in self._connections if key.namespace == namespace and key.cluster not in found]:
+            del self._connections[key]
+        return found
+
+    def find(self, key: keys.RayKey) -> Connection | None:
+        """None for a cluster that isn't listed."""
+        listed = self._directory.clusters(key.namespace)
+        return next((self._at(key.namespace, cluster) for cluster in listed if cluster.name == key.cluster), None)
+
+    def _at(self, namespace: str, cluster: directory.Cluster) -> Connection:
+        key = keys.RayKey(namespace, cluster.name)
+        known = self._connections.get(key)
+        if known is not None and known.url == cluster.url:
+            return known
+        client = self._connect(cluster.url)
+        made = Connection(url=cluster.url, client=client, poller=ray_serve.RayPoller(client, clock=self._clock))
+        self._connections[key] = made
+        return made

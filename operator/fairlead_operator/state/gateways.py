@@ -1,0 +1,80 @@
+"""A namespace's gateways as one pass read them: which of them confirmed something, and which could not be asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from fairlead_operator.state.knowledge import Known, Unknown
+from fairlead_operator.state.route import GatewayView
+
+
+class MemberState(StrEnum):
+    READY = "Ready"
+    """It takes requests."""
+    TERMINATING = "Terminating"
+    """It gets no new clients; those that it has may still send requests."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewaySeen:
+    """One member of the directory and what it answered."""
+
+    name: str
+    state: MemberState = MemberState.READY
+    view: Known[GatewayView] | Unknown
+
+    @property
+    def called(self) -> str:
+        """The name that the gateway gave itself, else the directory's."""
+        return self.view.value.id if isinstance(self.view, Known) else self.name
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it is known to have no client left, and gets no new one."""
+        is_leaving = self.state is MemberState.TERMINATING
+        return is_leaving and isinstance(self.view, Known) and self.view.value.connections == 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Confirmation:
+    """Who has not confirmed: ``missing`` say something else, ``unread`` could not be asked."""
+
+    missing: tuple[GatewaySeen, ...]
+    unread: tuple[GatewaySeen, ...]
+
+    @property
+    def is_complete(self) -> bool:
+        return not self.missing and not self.unread
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gateways:
+    """Every member that may still take requests. One that isn't listed is gone, and has nothing to confirm."""
+
+    members: tuple[GatewaySeen, ...]
+
+    def confirmation(self, is_confirmed: Callable[[GatewayView], bool]) -> Confirmation:
+        """What each member says; a Terminating one without a client has nothing to confirm."""
+        asked = [member for member in self.members if not member.is_idle]
+        return Confirmation(
+            missing=tuple(m for m in asked if isinstance(m.view, Known) and not is_confirmed(m.view.value)),
+            unread=tuple(m for m in asked if isinstance(m.view, Unknown)),
+        )
+
+    @property
+    def ready(self) -> tuple[GatewayView, ...] | None:
+        """The answers of the Ready members; None while one of them could not be read."""
+        return self._views(member for member in self.members if member.state is MemberState.READY)
+
+    @property
+    def everyone(self) -> tuple[GatewayView, ...] | None:
+        """The answers of all members; None while one of them could not be read."""
+        return self._views(self.members)
+
+    @staticmethod
+    def _views(members: Iterable[GatewaySeen]) -> tuple[GatewayView, ...] | None:
+        views = [member.view for member in members]
+        known = tuple(view.value for view in views if isinstance(view, Known))
+        return known if len(known) == len(views) else None

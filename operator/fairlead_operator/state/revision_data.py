@@ -1,0 +1,109 @@
+"""What a ControllerRevision keeps in ``data``, in both directions.
+
+Source: docs/contracts.md, "Names".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import pydantic
+
+from fairlead_operator.api import names
+from fairlead_operator.api.spec import ModelSource, Serving
+from fairlead_operator.state.observed import RevisionTemplate
+from fairlead_operator.state.ports import PortRange
+
+IMPORT_PREFIX = "fairlead_runtime."
+DEPLOYMENT = "replica"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RevisionData:
+    """``application`` is the Serve application without the number of replicas, ``user_config`` and attempt."""
+
+    template: RevisionTemplate
+    cluster: str
+    application: Mapping[str, object]
+    ports: PortRange
+
+
+def to_json(data: RevisionData) -> dict[str, object]:
+    return {
+        "template": template_to_json(data.template),
+        "cluster": data.cluster,
+        "application": data.application,
+        "ports": {"first": data.ports.first, "count": data.ports.count},
+    }
+
+
+def from_json(body: Mapping[str, Any], *, application: str) -> RevisionData:
+    """Reads what ``to_json`` wrote; ``application`` is the name that the revision's Serve application has.
+
+    Raises:
+        ValueError: It is not what this or a later version writes for that application.
+    """
+    wire = _Wire.model_validate(body)
+    if wire.application.name != application:
+        raise ValueError(f"application.name is {wire.application.name}, not {application}")
+    return RevisionData(
+        template=template_from_json(wire.template),
+        cluster=wire.cluster,
+        application=body["application"],
+        ports=PortRange(first=wire.ports.first, count=wire.ports.count),
+    )
+
+
+def template_to_json(template: RevisionTemplate) -> dict[str, object]:
+    """Every value is written out, so that it means the same to a later version."""
+    return {
+        "model": template.model.model_dump(mode="json", by_alias=True, exclude_none=True),
+        "serving": template.serving.model_dump(mode="json", by_alias=True, exclude_none=True),
+    }
+
+
+def template_from_json(body: Mapping[str, object]) -> RevisionTemplate:
+    """Reads what ``template_to_json`` wrote.
+
+    Raises:
+        ValueError: The kept template is not one of ours.
+    """
+    return RevisionTemplate(
+        model=ModelSource.model_validate(body.get("model")), serving=Serving.model_validate(body.get("serving"))
+    )
+
+
+class _Part(pydantic.BaseModel):
+    """What this version relies on; whatever a later version adds is kept as it is."""
+
+    model_config = pydantic.ConfigDict(extra="allow", frozen=True)
+
+
+class _Arguments(_Part):
+    config: dict[str, Any]
+
+
+class _Deployment(_Part):
+    name: Annotated[str, pydantic.Field(pattern=f"^{DEPLOYMENT}$")]
+
+
+class _Application(_Part):
+    name: Annotated[str, pydantic.Field(max_length=names.SERVE_APPLICATION_MAX)]
+    import_path: Annotated[str, pydantic.Field(pattern=f"^{IMPORT_PREFIX.replace('.', '[.]')}")]
+    route_prefix: None = None
+    args: _Arguments
+    deployments: Annotated[tuple[_Deployment, ...], pydantic.Field(min_length=1, max_length=1)]
+
+
+class _Ports(_Part):
+    first: int
+    count: int
+
+
+class _Wire(_Part):
+    template: dict[str, Any]
+    cluster: Annotated[str, pydantic.Field(pattern=names.CLUSTER_PATTERN, max_length=names.CLUSTER_MAX)]
+    application: _Application
+    ports: _Ports

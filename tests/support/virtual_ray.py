@@ -1,0 +1,173 @@
+"""The Ray clusters of the virtual world: what Ray Serve makes of a PUT, and what it shows.
+
+A URI says how a model behaves; see ``virtual_world``.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.support import consistency
+
+from fairlead_operator.state.capacity import Capacity, NodeRoom
+from fairlead_operator.state.knowledge import Known, Unknown
+from fairlead_operator.state.serve import ApplicationStatus, ApplicationView, EmptyServe, RayEvidence, ServeView
+
+EPOCH = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+
+
+def digest_of(uri: str) -> str:
+    return "sha256:" + hashlib.sha256(uri.encode()).hexdigest()
+
+
+@dataclass
+class RayApplication:
+    config: dict[str, Any]
+    running: int = 0
+    failed: str = ""
+    is_stuck: bool = False
+    is_hurt: bool = False
+    words: str = ""
+    """What Ray says of it while it is hurt."""
+    deleting: bool = False
+
+    @property
+    def target(self) -> int:
+        return 0 if self.deleting else int(self.config["deployments"][0]["num_replicas"])
+
+    @property
+    def cores(self) -> float:
+        return float(self.config["deployments"][0]["ray_actor_options"]["num_cpus"])
+
+    @property
+    def uri(self) -> str:
+        return str(self.config["args"]["config"]["source"]["uri"])
+
+    def tick(self, *, sources_are_away: bool) -> None:
+        """One more replica starts, or one stops."""
+        if self.failed or self.is_stuck:
+            return
+        pinned = self.config["deployments"][0]["user_config"]["digest"]
+        if sources_are_away and self.running < self.target:
+            self.failed = f"fairlead: ModelUnreachable: {self.uri} timed out"
+        elif "/bad" in self.uri:
+            self.failed = f"Traceback\nfairlead: ModelCorrupt: {self.uri} is not a SavedModel"
+        elif pinned not in (None, digest_of(self.uri)):
+            self.failed = f"fairlead: DigestMismatch: {self.uri} is not {pinned}"
+        elif "/slow" not in self.uri:
+            self.running += (self.running < self.target) - (self.running > self.target)
+            self.is_hurt = self.is_hurt and self.running < self.target
+
+    def view(self, name: str) -> ApplicationView:
+        status = self._status()
+        return ApplicationView(
+            name=name,
+            status=status,
+            message=self.failed or (self.words if status is ApplicationStatus.UNHEALTHY else ""),
+            running_replicas=self.running,
+            target_replicas=self.target,
+            config=self.config,
+        )
+
+    def _status(self) -> ApplicationStatus:
+        if self.deleting:
+            return ApplicationStatus.DELETING
+        if self.failed:
+            return ApplicationStatus.DEPLOY_FAILED
+        if self.running == self.target:
+            return ApplicationStatus.RUNNING
+        return ApplicationStatus.UNHEALTHY if self.is_hurt else ApplicationStatus.DEPLOYING
+
+
+@dataclass
+class RayCluster:
+    name: str
+    session: int = 1
+    serve_runs: bool = False
+    empty_reads: int = 0
+    empty_since: datetime.datetime = EPOCH
+    last_session: str | None = None
+    """In which the operator last saw a Serve controller: it knows that from memory alone."""
+    is_away: bool = False
+    """Nobody can read it; what runs there goes on."""
+    cores: float | None = None
+    """Of the one node there is; None is a cluster of which nobody knows what it can hold."""
+    applications: dict[str, RayApplication] = field(default_factory=dict)
+
+    @property
+    def session_name(self) -> str:
+        return f"session_{self.session}" if self.name == "default" else f"session_{self.name}_{self.session}"
+
+    def lose(self) -> None:
+        """The head restarts: every application and Serve itself are gone."""
+        self.session += 1
+        self.serve_runs, self.empty_reads = False, 0
+        self.applications.clear()
+
+    def tick(self, *, sources_are_away: bool) -> None:
+        for name, application in list(self.applications.items()):
+            if not application.deleting:
+                application.tick(sources_are_away=sources_are_away)
+            elif application.running == 0:
+                del self.applications[name]
+            else:
+                application.running -= 1
+
+    def room(self) -> Known[Capacity] | Unknown:
+        if self.cores is None or self.is_away:
+            return Unknown("timed out")
+        used = sum(max(app.running, app.target) * app.cores for app in self.applications.values())
+        return Known(Capacity(nodes={"node": NodeRoom(cpu_cores=self.cores - used, memory_bytes=2**40)}))
+
+    def serve_view(self) -> ServeView:
+        views = {name: application.view(name) for name, application in self.applications.items()}
+        return ServeView(session=self.session_name, applications=views)
+
+    def seen(self, *, is_unread: bool, is_empty: bool) -> Known[ServeView] | Unknown:
+        """What a model's pass sees."""
+        if is_unread or self.is_away:
+            return Unknown("timed out")
+        return Known(self.serve_view()) if self.serve_runs and not is_empty else Unknown("no Serve controller")
+
+    def evidence(self, now: datetime.datetime, *, is_unread: bool, is_empty: bool) -> RayEvidence:
+        """What the cluster's own pass sees: an empty answer is counted."""
+        if is_unread or self.is_away:
+            self.empty_reads = 0
+            return Unknown("timed out")
+        if self.serve_runs and not is_empty:
+            self.empty_reads, self.last_session = 0, self.session_name
+            return Known(self.serve_view())
+        self.empty_since = self.empty_since if self.empty_reads else now
+        self.empty_reads += 1
+        return EmptyServe(
+            session=self.session_name,
+            consecutive_reads=self.empty_reads,
+            seconds=(now - self.empty_since).total_seconds(),
+            last_session=self.last_session,
+        )
+
+    def forget(self) -> None:
+        """The operator died: what it counted it knew from memory alone."""
+        self.empty_reads, self.last_session = 0, None
+
+    def put(self, body: bytes, promised: Callable[[], dict[str, int]]) -> None:
+        """Ray's own semantics: what is missing is deleted, changed args restart in place, the same keeps a failure."""
+        self.serve_runs = True
+        wished = {config["name"]: config for config in json.loads(body)["applications"]}
+        running = {name: app.config for name, app in self.applications.items() if not app.deleting and app.running}
+        serving = {name: count for name, count in promised().items() if name in self.applications}
+        consistency.check_put(running=running, wished=wished, serving=serving)
+        for name, application in self.applications.items():
+            if name not in wished:
+                application.deleting = True
+        for name, config in wished.items():
+            old = self.applications.get(name)
+            if old is None or old.deleting or old.config["args"] != config["args"]:
+                self.applications[name] = RayApplication(config=config)
+            else:
+                old.config = config
