@@ -35,11 +35,15 @@ MATCHES_MAX: Final = 8
 
 
 class ModelFormat(StrEnum):
+    """The file format of a model."""
+
     SAVED_MODEL = "SavedModel"
     KERAS = "Keras"
 
 
 class Strategy(StrEnum):
+    """How a new revision takes over from the stable one."""
+
     ROLLING_UPDATE = "RollingUpdate"
     RECREATE = "Recreate"
     BLUE_GREEN = "BlueGreen"
@@ -48,23 +52,25 @@ class Strategy(StrEnum):
 
 
 class Warmup(ApiModel):
-    """Predictions run before a replica is ready."""
+    """The predictions that a replica runs before it is ready."""
 
     batch_sizes: Annotated[
         tuple[Annotated[int, Field(ge=1, le=1024)], ...],
         Field(
             min_length=1,
             max_length=8,
-            description="Rows of each warm-up prediction; [1] unless set.",
             json_schema_extra=rules(
                 rule("self.all(x, self.exists_one(y, y == x))", "must name each batch size once, as in [1, 8, 32]")
             ),
         ),
     ] = (1,)
+    """The number of rows of each warm-up prediction. Each size must appear once. A model that is not batched is called
+    with one row. Default: [1].
+    """
 
 
 class ModelSource(ApiModel):
-    """Which model is served, and how its content is known."""
+    """The model to serve. A change of any field creates a new revision."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(
@@ -89,23 +95,35 @@ class ModelSource(ApiModel):
         )
     )
 
-    uri: Annotated[Uri, Field(description="Where the model is: file:///…, http://… or https://….")]
-    format: ModelFormat | None = Field(None, description="Seen from the files unless set.")
-    digest: Digest | None = Field(
-        None, description="sha256:… of the file or folder; a replica that reads another won't serve."
-    )
-    signature: Annotated[str, Field(min_length=1, max_length=253)] | None = Field(
-        None, description="The SavedModel's signature to call; serving_default unless set."
-    )
-    version: Version | None = Field(None, description="The model's own name for its version; requests can ask for it.")
+    uri: Uri
+    """The location of the model: a `file:///`, `http://` or `https://` URI of a SavedModel folder, a `.keras` file, or
+    an archive (`.tar`, `.tar.gz`, `.tgz`, `.zip`) of one of them. Credentials in the URI are refused.
+    """
+    format: ModelFormat | None = None
+    """The format of the model: `SavedModel` or `Keras`. If unset, it is detected from the files."""
+    digest: Digest | None = None
+    """The expected digest of the content, as `sha256:` and 64 lower-case hex digits. A replica that reads other content
+    does not serve. If unset, the digest that the first replica reads is pinned for the revision.
+    """
+    signature: Annotated[str, Field(min_length=1, max_length=253)] | None = None
+    """The signature of the SavedModel to call. If unset, `serving_default` is used, or the only signature if there is
+    one. Not allowed for Keras files.
+    """
+    version: Version | None = None
+    """A name for the model's version, for example `v2`. Requests can select the revision by it. It must not consist of
+    digits alone, nor of 10 hex digits. It cannot keep its value while `uri` changes, unless `digest` stays the same.
+    """
     warmup: Warmup = Warmup()
+    """The predictions that a replica runs before it is ready."""
 
 
 class Resources(ApiModel):
-    """What one replica asks of Ray's scheduler, as Kubernetes quantities."""
+    """The compute resources that one replica requests from the Ray scheduler, as Kubernetes quantities."""
 
-    cpu: Annotated[Cpu, Field(description="Cores; 500m unless set.")] = "500m"
-    memory: Annotated[Memory, Field(description="Bytes; 512Mi unless set.")] = "512Mi"
+    cpu: Cpu = "500m"
+    """The number of CPU cores of one replica, as a quantity such as `500m` or `2`. Default: 500m."""
+    memory: Memory = "512Mi"
+    """The memory of one replica in bytes, as a quantity such as `512Mi`. Default: 512Mi."""
 
     @property
     def cpu_cores(self) -> float:
@@ -117,39 +135,40 @@ class Resources(ApiModel):
 
 
 class Serving(ApiModel):
-    """How one replica answers."""
+    """How each replica serves requests. A change of any field creates a new revision."""
 
     resources: Resources = Resources()
-    max_ongoing_requests: Annotated[
-        int, Field(ge=1, le=10000, description="Requests worked on at once; 64 unless set.")
-    ] = 64
-    max_queued_requests: Annotated[
-        int, Field(ge=0, le=100000, description="Requests that wait beyond those; 256 unless set.")
-    ] = 256
-    request_timeout_seconds: Annotated[
-        int, Field(ge=1, le=3600, description=f"After this a request gets 504; {REQUEST_TIMEOUT_S} unless set.")
-    ] = REQUEST_TIMEOUT_S
-    max_request_bytes: Annotated[
-        int, Field(ge=1024, le=16777216, description="A larger body gets 413; 1048576 unless set.")
-    ] = 1048576
+    """The compute resources of one replica."""
+    max_ongoing_requests: Annotated[int, Field(ge=1, le=10000)] = 64
+    """The maximum number of requests that a replica processes at the same time. Default: 64."""
+    max_queued_requests: Annotated[int, Field(ge=0, le=100000)] = 256
+    """The maximum number of requests that wait in a replica beyond `maxOngoingRequests`. Further requests get 503 with
+    `Retry-After`. Default: 256.
+    """
+    request_timeout_seconds: Annotated[int, Field(ge=1, le=3600)] = REQUEST_TIMEOUT_S
+    """The maximum duration of a request in seconds. A longer request gets 504. Default: 30."""
+    max_request_bytes: Annotated[int, Field(ge=1024, le=16777216)] = 1048576
+    """The maximum size of a request body in bytes. A larger body gets 413. Default: 1048576."""
 
 
 class Scaling(ApiModel):
-    """How many replicas serve."""
+    """The number of replicas. A change creates no new revision."""
 
     replicas: Annotated[
         int,
         Field(
             ge=0,
             le=1000,
-            description="1 unless set; kubectl scale changes it.",
             json_schema_extra={SERVER_DEFAULT: 1},
         ),
     ] = 1
+    """The desired number of replicas of each revision that takes traffic. `kubectl scale` and a HorizontalPodAutoscaler
+    change this field. With 0, requests get 503. Default: 1.
+    """
 
 
 class Match(ApiModel):
-    """Requests that the candidate answers whatever its weight."""
+    """A condition on requests. A request that meets it goes to the candidate, whatever the candidate's weight is."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(
@@ -160,27 +179,33 @@ class Match(ApiModel):
         )
     )
 
-    header: HeaderName | None = Field(None, description="The header's name; its case says nothing.")
-    cookie: CookieName | None = Field(None, description="The cookie's name.")
-    value: Annotated[MatchValue, Field(description="The whole value, character for character.")]
+    header: HeaderName | None = None
+    """The name of a request header, compared without regard to case. Exactly one of `header` and `cookie` must be set.
+    """
+    cookie: CookieName | None = None
+    """The name of a cookie, compared with regard to case. Exactly one of `header` and `cookie` must be set."""
+    value: MatchValue
+    """The value that the header or cookie must have, compared as a whole and with regard to case."""
 
 
 class Sticky(ApiModel):
-    """What keeps a caller at one revision."""
+    """How requests of one caller stay with one revision."""
 
-    header: Annotated[HeaderName, Field(description="Requests with the same value get the same revision.")]
+    header: HeaderName
+    """The name of the request header that identifies the caller. Requests with the same value go to the same revision
+    while the weight does not change. Requests without the header are split by the weight alone.
+    """
 
 
 class Shadow(ApiModel):
-    """What the candidate is shown without answering for it."""
+    """How much of the traffic is copied to the candidate. The answers of the candidate are compared and discarded."""
 
-    percent: Annotated[
-        int, Field(ge=1, le=100, description="The share of the stable revision's predictions that it repeats.")
-    ]
+    percent: Annotated[int, Field(ge=1, le=100)]
+    """The percentage of the stable revision's predictions that is copied to the candidate."""
 
 
 class Rollout(ApiModel):
-    """How a new revision takes over."""
+    """How a new revision takes over from the stable one. A change creates no new revision."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(
@@ -266,47 +291,63 @@ class Rollout(ApiModel):
         )
     )
 
-    strategy: Strategy = Field(
-        Strategy.ROLLING_UPDATE,
-        description="RollingUpdate (unless set): the old revision serves until the new one is proved. "
-        "Recreate: it ends first. BlueGreen: the new one waits without traffic until it is promoted. "
-        "Canary: traffic moves by steps. Shadow: it waits likewise, and is shown a share of the requests.",
-    )
-    steps: Annotated[tuple[RolloutStep, ...], Field(min_length=1, max_length=STEPS_MAX)] | None = Field(
-        None, description="What a Canary does one after the other; after the last the new revision takes everything."
-    )
-    match: Annotated[tuple[Match, ...], Field(min_length=1, max_length=MATCHES_MAX)] | None = Field(
-        None, description="Requests that go to the candidate while it is compared; one match is enough."
-    )
-    sticky: Sticky | None = Field(None, description="Keeps a caller at one revision while a Canary's weight stays.")
-    shadow: Shadow | None = Field(None, description="What a Shadow shows the candidate.")
+    strategy: Strategy = Strategy.ROLLING_UPDATE
+    """The strategy of a rollout. `RollingUpdate`: the new revision takes all traffic once it is proved, or batch by
+    batch with `rollingUpdate`. `Recreate`: the old revision stops first, and requests get 503 in between. `BlueGreen`:
+    the new revision waits without traffic until it is promoted. `Canary`: traffic moves by `steps`. `Shadow`: the new
+    revision waits without traffic and receives copies of requests. Default: RollingUpdate.
+    """
+    steps: Annotated[tuple[RolloutStep, ...], Field(min_length=1, max_length=STEPS_MAX)] | None = None
+    """The steps of a Canary, executed in order. After the last step the candidate takes all traffic. Required for the
+    strategy Canary, not allowed for others.
+    """
+    match: Annotated[tuple[Match, ...], Field(min_length=1, max_length=MATCHES_MAX)] | None = None
+    """Requests that go to the candidate during the steps, whatever its weight is. A request has to meet one of the
+    conditions. Allowed for the strategies Canary, BlueGreen and Shadow.
+    """
+    sticky: Sticky | None = None
+    """Keeps the requests of one caller with one revision while the weight of a Canary does not change."""
+    shadow: Shadow | None = None
+    """How much of the traffic is copied to the candidate. Required for the strategy Shadow, not allowed for others."""
     rolling_update: RollingUpdate | None = None
+    """The size of the batches of a RollingUpdate. If unset, all replicas of the new revision start beside all replicas
+    of the old one. Not allowed together with `rollbackWindow`.
+    """
     blue_green: BlueGreen | None = None
+    """Options of the strategy BlueGreen."""
     rollback_window: RollbackWindow | None = None
-    on_insufficient_capacity: OnInsufficientCapacity = Field(
-        OnInsufficientCapacity.WAIT,
-        description="Where the new revision's replicas are known not to fit beside the old one's. Wait (unless set): "
-        "the rollout begins once they do. Recreate: the old one ends first, where that is known to make enough room.",
-    )
+    """How long the previous revision stays ready after a promotion. If unset, it is removed after the promotion. Not
+    allowed for the strategy Recreate.
+    """
+    on_insufficient_capacity: OnInsufficientCapacity = OnInsufficientCapacity.WAIT
+    """What happens if the Ray cluster is known to lack the capacity for the new replicas beside the old ones. `Wait`:
+    the rollout does not start until there is capacity. `Recreate`: the old revision stops first, if that is known to
+    free enough. Default: Wait.
+    """
     progress_deadline_seconds: Annotated[
         int,
-        Field(
-            ge=10, le=86400, description=f"Without progress for this long it failed; {PROGRESS_DEADLINE_S} unless set."
-        ),
+        Field(ge=10, le=86400),
     ] = PROGRESS_DEADLINE_S
-    analysis: Analysis | None = Field(
-        None, description="Measures the candidate while traffic moves, and takes it back once it is proved worse."
-    )
-    paused: bool = Field(False, description="Holds a rollout where it is; a way back is never held.")
-    allow_signature_change: bool = Field(
-        False,
-        description="Lets a revision take traffic whose inputs or outputs don't keep to the stable one's contract; "
-        "unless set it is held before its first request.",
-    )
+    """The maximum time in seconds in which a candidate must become ready and be proved, and in which each change of
+    replicas during a step must complete. A candidate that misses it is withdrawn and quarantined. Time in which the
+    rollout is paused does not count. Must be greater than `spec.serving.requestTimeoutSeconds`. Default: 600.
+    """
+    analysis: Analysis | None = None
+    """The metrics that the candidate has to meet while it receives traffic. A candidate that is proved worse than a
+    limit is withdrawn. Allowed for the strategies Canary and Shadow.
+    """
+    paused: bool = False
+    """Whether the rollout is paused. A paused rollout moves no traffic to the candidate and promotes nothing. A failed
+    candidate is still withdrawn. Default: false.
+    """
+    allow_signature_change: bool = False
+    """Whether a candidate may have inputs or outputs that break callers of the stable revision. If false, such a
+    candidate is held before its first request. Not allowed for the strategy Recreate. Default: false.
+    """
 
 
 class ModelDeploymentSpec(ApiModel):
-    """The model to serve, and how."""
+    """The desired state of a ModelDeployment."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(
@@ -323,15 +364,19 @@ class ModelDeploymentSpec(ApiModel):
     )
 
     model: ModelSource
+    """The model to serve. A change creates a new revision."""
     serving: Serving = Serving()
+    """How each replica serves requests. A change creates a new revision."""
     # The only defaults that the API server sets: without them it answers 500 to a read of the scale subresource, and
     # so to `kubectl scale --current-replicas`, `kubectl autoscale` and an autoscaler.
     scaling: Annotated[Scaling, Field(json_schema_extra={SERVER_DEFAULT: {}})] = Scaling()
+    """The number of replicas. A change creates no new revision."""
     rollout: Rollout = Rollout()
-    revision_history_limit: Annotated[
-        int, Field(ge=1, le=50, description="Earlier revisions kept to go back to; 10 unless set.")
-    ] = 10
-    suspend: bool = Field(False, description="Stops all replicas; the object and its history stay.")
+    """How a new revision takes over from the stable one. A change creates no new revision."""
+    revision_history_limit: Annotated[int, Field(ge=1, le=50)] = 10
+    """The number of old revisions to keep for a rollback. Default: 10."""
+    suspend: bool = False
+    """Whether all replicas are stopped. Requests get 503; the object and its history stay. Default: false."""
 
 
 OBJECT_RULES: Final = (
