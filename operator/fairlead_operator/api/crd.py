@@ -115,7 +115,7 @@ def _columns() -> list[Schema]:
 
 def _root() -> Schema:
     return {
-        "description": "ModelDeployment describes a model in production: what to serve, and how a new revision takes over.",
+        "description": "ModelDeployment describes a model in production and how a new revision takes over.",
         "type": "object",
         "required": ["spec"],
         "properties": {

@@ -1,4 +1,4 @@
-"""Every field of the CRD is described as the Kubernetes API reference does it: ``kubectl explain`` prints these texts."""
+"""Every field of the CRD has a description in reference English: ``kubectl explain`` prints these texts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fairlead_operator.api import crd
 
 DESCRIPTION_MAX = 600
 ANNOTATION_MAX_BYTES = 262_144
-"""What ``kubectl apply`` may keep of an object in an annotation. Source: ``TotalAnnotationSizeLimitB`` of Kubernetes."""
+"""What ``kubectl apply`` may keep in an annotation. Source: ``TotalAnnotationSizeLimitB`` of Kubernetes."""
 
 Schema = dict[str, Any]
 
