@@ -18,7 +18,7 @@ def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Leave the cluster up, and say what to try.")] = False,
     name: Annotated[str, typer.Option("--name", help="The local cluster's name.")] = "demo",
 ) -> None:
-    """Train three models, serve them, roll out versions, refuse a broken one, roll back, and clean up, on real parts."""
+    """Train three models, serve them, roll out versions, refuse a broken one, roll back and clean up, on real parts."""
     console = rich.console.Console()
     narrator = narration.Narrator(console, chapters=story.CHAPTERS)
     folder = pathlib.Path(tempfile.mkdtemp(prefix="fairlead-demo-"))

@@ -329,8 +329,9 @@ class Rollout(ApiModel):
         Field(ge=10, le=86400),
     ] = PROGRESS_DEADLINE_S
     """The maximum time in seconds in which a candidate must become ready and be proved, and in which each change of
-    replicas during a step must complete. A candidate that misses it is withdrawn and quarantined. Time in which the
-    rollout is paused does not count. Must be greater than `spec.serving.requestTimeoutSeconds`. Default: 600.
+    replicas during a step must complete. A candidate that misses it is withdrawn and quarantined. Only time in which
+    the candidate could make progress counts: not while the rollout is paused, nor while Ray or a gateway cannot be
+    read. Must be greater than `spec.serving.requestTimeoutSeconds`. Default: 600.
     """
     analysis: Analysis | None = None
     """The metrics that the candidate has to meet while it receives traffic. A candidate that is proved worse than a
