@@ -89,7 +89,7 @@ class ModelSource(ApiModel):
             rule(
                 """!has(self.signature) || ((!has(self.format) || self.format != 'Keras')
                 && !self.uri.lowerAscii().matches('[.]keras([?]|$)'))""",
-                "chooses among a SavedModel's signatures; a Keras model has none: leave it out",
+                "is only allowed for a SavedModel, as a Keras file has no signatures: leave it out",
                 field=".signature",
             ),
         )
@@ -211,50 +211,50 @@ class Rollout(ApiModel):
         json_schema_extra=rules(
             rule(
                 "!has(self.steps) || (has(self.strategy) && self.strategy == 'Canary')",
-                "are what a Canary does: set spec.rollout.strategy: Canary, or leave the steps out",
+                "are only allowed for the strategy Canary: set spec.rollout.strategy: Canary, or leave the steps out",
                 field=".steps",
             ),
             rule(
                 "has(self.steps) || !has(self.strategy) || self.strategy != 'Canary'",
-                "must say what the Canary does, as in [{setWeight: 25}, {pause: {durationSeconds: 60}}]",
+                "are required for the strategy Canary and must say what the Canary does, as in "
+                "[{setWeight: 25}, {pause: {durationSeconds: 60}}]",
                 field=".steps",
             ),
             rule(
                 "!has(self.match) || (has(self.strategy) && self.strategy in ['Canary', 'BlueGreen', 'Shadow'])",
-                "sends requests to a candidate that waits beside the stable revision: "
+                "is only allowed if a candidate runs beside the stable revision: "
                 "set spec.rollout.strategy: Canary, BlueGreen or Shadow, or leave the matches out",
                 field=".match",
             ),
             rule(
                 "!has(self.sticky) || (has(self.strategy) && self.strategy == 'Canary')",
-                "keeps callers on their side of a Canary's share: set spec.rollout.strategy: Canary, or leave it out",
+                "is only allowed for the strategy Canary: set spec.rollout.strategy: Canary, or leave it out",
                 field=".sticky",
             ),
             rule(
                 "!has(self.shadow) || (has(self.strategy) && self.strategy == 'Shadow')",
-                "is what a Shadow does: set spec.rollout.strategy: Shadow, or leave it out",
+                "is only allowed for the strategy Shadow: set spec.rollout.strategy: Shadow, or leave it out",
                 field=".shadow",
             ),
             rule(
                 "has(self.shadow) || !has(self.strategy) || self.strategy != 'Shadow'",
-                "must say how much the candidate is shown, as in {percent: 10}",
+                "is required for the strategy Shadow, as in {percent: 10}",
                 field=".shadow",
             ),
             rule(
                 "!has(self.steps) || self.steps.map(s, has(s.setReplicas), s.setReplicas).isSorted()",
-                "must not take replicas away: a setReplicas is at least as high as the one before it",
+                "must not take replicas away: each setReplicas must be at least as high as the previous one",
                 field=".steps",
             ),
             rule(
                 "!has(self.allowSignatureChange) || !has(self.strategy) || self.strategy != 'Recreate'",
-                "does nothing with Recreate, which has stopped the old revision before there is anything to compare: "
-                "leave it out",
+                "does nothing with Recreate, which stops the old revision before signatures are compared: leave it out",
                 field=".allowSignatureChange",
             ),
             rule(
                 "!has(self.analysis) || (has(self.strategy) && self.strategy in ['Canary', 'Shadow'])",
-                "compares a candidate that is shown a part of the traffic: set spec.rollout.strategy: Canary or "
-                "Shadow, or leave it out",
+                "is only allowed if the candidate receives a part of the traffic: "
+                "set spec.rollout.strategy: Canary or Shadow, or leave it out",
                 field=".analysis",
             ),
             rule(
@@ -265,7 +265,7 @@ class Rollout(ApiModel):
             ),
             rule(
                 "!has(self.rollbackWindow) || !has(self.strategy) || self.strategy != 'Recreate'",
-                "does nothing with Recreate, which has stopped the old revision before: leave it out",
+                "does nothing with Recreate, which stops the old revision first: leave it out",
                 field=".rollbackWindow",
             ),
             rule(
@@ -275,17 +275,18 @@ class Rollout(ApiModel):
             ),
             rule(
                 "!has(self.rollingUpdate) || !has(self.strategy) || self.strategy == 'RollingUpdate'",
-                "is how a RollingUpdate goes: set spec.rollout.strategy: RollingUpdate, or leave it out",
+                "is only allowed for the strategy RollingUpdate: set spec.rollout.strategy: RollingUpdate, or leave it "
+                "out",
                 field=".rollingUpdate",
             ),
             rule(
                 "!has(self.rollingUpdate) || !has(self.rollbackWindow)",
-                "takes replicas from the old revision, all of which a rollbackWindow keeps: leave one of them out",
+                "stops replicas of the old revision that a rollbackWindow would keep: leave one of them out",
                 field=".rollingUpdate",
             ),
             rule(
                 "!has(self.blueGreen) || (has(self.strategy) && self.strategy == 'BlueGreen')",
-                "is what a BlueGreen rollout does: set spec.rollout.strategy: BlueGreen, or leave it out",
+                "is only allowed for the strategy BlueGreen: set spec.rollout.strategy: BlueGreen, or leave it out",
                 field=".blueGreen",
             ),
         )
@@ -358,7 +359,7 @@ class ModelDeploymentSpec(ApiModel):
                 > (has(self.serving) && has(self.serving.requestTimeoutSeconds)
                 ? self.serving.requestTimeoutSeconds : {REQUEST_TIMEOUT_S})""",
                 f"({PROGRESS_DEADLINE_S} unless set) must be greater than spec.serving.requestTimeoutSeconds "
-                f"({REQUEST_TIMEOUT_S} unless set): within it a candidate has to answer a request",
+                f"({REQUEST_TIMEOUT_S} unless set), as a candidate has to answer a request within it",
                 field=".rollout.progressDeadlineSeconds",
             )
         )
@@ -397,8 +398,8 @@ OBJECT_RULES: Final = (
         || oldSelf.status.model.uri == self.spec.model.uri
         || (has(self.spec.model.digest) && has(oldSelf.status.model.digest)
         && oldSelf.status.model.digest == self.spec.model.digest)""",
-        "is immutable for the content that serves now: with another spec.model.uri give another version, or the same "
-        "spec.model.digest where only the place changed",
+        "must change together with spec.model.uri: give another version, or the same spec.model.digest if the content is "
+        "the same",
         field=".spec.model.version",
     ),
 )
