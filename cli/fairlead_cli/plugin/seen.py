@@ -12,6 +12,7 @@ from fairlead_cli.plugin import cluster, errors
 from fairlead_operator.api import names
 from fairlead_operator.api import spec as specs
 from fairlead_operator.api import status as statuses
+from fairlead_operator.api.revision_status import RevisionStatus
 from fairlead_operator.desired import revision, strategy
 from fairlead_operator.state.desired import Analyse, Batch, MinSamples, Pause, SetReplicas, SetWeight, Step
 from fairlead_operator.state.route import BY_WEIGHT, FULL_WEIGHT, Routing
@@ -34,7 +35,7 @@ class Model:
         row = self.row(name)
         return f"revision {row.number} ({name})" if row is not None else f"revision {name}"
 
-    def row(self, name: str) -> statuses.RevisionStatus | None:
+    def row(self, name: str) -> RevisionStatus | None:
         return next((row for row in self.status.revisions if row.name == name), None)
 
     @property

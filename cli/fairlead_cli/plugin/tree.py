@@ -9,7 +9,8 @@ import rich.tree
 
 from fairlead_cli.plugin import seen
 from fairlead_operator.api.analysis_status import AnalysisStatus, MetricPhase
-from fairlead_operator.api.status import Condition, RevisionStatus, RolloutPhase, RolloutStatus
+from fairlead_operator.api.revision_status import RevisionStatus
+from fairlead_operator.api.status import Condition, RolloutPhase, RolloutStatus
 
 
 def facts(model: seen.Model) -> dict[str, Any]:

@@ -13,17 +13,9 @@ from pydantic import ConfigDict, Field
 
 from fairlead_operator.api import names, quantities
 from fairlead_operator.api.analysis import Analysis
-from fairlead_operator.api.fields import (
-    CookieName,
-    Cpu,
-    Digest,
-    HeaderName,
-    MatchValue,
-    Memory,
-    Uri,
-    Version,
-)
+from fairlead_operator.api.fields import Cpu, Digest, Memory, Uri, Version
 from fairlead_operator.api.model import ApiModel
+from fairlead_operator.api.routing import Match, Shadow, Sticky
 from fairlead_operator.api.rules import SERVER_DEFAULT, rule, rules
 from fairlead_operator.api.steps import RolloutStep
 from fairlead_operator.api.strategies import BlueGreen, OnInsufficientCapacity, RollbackWindow, RollingUpdate
@@ -165,43 +157,6 @@ class Scaling(ApiModel):
     """The desired number of replicas of each revision that takes traffic. `kubectl scale` and a HorizontalPodAutoscaler
     change this field. With 0, requests get 503. Default: 1.
     """
-
-
-class Match(ApiModel):
-    """A condition on requests. A request that meets it goes to the candidate, whatever the candidate's weight is."""
-
-    model_config = ConfigDict(
-        json_schema_extra=rules(
-            rule(
-                "has(self.header) != has(self.cookie)",
-                "must have exactly one of header and cookie, as in {header: x-group, value: beta}",
-            )
-        )
-    )
-
-    header: HeaderName | None = None
-    """The name of a request header, compared without regard to case. Exactly one of `header` and `cookie` must be set.
-    """
-    cookie: CookieName | None = None
-    """The name of a cookie, compared with regard to case. Exactly one of `header` and `cookie` must be set."""
-    value: MatchValue
-    """The value that the header or cookie must have, compared as a whole and with regard to case."""
-
-
-class Sticky(ApiModel):
-    """How requests of one caller stay with one revision."""
-
-    header: HeaderName
-    """The name of the request header that identifies the caller. Requests with the same value go to the same revision
-    while the weight does not change. Requests without the header are split by the weight alone.
-    """
-
-
-class Shadow(ApiModel):
-    """How much of the traffic is copied to the candidate. The answers of the candidate are compared and discarded."""
-
-    percent: Annotated[int, Field(ge=1, le=100)]
-    """The percentage of the stable revision's predictions that is copied to the candidate."""
 
 
 class Rollout(ApiModel):
@@ -398,8 +353,8 @@ OBJECT_RULES: Final = (
         || oldSelf.status.model.uri == self.spec.model.uri
         || (has(self.spec.model.digest) && has(oldSelf.status.model.digest)
         && oldSelf.status.model.digest == self.spec.model.digest)""",
-        "must change together with spec.model.uri: give another version, or the same spec.model.digest if the content is "
-        "the same",
+        "must change together with spec.model.uri: give another version, or the same spec.model.digest if only the "
+        "place changed",
         field=".spec.model.version",
     ),
 )
