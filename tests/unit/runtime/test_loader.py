@@ -137,6 +137,11 @@ def test_large_inputs_and_convolutions_over_free_sizes_are_warmed_up(models, nam
     assert warm.example is not None
 
 
+def test_a_model_is_never_called_with_an_example_that_could_fill_the_memory(models) -> None:
+    model = load(models.root / "huge")
+    assert model.kind == "function (an example would be too large to compare its answers)"
+
+
 def test_convolutions_over_free_sizes_take_the_fast_way(models) -> None:
     assert load(models.root / "any-size").kind == "frozen"
 
