@@ -126,11 +126,47 @@ class Resources(ApiModel):
         return int(quantities.parse(self.memory))
 
 
+class BatchingMode(StrEnum):
+    """Whether requests may share a call of the model."""
+
+    AUTO = "Auto"
+    OFF = "Off"
+
+
+class Batching(ApiModel):
+    """Whether requests may share a call of the model."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            rule(
+                "!has(self.mode) || self.mode != 'Off' || (!has(self.maxRows) && !has(self.maxDelayMilliseconds))",
+                "is Off, so that spec.serving.batching.maxRows and maxDelayMilliseconds do nothing: leave them out, or "
+                "set mode: Auto",
+                field=".mode",
+            )
+        )
+    )
+
+    mode: BatchingMode = BatchingMode.AUTO
+    """`Auto`: requests share a call if the warm-up showed that the model answers each row independently of the others.
+    `Off`: each request has a call of its own. Default: Auto.
+    """
+    max_rows: Annotated[int, Field(ge=1, le=1024)] = 64
+    """The maximum number of rows of a call that several requests share. Default: 64."""
+    max_delay_milliseconds: Annotated[
+        int,
+        Field(ge=0, le=500),
+    ] = 0
+    """The maximum time in milliseconds that a request waits for others to share its call. Default: 0."""
+
+
 class Serving(ApiModel):
     """How each replica serves requests. A change of any field creates a new revision."""
 
     resources: Resources = Resources()
     """The compute resources of one replica."""
+    batching: Batching = Batching()
+    """Whether requests may share a call of the model."""
     max_ongoing_requests: Annotated[int, Field(ge=1, le=10000)] = 64
     """The maximum number of requests that a replica processes at the same time. Default: 64."""
     max_queued_requests: Annotated[int, Field(ge=0, le=100000)] = 256
