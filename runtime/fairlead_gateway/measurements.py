@@ -19,6 +19,7 @@ _GONE_KEPT = 64
 """Revisions that left the table, kept for each model: one that comes back goes on counting where it was."""
 
 _ABORTED = "499"
+_TIMEOUT = "504"
 _CUT_PHASE = "D"
 """The second letter of HAProxy's termination state while an answer's body is sent.
 
@@ -65,13 +66,16 @@ class Store:
     def add(self, key: tuple[str, str], code: str, termination: str, duration_us: int) -> None:
         """Count one request that a revision was chosen for.
 
-        A client that gave up is in the durations too: it waited at least as long, and a slow revision would look fast
-        without those who gave it up.
+        Durations are those of predictions. A client that gave up is in them: it waited at least as long, and a slow
+        revision would look fast without it; so is a timeout. A refusal or a failure is not: it takes no time at all,
+        and a revision that answers nothing would look faster than any that works.
         """
         counted = self.of(*key)
         counted.total += 1
-        counted.durations[bisect.bisect_left(_BOUNDS_US, duration_us)] += 1
-        if _is_aborted(code, termination):
+        is_aborted = _is_aborted(code, termination)
+        if is_aborted or code < "400" or code == _TIMEOUT:
+            counted.durations[bisect.bisect_left(_BOUNDS_US, duration_us)] += 1
+        if is_aborted:
             counted.aborted += 1
         elif code >= "500" or termination[1:] == _CUT_PHASE:
             counted.server_errors += 1

@@ -11,6 +11,7 @@ from typing import Any
 from fairlead_operator.api.analysis_status import AnalysisPhase
 from fairlead_operator.api.status import RolloutPhase
 from fairlead_operator.api.text import MESSAGE_MAX
+from fairlead_operator.desired import revision as revisions
 from fairlead_operator.state import actions
 from fairlead_operator.state.knowledge import Absent, Known, Unknown
 from fairlead_operator.state.measurements import Sums
@@ -20,6 +21,7 @@ from fairlead_operator.state.route import BY_WEIGHT, FULL_WEIGHT, GatewayView, R
 from fairlead_operator.state.time import elapsed_s
 
 DRAIN_S = 60
+DELETION_S = 40
 STATUS_MAX_BYTES = 32 * 1024
 
 
@@ -63,6 +65,8 @@ def _check_serving(serving: Serving) -> None:
 
 def _check_unknown(observed: Observed, before: Serving, plan: actions.Plan) -> None:
     """UNKNOWN leads to nothing destructive and moves no traffic."""
+    if _is_overdue(observed):
+        return
     after, action = plan.serving, plan.action
     given_up = set(before.active) - set(after.active)
     if _ready_gateways(observed) is None:
@@ -82,6 +86,14 @@ def _check_unknown(observed: Observed, before: Serving, plan: actions.Plan) -> N
         new = [q for q in after.quarantine if q not in before.quarantine and not q.is_by_request]
         condemned = [q for q in new if q.reason != counted]
         hold(not condemned or _proof_failed(before), f"condemns while unread: {plan}")
+
+
+def _is_overdue(observed: Observed) -> bool:
+    """A deletion that has waited for what can't be read, pass by pass and with the time in the status."""
+    if not isinstance(observed.object, Known) or not observed.object.value.is_deleting:
+        return False
+    rollout = observed.object.value.status.rollout
+    return rollout is not None and rollout.progress_seconds >= DELETION_S - 10
 
 
 def _check_unmeasured(observed: Observed, before: Serving, plan: actions.Plan) -> None:
@@ -162,7 +174,25 @@ def _check_route(observed: Observed, entry: RouteEntry) -> None:
     before: Mapping[str, int] = observed.route.value.weights() if isinstance(observed.route, Known) else {}
     for revision, weight in weights.items():
         if weight > before.get(revision, 0):
-            hold(_is_seen_ready(observed, revision), f"raises {revision} to {weight} without a ready replica seen")
+            is_allowed = _is_seen_ready(observed, revision) or _is_last_resort(observed, revision)
+            hold(is_allowed, f"raises {revision} to {weight} without a ready replica seen")
+
+
+def _is_last_resort(observed: Observed, revision: str) -> bool:
+    """Nobody asks for the revisions that are here, so the stable one that isn't ready must not hold up the next."""
+    if not isinstance(observed.object, Known) or isinstance(observed.object.value.spec, InvalidSpec):
+        return False
+    view = observed.object.value
+    serving = recall(view.status)
+    is_leaving = serving.phase in (RolloutPhase.WITHDRAWING, RolloutPhase.PROMOTING)
+    return is_leaving and revision == serving.stable and not _is_asked_for(observed, serving)
+
+
+def _is_asked_for(observed: Observed, serving: Serving) -> bool:
+    view = observed.object.value if isinstance(observed.object, Known) else None
+    if view is None or isinstance(view.spec, InvalidSpec):
+        return True
+    return revisions.revision_of(view.uid, revisions.template_of(view.spec)) in serving.active
 
 
 def _check_routing(observed: Observed, entry: RouteEntry) -> None:

@@ -30,6 +30,8 @@ class RayApplication:
     config: dict[str, Any]
     running: int = 0
     failed: str = ""
+    has_run: bool = False
+    """Once a replica of this configuration was ready Ray goes on trying; before that it gives up for good."""
     is_stuck: bool = False
     is_hurt: bool = False
     words: str = ""
@@ -48,19 +50,23 @@ class RayApplication:
     def uri(self) -> str:
         return str(self.config["args"]["config"]["source"]["uri"])
 
-    def tick(self, *, sources_are_away: bool) -> None:
+    def tick(self, *, is_away: bool, is_missing: bool) -> None:
         """One more replica starts, or one stops."""
-        if self.failed or self.is_stuck:
+        if self.is_stuck or (self.failed and not self.has_run):
             return
+        self.failed = ""
         pinned = self.config["deployments"][0]["user_config"]["digest"]
-        if sources_are_away and self.running < self.target:
-            self.failed = f"fairlead: ModelUnreachable: {self.uri} timed out"
+        if is_missing and self.running < self.target:
+            self.failed = f"fairlead: ModelNotFound: {self.uri} is gone"
+        elif is_away and self.running < self.target:
+            self.failed = f"fairlead: FetchFailed: {self.uri} timed out"
         elif "/bad" in self.uri:
             self.failed = f"Traceback\nfairlead: ModelCorrupt: {self.uri} is not a SavedModel"
         elif pinned not in (None, digest_of(self.uri)):
             self.failed = f"fairlead: DigestMismatch: {self.uri} is not {pinned}"
         elif "/slow" not in self.uri:
             self.running += (self.running < self.target) - (self.running > self.target)
+            self.has_run = self.has_run or self.running > 0
             self.is_hurt = self.is_hurt and self.running < self.target
 
     def view(self, name: str) -> ApplicationView:
@@ -109,10 +115,11 @@ class RayCluster:
         self.serve_runs, self.empty_reads = False, 0
         self.applications.clear()
 
-    def tick(self, *, sources_are_away: bool) -> None:
+    def tick(self, *, sources_are_away: bool, missing: set[str]) -> None:
         for name, application in list(self.applications.items()):
             if not application.deleting:
-                application.tick(sources_are_away=sources_are_away)
+                is_away = sources_are_away or "/away" in application.uri
+                application.tick(is_away=is_away, is_missing=application.uri in missing)
             elif application.running == 0:
                 del self.applications[name]
             else:

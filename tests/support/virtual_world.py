@@ -3,8 +3,8 @@
 Passes of the real pure core are run against it; faults strike between any two of their steps. A URI says how a model
 behaves: ``…/bad…`` can't be loaded, ``…/wrong…`` answers wrongly, ``…/slow…`` is never ready, ``…/wider…`` takes
 another input, ``…/failing…`` fails every fifth request of clients, ``…/late…`` takes ten times as long,
-``…/odd…`` says something else to every fourth request that it is shown, ``…/souring…`` is ``failing`` once it has all
-requests, all else is good.
+``…/away…`` can't be reached, ``…/odd…`` says something else to every fourth request that it is shown,
+``…/souring…`` is ``failing`` once it has all requests, all else is good.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from tests.support import consistency, merge_patch
+from tests.support import client_oracle, consistency, merge_patch
 from tests.support.virtual_ray import EPOCH, RayApplication, RayCluster, digest_of
 
 from fairlead_operator.api import names
@@ -38,8 +38,11 @@ from fairlead_operator.state.reasons import Reason
 from fairlead_operator.state.rollout import recall
 from fairlead_operator.state.route import FULL_WEIGHT, GatewayView, RevisionLive, RouteLive, RouteText
 from fairlead_operator.state.serve import (
+    Hold,
     Put,
     RayObserved,
+    RayWrite,
+    RayWriteKind,
     ServeDecision,
     ServeView,
 )
@@ -48,6 +51,7 @@ from fairlead_operator.status import summary
 
 NAMESPACE = "default"
 PATIENCE_S = 700
+LOOK_S = 20
 REQUEST_TICKS = 4
 DURATION_BOUNDS_S = (0.01, 0.1)
 
@@ -74,6 +78,17 @@ class Fault(StrEnum):
     MEASUREMENTS_UNREAD = "the measurements can't be read"
 
 
+class Outage(StrEnum):
+    """What goes wrong for a while, until ``VirtualWorld.end_outages``."""
+
+    RAY = "no Ray cluster can be read"
+    GATEWAY = "one gateway can't be read"
+    GATEWAYS = "no gateway can be read"
+    STORE = "no model can be fetched"
+    PUTS = "Ray refuses every configuration"
+    REACH = "no gateway reaches any replica"
+
+
 @dataclass
 class StoredModel:
     uid: str
@@ -92,6 +107,8 @@ class Gateway:
     routes: dict[str, str] = field(default_factory=dict)
     sessions: dict[tuple[str, str], int] = field(default_factory=dict)
     is_stuck: bool = False
+    is_away: bool = False
+    """Nobody can read it, and it takes nothing."""
     epoch: int = 1
     errors: dict[str, str] = field(default_factory=dict)
     """Why it refuses a model's entry, by model."""
@@ -128,12 +145,19 @@ class VirtualWorld:
         self.placement = clusters[0]
         self.serve_queued = False
         self.sources_are_away = False
+        self.missing: set[str] = set()
+        """URIs at which there is nothing any more."""
+        self.puts_are_refused = False
+        self.is_cut_off = False
+        """No gateway reaches any replica."""
         self.measurements_are_away = False
         self.load = 0
         """Requests that come to each gateway with each tick."""
         self.answers: dict[str, Known[float | None] | Unknown] = {}
         self.writes: list[Written] = []
         self.events: list[actions.Event] = []
+        self.ray_write: dict[str, RayWrite] = {}
+        """How the last pass over each Ray cluster ended, as the operator's process remembers it."""
         self.plans: list[actions.Plan] = []
         self.steps = 0
         """How often something happened here: a pass, a tick, or what people and the world did in between."""
@@ -219,12 +243,37 @@ class VirtualWorld:
         self.steps += 1
         self.now += datetime.timedelta(seconds=seconds)
         for cluster in self.clusters.values():
-            cluster.tick(sources_are_away=self.sources_are_away)
+            cluster.tick(sources_are_away=self.sources_are_away, missing=self.missing)
         for gateway in self.gateways:
-            if not gateway.is_stuck:
+            if not gateway.is_stuck and not gateway.is_away:
                 self.take_routes(gateway)
             self.send(gateway, self.load)
             gateway.sessions = {where: ticks - 1 for where, ticks in gateway.sessions.items() if ticks > 1}
+
+    def begin(self, outage: Outage) -> None:
+        self.steps += 1
+        match outage:
+            case Outage.RAY:
+                for cluster in self.clusters.values():
+                    cluster.is_away = True
+            case Outage.GATEWAY:
+                self.gateways[0].is_away = True
+            case Outage.GATEWAYS:
+                for gateway in self.gateways:
+                    gateway.is_away = True
+            case Outage.STORE:
+                self.sources_are_away = True
+            case Outage.PUTS:
+                self.puts_are_refused = True
+            case Outage.REACH:
+                self.is_cut_off = True
+
+    def end_outages(self) -> None:
+        self.sources_are_away = self.puts_are_refused = self.is_cut_off = False
+        for cluster in self.clusters.values():
+            cluster.is_away = False
+        for gateway in self.gateways:
+            gateway.is_away = False
 
     def advance(self, seconds: float) -> None:
         self.steps += 1
@@ -273,10 +322,11 @@ class VirtualWorld:
 
     def _count(self, gateway: Gateway, model: str, revision: str, requests: int, *, is_sour: bool) -> None:
         uri = self._uri(model, revision)
-        durations = (0, 0, requests) if "/late" in uri else (requests, 0, 0)
         errors = requests // 5 if "/failing" in uri or is_sour else 0
-        if not self.running(model, revision):
+        if not self.running(model, revision) or self.is_cut_off:
             errors = requests
+        answered = requests - errors  # a refusal takes no time, and says nothing of how long a prediction does
+        durations = (0, 0, answered) if "/late" in uri else (answered, 0, 0)
         new = Counters(requests=requests, server_errors=errors, durations=durations)
         gateway.counted[model, revision] = gateway.counted.get((model, revision), Counters()).plus(new)
 
@@ -338,6 +388,7 @@ class VirtualWorld:
             gateways=Known(self._gateways(fault)),
             capacity=Unknown("timed out") if fault is Fault.RAY_UNREAD else self.clusters[self.placement].room(),
             measured=self._measured(name, fault) if stored is not None else None,
+            ray_write=dict(self.ray_write),
         )
 
     def _measured(self, name: str, fault: Fault) -> analysis.Measured | None:
@@ -367,7 +418,8 @@ class VirtualWorld:
         return Known(RouteText(text=self.routes[name])) if name in self.routes else ABSENT
 
     def _gateways(self, fault: Fault) -> Gateways:
-        unread = {self.gateways[0].id} if fault is Fault.GATEWAY_UNREAD else set()
+        unread = {gateway.id for gateway in self.gateways if gateway.is_away}
+        unread |= {self.gateways[0].id} if fault is Fault.GATEWAY_UNREAD else set()
         return Gateways(members=tuple(self._seen(gateway, is_unread=gateway.id in unread) for gateway in self.gateways))
 
     def _seen(self, gateway: Gateway, *, is_unread: bool) -> GatewaySeen:
@@ -381,7 +433,9 @@ class VirtualWorld:
         entry = json.loads(text)
         revisions = {
             revision: RevisionLive(
-                up=self.running(name, revision), draining=0, sessions=int((name, revision) in gateway.sessions)
+                up=0 if self.is_cut_off else self.running(name, revision),
+                draining=0,
+                sessions=int((name, revision) in gateway.sessions),
             )
             for revision in entry["revisions"]
         }
@@ -414,6 +468,8 @@ class VirtualWorld:
         if is_late or fault in (Fault.CRASH_AFTER_WRITE, Fault.STATUS_CONFLICT):
             return plan
         update = summary.summarise(desired, view, observed, plan=plan, outcome=outcome, now=now)
+        if self.now == now and fault is Fault.NONE and meanwhile is nothing:
+            client_oracle.check_available(self, name, update.status)
         self._write_status(name, view.uid, update, is_told=fault is not Fault.STATUS_ANSWER_LOST)
         return plan
 
@@ -528,6 +584,7 @@ class VirtualWorld:
         """One pass of a Ray cluster's key. ``meanwhile`` happens after its reads: it puts what was wished before."""
         self.steps += 1
         self.serve_queued = False
+        fault = Fault.REFUSED if self.puts_are_refused and fault is Fault.NONE else fault
         ray = self.clusters[cluster]
         models = tuple(
             serve_config.KeptModel(view=self.view(name), revisions=tuple(stored.revisions.values()))
@@ -542,10 +599,27 @@ class VirtualWorld:
         meanwhile()
         if fault in (Fault.CRASH_BEFORE_WRITE, Fault.CRASH_AFTER_WRITE):
             ray.forget()
+        self._note_ray_write(cluster, decision, fault)
         if isinstance(decision, Put) and fault not in (Fault.CRASH_BEFORE_WRITE, Fault.REFUSED):
             self.writes.append(Written(kind="Put", what=str(decision)))
             ray.put(decision.body, lambda: self._promised(asked))
         return decision
+
+    def _note_ray_write(self, cluster: str, decision: ServeDecision, fault: Fault) -> None:
+        """The process remembers what became of its last pass over a cluster."""
+        if fault in (Fault.CRASH_BEFORE_WRITE, Fault.CRASH_AFTER_WRITE):
+            self.ray_write.clear()
+            return
+        match decision:
+            case Put() if fault is Fault.REFUSED:
+                kind, message = RayWriteKind.REFUSED, "400: a neighbour's application"
+            case Put():
+                kind, message = RayWriteKind.PUT, ""
+            case Hold(reason=reason):
+                kind, message = RayWriteKind.HELD, reason
+            case _:
+                kind, message = RayWriteKind.KEPT, ""
+        self.ray_write[cluster] = RayWrite(kind=kind, message=message, since=self.now)
 
     def pass_every_ray(self) -> None:
         for cluster in self.clusters:
@@ -568,9 +642,15 @@ class VirtualWorld:
                     promised[name] = max(promised.get(name, 0), self._promise(model, replicas, weight))
         return promised
 
+    def _is_overdue(self, model: str) -> bool:
+        """Whether its deletion has waited for a gateway for long enough."""
+        stored = self.models[model]
+        waited = stored.status.get("rollout", {}).get("progressSeconds", 0)
+        return stored.deleting and waited >= consistency.DELETION_S - 10
+
     def _promise(self, model: str, replicas: int, weight: int) -> int:
         """All replicas, except in batches: there what its share needs of those that may not be missing."""
-        if model not in self.models:
+        if model not in self.models or self._is_overdue(model):
             return 0
         view = self.view(model)
         kept = tuple(self.models[model].revisions.values())
@@ -586,6 +666,7 @@ class VirtualWorld:
         """Runs passes and ticks without faults until a round changes nothing; the number of rounds it took."""
         quiet = 0
         self.measurements_are_away = False
+        self.end_outages()
         for gateway in self.gateways:
             gateway.is_stuck = False
         for round_number in range(passes):
@@ -596,10 +677,18 @@ class VirtualWorld:
             self.tick(seconds)
             quiet = quiet + 1 if self.fingerprint() == before else 0
             if quiet == 3:
-                self.advance(PATIENCE_S)  # what waits for a deadline gets it
+                self.be_patient()
             if quiet == 6:
                 return round_number
         raise AssertionError(f"not quiet after {passes} rounds; last plan: {self.plans[-1] if self.plans else None}")
+
+    def be_patient(self, seconds: float = PATIENCE_S) -> None:
+        """Time passes with the operator at work: what waits for a deadline gets it."""
+        for _ in range(round(seconds / LOOK_S)):
+            for name in {*self.models, *self.routes}:
+                self.pass_model(name)
+            self.pass_every_ray()
+            self.tick(LOOK_S)
 
     def fingerprint(self) -> str:
         """Everything but the clock."""

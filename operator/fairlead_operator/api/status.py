@@ -198,8 +198,12 @@ class RolloutStatus(ApiModel):
     """The sessions of the Ray clusters in which the current step started."""
     paused_by_request: bool = False
     """Whether a person paused the rollout. `spec.rollout.paused` pauses it as well."""
-    held_at: Time | None = None
-    """The time since when the rollout is paused. This time does not count towards the progress deadline."""
+    progress_seconds: Count = 0
+    """The number of seconds in which the candidate could make progress. The progress deadline counts these."""
+    progress_at: Time | None = None
+    """The time until which `progressSeconds` was counted."""
+    stable_lost_at: Time | None = None
+    """The time since when no gateway has a ready replica of the stable revision."""
     analysis: AnalysisStatus | None = None
     """The analysis of the current step, or of the promoted revision."""
     baseline: BaselineStatus | None = None

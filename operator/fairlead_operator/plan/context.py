@@ -122,6 +122,18 @@ class Context:
         application = self.application(revision)
         return bool(self.fewest_up(revision)) or (application is not None and application.running_replicas > 0)
 
+    def is_running(self, revision: str) -> bool:
+        """Whether Ray runs a replica of the revision, as it is configured now."""
+        application = self.application(revision)
+        return application is not None and application.running_replicas > 0
+
+    def is_blamed_on_all(self, revision: str) -> bool:
+        """Whether the other revision isn't ready either: then what is seen of this one is not its own fault."""
+        other = self.serving.stable if revision != self.serving.stable else self.serving.candidate
+        if other is None or other not in self.desired.revisions:
+            return False
+        return not self.is_running(other) or self.most_up(other) == 0
+
     # What people asked for
 
     @property
@@ -164,10 +176,6 @@ class Context:
     @property
     def second(self) -> datetime.datetime:
         return whole_second(self.now)
-
-    def since_start_s(self, rollout: Rollout) -> float:
-        """What was spent held by a pause alone doesn't count."""
-        return elapsed_s(rollout.started_at, rollout.held_at or self.now)
 
     def since_step_s(self, rollout: Rollout) -> float:
         return elapsed_s(rollout.step_started_at, self.now)

@@ -9,7 +9,7 @@ from fairlead_operator.api import names
 from fairlead_operator.plan import requests
 from fairlead_operator.plan.context import Context
 from fairlead_operator.plan.rollout import advance
-from fairlead_operator.plan.upkeep import revisions, steady, suspension, teardown
+from fairlead_operator.plan.upkeep import attempts, revisions, steady, suspension, teardown
 from fairlead_operator.state.actions import AddFinalizer, Plan, Wait
 from fairlead_operator.state.bounds import Bounds
 from fairlead_operator.state.desired import Desired
@@ -40,14 +40,16 @@ DECIDERS: tuple[Decider, ...] = (
     requests.decide,
     # A suspended object gives up its traffic first and its replicas then; what was begun is finished before a resume.
     suspension.decide,
+    # What serves is looked after before anything moves on: Ray alone is needed for that.
+    attempts.restart_stable,
     # The wished revision is kept, with its ports, before anything refers to it.
     revisions.decide,
+    # The history is trimmed also while one rollout follows the other.
+    revisions.trim_history,
     # One step of the rollout, or its beginning.
     advance.decide,
     # Nothing is being rolled out: the stable revision's route and replicas are as they should be.
     steady.decide,
-    # Only then the history is trimmed.
-    revisions.trim_history,
 )
 
 
@@ -73,7 +75,7 @@ def make(desired: Desired | InvalidSpec | Absent, observed: Observed, bounds: Bo
 def _first(context: Context) -> Plan:
     for decide in DECIDERS:
         if (plan := decide(context)) is not None:
-            return plan
+            return attempts.watch_stable(context, plan)
     return steady.rest(context)
 
 

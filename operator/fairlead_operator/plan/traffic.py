@@ -13,6 +13,7 @@ from fairlead_operator.state.gateways import Confirmation, GatewaySeen, MemberSt
 from fairlead_operator.state.knowledge import Absent, Known, Unknown
 from fairlead_operator.state.reasons import Reason
 from fairlead_operator.state.route import BY_WEIGHT, FULL_WEIGHT, RouteEntry, RouteRevision, RouteText, Routing
+from fairlead_operator.state.time import elapsed_s
 
 
 def entry(context: Context) -> RouteEntry:
@@ -48,19 +49,33 @@ def _kept(context: Context, revision: str | None) -> str | None:
 
 
 def _build(context: Context, *, stable: str | None, candidate: str | None, drain: Sequence[str | None]) -> RouteEntry:
-    rollout = context.serving.rollout
     listed = [r for r in (stable, candidate, *(_kept(context, each) for each in drain)) if r is not None]
     # Where nothing serves, the limits are the spec's: a request is told to come again, not that it is too large.
     serving = [context.desired.revisions[r].template.serving for r in listed] or [context.desired.template.serving]
     return RouteEntry(
         stable=stable,
         candidate=candidate,
-        candidate_weight=rollout.weight if rollout is not None and candidate is not None else 0,
+        candidate_weight=_weight(context) if candidate is not None else 0,
         revisions=_routes(context, listed),
         max_request_bytes=max(s.max_request_bytes for s in serving),
         request_timeout_s=max(s.request_timeout_seconds for s in serving),
         routing=_routing(context) if stable is not None and candidate is not None else BY_WEIGHT,
     )
+
+
+def _weight(context: Context) -> int:
+    rollout = context.serving.rollout
+    if rollout is None:
+        return 0
+    return FULL_WEIGHT if is_covered(context) else rollout.weight
+
+
+def is_covered(context: Context) -> bool:
+    """Whether the candidate takes all requests, as the stable revision has had no ready replica for long enough."""
+    rollout = context.serving.rollout
+    if rollout is None or rollout.phase is not RolloutPhase.SHIFTING or rollout.stable_lost_at is None:
+        return False
+    return elapsed_s(rollout.stable_lost_at, context.now) >= context.bounds.lost_s
 
 
 def _routing(context: Context) -> Routing:
@@ -83,13 +98,17 @@ def _routes(context: Context, listed: list[str]) -> dict[str, RouteRevision]:
     return routes
 
 
-def ensure(context: Context, wanted: RouteEntry) -> Plan | None:
+def ensure(context: Context, wanted: RouteEntry, *, is_last_resort: bool = False) -> Plan | None:
     """Writes the entry or waits until every gateway confirms it; None once all have it."""
-    return write(context, wanted) or confirm(context, wanted)
+    return write(context, wanted, is_last_resort=is_last_resort) or confirm(context, wanted)
 
 
-def write(context: Context, wanted: RouteEntry) -> Plan | None:
-    """None while the table holds the entry. Nothing is written while a revision that should be in it can't be read."""
+def write(context: Context, wanted: RouteEntry, *, is_last_resort: bool = False) -> Plan | None:
+    """None while the table holds the entry.
+
+    A revision without a ready replica gets no more traffic, unless that is the only way on (``is_last_resort``), and
+    nothing is written while a revision that should be in it can't be read.
+    """
     if (lost := _find_lost(context)) is not None:
         message = (
             f"The ControllerRevision of {lost} is gone; what runs and the route are left as they are. "
@@ -104,15 +123,15 @@ def write(context: Context, wanted: RouteEntry) -> Plan | None:
         case Known(value=text) if text.holds(wanted):
             return None
         case Known(value=text):
-            return _write(context, wanted, before=text)
+            return _write(context, wanted, before=text, is_last_resort=is_last_resort)
         case Absent():
-            return _write(context, wanted, before=None)
+            return _write(context, wanted, before=None, is_last_resort=is_last_resort)
         case _ as never:
             assert_never(never)
 
 
-def _write(context: Context, wanted: RouteEntry, *, before: RouteText | None) -> Plan:
-    for revision in (wanted.stable, wanted.candidate):
+def _write(context: Context, wanted: RouteEntry, *, before: RouteText | None, is_last_resort: bool) -> Plan:
+    for revision in (wanted.stable, wanted.candidate) if not is_last_resort else ():
         if revision is not None and _gains(wanted, revision, before) and not context.is_seen_ready(revision):
             return _no_replica(context, revision)
     return context.act(WriteRoute(entry=wanted), _reason(context), f"Writes the route: {describe(context, wanted)}.")
@@ -130,6 +149,8 @@ def _no_replica(context: Context, revision: str) -> Plan:
     went_back = context.serving.phase is RolloutPhase.WITHDRAWING and revision == context.serving.stable
     reason = Reason.NO_WAY_BACK if went_back else _reason(context)
     message = f"Moves no traffic to {context.called(revision)}: no ready replica of it is seen."
+    if went_back:
+        message = f"{message} It is started again; a change of spec.model goes on without it."
     return context.wait(reason, message)
 
 

@@ -77,6 +77,14 @@ class Reason(StrEnum):
     """Ray lost the stable revision's application; it is started again."""
     RESTARTED = "Restarted"
     """Ray gave up the stable revision with no replica left; it is started again."""
+    START_RETRIED = "StartRetried"
+    """A replica could not start for a reason outside the model; it is tried again with growing pauses."""
+    START_BLOCKED = "StartBlocked"
+    """The same for several attempts: somebody has to look at what the message names. It is still tried again."""
+    STABLE_LOST = "StableLost"
+    """No gateway has a ready replica of the stable revision, so the candidate takes all requests for now."""
+    RAY_REFUSED = "RayRefused"
+    """Ray did not take the configuration that this model waits for; the message says why."""
     APPLICATION_UNHEALTHY = "ApplicationUnhealthy"
     """Ray calls the stable revision's application unhealthy."""
     REPLICAS_UNREACHABLE = "ReplicasUnreachable"
@@ -89,6 +97,9 @@ class Reason(StrEnum):
     """The spec says suspend: nothing runs and requests are answered with 503."""
     DELETING = "Deleting"
     """The object is being deleted; what runs for it is taken down first."""
+
+    LEFT_BEHIND = "LeftBehind"
+    """A deleted object goes though it can't be proved that nothing of it is left; the message says what may be."""
 
     # The rollout
     INSUFFICIENT_CAPACITY = "InsufficientCapacity"

@@ -46,8 +46,9 @@ class Rollout:
     proof, the last of them at ``proof_tried_at``.
 
     ``leaving`` is the revision that loses its place: the old stable after a promotion, the candidate after a
-    withdrawal. ``step`` counts through the strategy's steps; ``weight`` is in hundredths of a percent. ``held_at``
-    is set while a pause alone keeps a candidate from its traffic: that time counts towards no deadline. ``replicas`` is
+    withdrawal. ``step`` counts through the strategy's steps; ``weight`` is in hundredths of a percent. ``progress_s``
+    counts the seconds in which the candidate could have got on, up to ``progress_at``: only they count towards the
+    deadline. ``stable_lost_at`` is since when no gateway has a ready replica of the stable revision. ``replicas`` is
     the most that the candidate may have, and what it keeps when it leaves; ``stable_replicas`` is the same of the
     stable revision. None is all of them. ``baseline`` is what was counted of the stable revision in the steps that are
     done, and of the one before after the promotion. ``ray_sessions`` are the lives of the heads, by cluster.
@@ -71,7 +72,9 @@ class Rollout:
     signature_changes: tuple[str, ...] = ()
     ray_sessions: Mapping[str, str] = field(default_factory=dict)
     paused_by_request: bool = False
-    held_at: datetime.datetime | None = None
+    progress_s: int = 0
+    progress_at: datetime.datetime | None = None
+    stable_lost_at: datetime.datetime | None = None
     analysis: Run | None = None
     baseline: Counters = field(default_factory=Counters)
     health: Health = Health()
@@ -219,7 +222,9 @@ def _recall_rollout(rollout: RolloutStatus) -> Rollout:
         proof_message=rollout.proof_message or "",
         signature_changes=rollout.signature_changes or (),
         paused_by_request=rollout.paused_by_request,
-        held_at=rollout.held_at,
+        progress_s=rollout.progress_seconds,
+        progress_at=rollout.progress_at,
+        stable_lost_at=rollout.stable_lost_at,
         analysis=analysis_memory.recall(rollout.analysis) if rollout.analysis is not None else None,
         baseline=Counters(**rollout.baseline.model_dump()) if rollout.baseline is not None else Counters(),
         health=_recall_health(rollout.health),
@@ -294,7 +299,9 @@ def _record_rollout(rollout: Rollout, candidate: str | None) -> RolloutStatus:
         proof_message=rollout.proof_message or None,
         signature_changes=rollout.signature_changes or None,
         paused_by_request=rollout.paused_by_request,
-        held_at=rollout.held_at,
+        progress_seconds=rollout.progress_s,
+        progress_at=rollout.progress_at,
+        stable_lost_at=rollout.stable_lost_at,
         analysis=analysis_memory.record(rollout.analysis) if rollout.analysis is not None else None,
         baseline=_record_baseline(rollout.baseline),
         health=_record_health(rollout.health),

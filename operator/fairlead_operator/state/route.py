@@ -139,6 +139,12 @@ class RouteText:
         shares = ((body.get("stable"), FULL_WEIGHT - share), (body.get("candidate"), share))
         return {revision: part for revision, part in shares if isinstance(revision, str) and part > 0}
 
+    @property
+    def stable(self) -> str | None:
+        """The revision that also answers for a candidate without a ready replica."""
+        stable = self._body().get("stable")
+        return stable if isinstance(stable, str) else None
+
     def is_matched(self, candidate: str) -> bool:
         """Whether some requests go to this candidate by their headers or cookies."""
         body = self._body()

@@ -23,7 +23,8 @@ def available(result: PassResult) -> Verdict:
     if not weights:
         reason = result.plan.reason if result.plan.reason in _NOBODY_ANSWERS else Reason.NOT_SERVING
         return truth(False, reason, "No revision takes requests; they are answered with 503.")
-    without = _gateways_without(result, tuple(weights))
+    stable = observed.route.value.stable if isinstance(observed.route, Known) else None
+    without = _gateways_without(result, tuple(weights), stable)
     if without is None:
         return truth(False, Reason.NO_GATEWAY, "No gateway runs that could answer requests.")
     if not without:
@@ -35,12 +36,11 @@ def _unknown(message: str) -> Verdict:
     return Verdict(status=ConditionStatus.UNKNOWN, reason=Reason.GATEWAY_UNREACHABLE, message=message)
 
 
-def _gateways_without(result: PassResult, taking: tuple[str, ...]) -> dict[str, str] | None:
+def _gateways_without(result: PassResult, taking: tuple[str, ...], stable: str | None) -> dict[str, str] | None:
     """By gateway the revision with traffic that has no ready replica there; None where there is no gateway.
 
-    Requests for a candidate without a ready replica are answered by the stable revision.
+    Requests for a candidate without a ready replica are answered by the revision that is stable in the route.
     """
-    stable = result.serving.stable
     fallback = result.observed.up_by_gateway(stable) if stable is not None else {}
     without: dict[str, str] = {}
     for revision in taking:

@@ -35,6 +35,10 @@ NEEDS_A_PERSON = frozenset(
         Reason.REVISION_LOST,
         Reason.SIGNATURE_CHANGED,
         Reason.INSUFFICIENT_CAPACITY,
+        Reason.START_BLOCKED,
+        Reason.NO_WAY_BACK,
+        Reason.STABLE_LOST,
+        Reason.LEFT_BEHIND,
     }
 )
 GIVEN_UP = frozenset({Reason.ROLLOUT_FAILED, Reason.ABORTED, Reason.ROLLED_BACK})

@@ -9,7 +9,7 @@ from fairlead_operator.api.spec import Strategy
 from fairlead_operator.api.status import RolloutPhase as Phase
 from fairlead_operator.api.text import hide_addresses
 from fairlead_operator.plan.context import Context
-from fairlead_operator.plan.rollout import capacity, goal, leaving, phases, restoring, steps, watching
+from fairlead_operator.plan.rollout import capacity, deadline, goal, leaving, phases, restoring, steps, watching
 from fairlead_operator.plan.rollout.machine import is_heeded, move
 from fairlead_operator.plan.triggers import Trigger, Verdict
 from fairlead_operator.plan.upkeep import steady
@@ -48,7 +48,7 @@ def decide(context: Context) -> Plan | None:
     if wished is not None and is_heeded(rollout.phase, wished.trigger):
         return advance(context, wished)
     judged = JUDGES[rollout.phase](context, rollout)
-    return advance(context, judged) if isinstance(judged, Verdict) else judged
+    return advance(context, judged) if isinstance(judged, Verdict) else deadline.count(context, rollout, judged)
 
 
 def _begin(context: Context) -> Plan | None:
@@ -130,13 +130,14 @@ def _forward(context: Context, phase: Phase, *, step: int | None = None, run: Ru
     if phase is Phase.WITHDRAWING:
         return _withdrawn(context, phase)
     baseline = _baseline(context, replace(old, analysis=run or old.analysis))
-    rollout = replace(old, phase=phase, step_started_at=context.second, held_at=None, analysis=None, baseline=baseline)
+    rollout = replace(old, phase=phase, step_started_at=context.second, analysis=None, baseline=baseline)
     if phase is Phase.PROMOTING:
         return _promoted(context, rollout)
     if phase is Phase.SHIFTING:
         follows = old.step + 1 if old.phase is Phase.SHIFTING else 0
         step = follows if step is None else step
         weight = steps.weight_at(context, step, old.weight)
+        rollout = replace(rollout, progress_s=0, progress_at=context.second)
         rollout = replace(rollout, step=step, weight=weight, replicas=steps.replicas_at(context, step, old.replicas))
         if old.phase is Phase.SHIFTING:
             rollout = replace(rollout, stable_replicas=steps.stable_after(context, old))
@@ -167,6 +168,7 @@ def _promoted(context: Context, rollout: Rollout) -> Serving:
             replicas=rollout.stable_replicas,
             stable_replicas=rollout.replicas if rollout.stable_replicas is not None else None,
             paused_by_request=False,
+            stable_lost_at=None,
             health=Health(),
         ),
     )
@@ -200,7 +202,14 @@ def _shown(run: Run | None) -> Run | None:
 
 def _fresh(context: Context, phase: Phase, *, leaving: str | None = None) -> Rollout:
     at = context.second
-    return Rollout(phase=phase, leaving=leaving, started_at=at, step_started_at=at, ray_sessions=context.ray_sessions)
+    return Rollout(
+        phase=phase,
+        leaving=leaving,
+        started_at=at,
+        step_started_at=at,
+        progress_at=at,
+        ray_sessions=context.ray_sessions,
+    )
 
 
 def _begun(context: Context, phase: Phase) -> Rollout:

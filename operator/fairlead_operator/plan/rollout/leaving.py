@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fairlead_operator.plan import traffic
 from fairlead_operator.plan.context import Context
-from fairlead_operator.plan.rollout import watching
+from fairlead_operator.plan.rollout import goal, watching
 from fairlead_operator.plan.triggers import Trigger, Verdict
 from fairlead_operator.state.actions import Plan
 from fairlead_operator.state.reasons import Reason
@@ -13,7 +13,7 @@ from fairlead_operator.state.rollout import Rollout
 
 def promoting(context: Context, rollout: Rollout) -> Plan | Verdict:
     """Every gateway has to say that the promoted revision takes all traffic."""
-    waiting = traffic.ensure(context, traffic.entry(context))
+    waiting = traffic.ensure(context, traffic.entry(context), is_last_resort=_is_another_desired(context))
     if waiting is not None:
         return waiting
     if rollout.leaving is not None:
@@ -35,7 +35,15 @@ def _kept_warm(context: Context, warm: str) -> Verdict:
 
 def withdrawing(context: Context, rollout: Rollout) -> Plan | Verdict:
     """Every gateway has to say that the withdrawn revision takes no traffic."""
-    return traffic.ensure(context, traffic.entry(context)) or _gone_quiet(context, rollout)
+    is_last_resort = _is_another_desired(context)
+    waiting = traffic.ensure(context, traffic.entry(context), is_last_resort=is_last_resort)
+    return waiting or _gone_quiet(context, rollout)
+
+
+def _is_another_desired(context: Context) -> bool:
+    """Whether neither revision is to stay: then a stable one that is not ready must not hold up the next."""
+    goal_revision = goal.choose_revision(context)
+    return goal_revision is not None and goal_revision not in context.serving.active
 
 
 def _gone_quiet(context: Context, rollout: Rollout) -> Verdict:

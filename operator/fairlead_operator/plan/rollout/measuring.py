@@ -29,6 +29,8 @@ def following(context: Context, rollout: Rollout, called: str) -> Plan | Verdict
     analysis = wished(context, rollout)
     if analysis is None:
         return steps.following(context, rollout, called)
+    if (holds := _compares_with_nothing(context, rollout, called)) is not None:
+        return holds
     run = measured(context, rollout, analysis)
     if run is not None and run.phase is AnalysisPhase.FAILED and not analysis.is_dry_run:
         return Verdict(
@@ -44,6 +46,18 @@ def following(context: Context, rollout: Rollout, called: str) -> Plan | Verdict
     if isinstance(judged, Verdict):
         judged = _unread(context, analysis) or replace(judged, run=run)
     return _until_due(context, rollout, analysis, judged) if isinstance(judged, Plan) else judged
+
+
+def _compares_with_nothing(context: Context, rollout: Rollout, called: str) -> Plan | None:
+    """While the stable revision isn't ready, its refusals must not make the candidate look good, or slow."""
+    stable = context.serving.stable
+    if stable is None or rollout.stable_lost_at is None:
+        return None
+    message = (
+        f"{called} takes all requests, as no gateway has a ready replica of {context.called(stable)}, which is started "
+        "again. The analysis goes on once it is back; a promote (in full) goes on without it."
+    )
+    return context.wait(Reason.STABLE_LOST, message)
 
 
 def _held(context: Context, run: Run | None, analysis: Analysis, called: str) -> Plan | None:

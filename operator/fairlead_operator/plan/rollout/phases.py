@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import datetime
-from dataclasses import replace
-
-from fairlead_operator.api.status import RolloutPhase
 from fairlead_operator.api.text import hide_addresses, one_line
 from fairlead_operator.plan import traffic
 from fairlead_operator.plan.condemn import ray, readiness
 from fairlead_operator.plan.context import Context
-from fairlead_operator.plan.rollout import contract, measuring, proof, steps
+from fairlead_operator.plan.rollout import contract, cover, deadline, measuring, proof, steps
 from fairlead_operator.plan.triggers import Trigger, Verdict
+from fairlead_operator.plan.upkeep import attempts
+from fairlead_operator.state import load_reasons
 from fairlead_operator.state.actions import PinDigest, Plan
 from fairlead_operator.state.desired import WantedRevision
 from fairlead_operator.state.knowledge import Known, Unknown
+from fairlead_operator.state.load_reasons import Blame
 from fairlead_operator.state.reasons import Reason
 from fairlead_operator.state.rollout import Rollout
 from fairlead_operator.state.route import FULL_WEIGHT
 from fairlead_operator.state.serve import ApplicationStatus
-from fairlead_operator.state.time import elapsed_s
 
 Judged = Plan | Verdict
+BLOCKED_AFTER = 4
+"""So many attempts that failed for a reason outside the model need a person to look."""
 
 
 def starting(context: Context, rollout: Rollout) -> Judged:
@@ -40,7 +40,7 @@ def connecting(context: Context, rollout: Rollout) -> Judged:
     if not isinstance(candidate, WantedRevision):
         return candidate
     return (
-        _lost(context, candidate)
+        _lost(context, rollout, candidate)
         or traffic.ensure(context, traffic.entry(context))
         or _replicas_at_gateways(context, rollout, candidate, Reason.CONNECTING)
         or _ready(Reason.PROVING, f"{context.called(candidate.revision)} has to answer its example.")
@@ -65,7 +65,7 @@ def proving(context: Context, rollout: Rollout) -> Judged:
     if (message := proof.failure(context, rollout, candidate.revision)) is not None:
         return _failed(Reason.PROOF_FAILED, one_line(message))
     return (
-        _lost(context, candidate)
+        _lost(context, rollout, candidate)
         or traffic.ensure(context, traffic.entry(context))
         or _replicas_at_gateways(context, rollout, candidate, Reason.PROVING)
         or _not_proved_in_time(context, rollout, candidate)
@@ -86,9 +86,10 @@ def _contract(context: Context, rollout: Rollout, candidate: WantedRevision) -> 
     """A candidate that breaks the contract rests here, with the one replica that was proved."""
     broken = contract.broken(context, rollout)
     if broken is None:
-        return _released(context, rollout, rollout.held_at, Reason.PROVING) if rollout.held_at is not None else None
+        return None
     message = f"{broken}. Allow it by spec.rollout.allowSignatureChange: true, or change the spec."
-    return _lost(context, candidate) or _held(context, rollout, message, Reason.SIGNATURE_CHANGED)
+    held = context.wait(Reason.SIGNATURE_CHANGED, message, requeue_after_s=context.bounds.resync_s)
+    return _lost(context, rollout, candidate) or held
 
 
 def widening(context: Context, rollout: Rollout) -> Judged:
@@ -96,9 +97,6 @@ def widening(context: Context, rollout: Rollout) -> Judged:
     candidate = _candidate(context)
     if not isinstance(candidate, WantedRevision):
         return candidate
-    holder = steps.held_by(context, rollout)
-    if holder is None and rollout.held_at is not None:
-        return _released(context, rollout, rollout.held_at, Reason.WIDENING)
     waits = (
         _replicas_in_ray(context, rollout, candidate, Reason.WIDENING)
         or traffic.ensure(context, traffic.entry(context))
@@ -107,24 +105,10 @@ def widening(context: Context, rollout: Rollout) -> Judged:
     if waits is not None:
         return waits
     called = context.called(candidate.revision)
-    if holder is not None:
-        return _held(context, rollout, f"{called} is ready; {holder} holds its traffic back.", Reason.PAUSED)
+    if (holder := steps.held_by(context, rollout)) is not None:
+        message = f"{called} is ready; {holder} holds its traffic back."
+        return context.wait(Reason.PAUSED, message, requeue_after_s=context.bounds.resync_s)
     return _ready(Reason.SHIFTING, f"{called} is proved; traffic moves to it.")
-
-
-def _held(context: Context, rollout: Rollout, message: str, reason: Reason) -> Plan:
-    """Remembers since when, so that the deadline can leave the time out."""
-    if rollout.held_at is not None:
-        return context.wait(reason, message, requeue_after_s=context.bounds.resync_s)
-    held = replace(rollout, held_at=context.second)
-    return context.announce(replace(context.serving, rollout=held), reason, message)
-
-
-def _released(context: Context, rollout: Rollout, held_at: datetime.datetime, reason: Reason) -> Plan:
-    held_s = datetime.timedelta(seconds=int(elapsed_s(held_at, context.second)))
-    moved = replace(rollout, held_at=None, started_at=rollout.started_at + held_s)
-    message = "The rollout is no longer held."
-    return context.announce(replace(context.serving, rollout=moved), reason, message)
 
 
 def shifting(context: Context, rollout: Rollout) -> Judged:
@@ -135,7 +119,8 @@ def shifting(context: Context, rollout: Rollout) -> Judged:
     called = context.called(candidate.revision)
     waits = (
         _unwell(context, rollout, candidate)
-        or _growing(context, rollout, candidate)
+        or cover.look(context, rollout)
+        or (_growing(context, rollout, candidate) if not traffic.is_covered(context) else None)
         or (traffic.ensure(context, traffic.entry(context)) if context.serving.stable is not None else None)
     )
     if waits is not None:
@@ -173,7 +158,7 @@ def _unwell(context: Context, rollout: Rollout, candidate: WantedRevision) -> Ju
     """With traffic a candidate may stumble: it fails by Ray's final word, or where it stays or keeps falling down."""
     stable, view = context.serving.stable, context.application(candidate.revision)
     if stable is None or (view is not None and view.status is ApplicationStatus.DEPLOY_FAILED):
-        return _lost(context, candidate)
+        return _lost(context, rollout, candidate)
     judged = readiness.judge(context, rollout, candidate.revision, other=stable)
     return _failed(judged.reason, judged.message) if isinstance(judged, readiness.Failed) else judged
 
@@ -207,7 +192,7 @@ def _replicas_in_ray(
     called = context.called(candidate.revision)
     wanted = candidate.application.replicas if candidate.application is not None else 0
     view = context.application(candidate.revision)
-    if (lost := _lost(context, candidate)) is not None:
+    if (lost := _lost(context, rollout, candidate)) is not None:
         return lost
     running = view.running_replicas if view is not None else 0
     if view is not None and running >= wanted > 0:
@@ -219,8 +204,18 @@ def _replicas_in_ray(
         message = f"After {context.desired.progress_deadline_s} s {waits_for}. {said.message}"
         return _failed(Reason.PROGRESS_DEADLINE_EXCEEDED, one_line(message), word=word)
     if view is None:
-        return context.nudge(candidate.revision, reason, f"Waits for Ray to take {called}.")
+        return _not_taken(context, reason, candidate.revision)
     return context.wait(reason, f"{waits_for}.")
+
+
+def _not_taken(context: Context, reason: Reason, candidate: str) -> Plan:
+    """Ray has not got the configuration: the candidate is not to blame, and its deadline stands still."""
+    called = context.called(candidate)
+    write = context.observed.ray_write.get(context.cluster_of(candidate))
+    if write is not None and not write.is_accepted:
+        message = f"Ray has not taken {called}: {hide_addresses(write.message)}"
+        return context.nudge(candidate, Reason.RAY_REFUSED, one_line(message))
+    return context.nudge(candidate, reason, f"Waits for Ray to take {called}.")
 
 
 def _replicas_at_gateways(
@@ -242,23 +237,51 @@ def _replicas_at_gateways(
 
 
 def _is_late(context: Context, rollout: Rollout) -> bool:
-    """From the rollout's start, later from the step's: partial readiness in between resets nothing."""
-    is_shifting = rollout.phase is RolloutPhase.SHIFTING
-    waited_s = context.since_step_s(rollout) if is_shifting else context.since_start_s(rollout)
-    return waited_s > context.desired.progress_deadline_s
+    return deadline.is_late(context, rollout)
 
 
-def _lost(context: Context, candidate: WantedRevision) -> Plan | Verdict | None:
-    """Ray's own verdict on the candidate's application."""
+def _lost(context: Context, rollout: Rollout, candidate: WantedRevision) -> Plan | Verdict | None:
+    """Ray's own word on the candidate's application: condemned for what is its own fault, else tried again."""
     view = context.application(candidate.revision)
-    if view is None:
+    is_gone = view is not None and view.status is ApplicationStatus.UNHEALTHY and view.running_replicas == 0
+    if view is None or not (is_gone or view.status is ApplicationStatus.DEPLOY_FAILED):
         return None
-    match view.status:
-        case ApplicationStatus.DEPLOY_FAILED:
-            failed = ray.read_failure(view.message)
-            return _failed(Reason.DEPLOY_FAILED, failed.message, word=failed.reason)
-        case ApplicationStatus.UNHEALTHY if view.running_replicas == 0:
-            failed = ray.read_failure(view.message)
-            return _failed(Reason.APPLICATION_UNHEALTHY, failed.message, word=failed.reason)
-        case _:
-            return None
+    failed = ray.read_failure(view.message)
+    if _is_its_own_fault(context, rollout, candidate, load_reasons.blame_for(failed.reason)):
+        reason = Reason.APPLICATION_UNHEALTHY if is_gone else Reason.DEPLOY_FAILED
+        return _failed(reason, failed.message, word=failed.reason)
+    if attempts.is_given_up(context, candidate.revision):
+        return attempts.start(context, candidate.revision, failed) or _starts_again(context, candidate, failed)
+    return _starts_again(context, candidate, failed)
+
+
+def _is_its_own_fault(context: Context, rollout: Rollout, candidate: WantedRevision, blame: Blame) -> bool:
+    """Once it was proved, what befalls both revisions at once is the fault of neither."""
+    stable = context.serving.stable
+    is_other_ready = stable is None or context.is_running(stable)
+    match blame:
+        case Blame.MODEL:
+            return is_other_ready or not rollout.proved
+        case Blame.ENVIRONMENT:
+            return _is_given_up_for_the_last(context, candidate)
+        case Blame.ADDRESS:
+            has_stable = stable is not None and is_other_ready
+            return has_stable or _is_given_up_for_the_last(context, candidate)
+        case Blame.UNKNOWN:
+            return is_other_ready
+
+
+def _is_given_up_for_the_last(context: Context, candidate: WantedRevision) -> bool:
+    """With nothing stable a revision that served before is better than one that can't be started for minutes."""
+    serving, last = context.serving, context.serving.last_stable
+    if serving.stable is not None or last is None or last == candidate.revision or serving.quarantined(last):
+        return False
+    return last in context.desired.revisions and attempts.number_of(context, candidate.revision) >= BLOCKED_AFTER
+
+
+def _starts_again(context: Context, candidate: WantedRevision, failed: ray.Failure) -> Plan:
+    called, number = context.called(candidate.revision), attempts.number_of(context, candidate.revision)
+    reason = Reason.START_BLOCKED if number >= BLOCKED_AFTER else Reason.START_RETRIED
+    message = f"{called} could not start ({number + 1} attempts) and is tried again. {failed.reason}: {failed.message}"
+    wait_s = max(context.bounds.poll_s, min(attempts.left_s(context, candidate.revision), context.bounds.unknown_s))
+    return context.wait(reason, one_line(message), requeue_after_s=wait_s)

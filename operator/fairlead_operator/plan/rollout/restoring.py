@@ -11,6 +11,7 @@ from dataclasses import replace
 from fairlead_operator.api.status import RolloutPhase
 from fairlead_operator.plan import traffic
 from fairlead_operator.plan.context import Context
+from fairlead_operator.plan.rollout import deadline
 from fairlead_operator.plan.triggers import Trigger, Verdict
 from fairlead_operator.state.actions import Plan
 from fairlead_operator.state.knowledge import Known
@@ -34,7 +35,9 @@ def following(context: Context, old: Rollout, at: datetime.datetime) -> Rollout:
         stable_replicas=stable,
         weight=min(weight, _told(context)),
         step_started_at=at,
-        held_at=None,
+        progress_s=0,
+        progress_at=at,
+        stable_lost_at=None,
         analysis=None,
     )
 
@@ -53,7 +56,7 @@ def _told(context: Context) -> int:
 def restoring(context: Context, rollout: Rollout) -> Plan | Verdict:
     """The stable revision's replicas are seen, then the traffic moves; it doesn't wait for what never comes."""
     stable, candidate = context.serving.stable, context.serving.candidate
-    late = context.since_step_s(rollout) > context.desired.progress_deadline_s
+    late = deadline.is_late(context, rollout)
     if stable is None or candidate is None or context.desired.replicas == 0 or late:
         return _over(context)
     if context.most_up(candidate) == 0:

@@ -12,9 +12,7 @@ from fairlead_operator.state.actions import NudgeServe, Plan, Wait, WriteRoute
 from fairlead_operator.state.desired import WantedRevision
 from fairlead_operator.state.knowledge import Absent, Unknown
 from fairlead_operator.state.reasons import Reason
-from fairlead_operator.state.rollout import Attempt
 from fairlead_operator.state.serve import ApplicationStatus
-from fairlead_operator.state.time import elapsed_s
 
 _SHORT = frozenset(
     {
@@ -25,8 +23,6 @@ _SHORT = frozenset(
         Reason.APPLICATION_UNHEALTHY,
     }
 )
-RETRY_AFTER_S = (30, 60, 120, 300)
-"""How long after the first, second … attempt the next one may come; the last stands for all that follow."""
 
 
 def decide(context: Context) -> Plan | None:
@@ -94,7 +90,9 @@ def replicas(context: Context, stable: WantedRevision) -> Plan | None:
         message = f"Waits for Ray to take {wanted.replicas} replicas of {called}."
         return context.nudge(stable.revision, Reason.SCALING, message)
     if view.status is ApplicationStatus.DEPLOY_FAILED and view.running_replicas == 0:
-        return _again(context, stable, ray.read_failure(view.message))
+        failed = ray.read_failure(view.message)
+        message = f"Ray gave up {called}; it is tried again. {failed.reason}: {failed.message}"
+        return context.wait(Reason.APPLICATION_UNHEALTHY, message)
     if view.status in (ApplicationStatus.UNHEALTHY, ApplicationStatus.DEPLOY_FAILED):
         message = f"Ray calls {called} {view.status}, {view.running_replicas} of {wanted.replicas} replicas run."
         return context.wait_unknown(Reason.APPLICATION_UNHEALTHY, message)
@@ -105,18 +103,6 @@ def replicas(context: Context, stable: WantedRevision) -> Plan | None:
     if view.running_replicas > wanted.replicas:
         return context.wait(Reason.SCALING, f"{called} scales down to {wanted.replicas} replicas.")
     return None
-
-
-def _again(context: Context, stable: WantedRevision, failed: ray.Failure) -> Plan:
-    """Ray doesn't try a failed config twice. With no replica left there is nothing to lose by a changed one."""
-    last = context.serving.attempt_of(stable.revision)
-    number = last.number if last is not None else 0
-    called = context.called(stable.revision)
-    why = f"{failed.reason}: {failed.message}"
-    if last is not None and elapsed_s(last.time, context.now) < RETRY_AFTER_S[min(number, len(RETRY_AFTER_S)) - 1]:
-        return context.wait_unknown(Reason.APPLICATION_UNHEALTHY, f"Ray gave up {called}; it is tried again. {why}")
-    attempt = Attempt(revision=stable.revision, number=number + 1, time=context.second)
-    return context.announce(context.serving.with_attempt(attempt), Reason.RESTARTED, f"Starts {called} again. {why}")
 
 
 def _unwanted_applications(context: Context) -> Plan | None:

@@ -1,4 +1,9 @@
-"""A deleted object: traffic leaves, then the replicas, then the finalizer, each only on positive evidence."""
+"""A deleted object: traffic leaves, then the replicas, then the finalizer, each on positive evidence, or in time.
+
+What can't be read may be gone for good, with its namespace or its cluster: it is waited for ``deletion_unknown_s``, and
+what answers but never ends for ``deletion_stuck_s``. Then the finalizer is given up, with a warning that names what may
+still run; that is stopped by the Ray cluster's own pass once the cluster answers again, as it belongs to no model.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +21,9 @@ from fairlead_operator.state.reasons import Reason
 from fairlead_operator.state.rollout import Rollout, Serving, recall
 from fairlead_operator.state.time import whole_second
 
+TICK_S = 5.0
+"""How often the time that a deletion has waited is written to the status."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Teardown:
@@ -23,6 +31,19 @@ class _Teardown:
     observed: Observed
     serving: Serving
     bounds: Bounds
+
+    @property
+    def waited_s(self) -> float:
+        """Seconds that passes of this deletion have waited; the operator's absence counts as two ticks at most."""
+        rollout = self.serving.rollout
+        if rollout is None or rollout.progress_at is None or not self.is_begun:
+            return 0.0
+        since_s = (self.observed.observed_at - rollout.progress_at).total_seconds()
+        return rollout.progress_s + max(0.0, min(since_s, 2 * TICK_S))
+
+    @property
+    def is_begun(self) -> bool:
+        return self.serving.phase in (RolloutPhase.RETIRING, RolloutPhase.RETIRED)
 
     def plan(self, action: Action, message: str, *, reason: Reason = Reason.DELETING, unknown: bool = False) -> Plan:
         return Plan(
@@ -41,7 +62,15 @@ def decide(view: ModelDeploymentView, observed: Observed, bounds: Bounds) -> Pla
     if names.FINALIZER not in view.finalizers:
         message = "The object is being deleted; other finalizers hold it."
         return replace(down.plan(Wait(), message), requeue_after_s=bounds.resync_s)
-    return _traffic(down) or _announce(down) or _replicas(down) or _release(down)
+    traffic, replicas = _traffic(down), None
+    if isinstance(traffic, Plan):
+        return traffic
+    if (announced := _announce(down)) is not None:
+        return announced
+    replicas = _replicas(down)
+    if isinstance(replicas, Plan):
+        return replicas
+    return _release(down, tuple(left for left in (traffic, replicas) if left is not None))
 
 
 def after_the_object(observed: Observed, bounds: Bounds) -> Plan:
@@ -59,47 +88,86 @@ def after_the_object(observed: Observed, bounds: Bounds) -> Plan:
     return done
 
 
-def _traffic(down: _Teardown) -> Plan | None:
+def _traffic(down: _Teardown) -> Plan | str | None:
+    """None once no gateway routes to the model; a sentence where that was waited for long enough."""
     match down.observed.route:
         case Known():
             return down.plan(DeleteRoute(), "The route is deleted, so that no request comes any more.")
         case Unknown(reason=reason):
-            message = f"Waits for the route table, which can't be read: {reason}"
-            return down.plan(Wait(), message, reason=Reason.GATEWAY_UNREACHABLE, unknown=True)
+            left = f"the route, which can't be read: {hide_addresses(reason)}"
+            return _wait_for(down, left, reason=Reason.GATEWAY_UNREACHABLE)
         case Absent():
             return _confirmation(down)
         case _ as never:
             assert_never(never)
 
 
-def _confirmation(down: _Teardown) -> Plan | None:
+def _confirmation(down: _Teardown) -> Plan | str | None:
     match down.observed.gateways:
         case Absent():
-            return None
+            return _wait_for(down, "a gateway, as none is known here") if _has_served(down) else None
         case Unknown(reason=reason):
-            message = f"Waits for every gateway to say that the route is gone: {reason}"
-            return down.plan(Wait(), message, reason=Reason.GATEWAY_UNREACHABLE, unknown=True)
+            left = f"the gateways to drop the route; they can't be listed: {hide_addresses(reason)}"
+            return _wait_for(down, left, reason=Reason.GATEWAY_UNREACHABLE)
         case Known(value=gateways):
             name = down.observed.key.name
             confirmation = gateways.confirmation(lambda view: name not in view.routes)
             if confirmation.missing:
                 having = ", ".join(sorted(member.called for member in confirmation.missing))
-                return down.plan(Wait(), f"Waits for gateway {having} to drop the route.")
+                return _wait_for(down, f"gateway {having} to drop the route", is_known=True)
             if confirmation.unread:
                 unread = ", ".join(sorted(member.name for member in confirmation.unread))
-                message = f"Waits for gateway {unread}, which can't be read, to say that the route is gone."
-                return down.plan(Wait(), message, reason=Reason.GATEWAY_UNREACHABLE, unknown=True)
+                left = f"gateway {unread}, which can't be read, to drop the route"
+                return _wait_for(down, left, reason=Reason.GATEWAY_UNREACHABLE)
             return None
         case _ as never:
             assert_never(never)
+
+
+def _has_served(down: _Teardown) -> bool:
+    status = down.view.status
+    return (status.stable_revision or status.last_stable_revision or status.candidate_revision) is not None
+
+
+def _wait_for(
+    down: _Teardown,
+    left: str,
+    *,
+    action: Action | None = None,
+    reason: Reason = Reason.DELETING,
+    is_known: bool = False,
+) -> Plan | str:
+    """The plan that waits, with the time counted in the status; ``left`` once it was waited for long enough."""
+    limit_s = down.bounds.deletion_stuck_s if is_known else down.bounds.deletion_unknown_s
+    if down.waited_s >= limit_s:
+        return left
+    plan = down.plan(action or Wait(), f"Waits for {left}.", reason=reason, unknown=not is_known)
+    rollout, at = down.serving.rollout, whole_second(down.observed.observed_at)
+    if rollout is None or not down.is_begun:
+        begun = Rollout(phase=RolloutPhase.RETIRING, started_at=at, step_started_at=at, progress_at=at)
+        if rollout is not None:
+            begun = replace(
+                begun,
+                leaving=rollout.leaving,
+                replicas=rollout.replicas,
+                stable_replicas=rollout.stable_replicas,
+            )
+    elif rollout.progress_at is None or not 0 <= (at - rollout.progress_at).total_seconds() < TICK_S:
+        begun = replace(rollout, progress_s=int(down.waited_s), progress_at=at)
+    else:
+        return plan
+    return replace(plan, serving=replace(down.serving, rollout=begun))
 
 
 def _announce(down: _Teardown) -> Plan | None:
     if down.serving.phase is RolloutPhase.RETIRED:
         return None
     at = whole_second(down.observed.observed_at)
+    waited_s = int(down.waited_s)
     retired = Serving(
-        rollout=Rollout(phase=RolloutPhase.RETIRED, started_at=at, step_started_at=at),
+        rollout=Rollout(
+            phase=RolloutPhase.RETIRED, started_at=at, step_started_at=at, progress_s=waited_s, progress_at=at
+        ),
         quarantine=down.serving.quarantine,
         handled=down.serving.handled,
     )
@@ -107,21 +175,30 @@ def _announce(down: _Teardown) -> Plan | None:
     return replace(plan, serving=retired, requeue_after_s=0.0)
 
 
-def _replicas(down: _Teardown) -> Plan | None:
+def _replicas(down: _Teardown) -> Plan | str | None:
     """Every cluster that a revision was placed on has to say so; another one counts where it says the contrary."""
     running = down.observed.applications
     if running:
         cluster = running[0][0]
         stopping = ", ".join(view.name for where, view in running if where == cluster)
-        return down.plan(NudgeServe(cluster=cluster), f"Waits for Ray to stop {stopping}.")
+        return _wait_for(down, f"Ray to stop {stopping}", action=NudgeServe(cluster=cluster), is_known=True)
     for cluster in down.observed.clusters:
         if isinstance(serve := down.observed.serve_on(cluster), Unknown):
-            message = f"Waits for Ray to say that the replicas are gone: {hide_addresses(serve.reason)}"
-            return down.plan(NudgeServe(cluster=cluster), message, reason=Reason.RAY_UNREACHABLE, unknown=True)
+            left = f"Ray cluster {cluster} to say that the replicas are gone: {hide_addresses(serve.reason)}"
+            nudge = NudgeServe(cluster=cluster)
+            return _wait_for(down, left, action=nudge, reason=Reason.RAY_UNREACHABLE)
     return None
 
 
-def _release(down: _Teardown) -> Plan:
+def _release(down: _Teardown, left: tuple[str, ...]) -> Plan:
+    """The finalizer goes; where something may be left behind, only after the status and an event have said so."""
     finalizers = tuple(f for f in down.view.finalizers if f != names.FINALIZER)
     action = RemoveFinalizer(resource_version=down.view.resource_version, finalizers=finalizers)
-    return down.plan(action, "Route and replicas are gone.")
+    if not left:
+        return down.plan(action, "Route and replicas are gone.")
+    message = (
+        f"Deleted without waiting any longer for {'; '.join(left)}. What may still run is stopped once its Ray cluster "
+        "answers again."
+    )
+    is_told = any(condition.reason == Reason.LEFT_BEHIND for condition in down.view.status.conditions)
+    return down.plan(action if is_told else Wait(), message, reason=Reason.LEFT_BEHIND)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import datetime
 import functools
 import json
 import os
@@ -18,7 +19,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, example, given, seed, settings
 from hypothesis import strategies as st
-from tests.support.virtual_world import NAMESPACE, Fault, VirtualWorld
+from tests.support.virtual_world import NAMESPACE, Fault, Outage, VirtualWorld
 
 from fairlead_operator.api.analysis_status import AnalysisPhase
 from fairlead_operator.api.status import RolloutPhase, Verb
@@ -29,7 +30,7 @@ from fairlead_operator.state.reasons import Reason
 from fairlead_operator.state.rollout import Rollout, Serving, recall
 from fairlead_operator.state.route import FULL_WEIGHT, RouteText
 
-MODELS = ("digits", "sentiment")
+MODELS = ("digits", "digits--two")
 URIS = (
     "file:///m/1",
     "file:///m/2",
@@ -148,6 +149,9 @@ STEPS = st.one_of(
     op("pause", st.booleans()),
     op("allow", st.booleans()),
     op("lose ray", st.none()),
+    op("outage", st.sampled_from(sorted(Outage))),
+    *(op("outages end", st.none()) for _ in range(2)),
+    op("clock", st.sampled_from((-3600, 3600))),
     op("cores", st.sampled_from((None, 1.0, 2.5, 100.0))),
     op("kill", st.sampled_from((0, 1, 2, ALL))),
     op("wait", st.sampled_from((20, 61, 700))),
@@ -210,6 +214,10 @@ def stick(world: VirtualWorld, number: int) -> None:
     gateway.is_stuck = not gateway.is_stuck
 
 
+def jump(world: VirtualWorld, seconds: int) -> None:
+    world.now += datetime.timedelta(seconds=seconds)
+
+
 def slow_pass(world: VirtualWorld, name: str, fault: Fault, meanwhile: Op) -> None:
     world.pass_model(name, fault, lambda: step(world, *meanwhile))
 
@@ -223,6 +231,9 @@ DEEDS: dict[str, Callable[[VirtualWorld, str, Any], object]] = {
     "tick": lambda world, name, seconds: world.tick(seconds),
     "gateway": lambda world, name, number: world.take_routes(world.gateways[number]),
     "lose ray": lambda world, name, nothing: world.lose_ray(),
+    "outage": lambda world, name, outage: world.begin(Outage(outage)),
+    "outages end": lambda world, name, nothing: world.end_outages(),
+    "clock": lambda world, name, seconds: jump(world, seconds),
     "kill": lambda world, name, number: kill(world, number),
     "wait": lambda world, name, seconds: world.advance(seconds),
     "stuck": lambda world, name, number: stick(world, number),

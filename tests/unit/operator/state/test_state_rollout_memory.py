@@ -31,7 +31,9 @@ rollouts = st.builds(
     proof_message=texts,
     ray_sessions=st.just({}) | st.just({"default": "session_1", "b": "session_9"}),
     paused_by_request=st.booleans(),
-    held_at=st.none() | seconds,
+    progress_s=st.integers(0, 100_000),
+    progress_at=st.none() | seconds,
+    stable_lost_at=st.none() | seconds,
 )
 quarantines = st.builds(
     Quarantine,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from tests.support.one_model import NAME, round_of, serving, until
-from tests.support.virtual_world import Fault, VirtualWorld
+from tests.support.virtual_world import Fault, Outage, VirtualWorld
 
 from fairlead_operator.api.status import RolloutPhase as Phase
 from fairlead_operator.api.text import hide_addresses
@@ -26,7 +26,7 @@ def condition(world: VirtualWorld, kind: str) -> tuple[str, str]:
     return found["status"], found["reason"]
 
 
-def cut_off(world: VirtualWorld, monkeypatch: pytest.MonkeyPatch, up: int = 0) -> None:
+def cut_off(world: VirtualWorld, monkeypatch: pytest.MonkeyPatch, up: int) -> None:
     """Ray runs everything, but no gateway reaches more than ``up`` replicas."""
     real = world._live
 
@@ -38,16 +38,16 @@ def cut_off(world: VirtualWorld, monkeypatch: pytest.MonkeyPatch, up: int = 0) -
     monkeypatch.setattr(world, "_live", live)
 
 
-def test_replicas_that_no_gateway_reaches_are_neither_ready_nor_available(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_replicas_that_no_gateway_reaches_are_neither_ready_nor_available() -> None:
     world = served()
     assert (condition(world, "Available"), condition(world, "Ready")) == (("True", "Available"), ("True", "Serving"))
-    cut_off(world, monkeypatch)
+    world.begin(Outage.REACH)
     round_of(world)
     assert condition(world, "Available") == ("False", "ReplicasUnreachable")
     assert condition(world, "Ready") == ("False", "ReplicasUnreachable")
     assert condition(world, "Degraded") == ("True", "ReplicasUnreachable")
     assert world.models[NAME].status["readyReplicas"] == 0
-    monkeypatch.undo()
+    world.end_outages()
     world.settle()
     assert (condition(world, "Available"), condition(world, "Ready")) == (("True", "Available"), ("True", "Serving"))
 

@@ -54,10 +54,9 @@ def test_partial_readiness_does_not_reset_the_deadline() -> None:
     candidate = serving(world).candidate
     for application in world.applications.values():
         application.is_stuck = True  # Ray has no place for all of them
-    world.advance(20)
-    assert round_of(world).reason is Reason.WIDENING
-    world.advance(20)
-    assert world.pass_model(NAME).reason is Reason.PROGRESS_DEADLINE_EXCEEDED
+    for _ in range(20):
+        assert round_of(world).reason is Reason.WIDENING
+    until(world, lambda: world.plans[-1].reason is Reason.PROGRESS_DEADLINE_EXCEEDED)
     assert [entry.revision for entry in serving(world).quarantine] == [candidate]
 
 

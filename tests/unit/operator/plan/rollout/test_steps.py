@@ -137,18 +137,15 @@ def test_a_hold_by_the_spec_keeps_the_weight_and_the_last_step() -> None:
 def test_time_spent_held_counts_towards_no_deadline() -> None:
     world = VirtualWorld()
     world.apply(NAME, model={"uri": "file:///m/1"}, rollout={"progressDeadlineSeconds": 30, "paused": True})
-    until(world, lambda: serving(world).phase is Phase.WIDENING and rollout(world).held_at is not None)
-    began = rollout(world).started_at
+    until(world, lambda: world.plans != [] and world.plans[-1].reason is Reason.PAUSED)
     world.advance(3600)
     (application,) = world.applications.values()
     application.running, application.is_stuck = 0, True
     assert round_of(world).reason is Reason.WIDENING, "a lost replica is waited for, however long it was held"
     world.change(NAME, "rollout.paused", False)
-    round_of(world)
-    assert 3600 <= (rollout(world).started_at - began).total_seconds() <= 3610
-    assert round_of(world).reason is Reason.WIDENING
-    world.advance(40)
-    assert round_of(world).reason is Reason.PROGRESS_DEADLINE_EXCEEDED
+    for _ in range(20):
+        assert round_of(world).reason is Reason.WIDENING
+    until(world, lambda: world.plans[-1].reason is Reason.PROGRESS_DEADLINE_EXCEEDED)
 
 
 def test_a_ray_restart_keeps_the_step_and_begins_its_pause_again() -> None:

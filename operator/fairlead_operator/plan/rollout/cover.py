@@ -1,0 +1,45 @@
+"""A candidate with traffic takes all of it while the stable revision can answer none: the cure must not be held back.
+
+The steps stay where they are, and the shares come back with the stable revision.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from fairlead_operator.plan import traffic
+from fairlead_operator.plan.context import Context
+from fairlead_operator.state.actions import Plan
+from fairlead_operator.state.reasons import Reason
+from fairlead_operator.state.rollout import Rollout
+from fairlead_operator.state.time import elapsed_s
+
+
+def look(context: Context, rollout: Rollout) -> Plan | None:
+    """Remembers since when the stable revision answers nothing, and waits until that is certain."""
+    stable, candidate = context.serving.stable, context.serving.candidate
+    if stable is None or candidate is None or not context.gateways:
+        return None
+    called = context.called(stable)
+    if rollout.stable_lost_at is None:
+        if context.most_up(stable) != 0 or not context.fewest_up(candidate):
+            return None
+        message = f"No gateway has a ready replica of {called}, which is stable."
+        return _remember(context, replace(rollout, stable_lost_at=context.second), Reason.REPLICAS_MISSING, message)
+    if context.fewest_up(stable):
+        back = replace(rollout, stable_lost_at=None)
+        return _remember(context, back, Reason.SHIFTING, f"{called} is ready again; the shares are as before.")
+    if traffic.is_covered(context):
+        return None
+    left_s = context.bounds.lost_s - max(0.0, elapsed_s(rollout.stable_lost_at, context.now))
+    then = f"{context.called(candidate)} takes all requests if it stays so"
+    message = f"No gateway has a ready replica of {called}; {then}."
+    return context.wait(Reason.REPLICAS_MISSING, message, requeue_after_s=min(left_s, context.bounds.unknown_s))
+
+
+def _remember(context: Context, rollout: Rollout, reason: Reason, message: str) -> Plan:
+    """What was counted meanwhile compares nothing: the analysis goes on from the next reading."""
+    run = rollout.analysis
+    if run is not None:
+        rollout = replace(rollout, analysis=replace(run, sums=replace(run.sums, marks=())))
+    return context.announce(replace(context.serving, rollout=rollout), reason, message)

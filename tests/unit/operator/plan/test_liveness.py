@@ -1,0 +1,121 @@
+"""Several faults at once that all end: then every model is answered again, or its status names a person's move.
+
+The oracle asks the gateways' tables and replicas what a client gets, not the operator.
+"""
+
+from __future__ import annotations
+
+import copy
+import datetime
+import os
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, example, given, seed, settings
+from hypothesis import strategies as st
+from tests.support import client_oracle
+from tests.support.virtual_world import Outage, VirtualWorld
+from tests.unit.operator.plan.test_invariants import STARTS, STEPS, Op, is_held, tell
+
+from fairlead_operator.desired import build
+from fairlead_operator.state.observed import InvalidSpec
+from fairlead_operator.state.rollout import recall
+
+STORIES = int(os.environ.get("FAIRLEAD_LIVENESS_STORIES", "60"))
+SEED = int(os.environ.get("FAIRLEAD_MODEL_SEED", "0"))
+WITHIN_S = 3600
+LOOK_S = 10
+
+# The operator's absence and a clock that jumps are longer than every deadline.
+TROUBLES = st.one_of(
+    st.tuples(st.just("outage"), st.sampled_from(sorted(Outage))),
+    st.tuples(st.just("lose ray"), st.none()),
+    st.tuples(st.just("away"), st.sampled_from((60, 3600, 90_000))),
+    st.tuples(st.just("clock"), st.sampled_from((-7200, -60, 60, 7200))),
+    st.tuples(st.just("rounds"), st.sampled_from((1, 5, 40))),
+)
+
+
+def strike(world: VirtualWorld, kind: str, argument: Any) -> None:
+    match kind:
+        case "outage":
+            world.begin(Outage(argument))
+        case "lose ray":
+            world.lose_ray()
+        case "away":
+            world.tick(argument)
+        case "clock":
+            world.now += datetime.timedelta(seconds=argument)
+        case _:
+            look(world, argument)
+
+
+def look(world: VirtualWorld, count: int, seconds: float = 1.0) -> None:
+    for _ in range(count):
+        for name in sorted({*world.models, *world.routes}):
+            world.pass_model(name)
+        world.pass_every_ray()
+        world.tick(seconds)
+
+
+def is_well(world: VirtualWorld, name: str) -> bool:
+    """Answered as it should be, or at rest for a reason that only a person can change."""
+    if world.models[name].deleting:
+        return False  # until it is gone
+    view = world.view(name)
+    serving = recall(view.status)
+    desired = build.build(view, tuple(world.models[name].revisions.values()), world.bounds, cluster=world.placement)
+    assert not isinstance(desired, InvalidSpec)
+    if desired.suspended or desired.replicas == 0:
+        return True
+    if client_oracle.are_answered(world, name):
+        return True
+    needs_a_person = client_oracle.condition(world.models[name].status, "Stalled")["status"] == "True"
+    return needs_a_person or is_held(desired, serving)
+
+
+def expect_to_recover(world: VirtualWorld) -> None:
+    world.end_outages()
+    world.measurements_are_away = False
+    for gateway in world.gateways:
+        gateway.is_stuck = False
+    for application in world.applications.values():
+        application.is_stuck = False
+    for _ in range(WITHIN_S // LOOK_S):
+        look(world, 1, LOOK_S)
+        if all(is_well(world, name) for name in world.models):
+            break
+    bad = {name: world.models[name].status["conditions"] for name in world.models if not is_well(world, name)}
+    assert bad == {}, f"{bad}; last plan: {world.plans[-1]}"
+
+
+@seed(SEED)
+@settings(max_examples=STORIES, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    start=st.sampled_from(sorted(STARTS)),
+    before=st.lists(STEPS, max_size=6),
+    troubles=st.lists(TROUBLES, min_size=2, max_size=9),
+    meanwhile=st.lists(STEPS, max_size=4),
+)
+@example(
+    start="halfway", before=[], troubles=[("outage", Outage.STORE), ("lose ray", None), ("rounds", 40)], meanwhile=[]
+)
+@example(
+    start="served", before=[], troubles=[("outage", Outage.GATEWAY), ("lose ray", None), ("rounds", 40)], meanwhile=[]
+)
+@example(
+    start="halfway", before=[], troubles=[("outage", Outage.PUTS), ("lose ray", None), ("away", 90_000)], meanwhile=[]
+)
+@pytest.mark.timeout(3600)
+def test_after_the_last_fault_every_model_is_answered_or_says_what_a_person_has_to_do(
+    start: str, before: list[Op], troubles: list[tuple[str, Any]], meanwhile: list[Op]
+) -> None:
+    world = copy.deepcopy(STARTS[start]())
+    tell(world, before)
+    half = len(troubles) // 2
+    for kind, argument in troubles[:half]:
+        strike(world, kind, argument)
+    tell(world, meanwhile)
+    for kind, argument in troubles[half:]:
+        strike(world, kind, argument)
+    expect_to_recover(world)
