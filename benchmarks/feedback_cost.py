@@ -80,7 +80,7 @@ def main() -> None:
     chosen = parser.parse_args()
     raw = configuration(chosen.model.resolve())
     prepared = prepare.prepare(config.parse(raw), None, config.environment(), threads=1)
-    print(f"{prepared.model.kind}, {prepared.speed.single_s * 1e6:.0f} µs a call of the model")
+    print(f"{prepared.model.kind}, {prepared.warm_up.speed.single_s * 1e6:.0f} µs a call of the model")
     ports = {variant.name: serve(variant, prepared) for variant in VARIANTS}
     rows = example_inputs(prepared.model.signature, chosen.rows, seed=1)[0].astype(float).round(4).tolist()
     body = json.dumps({"instances": rows})
@@ -101,7 +101,7 @@ def serve(variant: Variant, prepared: prepare.PreparedModel) -> int:
     def build(loop: asyncio.AbstractEventLoop) -> Shared:
         signature = prepared.model.signature
         learned = costs.LearnedCosts()
-        learned.observe(costs.size_of([example_inputs(signature, 1)]), prepared.speed.single_s)
+        learned.observe(costs.size_of([example_inputs(signature, 1)]), prepared.warm_up.speed.single_s)
         sharing = batching.Sharing(is_proved=prepared.merging.is_proved)
         observe = metrics.batch_rows.observe
         runner = batching.Runner(prepared.model.predictor, sharing=sharing, costs=learned, observe_rows=observe)
@@ -121,7 +121,7 @@ def serve(variant: Variant, prepared: prepare.PreparedModel) -> int:
             metrics=metrics,
         )
         plane.phase = dataplane.Phase.READY
-        handler = Handler(plane, metrics, variant.feedback(prepared, metrics))
+        handler = Handler(plane, metrics, variant.feedback(prepared, metrics), prepared.warm_up)
         return Shared(
             handle=handler.handle,
             check_head=handler.check_head,

@@ -138,6 +138,8 @@ class Replica:
         self._metrics.evicted_bytes = [each.size_bytes for each in prepared.evicted]
         self._metrics.shares_calls = prepared.merging.is_proved
         self._metrics.phases_s = {**prepared.phases_s, "all": time.perf_counter() - started_s}
+        if prepared.warm_up.refusal is not None:
+            LOG.warning("serving, although the warm-up was not complete: %s", prepared.warm_up.refusal)
         server.call(lambda: _set_phase(plane, dataplane.Phase.READY))
         try:
             await asyncio.to_thread(joined.announce, self._described(server.port))
@@ -186,7 +188,7 @@ class Replica:
         self._dataplane = plane
         secret = keys.own_ray_token()
         copies = self._mirror(loop, secret)
-        handler = Handler(plane, self._metrics, self._feedback(signature, secret))
+        handler = Handler(plane, self._metrics, self._feedback(signature, secret), prepared.warm_up)
         return Shared(
             handle=handler.handle,
             check_head=handler.check_head,
@@ -202,7 +204,7 @@ class Replica:
 
     def _runner(self, prepared: prepare.PreparedModel) -> batching.Runner:
         learned = costs.LearnedCosts()
-        for rows, spent_s in prepared.speed.call_s.items():
+        for rows, spent_s in prepared.warm_up.speed.call_s.items():
             learned.observe(costs.size_of([example_inputs(prepared.model.signature, rows)]), spent_s)
         given = self._config.batching
         sharing = batching.Sharing(

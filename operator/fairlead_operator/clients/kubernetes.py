@@ -24,6 +24,8 @@ from fairlead_operator.clients.clock import Clock
 Object = dict[str, Any]
 
 TIMEOUT_S = 10.0
+ANSWER_BYTES_MAX = 256 * 1024 * 1024
+"""A page of PAGE_LIMIT objects; etcd keeps none that is larger than some 1.5 MiB, and most are a few kilobytes."""
 PAGE_LIMIT = 500
 LIST_TRIES = 3
 WATCH_S = 240
@@ -159,7 +161,9 @@ class KubernetesClient:
         }
         url = f"{self._configuration.host}{path}?{urllib.parse.urlencode(query)}"
         headers = await self._headers(JSON)
-        request = http.Request(method="GET", url=url, headers=headers, timeout_s=SILENCE_S, verb="WATCH")
+        request = http.Request(
+            method="GET", url=url, headers=headers, timeout_s=SILENCE_S, answer_bytes_max=ANSWER_BYTES_MAX, verb="WATCH"
+        )
         what = f"watch {path}"
         lines = self._http.stream_lines(
             request, who="API server", on_request=self._on_request, check=lambda answer: _parse(what, answer)
@@ -227,6 +231,7 @@ class KubernetesClient:
             headers=await self._headers(content_type),
             body=None if body is None else _compact(body),
             timeout_s=TIMEOUT_S,
+            answer_bytes_max=ANSWER_BYTES_MAX,
             verb=verb,
         )
         answer = await self._http.send(request, who="API server", on_request=self._on_request)

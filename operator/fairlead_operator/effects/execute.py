@@ -29,7 +29,7 @@ class Hands:
     """Everything that the effects hold."""
 
     api: kubernetes.KubernetesClient
-    gateways: prove.GatewayPredictions
+    gateways: prove.Gateways
     members: directory.GatewayDirectory
     namespace: Callable[[str], Namespace]
     nudge: Callable[[keys.RayKey], None]

@@ -5,12 +5,11 @@ from __future__ import annotations
 import datetime
 
 from fairlead_operator.api import names
+from fairlead_operator.api.revision_status import Endpoints, ModelStatus
 from fairlead_operator.api.status import (
     Condition,
     ConditionStatus,
-    Endpoints,
     ModelDeploymentStatus,
-    ModelStatus,
     Phase,
     RolloutPhase,
 )
@@ -48,7 +47,7 @@ def summarise(
         observed=observed,
         plan=plan,
         outcome=outcome,
-        serving=fold.after(plan, outcome),
+        serving=fold.after(plan, outcome, now),
         now=now,
     )
     status = _status(result)
