@@ -65,6 +65,11 @@ class Layout:
         return self.run / "ray"
 
     @property
+    def warm_start(self) -> pathlib.Path:
+        """The sockets by which Ray's workers are forked."""
+        return self.run / "warm"
+
+    @property
     def gateway_state(self) -> pathlib.Path:
         return self.run / "gateway"
 

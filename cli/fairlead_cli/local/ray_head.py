@@ -6,8 +6,9 @@ import http
 import os
 import pathlib
 import secrets
+import sys
 
-from fairlead_cli.local import layout, loopback, options, processes, programs
+from fairlead_cli.local import layout, loopback, options, processes
 
 PORTS = (
     "ray-dashboard",
@@ -53,6 +54,7 @@ def environment(where: layout.Layout, ports: layout.Ports) -> dict[str, str]:
         "AUTOSCALER_METRIC_PORT": str(ports["ray-autoscaler-metrics"]),
         "DASHBOARD_METRIC_PORT": str(ports["ray-dashboard-metrics"]),
         "TF_CPP_MIN_LOG_LEVEL": "2",
+        "FAIRLEAD_WARM_START_FOLDER": str(where.warm_start),
         # setproctitle writes over the environment of a process, by which we know ours.
         "SPT_NOENV": "1",
     }
@@ -61,8 +63,12 @@ def environment(where: layout.Layout, ports: layout.Ports) -> dict[str, str]:
 def command(where: layout.Layout, ports: layout.Ports, chosen: options.Options) -> processes.Command:
     """`--block` keeps the command as the parent of all: it ends when one of Ray's own processes dies."""
     argv = [
-        programs.script("ray"),
-        "start",
+        # `ray start`, whose workers are forks of a process that has imported everything. -P: nothing is imported from
+        # the folder that it happens to run in.
+        sys.executable,
+        "-P",
+        "-m",
+        "fairlead_ray_node.ray_start",
         "--head",
         "--block",
         "--node-ip-address=127.0.0.1",

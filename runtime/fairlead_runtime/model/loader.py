@@ -75,7 +75,8 @@ def _load_saved_model(folder: Path, signature_name: str | None, *, threads: int)
     available = [name for name in meta_graph.signature_def if name != signature.INIT_OP]
     name = signature.pick_name(available, signature_name)
     read = signature.from_proto(name, meta_graph.signature_def[name])
-    _import_tensorflow(threads=threads)
+    tensorflow_import.import_for_saved_models()
+    _configure(threads=threads)
     errors = tensorflow_import.module("python.framework.errors_impl")
     try:
         owner = tensorflow_import.module("python.saved_model.load").load(str(folder), tags=None)
@@ -165,13 +166,6 @@ def _choose(function: Any, read: signature.Signature, owner: object, *, threads:
         # The warm-up will say so, in its own place.
         why = f"it fails on an example: {error}"
     return LoadedModel(signature=read, predictor=general, kind=f"function ({why})")
-
-
-def _import_tensorflow(*, threads: int) -> None:
-    tensorflow_import.module("python.saved_model.load")
-    tensorflow_import.module("python.ops.lookup_ops")
-    tensorflow_import.enable_v2_behavior()
-    _configure(threads=threads)
 
 
 def _configure(*, threads: int) -> None:

@@ -16,12 +16,23 @@ import types
 from typing import Any
 
 _STANDS_IN = "__fairlead_stands_in__"
+_FOR_SAVED_MODELS = (
+    "core.protobuf.config_pb2",
+    "core.protobuf.saved_model_pb2",
+    "python.client.session",
+    "python.eager.context",
+    "python.framework.convert_to_constants",
+    "python.framework.errors_impl",
+    "python.framework.importer",
+    "python.ops.lookup_ops",
+    "python.saved_model.load",
+)
 
 
 def module(name: str) -> Any:
     """The submodule `tensorflow.<name>`, without running TensorFlow's own `__init__`."""
     if "tensorflow" not in sys.modules:
-        _prepare_environment()
+        prepare_environment()
         spec = importlib.util.find_spec("tensorflow")
         if spec is None or spec.submodule_search_locations is None:
             raise ModuleNotFoundError("tensorflow is not installed")
@@ -35,19 +46,23 @@ def module(name: str) -> Any:
 
 def whole() -> Any:
     """The complete public `tensorflow`."""
-    _prepare_environment()
+    prepare_environment()
     if getattr(sys.modules.get("tensorflow"), _STANDS_IN, False):
         del sys.modules["tensorflow"]
     return importlib.import_module("tensorflow")
 
 
-def enable_v2_behavior() -> None:
-    """What `tensorflow/__init__.py` does for eager execution, resource variables and control flow."""
+def import_for_saved_models() -> None:
+    """All that loading and calling a SavedModel needs. It starts no thread, so a process can be forked after it."""
+    for name in _FOR_SAVED_MODELS:
+        module(name)
+    # What `tensorflow/__init__.py` does for eager execution, resource variables and control flow.
     module("python.tf2").enable()
     module("python.compat.v2_compat").enable_v2_behavior()
 
 
-def _prepare_environment() -> None:
+def prepare_environment() -> None:
+    """What TensorFlow reads from the environment; values that are set already stay."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF2_BEHAVIOR", "1")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")

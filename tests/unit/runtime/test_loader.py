@@ -215,3 +215,21 @@ def test_the_list_of_operations_is_sorted_and_holds_nothing_that_touches_files()
 
 def test_keras_own_layers_pass_the_check(models) -> None:
     keras_check.check(models.root / "dense.keras", BOUNDS)
+
+
+AFTER_PRELOAD = """
+import pathlib, sys
+from fairlead_ray_node import preload
+preload.import_everything()
+before = set(sys.modules)
+from fairlead_runtime.model import bounds, loader
+loaded = loader.load(pathlib.Path(sys.argv[1]), None, None, bounds.Bounds(bytes_max=10**8), threads=1)
+assert loaded.kind == "frozen", loaded.kind
+print([name for name in sorted(set(sys.modules) - before)])
+"""
+
+
+def test_a_replica_that_was_forked_imports_nothing_to_load_a_model(models) -> None:
+    command = [sys.executable, "-c", AFTER_PRELOAD, str(models.root / "dense")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

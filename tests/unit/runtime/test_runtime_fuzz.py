@@ -37,6 +37,7 @@ from fairlead_runtime.server.limits import ServerLimits
 INFER = f"/v2/models/{MODEL}/infer"
 PREDICT = f"/v1/models/{MODEL}:predict"
 LENGTH = b"inference-header-content-length"
+BODY_BYTES_MAX = 256 * 1024
 UNITS_MAX = 60
 TRIES = 5
 
@@ -115,8 +116,18 @@ v1_bodies = st.dictionaries(
 
 
 def dumped(value: object) -> bytes:
-    """As a client may write it: NaN, Infinity and numbers of any length included."""
-    return json.dumps(value).encode()
+    """As a client may write it: NaN, Infinity and numbers of any length included.
+
+    Values share their parts, so a small example can be gigabytes of text: the text ends at BODY_BYTES_MAX.
+    """
+    parts: list[str] = []
+    size = 0
+    for part in json.JSONEncoder().iterencode(value):
+        parts.append(part)
+        size += len(part)
+        if size > BODY_BYTES_MAX:
+            break
+    return "".join(parts).encode()
 
 
 plain = st.one_of(

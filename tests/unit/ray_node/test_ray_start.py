@@ -1,0 +1,148 @@
+"""`ray start` by our program: when it makes workers forks, and what it says when it doesn't."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+from fairlead_ray_node import early, ray_start
+
+PYTHON = sys.executable
+
+
+class Started:
+    """What `ray start` was run with."""
+
+    arguments: list[str] | None = None
+    python = ""
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> Started:
+    found = Started()
+
+    def main() -> int:
+        found.arguments, found.python = sys.argv, sys.executable
+        return 0
+
+    scripts = types.SimpleNamespace(main=main)
+    accelerators = types.SimpleNamespace(get_all_accelerator_managers=lambda: set())
+    monkeypatch.setitem(sys.modules, "ray.scripts.scripts", scripts)
+    monkeypatch.setitem(sys.modules, "ray._private.accelerators", accelerators)
+    monkeypatch.setattr(sys, "argv", ["ray_start"])
+    monkeypatch.setattr(sys, "executable", PYTHON)
+    monkeypatch.delenv(ray_start.SWITCH, raising=False)
+    monkeypatch.delenv(ray_start.SUBREAPER, raising=False)
+    return found
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(ray_start, "FOLDER_BYTES_MAX", 200)
+    monkeypatch.setenv(ray_start.FOLDER, str(tmp_path / "warm"))
+    return tmp_path / "warm"
+
+
+def test_ray_gets_a_stand_in_for_python_that_runs_as_python_does(started: Started, folder: Path) -> None:
+    assert ray_start.main(["--address=127.0.0.1:1", "--block"]) == 0
+    assert started.arguments == ["ray", "start", "--address=127.0.0.1:1", "--block"]
+    assert started.python == str(folder / "python")
+    said = subprocess.run([started.python, "-c", "import sys; print(sys.executable)"], capture_output=True, text=True)
+    assert said.stdout.strip() == PYTHON
+
+
+def test_a_stand_in_in_a_folder_of_any_name_runs(tmp_path: Path) -> None:
+    odd = tmp_path / 'it\'s a "folder" $HOME'
+    odd.mkdir()
+    python = odd / "python of mine"
+    python.symlink_to(PYTHON)
+    path = ray_start.write_stand_in(odd, str(python))
+    said = subprocess.run([path, "-c", "print(1)"], capture_output=True, text=True)
+    assert said.stdout == "1\n", said.stderr
+
+
+def test_the_switch_is_on_or_off(
+    started: Started, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(ray_start.SWITCH, "off")
+    assert ray_start.main([]) == 0
+    assert (started.python, started.arguments) == (PYTHON, ["ray", "start"])
+    assert capsys.readouterr().err == "workers start the ordinary way: FAIRLEAD_WARM_START is 'off'\n"
+    monkeypatch.setenv(ray_start.SWITCH, "0")
+    assert ray_start.main([]) == 2
+    assert capsys.readouterr().err == "FAIRLEAD_WARM_START must be 'on' or 'off', not '0'\n"
+
+
+@pytest.mark.parametrize("arguments", [["--num-gpus=1"], ["--head", "--num-gpus", "2"]])
+def test_a_node_that_is_given_gpus_starts_its_workers_the_ordinary_way(
+    started: Started, folder: Path, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    assert ray_start.main(arguments) == 0
+    assert started.python == PYTHON
+    assert "GPUs" in capsys.readouterr().err
+    assert ray_start.accelerators(["--num-gpus", "0"]) == ""
+
+
+def test_a_node_with_devices_starts_its_workers_the_ordinary_way(
+    started: Started, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manager = types.SimpleNamespace(get_current_node_num_accelerators=lambda: 4, get_resource_name=lambda: "TPU")
+    found = types.SimpleNamespace(get_all_accelerator_managers=lambda: [manager])
+    monkeypatch.setitem(sys.modules, "ray._private.accelerators", found)
+    assert ray_start.main([]) == 0
+    assert started.python == PYTHON
+    assert "the node has 4 TPU" in capsys.readouterr().err
+
+
+def test_what_counts_or_kills_the_template_switches_it_off(started: Started) -> None:
+    with pytest.raises(ray_start.NotWarm, match="subreaper is set"):
+        ray_start.refuse([], {ray_start.SUBREAPER: "True"})
+    with pytest.raises(ray_start.NotWarm, match="enable-resource-isolation"):
+        ray_start.refuse(["--enable-resource-isolation"], {})
+    ray_start.refuse([], {ray_start.SUBREAPER: "0"})
+
+
+def test_ray_starts_whatever_goes_wrong(
+    started: Started, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray._private.accelerators", None)  # as if a release had moved it
+    assert ray_start.main(["--head"]) == 0
+    assert (started.python, started.arguments) == (PYTHON, ["ray", "start", "--head"])
+    assert "workers start the ordinary way: ModuleNotFoundError" in capsys.readouterr().err
+
+
+def test_the_folder_is_the_users_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_start, "FOLDER_BYTES_MAX", 200)
+    made = ray_start.folder({ray_start.FOLDER: str(tmp_path / "made")})
+    assert made.stat().st_mode & 0o777 == 0o700
+    open_to_all = tmp_path / "open"
+    open_to_all.mkdir(mode=0o755)
+    link = tmp_path / "link"
+    link.symlink_to(made)
+    (tmp_path / "file").touch(mode=0o600)
+    for name, reason in (
+        ("open", "mode 0700"),
+        ("link", "mode 0700"),
+        ("file", "File exists"),
+        ("n" * 200, "200 bytes"),
+    ):
+        with pytest.raises(ray_start.NotWarm, match=reason):
+            ray_start.folder({ray_start.FOLDER: str(tmp_path / name)})
+
+
+def test_without_a_folder_a_new_one_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_start, "FOLDER_BYTES_MAX", 200)
+    monkeypatch.setattr(ray_start.tempfile, "tempdir", str(tmp_path))
+    assert ray_start.folder({}).parent == tmp_path
+
+
+def test_a_first_worker_is_foreseen_from_its_raylet() -> None:
+    raylet = ["A=1", "B=x=y", "LD_PRELOAD=libjemalloc.so", "not a variable"]
+    expected = {"A": "1", "B": "x=y", "RAY_JOB_ID": "01000000", "RAY_RAYLET_PID": "77"}
+    assert early.worker_environment(raylet, 77) == expected
+    option = '--python_worker_command=/run/python "/a b/setup_worker.py" "/a b/default_worker.py" --temp-dir=/t --x'
+    assert early.worker_command(["raylet", option]) == ["/a b/default_worker.py", "--temp-dir=/t", "--x"]
