@@ -81,7 +81,7 @@ def main() -> None:
     chosen = parser.parse_args()
     raw = configuration(chosen.model.resolve())
     prepared = prepare.prepare(config.parse(raw), None, config.environment(), threads=1)
-    print(f"{prepared.model.kind}, {prepared.speed.single_s * 1e6:.0f} µs a call of the model")
+    print(f"{prepared.model.kind}, {prepared.warm_up.speed.single_s * 1e6:.0f} µs a call of the model")
     ports = {variant.name: serve(variant, prepared) for variant in VARIANTS}
     rows = example_inputs(prepared.model.signature, chosen.rows, seed=1)[0].astype(float).round(4).tolist()
     body = json.dumps({"instances": rows})
@@ -108,13 +108,13 @@ def serve(variant: Variant, prepared: prepare.PreparedModel) -> int:
         plane = dataplane.Dataplane(
             dataplane.Identity(model="bench", revision=REVISION, number=1, versions=names, digest=prepared.digest),
             signature,
-            executor=batching.choose(runner, loop, call_s=prepared.speed.single_s),
+            executor=batching.choose(runner, loop, call_s=prepared.warm_up.speed.single_s),
             admission=dataplane.Admission(ongoing_max=64, queued_max=256, timeout_s=30),
             metrics=metrics,
         )
         plane.phase = dataplane.Phase.READY
         return Shared(
-            handle=Handler(plane, metrics, variant.feedback(prepared, metrics)).handle,
+            handle=Handler(plane, metrics, variant.feedback(prepared, metrics), prepared.warm_up).handle,
             limits=ServerLimits(body_bytes_max=1 << 20),
             metrics=metrics,
             writer=writer.ResponseWriter(REVISION),

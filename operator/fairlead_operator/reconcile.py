@@ -165,8 +165,6 @@ class Reconciler:
         self, plan: actions.Plan, outcome: actions.Outcome, seen: observed.Observed, *, has_changed: bool
     ) -> float | None:
         if isinstance(outcome, actions.Refused):
-            if isinstance(plan.action, actions.Prove):
-                return plan.requeue_after_s
             raise _error_of(plan, outcome)
         if has_changed or _writes(plan.action):
             return min(plan.requeue_after_s, AFTER_WRITE_S)
@@ -181,10 +179,13 @@ class Reconciler:
             log.debug(str(plan), extra={"key": str(plan.key)})
             return
         self._parts.metrics.actions.labels(action, ended).inc()
-        level = logging.WARNING if isinstance(outcome, actions.Refused | actions.NotProved) else logging.INFO
+        level = logging.WARNING if isinstance(outcome, _FAILURES) else logging.INFO
         extra = {"key": str(plan.key), "action": action, "outcome": ended}
-        words = f": {outcome.message}" if isinstance(outcome, actions.Refused | actions.NotProved) else ""
+        words = f": {outcome.message}" if isinstance(outcome, _FAILURES) else ""
         log.log(level, "%s%s", plan, words, extra=extra)
+
+
+_FAILURES = actions.Refused | actions.NotProved | actions.ProofUnavailable
 
 
 def _error_of(plan: actions.Plan, refused: actions.Refused) -> errors.FairleadError:

@@ -111,6 +111,8 @@ class Replica:
             raise RuntimeError("the server started without its parts")
         self._metrics.evicted_bytes = [each.size_bytes for each in prepared.evicted]
         self._metrics.phases_s = {**prepared.phases_s, "all": time.perf_counter() - started_s}
+        if prepared.warm_up.refusal is not None:
+            LOG.warning("serving, although the warm-up was not complete: %s", prepared.warm_up.refusal)
         server.call(lambda: _set_phase(plane, dataplane.Phase.READY))
         self._server, self._prepared = server, prepared
         LOG.info(
@@ -121,8 +123,10 @@ class Replica:
         """Puts the parts together on the server's thread."""
         given = self._config
         signature = prepared.model.signature
+        # Requests share a call only where the warm-up saw one row of output for each row of input.
+        is_batched = signature.is_batched and prepared.warm_up.refusal is None
         runner = batching.Runner(
-            prepared.model.predictor, is_batched=signature.is_batched, observe_rows=self._metrics.batch_rows.observe
+            prepared.model.predictor, is_batched=is_batched, observe_rows=self._metrics.batch_rows.observe
         )
         plane = dataplane.Dataplane(
             dataplane.Identity(
@@ -133,7 +137,7 @@ class Replica:
                 digest=prepared.digest,
             ),
             signature,
-            executor=batching.choose(runner, loop, call_s=prepared.speed.single_s),
+            executor=batching.choose(runner, loop, call_s=prepared.warm_up.speed.single_s),
             admission=dataplane.Admission(
                 ongoing_max=given.limits.max_ongoing_requests,
                 queued_max=given.limits.max_queued_requests,
@@ -145,7 +149,7 @@ class Replica:
         secret = keys.own_ray_token()
         copies = self._mirror(loop, secret)
         return Shared(
-            handle=Handler(plane, self._metrics, self._feedback(signature, secret)).handle,
+            handle=Handler(plane, self._metrics, self._feedback(signature, secret), prepared.warm_up).handle,
             limits=ServerLimits(
                 body_bytes_max=given.limits.max_request_bytes, body_timeout_s=given.limits.request_timeout_seconds
             ),

@@ -129,6 +129,76 @@ def picky() -> tf.Module:
     return module
 
 
+def photos() -> tf.Module:
+    """Takes encoded images, as most clients of TensorFlow Serving send them."""
+    module = tf.Module()
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "photo")])
+    def call(photo: tf.Tensor) -> dict[str, tf.Tensor]:
+        def mean(one: tf.Tensor) -> tf.Tensor:
+            return tf.reduce_mean(tf.cast(tf.io.decode_jpeg(one, channels=3), tf.float32))
+
+        return {"light": tf.map_fn(mean, photo, fn_output_signature=tf.float32)}
+
+    module.call = call
+    return module
+
+
+def flowers() -> tf.Module:
+    """Takes serialized tf.Examples, and one of their features has no default."""
+    module = tf.Module()
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "examples")])
+    def call(examples: tf.Tensor) -> dict[str, tf.Tensor]:
+        read = tf.io.parse_example(examples, {"width": tf.io.FixedLenFeature([2], tf.float32)})
+        return {"scores": tf.nn.softmax(read["width"])}
+
+    module.call = call
+    return module
+
+
+def large(side: int) -> tf.Module:
+    """Takes an image of one size, whose numbers would not fit a request as JSON."""
+    module = tf.Module()
+
+    @tf.function(input_signature=[tf.TensorSpec([None, side, side, 3], tf.uint8, "image")])
+    def call(image: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"mean": tf.reduce_mean(tf.cast(image, tf.float32), axis=[1, 2, 3])}
+
+    module.call = call
+    return module
+
+
+def baskets() -> tf.Module:
+    """Takes rows of different lengths, as values and the places where rows begin."""
+    module = tf.Module()
+    values = tf.TensorSpec([None], tf.float32, "values")
+
+    @tf.function(input_signature=[values, tf.TensorSpec([None], tf.int64, "splits")])
+    def call(values: tf.Tensor, splits: tf.Tensor) -> dict[str, tf.Tensor]:
+        rows = tf.RaggedTensor.from_row_splits(values, splits, validate=False)
+        return {"mean": tf.reduce_mean(rows, axis=1)}
+
+    module.call = call
+    return module
+
+
+def headless() -> tf.Module:
+    """Loads, but fails by itself on every input: what it needs was never made."""
+    module = tf.Module()
+
+    @tf.function(input_signature=[FLOATS])
+    def call(x: tf.Tensor) -> dict[str, tf.Tensor]:
+        table = tf.raw_ops.HashTableV2(key_dtype=tf.int64, value_dtype=tf.float32, shared_name="nobody fills it")
+        found = tf.raw_ops.LookupTableFindV2(
+            table_handle=table, keys=tf.cast(x, tf.int64), default_value=tf.constant(0.0)
+        )
+        return {"y": tf.reshape(found, tf.shape(x))}
+
+    module.call = call
+    return module
+
+
 def save(module: tf.Module, path: Path, **signatures: object) -> None:
     tf.saved_model.save(module, str(path), signatures=signatures or {"serving_default": module.call})
 
@@ -139,6 +209,13 @@ def make_saved_models(root: Path, canary: str) -> None:
     save(Words(), root / "words")
     save(Counter(), root / "counter")
     save(picky(), root / "picky")
+    save(headless(), root / "headless")
+    save(photos(), root / "photos")
+    save(flowers(), root / "flowers")
+    save(large(512), root / "large")
+    save(large(1024), root / "larger")
+    save(large(20_000), root / "huge")
+    save(baskets(), root / "baskets")
     save(hidden(canary), root / "bad-hidden")
     for name, operation in risky(canary).items():
         try:
@@ -159,6 +236,8 @@ def make_keras_models(root: Path) -> None:
     lstm.export(root / "lstm", verbose=False)
     conv = [layers.Input((8, 8, 1)), layers.Conv2D(2, 3), layers.MaxPooling2D(), layers.Flatten(), layers.Dense(3)]
     keras.Sequential(conv).export(root / "cnn", verbose=False)
+    free = [layers.Input((None, None, 1)), layers.Conv2D(4, 3), layers.MaxPooling2D(2), layers.Conv2D(4, 3)]
+    keras.Sequential([*free, layers.GlobalAveragePooling2D()]).export(root / "any-size", verbose=False)
     _change_config(root / "dense.keras", root / "module.keras", b'"keras.layers"', b'"os.path"')
     _change_config(
         root / "dense.keras", root / "registered.keras", b'"registered_name": null', b'"registered_name": "a>B"'

@@ -18,7 +18,8 @@ from fairlead_runtime.feedback import keys, wiring
 from fairlead_runtime.inference import batching, dataplane
 from fairlead_runtime.metrics import ReplicaMetrics
 from fairlead_runtime.model.predictor import Tensors
-from fairlead_runtime.model.signature import DType, Signature, TensorSpec
+from fairlead_runtime.model.signature import DType, Signature, TensorSpec, example_inputs
+from fairlead_runtime.model.warmup import Speed, WarmUp
 from fairlead_runtime.protocols.handler import Handler
 from fairlead_runtime.protocols.http import Request, Response
 from fairlead_runtime.server import listener, writer
@@ -73,6 +74,8 @@ class Setting:
     revision: str = REVISION
     secret: str | None = "a cluster's token"
     limits: ServerLimits = field(default_factory=lambda: ServerLimits(body_bytes_max=64 * 1024))
+    warm_up: WarmUp | None = None
+    """None: the model answered one row of zeros."""
 
 
 @dataclass
@@ -84,6 +87,10 @@ class Parts:
     handler: Handler
     shared: Shared
     copy_mark: Callable[[str], str]
+
+
+def answered_warm_up(signature: Signature) -> WarmUp:
+    return WarmUp(speed=Speed(call_s={1: 0.0}), example=example_inputs(signature, 1), refusal=None)
 
 
 def assemble(loop: asyncio.AbstractEventLoop, setting: Setting) -> Parts:
@@ -109,7 +116,7 @@ def assemble(loop: asyncio.AbstractEventLoop, setting: Setting) -> Parts:
     plane.phase = dataplane.Phase.READY
     names = wiring.Names(namespace=setting.namespace, model=MODEL, revision=setting.revision)
     feedback = wiring.build(setting.signature, metrics.measured, names, secret=setting.secret)
-    handler = Handler(plane, metrics, feedback)
+    handler = Handler(plane, metrics, feedback, setting.warm_up or answered_warm_up(setting.signature))
 
     def sign(candidate: str) -> str:
         return keys.copy_mark(setting.secret, namespace=setting.namespace, model=MODEL, candidate=candidate)

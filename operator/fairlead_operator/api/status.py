@@ -156,13 +156,26 @@ class RolloutStatus(ApiModel):
     step_started_at: Time | None = None
     attempt: Count = 0
     proof_failures: Annotated[
-        Count, Field(description="Predictions in a row that the candidate failed before its traffic.")
+        Count, Field(description="The number of proofs in a row that the candidate itself failed.")
     ] = 0
+    proof_attempts: Annotated[
+        Count, Field(description="The number of attempts in a row that did not prove the candidate, for any reason.")
+    ] = 0
+    proof_tried_at: Annotated[Time, Field(description="When the last of these attempts ended.")] | None = None
     proved: Annotated[
-        bool, Field(description="Whether the candidate answered a real prediction through the gateway.")
+        bool,
+        Field(description="Whether a replica of the candidate, asked through a gateway, reported that it can serve."),
     ] = False
-    proof_message: Annotated[Message, Field(description="What the last failed prediction said.")] | None = None
-    proof_digest: Annotated[DigestText, Field(description="The content that answered the prediction.")] | None = None
+    proof_message: (
+        Annotated[
+            Message,
+            Field(description="Why the last attempt failed, or why the candidate's example was not answered in full."),
+        ]
+        | None
+    ) = None
+    proof_digest: (
+        Annotated[DigestText, Field(description="The digest of the content that the replica loaded.")] | None
+    ) = None
     signature_changes: (
         Annotated[
             tuple[Annotated[str, Field(max_length=SIGNATURE_CHANGE_MAX)], ...],

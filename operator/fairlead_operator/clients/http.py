@@ -1,10 +1,17 @@
-"""One JSON request over aiohttp with a deadline, counted, its failures told as our own errors."""
+"""One JSON request over aiohttp: bounded in time and in size, counted, its failures raised as our own errors.
+
+No answer is trusted to be small. The body is read up to the caller's bound and never unpacked: an endless answer, or a
+small one that unpacks to a large one, would otherwise take the memory of the process that looks after every model.
+"""
 
 from __future__ import annotations
 
 import json
+import logging
+import os
 import socket
 import ssl
+import urllib.parse
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -19,6 +26,8 @@ USER_AGENT = "fairlead-operator"
 BODY_EXCERPT_MAX = 500
 CONNECT_TIMEOUT_S = 3.0
 CONNECTIONS_PER_HOST = 32
+_CHUNK_BYTES = 64 * 1024
+log = logging.getLogger(__name__)
 READS = frozenset({"GET", "HEAD"})
 WRITE_MARGIN_S = 1.0
 """So long before the Lease may belong to another process, the last write has been answered or given up."""
@@ -61,6 +70,8 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | None = None
     timeout_s: float = 10.0
+    answer_bytes_max: int
+    """The longest body that is read; a longer one is ``errors.AnswerTooLong``."""
     verb: str | None = None
     """What it is counted as, where that isn't the method."""
     least_s: float = WRITE_LEAST_S
@@ -79,12 +90,13 @@ class Answer:
         """The body parsed; a cut or broken one is Unreachable, because then nothing is known."""
         try:
             return json.loads(self.body)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise errors.Unreachable("the answer is not whole JSON") from error
 
     def excerpt(self) -> str:
-        """The first words of the body, for a message."""
-        return " ".join(self.body[:BODY_EXCERPT_MAX].decode("utf-8", "replace").split())
+        """The first words of the body, for a message: one line of printable characters."""
+        text = self.body[:BODY_EXCERPT_MAX].decode("utf-8", "replace")
+        return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +136,8 @@ class HttpClient:
         """The answer, whatever its code.
 
         Raises:
-            errors.Unreachable: There was no answer, or it was cut.
+            errors.Unreachable: There was none, or it was cut; the address is in the log, not in the message.
+            errors.AnswerTooLong: It has more than ``answer_bytes_max`` bytes.
             errors.RetryLater: It is a write and the Lease has too little time left; nothing was sent.
         """
         is_write = request.is_write and request.method not in READS
@@ -158,9 +171,11 @@ class HttpClient:
                 ssl=self._route.tls or True,
                 socket_factory=self._open_socket if self._lease is not None else None,
             )
-            self._session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+            self._session = aiohttp.ClientSession(
+                connector=connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False
+            )
         timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=CONNECT_TIMEOUT_S)
-        headers = {"User-Agent": USER_AGENT, **request.headers}
+        headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **request.headers}
         started_s, code = self._clock.monotonic_s(), "none"
         try:
             async with self._session.request(
@@ -174,10 +189,47 @@ class HttpClient:
                 server_hostname=self._route.server_hostname,
             ) as answer:
                 code = str(answer.status)
-                body = await answer.read()
+                body = await _read(answer, request.answer_bytes_max, who)
                 return Answer(code=answer.status, headers=answer.headers, body=body)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            words = str(error) or f"no answer within {timeout_s:g} s"
-            raise errors.Unreachable(f"{who}: {request.method} {request.url}: {words}") from error
+            log.debug("request failed", extra={"url": request.url, "error": str(error) or type(error).__name__})
+            raise errors.Unreachable(
+                f"{who}: {request.method} {_path(request.url)}: {_describe(error, timeout_s)}"
+            ) from error
         finally:
             on_request(request.verb or request.method, code, self._clock.monotonic_s() - started_s)
+
+
+async def _read(answer: aiohttp.ClientResponse, bytes_max: int, who: str) -> bytes:
+    too_long = errors.AnswerTooLong(f"{who}: the answer is longer than {bytes_max} bytes")
+    if answer.content_length is not None and answer.content_length > bytes_max:
+        answer.close()
+        raise too_long
+    parts: list[bytes] = []
+    size = 0
+    async for part in answer.content.iter_chunked(_CHUNK_BYTES):
+        size += len(part)
+        if size > bytes_max:
+            answer.close()
+            raise too_long
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _path(url: str) -> str:
+    return urllib.parse.urlsplit(url).path
+
+
+def _describe(error: Exception, timeout_s: float) -> str:
+    """What went wrong, without the address: messages reach statuses, which tenants read."""
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        return f"no connection within {CONNECT_TIMEOUT_S:g} s"
+    if isinstance(error, TimeoutError):
+        return f"no answer within {timeout_s:g} s"
+    if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError):
+        return "the TLS connection could not be made"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return f"no connection: {os.strerror(error.os_error.errno or 0)}"
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return "the answer was cut off"
+    return "the connection was lost"

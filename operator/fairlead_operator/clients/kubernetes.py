@@ -23,6 +23,8 @@ from fairlead_operator.clients.clock import Clock
 Object = dict[str, Any]
 
 TIMEOUT_S = 10.0
+ANSWER_BYTES_MAX = 256 * 1024 * 1024
+"""A page of PAGE_LIMIT objects; etcd keeps none that is larger than some 1.5 MiB, and most are a few kilobytes."""
 PAGE_LIMIT = 500
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
@@ -187,6 +189,7 @@ class KubernetesClient:
             headers=headers,
             body=None if body is None else _compact(body),
             timeout_s=TIMEOUT_S,
+            answer_bytes_max=ANSWER_BYTES_MAX,
             verb=verb,
         )
         answer = await self._http.send(request, who="API server", on_request=self._on_request)

@@ -19,6 +19,8 @@ APPLICATIONS_PATH = "/api/serve/applications/"
 # Served by the same module as the applications, so it is there whenever they are.
 VERSION_PATH = "/api/ray/version"
 RUNNING = "RUNNING"
+ANSWER_BYTES_MAX = 64 * 1024 * 1024
+"""Some 10,000 applications with their configurations and a traceback in a few of them."""
 
 
 class _Wire(pydantic.BaseModel):
@@ -82,7 +84,7 @@ class RayServeClient:
         try:
             instance = _Instance.model_validate(answer.json())
         except pydantic.ValidationError as error:
-            raise errors.Unreachable(f"Ray at {self._base_url}: unexpected answer: {_first_problem(error)}") from error
+            raise errors.Unreachable(f"Ray: unexpected answer: {_first_problem(error)}") from error
         return Instance(
             controller_id=instance.controller_info.actor_id or None,
             applications={name: _view(name, application) for name, application in instance.applications.items()},
@@ -94,7 +96,7 @@ class RayServeClient:
         try:
             return _Version.model_validate(answer.json()).session_name
         except pydantic.ValidationError as error:
-            raise errors.Unreachable(f"Ray at {self._base_url}: no session name: {_first_problem(error)}") from error
+            raise errors.Unreachable(f"Ray: no session name: {_first_problem(error)}") from error
 
     async def fetch_capacity(self, *, now_s: float) -> capacity.Capacity:
         """The free room of the cluster; Unreachable where it can't be known."""
@@ -114,7 +116,7 @@ class RayServeClient:
             answer = await self._send_once(method, path, body, timeout_s=timeout_s)
         if answer.code < 300:
             return answer
-        sentence = f"Ray at {self._base_url}: {method} {path}: {answer.code}: {answer.excerpt()}"
+        sentence = f"Ray: {method} {path}: {answer.code}: {answer.excerpt()}"
         if answer.code in (401, 403):
             raise errors.Forbidden(sentence)
         if answer.code in (400, 422):
@@ -133,6 +135,7 @@ class RayServeClient:
             headers=headers,
             body=body,
             timeout_s=timeout_s,
+            answer_bytes_max=ANSWER_BYTES_MAX,
             least_s=PUT_TIMEOUT_S,  # Ray has no version check: a PUT that is given up may still happen
         )
         return await self._http.send(request, who="Ray", on_request=self._on_request)

@@ -27,7 +27,7 @@ class Hands:
 
     api: kubernetes.KubernetesClient
     routes: traffic.RouteTables
-    gateways: prove.GatewayPredictions
+    gateways: prove.Gateways
     members: directory.GatewayDirectory
     namespace: Callable[[str], Namespace]
     nudge: Callable[[keys.RayKey], None]

@@ -48,7 +48,7 @@ def summarise(
         observed=observed,
         plan=plan,
         outcome=outcome,
-        serving=fold.after(plan, outcome),
+        serving=fold.after(plan, outcome, now),
         now=now,
     )
     status = _status(result)

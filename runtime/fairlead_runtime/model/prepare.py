@@ -20,7 +20,7 @@ class PreparedModel:
 
     model: LoadedModel
     digest: str
-    speed: warmup.Speed
+    warm_up: warmup.WarmUp
     lease: Held
     evicted: Sequence[Evicted]
     phases_s: Mapping[str, float]
@@ -38,13 +38,13 @@ def prepare(config: ReplicaConfig, pinned: str | None, environment: Environment,
     times.append(time.perf_counter())
     model = loader.load(fetched.path, config.source.format, config.source.signature, bounds, threads=threads)
     times.append(time.perf_counter())
-    speed = warmup.run(model, config.warmup.batch_sizes)
+    warm_up = warmup.run(model, config.warmup.batch_sizes)
     times.append(time.perf_counter())
     phases = dict(zip(("fetch", "load", "warmup"), (b - a for a, b in itertools.pairwise(times)), strict=True))
     return PreparedModel(
         model=model,
         digest=fetched.digest,
-        speed=speed,
+        warm_up=warm_up,
         lease=fetched.lease,
         evicted=tuple(kept.evicted),
         phases_s=phases,

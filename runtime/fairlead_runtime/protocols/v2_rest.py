@@ -12,7 +12,7 @@ from fairlead_runtime.inference import codec
 from fairlead_runtime.inference.dataplane import Dataplane, Phase
 from fairlead_runtime.model.predictor import Tensors
 from fairlead_runtime.model.signature import DType, TensorSpec
-from fairlead_runtime.protocols import binary, feedback_rest
+from fairlead_runtime.protocols import binary, datatypes, feedback_rest, proof_rest
 from fairlead_runtime.protocols.http import Answer, Headers, Request, Response, dump, parse_object, shown
 from fairlead_runtime.protocols.inferring import Call, Inferring
 
@@ -23,30 +23,21 @@ PROTOCOL = "v2"
 BLOB_BYTES_PER_BYTE = 64
 """Raw numbers that cost as much as one byte of JSON."""
 
-DATATYPES = {
-    DType.BOOL: "BOOL",
-    DType.UINT8: "UINT8",
-    DType.UINT16: "UINT16",
-    DType.UINT32: "UINT32",
-    DType.UINT64: "UINT64",
-    DType.INT8: "INT8",
-    DType.INT16: "INT16",
-    DType.INT32: "INT32",
-    DType.INT64: "INT64",
-    DType.FLOAT16: "FP16",
-    DType.FLOAT32: "FP32",
-    DType.FLOAT64: "FP64",
-    DType.STRING: "BYTES",
-}
-
 
 class V2Rest:
     """Answers everything below `/v2`."""
 
-    def __init__(self, dataplane: Dataplane, issuer: Issuer, feedback: feedback_rest.FeedbackRest) -> None:
+    def __init__(
+        self,
+        dataplane: Dataplane,
+        issuer: Issuer,
+        feedback: feedback_rest.FeedbackRest,
+        proof: proof_rest.ProofRest,
+    ) -> None:
         self._dataplane = dataplane
         self._issuer = issuer
         self._feedback = feedback
+        self._proof = proof
         self._inferring = Inferring(dataplane)
         self._has_strings = any(spec.dtype is DType.STRING for spec in dataplane.signature.inputs)
         self._inputs = {spec.name: spec for spec in dataplane.signature.inputs}
@@ -89,6 +80,8 @@ class V2Rest:
                 return self._infer(request)
             case ["feedback"]:
                 return self._feedback.handle(request)
+            case ["proof"]:
+                return self._proof.handle(request)
             case _:
                 raise RequestError(RequestReason.UNKNOWN_PATH, f"nothing is served at {request.path[:100]!r}")
 
@@ -107,8 +100,8 @@ class V2Rest:
             "name": identity.model,
             "versions": [str(identity.number)],
             "platform": "tensorflow_savedmodel",
-            "inputs": [_describe(spec) for spec in signature.inputs],
-            "outputs": [_describe(spec) for spec in signature.outputs],
+            "inputs": [datatypes.describe(spec) for spec in signature.inputs],
+            "outputs": [datatypes.describe(spec) for spec in signature.outputs],
         }
 
     def _infer(self, request: Request) -> Answer:
@@ -203,7 +196,11 @@ class V2Rest:
 
     def _encode_one(self, array: codec.Array, index: int, blobs: list[bytes] | None) -> dict[str, object]:
         spec = self._dataplane.signature.outputs[index]
-        item: dict[str, object] = {"name": spec.name, "datatype": DATATYPES[spec.dtype], "shape": list(array.shape)}
+        item: dict[str, object] = {
+            "name": spec.name,
+            "datatype": datatypes.NAMES[spec.dtype],
+            "shape": list(array.shape),
+        }
         if blobs is not None:
             blob = binary.write(array)
             blobs.append(blob)
@@ -213,15 +210,10 @@ class V2Rest:
         return item
 
 
-def _describe(spec: TensorSpec) -> dict[str, object]:
-    shape = [-1] if spec.shape is None else [-1 if size is None else size for size in spec.shape]
-    return {"name": spec.name, "datatype": DATATYPES[spec.dtype], "shape": shape}
-
-
 def _tensor(spec: TensorSpec, item: dict[str, object], reader: binary.Reader) -> codec.Array:
     datatype = item.get("datatype")
-    if datatype != DATATYPES[spec.dtype]:
-        text = f"input {spec.name!r}: expected datatype {DATATYPES[spec.dtype]}, got {shown(datatype)}"
+    if datatype != datatypes.NAMES[spec.dtype]:
+        text = f"input {spec.name!r}: expected datatype {datatypes.NAMES[spec.dtype]}, got {shown(datatype)}"
         raise RequestError(RequestReason.INVALID_INPUT, text)
     shape = item.get("shape")
     if not isinstance(shape, list) or not all(

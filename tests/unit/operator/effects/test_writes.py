@@ -59,22 +59,29 @@ class Ledger:
 NOTHING = signature.Signature(inputs={}, outputs={})
 
 
+Answer = gateway.ProofReport | errors.FairleadError
+
+
+def report(outcome: gateway.ProofOutcome = gateway.ProofOutcome.PROVED, message: str = "") -> gateway.ProofReport:
+    return gateway.ProofReport(digest="sha256:1", outcome=outcome, message=message, signature=NOTHING)
+
+
 class Gateways:
-    """Answers by data URL: a digest, or an error."""
+    """Answers by data URL: a replica's report, or an error."""
 
     def __init__(
         self,
-        answers: Mapping[str, str | errors.FairleadError],
+        answers: Mapping[str, Answer],
         contracts: Mapping[str, signature.Signature | errors.FairleadError] | None = None,
     ) -> None:
         self._answers = answers
         self._contracts = contracts or {}
 
-    async def predict(self, data_url: str, model: str, revision: str, *, timeout_s: float) -> gateway.Prediction:
+    async def prove(self, data_url: str, model: str, revision: str, *, timeout_s: float) -> gateway.ProofReport:
         answer = self._answers[data_url]
         if isinstance(answer, errors.FairleadError):
             raise answer
-        return gateway.Prediction(digest=answer, signature=NOTHING)
+        return answer
 
     async def fetch_signature(self, data_url: str, model: str, revision: str) -> signature.Signature:
         answer = self._contracts[data_url]
@@ -163,30 +170,37 @@ async def test_a_revision_is_deleted_by_the_uid_that_was_just_read(api: Any) -> 
     assert await objects.delete_revision(api, KEY, gone) == actions.Done()
 
 
+PROVED = actions.Proved(revision="r", digest="sha256:1")
+
+
 @pytest.mark.parametrize(
     ("answers", "outcome"),
     [
-        pytest.param({"a": "sha256:1"}, actions.Proved(revision="r", digest="sha256:1"), id="the first answers"),
+        pytest.param({"a": report()}, PROVED, id="the first answers"),
+        pytest.param({"a": errors.Unreachable("away"), "b": report()}, PROVED, id="the first gateway is away"),
         pytest.param(
-            {"a": errors.Unreachable("away"), "b": "sha256:1"},
-            actions.Proved(revision="r", digest="sha256:1"),
-            id="the first gateway is away",
+            {"a": report(gateway.ProofOutcome.NOT_PROVED_BY_EXAMPLE, "too small")},
+            dataclasses.replace(PROVED, note="too small"),
+            id="a made-up input that the model refuses is a note",
         ),
         pytest.param(
-            {"a": errors.Refused("500: no"), "b": "sha256:1"},
-            actions.NotProved(revision="r", message="500: no"),
-            id="the revision answers wrongly",
+            {"a": report(gateway.ProofOutcome.FAILED, "the model failed"), "b": report()},
+            actions.NotProved(revision="r", message="the model failed"),
+            id="the model fails",
+        ),
+        pytest.param(
+            {"a": errors.Refused("not valid"), "b": report()},
+            actions.NotProved(revision="r", message="not valid"),
+            id="the revision answers what no replica may",
         ),
         pytest.param(
             {"a": errors.Unreachable("away")},
-            actions.Refused(reason=reasons.Reason.GATEWAY_UNREACHABLE, message="away"),
+            actions.ProofUnavailable(revision="r", message="away"),
             id="no gateway answers, which proves nothing",
         ),
     ],
 )
-async def test_a_proof_is_the_revision_s_own_word(
-    answers: dict[str, str | errors.FairleadError], outcome: actions.Outcome
-) -> None:
+async def test_a_proof_is_the_revision_s_own_word(answers: dict[str, Answer], outcome: actions.Outcome) -> None:
     assert (
         await prove.prove(Gateways(answers), KEY, actions.Prove(revision="r"), builders.gateways(*answers)) == outcome
     )
@@ -198,22 +212,16 @@ WITH_AN_INPUT = dataclasses.replace(NOTHING, inputs={"x": signature.Tensor(datat
 @pytest.mark.parametrize(
     ("contracts", "outcome"),
     [
-        pytest.param({"a": NOTHING}, actions.Proved(revision="r", digest="1"), id="it keeps to it"),
+        pytest.param({"a": NOTHING}, PROVED, id="it keeps to it"),
         pytest.param(
             {"a": WITH_AN_INPUT},
-            actions.Proved(revision="r", digest="1", signature_changes=("input x is gone",)),
+            dataclasses.replace(PROVED, signature_changes=("input x is gone",)),
             id="it breaks it",
         ),
-        pytest.param(
-            {"a": errors.Refused("503: no replica"), "b": NOTHING},
-            actions.Proved(revision="r", digest="1"),
-            id="another gateway can read it",
-        ),
+        pytest.param({"a": errors.Refused("503: no replica"), "b": NOTHING}, PROVED, id="another gateway can read it"),
         pytest.param(
             {"a": errors.Refused("503: no replica"), "b": errors.Unreachable("away")},
-            actions.Refused(
-                reason=reasons.Reason.GATEWAY_UNREACHABLE, message="the contract to keep to can't be read: away"
-            ),
+            actions.ProofUnavailable(revision="r", message="the signature of the stable revision can't be read: away"),
             id="nobody can read it, which speaks against nobody",
         ),
     ],
@@ -221,7 +229,7 @@ WITH_AN_INPUT = dataclasses.replace(NOTHING, inputs={"x": signature.Tensor(datat
 async def test_a_proof_compares_with_the_contract_that_it_is_given(
     contracts: dict[str, signature.Signature | errors.FairleadError], outcome: actions.Outcome
 ) -> None:
-    gateways = Gateways(dict.fromkeys(contracts, "1"), contracts)
+    gateways = Gateways(dict.fromkeys(contracts, report()), contracts)
     proof = actions.Prove(revision="r", contract_of="s")
     assert await prove.prove(gateways, KEY, proof, builders.gateways(*contracts)) == outcome
 
