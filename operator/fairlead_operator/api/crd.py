@@ -88,7 +88,7 @@ def _version() -> Schema:
             },
         },
         "additionalPrinterColumns": _columns(),
-        "schema": {"openAPIV3Schema": _root()},
+        "schema": {"openAPIV3Schema": root_schema()},
     }
 
 
@@ -113,7 +113,7 @@ def _columns() -> list[Schema]:
     return columns + [{"name": name, "type": kind, "jsonPath": path, "priority": 1} for name, kind, path in wide]
 
 
-def _root() -> Schema:
+def root_schema() -> Schema:
     return {
         "description": "A model in production: what to serve, how, and how a new revision takes over.",
         "type": "object",

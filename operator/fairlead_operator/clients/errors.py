@@ -41,6 +41,10 @@ class NotFound(FairleadError):
     """The object, or the kind of object, is not there."""
 
 
+class Expired(FairleadError):
+    """What a list or a watch was to go on from is too old (410): begin again."""
+
+
 class Refused(FairleadError):
     """The other side understood and said no (400, 422): the same request will be refused again."""
 

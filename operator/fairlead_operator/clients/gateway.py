@@ -101,6 +101,7 @@ class GatewayClient:
     def __init__(self, *, http_client: http.HttpClient, on_request: http.OnRequest) -> None:
         self._http = http_client
         self._on_request = on_request
+        self._last: dict[str, tuple[bytes, route.GatewayView]] = {}
 
     async def fetch_view(self, admin_url: str) -> route.GatewayView:
         """The table that HAProxy was read to have."""
@@ -113,6 +114,15 @@ class GatewayClient:
         answer = await self._send(request)
         if answer.code != 200:
             raise errors.Unreachable(f"gateway: {answer.code}: {answer.excerpt()}")
+        last = self._last.get(admin_url)
+        if last is not None and last[0] == answer.body:
+            return last[1]
+        view = self._view(answer)
+        self._last[admin_url] = (answer.body, view)
+        return view
+
+    @staticmethod
+    def _view(answer: http.Answer) -> route.GatewayView:
         try:
             routes = _Routes.model_validate(answer.json())
         except pydantic.ValidationError as error:

@@ -12,7 +12,7 @@ import os
 import socket
 import ssl
 import urllib.parse
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -115,9 +115,20 @@ class HttpClient:
     process may hold it.
     """
 
-    def __init__(self, *, clock: Clock, route: Route | None = None, lease: Lease | None = None) -> None:
-        """Without a ``lease`` writes are not limited: for the Lease itself, and for tests."""
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        route: Route | None = None,
+        lease: Lease | None = None,
+        connections: int = CONNECTIONS_PER_HOST,
+    ) -> None:
+        """Without a ``lease`` writes are not limited: for the Lease itself, and for tests.
+
+        ``connections`` limits those to one host; 0 is no limit.
+        """
         self._clock = clock
+        self._connections = connections
         self._lease = lease
         self._writes_under_way = 0
         self._route = route or Route()
@@ -148,6 +159,28 @@ class HttpClient:
         finally:
             self._writes_under_way -= is_write
 
+    def _request(self, request: Request, timeout: aiohttp.ClientTimeout) -> Any:
+        if self._session is None:
+            # No cookies: Ray would set an authentication cookie that outlives a rotated token.
+            connector = aiohttp.TCPConnector(
+                limit_per_host=self._connections,
+                ssl=self._route.tls or True,
+                socket_factory=self._open_socket if self._lease is not None else None,
+            )
+            self._session = aiohttp.ClientSession(
+                connector=connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False
+            )
+        return self._session.request(
+            request.method,
+            request.url,
+            data=request.body,
+            headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **request.headers},
+            timeout=timeout,
+            allow_redirects=False,
+            proxy=self._route.proxy,
+            server_hostname=self._route.server_hostname,
+        )
+
     def _open_socket(self, address: Any) -> socket.socket:
         family, kind, protocol, *_ = address
         opened = _LeaseSocket(family, kind, protocol)
@@ -163,31 +196,45 @@ class HttpClient:
             raise errors.RetryLater("the Lease has too little time left for a write", retry_after_s=1.0)
         return min(request.timeout_s, left_s)
 
+    async def stream_lines(
+        self, request: Request, *, who: str, on_request: OnRequest, check: Callable[[Answer], object]
+    ) -> AsyncIterator[bytes]:
+        """The lines of an answer that goes on; ``timeout_s`` is how long it may be silent.
+
+        ``check`` gets an answer of 400 or more and raises what it means.
+
+        Raises:
+            errors.Unreachable: There was no answer, it was cut or it fell silent.
+        """
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=request.timeout_s)
+        code, rest = "none", b""
+        try:
+            async with self._request(request, timeout) as answer:
+                code = str(answer.status)
+                if answer.status >= 400:
+                    check(
+                        Answer(
+                            code=answer.status,
+                            headers=answer.headers,
+                            body=await _read(answer, request.answer_bytes_max, who),
+                        )
+                    )
+                async for chunk in answer.content.iter_any():
+                    *lines, rest = (rest + chunk).split(b"\n")
+                    for line in lines:
+                        yield line
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise errors.Unreachable(
+                f"{who}: {request.method} {_path(request.url)}: {_describe(error, request.timeout_s)}"
+            ) from error
+        finally:
+            on_request(request.verb or request.method, code, 0.0)
+
     async def _send(self, request: Request, timeout_s: float, *, who: str, on_request: OnRequest) -> Answer:
-        if self._session is None:
-            # No cookies: Ray would set an authentication cookie that outlives a rotated token.
-            connector = aiohttp.TCPConnector(
-                limit_per_host=CONNECTIONS_PER_HOST,
-                ssl=self._route.tls or True,
-                socket_factory=self._open_socket if self._lease is not None else None,
-            )
-            self._session = aiohttp.ClientSession(
-                connector=connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False
-            )
         timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=CONNECT_TIMEOUT_S)
-        headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **request.headers}
         started_s, code = self._clock.monotonic_s(), "none"
         try:
-            async with self._session.request(
-                request.method,
-                request.url,
-                data=request.body,
-                headers=headers,
-                timeout=timeout,
-                allow_redirects=False,
-                proxy=self._route.proxy,
-                server_hostname=self._route.server_hostname,
-            ) as answer:
+            async with self._request(request, timeout) as answer:
                 code = str(answer.status)
                 body = await _read(answer, request.answer_bytes_max, who)
                 return Answer(code=answer.status, headers=answer.headers, body=body)

@@ -18,6 +18,11 @@ from fairlead_operator.state.ports import PortRange
 from fairlead_operator.state.route import RouteText
 from fairlead_operator.state.serve import ApplicationView, RayWrite, ServeView
 
+SHOWN_FIELDS = frozenset(
+    {"conditions", "endpoints", "model", "observedGeneration", "phase", "readyReplicas", "replicas", "selector"}
+)
+"""What the operator writes into a status for others, and never reads."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InvalidSpec:
@@ -39,6 +44,8 @@ class ModelDeploymentView:
     finalizers: tuple[str, ...]
     spec: ModelDeploymentSpec | InvalidSpec
     status: ModelDeploymentStatus
+    status_problem: str | None = None
+    """Why ``status`` lacks a part of what the operator remembers there: another version wrote it, or a stranger."""
 
     @property
     def is_deleting(self) -> bool:
@@ -87,7 +94,8 @@ class Observed:
     where its members can't be listed. ``route`` is the model's key in the ConfigMap. ``gateway_url`` is the base URL
     that people are told, where one is configured. ``capacity`` is that of ``placement``, read while no rollout is under
     way. ``measured`` is None while no analysis is under way. ``ray_write`` is what became of the last write of
-    each Ray cluster's Serve config, by name; a cluster without one had no pass yet.
+    each Ray cluster's Serve config, by name; a cluster without one had no pass yet. ``dropped_fields`` are those that
+    the API server dropped from the last status write, as its CRD lacks them.
     """
 
     key: ModelKey
@@ -103,6 +111,7 @@ class Observed:
     measured: Measured | None = None
     capacity: Known[Capacity] | Unknown = UNREAD
     ray_write: Mapping[str, RayWrite] = field(default_factory=dict)
+    dropped_fields: tuple[str, ...] = ()
 
     def serve_on(self, cluster: str) -> Known[ServeView] | Unknown:
         """What a Ray cluster runs; Unknown also for one that isn't listed, as it may still run."""

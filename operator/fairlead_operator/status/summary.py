@@ -18,7 +18,7 @@ from fairlead_operator.api.status import (
 from fairlead_operator.api.text import bounded
 from fairlead_operator.state.actions import Outcome, Plan, StatusUpdate
 from fairlead_operator.state.desired import Desired
-from fairlead_operator.state.observed import InvalidSpec, ModelDeploymentView, Observed
+from fairlead_operator.state.observed import SHOWN_FIELDS, InvalidSpec, ModelDeploymentView, Observed
 from fairlead_operator.state.reasons import ConditionType, Reason
 from fairlead_operator.state.rollout import record
 from fairlead_operator.state.time import elapsed_s
@@ -56,10 +56,17 @@ def summarise(
     return StatusUpdate(
         key=observed.key,
         status=new,
-        patch=merge_patch(old, new),
+        patch=_kept_back(merge_patch(old, new), plan),
         events=events.of(result, status.conditions),
         written_at=now,
     )
+
+
+def _kept_back(patch: dict[str, object] | None, plan: Plan) -> dict[str, object] | None:
+    """What can't be read stays as it is, for the version that can read it: only what is shown is written."""
+    if patch is None or plan.reason is not Reason.STATUS_UNREADABLE:
+        return patch
+    return {name: value for name, value in patch.items() if name in SHOWN_FIELDS} or None
 
 
 def _as_read(status: ModelDeploymentStatus) -> dict[str, object]:
