@@ -53,6 +53,46 @@ class Counter(tf.Module):
         return {"y": x + self.calls.assign_add(1.0)}
 
 
+class Listwise(tf.Module):
+    """Its first dimension is free and no batch: the rows of a call are compared with each other, or come out twice."""
+
+    @tf.function(input_signature=[FLOATS])
+    def ranked(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"share": tf.nn.softmax(tf.reduce_sum(x, axis=1), axis=0)}
+
+    @tf.function(input_signature=[FLOATS])
+    def repeated(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+        """A row comes out as often as its first number says, so that the sums of two requests can fit by chance."""
+        return {"row": tf.repeat(x[:, 1], tf.maximum(tf.cast(x[:, 0], tf.int32) + 1, 0))}
+
+    @tf.function(input_signature=[FLOATS])
+    def rows(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+        """For comparison: each row by itself."""
+        return {"row": tf.reduce_sum(x * x, axis=1)}
+
+    @tf.function(input_signature=[FLOATS])
+    def sorted(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"row": tf.sort(x, axis=0)}
+
+    @tf.function(input_signature=[FLOATS])
+    def centred(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"row": x - 0.01 * tf.reduce_mean(x, axis=0)}
+
+
+class Pixels(tf.Module):
+    """Three convolutions over an image of any size: a call of one pixel says nothing of one of a large image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = [tf.Variable(tf.random.stateless_normal([3, 3, 3, 3], [1, i]) / 5) for i in range(3)]
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.float32, "x")])
+    def call(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+        for layer in self.layers:
+            x = tf.nn.relu(tf.nn.conv2d(x, layer, 1, "SAME"))
+        return {"y": tf.reduce_mean(x, axis=[1, 2])}
+
+
 def bad(operation: object) -> tf.Module:
     """A model that runs `operation` beside its work."""
     module = tf.Module()
@@ -208,6 +248,10 @@ def make_saved_models(root: Path, canary: str) -> None:
     save(dense, root / "dense", serving_default=dense.call, total=dense.total)
     save(Words(), root / "words")
     save(Counter(), root / "counter")
+    listwise = Listwise()
+    kinds = {name: getattr(listwise, name) for name in ("ranked", "repeated", "rows", "sorted", "centred")}
+    save(listwise, root / "listwise", **kinds)
+    save(Pixels(), root / "pixels")
     save(picky(), root / "picky")
     save(headless(), root / "headless")
     save(photos(), root / "photos")
@@ -238,6 +282,12 @@ def make_keras_models(root: Path) -> None:
     keras.Sequential(conv).export(root / "cnn", verbose=False)
     free = [layers.Input((None, None, 1)), layers.Conv2D(4, 3), layers.MaxPooling2D(2), layers.Conv2D(4, 3)]
     keras.Sequential([*free, layers.GlobalAveragePooling2D()]).export(root / "any-size", verbose=False)
+    trained = keras.Sequential([layers.Input((4,), name="x"), layers.Dense(3, activation="softmax")])
+    trained.compile(optimizer="adam", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    trained.fit(np.zeros((2, 4)), np.zeros(2), verbose=0)
+    trained.save(root / "trained.keras")
+    outer = keras.Sequential([layers.Input((4,), name="x"), trained])
+    outer.save(root / "trained-inside.keras")
     _change_config(root / "dense.keras", root / "module.keras", b'"keras.layers"', b'"os.path"')
     _change_config(
         root / "dense.keras", root / "registered.keras", b'"registered_name": null', b'"registered_name": "a>B"'

@@ -35,15 +35,15 @@ class Model:
             DemoFailed: that did not come in time; the conditions are in the message.
         """
         deadline = time.monotonic() + within_s
-        told = ""
+        reported = ""
         while True:
             found = self.read()
             if holds(found):
                 return found
             words = progress_of(found)
-            if words and words != told:
+            if words and words != reported:
                 self._narrator.step(f"{self.name}: {words}")
-                told = words
+                reported = words
             if time.monotonic() > deadline:
                 conditions = json.dumps(found.get("status", {}).get("conditions", []), indent=1)
                 raise narration.DemoFailed(f"{self.name} was not {what} within {within_s:.0f} s: {conditions}")

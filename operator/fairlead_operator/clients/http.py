@@ -224,6 +224,7 @@ class HttpClient:
                     for line in lines:
                         yield line
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            log.debug("stream ended", extra={"url": request.url, "error": str(error) or type(error).__name__})
             raise errors.Unreachable(
                 f"{who}: {request.method} {_path(request.url)}: {_describe(error, request.timeout_s)}"
             ) from error

@@ -164,12 +164,7 @@ class KubernetesClient:
         url = f"{self._configuration.host}{path}?{urllib.parse.urlencode(query)}"
         headers = await self._headers(JSON)
         request = http.Request(
-            method="GET",
-            url=url,
-            headers=headers,
-            timeout_s=SILENCE_S,
-            verb="WATCH",
-            answer_bytes_max=ANSWER_BYTES_MAX,
+            method="GET", url=url, headers=headers, timeout_s=SILENCE_S, answer_bytes_max=ANSWER_BYTES_MAX, verb="WATCH"
         )
         what = f"watch {path}"
         lines = self._http.stream_lines(

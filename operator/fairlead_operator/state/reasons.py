@@ -116,6 +116,8 @@ class Reason(StrEnum):
     """The gateways are being told of the candidate, without traffic."""
     PROVING = "Proving"
     """The candidate has to answer a real prediction before it gets traffic."""
+    EXAMPLE_REFUSED = "ExampleRefused"
+    """The model refuses the example that its replica made from the signature; the candidate goes on."""
     PINNING = "Pinning"
     """The content that the first replica read is being pinned."""
     WIDENING = "Widening"

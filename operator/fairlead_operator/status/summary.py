@@ -6,12 +6,11 @@ import datetime
 from collections.abc import Mapping
 
 from fairlead_operator.api import names
+from fairlead_operator.api.revision_status import Endpoints, ModelStatus
 from fairlead_operator.api.status import (
     Condition,
     ConditionStatus,
-    Endpoints,
     ModelDeploymentStatus,
-    ModelStatus,
     Phase,
     RolloutPhase,
 )

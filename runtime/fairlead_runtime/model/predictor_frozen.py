@@ -14,7 +14,7 @@ import numpy as np
 from fairlead_runtime.model import tensorflow_import
 from fairlead_runtime.model.predictor import InputRefusedError, ModelFailedError, Predictor, Tensors
 from fairlead_runtime.model.predictor_function import first_line
-from fairlead_runtime.model.signature import DType, Signature, example_inputs
+from fairlead_runtime.model.signature import EXAMPLE_BYTES_MAX, DType, Signature, example_bytes, example_inputs
 
 RELATIVE_TOLERANCE = 1e-4
 ABSOLUTE_TOLERANCE = 1e-5
@@ -66,8 +66,10 @@ def freeze(function: Any, signature: Signature, *, threads: int) -> FrozenPredic
 def agrees(one: Predictor, other: Predictor, signature: Signature) -> bool:
     """Whether both give the same for zeros and for random numbers, for one row and for two.
 
-    Raises InputRefusedError when one of them refuses every example.
+    Raises InputRefusedError when one of them refuses every example, and CannotFreezeError when an example is too large.
     """
+    if example_bytes(signature, 2) > EXAMPLE_BYTES_MAX:
+        raise CannotFreezeError("an example would be too large to compare its answers")
     sizes = signature.free_sizes
     for free in sizes[:-1]:
         try:

@@ -15,6 +15,8 @@ DEFAULT_NAME = "serving_default"
 INIT_OP = "__saved_model_init_op"
 FREE_SIZES = (1, 32, 128)
 """Images and sequences of one element are often too small for a model, so larger ones are tried after it."""
+EXAMPLE_BYTES_MAX = 64 * 1024 * 1024
+"""A larger example isn't made: it, and what the model makes of it, could take the memory that is there to serve."""
 
 
 class DType(StrEnum):

@@ -14,12 +14,10 @@ from statistics import median
 
 from fairlead_runtime.errors import LoadError, LoadReason, one_sentence
 from fairlead_runtime.model.predictor import InputRefusedError, LoadedModel, ModelFailedError, Tensors
-from fairlead_runtime.model.signature import Signature, example_bytes, example_inputs
+from fairlead_runtime.model.signature import EXAMPLE_BYTES_MAX, Signature, example_bytes, example_inputs
 
 CALLS_MAX = 20
 BUDGET_S = 0.5
-EXAMPLE_BYTES_MAX = 256 * 1024 * 1024
-"""A larger example isn't made: it could take the memory that the replica was given to serve."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

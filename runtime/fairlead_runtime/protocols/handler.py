@@ -76,6 +76,9 @@ class Handler:
         """Source: docs/contracts.md, Gateway → replica."""
         self._require_mine(request.path.removeprefix(HEALTH_PREFIX))
         phase = self._dataplane.phase
+        trouble = self._dataplane.trouble()
+        if trouble is not None:
+            return Response(status=503, body=dump({"phase": phase.value, "error": trouble}), protocol="health")
         return Response(status=_CODE_BY_PHASE[phase], body=dump({"phase": phase.value}), protocol="health")
 
     def _measurements(self, request: Request) -> Response:

@@ -6,7 +6,9 @@ Source: https://github.com/triton-inference-server/server/blob/main/docs/protoco
 
 from __future__ import annotations
 
-from fairlead_runtime.errors import RequestError, RequestReason
+from urllib.parse import quote
+
+from fairlead_runtime.errors import RequestError, RequestReason, WrongMethodError
 from fairlead_runtime.feedback.issuer import Issuer
 from fairlead_runtime.inference import codec
 from fairlead_runtime.inference.dataplane import Dataplane, Phase
@@ -43,7 +45,7 @@ class V2Rest:
         self._inputs = {spec.name: spec for spec in dataplane.signature.inputs}
         self._outputs = {spec.name: i for i, spec in enumerate(dataplane.signature.outputs)}
         self._infer_path = f"/v2/models/{dataplane.identity.model}/infer"
-        self._digest: Headers = ((b"x-fairlead-digest", dataplane.identity.digest.encode()),)
+        self._content = _content_headers(dataplane)
 
     def handle(self, request: Request) -> Answer:
         """Raises RequestError."""
@@ -73,13 +75,18 @@ class V2Rest:
         self._dataplane.is_mine(model, version)
         match rest:
             case []:
-                return self._get(request, self._metadata(), headers=self._digest)
+                return self._get(request, self._metadata(), headers=self._content)
             case ["ready"]:
                 return self._ready(request, {"name": model, "ready": self._is_ready})
             case ["infer"]:
                 return self._infer(request)
             case ["feedback"]:
-                return self._feedback.handle(request)
+                feedback = self._feedback
+                return self._inferring.decoded(
+                    lambda: feedback.decode(request),
+                    lambda body: feedback.take(request, body),
+                    body_bytes=len(request.body),
+                )
             case ["proof"]:
                 return self._proof.handle(request)
             case _:
@@ -87,7 +94,7 @@ class V2Rest:
 
     def _get(self, request: Request, body: object, *, status: int = 200, headers: Headers = ()) -> Response:
         if request.method not in ("GET", "HEAD"):
-            raise RequestError(RequestReason.WRONG_METHOD, f"{request.path[:100]} takes GET")
+            raise WrongMethodError(request.path[:100], "GET, HEAD")
         return Response(status=status, body=dump(body), headers=headers, protocol=PROTOCOL)
 
     def _ready(self, request: Request, body: object) -> Response:
@@ -106,7 +113,7 @@ class V2Rest:
 
     def _infer(self, request: Request) -> Answer:
         if request.method != "POST":
-            raise RequestError(RequestReason.WRONG_METHOD, "infer takes POST")
+            raise WrongMethodError("infer", "POST")
         header, blob = binary.split(request.body, request.headers.get(HEADER_LENGTH))
         # Raw numbers are a view of the body, and cost next to nothing; raw strings become objects.
         blob_bytes = len(blob) if self._has_strings else len(blob) // BLOB_BYTES_PER_BYTE
@@ -208,6 +215,13 @@ class V2Rest:
         else:
             item["data"] = codec.to_json(array.reshape(-1))
         return item
+
+
+def _content_headers(dataplane: Dataplane) -> Headers:
+    """What is served: the digest of all that was fetched, and which folder of it where there were several."""
+    headers: Headers = ((b"x-fairlead-digest", dataplane.identity.digest.encode()),)
+    folder = dataplane.identity.folder
+    return headers if folder is None else (*headers, (b"x-fairlead-folder", quote(folder).encode()))
 
 
 def _tensor(spec: TensorSpec, item: dict[str, object], reader: binary.Reader) -> codec.Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -13,7 +14,7 @@ import pytest
 
 from fairlead_runtime.config import ModelFormat
 from fairlead_runtime.errors import LoadError, LoadReason
-from fairlead_runtime.model import allowlist, keras_check, loader, warmup
+from fairlead_runtime.model import allowlist, keras_check, loader, merging, warmup
 from fairlead_runtime.model.bounds import Bounds
 from fairlead_runtime.model.predictor import LoadedModel
 from fairlead_runtime.model.signature import DType, Signature, TensorSpec, example_inputs
@@ -137,6 +138,12 @@ def test_large_inputs_and_convolutions_over_free_sizes_are_warmed_up(models, nam
     assert warm.example is not None
 
 
+def test_a_model_is_never_called_with_an_example_that_could_fill_the_memory(models) -> None:
+    model = load(models.root / "huge")
+    assert model.kind == "function (an example would be too large to compare its answers)"
+    assert merging.prove(model, single_s=0.0).why == "it accepted 0 random inputs, fewer than 3"
+
+
 def test_convolutions_over_free_sizes_take_the_fast_way(models) -> None:
     assert load(models.root / "any-size").kind == "frozen"
 
@@ -160,6 +167,46 @@ def test_a_model_that_fails_by_itself_says_why(models) -> None:
     with pytest.raises(LoadError) as error:
         warmup.run(load(models.root / "headless"), (1,))
     assert error.value.reason is LoadReason.WARMUP_FAILED
+
+
+def test_a_keras_file_that_was_compiled_is_loaded_without_its_training(models) -> None:
+    model = load(models.root / "trained.keras")
+    assert model.predictor(example_inputs(model.signature, 2))[0].shape == (2, 3)
+
+
+def test_what_a_model_inside_says_of_its_training_is_still_looked_at(models) -> None:
+    """Keras reads it, whatever it is asked for."""
+    assert refused(models.root / "trained-inside.keras").reason is LoadReason.UNSAFE_MODEL
+
+
+def version_folders(models, root: Path, *names: str) -> Path:
+    for name in names:
+        shutil.copytree(models.root / ("listwise" if name in ("1", "9", "v1") else "dense"), root / name)
+    return root
+
+
+def test_of_version_folders_the_highest_number_is_served_and_said(
+    models, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "11").mkdir()  # not written to its end
+    root = version_folders(models, tmp_path, "1", "9", "10", "v1")
+    model = load(root)
+    assert [spec.name for spec in model.signature.outputs] == ["y"]
+    assert model.folder == "10"
+    assert "'10'" in caplog.text
+
+
+def test_of_several_folders_without_numbers_none_is_chosen(models, tmp_path: Path) -> None:
+    error = refused(version_folders(models, tmp_path, "v1", "v2"))
+    assert error.reason is LoadReason.MODEL_CORRUPT
+    assert "'v1', 'v2'" in error.sentence
+    assert "spec.model.uri" in error.sentence
+
+
+def test_the_only_folder_is_served_whatever_its_name(models, tmp_path: Path) -> None:
+    model = load(version_folders(models, tmp_path, "final"))
+    assert model.folder == "final"
+    assert load(models.root / "dense").folder is None
 
 
 @pytest.mark.parametrize("name", ["lambda.keras", "module.keras", "registered.keras", "dense.h5"])

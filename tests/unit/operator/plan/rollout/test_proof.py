@@ -100,6 +100,8 @@ def test_a_refused_example_is_a_note_and_the_rollout_goes_on(note: str) -> None:
     assert bool(note) == ("was not answered in full" in announced[-1])
     asked.world.settle()
     assert serving(asked.world).quarantine == ()
+    refused = [event.message for event in asked.world.events if event.reason is Reason.EXAMPLE_REFUSED]
+    assert [note in message for message in refused] == ([True] if note else [])
 
 
 def test_while_it_waits_for_the_next_attempt_the_status_says_why() -> None:
