@@ -199,7 +199,7 @@ class RolloutStatus(ApiModel):
     paused_by_request: bool = False
     """Whether a person paused the rollout. `spec.rollout.paused` pauses it as well."""
     progress_seconds: Count = 0
-    """The number of seconds in which the candidate could make progress. The progress deadline counts these."""
+    """The seconds in which the candidate could have made progress. Only these count towards the progress deadline."""
     progress_at: Time | None = None
     """The time until which `progressSeconds` was counted."""
     stable_lost_at: Time | None = None

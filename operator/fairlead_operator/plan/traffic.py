@@ -134,7 +134,7 @@ def _write(context: Context, wanted: RouteEntry, *, before: RouteText | None, is
             return _no_replica(context, revision)
     return context.act(
         WriteRoute(entry=wanted, owner_uid=context.desired.uid),
-        _reason(context),
+        reason_of(context),
         f"Writes the route: {describe(context, wanted)}.",
     )
 
@@ -149,7 +149,7 @@ def _gains(wanted: RouteEntry, revision: str, before: RouteText | None) -> bool:
 
 def _no_replica(context: Context, revision: str) -> Plan:
     went_back = context.serving.phase is RolloutPhase.WITHDRAWING and revision == context.serving.stable
-    reason = Reason.NO_WAY_BACK if went_back else _reason(context)
+    reason = Reason.NO_WAY_BACK if went_back else reason_of(context)
     message = f"Moves no traffic to {context.called(revision)}: no ready replica of it is seen."
     if went_back:
         message = f"{message} It is started again; a change of spec.model goes on without it."
@@ -185,7 +185,7 @@ def _unconfirmed(context: Context, wanted: RouteEntry, confirmation: Confirmatio
             return context.wait_unknown(Reason.GATEWAY_UNREACHABLE, message)
     missing = ", ".join(sorted(member.called for member in confirmation.missing))
     return context.wait(
-        _reason(context), f"Waits for gateway {missing} to take the route: {describe(context, wanted)}."
+        reason_of(context), f"Waits for gateway {missing} to take the route: {describe(context, wanted)}."
     )
 
 
@@ -219,6 +219,7 @@ _PHASE_REASONS = {
 }
 
 
-def _reason(context: Context) -> Reason:
+def reason_of(context: Context) -> Reason:
+    """The reason of a pass that waits in the present phase."""
     phase = context.serving.phase
     return _PHASE_REASONS[phase] if phase is not None else Reason.SCALING

@@ -33,7 +33,8 @@ BLAME: Mapping[str, Blame] = {
     "FormatMismatch": Blame.MODEL,
     "SignatureNotFound": Blame.MODEL,
     "WarmupFailed": Blame.MODEL,
-    "NoFreePort": Blame.ENVIRONMENT,
+    "NodeMisconfigured": Blame.ENVIRONMENT,
+    "CannotListen": Blame.ENVIRONMENT,
 }
 
 

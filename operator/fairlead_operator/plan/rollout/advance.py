@@ -9,7 +9,7 @@ from fairlead_operator.api.spec import Strategy
 from fairlead_operator.api.status import RolloutPhase as Phase
 from fairlead_operator.api.text import hide_addresses
 from fairlead_operator.plan.context import Context
-from fairlead_operator.plan.rollout import capacity, deadline, goal, leaving, phases, restoring, steps, watching
+from fairlead_operator.plan.rollout import capacity, clock, deadline, goal, leaving, phases, restoring, steps, watching
 from fairlead_operator.plan.rollout.machine import is_heeded, move
 from fairlead_operator.plan.triggers import Trigger, Verdict
 from fairlead_operator.plan.upkeep import steady
@@ -47,6 +47,8 @@ def decide(context: Context) -> Plan | None:
     wished = goal.find_change(context)
     if wished is not None and is_heeded(rollout.phase, wished.trigger):
         return advance(context, wished)
+    if (corrected := clock.correct(context, rollout)) is not None:
+        return corrected
     judged = JUDGES[rollout.phase](context, rollout)
     return advance(context, judged) if isinstance(judged, Verdict) else deadline.count(context, rollout, judged)
 

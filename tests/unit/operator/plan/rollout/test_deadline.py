@@ -102,3 +102,20 @@ def test_waiting_writes_the_status_only_now_and_then() -> None:
         round_of(world)
     assert rollout(world).progress_s >= DEADLINE_S // 3
     assert len(world.writes) - writes <= 15
+
+
+@pytest.mark.parametrize("steps", [[{"setWeight": 25}, {"pause": {"durationSeconds": 20}}], [{"setWeight": 50}]])
+def test_a_clock_that_is_set_back_holds_up_neither_a_pause_nor_an_analysis(steps: list[dict[str, Any]]) -> None:
+    analysis = {"metrics": [{"name": "errors", "errorRatio": {}}], "intervalSeconds": 2, "count": 5}
+    world = VirtualWorld()
+    world.load = 400
+    spec = {"strategy": "Canary", "steps": [*steps, {"analysis": {}}], "analysis": analysis}
+    world.apply(NAME, model={"uri": "file:///m/1"}, rollout=spec)
+    world.settle()
+    world.change(NAME, "model.uri", "file:///m/2")
+    until(world, lambda: serving(world).rollout is not None and rollout(world).analysis is not None)
+    world.now -= datetime.timedelta(hours=2)
+    for _ in range(120):
+        round_of(world)
+    assert serving(world).rollout is None
+    assert is_stable(world, 2)
