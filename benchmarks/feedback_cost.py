@@ -26,7 +26,7 @@ from typing_extensions import override
 from fairlead_runtime import config
 from fairlead_runtime.feedback import wiring
 from fairlead_runtime.feedback.issuer import Issuer
-from fairlead_runtime.inference import batching, dataplane
+from fairlead_runtime.inference import batching, costs, dataplane, executor
 from fairlead_runtime.metrics import ReplicaMetrics
 from fairlead_runtime.model import prepare
 from fairlead_runtime.model.predictor import Tensors
@@ -81,7 +81,7 @@ def main() -> None:
     chosen = parser.parse_args()
     raw = configuration(chosen.model.resolve())
     prepared = prepare.prepare(config.parse(raw), None, config.environment(), threads=1)
-    print(f"{prepared.model.kind}, {prepared.speed.single_s * 1e6:.0f} µs a call of the model")
+    print(f"{prepared.model.kind}, {prepared.warm_up.speed.single_s * 1e6:.0f} µs a call of the model")
     ports = {variant.name: serve(variant, prepared) for variant in VARIANTS}
     rows = example_inputs(prepared.model.signature, chosen.rows, seed=1)[0].astype(float).round(4).tolist()
     body = json.dumps({"instances": rows})
@@ -101,20 +101,22 @@ def serve(variant: Variant, prepared: prepare.PreparedModel) -> int:
 
     def build(loop: asyncio.AbstractEventLoop) -> Shared:
         signature = prepared.model.signature
-        runner = batching.Runner(
-            prepared.model.predictor, is_batched=signature.is_batched, observe_rows=metrics.batch_rows.observe
-        )
+        learned = costs.LearnedCosts()
+        learned.observe(costs.size_of([example_inputs(signature, 1)]), prepared.warm_up.speed.single_s)
+        sharing = batching.Sharing(is_proved=prepared.merging.is_proved)
+        observe = metrics.batch_rows.observe
+        runner = batching.Runner(prepared.model.predictor, sharing=sharing, costs=learned, observe_rows=observe)
         names = frozenset({REVISION, "1"})
         plane = dataplane.Dataplane(
             dataplane.Identity(model="bench", revision=REVISION, number=1, versions=names, digest=prepared.digest),
             signature,
-            executor=batching.choose(runner, loop, call_s=prepared.speed.single_s),
+            executor=executor.Executor(runner, loop),
             admission=dataplane.Admission(ongoing_max=64, queued_max=256, timeout_s=30),
             metrics=metrics,
         )
         plane.phase = dataplane.Phase.READY
         return Shared(
-            handle=Handler(plane, metrics, variant.feedback(prepared, metrics)).handle,
+            handle=Handler(plane, metrics, variant.feedback(prepared, metrics), prepared.warm_up).handle,
             limits=ServerLimits(body_bytes_max=1 << 20),
             metrics=metrics,
             writer=writer.ResponseWriter(REVISION),

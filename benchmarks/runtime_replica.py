@@ -42,7 +42,9 @@ def main() -> None:
     chosen = parser.parse_args()
     raw = configuration(chosen.model.resolve())
     prepared = prepare.prepare(config.parse(raw), None, config.environment(), threads=1)
-    print(f"{prepared.model.kind}, {prepared.speed.single_s * 1e6:.0f} µs a call, start {dict(prepared.phases_s)}")
+    print(
+        f"{prepared.model.kind}, {prepared.warm_up.speed.single_s * 1e6:.0f} µs a call, start {dict(prepared.phases_s)}"
+    )
     if chosen.uvicorn:
         serve_with_uvicorn(prepared)
     else:

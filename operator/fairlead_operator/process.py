@@ -12,14 +12,25 @@ import signal
 import socket
 import threading
 import uuid
-from collections.abc import Awaitable, Coroutine, Hashable, Iterable
+from collections.abc import Awaitable, Coroutine, Hashable, Iterable, Mapping
 from typing import Any
 
-from fairlead_operator import election, handlers, health, queue, ray_pass, reconcile, sweep, telemetry
-from fairlead_operator.api import names
-from fairlead_operator.clients import clock, gateway, http, kubernetes, measurements, prometheus, ray_serve
+from fairlead_operator import (
+    composition,
+    election,
+    handlers,
+    health,
+    queue,
+    ray_pass,
+    reconcile,
+    sweep,
+    telemetry,
+    waiting,
+)
+from fairlead_operator.api import crd, names, skew
+from fairlead_operator.clients import clock, gateway, http, kubernetes, measurements, paths, prometheus, ray_serve
 from fairlead_operator.effects import events, execute, traffic
-from fairlead_operator.observe import cluster, ray_clusters, snapshot
+from fairlead_operator.observe import cluster, ray_clusters, readers, snapshot
 from fairlead_operator.observe import gateway as gateway_reads
 from fairlead_operator.observe import measurements as measurement_reads
 from fairlead_operator.settings import Settings
@@ -27,6 +38,8 @@ from fairlead_operator.state import directory, keys
 
 FINISH_STEP_S = 10.0
 TEND_WATCHES_S = 5.0
+LANES = 4
+"""One namespace has at most a quarter of the workers."""
 WATCH_SILENT_MAX_S = 60.0
 RELEASE_S = 2.0
 EXIT_AFTER_S = 18.0
@@ -54,25 +67,22 @@ class Operator:
         self._metrics = metrics
         self._selector = selector
         self._clock = clock.SystemClock()
-        self._queue: queue.KeyedQueue[keys.Key] = queue.KeyedQueue()
         self._identity = f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}"
-        self._lease_api = self._kubernetes_client(lease=None)  # of its own: renewals wait behind no other request
-        lease = election.LeaseName(namespace=settings.lease_namespace, name=names.LEASE_NAME)
-        self._election = election.Election(self._lease_api, lease, identity=self._identity, clock=self._clock)
-        self._api = self._kubernetes_client(lease=self._election)
-        self._http = http.HttpClient(clock=self._clock, lease=self._election)
+        self._tasks: list[asyncio.Task[Any]] = []
+        self._workers: list[asyncio.Task[Any]] = []
+        self._watches: dict[str | None, handlers.NamespaceWatch] = {}
         self._namespaces: dict[str, cluster.NamespaceView] = {}
-        self._gateways = directory.StaticGateways(settings.gateways)
-        self._clusters = ray_clusters.RayClusters(
-            directory.StaticClusters(settings.clusters), self._ray_client, clock=self._clock
-        )
-        self._gateway = gateway.GatewayClient(http_client=self._http, on_request=metrics.on_gateway_request)
         self._ledger = health.WatchLedger(clock=self._clock)
         self._lag = health.LoopLag(clock=self._clock, metrics=metrics)
+        self._make_clients()
+        self._make_queue()
+        self._make_readers()
         self._sweep = sweep.Sweep(
-            self._queue,
-            self._api,
-            self._namespace,
+            work=self._queue,
+            reads=self._api,
+            namespaces=self._namespace,
+            waits=self._waiting,
+            composed=self._composition,
             watched=self._ledger,
             metrics=metrics,
             clock=self._clock,
@@ -80,16 +90,42 @@ class Operator:
         self._observer = snapshot.Observer(
             self._api, self._namespace, clock=self._clock, measurements=self._measurements()
         )
-        self._reconciler = reconcile.Reconciler(self._parts(), self._queue, watch=self._sweep, ray=self._ray_pass())
+        self._reconciler = reconcile.Reconciler(self._parts(), self._queue, swept=self._sweep, ray=self._ray_pass())
         self._server = health.Server(
             settings.listen,
             metrics=metrics,
             alive=(self._lag.check,),
             ready=self._readiness,
         )
-        self._watches: dict[str | None, handlers.NamespaceWatch] = {}
-        self._tasks: list[asyncio.Task[Any]] = []
-        self._workers: list[asyncio.Task[Any]] = []
+
+    def _make_clients(self) -> None:
+        self._lease_api = self._kubernetes_client(lease=None)  # of its own: renewals wait behind no other request
+        lease = election.LeaseName(namespace=self._settings.lease_namespace, name=names.LEASE_NAME)
+        self._election = election.Election(self._lease_api, lease, identity=self._identity, clock=self._clock)
+        self._api = self._kubernetes_client(lease=self._election)
+        self._watch_api = self._kubernetes_client(lease=self._election, connections=0)
+        self._http = http.HttpClient(clock=self._clock, lease=self._election)
+        self._gateway = gateway.GatewayClient(http_client=self._http, on_request=self._metrics.on_gateway_request)
+
+    def _make_queue(self) -> None:
+        limit = max(1, self._settings.workers // LANES)
+        self._queue: queue.KeyedQueue[keys.Key] = queue.KeyedQueue(lane_of=_lane_of, lane_limit=limit)
+        self._queue.on_wait = self._metrics.queue_wait_s.observe
+        self._waiting = waiting.Waiting(self._queue, self._namespace, clock=self._clock)
+        self._composition = composition.Composition()
+
+    def _make_readers(self) -> None:
+        self._readers = readers.Readers(
+            clock=self._clock,
+            idle_interval_s=self._settings.sweep_s,
+            is_hot=self._waiting.is_hot,
+            on_answer=self._waiting.on_answer,
+            on_revision=self._revision_changed,
+        )
+        self._gateways = directory.StaticGateways(self._settings.gateways)
+        self._clusters = ray_clusters.RayClusters(
+            directory.StaticClusters(self._settings.clusters), self._ray_client, readers=self._readers
+        )
 
     async def run(self) -> int:
         """The exit code: 0 after a signal, 1 when the process can't go on and should be started again."""
@@ -109,7 +145,8 @@ class Operator:
             what = f"resync of {namespace or 'all namespaces'}"
             step = functools.partial(self._sweep.resync, namespace, self._configured(namespace))
             self._spawn(what, self._repeat(what, step, self._settings.resync_s))
-        self._spawn("sweep", self._repeat("sweep", self._look, self._settings.sweep_s))
+        self._spawn("CRD", self._repeat("comparing the CRD", self._compare_crd, self._settings.resync_s))
+        self._spawn("gauges", self._repeat("gauges", self._show_gauges, self._settings.sweep_s))
         self._start_watches()
         self._spawn("watches", self._repeat("looking after the watches", self._tend_watches, TEND_WATCHES_S))
         await _either(*self._tasks, stop.wait())
@@ -122,7 +159,7 @@ class Operator:
         """The watch brought a version of a model."""
         self._metrics.watch_events.labels(names.PLURAL).inc()
         self._ledger.delivered(key, resource_version)
-        self._sweep.notice(key, intent)
+        self._sweep.notice(key, version=resource_version, intent=intent)
 
     def deleted(self, key: keys.ModelKey) -> None:
         self._metrics.watch_events.labels(names.PLURAL).inc()
@@ -160,6 +197,7 @@ class Operator:
         await self._server.stop()
         await self._http.close()
         await self._api.close()
+        await self._watch_api.close()
         await self._lease_api.close()
         log.info("stopped", extra={"code": code})
         return code
@@ -191,9 +229,26 @@ class Operator:
     def _configured(self, namespace: str | None) -> Iterable[str]:
         return self._settings.clusters if namespace is None else (namespace,)
 
-    async def _look(self) -> None:
+    async def _show_gauges(self) -> None:
         self._metrics.queue_depth.set(len(self._queue))
-        await self._sweep.look()
+        self._metrics.waiting.set(len(self._waiting))
+
+    async def _compare_crd(self) -> None:
+        """Say where the CRD is older than this operator, before any status shows it."""
+        served = skew.find_schema(await self._api.get(paths.schemas()))
+        missing = (
+            skew.missing_from(served, skew.comparable(crd.root_schema()))
+            if served is not None
+            else ("the whole schema",)
+        )
+        self._metrics.crd_missing.set(len(missing))
+        if missing:
+            log.warning("the CRD is older than the operator; update it", extra={"missing": ", ".join(missing)})
+
+    def _revision_changed(self, key: keys.ModelKey) -> None:
+        """A ControllerRevision of a model changed; our own writes happen while the model is in work."""
+        if self._waiting.get(key) is not None:
+            self._waiting.touch(key)
 
     async def _repeat(self, what: str, step: Any, every_s: float) -> None:
         await sweep.repeat(what, step, every_s=every_s, rng=random.Random())  # noqa: S311 - jitter
@@ -207,11 +262,11 @@ class Operator:
         if namespace not in self._namespaces:
             self._namespaces[namespace] = cluster.NamespaceView(
                 namespace,
-                reads=self._api,
+                api=self._watch_api,
                 ray=self._clusters,
-                gateways=gateway_reads.GatewaysPoller(self._gateway, self._gateways, namespace, clock=self._clock),
+                gateways=gateway_reads.GatewaysPoller(self._gateway, self._gateways, namespace, self._readers),
+                readers=self._readers,
                 gateway_url=self._settings.public_urls.get(namespace),
-                clock=self._clock,
             )
         return self._namespaces[namespace]
 
@@ -223,9 +278,18 @@ class Operator:
             prometheus=self._settings.prometheus_urls,
         )
 
-    def _kubernetes_client(self, *, lease: http.Lease | None) -> kubernetes.KubernetesClient:
+    def _wrote_routes(self, namespace: str, body: Mapping[str, Any]) -> None:
+        self._namespace(namespace).wrote_routes(body)
+
+    def _kubernetes_client(
+        self, *, lease: http.Lease | None, connections: int = http.CONNECTIONS_PER_HOST
+    ) -> kubernetes.KubernetesClient:
         return kubernetes.KubernetesClient(
-            self._configuration, clock=self._clock, on_request=self._metrics.on_kubernetes_request, lease=lease
+            self._configuration,
+            clock=self._clock,
+            on_request=self._metrics.on_kubernetes_request,
+            lease=lease,
+            connections=connections,
         )
 
     def _ray_client(self, url: str) -> ray_serve.RayServeClient:
@@ -240,9 +304,11 @@ class Operator:
         return reconcile.Parts(
             observer=self._observer,
             namespaces=self._namespace,
+            waits=self._waiting,
+            composed=self._composition,
             hands=execute.Hands(
                 api=self._api,
-                routes=traffic.RouteTables(self._api),
+                routes=traffic.RouteTables(self._api, self._wrote_routes),
                 gateways=self._gateway,
                 members=self._gateways,
                 namespace=self._namespace,
@@ -256,10 +322,10 @@ class Operator:
 
     def _ray_pass(self) -> ray_pass.RayPass:
         return ray_pass.RayPass(
-            observer=self._observer,
             namespaces=self._namespace,
             clusters=self._clusters,
-            sweep=self._sweep,
+            composed=self._composition,
+            waits=self._waiting,
             bounds=self._settings.bounds,
             metrics=self._metrics,
         )
@@ -279,6 +345,11 @@ def run(settings: Settings) -> int:
         return await Operator(settings, configuration, telemetry.Metrics(), selector=selector).run()
 
     return asyncio.SelectorEventLoop(selector).run_until_complete(live())
+
+
+def _lane_of(key: keys.Key) -> Hashable:
+    """Namespaces take turns; the writes of Serve configs are a lane of their own, as each may hang for long."""
+    return "ray" if isinstance(key, keys.RayKey) else (key.namespace,)
 
 
 async def _either(*waits: asyncio.Task[Any] | Coroutine[Any, Any, Any]) -> None:

@@ -11,12 +11,14 @@ import collections
 import heapq
 import itertools
 import random
+import sys
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Generic, TypeVar
 
 BACKOFF_FIRST_S = 1.0
 BACKOFF_MAX_S = 300.0
 JITTER_RATIO = 0.2
+WAIT_POLL_S = 0.02
 
 K = TypeVar("K", bound=Hashable)
 
@@ -24,8 +26,20 @@ K = TypeVar("K", bound=Hashable)
 class KeyedQueue(Generic[K]):
     """Not thread-safe: one event loop. Time is the loop's, so a test can make it virtual."""
 
-    def __init__(self, *, rng: random.Random | None = None) -> None:
-        self._ready: collections.OrderedDict[K, None] = collections.OrderedDict()
+    def __init__(
+        self,
+        *,
+        rng: random.Random | None = None,
+        lane_of: Callable[[K], Hashable] = lambda _: "",
+        lane_limit: int = sys.maxsize,
+    ) -> None:
+        """Lanes are served in turn, and at most ``lane_limit`` keys of one are in work at a time."""
+        self._lane_of = lane_of
+        self._lane_limit = lane_limit
+        self._lanes: collections.OrderedDict[Hashable, collections.OrderedDict[K, float]] = collections.OrderedDict()
+        self._in_work: collections.Counter[Hashable] = collections.Counter()
+        self.on_wait: Callable[[float], None] = lambda _: None
+        """Gets the seconds that each key waited to be taken."""
         self._busy: set[K] = set()
         self._again: set[K] = set()
         self._changed: set[K] = set()  # while in work: what the pass has read may be older than the change
@@ -41,7 +55,7 @@ class KeyedQueue(Generic[K]):
 
     def __len__(self) -> int:
         """Keys that wait to be taken now (not those whose time has not come)."""
-        return len(self._ready)
+        return sum(map(len, self._lanes.values()))
 
     @property
     def busy(self) -> frozenset[K]:
@@ -69,8 +83,9 @@ class KeyedQueue(Generic[K]):
     def _add(self, key: K) -> None:
         if key in self._busy:
             self._again.add(key)
-        elif key not in self._ready:
-            self._ready[key] = None
+        else:
+            lane = self._lanes.setdefault(self._lane_of(key), collections.OrderedDict())
+            lane.setdefault(key, asyncio.get_running_loop().time())
             self._wake.set()
 
     def add_after(self, key: K, delay_s: float) -> None:
@@ -105,10 +120,17 @@ class KeyedQueue(Generic[K]):
         self._not_before_s.pop(key, None)
 
     async def take(self) -> K | None:
-        """The key that waited longest, or None once the queue is closed. Pair it with ``done``."""
+        """The key that waited longest in the lane whose turn it is, or None once the queue is closed.
+
+        Pair it with ``done``.
+        """
         while not self._closed:
-            if self._ready:
-                key, _ = self._ready.popitem(last=False)
+            if (lane := self._next_lane()) is not None:
+                key, since_s = self._lanes[lane].popitem(last=False)
+                if not self._lanes[lane]:
+                    del self._lanes[lane]
+                self.on_wait(asyncio.get_running_loop().time() - since_s)
+                self._in_work[lane] += 1
                 self._busy.add(key)
                 # The pass about to start answers every date set before it; it sets its own next one.
                 self._due_at_s.pop(key, None)
@@ -117,8 +139,26 @@ class KeyedQueue(Generic[K]):
             await self._wake.wait()
         return None
 
+    def _next_lane(self) -> Hashable:
+        """The lane whose turn it is, and which goes to the end of the line; None where none has a key to give."""
+        for lane in self._lanes:
+            if self._in_work[lane] < self._lane_limit:
+                self._lanes.move_to_end(lane)
+                return lane
+        return None
+
+    async def wait_below(self, count: int) -> None:
+        """Return when fewer keys than this wait to be taken."""
+        while len(self) >= count and not self._closed:
+            await asyncio.sleep(WAIT_POLL_S)
+
     def done(self, key: K) -> None:
         self._busy.discard(key)
+        lane = self._lane_of(key)
+        self._in_work[lane] -= 1
+        if self._in_work[lane] <= 0:
+            del self._in_work[lane]
+        self._wake.set()
         if key in self._again:
             self._again.discard(key)
             if key in self._changed:

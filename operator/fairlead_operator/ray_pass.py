@@ -6,67 +6,72 @@ The only writer of a cluster's Serve config, as each PUT replaces all of it.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from fairlead_operator import sweep, telemetry
+from fairlead_operator import composition, telemetry, waiting
 from fairlead_operator.api import names
+from fairlead_operator.clients import errors
 from fairlead_operator.desired import serve_config
-from fairlead_operator.observe import cluster, fingerprint, ray_clusters, snapshot
+from fairlead_operator.observe import cluster, ray_clusters, source
 from fairlead_operator.plan import serve_config as serve_plan
 from fairlead_operator.state import bounds, keys, knowledge, serve
 
 AFTER_PUT_S = 0.02
+EVIDENCE_MAX_S = 1.0
+"""A PUT replaces everything, so what it is compared with was read at most so long before."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RayPass:
-    """LIST, compose, GET, compare, PUT."""
+    """Compose, compare with what was read a moment ago, PUT."""
 
-    observer: snapshot.Observer
     namespaces: Callable[[str], cluster.NamespaceView]
     clusters: ray_clusters.RayClusters
-    sweep: sweep.Sweep
+    composed: composition.Composition
+    waits: waiting.Waiting
     bounds: bounds.Bounds
     metrics: telemetry.Metrics
 
     async def run(self, key: keys.RayKey) -> float | None:
-        """When the cluster is due again; None where the sweep watches over it, or where there is none."""
+        """When the cluster is due again; None where it waits for evidence, or where there is none."""
         ray = self.clusters.find(key)
         if ray is None:
             return None
-        found = await self.observer.list_models(key.namespace)
-        evidence = await ray.poller.evidence(0.0)
+        if (pause_s := ray.poller.put_pause_s()) > 0:
+            return pause_s
+        evidence = ray.poller.latest()
+        if isinstance(evidence, source.Pending) or not self.composed.is_complete(key.namespace):
+            self.waits.park(key)
+            return None
+        if ray.poller.age_s() > EVIDENCE_MAX_S and not isinstance(evidence, knowledge.Unknown):
+            ray.poller.refresh()
+            self.waits.park(key)
+            return None
+        wanted = self._wanted(key, evidence)
         seen = serve.RayObserved(namespace=key.namespace, evidence=evidence)
-        match serve_plan.decide(self._wanted(key, found, evidence), seen, self.bounds):
+        match serve_plan.decide(wanted, seen, self.bounds):
             case serve.Put() as put:
                 return await self._put(key, ray, put)
             case serve.Hold() as hold:
                 log.info(str(hold), extra={"key": str(key)})
+                ray.poller.report(serve.RayWriteKind.HELD, hold.reason)
                 return hold.requeue_after_s
             case serve.Keep() as keep:
                 log.debug(str(keep), extra={"key": str(key)})
-                self.sweep.settle(key, fingerprint.of_ray(evidence))
+                ray.poller.report(serve.RayWriteKind.KEPT)
+                world = self.namespaces(key.namespace).world()
+                self.waits.hold(key, waiting.Held(evidence=world.of_ray(key.cluster)))
                 return None
 
-    def _wanted(
-        self, key: keys.RayKey, found: snapshot.NamespaceModels, evidence: serve.RayEvidence
-    ) -> serve.ServeConfig:
+    def _wanted(self, key: keys.RayKey, evidence: serve.RayEvidence) -> serve.ServeConfig:
         namespace = key.namespace
-        parts: list[serve.ServeConfig] = []
-        unknown = list(found.unreadable)
-        for view in found.models:
-            kept = serve_config.KeptModel(view=view, revisions=found.revisions.get(view.uid, ()))
-            try:
-                parts.append(serve_config.of_model(key, kept))
-            except Exception:
-                # The body of an outermost loop: one model that can't be composed must not hold up the others' replicas.
-                self.metrics.actions.labels("ComposeServeConfig", "error").inc()
-                log.exception("a model is left as it runs", extra={"key": f"{namespace}/{view.name}"})
-                unknown.append(view.name)
-        may_get_models = bool(found.models) and self.namespaces(namespace).placement == key.cluster
+        parts, unknown = self.composed.parts_on(key)
+        is_placement = self.namespaces(namespace).placement == key.cluster
+        may_get_models = self.composed.has_models(namespace) and is_placement
         wanted = serve_config.joined(key, parts, may_get_models=may_get_models)
         if not (unknown and isinstance(evidence, knowledge.Known)):
             return wanted
@@ -79,12 +84,17 @@ class RayPass:
         return replace(wanted, kept=tuple(sorted({*wanted.kept, *running})))
 
     async def _put(self, key: keys.RayKey, ray: ray_clusters.Connection, put: serve.Put) -> float:
-        ended = "failed"
+        ended, began_s = "failed", time.perf_counter()
         try:
             await ray.client.put_applications(put.body)
             ended = "done"
+            ray.poller.report(serve.RayWriteKind.PUT)
+            self.metrics.ray_put_at.labels(key.namespace, key.cluster).set_to_current_time()
+        except errors.FairleadError as error:
+            ray.poller.report(serve.RayWriteKind.REFUSED, str(error))
+            raise
         finally:
-            ray.poller.invalidate()
+            ray.poller.invalidate(put_s=time.perf_counter() - began_s)
             self.metrics.actions.labels("PutServeConfig", ended).inc()
             log.info(str(put), extra={"key": str(key), "action": "PutServeConfig", "outcome": ended})
         return AFTER_PUT_S

@@ -6,16 +6,19 @@ The only module that knows every step; each trigger ends here with nothing but a
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import assert_never
+from typing import Any, assert_never
 
-from fairlead_operator import queue, ray_pass, sweep, telemetry
+from fairlead_operator import composition, queue, ray_pass, sweep, telemetry, waiting
+from fairlead_operator.api import skew
 from fairlead_operator.clients import errors
 from fairlead_operator.clients.clock import Clock
-from fairlead_operator.desired import build
+from fairlead_operator.desired import build, serve_config
 from fairlead_operator.effects import events, execute, status
-from fairlead_operator.observe import cluster, fingerprint, snapshot
+from fairlead_operator.observe import cluster, snapshot
+from fairlead_operator.observe import kubernetes as objects
 from fairlead_operator.plan import planner
 from fairlead_operator.state import actions, bounds, keys, knowledge, observed, reasons
 from fairlead_operator.state import desired as desired_state
@@ -24,6 +27,13 @@ from fairlead_operator.status import summary
 AFTER_WRITE_S = 0.02
 """What was written shows at the next look: the world is never read as it was before our own write."""
 AFTER_CONFLICT_S = 0.2
+FRESH_S = 1.0
+"""So long the answer to our own write of an object stands for a quorum read of it."""
+STEPS_MAX = 8
+"""So many passes over a model follow each other before another key has its turn."""
+REST_MAX_S = 5.0
+REST_GROWTH = 2.0
+"""A model that waits for something on its way is looked at again from memory, more and more seldom."""
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +46,8 @@ class Parts:
 
     observer: snapshot.Observer
     namespaces: Callable[[str], cluster.NamespaceView]
+    waits: waiting.Waiting
+    composed: composition.Composition
     hands: execute.Hands
     events: events.EventWriter
     bounds: bounds.Bounds
@@ -49,13 +61,14 @@ class Reconciler:
         parts: Parts,
         work: queue.KeyedQueue[keys.Key],
         *,
-        watch: sweep.Sweep,
+        swept: sweep.Sweep,
         ray: ray_pass.RayPass,
     ) -> None:
         self._parts = parts
         self._ray_pass = ray
         self._queue = work
-        self._sweep = watch
+        self._sweep = swept
+        self._dropped: dict[keys.ModelKey, tuple[str, ...]] = {}
 
     async def handle(self, key: keys.Key) -> float | None:
         """One pass; says in how many seconds the key is due again, None where the sweep or a backoff has it.
@@ -64,7 +77,6 @@ class Reconciler:
         """
         started_s = self._parts.clock.monotonic_s()
         kind, ended = type(key).__name__, "done"
-        self._sweep.unsettle(key)
         try:
             delay_s = await self._pass(key)
             self._queue.succeeded(key)
@@ -99,18 +111,141 @@ class Reconciler:
         assert_never(key)
 
     async def _model(self, key: keys.ModelKey) -> float | None:
-        seen = await self._parts.observer.observe(key)
-        match seen.object:
-            case knowledge.Absent():
-                return await self._after_the_object(seen)
-            case knowledge.Known(value=model):
-                return await self._told(model, seen)
-        assert_never(seen.object)
+        """Passes over a model, one after the other while each has written something.
 
-    async def _told(self, model: observed.ModelDeploymentView, seen: observed.Observed) -> float | None:
+        Where one fails and nothing was known before, whatever runs for the model goes on.
+        """
+        try:
+            for _ in range(STEPS_MAX):
+                delay_s = await self._pass_over(key)
+                if delay_s is None or delay_s > AFTER_WRITE_S:
+                    break
+            return delay_s
+        except Exception:
+            self._parts.composed.note_unknown(key)
+            raise
+
+    async def _pass_over(self, key: keys.ModelKey) -> float | None:
+        """It asks the API server only where something may have to be done."""
+        if self._parts.namespaces(key.namespace).is_pending():
+            self._parts.waits.park(key)
+            return None
+        held = self._parts.waits.take(key) or self._listed(key)
+        if held is not None and held.view is not None and self._parts.observer.can_rest(held.view):
+            rest = self._try_to_rest(key, held, held.view)
+            if rest is not None:
+                return rest.delay_s or None
+        view = self._fresh(held)
+        if view is None:
+            read_at_s = self._parts.clock.monotonic_s()
+            view = await self._parts.observer.fetch(key)
+        else:
+            read_at_s = held.read_at_s if held is not None else 0.0
+        look = await self._parts.observer.complete(self._look(key, view))
+        if view is None:
+            return await self._after_the_object(look.seen)
+        return await self._told(view, look, read_at_s)
+
+    def _listed(self, key: keys.ModelKey) -> waiting.Held | None:
+        """The object as a full listing brought it a moment ago."""
+        body = self._sweep.take_listed(key)
+        if body is None:
+            return None
+        view = objects.view_model(body)
+        return waiting.Held(evidence=b"", version=view.resource_version, view=view, read_at_s=-math.inf)
+
+    def _fresh(self, held: waiting.Held | None) -> observed.ModelDeploymentView | None:
+        """The object, where the API server gave it so lately that it need not be asked again."""
+        if held is None or held.view is None:
+            return None
+        return held.view if self._parts.clock.monotonic_s() - held.read_at_s < FRESH_S else None
+
+    def _look(self, key: keys.ModelKey, view: observed.ModelDeploymentView | None) -> snapshot.Look:
+        """The world around the object; what should run for it becomes known to its Ray clusters."""
+        look = self._parts.observer.look(key, view)
+        if dropped := self._dropped.get(key):
+            look = replace(look, seen=replace(look.seen, dropped_fields=dropped))
+        composed = self._parts.composed
+        changed = composed.remove(key) if view is None else composed.put(key, self._compose(look.seen, view))
+        for name in changed:
+            self._parts.hands.nudge(keys.RayKey(key.namespace, name))
+        return look
+
+    def _compose(self, seen: observed.Observed, view: observed.ModelDeploymentView) -> composition.Parts | None:
+        if view.status_problem is not None and not view.is_deleting:
+            return None
+        kept = serve_config.KeptModel(view=view, revisions=seen.revisions)
+        clusters = {*(revision.cluster for revision in seen.revisions), *seen.serve}
+        try:
+            return {name: serve_config.of_model(keys.RayKey(view.namespace, name), kept) for name in clusters}
+        except Exception:
+            # One model that can't be composed must not hold up the others' replicas: what runs for it goes on.
+            self._parts.metrics.actions.labels("ComposeServeConfig", "error").inc()
+            log.exception("a model is left as it runs", extra={"key": str(seen.key)})
+            return None
+
+    def _try_to_rest(
+        self, key: keys.ModelKey, held: waiting.Held, view: observed.ModelDeploymentView
+    ) -> waiting.Held | None:
+        """The same pass again from memory; None where it would write something, so that it has to be made for real."""
+        try:
+            return self._rest(self._look(key, view), held, view)
+        except errors.FairleadError:
+            raise
+        except Exception:
+            log.debug("a pass from memory failed; it is made for real", extra={"key": str(key)}, exc_info=True)
+            return None
+
+    def _rest(self, look: snapshot.Look, held: waiting.Held, view: observed.ModelDeploymentView) -> waiting.Held | None:
+        seen = look.seen
+        wish = build.build(view, seen.revisions, self._parts.bounds, cluster=seen.placement)
+        plan = planner.make(wish, seen, self._parts.bounds, seen.observed_at)
+        if not isinstance(plan.action, actions.Wait | actions.NudgeServe):
+            return None
+        done = actions.Done()
+        update = summary.summarise(wish, view, seen, plan=plan, outcome=done, now=seen.observed_at)
+        if update.patch is not None:
+            return None
+        self._parts.metrics.tell_model(plan.key.namespace, plan.key.name, update.status)
+        if isinstance(plan.action, actions.NudgeServe):
+            self._parts.hands.nudge(keys.RayKey(plan.key.namespace, plan.action.cluster))
+        before = held if math.isfinite(held.read_at_s) else None
+        return self._hold(plan, look, view, before=before, read_at_s=held.read_at_s)
+
+    def _hold(
+        self,
+        plan: actions.Plan,
+        look: snapshot.Look,
+        view: observed.ModelDeploymentView,
+        *,
+        before: waiting.Held | None,
+        read_at_s: float,
+    ) -> waiting.Held:
+        """The model waits for its evidence, and for the plan's date where it has one.
+
+        What is on its way is looked at again after a growing time, from memory: deadlines are in the plan, not here.
+        """
+        delay_s = plan.requeue_after_s
+        is_idle = delay_s >= self._parts.bounds.resync_s
+        if delay_s <= self._parts.bounds.poll_s:
+            delay_s = min(REST_MAX_S, max(delay_s, before.delay_s * REST_GROWTH if before is not None else delay_s))
+        if not is_idle and before is None:
+            self._parts.waits.hurry(plan.key.namespace)
+        held = waiting.Held(
+            evidence=look.evidence,
+            version=view.resource_version,
+            view=None if is_idle else view,
+            read_at_s=read_at_s,
+            delay_s=0.0 if is_idle else delay_s,
+            is_hot=not is_idle,
+        )
+        self._parts.waits.hold(plan.key, held)
+        return held
+
+    async def _told(self, model: observed.ModelDeploymentView, look: snapshot.Look, read_at_s: float) -> float | None:
         """A pass over an object that is there; an error that nobody foresaw is told where its owner looks."""
         try:
-            return await self._living(model, seen)
+            return await self._living(model, look, read_at_s)
         except errors.FairleadError:
             raise
         except Exception as error:
@@ -119,7 +254,8 @@ class Reconciler:
             await self._parts.events.send(model, told, at=self._parts.clock.now())
             raise
 
-    async def _living(self, model: observed.ModelDeploymentView, seen: observed.Observed) -> float | None:
+    async def _living(self, model: observed.ModelDeploymentView, look: snapshot.Look, read_at_s: float) -> float | None:
+        seen = look.seen
         wish = build.build(model, seen.revisions, self._parts.bounds, cluster=seen.placement)
         plan, outcome = await self._act(wish, seen)
         if isinstance(plan.action, actions.AddFinalizer | actions.RemoveFinalizer) and isinstance(
@@ -129,10 +265,11 @@ class Reconciler:
         now = self._parts.clock.now()
         update = summary.summarise(wish, model, seen, plan=plan, outcome=outcome, now=now)
         self._parts.metrics.tell_model(plan.key.namespace, plan.key.name, update.status)
-        await status.write_status(self._parts.hands.api, update, resource_version=model.resource_version)
-        if update.patch is not None:
+        written = await status.write_status(self._parts.hands.api, update, resource_version=model.resource_version)
+        if update.patch is not None and written is not None:
             await self._parts.events.send(model, *update.events, at=update.written_at)
-        return self._next(plan, outcome, seen, has_changed=update.patch is not None)
+            await self._require_kept(model, written, update.patch, is_news=not seen.dropped_fields)
+        return self._next(plan, outcome, look, model=model, written=written, read_at_s=read_at_s)
 
     async def _act(self, wish: Wish, seen: observed.Observed) -> tuple[actions.Plan, actions.Outcome]:
         """Decide and carry out. A port range is chosen again under its cluster's lock: a crowd must not collide."""
@@ -159,21 +296,62 @@ class Reconciler:
             return AFTER_WRITE_S
         self._parts.metrics.forget_model(plan.key.namespace, plan.key.name)
         self._sweep.forget(seen.key)
+        self._dropped.pop(seen.key, None)
+        self._parts.waits.take(seen.key)
         return None
 
     def _next(
-        self, plan: actions.Plan, outcome: actions.Outcome, seen: observed.Observed, *, has_changed: bool
+        self,
+        plan: actions.Plan,
+        outcome: actions.Outcome,
+        look: snapshot.Look,
+        *,
+        model: observed.ModelDeploymentView,
+        written: Mapping[str, Any] | None,
+        read_at_s: float,
     ) -> float | None:
         if isinstance(outcome, actions.Refused):
-            if isinstance(plan.action, actions.Prove):
-                return plan.requeue_after_s
             raise _error_of(plan, outcome)
-        if has_changed or _writes(plan.action):
+        if written is not None:
+            # The answer to the write is the object as the quorum has it: the next pass need not ask for it again.
+            view = objects.view_model(written)
+            after = waiting.Held(
+                evidence=look.evidence,
+                version=view.resource_version,
+                view=view,
+                read_at_s=self._parts.clock.monotonic_s(),
+                is_hot=True,
+            )
+            self._parts.waits.hold(plan.key, after)
+        if written is not None or _writes(plan.action):
             return min(plan.requeue_after_s, AFTER_WRITE_S)
-        if plan.requeue_after_s >= self._parts.bounds.resync_s:
-            self._sweep.settle(plan.key, fingerprint.of_pass(seen))
-            return None
-        return plan.requeue_after_s
+        return self._hold(plan, look, model, before=None, read_at_s=read_at_s).delay_s or None
+
+    async def _require_kept(
+        self,
+        model: observed.ModelDeploymentView,
+        written: Mapping[str, Any],
+        patch: Mapping[str, Any],
+        *,
+        is_news: bool,
+    ) -> None:
+        """A field that the API server dropped would be written again in each pass, and a step announced for ever.
+
+        Raises:
+            errors.RetryLater: It did; the next pass says so in a condition.
+        """
+        key = keys.ModelKey(model.namespace, model.name)
+        dropped = skew.dropped(patch, written.get("status") or {})
+        if not dropped:
+            self._dropped.pop(key, None)
+            return
+        self._dropped[key] = dropped
+        self._parts.metrics.dropped_fields.inc()
+        message = f"The API server dropped status.{dropped[0]}: the CRD is older than the operator. Update the CRD."
+        if is_news:
+            event = actions.Event(type=reasons.EventType.WARNING, reason=reasons.Reason.CRD_OUTDATED, message=message)
+            await self._parts.events.send(model, event, at=self._parts.clock.now())
+        raise errors.RetryLater(message)
 
     def _tell(self, plan: actions.Plan, outcome: actions.Outcome) -> None:
         action, ended = type(plan.action).__name__, type(outcome).__name__
@@ -181,10 +359,13 @@ class Reconciler:
             log.debug(str(plan), extra={"key": str(plan.key)})
             return
         self._parts.metrics.actions.labels(action, ended).inc()
-        level = logging.WARNING if isinstance(outcome, actions.Refused | actions.NotProved) else logging.INFO
+        level = logging.WARNING if isinstance(outcome, _FAILURES) else logging.INFO
         extra = {"key": str(plan.key), "action": action, "outcome": ended}
-        words = f": {outcome.message}" if isinstance(outcome, actions.Refused | actions.NotProved) else ""
+        words = f": {outcome.message}" if isinstance(outcome, _FAILURES) else ""
         log.log(level, "%s%s", plan, words, extra=extra)
+
+
+_FAILURES = actions.Refused | actions.NotProved | actions.ProofUnavailable
 
 
 def _error_of(plan: actions.Plan, refused: actions.Refused) -> errors.FairleadError:

@@ -80,7 +80,7 @@ _OPTIONS: Mapping[str, _Option] = {
     "replica-host": _Option(help="the address at which replicas listen", default="127.0.0.1"),
     "lease-namespace": _Option(help="the namespace of the Lease", default="fairlead-system"),
     "listen": _Option(help="HOST:PORT of /healthz, /readyz and /metrics", default="127.0.0.1:8080"),
-    "workers": _Option(help="keys in work at the same time", default="16"),
+    "workers": _Option(help="keys in work at the same time", default="32"),
     "resync-seconds": _Option(help="how often everything is listed, whatever the watches said", default="300"),
     "sweep-seconds": _Option(help="how often idle models are compared with Ray and the gateways", default="5"),
     "log-format": _Option(help="text or json", default="text"),

@@ -1,149 +1,139 @@
-"""What keeps the queue honest without watches: a full listing, and a look at what settled models rest on."""
+"""What keeps the queue honest without watches: a full listing now and then."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Hashable, Iterable
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
 
-from fairlead_operator import health, queue, telemetry
-from fairlead_operator.clients import errors, paths
+from fairlead_operator import composition, health, queue, telemetry, waiting
+from fairlead_operator.clients import errors, kubernetes, paths
 from fairlead_operator.clients.clock import Clock
-from fairlead_operator.observe import cluster, fingerprint, gateway
-from fairlead_operator.state import keys, knowledge
+from fairlead_operator.observe import cluster
+from fairlead_operator.state import keys
 
 JITTER_RATIO = 0.1
 RETRY_S = 5.0
-UNKNOWN_LOOKS = 2
-"""So many looks in a row have to fail before settled models are told."""
+FULL_ROUNDS = 12
+"""In one of so many listings every model gets a pass, whatever is known of it."""
+SEEDING_MAX = 2
+SEEDED_MAX = 200
+"""A listing waits while more keys than this wait for a worker: ten thousand objects are never in memory at once."""
+
+
+class Namespace(Protocol):
+    """What a listing asks of a namespace."""
+
+    @property
+    def clusters(self) -> tuple[str, ...]: ...
+
+    def routes(self) -> Mapping[str, str] | None: ...
+
 
 log = logging.getLogger(__name__)
 
 
+@dataclass(slots=True, kw_only=True)
 class Sweep:
-    """Knows every key that ever was seen, and for each settled one what its last pass saw."""
+    """Knows every key that ever was seen, and lists everything now and then: the argument for correctness."""
 
-    def __init__(
-        self,
-        work: queue.KeyedQueue[keys.Key],
-        reads: cluster.KubernetesReads,
-        namespaces: Callable[[str], cluster.NamespaceView],
-        *,
-        watched: health.WatchLedger,
-        metrics: telemetry.Metrics,
-        clock: Clock,
-    ) -> None:
-        self._queue = work
-        self._reads = reads
-        self._namespaces = namespaces
-        self._watched = watched
-        self._metrics = metrics
-        self._clock = clock
-        self._known: set[keys.ModelKey] = set()
-        self._settled: dict[keys.Key, Hashable] = {}
-        self._unknown_looks: dict[str, int] = {}
-        self._intents: dict[keys.ModelKey, Hashable] = {}
+    work: queue.KeyedQueue[keys.Key]
+    reads: cluster.KubernetesReads
+    namespaces: Callable[[str], Namespace]
+    waits: waiting.Waiting
+    composed: composition.Composition
+    watched: health.WatchLedger
+    metrics: telemetry.Metrics
+    clock: Clock
+    _known: set[keys.ModelKey] = field(default_factory=set)
+    _intents: dict[keys.ModelKey, Hashable] = field(default_factory=dict)
+    _listed: dict[keys.ModelKey, kubernetes.Object] = field(default_factory=dict)
+    _rounds: dict[str | None, int] = field(default_factory=dict)
+    _seeding: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(SEEDING_MAX))
 
-    def notice(self, key: keys.ModelKey, intent: Hashable = None) -> None:
+    def notice(self, key: keys.ModelKey, *, version: str = "", intent: Hashable = None) -> None:
         """A watch or a list named this model: it needs a pass, and is remembered until one finds it gone.
 
         ``intent`` is what somebody asks for (None: not known). While it stays the same, the delay after a failure does.
+        A model whose last pass ended with this ``version`` needs none.
         """
         self._known.add(key)
+        if version and (held := self.waits.get(key)) is not None and held.version == version:
+            self._intents.setdefault(key, intent)
+            return
         if intent is None or self._intents.get(key) == intent:
-            self._queue.add(key)
+            self.waits.touch(key)
             return
         self._intents[key] = intent
-        self._queue.add_now(key)
-        for ray in self._namespaces(key.namespace).clusters:
-            self._queue.forgive(keys.RayKey(key.namespace, ray))
-
-    def settle(self, key: keys.Key, seen: Hashable) -> None:
-        """The last pass found nothing to do, having seen this."""
-        self._settled[key] = seen
-
-    def unsettle(self, key: keys.Key) -> None:
-        """The key has a date of its own in the queue."""
-        self._settled.pop(key, None)
+        self.waits.take(key)
+        self.work.add_now(key)
+        for name in self.namespaces(key.namespace).clusters:
+            self.work.forgive(keys.RayKey(key.namespace, name))
 
     def forget(self, key: keys.ModelKey) -> None:
         """The object is gone and nothing of it is left."""
         self._known.discard(key)
-        self._settled.pop(key, None)
         self._intents.pop(key, None)
+        self._listed.pop(key, None)
+
+    def take_listed(self, key: keys.ModelKey) -> kubernetes.Object | None:
+        """The object as a full listing brought it, for the first pass after the start; once."""
+        return self._listed.pop(key, None)
 
     async def resync(self, namespace: str | None, configured: Iterable[str] = ()) -> None:
-        """Queue every model of a namespace (None: of all) that is or was there or has a route, and its Ray cluster.
+        """Queue every model of a namespace (None: of all) whose state may differ from what its last pass saw.
 
-        ``configured`` are namespaces with a Ray cluster: their last model may have gone while no operator ran.
+        A model that waits and has the version that its pass ended with is left alone, but in each ``FULL_ROUNDS``-th
+        listing. ``configured`` are namespaces with a Ray cluster: their last model may have gone while no operator ran.
 
         Raises:
             errors.FairleadError: Something could not be listed; what could be is queued.
         """
-        started_s = self._clock.monotonic_s()
+        started_s = self.clock.monotonic_s()
+        is_full = self._rounds.get(namespace, 0) % FULL_ROUNDS == 0
         listed: dict[keys.ModelKey, str] = {}
-        bodies, _ = await self._reads.list_all(paths.models(namespace))
+        async with self._seeding:
+            async for page in self.reads.list_pages(paths.models(namespace)):
+                listed |= self._queue_page(page.get("items") or (), is_full=is_full)
+                await self.work.wait_below(SEEDED_MAX)
+        self._rounds[namespace] = self._rounds.get(namespace, 0) + 1
+        self.watched.compare(namespace, listed)
+        own = {key for key in self._known if namespace in (None, key.namespace)}
+        for key in sorted(own - set(listed)):
+            self.notice(key)
+        self.composed.note_listed(namespace)
+        served = sorted({key.namespace for key in own | set(listed)} | set(configured))
+        failed = [name for name in served if not self._notice_leftovers(name)]
+        self.metrics.resync_s.set(self.clock.monotonic_s() - started_s)
+        if failed:
+            raise errors.Unreachable(f"the route tables of {', '.join(failed)} can't be read")
+
+    def _queue_page(self, bodies: Iterable[kubernetes.Object], *, is_full: bool) -> dict[keys.ModelKey, str]:
+        listed: dict[keys.ModelKey, str] = {}
         for body in bodies:
             metadata = body["metadata"]
-            listed[keys.ModelKey(metadata["namespace"], metadata["name"])] = metadata["resourceVersion"]
-        self._watched.compare(namespace, listed)
-        own = {key for key in self._known if namespace in (None, key.namespace)}
-        for key in sorted(own | set(listed)):
-            self.notice(key)
-        served = sorted({key.namespace for key in own | set(listed)} | set(configured))
-        for name in served:
-            for ray in self._namespaces(name).clusters:
-                self._queue.add(keys.RayKey(name, ray))
-        failed = [error for name in served if (error := await self._notice_routes(name)) is not None]
-        self._metrics.resync_s.set(self._clock.monotonic_s() - started_s)
-        if failed:
-            raise failed[0]
+            key = keys.ModelKey(metadata["namespace"], metadata["name"])
+            listed[key] = metadata["resourceVersion"]
+            self.composed.expect(key)
+            if self.waits.get(key) is None:
+                self._listed[key] = body
+            self.notice(key, version="" if is_full else listed[key])
+        return listed
 
-    async def _notice_routes(self, namespace: str) -> errors.FairleadError | None:
-        """A model forced away while no operator ran is known by its route alone."""
-        try:
-            routes = await self._namespaces(namespace).routes(1.0)
-        except errors.FairleadError as error:
-            return error
-        for model in routes:
-            self.notice(keys.ModelKey(namespace, model))
-        return None
-
-    async def look(self) -> None:
-        """Queue every settled key under which the world has changed."""
-        for namespace in sorted({key.namespace for key in self._settled}):
-            await self._look_at(namespace)
-
-    async def _look_at(self, namespace: str) -> None:
-        view = self._namespaces(namespace)
-        for name, evidence in (await view.ray_evidence(1.0)).items():
-            ray_key = keys.RayKey(namespace, name)
-            if self._settled.get(ray_key, None) not in (None, fingerprint.of_ray(evidence)):
-                self._queue.add(ray_key)
-        try:
-            routes = await view.routes(1.0)
-        except errors.FairleadError:
-            return  # nothing is known of the routes: the API server's return is noticed by the resync and the watch
-        serve_views, gateways = await view.serve_views(1.0), await view.gateways.evidence(1.0)
-        if self._is_a_blink(namespace, *serve_views.values(), *_answers(gateways)):
-            return
-        world = fingerprint.World(namespace, serve_views, routes, gateways)
-        for key, seen in tuple(self._settled.items()):
-            if isinstance(key, keys.ModelKey) and key.namespace == namespace and seen != world.of(key.name):
-                self._queue.add(key)
-
-    def _is_a_blink(self, namespace: str, *evidence: object) -> bool:
-        """One failed read of what a thousand models share must not write a thousand statuses."""
-        is_unknown = any(isinstance(one, knowledge.Unknown) for one in evidence)
-        self._unknown_looks[namespace] = self._unknown_looks.get(namespace, 0) + 1 if is_unknown else 0
-        return 0 < self._unknown_looks[namespace] < UNKNOWN_LOOKS
-
-
-def _answers(gateways: gateway.GatewaysEvidence) -> tuple[object, ...]:
-    if not isinstance(gateways, knowledge.Known):
-        return (gateways,)
-    return tuple(member.view for member in gateways.value.members)
+    def _notice_leftovers(self, namespace: str) -> bool:
+        """Ray clusters, and models forced away while no operator ran: those are known by their routes alone."""
+        view = self.namespaces(namespace)
+        for name in view.clusters:
+            self.waits.touch(keys.RayKey(namespace, name))
+        routes = view.routes()
+        for model in routes or ():
+            key = keys.ModelKey(namespace, model)
+            if key not in self._known:
+                self.notice(key)
+        return routes is not None
 
 
 async def repeat(what: str, step: Callable[[], Awaitable[None]], *, every_s: float, rng: random.Random) -> None:

@@ -47,6 +47,13 @@ class Metrics:
         self.model_revisions = self._gauge("model_revisions", "Revisions that the status names", "namespace", "model")
         self.model_rollout = self._gauge("model_rollout", "1 for the rollout's phase", "namespace", "model", "phase")
         self._told: dict[tuple[str, str], Mapping[str, Any]] = {}
+        self.queue_wait_s = self._histogram("queue_wait_seconds", "How long a key waited for a worker")
+        self.waiting = self._gauge("waiting_keys", "Keys that wait for a change or a date")
+        self.ray_put_at = self._gauge(
+            "ray_put_timestamp_seconds", "When Ray last accepted a Serve config", "namespace", "cluster"
+        )
+        self.dropped_fields = self._counter("dropped_status_writes", "Status writes that lost a field")
+        self.crd_missing = self._gauge("crd_missing_fields", "Fields of this version that the API server's CRD lacks")
         self.lease_held = self._gauge("lease_held", "1 while this process may write")
         self.loop_lag_s = self._gauge("loop_lag_seconds", "How late the event loop was, last")
         self.resync_s = self._gauge("resync_duration_seconds", "Duration of the last full listing")

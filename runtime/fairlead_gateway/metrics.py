@@ -18,15 +18,17 @@ Key = tuple[str, str]
 
 
 class Aside(enum.StrEnum):
-    """Requests that are in none of the numbers that tell how clients fare; the value is the metric's name."""
+    """Requests that are counted apart from those of clients; the value is the metric's name."""
 
     SHADOW_COPY = "fairlead_gateway_shadow_copies"
     FEEDBACK = "fairlead_gateway_feedback_requests"
+    PROOF = "fairlead_gateway_proofs"
 
 
 _ASIDE_HELP = {
     Aside.SHADOW_COPY: "Copies of a stable revision's requests, answered by its candidate.",
     Aside.FEEDBACK: "Requests that say what the right prediction was, by the revision that took them.",
+    Aside.PROOF: "Proofs that the operator asked of a revision.",
 }
 
 

@@ -20,7 +20,7 @@ _PAUSE_S = 0.05
 """Between two reads: at thousands of requests a second, waking for each would cost more than counting them."""
 
 _LINE_MARK = b"R"
-_ASIDE = {"S": metrics.Aside.SHADOW_COPY, "F": metrics.Aside.FEEDBACK}
+_ASIDE = {"S": metrics.Aside.SHADOW_COPY, "F": metrics.Aside.FEEDBACK, "P": metrics.Aside.PROOF}
 """The last field of a line, which is `-` for what a client asked of a model."""
 
 _ABORTED = "499"

@@ -58,6 +58,19 @@ class Limits(_Part):
     max_queued_requests: Annotated[int, Field(ge=0)] = 256
 
 
+class BatchingMode(StrEnum):
+    AUTO = "Auto"
+    OFF = "Off"
+
+
+class Batching(_Part):
+    """Whether requests may share a call of the model, how many rows it has, and how long the first one waits."""
+
+    mode: BatchingMode = BatchingMode.AUTO
+    max_rows: Annotated[int, Field(ge=1, le=1024)] = 64
+    max_delay_milliseconds: Annotated[int, Field(ge=0, le=500)] = 0
+
+
 class Warmup(_Part):
     """Predictions run before the replica is ready."""
 
@@ -76,6 +89,7 @@ class ReplicaConfig(_Part):
     source: Source
     ports: Ports
     limits: Limits = Limits()
+    batching: Batching = Batching()
     warmup: Warmup = Warmup()
     attempt: int = 0
 

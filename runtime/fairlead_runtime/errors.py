@@ -93,6 +93,14 @@ class RequestError(Exception):
         super().__init__(reason, self.sentence)
 
 
+class WrongMethodError(RequestError):
+    """The path is served, for other methods."""
+
+    def __init__(self, what: str, allowed: str) -> None:
+        super().__init__(RequestReason.WRONG_METHOD, f"{what} takes {allowed}")
+        self.allowed = allowed
+
+
 def one_sentence(text: str) -> str:
     """One bounded, printable line without credentials: user info and query of every URL are cut out."""
     line = " ".join("".join(c if c.isprintable() else " " for c in _URL.sub(_bare_url, text)).split())

@@ -17,6 +17,10 @@ LATENCY_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
 ROWS_BUCKETS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0)
 
 
+MODEL_PROTOCOLS = frozenset({"v1", "v2", "feedback"})
+"""What clients ask for. Health checks and scrapes come all the time, and would be most of an idle model's durations."""
+
+
 class Histogram:
     """Counts per bucket and the sum; not cumulative until shown."""
 
@@ -48,10 +52,12 @@ class ReplicaMetrics(Collector):
         self.latency = Histogram(LATENCY_BUCKETS_S)
         self.batch_rows = Histogram(ROWS_BUCKETS)
         self.rejected = 0
+        self.abandoned = 0
         self.feedback_refused: dict[str, int] = {}
         self.feedback_repeated = 0
         self.pending = 0
         self.connections = 0
+        self.shares_calls = False
         self.phases_s: dict[str, float] = {}
         self.evicted_bytes: Sequence[int] = ()
         self._registry = CollectorRegistry()
@@ -60,7 +66,8 @@ class ReplicaMetrics(Collector):
     def answered(self, protocol: str, code: int, duration_s: float) -> None:
         key = (protocol, code)
         self.requests[key] = self.requests.get(key, 0) + 1
-        self.latency.observe(duration_s)
+        if protocol in MODEL_PROTOCOLS:
+            self.latency.observe(duration_s)
 
     def text(self) -> bytes:
         return generate_latest(self._registry)
@@ -75,7 +82,7 @@ class ReplicaMetrics(Collector):
             requests.add_metric([*values, protocol, str(code)], count)
         yield requests
         yield self._histogram(
-            "fairlead_replica_request_duration_seconds", "From the whole request to its answer.", self.latency
+            "fairlead_replica_request_duration_seconds", "From a client's whole request to its answer.", self.latency
         )
         yield self._histogram("fairlead_replica_batch_rows", "Rows in one call of the model.", self.batch_rows)
         rejected = CounterMetricFamily(
@@ -83,10 +90,16 @@ class ReplicaMetrics(Collector):
         )
         rejected.add_metric(values, self.rejected)
         yield rejected
+        abandoned = self._counter("fairlead_replica_abandoned", "Requests whose client went away before the answer.")
+        abandoned.add_metric(values, self.abandoned)
+        yield abandoned
         yield from self._evicted()
         yield from self._measured()
         yield self._gauge("fairlead_replica_pending_requests", "Predictions running or queued.", self.pending)
         yield self._gauge("fairlead_replica_connections", "Open client connections.", self.connections)
+        yield self._gauge(
+            "fairlead_replica_shares_calls", "1 where requests were proved able to share a call.", self.shares_calls
+        )
         load = GaugeMetricFamily(
             "fairlead_replica_start_seconds", "How long each phase of the start took.", labels=[*names, "phase"]
         )

@@ -14,10 +14,10 @@ from collections.abc import Mapping
 from fairlead_runtime import config
 from fairlead_runtime.errors import LoadError, LoadReason
 from fairlead_runtime.feedback import keys, wiring
-from fairlead_runtime.inference import batching, dataplane
+from fairlead_runtime.inference import batching, costs, dataplane, executor
 from fairlead_runtime.metrics import ReplicaMetrics
 from fairlead_runtime.model import digest, prepare
-from fairlead_runtime.model.signature import Signature
+from fairlead_runtime.model.signature import Signature, example_inputs
 from fairlead_runtime.protocols.handler import Handler
 from fairlead_runtime.server import listener, writer
 from fairlead_runtime.server.connection import Shared
@@ -70,6 +70,9 @@ class Replica:
         server = self._server
         if server is None or not server.is_alive() or server.silent_s() > SILENT_S_MAX:
             raise RuntimeError("the replica's server has stopped answering")
+        trouble = self._dataplane.trouble() if self._dataplane is not None else None
+        if trouble is not None:
+            raise RuntimeError(f"the replica answers no predictions: {trouble}")
         self._say_in_use()
 
     def record_autoscaling_stats(self) -> dict[str, float]:
@@ -110,20 +113,23 @@ class Replica:
         if plane is None:
             raise RuntimeError("the server started without its parts")
         self._metrics.evicted_bytes = [each.size_bytes for each in prepared.evicted]
+        self._metrics.shares_calls = prepared.merging.is_proved
         self._metrics.phases_s = {**prepared.phases_s, "all": time.perf_counter() - started_s}
+        if prepared.warm_up.refusal is not None:
+            LOG.warning("serving, although the warm-up was not complete: %s", prepared.warm_up.refusal)
         server.call(lambda: _set_phase(plane, dataplane.Phase.READY))
         self._server, self._prepared = server, prepared
         LOG.info(
             "serving %s on port %d: %s, %s", prepared.digest, server.port, prepared.model.kind, self._metrics.phases_s
         )
+        shares = "share calls" if prepared.merging.is_proved else "share no calls"
+        LOG.info("requests %s of the model: %s", shares, prepared.merging.why)
 
     def _assemble(self, loop: asyncio.AbstractEventLoop, prepared: prepare.PreparedModel) -> Shared:
         """Puts the parts together on the server's thread."""
         given = self._config
         signature = prepared.model.signature
-        runner = batching.Runner(
-            prepared.model.predictor, is_batched=signature.is_batched, observe_rows=self._metrics.batch_rows.observe
-        )
+        runner = self._runner(prepared)
         plane = dataplane.Dataplane(
             dataplane.Identity(
                 model=given.model,
@@ -131,9 +137,10 @@ class Replica:
                 number=given.revision_number,
                 versions=given.versions,
                 digest=prepared.digest,
+                folder=prepared.model.folder,
             ),
             signature,
-            executor=batching.choose(runner, loop, call_s=prepared.speed.single_s),
+            executor=executor.Executor(runner, loop),
             admission=dataplane.Admission(
                 ongoing_max=given.limits.max_ongoing_requests,
                 queued_max=given.limits.max_queued_requests,
@@ -145,7 +152,7 @@ class Replica:
         secret = keys.own_ray_token()
         copies = self._mirror(loop, secret)
         return Shared(
-            handle=Handler(plane, self._metrics, self._feedback(signature, secret)).handle,
+            handle=Handler(plane, self._metrics, self._feedback(signature, secret), prepared.warm_up).handle,
             limits=ServerLimits(
                 body_bytes_max=given.limits.max_request_bytes, body_timeout_s=given.limits.request_timeout_seconds
             ),
@@ -154,6 +161,20 @@ class Replica:
             close=plane.close,
             answered=copies.offer,
             finish=copies.close,
+        )
+
+    def _runner(self, prepared: prepare.PreparedModel) -> batching.Runner:
+        learned = costs.LearnedCosts()
+        for rows, spent_s in prepared.warm_up.speed.call_s.items():
+            learned.observe(costs.size_of([example_inputs(prepared.model.signature, rows)]), spent_s)
+        given = self._config.batching
+        sharing = batching.Sharing(
+            is_proved=prepared.merging.is_proved,
+            rows_max=given.max_rows,
+            delay_s=given.max_delay_milliseconds / 1000,
+        )
+        return batching.Runner(
+            prepared.model.predictor, sharing=sharing, costs=learned, observe_rows=self._metrics.batch_rows.observe
         )
 
     def _mirror(self, loop: asyncio.AbstractEventLoop, secret: str | None) -> mirror.Mirror:

@@ -151,10 +151,23 @@ def test_no_binary_is_in_the_tree() -> None:
     assert found == []
 
 
-def test_every_path_that_the_readme_names_exists() -> None:
-    text = (ROOT / "README.md").read_text()
-    paths = re.findall(
-        r"`((?:operator|runtime|cli|charts|crds|docs|examples|tests|benchmarks)/[A-Za-z0-9_./-]+)`", text
-    )
-    assert paths, "the README's where-is table names no file"
-    assert [p for p in paths if not (ROOT / p).exists()] == []
+DOCUMENTS = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "operator/README.md",
+    *(f"docs/{name}.md" for name in ("tutorial", "concepts", "rollouts-guide", "rollouts", "operations", "runtime")),
+)
+PATH = re.compile(r"`((?:operator|runtime|cli|charts|crds|docs|examples|tests|benchmarks)/[A-Za-z0-9_./-]+)`")
+LINK = re.compile(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)")
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_every_path_and_link_of_a_document_exists(name: str) -> None:
+    text = (ROOT / name).read_text()
+    missing = [path for path in PATH.findall(text) if not (ROOT / path).exists()]
+    missing += [link for link in LINK.findall(text) if not ((ROOT / name).parent / link).exists()]
+    assert missing == []
+
+
+def test_the_readme_says_where_things_are() -> None:
+    assert len(PATH.findall((ROOT / "README.md").read_text())) > 10

@@ -20,6 +20,7 @@ from fairlead_gateway import measurements
 
 ReadRoutes = Callable[[], dict[str, str] | None]
 FRESH_S = 0.1
+SIGNATURE = {"inputs": [{"name": "image", "datatype": "FP32", "shape": [-1, 4]}], "outputs": []}
 
 
 @dataclass
@@ -43,7 +44,7 @@ class FakeGateway:
         self.sessions: dict[str, int] = {}
         """Requests in flight by revision."""
         self.failing_predictions: set[str] = set()
-        """Parts of model URIs whose predictions answer 500."""
+        """Parts of model URIs whose example the model fails on."""
         self.epoch = uuid.uuid4().hex
         """As of an agent's process; a test that restarts the agent sets another, and counters to zero."""
         self.measurements: dict[str, dict[str, Any]] = {}
@@ -75,7 +76,7 @@ class FakeGateway:
     def _data_application(self) -> web.Application:
         application = web.Application()
         application.router.add_get("/v2/models/{model}", self._metadata)
-        application.router.add_post("/v2/models/{model}/infer", self._infer)
+        application.router.add_post("/v2/models/{model}/proof", self._proof)
         return application
 
     def _admin_application(self) -> web.Application:
@@ -124,30 +125,31 @@ class FakeGateway:
 
     async def _metadata(self, request: web.Request) -> web.Response:
         model, revision = request.match_info["model"], request.headers.get("x-fairlead-revision", "")
-        application = f"{self._namespace}--{model}--{revision}"
-        if revision not in self._table.entries.get(model, {}).get("revisions", {}) or not self._ray.running_now(
-            application
-        ):
+        if not self._is_up(model, revision):
             return web.json_response({"error": "no replica is up"}, status=503)
-        digest = self._ray.digest_of(application) or digest_of_uri(self._ray.uri_of(application))
-        headers = {"x-fairlead-revision": revision, "x-fairlead-digest": digest}
-        inputs = [{"name": "image", "datatype": "FP32", "shape": [-1, 4]}]
-        document = {"name": model, "versions": [revision], "platform": "tensorflow", "inputs": inputs, "outputs": []}
-        return web.json_response(document, headers=headers)
+        document = {"name": model, "versions": [revision], "platform": "tensorflow", **SIGNATURE}
+        return web.json_response(document, headers={"x-fairlead-revision": revision})
 
-    async def _infer(self, request: web.Request) -> web.Response:
+    async def _proof(self, request: web.Request) -> web.Response:
         model, revision = request.match_info["model"], request.headers.get("x-fairlead-revision", "")
-        application = f"{self._namespace}--{model}--{revision}"
-        if not self._ray.running_now(application):
+        if not self._is_up(model, revision):
             return web.json_response({"error": "no replica is up"}, status=503)
-        headers = {"x-fairlead-revision": revision}
+        application = f"{self._namespace}--{model}--{revision}"
         uri = self._ray.uri_of(application)
-        if any(part in uri for part in self.failing_predictions):
-            return web.json_response({"error": "the model failed"}, status=500, headers=headers)
-        (tensor,) = (await request.json())["inputs"]
-        if tensor["shape"] != [1, 4] or tensor["data"] != [0, 0, 0, 0]:
-            return web.json_response({"error": f"unexpected tensor {tensor}"}, status=400, headers=headers)
-        return web.json_response({"model_name": model, "outputs": []}, headers=headers)
+        is_failed = any(part in uri for part in self.failing_predictions)
+        document = {
+            "schema": 1,
+            "revision": revision,
+            "digest": self._ray.digest_of(application) or digest_of_uri(uri),
+            "outcome": "Failed" if is_failed else "Proved",
+            "message": "the model failed" if is_failed else "",
+            **SIGNATURE,
+        }
+        return web.json_response(document, headers={"x-fairlead-revision": revision})
+
+    def _is_up(self, model: str, revision: str) -> bool:
+        is_routed = revision in self._table.entries.get(model, {}).get("revisions", {})
+        return is_routed and bool(self._ray.running_now(f"{self._namespace}--{model}--{revision}"))
 
 
 def digest_of_uri(uri: str) -> str:

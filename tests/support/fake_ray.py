@@ -135,6 +135,15 @@ class FakeRay:
 
         self._server.run(deploy)
 
+    def deploy_all(self, configs: list[dict[str, Any]]) -> None:
+        """What somebody put before the test."""
+
+        def deploy() -> None:
+            self._state.controller_id = self._state.controller_id or uuid.uuid4().hex
+            self._deploy({config["name"]: config for config in configs})
+
+        self._server.run(deploy)
+
     def running(self, application: str) -> int:
         """How many replicas of an application run now."""
         return self._server.run(lambda: self.running_now(application))

@@ -42,7 +42,7 @@ def main(disk: str, endless: str) -> None:
     told["refused"] = fetch(file("c", 3 * MIB))
     told["evicted while all were held"] = len(kept.evicted)
     first.lease.close()
-    third = fetch(file("d", 2 * MIB))
+    third = fetch(file("d", 5 * MIB // 2))
     told["fits after the unused one went"] = third.digest
     told["evicted"] = [each.digest for each in kept.evicted] == [first.digest]
     third.lease.close()

@@ -53,6 +53,9 @@ class KubeApi:
         path = MODELS.format(namespace=self._namespace)
         return f"{path}/{name}" if name else path
 
+    def revisions_path(self) -> str:
+        return f"/apis/apps/v1/namespaces/{self._namespace}/controllerrevisions"
+
     def core_path(self, kind: str, name: str = "") -> str:
         path = f"/api/v1/namespaces/{self._namespace}/{kind}"
         return f"{path}/{name}" if name else path
@@ -75,6 +78,13 @@ class KubeApi:
             return None
         answer.raise_for_status()
         return dict(answer.json())
+
+    def create(self, path: str, body: Object) -> Object:
+        """The object as it was created, also where the answer to an earlier try was lost."""
+        answer = self._awaited("POST", path, json=body)
+        if answer.status_code == httpx.codes.CONFLICT and (found := self.get(f"{path}/{body['metadata']['name']}")):
+            return found
+        return dict(answer.raise_for_status().json())
 
     def merge(self, path: str, patch: Object, *, manager: str = "e2e") -> None:
         """Change an object by a JSON merge patch."""

@@ -53,6 +53,46 @@ class Counter(tf.Module):
         return {"y": x + self.calls.assign_add(1.0)}
 
 
+class Listwise(tf.Module):
+    """Its first dimension is free and no batch: the rows of a call are compared with each other, or come out twice."""
+
+    @tf.function(input_signature=[FLOATS])
+    def ranked(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"share": tf.nn.softmax(tf.reduce_sum(x, axis=1), axis=0)}
+
+    @tf.function(input_signature=[FLOATS])
+    def repeated(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+        """A row comes out as often as its first number says, so that the sums of two requests can fit by chance."""
+        return {"row": tf.repeat(x[:, 1], tf.maximum(tf.cast(x[:, 0], tf.int32) + 1, 0))}
+
+    @tf.function(input_signature=[FLOATS])
+    def rows(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+        """For comparison: each row by itself."""
+        return {"row": tf.reduce_sum(x * x, axis=1)}
+
+    @tf.function(input_signature=[FLOATS])
+    def sorted(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"row": tf.sort(x, axis=0)}
+
+    @tf.function(input_signature=[FLOATS])
+    def centred(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"row": x - 0.01 * tf.reduce_mean(x, axis=0)}
+
+
+class Pixels(tf.Module):
+    """Three convolutions over an image of any size: a call of one pixel says nothing of one of a large image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = [tf.Variable(tf.random.stateless_normal([3, 3, 3, 3], [1, i]) / 5) for i in range(3)]
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.float32, "x")])
+    def call(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+        for layer in self.layers:
+            x = tf.nn.relu(tf.nn.conv2d(x, layer, 1, "SAME"))
+        return {"y": tf.reduce_mean(x, axis=[1, 2])}
+
+
 def bad(operation: object) -> tf.Module:
     """A model that runs `operation` beside its work."""
     module = tf.Module()
@@ -129,6 +169,76 @@ def picky() -> tf.Module:
     return module
 
 
+def photos() -> tf.Module:
+    """Takes encoded images, as most clients of TensorFlow Serving send them."""
+    module = tf.Module()
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "photo")])
+    def call(photo: tf.Tensor) -> dict[str, tf.Tensor]:
+        def mean(one: tf.Tensor) -> tf.Tensor:
+            return tf.reduce_mean(tf.cast(tf.io.decode_jpeg(one, channels=3), tf.float32))
+
+        return {"light": tf.map_fn(mean, photo, fn_output_signature=tf.float32)}
+
+    module.call = call
+    return module
+
+
+def flowers() -> tf.Module:
+    """Takes serialized tf.Examples, and one of their features has no default."""
+    module = tf.Module()
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "examples")])
+    def call(examples: tf.Tensor) -> dict[str, tf.Tensor]:
+        read = tf.io.parse_example(examples, {"width": tf.io.FixedLenFeature([2], tf.float32)})
+        return {"scores": tf.nn.softmax(read["width"])}
+
+    module.call = call
+    return module
+
+
+def large(side: int) -> tf.Module:
+    """Takes an image of one size, whose numbers would not fit a request as JSON."""
+    module = tf.Module()
+
+    @tf.function(input_signature=[tf.TensorSpec([None, side, side, 3], tf.uint8, "image")])
+    def call(image: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"mean": tf.reduce_mean(tf.cast(image, tf.float32), axis=[1, 2, 3])}
+
+    module.call = call
+    return module
+
+
+def baskets() -> tf.Module:
+    """Takes rows of different lengths, as values and the places where rows begin."""
+    module = tf.Module()
+    values = tf.TensorSpec([None], tf.float32, "values")
+
+    @tf.function(input_signature=[values, tf.TensorSpec([None], tf.int64, "splits")])
+    def call(values: tf.Tensor, splits: tf.Tensor) -> dict[str, tf.Tensor]:
+        rows = tf.RaggedTensor.from_row_splits(values, splits, validate=False)
+        return {"mean": tf.reduce_mean(rows, axis=1)}
+
+    module.call = call
+    return module
+
+
+def headless() -> tf.Module:
+    """Loads, but fails by itself on every input: what it needs was never made."""
+    module = tf.Module()
+
+    @tf.function(input_signature=[FLOATS])
+    def call(x: tf.Tensor) -> dict[str, tf.Tensor]:
+        table = tf.raw_ops.HashTableV2(key_dtype=tf.int64, value_dtype=tf.float32, shared_name="nobody fills it")
+        found = tf.raw_ops.LookupTableFindV2(
+            table_handle=table, keys=tf.cast(x, tf.int64), default_value=tf.constant(0.0)
+        )
+        return {"y": tf.reshape(found, tf.shape(x))}
+
+    module.call = call
+    return module
+
+
 def save(module: tf.Module, path: Path, **signatures: object) -> None:
     tf.saved_model.save(module, str(path), signatures=signatures or {"serving_default": module.call})
 
@@ -138,7 +248,18 @@ def make_saved_models(root: Path, canary: str) -> None:
     save(dense, root / "dense", serving_default=dense.call, total=dense.total)
     save(Words(), root / "words")
     save(Counter(), root / "counter")
+    listwise = Listwise()
+    kinds = {name: getattr(listwise, name) for name in ("ranked", "repeated", "rows", "sorted", "centred")}
+    save(listwise, root / "listwise", **kinds)
+    save(Pixels(), root / "pixels")
     save(picky(), root / "picky")
+    save(headless(), root / "headless")
+    save(photos(), root / "photos")
+    save(flowers(), root / "flowers")
+    save(large(512), root / "large")
+    save(large(1024), root / "larger")
+    save(large(20_000), root / "huge")
+    save(baskets(), root / "baskets")
     save(hidden(canary), root / "bad-hidden")
     for name, operation in risky(canary).items():
         try:
@@ -159,6 +280,14 @@ def make_keras_models(root: Path) -> None:
     lstm.export(root / "lstm", verbose=False)
     conv = [layers.Input((8, 8, 1)), layers.Conv2D(2, 3), layers.MaxPooling2D(), layers.Flatten(), layers.Dense(3)]
     keras.Sequential(conv).export(root / "cnn", verbose=False)
+    free = [layers.Input((None, None, 1)), layers.Conv2D(4, 3), layers.MaxPooling2D(2), layers.Conv2D(4, 3)]
+    keras.Sequential([*free, layers.GlobalAveragePooling2D()]).export(root / "any-size", verbose=False)
+    trained = keras.Sequential([layers.Input((4,), name="x"), layers.Dense(3, activation="softmax")])
+    trained.compile(optimizer="adam", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    trained.fit(np.zeros((2, 4)), np.zeros(2), verbose=0)
+    trained.save(root / "trained.keras")
+    outer = keras.Sequential([layers.Input((4,), name="x"), trained])
+    outer.save(root / "trained-inside.keras")
     _change_config(root / "dense.keras", root / "module.keras", b'"keras.layers"', b'"os.path"')
     _change_config(
         root / "dense.keras", root / "registered.keras", b'"registered_name": null', b'"registered_name": "a>B"'

@@ -26,6 +26,7 @@ class Web:
     connections: int = 0
     steps: list[int | str] = field(default_factory=list)
     ranges: list[str | None] = field(default_factory=list)
+    targets: list[str] = field(default_factory=list)
     silent_until: Event | None = None
     drips: bool = False
 
@@ -55,6 +56,7 @@ class _Answer(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         web, asked = self.server.web, self.headers.get("range")
         web.ranges.append(asked)
+        web.targets.append(self.path)
         if web.silent_until is not None:
             web.silent_until.wait(20)
         step = web.steps.pop(0) if web.steps else len(CONTENT)

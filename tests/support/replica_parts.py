@@ -15,10 +15,11 @@ import numpy as np
 import orjson
 
 from fairlead_runtime.feedback import keys, wiring
-from fairlead_runtime.inference import batching, dataplane
+from fairlead_runtime.inference import batching, costs, dataplane, executor
 from fairlead_runtime.metrics import ReplicaMetrics
 from fairlead_runtime.model.predictor import Tensors
-from fairlead_runtime.model.signature import DType, Signature, TensorSpec
+from fairlead_runtime.model.signature import DType, Signature, TensorSpec, example_inputs
+from fairlead_runtime.model.warmup import Speed, WarmUp
 from fairlead_runtime.protocols.handler import Handler
 from fairlead_runtime.protocols.http import Request, Response
 from fairlead_runtime.server import listener, writer
@@ -59,6 +60,19 @@ class DoublingModel:
         return tuple(np.asarray(array * 2) if array.dtype != object else array for array in inputs)
 
 
+@dataclass(frozen=True)
+class FixedCosts:
+    """Every call is said to take so long, whatever it takes: so a test decides where calls run."""
+
+    call_s: float
+
+    def predict_s(self, _size: costs.Size) -> float:
+        return self.call_s
+
+    def observe(self, size: costs.Size, spent_s: float) -> None:
+        """Learns nothing."""
+
+
 @dataclass(kw_only=True)
 class Setting:
     """What a test wants of its replica."""
@@ -66,13 +80,18 @@ class Setting:
     signature: Signature = field(default_factory=float_signature)
     model: Callable[[Tensors], Tensors] = field(default_factory=DoublingModel)
     call_s: float = 0.0
+    costs: costs.Costs | None = None
+    sharing: batching.Sharing | None = None
     ongoing_max: int = 64
     queued_max: int = 256
     timeout_s: float = 30
     namespace: str = "default"
     revision: str = REVISION
     secret: str | None = "a cluster's token"
+    folder: str | None = None
     limits: ServerLimits = field(default_factory=lambda: ServerLimits(body_bytes_max=64 * 1024))
+    warm_up: WarmUp | None = None
+    """None: the model answered one row of zeros."""
 
 
 @dataclass
@@ -86,10 +105,17 @@ class Parts:
     copy_mark: Callable[[str], str]
 
 
+def answered_warm_up(signature: Signature) -> WarmUp:
+    return WarmUp(speed=Speed(call_s={1: 0.0}), example=example_inputs(signature, 1), refusal=None)
+
+
 def assemble(loop: asyncio.AbstractEventLoop, setting: Setting) -> Parts:
     metrics = ReplicaMetrics({"model": MODEL})
     runner = batching.Runner(
-        setting.model, is_batched=setting.signature.is_batched, observe_rows=metrics.batch_rows.observe
+        setting.model,
+        sharing=setting.sharing or batching.Sharing(is_proved=setting.signature.is_batched),
+        costs=FixedCosts(setting.call_s) if setting.costs is None else setting.costs,
+        observe_rows=metrics.batch_rows.observe,
     )
     plane = dataplane.Dataplane(
         dataplane.Identity(
@@ -98,9 +124,10 @@ def assemble(loop: asyncio.AbstractEventLoop, setting: Setting) -> Parts:
             number=3,
             versions=frozenset({setting.revision, "3", "v2"}),
             digest=DIGEST,
+            folder=setting.folder,
         ),
         setting.signature,
-        executor=batching.choose(runner, loop, call_s=setting.call_s),
+        executor=executor.Executor(runner, loop),
         admission=dataplane.Admission(
             ongoing_max=setting.ongoing_max, queued_max=setting.queued_max, timeout_s=setting.timeout_s
         ),
@@ -109,7 +136,7 @@ def assemble(loop: asyncio.AbstractEventLoop, setting: Setting) -> Parts:
     plane.phase = dataplane.Phase.READY
     names = wiring.Names(namespace=setting.namespace, model=MODEL, revision=setting.revision)
     feedback = wiring.build(setting.signature, metrics.measured, names, secret=setting.secret)
-    handler = Handler(plane, metrics, feedback)
+    handler = Handler(plane, metrics, feedback, setting.warm_up or answered_warm_up(setting.signature))
 
     def sign(candidate: str) -> str:
         return keys.copy_mark(setting.secret, namespace=setting.namespace, model=MODEL, candidate=candidate)
@@ -149,7 +176,13 @@ class Running:
         return socket.create_connection(("127.0.0.1", self.port), timeout=20)
 
     def send(self, raw: bytes) -> bytes:
-        """Everything that is answered to `raw` until the server closes or falls silent; half-closes after sending."""
+        """The answers to the requests in `raw`; the connection may be kept after them."""
+        with self.connect() as client:
+            client.sendall(raw)
+            return read_answers(client, raw.count(b" HTTP/1.1\r\n"))
+
+    def send_and_end(self, raw: bytes) -> bytes:
+        """What is answered to `raw` before the server sees that nothing more comes, and that the client is gone."""
         with self.connect() as client:
             client.sendall(raw)
             client.shutdown(socket.SHUT_WR)
@@ -200,6 +233,32 @@ def read_all(client: socket.socket) -> bytes:
     except (ConnectionResetError, TimeoutError):
         pass
     return b"".join(chunks)
+
+
+def read_answers(client: socket.socket, count: int) -> bytes:
+    """Until so many whole answers have come, or the server closes."""
+    raw = b""
+    while not _are_whole(raw, count):
+        try:
+            chunk = client.recv(65536)
+        except (ConnectionResetError, TimeoutError):
+            break
+        if not chunk:
+            break
+        raw += chunk
+    return raw
+
+
+def _are_whole(raw: bytes, count: int) -> bool:
+    answers = raw.split(b"HTTP/1.1 ")[1:]
+    if len(answers) < count:
+        return False
+    head, end, body = answers[-1].partition(b"\r\n\r\n")
+    # A client that announced its end reads until the server's.
+    if not end or b"connection: close" in head:
+        return False
+    length = next(line for line in head.split(b"\r\n") if line.startswith(b"content-length: "))
+    return len(body) >= int(length.removeprefix(b"content-length: "))
 
 
 def request(method: str, path: str, body: object = None, headers: Mapping[bytes, bytes] | None = None) -> Request:

@@ -507,14 +507,14 @@ class VirtualWorld:
         gateway = self.gateways[0]
         routed = name in gateway.routes and revision in json.loads(gateway.routes[name])["revisions"]
         if not routed or not self.running(name, revision):
-            return actions.Refused(reason=Reason.GATEWAY_UNREACHABLE, message="503 from the gateway")
+            return actions.ProofUnavailable(revision=revision, message="503 from the gateway")
         application = self.applications[names.serve_application(NAMESPACE, name, revision)]
         if "/wrong" in application.uri:
             return actions.NotProved(revision=revision, message="500: the model raised")
         changes: tuple[str, ...] = ()
         if contract_of is not None:
             if not self.running(name, contract_of):
-                return actions.Refused(reason=Reason.GATEWAY_UNREACHABLE, message="503 from the gateway")
+                return actions.ProofUnavailable(revision=revision, message="503 from the gateway")
             before = self.applications[names.serve_application(NAMESPACE, name, contract_of)]
             changes = differences(signature_of(before.uri), signature_of(application.uri))
         return actions.Proved(revision=revision, digest=digest_of(application.uri), signature_changes=changes)

@@ -18,22 +18,22 @@ def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Leave the cluster up, and say what to try.")] = False,
     name: Annotated[str, typer.Option("--name", help="The local cluster's name.")] = "demo",
 ) -> None:
-    """Train three models, serve them, roll out, refuse a broken version, go back: on real parts, then clean up."""
+    """Train three models, serve them, roll out versions, refuse a broken one, roll back and clean up, on real parts."""
     console = rich.console.Console()
     narrator = narration.Narrator(console, chapters=story.CHAPTERS)
     folder = pathlib.Path(tempfile.mkdtemp(prefix="fairlead-demo-"))
     local = cluster.LocalCluster(name, reporter=reporting.InChapter(narrator))
-    told = False
+    is_complete = False
     try:
         local.down()
-        story.Story(local, narrator, folder).tell()
-        told = True
+        story.Story(local, narrator, folder).run()
+        is_complete = True
     except (narration.DemoFailed, errors.LocalClusterError) as error:
         console.print(f"\n[bold red]The demo failed:[/] {error}", highlight=False)
         console.print(f"The processes' logs are in {local.logs}; `fairlead local down --name {name}` cleans up.")
         raise typer.Exit(1) from error
     finally:
-        if told and not keep:
+        if is_complete and not keep:
             narrator.chapter("Clean up")
             local.down()
             shutil.rmtree(folder)

@@ -40,10 +40,10 @@ class Labeller:
 
     @property
     def labelled(self) -> Mapping[str, int]:
-        """How many predictions of each revision were told the truth of."""
+        """How many predictions of each revision have a true label."""
         return self._labelled
 
-    def tell(self, requests: int) -> None:
+    def send_labels(self, requests: int) -> None:
         """Send so many requests of 20 samples each, and the labels of their answers.
 
         Raises:
@@ -54,10 +54,10 @@ class Labeller:
             self._next = (self._next + 1) % len(self._asked)
             answer = self._checked(self._client.post(f"/v2/models/{self._model}/infer", content=body))
             token = answer.headers[_FEEDBACK_HEADER]
-            told = {"token": token, "label": labels}
+            label = {"token": token, "label": labels}
             # The token in the header makes the gateway choose the same replica for it each time.
             self._checked(
-                self._client.post(f"/v2/models/{self._model}/feedback", json=told, headers={_FEEDBACK_HEADER: token})
+                self._client.post(f"/v2/models/{self._model}/feedback", json=label, headers={_FEEDBACK_HEADER: token})
             )
             self._labelled[answer.headers[_REVISION]] += len(labels)
 

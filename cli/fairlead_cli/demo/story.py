@@ -58,7 +58,7 @@ class Story:
         self._folder = folder
         self._trained: dict[str, training.Trained] = {}
 
-    def tell(self) -> None:
+    def run(self) -> None:
         """Everything, in order.
 
         Raises:
@@ -82,30 +82,30 @@ class Story:
     # --- chapters ------------------------------------------------------------------------------------------------
 
     def _start(self) -> None:
-        tell = self._narrator
-        tell.chapter("Train three models, and start a cluster beside it")
+        narrator = self._narrator
+        narrator.chapter("Train three models, and start a cluster beside it")
         self._local.up()
         version = json.loads(self._kubectl("version", "-o", "json"))["serverVersion"]["gitVersion"]
-        tell.proved(f"a real Kubernetes API ({version}), Ray, gateway and operator run on loopback")
+        narrator.proved(f"a real Kubernetes API ({version}), Ray, gateway and operator run on loopback")
 
     def _apply(self, lessons: training.Training) -> None:
-        tell = self._narrator
-        tell.chapter("kubectl apply each model as soon as it is trained")
+        narrator = self._narrator
+        narrator.chapter("kubectl apply each model as soon as it is trained")
         for family in FAMILIES:
-            self._trained[family] = lessons.wait(tell, family, "v1")
-            tell.step(self._kubectl("apply", "-f", str(self._trained[family].manifest)).strip())
-        self._trained["dense v2"] = lessons.wait(tell, "dense", "v2")
+            self._trained[family] = lessons.wait(narrator, family, "v1")
+            narrator.step(self._kubectl("apply", "-f", str(self._trained[family].manifest)).strip())
+        self._trained["dense v2"] = lessons.wait(narrator, "dense", "v2")
         for family in FAMILIES:
             self._model(family).until("ready", watching.is_settled, within_s=_READY_WITHIN_S)
-            tell.step(f"{family} is Ready")
-        tell.proved(
+            narrator.step(f"{family} is Ready")
+        narrator.proved(
             "three models, judged on samples that they never saw, are Ready:"
             " each answered a real prediction before it got traffic"
         )
 
     def _predict(self) -> None:
-        tell = self._narrator
-        tell.chapter("Ask the gateway for predictions of held-out samples")
+        narrator = self._narrator
+        narrator.chapter("Ask the gateway for predictions of held-out samples")
         asker = asking.Asker(self._local.gateway_url)
         try:
             for family in FAMILIES:
@@ -113,7 +113,7 @@ class Story:
                 heldout = asking.Heldout.load(trained.heldout)
                 v2 = asker.by_open_inference(family, heldout, most=_HELD_OUT_ASKED)
                 v1 = asker.by_tensorflow_serving(family, heldout, most=20)
-                tell.step(
+                narrator.step(
                     f"{family}: {v2.right} of {v2.asked} right by Open Inference Protocol,"
                     f" {v1.right} of {v1.asked} by TensorFlow Serving's; its record says {trained.accuracy:.1%}"
                 )
@@ -121,11 +121,11 @@ class Story:
                     raise narration.DemoFailed(f"{family} answers {v2.accuracy:.1%} right, not {trained.accuracy:.1%}")
         finally:
             asker.close()
-        tell.proved("the answers over HTTP are as good as the models' evaluation records say")
+        narrator.proved("the answers over HTTP are as good as the models' evaluation records say")
 
     def _canary_under_load(self) -> None:
-        tell = self._narrator
-        tell.chapter("Version 2 of dense as a canary: a quarter of the load, judged by errors and true labels")
+        narrator = self._narrator
+        narrator.chapter("Version 2 of dense as a canary: a quarter of the load, judged by errors and true labels")
         before = self._stable("dense")
         with load.background(self._load_settings()) as run:
             run.wait_until(lambda seen: seen.requests > 500, timeout_s=60)
@@ -140,15 +140,15 @@ class Story:
             report = run.stop()
         self._no_failures(report, "the rollout")
         split = ", ".join(f"{name} {each.count:,}" for name, each in report.revisions.items())
-        tell.proved(
-            f"promoted by itself after {labelled.get(after, 0):,} of its predictions were told the truth of;"
+        narrator.proved(
+            f"promoted by itself after {labelled.get(after, 0):,} of its predictions got a true label;"
             f" {report.failed} failed of {report.requests:,} requests ({split})"
         )
 
     def _take_a_worse_version_back(self, lessons: training.Training) -> None:
-        tell = self._narrator
-        tell.chapter("Version 4 answers without an error, but is wrong more often")
-        worse = lessons.wait(tell, "dense", WORSE.version)
+        narrator = self._narrator
+        narrator.chapter("Version 4 answers without an error, but is wrong more often")
+        worse = lessons.wait(narrator, "dense", WORSE.version)
         before = self._stable("dense")
         with load.background(self._load_settings()) as run:
             run.wait_until(lambda seen: seen.requests > 100, timeout_s=60)
@@ -159,15 +159,15 @@ class Story:
         quarantined = found["status"]["quarantine"][-1]
         if self._stable("dense") != before:
             raise narration.DemoFailed(f"{before} is not stable any more")
-        tell.step(quarantined["message"])
-        tell.proved(
-            f"taken back by itself after {labelled.get(quarantined['revision'], 0):,} of its predictions were told the"
-            f" truth of; {report.failed} failed of {report.requests:,} requests"
+        narrator.step(quarantined["message"])
+        narrator.proved(
+            f"taken back by itself after {labelled.get(quarantined['revision'], 0):,} of its predictions got a true"
+            f" label; {report.failed} failed of {report.requests:,} requests"
         )
 
     def _refuse_a_broken_version(self) -> None:
-        tell = self._narrator
-        tell.chapter("Apply a broken version 3: one byte of the model was changed")
+        narrator = self._narrator
+        narrator.chapter("Apply a broken version 3: one byte of the model was changed")
         before = self._stable("dense")
         manifest = breaking.tampered(self._trained["dense v2"], self._folder / "models" / "dense" / "v3")
         with load.background(self._load_settings()) as run:
@@ -180,29 +180,29 @@ class Story:
         self._no_failures(report, "the broken version")
         if set(report.revisions) != {before}:
             raise narration.DemoFailed(f"answers came from {sorted(report.revisions)}, not from {before} alone")
-        tell.step(f"quarantined: {found['status']['quarantine'][-1]['message']}")
-        tell.proved(f"it never got traffic; the old version went on: 0 failed of {report.requests:,} requests")
+        narrator.step(f"quarantined: {found['status']['quarantine'][-1]['message']}")
+        narrator.proved(f"it never got traffic; the old version went on: 0 failed of {report.requests:,} requests")
 
     def _go_back(self) -> None:
-        tell = self._narrator
-        tell.chapter("Go back: apply the manifest of version 1 again")
+        narrator = self._narrator
+        narrator.chapter("Go back: apply the manifest of version 1 again")
         self._kubectl("apply", "-f", str(self._trained["dense"].manifest))
-        back = self._model("dense").until(
+        restored = self._model("dense").until(
             "back at version 1",
             lambda seen: watching.is_settled(seen) and _stable_version(seen) == "v1",
             within_s=_READY_WITHIN_S,
         )
-        stable = back["status"]["stableRevision"]
-        number = next(each["number"] for each in back["status"]["revisions"] if each["name"] == stable)
+        stable = restored["status"]["stableRevision"]
+        number = next(each["number"] for each in restored["status"]["revisions"] if each["name"] == stable)
         if number != 1:
             raise narration.DemoFailed(f"version 1 came back as revision number {number}, not as the one it was")
-        tell.proved(f"revision {stable} (number 1) was adopted again, not made anew")
+        narrator.proved(f"revision {stable} (number 1) is in use again; no new revision was made")
 
     def _show(self) -> None:
-        tell = self._narrator
-        tell.chapter("What an operator's owner sees")
-        tell.show(self._kubectl("get", "mdep"))
-        tell.show(
+        narrator = self._narrator
+        narrator.chapter("What the platform engineer sees")
+        narrator.show(self._kubectl("get", "mdep"))
+        narrator.show(
             self._kubectl(
                 "get",
                 "events",
@@ -215,8 +215,8 @@ class Story:
             *headlines.of_gateway(self._local.gateway_admin_url),
             *headlines.of_operator(self._local.operator_url),
         ):
-            tell.step(line)
-        tell.proved("kubectl, events and Prometheus metrics tell the same story")
+            narrator.step(line)
+        narrator.proved("kubectl, events and Prometheus metrics agree")
 
     # --- shared --------------------------------------------------------------------------------------------------
 
@@ -227,10 +227,10 @@ class Story:
         return done.stdout
 
     def _apply_as_canary(self, trained: training.Trained) -> None:
-        wished = yaml.safe_load(trained.manifest.read_text())
-        wished["spec"]["rollout"] = CANARY
+        manifest = yaml.safe_load(trained.manifest.read_text())
+        manifest["spec"]["rollout"] = CANARY
         path = trained.folder / "canary.yaml"
-        path.write_text(yaml.safe_dump(wished, sort_keys=False))
+        path.write_text(yaml.safe_dump(manifest, sort_keys=False))
         self._kubectl("apply", "-f", str(path))
 
     def _judged(
@@ -244,7 +244,7 @@ class Story:
         def looked(found: Mapping[str, Any]) -> bool:
             if holds(found):
                 return True
-            labeller.tell(_LABELLED_REQUESTS_A_LOOK)
+            labeller.send_labels(_LABELLED_REQUESTS_A_LOOK)
             return False
 
         try:

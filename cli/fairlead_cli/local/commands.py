@@ -24,8 +24,8 @@ EtcdUrl = Annotated[
 
 
 @contextlib.contextmanager
-def _told() -> Iterator[rich.console.Console]:
-    """A console for a command whose errors are told in words."""
+def _errors_in_words() -> Iterator[rich.console.Console]:
+    """A console; an error of the local cluster is printed and ends the command."""
     console = rich.console.Console()
     try:
         yield console
@@ -47,7 +47,7 @@ def up(
     etcd_url: EtcdUrl = binaries.ETCD_URL,
 ) -> None:
     """Start the cluster, or what of it does not run."""
-    with _told() as console:
+    with _errors_in_words() as console:
         sources = binaries.Sources(cache=paths.cache_dir(), kubernetes_url=kubernetes_url, etcd_url=etcd_url)
         made = cluster.LocalCluster(
             name,
@@ -98,7 +98,7 @@ def down(
     every: Annotated[bool, typer.Option("--all", help="All local clusters of this user.")] = False,
 ) -> None:
     """End the cluster's processes, also those that a killed run left, and remove its data."""
-    with _told() as console:
+    with _errors_in_words() as console:
         # Folders, not states: also what was left without one is removed.
         names = [path.name for path in sorted(paths.clusters_dir().glob("*/"))] if every else [name]
         for each in names:
@@ -111,7 +111,7 @@ def down(
 @app.command()
 def status(name: Name = "default") -> None:
     """Show what runs and where. Exit status 1 when something that was started does not run."""
-    with _told() as console:
+    with _errors_in_words() as console:
         made = cluster.LocalCluster(name)
         states = made.states()
         if not states:
@@ -130,7 +130,7 @@ def status(name: Name = "default") -> None:
 @app.command()
 def kubeconfig(name: Name = "default") -> None:
     """Print the path of the admin's kubeconfig, for `export KUBECONFIG=$(fairlead local kubeconfig)`."""
-    with _told():
+    with _errors_in_words():
         made = cluster.LocalCluster(name)
         if not made.states():
             raise errors.LocalClusterError(f"the local cluster {name!r} is not up; `fairlead local up` starts it")

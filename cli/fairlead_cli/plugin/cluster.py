@@ -70,7 +70,7 @@ class KubernetesCluster(Cluster):
             return self._objects.get_namespaced_custom_object(*self._place(), name, _request_timeout=TIMEOUT_S)
 
         try:
-            return dict(self._told(read, f"read ModelDeployment {name}"))
+            return dict(self._call(read, f"read ModelDeployment {name}"))
         except LookupError:
             return None
 
@@ -82,7 +82,7 @@ class KubernetesCluster(Cluster):
             )
             return self._client.sanitize_for_serialization(found)
 
-        return list(self._told(read, f"list the revisions of {name}")["items"])
+        return list(self._call(read, f"list the revisions of {name}")["items"])
 
     @override
     def ask(self, name: str, request: Mapping[str, Any], *, resource_version: str | None) -> None:
@@ -97,14 +97,14 @@ class KubernetesCluster(Cluster):
             )
 
         try:
-            self._told(write, f"ask that of ModelDeployment {name}")
+            self._call(write, f"ask that of ModelDeployment {name}")
         except LookupError as error:
             raise unknown_model(self.namespace, name) from error
 
     def _place(self) -> tuple[str, str, str, str]:
         return names.GROUP, names.VERSION, self.namespace, names.PLURAL
 
-    def _told(self, call: Callable[[], T], what: str) -> T:
+    def _call(self, call: Callable[[], T], what: str) -> T:
         """The answer, or the server's refusal in one line; a 404 is a LookupError."""
         try:
             return call()

@@ -26,7 +26,7 @@ app = typer.Typer(
     name="kubectl fairlead",
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
-    help="What the rollouts of ModelDeployments do, and what they shall do.",
+    help="Show and drive the rollouts of ModelDeployments.",
 )
 
 
@@ -37,15 +37,20 @@ class Output(StrEnum):
 
 
 Name = Annotated[str, typer.Argument(help="The ModelDeployment.")]
-Namespace = Annotated[str | None, typer.Option("--namespace", "-n", help="That of the context unless set.")]
-Context = Annotated[str | None, typer.Option("--context", help="The kubeconfig's context.")]
-Kubeconfig = Annotated[pathlib.Path | None, typer.Option("--kubeconfig", help="KUBECONFIG or ~/.kube/config.")]
-Format = Annotated[Output, typer.Option("--output", "-o", help="How it is printed.")]
+Namespace = Annotated[
+    str | None, typer.Option("--namespace", "-n", help="The namespace. Default: that of the context.")
+]
+Context = Annotated[str | None, typer.Option("--context", help="The context of the kubeconfig.")]
+Kubeconfig = Annotated[
+    pathlib.Path | None,
+    typer.Option("--kubeconfig", help="The kubeconfig file. Default: KUBECONFIG or ~/.kube/config."),
+]
+Format = Annotated[Output, typer.Option("--output", "-o", help="The output format.")]
 
 
 @contextlib.contextmanager
-def _told() -> Iterator[rich.console.Console]:
-    """A console for a command whose errors are told in one line."""
+def _errors_in_one_line() -> Iterator[rich.console.Console]:
+    """A console; an error of the plugin is printed in one line and ends the command with status 1."""
     try:
         yield rich.console.Console(highlight=False)
     except errors.PluginError as error:
@@ -69,14 +74,14 @@ def _print(console: rich.console.Console, output: Output, data: Any, drawn: Any)
 @app.command()
 def status(
     name: Name,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Look until interrupted.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Update the output until interrupted.")] = False,
     output: Format = Output.TEXT,
     namespace: Namespace = None,
     context: Context = None,
     kubeconfig: Kubeconfig = None,
 ) -> None:
-    """What serves, what is coming, and what it waits for."""
-    with _told() as console:
+    """Show the revisions, the rollout and what it waits for."""
+    with _errors_in_one_line() as console:
         found = cluster.connect(namespace=namespace, context=context, kubeconfig=kubeconfig)
         model = seen.read(found, name)
         if not watch or output is not Output.TEXT:
@@ -96,8 +101,8 @@ def history_(
     context: Context = None,
     kubeconfig: Kubeconfig = None,
 ) -> None:
-    """The revisions that are kept to go back to."""
-    with _told() as console:
+    """List the revisions that are kept for a rollback."""
+    with _errors_in_one_line() as console:
         found = cluster.connect(namespace=namespace, context=context, kubeconfig=kubeconfig)
         rows = history.facts(found, seen.read(found, name))
         _print(console, output, rows, history.draw(rows))
@@ -106,14 +111,14 @@ def history_(
 @app.command()
 def diff(
     name: Name,
-    revision: Annotated[str, typer.Argument(help="A revision's number or hash.")],
-    other: Annotated[str, typer.Argument(help="Another's.")],
+    revision: Annotated[str, typer.Argument(help="The number or hash of a revision.")],
+    other: Annotated[str, typer.Argument(help="The number or hash of another revision.")],
     namespace: Namespace = None,
     context: Context = None,
     kubeconfig: Kubeconfig = None,
 ) -> None:
-    """How the templates of two kept revisions differ."""
-    with _told():
+    """Show the differences between two kept revisions."""
+    with _errors_in_one_line():
         found = cluster.connect(namespace=namespace, context=context, kubeconfig=kubeconfig)
         lines = history.difference(found, seen.read(found, name), revision, other)
         sys.stdout.write("".join(f"{line}\n" for line in lines))
@@ -121,19 +126,21 @@ def diff(
 
 @app.command()
 def plan(
-    file: Annotated[str, typer.Option("--filename", "-f", help="A manifest; - reads standard input.")],
+    file: Annotated[str, typer.Option("--filename", "-f", help="The manifest file; - reads standard input.")],
     output: Format = Output.TEXT,
     namespace: Namespace = None,
     context: Context = None,
     kubeconfig: Kubeconfig = None,
 ) -> None:
-    """What applying a manifest would do. Changes nothing."""
-    with _told() as console:
-        wished = planned.manifests(_text_of(file))
+    """Show what applying a manifest would do. Changes nothing."""
+    with _errors_in_one_line() as console:
+        manifests = planned.manifests(_text_of(file))
         plans = []
-        for manifest in wished:
+        for manifest in manifests:
             place = namespace or (manifest.get("metadata") or {}).get("namespace")
-            plans.append(planned.of(cluster.connect(namespace=place, context=context, kubeconfig=kubeconfig), manifest))
+            plans.append(
+                planned.describe(cluster.connect(namespace=place, context=context, kubeconfig=kubeconfig), manifest)
+            )
         words = "".join(f"{line}\n" for each in plans for line in planned.lines(each))
         _print(console, output, plans, words)
 
@@ -148,81 +155,88 @@ def _text_of(file: str, what: str = "manifest") -> str:
 @app.command(name="predict")
 def predict_(  # noqa: PLR0913 (to typer an option is a parameter)
     name: Name,
-    file: Annotated[str | None, typer.Option("--filename", "-f", help="A request; zeros unless set.")] = None,
-    revision: Annotated[str | None, typer.Option("--revision", help="Asks this one, by number, hash or alias.")] = None,
-    gateway: Annotated[str | None, typer.Option("--gateway", envvar="FAIRLEAD_GATEWAY", help="Its address.")] = None,
+    file: Annotated[
+        str | None, typer.Option("--filename", "-f", help="The request file; - reads standard input. Default: zeros.")
+    ] = None,
+    revision: Annotated[str | None, typer.Option("--revision", help="The revision, by number, hash or alias.")] = None,
+    gateway: Annotated[
+        str | None, typer.Option("--gateway", envvar="FAIRLEAD_GATEWAY", help="The URL of the gateway.")
+    ] = None,
     namespace: Namespace = None,
     context: Context = None,
     kubeconfig: Kubeconfig = None,
 ) -> None:
-    """Send one request through the gateway: who answered, and what."""
-    with _told() as console:
+    """Send one request through the gateway and print the answer."""
+    with _errors_in_one_line() as console:
         model = seen.read(cluster.connect(namespace=namespace, context=context, kubeconfig=kubeconfig), name)
         text = _text_of(file, "request") if file is not None else None
-        told = predict.ask(predict.base_url(model, gateway), name, text, revision=revision)
-        answered = model.called(told["revision"]) if told["revision"] is not None else "nobody who says so"
+        answer = predict.ask(predict.base_url(model, gateway), name, text, revision=revision)
+        answered = model.called(answer["revision"]) if answer["revision"] is not None else "nobody who says so"
         rich.console.Console(stderr=True, highlight=False).print(f"answered by {answered}", markup=False)
-        _print(console, Output.JSON, told["answer"], None)
+        _print(console, Output.JSON, answer["answer"], None)
 
 
 @app.command(name="logs")
 def logs_(  # noqa: PLR0913 (to typer an option is a parameter)
     name: Name,
     revision: Annotated[
-        str | None, typer.Option("--revision", help="By number or hash; those that run if unset.")
+        str | None, typer.Option("--revision", help="The revision, by number or hash. Default: all that run.")
     ] = None,
-    lines: Annotated[int, typer.Option("--tail", min=1, max=10000, help="Of each replica.")] = 100,
-    ray: Annotated[str | None, typer.Option("--ray", envvar="FAIRLEAD_RAY", help="The dashboard's address.")] = None,
+    lines: Annotated[int, typer.Option("--tail", min=1, max=10000, help="The number of lines of each replica.")] = 100,
+    ray: Annotated[str | None, typer.Option("--ray", envvar="FAIRLEAD_RAY", help="The URL of Ray's dashboard.")] = None,
     token: Annotated[
-        pathlib.Path | None, typer.Option("--ray-token-file", envvar="FAIRLEAD_RAY_TOKEN_FILE", help="Ray's token.")
+        pathlib.Path | None,
+        typer.Option("--ray-token-file", envvar="FAIRLEAD_RAY_TOKEN_FILE", help="The file with Ray's token."),
     ] = None,
     namespace: Namespace = None,
     context: Context = None,
     kubeconfig: Kubeconfig = None,
 ) -> None:
-    """The last lines that the replicas wrote, from Ray's log API."""
-    with _told():
+    """Print the last log lines of the replicas."""
+    with _errors_in_one_line():
         if ray is None:
             raise errors.PluginError("Name Ray's dashboard with --ray http://HOST:PORT or in FAIRLEAD_RAY.")
         found = cluster.connect(namespace=namespace, context=context, kubeconfig=kubeconfig)
-        told = logs.of(found, seen.read(found, name), logs.Dashboard(ray, token), revision=revision, lines=lines)
-        for line in told:
+        found_lines = logs.read_lines(
+            found, seen.read(found, name), logs.Dashboard(ray, token), revision=revision, lines=lines
+        )
+        for line in found_lines:
             sys.stdout.write(f"{line}\n")
 
 
 @app.command()
 def promote(
     name: Name,
-    full: Annotated[bool, typer.Option("--full", help="Skip every step that is left.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Skip all remaining steps.")] = False,
     namespace: Namespace = None,
     context: Context = None,
     kubeconfig: Kubeconfig = None,
 ) -> None:
-    """End the pause that the candidate is in; with --full skip all steps, never the proof."""
+    """Continue past the current step, or past all steps with --full. The proof is never skipped."""
     _ask(name, Verb.PROMOTE_FULL if full else Verb.PROMOTE, (namespace, context, kubeconfig))
 
 
 @app.command()
 def pause(name: Name, namespace: Namespace = None, context: Context = None, kubeconfig: Kubeconfig = None) -> None:
-    """Hold the candidate at the weight that it has."""
+    """Pause the rollout at the current weight."""
     _ask(name, Verb.PAUSE, (namespace, context, kubeconfig))
 
 
 @app.command()
 def resume(name: Name, namespace: Namespace = None, context: Context = None, kubeconfig: Kubeconfig = None) -> None:
-    """Let a candidate that is held go on."""
+    """Continue a paused rollout."""
     _ask(name, Verb.RESUME, (namespace, context, kubeconfig))
 
 
 @app.command()
 def abort(name: Name, namespace: Namespace = None, context: Context = None, kubeconfig: Kubeconfig = None) -> None:
-    """Withdraw the candidate; it is not tried again until the spec changes or by a retry."""
+    """Withdraw the candidate. It is not tried again until the spec changes, or by a retry."""
     _ask(name, Verb.ABORT, (namespace, context, kubeconfig))
 
 
 @app.command()
 def retry(name: Name, namespace: Namespace = None, context: Context = None, kubeconfig: Kubeconfig = None) -> None:
-    """Try the wished revision again, which failed or was given up."""
+    """Try the desired revision again after it failed or was aborted."""
     _ask(name, Verb.RETRY, (namespace, context, kubeconfig))
 
 
@@ -230,13 +244,13 @@ def retry(name: Name, namespace: Namespace = None, context: Context = None, kube
 def rollback(
     name: Name,
     to: Annotated[
-        int | None, typer.Option("--to", min=1, help="The revision's number; the last stable one unless set.")
+        int | None, typer.Option("--to", min=1, help="The number of the revision. Default: the previous one.")
     ] = None,
     namespace: Namespace = None,
     context: Context = None,
     kubeconfig: Kubeconfig = None,
 ) -> None:
-    """Let an earlier revision serve, until the spec changes or a retry. Git stays as it is."""
+    """Return to an earlier revision until the spec changes, or until a retry. The spec is not changed."""
     _ask(name, Verb.ROLLBACK, (namespace, context, kubeconfig), number=to)
 
 
@@ -244,12 +258,12 @@ def _ask(
     name: str, verb: Verb, place: tuple[str | None, str | None, pathlib.Path | None], *, number: int | None = None
 ) -> None:
     namespace, context, kubeconfig = place
-    with _told() as console:
+    with _errors_in_one_line() as console:
         found = cluster.connect(namespace=namespace, context=context, kubeconfig=kubeconfig)
         id_ = requests.ask(found, name, verb, number=number)
         handled = requests.wait(found, name, id_, timeout_s=ANSWER_WITHIN_S).handled
         if handled is None:
-            console.print(f"{verb.value} stands and waits: kubectl fairlead status {name}", soft_wrap=True)
+            console.print(f"{verb.value} was requested and waits: kubectl fairlead status {name}", soft_wrap=True)
         elif handled.outcome is RequestOutcome.REFUSED:
             raise errors.PluginError(handled.message)
         else:

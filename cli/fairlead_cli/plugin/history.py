@@ -48,9 +48,9 @@ def _facts(model: seen.Model, kept: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _role(model: seen.Model, name: str) -> str:
-    told = model.status
-    roles = {told.candidate_revision: "candidate", told.stable_revision: "stable"}
-    return roles.get(name, "wished" if name == model.wished else "kept")
+    status = model.status
+    roles = {status.candidate_revision: "candidate", status.stable_revision: "stable"}
+    return roles.get(name, "desired" if name == model.desired else "kept")
 
 
 def draw(rows: list[dict[str, Any]]) -> str:

@@ -46,7 +46,7 @@ class Dashboard:
         return self.get("/api/v0/logs/file", node_id=node, filename=file, lines=str(lines)).text()
 
 
-def of(
+def read_lines(
     found: cluster.Cluster, model: seen.Model, dashboard: Dashboard, *, revision: str | None, lines: int
 ) -> Iterator[str]:
     """The last lines of each replica under a heading: of the revisions that have a place, unless one is named."""
@@ -66,6 +66,6 @@ def of(
 
 
 def _placed(model: seen.Model) -> list[str]:
-    told = model.status
-    leaving = told.rollout.previous_revision if told.rollout is not None else None
-    return [name for name in (told.stable_revision, told.candidate_revision, leaving) if name is not None]
+    status = model.status
+    leaving = status.rollout.previous_revision if status.rollout is not None else None
+    return [name for name in (status.stable_revision, status.candidate_revision, leaving) if name is not None]

@@ -35,31 +35,31 @@ def manifests(text: str) -> list[Mapping[str, Any]]:
     return ours
 
 
-def of(found: cluster.Cluster, manifest: Mapping[str, Any]) -> dict[str, Any]:
+def describe(found: cluster.Cluster, manifest: Mapping[str, Any]) -> dict[str, Any]:
     """What applying it would do, as data; ``does`` says it in sentences."""
     name = str((manifest.get("metadata") or {}).get("name"))
     try:
-        wished = spec.ModelDeploymentSpec.model_validate(manifest.get("spec"))
+        desired = spec.ModelDeploymentSpec.model_validate(manifest.get("spec"))
     except pydantic.ValidationError as error:
         raise errors.PluginError(f"{name}: spec.{seen.first_of(error)}") from error
     body = found.model(name)
-    model = seen.of(body) if body is not None else None
+    model = seen.parse(body) if body is not None else None
     hashed = None
     if model is not None:
-        hashed = revision.revision_of(model.uid, revision.template_of(wished), seen.placement(model.status))
+        hashed = revision.revision_of(model.uid, revision.template_of(desired), seen.placement(model.status))
     rolls_out = hashed is None or hashed not in _places(model)
     return {
         "name": name,
         "namespace": found.namespace,
         "revision": hashed,
         "newRevision": hashed is None or not _is_kept(found, name, hashed),
-        "changes": sorted(_changes(model, wished)),
-        "does": list(_does(model, hashed, wished, is_kept=hashed is not None and _is_kept(found, name, hashed))),
-        "steps": seen.steps_in_words(strategy.steps_of(wished.rollout, wished.scaling.replicas))
+        "changes": sorted(_changes(model, desired)),
+        "does": list(_does(model, hashed, desired, is_kept=hashed is not None and _is_kept(found, name, hashed))),
+        "steps": seen.steps_in_words(strategy.steps_of(desired.rollout, desired.scaling.replicas))
         if rolls_out and _serves(model)
         else [],
-        "replicasAtMost": _most(model, wished, rolls_out=rolls_out),
-        "notes": list(_notes(model, wished)) if rolls_out and _serves(model) and not wished.suspend else [],
+        "replicasAtMost": _most(model, desired, rolls_out=rolls_out),
+        "notes": list(_notes(model, desired)) if rolls_out and _serves(model) and not desired.suspend else [],
     }
 
 
@@ -75,10 +75,10 @@ def _is_kept(found: cluster.Cluster, name: str, hashed: str) -> bool:
     return any(kept["metadata"]["labels"][names.LABEL_REVISION] == hashed for kept in found.revisions(name))
 
 
-def _changes(model: seen.Model | None, wished: spec.ModelDeploymentSpec) -> Iterator[str]:
+def _changes(model: seen.Model | None, desired: spec.ModelDeploymentSpec) -> Iterator[str]:
     if model is None:
         return
-    old, new = (_flat(each.model_dump(mode="json", by_alias=True, exclude_none=True)) for each in (model.spec, wished))
+    old, new = (_flat(each.model_dump(mode="json", by_alias=True, exclude_none=True)) for each in (model.spec, desired))
     for field in {*old, *new}:
         if old.get(field) != new.get(field):
             yield f"spec.{field}: {json.dumps(old.get(field))} -> {json.dumps(new.get(field))}"
@@ -92,35 +92,35 @@ def _flat(body: Mapping[str, Any], path: str = "") -> dict[str, Any]:
 
 
 def _does(
-    model: seen.Model | None, hashed: str | None, wished: spec.ModelDeploymentSpec, *, is_kept: bool
+    model: seen.Model | None, hashed: str | None, desired: spec.ModelDeploymentSpec, *, is_kept: bool
 ) -> Iterator[str]:
     if model is None or hashed is None:
         yield "The model is created, and its first revision takes all traffic once it is proved."
         return
-    told = model.status
-    if wished.suspend:
+    status = model.status
+    if desired.suspend:
         yield "The model is suspended: nothing runs."
-    if hashed == told.stable_revision:
+    if hashed == status.stable_revision:
         yield f"No new revision: {model.called(hashed)} is stable and stays."
-        if told.candidate_revision is not None:
-            yield f"The candidate, {model.called(told.candidate_revision)}, is withdrawn."
+        if status.candidate_revision is not None:
+            yield f"The candidate, {model.called(status.candidate_revision)}, is withdrawn."
         return
-    if hashed == told.candidate_revision:
+    if hashed == status.candidate_revision:
         yield f"No new revision: {model.called(hashed)} is the candidate and stays."
         return
-    if (failed := next((entry for entry in told.quarantine if entry.revision == hashed), None)) is not None:
+    if (failed := next((entry for entry in status.quarantine if entry.revision == hashed), None)) is not None:
         by_request = failed.reason in ("Aborted", "RolledBack")
-        if hashed == model.wished or not by_request:
+        if hashed == model.desired or not by_request:
             yield f"{_big(model.called(hashed))} is not rolled out: {failed.reason}; kubectl fairlead retry lifts that."
             return
-    if told.candidate_revision is not None:
-        yield f"The candidate, {model.called(told.candidate_revision)}, is withdrawn first."
+    if status.candidate_revision is not None:
+        yield f"The candidate, {model.called(status.candidate_revision)}, is withdrawn first."
     yield (
         f"{_big(model.called(hashed))}, which is kept, is rolled out again."
         if is_kept
-        else (f"A new revision ({hashed}) is rolled out by {wished.rollout.strategy.value}.")
+        else (f"A new revision ({hashed}) is rolled out by {desired.rollout.strategy.value}.")
     )
-    yield from _beside(wished.rollout)
+    yield from _beside(desired.rollout)
 
 
 def _beside(rollout: spec.Rollout) -> Iterator[str]:
@@ -134,16 +134,16 @@ def _big(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _most(model: seen.Model | None, wished: spec.ModelDeploymentSpec, *, rolls_out: bool) -> int:
+def _most(model: seen.Model | None, desired: spec.ModelDeploymentSpec, *, rolls_out: bool) -> int:
     """Replicas at once, at the most: beside a stable revision the candidate runs with as many."""
-    count = 0 if wished.suspend else wished.scaling.replicas
-    beside = rolls_out and _serves(model) and wished.rollout.strategy is not spec.Strategy.RECREATE
-    return count + strategy.limits(wished.rollout, count).surge if beside else count
+    count = 0 if desired.suspend else desired.scaling.replicas
+    beside = rolls_out and _serves(model) and desired.rollout.strategy is not spec.Strategy.RECREATE
+    return count + strategy.limits(desired.rollout, count).surge if beside else count
 
 
-def _notes(model: seen.Model | None, wished: spec.ModelDeploymentSpec) -> Iterator[str]:
+def _notes(model: seen.Model | None, desired: spec.ModelDeploymentSpec) -> Iterator[str]:
     """What is looked at before and after the traffic moves; what only the cluster knows is not guessed."""
-    rollout, count, size = wished.rollout, wished.scaling.replicas, wished.serving.resources
+    rollout, count, size = desired.rollout, desired.scaling.replicas, desired.serving.resources
     stable = model.called(str(model.status.stable_revision)) if model is not None else "the stable revision"
     if rollout.strategy is spec.Strategy.RECREATE:
         yield f"{_big(stable)} stops first: requests get 503 until the new one is proved; no signature is compared."
@@ -166,9 +166,9 @@ def _notes(model: seen.Model | None, wished: spec.ModelDeploymentSpec) -> Iterat
 
 def lines(plan: Mapping[str, Any]) -> list[str]:
     """The same in words."""
-    told = [f"{plan['name']} ({plan['namespace']})"]
-    told += [f"  {sentence}" for sentence in plan["does"]]
-    told += [f"  step {number}: {step}" for number, step in enumerate(plan["steps"], start=1)]
-    told.append(f"  replicas at once, at the most: {plan['replicasAtMost']}")
-    told += [f"  {note}" for note in plan["notes"]]
-    return told + [f"  {change}" for change in plan["changes"]]
+    sentences = [f"{plan['name']} ({plan['namespace']})"]
+    sentences += [f"  {sentence}" for sentence in plan["does"]]
+    sentences += [f"  step {number}: {step}" for number, step in enumerate(plan["steps"], start=1)]
+    sentences.append(f"  replicas at once, at the most: {plan['replicasAtMost']}")
+    sentences += [f"  {note}" for note in plan["notes"]]
+    return sentences + [f"  {change}" for change in plan["changes"]]

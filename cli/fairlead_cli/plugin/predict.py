@@ -14,19 +14,19 @@ ZEROS_MAX = 100_000
 
 
 def base_url(model: seen.Model, gateway: str | None) -> str:
-    """The gateway that is named, else the one that the status tells.
+    """The gateway that is named, else the one that the status names.
 
     Raises:
         errors.PluginError: neither is known.
     """
     if gateway is not None:
         return gateway.rstrip("/")
-    told = model.status.endpoints.v2 if model.status.endpoints is not None else None
-    if told is None:
+    address = model.status.endpoints.v2 if model.status.endpoints is not None else None
+    if address is None:
         raise errors.PluginError(
             "The status names no gateway: give its address with --gateway http://HOST:PORT or in FAIRLEAD_GATEWAY."
         )
-    return told.removesuffix(f"/v2/models/{model.name}")
+    return address.removesuffix(f"/v2/models/{model.name}")
 
 
 def ask(base: str, name: str, text: str | None, *, revision: str | None) -> dict[str, Any]:
@@ -58,7 +58,7 @@ def _is_v2(body: Any) -> bool:
 
 
 def _zeros(base: str, name: str, headers: dict[str, str]) -> dict[str, Any]:
-    """What the operator's own proof sends: zeros, with 1 for each free dimension."""
+    """A request made from the metadata: zeros, with 1 for each free dimension."""
     answer = wire.send("GET", f"{base}/v2/models/{name}", headers=headers)
     if answer.code != OK:
         raise errors.PluginError(f"the gateway answered {answer.code}: {answer.text()[:400]}")

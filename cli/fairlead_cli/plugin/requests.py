@@ -43,17 +43,17 @@ def compose(model: seen.Model, verb: Verb, *, number: int | None, id_: str, now:
 
 
 def _meant(model: seen.Model, verb: Verb) -> str:
-    told = model.status
+    current = model.status
     if verb is Verb.RETRY:
-        return model.wished
+        return model.desired
     if verb is Verb.ROLLBACK:
-        if (leaving := told.candidate_revision or told.stable_revision) is None:
+        if (leaving := current.candidate_revision or current.stable_revision) is None:
             raise errors.PluginError(f"{model.name} has no revision to go back from.")
         return leaving
-    if told.candidate_revision is None:
-        stable = f": {model.called(told.stable_revision)} is stable" if told.stable_revision is not None else ""
+    if current.candidate_revision is None:
+        stable = f": {model.called(current.stable_revision)} is stable" if current.stable_revision is not None else ""
         raise errors.PluginError(f"{model.name} has no candidate{stable}.")
-    return told.candidate_revision
+    return current.candidate_revision
 
 
 def _pauses(model: seen.Model, rollout: status.RolloutStatus) -> bool:
@@ -77,7 +77,7 @@ def ask(found: cluster.Cluster, name: str, verb: Verb, *, number: int | None = N
         try:
             found.ask(name, request, resource_version=None if verb is Verb.ABORT else model.resource_version)
         except errors.ConflictError:
-            time.sleep(WRITE_AGAIN_S)  # the operator or somebody else was faster: composed anew for what is there now
+            time.sleep(WRITE_AGAIN_S)  # the operator or somebody else was faster: composed again for what is there now
             continue
         return str(request["id"])
     raise errors.PluginError(f"{name} changes too fast to ask anything of it; try again.")
@@ -93,11 +93,11 @@ def wait(
     """
     deadline_s = time.monotonic() + timeout_s
     while True:
-        told = seen.read(found, name).status
-        if told.handled_request is not None and told.handled_request.id == id_:
-            return Asked(id=id_, handled=told.handled_request)
-        if told.request is None or told.request.id != id_:
-            other = told.request.verb if told.request is not None else "nothing"
+        current = seen.read(found, name).status
+        if current.handled_request is not None and current.handled_request.id == id_:
+            return Asked(id=id_, handled=current.handled_request)
+        if current.request is None or current.request.id != id_:
+            other = current.request.verb if current.request is not None else "nothing"
             raise errors.PluginError(f"Another request took its place before it was looked at: {other}.")
         if time.monotonic() >= deadline_s:
             return Asked(id=id_, handled=None)

@@ -12,6 +12,7 @@ from fairlead_cli.plugin import cluster, errors
 from fairlead_operator.api import names
 from fairlead_operator.api import spec as specs
 from fairlead_operator.api import status as statuses
+from fairlead_operator.api.revision_status import RevisionStatus
 from fairlead_operator.desired import revision, strategy
 from fairlead_operator.state.desired import Analyse, Batch, MinSamples, Pause, SetReplicas, SetWeight, Step
 from fairlead_operator.state.route import BY_WEIGHT, FULL_WEIGHT, Routing
@@ -19,7 +20,7 @@ from fairlead_operator.state.route import BY_WEIGHT, FULL_WEIGHT, Routing
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """``wished`` is the revision that the spec hashes to."""
+    """``desired`` is the revision that the spec hashes to."""
 
     name: str
     namespace: str
@@ -27,14 +28,14 @@ class Model:
     resource_version: str
     spec: specs.ModelDeploymentSpec
     status: statuses.ModelDeploymentStatus
-    wished: str
+    desired: str
 
     def called(self, name: str) -> str:
         """A revision by its number and its hash, as the operator's messages name it."""
         row = self.row(name)
         return f"revision {row.number} ({name})" if row is not None else f"revision {name}"
 
-    def row(self, name: str) -> statuses.RevisionStatus | None:
+    def row(self, name: str) -> RevisionStatus | None:
         return next((row for row in self.status.revisions if row.name == name), None)
 
     @property
@@ -44,9 +45,9 @@ class Model:
     @property
     def routing(self) -> Routing:
         """What decides besides the weight now: nothing before traffic moves, and nothing on a way back."""
-        told = self.status
-        is_way_back = told.rollback is not None and told.rollback.revision == told.candidate_revision
-        is_compared = told.rollout is not None and told.rollout.phase is statuses.RolloutPhase.SHIFTING
+        status = self.status
+        is_way_back = status.rollback is not None and status.rollback.revision == status.candidate_revision
+        is_compared = status.rollout is not None and status.rollout.phase is statuses.RolloutPhase.SHIFTING
         return strategy.routing_of(self.spec.rollout) if is_compared and not is_way_back else BY_WEIGHT
 
     @property
@@ -64,14 +65,15 @@ def read(found: cluster.Cluster, name: str) -> Model:
     body = found.model(name)
     if body is None:
         raise cluster.unknown_model(found.namespace, name)
-    return of(body)
+    return parse(body)
 
 
-def of(body: Mapping[str, Any]) -> Model:
+def parse(body: Mapping[str, Any]) -> Model:
+    """The model of an object that the API server gave. Raises errors.PluginError where it can't be read."""
     metadata = body["metadata"]
     try:
-        wished = specs.ModelDeploymentSpec.model_validate(body["spec"])
-        told = statuses.ModelDeploymentStatus.model_validate(body.get("status") or {})
+        spec = specs.ModelDeploymentSpec.model_validate(body["spec"])
+        status = statuses.ModelDeploymentStatus.model_validate(body.get("status") or {})
     except pydantic.ValidationError as error:
         raise errors.PluginError(
             f"ModelDeployment {metadata['name']} can't be read by this version: {first_of(error)}"
@@ -81,15 +83,15 @@ def of(body: Mapping[str, Any]) -> Model:
         namespace=metadata["namespace"],
         uid=metadata["uid"],
         resource_version=metadata["resourceVersion"],
-        spec=wished,
-        status=told,
-        wished=revision.revision_of(metadata["uid"], revision.template_of(wished), placement(told)),
+        spec=spec,
+        status=status,
+        desired=revision.revision_of(metadata["uid"], revision.template_of(spec), placement(status)),
     )
 
 
-def placement(told: statuses.ModelDeploymentStatus) -> str:
+def placement(status: statuses.ModelDeploymentStatus) -> str:
     """The Ray cluster where a new revision goes, as far as the status knows: where the last one went."""
-    newest = max(told.revisions, key=lambda row: row.number, default=None)
+    newest = max(status.revisions, key=lambda row: row.number, default=None)
     return newest.cluster if newest is not None else names.DEFAULT_CLUSTER
 
 
@@ -123,9 +125,9 @@ def steps_in_words(steps: Iterable[Step]) -> list[str]:
 
 def routing_in_words(routing: Routing) -> list[str]:
     """What decides besides the weight, one sentence each."""
-    told = [f"{match.kind.value} {match.name}={match.value} leads to it" for match in routing.matches]
+    sentences = [f"{match.kind.value} {match.name}={match.value} leads to it" for match in routing.matches]
     if routing.sticky_header is not None:
-        told.append(f"header {routing.sticky_header} keeps its revision")
+        sentences.append(f"header {routing.sticky_header} keeps its revision")
     if routing.shadow:
-        told.append(f"is shown {routing.shadow * 100 / FULL_WEIGHT:g} % of the stable revision's predictions")
-    return told
+        sentences.append(f"is shown {routing.shadow * 100 / FULL_WEIGHT:g} % of the stable revision's predictions")
+    return sentences

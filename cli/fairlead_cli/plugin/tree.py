@@ -9,25 +9,26 @@ import rich.tree
 
 from fairlead_cli.plugin import seen
 from fairlead_operator.api.analysis_status import AnalysisStatus, MetricPhase
-from fairlead_operator.api.status import Condition, RevisionStatus, RolloutPhase, RolloutStatus
+from fairlead_operator.api.revision_status import RevisionStatus
+from fairlead_operator.api.status import Condition, RolloutPhase, RolloutStatus
 
 
 def facts(model: seen.Model) -> dict[str, Any]:
     """The same as data, for ``-o json`` and ``-o yaml``."""
-    told = model.status
-    places = {"stable": told.stable_revision, "candidate": told.candidate_revision, "leaving": leaving(model)}
+    status = model.status
+    places = {"stable": status.stable_revision, "candidate": status.candidate_revision, "leaving": leaving(model)}
     return {
         "name": model.name,
         "namespace": model.namespace,
-        "phase": told.phase.value if told.phase is not None else None,
+        "phase": status.phase.value if status.phase is not None else None,
         "ready": ready(model),
-        "wishedRevision": model.wished,
+        "desiredRevision": model.desired,
         "revisions": {place: _revision(model, name) for place, name in places.items() if name is not None},
-        "rollout": _rollout(model, told.rollout) if told.rollout is not None else None,
-        "rollback": told.rollback.model_dump(mode="json", by_alias=True) if told.rollback is not None else None,
-        "quarantine": [entry.model_dump(mode="json", by_alias=True) for entry in told.quarantine],
+        "rollout": _rollout(model, status.rollout) if status.rollout is not None else None,
+        "rollback": status.rollback.model_dump(mode="json", by_alias=True) if status.rollback is not None else None,
+        "quarantine": [entry.model_dump(mode="json", by_alias=True) for entry in status.quarantine],
         "pendingRequest": _dumped(model.pending),
-        "handledRequest": _dumped(told.handled_request),
+        "handledRequest": _dumped(status.handled_request),
     }
 
 
@@ -84,19 +85,19 @@ def _analysis(analysis: AnalysisStatus) -> dict[str, Any]:
 
 
 def draw(model: seen.Model) -> rich.tree.Tree:
-    told = model.status
-    phase = told.phase.value if told.phase is not None else "not seen by the operator yet"
+    status = model.status
+    phase = status.phase.value if status.phase is not None else "not seen by the operator yet"
     root = rich.tree.Tree(f"[bold]{model.name}[/] ({model.namespace})  [{_colour(phase)}]{phase}[/]")
-    for place, name in (("stable", told.stable_revision), ("candidate", told.candidate_revision)):
+    for place, name in (("stable", status.stable_revision), ("candidate", status.candidate_revision)):
         if name is not None:
             branch = root.add(_line(model, place, name))
-            if place == "candidate" and told.rollout is not None:
-                _draw_rollout(model, told.rollout, branch)
-    if (name := leaving(model)) is not None and told.rollout is not None:
-        place = "warm" if told.rollout.phase is RolloutPhase.WATCHING else "leaving"
+            if place == "candidate" and status.rollout is not None:
+                _draw_rollout(model, status.rollout, branch)
+    if (name := leaving(model)) is not None and status.rollout is not None:
+        place = "warm" if status.rollout.phase is RolloutPhase.WATCHING else "leaving"
         branch = root.add(_line(model, place, name))
-        branch.add(_plain(f"{told.rollout.phase}: {told.rollout.message or ''}"))
-        _draw_analysis(told.rollout.analysis, branch)
+        branch.add(_plain(f"{status.rollout.phase}: {status.rollout.message or ''}"))
+        _draw_analysis(status.rollout.analysis, branch)
     _draw_rest(model, root)
     return root
 
@@ -142,17 +143,17 @@ def _draw_analysis(analysis: AnalysisStatus | None, branch: rich.tree.Tree) -> N
 
 
 def _draw_rest(model: seen.Model, root: rich.tree.Tree) -> None:
-    told = model.status
+    status = model.status
     condition = ready(model)
-    if condition is not None and condition["status"] != "True" and told.rollout is None:
+    if condition is not None and condition["status"] != "True" and status.rollout is None:
         root.add(_plain(f"not ready: {condition['reason']}: {condition['message']}"))
-    for entry in told.quarantine:
-        wished = ", which the spec asks for" if entry.revision == model.wished else ""
-        root.add(_plain(f"quarantine: {model.called(entry.revision)}{wished}: {entry.reason}: {entry.message}"))
+    for entry in status.quarantine:
+        desired = ", which the spec asks for" if entry.revision == model.desired else ""
+        root.add(_plain(f"quarantine: {model.called(entry.revision)}{desired}: {entry.reason}: {entry.message}"))
     if model.pending is not None:
         root.add(f"[yellow]request: {model.pending.verb.value} waits to be carried out[/]")
-    elif told.handled_request is not None:
-        handled = told.handled_request
+    elif status.handled_request is not None:
+        handled = status.handled_request
         root.add(_plain(f"last request: {handled.verb.value}: {handled.outcome.value}: {handled.message}"))
 
 

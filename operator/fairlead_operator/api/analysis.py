@@ -49,7 +49,7 @@ PromQL = Annotated[
 
 
 class ErrorRatio(ApiModel):
-    """The share of requests that failed, as the client saw it: 5xx, and beside the stable revision 4xx too."""
+    """Compares the ratio of failed requests, as clients saw them. Set at most one field."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(
@@ -57,14 +57,16 @@ class ErrorRatio(ApiModel):
         )
     )
 
-    margin_percent: Percent | None = Field(
-        None, description="How many points it may be above the stable revision's; 1 unless maxPercent is set."
-    )
-    max_percent: Percent | None = Field(None, description="What it may be, whatever the stable one's; of 5xx alone.")
+    margin_percent: Percent | None = None
+    """The maximum difference to the stable revision's ratio, in percentage points. Both 5xx and 4xx count as failed.
+    Default: 1, unless `maxPercent` is set.
+    """
+    max_percent: Percent | None = None
+    """The maximum ratio in percent, whatever the stable revision's ratio is. Only 5xx count as failed."""
 
 
 class Latency(ApiModel):
-    """A quantile of the time from a request to its whole answer, as the client saw it."""
+    """Compares a quantile of the request duration, as clients saw it. Set at most one of `ratio` and `maxSeconds`."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(
@@ -72,33 +74,38 @@ class Latency(ApiModel):
         )
     )
 
-    quantile: Annotated[Quantile, Field(description="0.95 unless set.")] = 0.95
-    ratio: Annotated[float, Field(ge=1, le=100)] | None = Field(
-        None, description="How many times the stable revision's it may be; 1.5 unless maxSeconds is set."
-    )
-    max_seconds: Seconds | None = Field(None, description="What it may be, whatever the stable revision's is.")
+    quantile: Quantile = 0.95
+    """The quantile to compare. Default: 0.95."""
+    ratio: Annotated[float, Field(ge=1, le=100)] | None = None
+    """The maximum ratio of the candidate's quantile to the stable revision's. Default: 1.5, unless `maxSeconds` is set.
+    """
+    max_seconds: Seconds | None = None
+    """The maximum of the candidate's quantile in seconds, whatever the stable revision's is."""
 
 
 class Disagreement(ApiModel):
-    """The share of shadowed requests to which the candidate gave another answer than the stable revision, or none."""
+    """Limits the ratio of copied requests that the candidate answered differently, or not at all."""
 
-    max_percent: Annotated[Percent, Field(description="2 unless set.")] = 2.0
+    max_percent: Percent = 2.0
+    """The maximum ratio in percent. Default: 2."""
 
 
 class Accuracy(ApiModel):
-    """The share of right predictions among those whose true label was fed back, beside the stable revision's."""
+    """Compares the ratio of correct predictions among those with a true label from feedback."""
 
-    margin_percent: Annotated[Percent, Field(description="How many points it may be below; 2 unless set.")] = 2.0
+    margin_percent: Percent = 2.0
+    """The maximum difference below the stable revision's ratio, in percentage points. Default: 2."""
 
 
 class Drift(ApiModel):
-    """How far the distribution of scores is from the stable revision's: the greatest gap between the two."""
+    """Limits the distance between the score distributions of the candidate and the stable revision."""
 
-    max_distance: Annotated[Distance, Field(description="0.1 unless set.")] = 0.1
+    max_distance: Distance = 0.1
+    """The maximum Kolmogorov-Smirnov distance, from 0 to 1. Default: 0.1."""
 
 
 class Range(ApiModel):
-    """From ``min`` to ``max``, both included; one that is left out is no limit."""
+    """A range of numbers that includes both ends. Set `min`, `max` or both."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(
@@ -109,12 +116,14 @@ class Range(ApiModel):
         )
     )
 
-    min: Number | None = Field(None, description="The least value of the range.")
-    max: Number | None = Field(None, description="The greatest value of the range.")
+    min: Number | None = None
+    """The lowest number of the range. If unset, there is no lower limit."""
+    max: Number | None = None
+    """The highest number of the range. If unset, there is no upper limit."""
 
 
 class Prometheus(ApiModel):
-    """One number from the Prometheus that the operator's settings name for the namespace."""
+    """Evaluates a PromQL expression. Set `success`, `failure` or both."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(
@@ -125,17 +134,21 @@ class Prometheus(ApiModel):
         )
     )
 
-    query: Annotated[PromQL, Field(description=f"Gives one number; {', '.join(PLACEHOLDERS)} in it become the names.")]
-    success: Range | None = Field(
-        None, description="Values that speak for the candidate; all that don't fail unless set."
-    )
-    failure: Range | None = Field(
-        None, description="Values that speak against it, also where success has them; without it all others."
-    )
+    query: PromQL
+    """The PromQL expression. It is evaluated by the Prometheus server that the operator is configured with for the
+    namespace, and must return one number. The placeholders {{candidate}}, {{stable}}, {{model}} and {{namespace}} are
+    replaced by names.
+    """
+    success: Range | None = None
+    """Values that count as a success. If only `success` is set, every other value is a failure."""
+    failure: Range | None = None
+    """Values that count as a failure, also if `success` includes them. If only `failure` is set, every other value is a
+    success.
+    """
 
 
 class Metric(ApiModel):
-    """One question about the candidate: a name and exactly one kind."""
+    """A metric that the candidate has to meet. Set `name` and exactly one kind of metric."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(
@@ -148,51 +161,62 @@ class Metric(ApiModel):
         )
     )
 
-    name: Annotated[MetricName, Field(description="What messages and the status call it.")]
-    min_samples: Annotated[int, Field(ge=50, le=1000000)] | None = Field(
-        None, description="Without so many of each revision nothing is concluded; 100 unless set."
-    )
+    name: MetricName
+    """The name of the metric in the status and in messages. It must be unique within the analysis."""
+    min_samples: Annotated[int, Field(ge=50, le=1000000)] | None = None
+    """The minimum number of samples of each revision before a result is concluded. Not allowed for `prometheus`.
+    Default: 100.
+    """
     error_ratio: ErrorRatio | None = None
+    """Compares the ratio of failed requests."""
     latency: Latency | None = None
+    """Compares a quantile of the request duration."""
     disagreement: Disagreement | None = None
+    """Limits the ratio of copied requests with a different answer."""
     accuracy: Accuracy | None = None
+    """Compares the ratio of correct predictions, known from feedback."""
     drift: Drift | None = None
+    """Limits the distance between the score distributions."""
     prometheus: Prometheus | None = None
+    """Evaluates a PromQL expression."""
 
 
 class Analysis(ApiModel):
-    """How a candidate is measured while traffic moves: in every step, and as a condition in an ``analysis`` step."""
+    """How the candidate is measured while it receives traffic."""
 
     metrics: Annotated[
         tuple[Metric, ...],
         Field(
             min_length=1,
             max_length=METRICS_MAX,
-            description="What is measured, and what the candidate is held to.",
             json_schema_extra=rules(
                 rule("self.all(x, self.exists_one(y, y.name == x.name))", "must have a different name each")
             ),
         ),
     ]
-    interval_seconds: Annotated[int, Field(ge=1, le=3600, description="Between measurements; 10 unless set.")] = 10
-    initial_delay_seconds: Annotated[
-        int, Field(ge=0, le=86400, description="What comes so soon after a step began isn't measured; 0 unless set.")
-    ] = 0
+    """The metrics that the candidate has to meet."""
+    interval_seconds: Annotated[int, Field(ge=1, le=3600)] = 10
+    """The time between two measurements in seconds. Default: 10."""
+    initial_delay_seconds: Annotated[int, Field(ge=0, le=86400)] = 0
+    """The time in seconds after the start of a step in which nothing is measured. Default: 0."""
     count: Annotated[
         int,
-        Field(ge=1, le=10000, description="After so many measurements a step ends undecided; 30 unless set."),
+        Field(ge=1, le=10000),
     ] = 30
-    failure_limit: Annotated[
-        int, Field(ge=0, le=10000, description="Failed measurements of one metric that are let pass; 0 unless set.")
-    ] = 0
-    inconclusive_limit: Annotated[int, Field(ge=0, le=10000)] | None = Field(
-        None, description="Undecided measurements of one metric that an analysis step lets pass; count unless set."
-    )
-    error_limit: Annotated[
-        int, Field(ge=0, le=10000, description="Measurements in a row that may not be had; 4 unless set.")
-    ] = 4
-    dry_run: bool = Field(False, description="Measures and reports, and decides nothing.")
+    """The number of measurements after which an `analysis` step without a result is inconclusive. Default: 30."""
+    failure_limit: Annotated[int, Field(ge=0, le=10000)] = 0
+    """The number of failed measurements of one metric that are tolerated. One more withdraws the candidate. Default: 0.
+    """
+    inconclusive_limit: Annotated[int, Field(ge=0, le=10000)] | None = None
+    """The number of inconclusive measurements of one metric that an `analysis` step tolerates. Default: the value of
+    `count`.
+    """
+    error_limit: Annotated[int, Field(ge=0, le=10000)] = 4
+    """The number of consecutive measurements that may be unavailable before the analysis is inconclusive. Default: 4.
+    """
+    dry_run: bool = False
+    """Whether the analysis only reports its results, without any effect on the rollout. Default: false."""
 
 
 class AnalysisStep(ApiModel):
-    """Waits until spec.rollout.analysis proves the candidate within its limits."""
+    """Waits until every metric of `spec.rollout.analysis` is proved to be within its limit. It has no fields."""

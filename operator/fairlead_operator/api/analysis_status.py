@@ -25,6 +25,8 @@ Scale = Annotated[tuple[Amount, ...], Field(max_length=BUCKETS_MAX)]
 
 
 class AnalysisPhase(StrEnum):
+    """The result of an analysis so far."""
+
     RUNNING = "Running"
     SUCCESSFUL = "Successful"  # every metric is proved within its limit
     FAILED = "Failed"  # one is proved worse
@@ -32,6 +34,8 @@ class AnalysisPhase(StrEnum):
 
 
 class MetricPhase(StrEnum):
+    """The result of the last measurement of a metric."""
+
     SUCCESSFUL = "Successful"
     FAILED = "Failed"
     INCONCLUSIVE = "Inconclusive"
@@ -39,66 +43,103 @@ class MetricPhase(StrEnum):
 
 
 class CountersStatus(ApiModel):
-    """Counts of one revision."""
+    """Counters of one revision."""
 
     requests: Counter = 0
+    """The number of requests."""
     server_errors: Counter = 0
+    """The number of requests that failed with 5xx."""
     client_errors: Counter = 0
+    """The number of requests that were answered with 4xx."""
     pairs: Counter = 0
+    """The number of copied requests."""
     disagreed: Counter = 0
+    """The number of copied requests with a different answer, or none."""
     labelled: Counter = 0
+    """The number of predictions with a true label from feedback."""
     correct: Counter = 0
+    """The number of predictions that match their true label."""
     durations: Buckets = ()
+    """The number of requests in each bucket of `durationBoundsSeconds`; the last bucket is above all bounds."""
     scores: Buckets = ()
+    """The number of predictions in each bucket of `scoreBounds`; the last bucket is above all bounds."""
 
 
 class BaselineStatus(ApiModel):
-    """What was counted of the revision that was stable during the rollout, in the steps that are done."""
+    """Counters of the revision that was stable before, from the completed steps of the rollout."""
 
     requests: Counter = 0
+    """The number of requests."""
     server_errors: Counter = 0
+    """The number of requests that failed with 5xx."""
     labelled: Counter = 0
+    """The number of predictions with a true label from feedback."""
     correct: Counter = 0
+    """The number of predictions that match their true label."""
 
 
 class MarkStatus(ApiModel):
-    """Where a gateway's counters stood at the last measurement."""
+    """The counters of one gateway at the last measurement, from which later readings are counted."""
 
     gateway: Annotated[str, Field(max_length=253)]
+    """The name of the gateway."""
     epoch: Annotated[str, Field(max_length=64)]
+    """The process of the gateway's agent. Counters start at zero in each epoch."""
     stable: CountersStatus
+    """The counters of the stable revision."""
     candidate: CountersStatus
+    """The counters of the candidate."""
 
 
 class MetricStatus(ApiModel):
-    """The last measurement of one metric, and how many were bad."""
+    """The last measurement of one metric."""
 
     name: Annotated[str, Field(max_length=NAME_MAX)]
+    """The name of the metric."""
     phase: MetricPhase
+    """The result of the last measurement: Successful, Failed, Inconclusive or Error."""
     value: Amount | None = None
+    """The measured value of the candidate."""
     limit: Amount | None = None
+    """The limit that the value is compared with."""
     samples: Counter = 0
+    """The number of samples of the candidate."""
     failed: Small = 0
+    """The number of failed measurements in this step."""
     inconclusive: Small = 0
+    """The number of inconclusive measurements in this step."""
     message: Annotated[str, Field(max_length=SHORT_MESSAGE_MAX)] = ""
+    """The result in words."""
 
 
 class AnalysisStatus(ApiModel):
-    """One step's analysis: its own memory, written with each measurement."""
+    """The analysis of the current step, or of the promoted revision."""
 
     phase: AnalysisPhase
+    """The result so far: Running, Successful, Failed or Inconclusive."""
     started_at: Time
+    """The time when this analysis started."""
     measured_at: Time
+    """The time of the last measurement."""
     count: Small = 0
-    errors: Annotated[Small, Field(description="Measurements in a row that could not be had.")] = 0
+    """The number of measurements so far."""
+    errors: Small = 0
+    """The number of consecutive measurements that were unavailable."""
     message: Message = ""
+    """The result so far in words."""
     metrics: Annotated[
         tuple[MetricStatus, ...], Field(max_length=METRICS_MAX, json_schema_extra={LIST_MAP_KEYS: ["name"]})
     ] = ()
+    """The last measurement of each metric."""
     stable: CountersStatus = CountersStatus()
+    """The counters of the stable revision since this analysis started."""
     candidate: CountersStatus = CountersStatus()
+    """The counters of the candidate since this analysis started."""
     duration_bounds_seconds: Scale = ()
+    """The upper bounds of the duration buckets in seconds."""
     score_bounds: Scale = ()
+    """The upper bounds of the score buckets."""
     marks: Annotated[
         tuple[MarkStatus, ...], Field(max_length=GATEWAYS_MAX, json_schema_extra={LIST_MAP_KEYS: ["gateway"]})
     ] = ()
+    """The counters of each gateway at the last measurement."""

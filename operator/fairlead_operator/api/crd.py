@@ -88,7 +88,7 @@ def _version() -> Schema:
             },
         },
         "additionalPrinterColumns": _columns(),
-        "schema": {"openAPIV3Schema": _root()},
+        "schema": {"openAPIV3Schema": root_schema()},
     }
 
 
@@ -113,9 +113,9 @@ def _columns() -> list[Schema]:
     return columns + [{"name": name, "type": kind, "jsonPath": path, "priority": 1} for name, kind, path in wide]
 
 
-def _root() -> Schema:
+def root_schema() -> Schema:
     return {
-        "description": "A model in production: what to serve, how, and how a new revision takes over.",
+        "description": "ModelDeployment describes a model in production and how a new revision takes over.",
         "type": "object",
         "required": ["spec"],
         "properties": {
@@ -137,6 +137,8 @@ def structural(schema: Schema) -> Schema:
 def _flatten(schema: Schema, definitions: dict[str, Schema]) -> Schema:
     full = _resolve(schema, definitions)
     flat = {key: full[key] for key in _KEPT if key in full}
+    if "description" in flat:
+        flat["description"] = " ".join(flat["description"].split())
     if rules.VALIDATIONS in flat:
         flat.pop("pattern", None)  # a rule checks the same, and says what would be right
         for bound in ("minimum", "maximum"):

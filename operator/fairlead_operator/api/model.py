@@ -7,6 +7,15 @@ from pydantic.alias_generators import to_camel
 
 
 class ApiModel(BaseModel):
-    """Wire names are camelCase; a field unknown to this version is ignored on read (a write of one is refused)."""
+    """Wire names are camelCase; a field unknown to this version is ignored on read (a write of one is refused).
 
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True, extra="ignore")
+    A field's docstring is its description in the CRD, which ``kubectl explain`` prints.
+    """
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        populate_by_name=True,
+        frozen=True,
+        extra="ignore",
+        use_attribute_docstrings=True,
+    )

@@ -13,17 +13,9 @@ from pydantic import ConfigDict, Field
 
 from fairlead_operator.api import names, quantities
 from fairlead_operator.api.analysis import Analysis
-from fairlead_operator.api.fields import (
-    CookieName,
-    Cpu,
-    Digest,
-    HeaderName,
-    MatchValue,
-    Memory,
-    Uri,
-    Version,
-)
+from fairlead_operator.api.fields import Cpu, Digest, Memory, Uri, Version
 from fairlead_operator.api.model import ApiModel
+from fairlead_operator.api.routing import Match, Shadow, Sticky
 from fairlead_operator.api.rules import SERVER_DEFAULT, rule, rules
 from fairlead_operator.api.steps import RolloutStep
 from fairlead_operator.api.strategies import BlueGreen, OnInsufficientCapacity, RollbackWindow, RollingUpdate
@@ -35,11 +27,15 @@ MATCHES_MAX: Final = 8
 
 
 class ModelFormat(StrEnum):
+    """The file format of a model."""
+
     SAVED_MODEL = "SavedModel"
     KERAS = "Keras"
 
 
 class Strategy(StrEnum):
+    """How a new revision takes over from the stable one."""
+
     ROLLING_UPDATE = "RollingUpdate"
     RECREATE = "Recreate"
     BLUE_GREEN = "BlueGreen"
@@ -48,23 +44,25 @@ class Strategy(StrEnum):
 
 
 class Warmup(ApiModel):
-    """Predictions run before a replica is ready."""
+    """The predictions that a replica runs before it is ready."""
 
     batch_sizes: Annotated[
         tuple[Annotated[int, Field(ge=1, le=1024)], ...],
         Field(
             min_length=1,
             max_length=8,
-            description="Rows of each warm-up prediction; [1] unless set.",
             json_schema_extra=rules(
                 rule("self.all(x, self.exists_one(y, y == x))", "must name each batch size once, as in [1, 8, 32]")
             ),
         ),
     ] = (1,)
+    """The number of rows of each warm-up prediction. Each size must appear once. A model that is not batched is called
+    with one row. Default: [1].
+    """
 
 
 class ModelSource(ApiModel):
-    """Which model is served, and how its content is known."""
+    """The model to serve. A change of any field creates a new revision."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(
@@ -83,29 +81,41 @@ class ModelSource(ApiModel):
             rule(
                 """!has(self.signature) || ((!has(self.format) || self.format != 'Keras')
                 && !self.uri.lowerAscii().matches('[.]keras([?]|$)'))""",
-                "chooses among a SavedModel's signatures; a Keras model has none: leave it out",
+                "is only allowed for a SavedModel, as a Keras file has no signatures: leave it out",
                 field=".signature",
             ),
         )
     )
 
-    uri: Annotated[Uri, Field(description="Where the model is: file:///…, http://… or https://….")]
-    format: ModelFormat | None = Field(None, description="Seen from the files unless set.")
-    digest: Digest | None = Field(
-        None, description="sha256:… of the file or folder; a replica that reads another won't serve."
-    )
-    signature: Annotated[str, Field(min_length=1, max_length=253)] | None = Field(
-        None, description="The SavedModel's signature to call; serving_default unless set."
-    )
-    version: Version | None = Field(None, description="The model's own name for its version; requests can ask for it.")
+    uri: Uri
+    """The location of the model: a `file:///`, `http://` or `https://` URI of a SavedModel folder, a `.keras` file, or
+    an archive (`.tar`, `.tar.gz`, `.tgz`, `.zip`) of one of them. Credentials in the URI are refused.
+    """
+    format: ModelFormat | None = None
+    """The format of the model: `SavedModel` or `Keras`. If unset, it is detected from the files."""
+    digest: Digest | None = None
+    """The expected digest of the content, as `sha256:` and 64 lower-case hex digits. A replica that reads other content
+    does not serve. If unset, the digest that the first replica reads is pinned for the revision.
+    """
+    signature: Annotated[str, Field(min_length=1, max_length=253)] | None = None
+    """The signature of the SavedModel to call. If unset, `serving_default` is used, or the only signature if there is
+    one. Not allowed for Keras files.
+    """
+    version: Version | None = None
+    """A name for the model's version, for example `v2`. Requests can select the revision by it. It must not consist of
+    digits alone, nor of 10 hex digits. It cannot keep its value while `uri` changes, unless `digest` stays the same.
+    """
     warmup: Warmup = Warmup()
+    """The predictions that a replica runs before it is ready."""
 
 
 class Resources(ApiModel):
-    """What one replica asks of Ray's scheduler, as Kubernetes quantities."""
+    """The compute resources that one replica requests from the Ray scheduler, as Kubernetes quantities."""
 
-    cpu: Annotated[Cpu, Field(description="Cores; 500m unless set.")] = "500m"
-    memory: Annotated[Memory, Field(description="Bytes; 512Mi unless set.")] = "512Mi"
+    cpu: Cpu = "500m"
+    """The number of CPU cores of one replica, as a quantity such as `500m` or `2`. Default: 500m."""
+    memory: Memory = "512Mi"
+    """The memory of one replica in bytes, as a quantity such as `512Mi`. Default: 512Mi."""
 
     @property
     def cpu_cores(self) -> float:
@@ -116,120 +126,126 @@ class Resources(ApiModel):
         return int(quantities.parse(self.memory))
 
 
+class BatchingMode(StrEnum):
+    """Whether requests may share a call of the model."""
+
+    AUTO = "Auto"
+    OFF = "Off"
+
+
+class Batching(ApiModel):
+    """Whether requests may share a call of the model."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            rule(
+                "!has(self.mode) || self.mode != 'Off' || (!has(self.maxRows) && !has(self.maxDelayMilliseconds))",
+                "is Off, so that spec.serving.batching.maxRows and maxDelayMilliseconds do nothing: leave them out, or "
+                "set mode: Auto",
+                field=".mode",
+            )
+        )
+    )
+
+    mode: BatchingMode = BatchingMode.AUTO
+    """`Auto`: requests share a call if the warm-up showed that the model answers each row independently of the others.
+    `Off`: each request has a call of its own. Default: Auto.
+    """
+    max_rows: Annotated[int, Field(ge=1, le=1024)] = 64
+    """The maximum number of rows of a call that several requests share. Default: 64."""
+    max_delay_milliseconds: Annotated[
+        int,
+        Field(ge=0, le=500),
+    ] = 0
+    """The maximum time in milliseconds that a request waits for others to share its call. Default: 0."""
+
+
 class Serving(ApiModel):
-    """How one replica answers."""
+    """How each replica serves requests. A change of any field creates a new revision."""
 
     resources: Resources = Resources()
-    max_ongoing_requests: Annotated[
-        int, Field(ge=1, le=10000, description="Requests worked on at once; 64 unless set.")
-    ] = 64
-    max_queued_requests: Annotated[
-        int, Field(ge=0, le=100000, description="Requests that wait beyond those; 256 unless set.")
-    ] = 256
-    request_timeout_seconds: Annotated[
-        int, Field(ge=1, le=3600, description=f"After this a request gets 504; {REQUEST_TIMEOUT_S} unless set.")
-    ] = REQUEST_TIMEOUT_S
-    max_request_bytes: Annotated[
-        int, Field(ge=1024, le=16777216, description="A larger body gets 413; 1048576 unless set.")
-    ] = 1048576
+    """The compute resources of one replica."""
+    batching: Batching = Batching()
+    """Whether requests may share a call of the model."""
+    max_ongoing_requests: Annotated[int, Field(ge=1, le=10000)] = 64
+    """The maximum number of requests that a replica processes at the same time. Default: 64."""
+    max_queued_requests: Annotated[int, Field(ge=0, le=100000)] = 256
+    """The maximum number of requests that wait in a replica beyond `maxOngoingRequests`. Further requests get 503 with
+    `Retry-After`. Default: 256.
+    """
+    request_timeout_seconds: Annotated[int, Field(ge=1, le=3600)] = REQUEST_TIMEOUT_S
+    """The maximum duration of a request in seconds. A longer request gets 504. Default: 30."""
+    max_request_bytes: Annotated[int, Field(ge=1024, le=16777216)] = 1048576
+    """The maximum size of a request body in bytes. A larger body gets 413. Default: 1048576."""
 
 
 class Scaling(ApiModel):
-    """How many replicas serve."""
+    """The number of replicas. A change creates no new revision."""
 
     replicas: Annotated[
         int,
         Field(
             ge=0,
             le=1000,
-            description="1 unless set; kubectl scale changes it.",
             json_schema_extra={SERVER_DEFAULT: 1},
         ),
     ] = 1
-
-
-class Match(ApiModel):
-    """Requests that the candidate answers whatever its weight."""
-
-    model_config = ConfigDict(
-        json_schema_extra=rules(
-            rule(
-                "has(self.header) != has(self.cookie)",
-                "must have exactly one of header and cookie, as in {header: x-group, value: beta}",
-            )
-        )
-    )
-
-    header: HeaderName | None = Field(None, description="The header's name; its case says nothing.")
-    cookie: CookieName | None = Field(None, description="The cookie's name.")
-    value: Annotated[MatchValue, Field(description="The whole value, character for character.")]
-
-
-class Sticky(ApiModel):
-    """What keeps a caller at one revision."""
-
-    header: Annotated[HeaderName, Field(description="Requests with the same value get the same revision.")]
-
-
-class Shadow(ApiModel):
-    """What the candidate is shown without answering for it."""
-
-    percent: Annotated[
-        int, Field(ge=1, le=100, description="The share of the stable revision's predictions that it repeats.")
-    ]
+    """The desired number of replicas of each revision that takes traffic. `kubectl scale` and a HorizontalPodAutoscaler
+    change this field. With 0, requests get 503. Default: 1.
+    """
 
 
 class Rollout(ApiModel):
-    """How a new revision takes over."""
+    """How a new revision takes over from the stable one. A change creates no new revision."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(
             rule(
                 "!has(self.steps) || (has(self.strategy) && self.strategy == 'Canary')",
-                "are what a Canary does: set spec.rollout.strategy: Canary, or leave the steps out",
+                "are only allowed for the strategy Canary: set spec.rollout.strategy: Canary, or leave the steps out",
                 field=".steps",
             ),
             rule(
                 "has(self.steps) || !has(self.strategy) || self.strategy != 'Canary'",
-                "must say what the Canary does, as in [{setWeight: 25}, {pause: {durationSeconds: 60}}]",
+                "are required for the strategy Canary and must say what the Canary does, as in "
+                "[{setWeight: 25}, {pause: {durationSeconds: 60}}]",
                 field=".steps",
             ),
             rule(
                 "!has(self.match) || (has(self.strategy) && self.strategy in ['Canary', 'BlueGreen', 'Shadow'])",
-                "sends requests to a candidate that waits beside the stable revision: "
+                "is only allowed if a candidate runs beside the stable revision: "
                 "set spec.rollout.strategy: Canary, BlueGreen or Shadow, or leave the matches out",
                 field=".match",
             ),
             rule(
                 "!has(self.sticky) || (has(self.strategy) && self.strategy == 'Canary')",
-                "keeps callers on their side of a Canary's share: set spec.rollout.strategy: Canary, or leave it out",
+                "is only allowed for the strategy Canary: set spec.rollout.strategy: Canary, or leave it out",
                 field=".sticky",
             ),
             rule(
                 "!has(self.shadow) || (has(self.strategy) && self.strategy == 'Shadow')",
-                "is what a Shadow does: set spec.rollout.strategy: Shadow, or leave it out",
+                "is only allowed for the strategy Shadow: set spec.rollout.strategy: Shadow, or leave it out",
                 field=".shadow",
             ),
             rule(
                 "has(self.shadow) || !has(self.strategy) || self.strategy != 'Shadow'",
-                "must say how much the candidate is shown, as in {percent: 10}",
+                "is required for the strategy Shadow, as in {percent: 10}",
                 field=".shadow",
             ),
             rule(
                 "!has(self.steps) || self.steps.map(s, has(s.setReplicas), s.setReplicas).isSorted()",
-                "must not take replicas away: a setReplicas is at least as high as the one before it",
+                "must not take replicas away: each setReplicas must be at least as high as the previous one",
                 field=".steps",
             ),
             rule(
                 "!has(self.allowSignatureChange) || !has(self.strategy) || self.strategy != 'Recreate'",
-                "does nothing with Recreate, which has stopped the old revision before there is anything to compare: "
-                "leave it out",
+                "does nothing with Recreate, which stops the old revision before signatures are compared: leave it out",
                 field=".allowSignatureChange",
             ),
             rule(
                 "!has(self.analysis) || (has(self.strategy) && self.strategy in ['Canary', 'Shadow'])",
-                "compares a candidate that is shown a part of the traffic: set spec.rollout.strategy: Canary or "
-                "Shadow, or leave it out",
+                "is only allowed if the candidate receives a part of the traffic: "
+                "set spec.rollout.strategy: Canary or Shadow, or leave it out",
                 field=".analysis",
             ),
             rule(
@@ -240,7 +256,7 @@ class Rollout(ApiModel):
             ),
             rule(
                 "!has(self.rollbackWindow) || !has(self.strategy) || self.strategy != 'Recreate'",
-                "does nothing with Recreate, which has stopped the old revision before: leave it out",
+                "does nothing with Recreate, which stops the old revision first: leave it out",
                 field=".rollbackWindow",
             ),
             rule(
@@ -250,63 +266,81 @@ class Rollout(ApiModel):
             ),
             rule(
                 "!has(self.rollingUpdate) || !has(self.strategy) || self.strategy == 'RollingUpdate'",
-                "is how a RollingUpdate goes: set spec.rollout.strategy: RollingUpdate, or leave it out",
+                "is only allowed for the strategy RollingUpdate: set spec.rollout.strategy: RollingUpdate, or leave it "
+                "out",
                 field=".rollingUpdate",
             ),
             rule(
                 "!has(self.rollingUpdate) || !has(self.rollbackWindow)",
-                "takes replicas from the old revision, all of which a rollbackWindow keeps: leave one of them out",
+                "stops replicas of the old revision that a rollbackWindow would keep: leave one of them out",
                 field=".rollingUpdate",
             ),
             rule(
                 "!has(self.blueGreen) || (has(self.strategy) && self.strategy == 'BlueGreen')",
-                "is what a BlueGreen rollout does: set spec.rollout.strategy: BlueGreen, or leave it out",
+                "is only allowed for the strategy BlueGreen: set spec.rollout.strategy: BlueGreen, or leave it out",
                 field=".blueGreen",
             ),
         )
     )
 
-    strategy: Strategy = Field(
-        Strategy.ROLLING_UPDATE,
-        description="RollingUpdate (unless set): the old revision serves until the new one is proved. "
-        "Recreate: it ends first. BlueGreen: the new one waits without traffic until it is promoted. "
-        "Canary: traffic moves by steps. Shadow: it waits likewise, and is shown a share of the requests.",
-    )
-    steps: Annotated[tuple[RolloutStep, ...], Field(min_length=1, max_length=STEPS_MAX)] | None = Field(
-        None, description="What a Canary does one after the other; after the last the new revision takes everything."
-    )
-    match: Annotated[tuple[Match, ...], Field(min_length=1, max_length=MATCHES_MAX)] | None = Field(
-        None, description="Requests that go to the candidate while it is compared; one match is enough."
-    )
-    sticky: Sticky | None = Field(None, description="Keeps a caller at one revision while a Canary's weight stays.")
-    shadow: Shadow | None = Field(None, description="What a Shadow shows the candidate.")
+    strategy: Strategy = Strategy.ROLLING_UPDATE
+    """The strategy of a rollout. `RollingUpdate`: the new revision takes all traffic once it is proved, or batch by
+    batch with `rollingUpdate`. `Recreate`: the old revision stops first, and requests get 503 in between. `BlueGreen`:
+    the new revision waits without traffic until it is promoted. `Canary`: traffic moves by `steps`. `Shadow`: the new
+    revision waits without traffic and receives copies of requests. Default: RollingUpdate.
+    """
+    steps: Annotated[tuple[RolloutStep, ...], Field(min_length=1, max_length=STEPS_MAX)] | None = None
+    """The steps of a Canary, executed in order. After the last step the candidate takes all traffic. Required for the
+    strategy Canary, not allowed for others.
+    """
+    match: Annotated[tuple[Match, ...], Field(min_length=1, max_length=MATCHES_MAX)] | None = None
+    """Requests that go to the candidate during the steps, whatever its weight is. A request has to meet one of the
+    conditions. Allowed for the strategies Canary, BlueGreen and Shadow.
+    """
+    sticky: Sticky | None = None
+    """Keeps the requests of one caller with one revision while the weight of a Canary does not change."""
+    shadow: Shadow | None = None
+    """How much of the traffic is copied to the candidate. Required for the strategy Shadow, not allowed for others."""
     rolling_update: RollingUpdate | None = None
+    """The size of the batches of a RollingUpdate. If unset, all replicas of the new revision start beside all replicas
+    of the old one. Not allowed together with `rollbackWindow`.
+    """
     blue_green: BlueGreen | None = None
+    """Options of the strategy BlueGreen."""
     rollback_window: RollbackWindow | None = None
-    on_insufficient_capacity: OnInsufficientCapacity = Field(
-        OnInsufficientCapacity.WAIT,
-        description="Where the new revision's replicas are known not to fit beside the old one's. Wait (unless set): "
-        "the rollout begins once they do. Recreate: the old one ends first, where that is known to make enough room.",
-    )
+    """How long the previous revision stays ready after a promotion. If unset, it is removed after the promotion. Not
+    allowed for the strategy Recreate.
+    """
+    on_insufficient_capacity: OnInsufficientCapacity = OnInsufficientCapacity.WAIT
+    """What happens if the Ray cluster is known to lack the capacity for the new replicas beside the old ones. `Wait`:
+    the rollout does not start until there is capacity. `Recreate`: the old revision stops first, if that is known to
+    free enough. Default: Wait.
+    """
     progress_deadline_seconds: Annotated[
         int,
-        Field(
-            ge=10, le=86400, description=f"Without progress for this long it failed; {PROGRESS_DEADLINE_S} unless set."
-        ),
+        Field(ge=10, le=86400),
     ] = PROGRESS_DEADLINE_S
-    analysis: Analysis | None = Field(
-        None, description="Measures the candidate while traffic moves, and takes it back once it is proved worse."
-    )
-    paused: bool = Field(False, description="Holds a rollout where it is; a way back is never held.")
-    allow_signature_change: bool = Field(
-        False,
-        description="Lets a revision take traffic whose inputs or outputs don't keep to the stable one's contract; "
-        "unless set it is held before its first request.",
-    )
+    """The maximum time in seconds in which a candidate must become ready and be proved, and in which each change of
+    replicas during a step must complete. A candidate that misses it is withdrawn and quarantined. Only time in which
+    the candidate could make progress counts: not while the rollout is paused, nor while Ray or a gateway cannot be
+    read. Must be greater than `spec.serving.requestTimeoutSeconds`. Default: 600.
+    """
+    analysis: Analysis | None = None
+    """The metrics that the candidate has to meet while it receives traffic. A candidate that is proved worse than a
+    limit is withdrawn. Allowed for the strategies Canary and Shadow.
+    """
+    paused: bool = False
+    """Whether the rollout is paused. A paused rollout moves no traffic to the candidate and promotes nothing. A failed
+    candidate is still withdrawn. Default: false.
+    """
+    allow_signature_change: bool = False
+    """Whether a candidate may have inputs or outputs that break callers of the stable revision. If false, such a
+    candidate is held before its first request. Not allowed for the strategy Recreate. Default: false.
+    """
 
 
 class ModelDeploymentSpec(ApiModel):
-    """The model to serve, and how."""
+    """The desired state of a ModelDeployment."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(
@@ -316,22 +350,26 @@ class ModelDeploymentSpec(ApiModel):
                 > (has(self.serving) && has(self.serving.requestTimeoutSeconds)
                 ? self.serving.requestTimeoutSeconds : {REQUEST_TIMEOUT_S})""",
                 f"({PROGRESS_DEADLINE_S} unless set) must be greater than spec.serving.requestTimeoutSeconds "
-                f"({REQUEST_TIMEOUT_S} unless set): within it a candidate has to answer a request",
+                f"({REQUEST_TIMEOUT_S} unless set), as a candidate has to answer a request within it",
                 field=".rollout.progressDeadlineSeconds",
             )
         )
     )
 
     model: ModelSource
+    """The model to serve. A change creates a new revision."""
     serving: Serving = Serving()
+    """How each replica serves requests. A change creates a new revision."""
     # The only defaults that the API server sets: without them it answers 500 to a read of the scale subresource, and
     # so to `kubectl scale --current-replicas`, `kubectl autoscale` and an autoscaler.
     scaling: Annotated[Scaling, Field(json_schema_extra={SERVER_DEFAULT: {}})] = Scaling()
+    """The number of replicas. A change creates no new revision."""
     rollout: Rollout = Rollout()
-    revision_history_limit: Annotated[
-        int, Field(ge=1, le=50, description="Earlier revisions kept to go back to; 10 unless set.")
-    ] = 10
-    suspend: bool = Field(False, description="Stops all replicas; the object and its history stay.")
+    """How a new revision takes over from the stable one. A change creates no new revision."""
+    revision_history_limit: Annotated[int, Field(ge=1, le=50)] = 10
+    """The number of old revisions to keep for a rollback. Default: 10."""
+    suspend: bool = False
+    """Whether all replicas are stopped. Requests get 503; the object and its history stay. Default: false."""
 
 
 OBJECT_RULES: Final = (
@@ -351,8 +389,8 @@ OBJECT_RULES: Final = (
         || oldSelf.status.model.uri == self.spec.model.uri
         || (has(self.spec.model.digest) && has(oldSelf.status.model.digest)
         && oldSelf.status.model.digest == self.spec.model.digest)""",
-        "is immutable for the content that serves now: with another spec.model.uri give another version, or the same "
-        "spec.model.digest where only the place changed",
+        "must change together with spec.model.uri: give another version, or the same spec.model.digest if only the "
+        "place changed",
         field=".spec.model.version",
     ),
 )

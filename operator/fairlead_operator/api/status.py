@@ -11,9 +11,18 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field
 
-from fairlead_operator.api import names
 from fairlead_operator.api.analysis_status import AnalysisStatus, BaselineStatus
 from fairlead_operator.api.model import ApiModel
+from fairlead_operator.api.revision_status import (
+    ClusterName,
+    Count,
+    DigestText,
+    Endpoints,
+    ModelStatus,
+    RevisionName,
+    RevisionNumber,
+    RevisionStatus,
+)
 from fairlead_operator.api.rules import rule, rules
 from fairlead_operator.api.text import LIST_MAP_KEYS, Message, Time
 
@@ -26,16 +35,9 @@ SIGNATURE_CHANGES_MAX = 8
 SIGNATURE_CHANGE_MAX = 256
 RAY_SESSIONS_MAX = 4
 
-Count = Annotated[int, Field(ge=0, le=100000)]
-RevisionName = Annotated[str, Field(max_length=10)]
-ClusterName = Annotated[str, Field(max_length=names.CLUSTER_MAX)]
-RevisionNumber = Annotated[int, Field(ge=0, le=2147483647)]
-Uri = Annotated[str, Field(max_length=2048)]
-DigestText = Annotated[str, Field(max_length=71)]
-
 
 class Phase(StrEnum):
-    """One word for people and printer columns; decisions are made from the conditions and ``status.rollout``."""
+    """A summary of the state in one word. Decisions are made from the conditions and `status.rollout`."""
 
     PENDING = "Pending"
     STARTING = "Starting"
@@ -49,7 +51,7 @@ class Phase(StrEnum):
 
 
 class RolloutPhase(StrEnum):
-    """Where the change from one revision to the next stands; no rollout at all is ``rollout: null``."""
+    """The phase of a rollout."""
 
     STARTING = "Starting"  # the candidate's replicas are being started
     CONNECTING = "Connecting"  # the gateways are being told of it, at weight 0, and have to see its replicas
@@ -66,16 +68,8 @@ class RolloutPhase(StrEnum):
     RETIRED = "Retired"  # every gateway has confirmed that: the replicas may go
 
 
-class RevisionRole(StrEnum):
-    STABLE = "Stable"
-    CANDIDATE = "Candidate"
-    WARM = "Warm"
-    DRAINING = "Draining"
-    RETIRED = "Retired"
-
-
 class Verb(StrEnum):
-    """What a person can ask of a rollout, beside changing the spec."""
+    """The action that a request asks for."""
 
     PROMOTE = "Promote"  # the pause is over: the next step
     PROMOTE_FULL = "PromoteFull"  # no more steps: everything goes to the candidate
@@ -87,198 +81,203 @@ class Verb(StrEnum):
 
 
 class RequestOutcome(StrEnum):
+    """The outcome of a request."""
+
     DONE = "Done"
     REFUSED = "Refused"
 
 
 class ConditionStatus(StrEnum):
+    """The status of a condition."""
+
     TRUE = "True"
     FALSE = "False"
     UNKNOWN = "Unknown"
 
 
 class Condition(ApiModel):
-    """One observation, in the shape of ``metav1.Condition``."""
+    """An observation of the object's state, in the form of `metav1.Condition`."""
 
     type: Annotated[str, Field(min_length=1, max_length=316)]
+    """The type of the condition in CamelCase."""
     status: ConditionStatus
+    """The status of the condition: True, False or Unknown."""
     observed_generation: Annotated[int, Field(ge=0)] | None = None
+    """The `metadata.generation` that the condition was set for."""
     last_transition_time: Time
+    """The last time when the status of the condition changed."""
     reason: Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$")]
+    """The reason for the status in one CamelCase word."""
     message: Message
+    """The details in words."""
 
 
 class RolloutHealth(ApiModel):
-    """What was seen of the revision that moved last: the candidate with traffic, or the stable one while watched."""
+    """What was observed of the candidate with traffic, or of the promoted revision within the rollback window."""
 
-    unwell_since: (
-        Annotated[Time, Field(description="Since when it lacks readiness; absent while it is well.")] | None
-    ) = None
-    is_crash: Annotated[bool, Field(description="Whether Ray itself calls it unhealthy since then.")] = False
-    crashes: Annotated[
-        tuple[Time, ...], Field(max_length=CRASHES_MAX, description="When Ray last began to call it unhealthy.")
-    ] = ()
-    is_restarting: Annotated[
-        bool,
-        Field(description="Whether Ray's head lost it, so that its absence proves nothing until it was seen again."),
-    ] = False
+    unwell_since: Time | None = None
+    """The time since when the revision is not ready. Absent while it is ready."""
+    is_crash: bool = False
+    """Whether Ray reports the revision as unhealthy since then."""
+    crashes: Annotated[tuple[Time, ...], Field(max_length=CRASHES_MAX)] = ()
+    """The last times when Ray started to report the revision as unhealthy."""
+    is_restarting: bool = False
+    """Whether the head of the Ray cluster restarted and the revision was not ready again since. Missing replicas do not
+    count as a failure in this time.
+    """
 
 
 class RaySession(ApiModel):
-    """The life of one Ray cluster's head: another session means that it lost every replica."""
+    """The session of the head of one Ray cluster. A new session means that the cluster lost all replicas."""
 
     cluster: ClusterName
+    """The name of the Ray cluster."""
     session: Annotated[str, Field(max_length=253)]
+    """The session name that the head of the Ray cluster reports."""
 
 
 class RolloutStatus(ApiModel):
-    """The rollout's own memory: written before the step that it announces."""
+    """The state of the current rollout. Each step is recorded here before it is taken."""
 
     phase: RolloutPhase
+    """The phase of the rollout: Starting, Connecting, Proving, Widening, Shifting, Restoring, Promoting, Watching,
+    Withdrawing, Draining, Removing, Retiring or Retired.
+    """
     revision: RevisionName | None = None
+    """The candidate revision."""
     previous_revision: RevisionName | None = None
+    """The revision that is being replaced or withdrawn."""
     step: Count = 0
-    weight: Annotated[int, Field(ge=0, le=100, description="The candidate's share of requests in whole percent.")] = 0
-    weight_basis_points: Annotated[
-        int, Field(ge=0, le=BASIS_POINTS_MAX, description="The same share in hundredths of a percent.")
-    ] = 0
-    candidate_replicas: (
-        Annotated[Count, Field(description="The most replicas that the candidate may have; all of them if absent.")]
-        | None
-    ) = None
-    stable_replicas: (
-        Annotated[
-            Count, Field(description="The most replicas that the stable revision may have; all of them if absent.")
-        ]
-        | None
-    ) = None
+    """The index of the current step, starting with 0. The number of steps means that the candidate takes all traffic.
+    """
+    weight: Annotated[int, Field(ge=0, le=100)] = 0
+    """The percentage of requests that go to the candidate, as a whole number."""
+    weight_basis_points: Annotated[int, Field(ge=0, le=BASIS_POINTS_MAX)] = 0
+    """The same percentage in hundredths of a percent, from 0 to 10000."""
+    candidate_replicas: Count | None = None
+    """The maximum number of replicas of the candidate. If absent, there is no limit besides `spec.scaling.replicas`."""
+    stable_replicas: Count | None = None
+    """The maximum number of replicas of the stable revision. If absent, there is no limit besides
+    `spec.scaling.replicas`.
+    """
     started_at: Time | None = None
+    """The time when the rollout started."""
     step_started_at: Time | None = None
+    """The time when the current step started: when every gateway had confirmed the previous one."""
     attempt: Count = 0
-    proof_failures: Annotated[
-        Count, Field(description="Predictions in a row that the candidate failed before its traffic.")
-    ] = 0
-    proved: Annotated[
-        bool, Field(description="Whether the candidate answered a real prediction through the gateway.")
-    ] = False
-    proof_message: Annotated[Message, Field(description="What the last failed prediction said.")] | None = None
-    proof_digest: Annotated[DigestText, Field(description="The content that answered the prediction.")] | None = None
+    """The number of retries of the candidate."""
+    proof_failures: Count = 0
+    """The number of consecutive proofs that the candidate itself failed."""
+    proof_attempts: Count = 0
+    """The number of consecutive attempts that did not prove the candidate, for any reason."""
+    proof_tried_at: Time | None = None
+    """The time when the last of these attempts ended."""
+    proved: bool = False
+    """Whether a replica of the candidate, called through a gateway, reported that it can serve."""
+    proof_message: Message | None = None
+    """Why the last attempt failed, or why the candidate's example was not answered in full."""
+    proof_digest: DigestText | None = None
+    """The digest of the content that the replica loaded."""
     signature_changes: (
         Annotated[
             tuple[Annotated[str, Field(max_length=SIGNATURE_CHANGE_MAX)], ...],
             Field(
                 max_length=SIGNATURE_CHANGES_MAX,
-                description="Where the candidate's signature breaks the contract of the stable revision's.",
             ),
         ]
         | None
     ) = None
+    """The differences of the candidate's signature that would break callers of the stable revision."""
     ray_sessions: Annotated[
         tuple[RaySession, ...],
         Field(
             max_length=RAY_SESSIONS_MAX,
             json_schema_extra={LIST_MAP_KEYS: ["cluster"]},
-            description="The lives of the Ray heads in which this began, of each cluster that a revision runs on.",
         ),
     ] = ()
-    paused_by_request: Annotated[
-        bool, Field(description="Whether a person asked to hold it; spec.rollout.paused holds it as well.")
-    ] = False
-    held_at: (
-        Annotated[Time, Field(description="Since when it is held; that time counts towards no deadline.")] | None
-    ) = None
+    """The sessions of the Ray clusters in which the current step started."""
+    paused_by_request: bool = False
+    """Whether a person paused the rollout. `spec.rollout.paused` pauses it as well."""
+    held_at: Time | None = None
+    """The time since when the rollout is paused. This time does not count towards the progress deadline."""
     analysis: AnalysisStatus | None = None
+    """The analysis of the current step, or of the promoted revision."""
     baseline: BaselineStatus | None = None
+    """The counters of the revision that was stable before, from the completed steps."""
     health: RolloutHealth | None = None
+    """What was observed of the candidate with traffic, or of the promoted revision within the rollback window."""
     message: Message | None = None
+    """What the rollout waits for, in words."""
 
 
 class Request(ApiModel):
-    """What a person asks for, written by `kubectl fairlead`; the operator reads it and never writes it."""
+    """A request of a person, written by `kubectl fairlead`. The operator never writes this field."""
 
-    id: Annotated[str, Field(min_length=1, max_length=64, description="Names this request: it is handled once.")]
+    id: Annotated[str, Field(min_length=1, max_length=64)]
+    """A unique ID. Each request is handled once."""
     verb: Verb
-    revision: Annotated[
-        RevisionName, Field(description="The revision that it was meant for; refused where that changed meanwhile.")
-    ]
-    step: Annotated[Count, Field(description="The step that a Promote was meant for.")] | None = None
-    number: Annotated[RevisionNumber, Field(description="The revision that a Rollback goes to.")] | None = None
+    """The action: Promote, PromoteFull, Pause, Resume, Abort, Retry or Rollback."""
+    revision: RevisionName
+    """The revision that the request is meant for. The request is refused if that revision changed in the meantime."""
+    step: Count | None = None
+    """The index of the step that a Promote is meant for."""
+    number: RevisionNumber | None = None
+    """The number of the revision to roll back to. If unset, the previous revision is used."""
     time: Time
+    """The time when the request was made."""
 
 
 class HandledRequest(ApiModel):
-    """What became of the last request that was looked at."""
+    """The last request that was handled."""
 
     id: Annotated[str, Field(max_length=64)]
+    """The ID of the request."""
     verb: Verb
+    """The action that was asked for."""
     outcome: RequestOutcome
+    """The outcome: Done or Refused."""
     message: Message = ""
+    """The outcome in words."""
     time: Time
+    """The time when the request was handled."""
 
 
 class RolledBack(ApiModel):
-    """A person's choice of an earlier revision; it ends with a change of the spec or a Retry."""
+    """The rollback that a person asked for. It ends when the spec changes, or with a Retry."""
 
     revision: RevisionName
+    """The revision that serves."""
     instead_of: RevisionName
-
-
-class Ports(ApiModel):
-    """The range of ports from which a revision's replicas take theirs."""
-
-    first: Annotated[int, Field(ge=1, le=65535)]
-    count: Annotated[int, Field(ge=1, le=65535)]
-
-
-class RevisionStatus(ApiModel):
-    """One revision that runs or is kept."""
-
-    name: RevisionName
-    number: RevisionNumber
-    role: RevisionRole
-    uri: Uri
-    version: Annotated[str, Field(max_length=63)] | None = None
-    digest: DigestText | None = None
-    cluster: Annotated[ClusterName, Field(description="The Ray cluster that it runs on.")] = names.DEFAULT_CLUSTER
-    ports: Ports | None = None
-    wanted_replicas: Count = 0
-    ready_replicas: Count = 0
-    message: Message | None = None
-
-
-class Endpoints(ApiModel):
-    """Where the model answers."""
-
-    v1: Uri | None = Field(None, description="Base URL of the TensorFlow Serving REST API.")
-    v2: Uri | None = Field(None, description="Base URL of the Open Inference Protocol REST API.")
-
-
-class ModelStatus(ApiModel):
-    """The model that takes the traffic now."""
-
-    uri: Uri
-    digest: DigestText | None = None
-    version: Annotated[str, Field(max_length=63)] | None = None
+    """The revision that the spec describes."""
 
 
 class Quarantined(ApiModel):
-    """A revision that failed and isn't tried again until the spec changes."""
+    """A revision that failed or was aborted. It is not tried again until the spec changes, or until a Retry."""
 
     revision: RevisionName
+    """The name of the revision."""
     reason: Annotated[str, Field(max_length=128)]
+    """The reason for the quarantine in one CamelCase word."""
     message: Message = ""
+    """The reason in words."""
     time: Time
+    """The time when the revision was quarantined."""
 
 
 class Attempted(ApiModel):
-    """How often a revision that serves was started anew after Ray had given it up."""
+    """The restarts of a revision that Ray had given up."""
 
     revision: RevisionName
+    """The name of the revision."""
     number: Count
+    """The number of restarts."""
     time: Time
+    """The time of the last restart."""
 
 
 class ModelDeploymentStatus(ApiModel):
+    """The observed state of a ModelDeployment."""
+
     model_config = ConfigDict(
         json_schema_extra=rules(
             rule(
@@ -292,42 +291,55 @@ class ModelDeploymentStatus(ApiModel):
     )
 
     observed_generation: Annotated[int, Field(ge=0)] | None = None
+    """The `metadata.generation` that the operator processed last."""
     phase: Phase | None = None
+    """A summary of the state: Pending, Starting, Ready, RollingOut, Paused, Degraded, Failed, Suspended or Terminating.
+    Use the conditions for automation.
+    """
     stable_revision: RevisionName | None = None
+    """The revision that takes all traffic, except the share of the candidate."""
     candidate_revision: RevisionName | None = None
-    last_stable_revision: (
-        Annotated[
-            RevisionName,
-            Field(description="The revision to go back to where none is stable and the wished one failed."),
-        ]
-        | None
-    ) = None
-    previous_stable_revision: (
-        Annotated[RevisionName, Field(description="What was stable before: where a Rollback goes by itself.")] | None
-    ) = None
+    """The revision that is being rolled out."""
+    last_stable_revision: RevisionName | None = None
+    """The last revision that was stable. It is started again if nothing is stable and the candidate failed."""
+    previous_stable_revision: RevisionName | None = None
+    """The revision that was stable before the current one. A Rollback without a number goes to it."""
     rollout: RolloutStatus | None = None
+    """The state of the current rollout. Absent while no rollout is in progress."""
     rollback: RolledBack | None = None
+    """The rollback that a person asked for."""
     request: Request | None = None
+    """The request of a person that the operator handles next."""
     handled_request: HandledRequest | None = None
+    """The last request that was handled, with its outcome."""
     revisions: Annotated[
         tuple[RevisionStatus, ...], Field(max_length=REVISIONS_MAX, json_schema_extra={LIST_MAP_KEYS: ["name"]})
     ] = ()
-    replicas: Annotated[Count, Field(description="Replicas that exist, over all revisions.")] = 0
-    ready_replicas: Annotated[Count, Field(description="Replicas that answer, over all revisions.")] = 0
-    replicas_missing_since: (
-        Annotated[Time, Field(description="Since when the stable revision has fewer ready replicas than it should.")]
-        | None
-    ) = None
+    """The revisions that run or are kept for a rollback."""
+    replicas: Count = 0
+    """The number of replicas that exist, over all revisions."""
+    ready_replicas: Count = 0
+    """The number of ready replicas, over all revisions."""
+    replicas_missing_since: Time | None = None
+    """The time since when the stable revision has fewer ready replicas than desired."""
     selector: Annotated[str, Field(max_length=512)] | None = None
+    """The label selector of the model, for the scale subresource."""
     endpoints: Endpoints | None = None
+    """The URLs of the model. Absent if the operator is not configured with a public URL for the namespace."""
     model: ModelStatus | None = None
+    """The model of the stable revision."""
     attempts: Annotated[
         tuple[Attempted, ...], Field(max_length=ATTEMPTS_MAX, json_schema_extra={LIST_MAP_KEYS: ["revision"]})
     ] = ()
+    """The restarts of revisions that Ray had given up."""
     quarantine: Annotated[
         tuple[Quarantined, ...], Field(max_length=QUARANTINE_MAX, json_schema_extra={LIST_MAP_KEYS: ["revision"]})
     ] = ()
+    """The revisions that failed or were aborted, and are not tried again."""
     conditions: Annotated[tuple[Condition, ...], Field(max_length=16, json_schema_extra={LIST_MAP_KEYS: ["type"]})] = ()
+    """The current observations of the object's state: Available, Ready, Accepted, Progressing, Degraded, Reconciling
+    and Stalled.
+    """
 
     def to_wire(self) -> dict[str, Any]:
         """The status as the API server stores it: camelCase, nothing that is absent."""

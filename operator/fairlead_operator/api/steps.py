@@ -12,15 +12,16 @@ from fairlead_operator.api.rules import rule, rules
 
 
 class PauseStep(ApiModel):
-    """Waits at the weight that was reached."""
+    """A pause of the rollout at the current weight."""
 
-    duration_seconds: Annotated[int, Field(ge=1, le=604800)] | None = Field(
-        None, description="How long; without it until `kubectl fairlead promote` or `resume`."
-    )
+    duration_seconds: Annotated[int, Field(ge=1, le=604800)] | None = None
+    """The length of the pause in seconds, from the moment when every gateway confirmed the previous step. If unset, the
+    pause lasts until `kubectl fairlead promote` or `resume`.
+    """
 
 
 class RolloutStep(ApiModel):
-    """One step of a Canary: exactly one of its fields."""
+    """A step of a Canary. Exactly one field must be set."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(
@@ -33,18 +34,16 @@ class RolloutStep(ApiModel):
         )
     )
 
-    set_weight: Annotated[int, Field(ge=0, le=100)] | None = Field(
-        None, description="The candidate's share of the requests in percent."
-    )
-    pause: PauseStep | None = Field(None, description="Waits, for a time or until a person lets it go on.")
-    analysis: AnalysisStep | None = Field(
-        None, description="Waits until every metric of spec.rollout.analysis is proved within its limit."
-    )
-    min_samples: Annotated[int, Field(ge=1, le=1000000000)] | None = Field(
-        None, description="Waits until the candidate has answered so many requests since this step began."
-    )
-    set_replicas: Annotated[int, Field(ge=1, le=1000)] | None = Field(
-        None,
-        description="The candidate's replicas from here on, at most spec.scaling.replicas; all of them before it takes "
-        "all traffic. As the first step it holds from the start.",
-    )
+    set_weight: Annotated[int, Field(ge=0, le=100)] | None = None
+    """Sets the percentage of requests that go to the candidate. The step is complete when every gateway confirms it."""
+    pause: PauseStep | None = None
+    """Pauses the rollout for a time, or until a person continues it."""
+    analysis: AnalysisStep | None = None
+    """Waits until every metric of `spec.rollout.analysis` is proved to be within its limit."""
+    min_samples: Annotated[int, Field(ge=1, le=1000000000)] | None = None
+    """Waits until the candidate received this number of requests since the step started."""
+    set_replicas: Annotated[int, Field(ge=1, le=1000)] | None = None
+    """Sets the number of the candidate's replicas, at most `spec.scaling.replicas`. Later steps must not set fewer. As
+    the first step it applies from the start of the rollout. Before the candidate takes all traffic it gets all its
+    replicas.
+    """

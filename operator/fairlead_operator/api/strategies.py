@@ -13,26 +13,30 @@ from fairlead_operator.api.rules import rule, rules
 
 
 class OnInsufficientCapacity(StrEnum):
+    """What happens if the Ray cluster lacks the capacity for a new revision beside the old one."""
+
     WAIT = "Wait"
     RECREATE = "Recreate"
 
 
 class RollbackWindow(ApiModel):
-    """The time after a promotion in which the revision before it is one map change away."""
+    """How long the previous revision stays ready after a promotion."""
 
     seconds: Annotated[
         int,
         Field(
             ge=1,
             le=604800,
-            description="Within it a new revision that loses its readiness or crashes again and again is taken back, "
-            "and a rollback starts nothing; both revisions' replicas run meanwhile.",
         ),
     ]
+    """The length of the window in seconds, from the moment when every gateway confirmed the promotion. Within it a
+    promoted revision that fails is replaced by the previous one without a restart. The replicas of both revisions run
+    in that time.
+    """
 
 
 class RollingUpdate(ApiModel):
-    """How far a RollingUpdate goes at a time; without it all new replicas start beside the old ones."""
+    """The size of the batches of a RollingUpdate."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(
@@ -45,21 +49,22 @@ class RollingUpdate(ApiModel):
         )
     )
 
-    surge: Annotated[
-        CountOrPercent, Field(description="Replicas beyond the wished ones that may run; a percentage is rounded up.")
-    ]
-    unavailable: Annotated[
-        CountOrPercent,
-        Field(description="Wished replicas that may be missing; a percentage is rounded down. 0 unless set."),
-    ] = "0"
+    surge: CountOrPercent
+    """The number of replicas that may run beyond `spec.scaling.replicas`, as a count or as a percentage rounded up.
+    Must not be 0 if `unavailable` is 0.
+    """
+    unavailable: CountOrPercent = "0"
+    """The number of replicas that may be unavailable, as a count or as a percentage rounded down. Default: 0."""
 
 
 class BlueGreen(ApiModel):
-    """What a BlueGreen rollout does by itself."""
+    """Options of the strategy BlueGreen."""
 
-    auto_promote_seconds: Annotated[int, Field(ge=1, le=604800)] | None = Field(
-        None, description="The new revision is promoted after so long without traffic; by a person alone unless set."
-    )
-    scale_down_delay_seconds: Annotated[int, Field(ge=1, le=604800)] | None = Field(
-        None, description="The old revision stays warm for so long after the switch; it goes at once unless set."
-    )
+    auto_promote_seconds: Annotated[int, Field(ge=1, le=604800)] | None = None
+    """The number of seconds that a ready candidate waits before it is promoted automatically. If unset, a person has to
+    promote it.
+    """
+    scale_down_delay_seconds: Annotated[int, Field(ge=1, le=604800)] | None = None
+    """The number of seconds that the previous revision stays ready after the promotion. If unset, it is removed after
+    the promotion.
+    """

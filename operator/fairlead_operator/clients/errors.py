@@ -21,6 +21,10 @@ class Unreachable(FairleadError):
     """No answer, a cut answer or a 5xx: what was asked may or may not have happened."""
 
 
+class AnswerTooLong(Unreachable):
+    """More came than the caller takes; the rest was not read."""
+
+
 class RetryLater(FairleadError):
     """The other side is well but busy (429), or something of ours has to come first."""
 
@@ -35,6 +39,10 @@ class AlreadyExists(Conflict):
 
 class NotFound(FairleadError):
     """The object, or the kind of object, is not there."""
+
+
+class Expired(FairleadError):
+    """What a list or a watch was to go on from is too old (410): begin again."""
 
 
 class Refused(FairleadError):

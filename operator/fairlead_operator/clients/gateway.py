@@ -1,43 +1,56 @@
-"""A gateway's two ports: what its route table is now (admin), and a real prediction through it (data)."""
+"""A gateway's two ports: what its route table is now (admin), and a replica's own report through it (data).
+
+Everything that a replica answers is a tenant's: it is read up to a bound, checked field by field, and cut to one line
+before anybody sees it. No tensor is sent or read.
+"""
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from enum import StrEnum
+from typing import Annotated, Literal
 
 import pydantic
 
 from fairlead_operator.api import names
+from fairlead_operator.api.text import one_line
 from fairlead_operator.clients import errors, http
 from fairlead_operator.state import route, signature
 
 TIMEOUT_S = 5.0
+ROUTES_BYTES_MAX = 32 * 1024 * 1024
+"""The routes of some 10,000 models with their revisions."""
+REPORT_BYTES_MAX = 1024 * 1024
+"""A replica's report or metadata: some 8,000 tensors, which no model has."""
+TENSORS_MAX = 8192
+_BUSY = (413, 429)
 PROBLEM_MAX = 400
 """Of what a gateway says of an entry that it refused, so many characters are shown."""
-MAX_ZEROS = 1_000_000
-"""A proof's tensor never has more elements: a model with a larger fixed shape is proved by its readiness alone."""
 
 
 class _Wire(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="ignore", frozen=True)
 
 
+_Count = Annotated[int, pydantic.Field(ge=0, le=2**53)]
+_Size = Annotated[int, pydantic.Field(ge=-1, le=2**53)]
+_Line = Annotated[str, pydantic.AfterValidator(one_line)]
+
+
 class _Revision(_Wire):
-    up: int
-    draining: int = 0
-    sessions: int = 0
+    up: _Count
+    draining: _Count = 0
+    sessions: _Count = 0
 
 
 class _Route(_Wire):
-    version: str | None
+    version: Annotated[str, pydantic.Field(max_length=64)] | None
     revisions: dict[str, _Revision] = {}
 
 
 class _Routes(_Wire):
-    gateway: str
+    gateway: Annotated[str, pydantic.Field(min_length=1, max_length=253)]
     routes: dict[str, _Route]
     errors: dict[str, str] = {}
     failure: str | None = None
@@ -45,22 +58,42 @@ class _Routes(_Wire):
 
 
 class _Tensor(_Wire):
-    name: str
-    datatype: str
-    shape: tuple[int, ...]
+    name: _Line
+    datatype: Annotated[str, pydantic.Field(pattern=r"^[A-Z0-9]{1,16}$")]
+    shape: Annotated[tuple[_Size, ...], pydantic.Field(max_length=64)]
+
+
+_Tensors = Annotated[tuple[_Tensor, ...], pydantic.Field(max_length=TENSORS_MAX)]
 
 
 class _Metadata(_Wire):
-    inputs: tuple[_Tensor, ...]
-    outputs: tuple[_Tensor, ...] = ()
+    inputs: _Tensors
+    outputs: _Tensors = ()
+
+
+class ProofOutcome(StrEnum):
+    """As the replica says it. Source: docs/contracts.md, "Operator: proof before traffic"."""
+
+    PROVED = "Proved"
+    NOT_PROVED_BY_EXAMPLE = "NotProvedByExample"
+    FAILED = "Failed"
+
+
+class _Report(_Metadata):
+    schema_: Annotated[Literal[1], pydantic.Field(alias="schema")]
+    revision: str
+    digest: Annotated[str, pydantic.Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+    outcome: ProofOutcome
+    message: _Line = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Prediction:
-    """A revision answered a real request."""
+class ProofReport:
+    """What a replica says of its example; ``message`` is one line, empty where there is nothing to say."""
 
-    digest: str | None
-    """What the replica says it has loaded; None where it doesn't say."""
+    digest: str
+    outcome: ProofOutcome
+    message: str
     signature: signature.Signature
 
 
@@ -68,17 +101,32 @@ class GatewayClient:
     def __init__(self, *, http_client: http.HttpClient, on_request: http.OnRequest) -> None:
         self._http = http_client
         self._on_request = on_request
+        self._last: dict[str, tuple[bytes, route.GatewayView]] = {}
 
     async def fetch_view(self, admin_url: str) -> route.GatewayView:
         """The table that HAProxy was read to have."""
-        request = http.Request(method="GET", url=f"{admin_url.rstrip('/')}/v1/routes", timeout_s=TIMEOUT_S)
+        request = http.Request(
+            method="GET",
+            url=f"{admin_url.rstrip('/')}/v1/routes",
+            timeout_s=TIMEOUT_S,
+            answer_bytes_max=ROUTES_BYTES_MAX,
+        )
         answer = await self._send(request)
         if answer.code != 200:
-            raise errors.Unreachable(f"gateway {admin_url}: {answer.code}: {answer.excerpt()}")
+            raise errors.Unreachable(f"gateway: {answer.code}: {answer.excerpt()}")
+        last = self._last.get(admin_url)
+        if last is not None and last[0] == answer.body:
+            return last[1]
+        view = self._view(answer)
+        self._last[admin_url] = (answer.body, view)
+        return view
+
+    @staticmethod
+    def _view(answer: http.Answer) -> route.GatewayView:
         try:
             routes = _Routes.model_validate(answer.json())
         except pydantic.ValidationError as error:
-            raise errors.Unreachable(f"gateway {admin_url}: unexpected answer: {error.errors()[0]['msg']}") from error
+            raise errors.Unreachable(f"gateway: unexpected answer: {_first(error)}") from error
         return route.GatewayView(
             id=routes.gateway,
             routes={name: _live(entry) for name, entry in routes.routes.items()},
@@ -87,43 +135,61 @@ class GatewayClient:
             connections=routes.connections,
         )
 
-    async def fetch_digest(self, data_url: str, model: str, revision: str) -> str | None:
-        """The digest that a replica of this revision says it has loaded; None where it doesn't say."""
-        return (await self._metadata(data_url, model, revision)).headers.get(names.HEADER_DIGEST)
+    async def prove(self, data_url: str, model: str, revision: str, *, timeout_s: float) -> ProofReport:
+        """Let a replica of the revision run its example.
 
-    async def predict(self, data_url: str, model: str, revision: str, *, timeout_s: float) -> Prediction:
-        """Send a tensor of zeros to a pinned revision and get 200; Refused with the replica's words otherwise."""
-        metadata = await self._metadata(data_url, model, revision)
-        told = _told(revision, metadata)
-        body = json.dumps({"inputs": [_zeros(tensor) for tensor in told.inputs]}).encode()
-        url = f"{data_url.rstrip('/')}/v2/models/{model}/infer"
-        headers = {names.HEADER_REVISION: revision, "Content-Type": "application/json"}
-        request = http.Request(method="POST", url=url, headers=headers, body=body, timeout_s=timeout_s, is_write=False)
-        answer = await self._send(request)
-        _require_answer_of(revision, answer, "prediction")
-        return Prediction(digest=metadata.headers.get(names.HEADER_DIGEST), signature=_signature(told))
+        Raises:
+            errors.Refused: The replica itself refused, or its report is not valid.
+            errors.FairleadError: There was no answer of the revision; it may be asked again.
+        """
+        url = f"{data_url.rstrip('/')}/v2/models/{model}/proof"
+        answer = await self._ask("POST", url, revision, what="proof", timeout_s=timeout_s)
+        try:
+            report = _Report.model_validate(answer.json())
+        except (pydantic.ValidationError, errors.Unreachable) as error:
+            raise errors.Refused(f"the proof of revision {revision} is not valid: {_first(error)}") from error
+        if report.revision != revision:
+            raise errors.Refused(f"the proof of revision {revision} is of revision {one_line(report.revision)}")
+        return ProofReport(
+            digest=report.digest, outcome=report.outcome, message=report.message, signature=_signature(report)
+        )
 
     async def fetch_signature(self, data_url: str, model: str, revision: str) -> signature.Signature:
-        """What a replica of this revision says it takes and gives."""
-        return _signature(_told(revision, await self._metadata(data_url, model, revision)))
-
-    async def _metadata(self, data_url: str, model: str, revision: str) -> http.Answer:
+        """What a replica of this revision says it takes and gives. Raises as ``prove`` does."""
         url = f"{data_url.rstrip('/')}/v2/models/{model}"
-        headers = {names.HEADER_REVISION: revision}
-        answer = await self._send(http.Request(method="GET", url=url, headers=headers, timeout_s=TIMEOUT_S))
-        _require_answer_of(revision, answer, "metadata")
+        answer = await self._ask("GET", url, revision, what="metadata", timeout_s=TIMEOUT_S)
+        try:
+            return _signature(_Metadata.model_validate(answer.json()))
+        except (pydantic.ValidationError, errors.Unreachable) as error:
+            raise errors.Refused(f"the metadata of revision {revision} is not valid: {_first(error)}") from error
+
+    async def _ask(self, method: str, url: str, revision: str, *, what: str, timeout_s: float) -> http.Answer:
+        """An answer of 200 that the revision itself gave."""
+        request = http.Request(
+            method=method,
+            url=url,
+            headers={names.HEADER_REVISION: revision},
+            timeout_s=timeout_s,
+            answer_bytes_max=REPORT_BYTES_MAX,
+            is_write=False,
+        )
+        try:
+            answer = await self._send(request)
+        except errors.AnswerTooLong as error:
+            raise errors.Refused(f"{what} of revision {revision}: {error}") from error
+        answered_by = answer.headers.get(names.HEADER_REVISION)
+        said = f"{what} of revision {revision}: {answer.code}: {answer.excerpt()}"
+        if answered_by is None or answer.code >= 500 or answer.code in _BUSY:
+            # The gateway's own answer, or a replica that is busy, draining or too slow at this moment.
+            raise errors.Unreachable(said)
+        if answered_by != revision:
+            raise errors.Unreachable(f"{what} of revision {revision} was answered by {one_line(answered_by)}")
+        if answer.code != 200:
+            raise errors.Refused(said)
         return answer
 
     async def _send(self, request: http.Request) -> http.Answer:
         return await self._http.send(request, who="gateway", on_request=self._on_request)
-
-
-def _require_answer_of(revision: str, answer: http.Answer, what: str) -> None:
-    if answer.code != 200:
-        raise errors.Refused(f"{what} of revision {revision}: {answer.code}: {answer.excerpt()}")
-    answered = answer.headers.get(names.HEADER_REVISION)
-    if answered not in (None, revision):
-        raise errors.Refused(f"{what} of revision {revision} was answered by revision {answered}")
 
 
 def _live(entry: _Route) -> route.RouteLive:
@@ -136,11 +202,11 @@ def _live(entry: _Route) -> route.RouteLive:
     )
 
 
-def _told(revision: str, metadata: http.Answer) -> _Metadata:
-    try:
-        return _Metadata.model_validate(metadata.json())
-    except pydantic.ValidationError as error:
-        raise errors.Refused(f"the metadata of revision {revision} is not valid: {error.errors()[0]['msg']}") from error
+def _first(error: Exception) -> str:
+    if not isinstance(error, pydantic.ValidationError):
+        return str(error)
+    first = error.errors(include_input=False, include_url=False)[0]
+    return one_line(f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}")
 
 
 def _signature(metadata: _Metadata) -> signature.Signature:
@@ -149,12 +215,3 @@ def _signature(metadata: _Metadata) -> signature.Signature:
 
 def _tensors(listed: Sequence[_Tensor]) -> dict[str, signature.Tensor]:
     return {tensor.name: signature.Tensor(datatype=tensor.datatype, shape=tensor.shape) for tensor in listed}
-
-
-def _zeros(tensor: _Tensor) -> dict[str, Any]:
-    shape: Sequence[int] = [1 if size < 0 else size for size in tensor.shape]
-    count = math.prod(shape)
-    if count > MAX_ZEROS:
-        raise errors.Refused(f"input {tensor.name} has {count} elements, too many to prove with zeros")
-    zero: Any = "" if tensor.datatype == "BYTES" else False if tensor.datatype == "BOOL" else 0
-    return {"name": tensor.name, "datatype": tensor.datatype, "shape": list(shape), "data": [zero] * count}

@@ -1,11 +1,18 @@
-"""One JSON request over aiohttp with a deadline, counted, its failures told as our own errors."""
+"""One JSON request over aiohttp: bounded in time and in size, counted, its failures raised as our own errors.
+
+No answer is trusted to be small. The body is read up to the caller's bound and never unpacked: an endless answer, or a
+small one that unpacks to a large one, would otherwise take the memory of the process that looks after every model.
+"""
 
 from __future__ import annotations
 
 import json
+import logging
+import os
 import socket
 import ssl
-from collections.abc import Callable, Mapping
+import urllib.parse
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -19,6 +26,8 @@ USER_AGENT = "fairlead-operator"
 BODY_EXCERPT_MAX = 500
 CONNECT_TIMEOUT_S = 3.0
 CONNECTIONS_PER_HOST = 32
+_CHUNK_BYTES = 64 * 1024
+log = logging.getLogger(__name__)
 READS = frozenset({"GET", "HEAD"})
 WRITE_MARGIN_S = 1.0
 """So long before the Lease may belong to another process, the last write has been answered or given up."""
@@ -61,6 +70,8 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | None = None
     timeout_s: float = 10.0
+    answer_bytes_max: int
+    """The longest body that is read; a longer one is ``errors.AnswerTooLong``."""
     verb: str | None = None
     """What it is counted as, where that isn't the method."""
     least_s: float = WRITE_LEAST_S
@@ -79,12 +90,13 @@ class Answer:
         """The body parsed; a cut or broken one is Unreachable, because then nothing is known."""
         try:
             return json.loads(self.body)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise errors.Unreachable("the answer is not whole JSON") from error
 
     def excerpt(self) -> str:
-        """The first words of the body, for a message."""
-        return " ".join(self.body[:BODY_EXCERPT_MAX].decode("utf-8", "replace").split())
+        """The first words of the body, for a message: one line of printable characters."""
+        text = self.body[:BODY_EXCERPT_MAX].decode("utf-8", "replace")
+        return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,9 +115,20 @@ class HttpClient:
     process may hold it.
     """
 
-    def __init__(self, *, clock: Clock, route: Route | None = None, lease: Lease | None = None) -> None:
-        """Without a ``lease`` writes are not limited: for the Lease itself, and for tests."""
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        route: Route | None = None,
+        lease: Lease | None = None,
+        connections: int = CONNECTIONS_PER_HOST,
+    ) -> None:
+        """Without a ``lease`` writes are not limited: for the Lease itself, and for tests.
+
+        ``connections`` limits those to one host; 0 is no limit.
+        """
         self._clock = clock
+        self._connections = connections
         self._lease = lease
         self._writes_under_way = 0
         self._route = route or Route()
@@ -124,7 +147,8 @@ class HttpClient:
         """The answer, whatever its code.
 
         Raises:
-            errors.Unreachable: There was no answer, or it was cut.
+            errors.Unreachable: There was none, or it was cut; the address is in the log, not in the message.
+            errors.AnswerTooLong: It has more than ``answer_bytes_max`` bytes.
             errors.RetryLater: It is a write and the Lease has too little time left; nothing was sent.
         """
         is_write = request.is_write and request.method not in READS
@@ -134,6 +158,28 @@ class HttpClient:
             return await self._send(request, timeout_s, who=who, on_request=on_request)
         finally:
             self._writes_under_way -= is_write
+
+    def _request(self, request: Request, timeout: aiohttp.ClientTimeout) -> Any:
+        if self._session is None:
+            # No cookies: Ray would set an authentication cookie that outlives a rotated token.
+            connector = aiohttp.TCPConnector(
+                limit_per_host=self._connections,
+                ssl=self._route.tls or True,
+                socket_factory=self._open_socket if self._lease is not None else None,
+            )
+            self._session = aiohttp.ClientSession(
+                connector=connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False
+            )
+        return self._session.request(
+            request.method,
+            request.url,
+            data=request.body,
+            headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **request.headers},
+            timeout=timeout,
+            allow_redirects=False,
+            proxy=self._route.proxy,
+            server_hostname=self._route.server_hostname,
+        )
 
     def _open_socket(self, address: Any) -> socket.socket:
         family, kind, protocol, *_ = address
@@ -150,34 +196,88 @@ class HttpClient:
             raise errors.RetryLater("the Lease has too little time left for a write", retry_after_s=1.0)
         return min(request.timeout_s, left_s)
 
+    async def stream_lines(
+        self, request: Request, *, who: str, on_request: OnRequest, check: Callable[[Answer], object]
+    ) -> AsyncIterator[bytes]:
+        """The lines of an answer that goes on; ``timeout_s`` is how long it may be silent.
+
+        ``check`` gets an answer of 400 or more and raises what it means.
+
+        Raises:
+            errors.Unreachable: There was no answer, it was cut or it fell silent.
+        """
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=request.timeout_s)
+        code, rest = "none", b""
+        try:
+            async with self._request(request, timeout) as answer:
+                code = str(answer.status)
+                if answer.status >= 400:
+                    check(
+                        Answer(
+                            code=answer.status,
+                            headers=answer.headers,
+                            body=await _read(answer, request.answer_bytes_max, who),
+                        )
+                    )
+                async for chunk in answer.content.iter_any():
+                    *lines, rest = (rest + chunk).split(b"\n")
+                    for line in lines:
+                        yield line
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            log.debug("stream ended", extra={"url": request.url, "error": str(error) or type(error).__name__})
+            raise errors.Unreachable(
+                f"{who}: {request.method} {_path(request.url)}: {_describe(error, request.timeout_s)}"
+            ) from error
+        finally:
+            on_request(request.verb or request.method, code, 0.0)
+
     async def _send(self, request: Request, timeout_s: float, *, who: str, on_request: OnRequest) -> Answer:
-        if self._session is None:
-            # No cookies: Ray would set an authentication cookie that outlives a rotated token.
-            connector = aiohttp.TCPConnector(
-                limit_per_host=CONNECTIONS_PER_HOST,
-                ssl=self._route.tls or True,
-                socket_factory=self._open_socket if self._lease is not None else None,
-            )
-            self._session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
         timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=CONNECT_TIMEOUT_S)
-        headers = {"User-Agent": USER_AGENT, **request.headers}
         started_s, code = self._clock.monotonic_s(), "none"
         try:
-            async with self._session.request(
-                request.method,
-                request.url,
-                data=request.body,
-                headers=headers,
-                timeout=timeout,
-                allow_redirects=False,
-                proxy=self._route.proxy,
-                server_hostname=self._route.server_hostname,
-            ) as answer:
+            async with self._request(request, timeout) as answer:
                 code = str(answer.status)
-                body = await answer.read()
+                body = await _read(answer, request.answer_bytes_max, who)
                 return Answer(code=answer.status, headers=answer.headers, body=body)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            words = str(error) or f"no answer within {timeout_s:g} s"
-            raise errors.Unreachable(f"{who}: {request.method} {request.url}: {words}") from error
+            log.debug("request failed", extra={"url": request.url, "error": str(error) or type(error).__name__})
+            raise errors.Unreachable(
+                f"{who}: {request.method} {_path(request.url)}: {_describe(error, timeout_s)}"
+            ) from error
         finally:
             on_request(request.verb or request.method, code, self._clock.monotonic_s() - started_s)
+
+
+async def _read(answer: aiohttp.ClientResponse, bytes_max: int, who: str) -> bytes:
+    too_long = errors.AnswerTooLong(f"{who}: the answer is longer than {bytes_max} bytes")
+    if answer.content_length is not None and answer.content_length > bytes_max:
+        answer.close()
+        raise too_long
+    parts: list[bytes] = []
+    size = 0
+    async for part in answer.content.iter_chunked(_CHUNK_BYTES):
+        size += len(part)
+        if size > bytes_max:
+            answer.close()
+            raise too_long
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _path(url: str) -> str:
+    return urllib.parse.urlsplit(url).path
+
+
+def _describe(error: Exception, timeout_s: float) -> str:
+    """What went wrong, without the address: messages reach statuses, which tenants read."""
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        return f"no connection within {CONNECT_TIMEOUT_S:g} s"
+    if isinstance(error, TimeoutError):
+        return f"no answer within {timeout_s:g} s"
+    if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError):
+        return "the TLS connection could not be made"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return f"no connection: {os.strerror(error.os_error.errno or 0)}"
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return "the answer was cut off"
+    return "the connection was lost"

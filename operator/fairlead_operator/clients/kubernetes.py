@@ -7,6 +7,7 @@ and would drop fields that they do not know.
 from __future__ import annotations
 
 import json
+import random
 import urllib.parse
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +24,13 @@ from fairlead_operator.clients.clock import Clock
 Object = dict[str, Any]
 
 TIMEOUT_S = 10.0
+ANSWER_BYTES_MAX = 256 * 1024 * 1024
+"""A page of PAGE_LIMIT objects; etcd keeps none that is larger than some 1.5 MiB, and most are a few kilobytes."""
 PAGE_LIMIT = 500
+LIST_TRIES = 3
+WATCH_S = 240
+SILENCE_S = 90.0
+"""A watch that is silent for longer than it takes to bring a bookmark is dead."""
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
 JSON_PATCH = "application/json-patch+json"
@@ -93,14 +100,15 @@ class KubernetesClient:
         clock: Clock,
         on_request: http.OnRequest,
         lease: http.Lease | None = None,
+        connections: int = http.CONNECTIONS_PER_HOST,
     ) -> None:
-        """``lease`` limits the writes (``http.HttpClient``)."""
+        """``lease`` limits the writes, ``connections`` what is under way at a time (``http.HttpClient``)."""
         self._configuration = configuration
         transport = rest.RESTClientObject(configuration)
         route = http.Route(
             tls=transport.ssl_context, server_hostname=configuration.tls_server_name, proxy=transport.proxy
         )
-        self._http = http.HttpClient(clock=clock, route=route, lease=lease)
+        self._http = http.HttpClient(clock=clock, route=route, lease=lease, connections=connections)
         self._on_request = on_request
 
     async def close(self) -> None:
@@ -114,21 +122,56 @@ class KubernetesClient:
         """The object as the quorum has it (no resourceVersion is sent, so no cache may answer)."""
         return await self._request("GET", path)
 
-    async def list_all(self, path: str, *, label_selector: str | None = None) -> tuple[list[Object], str]:
+    async def list_all(
+        self, path: str, *, label_selector: str | None = None, field_selector: str | None = None
+    ) -> tuple[list[Object], str]:
         """Every object of a collection, page by page, and the collection's resourceVersion; consistent reads only.
 
         A continue token that has expired (410) starts the list again, so that two ages are never mixed.
+
+        Raises:
+            errors.Expired: That happened ``LIST_TRIES`` times.
         """
-        while True:
+        for left in reversed(range(LIST_TRIES)):
             try:
                 items: list[Object] = []
                 version = ""
-                async for page in self._pages(path, label_selector):
+                async for page in self.list_pages(path, label_selector=label_selector, field_selector=field_selector):
                     items += page.get("items") or []
                     version = (page.get("metadata") or {}).get("resourceVersion", "")
                 return items, version
-            except _Expired:
-                continue
+            except errors.Expired:
+                if left == 0:
+                    raise
+        raise AssertionError("unreachable")
+
+    async def watch(
+        self, path: str, *, resource_version: str, label_selector: str | None = None, field_selector: str | None = None
+    ) -> AsyncIterator[Object]:
+        """The changes of a collection after a version, for some minutes; bookmarks keep the version young.
+
+        Raises:
+            errors.Expired: The version is too old.
+            errors.FairleadError: The stream can't be had, was cut or fell silent.
+        """
+        query = {
+            **_selected(label_selector, field_selector),
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": resource_version,
+            "timeoutSeconds": str(WATCH_S + random.randrange(WATCH_S // 4)),  # noqa: S311 - jitter
+        }
+        url = f"{self._configuration.host}{path}?{urllib.parse.urlencode(query)}"
+        headers = await self._headers(JSON)
+        request = http.Request(
+            method="GET", url=url, headers=headers, timeout_s=SILENCE_S, answer_bytes_max=ANSWER_BYTES_MAX, verb="WATCH"
+        )
+        what = f"watch {path}"
+        lines = self._http.stream_lines(
+            request, who="API server", on_request=self._on_request, check=lambda answer: _parse(what, answer)
+        )
+        async for line in lines:
+            yield _event(what, line)
 
     async def create(self, path: str, body: Mapping[str, Any]) -> Object:
         return await self._request("POST", path, body=body)
@@ -155,10 +198,11 @@ class KubernetesClient:
         except (errors.NotFound, errors.Conflict):
             return
 
-    async def _pages(self, path: str, label_selector: str | None) -> AsyncIterator[Object]:
-        query = {"limit": str(PAGE_LIMIT)}
-        if label_selector is not None:
-            query["labelSelector"] = label_selector
+    async def list_pages(
+        self, path: str, *, label_selector: str | None = None, field_selector: str | None = None
+    ) -> AsyncIterator[Object]:
+        """The pages of a consistent list; Expired where the next one can't be had any more."""
+        query = {**_selected(label_selector, field_selector), "limit": str(PAGE_LIMIT)}
         while True:
             page = await self._request("GET", path, query=query, verb="LIST")
             yield page
@@ -166,6 +210,12 @@ class KubernetesClient:
             if not token:
                 return
             query["continue"] = token
+
+    async def _headers(self, content_type: str) -> dict[str, str]:
+        headers = {"Content-Type": content_type, "Accept": JSON}
+        for setting in (await self._configuration.auth_settings()).values():
+            headers[setting["key"]] = setting["value"]
+        return headers
 
     async def _request(
         self,
@@ -178,23 +228,17 @@ class KubernetesClient:
         verb: str | None = None,
     ) -> Object:
         url = f"{self._configuration.host}{path}" + (f"?{urllib.parse.urlencode(query)}" if query else "")
-        headers = {"Content-Type": content_type, "Accept": JSON}
-        for setting in (await self._configuration.auth_settings()).values():
-            headers[setting["key"]] = setting["value"]
         request = http.Request(
             method=method,
             url=url,
-            headers=headers,
+            headers=await self._headers(content_type),
             body=None if body is None else _compact(body),
             timeout_s=TIMEOUT_S,
+            answer_bytes_max=ANSWER_BYTES_MAX,
             verb=verb,
         )
         answer = await self._http.send(request, who="API server", on_request=self._on_request)
         return _parse(f"{method} {path}", answer)
-
-
-class _Expired(errors.FairleadError):
-    """410: the continue token or resourceVersion is too old."""
 
 
 def _compact(body: Any) -> bytes:
@@ -204,6 +248,21 @@ def _compact(body: Any) -> bytes:
     again without spaces: with spaces it would differ, and be refused.
     """
     return json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def _selected(label_selector: str | None, field_selector: str | None) -> dict[str, str]:
+    given = {"labelSelector": label_selector, "fieldSelector": field_selector}
+    return {name: selector for name, selector in given.items() if selector is not None}
+
+
+def _event(what: str, line: bytes) -> Object:
+    try:
+        event = json.loads(line)
+    except ValueError as error:
+        raise errors.Unreachable(f"API server: {what}: a line is not whole JSON") from error
+    if not isinstance(event, dict):
+        raise errors.Unreachable(f"API server: {what}: an event is not an object")
+    return event
 
 
 def _parse(what: str, answer: http.Answer) -> Object:
@@ -229,7 +288,7 @@ _ERROR_OF_CODE: dict[int, type[errors.FairleadError]] = {
     401: errors.Forbidden,
     403: errors.Forbidden,
     404: errors.NotFound,
-    410: _Expired,
+    410: errors.Expired,
     412: errors.Conflict,
     429: errors.RetryLater,
 }

@@ -15,6 +15,9 @@ from fairlead_operator.clients import errors, http
 from fairlead_operator.state import measurements
 
 TIMEOUT_S = 3.0
+ANSWER_BYTES_MAX = 1024 * 1024
+"""The revisions that a route can have, at some 2 kB each."""
+REVISIONS_MAX = 256
 
 Count = Annotated[int, pydantic.Field(ge=0, le=2**53)]
 
@@ -90,7 +93,7 @@ class _Revision(_Wire):
 class _Measurements(_Wire):
     gateway: Annotated[str, pydantic.Field(min_length=1, max_length=253)]
     epoch: Annotated[str, pydantic.Field(min_length=1, max_length=64)]
-    revisions: dict[str, _Revision] = {}
+    revisions: Annotated[dict[str, _Revision], pydantic.Field(max_length=REVISIONS_MAX)] = {}
 
 
 class MeasurementsClient:
@@ -105,14 +108,14 @@ class MeasurementsClient:
             errors.Unreachable: It can't be read, or not understood.
         """
         url = f"{admin_url.rstrip('/')}/v1/measurements/{model}"
-        request = http.Request(method="GET", url=url, timeout_s=TIMEOUT_S)
+        request = http.Request(method="GET", url=url, timeout_s=TIMEOUT_S, answer_bytes_max=ANSWER_BYTES_MAX)
         answer = await self._http.send(request, who="gateway", on_request=self._on_request)
         if answer.code != 200:
-            raise errors.Unreachable(f"gateway {admin_url}: measurements: {answer.code}: {answer.excerpt()}")
+            raise errors.Unreachable(f"gateway: measurements: {answer.code}: {answer.excerpt()}")
         try:
             return _reading(_Measurements.model_validate(answer.json()))
         except (pydantic.ValidationError, ValueError) as error:
-            raise errors.Unreachable(f"gateway {admin_url}: unexpected measurements: {_first(error)}") from error
+            raise errors.Unreachable(f"gateway: unexpected measurements: {_first(error)}") from error
 
 
 def _reading(told: _Measurements) -> measurements.GatewayReading:

@@ -21,5 +21,14 @@ def routes(namespace: str) -> str:
     return kubernetes.path_of("v1", "configmaps", namespace=namespace, name=names.ROUTE_CONFIG_MAP)
 
 
+def schemas() -> str:
+    """Where the API server shows the schemas of our API; everybody who is authenticated may read it."""
+    return f"/openapi/v3/apis/{names.API_VERSION}"
+
+
+def config_maps(namespace: str) -> str:
+    return kubernetes.path_of("v1", "configmaps", namespace=namespace)
+
+
 def events(namespace: str, name: str | None = None) -> str:
     return kubernetes.path_of(EVENT_API, "events", namespace=namespace, name=name)

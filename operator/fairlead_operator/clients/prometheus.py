@@ -15,6 +15,8 @@ import pydantic
 from fairlead_operator.clients import errors, http
 
 TIMEOUT_S = 3.0
+ANSWER_BYTES_MAX = 64 * 1024
+"""One number with its labels; a query whose answer is longer gives many series."""
 
 Sample = tuple[float, str]
 
@@ -61,8 +63,13 @@ class PrometheusClient:
             headers={"Content-Type": "application/x-www-form-urlencoded"},
             body=encoded.encode(),
             timeout_s=TIMEOUT_S,
+            answer_bytes_max=ANSWER_BYTES_MAX,
+            is_write=False,
         )
-        answer = await self._http.send(request, who="prometheus", on_request=self._on_request)
+        try:
+            answer = await self._http.send(request, who="prometheus", on_request=self._on_request)
+        except errors.AnswerTooLong as error:
+            raise errors.Refused("the query gives many series; it has to be aggregated to one") from error
         if answer.code in (400, 422):
             raise errors.Refused(f"prometheus refuses the query: {_why(answer)}")
         if answer.code != 200:

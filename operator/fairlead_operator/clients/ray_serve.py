@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ APPLICATIONS_PATH = "/api/serve/applications/"
 # Served by the same module as the applications, so it is there whenever they are.
 VERSION_PATH = "/api/ray/version"
 RUNNING = "RUNNING"
+ANSWER_BYTES_MAX = 64 * 1024 * 1024
+"""Some 10,000 applications with their configurations and a traceback in a few of them."""
 
 
 class _Wire(pydantic.BaseModel):
@@ -75,18 +78,32 @@ class RayServeClient:
         self._http = http_client
         self._on_request = on_request
         self._token: str | None = None
+        self.parse_s = 0.0
+        """How long the last answer that differed kept the event loop."""
+        self._last: tuple[bytes, Instance] | None = None
+        self._views: dict[str, tuple[_Application, serve.ApplicationView]] = {}
 
     async def fetch_instance(self) -> Instance:
         """Every application with its state: a missing field is Unreachable, an unknown status UNKNOWN_STATUS."""
         answer = await self._send("GET", APPLICATIONS_PATH)
+        if self._last is not None and self._last[0] == answer.body:
+            return self._last[1]
+        began_s = time.perf_counter()
         try:
-            instance = _Instance.model_validate(answer.json())
+            instance = _Instance.model_validate_json(answer.body)
         except pydantic.ValidationError as error:
-            raise errors.Unreachable(f"Ray at {self._base_url}: unexpected answer: {_first_problem(error)}") from error
-        return Instance(
-            controller_id=instance.controller_info.actor_id or None,
-            applications={name: _view(name, application) for name, application in instance.applications.items()},
-        )
+            raise errors.Unreachable(f"Ray: unexpected answer: {_first_problem(error)}") from error
+        applications = {name: self._view(name, application) for name, application in instance.applications.items()}
+        self._views = {name: (instance.applications[name], view) for name, view in applications.items()}
+        made = Instance(controller_id=instance.controller_info.actor_id or None, applications=applications)
+        self._last = (answer.body, made)
+        self.parse_s = time.perf_counter() - began_s
+        return made
+
+    def _view(self, name: str, application: _Application) -> serve.ApplicationView:
+        """The same object as last time where nothing of it changed: whoever compares a thousand of them is quick."""
+        known = self._views.get(name)
+        return known[1] if known is not None and known[0] == application else _view(name, application)
 
     async def fetch_session(self) -> str:
         """The name of the life of Ray's head: another one means that everything was lost."""
@@ -94,7 +111,7 @@ class RayServeClient:
         try:
             return _Version.model_validate(answer.json()).session_name
         except pydantic.ValidationError as error:
-            raise errors.Unreachable(f"Ray at {self._base_url}: no session name: {_first_problem(error)}") from error
+            raise errors.Unreachable(f"Ray: no session name: {_first_problem(error)}") from error
 
     async def fetch_capacity(self, *, now_s: float) -> capacity.Capacity:
         """The free room of the cluster; Unreachable where it can't be known."""
@@ -114,7 +131,7 @@ class RayServeClient:
             answer = await self._send_once(method, path, body, timeout_s=timeout_s)
         if answer.code < 300:
             return answer
-        sentence = f"Ray at {self._base_url}: {method} {path}: {answer.code}: {answer.excerpt()}"
+        sentence = f"Ray: {method} {path}: {answer.code}: {answer.excerpt()}"
         if answer.code in (401, 403):
             raise errors.Forbidden(sentence)
         if answer.code in (400, 422):
@@ -133,6 +150,7 @@ class RayServeClient:
             headers=headers,
             body=body,
             timeout_s=timeout_s,
+            answer_bytes_max=ANSWER_BYTES_MAX,
             least_s=PUT_TIMEOUT_S,  # Ray has no version check: a PUT that is given up may still happen
         )
         return await self._http.send(request, who="Ray", on_request=self._on_request)

@@ -61,6 +61,11 @@ def _replica_config(key: ModelKey, revision: str, number: int, template: Revisio
             "maxOngoingRequests": serving.max_ongoing_requests,
             "maxQueuedRequests": serving.max_queued_requests,
         },
+        "batching": {
+            "mode": serving.batching.mode.value,
+            "maxRows": serving.batching.max_rows,
+            "maxDelayMilliseconds": serving.batching.max_delay_milliseconds,
+        },
         "warmup": {"batchSizes": list(model.warmup.batch_sizes)},
     }
 

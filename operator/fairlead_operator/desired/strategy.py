@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from fairlead_operator.api import spec as api
+from fairlead_operator.api import routing
 from fairlead_operator.api.spec import Rollout, Strategy
 from fairlead_operator.api.steps import RolloutStep
 from fairlead_operator.desired import batches
@@ -61,7 +61,7 @@ def routing_of(rollout: Rollout) -> Routing:
 _WAITS = (Strategy.CANARY, Strategy.BLUE_GREEN, Strategy.SHADOW)
 
 
-def _match(match: api.Match) -> Match:
+def _match(match: routing.Match) -> Match:
     if match.header is not None:
         return Match(kind=MatchKind.HEADER, name=match.header.lower(), value=match.value)
     return Match(kind=MatchKind.COOKIE, name=match.cookie or "", value=match.value)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol, assert_never
+from typing import Any, Protocol, assert_never
 
 from fairlead_operator.clients import errors, kubernetes
 from fairlead_operator.effects import kubernetes as objects
@@ -18,7 +18,9 @@ class Namespace(Protocol):
     @property
     def ports(self) -> objects.PortLedger: ...
 
-    def invalidate_routes(self) -> None: ...
+    def wrote_revision(self, body: Mapping[str, Any]) -> None: ...
+
+    def removed_revision(self, name: str, uid: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +29,7 @@ class Hands:
 
     api: kubernetes.KubernetesClient
     routes: traffic.RouteTables
-    gateways: prove.GatewayPredictions
+    gateways: prove.Gateways
     members: directory.GatewayDirectory
     namespace: Callable[[str], Namespace]
     nudge: Callable[[keys.RayKey], None]
@@ -51,21 +53,15 @@ async def _execute(key: keys.ModelKey, action: actions.Action, hands: Hands) -> 
         case actions.AddFinalizer() | actions.RemoveFinalizer():
             return await objects.write_finalizers(hands.api, key, action)
         case actions.CreateRevision():
-            return await objects.create_revision(hands.api, key, action, namespace.ports)
+            return await objects.create_revision(hands.api, key, action, namespace)
         case actions.PinDigest():
-            return await objects.pin_digest(hands.api, key, action)
+            return await objects.pin_digest(hands.api, key, action, namespace)
         case actions.DeleteRevision():
-            return await objects.delete_revision(hands.api, key, action)
+            return await objects.delete_revision(hands.api, key, action, namespace)
         case actions.WriteRoute(entry=entry):
-            try:
-                return await hands.routes.write(key, entry)
-            finally:
-                namespace.invalidate_routes()
+            return await hands.routes.write(key, entry)
         case actions.DeleteRoute():
-            try:
-                return await hands.routes.delete(key)
-            finally:
-                namespace.invalidate_routes()
+            return await hands.routes.delete(key)
         case actions.Prove():
             return await prove.prove(hands.gateways, key, action, hands.members.members(key.namespace))
         case actions.NudgeServe(cluster=cluster):

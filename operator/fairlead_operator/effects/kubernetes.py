@@ -25,6 +25,17 @@ class PortLedger(Protocol):
     def invalidate(self) -> None: ...
 
 
+class Namespace(Protocol):
+    """Where the answers to our writes are kept, so that the next pass sees them."""
+
+    @property
+    def ports(self) -> PortLedger: ...
+
+    def wrote_revision(self, body: Mapping[str, Any]) -> None: ...
+
+    def removed_revision(self, name: str, uid: str) -> None: ...
+
+
 async def write_finalizers(
     api: kubernetes.KubernetesClient, key: keys.ModelKey, action: actions.AddFinalizer | actions.RemoveFinalizer
 ) -> actions.Outcome:
@@ -38,13 +49,14 @@ async def write_finalizers(
 
 
 async def create_revision(
-    api: kubernetes.KubernetesClient, key: keys.ModelKey, action: actions.CreateRevision, ledger: PortLedger
+    api: kubernetes.KubernetesClient, key: keys.ModelKey, action: actions.CreateRevision, namespace: Namespace
 ) -> actions.Outcome:
     """Create the ControllerRevision; that it is there already, as an earlier answer was lost, is fine.
 
     The caller holds ``ledger.lock`` from the choice of the ports on. Without an answer the range stays given, as the
     creation may still happen; after any other failure it is free again.
     """
+    ledger = namespace.ports
     for name, taken in (await ledger.taken()).items():
         if name != action.name and taken.overlaps(action.ports):
             ledger.invalidate()
@@ -52,10 +64,10 @@ async def create_revision(
             return actions.Refused(reason=reasons.Reason.CONFLICT, message=message)
     ledger.give(action.name, action.ports)
     try:
-        await api.create(paths.revisions(key.namespace), _revision_body(key, action))
+        namespace.wrote_revision(await api.create(paths.revisions(key.namespace), _revision_body(key, action)))
     except errors.AlreadyExists:
         ledger.invalidate()
-        return await _check_existing(api, key, action)
+        return await _check_existing(api, key, action, namespace)
     except errors.Unreachable:
         raise
     except errors.FairleadError:
@@ -65,9 +77,10 @@ async def create_revision(
 
 
 async def _check_existing(
-    api: kubernetes.KubernetesClient, key: keys.ModelKey, action: actions.CreateRevision
+    api: kubernetes.KubernetesClient, key: keys.ModelKey, action: actions.CreateRevision, namespace: Namespace
 ) -> actions.Outcome:
     body = await api.get(paths.revisions(key.namespace, action.name))
+    namespace.wrote_revision(body)
     owners = body["metadata"].get("ownerReferences") or []
     if any(owner.get("uid") == action.owner_uid for owner in owners):
         return actions.Done()
@@ -76,22 +89,24 @@ async def _check_existing(
 
 
 async def pin_digest(
-    api: kubernetes.KubernetesClient, key: keys.ModelKey, action: actions.PinDigest
+    api: kubernetes.KubernetesClient, key: keys.ModelKey, action: actions.PinDigest, namespace: Namespace
 ) -> actions.Outcome:
     body = {"metadata": {"annotations": {names.ANNOTATION_DIGEST: action.digest}}}
-    await api.merge_patch(paths.revisions(key.namespace, action.name), body)
+    namespace.wrote_revision(await api.merge_patch(paths.revisions(key.namespace, action.name), body))
     return actions.Done()
 
 
 async def delete_revision(
-    api: kubernetes.KubernetesClient, key: keys.ModelKey, action: actions.DeleteRevision
+    api: kubernetes.KubernetesClient, key: keys.ModelKey, action: actions.DeleteRevision, namespace: Namespace
 ) -> actions.Outcome:
     """Delete by the uid just read: never another object of the same name."""
     try:
         body = await api.get(paths.revisions(key.namespace, action.name))
     except errors.NotFound:
         return actions.Done()
-    await api.delete(paths.revisions(key.namespace, action.name), uid=body["metadata"]["uid"])
+    uid = body["metadata"]["uid"]
+    await api.delete(paths.revisions(key.namespace, action.name), uid=uid)
+    namespace.removed_revision(action.name, uid)
     return actions.Done()
 
 

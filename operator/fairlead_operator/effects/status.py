@@ -8,9 +8,12 @@ from fairlead_operator.state import actions
 
 async def write_status(
     api: kubernetes.KubernetesClient, update: actions.StatusUpdate, *, resource_version: str
-) -> None:
-    """Merge-patch the status subresource of exactly the version that was read; Conflict where it has changed since."""
+) -> kubernetes.Object | None:
+    """Merge-patch the status subresource of exactly the version that was read; Conflict where it has changed since.
+
+    Returns the object as it is then, None where nothing had to be written.
+    """
     if update.patch is None:
-        return
+        return None
     body = {"metadata": {"resourceVersion": resource_version}, "status": update.patch}
-    await api.merge_patch(paths.models(update.key.namespace, update.key.name) + "/status", body)
+    return await api.merge_patch(paths.models(update.key.namespace, update.key.name) + "/status", body)

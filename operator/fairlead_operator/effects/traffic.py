@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from fairlead_operator.api import names
 from fairlead_operator.clients import errors, kubernetes, paths
@@ -26,8 +28,10 @@ class RouteTables:
     the same table is under way goes out together in the next one: a thousand models cost a few dozen patches.
     """
 
-    def __init__(self, api: kubernetes.KubernetesClient) -> None:
+    def __init__(self, api: kubernetes.KubernetesClient, on_written: Callable[[str, Mapping[str, Any]], None]) -> None:
+        """``on_written`` gets the namespace and the whole table as the API server has it after a write."""
         self._api = api
+        self._on_written = on_written
         self._locks: dict[str, asyncio.Lock] = {}
         self._next: dict[str, _Batch] = {}
 
@@ -62,12 +66,12 @@ class RouteTables:
 
     async def _patch(self, namespace: str, data: dict[str, str | None]) -> None:
         try:
-            await self._api.merge_patch(paths.routes(namespace), {"data": data})
+            self._on_written(namespace, await self._api.merge_patch(paths.routes(namespace), {"data": data}))
         except errors.NotFound:
             if all(text is None for text in data.values()):
                 return
             await self._create_table(namespace)
-            await self._api.merge_patch(paths.routes(namespace), {"data": data})
+            self._on_written(namespace, await self._api.merge_patch(paths.routes(namespace), {"data": data}))
 
     async def _create_table(self, namespace: str) -> None:
         """An apply without data: two models that both find no table can't undo each other's keys."""

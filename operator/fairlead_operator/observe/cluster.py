@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from fairlead_operator.api import names
 from fairlead_operator.clients import errors, kubernetes, paths
 from fairlead_operator.clients.clock import Clock
-from fairlead_operator.observe import gateway, ray_clusters, shared
+from fairlead_operator.observe import fingerprint, gateway, ray_clusters, readers, reflector, shared, source
 from fairlead_operator.observe import kubernetes as objects
-from fairlead_operator.state import capacity, knowledge, observed, ports, route, serve
+from fairlead_operator.state import capacity, keys, knowledge, observed, ports, route, serve
 
 PORTS_MAX_AGE_S = 10.0
 GIVEN_MAX_AGE_S = 90.0
@@ -19,12 +20,10 @@ GIVEN_MAX_AGE_S = 90.0
 """
 
 
-class KubernetesReads(Protocol):
+class KubernetesReads(reflector.WatchApi, Protocol):
     async def get(self, path: str) -> kubernetes.Object: ...
 
-    async def list_all(
-        self, path: str, *, label_selector: str | None = None
-    ) -> tuple[list[kubernetes.Object], str]: ...
+    def list_pages(self, path: str) -> AsyncIterator[kubernetes.Object]: ...
 
 
 class PortLedger:
@@ -71,27 +70,58 @@ class PortLedger:
         return listed
 
 
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A ControllerRevision of ours; ``view`` is a sentence where it can't be read."""
+
+    owner_uid: str | None
+    model: str
+    view: observed.RevisionView | str
+
+
 class NamespaceView:
-    """The shared reads of one namespace. None of its caches outlives a write of ours to what it holds."""
+    """What the models of one namespace share, as it was read last. Nothing here waits for the network.
+
+    What this process wrote is in it at once, or nothing is known (``is_pending``) until an answer has it.
+    """
 
     def __init__(
         self,
         namespace: str,
         *,
-        reads: KubernetesReads,
+        api: KubernetesReads,
         ray: ray_clusters.RayClusters,
         gateways: gateway.GatewaysPoller,
+        readers: readers.Readers,
         gateway_url: str | None = None,
-        clock: Clock,
     ) -> None:
         """``gateway_url`` is the address at which people reach the gateways, as it was configured."""
         self.namespace = namespace
         self.gateway_url = gateway_url
         self._ray = ray
-        self.gateways = gateways
-        self.ports = PortLedger(reads, namespace, clock=clock)
-        self._reads = reads
-        self._routes = shared.SharedRead(self._read_routes, clock=clock)
+        self._gateways = gateways
+        self._readers = readers
+        self.ports = PortLedger(api, namespace, clock=readers.clock)
+        self._owned: dict[str, dict[str, observed.RevisionView | str]] = {}
+        self._owner_of: dict[str, _Kept] = {}
+        self._revisions = reflector.Reflector(
+            api,
+            reflector.Collection(path=paths.revisions(namespace), label_selector=names.LABEL_REVISION),
+            _keep,
+            clock=readers.clock,
+            on_change=self._note_revision,
+        )
+        self._routes = reflector.Reflector(
+            api,
+            reflector.Collection(
+                path=paths.config_maps(namespace), field_selector=f"metadata.name={names.ROUTE_CONFIG_MAP}"
+            ),
+            _route_data,
+            clock=readers.clock,
+            on_change=lambda _: readers.on_answer(namespace),
+        )
+        self._parts: dict[str, fingerprint.ServeParts] = {}
+        self._reading = [readers.start(self._revisions.run()), readers.start(self._routes.run())]
 
     @property
     def clusters(self) -> tuple[str, ...]:
@@ -103,58 +133,120 @@ class NamespaceView:
         """The cluster where new revisions go; a name like any other where the namespace has none."""
         return next(iter(self.clusters), names.DEFAULT_CLUSTER)
 
-    async def serve_views(self, max_age_s: float) -> Mapping[str, knowledge.Known[serve.ServeView] | knowledge.Unknown]:
-        """Each Ray cluster as a model's pass may believe it: an empty answer without a controller is UNKNOWN."""
-        found = await self.ray_evidence(max_age_s)
-        return {cluster: _believable(evidence) for cluster, evidence in found.items()}
+    def is_pending(self) -> bool:
+        """Whether an answer is on its way without which nothing can be said."""
+        if any(not one.is_listed and one.error is None for one in (self._revisions, self._routes)):
+            return True
+        if isinstance(self._gateways.latest(), source.Pending):
+            return True
+        return any(isinstance(p.last(), source.Pending) for p in self._ray.pollers(self.namespace).values())
 
-    async def ray_evidence(self, max_age_s: float) -> Mapping[str, serve.RayEvidence]:
-        """Each Ray cluster of the namespace, by name."""
+    def hurry(self) -> None:
+        """A key begins to wait here: read more often."""
+        self._gateways.hurry()
+        for poller in self._ray.pollers(self.namespace).values():
+            poller.hurry()
+
+    def serve_views(self, model: str) -> Mapping[str, knowledge.Known[serve.ServeView] | knowledge.Unknown]:
+        """Each Ray cluster as a model's pass may believe it, with the model's own applications alone."""
+        owner = f"{self.namespace}--{model}"
+        return {cluster: part.view_of(owner) for cluster, part in self._serve_parts().items()}
+
+    def writes(self) -> Mapping[str, serve.RayWrite]:
+        """What became of the last write of each Ray cluster's Serve config."""
         pollers = self._ray.pollers(self.namespace)
-        evidence = await asyncio.gather(*(poller.evidence(max_age_s) for poller in pollers.values()))
-        return dict(zip(pollers, evidence, strict=True))
+        return {name: poller.last_write for name, poller in pollers.items() if poller.last_write is not None}
 
     async def capacity(self, max_age_s: float) -> knowledge.Known[capacity.Capacity] | knowledge.Unknown:
-        """What is free on the cluster where new revisions go."""
+        """What is free on the cluster where new revisions go: read now, with a short deadline of its own."""
         poller = self._ray.pollers(self.namespace).get(self.placement)
         return await poller.free(max_age_s) if poller is not None else knowledge.Unknown("there is no Ray cluster")
 
-    async def route_of(
-        self, model: str, max_age_s: float
-    ) -> knowledge.Known[route.RouteText] | knowledge.Absent | knowledge.Unknown:
-        try:
-            text = (await self.routes(max_age_s)).get(model)
-        except errors.FairleadError as error:
-            return knowledge.Unknown(str(error))
+    def gateways(self) -> gateway.GatewaysEvidence:
+        latest = self._gateways.latest()
+        return knowledge.Unknown("the gateways were not read yet") if isinstance(latest, source.Pending) else latest
+
+    def route_of(self, model: str) -> knowledge.Known[route.RouteText] | knowledge.Absent | knowledge.Unknown:
+        routes = self.routes()
+        if routes is None:
+            return knowledge.Unknown(str(self._routes.error or "the route table was not read yet"))
+        text = routes.get(model)
         return knowledge.ABSENT if text is None else knowledge.Known(route.RouteText(text=text))
 
-    async def routes(self, max_age_s: float) -> Mapping[str, str]:
-        return await self._routes.get(max_age_s)
+    def routes(self) -> Mapping[str, str] | None:
+        """The route table by model; None while it can't be known."""
+        if not self._routes.is_listed or self._routes.error is not None:
+            return None
+        return self._routes.get(names.ROUTE_CONFIG_MAP) or {}
 
-    def invalidate_routes(self) -> None:
-        self._routes.invalidate()
+    def world(self) -> fingerprint.World:
+        """Everything above as a waiting key compares it."""
+        return fingerprint.World(self.namespace, self._serve_parts(), self.routes(), self.gateways(), self.writes())
 
-    async def _read_routes(self) -> Mapping[str, str]:
-        try:
-            body = await self._reads.get(paths.routes(self.namespace))
-        except errors.NotFound:
-            return {}
-        data: Mapping[str, str] = body.get("data") or {}
-        return data
+    def revisions_of(self, uid: str) -> tuple[observed.RevisionView, ...]:
+        """The object's own ControllerRevisions, by owner uid: an earlier object of the same name left none of them.
 
-    async def taken_ports(self, model: str) -> tuple[ports.PortRange, ...]:
-        return tuple((await self.ports.taken(model)).values())
+        Raises:
+            errors.FairleadError: They could not be listed, or one of them can't be read.
+        """
+        if (error := self._revisions.error) is not None:
+            raise error
+        own = self._owned.get(uid, {}).values()
+        for view in own:
+            if isinstance(view, str):
+                raise errors.Refused(view)
+        return tuple(sorted((v for v in own if not isinstance(v, str)), key=lambda view: view.number))
 
-    async def revisions_of(self, model: str, uid: str) -> tuple[observed.RevisionView, ...]:
-        """The object's own ControllerRevisions, by owner uid: an earlier object of the same name left none of them."""
-        items, _ = await self._reads.list_all(
-            paths.revisions(self.namespace), label_selector=f"{names.LABEL_MODEL}={model},{names.LABEL_REVISION}"
-        )
-        own = [objects.view_revision(item) for item in items if objects.owner_uid(item) == uid]
-        return tuple(sorted(own, key=lambda view: view.number))
+    def wrote_routes(self, body: Mapping[str, Any]) -> None:
+        self._routes.wrote(body)
+
+    def wrote_revision(self, body: Mapping[str, Any]) -> None:
+        self._revisions.wrote(body)
+
+    def removed_revision(self, name: str, uid: str) -> None:
+        self._revisions.removed(name, uid)
+
+    def _serve_parts(self) -> Mapping[str, fingerprint.ServeParts]:
+        found: dict[str, fingerprint.ServeParts] = {}
+        for cluster, poller in self._ray.pollers(self.namespace).items():
+            latest = poller.last()
+            evidence = knowledge.Unknown("Ray was not read yet") if isinstance(latest, source.Pending) else latest
+            before = self._parts.get(cluster)
+            is_known = before is not None and before.evidence is evidence
+            found[cluster] = before if before is not None and is_known else fingerprint.ServeParts(evidence, before)
+        self._parts = found
+        return found
+
+    def _note_revision(self, name: str) -> None:
+        if not name:
+            self._readers.on_answer(self.namespace)
+            return
+        before, now = self._owner_of.pop(name, None), self._revisions.get(name)
+        if before is not None and before.owner_uid is not None:
+            own = self._owned.get(before.owner_uid, {})
+            own.pop(name, None)
+            if not own:
+                self._owned.pop(before.owner_uid, None)
+        if now is not None:
+            self._owner_of[name] = now
+            if now.owner_uid is not None:
+                self._owned.setdefault(now.owner_uid, {})[name] = now.view
+        for model in {kept.model for kept in (before, now) if kept is not None}:
+            self._readers.on_revision(keys.ModelKey(self.namespace, model))
 
 
-def _believable(evidence: serve.RayEvidence) -> knowledge.Known[serve.ServeView] | knowledge.Unknown:
-    if isinstance(evidence, serve.EmptyServe):
-        return knowledge.Unknown("Ray answers without a Serve controller: nothing is known of the replicas")
-    return evidence
+def _keep(body: Mapping[str, Any]) -> _Kept:
+    view: observed.RevisionView | str
+    try:
+        view = objects.view_revision(body)
+    except errors.Refused as error:
+        view = str(error)
+    model = (body["metadata"].get("labels") or {}).get(names.LABEL_MODEL, "")
+    return _Kept(objects.owner_uid(body), model, view)
+
+
+def _route_data(body: Mapping[str, Any]) -> Mapping[str, str] | None:
+    if body["metadata"]["name"] != names.ROUTE_CONFIG_MAP:
+        return None
+    data: Mapping[str, str] = body.get("data") or {}
+    return data

@@ -1,93 +1,134 @@
-"""What of the world a settled model rests on, as a value: while it stays equal, the model needs no pass.
+"""What of the world a waiting key rests on, as a few bytes: while they stay equal, the key needs no pass.
 
-Requests in flight are left out on purpose: they change all the time and nothing settled depends on them.
+Requests in flight are left out on purpose: they change all the time and nothing that waits depends on them.
+Each answer is taken apart once, and what is the same object as in the answer before is not computed again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+import hashlib
+from collections.abc import Mapping
 
 from fairlead_operator.observe.gateway import GatewaysEvidence
-from fairlead_operator.state import knowledge, observed, route, serve
+from fairlead_operator.state import knowledge, route, serve
 
-ServeEvidence = Mapping[str, knowledge.Known[serve.ServeView] | knowledge.Unknown]
-RouteEvidence = knowledge.Known[route.RouteText] | knowledge.Absent | knowledge.Unknown
+DIGEST_BYTES = 12
+NOTHING = b""
+
+
+_Digests = tuple[serve.ApplicationView, bytes, bytes]
+"""An application, the digest of all that is reported of it, and that of its configuration."""
+
+
+class ServeParts:
+    """One Ray cluster's answer, by the model that its applications belong to."""
+
+    def __init__(self, evidence: serve.RayEvidence, before: ServeParts | None = None) -> None:
+        self.evidence = evidence
+        self._digests: dict[str, _Digests] = {}
+        self._by_owner: dict[str, bytes] = {}
+        self._owned: dict[str, dict[str, serve.ApplicationView]] = {}
+        if isinstance(evidence, knowledge.Known):
+            self._take_apart(evidence.value, before._digests if before is not None else {})
+
+    def of(self, owner: str) -> bytes:
+        """The part of a model, named as its applications are, without the revision."""
+        if not isinstance(self.evidence, knowledge.Known):
+            return type(self.evidence).__name__.encode()
+        return self.evidence.value.session.encode() + self._by_owner.get(owner, NOTHING)
+
+    def view_of(self, owner: str) -> knowledge.Known[serve.ServeView] | knowledge.Unknown:
+        """What a model's pass may believe, with its own applications alone.
+
+        An empty answer without a controller is UNKNOWN.
+        """
+        match self.evidence:
+            case knowledge.Known(value=view):
+                own = self._owned.get(owner, {})
+                return knowledge.Known(serve.ServeView(session=view.session, applications=own))
+            case serve.EmptyServe():
+                return knowledge.Unknown("Ray answers without a Serve controller: nothing is known of the replicas")
+            case knowledge.Unknown() as unknown:
+                return unknown
+
+    def whole(self) -> bytes:
+        """What a cluster's Serve config rests on: its applications and their configs, and the head's session."""
+        if not isinstance(self.evidence, knowledge.Known):
+            return repr(self.evidence).encode()
+        configs = sorted((name, config) for name, (_, _, config) in self._digests.items())
+        return digest(self.evidence.value.session, configs)
+
+    def _take_apart(self, view: serve.ServeView, known: Mapping[str, _Digests]) -> None:
+        owned: dict[str, bytes] = {}
+        for name, application in sorted(view.applications.items()):
+            found = known.get(name)
+            if found is None or found[0] is not application:
+                config = digest(serve.canonical_json(application.config))
+                state = (application.status, application.message, application.running_replicas)
+                found = (application, digest(name, state, application.target_replicas, config), config)
+            self._digests[name] = found
+            owner = name.rpartition("--")[0]
+            owned[owner] = owned.get(owner, NOTHING) + found[1]
+            self._owned.setdefault(owner, {})[name] = application
+        self._by_owner = owned
 
 
 class World:
-    """One look at a namespace, taken apart by model once."""
+    """One look at a namespace."""
 
     def __init__(
-        self, namespace: str, serve_views: ServeEvidence, routes: Mapping[str, str] | None, gateways: GatewaysEvidence
+        self,
+        namespace: str,
+        parts: Mapping[str, ServeParts],
+        routes: Mapping[str, str] | None,
+        gateways: GatewaysEvidence,
+        writes: Mapping[str, serve.RayWrite],
     ) -> None:
         self._namespace = namespace
-        self._serve = serve_views
+        self._parts = sorted(parts.items())
         self._routes = routes
         self._gateways = gateways
-        self._applications = {
-            cluster: _by_model(view.value) for cluster, view in serve_views.items() if isinstance(view, knowledge.Known)
-        }
+        self._writes = digest(sorted((name, write.kind, write.message) for name, write in writes.items()))
 
-    def of(self, model: str) -> Hashable:
+    def of(self, model: str) -> bytes:
+        """Of a model."""
         text = self._routes.get(model) if self._routes is not None else "unknown"
-        return (self._serve_of(model), text, _gateways_of(model, self._gateways))
+        owner = f"{self._namespace}--{model}"
+        own = [(cluster, part.of(owner)) for cluster, part in self._parts]
+        return digest(own, text, _gateways_of(model, self._gateways), self._writes)
 
-    def _serve_of(self, model: str) -> Hashable:
-        own = f"{self._namespace}--{model}"
-        return tuple(
-            (cluster, view.value.session, tuple(self._applications[cluster].get(own, ())))
-            if isinstance(view, knowledge.Known)
-            else (cluster, type(view).__name__)
-            for cluster, view in sorted(self._serve.items())
-        )
+    def of_ray(self, cluster: str) -> bytes:
+        """Of a Ray cluster's Serve config."""
+        return next((part.whole() for name, part in self._parts if name == cluster), NOTHING)
 
-
-def of_pass(snapshot: observed.Observed) -> Hashable:
-    """The fingerprint of what a pass has seen; equal to ``World.of`` while nothing has changed."""
-    model = snapshot.key.name
-    match snapshot.route:
-        case knowledge.Known(value=text):
-            routes: Mapping[str, str] | None = {model: text.text}
-        case knowledge.Absent():
-            routes = {}
-        case knowledge.Unknown():
-            routes = None
-    return World(snapshot.key.namespace, snapshot.serve, routes, snapshot.gateways).of(model)
+    @property
+    def has_unknown(self) -> bool:
+        """Whether something that many models share could not be read."""
+        if any(isinstance(part.evidence, knowledge.Unknown) for _, part in self._parts):
+            return True
+        if not isinstance(self._gateways, knowledge.Known):
+            return isinstance(self._gateways, knowledge.Unknown)
+        return any(isinstance(member.view, knowledge.Unknown) for member in self._gateways.value.members)
 
 
-def of_ray(evidence: serve.RayEvidence) -> Hashable:
-    """What a Ray cluster's settled config rests on: its applications, their configs, the head's session."""
-    if not isinstance(evidence, knowledge.Known):
-        return type(evidence).__name__
-    applications = evidence.value.applications.values()
-    return (evidence.value.session, frozenset((view.name, _config(view)) for view in applications))
+def digest(*values: object) -> bytes:
+    """A few bytes for plain values."""
+    return hashlib.blake2b(repr(values).encode(), digest_size=DIGEST_BYTES).digest()
 
 
-def _by_model(view: serve.ServeView) -> dict[str, list[Hashable]]:
-    found: dict[str, list[Hashable]] = {}
-    for name, application in sorted(view.applications.items()):
-        state = (application.status, application.message, application.running_replicas, application.target_replicas)
-        found.setdefault(name.rpartition("--")[0], []).append((name, state, _config(application)))
-    return found
-
-
-def _config(application: serve.ApplicationView) -> bytes:
-    return serve.canonical_json(application.config)
-
-
-def _gateways_of(model: str, gateways: GatewaysEvidence) -> Hashable:
+def _gateways_of(model: str, gateways: GatewaysEvidence) -> object:
     if not isinstance(gateways, knowledge.Known):
         return type(gateways).__name__
-    return tuple((member.name, member.state, _seen(model, member.view)) for member in gateways.value.members)
+    return [(member.name, member.state.value, _seen(model, member.view)) for member in gateways.value.members]
 
 
-def _seen(model: str, view: knowledge.Known[route.GatewayView] | knowledge.Unknown) -> Hashable:
+def _seen(model: str, view: knowledge.Known[route.GatewayView] | knowledge.Unknown) -> object:
     if not isinstance(view, knowledge.Known):
         return type(view).__name__
     return (view.value.id, _live(view.value.routes.get(model)), view.value.errors.get(model), view.value.failure)
 
 
-def _live(live: route.RouteLive | None) -> Hashable:
+def _live(live: route.RouteLive | None) -> object:
     if live is None:
         return None
-    return (live.version, tuple(sorted((name, revision.up) for name, revision in live.revisions.items())))
+    return (live.version, sorted((name, revision.up) for name, revision in live.revisions.items()))

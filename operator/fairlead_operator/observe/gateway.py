@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+from dataclasses import dataclass
 from typing import Protocol
 
 from fairlead_operator.clients import errors
-from fairlead_operator.clients.clock import Clock
-from fairlead_operator.observe import shared
+from fairlead_operator.observe import readers, source
 from fairlead_operator.state import directory, gateways, knowledge, route
 
+View = knowledge.Known[route.GatewayView] | knowledge.Unknown
 GatewaysEvidence = knowledge.Known[gateways.Gateways] | knowledge.Absent | knowledge.Unknown
 
 
@@ -17,34 +19,70 @@ class GatewayReads(Protocol):
     async def fetch_view(self, admin_url: str) -> route.GatewayView: ...
 
 
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    source: source.Source[View]
+    reading: asyncio.Task[None]
+
+
 class GatewaysPoller:
-    """Reads every gateway that the directory lists for a namespace.
+    """Reads every gateway that the directory lists for a namespace, each by itself.
 
     One that can't be read is Unknown by itself: it may still route the old way, and the others are known all the same.
     """
 
     def __init__(
-        self, reads: GatewayReads, listed: directory.GatewayDirectory, namespace: str, *, clock: Clock
+        self, reads: GatewayReads, listed: directory.GatewayDirectory, namespace: str, readers: readers.Readers
     ) -> None:
         self._reads = reads
         self._directory = listed
         self._namespace = namespace
-        self._shared = shared.SharedRead(self._read, clock=clock)
+        self._readers = readers
+        self._by_url: dict[str, _Reader] = {}
 
-    async def evidence(self, max_age_s: float) -> GatewaysEvidence:
-        return await self._shared.get(max_age_s)
-
-    async def _read(self) -> GatewaysEvidence:
+    def latest(self) -> GatewaysEvidence | source.Pending:
+        """The last answer of each member."""
         listed = self._directory.members(self._namespace)
         if not isinstance(listed, knowledge.Known):
             return listed
-        members = await asyncio.gather(*(self._see(member) for member in listed.value))
+        self._drop_all_but({member.admin_url for member in listed.value})
+        members = []
+        for member in listed.value:
+            view = self._view(member)
+            if isinstance(view, source.Pending):
+                return view
+            members.append(gateways.GatewaySeen(name=member.name, state=member.state, view=view))
         return knowledge.Known(gateways.Gateways(members=tuple(members)))
 
-    async def _see(self, member: directory.Gateway) -> gateways.GatewaySeen:
-        view: knowledge.Known[route.GatewayView] | knowledge.Unknown
+    def hurry(self) -> None:
+        """Somebody begins to wait for a change."""
+        for reader in self._by_url.values():
+            reader.source.hurry()
+
+    def _view(self, member: directory.Gateway) -> View | source.Pending:
+        if member.admin_url not in self._by_url:
+            made = self._readers.make_source(self._namespace, functools.partial(self._read, member.admin_url), _is_same)
+            self._by_url[member.admin_url] = _Reader(made, self._readers.start(made.run()))
+        match self._by_url[member.admin_url].source.latest():
+            case source.Answer(value=value):
+                return value
+            case source.TooOld(reason=reason):
+                return knowledge.Unknown(f"gateway {member.name} gave {reason}")
+            case source.Pending() as pending:
+                return pending
+
+    def _drop_all_but(self, listed: set[str]) -> None:
+        for url in [url for url in self._by_url if url not in listed]:
+            self._by_url.pop(url).reading.cancel()
+
+    async def _read(self, admin_url: str) -> View:
         try:
-            view = knowledge.Known(await self._reads.fetch_view(member.admin_url))
+            return knowledge.Known(await self._reads.fetch_view(admin_url))
         except errors.FairleadError as error:
-            view = knowledge.Unknown(str(error))
-        return gateways.GatewaySeen(name=member.name, state=member.state, view=view)
+            return knowledge.Unknown(str(error))
+
+
+def _is_same(before: View, now: View) -> bool:
+    if isinstance(before, knowledge.Known) and isinstance(now, knowledge.Known):
+        return source.is_same(before.value, now.value)
+    return before == now

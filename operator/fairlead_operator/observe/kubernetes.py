@@ -13,13 +13,16 @@ from fairlead_operator.api import names, spec, status
 from fairlead_operator.clients import errors
 from fairlead_operator.state import observed, revision_data
 
+UNKNOWN_TIME = "1970-01-01T00:00:00Z"
+
 log = logging.getLogger(__name__)
 
 
 def view_model(body: Mapping[str, Any]) -> observed.ModelDeploymentView:
-    """A ModelDeployment. An unreadable spec is a finding; an unreadable status an error, as it holds our state."""
+    """A ModelDeployment. What can't be read of its spec or its status is said in the view: a deletion needs neither."""
     metadata = body["metadata"]
     deleted_at = metadata.get("deletionTimestamp")
+    read, problem = _status(body)
     return observed.ModelDeploymentView(
         namespace=metadata["namespace"],
         name=metadata["name"],
@@ -29,7 +32,8 @@ def view_model(body: Mapping[str, Any]) -> observed.ModelDeploymentView:
         deletion_timestamp=datetime.datetime.fromisoformat(deleted_at) if deleted_at else None,
         finalizers=tuple(metadata.get("finalizers") or ()),
         spec=_spec(body.get("spec") or {}),
-        status=_status(body),
+        status=read,
+        status_problem=problem,
     )
 
 
@@ -80,9 +84,28 @@ def _spec(body: Mapping[str, Any]) -> spec.ModelDeploymentSpec | observed.Invali
         return observed.InvalidSpec(message=f"{field}: {first['msg']}")
 
 
-def _status(body: Mapping[str, Any]) -> status.ModelDeploymentStatus:
-    try:
-        return status.ModelDeploymentStatus.model_validate(body.get("status") or {})
-    except pydantic.ValidationError as error:
-        first = error.errors()[0]
-        raise errors.Refused(f"status.{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+def _status(body: Mapping[str, Any]) -> tuple[status.ModelDeploymentStatus, str | None]:
+    """The status without what can't be read, and a sentence where that is something the operator has to remember.
+
+    What is only shown is written anew by the next pass; a request that can't be read asks for nothing.
+    """
+    raw = dict(body.get("status") or {})
+    problem: str | None = None
+    for _ in range(len(raw) + 2):  # each time at least one part of it goes, or is replaced
+        try:
+            return status.ModelDeploymentStatus.model_validate(raw), problem
+        except pydantic.ValidationError as error:
+            for found in error.errors():
+                problem = _without(raw, found["loc"], found["msg"]) or problem
+    return status.ModelDeploymentStatus(), problem or "status: it can't be read"
+
+
+def _without(raw: dict[str, Any], where: tuple[int | str, ...], words: str) -> str | None:
+    """Takes out of a status what can't be read; a sentence where it had to be remembered."""
+    name = str(where[0]) if where else ""
+    if where == ("request", "time") and isinstance(raw.get("request"), Mapping):
+        raw["request"] = {**raw["request"], "time": UNKNOWN_TIME}
+        return None
+    if raw.pop(name, None) is None or name in observed.SHOWN_FIELDS or name == "request":
+        return None
+    return f"status.{'.'.join(map(str, where))}: {words}"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from fairlead_operator.clients.clock import Clock
-from fairlead_operator.observe import ray_serve
+from fairlead_operator.observe import ray_serve, readers
 from fairlead_operator.state import directory, keys
 
 
@@ -24,18 +24,19 @@ class Connection:
     url: str
     client: RayClient
     poller: ray_serve.RayPoller
+    reading: asyncio.Task[None]
 
 
 class RayClusters:
     """Asks the directory each time, so that a cluster that comes, goes or moves needs no restart."""
 
     def __init__(
-        self, listed: directory.ClusterDirectory, connect: Callable[[str], RayClient], *, clock: Clock
+        self, listed: directory.ClusterDirectory, connect: Callable[[str], RayClient], *, readers: readers.Readers
     ) -> None:
         """``connect`` makes the client of the Ray head at a URL."""
         self._directory = listed
         self._connect = connect
-        self._clock = clock
+        self._readers = readers
         self._connections: dict[keys.RayKey, Connection] = {}
 
     def names(self, namespace: str) -> tuple[str, ...]:
@@ -45,7 +46,7 @@ class RayClusters:
     def pollers(self, namespace: str) -> Mapping[str, ray_serve.RayPoller]:
         found = {cluster.name: self._at(namespace, cluster).poller for cluster in self._directory.clusters(namespace)}
         for key in [key for key in self._connections if key.namespace == namespace and key.cluster not in found]:
-            del self._connections[key]
+            self._connections.pop(key).reading.cancel()
         return found
 
     def find(self, key: keys.RayKey) -> Connection | None:
@@ -58,7 +59,11 @@ class RayClusters:
         known = self._connections.get(key)
         if known is not None and known.url == cluster.url:
             return known
+        if known is not None:
+            known.reading.cancel()
         client = self._connect(cluster.url)
-        made = Connection(url=cluster.url, client=client, poller=ray_serve.RayPoller(client, clock=self._clock))
+        poller = ray_serve.RayPoller(client, self._readers, namespace)
+        reading = self._readers.start(poller.run())
+        made = Connection(url=cluster.url, client=client, poller=poller, reading=reading)
         self._connections[key] = made
         return made

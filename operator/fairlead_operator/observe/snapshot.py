@@ -1,39 +1,26 @@
-"""One pass's snapshot of the world, gathered at once and stamped."""
+"""One pass's snapshot of the world, stamped."""
 
 from __future__ import annotations
 
-import asyncio
-import datetime
-import itertools
-import logging
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Protocol
 
-from fairlead_operator.api import names
 from fairlead_operator.clients import errors, paths
 from fairlead_operator.clients.clock import Clock
 from fairlead_operator.observe import cluster
 from fairlead_operator.observe import kubernetes as objects
-from fairlead_operator.state import analysis, keys, knowledge, observed, question
+from fairlead_operator.state import analysis, capacity, keys, knowledge, observed, question
 
-RAY_MAX_AGE_S = 0.5
-ROUTES_MAX_AGE_S = 0.5
-GATEWAYS_MAX_AGE_S = 0.2
 CAPACITY_MAX_AGE_S = 2.0
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NamespaceModels:
-    """Every model of a namespace with its own revisions: what a Ray cluster's config is composed from."""
+class Look:
+    """``evidence`` is what of it a waiting model rests on."""
 
-    models: tuple[observed.ModelDeploymentView, ...]
-    revisions: Mapping[str, tuple[observed.RevisionView, ...]]
-    """By the owner's uid; without those that can't be read."""
-    unreadable: tuple[str, ...]
-    """Models that can't be read: nothing of theirs may be changed."""
+    seen: observed.Observed
+    evidence: bytes
 
 
 class Measurements(Protocol):
@@ -41,7 +28,7 @@ class Measurements(Protocol):
 
 
 class Observer:
-    """The reads of a pass."""
+    """The reads of a pass: the object itself by a quorum GET, everything that is shared as it was read last."""
 
     def __init__(
         self,
@@ -57,75 +44,51 @@ class Observer:
         self._namespaces = namespaces
         self._clock = clock
 
-    async def observe(self, key: keys.ModelKey) -> observed.Observed:
-        """The object by a quorum GET first, then everything around it at the same time.
+    async def fetch(self, key: keys.ModelKey) -> observed.ModelDeploymentView | None:
+        """The object as the quorum has it; None where it is gone.
 
         Raises:
-            errors.FairleadError: The object or its revisions could not be read, so nothing can be decided.
+            errors.FairleadError: It could not be read, so nothing can be decided.
         """
-        view: observed.ModelDeploymentView | None
         try:
-            view = objects.view_model(await self._reads.get(paths.models(key.namespace, key.name)))
+            return objects.view_model(await self._reads.get(paths.models(key.namespace, key.name)))
         except errors.NotFound:
-            view = None
+            return None
+
+    def look(self, key: keys.ModelKey, view: observed.ModelDeploymentView | None) -> Look:
+        """The world around an object, from memory: no measurement, no capacity.
+
+        Raises:
+            errors.FairleadError: Its revisions could not be read, so nothing can be decided.
+        """
         namespace = self._namespaces(key.namespace)
-        now = self._clock.now()
-        may_begin = view is not None and view.status.rollout is None
-        revisions, taken, serve, route, gateways, (capacity, measured) = await asyncio.gather(
-            namespace.revisions_of(key.name, view.uid) if view is not None else _none(),
-            namespace.taken_ports(key.name),
-            namespace.serve_views(RAY_MAX_AGE_S),
-            namespace.route_of(key.name, ROUTES_MAX_AGE_S),
-            namespace.gateways.evidence(GATEWAYS_MAX_AGE_S),
-            asyncio.gather(
-                namespace.capacity(CAPACITY_MAX_AGE_S) if may_begin else _not_read(), self._measured(key, view, now)
-            ),
-        )
-        return observed.Observed(
+        seen = observed.Observed(
             key=key,
-            observed_at=now,
+            observed_at=self._clock.now(),
             object=knowledge.Known(view) if view is not None else knowledge.ABSENT,
-            revisions=revisions,
-            taken_ports=taken,
-            serve=serve,
+            revisions=namespace.revisions_of(view.uid) if view is not None else (),
+            serve=namespace.serve_views(key.name),
             placement=namespace.placement,
-            route=route,
-            gateways=gateways,
+            route=namespace.route_of(key.name),
+            gateways=namespace.gateways(),
             gateway_url=namespace.gateway_url,
-            capacity=capacity,
-            measured=measured,
+            ray_write=namespace.writes(),
         )
+        return Look(seen=seen, evidence=namespace.world().of(key.name))
 
-    async def _measured(
-        self, key: keys.ModelKey, view: observed.ModelDeploymentView | None, now: datetime.datetime
-    ) -> analysis.Measured | None:
-        asked = question.of(view, now) if view is not None else None
-        return await self._measurements.read(key, asked) if asked is not None and self._measurements else None
+    async def complete(self, look: Look) -> Look:
+        """The same look with what this one pass needs besides: measurements that are due, and what is free."""
+        seen = look.seen
+        view = seen.object.value if isinstance(seen.object, knowledge.Known) else None
+        if view is None:
+            return look
+        asked = question.of(view, seen.observed_at)
+        measured = await self._measurements.read(seen.key, asked) if asked is not None and self._measurements else None
+        free: knowledge.Known[capacity.Capacity] | knowledge.Unknown = knowledge.UNREAD
+        if view.status.rollout is None and isinstance(seen.serve.get(seen.placement), knowledge.Known):
+            free = await self._namespaces(seen.key.namespace).capacity(CAPACITY_MAX_AGE_S)
+        return replace(look, seen=replace(seen, measured=measured, capacity=free))
 
-    async def list_models(self, namespace: str) -> NamespaceModels:
-        """Every model and revision of a namespace; revisions last, so that a listed model's are not missed."""
-        bodies, _ = await self._reads.list_all(paths.models(namespace))
-        items, _ = await self._reads.list_all(paths.revisions(namespace), label_selector=names.LABEL_REVISION)
-        models, unreadable = [], []
-        for body in bodies:
-            try:
-                models.append(objects.view_model(body))
-            except errors.Refused as error:
-                log.warning("a model is left as it is", extra={"error": str(error)})
-                unreadable.append(body["metadata"]["name"])
-        revisions: dict[str, tuple[observed.RevisionView, ...]] = {}
-        for uid, owned in itertools.groupby(sorted(items, key=_owner), key=_owner):
-            revisions[uid] = tuple(objects.view_revisions(owned))
-        return NamespaceModels(models=tuple(models), revisions=revisions, unreadable=tuple(unreadable))
-
-
-def _owner(body: Mapping[str, Any]) -> str:
-    return objects.owner_uid(body) or ""
-
-
-async def _not_read() -> knowledge.Unknown:
-    return knowledge.UNREAD
-
-
-async def _none() -> tuple[observed.RevisionView, ...]:
-    return ()
+    def can_rest(self, view: observed.ModelDeploymentView) -> bool:
+        """Whether a pass now needs nothing but what is in memory: no measurement is due."""
+        return question.of(view, self._clock.now()) is None

@@ -61,6 +61,8 @@ def make(desired: Desired | InvalidSpec | Absent, observed: Observed, bounds: Bo
     view = observed.object.value
     if view.is_deleting:
         return teardown.decide(view, observed, bounds)
+    if view.status_problem is not None:
+        return _unreadable_status(view.status_problem, view, observed, bounds)
     if isinstance(desired, InvalidSpec):
         return _unreadable(desired, view, observed, bounds)
     if names.FINALIZER not in view.finalizers:
@@ -82,6 +84,17 @@ def _unreadable(invalid: InvalidSpec, view: ModelDeploymentView, observed: Obser
         serving=recall(view.status),
         reason=Reason.INVALID_SPEC,
         message=f"The spec can't be read, so nothing is changed: {invalid.message}",
+        requeue_after_s=bounds.resync_s,
+    )
+
+
+def _unreadable_status(problem: str, view: ModelDeploymentView, observed: Observed, bounds: Bounds) -> Plan:
+    return Plan(
+        key=observed.key,
+        action=Wait(),
+        serving=recall(view.status),
+        reason=Reason.STATUS_UNREADABLE,
+        message=f"This version of the operator can't read the status, so nothing is changed: {problem}",
         requeue_after_s=bounds.resync_s,
     )
 

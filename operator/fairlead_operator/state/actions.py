@@ -110,9 +110,10 @@ class DeleteRoute:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prove:
-    """Send one real prediction to a revision through a gateway; the answer comes back as Proved or NotProved.
+    """Let a replica of the revision run its example, through a gateway, and report.
 
-    Its signature is compared with that of ``contract_of``, where that is set.
+    The outcome is Proved, NotProved or ProofUnavailable. The replica's signature is compared with that of
+    ``contract_of``, where that is set.
     """
 
     revision: str
@@ -120,7 +121,7 @@ class Prove:
 
     @override
     def __str__(self) -> str:
-        return f"send a prediction to revision {self.revision}"
+        return f"ask revision {self.revision} for its proof"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,25 +197,35 @@ class Refused:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proved:
-    """The prediction came back from the asked revision. ``digest`` is what its replica read (``x-fairlead-digest``).
+    """The revision answered. ``digest`` is the content that its replica loaded.
 
-    ``signature_changes`` are where its signature breaks the contract that was asked for.
+    ``signature_changes`` are where its signature breaks the contract that was asked for. ``note`` says why its example
+    was not answered, where the model refuses made-up inputs: it is ready, and nothing speaks against it.
     """
 
     revision: str
-    digest: str | None
+    digest: str
     signature_changes: tuple[str, ...] = ()
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotProved:
-    """The revision answered, wrongly. An answer that never came is ``Refused``: the gateway's fault proves nothing."""
+    """The revision itself answered that its model failed, or answered what no replica may."""
 
     revision: str
     message: str
 
 
-Outcome = Done | Refused | Proved | NotProved
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProofUnavailable:
+    """No word of the revision: a gateway or replica was away or busy, or the stable contract could not be read."""
+
+    revision: str
+    message: str
+
+
+Outcome = Done | Refused | Proved | NotProved | ProofUnavailable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fairlead_operator.api import names
 from fairlead_operator.api.spec import ModelDeploymentSpec, ModelSource, Serving
@@ -16,7 +16,12 @@ from fairlead_operator.state.keys import ModelKey
 from fairlead_operator.state.knowledge import UNREAD, Absent, Known, Unknown
 from fairlead_operator.state.ports import PortRange
 from fairlead_operator.state.route import RouteText
-from fairlead_operator.state.serve import ApplicationView, ServeView
+from fairlead_operator.state.serve import ApplicationView, RayWrite, ServeView
+
+SHOWN_FIELDS = frozenset(
+    {"conditions", "endpoints", "model", "observedGeneration", "phase", "readyReplicas", "replicas", "selector"}
+)
+"""What the operator writes into a status for others, and never reads."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +44,8 @@ class ModelDeploymentView:
     finalizers: tuple[str, ...]
     spec: ModelDeploymentSpec | InvalidSpec
     status: ModelDeploymentStatus
+    status_problem: str | None = None
+    """Why ``status`` lacks a part of what the operator remembers there: another version wrote it, or a stranger."""
 
     @property
     def is_deleting(self) -> bool:
@@ -86,7 +93,9 @@ class Observed:
     ``placement`` is the cluster where new revisions go. ``gateways`` is Absent where the namespace has none, Unknown
     where its members can't be listed. ``route`` is the model's key in the ConfigMap. ``gateway_url`` is the base URL
     that people are told, where one is configured. ``capacity`` is that of ``placement``, read while no rollout is under
-    way. ``measured`` is None while no analysis is under way.
+    way. ``measured`` is None while no analysis is under way. ``ray_write`` is what became of the last write of
+    each Ray cluster's Serve config, by name; a cluster without one had no pass yet. ``dropped_fields`` are those that
+    the API server dropped from the last status write, as its CRD lacks them.
     """
 
     key: ModelKey
@@ -101,6 +110,8 @@ class Observed:
     gateway_url: str | None = None
     measured: Measured | None = None
     capacity: Known[Capacity] | Unknown = UNREAD
+    ray_write: Mapping[str, RayWrite] = field(default_factory=dict)
+    dropped_fields: tuple[str, ...] = ()
 
     def serve_on(self, cluster: str) -> Known[ServeView] | Unknown:
         """What a Ray cluster runs; Unknown also for one that isn't listed, as it may still run."""

@@ -42,6 +42,9 @@ class Health:
 class Rollout:
     """A change under way.
 
+    ``proof_failures`` are the proofs in a row that the candidate itself failed, ``proof_attempts`` all that gave no
+    proof, the last of them at ``proof_tried_at``.
+
     ``leaving`` is the revision that loses its place: the old stable after a promotion, the candidate after a
     withdrawal. ``step`` counts through the strategy's steps; ``weight`` is in hundredths of a percent. ``held_at``
     is set while a pause alone keeps a candidate from its traffic: that time counts towards no deadline. ``replicas`` is
@@ -60,6 +63,8 @@ class Rollout:
     step_started_at: datetime.datetime
     attempt: int = 0
     proof_failures: int = 0
+    proof_attempts: int = 0
+    proof_tried_at: datetime.datetime | None = None
     proved: bool = False
     proof_digest: str | None = None
     proof_message: str = ""
@@ -206,6 +211,8 @@ def _recall_rollout(rollout: RolloutStatus) -> Rollout:
         step_started_at=rollout.step_started_at or began,
         attempt=rollout.attempt,
         proof_failures=rollout.proof_failures,
+        proof_attempts=rollout.proof_attempts,
+        proof_tried_at=rollout.proof_tried_at,
         proved=rollout.proved,
         proof_digest=rollout.proof_digest,
         ray_sessions={known.cluster: known.session for known in rollout.ray_sessions},
@@ -277,6 +284,8 @@ def _record_rollout(rollout: Rollout, candidate: str | None) -> RolloutStatus:
         step_started_at=rollout.step_started_at,
         attempt=rollout.attempt,
         proof_failures=rollout.proof_failures,
+        proof_attempts=rollout.proof_attempts,
+        proof_tried_at=rollout.proof_tried_at,
         proved=rollout.proved,
         proof_digest=rollout.proof_digest,
         ray_sessions=tuple(

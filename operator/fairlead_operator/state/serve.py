@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -67,6 +68,36 @@ class EmptyServe:
     def is_new_head(self) -> bool:
         """Whether Ray's head was replaced since a controller was seen: then everything that it ran is gone."""
         return self.last_session is not None and self.last_session != self.session
+
+
+class RayWriteKind(StrEnum):
+    """How the last pass over a Ray cluster ended."""
+
+    KEPT = "Kept"
+    """The cluster runs what should run there."""
+    PUT = "Put"
+    """The Serve config was written, and Ray accepted it."""
+    HELD = "Held"
+    """Nothing may be written now."""
+    REFUSED = "Refused"
+    """Ray refused the Serve config, or its answer was lost; it is written again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RayWrite:
+    """What became of the Serve config of a Ray cluster; ``message`` says why it was held or refused.
+
+    ``since`` is when the first of the passes in a row ended so.
+    """
+
+    kind: RayWriteKind
+    message: str = ""
+    since: datetime.datetime
+
+    @property
+    def is_accepted(self) -> bool:
+        """Whether Ray has what should run there."""
+        return self.kind in (RayWriteKind.KEPT, RayWriteKind.PUT)
 
 
 RayEvidence = Known[ServeView] | EmptyServe | Unknown

@@ -28,6 +28,7 @@ class Verdict:
 NEEDS_A_PERSON = frozenset(
     {
         Reason.INVALID_SPEC,
+        Reason.STATUS_UNREADABLE,
         Reason.PORTS_EXHAUSTED,
         Reason.NO_RAY_CLUSTER,
         Reason.NO_GATEWAY,
@@ -125,6 +126,9 @@ def reconciling(result: PassResult) -> Verdict:
 
 def stalled(result: PassResult) -> Verdict:
     """kstatus: it takes a person."""
+    if dropped := result.observed.dropped_fields:
+        message = f"The CRD is older than the operator: the API server drops status.{dropped[0]}. Update the CRD."
+        return truth(True, Reason.CRD_OUTDATED, message)
     if result.plan.reason in NEEDS_A_PERSON:
         return truth(True, result.plan.reason, result.plan.message)
     if result.failed is not None:

@@ -60,6 +60,8 @@ def _rollout(result: PassResult, before: Serving) -> list[Event]:
         if entry.revision not in known and not entry.is_by_request:
             words = f"{entry.reason}: {entry.message}".rstrip(".")
             told.append(_warning(Reason.ROLLOUT_FAILED, f"{result.called(entry.revision)} failed: {words}."))
+    if (note := _proof_note(after)) is not None and _proof_note(before) is None:
+        told.append(_normal(Reason.EXAMPLE_REFUSED, f"{result.called(str(after.candidate))} is ready. {note}"))
     if (unclear := _inconclusive(after)) is not None and _inconclusive(before) is None:
         told.append(_warning(Reason.ANALYSIS_INCONCLUSIVE, unclear))
     if after.candidate is not None and after.candidate != before.candidate:
@@ -76,6 +78,14 @@ def _rollout(result: PassResult, before: Serving) -> list[Event]:
 def _but_measured(serving: Serving) -> Serving:
     """A measurement is no event: what it leads to is."""
     return replace(serving, rollout=replace(serving.rollout, analysis=None)) if serving.rollout is not None else serving
+
+
+def _proof_note(serving: Serving) -> str | None:
+    """Why the example of a proved candidate was not answered in full."""
+    rollout = serving.rollout
+    if rollout is None or not rollout.proved or not rollout.proof_message:
+        return None
+    return f"Its example was not answered in full: {rollout.proof_message}"
 
 
 def _inconclusive(serving: Serving) -> str | None:

@@ -2,13 +2,47 @@
 
 from __future__ import annotations
 
+import datetime
 from dataclasses import replace
+from typing import assert_never
 
 from fairlead_operator.api.status import SIGNATURE_CHANGE_MAX, SIGNATURE_CHANGES_MAX
-from fairlead_operator.state.actions import Done, NotProved, Outcome, Plan, Proved, Refused
-from fairlead_operator.state.rollout import Serving
+from fairlead_operator.api.text import one_line
+from fairlead_operator.state.actions import Done, NotProved, Outcome, Plan, ProofUnavailable, Proved, Refused
+from fairlead_operator.state.rollout import Rollout, Serving
+from fairlead_operator.state.time import whole_second
 
-PROOF_MESSAGE_MAX = 512
+
+def after(plan: Plan, outcome: Outcome, now: datetime.datetime) -> Serving:
+    """The plan's memory with the proof's result in it; only a result for the present candidate counts."""
+    serving = plan.serving
+    if isinstance(outcome, Done | Refused) or serving.rollout is None or outcome.revision != serving.candidate:
+        return serving
+    return replace(serving, rollout=_after_proof(serving.rollout, outcome, whole_second(now)))
+
+
+def _after_proof(rollout: Rollout, outcome: Proved | NotProved | ProofUnavailable, now: datetime.datetime) -> Rollout:
+    match outcome:
+        case Proved(digest=digest, signature_changes=changes, note=note):
+            return replace(
+                rollout,
+                proved=True,
+                proof_digest=digest,
+                proof_failures=0,
+                proof_attempts=0,
+                proof_tried_at=None,
+                proof_message=one_line(note),
+                signature_changes=_bounded(changes),
+            )
+        case NotProved() | ProofUnavailable():
+            return replace(
+                rollout,
+                proof_failures=rollout.proof_failures + isinstance(outcome, NotProved),
+                proof_attempts=rollout.proof_attempts + 1,
+                proof_tried_at=now,
+                proof_message=one_line(outcome.message),
+            )
+    assert_never(outcome)
 
 
 def _bounded(changes: tuple[str, ...]) -> tuple[str, ...]:
@@ -18,32 +52,3 @@ def _bounded(changes: tuple[str, ...]) -> tuple[str, ...]:
         return cut
     kept = cut[: SIGNATURE_CHANGES_MAX - 1]
     return (*kept, f"and {len(cut) - len(kept)} more")
-
-
-def after(plan: Plan, outcome: Outcome) -> Serving:
-    """The plan's memory with the proof's result in it; only a result for the present candidate counts."""
-    serving = plan.serving
-    rollout = serving.rollout
-    match outcome:
-        case Done() | Refused():
-            return serving
-        case Proved() | NotProved() if rollout is None or outcome.revision != serving.candidate:
-            return serving
-        case Proved(digest=None):
-            missing = NotProved(revision=outcome.revision, message="the answer names no digest (x-fairlead-digest)")
-            return after(plan, missing)
-        case Proved(digest=digest, signature_changes=changes):
-            proved = replace(
-                rollout,
-                proved=True,
-                proof_digest=digest,
-                proof_failures=0,
-                proof_message="",
-                signature_changes=_bounded(changes),
-            )
-            return replace(serving, rollout=proved)
-        case NotProved(message=message):
-            failed = replace(
-                rollout, proof_failures=rollout.proof_failures + 1, proof_message=message[:PROOF_MESSAGE_MAX]
-            )
-            return replace(serving, rollout=failed)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from fairlead_operator.api.status import Ports, RevisionRole, RevisionStatus, RolloutPhase
+from fairlead_operator.api.revision_status import Ports, RevisionRole, RevisionStatus
+from fairlead_operator.api.status import RolloutPhase
 from fairlead_operator.state.desired import WantedRevision
 from fairlead_operator.state.knowledge import Known, Unknown
 from fairlead_operator.status.pass_result import PassResult

@@ -6,19 +6,18 @@ import datetime
 from collections.abc import Mapping
 
 from fairlead_operator.api import names
+from fairlead_operator.api.revision_status import Endpoints, ModelStatus
 from fairlead_operator.api.status import (
     Condition,
     ConditionStatus,
-    Endpoints,
     ModelDeploymentStatus,
-    ModelStatus,
     Phase,
     RolloutPhase,
 )
 from fairlead_operator.api.text import bounded
 from fairlead_operator.state.actions import Outcome, Plan, StatusUpdate
 from fairlead_operator.state.desired import Desired
-from fairlead_operator.state.observed import InvalidSpec, ModelDeploymentView, Observed
+from fairlead_operator.state.observed import SHOWN_FIELDS, InvalidSpec, ModelDeploymentView, Observed
 from fairlead_operator.state.reasons import ConditionType, Reason
 from fairlead_operator.state.rollout import record
 from fairlead_operator.state.time import elapsed_s
@@ -48,7 +47,7 @@ def summarise(
         observed=observed,
         plan=plan,
         outcome=outcome,
-        serving=fold.after(plan, outcome),
+        serving=fold.after(plan, outcome, now),
         now=now,
     )
     status = _status(result)
@@ -56,10 +55,17 @@ def summarise(
     return StatusUpdate(
         key=observed.key,
         status=new,
-        patch=merge_patch(old, new),
+        patch=_kept_back(merge_patch(old, new), plan),
         events=events.of(result, status.conditions),
         written_at=now,
     )
+
+
+def _kept_back(patch: dict[str, object] | None, plan: Plan) -> dict[str, object] | None:
+    """What can't be read stays as it is, for the version that can read it: only what is shown is written."""
+    if patch is None or plan.reason is not Reason.STATUS_UNREADABLE:
+        return patch
+    return {name: value for name, value in patch.items() if name in SHOWN_FIELDS} or None
 
 
 def _as_read(status: ModelDeploymentStatus) -> dict[str, object]:

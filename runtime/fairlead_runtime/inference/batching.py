@@ -1,48 +1,36 @@
-"""How a call gets to the model: at once, once per turn of the event loop, or on a thread that takes what has queued.
-
-Which one is a question of how long a call takes: handing over to a thread costs more than a short call gains, a call of
-a millisecond would let health checks wait, and in between one call for all requests of a turn is cheaper than many.
-"""
+"""Calls of the model for one request or for several: rows share a call only where the model was proved to allow it."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import threading
+import time
+from asyncio import Future
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from fairlead_runtime.errors import RequestError, RequestReason
+from fairlead_runtime.inference.costs import Costs, Size, size_of
 from fairlead_runtime.model.predictor import InputRefusedError, Predictor, Tensors
 
-INLINE_CALL_S_MAX = 60e-6
-TURN_CALL_S_MAX = 1e-3
-ROWS_MAX = 64
+SCAN_MAX = 64
+"""How far behind the first request one is looked for that may share its call."""
 
 LOG = logging.getLogger(__name__)
 
 Result = Tensors | Exception
-Failure = Callable[[Exception], None]
 
 
-class Executor(Protocol):
-    """Where calls run. All methods are called on the server's loop."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sharing:
+    """How requests may share a call. `is_proved`: f(a‖b) = f(a)‖f(b) was seen to hold (`model/merging.py`)."""
 
-    def submit(self, inputs: Tensors) -> Tensors | asyncio.Future[Tensors]:
-        """The outputs, now or later; a cancelled future's work is dropped if it hasn't begun."""
-        ...
-
-    def queued(self) -> int:
-        """Requests whose call has not begun."""
-        ...
-
-    def close(self) -> None:
-        """Fails what has queued and stops."""
-        ...
+    is_proved: bool
+    rows_max: int = 64
+    delay_s: float = 0.0
+    """How long the first request of a call waits at most for others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,27 +38,55 @@ class Job:
     """A request's tensors and where its answer goes."""
 
     inputs: Tensors
-    future: asyncio.Future[Tensors]
+    future: Future[Tensors]
+    arrived_s: float = field(default_factory=time.monotonic)
 
     @property
     def rows(self) -> int:
-        return int(self.inputs[0].shape[0]) if self.inputs[0].ndim else 1
+        return rows_of(self.inputs)
 
     @property
     def row_shapes(self) -> tuple[tuple[int, ...], ...]:
         return tuple(array.shape[1:] for array in self.inputs)
 
 
+def rows_of(inputs: Tensors) -> int:
+    return int(inputs[0].shape[0]) if inputs[0].ndim else 1
+
+
 class Runner:
-    """Runs jobs as few calls as their shapes allow; one bad job never fails its neighbours."""
+    """Runs jobs as few calls as the proof allows; one bad job never fails its neighbours. Used from several threads."""
 
-    def __init__(self, predictor: Predictor, *, is_batched: bool, observe_rows: Callable[[int], None]) -> None:
+    def __init__(
+        self, predictor: Predictor, *, sharing: Sharing, costs: Costs, observe_rows: Callable[[int], None]
+    ) -> None:
         self._predictor = predictor
-        self._is_batched = is_batched
+        self._sharing = sharing
+        self._costs = costs
         self._observe_rows = observe_rows
+        self._is_disproved = False
 
-    def one(self, inputs: Tensors) -> Tensors:
-        """Raises RequestError."""
+    @property
+    def is_sharing(self) -> bool:
+        """Whether several requests may share a call."""
+        return self._sharing.is_proved and self._sharing.rows_max > 1 and not self._is_disproved
+
+    @property
+    def rows_max(self) -> int:
+        """Rows of a call that several requests share; a single request may have more."""
+        return self._sharing.rows_max if self.is_sharing else 1
+
+    @property
+    def delay_s(self) -> float:
+        return self._sharing.delay_s if self.is_sharing else 0.0
+
+    def predict_s(self, size: Size) -> float | None:
+        """How long a call of this size will take; None where nothing is known."""
+        return self._costs.predict_s(size)
+
+    def one(self, inputs: Tensors, size: Size | None = None) -> Tensors:
+        """Raises RequestError. The size is that of the inputs, where it is known already."""
+        started_s = time.perf_counter()
         try:
             outputs = self._predictor(inputs)
         except InputRefusedError as error:
@@ -78,56 +94,106 @@ class Runner:
         except Exception as error:
             # The caller is told the kind alone; the cause is for whoever reads the replica's log.
             LOG.exception("the model failed")
-            raise RequestError(RequestReason.MODEL_FAILED, f"the model failed ({type(error).__name__})") from error
-        self._observe_rows(int(inputs[0].shape[0]) if inputs[0].ndim else 1)
+            raise _failed(error) from error
+        finally:
+            # A call that failed has taken its time as well.
+            self._costs.observe(size or size_of([inputs]), time.perf_counter() - started_s)
+        self._observe_rows(rows_of(inputs))
         return outputs
 
-    def many(self, jobs: Sequence[Job]) -> list[Result]:
-        """A result for each job, in order."""
-        if len(jobs) > 1 and self._is_batched and len({job.row_shapes for job in jobs}) == 1:
-            joined = self._joined(jobs)
-            if joined is not None:
-                return joined
-        return [self._alone(job) for job in jobs]
+    def run(self, jobs: Sequence[Job]) -> list[Result]:
+        """A result for each job, in order; whatever goes wrong stays with these jobs."""
+        try:
+            joined = self._joined(jobs) if len(jobs) > 1 else None
+            return joined if joined is not None else [self._alone(job) for job in jobs]
+        except BaseException as error:
+            # The outermost place for one call: the thread and its other requests live on.
+            LOG.exception("a call for %d requests failed outside of the model", len(jobs))
+            return [_failed(error) for _ in jobs]
 
     def _joined(self, jobs: Sequence[Job]) -> list[Result] | None:
+        """The results of one call for all; None where each is to be run by itself."""
+        if not self.is_sharing or len({job.row_shapes for job in jobs}) != 1:
+            return None
         columns = zip(*(job.inputs for job in jobs), strict=True)
         try:
             outputs = self.one(tuple(np.concatenate(column) for column in columns))
-        except RequestError:
+        except (RequestError, MemoryError):
             return None
         total = sum(job.rows for job in jobs)
-        if any(output.shape[0] != total for output in outputs):
+        if any(output.ndim == 0 or output.shape[0] != total for output in outputs):
+            # What the proof said of every input does not hold of these: it holds no more.
+            self._is_disproved = True
+            LOG.error("requests share no calls any more: %d rows of input gave other numbers of rows", total)
             return None
-        results: list[Result] = []
-        start = 0
-        for job in jobs:
-            results.append(tuple(output[start : start + job.rows] for output in outputs))
-            start += job.rows
-        return results
+        return _split(outputs, [job.rows for job in jobs])
 
     def _alone(self, job: Job) -> Result:
+        if job.future.done():
+            # Its client went away while the jobs before it ran.
+            return ()
         try:
             return self.one(job.inputs)
         except RequestError as error:
             return error
 
 
-def take(waiting: deque[Job]) -> list[Job]:
-    """The next jobs for one call: the first, and those behind it of the same shape while the rows fit."""
-    jobs: list[Job] = []
-    rows = 0
-    while waiting:
-        job = waiting[0]
+def _split(outputs: Tensors, rows: Sequence[int]) -> list[Result]:
+    results: list[Result] = []
+    start = 0
+    for count in rows:
+        results.append(tuple(output[start : start + count] for output in outputs))
+        start += count
+    return results
+
+
+def _failed(error: BaseException) -> RequestError:
+    return RequestError(RequestReason.MODEL_FAILED, f"the model failed ({type(error).__name__})")
+
+
+def take(waiting: deque[Job], rows_max: int) -> list[Job]:
+    """The next jobs for one call: the first, and others of its shape while the rows fit. The rest keeps its order."""
+    _drop_done(waiting)
+    if not waiting:
+        return []
+    jobs = [waiting.popleft()]
+    rows, passed = jobs[0].rows, list[Job]()
+    while waiting and rows < rows_max and len(passed) < SCAN_MAX:
+        job = waiting.popleft()
         if job.future.done():
-            waiting.popleft()
             continue
-        if jobs and (rows + job.rows > ROWS_MAX or job.row_shapes != jobs[0].row_shapes):
-            break
-        waiting.popleft()
-        jobs.append(job)
-        rows += job.rows
+        if _fits(job, jobs[0], rows, rows_max):
+            jobs.append(job)
+            rows += job.rows
+        else:
+            passed.append(job)
+    waiting.extendleft(reversed(passed))
     return jobs
+
+
+def count_rows(waiting: deque[Job], rows_max: int) -> int:
+    """Rows that the next call would have."""
+    _drop_done(waiting)
+    rows, passed = 0, 0
+    for job in waiting:
+        if job.future.done():
+            continue
+        if not rows or _fits(job, waiting[0], rows, rows_max):
+            rows += job.rows
+        else:
+            passed += 1
+        if rows >= rows_max or passed >= SCAN_MAX:
+            break
+    return rows
+
+
+def _drop_done(waiting: deque[Job]) -> None:
+    while waiting and waiting[0].future.done():
+        waiting.popleft()
+
+
+def _fits(job: Job, first: Job, rows: int, rows_max: int) -> bool:
+    return rows + job.rows <= rows_max and job.row_shapes == first.row_shapes
 
 
 def deliver(jobs: Sequence[Job], results: Sequence[Result]) -> None:
@@ -138,110 +204,3 @@ def deliver(jobs: Sequence[Job], results: Sequence[Result]) -> None:
             job.future.set_exception(result)
         else:
             job.future.set_result(result)
-
-
-class InlineExecutor:
-    """Calls the model in the event loop, at once."""
-
-    def __init__(self, runner: Runner) -> None:
-        self._runner = runner
-
-    def submit(self, inputs: Tensors) -> Tensors:
-        return self._runner.one(inputs)
-
-    def queued(self) -> int:
-        return 0
-
-    def close(self) -> None:
-        return
-
-
-class TurnExecutor:
-    """Calls the model in the event loop, once for all requests that one turn of the loop read."""
-
-    def __init__(self, runner: Runner, loop: asyncio.AbstractEventLoop) -> None:
-        self._runner = runner
-        self._loop = loop
-        self._waiting: deque[Job] = deque()
-
-    def submit(self, inputs: Tensors) -> asyncio.Future[Tensors]:
-        job = Job(inputs=inputs, future=self._loop.create_future())
-        if not self._waiting:
-            self._loop.call_soon(self._flush)
-        self._waiting.append(job)
-        return job.future
-
-    def queued(self) -> int:
-        return len(self._waiting)
-
-    def close(self) -> None:
-        _fail_all(self._waiting)
-
-    def _flush(self) -> None:
-        jobs = take(self._waiting)
-        if jobs:
-            deliver(jobs, self._runner.many(jobs))
-        if self._waiting:
-            # The rest comes in the next turn, so that sockets and health checks get theirs in between.
-            self._loop.call_soon(self._flush)
-
-
-class WorkerExecutor:
-    """Calls the model on one thread; while a call runs, requests queue, and the next call takes them together."""
-
-    def __init__(self, runner: Runner, loop: asyncio.AbstractEventLoop) -> None:
-        self._runner = runner
-        self._loop = loop
-        self._waiting: deque[Job] = deque()
-        self._changed = threading.Condition()
-        self._closing = False
-        self._thread = threading.Thread(target=self._work, name="fairlead-inference", daemon=True)
-        self._thread.start()
-
-    def submit(self, inputs: Tensors) -> asyncio.Future[Tensors]:
-        job = Job(inputs=inputs, future=self._loop.create_future())
-        with self._changed:
-            self._waiting.append(job)
-            self._changed.notify()
-        return job.future
-
-    def queued(self) -> int:
-        return len(self._waiting)
-
-    def close(self) -> None:
-        with self._changed:
-            self._closing = True
-            self._changed.notify()
-        _fail_all(self._waiting)
-
-    def _work(self) -> None:
-        while True:
-            with self._changed:
-                while not self._waiting and not self._closing:
-                    self._changed.wait()
-                if self._closing:
-                    return
-                jobs = take(self._waiting)
-            if jobs:
-                results = self._runner.many(jobs)
-                try:
-                    self._loop.call_soon_threadsafe(deliver, jobs, results)
-                except RuntimeError:
-                    # The loop is closed: nobody waits any more.
-                    return
-
-
-def choose(runner: Runner, loop: asyncio.AbstractEventLoop, *, call_s: float) -> Executor:
-    """The executor for a model whose call of one row takes `call_s` seconds."""
-    if call_s <= INLINE_CALL_S_MAX:
-        return InlineExecutor(runner)
-    if call_s <= TURN_CALL_S_MAX:
-        return TurnExecutor(runner, loop)
-    return WorkerExecutor(runner, loop)
-
-
-def _fail_all(waiting: deque[Job]) -> None:
-    while waiting:
-        job = waiting.popleft()
-        if not job.future.done():
-            job.future.set_exception(RequestError(RequestReason.DRAINING, "the replica is stopping"))

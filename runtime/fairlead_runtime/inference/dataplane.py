@@ -11,13 +11,15 @@ from typing import TypeVar
 
 from fairlead_runtime.errors import RequestError, RequestReason
 from fairlead_runtime.inference import codec
-from fairlead_runtime.inference.batching import Executor
+from fairlead_runtime.inference.executor import Executor
 from fairlead_runtime.inference.load import Load
 from fairlead_runtime.metrics import ReplicaMetrics
 from fairlead_runtime.model.predictor import Tensors
 from fairlead_runtime.model.signature import Signature
 
 T = TypeVar("T")
+CALL_S_MAX = 60.0
+"""A call of the model that takes longer, and twice as long as any client waits, will not return."""
 
 
 class Phase(StrEnum):
@@ -35,6 +37,7 @@ class Identity:
     number: int
     versions: frozenset[str]
     digest: str
+    folder: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +94,10 @@ class Dataplane:
             known = ", ".join(sorted(self.identity.versions))
             text = f"the model {model!r} has no version {version[:64]!r} here; this replica serves {known}"
             raise RequestError(RequestReason.UNKNOWN_MODEL, text)
+
+    def trouble(self) -> str | None:
+        """What keeps this replica from ever answering; None where nothing does. From any thread."""
+        return self._executor.trouble(max(CALL_S_MAX, 2 * self._admission.timeout_s))
 
     def infer(self, inputs: Tensors) -> Tensors | asyncio.Future[Tensors]:
         """Raises RequestError when it isn't admitted; a future's cancellation gives up the request."""

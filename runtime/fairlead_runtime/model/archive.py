@@ -1,37 +1,61 @@
 """An extractor of our own for tar and zip: regular files only, below one fresh folder, within bounds.
 
 Never `extractall`: links, devices, absolute names, `..`, duplicate names and lying headers have all been used against
-loaders.
+loaders. An archive is read to its end, so that what its compression says of damage is heard.
 """
 
 from __future__ import annotations
 
+import hashlib
+import lzma
 import tarfile
 import zipfile
 import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import Protocol
 
 from fairlead_runtime.errors import LoadError, LoadReason
+from fairlead_runtime.model import digest, zip_directory
 from fairlead_runtime.model.bounds import Bounds
 from fairlead_runtime.model.cache import is_full
 
 CHUNK_BYTES = 1024 * 1024
 NAME_CHARS_MAX = 1024
 DEPTH_MAX = 32
+HEADER_BYTES_MAX = 64 * 1024
+"""Of a tar's extended header, which is read into memory as a whole."""
+
+_EXTENDED = (
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+)
+_DAMAGED = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+)
 
 
-def is_archive(path: Path) -> bool:
+def is_archive(path: Path, bounds: Bounds) -> bool:
     """Whether the content is a tar (also compressed) or a zip that is not a Keras file."""
     with path.open("rb") as file:
         head = file.read(512)
     if head.startswith(b"PK"):
-        return not is_keras_zip(path)
+        return not _is_keras_zip(path, bounds)
     return head.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00")) or head[257:262] == b"ustar"
 
 
-def is_keras_zip(path: Path) -> bool:
+def _is_keras_zip(path: Path, bounds: Bounds) -> bool:
     """Whether a zip has Keras' three files at its root."""
+    zip_directory.check(path, entries_max=bounds.entries_max)
     try:
         with zipfile.ZipFile(path) as archive:
             return {"config.json", "metadata.json"} <= set(archive.namelist())
@@ -42,13 +66,66 @@ def is_keras_zip(path: Path) -> bool:
 def extract(archive: Path, into: Path, bounds: Bounds) -> None:
     """Extracts into the new folder `into`; raises LoadError and leaves what it wrote for the caller to remove."""
     into.mkdir()
-    writer = _Writer(into, bounds, archive_bytes=archive.stat().st_size)
+    _read(archive, bounds, _Folder(into))
+
+
+def tree_digest(archive: Path, bounds: Bounds) -> str:
+    """The digest of the folder that `extract` would make. Writes nothing; raises LoadError."""
+    hashes = _Hashes()
+    _read(archive, bounds, hashes)
+    return digest.of_hashes(hashes.by_name)
+
+
+class _Sink(Protocol):
+    """Where entries go; names are checked before."""
+
+    def folder(self, parts: tuple[str, ...]) -> None: ...
+
+    def file(self, parts: tuple[str, ...], chunks: Iterator[bytes]) -> None: ...
+
+
+class _Readable(Protocol):
+    def read(self, size: int, /) -> bytes: ...
+
+
+class _Folder:
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def folder(self, parts: tuple[str, ...]) -> None:
+        self._root.joinpath(*parts).mkdir(parents=True, exist_ok=True)
+
+    def file(self, parts: tuple[str, ...], chunks: Iterator[bytes]) -> None:
+        target = self._root.joinpath(*parts)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.open("xb") as file:
+            for chunk in chunks:
+                file.write(chunk)
+
+
+class _Hashes:
+    def __init__(self) -> None:
+        self.by_name: dict[str, str] = {}
+
+    def folder(self, parts: tuple[str, ...]) -> None:
+        """Folders are no part of a digest."""
+
+    def file(self, parts: tuple[str, ...], chunks: Iterator[bytes]) -> None:
+        found = hashlib.sha256()
+        for chunk in chunks:
+            found.update(chunk)
+        self.by_name["/".join(parts)] = found.hexdigest()
+
+
+def _read(archive: Path, bounds: Bounds, sink: _Sink) -> None:
+    entries = _Entries(sink, bounds, archive_bytes=archive.stat().st_size)
     try:
         if zipfile.is_zipfile(archive):
-            _extract_zip(archive, writer)
+            zip_directory.check(archive, entries_max=bounds.entries_max)
+            _read_zip(archive, entries)
         else:
-            _extract_tar(archive, writer)
-    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+            _read_tar(archive, entries)
+    except _DAMAGED as error:
         raise LoadError(LoadReason.MODEL_CORRUPT, f"the archive can't be read: {error}") from None
     except (ValueError, OSError) as error:
         if isinstance(error, OSError) and is_full(error):
@@ -56,7 +133,7 @@ def extract(archive: Path, into: Path, bounds: Bounds) -> None:
         raise LoadError(LoadReason.MODEL_CORRUPT, f"the archive can't be extracted: {error}") from None
 
 
-def _extract_zip(path: Path, writer: _Writer) -> None:
+def _read_zip(path: Path, entries: _Entries) -> None:
     with zipfile.ZipFile(path) as archive:
         for info in archive.infolist():
             mode = info.external_attr >> 16
@@ -66,31 +143,48 @@ def _extract_zip(path: Path, writer: _Writer) -> None:
             if info.flag_bits & 1:
                 raise LoadError(LoadReason.MODEL_CORRUPT, "the archive is encrypted")
             if info.is_dir() or kind == 0o040000:
-                writer.folder(info.filename)
+                entries.folder(info.filename)
             else:
                 with archive.open(info) as source:
-                    writer.file(info.filename, source)
+                    entries.file(info.filename, source)
 
 
-def _extract_tar(path: Path, writer: _Writer) -> None:
-    with tarfile.open(path, mode="r:*") as archive:
+class _BoundedTarInfo(tarfile.TarInfo):
+    """Refuses headers that would be read into memory whatever their size, and sparse files, whose maps have no end."""
+
+    def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
+        if self.type == tarfile.GNUTYPE_SPARSE:
+            raise _unsafe(self.name, "is neither a file nor a folder")
+        if self.type in _EXTENDED and self.size > HEADER_BYTES_MAX:
+            text = f"the archive holds an extended header of {self.size} bytes; at most {HEADER_BYTES_MAX} are read"
+            raise LoadError(LoadReason.MODEL_TOO_LARGE, text)
+        # tarfile gives this to its subclasses to overwrite, and its type stubs don't know.
+        proceed: Callable[[tarfile.TarFile], tarfile.TarInfo] = super()._proc_member  # type: ignore[misc]
+        return proceed(archive)
+
+
+def _read_tar(path: Path, entries: _Entries) -> None:
+    with tarfile.open(path, mode="r:*", tarinfo=_BoundedTarInfo) as archive:
         for member in archive:
             if member.isdir():
-                writer.folder(member.name)
+                entries.folder(member.name)
             elif member.isreg() and not member.issparse():
                 source = archive.extractfile(member)
                 if source is not None:
                     with source:
-                        writer.file(member.name, source)
+                        entries.file(member.name, source)
             else:
                 raise _unsafe(member.name, "is neither a file nor a folder")
+        # tarfile stops at the mark of the end: before the check sum of the compression, which is behind it.
+        if archive.fileobj is not None:
+            entries.drain(archive.fileobj)
 
 
-class _Writer:
-    """Writes entries below one folder and counts what they cost; headers are not believed."""
+class _Entries:
+    """Checks names and counts what entries cost; headers are not believed."""
 
-    def __init__(self, root: Path, bounds: Bounds, *, archive_bytes: int) -> None:
-        self._root = root
+    def __init__(self, sink: _Sink, bounds: Bounds, *, archive_bytes: int) -> None:
+        self._sink = sink
         self._bounds = bounds
         self._bytes_max = min(bounds.bytes_max, max(bounds.ratio_free_bytes, archive_bytes * bounds.ratio_max))
         self._bytes = 0
@@ -98,20 +192,25 @@ class _Writer:
         self._names: set[str] = set()
 
     def folder(self, name: str) -> None:
-        self._target(name, is_folder=True).mkdir(parents=True, exist_ok=True)
+        self._sink.folder(self._parts(name, is_folder=True))
 
-    def file(self, name: str, source: IO[bytes]) -> None:
-        target = self._target(name, is_folder=False)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with target.open("xb") as file:
-            while chunk := source.read(CHUNK_BYTES):
-                self._bytes += len(chunk)
-                if self._bytes > self._bytes_max:
-                    text = f"the archive unpacks to more than {self._bytes_max} bytes"
-                    raise LoadError(LoadReason.MODEL_TOO_LARGE, text)
-                file.write(chunk)
+    def file(self, name: str, source: _Readable) -> None:
+        self._sink.file(self._parts(name, is_folder=False), self._chunks(source))
 
-    def _target(self, name: str, *, is_folder: bool) -> Path:
+    def drain(self, source: _Readable) -> None:
+        """Reads what is behind the last entry."""
+        for _ in self._chunks(source):
+            continue
+
+    def _chunks(self, source: _Readable) -> Iterator[bytes]:
+        while chunk := source.read(CHUNK_BYTES):
+            self._bytes += len(chunk)
+            if self._bytes > self._bytes_max:
+                text = f"the archive unpacks to more than {self._bytes_max} bytes"
+                raise LoadError(LoadReason.MODEL_TOO_LARGE, text)
+            yield chunk
+
+    def _parts(self, name: str, *, is_folder: bool) -> tuple[str, ...]:
         self._entries += 1
         if self._entries > self._bounds.entries_max:
             raise LoadError(
@@ -123,14 +222,16 @@ class _Writer:
             raise _unsafe(name, "leads out of the model's folder")
         if len(name) > NAME_CHARS_MAX or len(parts) > DEPTH_MAX:
             raise _unsafe(name, "is too long or too deep")
+        if not digest.is_plain_name(name):
+            raise _unsafe(name, "has a name with control characters")
         if not parts and is_folder:
-            return self._root
+            return ()
         # Compared without case: two names that differ in case alone are one file on some file systems.
         key = "/".join(parts).casefold()
         if not parts or (key in self._names and not is_folder):
             raise _unsafe(name, "comes twice")
         self._names.add(key)
-        return self._root.joinpath(*parts)
+        return parts
 
 
 def _unsafe(name: str, why: str) -> LoadError:

@@ -11,10 +11,10 @@ from __future__ import annotations
 import errno
 import fcntl
 import hashlib
-import json
 import logging
 import os
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -26,7 +26,6 @@ from fairlead_runtime.errors import LoadError, LoadReason
 from fairlead_runtime.model import digest
 
 LOG = logging.getLogger(__name__)
-META = "meta.json"
 LOCK = "cache.lock"
 _BLOCK_BYTES = 512  # the unit of st_blocks, whatever the file system's is. Source: stat(2)
 _POLL_S = 0.05
@@ -97,7 +96,7 @@ class Cache:
     @contextmanager
     def turn(self, uri: str, timeout_s: float) -> Iterator[None]:
         """One fetch of a URI at a time."""
-        self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._make_root()
         path = self._root / f"{hashlib.sha256(uri.encode()).hexdigest()[:32]}.lock"
         deadline_s = time.monotonic() + timeout_s
         while True:
@@ -110,21 +109,34 @@ class Cache:
                 raise LoadError(LoadReason.FETCH_FAILED, "another replica is still fetching this model")
             time.sleep(_POLL_S)
 
-    def find(self, wanted: str) -> Fetched | None:
-        """The entry, if its content still is what was stored; a damaged one is removed."""
+    def _make_root(self) -> None:
+        """Raises LoadError for a folder that another user could have filled, or could fill."""
+        self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        found = self._root.lstat()
+        if not stat.S_ISDIR(found.st_mode):
+            why = "is a link; name the folder that it leads to"
+        elif found.st_uid != os.getuid():
+            why = f"belongs to user {found.st_uid}, not to {os.getuid()}; name a folder below it, which is made then"
+        elif found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            why = "may be written by others; take that right away (chmod go-w), or name a folder below it"
+        else:
+            return
+        raise LoadError(LoadReason.CONFIG_INVALID, f"FAIRLEAD_CACHE_DIR: {self._root} {why}")
+
+    def find(self, wanted: str, content_of: Callable[[Path], Path | None]) -> Fetched | None:
+        """The entry, if `content_of` finds its content to be what the digest says; a damaged one is removed."""
         path = self._entry(wanted)
         with self._locked():
             lease = _hold(path, fcntl.LOCK_SH)
         if lease is None:
             return None
         try:
-            meta = json.loads((path / META).read_text())
-            content = path / str(meta["content"])
-            if digest.of_path(content) == meta["tree"]:
-                lease.touch()
-                return Fetched(path=content, digest=wanted, lease=lease)
-        except (OSError, ValueError, KeyError, TypeError, LoadError):
-            pass
+            content = content_of(path)
+        except (OSError, ValueError, LoadError):
+            content = None
+        if content is not None:
+            lease.touch()
+            return Fetched(path=content, digest=wanted, lease=lease)
         lease.close()
         LOG.warning("the cached copy of %s is damaged and is removed", wanted)
         with self._locked(), suppress(FileNotFoundError):

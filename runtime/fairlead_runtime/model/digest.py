@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 
 from fairlead_runtime.errors import LoadError, LoadReason
@@ -19,7 +20,12 @@ def of_path(path: Path) -> str:
 
 def of_folder(root: Path) -> str:
     """SHA-256 over a line of hash, two spaces and path for each regular file, sorted by path."""
-    lines = (f"{file_hex(root / name)}  {name}\n" for name in sorted(list_files(root)))
+    return of_hashes({name: file_hex(root / name) for name in list_files(root)})
+
+
+def of_hashes(by_name: Mapping[str, str]) -> str:
+    """The same of a folder whose files have these names and hashes."""
+    lines = (f"{by_name[name]}  {name}\n" for name in sorted(by_name))
     return "sha256:" + hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
@@ -34,6 +40,9 @@ def list_files(root: Path, *, entries_max: int = 10_000) -> list[str]:
     for folder, names, files in os.walk(root, followlinks=False):
         for name in (*names, *files):
             full = Path(folder, name)
+            if not is_plain_name(name):
+                text = f"the model's folder holds {name[:100]!r}, a name with control characters"
+                raise LoadError(LoadReason.UNSAFE_MODEL, text)
             mode = full.lstat().st_mode
             if stat.S_ISREG(mode):
                 found.append(full.relative_to(root).as_posix())
@@ -44,6 +53,11 @@ def list_files(root: Path, *, entries_max: int = 10_000) -> list[str]:
         if len(found) > entries_max:
             raise LoadError(LoadReason.MODEL_TOO_LARGE, f"the model's folder holds more than {entries_max} files")
     return found
+
+
+def is_plain_name(name: str) -> bool:
+    """Whether a name can stand in a line of text: with a line break, two folders could have one digest."""
+    return not any(c < " " or c == "\x7f" or "\ud800" <= c <= "\udfff" for c in name)
 
 
 def verify(actual: str, pinned: str | None) -> None:

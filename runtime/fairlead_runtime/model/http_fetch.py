@@ -9,8 +9,9 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
-from urllib.parse import SplitResult, urljoin, urlsplit
+from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 from typing_extensions import override
 
@@ -20,6 +21,7 @@ from fairlead_runtime.model.cache import is_full
 
 CHUNK_BYTES = 1024 * 1024
 ATTEMPTS = 6
+_URL_SAFE = "/:@!$&'()*+,;=~?%-._"
 REDIRECTS_MAX = 3
 BACKOFF_FIRST_S = 0.2
 BACKOFF_MAX_S = 5.0
@@ -100,8 +102,7 @@ class _Download:
         parts = urlsplit(url)
         connection = _connect(parts, self._tls, timeout_s=max(0.1, min(self._bounds.idle_s, self.remaining_s())))
         try:
-            path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-            connection.request("GET", path, headers=self._headers())
+            connection.request("GET", _target(parts), headers=self._headers())
             # Closed by itself: a response that ends with its connection outlives the connection object.
             with connection.getresponse() as response:
                 if response.status in (301, 302, 303, 307, 308):
@@ -160,7 +161,19 @@ class _Download:
         )
 
 
+def _target(parts: SplitResult) -> str:
+    """The path and query as they go on the wire: what isn't allowed there is percent-encoded as UTF-8.
+
+    What is encoded already stays as it is, and so does a `%` that begins nothing. Source: RFC 3987, 3.1
+    """
+    path = quote(parts.path or "/", safe=_URL_SAFE)
+    return path + (f"?{quote(parts.query, safe=_URL_SAFE)}" if parts.query else "")
+
+
 def _follow(url: str, target: str) -> str:
+    # The header came as bytes, of which http.client made one character each; servers mean UTF-8 by them.
+    with suppress(UnicodeError):
+        target = target.encode("latin-1").decode()
     joined = urljoin(url, target)
     if not joined.startswith(("http://", "https://")) or (url.startswith("https://") and joined.startswith("http://")):
         raise LoadError(
@@ -191,7 +204,9 @@ def _told(error: ssl.SSLCertVerificationError) -> str:
 def _connect(parts: SplitResult, tls: ssl.SSLContext, *, timeout_s: float) -> http.client.HTTPConnection:
     try:
         host, port = parts.hostname, parts.port
-    except ValueError:
+        if host:
+            host = host if ":" in host else host.encode("idna").decode()
+    except ValueError:  # also what a name that IDNA can't write raises
         host = port = None
     if not host:
         raise LoadError(LoadReason.MODEL_NOT_FOUND, "the model's URI names no host, or a port that is none")

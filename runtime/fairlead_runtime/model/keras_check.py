@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fairlead_runtime.errors import LoadError, LoadReason
+from fairlead_runtime.model import zip_directory
 from fairlead_runtime.model.bounds import Bounds
 
 CONFIG_BYTES_MAX = 8 * 1024 * 1024
@@ -36,13 +37,14 @@ _PLAIN_KERAS = frozenset({"Functional", "Sequential", "DTypePolicy", "KerasTenso
 
 def check(path: Path, bounds: Bounds) -> None:
     """Raises LoadError if the file isn't a Keras archive, or asks for anything but Keras' own layers."""
+    zip_directory.check(path, entries_max=bounds.entries_max)
     try:
         with zipfile.ZipFile(path) as archive:
             _check_entries(archive, bounds, path.stat().st_size)
             config = _read_config(archive)
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RecursionError, EOFError) as error:
         raise LoadError(LoadReason.MODEL_CORRUPT, f"the Keras file can't be read: {error}") from None
-    for item in _walk(config, 0):
+    for item in _walk(_without_compilation(config), 0):
         _check_item(item)
 
 
@@ -70,6 +72,17 @@ def _read_config(archive: zipfile.ZipFile) -> object:
         )
     config: object = json.loads(raw)
     return config
+
+
+def _without_compilation(config: object) -> object:
+    """The model without how it was trained: with `compile=False` Keras drops that before it reads it.
+
+    Of the outermost model alone; what a model inside of it says of its training is read. Source: keras,
+    saving_lib._model_from_config
+    """
+    if not isinstance(config, dict):
+        return config
+    return {key: value for key, value in config.items() if key != "compile_config"}
 
 
 def _walk(value: object, depth: int) -> Iterator[dict[str, object]]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +21,9 @@ from fairlead_runtime.model import (
 from fairlead_runtime.model.bounds import Bounds
 from fairlead_runtime.model.predictor import InputRefusedError, LoadedModel, ModelFailedError, Predictor
 
+LOG = logging.getLogger(__name__)
 SERVE_TAG = "serve"
+NAMED_MAX = 5
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 _KERAS_ERRORS = (
     ValueError,
@@ -43,9 +48,10 @@ def load(
         raise LoadError(LoadReason.FORMAT_MISMATCH, text)
     match actual:
         case ModelFormat.SAVED_MODEL:
-            return _load_saved_model(root, signature_name, threads=threads)
+            loaded = _load_saved_model(root, signature_name, threads=threads)
         case ModelFormat.KERAS:
-            return _load_keras(root, signature_name, bounds, threads=threads)
+            loaded = _load_keras(root, signature_name, bounds, threads=threads)
+    return replace(loaded, folder=root.name if root.is_dir() and root != path else None)
 
 
 def _find_root(path: Path) -> Path:
@@ -61,12 +67,36 @@ def _find_root(path: Path) -> Path:
             raise LoadError(LoadReason.MODEL_CORRUPT, "the file is neither a Keras file nor an archive")
         return path
     entries = sorted(path.iterdir())
-    for folder in (path, *(entry for entry in entries if entry.is_dir())):
-        if (folder / "saved_model.pb").is_file():
-            return folder
+    if _is_saved_model(path):
+        return path
+    below = [entry for entry in entries if entry.is_dir() and _is_saved_model(entry)]
+    if below:
+        return _pick_version(below)
     if len(entries) == 1 and entries[0].is_file():
         return _find_root(entries[0])
     raise LoadError(LoadReason.MODEL_CORRUPT, "the folder holds no saved_model.pb, so it is no SavedModel")
+
+
+def _is_saved_model(folder: Path) -> bool:
+    return (folder / "saved_model.pb").is_file()
+
+
+def _pick_version(folders: list[Path]) -> Path:
+    """The highest of folders with numbers for names, which is what TensorFlow Serving serves; else the only one.
+
+    Source: https://github.com/tensorflow/serving/blob/master/tensorflow_serving/g3doc/serving_config.md
+    """
+    numbered = {int(folder.name): folder for folder in folders if re.fullmatch("[0-9]{1,18}", folder.name)}
+    if numbered:
+        chosen = numbered[max(numbered)]
+        if len(folders) > 1:
+            LOG.warning("of %d folders with a SavedModel the version %r is served", len(folders), chosen.name)
+        return chosen
+    if len(folders) == 1:
+        return folders[0]
+    named = ", ".join(repr(folder.name[:64]) for folder in folders[:NAMED_MAX])
+    text = f"the folder holds {len(folders)} SavedModels ({named}); let spec.model.uri name one of them"
+    raise LoadError(LoadReason.MODEL_CORRUPT, text)
 
 
 def _load_saved_model(folder: Path, signature_name: str | None, *, threads: int) -> LoadedModel:

@@ -29,8 +29,9 @@ class ModelFailedError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedModel:
-    """A model that can be called; `kind` says by which way."""
+    """A model that can be called; `kind` says by which way, `folder` in which folder of the content it was found."""
 
     signature: Signature
     predictor: Predictor
     kind: str
+    folder: str | None = None

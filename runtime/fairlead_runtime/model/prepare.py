@@ -7,8 +7,8 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from fairlead_runtime.config import Environment, ReplicaConfig
-from fairlead_runtime.model import loader, source, warmup
+from fairlead_runtime.config import BatchingMode, Environment, ReplicaConfig
+from fairlead_runtime.model import loader, merging, source, warmup
 from fairlead_runtime.model.bounds import Bounds
 from fairlead_runtime.model.cache import Cache, Evicted, Held
 from fairlead_runtime.model.predictor import LoadedModel
@@ -20,7 +20,8 @@ class PreparedModel:
 
     model: LoadedModel
     digest: str
-    speed: warmup.Speed
+    warm_up: warmup.WarmUp
+    merging: merging.Proof
     lease: Held
     evicted: Sequence[Evicted]
     phases_s: Mapping[str, float]
@@ -38,13 +39,18 @@ def prepare(config: ReplicaConfig, pinned: str | None, environment: Environment,
     times.append(time.perf_counter())
     model = loader.load(fetched.path, config.source.format, config.source.signature, bounds, threads=threads)
     times.append(time.perf_counter())
-    speed = warmup.run(model, config.warmup.batch_sizes)
+    warm_up = warmup.run(model, config.warmup.batch_sizes)
+    if config.batching.mode is BatchingMode.OFF:
+        proof = merging.Proof(is_proved=False, why="spec.serving.batching.mode is Off")
+    else:
+        proof = merging.prove(model, single_s=warm_up.speed.single_s)
     times.append(time.perf_counter())
     phases = dict(zip(("fetch", "load", "warmup"), (b - a for a, b in itertools.pairwise(times)), strict=True))
     return PreparedModel(
         model=model,
         digest=fetched.digest,
-        speed=speed,
+        warm_up=warm_up,
+        merging=proof,
         lease=fetched.lease,
         evicted=tuple(kept.evicted),
         phases_s=phases,

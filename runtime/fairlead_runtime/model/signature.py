@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -12,6 +13,10 @@ from fairlead_runtime.errors import LoadError, LoadReason
 
 DEFAULT_NAME = "serving_default"
 INIT_OP = "__saved_model_init_op"
+FREE_SIZES = (1, 32, 128)
+"""Images and sequences of one element are often too small for a model, so larger ones are tried after it."""
+EXAMPLE_BYTES_MAX = 64 * 1024 * 1024
+"""A larger example isn't made: it, and what the model makes of it, could take the memory that is there to serve."""
 
 
 class DType(StrEnum):
@@ -85,6 +90,12 @@ class Signature:
         """Whether the first dimension of everything is free: rows of several requests may share a call."""
         return bool(self.inputs) and all(spec.has_free_batch for spec in (*self.inputs, *self.outputs))
 
+    @property
+    def free_sizes(self) -> tuple[int, ...]:
+        """What an example may have for each free dimension but the first, in the order to try."""
+        has_free = any(None in (spec.shape or ())[1:] for spec in self.inputs)
+        return FREE_SIZES if has_free else FREE_SIZES[:1]
+
 
 def pick_name(available: list[str], wanted: str | None) -> str:
     """The signature to serve: the wanted one, else TensorFlow's default, else the only one."""
@@ -121,14 +132,24 @@ def _spec(name: str, info: Any) -> TensorSpec:
     return TensorSpec(name=name, dtype=dtype, shape=shape)
 
 
-def example_inputs(signature: Signature, rows: int, *, seed: int | None = None) -> tuple[np.ndarray[Any, Any], ...]:
-    """Valid inputs of `rows` rows: zeros, or small random floats; 1 for each free dimension but the first."""
+def example_inputs(
+    signature: Signature, rows: int, *, seed: int | None = None, free: int = 1
+) -> tuple[np.ndarray[Any, Any], ...]:
+    """Valid inputs of `rows` rows: zeros, or small random floats; `free` for each free dimension but the first."""
     generator = None if seed is None else np.random.default_rng(seed)
-    return tuple(_example(spec, rows, generator) for spec in signature.inputs)
+    return tuple(_example(spec, _example_shape(spec, rows, free), generator) for spec in signature.inputs)
 
 
-def _example(spec: TensorSpec, rows: int, generator: np.random.Generator | None) -> np.ndarray[Any, Any]:
-    shape = tuple((rows if i == 0 else 1) if size is None else size for i, size in enumerate(spec.shape or ()))
+def example_bytes(signature: Signature, rows: int, *, free: int = 1) -> int:
+    """The memory that `example_inputs` would take."""
+    return sum(math.prod(_example_shape(spec, rows, free)) * spec.dtype.numpy.itemsize for spec in signature.inputs)
+
+
+def _example_shape(spec: TensorSpec, rows: int, free: int) -> tuple[int, ...]:
+    return tuple((rows if i == 0 else free) if size is None else size for i, size in enumerate(spec.shape or ()))
+
+
+def _example(spec: TensorSpec, shape: tuple[int, ...], generator: np.random.Generator | None) -> np.ndarray[Any, Any]:
     if spec.dtype is DType.STRING:
         return np.full(shape, b"", dtype=object)
     if generator is not None and spec.dtype.is_float:

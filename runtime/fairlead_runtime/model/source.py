@@ -5,7 +5,6 @@ The digest is checked on our own copy, before anything parses it, so what is ver
 
 from __future__ import annotations
 
-import json
 import os
 import stat
 from dataclasses import dataclass
@@ -15,14 +14,16 @@ from urllib.parse import unquote, urlsplit
 from fairlead_runtime.errors import LoadError, LoadReason, bare_url
 from fairlead_runtime.model import archive, digest, http_fetch
 from fairlead_runtime.model.bounds import Bounds
-from fairlead_runtime.model.cache import META, Cache, Fetched, is_full, sync
+from fairlead_runtime.model.cache import Cache, Fetched, is_full, sync
+
+FOLDER, FILE, PACKED = "model", "model.keras", "archive"
 
 
 def fetch(uri: str, pinned: str | None, cache: Cache, bounds: Bounds, *, ca_file: Path | None = None) -> Fetched:
     """The content of `uri`, from the cache if the pinned one is there; raises LoadError."""
     try:
         with cache.turn(uri, bounds.total_s):
-            known = cache.find(pinned) if pinned is not None else None
+            known = _find(pinned, cache, bounds) if pinned is not None else None
             if known is None:
                 with cache.work() as work:
                     known = _fetch_into(work, _Wanted(uri=uri, pinned=pinned, ca_file=ca_file), cache, bounds)
@@ -41,23 +42,44 @@ class _Wanted:
     ca_file: Path | None
 
 
+def _find(wanted: str, cache: Cache, bounds: Bounds) -> Fetched | None:
+    return cache.find(wanted, lambda entry: _content(entry, wanted, bounds))
+
+
+def _content(entry: Path, wanted: str, bounds: Bounds) -> Path | None:
+    """The content in a cache's folder, if it is what the digest says; raises what reading it raises.
+
+    Nothing else in the folder is believed: a model is a program, and each of this node's may write there.
+    """
+    packed, file, folder = entry / PACKED, entry / FILE, entry / FOLDER
+    if packed.exists():
+        is_whole = digest.of_path(packed) == wanted and archive.is_archive(packed, bounds)
+        return folder if is_whole and digest.of_path(folder) == archive.tree_digest(packed, bounds) else None
+    content = file if file.exists() else folder
+    return content if digest.of_path(content) == wanted else None
+
+
 def _fetch_into(work: Path, wanted: _Wanted, cache: Cache, bounds: Bounds) -> Fetched:
     raw = work / "raw"
     cache.with_room(lambda: _read_source(wanted, raw, cache, bounds), raw)
     actual = digest.of_path(raw)
     digest.verify(actual, wanted.pinned)
-    return cache.find(actual) or _store(work, raw, actual, cache, bounds)
+    return _find(actual, cache, bounds) or _store(work, raw, actual, cache, bounds)
 
 
 def _read_source(wanted: _Wanted, into: Path, cache: Cache, bounds: Bounds) -> None:
     uri = wanted.uri
-    scheme = urlsplit(uri).scheme
-    if scheme in ("http", "https"):
-        http_fetch.download(uri, into, bounds, expect=cache.make_room, ca_file=wanted.ca_file)
-    elif scheme == "file":
-        _copy_local(Path(unquote(urlsplit(uri).path)), into, cache, bounds)
-    else:
-        raise LoadError(LoadReason.MODEL_NOT_FOUND, f"{bare_url(uri)}: models are read from file, http and https")
+    try:
+        scheme, path = urlsplit(uri).scheme, unquote(urlsplit(uri).path)
+        if scheme in ("http", "https"):
+            http_fetch.download(uri, into, bounds, expect=cache.make_room, ca_file=wanted.ca_file)
+        elif scheme == "file":
+            _copy_local(Path(path), into, cache, bounds)
+        else:
+            raise LoadError(LoadReason.MODEL_NOT_FOUND, f"{bare_url(uri)}: models are read from file, http and https")
+    except ValueError as error:
+        # What a library says of an address that it can't write, like one with a null byte.
+        raise LoadError(LoadReason.MODEL_NOT_FOUND, f"{bare_url(uri)} is no address of a model: {error}") from None
 
 
 def _copy_local(source: Path, into: Path, cache: Cache, bounds: Bounds) -> None:
@@ -105,15 +127,15 @@ def _copy_file(source: Path, into: Path, bytes_max: int) -> int:
 
 
 def _store(work: Path, raw: Path, actual: str, cache: Cache, bounds: Bounds) -> Fetched:
-    """Unpacks, syncs and publishes."""
+    """Unpacks, syncs and publishes. An archive stays beside its content: only it can be held to the digest."""
     entry = work / "entry"
     entry.mkdir()
-    if raw.is_file() and archive.is_archive(raw):
-        content = entry / "model"
+    if raw.is_file() and archive.is_archive(raw, bounds):
+        content = entry / FOLDER
         cache.with_room(lambda: archive.extract(raw, content, bounds), content)
+        raw.rename(entry / PACKED)
     else:
-        content = entry / ("model.keras" if raw.is_file() else "model")
+        content = entry / (FILE if raw.is_file() else FOLDER)
         raw.rename(content)
-    (entry / META).write_text(json.dumps({"content": content.name, "tree": digest.of_path(content)}))
     sync(entry)
     return cache.publish(entry, content.name, actual)

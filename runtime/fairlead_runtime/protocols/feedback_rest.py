@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fairlead_runtime.errors import RequestError, RequestReason
+from fairlead_runtime.errors import RequestError, RequestReason, WrongMethodError
 from fairlead_runtime.feedback import ledger, tokens
 from fairlead_runtime.metrics import ReplicaMetrics
 from fairlead_runtime.protocols.http import Request, Response, dump, parse_object
@@ -10,7 +10,7 @@ from fairlead_runtime.protocols.http import Request, Response, dump, parse_objec
 PROTOCOL = "feedback"
 ITEMS_MAX = 256
 BODY_BYTES_MAX = 256 * 1024
-"""More than so many items take. It is decoded on the server's loop."""
+"""More than so many items take."""
 
 _REASONS = {
     tokens.TokenFault.MALFORMED: RequestReason.MALFORMED,
@@ -27,16 +27,21 @@ class FeedbackRest:
         self._ledger = taker
         self._metrics = metrics
 
-    def handle(self, request: Request) -> Response:
-        """Raises RequestError."""
+    def decode(self, request: Request) -> dict[str, object]:
+        """The body of a request that may be taken, on any thread; raises RequestError."""
         if request.method != "POST":
-            raise RequestError(RequestReason.WRONG_METHOD, "feedback takes POST")
+            raise WrongMethodError("feedback", "POST")
         if self._ledger is None:
             text = "this replica issues no feedback tokens: its Ray cluster has no authentication token"
             raise RequestError(RequestReason.FEEDBACK_OFF, text)
         if len(request.body) > BODY_BYTES_MAX:
             raise RequestError(RequestReason.TOO_LARGE, f"feedback takes at most {BODY_BYTES_MAX} bytes in one request")
-        body = parse_object(request.body)
+        return parse_object(request.body)
+
+    def take(self, request: Request, body: dict[str, object]) -> Response:
+        """The answer, on the server's loop; raises RequestError."""
+        if self._ledger is None:
+            raise RuntimeError("feedback was decoded that can't be taken")
         items = body.get("feedback")
         if items is None:
             outcome = self._take(self._ledger, body, request.headers.get(tokens.HEADER))

@@ -10,7 +10,8 @@ from fairlead_runtime.errors import RequestError, RequestReason
 from fairlead_runtime.feedback import wiring
 from fairlead_runtime.inference.dataplane import Dataplane, Phase
 from fairlead_runtime.metrics import ReplicaMetrics
-from fairlead_runtime.protocols import feedback_rest, refusals, v1_rest, v2_rest
+from fairlead_runtime.model import warmup
+from fairlead_runtime.protocols import feedback_rest, proof_rest, refusals, v1_rest, v2_rest
 from fairlead_runtime.protocols.http import Answer, Request, Response, dump
 
 LOG = logging.getLogger(__name__)
@@ -23,12 +24,19 @@ _CODE_BY_PHASE = {Phase.READY: 200, Phase.DRAINING: 404, Phase.LOADING: 503}
 class Handler:
     """Answers one request at a time, without sockets: `handle` is the whole interface."""
 
-    def __init__(self, dataplane: Dataplane, metrics: ReplicaMetrics, feedback: wiring.Feedback) -> None:
+    def __init__(
+        self, dataplane: Dataplane, metrics: ReplicaMetrics, feedback: wiring.Feedback, warm_up: warmup.WarmUp
+    ) -> None:
         self._dataplane = dataplane
         self._metrics = metrics
         self._copy_mark = feedback.copy_mark
         self._v1 = v1_rest.V1Rest(dataplane, feedback.issuer)
-        self._v2 = v2_rest.V2Rest(dataplane, feedback.issuer, feedback_rest.FeedbackRest(feedback.ledger, metrics))
+        self._v2 = v2_rest.V2Rest(
+            dataplane,
+            feedback.issuer,
+            feedback_rest.FeedbackRest(feedback.ledger, metrics),
+            proof_rest.ProofRest(dataplane, warm_up),
+        )
         self._routes: tuple[tuple[str, Callable[[Request], Answer]], ...] = (
             ("/v2/", self._v2.handle),
             ("/v1/models/", self._v1.handle),
@@ -68,6 +76,9 @@ class Handler:
         """Source: docs/contracts.md, Gateway → replica."""
         self._require_mine(request.path.removeprefix(HEALTH_PREFIX))
         phase = self._dataplane.phase
+        trouble = self._dataplane.trouble()
+        if trouble is not None:
+            return Response(status=503, body=dump({"phase": phase.value, "error": trouble}), protocol="health")
         return Response(status=_CODE_BY_PHASE[phase], body=dump({"phase": phase.value}), protocol="health")
 
     def _measurements(self, request: Request) -> Response:

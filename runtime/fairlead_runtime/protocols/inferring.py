@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from fairlead_runtime.errors import RequestError
 from fairlead_runtime.inference.codec import Array
@@ -16,6 +17,8 @@ from fairlead_runtime.inference.dataplane import Dataplane
 from fairlead_runtime.model.predictor import Tensors
 from fairlead_runtime.protocols import refusals
 from fairlead_runtime.protocols.http import Answer, Headers, Response, then
+
+T = TypeVar("T")
 
 INLINE_BYTES = 16 * 1024
 """A body up to this size is decoded on the loop: about a millisecond for the worst of them."""
@@ -45,14 +48,18 @@ class Inferring:
 
     def answer(self, decode: Callable[[], Call], *, body_bytes: int) -> Answer:
         """The answer to a request whose body takes about `body_bytes` of JSON; raises RequestError."""
-        if body_bytes <= INLINE_BYTES:
-            return self._run(decode())
-        return asyncio.get_running_loop().create_task(self._run_decoded(decode))
+        return self.decoded(decode, self._run, body_bytes=body_bytes)
 
-    async def _run_decoded(self, decode: Callable[[], Call]) -> Response:
+    def decoded(self, decode: Callable[[], T], answer: Callable[[T], Answer], *, body_bytes: int) -> Answer:
+        """`answer`, on the loop, of what `decode` makes of a body, there or on a thread; raises RequestError."""
+        if body_bytes <= INLINE_BYTES:
+            return answer(decode())
+        return asyncio.get_running_loop().create_task(self._decoded_beside(decode, answer))
+
+    async def _decoded_beside(self, decode: Callable[[], T], answer: Callable[[T], Answer]) -> Response:
         try:
-            answer = self._run(await self._dataplane.run_beside(decode, is_new=True))
-            return answer if isinstance(answer, Response) else await answer
+            made = answer(await self._dataplane.run_beside(decode, is_new=True))
+            return made if isinstance(made, Response) else await made
         except RequestError as error:
             return refusals.answer(error)
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from fairlead_runtime.errors import RequestError
+from fairlead_runtime.errors import RequestError, WrongMethodError
 from fairlead_runtime.protocols import status_codes
-from fairlead_runtime.protocols.http import Response, dump
+from fairlead_runtime.protocols.http import Headers, Response, dump
 
 
 def answer(error: RequestError) -> Response:
     wait_s = status_codes.RETRY_AFTER_S.get(error.reason)
-    headers = ((b"retry-after", str(wait_s).encode()),) if wait_s is not None else ()
+    headers: Headers = ((b"retry-after", str(wait_s).encode()),) if wait_s is not None else ()
+    if isinstance(error, WrongMethodError):
+        # Source: RFC 9110, 15.5.6
+        headers = ((b"allow", error.allowed.encode()),)
     return Response(status=status_codes.HTTP[error.reason], body=dump({"error": error.sentence}), headers=headers)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from fairlead_runtime.errors import RequestError, RequestReason
+from fairlead_runtime.errors import RequestError, RequestReason, WrongMethodError
 from fairlead_runtime.feedback.issuer import Issuer
 from fairlead_runtime.inference import codec
 from fairlead_runtime.inference.dataplane import Dataplane, Phase
@@ -67,7 +67,7 @@ class V1Rest:
         if verb:
             return self._call(request, verb)
         if request.method not in ("GET", "HEAD"):
-            raise RequestError(RequestReason.WRONG_METHOD, f"{request.path[:100]} takes GET")
+            raise WrongMethodError(request.path[:100], "GET, HEAD")
         is_metadata = len(parts) in (2, 4)
         return Response(status=200, body=dump(self._metadata() if is_metadata else self._status()), protocol=PROTOCOL)
 
@@ -78,7 +78,7 @@ class V1Rest:
                 RequestReason.UNKNOWN_PATH, f"there is no verb {verb[:32]!r}; use predict, classify or regress"
             )
         if request.method != "POST":
-            raise RequestError(RequestReason.WRONG_METHOD, f"{verb} takes POST")
+            raise WrongMethodError(verb, "POST")
         return self._infer(request, decode)
 
     def _infer(self, request: Request, decode: Callable[[dict[str, object]], Call]) -> Answer:

@@ -6,13 +6,15 @@ Source: https://github.com/triton-inference-server/server/blob/main/docs/protoco
 
 from __future__ import annotations
 
-from fairlead_runtime.errors import RequestError, RequestReason
+from urllib.parse import quote
+
+from fairlead_runtime.errors import RequestError, RequestReason, WrongMethodError
 from fairlead_runtime.feedback.issuer import Issuer
 from fairlead_runtime.inference import codec
 from fairlead_runtime.inference.dataplane import Dataplane, Phase
 from fairlead_runtime.model.predictor import Tensors
 from fairlead_runtime.model.signature import DType, TensorSpec
-from fairlead_runtime.protocols import binary, feedback_rest
+from fairlead_runtime.protocols import binary, datatypes, feedback_rest, proof_rest
 from fairlead_runtime.protocols.http import Answer, Headers, Request, Response, dump, parse_object, shown
 from fairlead_runtime.protocols.inferring import Call, Inferring
 
@@ -23,36 +25,27 @@ PROTOCOL = "v2"
 BLOB_BYTES_PER_BYTE = 64
 """Raw numbers that cost as much as one byte of JSON."""
 
-DATATYPES = {
-    DType.BOOL: "BOOL",
-    DType.UINT8: "UINT8",
-    DType.UINT16: "UINT16",
-    DType.UINT32: "UINT32",
-    DType.UINT64: "UINT64",
-    DType.INT8: "INT8",
-    DType.INT16: "INT16",
-    DType.INT32: "INT32",
-    DType.INT64: "INT64",
-    DType.FLOAT16: "FP16",
-    DType.FLOAT32: "FP32",
-    DType.FLOAT64: "FP64",
-    DType.STRING: "BYTES",
-}
-
 
 class V2Rest:
     """Answers everything below `/v2`."""
 
-    def __init__(self, dataplane: Dataplane, issuer: Issuer, feedback: feedback_rest.FeedbackRest) -> None:
+    def __init__(
+        self,
+        dataplane: Dataplane,
+        issuer: Issuer,
+        feedback: feedback_rest.FeedbackRest,
+        proof: proof_rest.ProofRest,
+    ) -> None:
         self._dataplane = dataplane
         self._issuer = issuer
         self._feedback = feedback
+        self._proof = proof
         self._inferring = Inferring(dataplane)
         self._has_strings = any(spec.dtype is DType.STRING for spec in dataplane.signature.inputs)
         self._inputs = {spec.name: spec for spec in dataplane.signature.inputs}
         self._outputs = {spec.name: i for i, spec in enumerate(dataplane.signature.outputs)}
         self._infer_path = f"/v2/models/{dataplane.identity.model}/infer"
-        self._digest: Headers = ((b"x-fairlead-digest", dataplane.identity.digest.encode()),)
+        self._content = _content_headers(dataplane)
 
     def handle(self, request: Request) -> Answer:
         """Raises RequestError."""
@@ -82,19 +75,26 @@ class V2Rest:
         self._dataplane.is_mine(model, version)
         match rest:
             case []:
-                return self._get(request, self._metadata(), headers=self._digest)
+                return self._get(request, self._metadata(), headers=self._content)
             case ["ready"]:
                 return self._ready(request, {"name": model, "ready": self._is_ready})
             case ["infer"]:
                 return self._infer(request)
             case ["feedback"]:
-                return self._feedback.handle(request)
+                feedback = self._feedback
+                return self._inferring.decoded(
+                    lambda: feedback.decode(request),
+                    lambda body: feedback.take(request, body),
+                    body_bytes=len(request.body),
+                )
+            case ["proof"]:
+                return self._proof.handle(request)
             case _:
                 raise RequestError(RequestReason.UNKNOWN_PATH, f"nothing is served at {request.path[:100]!r}")
 
     def _get(self, request: Request, body: object, *, status: int = 200, headers: Headers = ()) -> Response:
         if request.method not in ("GET", "HEAD"):
-            raise RequestError(RequestReason.WRONG_METHOD, f"{request.path[:100]} takes GET")
+            raise WrongMethodError(request.path[:100], "GET, HEAD")
         return Response(status=status, body=dump(body), headers=headers, protocol=PROTOCOL)
 
     def _ready(self, request: Request, body: object) -> Response:
@@ -107,13 +107,13 @@ class V2Rest:
             "name": identity.model,
             "versions": [str(identity.number)],
             "platform": "tensorflow_savedmodel",
-            "inputs": [_describe(spec) for spec in signature.inputs],
-            "outputs": [_describe(spec) for spec in signature.outputs],
+            "inputs": [datatypes.describe(spec) for spec in signature.inputs],
+            "outputs": [datatypes.describe(spec) for spec in signature.outputs],
         }
 
     def _infer(self, request: Request) -> Answer:
         if request.method != "POST":
-            raise RequestError(RequestReason.WRONG_METHOD, "infer takes POST")
+            raise WrongMethodError("infer", "POST")
         header, blob = binary.split(request.body, request.headers.get(HEADER_LENGTH))
         # Raw numbers are a view of the body, and cost next to nothing; raw strings become objects.
         blob_bytes = len(blob) if self._has_strings else len(blob) // BLOB_BYTES_PER_BYTE
@@ -203,7 +203,11 @@ class V2Rest:
 
     def _encode_one(self, array: codec.Array, index: int, blobs: list[bytes] | None) -> dict[str, object]:
         spec = self._dataplane.signature.outputs[index]
-        item: dict[str, object] = {"name": spec.name, "datatype": DATATYPES[spec.dtype], "shape": list(array.shape)}
+        item: dict[str, object] = {
+            "name": spec.name,
+            "datatype": datatypes.NAMES[spec.dtype],
+            "shape": list(array.shape),
+        }
         if blobs is not None:
             blob = binary.write(array)
             blobs.append(blob)
@@ -213,15 +217,17 @@ class V2Rest:
         return item
 
 
-def _describe(spec: TensorSpec) -> dict[str, object]:
-    shape = [-1] if spec.shape is None else [-1 if size is None else size for size in spec.shape]
-    return {"name": spec.name, "datatype": DATATYPES[spec.dtype], "shape": shape}
+def _content_headers(dataplane: Dataplane) -> Headers:
+    """What is served: the digest of all that was fetched, and which folder of it where there were several."""
+    headers: Headers = ((b"x-fairlead-digest", dataplane.identity.digest.encode()),)
+    folder = dataplane.identity.folder
+    return headers if folder is None else (*headers, (b"x-fairlead-folder", quote(folder).encode()))
 
 
 def _tensor(spec: TensorSpec, item: dict[str, object], reader: binary.Reader) -> codec.Array:
     datatype = item.get("datatype")
-    if datatype != DATATYPES[spec.dtype]:
-        text = f"input {spec.name!r}: expected datatype {DATATYPES[spec.dtype]}, got {shown(datatype)}"
+    if datatype != datatypes.NAMES[spec.dtype]:
+        text = f"input {spec.name!r}: expected datatype {datatypes.NAMES[spec.dtype]}, got {shown(datatype)}"
         raise RequestError(RequestReason.INVALID_INPUT, text)
     shape = item.get("shape")
     if not isinstance(shape, list) or not all(

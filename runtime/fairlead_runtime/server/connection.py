@@ -6,10 +6,14 @@ An answer is one `write` of head and body: a replica that dies has sent it whole
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import logging
+import struct
+import termios
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import cast
@@ -31,6 +35,9 @@ PIECE_BYTES = 16 * 1024
 
 ANSWERS_PER_TURN = 8
 """Of one connection, before the loop serves the others."""
+
+READ_BYTES_MIN = 64 * 1024
+"""A client that reads less than this (and less than all there is) within the write timeout doesn't read."""
 
 
 class Waiting(StrEnum):
@@ -79,6 +86,41 @@ class _Message:
     arrived_s: float = 0.0
 
 
+@dataclass(slots=True)
+class _Delivery:
+    """How far a client has read what was written, looked at now and then."""
+
+    is_open: bool = False
+    _written: int = 0
+    _target: int = 0
+    _since_s: float = 0.0
+
+    def add(self, size: int) -> None:
+        self._written += size
+        if not self.is_open:
+            self.is_open = True
+            self._start(self._written - size, time.monotonic())
+
+    def is_stuck(self, unsent: int, now_s: float, timeout_s: float) -> bool:
+        """Whether the client has read too little for so long."""
+        sent = self._written - unsent
+        if sent >= self._target:
+            self._start(sent, now_s)
+        return now_s - self._since_s > timeout_s
+
+    def _start(self, sent: int, now_s: float) -> None:
+        self._target = min(self._written, sent + READ_BYTES_MIN)
+        self._since_s = now_s
+
+
+def _unacknowledged(transport: asyncio.Transport) -> int:
+    """Bytes in the socket's send queue. Source: tcp(7), SIOCOUTQ, which is TIOCOUTQ."""
+    given = transport.get_extra_info("socket")
+    with suppress(OSError, AttributeError):
+        return int(struct.unpack("i", fcntl.ioctl(given.fileno(), termios.TIOCOUTQ, bytes(4)))[0])
+    return 0
+
+
 class Connection(asyncio.Protocol):
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
@@ -92,7 +134,7 @@ class Connection(asyncio.Protocol):
         self._is_paused = False
         self._is_closing = False
         self._is_writable = True
-        self._has_eof = False
+        self._delivery = _Delivery()
         self.waiting = Waiting.IDLE
         self.since_s = time.monotonic()
 
@@ -114,16 +156,14 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._shared.connections.discard(self)
         self._shared.metrics.connections = len(self._shared.connections)
-        self._is_closing = True
-        self._drop_queue()
-        if self._pending is not None:
-            self._pending.cancel()
+        self._give_up()
 
     @override
     def eof_received(self) -> bool:
-        # A client that only half-closes still gets the answers it waits for.
-        self._has_eof = True
-        return bool(self._queue)
+        # To us a client that closed looks like one that only ended its side, and the gateway never does the latter. So
+        # whoever ends its side before it is answered is gone: nothing is computed for nobody.
+        self._give_up()
+        return False
 
     @override
     def data_received(self, data: bytes) -> None:
@@ -262,11 +302,12 @@ class Connection(asyncio.Protocol):
         shared = self._shared
         self._queue.popleft()
         shared.in_flight -= 1
-        is_last = self._has_eof and not self._queue
-        keep_alive = message.keep_alive and not (shared.is_draining or is_last)
+        keep_alive = message.keep_alive and not shared.is_draining
         transport = self._transport
         if transport is not None and not transport.is_closing():
-            transport.write(shared.writer.render(message.request, response, keep_alive=keep_alive))
+            raw = shared.writer.render(message.request, response, keep_alive=keep_alive)
+            self._delivery.add(len(raw))
+            transport.write(raw)
         shared.answered(message.request, response)
         shared.metrics.answered(response.protocol, response.status, time.perf_counter() - message.arrived_s)
         if not keep_alive:
@@ -294,6 +335,15 @@ class Connection(asyncio.Protocol):
         else:
             transport.close()
 
+    def _give_up(self) -> None:
+        """The client is gone, and with it what it waits for."""
+        self._is_closing = True
+        self._parser.end()
+        self._shared.metrics.abandoned += len(self._queue)
+        self._drop_queue()
+        if self._pending is not None:
+            self._pending.cancel()
+
     def _drop_queue(self) -> None:
         self._shared.in_flight -= len(self._queue)
         self._queue.clear()
@@ -306,8 +356,27 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
+    def is_finishing(self) -> bool:
+        """Whether the client has yet to take what it was answered, or to close its side."""
+        return self.waiting is Waiting.LINGER or self._unsent_bytes() > 0
+
+    def _unsent_bytes(self) -> int:
+        """What the client hasn't acknowledged: in the transport's buffer and in the kernel's."""
+        if self._transport is None or not self._delivery.is_open:
+            return 0
+        unsent = self._transport.get_write_buffer_size() + _unacknowledged(self._transport)
+        self._delivery.is_open = unsent > 0
+        return unsent
+
     def check_time(self, now_s: float) -> None:
         """Ends a connection that has waited too long for its client."""
+        unsent = self._unsent_bytes()
+        if unsent and self._delivery.is_stuck(unsent, now_s, self._limits.write_timeout_s):
+            self.abort()
+            return
+        if unsent and self.waiting in (Waiting.IDLE, Waiting.LINGER):
+            # Both begin once the client has what it was answered.
+            self.since_s = now_s
         waited_s = now_s - self.since_s
         limits = self._limits
         match self.waiting:
@@ -318,8 +387,6 @@ class Connection(asyncio.Protocol):
             case Waiting.BODY if waited_s > limits.body_timeout_s:
                 self._time_out("the request's body did not arrive in time")
             case Waiting.LINGER if waited_s > limits.linger_s:
-                self.abort()
-            case Waiting.ANSWER if waited_s > limits.write_timeout_s and self._pending is None:
                 self.abort()
             case _:
                 pass

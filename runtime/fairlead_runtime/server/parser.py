@@ -12,6 +12,7 @@ from fairlead_runtime.protocols.http import Request
 from fairlead_runtime.server.limits import ServerLimits
 
 MEBIBYTE = 1024 * 1024
+_UPGRADE_FIELDS = frozenset({b"connection", b"upgrade", b"http2-settings"})
 
 
 class Sink(Protocol):
@@ -59,11 +60,35 @@ class RequestParser:
             self._refuse_fields()
             return
         try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._refuse(RequestReason.MALFORMED, "protocol upgrades are not offered here")
+            while data:
+                data = self._parse(data)
         except httptools.HttpParserError:
             self._refuse(RequestReason.MALFORMED, "the request is not valid HTTP/1.1")
+
+    def _parse(self, data: bytes) -> bytes:
+        """Parses all of the data, or up to a request that asks for another protocol; returns what is left."""
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            if self._is_over:
+                return b""
+            rest = data[upgrade.args[0] :]
+            head = self._head_without_upgrade()
+            self._parser = httptools.HttpRequestParser(self)
+            self._parser.feed_data(head)
+            return rest
+        return b""
+
+    def _head_without_upgrade(self) -> bytes:
+        """The head of the request, to be parsed once more. A server may ignore Upgrade. Source: RFC 9110, 7.8.
+
+        The parser takes the end of such a head for the end of HTTP, and what follows for another protocol's.
+        """
+        version = self._parser.get_http_version().encode()
+        kept = {name: value for name, value in self._headers.items() if name not in _UPGRADE_FIELDS}
+        kept[b"connection"] = b"keep-alive" if self._parser.should_keep_alive() else b"close"
+        fields = b"".join(b"%s: %s\r\n" % field for field in kept.items())
+        return b"%s %s HTTP/%s\r\n%s\r\n" % (self._parser.get_method(), self._url, version, fields)
 
     def end(self) -> None:
         """Nothing more is parsed."""
@@ -90,12 +115,17 @@ class RequestParser:
         # Trailer fields arrive here as well. They count against the head's bound and are dropped: none of ours may
         # stand in a trailer, and merged into the headers they would bypass whoever checked those.
         # Source: RFC 9110, 6.5.1
-        if not self._has_head:
-            self._headers[name.lower()] = value
+        if self._has_head:
+            return
+        key = name.lower()
+        if key == b"host" and key in self._headers:
+            # Source: RFC 9112, 3.2
+            self._refuse(RequestReason.MALFORMED, "the Host header comes twice")
+        self._headers[key] = value
 
     def on_headers_complete(self) -> None:
         self._has_head = True
-        if self._is_over:
+        if self._is_over or self._is_upgrade():
             return
         self._sink.begin_body()
         headers = self._headers
@@ -126,10 +156,10 @@ class RequestParser:
 
     def on_message_complete(self) -> None:
         self.is_within_message = False
-        if self._is_over:
+        if self._is_over or self._is_upgrade():
             return
         parser = self._parser
-        path = self._url.partition(b"?")[0].decode("latin-1")
+        path = _path_of(self._url).decode("latin-1")
         request = Request(
             method=parser.get_method().decode("latin-1"),
             path=unquote(path) if "%" in path else path,
@@ -139,6 +169,14 @@ class RequestParser:
         )
         self._body.clear()
         self._sink.take(request, keep_alive=parser.should_keep_alive())
+
+    def _is_upgrade(self) -> bool:
+        """Whether this head is parsed again. CONNECT asks for another protocol as well, and nothing else."""
+        if not self._parser.should_upgrade():
+            return False
+        if self._parser.get_method() == b"CONNECT":
+            self._refuse(RequestReason.MALFORMED, "CONNECT is for proxies, and this is none")
+        return True
 
     # Ends
 
@@ -162,3 +200,13 @@ class RequestParser:
         if not self._is_over:
             self.end()
             self._sink.refuse(reason, sentence)
+
+
+def _path_of(target: bytes) -> bytes:
+    """The path of a request target, also in absolute form, which a server has to take. Source: RFC 9112, 3.2.2."""
+    path = target.partition(b"?")[0]
+    if path.startswith(b"/"):
+        return path
+    _scheme, is_absolute, rest = path.partition(b"://")
+    _authority, slash, path_below = rest.partition(b"/")
+    return slash + path_below or b"/" if is_absolute else path

@@ -16,6 +16,8 @@ from fairlead_runtime.server.listener import BACKLOG
 
 SWEEP_S = 0.25
 DRAIN_MIN_S = 1.0
+GOING_S = 1.0
+POLL_S = 0.02
 
 
 class ServerThread:
@@ -99,12 +101,17 @@ class ServerThread:
             spent_s = time.monotonic() - started_s
             if spent_s >= timeout_s or (spent_s >= DRAIN_MIN_S and self._shared.in_flight == 0):
                 break
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(POLL_S)
         self._server.close()
         for connection in tuple(self._shared.connections):
             connection.close_if_idle()
-        # Connections that are half-closed or read their last answer get a moment to go by themselves.
-        last_s = time.monotonic() + min(1.0, max(0.0, timeout_s - spent_s))
-        while self._shared.connections and time.monotonic() < last_s:
-            await asyncio.sleep(0.02)
+        await self._let_go(started_s + timeout_s)
         self._stop.set()
+
+    async def _let_go(self, until_s: float) -> None:
+        """Gives connections a moment to end by themselves, and those that still read their last answer all the time."""
+        moment_s = time.monotonic() + GOING_S
+        while self._shared.connections and (now_s := time.monotonic()) < until_s:
+            if now_s > moment_s and not any(each.is_finishing() for each in self._shared.connections):
+                return
+            await asyncio.sleep(POLL_S)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import email.utils
 import itertools
 import secrets
+import time
 
 from fairlead_runtime.protocols.http import Request, Response
 from fairlead_runtime.protocols.status_codes import PHRASES
@@ -22,6 +24,8 @@ class ResponseWriter:
         }
         self._own_ids = itertools.count()
         self._own_prefix = secrets.token_hex(6)
+        self._date_s = 0
+        self._date = b""
 
     def render(self, request: Request, response: Response, *, keep_alive: bool) -> bytes:
         """The whole answer; a HEAD gets the head alone. Repeats the request's id, or gives it one."""
@@ -37,7 +41,7 @@ class ResponseWriter:
             response.content_type,
             b"\r\nx-request-id: ",
             request_id,
-            b"\r\ncontent-length: %d\r\n" % len(response.body),
+            self._date_and_length(len(response.body)),
         ]
         for name, value in response.headers:
             parts += (name, b": ", value, b"\r\n")
@@ -45,3 +49,10 @@ class ResponseWriter:
         if request.method != "HEAD":
             parts.append(response.body)
         return b"".join(parts)
+
+    def _date_and_length(self, length: int) -> bytes:
+        """A server with a clock says when it answered. Source: RFC 9110, 6.6.1."""
+        now_s = int(time.time())
+        if now_s != self._date_s:
+            self._date_s, self._date = now_s, email.utils.formatdate(now_s, usegmt=True).encode()
+        return b"\r\ndate: %s\r\ncontent-length: %d\r\n" % (self._date, length)

@@ -10,7 +10,7 @@ import orjson
 
 from fairlead_runtime.errors import RequestError
 from fairlead_runtime.model.signature import TensorSpec
-from fairlead_runtime.protocols import binary, v2_rest
+from fairlead_runtime.protocols import binary, datatypes, v2_rest
 
 ABSOLUTE_TOLERANCE = 1e-3
 RELATIVE_TOLERANCE = 1e-2
@@ -19,7 +19,7 @@ Array = np.ndarray[Any, Any]
 Outputs = Mapping[str, tuple[str, Array]]
 """By name: the datatype as the protocol tells it, and the values."""
 
-_DTYPES = {name: dtype for dtype, name in v2_rest.DATATYPES.items()}
+_DTYPES = {name: dtype for dtype, name in datatypes.NAMES.items()}
 
 
 class UnreadableError(Exception):

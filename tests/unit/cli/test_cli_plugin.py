@@ -213,7 +213,7 @@ def test_without_a_candidate_nothing_is_asked(found: WorldCluster, verb: str) ->
     assert "has no candidate: revision 1" in output
 
 
-def test_who_may_not_is_told_so(found: WorldCluster) -> None:
+def test_a_forbidden_request_names_the_missing_role(found: WorldCluster) -> None:
     found.forbidden = True
     assert run("abort", NAME)[0] == 1
 
@@ -231,11 +231,11 @@ def test_nothing_takes_the_place_of_an_abort(found: WorldCluster) -> None:
     assert "still to be carried out" in output
 
 
-def test_a_request_that_waits_is_told_as_such(found: WorldCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_request_that_waits_is_reported(found: WorldCluster, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(commands, "ANSWER_WITHIN_S", 0.0)
     found.passes = 0
     code, output = run("abort", NAME)
-    assert (code, "stands and waits" in output) == (0, True)
+    assert (code, "was requested and waits" in output) == (0, True)
 
 
 def test_a_kubeconfig_that_is_not_there_is_one_line(tmp_path: pathlib.Path) -> None:

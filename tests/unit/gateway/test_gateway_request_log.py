@@ -121,3 +121,14 @@ def test_what_was_logged_while_no_agent_read_is_there_for_the_next_one(tmp_path:
     assert samples(counted)[f'fairlead_gateway_requests_total{{code="200",model="digits",revision="{A}"}}'] == 5000
     os.close(of_haproxy)
     os.close(of_the_next_agent)
+
+
+def test_a_proof_is_in_none_of_the_clients_numbers() -> None:
+    counted = metrics.Metrics()
+
+    request_log.count_lines(f"R digits {A} 200 -- 9 1 2 0 P\n".encode(), counted)
+
+    found = samples(counted)
+    assert found[f'fairlead_gateway_proofs_total{{code="200",model="digits",revision="{A}"}}'] == 1
+    assert not any(name.startswith(("fairlead_gateway_request", "fairlead_gateway_sent")) for name in found)
+    assert counted.measured.of("digits", A).body()["requests"]["total"] == 0

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from tests.support.replica_parts import FixedCosts
 
 from fairlead_runtime.errors import RequestError
-from fairlead_runtime.inference.batching import Runner
+from fairlead_runtime.inference.batching import Runner, Sharing
 from fairlead_runtime.model.predictor import ModelFailedError, Tensors
 
 
@@ -14,7 +15,7 @@ def test_what_a_failed_model_said_is_logged_and_not_answered(caplog: pytest.LogC
     def predictor(_: Tensors) -> Tensors:
         raise ModelFailedError("no memory for /models/secret")
 
-    runner = Runner(predictor, is_batched=True, observe_rows=lambda _rows: None)
+    runner = Runner(predictor, sharing=Sharing(is_proved=True), costs=FixedCosts(0.0), observe_rows=lambda _rows: None)
     with pytest.raises(RequestError) as refused:
         runner.one((np.zeros((1, 2), np.float32),))
     assert refused.value.sentence == "the model failed (ModelFailedError)"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -12,10 +14,10 @@ import pytest
 
 from fairlead_runtime.config import ModelFormat
 from fairlead_runtime.errors import LoadError, LoadReason
-from fairlead_runtime.model import allowlist, keras_check, loader, warmup
+from fairlead_runtime.model import allowlist, keras_check, loader, merging, warmup
 from fairlead_runtime.model.bounds import Bounds
 from fairlead_runtime.model.predictor import LoadedModel
-from fairlead_runtime.model.signature import DType, example_inputs
+from fairlead_runtime.model.signature import DType, Signature, TensorSpec, example_inputs
 
 BOUNDS = Bounds(bytes_max=100_000_000)
 RISKY = [
@@ -72,7 +74,7 @@ def test_the_signature_is_read_with_names_types_and_free_dimensions(models) -> N
 def test_convolutions_and_loops_are_frozen_and_warm_up_at_each_batch_size(models, name: str) -> None:
     model = load(models.root / name)
     assert model.kind == "frozen", model.kind
-    assert warmup.run(model, (1, 3)).call_s.keys() == {1, 3}
+    assert warmup.run(model, (1, 3)).speed.call_s.keys() == {1, 3}
 
 
 @pytest.mark.parametrize("name", ["words", "counter"])
@@ -111,12 +113,100 @@ def test_a_wrong_signature_names_those_there_are(models) -> None:
     assert "'serving_default', 'total'" in error.sentence
 
 
-def test_a_model_that_fails_on_its_warm_up_says_why(models) -> None:
-    model = load(models.root / "picky")
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("picky", "only huge numbers here"),
+        ("photos", "refuses a made-up input of 1 row"),
+        ("flowers", "width"),
+        ("huge", "would take 1200000000 bytes"),
+    ],
+)
+def test_a_model_that_refuses_a_made_up_input_is_served_and_the_note_says_why(models, name: str, words: str) -> None:
+    warm = warmup.run(load(models.root / name), (1, 2))
+    assert warm.example is None
+    assert warm.refusal is not None
+    assert words in warm.refusal
+    assert warm.speed.single_s == math.inf, "an unknown speed must not be taken for a fast one"
+
+
+@pytest.mark.parametrize("name", ["large", "larger", "any-size"])
+def test_large_inputs_and_convolutions_over_free_sizes_are_warmed_up(models, name: str) -> None:
+    warm = warmup.run(load(models.root / name), (1, 2))
+    assert warm.refusal is None
+    assert warm.speed.call_s.keys() == {1, 2}
+    assert warm.example is not None
+
+
+def test_a_model_is_never_called_with_an_example_that_could_fill_the_memory(models) -> None:
+    model = load(models.root / "huge")
+    assert model.kind == "function (an example would be too large to compare its answers)"
+    assert merging.prove(model, single_s=0.0).why == "it accepted 0 random inputs, fewer than 3"
+
+
+def test_convolutions_over_free_sizes_take_the_fast_way(models) -> None:
+    assert load(models.root / "any-size").kind == "frozen"
+
+
+def test_a_model_that_takes_rows_of_different_lengths_is_served_with_a_note(models) -> None:
+    model = load(models.root / "baskets")
+    assert warmup.run(model, (1,)).refusal is not None
+    by_name = {"values": np.arange(1, 6, dtype=np.float32), "splits": np.array([0, 2, 5], np.int64)}
+    (mean,) = model.predictor(tuple(by_name[spec.name] for spec in model.signature.inputs))
+    assert mean.tolist() == [1.5, 4.0]
+
+
+def test_an_output_with_other_rows_than_the_example_is_a_note() -> None:
+    spec = TensorSpec(name="x", dtype=DType.FLOAT32, shape=(None,))
+    signature = Signature(name="s", method="", inputs=(spec,), outputs=(spec,))
+    model = LoadedModel(signature=signature, predictor=lambda inputs: (inputs[0][:0],), kind="empty")
+    assert warmup.run(model, (1,)).refusal == "the output 'x' has the shape [0] for a made-up input of 1 row"
+
+
+def test_a_model_that_fails_by_itself_says_why(models) -> None:
     with pytest.raises(LoadError) as error:
-        warmup.run(model, (1,))
+        warmup.run(load(models.root / "headless"), (1,))
     assert error.value.reason is LoadReason.WARMUP_FAILED
-    assert "only huge numbers here" in error.value.sentence
+
+
+def test_a_keras_file_that_was_compiled_is_loaded_without_its_training(models) -> None:
+    model = load(models.root / "trained.keras")
+    assert model.predictor(example_inputs(model.signature, 2))[0].shape == (2, 3)
+
+
+def test_what_a_model_inside_says_of_its_training_is_still_looked_at(models) -> None:
+    """Keras reads it, whatever it is asked for."""
+    assert refused(models.root / "trained-inside.keras").reason is LoadReason.UNSAFE_MODEL
+
+
+def version_folders(models, root: Path, *names: str) -> Path:
+    for name in names:
+        shutil.copytree(models.root / ("listwise" if name in ("1", "9", "v1") else "dense"), root / name)
+    return root
+
+
+def test_of_version_folders_the_highest_number_is_served_and_said(
+    models, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "11").mkdir()  # not written to its end
+    root = version_folders(models, tmp_path, "1", "9", "10", "v1")
+    model = load(root)
+    assert [spec.name for spec in model.signature.outputs] == ["y"]
+    assert model.folder == "10"
+    assert "'10'" in caplog.text
+
+
+def test_of_several_folders_without_numbers_none_is_chosen(models, tmp_path: Path) -> None:
+    error = refused(version_folders(models, tmp_path, "v1", "v2"))
+    assert error.reason is LoadReason.MODEL_CORRUPT
+    assert "'v1', 'v2'" in error.sentence
+    assert "spec.model.uri" in error.sentence
+
+
+def test_the_only_folder_is_served_whatever_its_name(models, tmp_path: Path) -> None:
+    model = load(version_folders(models, tmp_path, "final"))
+    assert model.folder == "final"
+    assert load(models.root / "dense").folder is None
 
 
 @pytest.mark.parametrize("name", ["lambda.keras", "module.keras", "registered.keras", "dense.h5"])

@@ -163,13 +163,13 @@ def test_a_full_disk_is_freed_of_unused_models_or_told_with_figures(tmp_path: Pa
     told = json.loads(run.stdout)
     cache_dir = disk / "cache"
     assert told["refused"].startswith(
-        f"DiskFull: the disk of {cache_dir} is full: the model needs 3145728 bytes, 2088960 are free; "
-        "0 unused models of 0 bytes were removed, 2 of 2105344 bytes are in use"
+        f"DiskFull: the disk of {cache_dir} is full: the model needs 3145728 bytes, 2097152 are free; "
+        "0 unused models of 0 bytes were removed, 2 of 2097152 bytes are in use"
     )
     assert told["evicted while all were held"] == 0
     assert told["evicted"] is True
     assert told["evicted for it"] == 2
     assert told["evicted in all"] == 3
     assert "more than" in told["an archive that unpacks to more"]
-    assert "1 of 1052672 bytes are in use" in told["an archive that unpacks to more"]
+    assert "1 of 1048576 bytes are in use" in told["an archive that unpacks to more"]
     assert told["left over"] == []

@@ -64,6 +64,11 @@ async def test_a_replica_holds_its_model_and_tells_what_its_start_evicted(
     kept.make_room(0)
     assert not unused.exists()
     assert len(list(root.glob("sha256-*"))) == 1
+    plane = replica._dataplane
+    assert plane is not None
+    monkeypatch.setattr(plane, "trouble", lambda: "a call of the model has not returned for 90 s")
+    with pytest.raises(RuntimeError, match="has not returned"):
+        await replica.check_health()
     await drain(replica)
     del replica
     gc.collect()

@@ -70,8 +70,25 @@ def nested(depth: int, value: object) -> object:
     return value
 
 
+WEIGHT_MAX = 40_000
+
+
+def weight(value: object) -> int:
+    """About how many values JSON writes for this one."""
+    match value:
+        case list():
+            return 1 + len(value) * max(map(weight, value[:4]), default=0)
+        case dict():
+            return 1 + sum(weight(inner) for inner in value.values())
+        case str():
+            return 1 + len(value) // 8
+        case _:
+            return 1
+
+
 def repeated(value: object, count: int) -> object:
-    return [value] * count
+    """So often that the whole stays small enough to be written again and again."""
+    return [value] * min(count, WEIGHT_MAX // weight(value))
 
 
 values = st.recursive(
@@ -221,6 +238,8 @@ fields = st.sampled_from(
         b"x: " + b"y" * 9000 + b"\r\n",
         b"trailer: x-request-id\r\n",
         b"expect: 100-continue\r\n",
+        b"upgrade: websocket\r\nconnection: upgrade\r\n",
+        b"connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABk\r\n",
         b"x-fairlead-shadow-copy: no\r\n",
     ]
 )
@@ -242,7 +261,7 @@ def streams(draw: st.DrawFn) -> tuple[list[bytes], list[bytes]]:
 def framed(draw: st.DrawFn, request_id: bytes, *, is_last: bool) -> bytes:
     body = draw(bodies)
     head = draw(methods) + b" " + draw(targets) + b" HTTP/1.1\r\nhost: x\r\nx-request-id: " + request_id + b"\r\n"
-    head += draw(fields) + (b"connection: close\r\n" if is_last else b"")
+    head += (b"connection: close\r\n" if is_last else b"") + draw(fields)
     if draw(st.booleans()):
         return head + b"content-length: %d\r\n\r\n" % len(body) + body
     size = draw(st.sampled_from([1, 7, 5000, 10**6]))

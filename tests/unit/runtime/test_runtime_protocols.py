@@ -88,7 +88,10 @@ def test_v2_metadata_gives_the_signature_and_the_digest(parts: Parts) -> None:
         "inputs": [{"name": "x", **tensor}],
         "outputs": [{"name": "y", **tensor}],
     }
-    assert (b"x-fairlead-digest", DIGEST.encode()) in response.headers
+    assert response.headers == ((b"x-fairlead-digest", DIGEST.encode()),)
+    below = assemble_inline(Setting(folder="versión 10"))
+    headers = answer_of(below.handler, request("GET", "/v2/models/digits")).headers
+    assert (b"x-fairlead-folder", b"versi%C3%B3n%2010") in headers
 
 
 def test_v2_infer_answers_with_the_request_id_and_flat_data(parts: Parts) -> None:

@@ -164,6 +164,52 @@ def test_redirects_are_followed_three_times_and_never_to_a_file(web: Web, tmp_pa
         assert refused in (LoadReason.FETCH_FAILED, LoadReason.MODEL_FORBIDDEN)
 
 
+@pytest.mark.parametrize(
+    ("path", "sent"),
+    [
+        ("/modèle.keras", "/mod%C3%A8le.keras"),
+        ("/a model/1", "/a%20model/1"),
+        ("/a%20model/%C3%A8?v=1&x=ü#part", "/a%20model/%C3%A8?v=1&x=%C3%BC"),
+        ('/"<>^`{|}', "/%22%3C%3E%5E%60%7B%7C%7D"),
+        ("/100%", "/100%"),
+    ],
+)
+def test_what_a_url_may_not_hold_is_encoded_on_the_wire(web: Web, tmp_path: Path, path: str, sent: str) -> None:
+    base = web.url.rpartition("/")[0]
+    assert source.fetch(base + path, None, cached(tmp_path, "cache"), BOUNDS).path.read_bytes() == CONTENT
+    assert web.targets == [sent]
+
+
+def test_a_redirect_to_what_a_url_may_not_hold_is_followed(web: Web, tmp_path: Path) -> None:
+    web.steps = ["/modèle v2".encode().decode("latin-1")]
+    assert source.fetch(web.url, None, cached(tmp_path, "cache"), BOUNDS).path.read_bytes() == CONTENT
+    assert web.targets[1:] == ["/mod%C3%A8le%20v2"]
+
+
+@pytest.mark.parametrize(
+    "uri", ["file:///a%00b", "http://" + "a" * 300 + "/m", "http://a..b/m", "http://a:99999/m", "http://[::1/m"]
+)
+def test_an_address_that_is_none_has_a_reason(tmp_path: Path, uri: str) -> None:
+    refused = reason_of(lambda: source.fetch(uri, None, cached(tmp_path, "cache"), BOUNDS))
+    assert refused is LoadReason.MODEL_NOT_FOUND
+
+
+def test_a_name_in_another_script_is_looked_up_as_the_net_writes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def lookup(host: str, *_: object, **__: object) -> list[object]:
+        asked.append(host)
+        raise OSError("no such name")
+
+    monkeypatch.setattr("socket.getaddrinfo", lookup)
+    quick = Bounds(bytes_max=1000, total_s=0.01)
+    fetch = lambda: source.fetch("http://bücher.example/m", None, cached(tmp_path, "cache"), quick)  # noqa: E731 - a call for later
+    assert reason_of(fetch) is LoadReason.FETCH_FAILED
+    assert set(asked) == {"xn--bcher-kva.example"}
+
+
 def test_sentences_carry_no_credentials() -> None:
     text = one_sentence("can't read https://me:secret@host:8443/a/b?token=secret#secret\nat all")
     assert text == "can't read https://host:8443/a/b at all"

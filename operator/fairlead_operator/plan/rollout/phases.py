@@ -10,9 +10,9 @@ from fairlead_operator.api.text import hide_addresses, one_line
 from fairlead_operator.plan import traffic
 from fairlead_operator.plan.condemn import ray, readiness
 from fairlead_operator.plan.context import Context
-from fairlead_operator.plan.rollout import contract, measuring, steps
+from fairlead_operator.plan.rollout import contract, measuring, proof, steps
 from fairlead_operator.plan.triggers import Trigger, Verdict
-from fairlead_operator.state.actions import PinDigest, Plan, Prove
+from fairlead_operator.state.actions import PinDigest, Plan
 from fairlead_operator.state.desired import WantedRevision
 from fairlead_operator.state.knowledge import Known, Unknown
 from fairlead_operator.state.reasons import Reason
@@ -43,12 +43,12 @@ def connecting(context: Context, rollout: Rollout) -> Judged:
         _lost(context, candidate)
         or traffic.ensure(context, traffic.entry(context))
         or _replicas_at_gateways(context, rollout, candidate, Reason.CONNECTING)
-        or _ready(Reason.PROVING, f"{context.called(candidate.revision)} has to answer a prediction.")
+        or _ready(Reason.PROVING, f"{context.called(candidate.revision)} has to answer its example.")
     )
 
 
 def proving(context: Context, rollout: Rollout) -> Judged:
-    """A real prediction through a gateway; then the content it was made with is pinned."""
+    """A replica has to answer its example, asked through a gateway; then the content that it loaded is pinned."""
     candidate = _candidate(context)
     if not isinstance(candidate, WantedRevision):
         return candidate
@@ -61,20 +61,25 @@ def proving(context: Context, rollout: Rollout) -> Judged:
             return context.act(pin, Reason.PINNING, f"Pins {called} to the content it read: {rollout.proof_digest}.")
         if (waits := _contract(context, rollout, candidate)) is not None:
             return waits
-        return _ready(Reason.WIDENING, f"{called} answered a prediction; all its replicas are started.")
-    if rollout.proof_failures >= context.bounds.proof_failures:
-        message = f"{called} failed {rollout.proof_failures} predictions in a row: {rollout.proof_message}"
+        return _ready(Reason.WIDENING, one_line(proof.summary(rollout, called)))
+    if (message := proof.failure(context, rollout, candidate.revision)) is not None:
         return _failed(Reason.PROOF_FAILED, one_line(message))
     return (
         _lost(context, candidate)
         or traffic.ensure(context, traffic.entry(context))
         or _replicas_at_gateways(context, rollout, candidate, Reason.PROVING)
-        or context.act(_proof(context, candidate), Reason.PROVING, f"Sends a prediction to {called}.")
+        or _not_proved_in_time(context, rollout, candidate)
+        or proof.attempt(context, rollout, candidate.revision)
     )
 
 
-def _proof(context: Context, candidate: WantedRevision) -> Prove:
-    return Prove(revision=candidate.revision, contract_of=contract.compared_with(context))
+def _not_proved_in_time(context: Context, rollout: Rollout, candidate: WantedRevision) -> Verdict | None:
+    """A proof that can't be had ends the rollout as replicas that don't come do; one that was never tried doesn't."""
+    if rollout.proof_attempts == 0 or not _is_late(context, rollout):
+        return None
+    message = proof.timeout(context, rollout, candidate.revision)
+    reason = Reason.PROOF_FAILED if rollout.proof_failures else Reason.PROGRESS_DEADLINE_EXCEEDED
+    return _failed(reason, one_line(message))
 
 
 def _contract(context: Context, rollout: Rollout, candidate: WantedRevision) -> Judged | None:

@@ -64,7 +64,7 @@ async def client(lease: Lease) -> AsyncIterator[http.HttpClient]:
 
 
 async def send(client: http.HttpClient, server: Server, method: str, **fields: object) -> None:
-    request = http.Request(method=method, url=server.thread.url + "/", **fields)  # type: ignore[arg-type]
+    request = http.Request(method=method, url=server.thread.url + "/", answer_bytes_max=1000, **fields)  # type: ignore[arg-type]
     await client.send(request, who="the server", on_request=lambda *_: None)
 
 

@@ -94,6 +94,7 @@ def test_the_application_is_as_the_contract_says() -> None:
                     "maxOngoingRequests": 64,
                     "maxQueuedRequests": 256,
                 },
+                "batching": {"mode": "Auto", "maxRows": 64, "maxDelayMilliseconds": 0},
                 "warmup": {"batchSizes": [1]},
                 "attempt": 0,
             }

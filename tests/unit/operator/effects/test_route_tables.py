@@ -46,7 +46,7 @@ class SlowObjects(FakeObjects):
 
 async def test_routes_of_two_models_do_not_overwrite_each_other() -> None:
     api: Any = SlowObjects()
-    tables = traffic.RouteTables(api)
+    tables = traffic.RouteTables(api, lambda *_: None)
     await tables.write(key(1), ENTRY)
     await tables.write(key(2), ENTRY)
     assert api.table() == {"m1": ENTRY.to_json(), "m2": ENTRY.to_json()}
@@ -56,13 +56,13 @@ async def test_routes_of_two_models_do_not_overwrite_each_other() -> None:
 
 async def test_deleting_a_route_where_there_is_no_table_is_done() -> None:
     api: Any = SlowObjects()
-    assert await traffic.RouteTables(api).delete(key(1)) == actions.Done()
+    assert await traffic.RouteTables(api, lambda *_: None).delete(key(1)) == actions.Done()
     assert api.stored == {}
 
 
 async def test_a_crowd_that_meets_is_written_in_few_patches() -> None:
     api: Any = SlowObjects()
-    tables = traffic.RouteTables(api)
+    tables = traffic.RouteTables(api, lambda *_: None)
     await tables.write(key(0), ENTRY)
     before = api.patches
     outcomes = await asyncio.gather(*(tables.write(key(number), ENTRY) for number in range(200)))
@@ -73,7 +73,7 @@ async def test_a_crowd_that_meets_is_written_in_few_patches() -> None:
 
 async def test_a_key_that_is_refused_holds_up_no_other() -> None:
     api: Any = SlowObjects(refused="m3")
-    tables = traffic.RouteTables(api)
+    tables = traffic.RouteTables(api, lambda *_: None)
     await tables.write(key(0), ENTRY)
     outcomes = await asyncio.gather(*(tables.write(key(number), ENTRY) for number in range(6)), return_exceptions=True)
     assert [type(outcome) for outcome in outcomes].count(errors.Refused) == 1
@@ -83,7 +83,7 @@ async def test_a_key_that_is_refused_holds_up_no_other() -> None:
 
 async def test_a_writer_that_is_cancelled_takes_nobody_with_it() -> None:
     api: Any = SlowObjects()
-    tables = traffic.RouteTables(api)
+    tables = traffic.RouteTables(api, lambda *_: None)
     await tables.write(key(0), ENTRY)
     first = asyncio.ensure_future(tables.write(key(1), ENTRY))
     second = asyncio.ensure_future(tables.write(key(2), ENTRY))
@@ -93,3 +93,12 @@ async def test_a_writer_that_is_cancelled_takes_nobody_with_it() -> None:
     with pytest.raises(asyncio.CancelledError):
         await first
     assert "m2" in api.table()
+
+
+async def test_every_table_that_was_written_is_handed_on_as_the_api_server_has_it() -> None:
+    api: Any = SlowObjects(refused="m1")
+    written: list[tuple[str, Mapping[str, Any]]] = []
+    tables = traffic.RouteTables(api, lambda namespace, body: written.append((namespace, body)))
+    await asyncio.gather(*(tables.write(key(n), ENTRY) for n in range(3)), return_exceptions=True)
+    assert {namespace for namespace, _ in written} == {"ns"}
+    assert written[-1][1]["data"] == api.table()

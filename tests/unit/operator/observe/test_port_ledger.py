@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -32,7 +33,7 @@ CREATE = actions.CreateRevision(
 
 
 class Listed(FakeObjects):
-    async def list_all(self, path: str, *, label_selector: str | None = None) -> tuple[list[dict[str, Any]], str]:
+    async def list_all(self, path: str, **_: str | None) -> tuple[list[dict[str, Any]], str]:
         return [body for name, body in self.stored.items() if name.startswith(path)], "1"
 
 
@@ -43,7 +44,8 @@ class Place:
     ledger: cluster.PortLedger
 
     async def create(self, action: actions.CreateRevision = CREATE) -> actions.Outcome:
-        return await objects.create_revision(self.api, KEY, action, self.ledger)
+        place: Any = SimpleNamespace(ports=self.ledger, wrote_revision=lambda _: None)
+        return await objects.create_revision(self.api, KEY, action, place)
 
     async def fails(self, error: errors.FairleadError) -> None:
         self.api.error = error

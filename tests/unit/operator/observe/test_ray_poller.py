@@ -9,6 +9,7 @@ from tests.support.hand_clock import HandClock
 
 from fairlead_operator.clients import errors, ray_serve
 from fairlead_operator.observe import ray_serve as observe_ray
+from fairlead_operator.observe import readers, source
 from fairlead_operator.state import knowledge, serve
 
 APPLICATION = serve.ApplicationView(name="a", status=serve.ApplicationStatus.RUNNING)
@@ -16,6 +17,8 @@ APPLICATION = serve.ApplicationView(name="a", status=serve.ApplicationStatus.RUN
 
 class ScriptedRay:
     """Answers as set, and counts the questions."""
+
+    parse_s = 0.0
 
     def __init__(self) -> None:
         self.instance: ray_serve.Instance | errors.FairleadError = ray_serve.Instance(
@@ -52,32 +55,40 @@ def clock() -> HandClock:
 
 @pytest.fixture
 def poller(ray: ScriptedRay, clock: HandClock) -> observe_ray.RayPoller:
-    return observe_ray.RayPoller(ray, clock=clock)
+    return observe_ray.RayPoller(ray, readers.Readers(clock=clock), "ns")
 
 
-async def test_a_thousand_askers_cost_one_request(ray: ScriptedRay, poller: observe_ray.RayPoller) -> None:
-    answers = await asyncio.gather(*(poller.evidence(0.5) for _ in range(1000)))
-    assert ray.instance_reads == 1
-    assert all(answer == answers[0] for answer in answers)
+async def read(poller: observe_ray.RayPoller) -> serve.RayEvidence | source.Pending:
+    await poller.read_once()
+    return poller.latest()
 
 
-async def test_an_old_answer_is_asked_again(ray: ScriptedRay, clock: HandClock, poller: observe_ray.RayPoller) -> None:
-    await poller.evidence(0.5)
-    clock.seconds += 0.4
-    await poller.evidence(0.5)
-    clock.seconds += 0.4
-    await poller.evidence(0.5)
-    assert ray.instance_reads == 2
-
-
-async def test_after_a_write_only_a_later_read_counts(
-    ray: ScriptedRay, clock: HandClock, poller: observe_ray.RayPoller
+async def test_who_asks_gets_the_last_answer_and_costs_no_request(
+    ray: ScriptedRay, poller: observe_ray.RayPoller
 ) -> None:
-    await poller.evidence(60)
+    assert poller.latest() == source.PENDING
+    await poller.read_once()
+    answers = [poller.latest() for _ in range(1000)]
+    assert ray.instance_reads == 1
+    assert isinstance(answers[0], knowledge.Known)
+    assert all(answer is answers[0] for answer in answers)
+
+
+async def test_an_answer_that_is_too_old_says_nothing(poller: observe_ray.RayPoller, clock: HandClock) -> None:
+    await poller.read_once()
+    clock.seconds += source.MAX_AGE_S + 1
+    assert isinstance(poller.latest(), knowledge.Unknown)
+
+
+async def test_after_a_write_only_a_later_read_counts(poller: observe_ray.RayPoller, clock: HandClock) -> None:
+    await poller.read_once()
     clock.seconds += 1
     poller.invalidate()
-    await poller.evidence(60)
-    assert ray.instance_reads == 2
+    assert poller.latest() == source.PENDING
+    clock.seconds += source.PENDING_MAX_S + 1
+    assert isinstance(poller.latest(), knowledge.Unknown), "a cluster that hangs is not awaited for ever"
+    await poller.read_once()
+    assert isinstance(poller.latest(), knowledge.Known)
 
 
 async def test_the_session_is_asked_again_only_with_a_new_controller(
@@ -85,12 +96,31 @@ async def test_the_session_is_asked_again_only_with_a_new_controller(
 ) -> None:
     for _ in range(5):
         clock.seconds += 1
-        await poller.evidence(0)
+        await poller.read_once()
     assert ray.session_reads == 1
     ray.instance = ray_serve.Instance(controller_id="c2", applications={})
     ray.session = "s2"
     clock.seconds += 1
-    assert await poller.evidence(0) == knowledge.Known(serve.ServeView(session="s2", applications={}))
+    assert await read(poller) == knowledge.Known(serve.ServeView(session="s2", applications={}))
+
+
+async def test_the_models_hear_when_ray_begins_or_ceases_to_accept_what_should_run(clock: HandClock) -> None:
+    heard: list[str] = []
+    poller = observe_ray.RayPoller(ScriptedRay(), readers.Readers(clock=clock, on_answer=heard.append), "ns")
+    for kind, message in (
+        (serve.RayWriteKind.KEPT, ""),
+        (serve.RayWriteKind.PUT, ""),
+        (serve.RayWriteKind.REFUSED, "400: one"),
+        (serve.RayWriteKind.REFUSED, "400: two"),
+        (serve.RayWriteKind.KEPT, ""),
+    ):
+        clock.seconds += 1
+        poller.report(kind, message)
+    assert heard == ["ns", "ns", "ns"]
+    poller.report(serve.RayWriteKind.HELD, "x" * 10_000)
+    assert poller.last_write is not None
+    assert len(poller.last_write.message) == observe_ray.WRITE_MESSAGE_MAX
+    assert not poller.last_write.is_accepted
 
 
 async def test_empty_answers_are_counted_while_the_session_stays(
@@ -101,7 +131,7 @@ async def test_empty_answers_are_counted_while_the_session_stays(
     for session in ("s1", "s1", "s2", "s2", "s2"):
         ray.session = session
         clock.seconds += 1
-        evidence = await poller.evidence(0)
+        evidence = await read(poller)
         assert isinstance(evidence, serve.EmptyServe)
         counts.append((evidence.session, evidence.consecutive_reads))
     assert counts == [("s1", 1), ("s1", 2), ("s2", 1), ("s2", 2), ("s2", 3)]
@@ -115,33 +145,33 @@ async def test_anything_between_starts_the_count_again(
     for instance in (EMPTY, EMPTY, errors.Unreachable("away") if between == "an error" else full, EMPTY):
         ray.instance = instance
         clock.seconds += 1
-        evidence = await poller.evidence(0)
+        evidence = await read(poller)
     assert isinstance(evidence, serve.EmptyServe)
     assert evidence.consecutive_reads == 1
 
 
 async def test_applications_without_a_controller_prove_nothing(ray: ScriptedRay, poller: observe_ray.RayPoller) -> None:
     ray.instance = ray_serve.Instance(controller_id=None, applications={"a": APPLICATION})
-    assert isinstance(await poller.evidence(0), knowledge.Unknown)
+    assert isinstance(await read(poller), knowledge.Unknown)
 
 
 async def test_a_failed_read_is_unknown_with_its_words(ray: ScriptedRay, poller: observe_ray.RayPoller) -> None:
     ray.instance = errors.Unreachable("Ray: no answer within 10 s")
-    assert await poller.evidence(0) == knowledge.Unknown("Ray: no answer within 10 s")
+    assert await read(poller) == knowledge.Unknown("Ray: no answer within 10 s")
 
 
 async def test_an_empty_answer_says_since_when_and_whether_the_head_is_another(
     ray: ScriptedRay, poller: observe_ray.RayPoller, clock: HandClock
 ) -> None:
-    await poller.evidence(0.0)
+    await read(poller)
     ray.instance = EMPTY
     clock.seconds += 1
-    await poller.evidence(0.0)
+    await read(poller)
     clock.seconds += 70
-    same = await poller.evidence(0.0)
+    same = await read(poller)
     ray.session = "s2"
     clock.seconds += 1
-    other = await poller.evidence(0.0)
+    other = await read(poller)
     assert isinstance(same, serve.EmptyServe)
     assert isinstance(other, serve.EmptyServe)
     assert (same.seconds, same.is_new_head, same.consecutive_reads) == (70.0, False, 2)

@@ -235,3 +235,31 @@ async def test_a_change_that_comes_while_the_key_is_in_work_is_looked_at_right_a
     assert len(seen) == 2
     work.close()
     await task
+
+
+async def test_lanes_are_served_in_turn_and_one_that_hangs_leaves_the_others_their_workers() -> None:
+    work: queue.KeyedQueue[str] = queue.KeyedQueue(lane_of=lambda key: key[0], lane_limit=2)
+    began: dict[str, float] = {}
+
+    async def handle(key: str) -> float | None:
+        began[key] = asyncio.get_running_loop().time()
+        if key.startswith("h"):
+            await asyncio.sleep(100)
+        return None
+
+    for number in range(50):
+        work.add(f"h{number}")
+    tasks = [asyncio.create_task(queue.work(work, handle)) for _ in range(4)]
+    await asyncio.sleep(1)
+    for number in range(50):
+        work.add(f"b{number}")
+    work.add("c0")
+    await asyncio.sleep(1)
+    assert len([key for key in began if key.startswith("h")]) == 2
+    assert len([key for key in began if key.startswith("b")]) == 50
+    assert began["c0"] == 1.0, "fifty keys of another lane that came first don't delay it"
+    await asyncio.sleep(200)
+    assert len([key for key in began if key.startswith("h")]) == 6
+    work.close()
+    for task in tasks:
+        task.cancel()

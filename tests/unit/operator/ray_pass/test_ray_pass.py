@@ -1,4 +1,4 @@
-"""The pass over a Ray cluster: one bad model costs the others nothing."""
+"""The pass over a Ray cluster: when it writes, and what."""
 
 from __future__ import annotations
 
@@ -9,61 +9,123 @@ from typing import Any
 
 import pytest
 from tests.support import builders
+from tests.support.hand_clock import HandClock
 
-from fairlead_operator import ray_pass, telemetry
+from fairlead_operator import composition, ray_pass, telemetry
+from fairlead_operator.clients import errors
+from fairlead_operator.clients import ray_serve as client
 from fairlead_operator.desired import serve_config
-from fairlead_operator.observe import snapshot
-from fairlead_operator.state import keys, knowledge, serve
+from fairlead_operator.observe import ray_serve, readers, source
+from fairlead_operator.state import keys, serve
 
 REV = builders.revision()
+KEY = keys.RayKey(builders.NAMESPACE, "default")
 GOOD_REV = dataclasses.replace(REV, application={**REV.application, "name": f"default--good--{REV.revision}"})
 GOOD = builders.model_deployment(name="good", uid="u-good", status={"stableRevision": REV.revision})
-BROKEN = builders.model_deployment(name="broken", uid="u-broken", status={"stableRevision": REV.revision})
 RUNNING = builders.application(f"default--broken--{REV.revision}", {"name": f"default--broken--{REV.revision}"})
+GOOD_PART = serve_config.of_model(KEY, serve_config.KeptModel(view=GOOD, revisions=(GOOD_REV,)))
 
 
-def made(puts: list[Any]) -> ray_pass.RayPass:
-    found = snapshot.NamespaceModels(
-        models=(BROKEN, GOOD), revisions={"u-good": (GOOD_REV,), "u-broken": (REV,)}, unreadable=()
-    )
-    view = serve.ServeView(session="s", applications={RUNNING.name: RUNNING})
+class Place:
+    """One Ray cluster as a pass meets it."""
 
-    async def list_models(_: str) -> snapshot.NamespaceModels:
-        return found
+    parse_s = 0.0
 
-    async def evidence(_: float) -> serve.RayEvidence:
-        return knowledge.Known(view)
+    def __init__(self) -> None:
+        self.puts: list[Any] = []
+        self.error: errors.FairleadError | None = None
+        self.parked: list[keys.Key] = []
+        self.held: list[keys.Key] = []
+        self.clock = HandClock()
+        self.poller = ray_serve.RayPoller(self, readers.Readers(clock=self.clock), builders.NAMESPACE)  # type: ignore[arg-type]  # its capacity is not read
+        self.composed = composition.Composition()
+        world = SimpleNamespace(of_ray=lambda _: b"")
+        parts: dict[str, Any] = {
+            "namespaces": lambda _: SimpleNamespace(placement="default", world=lambda: world),
+            "clusters": SimpleNamespace(find=lambda _: SimpleNamespace(poller=self.poller, client=self)),
+            "composed": self.composed,
+            "waits": SimpleNamespace(park=self.parked.append, hold=lambda key, _: self.held.append(key)),
+        }
+        self.ray_pass = ray_pass.RayPass(**parts, bounds=builders.BOUNDS, metrics=telemetry.Metrics())
 
-    async def put(body: bytes) -> None:
-        puts.append(json.loads(body))
+    async def fetch_instance(self) -> client.Instance:
+        return client.Instance(controller_id="c", applications={RUNNING.name: RUNNING})
 
-    poller = SimpleNamespace(evidence=evidence, invalidate=lambda: None)
-    client = SimpleNamespace(put_applications=put)
-    parts: dict[str, Any] = {
-        "observer": SimpleNamespace(list_models=list_models),
-        "namespaces": lambda _: SimpleNamespace(placement="default"),
-        "clusters": SimpleNamespace(find=lambda _: SimpleNamespace(poller=poller, client=client)),
-        "sweep": SimpleNamespace(settle=lambda *_: None),
-    }
-    return ray_pass.RayPass(**parts, bounds=builders.BOUNDS, metrics=telemetry.Metrics())
+    async def fetch_session(self) -> str:
+        return "s"
+
+    async def put_applications(self, body: bytes) -> None:
+        if self.error is not None:
+            raise self.error
+        self.puts.append(json.loads(body))
+
+    def complete(self) -> None:
+        self.composed.put(keys.ModelKey(builders.NAMESPACE, "good"), {"default": GOOD_PART})
+        self.composed.put(keys.ModelKey(builders.NAMESPACE, "broken"), None)
+        self.composed.note_listed(None)
 
 
-async def test_a_model_that_can_not_be_composed_keeps_what_it_runs_and_the_others_go_on(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    real = serve_config.application
-
-    def application(view: Any, *rest: Any) -> Any:
-        if view.name == "broken":
-            raise ZeroDivisionError("a bug that only this model meets")
-        return real(view, *rest)
-
-    monkeypatch.setattr(serve_config, "application", application)
-    puts: list[Any] = []
-    ray = made(puts)
-    await ray.run(keys.RayKey(builders.NAMESPACE, "default"))
-    (body,) = puts
+async def test_what_runs_for_a_model_that_can_not_be_read_goes_on_and_the_others_get_theirs() -> None:
+    place = Place()
+    place.complete()
+    await place.poller.read_once()
+    await place.ray_pass.run(KEY)
+    (body,) = place.puts
     assert {each["name"] for each in body["applications"]} == {RUNNING.name, f"default--good--{REV.revision}"}
-    assert "a bug that only this model meets" in caplog.text
-    labels = {"action": "ComposeServeConfig", "outcome": "error"}
-    assert ray.metrics.registry.get_sample_value("fairlead_operator_actions_total", labels) == 1
+    assert place.poller.last_write is not None
+    assert place.poller.last_write.kind is serve.RayWriteKind.PUT
+
+
+async def test_nothing_is_written_before_every_listed_model_had_a_pass() -> None:
+    place = Place()
+    await place.poller.read_once()
+    place.composed.expect(keys.ModelKey(builders.NAMESPACE, "good"))
+    place.composed.expect(keys.ModelKey(builders.NAMESPACE, "slow"))
+    place.complete()
+    await place.ray_pass.run(KEY)
+    assert (place.puts, place.parked) == ([], [KEY])
+    place.composed.note_unknown(keys.ModelKey(builders.NAMESPACE, "slow"))
+    await place.ray_pass.run(KEY)
+    assert len(place.puts) == 1
+
+
+async def test_a_put_is_compared_with_an_answer_of_just_now() -> None:
+    place = Place()
+    place.complete()
+    await place.poller.read_once()
+    place.clock.seconds += ray_pass.EVIDENCE_MAX_S + 0.1
+    await place.ray_pass.run(KEY)
+    assert (place.puts, place.parked) == ([], [KEY])
+    await place.poller.read_once()
+    await place.ray_pass.run(KEY)
+    assert len(place.puts) == 1
+
+
+async def test_a_refused_put_is_reported_to_the_models_and_costs_the_cluster_a_delay() -> None:
+    place = Place()
+    place.complete()
+    place.error = errors.Refused("400: num_replicas is wrong")
+    await place.poller.read_once()
+    with pytest.raises(errors.Refused):
+        await place.ray_pass.run(KEY)
+    write = place.poller.last_write
+    assert write is not None
+    assert (write.kind, write.message) == (serve.RayWriteKind.REFUSED, "400: num_replicas is wrong")
+    assert isinstance(place.poller.latest(), source.Pending), "it may have happened all the same"
+
+
+async def test_a_foreign_application_that_shows_no_config_holds_the_write_and_says_so() -> None:
+    place = Place()
+    place.complete()
+    foreign = builders.application("somebody-else", None)
+    place.fetch_instance = lambda: instance(foreign)  # type: ignore[method-assign]
+    await place.poller.read_once()
+    await place.ray_pass.run(KEY)
+    assert place.puts == []
+    assert place.poller.last_write is not None
+    assert place.poller.last_write.kind is serve.RayWriteKind.HELD
+    assert "somebody-else" in place.poller.last_write.message
+
+
+async def instance(*applications: serve.ApplicationView) -> client.Instance:
+    return client.Instance(controller_id="c", applications={each.name: each for each in applications})

@@ -9,9 +9,10 @@ import pytest
 from tests.support import builders
 from tests.support.hand_clock import HandClock
 
-from fairlead_operator import reconcile, telemetry
+from fairlead_operator import composition, reconcile, telemetry, waiting
 from fairlead_operator.clients import errors
 from fairlead_operator.effects import execute
+from fairlead_operator.observe import snapshot
 from fairlead_operator.plan import planner
 from fairlead_operator.state import actions, keys, knowledge, reasons, route
 
@@ -33,12 +34,37 @@ class Queue:
 KEY = keys.ModelKey(builders.NAMESPACE, builders.NAME)
 
 
-def make_reconciler(queue: Any, **parts: Any) -> reconcile.Reconciler:
-    given = {"observer": None, "namespaces": None, "hands": None, "events": None, **parts}
-    made = reconcile.Parts(**given, bounds=builders.BOUNDS, clock=HandClock(), metrics=telemetry.Metrics())
-    watch: Any = SimpleNamespace(unsettle=lambda _: None)
+def make_reconciler(queue: Any, view: Any, **parts: Any) -> reconcile.Reconciler:
+    """``view`` is what the API server gives, or raises."""
+
+    async def fetch(_: keys.ModelKey) -> Any:
+        if isinstance(view, errors.FairleadError):
+            raise view
+        return view
+
+    async def complete(look: snapshot.Look) -> snapshot.Look:
+        return look
+
+    def look(_: keys.ModelKey, seen: Any) -> snapshot.Look:
+        found = knowledge.ABSENT if seen is None else knowledge.Known(seen)
+        route_text = knowledge.Known(route.RouteText(text="{}"))
+        return snapshot.Look(seen=builders.observed(object=found, route=route_text), evidence=b"")
+
+    observer = SimpleNamespace(fetch=fetch, complete=complete, look=look)
+    namespace = SimpleNamespace(is_pending=lambda: False)
+    given = {"observer": observer, "hands": SimpleNamespace(nudge=lambda _: None), "events": None, **parts}
+    made = reconcile.Parts(
+        **given,
+        namespaces=lambda _: namespace,  # type: ignore[arg-type,return-value]  # it is asked nothing else
+        waits=waiting.Waiting(queue, lambda _: namespace, clock=HandClock()),  # type: ignore[arg-type,return-value]
+        composed=composition.Composition(),
+        bounds=builders.BOUNDS,
+        clock=HandClock(),
+        metrics=telemetry.Metrics(),
+    )
+    swept: Any = SimpleNamespace(take_listed=lambda _: None)
     ray: Any = None
-    return reconcile.Reconciler(made, queue, watch=watch, ray=ray)
+    return reconcile.Reconciler(made, queue, swept=swept, ray=ray)
 
 
 @pytest.mark.parametrize(
@@ -54,11 +80,8 @@ def make_reconciler(queue: Any, **parts: Any) -> reconcile.Reconciler:
 async def test_every_failure_costs_a_growing_delay_and_a_requested_pause_is_kept(
     error: errors.FairleadError, delay: tuple[float | None, float]
 ) -> None:
-    async def observe(_: keys.ModelKey) -> Any:
-        raise error
-
     queue = Queue()
-    assert await make_reconciler(queue, observer=SimpleNamespace(observe=observe)).handle(KEY) is None
+    assert await make_reconciler(queue, error).handle(KEY) is None
     assert queue.delays == [delay]
 
 
@@ -75,16 +98,12 @@ async def test_a_write_that_was_refused_costs_the_same(
     retry_after_s: float | None,
     delay: tuple[float | None, float],
 ) -> None:
-    async def observe(_: keys.ModelKey) -> Any:
-        return builders.observed(object=knowledge.ABSENT, route=knowledge.Known(route.RouteText(text="{}")))
-
     async def refuse(*_: Any) -> actions.Outcome:
         return actions.Refused(reason=reason, message="no", retry_after_s=retry_after_s)
 
     monkeypatch.setattr(execute, "execute", refuse)
     queue = Queue()
-    made = make_reconciler(queue, observer=SimpleNamespace(observe=observe))
-    assert await made.handle(KEY) is None
+    assert await make_reconciler(queue, None).handle(KEY) is None
     assert queue.delays == [delay]
 
 
@@ -94,9 +113,6 @@ async def test_an_error_that_nobody_foresaw_is_told_on_the_object_logged_and_tri
     def make(*_: Any) -> None:
         raise KeyError("a-secret-value")
 
-    async def observe(_: keys.ModelKey) -> Any:
-        return builders.observed(object=knowledge.Known(builders.model_deployment()))
-
     told: list[Any] = []
 
     async def send(_: Any, *events: Any, at: Any) -> None:
@@ -104,8 +120,8 @@ async def test_an_error_that_nobody_foresaw_is_told_on_the_object_logged_and_tri
 
     monkeypatch.setattr(planner, "make", make)
     queue = Queue()
-    observer, events = SimpleNamespace(observe=observe), SimpleNamespace(send=send)
-    assert await make_reconciler(queue, observer=observer, events=events).handle(KEY) is None
+    events = SimpleNamespace(send=send)
+    assert await make_reconciler(queue, builders.model_deployment(), events=events).handle(KEY) is None
     assert queue.failed == [KEY]
     (event,) = told
     assert (event.reason, event.type) == ("InternalError", "Warning")

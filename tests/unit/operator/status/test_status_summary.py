@@ -96,32 +96,36 @@ def proving() -> tuple[VirtualWorld, actions.Plan]:
     raise AssertionError("no proof was asked for")
 
 
+def proof_outcomes(revision: str) -> dict[str, actions.Outcome]:
+    return {
+        "nothing was asked": actions.Done(),
+        "nobody answered": actions.ProofUnavailable(revision=revision, message="503"),
+        "the model failed": actions.NotProved(revision=revision, message="500"),
+        "proved": actions.Proved(revision=revision, digest=builders.DIGEST),
+        "proved without an example": actions.Proved(revision=revision, digest=builders.DIGEST, note="too\nsmall"),
+        "proved, but another revision": actions.Proved(revision="another", digest=builders.DIGEST),
+    }
+
+
 @pytest.mark.parametrize(
-    ("outcome", "proved", "failures"),
+    ("case", "proved", "failures", "attempts", "message"),
     [
-        pytest.param(actions.Done(), False, 0, id="nothing came back"),
-        pytest.param(
-            actions.Refused(reason=Reason.GATEWAY_UNREACHABLE, message="503"), False, 0, id="a gateway's fault"
-        ),
-        pytest.param(actions.NotProved(revision="*", message="500"), False, 1, id="wrong"),
-        pytest.param(actions.Proved(revision="*", digest=builders.DIGEST), True, 0, id="right"),
-        pytest.param(actions.Proved(revision="*", digest=None), False, 1, id="right, but of unknown content"),
-        pytest.param(actions.Proved(revision="another", digest=builders.DIGEST), False, 0, id="of another revision"),
+        ("nothing was asked", False, 0, 0, ""),
+        ("nobody answered", False, 0, 1, "503"),
+        ("the model failed", False, 1, 1, "500"),
+        ("proved", True, 0, 0, ""),
+        ("proved without an example", True, 0, 0, "too small"),
+        ("proved, but another revision", False, 0, 0, ""),
     ],
 )
-def test_a_proofs_result_is_remembered(outcome: actions.Outcome, proved: bool, failures: int) -> None:
-    _, plan = proving()
-    if isinstance(outcome, actions.Proved | actions.NotProved) and outcome.revision == "*":
-        assert plan.serving.candidate is not None
-        outcome = type(outcome)(**{**_fields(outcome), "revision": plan.serving.candidate})
-    rollout = fold.after(plan, outcome).rollout
+def test_a_proofs_result_is_remembered(case: str, proved: bool, failures: int, attempts: int, message: str) -> None:
+    world, plan = proving()
+    assert plan.serving.candidate is not None
+    rollout = fold.after(plan, proof_outcomes(plan.serving.candidate)[case], world.now).rollout
     assert rollout is not None
-    assert (rollout.proved, rollout.proof_failures) == (proved, failures)
-
-
-def _fields(outcome: actions.Proved | actions.NotProved) -> dict[str, Any]:
-    names = ("revision", "digest") if isinstance(outcome, actions.Proved) else ("revision", "message")
-    return {name: getattr(outcome, name) for name in names}
+    assert (rollout.proved, rollout.proof_failures, rollout.proof_attempts) == (proved, failures, attempts)
+    assert rollout.proof_message == message
+    assert (rollout.proof_tried_at is not None) == (attempts > 0)
 
 
 def test_a_status_says_where_the_model_answers() -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import functools
 import random
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import pytest
 from typing_extensions import override
 
-from fairlead_operator import health, queue, sweep, telemetry
+from fairlead_operator import composition, health, queue, sweep, telemetry, waiting
 from fairlead_operator.clients import clock, errors
 from fairlead_operator.state import keys
 
@@ -19,8 +19,8 @@ from fairlead_operator.state import keys
 class Reads:
     """An API server with one model."""
 
-    async def list_all(self, _path: str, *, label_selector: str | None = None) -> tuple[list[Any], str]:
-        return [{"metadata": {"namespace": "ns", "name": "living", "resourceVersion": "1"}}], "1"
+    async def list_pages(self, path: str) -> AsyncIterator[Any]:
+        yield {"items": [{"metadata": {"namespace": "ns", "name": "living", "resourceVersion": "1"}}]}
 
 
 class Namespace:
@@ -31,9 +31,7 @@ class Namespace:
     def __init__(self, routes: Mapping[str, str] | None) -> None:
         self._routes = routes
 
-    async def routes(self, _max_age_s: float) -> Mapping[str, str]:
-        if self._routes is None:
-            raise errors.Unreachable("the API server is away")
+    def routes(self) -> Mapping[str, str] | None:
         return self._routes
 
 
@@ -45,13 +43,18 @@ async def resynced(routes: Mapping[str, str] | None) -> set[keys.Key]:
 
 
 def make(work: queue.KeyedQueue[keys.Key], routes: Mapping[str, str] | None, reads: Reads | None = None) -> sweep.Sweep:
+    namespaces: Any = lambda _: Namespace(routes)  # noqa: E731 - only what a listing asks
+    system = clock.SystemClock()
+    listing: Any = reads or Reads()
     return sweep.Sweep(
-        work,
-        reads or Reads(),  # type: ignore[arg-type]  # only what a listing asks
-        lambda _: Namespace(routes),  # type: ignore[arg-type,return-value]  # likewise
-        watched=health.WatchLedger(clock=clock.SystemClock()),
+        work=work,
+        reads=listing,
+        namespaces=namespaces,
+        waits=waiting.Waiting(work, namespaces, clock=system),
+        composed=composition.Composition(),
+        watched=health.WatchLedger(clock=system),
         metrics=telemetry.Metrics(),
-        clock=clock.SystemClock(),
+        clock=system,
     )
 
 
@@ -74,10 +77,11 @@ class Partly(Reads):
     """An API server that lists one namespace and forbids another."""
 
     @override
-    async def list_all(self, path: str, *, label_selector: str | None = None) -> tuple[list[Any], str]:
+    async def list_pages(self, path: str) -> AsyncIterator[Any]:
         if "/namespaces/forbidden/" in path:
             raise errors.Forbidden("403")
-        return await super().list_all(path)
+        async for page in super().list_pages(path):
+            yield page
 
 
 @pytest.mark.looptime
@@ -110,17 +114,17 @@ async def test_only_a_change_of_what_is_asked_for_overrides_the_delay_of_a_model
     work: queue.KeyedQueue[keys.Key] = queue.KeyedQueue()
     made = make(work, {})
     model, ray = keys.ModelKey("ns", "living"), keys.RayKey("ns", "a")
-    made.notice(model, "generation 1")
+    made.notice(model, intent="generation 1")
     await work.take()
     work.done(model)
     for key in (model, ray):
         await fail(work, key)
-    made.notice(model, "generation 1")
+    made.notice(model, intent="generation 1")
     made.notice(model)
     work.add_after(ray, 0.05)
     await asyncio.sleep(0.5)
     assert len(work) == 0
-    made.notice(model, "generation 2")
+    made.notice(model, intent="generation 2")
     work.add_after(ray, 0.05)
     await asyncio.sleep(0.1)
     assert {await work.take(), await work.take()} == {model, ray}
@@ -131,3 +135,35 @@ async def fail(work: queue.KeyedQueue[keys.Key], key: keys.Key) -> None:
     assert await work.take() == key
     work.add_failed(key)
     work.done(key)
+
+
+async def test_a_model_that_waits_with_the_listed_version_needs_no_pass_but_in_each_full_round() -> None:
+    work: queue.KeyedQueue[keys.Key] = queue.KeyedQueue()
+    made = make(work, {})
+    model = keys.ModelKey("ns", "living")
+    passes = 0
+    for round_ in range(2 * sweep.FULL_ROUNDS):
+        await made.resync("ns")
+        while len(work):
+            key = await work.take()
+            assert key is not None
+            passes += key == model
+            made.waits.take(key)
+            if key == model:
+                made.waits.hold(key, waiting.Held(evidence=b"", version="1"))
+            work.done(key)
+        assert passes == 1 + round_ // sweep.FULL_ROUNDS
+    made.waits.hold(model, waiting.Held(evidence=b"", version="0"))
+    await made.resync("ns")
+    assert len(work) == 3, "it has another version than its last pass ended with"
+
+
+async def test_our_own_write_that_the_watch_brings_back_needs_no_pass() -> None:
+    work: queue.KeyedQueue[keys.Key] = queue.KeyedQueue()
+    made = make(work, {})
+    model = keys.ModelKey("ns", "living")
+    made.waits.hold(model, waiting.Held(evidence=b"", version="7"))
+    made.notice(model, version="7", intent="generation 1")
+    assert len(work) == 0
+    made.notice(model, version="8", intent="generation 1")
+    assert len(work) == 1

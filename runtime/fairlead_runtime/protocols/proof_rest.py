@@ -1,0 +1,73 @@
+"""`POST /v2/models/NAME/proof`: this replica runs its own example and reports how it went.
+
+No tensor travels: the operator, who asks, gets a digest, a signature and one sentence, however large the model's inputs
+and outputs are. Source: docs/contracts.md, "Operator: proof before traffic".
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from fairlead_runtime.errors import RequestError, RequestReason, one_sentence
+from fairlead_runtime.inference.dataplane import Dataplane
+from fairlead_runtime.model.warmup import WarmUp
+from fairlead_runtime.protocols import datatypes, refusals
+from fairlead_runtime.protocols.http import Answer, Request, Response, dump, then
+
+PROTOCOL = "proof"
+SCHEMA = 1
+
+
+class Outcome(StrEnum):
+    """What the operator may conclude."""
+
+    PROVED = "Proved"
+    NOT_PROVED_BY_EXAMPLE = "NotProvedByExample"
+    """The model refuses what was made up from its signature, which says nothing about a client's input."""
+    FAILED = "Failed"
+    """The model failed by itself."""
+
+
+_OUTCOMES = {
+    RequestReason.INVALID_INPUT: Outcome.NOT_PROVED_BY_EXAMPLE,
+    RequestReason.MODEL_FAILED: Outcome.FAILED,
+}
+"""Every other refusal is of this moment (busy, draining, too slow) and is answered as to a client."""
+
+
+class ProofRest:
+    """Answers one request for a proof. It is admitted and timed as a client's prediction is."""
+
+    def __init__(self, dataplane: Dataplane, warm_up: WarmUp) -> None:
+        self._dataplane = dataplane
+        self._warm_up = warm_up
+
+    def handle(self, request: Request) -> Answer:
+        """Raises RequestError."""
+        if request.method != "POST":
+            raise RequestError(RequestReason.WRONG_METHOD, "proof takes POST")
+        example = self._warm_up.example
+        if example is None:
+            return self._report(Outcome.NOT_PROVED_BY_EXAMPLE, self._warm_up.refusal or "there is no example")
+        try:
+            result = self._dataplane.infer(example)
+        except RequestError as error:
+            return self._refused(error)
+        return then(result, lambda _: self._report(Outcome.PROVED, self._warm_up.refusal or ""), self._refused)
+
+    def _refused(self, error: RequestError) -> Response:
+        outcome = _OUTCOMES.get(error.reason)
+        return refusals.answer(error) if outcome is None else self._report(outcome, error.sentence)
+
+    def _report(self, outcome: Outcome, message: str) -> Response:
+        identity, signature = self._dataplane.identity, self._dataplane.signature
+        body = {
+            "schema": SCHEMA,
+            "revision": identity.revision,
+            "digest": identity.digest,
+            "outcome": outcome.value,
+            "message": one_sentence(message),
+            "inputs": [datatypes.describe(spec) for spec in signature.inputs],
+            "outputs": [datatypes.describe(spec) for spec in signature.outputs],
+        }
+        return Response(status=200, body=dump(body), protocol=PROTOCOL)

@@ -1,0 +1,85 @@
+"""One vocabulary: names and reference texts use the words of docs/glossary.md."""
+
+from __future__ import annotations
+
+import ast
+import collections
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.architecture import banned_words
+from tests.architecture.test_tree import ROOT, python_files
+
+PACKAGES = (
+    "operator/fairlead_operator",
+    "runtime/fairlead_gateway",
+    "runtime/fairlead_runtime",
+    "cli/fairlead_cli",
+)
+KNOWN = ROOT / "tests" / "architecture" / "banned_names.txt"
+PLAIN_DOCS = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "operator/README.md",
+    "docs/concepts.md",
+    "docs/operations.md",
+    "docs/rollouts-guide.md",
+    "docs/tutorial.md",
+)
+TERMS_MIN = 30
+
+
+def names_in(path: Path) -> Iterator[str]:
+    """What a file defines: functions, their parameters, and the variables that it assigns."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        match node:
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.arg(arg=name):
+                yield name
+            case ast.Name(id=name, ctx=ast.Store()):
+                yield name
+
+
+def banned_in(package: str) -> collections.Counter[str]:
+    found = (name.strip("_") for path in python_files(package) for name in names_in(path))
+    return collections.Counter(name for name in found if name in banned_words.NAMES)
+
+
+def known() -> dict[tuple[str, str], int]:
+    rows = (line.split() for line in KNOWN.read_text().splitlines() if line and not line.startswith("#"))
+    return {(package, name): int(count) for package, name, count in rows}
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_new_name_is_one_of_the_banned(package: str) -> None:
+    allowed = known()
+    more = {
+        name: f"{count}, allowed: {allowed.get((package, name), 0)}"
+        for name, count in banned_in(package).items()
+        if count > allowed.get((package, name), 0)
+    }
+    assert more == {}, "docs/glossary.md says what to write instead; tests/architecture/banned_names.txt only shrinks"
+
+
+@pytest.mark.parametrize("name", PLAIN_DOCS)
+def test_the_documents_for_newcomers_hold_no_banned_word(name: str) -> None:
+    assert banned_words.in_text((ROOT / name).read_text()) == []
+
+
+def glossary() -> dict[str, str]:
+    rows = re.findall(r"^\| \*\*(.+?)\*\* \| (.+?) \|$", (ROOT / "docs" / "glossary.md").read_text(), re.MULTILINE)
+    return dict(rows)
+
+
+def test_the_glossary_has_the_terms_of_the_field() -> None:
+    terms = glossary()
+    assert len(terms) >= TERMS_MIN
+    for term in ("desired", "observed", "stable", "candidate", "revision", "promote", "abort", "quarantine", "proof"):
+        assert term in terms
+
+
+def test_a_definition_is_a_sentence_without_a_banned_word() -> None:
+    for term, text in glossary().items():
+        assert text.endswith("."), term
+        assert banned_words.in_text(text) == [], term

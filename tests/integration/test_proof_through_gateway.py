@@ -1,0 +1,58 @@
+"""The operator's client asks a replica for its proof through a real gateway; clients' numbers don't move."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.support import replica_parts
+from tests.support.gateway_process import Gateway, entry, fetch, revision
+from tests.support.until import until
+
+from fairlead_operator.clients import clock, errors, http
+from fairlead_operator.clients.gateway import GatewayClient, ProofOutcome
+
+pytestmark = pytest.mark.real
+
+A, B = "aaaaaaaaaa", "bbbbbbbbbb"
+
+
+@pytest.fixture
+def gateway(tmp_path: Path) -> Iterator[Gateway]:
+    made = Gateway(tmp_path / "gateway")
+    made.start()
+    yield made
+    made.stop()
+
+
+def proofs(gateway: Gateway, name: str) -> int:
+    text = fetch(f"http://127.0.0.1:{gateway.admin_port}/metrics").text
+    found = re.search(rf'fairlead_gateway_proofs_total{{code="200",model="digits",revision="{name}"}} (\d+)', text)
+    return int(found[1]) if found else 0
+
+
+async def test_a_proof_reaches_the_revision_it_asks_and_counts_as_no_clients_request(gateway: Gateway) -> None:
+    client = http.HttpClient(clock=clock.SystemClock())
+    ours = GatewayClient(http_client=client, on_request=lambda *_: None)
+    setting = replica_parts.Setting(signature=replica_parts.float_signature(rows=None), revision=A)
+    with replica_parts.running(setting) as stable:
+        # The route takes bodies of 64 bytes: a proof has none.
+        gateway.apply(digits=entry(A, {A: revision(stable.port, count=1, window=1)}, maxRequestBytes=64))
+        gateway.wait_up("digits", A)
+
+        report = await ours.prove(gateway.url, "digits", A, timeout_s=10)
+        assert (report.outcome, report.digest) == (ProofOutcome.PROVED, replica_parts.DIGEST)
+        assert (await ours.fetch_signature(gateway.url, "digits", A)) == report.signature
+        with pytest.raises(errors.Unreachable, match="no version bbbbbbbbbb"):
+            await ours.prove(gateway.url, "digits", B, timeout_s=10)
+        unpinned = fetch(f"{gateway.url}/v2/models/digits/proof", body=b"")
+        assert (unpinned.status, "x-fairlead-revision" in json.loads(unpinned.text)["error"]) == (400, True)
+
+        until(lambda: proofs(gateway, A) == 1, "the proof is counted apart")
+        # The signature was read by one GET, which does count.
+        until(lambda: gateway.measurements("digits")["revisions"][A]["requests"]["total"] == 1, "the GET is counted")
+        assert gateway.measurements("digits")["revisions"][A]["scores"]["counts"] == []
+    await client.close()

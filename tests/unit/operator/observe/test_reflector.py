@@ -1,0 +1,148 @@
+"""A collection kept by list and watch: our own writes are in it at once, and it never goes back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import pytest
+from tests.support.hand_clock import HandClock
+
+from fairlead_operator.clients import errors
+from fairlead_operator.observe import reflector
+
+pytestmark = [pytest.mark.looptime, pytest.mark.asyncio]
+
+
+def item(name: str, version: int, text: str = "", uid: str | None = None) -> dict[str, Any]:
+    return {"metadata": {"name": name, "resourceVersion": str(version), "uid": uid or f"u-{name}"}, "text": text}
+
+
+class Api:
+    """Lists what a test sets, and streams what it sends."""
+
+    def __init__(self) -> None:
+        self.items: list[dict[str, Any]] = []
+        self.version = 10
+        self.lists = 0
+        self.asked_from: list[str] = []
+        self.error: errors.FairleadError | None = None
+        self.stream: asyncio.Queue[dict[str, Any] | errors.FairleadError | None] = asyncio.Queue()
+
+    async def list_all(self, path: str, **_: str | None) -> tuple[list[dict[str, Any]], str]:
+        self.lists += 1
+        if self.error is not None:
+            raise self.error
+        return list(self.items), str(self.version)
+
+    async def watch(self, path: str, *, resource_version: str, **_: str | None) -> AsyncIterator[dict[str, Any]]:
+        self.asked_from.append(resource_version)
+        while (event := await self.stream.get()) is not None:
+            if isinstance(event, errors.FairleadError):
+                raise event
+            yield event
+
+
+class Place:
+    def __init__(self) -> None:
+        self.api = Api()
+        self.clock = HandClock()
+        self.changed: list[str] = []
+        collection = reflector.Collection(path="/things")
+        self.kept: reflector.Reflector[str] = reflector.Reflector(
+            self.api, collection, _view, clock=self.clock, on_change=self.changed.append
+        )
+        self.task = asyncio.create_task(self.kept.run())
+
+    async def send(self, kind: str, body: Mapping[str, Any]) -> None:
+        self.api.stream.put_nowait({"type": kind, "object": body})
+        await asyncio.sleep(0.01)
+
+
+def _view(body: Mapping[str, Any]) -> str | None:
+    return str(body["text"])
+
+
+async def test_a_list_and_then_the_changes() -> None:
+    place = Place()
+    place.api.items = [item("a", 5, "one"), item("b", 6, "two")]
+    assert not place.kept.is_listed
+    await asyncio.sleep(0.01)
+    assert place.kept.is_listed
+    await place.send("MODIFIED", item("a", 11, "three"))
+    await place.send("DELETED", item("b", 12))
+    await place.send("BOOKMARK", item("", 20))
+    assert place.kept.items() == {"a": "three"}
+    place.api.stream.put_nowait(None)
+    await asyncio.sleep(0.01)
+    assert place.api.asked_from == ["10", "20"], "a stream that ends is followed by the next one, without a list"
+    assert place.api.lists == 1
+    place.task.cancel()
+
+
+async def test_our_own_write_is_there_at_once_and_nothing_older_takes_its_place() -> None:
+    place = Place()
+    await asyncio.sleep(0.01)
+    place.kept.wrote(item("a", 30, "ours"))
+    assert place.kept.get("a") == "ours"
+    await place.send("ADDED", item("a", 25, "older"))
+    assert place.kept.get("a") == "ours"
+    place.api.items, place.api.version = [], 20
+    place.api.stream.put_nowait(errors.Expired("410"))
+    await asyncio.sleep(3)
+    assert place.api.lists == 2
+    assert place.kept.get("a") == "ours", "a list of before the write doesn't have it"
+    place.api.version = 40
+    place.api.stream.put_nowait(errors.Expired("410"))
+    await asyncio.sleep(5)
+    assert place.kept.get("a") is None, "a list of after it does say that it is gone"
+    place.task.cancel()
+
+
+async def test_what_we_deleted_does_not_come_back_with_an_older_event() -> None:
+    place = Place()
+    place.api.items = [item("a", 5, "one")]
+    await asyncio.sleep(0.01)
+    place.kept.removed("a", "u-a")
+    assert place.kept.get("a") is None
+    await place.send("MODIFIED", item("a", 11, "late"))
+    assert place.kept.get("a") is None
+    await place.send("DELETED", item("a", 12))
+    await place.send("ADDED", item("a", 13, "another", uid="u-other"))
+    assert place.kept.get("a") == "another"
+    place.task.cancel()
+
+
+async def test_only_what_changed_is_told() -> None:
+    place = Place()
+    place.api.items = [item("a", 5, "one")]
+    await asyncio.sleep(0.01)
+    assert place.changed == ["a", ""]
+    await place.send("MODIFIED", item("a", 11, "one"))
+    assert place.changed == ["a", ""]
+    place.task.cancel()
+
+
+async def test_a_list_that_is_refused_is_an_error_and_tried_again_with_a_growing_delay() -> None:
+    place = Place()
+    place.api.error = errors.Forbidden("403")
+    await asyncio.sleep(100)
+    assert isinstance(place.kept.error, errors.Forbidden)
+    assert not place.kept.is_listed
+    assert 5 <= place.api.lists <= 9
+    place.api.error = None
+    await asyncio.sleep(40)
+    assert place.kept.error is None
+    assert place.kept.is_listed
+    place.task.cancel()
+
+
+async def test_silence_for_long_is_an_error() -> None:
+    place = Place()
+    await asyncio.sleep(0.01)
+    place.clock.seconds += reflector.OUT_OF_TOUCH_S + 1
+    assert isinstance(place.kept.error, errors.Unreachable)
+    await place.send("BOOKMARK", item("", 20))
+    assert place.kept.error is None
+    place.task.cancel()

@@ -1,0 +1,140 @@
+"""A background reader: who asks never waits, and an answer counts only as long as it says something about now."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+
+import pytest
+
+from fairlead_operator.observe import source
+
+pytestmark = [pytest.mark.looptime, pytest.mark.asyncio]
+
+
+class LoopClock:
+    def now(self) -> datetime.datetime:
+        return datetime.datetime.fromtimestamp(self.monotonic_s(), datetime.UTC)
+
+    def monotonic_s(self) -> float:
+        return asyncio.get_running_loop().time()
+
+
+class Place:
+    """A source whose value a test changes."""
+
+    def __init__(self, *, takes_s: float = 0.01) -> None:
+        self.value = 1
+        self.takes_s = takes_s
+        self.reads: list[float] = []
+        self.heard: list[float] = []
+        self.is_hot = False
+        self.source = source.Source(
+            self.read,
+            clock=LoopClock(),
+            idle_interval_s=5.0,
+            is_hot=lambda: self.is_hot,
+            on_answer=lambda: self.heard.append(asyncio.get_running_loop().time()),
+        )
+
+    async def read(self) -> int:
+        self.reads.append(asyncio.get_running_loop().time())
+        value = self.value
+        await asyncio.sleep(self.takes_s)
+        return value
+
+    def reads_since(self, at_s: float) -> int:
+        return sum(read_s >= at_s for read_s in self.reads)
+
+
+async def run(place: Place, for_s: float) -> asyncio.Task[None]:
+    task = asyncio.create_task(place.source.run())
+    await asyncio.sleep(for_s)
+    return task
+
+
+async def test_an_idle_source_is_read_at_its_interval_and_a_hot_one_more_often() -> None:
+    place = Place()
+    task = await run(place, 60)
+    now_s = asyncio.get_running_loop().time()
+    await asyncio.sleep(60)
+    assert 11 <= place.reads_since(now_s) <= 13
+    assert len(place.heard) == 1, "only a change is told"
+    place.is_hot = True
+    await asyncio.sleep(10)
+    now_s = asyncio.get_running_loop().time()
+    await asyncio.sleep(60)
+    assert 28 <= place.reads_since(now_s) <= 32
+    task.cancel()
+
+
+async def test_a_change_and_a_hurry_are_followed_by_frequent_reads() -> None:
+    place = Place()
+    task = await run(place, 60)
+    for cause in ("hurry", "change"):
+        now_s = asyncio.get_running_loop().time()
+        if cause == "hurry":
+            place.source.hurry()
+        else:
+            place.value += 1
+            await asyncio.sleep(5.1)
+            now_s = place.heard[-1]
+        await asyncio.sleep(1.5)
+        assert place.reads_since(now_s) >= 3
+        await asyncio.sleep(30)
+    task.cancel()
+
+
+async def test_after_our_own_write_only_a_request_that_began_later_counts() -> None:
+    place = Place(takes_s=1.0)
+    task = await run(place, 0.5)
+    place.value = 2
+    place.source.expire()  # while a request is under way that may not have seen the write
+    await asyncio.sleep(0.6)
+    assert place.source.latest() == source.PENDING
+    await asyncio.sleep(1.0)
+    latest = place.source.latest()
+    assert isinstance(latest, source.Answer)
+    assert latest.value == 2
+    assert latest.began_at_s >= 0.5
+    task.cancel()
+
+
+async def test_an_awaited_answer_is_told_even_when_it_is_the_same() -> None:
+    place = Place()
+    task = await run(place, 1)
+    place.source.expire()
+    await asyncio.sleep(1)
+    assert len(place.heard) == 2
+    task.cancel()
+
+
+async def test_a_source_that_hangs_says_nothing_after_a_while() -> None:
+    place = Place()
+    task = await run(place, 1)
+    place.takes_s = 1e6
+    await asyncio.sleep(source.MAX_AGE_S + 10)
+    assert isinstance(place.source.latest(), source.TooOld)
+    place.source.expire()
+    assert place.source.latest() == source.PENDING
+    await asyncio.sleep(source.PENDING_MAX_S + 0.1)
+    assert isinstance(place.source.latest(), source.TooOld)
+    task.cancel()
+
+
+async def test_an_answer_that_can_not_be_worked_in_does_not_end_the_reading(caplog: pytest.LogCaptureFixture) -> None:
+    place = Place()
+
+    async def read() -> int:
+        if len(place.reads) < 1:
+            place.reads.append(0.0)
+            raise ZeroDivisionError("a bug")
+        return 7
+
+    place.source._read = read  # type: ignore[method-assign]
+    task = await run(place, 2)
+    latest = place.source.latest()
+    assert isinstance(latest, source.Answer)
+    assert latest.value == 7
+    assert "a bug" in caplog.text
+    task.cancel()
