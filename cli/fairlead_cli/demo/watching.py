@@ -39,16 +39,16 @@ class Model:
             DemoFailed: that did not come in time; the conditions are in the message.
         """
         deadline = time.monotonic() + within_s
-        shown, next_s = "", 0.0
+        reported, next_s = "", 0.0
         with watched(self._local.kubectl_command(*self._arguments(), "--watch")) as newest:
             while True:
                 found = newest(_LOOK_S)
                 if found and holds(found):
                     return found
                 words = progress_of(found) if found else ""
-                if words and words != shown and time.monotonic() >= next_s:
+                if words and words != reported and time.monotonic() >= next_s:
                     self._narrator.step(f"{self.name}: {words}")
-                    shown, next_s = words, time.monotonic() + _LOOK_S  # what passes more quickly is not for reading
+                    reported, next_s = words, time.monotonic() + _LOOK_S  # what passes more quickly is not for reading
                 if time.monotonic() > deadline:
                     conditions = json.dumps(found.get("status", {}).get("conditions", []), indent=1)
                     raise narration.DemoFailed(f"{self.name} was not {what} within {within_s:.0f} s: {conditions}")
