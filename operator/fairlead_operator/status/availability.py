@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from fairlead_operator.api.status import ConditionStatus
 from fairlead_operator.api.text import hide_addresses
+from fairlead_operator.state.actions import WriteRoute
 from fairlead_operator.state.knowledge import Known, Unknown
 from fairlead_operator.state.reasons import Reason
+from fairlead_operator.state.route import RouteText
 from fairlead_operator.status.conditions import Verdict, truth
 from fairlead_operator.status.pass_result import PassResult
 
@@ -19,17 +21,27 @@ def available(result: PassResult) -> Verdict:
         return _unknown(hide_addresses(why))
     if isinstance(observed.route, Unknown):
         return _unknown("The route can't be read.")
-    weights = observed.route.value.weights() if isinstance(observed.route, Known) else {}
-    if not weights:
+    route = observed.route.value if isinstance(observed.route, Known) else _kept_by_gateways(result)
+    weights = route.weights() if route is not None else {}
+    if route is None or not weights:
         reason = result.plan.reason if result.plan.reason in _NOBODY_ANSWERS else Reason.NOT_SERVING
         return truth(False, reason, "No revision takes requests; they are answered with 503.")
-    stable = observed.route.value.stable if isinstance(observed.route, Known) else None
-    without = _gateways_without(result, tuple(weights), stable)
+    without = _gateways_without(result, tuple(weights), route.stable)
     if without is None:
         return truth(False, Reason.NO_GATEWAY, "No gateway runs that could answer requests.")
     if not without:
         return truth(True, Reason.AVAILABLE, "Every gateway has a ready replica for every request.")
     return _unanswered(result, without)
+
+
+def _kept_by_gateways(result: PassResult) -> RouteText | None:
+    """The route that the pass writes again, where somebody deleted the object: gateways go on with what they had."""
+    action, gateways = result.plan.action, result.observed.gateways
+    if not isinstance(action, WriteRoute) or not isinstance(gateways, Known):
+        return None
+    lives = [view.routes.get(result.observed.key.name) for view in gateways.value.ready]
+    is_kept = all(live is not None and live.version == action.entry.version for live in lives)
+    return RouteText(text=action.entry.to_json()) if lives and is_kept else None
 
 
 def _unknown(message: str) -> Verdict:

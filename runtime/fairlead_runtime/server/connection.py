@@ -6,14 +6,10 @@ An answer is one `write` of head and body: a replica that dies has sent it whole
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import logging
-import struct
-import termios
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import cast
@@ -24,6 +20,7 @@ from fairlead_runtime.errors import RequestError, RequestReason
 from fairlead_runtime.metrics import ReplicaMetrics
 from fairlead_runtime.protocols import refusals
 from fairlead_runtime.protocols.http import Answer, Request, Response
+from fairlead_runtime.server.delivery import Delivery, unacknowledged
 from fairlead_runtime.server.limits import ServerLimits
 from fairlead_runtime.server.parser import RequestParser
 from fairlead_runtime.server.writer import ResponseWriter
@@ -35,9 +32,6 @@ PIECE_BYTES = 16 * 1024
 
 ANSWERS_PER_TURN = 8
 """Of one connection, before the loop serves the others."""
-
-READ_BYTES_MIN = 64 * 1024
-"""A client that reads less than this (and less than all there is) within the write timeout doesn't read."""
 
 
 class Waiting(StrEnum):
@@ -88,41 +82,6 @@ class _Message:
     arrived_s: float = 0.0
 
 
-@dataclass(slots=True)
-class _Delivery:
-    """How far a client has read what was written, looked at now and then."""
-
-    is_open: bool = False
-    _written: int = 0
-    _target: int = 0
-    _since_s: float = 0.0
-
-    def add(self, size: int) -> None:
-        self._written += size
-        if not self.is_open:
-            self.is_open = True
-            self._start(self._written - size, time.monotonic())
-
-    def is_stuck(self, unsent: int, now_s: float, timeout_s: float) -> bool:
-        """Whether the client has read too little for so long."""
-        sent = self._written - unsent
-        if sent >= self._target:
-            self._start(sent, now_s)
-        return now_s - self._since_s > timeout_s
-
-    def _start(self, sent: int, now_s: float) -> None:
-        self._target = min(self._written, sent + READ_BYTES_MIN)
-        self._since_s = now_s
-
-
-def _unacknowledged(transport: asyncio.Transport) -> int:
-    """Bytes in the socket's send queue. Source: tcp(7), SIOCOUTQ, which is TIOCOUTQ."""
-    given = transport.get_extra_info("socket")
-    with suppress(OSError, AttributeError):
-        return int(struct.unpack("i", fcntl.ioctl(given.fileno(), termios.TIOCOUTQ, bytes(4)))[0])
-    return 0
-
-
 class Connection(asyncio.Protocol):
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
@@ -136,7 +95,7 @@ class Connection(asyncio.Protocol):
         self._is_paused = False
         self._is_closing = False
         self._is_writable = True
-        self._delivery = _Delivery()
+        self._delivery = Delivery()
         self.waiting = Waiting.IDLE
         self.since_s = time.monotonic()
 
@@ -370,7 +329,7 @@ class Connection(asyncio.Protocol):
         """What the client hasn't acknowledged: in the transport's buffer and in the kernel's."""
         if self._transport is None or not self._delivery.is_open:
             return 0
-        unsent = self._transport.get_write_buffer_size() + _unacknowledged(self._transport)
+        unsent = self._transport.get_write_buffer_size() + unacknowledged(self._transport)
         self._delivery.is_open = unsent > 0
         return unsent
 

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from tests.architecture import banned_words
 
-from fairlead_operator.api import crd
+from fairlead_operator.api import crd, names
 
 DESCRIPTION_MAX = 600
 ANNOTATION_MAX_BYTES = 262_144
@@ -31,8 +31,13 @@ def walk(schema: Schema, path: str) -> Iterator[tuple[str, Schema]]:
 
 
 def fields() -> dict[str, Schema]:
-    root = crd.custom_resource_definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
-    return {path: schema for part in ("spec", "status") for path, schema in walk(root["properties"][part], part)}
+    """Those of a ModelDeployment by ``spec`` and ``status``, those of a ModelRoute by ``modelroutes.spec``."""
+    found: dict[str, Schema] = {}
+    for plural, document in crd.custom_resource_definitions().items():
+        root = document["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+        for part in ("spec", "status") if plural == names.PLURAL else ("spec",):
+            found |= dict(walk(root["properties"][part], part if plural == names.PLURAL else f"{plural}.{part}"))
+    return found
 
 
 def test_there_are_fields_of_both_parts() -> None:
@@ -67,6 +72,7 @@ def test_a_field_with_a_fixed_default_says_it(part: str) -> None:
     assert (len(named) > 25) == (part == "spec")
 
 
-def test_the_crd_fits_the_annotation_of_a_plain_apply() -> None:
-    document = yaml.safe_load(crd.render())
+@pytest.mark.parametrize("plural", list(crd.custom_resource_definitions()))
+def test_the_crd_fits_the_annotation_of_a_plain_apply(plural: str) -> None:
+    document = yaml.safe_load(crd.render(plural))
     assert len(json.dumps(document, separators=(",", ":")).encode()) < ANNOTATION_MAX_BYTES
