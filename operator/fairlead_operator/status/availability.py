@@ -39,7 +39,7 @@ def _kept_by_gateways(result: PassResult) -> RouteText | None:
     action, gateways = result.plan.action, result.observed.gateways
     if not isinstance(action, WriteRoute) or not isinstance(gateways, Known):
         return None
-    lives = [view.routes.get(result.observed.key.name) for view in gateways.value.ready]
+    lives = [view.routes.get(result.observed.key.name) for view in gateways.value.ready or ()]
     is_kept = all(live is not None and live.version == action.entry.version for live in lives)
     return RouteText(text=action.entry.to_json()) if lives and is_kept else None
 
