@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.support import replica_parts
-from tests.support.gateway_process import Gateway, entry, fetch, revision
+from tests.support.gateway_process import Gateway, fetch, make_node, revision, spec
 from tests.support.until import until
 
 from fairlead_operator.clients import clock, errors, http
@@ -22,7 +22,7 @@ A, B = "aaaaaaaaaa", "bbbbbbbbbb"
 
 @pytest.fixture
 def gateway(tmp_path: Path) -> Iterator[Gateway]:
-    made = Gateway(tmp_path / "gateway")
+    made = Gateway(tmp_path / "gateway", nodes=[make_node(tmp_path / "node")])
     made.start()
     yield made
     made.stop()
@@ -37,10 +37,11 @@ def proofs(gateway: Gateway, name: str) -> int:
 async def test_a_proof_reaches_the_revision_it_asks_and_counts_as_no_clients_request(gateway: Gateway) -> None:
     client = http.HttpClient(clock=clock.SystemClock())
     ours = GatewayClient(http_client=client, on_request=lambda *_: None)
-    setting = replica_parts.Setting(signature=replica_parts.float_signature(rows=None), revision=A)
-    with replica_parts.running(setting) as stable:
+    signature = replica_parts.float_signature(rows=None)
+    setting = replica_parts.Setting(signature=signature, revision=A, node=gateway.nodes[0])
+    with replica_parts.running(setting):
         # The route takes bodies of 64 bytes: a proof has none.
-        gateway.apply(digits=entry(A, {A: revision(stable.port, count=1, window=1)}, maxRequestBytes=64))
+        gateway.apply(digits=spec(A, {A: revision()}, maxRequestBytes=64))
         gateway.wait_up("digits", A)
 
         report = await ours.prove(gateway.url, "digits", A, timeout_s=10)
