@@ -100,7 +100,7 @@ def _promoted_at_both(
     with load.background(asking) as here, load.background(there) as beyond:
         with second.stopped():
             asked(stage, "promote", canary, "--full")
-            told = canary.until("waiting for the gateway", lambda found: second.admin_url in _progress(found))
+            canary.until("waiting for the gateway", lambda found: "Gateway gateway-1 can't be read" in _progress(found))
             until(lambda: _has_moved(stage, canary), "the first gateway has the new table", deadline_s=60)
             moved = answered_by(here, stable), answered_by(beyond, stable)
             here.wait_until(lambda seen: seen.requests > REQUESTS, timeout_s=200)
@@ -115,7 +115,6 @@ def _promoted_at_both(
     for report, what in zip(reports, ("the first", "the one whose agent was stopped"), strict=True):
         no_failures(report)
         keep(report, f"promoted from 25 %, two gateways: {what}")
-    assert "can't be read" in _progress(told)
 
 
 def _progress(found: dict[str, Any]) -> str:
@@ -196,8 +195,8 @@ def test_nothing_takes_the_place_of_an_abort_that_waits(
     stable, candidate = begin(canary, "abort-wins")
     kill_for_good(stage.local, "operator")
     try:
-        assert "stands and waits" in fairlead(stage, "promote", canary)[1]
-        assert "stands and waits" in fairlead(stage, "abort", canary)[1]
+        assert "was requested and waits" in fairlead(stage, "promote", canary)[1]
+        assert "was requested and waits" in fairlead(stage, "abort", canary)[1]
         assert "still to be carried out" in fairlead(stage, "promote", canary, "--full")[1]
         request = {"id": "by-hand", "verb": "PromoteFull", "revision": candidate, "time": "2026-01-01T00:00:00Z"}
         patch = json.dumps({"status": {"request": request}})

@@ -147,7 +147,9 @@ def _pass_by(stage: Stage, name: str) -> None:
     """A route comes and goes that names a header which HAProxy's configuration doesn't have."""
     path = stage.api.routes_path(name)
     revisions = {"aaaaaaaaaa": {"cluster": "default"}, "bbbbbbbbbb": {"cluster": "default"}}
-    spec = _spec(stable="aaaaaaaaaa", candidate="bbbbbbbbbb", revisions=revisions, sticky={"header": f"x-{name}"})
+    sticky = {"header": f"x-{name}"}
+    limits = {"maxRequestBytes": 1 << 20, "requestTimeoutSeconds": 30}
+    spec = _spec(stable="aaaaaaaaaa", candidate="bbbbbbbbbb", revisions=revisions, sticky=sticky, **limits)
     stage.kubectl("create", "-f", "-", manifest=_object(name, spec))
     # The operator may retire it at any time: no ModelDeployment belongs to it.
     until(
