@@ -13,6 +13,7 @@ from typing import Any, assert_never
 
 from fairlead_operator import composition, queue, ray_pass, sweep, telemetry, waiting
 from fairlead_operator.api import skew
+from fairlead_operator.api.status import RolloutPhase
 from fairlead_operator.clients import errors
 from fairlead_operator.clients.clock import Clock
 from fairlead_operator.desired import build, serve_config
@@ -34,6 +35,9 @@ STEPS_MAX = 8
 REST_MAX_S = 5.0
 REST_GROWTH = 2.0
 """A model that waits for something on its way is looked at again from memory, more and more seldom."""
+
+JUDGED = frozenset({RolloutPhase.SHIFTING, RolloutPhase.WATCHING})
+"""A revision that takes traffic may be condemned by what is seen of its replicas."""
 
 log = logging.getLogger(__name__)
 
@@ -243,6 +247,7 @@ class Reconciler:
             read_at_s=read_at_s,
             delay_s=0.0 if is_idle else delay_s,
             is_hot=not is_idle,
+            is_judged=plan.serving.phase in JUDGED,
         )
         self._parts.waits.hold(plan.key, held)
         return held
