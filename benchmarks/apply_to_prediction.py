@@ -36,7 +36,7 @@ _OPERATOR = {
     "ControllerRevision kept": r"keep revision {revision}\b",
     "Serve config put": r"start \S*{model}--{revision}\b",
     "candidate's route written": r"write route .*candidate {revision} at 0 %",
-    "proved by a prediction": r"send a prediction to revision {revision}\b",
+    "proved by its example": r"ask revision {revision} for its proof\b",
     "traffic's route written": r"write route .*stable {revision}\b",
 }
 _CONTROLLER = {
@@ -66,7 +66,7 @@ def main() -> None:
 @contextlib.contextmanager
 def switched_off(stage: Stage) -> Iterator[None]:
     """Workers that start inside the block start the ordinary way."""
-    switch = stage.local.warm_start / "off"
+    switch = stage.local.warm_start("ray") / "off"
     switch.touch()
     try:
         yield

@@ -1,6 +1,6 @@
 """What counting scores and issuing feedback tokens cost a prediction, against the same replica without; needs `wrk`.
 
-    python benchmarks/feedback_cost.py MODEL_FOLDER [--seconds 2] [--rounds 7] [--connections 16] [--rows 1]
+    python -m benchmarks.feedback_cost MODEL_FOLDER [--seconds 2] [--rounds 7] [--connections 16] [--rows 1]
 
 Three servers of one process share the loaded model: without (nothing is read of the outputs), counting (scores alone)
 and tokens (what a replica does). Rounds alternate between them; the ratio of processor time a request is taken within

@@ -3,6 +3,7 @@
 Stories:
   ready COUNT                        created at once in one namespace, until all are Ready; idleness; a restart
   fleet COUNT NAMESPACES CLUSTERS    models that serve already: start of the operator, idleness
+  beside COUNT                       what one rollout costs in a namespace where so many models serve
   hanging COUNT                      one namespace whose Ray hangs, and how soon an event elsewhere is decided on
 
 Real API server and etcd, real operator under its service account; Ray and gateways are the fakes of the tests, in
@@ -11,13 +12,16 @@ processes of their own. Each line says wall time and the operator's processor se
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 import contextlib
+import json
 import multiprocessing
 import os
 import statistics
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,6 +37,9 @@ from tests.support.operator_process import OperatorProcess
 from tests.support.until import until
 
 from fairlead_cli.local import cluster
+from fairlead_gateway import metrics, watcher
+from fairlead_gateway.watcher.model_routes import ModelRouteSource
+from fairlead_operator.api import names
 
 TOKEN = "a-token-of-the-benchmark"
 DEADLINE_S = 3600
@@ -41,6 +48,8 @@ POLL_S = 3.0
 """Each look costs the operator an exposition of all series."""
 WRITERS = 8
 EVENTS = 25
+ROLLOUTS = 5
+RELIST_S = 300
 
 
 class Place:
@@ -57,8 +66,7 @@ class Place:
         self.ray_urls, self.gateway = ours.recv()
 
     def flags(self) -> list[str]:
-        named = ["default", *(f"c{number}" for number in range(1, len(self.ray_urls)))]
-        rays = [f"{self.namespace}/{name}={url}" for name, url in zip(named, self.ray_urls, strict=True)]
+        rays = [f"{self.namespace}/{name}={url}" for name, url in self.ray_urls.items()]
         return [
             *("--namespace", self.namespace, "--gateway", f"{self.namespace}={self.gateway}"),
             *(part for ray in rays for part in ("--ray", ray)),
@@ -78,26 +86,48 @@ class Place:
         self._process.join()
 
 
+class FollowedRoutes:
+    """The namespace's ModelRoutes, listed and watched by the gateway's own source."""
+
+    def __init__(self, kubeconfig: Path, namespace: str) -> None:
+        self._source = ModelRouteSource(
+            kubeconfig=kubeconfig, namespace=namespace, relist_s=RELIST_S, metrics_=metrics.Metrics()
+        )
+        self._texts: watcher.Data | None = None
+        self._parsed: dict[str, tuple[str, dict[str, Any]]] = {}
+        threading.Thread(target=lambda: asyncio.run(self._follow()), daemon=True).start()
+
+    def read(self) -> dict[str, dict[str, Any]] | None:
+        """The ``spec`` of each, by model; None until they were listed."""
+        if self._texts is None:
+            return None
+        self._parsed = {model: self._parse(model, text) for model, text in self._texts.items()}
+        return {model: spec for model, (_, spec) in self._parsed.items()}
+
+    def _parse(self, model: str, text: str) -> tuple[str, dict[str, Any]]:
+        before = self._parsed.get(model)
+        return before if before is not None and before[0] == text else (text, json.loads(text))
+
+    async def _follow(self) -> None:
+        async for texts in self._source.follow():
+            self._texts = texts
+
+
 def _serve(namespace: str, clusters: int, kubeconfig: Path, pipe: Any) -> None:
-    api = KubeApi(kubeconfig, namespace)
-
-    def read_routes() -> dict[str, str] | None:
-        found = api.get(api.core_path("configmaps", "fairlead-routes"), within_s=0)
-        return dict((found or {}).get("data") or {})
-
-    rays = [FakeRay(token=TOKEN) for _ in range(clusters)]
+    rays = {f"c{number}" if number else names.DEFAULT_CLUSTER: FakeRay(token=TOKEN) for number in range(clusters)}
+    routes = FollowedRoutes(kubeconfig, namespace)
     with contextlib.ExitStack() as stack:
-        for ray in rays:
+        for ray in rays.values():
             stack.enter_context(ray)
-        gateway = stack.enter_context(FakeGateway(namespace=namespace, ray=rays[0], read_routes=read_routes))
-        pipe.send(([ray.url for ray in rays], gateway.addresses))
+        gateway = stack.enter_context(FakeGateway(namespace=namespace, rays=rays, read_routes=routes.read))
+        pipe.send(({name: ray.url for name, ray in rays.items()}, gateway.addresses))
         while True:
             asked = pipe.recv()
             if asked == "hang":
-                for ray in rays:
+                for ray in rays.values():
                     ray.set_trap(Trap.HANG)
             else:
-                rays[0].deploy_all(asked)
+                rays[names.DEFAULT_CLUSTER].deploy_all(asked)
             pipe.send("done")
 
 
@@ -111,12 +141,15 @@ class World:
         token_file.write_text(TOKEN)
         kubeconfig = kubernetes.service_account_kubeconfig("fairlead-system", "fairlead-operator")
         flags = ["--kubeconfig", str(kubeconfig), "--ray-token-file", str(token_file)]
-        flags += ["--log-level", "warning", "--ports-per-revision", "1"]
+        flags += ["--log-level", "warning"]
         flags += [flag for place in places for flag in place.flags()]
         self.operator = OperatorProcess(flags, log=folder / "operator.log")
 
     def requests(self) -> float:
         return self.operator.metric("fairlead_operator_kubernetes_requests_total")
+
+    def passes(self) -> float:
+        return self.operator.metric("fairlead_operator_reconcile_total")
 
     def ready(self) -> int:
         """How many models the operator's own metrics call ready."""
@@ -124,7 +157,7 @@ class World:
         found = (line for line in lines if line.startswith("fairlead_operator_model_condition{"))
         return sum('type="Ready"} 1.0' in line for line in found)
 
-    def tell(self, what: str, began_s: float, cpu_s: float) -> None:
+    def report(self, what: str, began_s: float, cpu_s: float) -> None:
         wall_s, used_s = time.monotonic() - began_s, self.operator.cpu_s() - cpu_s
         print(
             f"{what}: {wall_s:.1f} s, {used_s:.1f} s of processor, {self.operator.rss_mib():.0f} MiB, "
@@ -177,7 +210,7 @@ def create(made: World, count: int) -> None:
 def get_ready(made: World, count: int) -> None:
     began_s, cpu_s = time.monotonic(), made.operator.cpu_s()
     create(made, count)
-    made.tell(f"{count} models created", began_s, cpu_s)
+    made.report(f"{count} models created", began_s, cpu_s)
     until(
         lambda: made.ready() >= count,
         "all are ready",
@@ -185,7 +218,7 @@ def get_ready(made: World, count: int) -> None:
         poll_s=POLL_S,
         explain=lambda: (made.ready(), made.operator.tail()),
     )
-    made.tell(f"{count} models ready", began_s, cpu_s)
+    made.report(f"{count} models ready", began_s, cpu_s)
 
 
 def stay_idle(made: World) -> None:
@@ -199,7 +232,8 @@ def stay_idle(made: World) -> None:
     lease = log.count("leases")
     print(
         f"idle for {IDLE_S} s: {len(log.writes())} writes but the Lease, {made.requests() - requests:.0f} Kubernetes "
-        f"requests ({lease} of them for the Lease), {used:.1%} of a core, {made.operator.rss_mib():.0f} MiB",
+        f"requests ({lease} of them write the Lease, as many read it), {used:.1%} of a core, "
+        f"{made.operator.rss_mib():.0f} MiB",
         flush=True,
     )
 
@@ -210,7 +244,7 @@ def seed(made: World, count: int) -> None:
     for number, place in enumerate(made.places):
         api = KubeApi(made.kubernetes.kubeconfig, place.namespace)
         numbers = list(range(number, count, len(made.places)))
-        place.put([dict(one.application) for one in seeded_models.seed(api, place.namespace, numbers)])
+        place.put([dict(one) for one in seeded_models.seed(api, place.namespace, numbers)])
     print(f"{count} serving models made in {time.monotonic() - began_s:.0f} s", flush=True)
 
 
@@ -219,7 +253,28 @@ def restart(made: World, count: int) -> None:
     began_s = time.monotonic()
     made.operator.start()
     until(lambda: made.ready() >= count, "every model had its pass", deadline_s=DEADLINE_S, poll_s=POLL_S)
-    made.tell(f"restart: every one of {count} models had its pass", began_s, 0.0)
+    made.report(f"restart: every one of {count} models had its pass", began_s, 0.0)
+
+
+def roll_out_beside(made: World, count: int) -> None:
+    """One model after the other gets another source, while the others have nothing to do."""
+    seed(made, count)
+    restart(made, count)
+    (place,) = made.places
+    api = KubeApi(made.kubernetes.kubeconfig, place.namespace)
+    until(lambda: made.operator.metric("fairlead_operator_queue_depth") == 0, "nothing is queued", poll_s=POLL_S)
+    for number in range(ROLLOUTS):
+        began_s, cpu_s, requests, passes = time.monotonic(), made.operator.cpu_s(), made.requests(), made.passes()
+        path = api.models_path(f"model-{number:05}")
+        api.merge(path, {"spec": {"model": {"uri": "file:///models/next"}}})
+        until(lambda path=path: _is_at_rest(api.get(path)), "it is rolled out", deadline_s=DEADLINE_S, poll_s=0.2)
+        until(lambda: made.operator.metric("fairlead_operator_queue_depth") == 0, "nothing is queued", poll_s=0.5)
+        used_s, asked = made.operator.cpu_s() - cpu_s, made.requests() - requests
+        print(
+            f"a rollout beside {count - 1} models: {time.monotonic() - began_s:.1f} s, {used_s:.2f} s of processor, "
+            f"{asked:.0f} Kubernetes requests, {made.passes() - passes:.0f} passes, load {os.getloadavg()[0]:.1f}",
+            flush=True,
+        )
 
 
 def hanging(made: World, count: int) -> None:
@@ -266,6 +321,12 @@ def _is_observed(body: Any) -> bool:
     return body is not None and body["status"].get("observedGeneration") == body["metadata"]["generation"]
 
 
+def _is_at_rest(body: Any) -> bool:
+    """Ready for the generation that is there, and no rollout is left."""
+    conditions = {each["type"]: each["status"] for each in body["status"]["conditions"]}
+    return _is_observed(body) and conditions["Ready"] == "True" and conditions["Progressing"] == "False"
+
+
 def main() -> None:
     story, *numbers = sys.argv[1], *map(int, sys.argv[2:])
     count = numbers[0]
@@ -280,6 +341,9 @@ def main() -> None:
             seed(made, count)
             restart(made, count)
             stay_idle(made)
+    elif story == "beside":
+        with world(1, 1) as made:
+            roll_out_beside(made, count)
     elif story == "hanging":
         with world(2, 2) as made:
             hanging(made, count)

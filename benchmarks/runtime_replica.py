@@ -1,6 +1,6 @@
 """Requests a second of one replica without Ray and gateway, for a SavedModel with one float input; needs `wrk`.
 
-    python benchmarks/runtime_replica.py MODEL_FOLDER [--uvicorn] [--seconds 5] [--connections 16 1]
+    python -m benchmarks.runtime_replica MODEL_FOLDER [--uvicorn] [--seconds 5] [--connections 16 1]
 
 `--uvicorn` measures the same model behind a raw ASGI application, as a yardstick. On a shared machine, compare the
 processor time of a request; requests a second only tell something on an idle one.

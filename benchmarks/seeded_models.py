@@ -9,7 +9,6 @@ from __future__ import annotations
 import concurrent.futures
 import datetime
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from tests.support.kube_api import KubeApi
@@ -18,43 +17,27 @@ from tests.support.operated import manifest
 from fairlead_operator.api import names
 from fairlead_operator.desired import build, serve_config
 from fairlead_operator.effects import kubernetes as writes
+from fairlead_operator.effects import traffic
 from fairlead_operator.observe import kubernetes as objects
 from fairlead_operator.plan import planner
 from fairlead_operator.state import actions, gateways, keys, knowledge, observed, route, serve
 from fairlead_operator.state.bounds import Bounds
 from fairlead_operator.status import summary
 
-BOUNDS = Bounds(ports_per_revision=1)
+BOUNDS = Bounds()
 NOW = datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.UTC)
 DIGEST = "sha256:" + "ab" * 32
 WRITERS = 8
 PASSES_MAX = 10
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Seeded:
-    """What else has to be there: the model's application on Ray, and its entry in the route table."""
-
-    name: str
-    application: Mapping[str, Any]
-    route: str
-
-
-def seed(api: KubeApi, namespace: str, numbers: list[int]) -> list[Seeded]:
-    """Create the models of a namespace with their revisions, statuses and routes."""
+def seed(api: KubeApi, namespace: str, numbers: list[int]) -> list[Mapping[str, Any]]:
+    """Create the models of a namespace with their revisions, statuses and routes; the applications for its Ray."""
     with concurrent.futures.ThreadPoolExecutor(WRITERS) as pool:
-        made = list(pool.map(lambda number: _seed_one(api, namespace, number), numbers))
-    table = {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {"name": names.ROUTE_CONFIG_MAP, "namespace": namespace},
-        "data": {one.name: one.route for one in made},
-    }
-    api.create(api.core_path("configmaps"), table)
-    return made
+        return list(pool.map(lambda number: _seed_one(api, namespace, number), numbers))
 
 
-def _seed_one(api: KubeApi, namespace: str, number: int) -> Seeded:
+def _seed_one(api: KubeApi, namespace: str, number: int) -> Mapping[str, Any]:
     name = f"model-{number:05}"
     body = manifest(name, f"file:///models/{number}", {"rollout": {"progressDeadlineSeconds": 7200}})
     body["metadata"]["finalizers"] = [names.FINALIZER]
@@ -65,8 +48,9 @@ def _seed_one(api: KubeApi, namespace: str, number: int) -> Seeded:
     revision["metadata"]["annotations"] = {names.ANNOTATION_DIGEST: DIGEST}
     kept = objects.view_revision(api.create(api.revisions_path(), revision))
     status, entry, application = _settle(key, stored, kept)
+    api.create(api.routes_path(), traffic._body(key, entry.to_spec(), wanted.owner_uid))
     api.merge(api.models_path(name) + "/status", {"status": status})
-    return Seeded(name=name, application=application, route=entry)
+    return application
 
 
 def _revision(key: keys.ModelKey, view: observed.ModelDeploymentView) -> actions.CreateRevision:
@@ -78,7 +62,7 @@ def _revision(key: keys.ModelKey, view: observed.ModelDeploymentView) -> actions
 
 def _settle(
     key: keys.ModelKey, stored: Mapping[str, Any], kept: observed.RevisionView
-) -> tuple[dict[str, Any], str, Mapping[str, Any]]:
+) -> tuple[dict[str, Any], route.RouteEntry, Mapping[str, Any]]:
     """The passes that would be made if all else were there at once: status, route entry and Ray application."""
     status: dict[str, Any] = {"stableRevision": kept.revision}
     entry: route.RouteEntry | None = None
@@ -87,14 +71,14 @@ def _settle(
         config = serve_config.application(view, kept)
         assert config is not None
         seen = _see(key, view, kept=kept, config=config, entry=entry)
-        wish = build.build(view, (kept,), BOUNDS)
-        plan = planner.make(wish, seen, BOUNDS, NOW)
+        desired = build.build(view, (kept,), BOUNDS)
+        plan = planner.make(desired, seen, BOUNDS, NOW)
         if isinstance(plan.action, actions.WriteRoute):
             entry = plan.action.entry
-        update = summary.summarise(wish, view, seen, plan=plan, outcome=actions.Done(), now=NOW)
+        update = summary.summarise(desired, view, seen, plan=plan, outcome=actions.Done(), now=NOW)
         status = dict(update.status)
         if update.patch is None and entry is not None:
-            return status, entry.to_json(), config.body
+            return status, entry, config.body
     raise AssertionError(f"{key} does not settle: {plan}")
 
 

@@ -1,6 +1,6 @@
 """What a shadow costs the caller: latencies with marked requests against unmarked ones, in turns; needs `wrk`.
 
-    python benchmarks/shadow_delay.py [--seconds 2] [--rounds 7] [--connections 2]
+    python -m benchmarks.shadow_delay [--seconds 2] [--rounds 7] [--connections 2]
 
 One replica answers; its copies go to a candidate in a process of its own that answers (healthy), holds every answer for
 a second (slow), or isn't there (dead). Ratios to the unmarked requests of the same round: median, smallest, largest.
@@ -20,6 +20,8 @@ import threading
 from collections.abc import Iterator
 
 from tests.support import replica_parts
+
+from fairlead_runtime.model.predictor import Tensors
 
 CANDIDATE = "7ab0c9d1e2"
 DEAD_PORT = 1
@@ -66,7 +68,10 @@ def told(rounds: list[dict[str, float]], base: list[dict[str, float]]) -> str:
 @contextlib.contextmanager
 def candidate(kind: str) -> Iterator[int]:
     child = subprocess.Popen(
-        [sys.executable, __file__, "--candidate", kind], stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True
+        [sys.executable, "-m", "benchmarks.shadow_delay", "--candidate", kind],
+        stdout=subprocess.PIPE,
+        stdin=subprocess.PIPE,
+        text=True,
     )
     assert child.stdout is not None
     try:
@@ -79,7 +84,7 @@ def candidate(kind: str) -> Iterator[int]:
 def run_candidate(*, is_slow: bool) -> None:
     model = replica_parts.DoublingModel()
 
-    def slow(inputs: replica_parts.Tensors) -> replica_parts.Tensors:
+    def slow(inputs: Tensors) -> Tensors:
         threading.Event().wait(1.0)
         return model(inputs)
 
