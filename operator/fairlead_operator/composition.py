@@ -29,6 +29,10 @@ class Composition:
         if key.name not in self._parts[key.namespace]:
             self._missing[key.namespace].add(key.name)
 
+    def is_awaited(self, key: keys.ModelKey) -> bool:
+        """Whether the model was listed, and no pass has ended since."""
+        return key.name in self._missing[key.namespace]
+
     def note_listed(self, namespace: str | None) -> None:
         """All models of a namespace (None: of all) were listed."""
         self._listed.add(namespace)

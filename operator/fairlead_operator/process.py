@@ -122,6 +122,7 @@ class Operator:
             clock=self._clock,
             idle_interval_s=self._settings.sweep_s,
             is_hot=self._waiting.is_hot,
+            is_judged=self._waiting.is_judged,
             on_answer=self._waiting.on_answer,
             on_revision=self._revision_changed,
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from fairlead_operator import composition, telemetry, waiting
 from fairlead_operator.api import names
@@ -35,6 +35,8 @@ class RayPass:
     waits: waiting.Waiting
     bounds: bounds.Bounds
     metrics: telemetry.Metrics
+    confirming: set[keys.RayKey] = field(default_factory=set)
+    """Clusters that were asked once more because a PUT is due: what somebody else put meanwhile must be in it."""
 
     async def run(self, key: keys.RayKey) -> float | None:
         """When the cluster is due again; None where it waits for evidence, or where there is none."""
@@ -48,12 +50,16 @@ class RayPass:
             self.waits.park(key)
             return None
         if ray.poller.age_s() > EVIDENCE_MAX_S and not isinstance(evidence, knowledge.Unknown):
-            ray.poller.refresh()
-            self.waits.park(key)
+            self._ask_again(key, ray)
             return None
         wanted = self._wanted(key, evidence)
         seen = serve.RayObserved(namespace=key.namespace, evidence=evidence)
-        match serve_plan.decide(wanted, seen, self.bounds):
+        decision = serve_plan.decide(wanted, seen, self.bounds)
+        if isinstance(decision, serve.Put) and key not in self.confirming:
+            self._ask_again(key, ray)
+            return None
+        self.confirming.discard(key)
+        match decision:
             case serve.Put() as put:
                 return await self._put(key, ray, put)
             case serve.Hold() as hold:
@@ -66,6 +72,12 @@ class RayPass:
                 world = self.namespaces(key.namespace).world()
                 self.waits.hold(key, waiting.Held(evidence=world.of_ray(key.cluster)))
                 return None
+
+    def _ask_again(self, key: keys.RayKey, ray: ray_clusters.Connection) -> None:
+        """The pass is made again with an answer to a request that begins now."""
+        self.confirming.add(key)
+        ray.poller.refresh()
+        self.waits.park(key)
 
     def _wanted(self, key: keys.RayKey, evidence: serve.RayEvidence) -> serve.ServeConfig:
         namespace = key.namespace

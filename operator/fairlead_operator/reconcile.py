@@ -13,6 +13,7 @@ from typing import Any, assert_never
 
 from fairlead_operator import composition, queue, ray_pass, sweep, telemetry, waiting
 from fairlead_operator.api import skew
+from fairlead_operator.api.status import RolloutPhase
 from fairlead_operator.clients import errors
 from fairlead_operator.clients.clock import Clock
 from fairlead_operator.desired import build, serve_config
@@ -34,6 +35,9 @@ STEPS_MAX = 8
 REST_MAX_S = 5.0
 REST_GROWTH = 2.0
 """A model that waits for something on its way is looked at again from memory, more and more seldom."""
+
+JUDGED = frozenset({RolloutPhase.SHIFTING, RolloutPhase.WATCHING})
+"""A revision that takes traffic may be condemned by what is seen of its replicas."""
 
 log = logging.getLogger(__name__)
 
@@ -130,7 +134,7 @@ class Reconciler:
         if self._parts.namespaces(key.namespace).is_pending():
             self._parts.waits.park(key)
             return None
-        held = self._parts.waits.take(key) or self._listed(key)
+        held = self._last_read(key)
         if held is not None and held.view is not None and self._parts.observer.can_rest(held.view):
             rest = self._try_to_rest(key, held, held.view)
             if rest is not None:
@@ -138,7 +142,10 @@ class Reconciler:
         view = self._fresh(held)
         if view is None:
             read_at_s = self._parts.clock.monotonic_s()
+            self._sweep.begin_read(key)
             view = await self._parts.observer.fetch(key)
+            if view is None:
+                self._sweep.note_gone(key)
         else:
             read_at_s = held.read_at_s if held is not None else 0.0
         look = await self._parts.observer.complete(self._look(key, view))
@@ -146,13 +153,15 @@ class Reconciler:
             return await self._after_the_object(look.seen)
         return await self._told(view, look, read_at_s)
 
-    def _listed(self, key: keys.ModelKey) -> waiting.Held | None:
-        """The object as a full listing brought it a moment ago."""
-        body = self._sweep.take_listed(key)
-        if body is None:
-            return None
-        view = objects.view_model(body)
-        return waiting.Held(evidence=b"", version=view.resource_version, view=view, read_at_s=-math.inf)
+    def _last_read(self, key: keys.ModelKey) -> waiting.Held | None:
+        """What the last pass ended with, or what a full listing brought before any pass; no object that is outdated."""
+        held, body = self._parts.waits.take(key), self._sweep.take_listed(key)
+        if held is None and body is not None:
+            view = objects.view_model(body)
+            return waiting.Held(evidence=b"", version=view.resource_version, view=view, read_at_s=-math.inf)
+        if held is not None and held.view is not None and self._sweep.is_outdated(key, held.view.resource_version):
+            return replace(held, view=None)
+        return held
 
     def _fresh(self, held: waiting.Held | None) -> observed.ModelDeploymentView | None:
         """The object, where the API server gave it so lately that it need not be asked again."""
@@ -238,6 +247,7 @@ class Reconciler:
             read_at_s=read_at_s,
             delay_s=0.0 if is_idle else delay_s,
             is_hot=not is_idle,
+            is_judged=plan.serving.phase in JUDGED,
         )
         self._parts.waits.hold(plan.key, held)
         return held

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -57,6 +58,8 @@ class Sweep:
     _known: set[keys.ModelKey] = field(default_factory=set)
     _intents: dict[keys.ModelKey, Hashable] = field(default_factory=dict)
     _listed: dict[keys.ModelKey, kubernetes.Object] = field(default_factory=dict)
+    _newest: dict[keys.ModelKey, float] = field(default_factory=dict)
+    """The newest version that a watch or a list named; infinite where the API server has to be asked for it."""
     _rounds: dict[str | None, int] = field(default_factory=dict)
     _seeding: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(SEEDING_MAX))
 
@@ -64,8 +67,33 @@ class Sweep:
         """A watch or a list named this model: it needs a pass, and is remembered until one finds it gone.
 
         ``intent`` is what somebody asks for (None: not known). While it stays the same, the delay after a failure does.
-        A model whose last pass ended with this ``version`` needs none.
+        A model whose last pass ended with this ``version`` needs none. Without one, only the API server can say what
+        the object is now.
         """
+        self._note_version(key, version)
+        self._queue_one(key, version=version, intent=intent)
+
+    def is_outdated(self, key: keys.ModelKey, version: str) -> bool:
+        """Whether a newer object than this is known of: nothing may be decided or composed from the older one.
+
+        ``resourceVersion``s of one resource may be compared as numbers since Kubernetes 1.35.
+        """
+        return _number_of(version) < self._newest.get(key, 0)
+
+    def begin_read(self, key: keys.ModelKey) -> None:
+        """The API server is asked for the object now: what comes is not older than anything that was noticed."""
+        if self._newest.get(key) == math.inf:
+            del self._newest[key]
+
+    def note_gone(self, key: keys.ModelKey) -> None:
+        """The API server has the object no more; a page that is on its way may still have it."""
+        self._newest[key] = math.inf
+
+    def _note_version(self, key: keys.ModelKey, version: str) -> None:
+        number = _number_of(version) if version else math.inf
+        self._newest[key] = max(self._newest.get(key, 0), number)
+
+    def _queue_one(self, key: keys.ModelKey, *, version: str = "", intent: Hashable = None) -> None:
         self._known.add(key)
         if version and (held := self.waits.get(key)) is not None and held.version == version:
             self._intents.setdefault(key, intent)
@@ -84,10 +112,17 @@ class Sweep:
         self._known.discard(key)
         self._intents.pop(key, None)
         self._listed.pop(key, None)
+        self.note_gone(key)
 
     def take_listed(self, key: keys.ModelKey) -> kubernetes.Object | None:
-        """The object as a full listing brought it, for the first pass after the start; once."""
-        return self._listed.pop(key, None)
+        """The object as a full listing brought it, for the first pass after the start; once.
+
+        None as soon as anything newer is known: a pass has read the object, or a watch has named it.
+        """
+        body = self._listed.pop(key, None)
+        if body is None or not self.composed.is_awaited(key):
+            return None
+        return None if self.is_outdated(key, body["metadata"]["resourceVersion"]) else body
 
     async def resync(self, namespace: str | None, configured: Iterable[str] = ()) -> None:
         """Queue every model of a namespace (None: of all) whose state may differ from what its last pass saw.
@@ -101,6 +136,7 @@ class Sweep:
         started_s = self.clock.monotonic_s()
         is_full = self._rounds.get(namespace, 0) % FULL_ROUNDS == 0
         listed: dict[keys.ModelKey, str] = {}
+        self._forget_versions_of_gone(namespace)
         async with self._seeding:
             async for page in self.reads.list_pages(paths.models(namespace)):
                 listed |= self._queue_page(page.get("items") or (), is_full=is_full)
@@ -132,10 +168,16 @@ class Sweep:
             key = keys.ModelKey(metadata["namespace"], metadata["name"])
             listed[key] = metadata["resourceVersion"]
             self.composed.expect(key)
-            if self.waits.get(key) is None:
+            if self.composed.is_awaited(key):
                 self._listed[key] = body
-            self.notice(key, version="" if is_full else listed[key])
+            self._note_version(key, listed[key])
+            self._queue_one(key, version="" if is_full else listed[key])
         return listed
+
+    def _forget_versions_of_gone(self, namespace: str | None) -> None:
+        """A listing that begins now can't bring them any more."""
+        for key in [key for key in self._newest if namespace in (None, key.namespace) and key not in self._known]:
+            del self._newest[key]
 
     def _notice_leftovers(self, namespace: str) -> bool:
         """Ray clusters, and models forced away while no operator ran: what is left of those is a route."""
@@ -148,6 +190,11 @@ class Sweep:
             if key not in self._known:
                 self.notice(key)
         return routes is not None
+
+
+def _number_of(version: str) -> float:
+    """One that is no number counts as older than all others: the object is read again."""
+    return int(version) if version.isdecimal() else 0.0
 
 
 def _routed_at(gateways: gateway.GatewaysEvidence) -> set[str]:

@@ -39,7 +39,7 @@ class Held:
 
     ``evidence`` is what it saw of the world, ``version`` the object's resourceVersion. ``view`` is the object, where
     the key is looked at again by a date (``delay_s`` later) without asking the API server; ``read_at_s`` is when the
-    API server said so.
+    API server said so. ``is_judged``: a revision that takes traffic may be condemned by what is seen of it.
     """
 
     evidence: bytes
@@ -48,6 +48,7 @@ class Held:
     read_at_s: float = 0.0
     delay_s: float = 0.0
     is_hot: bool = False
+    is_judged: bool = False
 
 
 class Waiting:
@@ -61,6 +62,7 @@ class Waiting:
         self._clock = clock
         self._held: dict[str, dict[keys.Key, Held]] = defaultdict(dict)
         self._hot: dict[str, int] = defaultdict(int)
+        self._judged: dict[str, int] = defaultdict(int)
         self._parked: dict[str, set[keys.Key]] = defaultdict(set)
         self._due: set[str] = set()
         self._unknown_since_s: dict[str, float] = {}
@@ -73,6 +75,7 @@ class Waiting:
         self._release(key)
         self._held[key.namespace][key] = held
         self._hot[key.namespace] += held.is_hot
+        self._judged[key.namespace] += held.is_judged
 
     def get(self, key: keys.Key) -> Held | None:
         return self._held[key.namespace].get(key)
@@ -99,6 +102,10 @@ class Waiting:
     def is_hot(self, namespace: str) -> bool:
         """Whether a key of the namespace waits for something that is on its way."""
         return self._hot[namespace] > 0 or bool(self._parked[namespace])
+
+    def is_judged(self, namespace: str) -> bool:
+        """Whether a revision of the namespace that takes traffic is judged."""
+        return self._judged[namespace] > 0
 
     def on_answer(self, namespace: str) -> None:
         """An answer in this namespace differs from the one before; many within one turn of the loop are one look."""
@@ -137,4 +144,5 @@ class Waiting:
         held = self._held[key.namespace].pop(key, None)
         if held is not None:
             self._hot[key.namespace] -= held.is_hot
+            self._judged[key.namespace] -= held.is_judged
         return held

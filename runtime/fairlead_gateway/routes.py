@@ -66,7 +66,7 @@ class _Spec(_Retired):
     stable: RevisionName | None = None
     candidate: RevisionName | None = None
     candidate_weight: int = pydantic.Field(alias="candidateWeight", default=0, ge=0, le=WEIGHT_SCALE)
-    revisions: Annotated[dict[RevisionName, _Revision], pydantic.Field(max_length=_REVISIONS_MAX)]
+    revisions: Annotated[dict[RevisionName, _Revision], pydantic.Field(max_length=_REVISIONS_MAX)] = {}
     max_request_bytes: int = pydantic.Field(alias="maxRequestBytes", ge=1, le=1 << 40)
     request_timeout_s: float = pydantic.Field(alias="requestTimeoutSeconds", gt=0, le=86_400)
     match: Annotated[list[_Match], pydantic.Field(max_length=MATCHES_MAX)] = []

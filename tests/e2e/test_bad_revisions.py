@@ -111,14 +111,22 @@ def test_a_version_that_no_node_can_hold_waits_without_a_start_and_says_what_is_
 
 
 def test_a_version_whose_process_is_killed_while_it_loads_never_gets_a_request(stage: Stage, steady: Model) -> None:
-    """As the kernel does it to a model that takes more memory than there is."""
+    """As the kernel does it to a model that takes more memory than there is.
+
+    Processes start the ordinary way here: a forked one has loaded the model before it can be found.
+    """
+    off = stage.local.warm_start("ray") / "off"
 
     def kill_what_starts() -> None:
         for pid in stage.ray.replica_pids(steady.name, state="STARTING"):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
-    bad = _refused_under_load(stage, steady, "killed while it loads", {}, meanwhile=kill_what_starts)
+    off.touch()
+    try:
+        bad = _refused_under_load(stage, steady, "killed while it loads", {}, meanwhile=kill_what_starts)
+    finally:
+        off.unlink()
     assert (bad["reason"], "process was killed" in bad["message"]) == ("DeployFailed", True), bad
 
 

@@ -20,6 +20,7 @@ ROUTES = "/apis/fairlead.dev/v1alpha1/namespaces/{namespace}/modelroutes"
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
 KEPT_S = 20.0
 TRIES = 3
+PUT_OFF_MAX = 10
 RBAC = "/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}"
 
 
@@ -56,7 +57,19 @@ class Kube:
             _accepted("DELETE", path, code, body)
 
     def _ask(self, method: str, path: str, body: str | None = None, kind: str = "") -> tuple[int, bytes]:
-        """What may be done twice is tried again: an API server that is too busy cuts off what takes it too long."""
+        """What may be done twice is tried again: an API server that is too busy cuts off what takes it too long.
+
+        So is what the API server puts off (429), after the pause that it names: it does so while a kind is new.
+        """
+        status, content = self._ask_surely(method, path, body, kind)
+        for _ in range(PUT_OFF_MAX):
+            if status != http.HTTPStatus.TOO_MANY_REQUESTS:
+                break
+            time.sleep(json.loads(content).get("details", {}).get("retryAfterSeconds", 1))
+            status, content = self._ask_surely(method, path, body, kind)
+        return status, content
+
+    def _ask_surely(self, method: str, path: str, body: str | None, kind: str) -> tuple[int, bytes]:
         for _ in range(0 if method == "POST" else TRIES - 1):
             with contextlib.suppress(OSError, http.client.HTTPException):
                 return self._ask_once(method, path, body, kind)

@@ -60,7 +60,7 @@ def test_the_operator_has_exactly_these_rules() -> None:
     assert _role("fairlead-operator") == (
         {(mdep, verb, "*") for verb in ("get", "list", "watch", "patch")}
         | {("modeldeployments/status.fairlead.dev", verb, "*") for verb in ("get", "patch")}
-        | {("controllerrevisions.apps", verb, "*") for verb in ("get", "list", "create", "patch", "delete")}
+        | {("controllerrevisions.apps", verb, "*") for verb in ("get", "list", "watch", "create", "patch", "delete")}
         | {(ROUTES, verb, "*") for verb in ("get", "list", "watch", "create", "patch", "delete")}
         | {("events.events.k8s.io", verb, "*") for verb in ("get", "create", "patch")}
     )

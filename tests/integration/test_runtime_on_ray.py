@@ -285,7 +285,7 @@ def test_a_model_that_can_not_be_served_says_why_in_rays_status(ray: Ray) -> Non
         "ModelNotFound": application(ray, "absent", source={"uri": "file:///nowhere/absent?token=secret"}),
         "ModelCorrupt": application(ray, "corrupt"),
         "SignatureNotFound": application(ray, "words", source={"signature": "nope"}),
-        "WarmupFailed": application(ray, "picky"),
+        "WarmupFailed": application(ray, "headless"),
         "UnsafeModel": application(ray, "bad-read"),
         "NodeMisconfigured": application(ray, "misplaced", source={"uri": (ray.models / "dense").as_uri()}),
     }

@@ -15,7 +15,6 @@ from typing import Generic, TypeVar
 from fairlead_operator.clients.clock import Clock
 
 FIRST_INTERVAL_S = 0.25
-HOT_INTERVAL_S = 2.0
 GROWTH = 1.3
 BUSY_RATIO = 4.0
 """The pause after an answer is so many times as long as it took to work it in."""
@@ -60,8 +59,7 @@ def is_same(one: object, other: object) -> bool:
 class Source(Generic[T]):
     """``read`` gives an answer, also where something could not be read: it doesn't raise.
 
-    After a change it is read often, then more and more seldom: up to ``HOT_INTERVAL_S`` while a key waits for what it
-    says (``is_hot``), else up to ``idle_interval_s``.
+    After a change it is read often, then more and more seldom: up to ``longest_interval_s``, which is asked each time.
     """
 
     def __init__(
@@ -69,8 +67,7 @@ class Source(Generic[T]):
         read: Callable[[], Awaitable[T]],
         *,
         clock: Clock,
-        idle_interval_s: float,
-        is_hot: Callable[[], bool],
+        longest_interval_s: Callable[[], float],
         on_answer: Callable[[], None],
         is_same: Callable[[T, T], bool] = is_same,
     ) -> None:
@@ -80,8 +77,7 @@ class Source(Generic[T]):
         """How long taking apart the last answer kept the event loop: the pause after it is so much longer."""
         self._read = read
         self._clock = clock
-        self._idle_interval_s = idle_interval_s
-        self._is_hot = is_hot
+        self._longest_interval_s = longest_interval_s
         self._on_answer = on_answer
         self._answer: Answer[T] | None = None
         self._pending_since_s = clock.monotonic_s()
@@ -129,8 +125,7 @@ class Source(Generic[T]):
             except Exception:
                 # An outermost loop: a bug that one answer meets must not end the reading.
                 log.exception("an answer could not be worked in")
-            limit_s = HOT_INTERVAL_S if self._is_hot() else self._idle_interval_s
-            limit_s = max(limit_s, BUSY_RATIO * self.cost_s())
+            limit_s = max(self._longest_interval_s(), BUSY_RATIO * self.cost_s())
             self._interval_s = min(self._interval_s, limit_s)
             try:
                 await asyncio.wait_for(self._wake.wait(), self._interval_s)

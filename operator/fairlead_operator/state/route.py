@@ -89,10 +89,14 @@ class RouteEntry:
         return FULL_WEIGHT - self.candidate_weight if revision == self.stable else 0
 
     def _body(self) -> dict[str, object]:
-        """What is not set is absent: the API server drops nulls, and the version has to name what it keeps."""
+        """What is not set is absent: the API server drops nulls, and the version has to name what it keeps.
+
+        So are no revisions: where server-side apply takes the last key of a map away, the API server makes it null.
+        """
+        revisions = {revision: route.to_json() for revision, route in sorted(self.revisions.items())}
         body: dict[str, object] = {
             "candidateWeight": self.candidate_weight,
-            "revisions": {revision: route.to_json() for revision, route in sorted(self.revisions.items())},
+            **({"revisions": revisions} if revisions else {}),
             "maxRequestBytes": self.max_request_bytes,
             "requestTimeoutSeconds": self.request_timeout_s,
             **self.routing.to_json(),

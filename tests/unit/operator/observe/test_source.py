@@ -7,7 +7,7 @@ import datetime
 
 import pytest
 
-from fairlead_operator.observe import source
+from fairlead_operator.observe import readers, source
 
 pytestmark = [pytest.mark.looptime, pytest.mark.asyncio]
 
@@ -28,14 +28,14 @@ class Place:
         self.takes_s = takes_s
         self.reads: list[float] = []
         self.heard: list[float] = []
-        self.is_hot = False
-        self.source = source.Source(
-            self.read,
-            clock=LoopClock(),
-            idle_interval_s=5.0,
-            is_hot=lambda: self.is_hot,
-            on_answer=lambda: self.heard.append(asyncio.get_running_loop().time()),
+        self.is_hot = self.is_judged = False
+        pace = readers.Readers(
+            clock=LoopClock(), is_hot=lambda _: self.is_hot, is_judged=lambda _: self.is_judged, on_answer=self.hear
         )
+        self.source = pace.make_source("ns", self.read)
+
+    def hear(self, _namespace: str) -> None:
+        self.heard.append(asyncio.get_running_loop().time())
 
     async def read(self) -> int:
         self.reads.append(asyncio.get_running_loop().time())
@@ -65,6 +65,11 @@ async def test_an_idle_source_is_read_at_its_interval_and_a_hot_one_more_often()
     now_s = asyncio.get_running_loop().time()
     await asyncio.sleep(60)
     assert 28 <= place.reads_since(now_s) <= 32
+    place.is_judged = True
+    await asyncio.sleep(10)
+    now_s = asyncio.get_running_loop().time()
+    await asyncio.sleep(60)
+    assert 110 <= place.reads_since(now_s) <= 122, "a replica that is missing for a second is seen"
     task.cancel()
 
 

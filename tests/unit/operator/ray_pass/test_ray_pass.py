@@ -33,6 +33,7 @@ class Place:
 
     def __init__(self) -> None:
         self.puts: list[Any] = []
+        self.applications = {RUNNING.name: RUNNING}
         self.error: errors.FairleadError | None = None
         self.parked: list[keys.Key] = []
         self.held: list[keys.Key] = []
@@ -49,7 +50,7 @@ class Place:
         self.ray_pass = ray_pass.RayPass(**parts, bounds=builders.BOUNDS, metrics=telemetry.Metrics())
 
     async def fetch_instance(self) -> client.Instance:
-        return client.Instance(controller_id="c", applications={RUNNING.name: RUNNING})
+        return client.Instance(controller_id="c", applications=dict(self.applications))
 
     async def fetch_session(self) -> str:
         return "s"
@@ -58,6 +59,12 @@ class Place:
         if self.error is not None:
             raise self.error
         self.puts.append(json.loads(body))
+
+    async def run(self) -> None:
+        """One pass, and the one after the answer that it asked for."""
+        await self.ray_pass.run(KEY)
+        await self.poller.read_once()
+        await self.ray_pass.run(KEY)
 
     def complete(self) -> None:
         self.composed.put(keys.ModelKey(builders.NAMESPACE, "good"), {"default": GOOD_PART})
@@ -69,7 +76,7 @@ async def test_what_runs_for_a_model_that_can_not_be_read_goes_on_and_the_others
     place = Place()
     place.complete()
     await place.poller.read_once()
-    await place.ray_pass.run(KEY)
+    await place.run()
     (body,) = place.puts
     assert {each["name"] for each in body["applications"]} == {RUNNING.name, f"default--good--{REV.revision}"}
     assert place.poller.last_write is not None
@@ -85,8 +92,19 @@ async def test_nothing_is_written_before_every_listed_model_had_a_pass() -> None
     await place.ray_pass.run(KEY)
     assert (place.puts, place.parked) == ([], [KEY])
     place.composed.note_unknown(keys.ModelKey(builders.NAMESPACE, "slow"))
-    await place.ray_pass.run(KEY)
+    await place.run()
     assert len(place.puts) == 1
+
+
+async def test_what_somebody_else_put_since_the_last_answer_is_left_as_it_is() -> None:
+    place = Place()
+    place.complete()
+    await place.poller.read_once()
+    foreign = builders.application("someone", {"name": "someone"})
+    place.applications["someone"] = foreign
+    await place.run()
+    (body,) = place.puts
+    assert "someone" in {each["name"] for each in body["applications"]}
 
 
 async def test_a_put_is_compared_with_an_answer_of_just_now() -> None:
@@ -107,7 +125,7 @@ async def test_a_refused_put_is_reported_to_the_models_and_costs_the_cluster_a_d
     place.error = errors.Refused("400: num_replicas is wrong")
     await place.poller.read_once()
     with pytest.raises(errors.Refused):
-        await place.ray_pass.run(KEY)
+        await place.run()
     write = place.poller.last_write
     assert write is not None
     assert (write.kind, write.message) == (serve.RayWriteKind.REFUSED, "400: num_replicas is wrong")

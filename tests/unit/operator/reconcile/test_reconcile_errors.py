@@ -62,7 +62,7 @@ def make_reconciler(queue: Any, view: Any, **parts: Any) -> reconcile.Reconciler
         clock=HandClock(),
         metrics=telemetry.Metrics(),
     )
-    swept: Any = SimpleNamespace(take_listed=lambda _: None)
+    swept: Any = SimpleNamespace(take_listed=lambda _: None, begin_read=lambda _: None, note_gone=lambda _: None)
     ray: Any = None
     return reconcile.Reconciler(made, queue, swept=swept, ray=ray)
 

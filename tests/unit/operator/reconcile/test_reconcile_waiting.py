@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import itertools
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 from tests.support import builders
 
-from fairlead_operator import composition, queue, reconcile, telemetry, waiting
+from fairlead_operator import composition, health, queue, reconcile, sweep, telemetry, waiting
 from fairlead_operator.effects import status
 from fairlead_operator.observe import snapshot
 from fairlead_operator.plan import planner
@@ -36,6 +37,9 @@ class Place:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.fetches: list[float] = []
+        self.looked: list[str] = []
+        self.may_complete = asyncio.Event()
+        self.may_complete.set()
         self.plans = 0
         self.requeue_after_s = builders.BOUNDS.poll_s
         self.deadline_s = float("inf")
@@ -64,13 +68,35 @@ class Place:
             clock=LoopClock(),
             metrics=self.metrics,
         )
-        swept: Any = SimpleNamespace(take_listed=lambda _: None, forget=lambda _: None)
+        reads: Any = self
+        self.swept = sweep.Sweep(
+            work=self.work,
+            reads=reads,
+            namespaces=namespaces,
+            waits=self.waits,
+            composed=parts.composed,
+            watched=health.WatchLedger(clock=LoopClock()),
+            metrics=self.metrics,
+            clock=LoopClock(),
+        )
         ray: Any = None
-        made = reconcile.Reconciler(parts, self.work, swept=swept, ray=ray)
+        made = reconcile.Reconciler(parts, self.work, swept=self.swept, ray=ray)
         self.worker = asyncio.create_task(queue.work(self.work, made.handle))
+
+    clusters = ()
 
     def is_pending(self) -> bool:
         return self.pending
+
+    def routes(self) -> dict[str, str]:
+        return {}
+
+    def gateways(self) -> knowledge.Unknown:
+        return knowledge.Unknown("there is none")
+
+    async def list_pages(self, _: str) -> AsyncIterator[Any]:
+        metadata = {"namespace": KEY.namespace, "name": KEY.name, "uid": self.view.uid}
+        yield {"items": [{"metadata": {**metadata, "resourceVersion": self.view.resource_version}}]}
 
     def hurry(self) -> None:
         """Nothing is read here."""
@@ -83,9 +109,11 @@ class Place:
         return self.view
 
     async def complete(self, look: snapshot.Look, *_: Any, **__: Any) -> snapshot.Look:
+        await self.may_complete.wait()
         return look
 
     def look(self, _: keys.ModelKey, view: Any) -> snapshot.Look:
+        self.looked.append(view.resource_version)
         return snapshot.Look(
             seen=builders.observed(object=knowledge.Known(view)), evidence=self.evidence, hot_evidence=self.evidence
         )
@@ -175,6 +203,43 @@ async def test_a_pass_waits_for_an_answer_that_is_on_its_way(place: Place) -> No
     place.waits.on_answer(KEY.namespace)
     await asyncio.sleep(0.01)
     assert place.plans == 1
+
+
+async def test_a_listing_from_the_middle_of_a_pass_is_never_taken_for_the_object_by_a_later_pass(place: Place) -> None:
+    place.may_complete.clear()
+    place.work.add(KEY)
+    await asyncio.sleep(0.1)
+    await place.swept.resync(KEY.namespace)
+    place.may_complete.set()
+    await asyncio.sleep(1)
+    for version in ("2", "3"):
+        place.view = builders.model_deployment(resource_version=version)
+        place.swept.notice(KEY, version=version, intent=version)
+        await asyncio.sleep(1)
+    versions = [version for version, _ in itertools.groupby(place.looked)]
+    assert versions == ["1", "2", "3"], "what should run is composed from each of these: none may be an older object"
+
+
+async def test_a_request_that_comes_while_a_pass_is_made_is_read_by_the_next_one(place: Place) -> None:
+    place.swept.notice(KEY, version="1", intent="generation 1")
+    place.may_complete.clear()
+    await asyncio.sleep(0.1)
+    assert place.looked == ["1"]
+    place.view = builders.model_deployment(resource_version="2")
+    place.swept.notice(KEY, version="2", intent="a request")
+    place.may_complete.set()
+    await asyncio.sleep(1)
+    assert place.looked[-1] == "2"
+    assert len(place.fetches) == 2
+
+
+async def test_the_first_pass_after_the_start_takes_the_object_from_the_listing(place: Place) -> None:
+    place.requeue_after_s = builders.BOUNDS.resync_s
+    await place.swept.resync(KEY.namespace)
+    place.swept.notice(KEY, version=place.view.resource_version, intent="generation 1")
+    await asyncio.sleep(1)
+    assert place.looked
+    assert place.fetches == []
 
 
 async def test_a_status_field_that_the_api_server_drops_is_written_more_and_more_seldom(

@@ -21,6 +21,12 @@ def entry(stable: str | None = "a" * 10, candidate: str | None = None, weight: i
     )
 
 
+def test_without_revisions_the_field_is_absent_and_gateways_take_that() -> None:
+    spec = entry(stable=None).to_spec()
+    assert "revisions" not in spec
+    assert ModelRouteSpec.model_validate(spec).revisions == {}
+
+
 def test_an_entry_is_written_as_the_contract_says() -> None:
     body = json.loads(entry().to_json())
     version = body.pop("version")

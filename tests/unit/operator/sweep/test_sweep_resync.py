@@ -193,3 +193,69 @@ async def test_our_own_write_that_the_watch_brings_back_needs_no_pass() -> None:
     assert len(work) == 0
     made.notice(model, version="8", intent="generation 1")
     assert len(work) == 1
+
+
+async def test_a_listed_object_is_not_used_once_a_newer_one_a_deletion_or_a_pass_is_known() -> None:
+    model = keys.ModelKey("ns", "living")
+
+    async def listed() -> sweep.Sweep:
+        made = make(queue.KeyedQueue(), {})
+        await made.resync("ns")
+        return made
+
+    assert (await listed()).take_listed(model) is not None
+    newer = await listed()
+    newer.notice(model, version="2", intent="generation 2")
+    assert newer.take_listed(model) is None
+    deleted = await listed()
+    deleted.notice(model)
+    assert deleted.take_listed(model) is None
+    passed = await listed()
+    passed.composed.put(model, {})
+    assert passed.take_listed(model) is None
+
+
+class Slow(Reads):
+    """An API server whose page is older than what happens while it is on its way."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.may_answer = asyncio.Event()
+
+    @override
+    async def list_pages(self, path: str) -> AsyncIterator[Any]:
+        self.asked.set()
+        await self.may_answer.wait()
+        async for page in super().list_pages(path):
+            yield page
+
+
+async def test_a_page_that_is_older_than_what_was_seen_meanwhile_is_not_used() -> None:
+    model = keys.ModelKey("ns", "living")
+    for is_gone in (False, True):
+        reads = Slow()
+        made = make(queue.KeyedQueue(), {}, reads)
+        listing = asyncio.create_task(made.resync("ns"))
+        await reads.asked.wait()
+        made.notice(model, version="2", intent="generation 2")
+        if is_gone:
+            made.begin_read(model)
+            made.composed.remove(model)
+            made.note_gone(model)
+        reads.may_answer.set()
+        await listing
+        assert made.take_listed(model) is None
+        assert made.is_outdated(model, "1")
+
+
+async def test_a_version_is_outdated_until_the_object_is_read_again() -> None:
+    made = make(queue.KeyedQueue(), {})
+    model = keys.ModelKey("ns", "living")
+    assert not made.is_outdated(model, "9")
+    made.notice(model, version="10", intent="generation 2")
+    assert made.is_outdated(model, "9")
+    assert not made.is_outdated(model, "10")
+    made.notice(model)
+    assert made.is_outdated(model, "10"), "a deletion names no version"
+    made.begin_read(model)
+    assert not made.is_outdated(model, "10")

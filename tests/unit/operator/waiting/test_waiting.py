@@ -60,8 +60,8 @@ class Place:
         return taken
 
 
-def held(evidence: bytes = b"", *, is_hot: bool = False) -> waiting.Held:
-    return waiting.Held(evidence=evidence, is_hot=is_hot)
+def held(evidence: bytes = b"", *, is_hot: bool = False, is_judged: bool = False) -> waiting.Held:
+    return waiting.Held(evidence=evidence, is_hot=is_hot, is_judged=is_judged)
 
 
 async def test_only_the_key_whose_own_part_changed_is_queued() -> None:
@@ -116,6 +116,15 @@ async def test_one_failed_read_is_not_told_to_idle_models_and_a_lasting_one_is()
     place.clock.seconds += waiting.BLINK_S
     await asyncio.sleep(waiting.BLINK_S + 0.2)
     assert len(place.work) == 1, "nobody had to say so again"
+
+
+async def test_a_namespace_is_judged_while_one_of_its_models_is() -> None:
+    place = Place()
+    place.waits.hold(A, held())
+    place.waits.hold(B, held(is_judged=True))
+    assert place.waits.is_judged("ns")
+    place.waits.take(B)
+    assert not place.waits.is_judged("ns")
 
 
 async def test_a_namespace_is_hot_while_a_key_waits_for_something_on_its_way() -> None:
