@@ -92,7 +92,8 @@ class World:
         self._parts = sorted(parts.items())
         self._routes = routes
         self._gateways = gateways
-        self._writes = digest(sorted((name, write.kind, write.message) for name, write in writes.items()))
+        refused = ((name, write) for name, write in writes.items() if not write.is_accepted)
+        self._writes = digest(sorted((name, write.kind, write.message) for name, write in refused))
 
     def of(self, model: str, *, is_hot: bool = False) -> bytes:
         """Of a model."""

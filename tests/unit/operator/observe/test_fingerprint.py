@@ -1,0 +1,28 @@
+"""What wakes the models of a namespace, and what does not."""
+
+from __future__ import annotations
+
+import datetime
+
+from fairlead_operator.observe import fingerprint
+from fairlead_operator.state import gateways, knowledge, serve
+from fairlead_operator.state.serve import RayWriteKind
+
+NOW = datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC)
+
+
+def world(kind: RayWriteKind | None, message: str = "") -> fingerprint.World:
+    writes = {"default": serve.RayWrite(kind=kind, message=message, since=NOW)} if kind is not None else {}
+    return fingerprint.World("ns", {}, {}, knowledge.Known(gateways.Gateways(members=())), writes)
+
+
+def test_a_serve_config_that_ray_accepts_for_one_model_wakes_no_other() -> None:
+    seen = {world(kind).of("digits") for kind in (None, RayWriteKind.PUT, RayWriteKind.KEPT)}
+    assert len(seen) == 1
+
+
+def test_a_serve_config_that_ray_refuses_or_that_is_held_wakes_the_models_that_wait_for_it() -> None:
+    accepted = world(RayWriteKind.PUT)
+    for other in (world(RayWriteKind.REFUSED, "no"), world(RayWriteKind.HELD, "no")):
+        assert other.of("digits", is_hot=True) != accepted.of("digits", is_hot=True)
+    assert world(RayWriteKind.REFUSED, "a").of("digits") != world(RayWriteKind.REFUSED, "b").of("digits")
