@@ -44,7 +44,7 @@ def test_while_nothing_serves_a_request_is_as_large_and_as_long_as_the_spec_says
     world = served(serving=limits, replicas=1)
     world.change(NAME, "rollout.strategy", "Recreate")
     world.change(NAME, "model.uri", "file:///m/2")
-    until(world, lambda: not json.loads(world.routes[NAME])["revisions"])
+    until(world, lambda: "revisions" not in json.loads(world.routes[NAME]))
     entry = json.loads(world.routes[NAME])
     assert (entry["maxRequestBytes"], entry["requestTimeoutSeconds"]) == (300_000, 7)
 
