@@ -13,6 +13,8 @@ from tests.faults.portrait import Names
 from tests.faults.script import Write
 from tests.support import merge_patch
 
+from fairlead_operator.api.status import RolloutPhase
+
 Value = Any
 
 
@@ -114,14 +116,18 @@ def _count_applications(
 
 
 def _status_values(status: Mapping[str, Any], writes: Iterable[Write]) -> list[Value]:
-    """Which revision has which place, and how far the rollout is."""
+    """Which revision has which place, and how far the rollout is.
+
+    ``Retiring`` is left out: a deletion writes it only where it has to wait, so an operator that was away meanwhile
+    finds nothing left to wait for.
+    """
     document: Any = dict(status)
     values = [_place(document)]
     for write in writes:
         if _is(write, "status"):
             document = merge_patch.merged(document, write.document()["status"])
             values.append(_place(document))
-    return values
+    return [value for value in values if value["phase"] != RolloutPhase.RETIRING]
 
 
 def _sums(status: Mapping[str, Any], writes: Iterable[Write]) -> list[Value]:
