@@ -10,17 +10,12 @@ import rich.console
 import rich.table
 import typer
 
-from fairlead_cli.local import binaries, cluster, errors, options, paths, progress
+from fairlead_cli.local import cluster, either, errors, options, paths, progress
+from fairlead_cli.local.node import cluster as node_cluster
 
 app = typer.Typer(no_args_is_help=True, help="A real Kubernetes API, Ray, gateway and operator on this machine.")
 
 Name = Annotated[str, typer.Option("--name", help="Which local cluster; several can run at once.")]
-KubernetesUrl = Annotated[
-    str, typer.Option(envvar="FAIRLEAD_KUBERNETES_URL", help="Where Kubernetes' builds are published; empty: build.")
-]
-EtcdUrl = Annotated[
-    str, typer.Option(envvar="FAIRLEAD_ETCD_URL", help="Where etcd's releases are published; empty: build.")
-]
 
 
 @contextlib.contextmanager
@@ -44,21 +39,45 @@ def up(
     only: Annotated[str, typer.Option(help="Parts, with commas: kubernetes, ray, worker, gateway, operator.")] = "",
     namespace: Annotated[str, typer.Option(help="Where the models live.")] = "default",
     nodes: Annotated[int, typer.Option(help="Ray nodes, 1 or 2; the second one has 127.0.0.2.", min=1, max=2)] = 1,
-    kubernetes_url: KubernetesUrl = binaries.KUBERNETES_URL,
-    etcd_url: EtcdUrl = binaries.ETCD_URL,
+    with_node: Annotated[
+        bool, typer.Option("--node", help="A Kubernetes node that runs pods, and nothing else (Linux, root).")
+    ] = False,
 ) -> None:
-    """Start the cluster, or what of it does not run."""
+    """Start the cluster, or what of it does not run.
+
+    FAIRLEAD_KUBERNETES_URL and FAIRLEAD_ETCD_URL say where their builds are published; empty: build.
+    """
     with _errors_in_words() as console:
-        sources = binaries.Sources(cache=paths.cache_dir(), kubernetes_url=kubernetes_url, etcd_url=etcd_url)
+        if with_node:
+            _up_with_node(console, name)
+            return
+        if isinstance(either.opened(name), node_cluster.NodeCluster):
+            raise errors.LocalClusterError(f"the local cluster {name!r} has a node: `--node` goes on with it")
         made = cluster.LocalCluster(
             name,
             chosen=options.Options(namespace=namespace, ray_nodes=nodes),
             reporter=progress.RichReporter(console),
-            sources=sources,
         )
         console.print(f"starting the local cluster {name!r} (state and logs: {made.root})", highlight=False)
         made.up(_parts(only))
         _tell_what_to_try(console, made)
+
+
+def _up_with_node(console: rich.console.Console, name: str) -> None:
+    made = node_cluster.NodeCluster(name, reporter=progress.RichReporter(console))
+    console.print(f"starting a node {name!r} (state and logs: {made.root})", highlight=False)
+    made.up()
+    option = "" if name == "default" else f" --name {name}"
+    for line in (
+        f"Kubernetes API    {made.api_url}",
+        "",
+        "Try:",
+        f"  export KUBECONFIG=$(fairlead local kubeconfig{option})",
+        f"  export PATH={made.kubectl_path.parent}:$PATH",
+        "  kubectl get pods --all-namespaces",
+        f"  fairlead local down{option}",
+    ):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _parts(only: str) -> tuple[str, ...]:
@@ -103,7 +122,7 @@ def down(
         # Folders, not states: also what was left without one is removed.
         names = [path.name for path in sorted(paths.clusters_dir().glob("*/"))] if every else [name]
         for each in names:
-            made = cluster.LocalCluster(each, reporter=progress.RichReporter(console))
+            made = either.opened(each, reporter=progress.RichReporter(console))
             was_there = made.root.exists()
             made.down()
             console.print(f"{each} is down" if was_there else f"{each} is not up", highlight=False)
@@ -113,7 +132,7 @@ def down(
 def status(name: Name = "default") -> None:
     """Show what runs and where. Exit status 1 when something that was started does not run."""
     with _errors_in_words() as console:
-        made = cluster.LocalCluster(name)
+        made = either.opened(name)
         states = made.states()
         if not states:
             console.print(f"{name} is not up; `fairlead local up` starts it", highlight=False)
@@ -132,7 +151,7 @@ def status(name: Name = "default") -> None:
 def kubeconfig(name: Name = "default") -> None:
     """Print the path of the admin's kubeconfig, for `export KUBECONFIG=$(fairlead local kubeconfig)`."""
     with _errors_in_words():
-        made = cluster.LocalCluster(name)
+        made = either.opened(name)
         if not made.states():
             raise errors.LocalClusterError(f"the local cluster {name!r} is not up; `fairlead local up` starts it")
         typer.echo(made.kubeconfig)
