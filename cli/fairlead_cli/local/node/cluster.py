@@ -31,6 +31,7 @@ from fairlead_cli.local.node import (
     configuration,
     debian,
     image_builder,
+    kuberay,
     parts,
     ports,
     product_images,
@@ -137,6 +138,10 @@ class NodeCluster:
     def kubectl_path(self) -> pathlib.Path:
         return self._binaries().path("kubectl")
 
+    @property
+    def helm_path(self) -> pathlib.Path:
+        return self._binaries().path("helm")
+
     def pid(self, part: str) -> int:
         """The process number of a running part.
 
@@ -169,6 +174,16 @@ class NodeCluster:
         programs = self._programs()
         materials = product_images.Materials(cache=self._sources.cache, programs=programs, reporter=self._reporter)
         return self._builder(programs).ensure(materials.image(name))
+
+    def install_kuberay(self) -> None:
+        """Install KubeRay's operator and wait for it; done again it changes nothing."""
+        manifests = kuberay.obtain_manifests(self._sources.cache, self._reporter)
+        image = self._builder(self._programs()).ensure(self._program_image("kuberay-operator"))
+        for items in (kuberay.definitions(manifests), kuberay.objects(manifests, image=image)):
+            apply = ("apply", "--server-side", "--field-manager=fairlead-local", "--filename=-")
+            self._must(*apply, manifest=kuberay.as_list(items))
+        where = (f"--namespace={kuberay.NAMESPACE}", f"--timeout={_READY_WITHIN_S:.0f}s")
+        self._must("rollout", "status", "deployment/kuberay-operator", *where)
 
     # --- how -----------------------------------------------------------------------------------------------------
 
