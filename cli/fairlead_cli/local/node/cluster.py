@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import json
 import os
 import pathlib
@@ -79,12 +80,13 @@ class NodeCluster:
             self._ensure_namespaces()
             context = self._context(found, programs)
             missing = [part for part in parts.TABLE if self._ledger().living(part) is None]
+            since = datetime.datetime.now(datetime.UTC) if "kubelet" in missing else None
             for part in missing:
                 if part == "containerd":  # it asks for this image when the first pod starts
                     self._builder(programs).ensure(self._program_image("pause"))
                 self._start(part, context)
             self._apply_name_server(self._builder(programs))
-            self._await_node()
+            self._await_node(since)
             self._save(self._state().model_copy(update={"phase": state.Phase.UP}))
 
     def down(self) -> None:
@@ -218,20 +220,23 @@ class NodeCluster:
             manifest = manifest.replace(f"${{{name}}}", value)
         self._must("apply", "--server-side", "--field-manager=fairlead-local", "--filename=-", manifest=manifest)
 
-    def _await_node(self) -> None:
+    def _await_node(self, since: datetime.datetime | None) -> None:
         began = time.monotonic()
-        self._await("kubelet", self._node_is_ready, began)
+        self._await("kubelet", lambda: self._node_is_ready(since), began)
         limit = f"--timeout={_READY_WITHIN_S:.0f}s"
         self._must("rollout", "status", "deployment/coredns", "--namespace=kube-system", limit)
         self._reporter.step(f"  node and name server are ready ({time.monotonic() - began:.1f} s)")
 
-    def _node_is_ready(self) -> bool:
-        """Whether the kubelet that runs now says so: the API shows the last word of an earlier one for a while."""
-        found = self.kubectl("get", f"node/{parts.NODE_NAME}", "--output=json")
-        if found.returncode != 0:
+    def _node_is_ready(self, since: datetime.datetime | None) -> bool:
+        """Whether the kubelet says so, at `since` or later: the API shows for a while what an earlier one said last."""
+        lease = self.kubectl("get", f"lease/{parts.NODE_NAME}", "--namespace=kube-node-lease", "--output=json")
+        node = self.kubectl("get", f"node/{parts.NODE_NAME}", "--output=json")
+        if lease.returncode != 0 or node.returncode != 0:
             return False
-        conditions = json.loads(found.stdout)["status"].get("conditions", ())
-        return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+        renewed = datetime.datetime.fromisoformat(json.loads(lease.stdout)["spec"]["renewTime"])
+        conditions = json.loads(node.stdout)["status"].get("conditions", ())
+        is_ready = any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+        return is_ready and (since is None or renewed >= since)
 
     def _program_image(self, name: str) -> image_builder.Image:
         return image_builder.program(name, self._binaries().path(name))

@@ -91,18 +91,20 @@ class Builder:
         """
         found = self._digest(image)
         if found is None:
-            with locks.held(self.cache / "images.lock", what="another command builds images", reporter=self.reporter):
-                self._ensure_held(image)
+            with locks.held(
+                self.cache / "images.lock", what="another command builds images", reporter=self.reporter
+            ) as lock:
+                self._ensure_held(image, lock)
             found = self._digest(image)
         if found is None:
             raise errors.LocalClusterError(f"the registry does not have {image.path}, which was just put there")
         return f"{configuration.REGISTRY_NAME}/fairlead/{image.name}@{found}"
 
-    def _ensure_held(self, image: Image) -> None:
+    def _ensure_held(self, image: Image, lock: int) -> None:
         if self._digest(image) is None:
             for base in image.bases.values():
-                self._ensure_held(base)
-            self._build(image)
+                self._ensure_held(base, lock)
+            self._build(image, lock)
 
     def _digest(self, image: Image) -> str | None:
         name, tag = image.path.split(":")
@@ -116,7 +118,8 @@ class Builder:
         finally:
             connection.close()
 
-    def _build(self, image: Image) -> None:
+    def _build(self, image: Image, lock: int) -> None:
+        """`lock` is handed on: a build whose caller was killed keeps others from starting one."""
         parent = self.cache / "images"
         parent.mkdir(parents=True, exist_ok=True)
         for left in parent.glob(".build-*"):  # of a run that was killed; the lock says that nobody else is at work
@@ -128,9 +131,9 @@ class Builder:
                 target = context / name
                 target.parent.mkdir(parents=True, exist_ok=True)
                 _place(path, target)
-            self._run(image, pathlib.Path(folder))
+            self._run(image, pathlib.Path(folder), lock)
 
-    def _run(self, image: Image, folder: pathlib.Path) -> None:
+    def _run(self, image: Image, folder: pathlib.Path, lock: int) -> None:
         registry = f"{self.address}:{ports.REGISTRY}"
         arguments = [f"--build-arg={name}={registry}/{base.path}" for name, base in image.bases.items()]
         environment = {
@@ -153,6 +156,7 @@ class Builder:
             stderr=subprocess.STDOUT,
             text=True,
             check=False,
+            pass_fds=[lock],
         )
         if done.returncode != 0:
             raise errors.LocalClusterError(f"building the image {image.name} failed:\n{done.stdout[-3000:]}")

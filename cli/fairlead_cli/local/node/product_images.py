@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import pathlib
 import shutil
 import subprocess
@@ -108,7 +109,9 @@ class Materials:
 
     def _run(self, *argv: str) -> None:
         # The programs' libraries only where they are needed: Python has its own.
-        environment = None if argv[0] == sys.executable else {**self.programs.environment, "LC_ALL": "C.UTF-8"}
+        environment = (
+            None if argv[0] == sys.executable else {**os.environ, **self.programs.environment, "LC_ALL": "C.UTF-8"}
+        )
         done = subprocess.run(
             argv,
             cwd=_REPOSITORY,
