@@ -17,7 +17,8 @@ from fairlead_cli.local.node import debian
 def main() -> int:
     # Outside of any test: building takes longer than a test may.
     reporter = progress.RichReporter(rich.console.Console())
-    binaries.find((*binaries.CONTROL_PLANE, *binaries.NODE), binaries.Sources.from_environment(), reporter)
+    names = (*binaries.CONTROL_PLANE, *binaries.NODE, *binaries.ON_A_NODE)
+    binaries.find(names, binaries.Sources.from_environment(), reporter)
     debian.obtain(paths.cache_dir(), reporter)
     return int(pytest.main(["--durations=15", "--timeout=1800", "tests/node", *sys.argv[1:]]))
 

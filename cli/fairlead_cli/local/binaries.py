@@ -23,9 +23,9 @@ NODE = (
     "ctr",
     "coredns",
     "pause",
-    "kuberay-operator",
-    "helm",
 )
+# What is used on it.
+ON_A_NODE = ("helm", "kuberay-operator")
 # Whose releases are fetched, and taken from the PATH. What other projects have is built: they publish no such files, or
 # their programs don't say their version.
 _FETCHED = ("etcd", "kubernetes")

@@ -142,7 +142,7 @@ class NodeCluster:
 
     @property
     def helm_path(self) -> pathlib.Path:
-        return self._binaries().path("helm")
+        return binaries.find(["helm"], self._sources, self._reporter).path("helm")
 
     def pid(self, part: str) -> int:
         """The process number of a running part.
@@ -180,7 +180,9 @@ class NodeCluster:
     def install_kuberay(self) -> None:
         """Install KubeRay's operator and wait for it; done again it changes nothing."""
         manifests = kuberay.obtain_manifests(self._sources.cache, self._reporter)
-        image = self._builder(self._programs()).ensure(self._program_image("kuberay-operator"))
+        name = "kuberay-operator"
+        program = binaries.find([name], self._sources, self._reporter).path(name)
+        image = self._builder(self._programs()).ensure(image_builder.program(name, program))
         for items in (kuberay.definitions(manifests), kuberay.objects(manifests, image=image)):
             apply = ("apply", "--server-side", "--field-manager=fairlead-local", "--filename=-")
             self._must(*apply, manifest=kuberay.as_list(items))

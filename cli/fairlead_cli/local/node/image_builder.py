@@ -89,22 +89,19 @@ class Builder:
         Raises:
             LocalClusterError: a step of it failed; with the end of what was said.
         """
+        if self._digest(image) is None:
+            for base in image.bases.values():
+                self.ensure(base)
+            # One lock for each image: the small ones need not wait for the large one.
+            lock_file = self.cache / "images" / f"{image.name}.lock"
+            what = f"another command builds the image {image.name}"
+            with locks.held(lock_file, what=what, reporter=self.reporter) as lock:
+                if self._digest(image) is None:
+                    self._build(image, lock)
         found = self._digest(image)
-        if found is None:
-            with locks.held(
-                self.cache / "images.lock", what="another command builds images", reporter=self.reporter
-            ) as lock:
-                self._ensure_held(image, lock)
-            found = self._digest(image)
         if found is None:
             raise errors.LocalClusterError(f"the registry does not have {image.path}, which was just put there")
         return f"{configuration.REGISTRY_NAME}/fairlead/{image.name}@{found}"
-
-    def _ensure_held(self, image: Image, lock: int) -> None:
-        if self._digest(image) is None:
-            for base in image.bases.values():
-                self._ensure_held(base, lock)
-            self._build(image, lock)
 
     def _digest(self, image: Image) -> str | None:
         name, tag = image.path.split(":")
@@ -122,10 +119,12 @@ class Builder:
         """`lock` is handed on: a build whose caller was killed keeps others from starting one."""
         parent = self.cache / "images"
         parent.mkdir(parents=True, exist_ok=True)
-        for left in parent.glob(".build-*"):  # of a run that was killed; the lock says that nobody else is at work
+        for left in parent.glob(
+            f".build-{image.name}-*"
+        ):  # of a run that was killed; the lock says that nobody else is at work
             shutil.rmtree(left)
         self.reporter.step(f"building the image {image.name}")
-        with tempfile.TemporaryDirectory(dir=parent, prefix=".build-") as folder:
+        with tempfile.TemporaryDirectory(dir=parent, prefix=f".build-{image.name}-") as folder:
             context = pathlib.Path(folder, "context")
             for name, path in _context(image).items():
                 target = context / name
