@@ -71,6 +71,7 @@ def test_pods_outlive_the_node_s_programs(node: cluster.NodeCluster) -> None:
     before = pods.run(node, *asked)
     for part in ("kubelet", "containerd", "kube-proxy", "kube-apiserver", "registry"):
         os.kill(node.pid(part), signal.SIGKILL)
+        until(lambda part=part: not node.states()[part], f"{part} to be dead")  # type: ignore[misc]
     node.up()
     assert all(node.states().values())
     assert pods.run(node, *asked) == before
