@@ -120,7 +120,7 @@ def _export(model: keras.Model, folder: pathlib.Path) -> dict[str, str]:
     folder.mkdir(parents=True)
     model.export(folder / "saved_model", verbose=False)
     model.save(folder / "model.keras")
-    return {name: digest.of(folder / name) for name in ("saved_model", "model.keras")}
+    return {name: digest.hash_path(folder / name) for name in ("saved_model", "model.keras")}
 
 
 def _keep_held_out(model: keras.Model, data: dataset.Dataset, path: pathlib.Path) -> None:

@@ -20,7 +20,11 @@ _PAUSE_S = 0.05
 """Between two reads: at thousands of requests a second, waking for each would cost more than counting them."""
 
 _LINE_MARK = b"R"
-_ASIDE = {"S": metrics.Aside.SHADOW_COPY, "F": metrics.Aside.FEEDBACK, "P": metrics.Aside.PROOF}
+_INTERNAL_KINDS = {
+    "S": metrics.InternalKind.SHADOW_COPY,
+    "F": metrics.InternalKind.FEEDBACK,
+    "P": metrics.InternalKind.PROOF,
+}
 """The last field of a line, which is `-` for what a client asked of a model."""
 
 _ABORTED = "499"
@@ -66,8 +70,8 @@ def _count(fields: list[bytes], counted: metrics.Metrics) -> None:
     key = ("" if model == "-" else model, "" if revision == "-" else revision)
     duration_us = max(0, int(duration)) if duration != "-" else 0
     code = _ABORTED if code == "-1" else code
-    if kind in _ASIDE:
-        counted.requests.add_aside(_ASIDE[kind], key, code)
+    if kind in _INTERNAL_KINDS:
+        counted.requests.add_internal(_INTERNAL_KINDS[kind], key, code)
         return
     counted.requests.add(key, code, termination, duration_us)
     if key[1]:

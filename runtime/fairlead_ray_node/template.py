@@ -174,7 +174,7 @@ def _receive(link: socket.socket, descriptors: list[int]) -> worker.Request:
     body = bytearray()
     while len(body) < size:
         if not (more := link.recv(size - len(body))):
-            raise ValueError("it broke off")
+            raise ValueError("the connection ended early")
         body += more
     return worker.Request.parse(json.loads(body))
 

@@ -51,12 +51,12 @@ def finished(run: load.Background, model: Model, what: str, *, old: str) -> load
     """Requests go on until it is certain that nothing fails any more; the report, after all that holds of each."""
     new = model.stable
     seen = run.progress().revisions.get(new, 0)
-    back = run.wait_until(lambda now: now.revisions.get(new, 0) > seen + BEFORE, timeout_s=200)
+    answered = run.wait_until(lambda now: now.revisions.get(new, 0) > seen + BEFORE, timeout_s=200)
     run.wait_until(lambda now: now.revisions.get(new, 0) > seen + AFTER, timeout_s=300)
     report = run.stop()
     others = [each for each in report.failures if each.status != 503 or WORDS not in each.body]
     assert others == [], report.summary()
-    assert report.failed == back.failed, "a request failed after the new revision served"
+    assert report.failed == answered.failed, "a request failed after the new revision served"
     gone_s = max(report.failures, key=lambda each: each.at_s).at_s - min(each.at_s for each in report.failures)
     row = {"what": what, "requests": report.requests, "right answers": report.ok, "503, Retry-After: 2": report.failed}
     RESULTS.add(TABLE, {**row, "other failures": len(others), "seconds without a revision": round(gone_s, 1)})
@@ -91,8 +91,8 @@ def test_a_rollback_that_has_no_room_beside_the_other_stops_it_first(stage: Stag
         recreated.until("back", lambda found: found["status"].get("stableRevision") not in (None, "", old))
         recreated.until("at rest", lambda found: "rollout" not in found["status"])
         finished(run, recreated, "RollingUpdate without room, `onInsufficientCapacity: Recreate`, rollback", old=old)
-    told = [message for reason, message in recreated.events() if reason == "InsufficientCapacity"]
-    assert any("stops first" in message for message in told), recreated.events()
+    messages = [message for reason, message in recreated.events() if reason == "InsufficientCapacity"]
+    assert any("stops first" in message for message in messages), recreated.events()
 
 
 def test_an_abort_brings_the_stopped_revision_back(stage: Stage, recreated: Model) -> None:

@@ -101,7 +101,9 @@ def test_a_silently_different_candidate_is_seen_by_its_counts_and_by_no_caller(
         keep("before there is a candidate", before, {})
         paced(stage, model, "before there is a candidate, paced")
 
-        candidate = in_the_shadow(model, label="swapped", model={"uri": other.as_uri(), "digest": digest.of(other)})
+        candidate = in_the_shadow(
+            model, label="swapped", model={"uri": other.as_uri(), "digest": digest.hash_path(other)}
+        )
         with load.background(asking) as run:
             run.wait_until(lambda seen: seen.requests >= REQUESTS // 3, timeout_s=300)
             kill_operator(stage.local)
@@ -126,7 +128,7 @@ def test_a_silently_different_candidate_is_seen_by_its_counts_and_by_no_caller(
         assert counts["pairs"] > 100
         assert abs(counts["disagreed"] / counts["pairs"] - swapped_share) < 0.1
         status = fairlead(stage, "status", model)[1]
-        assert f"is shown {PERCENT} % of the stable revision's predictions" in status
+        assert f"the candidate gets copies of {PERCENT} % of the stable revision's requests" in status
 
         with load.background(asking) as run:
             run.wait_until(lambda seen: seen.requests > 500, timeout_s=120)

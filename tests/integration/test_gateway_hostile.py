@@ -235,10 +235,10 @@ ODD_MEASUREMENTS = [
 
 
 def test_no_answer_of_one_replica_ends_the_agent_or_stops_the_reading_of_another(gateway: Gateway) -> None:
-    told = iter(ODD_MEASUREMENTS * 2)
+    bodies = iter(ODD_MEASUREMENTS * 2)
 
     def odd(request: bytes) -> bytes | None:
-        return next(told, None) if b"/-/measurements" in request else answer()
+        return next(bodies, None) if b"/-/measurements" in request else answer()
 
     seen = itertools.count(1)
 

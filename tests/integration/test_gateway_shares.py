@@ -196,8 +196,8 @@ def test_a_value_that_sticks_keeps_its_revision_and_only_ever_moves_to_the_candi
 
         assert abs(len(of_candidate) - weight) <= 100, "within a point of the share"
         assert before <= of_candidate
-        again = users[::20]
-        assert revisions_of(world.gateway, "x-user", again) == {user: found[user] for user in again}
+        some = users[::20]
+        assert revisions_of(world.gateway, "x-user", some) == {user: found[user] for user in some}
         before = of_candidate
 
 

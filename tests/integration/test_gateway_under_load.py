@@ -212,14 +212,14 @@ def test_a_draining_replica_gets_no_new_request_and_none_fails(world: World) -> 
         leaving = world.of_a[0]
         leaving.process.send_signal(signal.SIGTERM)
         until(lambda: drained(gateway) or gateway.up("digits", A) == 1, "it is seen to drain")
-        told = leaving.drain()
+        report_of_drain = leaving.drain()
         gateway.wait_up("digits", A, 1)
         under_way(load)
         report = load.stop()
 
     assert report.failures == (), report.summary()
     # What came between its word and HAProxy's next look, half a second later at most, was still answered.
-    assert told["servedAfterDrain"] < report.requests / 2
+    assert report_of_drain["servedAfterDrain"] < report.requests / 2
 
 
 def drained(gateway: Gateway) -> bool:

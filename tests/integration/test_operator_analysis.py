@@ -39,8 +39,8 @@ def operated(kubernetes: cluster.LocalCluster, prometheus: PrometheusProcess, tm
 
 def begin(operated: Operated, metric: dict[str, Any], *, window_s: int = 0, **analysis: Any) -> tuple[str, str]:
     """A second revision, or the first one again, in its step of analysis; stable and candidate."""
-    wished = {"metrics": [metric], "intervalSeconds": 1, "count": 60, **analysis}
-    rollout = {"strategy": "Canary", "steps": [{"setWeight": 50}, {"analysis": {}}], "analysis": wished}
+    analysis_spec = {"metrics": [metric], "intervalSeconds": 1, "count": 60, **analysis}
+    rollout = {"strategy": "Canary", "steps": [{"setWeight": 50}, {"analysis": {}}], "analysis": analysis_spec}
     rollout |= {"rollbackWindow": {"seconds": window_s}} if window_s else {}
     if operated.get(NAME) is None:
         operated.apply(NAME, GOOD, rollout=rollout)

@@ -33,9 +33,9 @@ def test_with_all_namespaces_each_model_is_served_or_told_what_its_namespace_lac
     everywhere.apply("digits")
     everywhere.until_ready("digits")
 
-    def told() -> str:
+    def ready_message() -> str:
         path = "jsonpath={.status.conditions[?(@.type=='Ready')].message}"
         return everywhere.kubectl("-n", other, "get", "mdep", "stranded", "-o", path, scoped=False)
 
-    until(lambda: "Ray" in told(), "the other namespace's model is told", explain=told)
+    until(lambda: "Ray" in ready_message(), "the other namespace's model is told", explain=ready_message)
     everywhere.kubectl("delete", "namespace", other, scoped=False)  # waits: no finalizer may be left behind

@@ -226,8 +226,8 @@ def test_replicas_of_one_model_take_each_others_tokens_with_a_key_from_rays_own(
         wait_until(lambda app=app: ray.status(app["name"])[0] == "RUNNING", within_s=START_S)
 
     _, _, headers = ask(ray.one(one), "POST", "/v1/models/dense:predict", {"instances": [[1, 2, 3, 4]]})
-    told = {"token": headers["x-fairlead-feedback"], "label": 1}
-    status, counted, _ = ask(ray.one(other), "POST", "/v2/models/dense/feedback", told)
+    feedback = {"token": headers["x-fairlead-feedback"], "label": 1}
+    status, counted, _ = ask(ray.one(other), "POST", "/v2/models/dense/feedback", feedback)
 
     revision = one["args"]["config"]["revision"]
     assert (status, counted["labelled"], counted["repeated"]) == (200, 1, 0)

@@ -106,8 +106,8 @@ def test_a_candidate_that_answers_differently_is_counted_and_told_by_the_gateway
     world.until(lambda pairs: pairs["pairs"] == counted["pairs"] + 25, "25 pairs more")
 
     assert world.pairs()["disagreed"] == world.pairs()["pairs"]
-    told = before["shadow"]["disagreed"] + 25
-    until(lambda: world.measured()["shadow"]["disagreed"] >= told, "the gateway tells it")
+    disagreed = before["shadow"]["disagreed"] + 25
+    until(lambda: world.measured()["shadow"]["disagreed"] >= disagreed, "the gateway tells it")
     assert world.measured()["requests"]["total"] == requests, "copies are no requests of clients"
 
 

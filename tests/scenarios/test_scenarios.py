@@ -75,9 +75,9 @@ def run(world: VirtualWorld, step: dict[str, Any]) -> None:
 def said(world: VirtualWorld, plans: int, events: int) -> dict[str, Any]:
     """What the step led to; a plan that repeats itself is told once."""
     lines = [str(plan) for plan in world.plans[plans:]]
-    told = [line for before, line in zip(["", *lines], lines, strict=False) if line != before]
+    distinct = [line for before, line in zip(["", *lines], lines, strict=False) if line != before]
     return {
-        "plans": told,
+        "plans": distinct,
         "events": [f"{e.type} {e.reason}: {e.message}" for e in world.events[events:]],
         "status": status_of(world),
         "route": world.routes.get(NAME),
@@ -98,7 +98,7 @@ def status_of(world: VirtualWorld) -> Any:
     return status
 
 
-def tell(story: dict[str, Any]) -> list[dict[str, Any]]:
+def describe(story: dict[str, Any]) -> list[dict[str, Any]]:
     world, chapters = VirtualWorld(), []
     for step in story["steps"]:
         plans, events = len(world.plans), len(world.events)
@@ -111,7 +111,7 @@ def tell(story: dict[str, Any]) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("name", STORIES)
 def test_the_story_goes_as_it_was_reviewed(name: str) -> None:
     story = yaml.safe_load((FOLDER / f"{name}.in.yaml").read_text())
-    text = yaml.dump(tell(story), Dumper=Plain, sort_keys=False, width=120, allow_unicode=True)
+    text = yaml.dump(describe(story), Dumper=Plain, sort_keys=False, width=120, allow_unicode=True)
     golden = FOLDER / f"{name}.out.yaml"
     if REFRESH:
         golden.write_text(text)

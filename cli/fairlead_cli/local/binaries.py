@@ -62,17 +62,17 @@ def find(names: Sequence[str], sources: Sources, reporter: progress.Reporter) ->
     Raises:
         LocalClusterError: no source has it.
     """
-    if missing := _missing(names, sources):
-        what = "another command fetches or builds these binaries"
-        with locks.held(sources.cache / "binaries.lock", what=what, reporter=reporter) as lock:
-            _fetch(_missing(missing, sources), sources, reporter)
-            if missing := _missing(missing, sources):
+    if missing := _missing_message(names, sources):
+        what = "another command is fetching or building these binaries"
+        with locks.hold(sources.cache / "binaries.lock", what=what, reporter=reporter) as lock:
+            _fetch(_missing_message(missing, sources), sources, reporter)
+            if missing := _missing_message(missing, sources):
                 targets = {name: sources.cached(name) for name in missing}
                 build.binaries(targets, reporter=reporter, environment=sources.environment, lock=lock)
-    return Binaries(paths={name: path for name in names if (path := _existing(name, sources)) is not None})
+    return Binaries(paths={name: path for name in names if (path := _find_existing(name, sources)) is not None})
 
 
-def fits(name: str, path: pathlib.Path) -> bool:
+def has_version(name: str, path: pathlib.Path) -> bool:
     """Whether the file is this binary in a version that goes with the pinned one: same major and minor."""
     if not os.access(path, os.X_OK):
         return False
@@ -91,11 +91,11 @@ def _reported_version(name: str, path: pathlib.Path) -> str | None:
     return f"v{found.group(1)}" if found else None
 
 
-def _missing(names: Iterable[str], sources: Sources) -> list[str]:
-    return [name for name in names if _existing(name, sources) is None]
+def _missing_message(names: Iterable[str], sources: Sources) -> list[str]:
+    return [name for name in names if _find_existing(name, sources) is None]
 
 
-def _existing(name: str, sources: Sources) -> pathlib.Path | None:
+def _find_existing(name: str, sources: Sources) -> pathlib.Path | None:
     # 1. What the person points at: taken as it is, whatever its version.
     if assets := sources.environment.get("KUBEBUILDER_ASSETS"):
         given = pathlib.Path(assets) / name
@@ -108,7 +108,7 @@ def _existing(name: str, sources: Sources) -> pathlib.Path | None:
     # 3. What the system has, if it says that it is of a version that fits.
     for folder in sources.environment.get("PATH", "").split(os.pathsep):
         candidate = pathlib.Path(folder) / name
-        if folder and fits(name, candidate):
+        if folder and has_version(name, candidate):
             return candidate
     return None
 

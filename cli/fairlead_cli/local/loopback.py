@@ -7,7 +7,7 @@ import ssl
 from collections.abc import Mapping
 
 
-def status_code(
+def get_status(
     port: int,
     path: str,
     *,

@@ -72,16 +72,16 @@ def from_json(data: object) -> Pool:
         ValueError: when it is something else, or two have one place.
     """
     if not isinstance(data, dict) or not isinstance(data.get("size"), int) or not isinstance(data.get("places"), dict):
-        raise ValueError("not a pool")
+        raise ValueError("not an object with size and places")
     size = data["size"]
     places: dict[Key, int] = {}
     for text, place in data["places"].items():
         model, _, revision = str(text).partition("/")
         if not isinstance(place, int) or not 0 < place <= size or not model or not revision:
-            raise ValueError(f"{text!r} has no place")
+            raise ValueError(f"{text!r}: the place must be a number below the pool's size")
         places[model, revision] = place
     if not SIZE_MIN <= size <= SIZE_MAX or len(set(places.values())) != len(places):
-        raise ValueError("two have one place, or the pool's size is odd")
+        raise ValueError("two revisions have the same place, or the size is not allowed")
     return Pool(size=size, places=places)
 
 

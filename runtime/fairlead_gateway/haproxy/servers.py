@@ -112,7 +112,7 @@ def _add(server: str, name: str, target: Target, check_ms: int) -> str:
 def _differing(targets: Targets, observed: Observed) -> Iterator[str]:
     leads = {int(value) for value in (observed.backend_map or {}).values()}
     for (backend, name), server in observed.servers.items():
-        place = config.place_of(backend)
+        place = config.parse_place(backend)
         if place is None:
             continue
         target = targets.places.get(place, {}).get(name)

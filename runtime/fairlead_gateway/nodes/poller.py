@@ -62,7 +62,7 @@ class Poller:
                         async for nodes in self._nodes.follow():
                             self._follow(session, frozenset(nodes))
                     except OSError as error:
-                        _log.warning("nodes unlisted error=%s", error)
+                        _log.warning("node list unreadable error=%s", error)
                     await asyncio.sleep(_LIST_RETRY_S)
         finally:
             for task in self._tasks.values():

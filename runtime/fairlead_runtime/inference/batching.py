@@ -84,17 +84,17 @@ class Runner:
         """How long a call of this size will take; None where nothing is known."""
         return self._costs.predict_s(size)
 
-    def one(self, inputs: Tensors, size: Size | None = None) -> Tensors:
+    def run_one(self, inputs: Tensors, size: Size | None = None) -> Tensors:
         """Raises RequestError. The size is that of the inputs, where it is known already."""
         started_s = time.perf_counter()
         try:
             outputs = self._predictor(inputs)
         except InputRefusedError as error:
-            raise RequestError(RequestReason.INVALID_INPUT, f"the model refuses the input: {error}") from None
+            raise RequestError(RequestReason.INVALID_INPUT, f"the model does not accept the input: {error}") from None
         except Exception as error:
             # The caller is told the kind alone; the cause is for whoever reads the replica's log.
             LOG.exception("the model failed")
-            raise _failed(error) from error
+            raise _to_request_error(error) from error
         finally:
             # A call that failed has taken its time as well.
             self._costs.observe(size or size_of([inputs]), time.perf_counter() - started_s)
@@ -104,36 +104,36 @@ class Runner:
     def run(self, jobs: Sequence[Job]) -> list[Result]:
         """A result for each job, in order; whatever goes wrong stays with these jobs."""
         try:
-            joined = self._joined(jobs) if len(jobs) > 1 else None
-            return joined if joined is not None else [self._alone(job) for job in jobs]
+            joined = self._run_joined(jobs) if len(jobs) > 1 else None
+            return joined if joined is not None else [self._run_alone(job) for job in jobs]
         except BaseException as error:
             # The outermost place for one call: the thread and its other requests live on.
-            LOG.exception("a call for %d requests failed outside of the model", len(jobs))
-            return [_failed(error) for _ in jobs]
+            LOG.exception("a call for %d requests failed outside the model", len(jobs))
+            return [_to_request_error(error) for _ in jobs]
 
-    def _joined(self, jobs: Sequence[Job]) -> list[Result] | None:
+    def _run_joined(self, jobs: Sequence[Job]) -> list[Result] | None:
         """The results of one call for all; None where each is to be run by itself."""
         if not self.is_sharing or len({job.row_shapes for job in jobs}) != 1:
             return None
         columns = zip(*(job.inputs for job in jobs), strict=True)
         try:
-            outputs = self.one(tuple(np.concatenate(column) for column in columns))
+            outputs = self.run_one(tuple(np.concatenate(column) for column in columns))
         except (RequestError, MemoryError):
             return None
         total = sum(job.rows for job in jobs)
         if any(output.ndim == 0 or output.shape[0] != total for output in outputs):
             # What the proof said of every input does not hold of these: it holds no more.
             self._is_disproved = True
-            LOG.error("requests share no calls any more: %d rows of input gave other numbers of rows", total)
+            LOG.error("batching is switched off: %d rows of input gave a different number of output rows", total)
             return None
         return _split(outputs, [job.rows for job in jobs])
 
-    def _alone(self, job: Job) -> Result:
+    def _run_alone(self, job: Job) -> Result:
         if job.future.done():
             # Its client went away while the jobs before it ran.
             return ()
         try:
-            return self.one(job.inputs)
+            return self.run_one(job.inputs)
         except RequestError as error:
             return error
 
@@ -147,7 +147,7 @@ def _split(outputs: Tensors, rows: Sequence[int]) -> list[Result]:
     return results
 
 
-def _failed(error: BaseException) -> RequestError:
+def _to_request_error(error: BaseException) -> RequestError:
     return RequestError(RequestReason.MODEL_FAILED, f"the model failed ({type(error).__name__})")
 
 

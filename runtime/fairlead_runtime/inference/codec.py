@@ -42,14 +42,14 @@ def from_flat(spec: TensorSpec, value: object, shape: Sequence[int]) -> Array:
     needed = count_elements(spec, shape)
     nested, leaves = _flatten(spec, value)
     if len(leaves) != needed:
-        raise _refused(spec, f"its shape {list(shape)} needs {needed} elements, but data has {len(leaves)}")
+        raise _input_error(spec, f"its shape {list(shape)} needs {needed} elements, but data has {len(leaves)}")
     if len(nested) > 1 and nested != list(shape):
-        raise _refused(spec, f"its data is nested as {nested}, but its shape says {list(shape)}")
+        raise _input_error(spec, f"its data is nested as {nested}, but its shape says {list(shape)}")
     check_shape(spec, shape)
     return _convert(spec, leaves).reshape(shape)
 
 
-def checked(spec: TensorSpec, array: Array) -> Array:
+def check_array(spec: TensorSpec, array: Array) -> Array:
     """The tensor itself, if the signature allows it."""
     check_shape(spec, array.shape)
     return array
@@ -58,19 +58,19 @@ def checked(spec: TensorSpec, array: Array) -> Array:
 def check_shape(spec: TensorSpec, shape: Sequence[int]) -> None:
     """Raises RequestError for a shape that the signature doesn't allow; the shape has passed `count_elements`."""
     if 0 in shape:
-        raise _refused(spec, "it is empty")
+        raise _input_error(spec, "it is empty")
     if spec.shape is not None:
         fits = len(shape) == len(spec.shape) and all(
             size is None or size == given for size, given in zip(spec.shape, shape, strict=True)
         )
         if not fits:
-            raise _refused(spec, f"expected shape {shape_text(spec.shape)}, got {list(shape)}")
+            raise _input_error(spec, f"expected shape {shape_text(spec.shape)}, got {list(shape)}")
 
 
 def count_elements(spec: TensorSpec, shape: Sequence[int]) -> int:
     """The elements of a tensor of this shape. Nothing is computed from a shape before its rank is bounded."""
     if len(shape) > RANK_MAX:
-        raise _refused(spec, f"its shape has {len(shape)} dimensions; at most {RANK_MAX} are allowed")
+        raise _input_error(spec, f"its shape has {len(shape)} dimensions; at most {RANK_MAX} are allowed")
     return math.prod(shape)
 
 
@@ -91,10 +91,10 @@ def _flatten(spec: TensorSpec, value: object) -> tuple[list[int], list[object]]:
     level = [value]
     while type(level[0]) is list:
         if len(shape) == RANK_MAX:
-            raise _refused(spec, f"its data is nested too deep: at most {RANK_MAX} levels are allowed")
+            raise _input_error(spec, f"its data is nested too deep: at most {RANK_MAX} levels are allowed")
         lists = _all_lists(spec, level)
         if len(set(map(len, lists))) > 1:
-            raise _refused(spec, "its data is ragged")
+            raise _input_error(spec, "its data is not rectangular: lists on one level differ in length")
         shape.append(len(lists[0]))
         level = list(chain.from_iterable(lists))
         if not level:
@@ -106,7 +106,7 @@ def _flatten(spec: TensorSpec, value: object) -> tuple[list[int], list[object]]:
 
 def _all_lists(spec: TensorSpec, level: list[Any]) -> list[list[object]]:
     if set(map(type, level)) != {list}:
-        raise _refused(spec, "its data is ragged")
+        raise _input_error(spec, "its data is not rectangular: lists on one level differ in length")
     return level
 
 
@@ -122,7 +122,7 @@ def _convert(spec: TensorSpec, leaves: list[Any]) -> Array:
         return _to_float(spec, leaves)
     limits = np.iinfo(spec.dtype.numpy)
     if min(leaves) < limits.min or max(leaves) > limits.max:
-        raise _refused(spec, f"its data holds a number outside {spec.dtype.value}")
+        raise _input_error(spec, f"its data holds a number outside {spec.dtype.value}")
     return np.array(leaves, dtype=spec.dtype.numpy)
 
 
@@ -130,7 +130,7 @@ def _check_kinds(spec: TensorSpec, leaves: list[object]) -> None:
     """Before NumPy sees the leaves: beside one string it makes strings of all numbers, each as long as the longest."""
     kinds = set(map(type, leaves))
     if list in kinds:
-        raise _refused(spec, "its data is ragged")
+        raise _input_error(spec, "its data is not rectangular: lists on one level differ in length")
     allowed: set[type]
     if spec.dtype is DType.STRING:
         allowed, words = {str, dict}, 'strings, or objects {"b64": "…"},'
@@ -141,7 +141,7 @@ def _check_kinds(spec: TensorSpec, leaves: list[object]) -> None:
     else:
         allowed, words = {int}, "integers"
     if not kinds <= allowed:
-        raise _refused(spec, f"its data must be {words} of a regular shape ({spec.dtype.value})")
+        raise _input_error(spec, f"its data must be {words} of a regular shape ({spec.dtype.value})")
 
 
 def _to_float(spec: TensorSpec, leaves: list[Any]) -> Array:
@@ -154,7 +154,7 @@ def _to_float(spec: TensorSpec, leaves: list[Any]) -> Array:
         raw = b""
     array = np.frombuffer(raw, dtype=spec.dtype.numpy)
     if not raw or not np.isfinite(array).all():
-        raise _refused(spec, f"its data holds a number that is not finite in {spec.dtype.value}")
+        raise _input_error(spec, f"its data holds a number that is not finite in {spec.dtype.value}")
     return array
 
 
@@ -165,11 +165,11 @@ def _string(spec: TensorSpec, value: object) -> bytes:
         try:
             return base64.b64decode(value["b64"], validate=True)
         except (binascii.Error, ValueError):
-            raise _refused(spec, "its data holds a b64 value that is not base64") from None
-    raise _refused(spec, 'its data must be strings, or objects {"b64": "…"}')
+            raise _input_error(spec, "its data holds a b64 value that is not base64") from None
+    raise _input_error(spec, 'its data must be strings, or objects {"b64": "…"}')
 
 
-def _refused(spec: TensorSpec, why: str) -> RequestError:
+def _input_error(spec: TensorSpec, why: str) -> RequestError:
     return RequestError(RequestReason.INVALID_INPUT, f"input {spec.name!r}: {why}")
 
 

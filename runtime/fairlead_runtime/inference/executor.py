@@ -43,7 +43,7 @@ class Executor:
         if expected_s is None or self._runner.delay_s:
             expected_s = math.inf
         if expected_s <= INLINE_CALL_S_MAX:
-            return self._runner.one(inputs, size)
+            return self._runner.run_one(inputs, size)
         job = Job(inputs=inputs, future=self._loop.create_future())
         if expected_s <= TURN_CALL_S_MAX:
             if not self._turn:

@@ -34,7 +34,7 @@ def check(meta_graph: Any) -> None:
         named = ", ".join(refused[:NAMED_MAX]) + (
             f" and {len(refused) - NAMED_MAX} more" if len(refused) > NAMED_MAX else ""
         )
-        text = f"the model holds operations that a model may not run here: {named}"
+        text = f"the model contains operations that are not allowed: {named}"
         raise LoadError(LoadReason.UNSAFE_MODEL, text)
 
 

@@ -22,8 +22,8 @@ class FunctionPredictor:
         self._owner = owner
         self._inputs = tuple((spec.name, spec.dtype.value) for spec in signature.inputs)
         self._outputs = tuple(spec.name for spec in signature.outputs)
-        self._constant = tensorflow_import.module("python.framework.constant_op").constant
-        errors = tensorflow_import.module("python.framework.errors_impl")
+        self._constant = tensorflow_import.import_part("python.framework.constant_op").constant
+        errors = tensorflow_import.import_part("python.framework.errors_impl")
         self._refused = errors.InvalidArgumentError
         self._failed = errors.OpError
 

@@ -124,7 +124,7 @@ def _spec(name: str, info: Any) -> TensorSpec:
     dtype = _DTYPE_BY_NUMBER.get(info.dtype)
     if dtype is None or info.WhichOneof("encoding") != "name":
         kind = info.WhichOneof("encoding")
-        text = f"the tensor {name!r} is of a kind that can't be served (type number {info.dtype}, {kind})"
+        text = f"the tensor {name!r} has a type that can't be served (type number {info.dtype}, {kind})"
         raise LoadError(LoadReason.MODEL_CORRUPT, text)
     if info.tensor_shape.unknown_rank:
         return TensorSpec(name=name, dtype=dtype, shape=None)

@@ -72,7 +72,7 @@ class Handler:
             return Response(
                 status=200, body=self._metrics.text(), content_type=b"text/plain; version=0.0.4; charset=utf-8"
             )
-        raise RequestError(RequestReason.UNKNOWN_PATH, f"nothing is served at {path[:100]!r}")
+        raise RequestError(RequestReason.UNKNOWN_PATH, f"the path {path[:100]!r} does not exist")
 
     def check_head(self, headers: Mapping[bytes, bytes]) -> None:
         """Raises RequestError when the gateway means another replica, which had this port before.
@@ -81,7 +81,10 @@ class Handler:
         """
         meant = headers.get(REPLICA_HEADER)
         if meant is not None and meant != self._name:
-            raise RequestError(RequestReason.WRONG_REPLICA, "the replica that the gateway means is gone")
+            raise RequestError(
+                RequestReason.WRONG_REPLICA,
+                "this address belongs to another replica now; the gateway repeats the request elsewhere",
+            )
 
     def _health(self, request: Request) -> Response:
         """Source: docs/contracts.md, Gateway → replica."""
@@ -105,4 +108,4 @@ class Handler:
     def _require_mine(self, name: str) -> None:
         own = self._dataplane.identity.name
         if name != own:
-            raise RequestError(RequestReason.REPLICA_GONE, f"the replica {own} lives here")
+            raise RequestError(RequestReason.REPLICA_GONE, f"another replica, {own}, is at this address")

@@ -143,7 +143,7 @@ def _no_collections() -> Iterator[None]:
             gc.enable()
 
 
-def shown(value: object) -> str:
+def show_value(value: object) -> str:
     """A JSON value as a message names it: short, whatever was sent."""
     match value:
         case str():

@@ -44,11 +44,11 @@ class Waiting(StrEnum):
     LINGER = "linger"
 
 
-def _nothing(_request: Request, _response: Response) -> None:
+def _ignore_answer(_request: Request, _response: Response) -> None:
     return
 
 
-async def _nothing_more() -> None:
+async def _finish_nothing() -> None:
     return
 
 
@@ -63,9 +63,9 @@ class Shared:
     metrics: ReplicaMetrics
     writer: ResponseWriter
     close: Callable[[], None]
-    answered: Callable[[Request, Response], None] = _nothing
+    on_answer: Callable[[Request, Response], None] = _ignore_answer
     """Told of each request whose answer was written; must neither wait nor raise."""
-    finish: Callable[[], Awaitable[None]] = _nothing_more
+    finish: Callable[[], Awaitable[None]] = _finish_nothing
     """Awaited once no connection is left."""
     connections: set[Connection] = field(default_factory=set)
     in_flight: int = 0
@@ -254,7 +254,7 @@ class Connection(asyncio.Protocol):
             return
         error = done.exception()
         if error is not None:
-            LOG.error("a prediction failed outside of the model", exc_info=error)
+            LOG.error("a prediction failed outside the model", exc_info=error)
         response = (
             done.result()
             if error is None
@@ -273,8 +273,8 @@ class Connection(asyncio.Protocol):
             raw = shared.writer.render(message.request, response, keep_alive=keep_alive)
             self._delivery.add(len(raw))
             transport.write(raw)
-        shared.answered(message.request, response)
-        shared.metrics.answered(response.protocol, response.status, time.perf_counter() - message.arrived_s)
+        shared.on_answer(message.request, response)
+        shared.metrics.count_answer(response.protocol, response.status, time.perf_counter() - message.arrived_s)
         if not keep_alive:
             self._close_gently()
         elif not self._queue:

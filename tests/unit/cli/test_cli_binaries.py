@@ -81,40 +81,48 @@ def publish_etcd(published: published_files.Published, archive: bytes) -> None:
     published.files[f"/{versions.ETCD}/SHA256SUMS"] = listing.encode()
 
 
-def test_what_the_person_points_at_comes_first(tmp_path: pathlib.Path, told: published_files.Told) -> None:
+def test_the_folder_in_kubebuilder_assets_comes_first(
+    tmp_path: pathlib.Path, reporter: published_files.RecordingReporter
+) -> None:
     sources = build_sources(tmp_path, KUBEBUILDER_ASSETS=str(tmp_path / "assets"))
     given = write_script(tmp_path / "assets/etcd", "#!/bin/sh\necho etcd Version: 3.5.1\n")
     write_script(sources.cached("etcd"), "")
-    assert binaries.find(["etcd"], sources, told).path("etcd") == given
+    assert binaries.find(["etcd"], sources, reporter).path("etcd") == given
 
 
-def test_our_own_copy_comes_before_the_path(tmp_path: pathlib.Path, told: published_files.Told) -> None:
+def test_the_cached_binary_comes_before_the_path(
+    tmp_path: pathlib.Path, reporter: published_files.RecordingReporter
+) -> None:
     sources = build_sources(tmp_path)
     write_script(tmp_path / "path/etcd", f"#!/bin/sh\necho etcd Version: {versions.ETCD.lstrip('v')}\n")
     own = write_script(sources.cached("etcd"), "")
-    assert binaries.find(["etcd"], sources, told).path("etcd") == own
+    assert binaries.find(["etcd"], sources, reporter).path("etcd") == own
 
 
-def test_the_path_is_taken_when_its_version_fits(tmp_path: pathlib.Path, told: published_files.Told) -> None:
+def test_the_path_is_taken_when_its_version_fits(
+    tmp_path: pathlib.Path, reporter: published_files.RecordingReporter
+) -> None:
     sources = build_sources(tmp_path)
     there = write_script(tmp_path / "path/kubectl", "#!/bin/sh\necho Client Version: v1.37.9\n")
-    assert binaries.find(["kubectl"], sources, told).path("kubectl") == there
+    assert binaries.find(["kubectl"], sources, reporter).path("kubectl") == there
 
 
-def test_another_version_on_the_path_is_passed_over(tmp_path: pathlib.Path, told: published_files.Told) -> None:
+def test_a_binary_of_another_version_on_the_path_is_ignored(
+    tmp_path: pathlib.Path, reporter: published_files.RecordingReporter
+) -> None:
     sources = build_sources(tmp_path)
     write_script(tmp_path / "path/kubectl", "#!/bin/sh\necho Client Version: v1.32.4-dispatcher\n")
     write_go(tmp_path)
-    assert binaries.find(["kubectl"], sources, told).path("kubectl") == sources.cached("kubectl")
+    assert binaries.find(["kubectl"], sources, reporter).path("kubectl") == sources.cached("kubectl")
 
 
 def test_a_published_archive_comes_before_a_build(
-    tmp_path: pathlib.Path, published: published_files.Published, told: published_files.Told
+    tmp_path: pathlib.Path, published: published_files.Published, reporter: published_files.RecordingReporter
 ) -> None:
     sources = build_sources(tmp_path, url=published.url)
     publish_etcd(published, etcd_archive(etcd=ETCD))
     published.cut_after = [10_000, 2_000]  # the list of checksums whole, the archive not
-    found = binaries.find(["etcd"], sources, told).path("etcd")
+    found = binaries.find(["etcd"], sources, reporter).path("etcd")
     assert found.read_bytes() == ETCD
     assert found.stat().st_mode & 0o777 == 0o755
     assert [path.name for path in found.parent.iterdir()] == ["etcd"], "nothing else of it is kept"
@@ -130,73 +138,80 @@ def test_a_published_archive_comes_before_a_build(
         pytest.param(etcd_archive(), id="an archive of others"),
     ],
 )
-def test_an_archive_without_the_binary_is_built_instead_and_that_is_said(
-    tmp_path: pathlib.Path, published: published_files.Published, told: published_files.Told, archive: bytes
+def test_an_archive_without_the_binary_is_reported_and_the_binary_is_built(
+    tmp_path: pathlib.Path,
+    published: published_files.Published,
+    reporter: published_files.RecordingReporter,
+    archive: bytes,
 ) -> None:
     """Whoever has a mirror publishes checksums of whatever lies there."""
     sources = build_sources(tmp_path, url=published.url)
     write_go(tmp_path)
     publish_etcd(published, archive)
-    assert binaries.find(["etcd"], sources, told).path("etcd").read_bytes() == b"built"
-    (step,) = told.steps
+    assert binaries.find(["etcd"], sources, reporter).path("etcd").read_bytes() == b"built"
+    (step,) = reporter.steps
     assert f"{STEM}.tar.gz" in step
     assert step.endswith("building instead")
     assert not list((sources.cache / "downloads").iterdir()), "nor is it kept"
 
 
 def test_a_published_binary_is_fetched_with_its_checksum(
-    tmp_path: pathlib.Path, published: published_files.Published, told: published_files.Told
+    tmp_path: pathlib.Path, published: published_files.Published, reporter: published_files.RecordingReporter
 ) -> None:
     sources = build_sources(tmp_path, url=published.url)
     path = f"/{versions.KUBERNETES}/bin/{binaries.paths.system()}/{binaries.paths.architecture()}/kubectl"
     published.files[path] = b"published"
     published.files[f"{path}.sha256"] = hashlib.sha256(b"published").hexdigest().encode()
-    assert binaries.find(["kubectl"], sources, told).path("kubectl").read_bytes() == b"published"
+    assert binaries.find(["kubectl"], sources, reporter).path("kubectl").read_bytes() == b"published"
 
 
-def test_a_tampered_binary_is_built_instead_and_that_is_said(
-    tmp_path: pathlib.Path, published: published_files.Published, told: published_files.Told
+def test_a_tampered_binary_is_reported_and_built_instead(
+    tmp_path: pathlib.Path, published: published_files.Published, reporter: published_files.RecordingReporter
 ) -> None:
     sources = build_sources(tmp_path, url=published.url)
     write_go(tmp_path)
     path = f"/{versions.KUBERNETES}/bin/{binaries.paths.system()}/{binaries.paths.architecture()}/kubectl"
     published.files[path] = b"tampered"
     published.files[f"{path}.sha256"] = hashlib.sha256(b"published").hexdigest().encode()
-    assert binaries.find(["kubectl"], sources, told).path("kubectl").read_bytes() == b"built"
-    assert len(told.steps) == 1
-    assert "refused" in told.steps[0]
-    assert told.steps[0].endswith("building instead")
+    assert binaries.find(["kubectl"], sources, reporter).path("kubectl").read_bytes() == b"built"
+    assert len(reporter.steps) == 1
+    assert "refused" in reporter.steps[0]
+    assert reporter.steps[0].endswith("building instead")
 
 
-def test_a_build_counts_its_packages_and_happens_once(tmp_path: pathlib.Path, told: published_files.Told) -> None:
+def test_a_build_counts_its_packages_and_happens_once(
+    tmp_path: pathlib.Path, reporter: published_files.RecordingReporter
+) -> None:
     sources = build_sources(tmp_path)
     write_go(tmp_path)
     for _ in range(2):
-        found = binaries.find(binaries.CONTROL_PLANE[:1], sources, told)
+        found = binaries.find(binaries.CONTROL_PLANE[:1], sources, reporter)
         assert found.path("etcd").read_bytes() == b"built"
     assert (tmp_path / "builds").read_text().splitlines() == [str(build.module_dir("etcd"))]
-    assert [(total, done) for _, total, done in told.bars] == [(None, 1), (2, 2)]
+    assert [(total, done) for _, total, done in reporter.bars] == [(None, 1), (2, 2)]
 
 
-def test_a_failed_build_leaves_nothing_and_tells_what_go_said(
-    tmp_path: pathlib.Path, told: published_files.Told
+def test_a_failed_build_leaves_no_files_and_shows_the_output_of_go(
+    tmp_path: pathlib.Path, reporter: published_files.RecordingReporter
 ) -> None:
     sources = build_sources(tmp_path)
     write_go(tmp_path, failure="no space left")
     with pytest.raises(errors.LocalClusterError, match="no space left"):
-        binaries.find(["kubectl"], sources, told)
+        binaries.find(["kubectl"], sources, reporter)
     assert [path for path in sources.cached("kubectl").parent.rglob("*") if path.name != "binaries.lock"] == []
 
 
-def test_what_a_killed_build_left_is_removed_by_the_next(tmp_path: pathlib.Path, told: published_files.Told) -> None:
+def test_leftovers_of_a_killed_build_are_removed_by_the_next_build(
+    tmp_path: pathlib.Path, reporter: published_files.RecordingReporter
+) -> None:
     sources = build_sources(tmp_path)
     write_go(tmp_path)
     write_script(sources.cached("kubectl").parent / ".build-killed/kubectl", "half")
-    binaries.find(["kubectl"], sources, told)
+    binaries.find(["kubectl"], sources, reporter)
     assert [path.name for path in sources.cached("kubectl").parent.iterdir()] == ["kubectl"]
 
 
-def test_an_old_go_on_the_path_is_passed_over_for_the_wheel(tmp_path: pathlib.Path) -> None:
+def test_the_go_wheel_is_used_when_go_on_the_path_is_too_old(tmp_path: pathlib.Path) -> None:
     sources = build_sources(tmp_path)
     old = write_go(tmp_path, version="1.19.8")
     assert build.find_go(sources.environment) != old

@@ -111,5 +111,5 @@ def test_the_operator_is_bound_in_the_models_namespace_only() -> None:
         pytest.param(["gateway"], (*parts.KUBERNETES, "gateway"), id="the gateway needs no Ray"),
     ],
 )
-def test_what_a_part_needs_is_started_too(wanted: list[str], expected: tuple[str, ...]) -> None:
+def test_a_part_is_started_with_the_parts_that_it_needs(wanted: list[str], expected: tuple[str, ...]) -> None:
     assert parts.with_needs(wanted) == expected

@@ -21,27 +21,27 @@ def _own_state(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAIRLEAD_CACHE", str(tmp_path / "cache"))
 
 
-def test_down_of_what_is_not_up_is_no_failure() -> None:
-    assert run("down", "--name", "none") == (0, "none is not up\n")
+def test_down_succeeds_when_the_cluster_is_not_running() -> None:
+    assert run("down", "--name", "none") == (0, "none was not running\n")
 
 
-def test_down_of_all_is_no_failure_when_there_is_none() -> None:
+def test_down_all_succeeds_when_there_is_no_cluster() -> None:
     assert run("down", "--all")[0] == 0
 
 
-def test_status_of_what_is_not_up_says_how_to_start_it() -> None:
+def test_status_of_a_stopped_cluster_says_how_to_start_it() -> None:
     code, output = run("status", "--name", "none")
     assert code == 1
     assert "fairlead local up" in output
 
 
-def test_a_kubeconfig_is_not_promised_for_what_is_not_up() -> None:
+def test_kubeconfig_fails_when_the_cluster_is_not_running() -> None:
     code, output = run("kubeconfig", "--name", "none")
     assert code == 1
-    assert "not up" in output
+    assert "not running" in output
 
 
-def test_an_unknown_part_is_refused_with_the_known_ones() -> None:
+def test_an_unknown_part_is_refused_and_the_known_parts_are_listed() -> None:
     code, output = run("up", "--only", "ray,kubelet")
     assert code == 1
-    assert "unknown parts: kubelet; there are etcd" in output.replace("\n", " ")
+    assert "unknown parts: kubelet; choose from etcd" in output.replace("\n", " ")

@@ -48,18 +48,18 @@ def test_status_shows_revisions_weights_the_step_and_what_it_waits_for(found: Wo
     assert code == 0
     assert re.search(r"stable +revision 1 \(\w{10}\)  v1  75 %  2/2 replicas", output)
     assert re.search(r"candidate +revision 2 \(\w{10}\)  v2  25 %  2/2 replicas", output)
-    assert "step 2 of 4: pause until promoted" in output
+    assert "step 2 of 4: pause until a person promotes" in output
     assert "it waits to be promoted" in output
 
 
-def test_status_as_data_says_the_same(found: WorldCluster) -> None:
+def test_status_as_json_has_the_same_content(found: WorldCluster) -> None:
     as_json = json.loads(run("status", NAME, "-o", "json")[1])
     assert as_json == yaml.safe_load(run("status", NAME, "-o", "yaml")[1])
     assert as_json["revisions"]["candidate"]["weight"] == 25
     assert (as_json["rollout"]["step"], len(as_json["rollout"]["steps"])) == (2, 4)
 
 
-def test_status_tells_what_decides_besides_the_weight_and_only_while_it_does(found: WorldCluster) -> None:
+def test_status_shows_matches_sticky_and_shadow_only_while_they_apply(found: WorldCluster) -> None:
     match = [{"header": "X-Group", "value": "beta"}]
     found.world.change(NAME, "rollout", {**CANARY, "match": match, "sticky": {"header": "X-User"}})
     canary = run("status", NAME)[1]
@@ -69,14 +69,14 @@ def test_status_tells_what_decides_besides_the_weight_and_only_while_it_does(fou
     found.world.ask(NAME, "Abort")
     found.world.pass_model(NAME)
 
-    assert "header x-group=beta leads to it" in canary
-    assert "header x-user keeps its revision" in canary
-    assert "is shown 10 % of the stable revision's predictions" in shadow
+    assert "header x-group=beta selects the candidate" in canary
+    assert "header x-user keeps a client on its revision" in canary
+    assert "the candidate gets copies of 10 % of the stable revision's requests" in shadow
     assert as_data == {"shadow": 1000}
-    assert "is shown" not in run("status", NAME)[1]
+    assert "copies of" not in run("status", NAME)[1]
 
 
-def test_a_promote_is_for_the_step_that_was_seen(found: WorldCluster) -> None:
+def test_a_promote_applies_to_the_step_that_was_read(found: WorldCluster) -> None:
     code, output = run("promote", NAME)
     assert (code, found.asked[-1]["step"]) == (0, 1)
     assert "step 2, the pause of revision 2" in output
@@ -88,15 +88,15 @@ def test_a_full_promote_ends_the_rollout(found: WorldCluster) -> None:
     assert phase(found) == "Ready"
 
 
-def test_pause_and_resume_hold_and_let_go(found: WorldCluster) -> None:
+def test_pause_stops_the_rollout_and_resume_continues_it(found: WorldCluster) -> None:
     assert "is held by request" in run("pause", NAME)[1]
-    assert "held by request: kubectl fairlead resume" in run("status", NAME)[1]
+    assert "paused by a person: kubectl fairlead resume" in run("status", NAME)[1]
     code, output = run("pause", NAME)
     assert (code, "held by an earlier request already" in output) == (1, True)
     assert "goes on" in run("resume", NAME)[1]
 
 
-def test_abort_and_retry_leave_and_come_back(found: WorldCluster) -> None:
+def test_abort_quarantines_a_revision_and_retry_lifts_the_quarantine(found: WorldCluster) -> None:
     assert run("abort", NAME)[0] == 0
     assert phase(found) == "Degraded"
     assert "quarantine: revision 2" in run("status", NAME)[1]
@@ -104,7 +104,7 @@ def test_abort_and_retry_leave_and_come_back(found: WorldCluster) -> None:
     assert phase(found) == "Paused"
 
 
-def test_rollback_goes_to_a_number_or_to_the_last_stable(found: WorldCluster) -> None:
+def test_rollback_chooses_a_number_or_the_previous_stable_revision(found: WorldCluster) -> None:
     run("promote", NAME, "--full")
     assert phase(found) == "Ready"
     code, output = run("rollback", NAME, "--to", "7")
@@ -114,7 +114,7 @@ def test_rollback_goes_to_a_number_or_to_the_last_stable(found: WorldCluster) ->
     assert re.search(r"stable +revision 1", run("status", NAME)[1])
 
 
-def test_history_lists_what_is_kept_newest_first(found: WorldCluster) -> None:
+def test_history_lists_kept_revisions_newest_first(found: WorldCluster) -> None:
     rows = json.loads(run("history", NAME, "-o", "json")[1])
     assert [(row["number"], row["role"], row["version"]) for row in rows] == [
         (2, "candidate", "v2"),
@@ -123,7 +123,7 @@ def test_history_lists_what_is_kept_newest_first(found: WorldCluster) -> None:
     assert "file:///m/1" in run("history", NAME)[1]
 
 
-def test_diff_shows_what_makes_the_revisions_different(found: WorldCluster) -> None:
+def test_diff_shows_the_differences_of_two_revisions(found: WorldCluster) -> None:
     code, output = run("diff", NAME, "1", "2")
     assert code == 0
     assert "-  uri: file:///m/1" in output
@@ -148,21 +148,21 @@ def test_plan_says_what_applying_would_do_and_changes_nothing(found: WorldCluste
     assert (new["newRevision"], new["replicasAtMost"], len(new["steps"])) == (True, 4, 4)
     assert any("is withdrawn first" in sentence for sentence in new["does"])
     assert new["notes"] == [
-        "Surge: 2 more replicas need 1 CPU and 1024 MiB; known not to fit, it waits.",
-        f"Signature: compared with that of {_stable(found)} before any traffic; one that breaks its callers is held.",
+        "Surge: 2 more replicas need 1 CPU and 1024 MiB. If Ray has no room for them, the rollout waits.",
+        f"Signature: compared with that of {_stable(found)} before any traffic. A breaking change stops the rollout.",
     ]
-    wishes = {"allowSignatureChange": True, "rollbackWindow": {"seconds": 60}, "onInsufficientCapacity": "Recreate"}
-    other = planned(model={"uri": "file:///m/3"}, rollout=wishes)["notes"]
-    assert other[0].endswith(f"known not to fit, {_stable(found)} stops first.")
+    options = {"allowSignatureChange": True, "rollbackWindow": {"seconds": 60}, "onInsufficientCapacity": "Recreate"}
+    other = planned(model={"uri": "file:///m/3"}, rollout=options)["notes"]
+    assert other[0].endswith(f"If Ray has no room for them, {_stable(found)} stops first.")
     assert other[1:] == [
-        "Signature: not compared, as spec.rollout.allowSignatureChange allows any.",
+        "Signature: not compared, because spec.rollout.allowSignatureChange is set.",
         f"Afterwards {_stable(found)} stays warm for 60 s.",
     ]
     recreated = planned(model={"uri": "file:///m/3"}, rollout={"strategy": "Recreate"})["notes"]
-    assert len(recreated) == 1
-    assert "stops first: requests get 503" in recreated[0]
-    back = planned(model={"uri": "file:///m/1", "version": "v1"})
-    assert back["does"][0].startswith("No new revision: revision 1")
+    assert "stops first. Requests get 503" in recreated[0]
+    assert "not compared" in recreated[1]
+    plan = planned(model={"uri": "file:///m/1", "version": "v1"})
+    assert plan["does"][0].startswith("No new revision: revision 1")
     assert found.world.fingerprint() == before
 
 
@@ -170,20 +170,20 @@ def _stable(found: WorldCluster) -> str:
     return f"revision 1 ({found.world.models[NAME].status['stableRevision']})"
 
 
-def test_plan_tells_what_a_shadow_does(found: WorldCluster) -> None:
+def test_plan_describes_a_shadow_rollout(found: WorldCluster) -> None:
     spec = {"model": {"uri": "file:///m/4"}, "rollout": {"strategy": "Shadow", "shadow": {"percent": 5}}}
     manifest = {"kind": "ModelDeployment", "metadata": {"name": NAME}, "spec": spec}
     planned = json.loads(run("plan", "-f", "-", "-o", "json", stdin=yaml.safe_dump(manifest))[1])[0]
 
-    assert planned["steps"] == ["pause until promoted"]
-    assert "While it is compared: is shown 5 % of the stable revision's predictions." in planned["does"]
+    assert planned["steps"] == ["pause until a person promotes"]
+    assert "During the rollout: the candidate gets copies of 5 % of the stable revision's requests." in planned["does"]
 
 
-def test_plan_of_a_first_model_and_from_standard_input(found: WorldCluster) -> None:
+def test_plan_reads_standard_input_and_describes_a_new_model(found: WorldCluster) -> None:
     manifest = {"kind": "ModelDeployment", "metadata": {"name": "new"}, "spec": {"model": {"uri": "file:///m/1"}}}
     code, output = run("plan", "-f", "-", stdin=yaml.safe_dump(manifest))
     assert code == 0
-    assert "its first revision takes all traffic" in output
+    assert "Its first revision takes all traffic" in output
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def test_plan_of_a_first_model_and_from_standard_input(found: WorldCluster) -> N
     [
         (("status", "none"), "There is no ModelDeployment none in namespace default."),
         (("promote", "none"), "There is no ModelDeployment none in namespace default."),
-        (("diff", NAME, "1", "9"), "keeps no revision 9; there are 1, 2."),
+        (("diff", NAME, "1", "9"), "has no revision 9; kept revisions: 1, 2."),
         (("retry", NAME), "has neither failed nor been given up."),
         (("plan", "-f", "/nowhere.yaml"), "The manifest can't be read"),
     ],
@@ -204,7 +204,7 @@ def test_a_mistake_is_one_line_and_exit_status_1(found: WorldCluster, arguments:
 
 
 @pytest.mark.parametrize("verb", ["promote", "pause", "resume", "abort"])
-def test_without_a_candidate_nothing_is_asked(found: WorldCluster, verb: str) -> None:
+def test_without_a_candidate_no_request_is_written(found: WorldCluster, verb: str) -> None:
     run("abort", NAME)
     found.world.settle()
     asked = len(found.asked)
@@ -218,32 +218,32 @@ def test_a_forbidden_request_names_the_missing_role(found: WorldCluster) -> None
     assert run("abort", NAME)[0] == 1
 
 
-def test_a_conflict_composes_the_request_anew(found: WorldCluster) -> None:
+def test_after_a_conflict_the_request_is_built_from_the_current_status(found: WorldCluster) -> None:
     found.conflicts = 2
     assert run("promote", NAME)[0] == 0
     assert len(found.asked) == 1
 
 
-def test_nothing_takes_the_place_of_an_abort(found: WorldCluster) -> None:
+def test_no_other_request_replaces_a_pending_abort(found: WorldCluster) -> None:
     found.world.ask(NAME, "Abort")
     code, output = run("promote", NAME)
     assert (code, found.asked) == (1, [])
-    assert "still to be carried out" in output
+    assert "not carried out yet" in output
 
 
 def test_a_request_that_waits_is_reported(found: WorldCluster, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(commands, "ANSWER_WITHIN_S", 0.0)
     found.passes = 0
     code, output = run("abort", NAME)
-    assert (code, "was requested and waits" in output) == (0, True)
+    assert (code, "is requested and not carried out yet" in output) == (0, True)
 
 
-def test_a_kubeconfig_that_is_not_there_is_one_line(tmp_path: pathlib.Path) -> None:
-    with pytest.raises(errors.PluginError, match="No usable kubeconfig"):
+def test_a_missing_kubeconfig_is_reported_in_one_line(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(errors.PluginError, match="The kubeconfig can't be used"):
         cluster.KubernetesCluster(namespace=None, context=None, kubeconfig=tmp_path / "none")
 
 
-def test_an_abort_asks_for_no_version_as_nothing_may_keep_it_out(found: WorldCluster) -> None:
+def test_an_abort_is_written_although_others_write_at_the_same_time(found: WorldCluster) -> None:
     found.conflicts = 10**6
     assert run("abort", NAME)[0] == 0
 

@@ -96,7 +96,7 @@ def run(*arguments: str, stdin: str | None = None) -> tuple[int, str, str]:
     return result.exit_code, result.stdout, result.stderr
 
 
-def test_a_prediction_of_zeros_says_who_answered(server: Server) -> None:
+def test_predict_without_a_file_sends_zeros_and_names_the_revision(server: Server) -> None:
     code, output, said = run("predict", NAME)
     assert (code, json.loads(output)) == (0, {"outputs": []})
     assert f"answered by revision 1 ({server.revision})" in said
@@ -112,7 +112,7 @@ def test_a_prediction_of_zeros_says_who_answered(server: Server) -> None:
         ({"inputs": {"x": [[1, 2]]}}, "/v1/models/digits:predict"),
     ],
 )
-def test_a_request_goes_by_the_protocol_that_it_is_of(
+def test_predict_uses_the_protocol_of_the_request_body(
     server: Server, tmp_path: pathlib.Path, body: dict[str, Any], path: str
 ) -> None:
     file = tmp_path / "request.json"
@@ -122,7 +122,7 @@ def test_a_request_goes_by_the_protocol_that_it_is_of(
     assert server.sent == [(path, "v1", body), (path, None, body)]
 
 
-def test_an_answer_that_is_no_prediction_is_one_line_with_who_gave_it(server: Server) -> None:
+def test_a_failed_prediction_is_one_line_that_names_the_revision(server: Server) -> None:
     server.code = 500
     code, _, said = run("predict", NAME)
     assert (code, said.count("\n")) == (1, 1)
@@ -130,7 +130,7 @@ def test_an_answer_that_is_no_prediction_is_one_line_with_who_gave_it(server: Se
     assert "the model raised" in said
 
 
-def test_without_a_gateway_that_is_known_it_says_how_to_name_one(
+def test_predict_without_a_known_gateway_says_how_to_give_one(
     found: WorldCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("FAIRLEAD_GATEWAY", raising=False)
@@ -141,7 +141,7 @@ def test_without_a_gateway_that_is_known_it_says_how_to_name_one(
     assert (code, "http://127.0.0.1:9/v2/models/digits can't be reached" in said) == (1, True)
 
 
-def test_logs_are_those_of_the_model_s_replicas_alone(server: Server, tmp_path: pathlib.Path) -> None:
+def test_logs_shows_only_the_replicas_of_the_model(server: Server, tmp_path: pathlib.Path) -> None:
     token = tmp_path / "token"
     token.write_text("t\n")
     code, output, _ = run("logs", NAME, "--ray-token-file", str(token), "--tail", "1")
@@ -151,14 +151,14 @@ def test_logs_are_those_of_the_model_s_replicas_alone(server: Server, tmp_path: 
     assert line == "ready"
     server.logs.clear()
     asked = run("logs", NAME, "--ray-token-file", str(token), "--revision", "1")
-    assert asked[:2] == (0, "Ray keeps no log of a replica of it.\n")
+    assert asked[:2] == (0, "Ray has no log of a replica of this model.\n")
 
 
-def test_logs_say_what_is_missing(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_logs_reports_what_is_missing(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     code, _, said = run("logs", NAME)
     assert (code, "--ray-token-file" in said) == (1, True)
     code, _, said = run("logs", NAME, "--revision", "9")
-    assert (code, "keeps no revision 9" in said) == (1, True)
+    assert (code, "has no revision 9" in said) == (1, True)
     monkeypatch.delenv("FAIRLEAD_RAY")
     code, _, said = run("logs", NAME)
     assert (code, "--ray http://HOST:PORT" in said) == (1, True)

@@ -87,7 +87,7 @@ def test_a_request_is_a_merge_patch_of_the_status_of_the_version_that_was_read(
     }
 
 
-def test_revisions_are_those_with_the_models_label(server: Server, found: cluster.KubernetesCluster) -> None:
+def test_revisions_are_selected_by_the_label_of_the_model(server: Server, found: cluster.KubernetesCluster) -> None:
     kept = {"metadata": {"name": "digits-0123456789"}, "revision": 1, "data": {"template": {"model": {"uri": "u"}}}}
     server.body = {"kind": "ControllerRevisionList", "apiVersion": "apps/v1", "metadata": {}, "items": [kept]}
     (listed,) = found.revisions("digits")
@@ -95,7 +95,7 @@ def test_revisions_are_those_with_the_models_label(server: Server, found: cluste
     assert urllib.parse.unquote(server.calls[0][1]).endswith("?labelSelector=fairlead.dev/model=digits")
 
 
-def test_a_model_that_is_not_there_is_none(server: Server, found: cluster.KubernetesCluster) -> None:
+def test_a_missing_model_is_none(server: Server, found: cluster.KubernetesCluster) -> None:
     server.status = 404
     assert found.model("digits") is None
 
@@ -103,13 +103,13 @@ def test_a_model_that_is_not_there_is_none(server: Server, found: cluster.Kubern
 @pytest.mark.parametrize(
     ("status", "error", "says"),
     [
-        (403, errors.PluginError, "You may not ask that of ModelDeployment digits in namespace models"),
+        (403, errors.PluginError, "Not allowed to ask that of ModelDeployment digits in namespace models"),
         (404, errors.PluginError, "There is no ModelDeployment digits in namespace models"),
-        (409, errors.ConflictError, "Somebody else wrote"),
+        (409, errors.ConflictError, "The object changed at the same time"),
         (422, errors.PluginError, "is an Abort that is still to be carried out"),
     ],
 )
-def test_a_refusal_is_told_in_one_line(
+def test_a_refusal_of_the_api_server_is_one_line(
     server: Server, found: cluster.KubernetesCluster, status: int, error: type[errors.PluginError], says: str
 ) -> None:
     server.status, server.body = status, {"message": "status.request: is an Abort that is still to be carried out"}
@@ -118,7 +118,7 @@ def test_a_refusal_is_told_in_one_line(
     assert "\n" not in str(caught.value)
 
 
-def test_a_server_that_is_away_is_told_in_one_line(tmp_path: pathlib.Path) -> None:
+def test_an_unreachable_api_server_is_one_line(tmp_path: pathlib.Path) -> None:
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))  # bound, not listening: refused
         made = connected(tmp_path, f"http://127.0.0.1:{bound.getsockname()[1]}")

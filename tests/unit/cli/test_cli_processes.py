@@ -49,7 +49,7 @@ def test_a_process_is_recorded_before_it_becomes_the_program(ledger: processes.L
     assert ledger.living("part") == identity
 
 
-def test_a_number_that_another_process_has_now_is_left_alone(
+def test_a_reused_process_id_is_not_killed(
     ledger: processes.Ledger, tmp_path: pathlib.Path, stranger: subprocess.Popen[bytes]
 ) -> None:
     found = process_table.entry(stranger.pid)
@@ -65,7 +65,7 @@ def test_a_number_that_another_process_has_now_is_left_alone(
     assert ledger.names() == ()
 
 
-def test_a_record_of_an_earlier_boot_names_nobody(ledger: processes.Ledger, stranger: subprocess.Popen[bytes]) -> None:
+def test_a_record_of_an_earlier_boot_is_ignored(ledger: processes.Ledger, stranger: subprocess.Popen[bytes]) -> None:
     stat = pathlib.Path(f"/proc/{stranger.pid}/stat").read_text()
     ledger.folder.mkdir()
     (ledger.folder / "part.pid").write_text(f"00000000-another-boot\n{stat}\nsleep 600\n")
@@ -73,14 +73,14 @@ def test_a_record_of_an_earlier_boot_names_nobody(ledger: processes.Ledger, stra
     assert stranger.poll() is None
 
 
-def test_children_end_with_their_part(ledger: processes.Ledger, tmp_path: pathlib.Path) -> None:
+def test_stopping_a_part_ends_its_child_processes(ledger: processes.Ledger, tmp_path: pathlib.Path) -> None:
     ledger.start("part", sh(tmp_path, "sleep 600 & sleep 600 & wait"))
     family = identities(ledger, "part", 3)
     ledger.stop("part", grace_s=5)
     assert not any(process_table.is_alive(each) for each in family)
 
 
-def test_what_outlived_its_killed_parent_is_found(ledger: processes.Ledger, tmp_path: pathlib.Path) -> None:
+def test_children_of_a_killed_parent_are_found(ledger: processes.Ledger, tmp_path: pathlib.Path) -> None:
     main = ledger.start("part", sh(tmp_path, "sleep 600 & exec sleep 601"))
     family = identities(ledger, "part", 2)
     process_table.send([main], signal.SIGKILL)
@@ -90,7 +90,7 @@ def test_what_outlived_its_killed_parent_is_found(ledger: processes.Ledger, tmp_
     assert not any(process_table.is_alive(each) for each in family)
 
 
-def test_what_took_a_session_of_its_own_is_found_by_its_mark(ledger: processes.Ledger, tmp_path: pathlib.Path) -> None:
+def test_a_child_in_its_own_session_is_found_by_its_mark(ledger: processes.Ledger, tmp_path: pathlib.Path) -> None:
     daemon = "import os, time; os.setsid() if os.fork() == 0 else os._exit(0); time.sleep(600)"
     ledger.start("part", processes.Command(argv=[sys.executable, "-c", daemon], log=tmp_path / "log"))
     until(lambda: ledger.living("part") is None, "the parent is gone")
@@ -107,7 +107,7 @@ def test_stopping_one_part_leaves_the_others(ledger: processes.Ledger, tmp_path:
     assert ledger.living("ray-too") == other
 
 
-def test_a_process_that_ignores_the_request_is_killed(ledger: processes.Ledger, tmp_path: pathlib.Path) -> None:
+def test_a_process_that_ignores_sigterm_is_killed(ledger: processes.Ledger, tmp_path: pathlib.Path) -> None:
     script = "trap '' TERM; echo ready; while :; do sleep 0.1; done"
     stubborn = ledger.start("part", sh(tmp_path, script))
     until(lambda: "ready" in (tmp_path / "log").read_text(), "it ignores SIGTERM")
@@ -118,7 +118,7 @@ def test_a_process_that_ignores_the_request_is_killed(ledger: processes.Ledger, 
 @pytest.mark.parametrize(
     "command", [pytest.param("sh", id="plain"), pytest.param("a) b (c", id="spaces and parentheses")]
 )
-def test_reads_a_process_whatever_its_command_is_called(command: str) -> None:
+def test_a_process_with_any_command_name_is_read(command: str) -> None:
     line = f"12 ({command}) S 1 12 7 0 -1 4194560 100 0 0 0 1 2 0 0 20 0 1 0 98765 1000 200"
     found = process_table.parse_stat(line)
     assert found.identity == process_table.Identity(pid=12, start_ticks=98765)
@@ -128,7 +128,7 @@ def test_reads_a_process_whatever_its_command_is_called(command: str) -> None:
 HOLD = """
 import pathlib, subprocess, sys, time
 from fairlead_cli.local import locks, progress
-with locks.held(pathlib.Path(sys.argv[1]), what="it", reporter=progress.Silent()) as lock:
+with locks.hold(pathlib.Path(sys.argv[1]), what="it", reporter=progress.Silent()) as lock:
     child = subprocess.Popen(["sleep", "600"], pass_fds=[lock])
     print(child.pid, flush=True)
     time.sleep(600)
@@ -136,7 +136,7 @@ with locks.held(pathlib.Path(sys.argv[1]), what="it", reporter=progress.Silent()
 
 
 def test_a_build_that_outlives_its_command_still_holds_the_lock(
-    tmp_path: pathlib.Path, told: published_files.Told
+    tmp_path: pathlib.Path, reporter: published_files.RecordingReporter
 ) -> None:
     path = tmp_path / "lock"
     holder = subprocess.Popen([sys.executable, "-c", HOLD, str(path)], stdout=subprocess.PIPE, text=True)
@@ -148,12 +148,12 @@ def test_a_build_that_outlives_its_command_still_holds_the_lock(
     waiter = subprocess.Popen(["flock", "--nonblock", str(path), "true"])
     assert waiter.wait() != 0
     os.kill(build_pid, signal.SIGKILL)
-    with locks.held(path, what="another build", reporter=told):
+    with locks.hold(path, what="another build", reporter=reporter):
         pass
-    assert told.steps in ([], [f"waiting: another build ({path})"])
+    assert reporter.steps in ([], [f"waiting: another build ({path})"])
 
 
-def test_a_process_whose_first_thread_has_ended_lives_until_its_last_one_lets_go() -> None:
+def test_a_process_is_alive_until_its_last_thread_has_ended() -> None:
     """As after a SIGKILL on a busy machine: the port of a dead first thread is still taken by the others."""
     program = (
         "import ctypes, threading, time; threading.Thread(target=time.sleep, args=(600,)).start(); "

@@ -46,12 +46,12 @@ OBSERVED = Observed(
 )
 
 
-def test_nothing_is_done_when_haproxy_has_what_is_wanted() -> None:
+def test_no_command_is_needed_when_haproxy_matches() -> None:
     assert changes.find_change(WANTED, OBSERVED) == changes.Nothing()
     assert changes.live_versions(WANTED, OBSERVED) == {"digits": "v1"}
 
 
-def test_a_weight_is_one_command() -> None:
+def test_a_changed_weight_is_one_command() -> None:
     wanted = replace(WANTED, route_map={"digits": f"{A}:none:0:2000:30000:v2:-:0:0"})
 
     change = changes.find_change(wanted, OBSERVED)
@@ -60,7 +60,7 @@ def test_a_weight_is_one_command() -> None:
     assert changes.live_versions(wanted, OBSERVED) == {}
 
 
-def test_a_new_revision_has_its_backend_before_a_name_or_a_route_leads_to_it_and_the_last_one_loses_it_after() -> None:
+def test_a_new_revision_gets_its_backend_before_its_route_and_an_old_one_loses_its_backend_after_its_route() -> None:
     wanted = replace(
         WANTED,
         route_map={"digits": f"{B}:none:0:1000:30000:v2:-:0:0"},
@@ -82,7 +82,7 @@ def test_a_new_revision_has_its_backend_before_a_name_or_a_route_leads_to_it_and
     assert changes.live_versions(wanted, OBSERVED) == {}
 
 
-def test_a_revision_beyond_the_running_pool_waits_for_the_reload_and_the_route_before_keeps_its_backend() -> None:
+def test_a_revision_beyond_the_pool_waits_for_the_reload_while_the_old_route_keeps_its_backend() -> None:
     wanted = replace(
         WANTED,
         digest="d2-n1-128-500",
@@ -116,7 +116,7 @@ def test_another_models_reload_does_not_delay_a_weight() -> None:
     assert changes.live_versions(wanted, after) == {"digits": "v2"}
 
 
-def test_a_model_that_left_is_taken_from_the_maps_and_its_backend_goes_last() -> None:
+def test_a_removed_model_leaves_the_maps_first_and_its_backend_last() -> None:
     wanted = replace(WANTED, route_map={}, version_map={}, backend_map={})
 
     change = changes.find_change(wanted, OBSERVED)
@@ -134,13 +134,13 @@ def test_a_version_is_not_live_while_its_backend_is_elsewhere() -> None:
     assert changes.live_versions(WANTED, replace(OBSERVED, backend_map=None)) == {}
 
 
-def test_a_configuration_of_another_version_is_replaced_and_not_commanded() -> None:
+def test_a_configuration_of_another_version_is_reloaded_instead_of_changed() -> None:
     observed = replace(OBSERVED, digest="d0", backend_map=None, match_map=None, route_map={}, version_map={})
 
     assert changes.find_change(WANTED, observed) == changes.Reload(running="d0", wanted="d1-n1-64-500")
 
 
-def test_a_reload_carries_over_the_servers_that_are_not_being_taken_away_with_their_states() -> None:
+def test_a_reload_keeps_the_servers_that_stay_with_their_states() -> None:
     leaving = f"{A}-fedcba9876543210"
     observed = replace(OBSERVED, servers={**OBSERVED.servers, ("p0001", leaving): server(is_enabled=False)})
 
@@ -159,7 +159,7 @@ MATCHED = replace(
 )
 
 
-def test_a_value_that_matches_is_one_command_and_live_once_it_was_read() -> None:
+def test_a_changed_match_is_one_command_and_live_after_it_was_read_back() -> None:
     observed = replace(OBSERVED, route_map=MATCHED.route_map, match_map={"61/header/x/digits": "1"})
 
     change = changes.find_change(MATCHED, observed)
@@ -173,7 +173,7 @@ def test_a_value_that_matches_is_one_command_and_live_once_it_was_read() -> None
     assert changes.live_versions(MATCHED, after) == {"digits": "v2"}
 
 
-def test_a_route_that_needs_a_name_is_live_once_the_configuration_has_it() -> None:
+def test_a_route_with_a_new_header_name_is_live_after_the_reload() -> None:
     observed = replace(OBSERVED, digest="d0-n0-64-500", route_map=MATCHED.route_map, match_map=MATCHED.match_map)
 
     assert isinstance(changes.find_change(MATCHED, observed), changes.Reload)
@@ -182,7 +182,7 @@ def test_a_route_that_needs_a_name_is_live_once_the_configuration_has_it() -> No
     assert changes.live_versions(MATCHED, replace(observed, digest="d0-n1-128-500")) == {"digits": "v2"}
 
 
-def test_a_configuration_without_the_map_of_matches_is_replaced_and_not_commanded() -> None:
+def test_a_configuration_without_the_match_map_is_reloaded_instead_of_changed() -> None:
     observed = replace(OBSERVED, digest="d0-n0-64-500", route_map=MATCHED.route_map, match_map=None)
 
     assert isinstance(changes.find_change(MATCHED, observed), changes.Reload)

@@ -140,7 +140,7 @@ def test_only_the_slowest_minutes_are_part_of_the_configuration(field: str, valu
         ("sentiment", "shadow", 0, False),
     ],
 )
-def test_of_what_is_compared_only_a_new_name_is_part_of_the_configuration(
+def test_only_a_new_header_or_cookie_name_changes_the_configuration(
     model: str, field: str, value: object, is_reload: bool
 ) -> None:
     content = yaml.safe_load((GOLDEN / "routing.in.yaml").read_text())
@@ -148,14 +148,14 @@ def test_of_what_is_compared_only_a_new_name_is_part_of_the_configuration(
     before = build(table)
     content[model][field] = value
 
-    after = build(read_table(content).routes.values(), config.names_of(table))
+    after = build(read_table(content).routes.values(), config.find_names(table))
 
     assert after != before
     assert (after.digest != before.digest) == is_reload
 
 
 @pytest.mark.parametrize("size", [6, 12])
-def test_a_larger_pool_and_slower_checks_are_another_configuration_that_says_so(size: int) -> None:
+def test_a_larger_pool_and_slower_checks_change_the_configuration(size: int) -> None:
     table = tuple(golden_table("rollout").routes.values())
     keys = [(route.model, each.name) for route in table for each in route.revisions]
     places = pool.Pool(size=size).assign(keys)
@@ -172,7 +172,7 @@ def test_a_larger_pool_and_slower_checks_are_another_configuration_that_says_so(
     [(0, 500, 500), (500, 500, 500), (501, 500, 1000), (400, 1000, 1000), (250, 1000, 500), (1001, 1000, 2000),
      (2001, 500, 5000), (100_000, 5000, 5000), (1100, 5000, 5000), (900, 5000, 2000), (10, 5000, 500)],
 )  # fmt: skip
-def test_checks_slow_down_with_the_number_of_servers_and_quicken_only_well_below(
+def test_checks_slow_down_with_more_servers_and_speed_up_with_hysteresis(
     servers: int, running: int, expected: int
 ) -> None:
     assert config.check_interval_ms(servers, running) == expected
@@ -186,7 +186,7 @@ def test_a_server_has_the_same_id_on_every_gateway() -> None:
     assert all(0 < each < 2**31 for each in ids)
 
 
-def test_of_two_revisions_with_one_alias_the_serving_one_has_it() -> None:
+def test_an_alias_of_two_revisions_belongs_to_the_serving_one() -> None:
     content = yaml.safe_load((GOLDEN / "rollout.in.yaml").read_text())
     content["digits"]["revisions"]["7ab0c9d1e2"]["aliases"] = ["v2", "stable"]
 
@@ -211,7 +211,7 @@ def test_any_ten_thousand_requests_in_a_row_hold_the_weight_exactly(weight: int)
     assert max(gaps) <= 3 * routes.WEIGHT_SCALE / weight + 1
 
 
-def test_an_error_of_haproxys_own_is_json_of_the_stated_length() -> None:
+def test_haproxys_own_error_pages_are_json_of_the_stated_length() -> None:
     for code in config.ERRORS:
         head, _, body = config.error_response(code).partition("\r\n\r\n")
         assert f"content-length: {len(body)}" in head

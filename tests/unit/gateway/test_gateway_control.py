@@ -42,17 +42,17 @@ def asked(folder: pathlib.Path, answer: str) -> str:
 
 
 @pytest.mark.parametrize("answer", [WHOLE, "\n", "\n\n", "No such server.\n\n"])
-def test_a_whole_answer_is_heard(tmp_path: pathlib.Path, answer: str) -> None:
+def test_a_complete_answer_is_returned(tmp_path: pathlib.Path, answer: str) -> None:
     assert asked(tmp_path, answer) == answer
 
 
 @pytest.mark.parametrize("heard", range(len(WHOLE)))
-def test_an_answer_that_ends_too_soon_is_an_error_and_not_fewer_servers(tmp_path: pathlib.Path, heard: int) -> None:
+def test_a_truncated_answer_is_an_error(tmp_path: pathlib.Path, heard: int) -> None:
     with pytest.raises(HAProxyError, match="cut off"):
         asked(tmp_path, WHOLE[:heard])
 
 
-def test_each_command_about_a_server_may_be_refused_on_its_own(tmp_path: pathlib.Path) -> None:
+def test_a_refused_server_command_does_not_stop_the_others(tmp_path: pathlib.Path) -> None:
     refusal = "Server still has connections attached to it, cannot remove it."
     answer = f"New server registered.\n\n\n{refusal}\n\nServer deleted.\n\n"
 

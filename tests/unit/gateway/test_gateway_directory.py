@@ -37,7 +37,7 @@ def parse(raw: bytes) -> directory.Answer:
     return directory.parse(raw, namespace="default", cluster="main")
 
 
-def test_replicas_are_read_by_name_and_those_of_other_namespaces_left_out() -> None:
+def test_replicas_of_other_namespaces_are_ignored() -> None:
     other = entry(name=f"{A}-ffffffffffffffff", namespace="team-b")
     draining = entry(name=f"{A}-fedcba9876543210", state="Draining", port=1)
 
@@ -75,7 +75,7 @@ def test_replicas_are_read_by_name_and_those_of_other_namespaces_left_out() -> N
         pytest.param(body(cluster=None), "cluster: ", id="no cluster"),
     ],
 )
-def test_an_answer_that_is_odd_as_a_whole_says_nothing(raw: bytes, words: str) -> None:
+def test_an_invalid_answer_is_refused_as_a_whole(raw: bytes, words: str) -> None:
     with pytest.raises(directory.InvalidAnswerError) as caught:
         parse(raw)
 
@@ -93,7 +93,7 @@ def test_an_answer_that_is_odd_as_a_whole_says_nothing(raw: bytes, words: str) -
         entry(name=f"{NAME}\n"),
     ],
 )  # fmt: skip
-def test_one_odd_entry_hides_no_other(odd: object) -> None:
+def test_an_invalid_entry_does_not_hide_the_others(odd: object) -> None:
     good = entry(name=f"{A}-fedcba9876543210")
 
     found = parse(body(odd, good))
@@ -102,7 +102,7 @@ def test_one_odd_entry_hides_no_other(odd: object) -> None:
     assert found.refused == 1
 
 
-def test_a_name_that_is_listed_twice_is_the_first_ones() -> None:
+def test_the_first_of_two_entries_with_the_same_name_is_used() -> None:
     found = parse(body(entry(), entry(port=1)))
 
     assert found.replicas[NAME].port == 40001
@@ -125,7 +125,7 @@ ENTRIES = st.one_of(
 @given(
     st.one_of(st.binary(max_size=64), JSON.map(lambda value: json.dumps(value).encode()), st.lists(ENTRIES, max_size=5))
 )
-def test_whatever_a_directory_answers_only_valid_replicas_are_taken(raw: bytes | list[Any]) -> None:
+def test_only_valid_replicas_are_accepted_from_any_answer(raw: bytes | list[Any]) -> None:
     try:
         found = parse(body(*raw) if isinstance(raw, list) else raw)
     except directory.InvalidAnswerError:
@@ -151,6 +151,6 @@ def test_a_node_is_read_from_its_flag(text: str, expected: settings.Node) -> Non
     "text",
     ["", "127.0.0.1:1", "main=", "main=127.0.0.1", "main=127.0.0.1:0", "main=host:1", "M=127.0.0.1:1", "a=b=1:1"],
 )
-def test_a_flag_that_names_no_node_is_refused_with_what_would_be_right(text: str) -> None:
+def test_an_invalid_node_flag_is_refused_with_the_expected_form(text: str) -> None:
     with pytest.raises(ValueError, match=r"CLUSTER=HOST:PORT|IP address"):
         settings.parse_node(text)

@@ -31,7 +31,7 @@ def counted(*lines: str) -> dict[str, int]:
         pytest.param("200", "CD", "aborted", id="the client left while the answer was sent"),
     ],
 )
-def test_each_request_is_counted_once_and_a_bad_one_in_one_field(
+def test_each_request_is_counted_once_and_each_failure_in_one_field(
     code: str, termination: str, field: str | None
 ) -> None:
     found = counted(f"R digits {A} {code} {termination} 1200 10 10 0")
@@ -40,7 +40,7 @@ def test_each_request_is_counted_once_and_a_bad_one_in_one_field(
     assert found == {"total": 1, **others, **({field: 1} if field else {})}
 
 
-def test_a_request_that_reached_no_revision_is_in_no_counter() -> None:
+def test_a_request_without_a_revision_is_not_counted() -> None:
     assert counted("R digits - 413 PR 10 10 10 0", "R - - 404 LR - 1 1 0")["total"] == 0
 
 
@@ -49,7 +49,7 @@ REFUSED = ("404", "500", "503")
 
 
 @given(st.lists(st.tuples(st.sampled_from([*TAKES_TIME, *REFUSED]), st.integers(0, 10**8)), max_size=50))
-def test_every_prediction_has_its_duration_in_one_bucket_and_a_refusal_has_none(
+def test_each_prediction_counts_in_one_duration_bucket_and_a_refusal_in_none(
     requests: list[tuple[str, int]],
 ) -> None:
     store = measurements.Store()
@@ -63,7 +63,7 @@ def test_every_prediction_has_its_duration_in_one_bucket_and_a_refusal_has_none(
     assert len(body["durations"]["counts"]) == len(body["durations"]["boundsSeconds"]) + 1
 
 
-def test_a_revision_that_comes_back_goes_on_counting_where_it_was() -> None:
+def test_a_returning_revision_continues_its_counters() -> None:
     store = measurements.Store()
     store.add(("digits", A), "200", "--", 10)
 
@@ -73,7 +73,7 @@ def test_a_revision_that_comes_back_goes_on_counting_where_it_was() -> None:
     assert store.of("digits", A).total == 2
 
 
-def test_what_is_kept_of_revisions_that_are_gone_is_bounded() -> None:
+def test_the_counters_kept_for_removed_revisions_are_bounded() -> None:
     store = measurements.Store()
     for number in range(1000):
         store.add(("digits", f"{number:010x}"), "200", "--", 10)

@@ -74,7 +74,7 @@ def replica(revision: str = A, *, namespace: str = "default") -> entry.Replica:
     )
 
 
-async def test_replicas_of_the_real_directory_come_drain_and_go(tmp_path: Path) -> None:
+async def test_replicas_of_a_real_directory_appear_drain_and_disappear(tmp_path: Path) -> None:
     environment = node_members.node(tmp_path)
     one, two, foreign = replica(), replica(B), replica(namespace="team-b")
     joined = [member.Member(environment) for _ in range(3)]
@@ -98,9 +98,9 @@ async def test_replicas_of_the_real_directory_come_drain_and_go(tmp_path: Path) 
             await asyncio.to_thread(each.leave)
 
 
-async def test_a_node_that_can_not_be_read_keeps_what_it_said_and_says_why(tmp_path: Path) -> None:
+async def test_an_unreadable_node_keeps_its_last_answer_and_shows_the_reason(tmp_path: Path) -> None:
     environment = node_members.node(tmp_path)
-    one, again = replica(), replica(B)
+    one, other = replica(), replica(B)
     first, second = member.Member(environment), member.Member(environment)
     await asyncio.to_thread(first.announce, one)
     async with Followed(node_of(environment)).running() as followed:
@@ -116,9 +116,9 @@ async def test_a_node_that_can_not_be_read_keeps_what_it_said_and_says_why(tmp_p
         body = followed.known.views[0].body()
         assert (body["state"], body["cluster"]) == ("Unknown", "default")
         assert "Connect call failed" in str(body["reason"])
-        await asyncio.to_thread(second.announce, again)
+        await asyncio.to_thread(second.announce, other)
         try:
-            await followed.until(lambda: followed.states() == {again.name: "Ready"})
+            await followed.until(lambda: followed.states() == {other.name: "Ready"})
             assert followed.known.views[0].body()["state"] == "Known"
         finally:
             await asyncio.to_thread(second.leave)
@@ -187,7 +187,7 @@ def whole(*names: str, version: str = "1") -> bytes:
     return json.dumps({"schema": 1, "cluster": "default/default", "version": version, "replicas": listed}).encode()
 
 
-async def test_odd_answers_are_no_news_and_the_next_good_one_is_taken() -> None:
+async def test_invalid_answers_are_ignored_until_a_valid_one_arrives() -> None:
     one, two = f"{A}-0000000000000001", f"{A}-0000000000000002"
     odd = OddDirectory(
         whole(one),
@@ -213,7 +213,7 @@ async def test_odd_answers_are_no_news_and_the_next_good_one_is_taken() -> None:
     assert odd.asked[2:7] == [""] * 5
 
 
-async def test_a_directory_that_never_waits_is_asked_no_more_often_than_it_must() -> None:
+async def test_a_directory_that_ignores_the_wait_is_polled_at_a_bounded_rate() -> None:
     odd = OddDirectory(whole())
     async with odd.running() as node, Followed(node).running() as followed:
         await followed.until(followed.known.is_asked)

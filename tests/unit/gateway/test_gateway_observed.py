@@ -25,12 +25,12 @@ SERVERS = """1
 """
 
 
-def test_the_masters_list_tells_the_worker_from_those_it_replaced() -> None:
+def test_the_master_lists_the_current_worker_and_the_replaced_ones() -> None:
     assert observed.parse_processes(PROC) == observed.Processes(master=23523, worker=24500, old_workers=(23677, 23600))
     assert observed.parse_processes("") == observed.Processes(master=None, worker=None, old_workers=())
 
 
-def test_servers_are_up_draining_or_taken_out() -> None:
+def test_the_states_of_servers_are_parsed() -> None:
     servers = observed.parse_servers(SERVERS)
 
     assert set(servers) == {("p0001", "a-1"), ("p0001", "a-2"), ("p0001", "a-3"), ("f0001", "a-4")}
@@ -38,18 +38,18 @@ def test_servers_are_up_draining_or_taken_out() -> None:
     assert (up.is_up, up.is_draining, up.is_checked, up.port) == (True, False, True, 18091)
     assert (off.is_up, off.is_enabled, off.is_checked) == (False, False, False)
     assert (draining.is_up, draining.is_draining, draining.is_enabled) == (False, True, True)
-    told = servers["f0001", "a-4"]
-    assert (told.is_up, told.is_draining, told.is_drained) == (False, True, True)
+    server = servers["f0001", "a-4"]
+    assert (server.is_up, server.is_draining, server.is_drained) == (False, True, True)
 
 
-def test_a_map_is_read_without_its_addresses() -> None:
+def test_the_addresses_of_map_entries_are_left_out() -> None:
     text = "0x3f6ca850 a x:y:100:v:1000:30000\n0x362e70b0 /ready 1\n\n"
 
     assert observed.parse_map(text) == {"a": "x:y:100:v:1000:30000", "/ready": "1"}
     assert observed.parse_map("Unknown map identifier. Please use #<id> or <file>.\n") == {}
 
 
-def test_requests_in_flight_are_read_of_places_only_and_summed_over_both_of_their_backends() -> None:
+def test_requests_in_flight_are_summed_over_both_backends_of_a_place() -> None:
     text = "# pxname,svname,qcur,qmax,scur,smax,slim\n" + "".join(
         f"{backend},BACKEND,0,0,{count},9,1\n"
         for backend, count in (("p0001", 7), ("f0001", 2), ("p0002", 0), ("handover", 3), ("p00", 1))
@@ -58,5 +58,5 @@ def test_requests_in_flight_are_read_of_places_only_and_summed_over_both_of_thei
     assert observed.parse_sessions(text) == {1: 9}
 
 
-def test_info_is_pairs() -> None:
+def test_the_info_answer_is_parsed_into_pairs() -> None:
     assert observed.parse_info("Pid: 5\ndescription: abc\n\nnothing\n") == {"Pid": "5", "description": "abc"}

@@ -45,7 +45,7 @@ def shown(store: measurements.Store, revision: str) -> dict[str, Any]:
     return store.of("digits", revision).body()
 
 
-def test_each_count_goes_to_the_revision_it_is_about() -> None:
+def test_each_count_goes_to_the_right_revision() -> None:
     store, fold = watched()
 
     fold.add(PLACE, reading("a", pairs=5, disagreed=2, labelled=3, correct=1, low=4, high=6), 101.0)
@@ -56,7 +56,7 @@ def test_each_count_goes_to_the_revision_it_is_about() -> None:
     assert shown(store, STABLE)["shadow"]["pairs"] == 0
 
 
-def test_only_what_grew_is_added() -> None:
+def test_only_the_growth_of_counters_is_added() -> None:
     store, fold = watched()
     for pairs in (5, 5, 9):
         fold.add(PLACE, reading("a", pairs=pairs), 101.0)
@@ -64,7 +64,7 @@ def test_only_what_grew_is_added() -> None:
     assert shown(store, CANDIDATE)["shadow"]["pairs"] == 9
 
 
-def test_a_replica_that_starts_anew_loses_nothing_that_was_read() -> None:
+def test_counts_already_read_survive_a_restart_of_the_replica() -> None:
     store, fold = watched()
     fold.add(PLACE, reading("a", pairs=5), 101.0)
 
@@ -73,7 +73,7 @@ def test_a_replica_that_starts_anew_loses_nothing_that_was_read() -> None:
     assert shown(store, CANDIDATE)["shadow"]["pairs"] == 7
 
 
-def test_what_a_replica_had_counted_before_its_model_was_watched_is_left_out() -> None:
+def test_counts_from_before_the_first_reading_are_left_out() -> None:
     store, fold = watched()
     fold.add(PLACE, reading("a", age_s=50.0, pairs=1000), 101.0)
 
@@ -82,7 +82,7 @@ def test_what_a_replica_had_counted_before_its_model_was_watched_is_left_out() -
     assert shown(store, CANDIDATE)["shadow"]["pairs"] == 3
 
 
-def test_a_counter_that_a_replica_forgot_and_began_anew_goes_on() -> None:
+def test_a_counter_that_was_reset_continues() -> None:
     store, fold = watched()
     fold.add(PLACE, reading("a", labelled=10, correct=9), 101.0)
 
@@ -91,7 +91,7 @@ def test_a_counter_that_a_replica_forgot_and_began_anew_goes_on() -> None:
     assert shown(store, STABLE)["feedback"] == {"labelled": 12, "correct": 10}
 
 
-def test_a_revision_that_is_in_no_table_is_left_out() -> None:
+def test_a_revision_without_a_route_is_left_out() -> None:
     store = measurements.Store()
     store.follow({"digits": frozenset({STABLE})})
     fold = Fold(store)
@@ -103,7 +103,7 @@ def test_a_revision_that_is_in_no_table_is_left_out() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 20), st.booleans()), max_size=60))
-def test_the_sum_is_what_all_processes_counted_as_of_their_last_reading(
+def test_the_sum_equals_the_last_readings_of_all_processes(
     steps: list[tuple[str, int, bool]],
 ) -> None:
     """Processes count, are read or not, and end: the sum is that of each one's last reading, and never falls."""
@@ -155,7 +155,7 @@ BODIES = st.one_of(st.binary(max_size=64), st.one_of(FIELDS, ODD).map(lambda val
 
 
 @given(st.lists(st.tuples(st.booleans(), BODIES), max_size=20))
-def test_whatever_replicas_answer_nothing_is_raised_and_other_models_go_on(odd: list[tuple[bool, bytes]]) -> None:
+def test_no_answer_of_a_replica_raises_or_stops_other_models(odd: list[tuple[bool, bytes]]) -> None:
     """Each odd answer comes from one of two replicas of a model; another model's replica counts one more each time."""
     counted = metrics.Metrics()
     counted.measured.follow({"digits": frozenset({STABLE, CANDIDATE}), "cats": frozenset({STABLE, CANDIDATE})})

@@ -31,7 +31,7 @@ def test_a_request_is_counted_by_model_revision_and_code() -> None:
     assert found[f"fairlead_gateway_received_bytes_total{{{labels}}}"] == 361
 
 
-def test_a_duration_falls_into_the_first_bucket_that_holds_it() -> None:
+def test_a_duration_is_counted_in_the_first_bucket_that_fits() -> None:
     counted = metrics.Metrics()
     for duration_us in (1, 500, 501, 59_999_999, 70_000_000):
         counted.requests.add(("m", "r"), "200", "--", duration_us)
@@ -55,7 +55,7 @@ def test_a_request_that_reached_no_model_has_no_name_and_no_duration() -> None:
     assert not any("duration_seconds_bucket" in name for name in found)
 
 
-def test_a_client_that_went_away_is_not_the_models_error() -> None:
+def test_a_disconnected_client_does_not_count_as_an_error_of_the_model() -> None:
     counted = metrics.Metrics()
 
     request_log.count_lines(f"R digits {A} -1 CH 50 100 0 0\n".encode(), counted)
@@ -63,7 +63,7 @@ def test_a_client_that_went_away_is_not_the_models_error() -> None:
     assert samples(counted)[f'fairlead_gateway_requests_total{{code="499",model="digits",revision="{A}"}}'] == 1
 
 
-def test_copies_and_feedback_are_in_none_of_the_clients_numbers() -> None:
+def test_copies_and_feedback_do_not_count_as_client_requests() -> None:
     counted = metrics.Metrics()
 
     request_log.count_lines(
@@ -80,7 +80,7 @@ def test_copies_and_feedback_are_in_none_of_the_clients_numbers() -> None:
     assert A not in counted.text().decode()
 
 
-def test_a_line_says_that_it_is_a_clients() -> None:
+def test_a_log_line_is_marked_as_a_client_request() -> None:
     counted = metrics.Metrics()
 
     request_log.count_lines(f"R digits {A} 200 -- 9 1 2 0 -\n".encode(), counted)
@@ -88,7 +88,7 @@ def test_a_line_says_that_it_is_a_clients() -> None:
     assert samples(counted)[f'fairlead_gateway_requests_total{{code="200",model="digits",revision="{A}"}}'] == 1
 
 
-def test_remarks_are_passed_over_and_broken_lines_counted() -> None:
+def test_comments_are_ignored_and_invalid_lines_counted() -> None:
     counted = metrics.Metrics()
 
     request_log.count_lines(
@@ -98,7 +98,7 @@ def test_remarks_are_passed_over_and_broken_lines_counted() -> None:
     assert samples(counted)["fairlead_gateway_unreadable_log_lines_total"] == 2
 
 
-def test_series_of_a_revision_that_is_gone_are_dropped() -> None:
+def test_series_of_a_removed_revision_are_dropped() -> None:
     counted = metrics.Metrics()
     request_log.count_lines((LINE + LINE.replace(A, "7ab0c9d1e2")).encode(), counted)
 
@@ -109,7 +109,7 @@ def test_series_of_a_revision_that_is_gone_are_dropped() -> None:
     assert "7ab0c9d1e2" not in text
 
 
-def test_what_was_logged_while_no_agent_read_is_there_for_the_next_one(tmp_path: Path) -> None:
+def test_lines_logged_without_a_reading_agent_are_read_by_the_next_one(tmp_path: Path) -> None:
     of_haproxy = request_log.open_pipe(tmp_path)
     for _ in range(5000):
         os.write(of_haproxy, LINE.encode())
@@ -123,7 +123,7 @@ def test_what_was_logged_while_no_agent_read_is_there_for_the_next_one(tmp_path:
     os.close(of_the_next_agent)
 
 
-def test_a_proof_is_in_none_of_the_clients_numbers() -> None:
+def test_a_proof_does_not_count_as_a_client_request() -> None:
     counted = metrics.Metrics()
 
     request_log.count_lines(f"R digits {A} 200 -- 9 1 2 0 P\n".encode(), counted)

@@ -31,7 +31,7 @@ def parse(model: str, text: str) -> routes.Route:
     return found
 
 
-def test_an_entry_is_read_whole() -> None:
+def test_a_route_is_read_with_all_fields() -> None:
     route = parse("digits", spec())
 
     assert (route.stable, route.candidate, route.candidate_weight) == (A, None, 0)
@@ -40,7 +40,7 @@ def test_an_entry_is_read_whole() -> None:
     assert (route.revisions[0].name, route.revisions[0].cluster) == (A, "default")
 
 
-def test_a_field_that_this_version_does_not_know_is_no_error() -> None:
+def test_an_unknown_field_is_ignored() -> None:
     assert parse("digits", spec(later={"header": "x-user"})).stable == A
 
 
@@ -51,9 +51,9 @@ def test_a_field_that_this_version_does_not_know_is_no_error() -> None:
         pytest.param("a b", spec(), "not a model name", id="a space"),
         pytest.param("digits", "{", "not JSON", id="cut"),
         pytest.param("digits", "[]", "dictionary", id="a list"),
-        pytest.param("digits", spec(stable=B), f"stable: {B} is not among the revisions", id="unknown stable"),
+        pytest.param("digits", spec(stable=B), f"stable: {B} is not listed in revisions", id="unknown stable"),
         pytest.param("digits", spec(candidate=B), "candidate:", id="unknown candidate"),
-        pytest.param("digits", spec(candidate=A), "candidate: is the stable revision", id="candidate is stable"),
+        pytest.param("digits", spec(candidate=A), "candidate: must differ from stable", id="candidate is stable"),
         pytest.param("digits", spec(candidateWeight=5), "candidateWeight: there is no candidate", id="weight of none"),
         pytest.param("digits", spec(candidateWeight=10_001), "candidateWeight", id="weight above all"),
         pytest.param("digits", spec(revisions={"a\nb": {"cluster": "x"}}), "revisions", id="a line break in a name"),
@@ -73,7 +73,7 @@ def test_a_field_that_this_version_does_not_know_is_no_error() -> None:
         pytest.param("digits", spec().replace("1048576", "1048577"), "is not the version of this content", id="edited"),
     ],
 )
-def test_a_bad_entry_is_refused_with_the_field_and_the_reason(model: str, text: str, words: str) -> None:
+def test_an_invalid_route_is_refused_with_the_field_and_the_reason(model: str, text: str, words: str) -> None:
     with pytest.raises(routes.InvalidRouteError) as caught:
         routes.parse_route(model, text)
 
@@ -103,7 +103,7 @@ def test_matches_a_sticky_header_and_a_shadow_are_read() -> None:
     assert (route.sticky_header, route.shadow_share) == ("x-user", 1000)
 
 
-def test_an_entry_without_them_has_none() -> None:
+def test_a_route_without_matches_sticky_and_shadow_has_none() -> None:
     route = parse("digits", routed())
 
     assert (route.matches, route.sticky_header, route.shadow_share) == ((), None, 0)
@@ -149,14 +149,14 @@ BAD_VALUES = ["", "a b", 'a"b', "a;b", "a\nb", "a\\b", "a,b", "ü", "x" * 129, "
         ),
     ],
 )
-def test_what_could_mean_something_to_haproxy_is_refused_by_its_field(text: str, words: str) -> None:
+def test_text_with_a_meaning_in_haproxy_is_refused_with_its_field(text: str, words: str) -> None:
     with pytest.raises(routes.InvalidRouteError) as caught:
         routes.parse_route("digits", text)
 
     assert words in str(caught.value)
 
 
-def test_a_bad_entry_keeps_its_last_good_route_and_leaves_the_others_alone() -> None:
+def test_an_invalid_route_keeps_the_last_valid_one_and_the_other_models() -> None:
     last = routes.read_table({"digits": spec(), "cats": spec()}, routes.EMPTY_TABLE)
 
     table = routes.read_table({"digits": "{", "cats": spec(maxRequestBytes=5), "new": "{"}, last)
@@ -167,17 +167,17 @@ def test_a_bad_entry_keeps_its_last_good_route_and_leaves_the_others_alone() -> 
     assert "new" not in table.routes
 
 
-def test_a_route_whose_object_was_deleted_unmarked_is_kept_until_it_is_written_again() -> None:
+def test_a_route_deleted_without_a_retired_mark_is_kept_until_it_is_written_again() -> None:
     last = routes.read_table({"digits": spec(), "cats": spec()}, routes.EMPTY_TABLE)
 
     kept = routes.read_table({"cats": spec()}, last)
-    again = routes.read_table({"cats": spec(), "digits": spec(maxRequestBytes=5)}, kept)
+    repaired = routes.read_table({"cats": spec(), "digits": spec(maxRequestBytes=5)}, kept)
 
     assert kept == last
-    assert again.routes["digits"].max_request_bytes == 5
+    assert repaired.routes["digits"].max_request_bytes == 5
 
 
-def test_a_mark_takes_the_route_away_and_is_forgotten_with_its_object() -> None:
+def test_a_retired_mark_removes_the_route_and_is_forgotten_with_its_object() -> None:
     last = routes.read_table({"digits": spec(), "cats": spec()}, routes.EMPTY_TABLE)
     mark = spec(retired=True)
 
@@ -190,7 +190,7 @@ def test_a_mark_takes_the_route_away_and_is_forgotten_with_its_object() -> None:
     assert routes.read_table({"digits": spec(), "cats": spec()}, marked) == last, "a model may come back"
 
 
-def test_a_mark_needs_nothing_but_its_version_and_is_checked_as_any_spec() -> None:
+def test_a_retired_mark_needs_only_its_version_and_is_validated() -> None:
     content = {"retired": True}
     version = routes.spec_version(content)
 
@@ -201,7 +201,7 @@ def test_a_mark_needs_nothing_but_its_version_and_is_checked_as_any_spec() -> No
         routes.parse_route("digits", json.dumps({**content, "version": "0" * 16}))
 
 
-def test_a_bad_spec_never_undoes_a_mark() -> None:
+def test_an_invalid_spec_does_not_undo_a_retired_mark() -> None:
     mark = spec(retired=True)
     last = routes.read_table({"digits": mark}, routes.EMPTY_TABLE)
 
@@ -210,7 +210,7 @@ def test_a_bad_spec_never_undoes_a_mark() -> None:
     assert (set(table.routes), set(table.retired), set(table.errors)) == (set(), {"digits"}, {"digits"})
 
 
-def test_what_is_kept_on_disk_makes_the_same_table() -> None:
+def test_saved_routes_are_read_back_the_same() -> None:
     table = routes.read_table({"digits": spec(), "cats": spec(retired=True)}, routes.EMPTY_TABLE)
 
     assert routes.read_table(table.texts(), routes.EMPTY_TABLE) == table

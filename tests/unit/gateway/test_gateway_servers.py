@@ -91,7 +91,7 @@ def observed(*found: dict[tuple[str, str], Server], led: tuple[str, ...] = ("000
 BOTH = ("p0001", "f0001")
 
 
-def test_a_new_replica_is_added_to_both_backends_of_its_place_and_down_before_anything_is_sent_to_it() -> None:
+def test_a_new_replica_is_added_to_both_backends_and_starts_as_down() -> None:
     found = servers.find_commands(find(read(**{A: "default"}), know(view(NODE, ONE))), observed(), SHAPE)
 
     number = config.server_id(ONE)
@@ -102,7 +102,7 @@ def test_a_new_replica_is_added_to_both_backends_of_its_place_and_down_before_an
     )
 
 
-def test_nothing_is_done_for_a_replica_that_has_its_servers() -> None:
+def test_no_command_is_needed_for_a_replica_with_its_servers() -> None:
     targets = find(read(**{A: "default"}), know(view(NODE, ONE)))
     here = observed(*(seen(backend, ONE) for backend in BOTH))
 
@@ -112,20 +112,20 @@ def test_nothing_is_done_for_a_replica_that_has_its_servers() -> None:
     assert servers.count_unchecked(targets, observed()) == 1
 
 
-def test_a_draining_replica_is_told_so_once_and_never_added() -> None:
+def test_a_draining_replica_is_drained_once_and_never_added() -> None:
     targets = find(read(**{A: "default"}), know(view(NODE, draining=(ONE,))))
     here = observed(*(seen(backend, ONE) for backend in BOTH))
-    told = observed(*(seen(backend, ONE, is_drained=True) for backend in BOTH))
+    drained = observed(*(seen(backend, ONE, is_drained=True) for backend in BOTH))
 
     assert servers.find_commands(targets, here, SHAPE) == tuple(
         f"set server {backend}/{ONE} state drain" for backend in BOTH
     )
-    assert servers.find_commands(targets, told, SHAPE) == ()
+    assert servers.find_commands(targets, drained, SHAPE) == ()
     assert servers.find_commands(targets, observed(), SHAPE) == ()
     assert servers.count_unchecked(targets, observed()) == 0
 
 
-def test_a_replica_that_its_node_lists_no_more_is_taken_out_and_deleted_until_it_is_gone() -> None:
+def test_a_replica_that_is_no_longer_listed_is_disabled_and_then_deleted() -> None:
     targets = find(read(**{A: "default"}), know(view(NODE, TWO)))
     here = observed(seen("p0001", TWO), seen("f0001", TWO), seen("p0001", ONE), seen("f0001", ONE, is_enabled=False))
 
@@ -135,7 +135,7 @@ def test_a_replica_that_its_node_lists_no_more_is_taken_out_and_deleted_until_it
     )
 
 
-def test_a_replica_that_a_listing_had_missed_comes_back_down_first() -> None:
+def test_a_replica_that_is_listed_again_starts_as_down() -> None:
     targets = find(read(**{A: "default"}), know(view(NODE, ONE)))
     here = observed(seen("p0001", ONE, is_enabled=False), seen("f0001", ONE))
 
@@ -153,7 +153,7 @@ def test_a_name_at_another_address_is_another_server() -> None:
     )
 
 
-def test_of_a_node_that_was_not_heard_yet_nothing_is_taken_away() -> None:
+def test_servers_of_a_node_that_was_not_read_yet_are_kept() -> None:
     table = read(**{A: "default"})
     silent = know(knowledge.View(node=NODE, is_asked=True, reason="away"))
     here = observed(*(seen(backend, ONE) for backend in BOTH))
@@ -167,14 +167,14 @@ def test_of_a_node_that_was_not_heard_yet_nothing_is_taken_away() -> None:
     assert len(servers.find_commands(find(table, mixed), here, SHAPE)) == 2
 
 
-def test_what_a_node_said_last_stays_true_while_it_can_not_be_read() -> None:
-    away = replace(view(NODE, ONE), reason="away")
+def test_the_last_list_of_a_node_is_used_while_it_is_unreadable() -> None:
+    silent = replace(view(NODE, ONE), reason="away")
     here = observed(*(seen(backend, ONE) for backend in BOTH))
 
-    assert servers.find_commands(find(read(**{A: "default"}), know(away)), here, SHAPE) == ()
+    assert servers.find_commands(find(read(**{A: "default"}), know(silent)), here, SHAPE) == ()
 
 
-def test_only_the_cluster_that_a_revision_runs_on_counts() -> None:
+def test_only_replicas_on_the_cluster_of_the_revision_count() -> None:
     name = f"{B}-0000000000000003"
     known = know(view(NODE, ONE, name), view(OTHER, TWO, name))
 
@@ -186,7 +186,7 @@ def test_only_the_cluster_that_a_revision_runs_on_counts() -> None:
     assert find(read(**{A: "default"}), twice).places[1][ONE].host == NODE.host
 
 
-def test_a_place_that_the_table_gave_up_keeps_its_servers_while_requests_are_led_there() -> None:
+def test_a_place_without_a_route_keeps_its_servers_while_it_gets_requests() -> None:
     targets = find(read(**{B: "default"}), know(view(NODE)))
     here = (seen("p0009", ONE), seen("f0009", ONE))
 
@@ -204,7 +204,7 @@ KEYS = st.tuples(st.sampled_from("abc"), st.sampled_from([A, B, "cccccccccc"]))
 
 
 @given(st.lists(st.tuples(st.booleans(), st.sets(KEYS)), max_size=20))
-def test_a_place_is_never_dealt_twice_and_never_changes_while_it_is_held(
+def test_a_place_is_assigned_once_and_stays_assigned(
     steps: list[tuple[bool, set[pool.Key]]],
 ) -> None:
     made = pool.Pool(size=64)
@@ -220,7 +220,7 @@ def test_a_place_is_never_dealt_twice_and_never_changes_while_it_is_held(
         assert pool.from_map(led, made.size) == made
 
 
-def test_a_pool_grows_before_it_is_full_and_ends_with_a_reason() -> None:
+def test_a_pool_grows_before_it_is_full_and_fails_with_a_reason_at_its_limit() -> None:
     keys = [("digits", f"{number:010x}") for number in range(pool.SIZE_MAX + 1)]
 
     assert pool.Pool().assign(keys[:48]).size == 64
@@ -236,6 +236,6 @@ def test_a_pool_grows_before_it_is_full_and_ends_with_a_reason() -> None:
      '{"size": 64, "places": {"a/b": 0}}', '{"size": 64, "places": {"a/b": 65}}',
      '{"size": 64, "places": {"a/b": 1, "a/c": 1}}', '{"size": 64, "places": {"a/b": "1"}}'],
 )  # fmt: skip
-def test_an_odd_file_is_no_pool(text: str) -> None:
+def test_an_invalid_pool_file_is_refused(text: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - the caller logs it whatever it says
         pool.from_json(json.loads(text))

@@ -154,7 +154,7 @@ async def test_routes_are_listed_in_pages_then_watched(api: Api) -> None:
     assert fake.lists[0]["namespace"] == "ns"
 
 
-async def test_what_came_together_is_one_table(api: Api) -> None:
+async def test_events_that_arrive_together_become_one_change(api: Api) -> None:
     fake, source, _ = api
     async with aclosing(source.follow()) as seen:
         assert await following(seen) == {}
@@ -176,7 +176,7 @@ async def test_what_came_together_is_one_table(api: Api) -> None:
 
 
 @pytest.mark.parametrize("code", [401, 403, 404, 429, 500, 503])
-async def test_an_error_yields_nothing_and_is_tried_again(api: Api, code: int) -> None:
+async def test_an_error_changes_nothing_and_is_retried(api: Api, code: int) -> None:
     fake, source, counted = api
     fake.set_unseen(digits={"n": 1})
     fake.fail = [code, code]
@@ -195,9 +195,7 @@ async def test_an_error_yields_nothing_and_is_tried_again(api: Api, code: int) -
         pytest.param(None, id="the connection ends"),
     ],
 )
-async def test_a_watch_that_ends_is_followed_by_a_list_that_shows_what_it_missed(
-    api: Api, end: dict[str, Any] | None
-) -> None:
+async def test_after_an_ended_watch_a_new_list_shows_missed_changes(api: Api, end: dict[str, Any] | None) -> None:
     fake, source, _ = api
     fake.set_unseen(digits={"n": 1})
     async with aclosing(source.follow()) as seen:
@@ -211,7 +209,7 @@ async def test_a_watch_that_ends_is_followed_by_a_list_that_shows_what_it_missed
     assert len(fake.lists) == 2
 
 
-async def test_an_api_that_is_not_there_yields_nothing(tmp_path: Path) -> None:
+async def test_an_unreachable_api_server_changes_nothing(tmp_path: Path) -> None:
     counted = metrics.Metrics()
     source = model_routes.ModelRouteSource(
         kubeconfig=tmp_path / "missing", namespace="ns", relist_s=60, metrics_=counted
@@ -226,7 +224,7 @@ async def test_an_api_that_is_not_there_yields_nothing(tmp_path: Path) -> None:
         await asyncio.gather(waiting, return_exceptions=True)
 
 
-async def test_a_file_is_followed_and_a_broken_one_yields_nothing(tmp_path: Path) -> None:
+async def test_a_routes_file_is_followed_and_an_invalid_one_changes_nothing(tmp_path: Path) -> None:
     path, counted = tmp_path / "routes.json", metrics.Metrics()
     async with aclosing(file.FileSource(path, metrics_=counted).follow()) as seen:
         assert await following(seen) == {}

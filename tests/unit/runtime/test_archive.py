@@ -54,7 +54,7 @@ def with_header(kind: bytes, size: int) -> bytes:
     "kind",
     [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK],
 )
-def test_a_header_is_refused_before_it_is_in_memory(tmp_path: Path, kind: bytes) -> None:
+def test_a_large_tar_header_is_refused_before_it_is_read(tmp_path: Path, kind: bytes) -> None:
     given = tmp_path / "m.tar.gz"
     given.write_bytes(with_header(kind, 48 * MIB))
     tracemalloc.start()
@@ -77,12 +77,12 @@ def test_long_names_in_ordinary_headers_are_read(tmp_path: Path) -> None:
             made.addfile(info, io.BytesIO(b"1"))
         archive.extract(given, out, BOUNDS)
         assert (out / name).read_bytes() == b"1"
-        assert archive.tree_digest(given, BOUNDS) == digest.of_path(out)
+        assert archive.tree_digest(given, BOUNDS) == digest.hash_path(out)
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress], ids=["gz", "bz2", "xz"])
 @pytest.mark.parametrize("where", ["middle", "check sum"])
-def test_damage_of_the_compression_is_never_a_model(tmp_path: Path, pack: Callable[[bytes], bytes], where: str) -> None:
+def test_a_damaged_compressed_archive_is_refused(tmp_path: Path, pack: Callable[[bytes], bytes], where: str) -> None:
     raw = bytearray(pack(tar_of(("saved_model.pb", WORDS))))
     at = len(raw) // 2 if where == "middle" else len(raw) - 8
     for i in range(at, min(at + 4, len(raw))):
@@ -94,7 +94,7 @@ def test_damage_of_the_compression_is_never_a_model(tmp_path: Path, pack: Callab
     assert not list((tmp_path / "cache").glob("sha256-*"))
 
 
-def test_what_is_behind_the_end_of_a_tar_counts_as_unpacked(tmp_path: Path) -> None:
+def test_bytes_after_the_end_of_a_tar_count_as_unpacked(tmp_path: Path) -> None:
     given = tmp_path / "m.tar.gz"
     given.write_bytes(gzip.compress(tar_of(("saved_model.pb", b"g")) + bytes(80 * MIB), 1))
     assert reason_of(lambda: archive.extract(given, tmp_path / "out", BOUNDS)) is LoadReason.MODEL_TOO_LARGE
@@ -119,7 +119,7 @@ def test_a_zip_of_many_entries_is_refused_before_they_are_listed(
     assert not listed
 
 
-def test_a_zip_that_says_it_has_few_entries_is_counted_all_the_same(tmp_path: Path) -> None:
+def test_the_entries_of_a_zip_are_counted_whatever_its_directory_announces(tmp_path: Path) -> None:
     given = tmp_path / "m.zip"
     with zipfile.ZipFile(given, "w") as made:
         for i in range(500):
@@ -138,4 +138,4 @@ def test_a_name_with_control_characters_is_refused(tmp_path: Path, name: str) ->
     folder = tmp_path / "folder"
     folder.mkdir()
     (folder / name).write_bytes(b"1")
-    assert reason_of(lambda: digest.of_path(folder)) is LoadReason.UNSAFE_MODEL
+    assert reason_of(lambda: digest.hash_path(folder)) is LoadReason.UNSAFE_MODEL

@@ -11,7 +11,7 @@ from fairlead_runtime.inference.batching import Runner, Sharing
 from fairlead_runtime.model.predictor import ModelFailedError, Tensors
 
 
-def test_what_a_failed_model_said_is_logged_and_not_answered(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_error_of_a_failed_model_is_logged_and_not_sent_to_the_client(caplog: pytest.LogCaptureFixture) -> None:
     def predictor(_: Tensors) -> Tensors:
         raise ModelFailedError("no memory for /models/secret")
 

@@ -51,7 +51,7 @@ def change(entry: Path) -> None:
     content = next(path for path in (entry / "model.keras", entry / "model" / "saved_model.pb") if path.exists())
     content.write_bytes(b"EVIL")
     root = entry / "model" if (entry / "model").exists() else content
-    (entry / "meta.json").write_text(json.dumps({"content": root.name, "tree": digest.of_path(root)}))
+    (entry / "meta.json").write_text(json.dumps({"content": root.name, "tree": digest.hash_path(root)}))
 
 
 def change_archive(entry: Path) -> None:
@@ -77,19 +77,19 @@ CHANGES = [change, change_archive, add, take_archive_away]
 
 @pytest.mark.parametrize("make", [folder, keras_file, packed])
 @pytest.mark.parametrize("spoil", CHANGES)
-def test_a_pinned_digest_is_never_given_to_another_content(
+def test_a_pinned_digest_never_returns_other_content(
     tmp_path: Path, make: Callable[[Path], Path], spoil: Callable[[Path], None]
 ) -> None:
     given = make(tmp_path)
     first = source.fetch(given.as_uri(), None, kept(tmp_path), BOUNDS)
     first.lease.close()
-    again = source.fetch(NOWHERE, first.digest, kept(tmp_path), BOUNDS)
-    assert again.path == first.path, "as it was stored it is found, without its source"
-    before = digest.of_path(again.path)
-    again.lease.close()
+    second = source.fetch(NOWHERE, first.digest, kept(tmp_path), BOUNDS)
+    assert second.path == first.path, "as it was stored it is found, without its source"
+    before = digest.hash_path(second.path)
+    second.lease.close()
 
-    spoil(again.path.parent)
-    if digest.of_path(again.path) == before:
+    spoil(second.path.parent)
+    if digest.hash_path(second.path) == before:
         # What was added is no part of this content.
         assert source.fetch(NOWHERE, first.digest, kept(tmp_path), BOUNDS).path == first.path
         return
@@ -97,10 +97,10 @@ def test_a_pinned_digest_is_never_given_to_another_content(
         source.fetch(NOWHERE, first.digest, kept(tmp_path), BOUNDS)
     assert refused.value.reason is LoadReason.MODEL_NOT_FOUND
     restored = source.fetch(given.as_uri(), first.digest, kept(tmp_path), BOUNDS)
-    assert digest.of_path(restored.path) == before
+    assert digest.hash_path(restored.path) == before
 
 
-def test_an_archives_digest_is_that_of_its_bytes_and_its_content_is_held_to_it(tmp_path: Path) -> None:
+def test_the_digest_of_an_archive_is_the_hash_of_its_bytes(tmp_path: Path) -> None:
     given = packed(tmp_path)
     fetched = source.fetch(given.as_uri(), None, kept(tmp_path), BOUNDS)
     assert fetched.digest == "sha256:" + hashlib.sha256(given.read_bytes()).hexdigest()
@@ -116,26 +116,26 @@ def fetched_with(tmp_path: Path) -> str:
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o775, 0o1777])
-def test_a_folder_that_others_may_write_is_no_cache(tmp_path: Path, mode: int) -> None:
+def test_a_cache_folder_that_others_can_write_is_refused(tmp_path: Path, mode: int) -> None:
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache").chmod(mode)
     assert "chmod go-w" in fetched_with(tmp_path)
 
 
-def test_a_folder_of_another_user_is_no_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cache_folder_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "cache").mkdir(mode=0o700)
     other = os.getuid() + 1
     monkeypatch.setattr(os, "getuid", lambda: other)
     assert f"not to {other}" in fetched_with(tmp_path)
 
 
-def test_a_link_is_no_cache(tmp_path: Path) -> None:
+def test_a_link_as_cache_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir(mode=0o700)
     (tmp_path / "cache").symlink_to(tmp_path / "elsewhere")
     assert "is a link" in fetched_with(tmp_path)
     assert not list((tmp_path / "elsewhere").iterdir())
 
 
-def test_a_new_folder_is_made_for_its_user_alone(tmp_path: Path) -> None:
+def test_a_new_cache_folder_is_private_to_its_user(tmp_path: Path) -> None:
     source.fetch(folder(tmp_path).as_uri(), None, kept(tmp_path), BOUNDS)
     assert (tmp_path / "cache").stat().st_mode & 0o777 == 0o700

@@ -36,7 +36,7 @@ def test_json_becomes_a_tensor_of_the_signatures_dtype(dtype: DType, value: obje
 @pytest.mark.parametrize(
     ("dtype", "value", "words"),
     [
-        pytest.param(DType.FLOAT32, [[1, 2], [3]], "ragged", id="ragged rows"),
+        pytest.param(DType.FLOAT32, [[1, 2], [3]], "not rectangular", id="ragged rows"),
         pytest.param(DType.FLOAT32, [[1, 2, 3]], "expected shape [-1, 2], got [1, 3]", id="a row too long"),
         pytest.param(DType.FLOAT32, [1, 2], "expected shape [-1, 2], got [2]", id="rank too low"),
         pytest.param(DType.FLOAT32, [[[1, 2]]], "expected shape [-1, 2], got [1, 1, 2]", id="rank too high"),
@@ -61,13 +61,13 @@ def test_json_becomes_a_tensor_of_the_signatures_dtype(dtype: DType, value: obje
         pytest.param(DType.UINT8, [[-1, 0]], "outside uint8", id="negative for unsigned"),
         pytest.param(DType.BOOL, [[1, 0]], "must be booleans", id="numbers for booleans"),
         pytest.param(DType.STRING, [["a"]], "expected shape", id="strings of a wrong shape"),
-        pytest.param(DType.STRING, [["a", "b"], ["c"]], "ragged", id="ragged strings"),
+        pytest.param(DType.STRING, [["a", "b"], ["c"]], "not rectangular", id="ragged strings"),
         pytest.param(DType.STRING, [["a", 1]], "must be strings", id="a number among strings"),
         pytest.param(DType.STRING, [["a", {"b64": "%%%"}]], "not base64", id="b64 that is none"),
         pytest.param(DType.STRING, [["a", {"b64": "YQ==", "c": 1}]], "must be strings", id="b64 with another key"),
     ],
 )
-def test_what_the_signature_does_not_allow_is_refused_with_the_inputs_name(
+def test_data_that_does_not_match_the_signature_is_refused_with_the_name_of_the_input(
     dtype: DType, value: object, words: str
 ) -> None:
     with pytest.raises(RequestError) as refused:
@@ -77,7 +77,7 @@ def test_what_the_signature_does_not_allow_is_refused_with_the_inputs_name(
     assert words in refused.value.sentence
 
 
-def test_nesting_without_end_is_refused() -> None:
+def test_too_deeply_nested_data_is_refused() -> None:
     value: object = 1.0
     for _ in range(500):
         value = [value]

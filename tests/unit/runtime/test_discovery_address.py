@@ -56,7 +56,7 @@ def test_an_answer_lists_the_node_under_its_clusters_name(node: NodeEnvironment,
     assert ask(node).version == found.version
 
 
-def test_a_poll_waits_for_a_change_and_gives_it(node: NodeEnvironment, joined: Member) -> None:
+def test_a_poll_waits_for_a_change_and_returns_it(node: NodeEnvironment, joined: Member) -> None:
     before = ask(node)
     assert ask(node, f"?since={before.version}").status == 304
     assert ask(node, f"?since={before.version}&wait=0.05").status == 304
@@ -80,7 +80,7 @@ def _join(node: NodeEnvironment, number: int) -> None:
     _JOINED.append(made)
 
 
-def test_a_killed_process_is_off_the_list_without_a_change_of_any_file(node: NodeEnvironment, joined: Member) -> None:
+def test_a_killed_replica_is_no_longer_listed_even_if_no_file_changed(node: NodeEnvironment, joined: Member) -> None:
     with node_members.processes(node, 1, first=1) as (other,):
         both = ask(node)
         assert set(both.states) == {replica().name, other.name}
@@ -118,14 +118,14 @@ def test_twenty_four_processes_share_the_address_and_any_of_them_answers_for_all
         assert _patient(node).states == {last.name: "Ready"}
 
 
-def test_a_stopped_process_keeps_its_place_and_the_others_answer(node: NodeEnvironment) -> None:
+def test_a_stopped_process_stays_listed_and_the_others_answer(node: NodeEnvironment) -> None:
     with node_members.processes(node, 4) as members:
         members[0].send(signal.SIGSTOP)
         for _ in range(30):
             assert len(_patient(node).states) == 4
 
 
-def test_draining_and_leaving_are_listed_and_the_address_ends_with_the_last(node: NodeEnvironment) -> None:
+def test_a_draining_replica_is_listed_and_the_address_closes_with_the_last_replica(node: NodeEnvironment) -> None:
     with node_members.processes(node, 2) as (first, second):
         first.order("drain")
         assert ask(node).states == {first.name: "Draining", second.name: "Ready"}
@@ -136,13 +136,13 @@ def test_draining_and_leaving_are_listed_and_the_address_ends_with_the_last(node
             ask(node)
     assert list(node.folder.iterdir()) == []
     # The address is free again at once, though connections to it were open a moment ago.
-    again = Member(node)
-    again.announce(replica(9))
+    rejoined = Member(node)
+    rejoined.announce(replica(9))
     assert ask(node).states == {replica(9).name: "Ready"}
-    again.leave()
+    rejoined.leave()
 
 
-def test_the_files_of_a_node_that_died_whole_are_removed_by_the_next_replica(node: NodeEnvironment) -> None:
+def test_the_next_replica_removes_the_files_of_a_node_whose_replicas_all_died(node: NodeEnvironment) -> None:
     with node_members.processes(node, 3) as members:
         for each in members:
             each.kill()
@@ -151,7 +151,9 @@ def test_the_files_of_a_node_that_died_whole_are_removed_by_the_next_replica(nod
     assert [path.name for path in node.folder.iterdir()] == [f"{next_one.name}.ready"]
 
 
-def test_removed_files_come_back_and_until_then_nothing_is_known(node: NodeEnvironment, joined: Member) -> None:
+def test_a_removed_file_is_written_again_and_until_then_the_node_is_unknown(
+    node: NodeEnvironment, joined: Member
+) -> None:
     for path in node.folder.iterdir():
         path.unlink()
     assert ask(node).states == {replica().name: "Ready"}
@@ -217,12 +219,12 @@ def test_every_request_gets_one_answer(node: NodeEnvironment, joined: Member, he
     assert got.count(b"HTTP/1.1 ") == 1
 
 
-def test_a_connection_is_used_again_and_a_refused_request_ends_it(node: NodeEnvironment, joined: Member) -> None:
+def test_a_connection_is_reused_and_closed_after_a_refused_request(node: NodeEnvironment, joined: Member) -> None:
     good, bad = b"GET /v1/replicas HTTP/1.1\r\n\r\n", b"GET /x HTTP/1.1\r\n\r\n"
     assert raw(node, good + good + bad + good).count(b"HTTP/1.1 ") == 3
 
 
-def test_more_connections_than_are_kept_are_closed(
+def test_connections_above_the_limit_are_closed(
     node: NodeEnvironment, joined: Member, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(listener, "CONNECTIONS_MAX", 2)
@@ -243,7 +245,7 @@ def test_a_silent_connection_is_closed(node: NodeEnvironment, joined: Member, mo
     assert raw(node, b"GET /v1/rep") == b""
 
 
-def test_the_directory_ends_with_its_connections_and_gives_who_waits_an_answer(node: NodeEnvironment) -> None:
+def test_a_stopping_directory_answers_waiting_polls_and_closes_its_connections(node: NodeEnvironment) -> None:
     made = Member(node)
     made.announce(replica())
     version = ask(node).version

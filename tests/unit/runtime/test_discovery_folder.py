@@ -66,7 +66,7 @@ def test_the_file_of_a_dead_process_is_removed_and_that_of_a_living_one_stays(tm
         assert [path.name for path in node.folder.iterdir()] == [f"{living.name}.ready"]
 
 
-def test_a_death_alone_does_not_change_the_folder_but_every_change_of_a_file_shows(place: Path) -> None:
+def test_every_change_of_a_file_is_noticed_and_a_death_alone_changes_no_file(place: Path) -> None:
     reader = Reader(place)
     first = OwnFile(place, replica(1))
     os.utime(place, ns=(1, 1))  # long settled
@@ -135,7 +135,7 @@ def test_files_that_vanish_between_listing_and_reading_are_no_error(
     assert list(states(reader)) == [own.name]
 
 
-def test_who_was_there_before_is_looked_up_by_name_when_a_listing_misses_it(
+def test_a_known_replica_that_a_listing_misses_is_looked_up_by_name(
     place: Path, own: OwnFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reader = Reader(place)
@@ -145,7 +145,7 @@ def test_who_was_there_before_is_looked_up_by_name_when_a_listing_misses_it(
     assert states(reader) == {own.name: State.DRAINING}
 
 
-def test_a_file_that_somebody_removed_or_replaced_is_written_again(place: Path) -> None:
+def test_a_removed_or_replaced_file_is_written_again(place: Path) -> None:
     own = OwnFile(place, replica(1))
     path = place / entry.file_name(own.name, State.READY)
     path.unlink()
@@ -198,7 +198,7 @@ def test_content_that_is_no_small_json_object_is_refused(content: bytes) -> None
         entry.parse(replica().name, content)
 
 
-def test_hostile_files_are_neither_listed_nor_waited_for_and_what_is_not_ours_stays(
+def test_hostile_files_are_ignored_without_blocking_and_foreign_files_are_kept(
     place: Path, own: OwnFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def path(number: int, suffix: str = "ready") -> Path:
@@ -225,12 +225,12 @@ def test_hostile_files_are_neither_listed_nor_waited_for_and_what_is_not_ours_st
             os.close(descriptor)
 
 
-def test_draining_wins_where_a_replica_has_two_files(place: Path, own: OwnFile) -> None:
+def test_a_replica_with_two_files_counts_as_draining(place: Path, own: OwnFile) -> None:
     os.link(place / f"{own.name}.ready", place / f"{own.name}.draining")
     assert states(Reader(place)) == {own.name: State.DRAINING}
 
 
-def test_too_many_files_or_replicas_are_unknown_and_not_a_part_of_them(
+def test_too_many_files_make_the_node_unknown_instead_of_partly_listed(
     place: Path, own: OwnFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     second = OwnFile(place, replica(2))
@@ -243,7 +243,7 @@ def test_too_many_files_or_replicas_are_unknown_and_not_a_part_of_them(
     second.remove()
 
 
-def test_a_folder_that_is_gone_and_a_process_without_descriptors_know_nothing(
+def test_a_missing_folder_and_a_lack_of_descriptors_are_unknown(
     place: Path, own: OwnFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reader = Reader(place)
@@ -260,7 +260,7 @@ def test_a_folder_that_is_gone_and_a_process_without_descriptors_know_nothing(
     assert list(states(reader)) == [own.name]
 
 
-def test_what_a_replica_left_that_died_before_it_was_listed_is_removed_once_it_is_old(place: Path) -> None:
+def test_old_temporary_files_of_dead_replicas_are_removed(place: Path) -> None:
     young, old = place / f".{replica(1).name}", place / f".{replica(2).name}"
     held = locked(place / f".{replica(3).name}", b"")
     for path in (young, old):
@@ -272,7 +272,7 @@ def test_what_a_replica_left_that_died_before_it_was_listed_is_removed_once_it_i
     os.close(held)
 
 
-def test_the_folder_is_made_for_its_user_alone(tmp_path: Path) -> None:
+def test_the_folder_is_created_private_to_its_user(tmp_path: Path) -> None:
     made = tmp_path / "a" / "node"
     folder.prepare(made)
     assert made.stat().st_mode & 0o777 == 0o700

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fairlead_runtime.analysis_counters import REVISIONS_MAX, AnalysisCounters
 from fairlead_runtime.feedback import keys, ledger, tokens
 from fairlead_runtime.inference.tops import Kind, Tops
-from fairlead_runtime.measured import REVISIONS_MAX, Measured
 
 A, B = "3f0c9a1b2d", "7ab0c9d1e2"
 
@@ -23,16 +23,16 @@ def issue(*values: float, kind: Kind = Kind.CLASS, revision: str = A) -> str:
 
 
 @pytest.fixture
-def measured() -> Measured:
-    return Measured()
+def measured() -> AnalysisCounters:
+    return AnalysisCounters()
 
 
 @pytest.fixture
-def taker(measured: Measured) -> ledger.Ledger:
+def taker(measured: AnalysisCounters) -> ledger.Ledger:
     return ledger.Ledger(signer(A), measured, lambda: 0.0)
 
 
-def test_a_label_counts_for_the_revision_in_the_token(taker: ledger.Ledger, measured: Measured) -> None:
+def test_a_label_counts_for_the_revision_in_the_token(taker: ledger.Ledger, measured: AnalysisCounters) -> None:
     taker.take(issue(3, revision=A), 3)
     taker.take(issue(3, revision=B), 4)
 
@@ -42,7 +42,7 @@ def test_a_label_counts_for_the_revision_in_the_token(taker: ledger.Ledger, meas
     )
 
 
-def test_a_token_that_comes_again_is_counted_once(taker: ledger.Ledger, measured: Measured) -> None:
+def test_a_repeated_token_is_counted_once(taker: ledger.Ledger, measured: AnalysisCounters) -> None:
     token = issue(3)
 
     first, second = taker.take(token, 3), taker.take(token, 3)
@@ -51,7 +51,9 @@ def test_a_token_that_comes_again_is_counted_once(taker: ledger.Ledger, measured
     assert measured.labels(A).labelled == 1
 
 
-def test_the_labels_of_a_batch_count_each_and_an_unknown_one_does_not(taker: ledger.Ledger, measured: Measured) -> None:
+def test_each_label_of_a_batch_counts_and_an_unknown_one_does_not(
+    taker: ledger.Ledger, measured: AnalysisCounters
+) -> None:
     outcome = taker.take(issue(3, 4, 5), [3, None, 6])
 
     assert (outcome.labelled, outcome.correct) == (2, 1)
@@ -86,8 +88,8 @@ def test_a_number_is_right_within_its_tolerance(
         (Kind.CLASS, True, None, "index of the true class"),
         (Kind.CLASS, -1, None, "whole number from 0"),
         (Kind.CLASS, 1.0, None, "whole number"),
-        (Kind.CLASS, None, None, "no label is given"),
-        (Kind.CLASS, [], None, "no label is given"),
+        (Kind.CLASS, None, None, "label: is missing"),
+        (Kind.CLASS, [], None, "label: is missing"),
         (Kind.CLASS, [1, 2], None, "the token holds 1 predictions, and 2 labels came"),
         (Kind.CLASS, 1, 0.5, "for models that give one number"),
         (Kind.NUMBER, "1", None, "the true number"),
@@ -95,8 +97,8 @@ def test_a_number_is_right_within_its_tolerance(
         (Kind.NUMBER, 1.0, True, "must be a number"),
     ],
 )
-def test_a_label_that_does_not_fit_is_refused_and_its_token_may_come_again(
-    taker: ledger.Ledger, measured: Measured, kind: Kind, label: object, tolerance: object, words: str
+def test_an_invalid_label_is_refused_and_its_token_stays_usable(
+    taker: ledger.Ledger, measured: AnalysisCounters, kind: Kind, label: object, tolerance: object, words: str
 ) -> None:
     token = issue(1, kind=kind)
 
@@ -108,7 +110,7 @@ def test_a_label_that_does_not_fit_is_refused_and_its_token_may_come_again(
 
 
 @given(st.integers(1, 20), st.lists(st.integers(0, 40), max_size=200))
-def test_within_the_window_each_counts_once_and_its_size_is_never_exceeded(size: int, nonces: list[int]) -> None:
+def test_a_token_counts_once_within_the_window_whose_size_is_bounded(size: int, nonces: list[int]) -> None:
     window = ledger.Window(size)
     added: list[int] = []
     for nonce in nonces:
@@ -119,7 +121,7 @@ def test_within_the_window_each_counts_once_and_its_size_is_never_exceeded(size:
         assert len(window) == min(size, len(added))
 
 
-def test_revisions_that_are_remembered_are_bounded(taker: ledger.Ledger, measured: Measured) -> None:
+def test_the_number_of_remembered_revisions_is_bounded(taker: ledger.Ledger, measured: AnalysisCounters) -> None:
     for number in range(REVISIONS_MAX + 10):
         taker.take(issue(1, revision=f"{number:010x}"), 1)
 

@@ -43,21 +43,21 @@ def send(parts: replica_parts.Parts, body: object) -> tuple[int, dict[str, objec
 def test_an_answer_of_v2_carries_a_token_that_the_feedback_path_takes() -> None:
     parts = assemble_inline(setting())
 
-    status, told = send(parts, {"token": token_of(infer(parts)), "label": 2})
+    status, body = send(parts, {"token": token_of(infer(parts)), "label": 2})
 
-    assert (status, told) == (200, {"labelled": 1, "correct": 1, "repeated": 0})
+    assert (status, body) == (200, {"labelled": 1, "correct": 1, "repeated": 0})
     assert parts.metrics.measured.labels(REVISION).body() == {"labelled": 1, "correct": 1}
 
 
 @pytest.mark.parametrize("body", [{"instances": [ROW]}, {"inputs": [ROW]}], ids=["rows", "columns"])
-def test_an_answer_of_v1_predict_carries_one_too(body: object) -> None:
+def test_an_answer_of_v1_predict_carries_a_token(body: object) -> None:
     parts = assemble_inline(setting())
     answer = answer_of(parts.handler, request("POST", f"/v1/models/{MODEL}:predict", body))
 
     assert send(parts, {"token": token_of(answer), "label": 0})[1] == {"labelled": 1, "correct": 0, "repeated": 0}
 
 
-def test_a_binary_answer_carries_it_beside_its_own_header() -> None:
+def test_a_binary_answer_carries_a_token_beside_its_own_header() -> None:
     parts = assemble_inline(setting())
     tensor = {"name": "x", "datatype": "FP32", "shape": [1, 4], "data": ROW}
     body = {"inputs": [tensor], "parameters": {"binary_data_output": True}}
@@ -66,7 +66,7 @@ def test_a_binary_answer_carries_it_beside_its_own_header() -> None:
     assert {name for name, _ in answer.headers} == {b"x-fairlead-feedback", b"inference-header-content-length"}
 
 
-def test_a_replica_of_another_revision_counts_it_for_the_one_that_predicted() -> None:
+def test_a_replica_of_another_revision_counts_feedback_for_the_predicting_revision() -> None:
     mine, other = assemble_inline(setting()), assemble_inline(setting(revision="7ab0c9d1e2"))
 
     send(other, {"token": token_of(infer(mine)), "label": 2})
@@ -83,7 +83,7 @@ def test_the_header_may_carry_the_token_in_place_of_the_body() -> None:
     assert orjson.loads(answer.body) == {"labelled": 1, "correct": 1, "repeated": 0}
 
 
-def test_several_are_taken_each_by_itself() -> None:
+def test_each_feedback_of_a_list_is_handled_by_itself() -> None:
     parts = assemble_inline(setting())
     token, batch = token_of(infer(parts)), token_of(infer(parts, rows=3))
     items = [
@@ -93,11 +93,11 @@ def test_several_are_taken_each_by_itself() -> None:
         {"token": "made up", "label": 2},
     ]
 
-    status, told = send(parts, {"feedback": items})
+    status, body = send(parts, {"feedback": items})
 
     assert status == 200
-    assert (told["labelled"], told["correct"], told["repeated"]) == (4, 3, 1)
-    assert told["refused"] == [{"index": 3, "error": "the token is not one of the form that answers carry"}]
+    assert (body["labelled"], body["correct"], body["repeated"]) == (4, 3, 1)
+    assert body["refused"] == [{"index": 3, "error": "the token is not one of the form that answers carry"}]
 
 
 @pytest.mark.parametrize(
@@ -107,15 +107,15 @@ def test_several_are_taken_each_by_itself() -> None:
         pytest.param({"secret": "another cluster's"}, 403, "forged", "not issued by this model", id="another cluster"),
     ],
 )
-def test_a_token_of_elsewhere_is_refused_with_a_reason_and_counted_by_kind(
+def test_a_foreign_token_is_refused_with_a_reason_and_counted_by_kind(
     elsewhere: dict[str, str], status: int, kind: str, words: str
 ) -> None:
     parts, other = assemble_inline(setting()), assemble_inline(setting(**elsewhere))
 
-    code, told = send(parts, {"token": token_of(infer(other)), "label": 2})
+    code, body = send(parts, {"token": token_of(infer(other)), "label": 2})
 
     assert code == status
-    assert words in str(told["error"])
+    assert words in str(body["error"])
     assert parts.metrics.feedback_refused == {kind: 1}
     assert parts.metrics.measured.feedback == {}
 
@@ -131,28 +131,28 @@ def test_a_token_of_elsewhere_is_refused_with_a_reason_and_counted_by_kind(
         (b"[", None),
     ],
 )
-def test_what_is_no_feedback_is_a_400(body: object, kind: str | None) -> None:
+def test_invalid_feedback_gets_400(body: object, kind: str | None) -> None:
     parts = assemble_inline(setting())
 
     assert send(parts, body)[0] == 400
     assert parts.metrics.feedback_refused == ({kind: 1} if kind else {})
 
 
-def test_a_label_that_does_not_fit_is_a_400_that_says_what_would() -> None:
+def test_an_invalid_label_gets_400_and_the_expected_form() -> None:
     parts = assemble_inline(setting())
 
-    status, told = send(parts, {"token": token_of(infer(parts)), "label": "cat"})
+    status, body = send(parts, {"token": token_of(infer(parts)), "label": "cat"})
 
-    assert (status, "index of the true class" in str(told["error"])) == (400, True)
+    assert (status, "index of the true class" in str(body["error"])) == (400, True)
     assert parts.metrics.feedback_refused == {"label": 1}
 
 
-def test_without_a_token_of_rays_none_are_issued_and_none_are_taken() -> None:
+def test_without_the_token_of_ray_feedback_is_switched_off() -> None:
     parts = assemble_inline(setting(secret=None))
 
     assert infer(parts).headers == ()
-    status, told = send(parts, {"token": "x", "label": 1})
-    assert (status, "no authentication token" in str(told["error"])) == (503, True)
+    status, body = send(parts, {"token": "x", "label": 1})
+    assert (status, "no authentication token" in str(body["error"])) == (503, True)
 
 
 def test_a_get_is_refused() -> None:
@@ -176,5 +176,5 @@ def test_measurements_and_metrics_show_what_was_counted() -> None:
     assert 'fairlead_replica_top_score_bucket{le="2.0",model="digits"} 1.0' in shown
 
 
-def test_measurements_of_another_revision_are_not_given() -> None:
+def test_measurements_under_the_name_of_another_replica_are_refused() -> None:
     assert answer_of(assemble_inline().handler, request("GET", f"/-/measurements/{REVISION}-0000")).status == 410

@@ -35,7 +35,7 @@ numbers = st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), m
 
 
 @given(classes | numbers)
-def test_what_was_issued_is_read_by_any_replica_of_the_model(tops: Tops) -> None:
+def test_a_token_is_read_by_any_replica_of_the_model(tops: Tops) -> None:
     token = signer().issue(tops).decode()
 
     found = signer(revision=B).read(token, 0)
@@ -65,7 +65,7 @@ def test_a_token_with_any_character_changed_is_refused(tops: Tops, data: st.Data
 
 
 @given(st.text(max_size=300))
-def test_anything_else_is_malformed(text: str) -> None:
+def test_other_text_is_a_malformed_token(text: str) -> None:
     with pytest.raises(tokens.TokenError) as refused:
         signer().read(text, 0)
     assert refused.value.fault is tokens.TokenFault.MALFORMED
@@ -79,13 +79,13 @@ def test_anything_else_is_malformed(text: str) -> None:
         pytest.param(signer(secret="another"), tokens.TokenFault.FORGED, id="another cluster"),
     ],
 )
-def test_a_token_of_elsewhere_is_refused_and_named(other: tokens.Signer, fault: tokens.TokenFault) -> None:
+def test_a_foreign_token_is_refused_as_foreign(other: tokens.Signer, fault: tokens.TokenFault) -> None:
     with pytest.raises(tokens.TokenError) as refused:
         signer().read(other.issue(Tops(Kind.CLASS, (1,), ())).decode(), 0)
     assert refused.value.fault is fault
 
 
-def test_the_same_context_does_not_make_a_foreign_key_pass() -> None:
+def test_a_foreign_key_is_refused_even_with_the_same_context() -> None:
     forger = tokens.Signer(
         keys.derive("s", namespace="default", model="cats"),
         context=keys.context_id(namespace="default", model="digits"),
@@ -98,7 +98,7 @@ def test_the_same_context_does_not_make_a_foreign_key_pass() -> None:
 
 
 @given(st.binary(max_size=64), st.binary(max_size=200), st.integers(1, 32))
-def test_a_signature_is_what_the_library_calls_hmac(key: bytes, message: bytes, size: int) -> None:
+def test_a_signature_equals_the_hmac_of_the_standard_library(key: bytes, message: bytes, size: int) -> None:
     assert mac.Mac(key, size).sign(message) == hmac.digest(key, message, hashlib.sha256)[:size]
 
 
@@ -108,7 +108,7 @@ def test_no_two_models_share_a_key(one: tuple[str, str], other: tuple[str, str])
     assert (first == second) == (one == other)
 
 
-def test_a_month_old_token_is_taken_and_an_older_one_is_not() -> None:
+def test_tokens_expire_after_a_month() -> None:
     made = signer()
     token = made.issue(Tops(Kind.CLASS, (1,), ())).decode()
     issued_s = made.read(token, 0).issued_s
@@ -126,7 +126,7 @@ def test_no_two_answers_get_the_same_token() -> None:
     assert len(issued) == 2000
 
 
-def test_a_number_that_is_too_large_for_a_token_gets_none() -> None:
+def test_a_prediction_too_large_for_a_token_gets_no_token() -> None:
     assert signer().issue(Tops(Kind.NUMBER, (1e300,), ())) == b""
 
 
@@ -148,7 +148,7 @@ def test_a_number_that_is_too_large_for_a_token_gets_none() -> None:
         ),
     ],
 )
-def test_rays_token_is_found_where_ray_finds_it(
+def test_the_token_of_ray_is_found_in_the_same_places_as_ray_looks(
     tmp_path: Path, environment: dict[str, str], expected: str | None
 ) -> None:
     (tmp_path / ".ray").mkdir()

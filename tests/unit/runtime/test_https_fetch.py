@@ -98,7 +98,7 @@ def error_of(call: Callable[[], object]) -> LoadError:
     return raised.value
 
 
-def test_a_server_of_an_authority_that_was_named_is_trusted_and_one_is_redirected_to_another(
+def test_servers_of_a_configured_authority_are_trusted_also_after_a_redirect(
     authority: Authority, tmp_path: Path
 ) -> None:
     certificate = authority.issue(tmp_path)
@@ -108,7 +108,7 @@ def test_a_server_of_an_authority_that_was_named_is_trusted_and_one_is_redirecte
         assert (web.connections, other.connections) == (1, 1)
 
 
-def test_a_named_authority_is_trusted_beside_the_systems_not_in_their_place(authority: Authority) -> None:
+def test_a_configured_authority_is_added_to_those_of_the_system(authority: Authority) -> None:
     systems = ssl.create_default_context().get_ca_certs(binary_form=True)
     trusted = http_fetch.trust(authority.file).get_ca_certs(binary_form=True)
     assert set(systems) < set(trusted) or (not systems and len(trusted) == 1)
@@ -123,25 +123,25 @@ def test_a_named_authority_is_trusted_beside_the_systems_not_in_their_place(auth
         ("127.0.0.1", -1, True, "certificate has expired"),
     ],
 )
-def test_a_certificate_that_is_not_right_is_final_and_said_in_words(
+def test_an_invalid_certificate_is_final_and_explained(
     authority: Authority, tmp_path: Path, name: str, days: int, is_named: bool, words: str
 ) -> None:
     with serving(authority.issue(tmp_path, name=name, days=days)) as web:
         error = error_of(lambda: fetch(web, tmp_path, authority.file if is_named else None))
         assert web.connections == 1
     assert error.reason is LoadReason.FETCH_FAILED
-    assert error.sentence.startswith(f"{web.url} is not trusted: ")
+    assert error.sentence.startswith(f"{web.url}: the server's certificate is not trusted: ")
     assert error.sentence.endswith(words)
 
 
-def test_a_body_that_breaks_off_under_tls_is_resumed(authority: Authority, tmp_path: Path) -> None:
+def test_an_interrupted_body_over_tls_is_resumed(authority: Authority, tmp_path: Path) -> None:
     with serving(authority.issue(tmp_path)) as web:
         web.steps = [1000, 2000]
         assert fetch(web, tmp_path, authority.file).path.read_bytes() == CONTENT
     assert web.ranges == [None, "bytes=1000-", "bytes=3000-"]
 
 
-def test_a_redirect_away_from_tls_is_refused(authority: Authority, tmp_path: Path) -> None:
+def test_a_redirect_from_https_to_http_is_refused(authority: Authority, tmp_path: Path) -> None:
     with serving(authority.issue(tmp_path)) as web:
         web.steps = ["http://127.0.0.1:1/model.keras"]
         error = error_of(lambda: fetch(web, tmp_path, authority.file))
@@ -149,9 +149,7 @@ def test_a_redirect_away_from_tls_is_refused(authority: Authority, tmp_path: Pat
     assert "which is not followed" in error.sentence
 
 
-def test_a_server_that_falls_silent_is_given_up_within_the_bounds_and_said_so(
-    authority: Authority, tmp_path: Path
-) -> None:
+def test_a_silent_server_is_given_up_in_time_with_a_message(authority: Authority, tmp_path: Path) -> None:
     quick = Bounds(bytes_max=1_000_000, idle_s=0.2, total_s=0.8)
     with serving(authority.issue(tmp_path)) as web:
         web.silent_until = Event()
@@ -160,7 +158,7 @@ def test_a_server_that_falls_silent_is_given_up_within_the_bounds_and_said_so(
     assert error.sentence == f"{web.url} could not be read completely: nothing came for 0.2 s"
 
 
-def test_a_server_that_is_never_silent_but_too_slow_is_given_up_as_well(authority: Authority, tmp_path: Path) -> None:
+def test_a_slow_server_is_given_up_after_the_total_time(authority: Authority, tmp_path: Path) -> None:
     quick = Bounds(bytes_max=1_000_000, idle_s=5, total_s=0.3)
     with serving(authority.issue(tmp_path)) as web:
         web.drips = True
@@ -169,9 +167,7 @@ def test_a_server_that_is_never_silent_but_too_slow_is_given_up_as_well(authorit
 
 
 @pytest.mark.parametrize("content", [None, b"", b"not PEM"])
-def test_a_file_of_authorities_that_can_not_be_read_is_a_wrong_configuration(
-    tmp_path: Path, content: bytes | None
-) -> None:
+def test_an_unreadable_file_of_authorities_is_a_configuration_error(tmp_path: Path, content: bytes | None) -> None:
     if content is not None:
         (tmp_path / "ca.pem").write_bytes(content)
     error = error_of(lambda: fetch(Web(url="https://127.0.0.1:1/m"), tmp_path, tmp_path / "ca.pem"))

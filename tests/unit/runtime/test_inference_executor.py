@@ -76,7 +76,7 @@ async def test_a_call_of_unknown_duration_never_runs_on_the_loop() -> None:
     executor.close()
 
 
-async def test_a_size_that_was_seen_to_be_quick_runs_on_the_loop_and_a_slow_one_does_not() -> None:
+async def test_quick_sizes_run_on_the_loop_and_slow_ones_do_not() -> None:
     learned = costs.LearnedCosts()
     learned.observe(costs.size_of([rows(4)]), 1e-6)
     learned.observe(costs.size_of([rows(400)]), 0.5)
@@ -90,7 +90,7 @@ async def test_a_size_that_was_seen_to_be_quick_runs_on_the_loop_and_a_slow_one_
     executor.close()
 
 
-async def test_what_a_turn_shares_goes_to_the_thread_where_together_it_takes_long() -> None:
+async def test_a_batch_that_takes_long_as_a_whole_runs_on_the_thread() -> None:
     learned = costs.LearnedCosts()
     learned.observe(costs.size_of([rows(1)]), PER_TURN)
     learned.observe(costs.size_of([rows(2)]), PER_TURN)
@@ -116,9 +116,7 @@ async def test_what_a_turn_shares_goes_to_the_thread_where_together_it_takes_lon
         pytest.param(Sharing(is_proved=True, rows_max=1, delay_s=20), [1] * 5, id="one row, so no wait"),
     ],
 )
-async def test_requests_share_a_call_only_where_it_is_proved(
-    call_s: float, sharing: Sharing, shared: list[int]
-) -> None:
+async def test_requests_share_a_call_only_after_the_proof(call_s: float, sharing: Sharing, shared: list[int]) -> None:
     model = Model(gate=threading.Event() if call_s == ON_THREAD else None)
     executor = made(model, FixedCosts(call_s), sharing)
     first = []
@@ -160,7 +158,7 @@ async def test_a_delay_collects_rows_until_there_are_enough() -> None:
     executor.close()
 
 
-async def test_a_delay_ends_for_a_request_that_stays_alone() -> None:
+async def test_the_batching_delay_ends_for_a_single_request() -> None:
     model = Model()
     executor = made(model, FixedCosts(ON_LOOP), Sharing(is_proved=True, delay_s=0.02))
     await outcome(executor.submit(rows(1)))
@@ -168,7 +166,7 @@ async def test_a_delay_ends_for_a_request_that_stays_alone() -> None:
     executor.close()
 
 
-async def test_a_proof_that_a_call_disproves_holds_no_more(caplog: pytest.LogCaptureFixture) -> None:
+async def test_batching_is_switched_off_once_a_call_contradicts_the_proof(caplog: pytest.LogCaptureFixture) -> None:
     """Rows come out as often as they say: two requests whose sums fit by chance have no answer of their own."""
 
     def repeat(array: np.ndarray) -> np.ndarray:
@@ -214,7 +212,7 @@ class Killed(BaseException):
 
 @pytest.mark.parametrize("call_s", [PER_TURN, ON_THREAD], ids=["per turn", "on the thread"])
 @pytest.mark.parametrize("error", [MemoryError("640 MiB"), Killed("from within")], ids=["no memory", "no exception"])
-async def test_what_fails_outside_of_the_model_fails_its_requests_alone(
+async def test_a_failure_outside_the_model_fails_only_its_own_requests(
     call_s: float, error: BaseException, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = Model()
@@ -233,7 +231,7 @@ async def test_what_fails_outside_of_the_model_fails_its_requests_alone(
     executor.close()
 
 
-async def test_a_model_that_raises_anything_fails_its_call_alone() -> None:
+async def test_an_error_of_the_model_fails_only_its_own_call() -> None:
     def model(inputs: Tensors) -> Tensors:
         if inputs[0][0, 0] == 13:
             raise Killed("13")
@@ -247,7 +245,7 @@ async def test_a_model_that_raises_anything_fails_its_call_alone() -> None:
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-async def test_a_thread_that_ended_and_a_call_that_does_not_return_are_trouble(
+async def test_a_dead_thread_and_a_hanging_call_are_reported_as_trouble(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     model = Model(gate=threading.Event())

@@ -78,7 +78,7 @@ def test_convolutions_and_loops_are_frozen_and_warm_up_at_each_batch_size(models
 
 
 @pytest.mark.parametrize("name", ["words", "counter"])
-def test_tables_and_state_take_the_general_way(models, name: str) -> None:
+def test_models_with_tables_or_state_are_not_frozen(models, name: str) -> None:
     model = load(models.root / name)
     assert model.kind.startswith("function")
     first, second = (model.predictor(example_inputs(model.signature, 2))[0] for _ in range(2))
@@ -88,7 +88,7 @@ def test_tables_and_state_take_the_general_way(models, name: str) -> None:
         assert model.predictor((np.array([b"yes", b"x"], object),))[0].tolist() == [1, 0]
 
 
-def test_a_keras_file_gives_the_same_interface(models) -> None:
+def test_a_keras_file_has_the_same_interface_as_a_saved_model(models) -> None:
     model = load(models.root / "dense.keras", wanted=ModelFormat.KERAS)
     assert [spec.name for spec in model.signature.inputs] == ["x"]
     assert model.predictor(example_inputs(model.signature, 3))[0].shape == (3, 3)
@@ -106,7 +106,7 @@ def test_the_refusal_names_the_operation(models) -> None:
     assert "ReadFile" in refused(models.root / "bad-read").sentence
 
 
-def test_a_wrong_signature_names_those_there_are(models) -> None:
+def test_an_unknown_signature_name_lists_the_available_ones(models) -> None:
     error = refused(models.root / "dense", signature="nope")
     assert error.reason is LoadReason.SIGNATURE_NOT_FOUND
     assert "'nope'" in error.sentence
@@ -117,12 +117,14 @@ def test_a_wrong_signature_names_those_there_are(models) -> None:
     ("name", "words"),
     [
         ("picky", "only huge numbers here"),
-        ("photos", "refuses a made-up input of 1 row"),
+        ("photos", "refuses a generated input of 1 row"),
         ("flowers", "width"),
         ("huge", "would take 1200000000 bytes"),
     ],
 )
-def test_a_model_that_refuses_a_made_up_input_is_served_and_the_note_says_why(models, name: str, words: str) -> None:
+def test_a_model_that_refuses_the_generated_input_is_served_and_the_note_says_why(
+    models, name: str, words: str
+) -> None:
     warm = warmup.run(load(models.root / name), (1, 2))
     assert warm.example is None
     assert warm.refusal is not None
@@ -138,13 +140,13 @@ def test_large_inputs_and_convolutions_over_free_sizes_are_warmed_up(models, nam
     assert warm.example is not None
 
 
-def test_a_model_is_never_called_with_an_example_that_could_fill_the_memory(models) -> None:
+def test_a_model_is_never_called_with_an_example_too_large_for_memory(models) -> None:
     model = load(models.root / "huge")
-    assert model.kind == "function (an example would be too large to compare its answers)"
+    assert model.kind == "function (an example input would be too large for comparing the outputs)"
     assert merging.prove(model, single_s=0.0).why == "it accepted 0 random inputs, fewer than 3"
 
 
-def test_convolutions_over_free_sizes_take_the_fast_way(models) -> None:
+def test_convolutions_over_free_sizes_are_frozen(models) -> None:
     assert load(models.root / "any-size").kind == "frozen"
 
 
@@ -160,7 +162,7 @@ def test_an_output_with_other_rows_than_the_example_is_a_note() -> None:
     spec = TensorSpec(name="x", dtype=DType.FLOAT32, shape=(None,))
     signature = Signature(name="s", method="", inputs=(spec,), outputs=(spec,))
     model = LoadedModel(signature=signature, predictor=lambda inputs: (inputs[0][:0],), kind="empty")
-    assert warmup.run(model, (1,)).refusal == "the output 'x' has the shape [0] for a made-up input of 1 row"
+    assert warmup.run(model, (1,)).refusal == "the output 'x' has the shape [0] for a generated input of 1 row"
 
 
 def test_a_model_that_fails_by_itself_says_why(models) -> None:
@@ -174,7 +176,7 @@ def test_a_keras_file_that_was_compiled_is_loaded_without_its_training(models) -
     assert model.predictor(example_inputs(model.signature, 2))[0].shape == (2, 3)
 
 
-def test_what_a_model_inside_says_of_its_training_is_still_looked_at(models) -> None:
+def test_a_nested_model_is_checked_together_with_its_training_configuration(models) -> None:
     """Keras reads it, whatever it is asked for."""
     assert refused(models.root / "trained-inside.keras").reason is LoadReason.UNSAFE_MODEL
 
@@ -185,7 +187,7 @@ def version_folders(models, root: Path, *names: str) -> Path:
     return root
 
 
-def test_of_version_folders_the_highest_number_is_served_and_said(
+def test_the_version_folder_with_the_highest_number_is_served_and_logged(
     models, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "11").mkdir()  # not written to its end
@@ -196,7 +198,7 @@ def test_of_version_folders_the_highest_number_is_served_and_said(
     assert "'10'" in caplog.text
 
 
-def test_of_several_folders_without_numbers_none_is_chosen(models, tmp_path: Path) -> None:
+def test_several_folders_without_numbers_are_refused(models, tmp_path: Path) -> None:
     error = refused(version_folders(models, tmp_path, "v1", "v2"))
     assert error.reason is LoadReason.MODEL_CORRUPT
     assert "'v1', 'v2'" in error.sentence
@@ -214,7 +216,7 @@ def test_a_keras_file_with_code_is_refused(models, name: str) -> None:
     assert refused(models.root / name).reason is LoadReason.UNSAFE_MODEL
 
 
-def test_another_format_than_the_manifest_says_is_refused(models) -> None:
+def test_content_of_another_format_than_the_manifest_is_refused(models) -> None:
     assert refused(models.root / "dense", wanted=ModelFormat.KERAS).reason is LoadReason.FORMAT_MISMATCH
 
 
@@ -254,7 +256,7 @@ def test_refusals_come_before_tensorflow_is_imported(models) -> None:
     assert done.stdout.split() == ["False", "False"], done.stderr
 
 
-def test_the_list_of_operations_is_sorted_and_holds_nothing_that_touches_files() -> None:
+def test_the_list_of_allowed_operations_is_sorted_and_has_no_file_operation() -> None:
     ops = allowlist.allowed_ops()
     assert len(ops) > 500
     assert not {op for op in ops if "File" in op or "Py" in op or "Print" in op or "Dataset" in op}
@@ -276,7 +278,7 @@ print([name for name in sorted(set(sys.modules) - before)])
 """
 
 
-def test_a_replica_that_was_forked_imports_nothing_to_load_a_model(models) -> None:
+def test_a_forked_replica_loads_a_model_without_imports(models) -> None:
     command = [sys.executable, "-c", AFTER_PRELOAD, str(models.root / "dense")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

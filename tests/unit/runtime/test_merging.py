@@ -25,14 +25,14 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 @pytest.mark.parametrize("name", ["dense", "cnn", "lstm", "pixels", "dense.keras"])
-def test_models_that_answer_each_row_by_itself_are_proved(models, name: str) -> None:
+def test_models_that_answer_each_row_independently_pass_the_batching_proof(models, name: str) -> None:
     model = loader.load(models.root / name, None, None, BOUNDS, threads=1)
     proof = merging.prove(model, single_s=0.0)
     assert proof.is_proved, proof.why
 
 
 @pytest.mark.parametrize("signature", ["ranked", "repeated", "sorted", "centred"])
-def test_models_that_compare_their_rows_are_not(models, signature: str) -> None:
+def test_models_that_compare_rows_fail_the_batching_proof(models, signature: str) -> None:
     model = loader.load(models.root / "listwise", None, signature, BOUNDS, threads=1)
     assert model.signature.is_batched
     proof = merging.prove(model, single_s=0.0)
@@ -40,7 +40,7 @@ def test_models_that_compare_their_rows_are_not(models, signature: str) -> None:
     assert not merging.prove(model, single_s=1.0).is_proved, "nor on the few cases of a slow model"
 
 
-def test_a_model_that_keeps_state_is_not(models) -> None:
+def test_a_model_that_keeps_state_fails_the_batching_proof(models) -> None:
     model = loader.load(models.root / "counter", None, None, BOUNDS, threads=1)
     assert not merging.prove(model, single_s=0.0).is_proved
 
@@ -64,12 +64,12 @@ STAND_INS: dict[str, Callable[[Tensors], Tensors]] = {
 
 
 @pytest.mark.parametrize("name", STAND_INS)
-def test_what_is_not_shown_is_not_proved(name: str) -> None:
+def test_models_that_mix_or_lose_rows_fail_the_batching_proof(name: str) -> None:
     model = LoadedModel(signature=float_signature(), predictor=STAND_INS[name], kind="stand-in")
     assert not merging.prove(model, single_s=0.0).is_proved
 
 
-def test_rounding_that_depends_on_the_rows_is_no_dependence() -> None:
+def test_rounding_differences_between_batch_sizes_are_accepted() -> None:
     def predictor(inputs: Tensors) -> Tensors:
         return (inputs[0] * np.float32(1 + 1e-6 * len(inputs[0])),)
 
@@ -77,7 +77,7 @@ def test_rounding_that_depends_on_the_rows_is_no_dependence() -> None:
     assert merging.prove(model, single_s=0.0).is_proved
 
 
-def test_a_fixed_number_of_rows_is_never_shared() -> None:
+def test_models_with_a_fixed_number_of_rows_never_share_calls() -> None:
     model = LoadedModel(signature=float_signature(rows=1), predictor=lambda inputs: inputs, kind="stand-in")
     assert not merging.prove(model, single_s=0.0).is_proved
 
@@ -105,7 +105,7 @@ def ask(replica: Running, body: object) -> object:
 
 
 @pytest.mark.parametrize(("signature", "shares"), [("ranked", False), ("repeated", False), ("rows", True)])
-def test_what_clients_ask_at_once_is_answered_to_each_as_alone(
+def test_concurrent_clients_get_the_same_answers_as_single_ones(
     models, tmp_path: Path, signature: str, *, shares: bool
 ) -> None:
     model = prepared(models.root / "listwise", tmp_path / "cache", signature=signature)
@@ -135,7 +135,7 @@ def test_what_clients_ask_at_once_is_answered_to_each_as_alone(
     assert (max(calls) > 3) is shares
 
 
-def test_without_batching_nothing_is_tried_and_nothing_shared(models, tmp_path: Path) -> None:
+def test_with_batching_off_no_trial_runs_and_no_call_is_shared(models, tmp_path: Path) -> None:
     assert not prepared(models.root / "dense", tmp_path / "cache", mode="Off").merging.is_proved
 
 

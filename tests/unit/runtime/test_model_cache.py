@@ -61,7 +61,9 @@ def used_by_another_process(root: Path, bytes_max: int, *uris: str) -> Iterator[
             user.kill()
 
 
-def test_beyond_the_bound_the_least_recently_used_goes_first(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_above_the_limit_the_least_recently_used_entry_is_removed_first(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO)
     kept = cache.Cache(tmp_path / "cache", bytes_max=ROOM_FOR_TWO)
     uris = make_models(tmp_path, 3)
@@ -79,7 +81,7 @@ def test_beyond_the_bound_the_least_recently_used_goes_first(tmp_path: Path, cap
     assert f"evicted {digests[1]}" in caplog.text
 
 
-def test_a_use_counts_as_recent_when_it_ends_not_when_it_began(tmp_path: Path) -> None:
+def test_an_entry_was_last_used_when_its_use_ended(tmp_path: Path) -> None:
     kept = cache.Cache(tmp_path / "cache", bytes_max=ROOM_FOR_TWO)
     uris = make_models(tmp_path, 3)
     long_used, short_used = fetch(uris[0], kept), fetch(uris[1], kept)
@@ -92,7 +94,7 @@ def test_a_use_counts_as_recent_when_it_ends_not_when_it_began(tmp_path: Path) -
     assert entries(tmp_path / "cache") == {long_used.digest, third.digest}
 
 
-def test_what_another_living_process_uses_stays_and_goes_when_it_is_killed(tmp_path: Path) -> None:
+def test_an_entry_in_use_by_another_process_is_kept_until_that_process_ends(tmp_path: Path) -> None:
     root = tmp_path / "cache"
     uris = make_models(tmp_path, 3)
     kept = cache.Cache(root, bytes_max=0)
@@ -106,7 +108,7 @@ def test_what_another_living_process_uses_stays_and_goes_when_it_is_killed(tmp_p
     assert entries(root) == {third.digest}
 
 
-def test_a_process_killed_while_it_removes_leaves_no_half_of_a_model(tmp_path: Path) -> None:
+def test_a_process_killed_during_a_removal_leaves_no_partial_model(tmp_path: Path) -> None:
     root = tmp_path / "cache"
     uris = make_models(tmp_path, 2)
     kept = cache.Cache(root, bytes_max=ENOUGH)
@@ -115,19 +117,19 @@ def test_a_process_killed_while_it_removes_leaves_no_half_of_a_model(tmp_path: P
     killed = subprocess.run(command("die-while-removing", root, 0, uris[1]), cwd=REPOSITORY)
     assert killed.returncode == -9
     assert list(root.glob("tmp-gone-*"))
-    again = fetch(uris[0], kept)
-    assert again == first
-    assert (again.path / "variables" / "data").read_bytes() == b"numbers"
+    refetched = fetch(uris[0], kept)
+    assert refetched == first
+    assert (refetched.path / "variables" / "data").read_bytes() == b"numbers"
     assert not list(root.glob("tmp-*"))
 
 
-def test_what_a_process_killed_while_it_fetched_left_is_removed_at_the_next_fetch(tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_fetch_are_removed_by_the_next_fetch(tmp_path: Path) -> None:
     root = tmp_path / "cache"
     uris = make_models(tmp_path, 2)
     killed = subprocess.run(command("die-while-fetching", root, ENOUGH, uris[0]), cwd=REPOSITORY)
     assert killed.returncode == -9
     assert [path.name for path in root.glob("tmp-*/raw/*.pb")] == ["saved_model.pb"]
-    with cache.Cache(root, bytes_max=ENOUGH).work() as living:
+    with cache.Cache(root, bytes_max=ENOUGH).scratch_folder() as living:
         (living / "raw").write_bytes(b"half")
         fetch(uris[1], cache.Cache(root, bytes_max=ENOUGH))
         assert list(root.glob("tmp-*")) == [living]
@@ -135,22 +137,22 @@ def test_what_a_process_killed_while_it_fetched_left_is_removed_at_the_next_fetc
     assert len(list(root.glob("*.lock"))) == 2  # the folder's, and of the last fetch
 
 
-def test_processes_that_fetch_and_evict_at_once_always_have_what_they_hold(tmp_path: Path) -> None:
+def test_concurrent_fetches_and_evictions_never_remove_an_entry_in_use(tmp_path: Path) -> None:
     root = tmp_path / "cache"
     argv = command("come-and-go", root, ROOM_FOR_TWO, *make_models(tmp_path, 5))
     users = [
         subprocess.Popen(argv, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for _ in range(3)
     ]
-    told = [user.communicate(timeout=100) for user in users]
-    assert [user.returncode for user in users] == [0, 0, 0], told
-    assert sum(int(out) for out, _ in told) > 10
+    report = [user.communicate(timeout=100) for user in users]
+    assert [user.returncode for user in users] == [0, 0, 0], report
+    assert sum(int(out) for out, _ in report) > 10
     assert not list(root.glob("tmp-*"))
     cache.Cache(root, bytes_max=ROOM_FOR_TWO).make_room(0)
     assert len(entries(root)) <= 2
 
 
-def test_a_full_disk_is_freed_of_unused_models_or_told_with_figures(tmp_path: Path) -> None:
+def test_a_full_disk_is_freed_of_unused_models_or_reported_with_figures(tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
     unshare = [shutil.which("unshare") or "unshare", *([] if os.getuid() == 0 else ["--map-root-user"]), "--mount"]
@@ -160,16 +162,16 @@ def test_a_full_disk_is_freed_of_unused_models_or_told_with_figures(tmp_path: Pa
         argv = [*unshare, sys.executable, "-m", "tests.support.full_disk", str(disk), f"{published.url}/m"]
         run = subprocess.run(argv, cwd=REPOSITORY, capture_output=True, text=True, timeout=100)
     assert run.returncode == 0, run.stderr
-    told = json.loads(run.stdout)
+    report = json.loads(run.stdout)
     cache_dir = disk / "cache"
-    assert told["refused"].startswith(
+    assert report["refused"].startswith(
         f"DiskFull: the disk of {cache_dir} is full: the model needs 3145728 bytes, 2097152 are free; "
         "0 unused models of 0 bytes were removed, 2 of 2097152 bytes are in use"
     )
-    assert told["evicted while all were held"] == 0
-    assert told["evicted"] is True
-    assert told["evicted for it"] == 2
-    assert told["evicted in all"] == 3
-    assert "more than" in told["an archive that unpacks to more"]
-    assert "1 of 1048576 bytes are in use" in told["an archive that unpacks to more"]
-    assert told["left over"] == []
+    assert report["evicted while all were held"] == 0
+    assert report["evicted"] is True
+    assert report["evicted for it"] == 2
+    assert report["evicted in all"] == 3
+    assert "more than" in report["an archive that unpacks to more"]
+    assert "1 of 1048576 bytes are in use" in report["an archive that unpacks to more"]
+    assert report["left over"] == []

@@ -37,7 +37,9 @@ def test_the_four_variables_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_a_missing_variable_is_named(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.delenv(name)
-    with pytest.raises(LoadError, match=f"fairlead: NodeMisconfigured: the environment of the Ray node has no {name}"):
+    with pytest.raises(
+        LoadError, match=f"fairlead: NodeMisconfigured: the Ray node's environment variable {name} is not set"
+    ):
         config.node_environment()
 
 
@@ -84,7 +86,9 @@ async def test_a_node_that_is_not_set_up_fails_a_start_before_the_model_is_read(
         ("FAIRLEAD_NODE_DIRECTORY", "fe80::1%eth0:80"),
     ],
 )
-def test_a_wrong_variable_is_named_with_what_it_must_be(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+def test_an_invalid_variable_is_named_with_its_expected_form(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
     monkeypatch.setenv(name, value)
     with pytest.raises(LoadError, match=f"{name} of the Ray node is .*; it must be "):
         config.node_environment()

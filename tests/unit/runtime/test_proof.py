@@ -34,7 +34,7 @@ def report(setting: Setting | None = None) -> tuple[int, dict[str, Any]]:
     return answer.status, orjson.loads(answer.body)
 
 
-def test_a_replica_runs_its_example_and_reports_what_it_is() -> None:
+def test_a_replica_runs_its_example_and_reports_digest_and_signature() -> None:
     model = DoublingModel()
     status, body = report(Setting(model=model))
     assert (status, model.rows) == (200, [1])
@@ -56,7 +56,7 @@ def test_a_replica_runs_its_example_and_reports_what_it_is() -> None:
         (ModelFailedError("Table not initialized."), "Failed", "the model failed (ModelFailedError)"),
     ],
 )
-def test_a_refusal_of_the_example_is_no_failure_of_the_model(error: Exception, outcome: str, words: str) -> None:
+def test_a_refused_example_does_not_fail_the_proof(error: Exception, outcome: str, words: str) -> None:
     def model(_: Tensors) -> Tensors:
         raise error
 
@@ -73,7 +73,7 @@ def test_without_an_example_the_model_is_not_called() -> None:
     assert model.rows == []
 
 
-def test_the_answer_is_the_same_size_whatever_the_model_answers_and_long_words_are_cut() -> None:
+def test_the_report_has_a_bounded_size_whatever_the_model_returns() -> None:
     def model(_: Tensors) -> Tensors:
         raise InputRefusedError("long " * 1000)
 
@@ -81,7 +81,7 @@ def test_the_answer_is_the_same_size_whatever_the_model_answers_and_long_words_a
     assert len(answer.body) < 1000
 
 
-def test_a_replica_that_is_not_ready_proves_nothing() -> None:
+def test_a_replica_that_is_not_ready_refuses_the_proof() -> None:
     parts = assemble_inline()
     parts.plane.phase = Phase.LOADING
     assert answer_of(parts.handler, request("POST", PATH)).status == 503
@@ -94,7 +94,7 @@ def test_a_proof_is_asked_for_by_post_and_gives_no_feedback_token() -> None:
     assert (answer.protocol, answer.headers) == ("proof", ())
 
 
-async def test_a_proof_of_a_slow_model_waits_its_turn_beside_the_server() -> None:
+async def test_a_proof_of_a_slow_model_does_not_block_the_server() -> None:
     setting = Setting(call_s=math.inf, signature=float_signature())
     parts = assemble(asyncio.get_running_loop(), setting)
     answer = parts.handler.handle(request("POST", PATH))

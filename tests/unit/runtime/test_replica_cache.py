@@ -26,7 +26,7 @@ def metrics_at(port: int) -> str:
         connection.close()
 
 
-async def test_a_replica_holds_its_model_and_tells_what_its_start_evicted(
+async def test_a_replica_keeps_its_model_in_the_cache_and_reports_evicted_models(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = tmp_path / "cache"
@@ -57,9 +57,11 @@ async def test_a_replica_holds_its_model_and_tells_what_its_start_evicted(
     await replica.check_health()
 
     (listed,) = (await asyncio.to_thread(node_members.ask, node)).replicas
-    told = await asyncio.to_thread(metrics_at, listed["port"])
-    assert 'fairlead_replica_cache_evicted_models_total{model="digits",namespace="default"' in told
-    evicted = [line.split()[-1] for line in told.splitlines() if line.startswith("fairlead_replica_cache_evicted_")]
+    exposition = await asyncio.to_thread(metrics_at, listed["port"])
+    assert 'fairlead_replica_cache_evicted_models_total{model="digits",namespace="default"' in exposition
+    evicted = [
+        line.split()[-1] for line in exposition.splitlines() if line.startswith("fairlead_replica_cache_evicted_")
+    ]
     assert float(evicted[0]) == 1.0
     assert float(evicted[1]) >= 5000
     kept = cache.Cache(root, bytes_max=0)

@@ -54,7 +54,7 @@ def test_a_shape_of_many_dimensions_is_refused_in_json_and_binary(make: type, di
         assert f"has {dimensions} dimensions; at most 32" in error_of(response)
 
 
-def test_a_tensor_of_the_highest_rank_is_taken_and_a_level_more_is_refused() -> None:
+def test_a_tensor_of_the_highest_allowed_rank_is_accepted_and_a_higher_one_refused() -> None:
     value: object = 1.5
     for _ in range(codec.RANK_MAX):
         value = [value]
@@ -65,7 +65,7 @@ def test_a_tensor_of_the_highest_rank_is_taken_and_a_level_more_is_refused() -> 
     assert "at most 32 levels" in error_of(response)
 
 
-def test_one_long_string_among_numbers_takes_no_memory_for_each_of_them(parts: Parts) -> None:
+def test_one_long_string_in_an_array_does_not_multiply_its_memory(parts: Parts) -> None:
     asked = request("POST", PREDICT, {"inputs": [["x" * 4000, *[1] * 2000]]})
     answer_of(parts.handler, asked)
     tracemalloc.start()
@@ -78,7 +78,7 @@ def test_one_long_string_among_numbers_takes_no_memory_for_each_of_them(parts: P
     assert peak < 50 * len(asked.body)
 
 
-def test_an_output_is_given_once_however_often_it_is_asked_for(parts: Parts) -> None:
+def test_an_output_requested_twice_is_refused(parts: Parts) -> None:
     for count in (2, 500):
         body = {"inputs": [TENSOR], "outputs": [{"name": "y"}] * count}
         response = answer_of(parts.handler, request("POST", INFER, body))
@@ -96,7 +96,7 @@ def test_an_output_is_given_once_however_often_it_is_asked_for(parts: Parts) -> 
         pytest.param(INFER, {"inputs": [TENSOR], "outputs": [{"name": [1.5] * 1000}]}, id="output name"),
     ],
 )
-def test_messages_name_what_was_sent_without_writing_it_out(parts: Parts, path: str, body: object) -> None:
+def test_error_messages_are_short_and_do_not_repeat_the_sent_value(parts: Parts, path: str, body: object) -> None:
     response = answer_of(parts.handler, request("POST", path, body))
     assert response.status == 400
     sentence = error_of(response)
@@ -121,7 +121,7 @@ async def answered(parts: Parts, path: str, body: bytes) -> Response:
         pytest.param(b"{},", LISTS_MAX, id="objects"),
     ],
 )
-async def test_a_body_with_more_values_than_are_decoded_gets_413(path: str, filler: bytes, most: int) -> None:
+async def test_a_body_with_too_many_values_gets_413(path: str, filler: bytes, most: int) -> None:
     parts = assemble(asyncio.get_running_loop(), Setting())
     response = await answered(parts, path, b'{"inputs":[' + filler * (most + 1) + b"1]}")
     assert response.status == 413
@@ -129,7 +129,7 @@ async def test_a_body_with_more_values_than_are_decoded_gets_413(path: str, fill
     parts.plane.close()
 
 
-async def test_large_bodies_are_decoded_beside_the_loop_and_answered_alike() -> None:
+async def test_large_bodies_are_decoded_off_the_loop_with_the_same_answer() -> None:
     parts = assemble(asyncio.get_running_loop(), Setting())
     rows = np.arange(8000, dtype=np.float32).reshape(-1, 4)
     response = await answered(parts, PREDICT, orjson.dumps({"instances": rows.tolist()}))
@@ -149,7 +149,7 @@ async def test_large_decodings_count_against_the_queue() -> None:
     parts.plane.close()
 
 
-async def test_a_large_answer_to_a_small_request_is_encoded_beside_the_loop() -> None:
+async def test_a_large_answer_is_encoded_off_the_loop() -> None:
     wide = TensorSpec(name="y", dtype=DType.FLOAT32, shape=(None, None))
     narrow = TensorSpec(name="x", dtype=DType.FLOAT32, shape=(None, 4))
     signature = Signature(name="s", method="", inputs=(narrow,), outputs=(wide,))
@@ -163,7 +163,7 @@ async def test_a_large_answer_to_a_small_request_is_encoded_beside_the_loop() ->
 
 
 @given(st.lists(st.integers(1, 12), min_size=1, max_size=3), st.sampled_from([np.float32, np.int64, np.float16]))
-def test_a_tensor_in_pieces_is_the_same_json(shape: list[int], kind: type) -> None:
+def test_a_tensor_encoded_in_pieces_gives_the_same_json(shape: list[int], kind: type) -> None:
     array = (np.arange(np.prod(shape)) % 1000).reshape(shape).astype(kind)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(codec, "PIECE_VALUES", 20)
@@ -194,7 +194,7 @@ class StubTransport:
         return ("127.0.0.1", 1)
 
 
-async def test_one_read_with_thousands_of_requests_is_answered_in_turns() -> None:
+async def test_thousands_of_requests_in_one_read_are_answered_in_several_turns() -> None:
     parts = assemble(asyncio.get_running_loop(), Setting(limits=ServerLimits(body_bytes_max=1024, pipelined_max=32)))
     client = connection.Connection(parts.shared)
     transport = StubTransport()

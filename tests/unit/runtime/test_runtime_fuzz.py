@@ -194,7 +194,7 @@ def unit_s() -> float:
 
 @given(name=st.sampled_from(list(SIGNATURES)), asked=plain)
 @settings(max_examples=120, suppress_health_check=list(HealthCheck))
-def test_no_body_makes_the_replica_fail_or_keeps_its_loop(
+def test_no_body_crashes_the_replica_or_blocks_its_loop(
     loop: asyncio.AbstractEventLoop,
     replicas: dict[str, Parts],
     unit_s: float,
@@ -273,7 +273,7 @@ def framed(draw: st.DrawFn, request_id: bytes, *, is_last: bool) -> bytes:
 
 @given(stream=streams())
 @settings(max_examples=150, suppress_health_check=list(HealthCheck))
-def test_each_request_of_a_stream_gets_one_answer_in_its_order(
+def test_each_request_on_a_connection_gets_one_answer_in_order(
     listening: Running, stream: tuple[list[bytes], list[bytes]]
 ) -> None:
     sent, pieces = stream

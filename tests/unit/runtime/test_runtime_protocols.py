@@ -135,7 +135,7 @@ def test_v2_infer_takes_and_gives_binary_tensors(parts: Parts) -> None:
         pytest.param({}, id="no size and no data"),
     ],
 )
-def test_v2_binary_tensors_that_do_not_add_up_are_refused(parts: Parts, change: dict[str, object]) -> None:
+def test_v2_binary_tensors_of_wrong_length_are_refused(parts: Parts, change: dict[str, object]) -> None:
     head = orjson.dumps({"inputs": [{"name": "x", "shape": [1, 4], "datatype": "FP32", "parameters": change}]})
     headers = {b"inference-header-content-length": str(len(head)).encode()}
     body = head + bytes(16)
@@ -143,7 +143,7 @@ def test_v2_binary_tensors_that_do_not_add_up_are_refused(parts: Parts, change: 
 
 
 @pytest.mark.parametrize("length", [b"-1", b"abc", b"99999999999999999999", b"5000", b""])
-def test_v2_header_length_that_can_not_be_is_refused(parts: Parts, length: bytes) -> None:
+def test_an_impossible_v2_header_length_is_refused(parts: Parts, length: bytes) -> None:
     headers = {b"inference-header-content-length": length}
     assert answer_of(parts.handler, request("POST", "/v2/models/digits/infer", b"{}", headers)).status == 400
 
@@ -243,7 +243,7 @@ def test_v1_with_several_tensors_gives_objects_and_takes_base64() -> None:
         pytest.param({"instances": []}, "at least one", id="no rows"),
         pytest.param({"instances": 3}, "at least one", id="a number"),
         pytest.param({"instances": [[1, 2, 3]]}, "expected shape [-1, 4]", id="row too short"),
-        pytest.param({"instances": [[1, 2, 3, 4], [1]]}, "ragged", id="ragged"),
+        pytest.param({"instances": [[1, 2, 3, 4], [1]]}, "not rectangular", id="ragged"),
         pytest.param({"instances": [{"z": [1, 2, 3, 4]}]}, "exactly 'x'", id="unknown name"),
         pytest.param({"instances": [{"x": [1, 2, 3, 4]}, 7]}, "instances[1]", id="mixed rows"),
         pytest.param({"inputs": {"z": 1}}, "exactly 'x'", id="unknown column"),
@@ -259,7 +259,7 @@ def test_v1_refuses_with_400_and_the_reason(parts: Parts, body: object, words: s
 
 
 @pytest.mark.parametrize("verb", ["classify", "regress"])
-def test_v1_says_that_a_model_without_examples_can_only_predict(parts: Parts, verb: str) -> None:
+def test_v1_classify_and_regress_need_a_signature_with_examples(parts: Parts, verb: str) -> None:
     status, answer = answered(parts.handler, "POST", f"/v1/models/digits:{verb}", {"examples": [{"a": 1}]})
     assert status == 400
     assert "use predict" in str(answer)
@@ -299,7 +299,7 @@ def test_v1_regresses_examples_into_numbers() -> None:
 @pytest.mark.parametrize(
     ("error", "status"), [(InputRefusedError("indices out of range"), 400), (ModelFailedError("out of memory"), 500)]
 )
-def test_what_the_model_says_decides_whose_fault_it_is(error: Exception, status: int) -> None:
+def test_the_error_of_the_model_decides_between_400_and_500(error: Exception, status: int) -> None:
     def model(inputs: Tensors) -> Tensors:
         raise error
 
@@ -326,7 +326,7 @@ def test_every_reason_has_a_code_and_every_code_a_phrase() -> None:
 
 
 def test_metrics_are_prometheus_text(parts: Parts) -> None:
-    parts.metrics.answered("v2", 200, 0.001)
+    parts.metrics.count_answer("v2", 200, 0.001)
     body = answer_of(parts.handler, request("GET", "/metrics")).body.decode()
     assert 'fairlead_replica_requests_total{code="200",model="digits",protocol="v2"} 1.0' in body
     assert 'fairlead_replica_request_duration_seconds_bucket{le="+Inf",model="digits"} 1.0' in body

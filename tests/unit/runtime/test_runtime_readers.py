@@ -57,7 +57,7 @@ def expected_bytes(first: bytes) -> int:
 
 
 @pytest.mark.parametrize("headers", [(), (b"connection: close\r\n",)], ids=["keep-alive", "close"])
-def test_an_answer_that_is_read_after_the_limits_is_still_whole(headers: tuple[bytes, ...]) -> None:
+def test_an_answer_read_slowly_is_complete(headers: tuple[bytes, ...]) -> None:
     limits = ServerLimits(body_bytes_max=1024, linger_s=0.05, idle_timeout_s=0.05, write_timeout_s=60)
     with running(wide(limits)) as replica, ask(replica, *headers) as client:
         left = expected_bytes(client.recv(1000))
@@ -105,7 +105,7 @@ def test_a_client_that_never_reads_is_dropped_with_its_answer(headers: tuple[byt
         wait_until(lambda: not replica.parts.shared.connections)
 
 
-def test_a_client_that_reads_a_byte_now_and_then_is_dropped_too() -> None:
+def test_a_client_that_reads_too_slowly_is_dropped() -> None:
     limits = ServerLimits(body_bytes_max=1024, idle_timeout_s=60, write_timeout_s=0.5)
     with running(wide(limits)) as replica, ask(replica) as client:
         wait_until(lambda: replica.parts.metrics.latency.buckets()[1] > 0)

@@ -115,7 +115,7 @@ def test_a_client_that_expects_100_continue_gets_it(replica: Running) -> None:
         assert statuses(read_all(client)) == [200]
 
 
-def test_a_body_that_is_announced_too_large_is_refused_before_it_is_sent(replica: Running) -> None:
+def test_a_too_large_content_length_is_refused_before_the_body(replica: Running) -> None:
     head = f"POST {PREDICT} HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 999999999\r\n\r\n"
     with replica.connect() as client:
         client.sendall(head.encode())
@@ -162,7 +162,7 @@ def test_a_chunked_body_without_end_is_cut_off_with_413_while_the_client_still_s
         pytest.param(b"GET /%2fv2 HTTP/1.1\r\nhost: x\r\n\r\n", 404, id="escaped slash"),
     ],
 )
-def test_what_is_not_a_request_gets_its_code_and_the_connection_ends(replica: Running, raw: bytes, status: int) -> None:
+def test_invalid_requests_get_an_error_and_the_connection_closes(replica: Running, raw: bytes, status: int) -> None:
     with replica.connect() as client:
         try:
             client.sendall(raw)
@@ -187,7 +187,7 @@ def test_a_target_may_be_in_absolute_form(replica: Running, target: bytes, statu
     assert statuses(replica.send(b"GET %s HTTP/1.1\r\nhost: x\r\n\r\n" % target)) == [status]
 
 
-def test_answers_say_when_and_a_refused_method_says_which_are_allowed(replica: Running) -> None:
+def test_answers_have_a_date_and_a_405_lists_the_allowed_methods(replica: Running) -> None:
     raw = replica.send(b"PUT /v2/models/digits HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n")
     assert statuses(raw) == [405]
     headers = dict(line.split(b": ", 1) for line in raw.partition(b"\r\n\r\n")[0].split(b"\r\n")[1:])
@@ -195,7 +195,7 @@ def test_answers_say_when_and_a_refused_method_says_which_are_allowed(replica: R
     assert email.utils.parsedate_to_datetime(headers[b"date"].decode()).tzinfo is not None
 
 
-def test_health_checks_are_no_durations_of_predictions() -> None:
+def test_health_checks_do_not_count_in_the_prediction_durations() -> None:
     with running() as replica:
         for _ in range(3):
             replica.send(HEALTH)
@@ -206,9 +206,7 @@ def test_health_checks_are_no_durations_of_predictions() -> None:
 
 @pytest.mark.parametrize("token", [b"h2c", b"websocket", b"foo/1"])
 @pytest.mark.parametrize("size", [1, 10, 100_000], ids=["byte by byte", "in pieces", "at once"])
-def test_a_request_for_another_protocol_is_answered_once_and_as_it_is(
-    replica: Running, token: bytes, size: int
-) -> None:
+def test_a_request_to_upgrade_the_protocol_is_answered_as_http_1_1(replica: Running, token: bytes, size: int) -> None:
     """As Java's client sends it. The body is ours, and so are the requests behind it."""
     upgrade = b"connection: Upgrade, HTTP2-Settings\r\nupgrade: %s\r\nhttp2-settings: AAMAAABk\r\n" % token
     asked = keep_alive(PREDICT, ROW).replace(b"\r\nhost:", b"\r\n" + upgrade + b"host:", 1)
@@ -276,7 +274,7 @@ def test_a_prediction_that_takes_too_long_gets_504_and_the_next_is_answered() ->
         assert slow.parts.plane.pending == 0
 
 
-def test_a_client_that_goes_away_gives_up_its_place_and_its_call() -> None:
+def test_a_disconnected_client_frees_its_place_and_its_call() -> None:
     model = DoublingModel(gate=threading.Event())
     with running(Setting(model=model, call_s=WORKER_CALL_S)) as busy:
         first = busy.connect()
@@ -297,7 +295,7 @@ def test_a_client_that_goes_away_gives_up_its_place_and_its_call() -> None:
 
 
 @pytest.mark.parametrize("body_bytes", [0, 40_000], ids=["small", "decoded beside the loop"])
-def test_a_client_that_closes_gives_up_what_it_asked_for(body_bytes: int) -> None:
+def test_requests_of_a_client_that_closes_are_cancelled(body_bytes: int) -> None:
     """A plain close, which the server can't tell from a client that only ends its side."""
     model = DoublingModel(gate=threading.Event())
     with running(Setting(model=model, call_s=WORKER_CALL_S)) as busy, busy.connect() as first:
@@ -317,7 +315,7 @@ def test_a_client_that_closes_gives_up_what_it_asked_for(body_bytes: int) -> Non
         assert model.rows == [1]
 
 
-def test_what_a_gone_client_had_pipelined_is_not_begun() -> None:
+def test_pipelined_requests_of_a_disconnected_client_are_not_started() -> None:
     model = DoublingModel(gate=threading.Event())
     with running(Setting(model=model, call_s=WORKER_CALL_S)) as busy:
         with busy.connect() as client:
@@ -330,7 +328,7 @@ def test_what_a_gone_client_had_pipelined_is_not_begun() -> None:
         assert model.rows == [1, 1]
 
 
-def test_what_queued_during_a_call_shares_the_next_one() -> None:
+def test_requests_queued_during_a_call_share_the_next_call() -> None:
     model = DoublingModel(gate=threading.Event())
     with running(Setting(model=model, call_s=WORKER_CALL_S)) as busy:
         clients = [busy.connect() for _ in range(9)]
@@ -393,7 +391,7 @@ def test_health_says_so_when_a_call_of_the_model_never_returns(monkeypatch: pyte
         wait_until(lambda: statuses(stuck.send(HEALTH)) == [200])
 
 
-def test_draining_answers_what_comes_then_closes_the_port() -> None:
+def test_a_draining_server_answers_requests_before_it_closes_the_port() -> None:
     model = DoublingModel(gate=threading.Event())
     with running(Setting(model=model, call_s=WORKER_CALL_S)) as leaving:
         inside, idle = leaving.connect(), leaving.connect()
@@ -490,7 +488,7 @@ def meant_for(name: str, raw: bytes) -> bytes:
     return raw.replace(b"host: x\r\n", f"host: x\r\nx-fairlead-replica: {name}\r\n".encode(), 1)
 
 
-def test_a_request_for_another_replica_is_sent_back_before_its_body_is_read_or_judged(replica: Running) -> None:
+def test_a_request_for_another_replica_gets_425_before_its_body_is_read(replica: Running) -> None:
     other = f"{REVISION}-ffffffffffffffff"
     assert statuses(replica.send(meant_for(NAME, post(PREDICT, ROW)))) == [200]
     calls = replica.parts.metrics.batch_rows.buckets()
@@ -539,7 +537,7 @@ def _accepts(replica: Running) -> bool:
     return True
 
 
-def test_a_draining_replica_that_is_always_asked_stops_listening_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_busy_draining_replica_stops_listening_at_its_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server_thread, "DRAIN_LISTENS_S", 0.3)
     with running() as draining:
         thread = threading.Thread(target=draining.server.drain, kwargs={"timeout_s": 30})

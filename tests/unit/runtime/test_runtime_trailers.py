@@ -28,7 +28,7 @@ def chunked(trailer: bytes, *, headers: bytes = b"") -> bytes:
     return head + b"%x\r\n%s\r\n0\r\n%s\r\n" % (len(BODY), BODY, trailer)
 
 
-def test_a_mark_in_a_trailer_makes_no_copy(replica: Running) -> None:
+def test_a_shadow_mark_in_a_trailer_is_ignored(replica: Running) -> None:
     with socket.create_server(("127.0.0.1", 0)) as elsewhere:
         port = elsewhere.getsockname()[1]
         raw = replica.send(chunked(f"x-fairlead-shadow: 127.0.0.1:{port}/{CANDIDATE}\r\n".encode()))
@@ -42,7 +42,7 @@ def test_a_mark_in_a_trailer_makes_no_copy(replica: Running) -> None:
             elsewhere.accept()
 
 
-def test_a_trailer_replaces_no_header_of_its_request_nor_of_the_next(replica: Running) -> None:
+def test_a_trailer_changes_no_header_of_this_or_the_next_request(replica: Running) -> None:
     trailer = b"x-request-id: from-the-trailer\r\ninference-header-content-length: 3\r\n"
     own = b"x-request-id: own\r\n"
     raw = replica.send(chunked(trailer, headers=own) + chunked(b"", headers=b"x-request-id: next\r\n"))
@@ -71,7 +71,7 @@ def test_a_trailer_counts_against_the_bound_of_the_head(replica: Running, traile
     assert raw.count(b"HTTP/1.1 ") == 1
 
 
-def test_a_body_in_the_smallest_chunks_is_no_trailer() -> None:
+def test_one_byte_chunks_do_not_count_as_trailers() -> None:
     body = orjson.dumps({"instances": [[1, 2, 3, 4]], "padding": " " * 300_000})
     head = f"POST {PREDICT} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n".encode()
     chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in body)

@@ -79,7 +79,7 @@ def test_answers_of_v2(ours: dict[str, Any], theirs: dict[str, Any], differs: bo
 
 
 @given(hnp.arrays(np.float32, (2, 4), elements=st.floats(-1024, 1024, width=32)), st.booleans())
-def test_what_a_replica_answers_never_differs_from_itself(x: np.ndarray, as_binary: bool) -> None:
+def test_an_answer_never_differs_from_itself(x: np.ndarray, as_binary: bool) -> None:
     given_tensor = {"name": "x", "datatype": "FP32", "shape": [2, 4], "data": x.reshape(-1).tolist()}
     body = {"inputs": [given_tensor], "parameters": {"binary_data_output": as_binary}}
     answer = answer_of(assemble_inline().handler, request("POST", f"/v2/models/{MODEL}/infer", body))
@@ -97,6 +97,6 @@ values = st.recursive(st.none() | st.floats() | st.text(), lambda one: st.lists(
 
 @pytest.mark.parametrize("protocol", ["v1", "v2"])
 @given(st.binary(max_size=60) | values.map(orjson.dumps))
-def test_what_is_no_answer_is_unreadable_and_nothing_worse(protocol: str, body: bytes) -> None:
+def test_an_invalid_answer_is_unreadable(protocol: str, body: bytes) -> None:
     with contextlib.suppress(compare.UnreadableError):
         compare.decode(body, None, protocol=protocol)

@@ -31,7 +31,7 @@ def test_an_address_a_port_and_a_revision(value: str, port: int) -> None:
         ("gateway", None),
     ],
 )
-def test_the_other_end_of_a_connection_as_a_host(peer: str, host: str | None) -> None:
+def test_the_address_of_a_peer_as_a_url_host(peer: str, host: str | None) -> None:
     assert url_host(peer) == host
 
 
@@ -52,10 +52,10 @@ def test_the_other_end_of_a_connection_as_a_host(peer: str, host: str | None) ->
         f"http://127.0.0.1:80/{REV}",
     ],
 )
-def test_everything_else_is_none(value: str) -> None:
+def test_an_invalid_mark_is_none(value: str) -> None:
     assert parse(value.encode()) is None
 
 
 @given(st.binary(max_size=80))
-def test_no_bytes_make_it_fail(value: bytes) -> None:
+def test_no_bytes_make_the_parser_raise(value: bytes) -> None:
     assert parse(value) is None

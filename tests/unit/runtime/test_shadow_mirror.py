@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 from tests.support.replica_parts import MODEL, Setting, answer_of, assemble, float_signature, request
 
-from fairlead_runtime.measured import Measured
+from fairlead_runtime.analysis_counters import AnalysisCounters
 from fairlead_runtime.protocols.http import Request, Response
 from fairlead_runtime.shadow import mirror
 
@@ -54,12 +54,12 @@ async def gateway() -> AsyncIterator[Gateway]:
 
 
 @pytest.fixture
-def measured() -> Measured:
-    return Measured()
+def measured() -> AnalysisCounters:
+    return AnalysisCounters()
 
 
 @pytest.fixture
-async def copies(measured: Measured) -> AsyncIterator[mirror.Mirror]:
+async def copies(measured: AnalysisCounters) -> AsyncIterator[mirror.Mirror]:
     settings = mirror.Settings(model=MODEL, timeout_s=20, sign=lambda candidate: f"signed for {candidate}")
     made = mirror.Mirror(settings, measured, asyncio.get_running_loop())
     yield made
@@ -82,12 +82,12 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.005)
 
 
-def counts(measured: Measured) -> dict[str, int]:
+def counts(measured: AnalysisCounters) -> dict[str, int]:
     return measured.pairs(CANDIDATE).body()
 
 
-async def test_a_copy_goes_to_the_candidate_by_way_of_the_gateway(
-    gateway: Gateway, copies: mirror.Mirror, measured: Measured
+async def test_a_copy_is_sent_to_the_candidate_through_the_gateway(
+    gateway: Gateway, copies: mirror.Mirror, measured: AnalysisCounters
 ) -> None:
     asked = marked(
         gateway, f"/v1/models/{MODEL}/versions/3:predict", content_type="application/json", x_request_id="a1"
@@ -104,8 +104,8 @@ async def test_a_copy_goes_to_the_candidate_by_way_of_the_gateway(
     assert counts(measured) == {"pairs": 1, "disagreed": 0, "failed": 0, "dropped": 0}
 
 
-async def test_a_candidate_that_says_something_else_is_counted(
-    gateway: Gateway, copies: mirror.Mirror, measured: Measured
+async def test_a_different_answer_of_the_candidate_is_counted(
+    gateway: Gateway, copies: mirror.Mirror, measured: AnalysisCounters
 ) -> None:
     copies.offer(marked(gateway), answered({"predictions": [[0.9, 0.1, 0.1, 0.1]]}))
     await until(lambda: measured.pairs(CANDIDATE).pairs == 1)
@@ -122,8 +122,8 @@ async def test_a_candidate_that_says_something_else_is_counted(
         pytest.param({"body": b"<html>"}, id="not an answer"),
     ],
 )
-async def test_a_candidate_without_a_usable_answer_is_failed_and_no_pair(
-    gateway: Gateway, copies: mirror.Mirror, measured: Measured, change: dict[str, object]
+async def test_an_unusable_answer_of_the_candidate_counts_as_failed(
+    gateway: Gateway, copies: mirror.Mirror, measured: AnalysisCounters, change: dict[str, object]
 ) -> None:
     for name, value in change.items():
         setattr(gateway, name, value)
@@ -134,7 +134,7 @@ async def test_a_candidate_without_a_usable_answer_is_failed_and_no_pair(
 
 
 async def test_a_copy_goes_to_the_sender_of_the_mark_whatever_address_the_mark_says(
-    gateway: Gateway, copies: mirror.Mirror, measured: Measured
+    gateway: Gateway, copies: mirror.Mirror, measured: AnalysisCounters
 ) -> None:
     elsewhere = f"192.0.2.7:{gateway.port}/{CANDIDATE}"
     copies.offer(marked(gateway, x_fairlead_shadow=elsewhere), answered())
@@ -143,16 +143,16 @@ async def test_a_copy_goes_to_the_sender_of_the_mark_whatever_address_the_mark_s
     assert len(gateway.seen) == 1
 
 
-async def test_a_port_where_nobody_listens_is_failed(
-    gateway: Gateway, copies: mirror.Mirror, measured: Measured
+async def test_a_copy_to_a_closed_port_counts_as_failed(
+    gateway: Gateway, copies: mirror.Mirror, measured: AnalysisCounters
 ) -> None:
     asked = request("POST", f"/v1/models/{MODEL}:predict", {}, {b"x-fairlead-shadow": b"127.0.0.1:1/7ab0c9d1e2"})
     copies.offer(asked, answered())
     await until(lambda: measured.pairs(CANDIDATE).failed == 1)
 
 
-async def test_what_a_slow_candidate_leaves_behind_is_dropped_beyond_the_queue(
-    gateway: Gateway, copies: mirror.Mirror, measured: Measured
+async def test_copies_for_a_slow_candidate_are_dropped_when_the_queue_is_full(
+    gateway: Gateway, copies: mirror.Mirror, measured: AnalysisCounters
 ) -> None:
     gateway.gate.clear()
     for _ in range(mirror.IN_FLIGHT_MAX):
@@ -169,7 +169,7 @@ async def test_what_a_slow_candidate_leaves_behind_is_dropped_beyond_the_queue(
 
 
 async def test_large_bodies_are_dropped_before_they_fill_the_memory(
-    gateway: Gateway, copies: mirror.Mirror, measured: Measured
+    gateway: Gateway, copies: mirror.Mirror, measured: AnalysisCounters
 ) -> None:
     gateway.gate.clear()
     large = Response(status=200, body=b"x" * (mirror.QUEUED_BYTES_MAX // 2), protocol="v1")
@@ -194,7 +194,7 @@ async def test_large_bodies_are_dropped_before_they_fill_the_memory(
     ],
 )
 async def test_only_predictions_that_were_answered_and_rightly_marked_are_copied(
-    gateway: Gateway, copies: mirror.Mirror, measured: Measured, path: str, headers: dict[str, str], status: int
+    gateway: Gateway, copies: mirror.Mirror, measured: AnalysisCounters, path: str, headers: dict[str, str], status: int
 ) -> None:
     copies.offer(marked(gateway, path, **headers), answered(status=status))
     copies.offer(marked(gateway), answered())
@@ -203,12 +203,12 @@ async def test_only_predictions_that_were_answered_and_rightly_marked_are_copied
     assert len(gateway.seen) == 1
 
 
-async def test_a_replica_tells_its_mirror_what_it_answered(gateway: Gateway) -> None:
+async def test_a_replica_offers_its_answers_to_the_mirror(gateway: Gateway) -> None:
     parts = assemble(asyncio.get_running_loop(), Setting(signature=float_signature(rows=None)))
     asked = marked(gateway)
     gateway.body = json.dumps({"predictions": [[2 * each for each in ROW]]}).encode()
 
-    parts.shared.answered(asked, answer_of(parts.handler, asked))
+    parts.shared.on_answer(asked, answer_of(parts.handler, asked))
     await until(lambda: parts.metrics.measured.pairs(CANDIDATE).pairs == 1)
     await parts.shared.finish()
 
@@ -219,7 +219,7 @@ async def test_a_replica_tells_its_mirror_what_it_answered(gateway: Gateway) -> 
     )
 
 
-async def test_a_request_that_calls_itself_a_copy_is_answered_only_if_a_replica_sent_it() -> None:
+async def test_a_request_marked_as_copy_is_answered_only_with_the_proof_of_a_replica() -> None:
     stable = assemble(asyncio.get_running_loop(), Setting(signature=float_signature(rows=None)))
     candidate = assemble(asyncio.get_running_loop(), Setting(signature=float_signature(rows=None), revision=CANDIDATE))
     path, body = f"/v1/models/{MODEL}:predict", {"instances": [ROW]}

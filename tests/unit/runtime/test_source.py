@@ -54,22 +54,22 @@ def test_a_folders_digest_is_the_hash_of_its_sorted_list(tmp_path: Path) -> None
         f"{hashlib.sha256(b'graph').hexdigest()}  saved_model.pb\n",
         f"{hashlib.sha256(b'numbers').hexdigest()}  variables/data\n",
     ]
-    assert digest.of_path(folder) == sha("".join(lines).encode())
+    assert digest.hash_path(folder) == sha("".join(lines).encode())
 
 
 def test_a_folder_is_copied_verified_and_found_again_without_its_source(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "m")
     uri = folder.as_uri()
     first = source.fetch(uri, None, cached(tmp_path, "cache"), BOUNDS)
-    assert first.digest == digest.of_path(folder)
+    assert first.digest == digest.hash_path(folder)
     assert (first.path / "variables" / "data").read_bytes() == b"numbers"
     (folder / "saved_model.pb").write_bytes(b"changed")
     assert source.fetch(uri, first.digest, cached(tmp_path, "cache"), BOUNDS) == first
 
 
-def test_content_that_changed_is_refused_where_a_digest_is_pinned(tmp_path: Path) -> None:
+def test_changed_content_is_refused_when_a_digest_is_pinned(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "m")
-    pinned = digest.of_path(folder)
+    pinned = digest.hash_path(folder)
     (folder / "saved_model.pb").write_bytes(b"changed")
     fetch = lambda: source.fetch(folder.as_uri(), pinned, cached(tmp_path, "cache"), BOUNDS)  # noqa: E731 - a call for later
     assert reason_of(fetch) is LoadReason.DIGEST_MISMATCH
@@ -80,11 +80,11 @@ def test_a_damaged_cache_entry_is_fetched_again(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "m")
     first = source.fetch(folder.as_uri(), None, cached(tmp_path, "cache"), BOUNDS)
     (first.path / "saved_model.pb").write_bytes(b"rotten")
-    again = source.fetch(folder.as_uri(), first.digest, cached(tmp_path, "cache"), BOUNDS)
-    assert (again.path / "saved_model.pb").read_bytes() == b"graph"
+    second = source.fetch(folder.as_uri(), first.digest, cached(tmp_path, "cache"), BOUNDS)
+    assert (second.path / "saved_model.pb").read_bytes() == b"graph"
 
 
-def test_what_a_killed_fetch_left_is_removed_and_nothing_of_our_own_stays(tmp_path: Path) -> None:
+def test_a_fetch_removes_leftovers_of_killed_fetches_and_its_own_temporary_files(tmp_path: Path) -> None:
     left = tmp_path / "cache" / "tmp-old"
     left.mkdir(parents=True)
     source.fetch(make_folder(tmp_path / "m").as_uri(), None, cached(tmp_path, "cache"), BOUNDS)
@@ -104,9 +104,7 @@ def test_what_a_killed_fetch_left_is_removed_and_nothing_of_our_own_stays(tmp_pa
         ("http://host:99999/x", LoadReason.MODEL_NOT_FOUND),
     ],
 )
-def test_addresses_that_can_not_be_read_are_refused_with_their_reason(
-    tmp_path: Path, uri: str, reason: LoadReason
-) -> None:
+def test_unsupported_addresses_are_refused_with_a_reason(tmp_path: Path, uri: str, reason: LoadReason) -> None:
     assert reason_of(lambda: source.fetch(uri, None, cached(tmp_path, "cache"), BOUNDS)) is reason
 
 
@@ -117,7 +115,7 @@ def test_links_in_a_folder_are_refused(tmp_path: Path) -> None:
     assert reason_of(fetch) is LoadReason.UNSAFE_MODEL
 
 
-def test_a_folder_beyond_the_bound_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
+def test_a_too_large_folder_is_refused_and_leaves_no_files(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "m")
     (folder / "big").write_bytes(bytes(1_000_001))
     fetch = lambda: source.fetch(folder.as_uri(), None, cached(tmp_path, "cache"), BOUNDS)  # noqa: E731 - a call for later
@@ -125,7 +123,7 @@ def test_a_folder_beyond_the_bound_is_refused_and_leaves_nothing(tmp_path: Path)
     assert not [path for path in (tmp_path / "cache").iterdir() if path.suffix != ".lock"]
 
 
-def test_a_download_that_breaks_off_is_resumed_where_it_was(web: Web, tmp_path: Path) -> None:
+def test_an_interrupted_download_is_resumed_at_its_position(web: Web, tmp_path: Path) -> None:
     web.steps = [503, 1000, 2000, 5000]
     fetched = source.fetch(web.url, sha(CONTENT), cached(tmp_path, "cache"), BOUNDS)
     assert fetched.path.read_bytes() == CONTENT
@@ -142,20 +140,20 @@ def test_a_download_that_breaks_off_is_resumed_where_it_was(web: Web, tmp_path: 
         (418, LoadReason.FETCH_FAILED),
     ],
 )
-def test_a_permanent_refusal_is_not_tried_again(web: Web, tmp_path: Path, status: int, reason: LoadReason) -> None:
+def test_a_permanent_error_is_not_retried(web: Web, tmp_path: Path, status: int, reason: LoadReason) -> None:
     web.steps = [status] * 3
     assert reason_of(lambda: source.fetch(web.url, None, cached(tmp_path, "cache"), BOUNDS)) is reason
     assert len(web.ranges) == 1
 
 
-def test_a_body_beyond_the_bound_is_refused_before_it_is_read(web: Web, tmp_path: Path) -> None:
+def test_a_too_large_body_is_refused_before_it_is_read(web: Web, tmp_path: Path) -> None:
     small = Bounds(bytes_max=1000)
     assert (
         reason_of(lambda: source.fetch(web.url, None, cached(tmp_path, "cache"), small)) is LoadReason.MODEL_TOO_LARGE
     )
 
 
-def test_redirects_are_followed_three_times_and_never_to_a_file(web: Web, tmp_path: Path) -> None:
+def test_at_most_three_redirects_are_followed_and_none_to_a_file(web: Web, tmp_path: Path) -> None:
     web.steps = ["/a", "/b", "/c"]
     assert source.fetch(web.url, None, cached(tmp_path, "cache"), BOUNDS).path.read_bytes() == CONTENT
     for steps in (["/a"] * 9, ["file:///etc/passwd"], ["http://169.254.169.254/"]):
@@ -174,13 +172,13 @@ def test_redirects_are_followed_three_times_and_never_to_a_file(web: Web, tmp_pa
         ("/100%", "/100%"),
     ],
 )
-def test_what_a_url_may_not_hold_is_encoded_on_the_wire(web: Web, tmp_path: Path, path: str, sent: str) -> None:
+def test_special_characters_of_a_url_are_encoded(web: Web, tmp_path: Path, path: str, sent: str) -> None:
     base = web.url.rpartition("/")[0]
     assert source.fetch(base + path, None, cached(tmp_path, "cache"), BOUNDS).path.read_bytes() == CONTENT
     assert web.targets == [sent]
 
 
-def test_a_redirect_to_what_a_url_may_not_hold_is_followed(web: Web, tmp_path: Path) -> None:
+def test_a_redirect_to_a_url_with_special_characters_is_followed(web: Web, tmp_path: Path) -> None:
     web.steps = ["/modèle v2".encode().decode("latin-1")]
     assert source.fetch(web.url, None, cached(tmp_path, "cache"), BOUNDS).path.read_bytes() == CONTENT
     assert web.targets[1:] == ["/mod%C3%A8le%20v2"]
@@ -189,12 +187,12 @@ def test_a_redirect_to_what_a_url_may_not_hold_is_followed(web: Web, tmp_path: P
 @pytest.mark.parametrize(
     "uri", ["file:///a%00b", "http://" + "a" * 300 + "/m", "http://a..b/m", "http://a:99999/m", "http://[::1/m"]
 )
-def test_an_address_that_is_none_has_a_reason(tmp_path: Path, uri: str) -> None:
+def test_an_invalid_address_is_refused_with_a_reason(tmp_path: Path, uri: str) -> None:
     refused = reason_of(lambda: source.fetch(uri, None, cached(tmp_path, "cache"), BOUNDS))
     assert refused is LoadReason.MODEL_NOT_FOUND
 
 
-def test_a_name_in_another_script_is_looked_up_as_the_net_writes_it(
+def test_an_international_host_name_is_looked_up_in_its_ascii_form(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
@@ -210,7 +208,7 @@ def test_a_name_in_another_script_is_looked_up_as_the_net_writes_it(
     assert set(asked) == {"xn--bcher-kva.example"}
 
 
-def test_sentences_carry_no_credentials() -> None:
+def test_error_messages_contain_no_credentials() -> None:
     text = one_sentence("can't read https://me:secret@host:8443/a/b?token=secret#secret\nat all")
     assert text == "can't read https://host:8443/a/b at all"
     assert len(one_sentence("x" * 5000)) == 400
@@ -269,7 +267,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("raw", HOSTILE.values(), ids=HOSTILE.keys())
-def test_a_hostile_archive_is_refused_and_leaves_nothing(tmp_path: Path, raw: bytes) -> None:
+def test_a_hostile_archive_is_refused_and_leaves_no_files(tmp_path: Path, raw: bytes) -> None:
     given = tmp_path / "m.tar.gz"
     given.write_bytes(raw)
     before = sorted(path.name for path in tmp_path.iterdir())
@@ -285,7 +283,7 @@ def test_a_hostile_archive_is_refused_and_leaves_nothing(tmp_path: Path, raw: by
 
 
 @pytest.mark.parametrize("packed", [tar_of((entry("m/saved_model.pb"), b"g")), zip_of(("m/saved_model.pb", b"g"))])
-def test_an_honest_archive_is_unpacked_and_known_by_its_own_bytes(tmp_path: Path, packed: bytes) -> None:
+def test_a_valid_archive_is_unpacked_and_identified_by_its_own_digest(tmp_path: Path, packed: bytes) -> None:
     given = tmp_path / "m.bin"
     given.write_bytes(packed)
     fetched = source.fetch(given.as_uri(), sha(packed), cached(tmp_path, "cache"), BOUNDS)

@@ -69,7 +69,7 @@ def test_the_first_output_that_has_one_is_taken() -> None:
 
 
 @given(hnp.arrays(np.float32, st.tuples(st.integers(1, 80), st.integers(2, 6)), elements=st.floats(0, 1, width=32)))
-def test_of_any_batch_the_first_rows_stand_for_the_rest(scores: np.ndarray) -> None:
+def test_the_first_rows_of_a_batch_represent_the_others(scores: np.ndarray) -> None:
     found = reader(signature((DType.FLOAT32, (None, None))))((scores,))
 
     assert found is not None

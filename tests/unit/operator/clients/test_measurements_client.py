@@ -53,14 +53,14 @@ async def read(client: measurements.MeasurementsClient, document: Any, code: int
         server.stop()
 
 
-def told(**revisions: Any) -> dict[str, Any]:
+def body_of(**revisions: Any) -> dict[str, Any]:
     return {"gateway": "g", "epoch": "e1", "revisions": revisions}
 
 
 async def test_every_part_is_read_and_a_copy_that_was_not_answered_disagrees(
     client: measurements.MeasurementsClient,
 ) -> None:
-    found = await read(client, told(**{A: REVISION}))
+    found = await read(client, body_of(**{A: REVISION}))
     assert (found.gateway, found.epoch) == ("g", "e1")
     assert (found.scale.durations_s, found.scale.scores) == ((0.1, 1.0), (0.5,))
     counters = found.of(A)
@@ -72,7 +72,7 @@ async def test_every_part_is_read_and_a_copy_that_was_not_answered_disagrees(
 
 
 async def test_what_the_gateway_really_tells_is_understood(client: measurements.MeasurementsClient) -> None:
-    found = await read(client, told(**{A: gateway_side.Counted().body(), B: gateway_side.Counted().body()}))
+    found = await read(client, body_of(**{A: gateway_side.Counted().body(), B: gateway_side.Counted().body()}))
     assert set(found.revisions) == {A, B}
     assert len(found.scale.durations_s) == len(gateway_side.BUCKETS_S)
 
@@ -82,12 +82,12 @@ async def test_what_the_gateway_really_tells_is_understood(client: measurements.
     [
         pytest.param({}, id="nothing"),
         pytest.param({"gateway": "g", "revisions": {}}, id="no epoch"),
-        pytest.param(told(**{A: {"requests": {"total": -1}}}), id="a negative count"),
-        pytest.param(told(**{A: {"requests": {"total": "NaN"}}}), id="a count that is a word"),
-        pytest.param(told(**{A: {"durations": {"boundsSeconds": [1.0], "counts": [1]}}}), id="too few counts"),
-        pytest.param(told(**{A: {"durations": {"boundsSeconds": [2.0, 1.0], "counts": [1, 1, 1]}}}), id="falling"),
+        pytest.param(body_of(**{A: {"requests": {"total": -1}}}), id="a negative count"),
+        pytest.param(body_of(**{A: {"requests": {"total": "NaN"}}}), id="a count that is a word"),
+        pytest.param(body_of(**{A: {"durations": {"boundsSeconds": [1.0], "counts": [1]}}}), id="too few counts"),
+        pytest.param(body_of(**{A: {"durations": {"boundsSeconds": [2.0, 1.0], "counts": [1, 1, 1]}}}), id="falling"),
         pytest.param(
-            told(**{A: REVISION, B: {"durations": {"boundsSeconds": [9.0], "counts": [1, 1]}}}), id="two scales"
+            body_of(**{A: REVISION, B: {"durations": {"boundsSeconds": [9.0], "counts": [1, 1]}}}), id="two scales"
         ),
     ],
 )

@@ -179,6 +179,6 @@ async def test_a_packed_answer_is_not_unpacked(client: gateway.GatewayClient) ->
 async def test_a_message_names_no_address(client: gateway.GatewayClient) -> None:
     async with data_port(says(REPORT)) as (url, _):
         pass
-    with pytest.raises(errors.Unreachable) as away:
+    with pytest.raises(errors.Unreachable) as failure:
         await client.prove(url, "digits", REVISION, timeout_s=10)
-    assert str(away.value) == "gateway: POST /v2/models/digits/proof: no connection: Connection refused"
+    assert str(failure.value) == "gateway: POST /v2/models/digits/proof: no connection: Connection refused"

@@ -134,9 +134,9 @@ def test_pinning_and_scaling_restart_nothing() -> None:
 def test_every_quantity_that_the_api_server_accepts_becomes_rays_number(
     cpu: str, memory: str, options: dict[str, float]
 ) -> None:
-    wished = builders.spec(serving={"resources": {"cpu": cpu, "memory": memory}})
-    kept = builders.revision(wished)
-    view = builders.model_deployment(spec=wished, status={"stableRevision": kept.revision})
+    desired_spec = builders.spec(serving={"resources": {"cpu": cpu, "memory": memory}})
+    kept = builders.revision(desired_spec)
+    view = builders.model_deployment(spec=desired_spec, status={"stableRevision": kept.revision})
     application = serve_config.application(view, kept)
     assert application is not None
     deployments: Any = application.body["deployments"]

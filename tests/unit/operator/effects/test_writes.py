@@ -231,8 +231,8 @@ async def test_a_proof_compares_with_the_contract_that_it_is_given(
     assert await prove.prove(gateways, KEY, proof, builders.gateways(*contracts)) == outcome
 
 
-def update(*told: actions.Event, patch: dict[str, object] | None = None) -> actions.StatusUpdate:
-    return actions.StatusUpdate(key=KEY, status={}, patch=patch, events=told, written_at=NOW)
+def update(*events: actions.Event, patch: dict[str, object] | None = None) -> actions.StatusUpdate:
+    return actions.StatusUpdate(key=KEY, status={}, patch=patch, events=events, written_at=NOW)
 
 
 async def test_the_status_is_written_only_when_it_changed_and_on_the_version_read(api: Any) -> None:

@@ -80,10 +80,10 @@ def test_what_the_operator_has_to_remember_and_can_not_read_stops_it_with_a_reas
     (name,) = remembered
     assert read.status_problem.startswith(f"status.{name}")
     seen = builders.observed(object=knowledge.Known(read))
-    wish = build.build(read, (), builders.BOUNDS)
-    plan = planner.make(wish, seen, builders.BOUNDS, seen.observed_at)
+    desired = build.build(read, (), builders.BOUNDS)
+    plan = planner.make(desired, seen, builders.BOUNDS, seen.observed_at)
     assert (type(plan.action), plan.reason) == (actions.Wait, Reason.STATUS_UNREADABLE)
-    update = summary.summarise(wish, read, seen, plan=plan, outcome=actions.Done(), now=seen.observed_at)
+    update = summary.summarise(desired, read, seen, plan=plan, outcome=actions.Done(), now=seen.observed_at)
     assert update.patch is not None
     assert name not in update.patch, "it stays as it is, for the version that can read it"
     stalled = next(c for c in update.status["conditions"] if c["type"] == "Stalled")  # type: ignore[attr-defined]
@@ -93,17 +93,17 @@ def test_what_the_operator_has_to_remember_and_can_not_read_stops_it_with_a_reas
 def test_a_deletion_needs_no_readable_status() -> None:
     read = view({"rollout": {"phase": "Bisecting"}}, deletionTimestamp="2026-01-01T00:00:00Z")
     seen = builders.observed(object=knowledge.Known(read))
-    wish = build.build(read, (), builders.BOUNDS)
-    plan = planner.make(wish, seen, builders.BOUNDS, seen.observed_at)
+    desired = build.build(read, (), builders.BOUNDS)
+    plan = planner.make(desired, seen, builders.BOUNDS, seen.observed_at)
     assert plan.reason is not Reason.STATUS_UNREADABLE
 
 
 def test_a_field_that_the_api_server_drops_is_named_in_a_condition() -> None:
     read = view({})
     seen = builders.observed(object=knowledge.Known(read), dropped_fields=("lastStableRevision",))
-    wish = build.build(read, (), builders.BOUNDS)
-    plan = planner.make(wish, seen, builders.BOUNDS, seen.observed_at)
-    update = summary.summarise(wish, read, seen, plan=plan, outcome=actions.Done(), now=seen.observed_at)
+    desired = build.build(read, (), builders.BOUNDS)
+    plan = planner.make(desired, seen, builders.BOUNDS, seen.observed_at)
+    update = summary.summarise(desired, read, seen, plan=plan, outcome=actions.Done(), now=seen.observed_at)
     stalled = next(c for c in update.status["conditions"] if c["type"] == "Stalled")  # type: ignore[attr-defined]
     assert (stalled["status"], stalled["reason"]) == ("True", "CrdOutdated")
     assert "status.lastStableRevision" in stalled["message"]

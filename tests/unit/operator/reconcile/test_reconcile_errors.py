@@ -113,17 +113,17 @@ async def test_an_error_that_nobody_foresaw_is_told_on_the_object_logged_and_tri
     def make(*_: Any) -> None:
         raise KeyError("a-secret-value")
 
-    told: list[Any] = []
+    recorded: list[Any] = []
 
     async def send(_: Any, *events: Any, at: Any) -> None:
-        told.extend(events)
+        recorded.extend(events)
 
     monkeypatch.setattr(planner, "make", make)
     queue = Queue()
     events = SimpleNamespace(send=send)
     assert await make_reconciler(queue, builders.model_deployment(), events=events).handle(KEY) is None
     assert queue.failed == [KEY]
-    (event,) = told
+    (event,) = recorded
     assert (event.reason, event.type) == ("InternalError", "Warning")
     assert "KeyError" in event.message
     assert "a-secret-value" not in event.message, "what an error holds belongs into the log"

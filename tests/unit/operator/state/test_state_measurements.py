@@ -43,8 +43,8 @@ def test_the_first_reading_only_marks_as_it_is_older_than_the_step() -> None:
 
 def test_the_same_reading_adds_nothing_a_second_time() -> None:
     first = add(Sums(), reading(b=counters(1)))
-    again = reading(b=counters(11))
-    assert add(add(first, again), again) == add(first, again)
+    second = reading(b=counters(11))
+    assert add(add(first, second), second) == add(first, second)
 
 
 def test_an_operator_that_lost_its_write_adds_the_whole_difference_from_the_old_marks() -> None:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 
-class Load:
+class MeanLoad:
     """Counts predictions from their admission to their answer. Safe to read from another thread.
 
     Whoever looks now and then at a count sees a quick model idle, even one that never rests: its predictions run within
@@ -20,7 +20,7 @@ class Load:
         self._lock = threading.Lock()
         self._count = 0
         self._sum_s = 0.0
-        self._changed_at_s = self._told_at_s = clock_s()
+        self._changed_at_s = self._taken_at_s = clock_s()
 
     @property
     def count(self) -> int:
@@ -37,8 +37,8 @@ class Load:
         """How many were in hand on average since it was last asked."""
         with self._lock:
             self._pass()
-            passed_s, sum_s = self._changed_at_s - self._told_at_s, self._sum_s
-            self._told_at_s, self._sum_s = self._changed_at_s, 0.0
+            passed_s, sum_s = self._changed_at_s - self._taken_at_s, self._sum_s
+            self._taken_at_s, self._sum_s = self._changed_at_s, 0.0
         return sum_s / passed_s if passed_s > 0 else float(self._count)
 
     def _pass(self) -> None:

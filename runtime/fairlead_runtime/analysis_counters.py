@@ -49,7 +49,7 @@ class Labels:
 C = TypeVar("C", Pairs, Labels)
 
 
-class Measured:
+class AnalysisCounters:
     """The counters of one process. Written on the server's loop alone."""
 
     def __init__(self) -> None:
@@ -60,10 +60,10 @@ class Measured:
         self.scores = [0] * (len(SCORE_BOUNDS) + 1)
 
     def pairs(self, candidate: str) -> Pairs:
-        return _of(self.shadow, candidate, Pairs)
+        return _get_or_add(self.shadow, candidate, Pairs)
 
     def labels(self, revision: str) -> Labels:
-        return _of(self.feedback, revision, Labels)
+        return _get_or_add(self.feedback, revision, Labels)
 
     def add_scores(self, scores: Iterable[float]) -> None:
         for score in scores:
@@ -82,7 +82,7 @@ class Measured:
         }
 
 
-def _of(known: dict[str, C], revision: str, make: type[C]) -> C:
+def _get_or_add(known: dict[str, C], revision: str, make: type[C]) -> C:
     found = known.get(revision)
     if found is None:
         if len(known) >= REVISIONS_MAX:

@@ -30,7 +30,7 @@ class Model:
     status: statuses.ModelDeploymentStatus
     desired: str
 
-    def called(self, name: str) -> str:
+    def describe_revision(self, name: str) -> str:
         """A revision by its number and its hash, as the operator's messages name it."""
         row = self.row(name)
         return f"revision {row.number} ({name})" if row is not None else f"revision {name}"
@@ -76,7 +76,7 @@ def parse(body: Mapping[str, Any]) -> Model:
         status = statuses.ModelDeploymentStatus.model_validate(body.get("status") or {})
     except pydantic.ValidationError as error:
         raise errors.PluginError(
-            f"ModelDeployment {metadata['name']} can't be read by this version: {first_of(error)}"
+            f"ModelDeployment {metadata['name']} can't be read by this version: {describe_first_error(error)}"
         ) from error
     return Model(
         name=metadata["name"],
@@ -95,13 +95,13 @@ def placement(status: statuses.ModelDeploymentStatus) -> str:
     return newest.cluster if newest is not None else names.DEFAULT_CLUSTER
 
 
-def first_of(error: pydantic.ValidationError) -> str:
+def describe_first_error(error: pydantic.ValidationError) -> str:
     """The first mistake, with its field."""
     mistake = error.errors()[0]
     return f"{'.'.join(str(part) for part in mistake['loc'])}: {mistake['msg']}"
 
 
-def step_in_words(step: Step) -> str:
+def describe_step(step: Step) -> str:
     match step:
         case SetWeight(weight=weight):
             return f"set weight {weight / 100:g} %"
@@ -110,7 +110,7 @@ def step_in_words(step: Step) -> str:
         case SetReplicas(count=count):
             return f"up to {count} replicas"
         case Pause(duration_s=None):
-            return "pause until promoted"
+            return "pause until a person promotes"
         case Pause(duration_s=duration_s):
             return f"pause for {duration_s} s"
         case Analyse():
@@ -119,15 +119,17 @@ def step_in_words(step: Step) -> str:
             return f"wait for {requests:,} requests to the candidate"
 
 
-def steps_in_words(steps: Iterable[Step]) -> list[str]:
-    return [step_in_words(step) for step in steps]
+def describe_steps(steps: Iterable[Step]) -> list[str]:
+    return [describe_step(step) for step in steps]
 
 
-def routing_in_words(routing: Routing) -> list[str]:
+def describe_routing(routing: Routing) -> list[str]:
     """What decides besides the weight, one sentence each."""
-    sentences = [f"{match.kind.value} {match.name}={match.value} leads to it" for match in routing.matches]
+    sentences = [f"{match.kind.value} {match.name}={match.value} selects the candidate" for match in routing.matches]
     if routing.sticky_header is not None:
-        sentences.append(f"header {routing.sticky_header} keeps its revision")
+        sentences.append(f"header {routing.sticky_header} keeps a client on its revision")
     if routing.shadow:
-        sentences.append(f"is shown {routing.shadow * 100 / FULL_WEIGHT:g} % of the stable revision's predictions")
+        sentences.append(
+            f"the candidate gets copies of {routing.shadow * 100 / FULL_WEIGHT:g} % of the stable revision's requests"
+        )
     return sentences

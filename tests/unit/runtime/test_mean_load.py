@@ -12,7 +12,7 @@ from tests.support.hand_clock import HandClock
 from tests.support.replica_parts import Setting, assemble_inline
 
 from fairlead_runtime.errors import RequestError
-from fairlead_runtime.inference.load import Load
+from fairlead_runtime.inference.mean_load import MeanLoad
 
 TAKES_S = 0.02
 
@@ -20,9 +20,9 @@ TAKES_S = 0.02
 @hypothesis.given(
     spells=st.lists(st.tuples(st.floats(0.001, 100), st.integers(0, 50)), min_size=1), look_at=st.integers(0)
 )
-def test_the_mean_is_what_was_in_hand_by_how_long(spells: list[tuple[float, int]], look_at: int) -> None:
+def test_the_mean_load_weights_requests_by_their_duration(spells: list[tuple[float, int]], look_at: int) -> None:
     clock = HandClock()
-    load = Load(clock.monotonic_s)
+    load = MeanLoad(clock.monotonic_s)
     first, looked = look_at % len(spells), 0
     for number, (seconds, count) in enumerate(spells):
         if number == first:
@@ -35,13 +35,13 @@ def test_the_mean_is_what_was_in_hand_by_how_long(spells: list[tuple[float, int]
     assert load.take_mean() == pytest.approx(expected, abs=1e-6)
 
 
-def test_who_asks_twice_at_one_moment_is_told_what_is_in_hand() -> None:
-    load = Load(HandClock().monotonic_s)
+def test_two_reads_at_the_same_moment_return_the_current_load() -> None:
+    load = MeanLoad(HandClock().monotonic_s)
     load.add(3)
     assert load.take_mean() == 3
 
 
-def test_predictions_that_run_at_once_are_in_the_mean_though_no_look_ever_finds_one() -> None:
+def test_predictions_shorter_than_a_turn_of_the_loop_count_in_the_mean() -> None:
     def slow(inputs: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
         end_s = time.perf_counter() + TAKES_S
         while time.perf_counter() < end_s:
@@ -57,7 +57,7 @@ def test_predictions_that_run_at_once_are_in_the_mean_though_no_look_ever_finds_
     assert 0.5 < plane.take_mean_pending() <= 1
 
 
-def test_a_prediction_that_fails_is_not_in_hand_for_ever() -> None:
+def test_a_failed_prediction_leaves_the_load() -> None:
     def broken(inputs: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
         raise RuntimeError("no")
 
