@@ -135,8 +135,8 @@ def _keep_held_out(model: keras.Model, data: dataset.Dataset, path: pathlib.Path
 
 
 def _print_epoch(order: Order, epochs: int, epoch: int, logs: dict[str, float]) -> None:
-    said = f"{order.family.name} {order.version}: epoch {epoch + 1}/{epochs}, loss {logs['loss']:.3f}"
-    print(f"{said}, validation accuracy {logs['val_accuracy']:.3f}", flush=True)
+    output = f"{order.family.name} {order.version}: epoch {epoch + 1}/{epochs}, loss {logs['loss']:.3f}"
+    print(f"{output}, validation accuracy {logs['val_accuracy']:.3f}", flush=True)
 
 
 def summary(record: evaluation.Evaluation) -> str:

@@ -148,19 +148,19 @@ def wait(link: socket.socket, worker: int, pid: int) -> int:
     """The worker's exit code, 128 and its number after a signal as shells have it; 0 where nobody can know it."""
     link.settimeout(1)
     try:
-        said = read_line(link)
+        line = read_line(link)
     except TimeoutError:
         # The raylet sets this process's oom_score_adj some time after it started it.
         copy_priority(pid)
         link.settimeout(None)
-        said = read_line(link)
+        line = read_line(link)
     except OSError:
-        said = ""
-    if not said.startswith("exit "):
+        line = ""
+    if not line.startswith("exit "):
         # The template has gone; the worker doesn't need it.
         select.select([worker], [], [])
         return 0
-    code = int(said.removeprefix("exit "))
+    code = int(line.removeprefix("exit "))
     return code if code >= 0 else SIGNAL_BASE - code
 
 

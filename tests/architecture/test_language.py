@@ -15,8 +15,12 @@ from tests.architecture.test_tree import ROOT, python_files
 PACKAGES = (
     "operator/fairlead_operator",
     "runtime/fairlead_gateway",
+    "runtime/fairlead_ray_node",
     "runtime/fairlead_runtime",
     "cli/fairlead_cli",
+    "benchmarks",
+    "examples",
+    "tests",
 )
 KNOWN = ROOT / "tests" / "architecture" / "banned_names.txt"
 PLAIN_DOCS = (

@@ -166,12 +166,12 @@ def _specs() -> st.SearchStrategy[dict[str, Any]]:
     return st.builds(_with, _right(schema), leaf, st.sampled_from(ODD)) | _right(schema)
 
 
-def _with(right: dict[str, Any], leaf: str, odd: Any) -> dict[str, Any]:
+def _with(right: dict[str, Any], leaf: str, invalid: Any) -> dict[str, Any]:
     *parents, last = leaf.strip(".").split(".")
     part = right
     for parent in parents:
         part = part.setdefault(parent, {})
-    part[last] = odd
+    part[last] = invalid
     return right
 
 

@@ -87,9 +87,9 @@ def paced(stage: Stage, model: Model, what: str) -> None:
 def test_a_silently_different_candidate_is_seen_by_its_counts_and_by_no_caller(
     stage: Stage, tmp_path: pathlib.Path
 ) -> None:
-    said = classes(stage)
-    (first, _), (second, _) = collections.Counter(said).most_common(2)
-    swapped_share = sum(each in (first, second) for each in said) / len(said)
+    output = classes(stage)
+    (first, _), (second, _) = collections.Counter(output).most_common(2)
+    swapped_share = sum(each in (first, second) for each in output) / len(output)
     source = pathlib.Path(stage.models.version("v1").uri.removeprefix("file://"))
     other = swapped.make(source, tmp_path / "swapped", first, second)
     with stage.deployed("shadowed") as model:

@@ -237,7 +237,7 @@ ODD_MEASUREMENTS = [
 def test_no_answer_of_one_replica_ends_the_agent_or_stops_the_reading_of_another(gateway: Gateway) -> None:
     bodies = iter(ODD_MEASUREMENTS * 2)
 
-    def odd(request: bytes) -> bytes | None:
+    def invalid(request: bytes) -> bytes | None:
         return next(bodies, None) if b"/-/measurements" in request else answer()
 
     seen = itertools.count(1)
@@ -247,7 +247,7 @@ def test_no_answer_of_one_replica_ends_the_agent_or_stops_the_reading_of_another
         return answer(body % (B.encode(), next(seen)) if b"/-/measurements" in request else b"{}")
 
     node = gateway.nodes[0]
-    with odd_replica(odd, node=node) as first, odd_replica(good, node=node, revision=B):
+    with odd_replica(invalid, node=node) as first, odd_replica(good, node=node, revision=B):
         gateway.apply(digits=spec(A, {A: revision(), B: revision()}, candidate=B))
         gateway.wait_up("digits", A)
         gateway.wait_up("digits", B)

@@ -46,10 +46,10 @@ def _each(table: str) -> list[Any]:
 def test_a_bad_manifest_is_refused_by_name_and_with_what_is_right(answers: Answers, row: manifest_table.Row) -> None:
     answer = answers[row.id]
     assert answer.returncode != 0, answer.stdout
-    assert any(_says(line, row) for line in answer.stderr.splitlines()), answer.stderr
+    assert any(_message(line, row) for line in answer.stderr.splitlines()), answer.stderr
 
 
-def _says(line: str, row: manifest_table.Row) -> bool:
+def _message(line: str, row: manifest_table.Row) -> bool:
     names_field = re.search(rf"(^|[^\w.]){re.escape(row.field)}([^\w.]|$)", line) is not None
     return names_field and all(words in line for words in row.says)
 

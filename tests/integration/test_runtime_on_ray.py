@@ -295,9 +295,9 @@ def test_a_model_that_can_not_be_served_says_why_in_rays_status(ray: Ray) -> Non
     for reason, app in wrong.items():
         wait_until(lambda app=app: ray.status(app["name"])[0] == "DEPLOY_FAILED", within_s=START_S)
         message = ray.status(app["name"])[1]
-        said = [line for line in message.splitlines() if line.startswith("fairlead: ")]
-        assert said, message
-        assert said[-1].startswith(f"fairlead: {reason}: "), said
+        output = [line for line in message.splitlines() if line.startswith("fairlead: ")]
+        assert output, message
+        assert output[-1].startswith(f"fairlead: {reason}: "), output
         assert "secret" not in message
     ray.put()
 

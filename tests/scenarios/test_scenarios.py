@@ -72,7 +72,7 @@ def run(world: VirtualWorld, step: dict[str, Any]) -> None:
         world.settle()
 
 
-def said(world: VirtualWorld, plans: int, events: int) -> dict[str, Any]:
+def describe_progress(world: VirtualWorld, plans: int, events: int) -> dict[str, Any]:
     """What the step led to; a plan that repeats itself is told once."""
     lines = [str(plan) for plan in world.plans[plans:]]
     distinct = [line for before, line in zip(["", *lines], lines, strict=False) if line != before]
@@ -104,7 +104,7 @@ def describe(story: dict[str, Any]) -> list[dict[str, Any]]:
         plans, events = len(world.plans), len(world.events)
         do(world, step)
         run(world, step)
-        chapters.append({"step": step["says"], **said(world, plans, events)})
+        chapters.append({"step": step["says"], **describe_progress(world, plans, events)})
     return chapters
 
 

@@ -276,9 +276,9 @@ class Story:
             expect_shape=(1, 10),
         )
 
-    def _require_no_failures(self, report: load.Report, during: str) -> None:
+    def _require_no_failures(self, report: load.Report, event_name: str) -> None:
         if report.failed:
-            raise narration.DemoFailed(f"requests failed during {during}:\n{report.summary()}")
+            raise narration.DemoFailed(f"requests failed during {event_name}:\n{report.summary()}")
 
 
 def _is_refused(found: Mapping[str, Any], reason: str) -> bool:

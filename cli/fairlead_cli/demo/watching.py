@@ -77,8 +77,8 @@ def watch(command: Sequence[str]) -> Iterator[Callable[[float], Mapping[str, Any
             while found is not None:
                 last = found
                 found = arrived.get_nowait()
-            said = process.stderr.read().strip() if process.stderr is not None else ""
-            raise narration.DemoFailed(f"kubectl get --watch ended: {said}")
+            stderr_text = process.stderr.read().strip() if process.stderr is not None else ""
+            raise narration.DemoFailed(f"kubectl get --watch ended: {stderr_text}")
         return last
 
     try:

@@ -91,9 +91,9 @@ async def _serve_parent() -> int:
     asked = settings.Settings.model_validate_json(await reader.readline())
     stop = asyncio.Event()
     watcher = asyncio.create_task(_stop_at_end(reader, stop))
-    result = await runner.run(asked, stop=stop, on_progress=lambda progress: _say(process.Line(progress=progress)))
+    result = await runner.run(asked, stop=stop, on_progress=lambda progress: _report(process.Line(progress=progress)))
     watcher.cancel()
-    _say(process.Line(result=result))
+    _report(process.Line(result=result))
     return 0
 
 
@@ -102,7 +102,7 @@ async def _stop_at_end(reader: asyncio.StreamReader, stop: asyncio.Event) -> Non
     stop.set()
 
 
-def _say(line: process.Line) -> None:
+def _report(line: process.Line) -> None:
     try:
         print(line.model_dump_json(exclude_none=True), flush=True)
     except BrokenPipeError:

@@ -76,18 +76,18 @@ def has_version(name: str, path: pathlib.Path) -> bool:
     """Whether the file is this binary in a version that goes with the pinned one: same major and minor."""
     if not os.access(path, os.X_OK):
         return False
-    said = _reported_version(name, path)
-    return said is not None and said.split(".")[:2] == version_of(name).split(".")[:2]
+    output = _reported_version(name, path)
+    return output is not None and output.split(".")[:2] == version_of(name).split(".")[:2]
 
 
 def _reported_version(name: str, path: pathlib.Path) -> str | None:
     """What the binary says of itself, with a `v`; None when it does not run or says nothing."""
     argv = [str(path), "version", "--client"] if name == "kubectl" else [str(path), "--version"]
     try:
-        said = subprocess.run(argv, capture_output=True, text=True, timeout=20, check=False).stdout
+        output = subprocess.run(argv, capture_output=True, text=True, timeout=20, check=False).stdout
     except (OSError, subprocess.TimeoutExpired):
         return None
-    found = re.search(r"v?(\d+\.\d+\.\d+\S*)", said)
+    found = re.search(r"v?(\d+\.\d+\.\d+\S*)", output)
     return f"v{found.group(1)}" if found else None
 
 

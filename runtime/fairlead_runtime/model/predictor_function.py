@@ -43,5 +43,5 @@ def first_line(error: Any) -> str:
     """What went wrong, without the stack and the nodes around it."""
     text = str(getattr(error, "message", None) or error)
     lines = (line.strip() for line in text.splitlines())
-    said = (line for line in lines if line and not line.startswith(_FRAME))
-    return next(said, type(error).__name__)[:300]
+    kept = (line for line in lines if line and not line.startswith(_FRAME))
+    return next(kept, type(error).__name__)[:300]

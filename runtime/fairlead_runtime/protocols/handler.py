@@ -79,8 +79,8 @@ class Handler:
 
         For before the body is read: its limits and its meaning are the other replica's.
         """
-        meant = headers.get(REPLICA_HEADER)
-        if meant is not None and meant != self._name:
+        intended = headers.get(REPLICA_HEADER)
+        if intended is not None and intended != self._name:
             raise RequestError(
                 RequestReason.WRONG_REPLICA,
                 "this address belongs to another replica now; the gateway repeats the request elsewhere",

@@ -97,9 +97,9 @@ def run(*arguments: str, stdin: str | None = None) -> tuple[int, str, str]:
 
 
 def test_predict_without_a_file_sends_zeros_and_names_the_revision(server: Server) -> None:
-    code, output, said = run("predict", NAME)
+    code, output, output = run("predict", NAME)
     assert (code, json.loads(output)) == (0, {"outputs": []})
-    assert f"answered by revision 1 ({server.revision})" in said
+    assert f"answered by revision 1 ({server.revision})" in output
     zeros = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [0, 0]}]}
     assert server.sent == [("/v2/models/digits/infer", None, zeros)]
 
@@ -124,21 +124,21 @@ def test_predict_uses_the_protocol_of_the_request_body(
 
 def test_a_failed_prediction_is_one_line_that_names_the_revision(server: Server) -> None:
     server.code = 500
-    code, _, said = run("predict", NAME)
-    assert (code, said.count("\n")) == (1, 1)
-    assert f"revision {server.revision} answered 500" in said
-    assert "the model raised" in said
+    code, _, output = run("predict", NAME)
+    assert (code, output.count("\n")) == (1, 1)
+    assert f"revision {server.revision} answered 500" in output
+    assert "the model raised" in output
 
 
 def test_predict_without_a_known_gateway_says_how_to_give_one(
     found: WorldCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("FAIRLEAD_GATEWAY", raising=False)
-    code, _, said = run("predict", NAME)
-    assert (code, "--gateway http://HOST:PORT" in said) == (1, True)
+    code, _, output = run("predict", NAME)
+    assert (code, "--gateway http://HOST:PORT" in output) == (1, True)
     found.world.models[NAME].status["endpoints"] = {"v2": "http://127.0.0.1:9/v2/models/digits"}
-    code, _, said = run("predict", NAME)
-    assert (code, "http://127.0.0.1:9/v2/models/digits can't be reached" in said) == (1, True)
+    code, _, output = run("predict", NAME)
+    assert (code, "http://127.0.0.1:9/v2/models/digits can't be reached" in output) == (1, True)
 
 
 def test_logs_shows_only_the_replicas_of_the_model(server: Server, tmp_path: pathlib.Path) -> None:
@@ -155,10 +155,10 @@ def test_logs_shows_only_the_replicas_of_the_model(server: Server, tmp_path: pat
 
 
 def test_logs_reports_what_is_missing(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    code, _, said = run("logs", NAME)
-    assert (code, "--ray-token-file" in said) == (1, True)
-    code, _, said = run("logs", NAME, "--revision", "9")
-    assert (code, "has no revision 9" in said) == (1, True)
+    code, _, output = run("logs", NAME)
+    assert (code, "--ray-token-file" in output) == (1, True)
+    code, _, output = run("logs", NAME, "--revision", "9")
+    assert (code, "has no revision 9" in output) == (1, True)
     monkeypatch.delenv("FAIRLEAD_RAY")
-    code, _, said = run("logs", NAME)
-    assert (code, "--ray http://HOST:PORT" in said) == (1, True)
+    code, _, output = run("logs", NAME)
+    assert (code, "--ray http://HOST:PORT" in output) == (1, True)

@@ -17,16 +17,16 @@ WHOLE = "1\n# be_id be_name\n3 p0001 1 s0\n\n"
 """As HAProxy 2.8 ends each answer; the integration tests hear the real one."""
 
 
-def heard(folder: pathlib.Path, answer: str, ask: Callable[[Control], Awaitable[T]]) -> T:
+def run_with(folder: pathlib.Path, answer: str, ask: Callable[[Control], Awaitable[T]]) -> T:
     """What is made of a HAProxy that says this to whatever it is asked, and ends."""
 
-    async def say(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def answer_with(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
         writer.write(answer.encode())
         writer.close()
 
     async def run() -> T:
-        server = await asyncio.start_unix_server(say, folder / config.RUNTIME_SOCKET)
+        server = await asyncio.start_unix_server(answer_with, folder / config.RUNTIME_SOCKET)
         control = Control(folder)
         try:
             return await ask(control)
@@ -38,7 +38,7 @@ def heard(folder: pathlib.Path, answer: str, ask: Callable[[Control], Awaitable[
 
 
 def asked(folder: pathlib.Path, answer: str) -> str:
-    return heard(folder, answer, lambda control: control.ask("show servers state"))
+    return run_with(folder, answer, lambda control: control.ask("show servers state"))
 
 
 @pytest.mark.parametrize("answer", [WHOLE, "\n", "\n\n", "No such server.\n\n"])
@@ -47,13 +47,15 @@ def test_a_complete_answer_is_returned(tmp_path: pathlib.Path, answer: str) -> N
 
 
 @pytest.mark.parametrize("heard", range(len(WHOLE)))
-def test_a_truncated_answer_is_an_error(tmp_path: pathlib.Path, heard: int) -> None:
+def test_a_truncated_answer_is_an_error(tmp_path: pathlib.Path, exchange: int) -> None:
     with pytest.raises(HAProxyError, match="cut off"):
-        asked(tmp_path, WHOLE[:heard])
+        asked(tmp_path, WHOLE[:exchange])
 
 
 def test_a_refused_server_command_does_not_stop_the_others(tmp_path: pathlib.Path) -> None:
     refusal = "Server still has connections attached to it, cannot remove it."
     answer = f"New server registered.\n\n\n{refusal}\n\nServer deleted.\n\n"
 
-    assert heard(tmp_path, answer, lambda control: control.try_each(["add server a/b", "del server a/c"])) == [refusal]
+    assert run_with(tmp_path, answer, lambda control: control.try_each(["add server a/b", "del server a/c"])) == [
+        refusal
+    ]

@@ -93,10 +93,10 @@ def test_an_invalid_answer_is_refused_as_a_whole(raw: bytes, words: str) -> None
         entry(name=f"{NAME}\n"),
     ],
 )  # fmt: skip
-def test_an_invalid_entry_does_not_hide_the_others(odd: object) -> None:
+def test_an_invalid_entry_does_not_hide_the_others(invalid: object) -> None:
     good = entry(name=f"{A}-fedcba9876543210")
 
-    found = parse(body(odd, good))
+    found = parse(body(invalid, good))
 
     assert set(found.replicas) == {good["name"]}
     assert found.refused == 1

@@ -189,7 +189,7 @@ def whole(*names: str, version: str = "1") -> bytes:
 
 async def test_invalid_answers_are_ignored_until_a_valid_one_arrives() -> None:
     one, two = f"{A}-0000000000000001", f"{A}-0000000000000002"
-    odd = OddDirectory(
+    invalid = OddDirectory(
         whole(one),
         b"[",
         b" " * (2 << 20),
@@ -198,7 +198,7 @@ async def test_invalid_answers_are_ignored_until_a_valid_one_arrives() -> None:
         web.Response(status=200, body=b"x", headers={"content-encoding": "gzip"}),
         whole(one, two, version="2"),
     )
-    async with odd.running() as node, Followed(node).running() as followed:
+    async with invalid.running() as node, Followed(node).running() as followed:
         seen: list[set[str]] = []
         while {one, two} not in seen:
             before = followed.changes
@@ -209,16 +209,16 @@ async def test_invalid_answers_are_ignored_until_a_valid_one_arrives() -> None:
         assert all(each in (set(), {one}, {one, two}) for each in seen)
         assert b"fairlead_gateway_node_errors_total 5.0" in followed.metrics.text()
     # After each failure the whole answer is asked for at once, after a good one what is newer.
-    assert odd.asked[:2] == ["", "since=1&wait=2"]
-    assert odd.asked[2:7] == [""] * 5
+    assert invalid.asked[:2] == ["", "since=1&wait=2"]
+    assert invalid.asked[2:7] == [""] * 5
 
 
 async def test_a_directory_that_ignores_the_wait_is_polled_at_a_bounded_rate() -> None:
-    odd = OddDirectory(whole())
-    async with odd.running() as node, Followed(node).running() as followed:
+    invalid = OddDirectory(whole())
+    async with invalid.running() as node, Followed(node).running() as followed:
         await followed.until(followed.known.is_asked)
-        began, count = asyncio.get_running_loop().time(), len(odd.asked)
-        while len(odd.asked) < count + 10:
+        began, count = asyncio.get_running_loop().time(), len(invalid.asked)
+        while len(invalid.asked) < count + 10:
             await asyncio.sleep(0.005)
 
         assert asyncio.get_running_loop().time() - began > 9 * poller.UNCHANGED_S * 0.9

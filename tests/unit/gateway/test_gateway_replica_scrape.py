@@ -155,13 +155,13 @@ BODIES = st.one_of(st.binary(max_size=64), st.one_of(FIELDS, ODD).map(lambda val
 
 
 @given(st.lists(st.tuples(st.booleans(), BODIES), max_size=20))
-def test_no_answer_of_a_replica_raises_or_stops_other_models(odd: list[tuple[bool, bytes]]) -> None:
+def test_no_answer_of_a_replica_raises_or_stops_other_models(invalid: list[tuple[bool, bytes]]) -> None:
     """Each odd answer comes from one of two replicas of a model; another model's replica counts one more each time."""
     counted = metrics.Metrics()
     counted.measured.follow({"digits": frozenset({STABLE, CANDIDATE}), "cats": frozenset({STABLE, CANDIDATE})})
     scraper = Scraper(counted)
     other = Place(model="cats", revision=STABLE, replica="b", host="127.0.0.1", port=1)
-    for number, (is_stable, body) in enumerate(odd, 1):
+    for number, (is_stable, body) in enumerate(invalid, 1):
         scraper.take(replace(PLACE, revision=STABLE if is_stable else CANDIDATE), body)
         good = {
             "instance": "g",
@@ -171,8 +171,8 @@ def test_no_answer_of_a_replica_raises_or_stops_other_models(odd: list[tuple[boo
         scraper.take(other, json.dumps(good).encode())
 
     found = counted.measured.of("cats", STABLE).body()
-    assert found["feedback"]["labelled"] == len(odd)
-    assert sum(found["scores"]["counts"]) == len(odd)
+    assert found["feedback"]["labelled"] == len(invalid)
+    assert sum(found["scores"]["counts"]) == len(invalid)
     for name in (STABLE, CANDIDATE):
         shown_body = counted.measured.of("digits", name).body()
         json.dumps(shown_body, allow_nan=False)

@@ -131,7 +131,7 @@ async def api(tmp_path: Path) -> AsyncIterator[tuple[FakeApi, model_routes.Model
     await runner.cleanup()
 
 
-async def following(seen: AsyncIterator[Any]) -> Any:
+async def next_state(seen: AsyncIterator[Any]) -> Any:
     async with asyncio.timeout(DEADLINE_S):
         return await anext(seen)
 
@@ -144,8 +144,8 @@ async def test_routes_are_listed_in_pages_then_watched(api: Api) -> None:
     fake.page = 2
     fake.set_unseen(a={"n": 1}, b={"n": 1}, c={"n": 1})
     async with aclosing(source.follow()) as seen:
-        assert await following(seen) == dict.fromkeys("abc", '{"n": 1}')
-        changed = asyncio.create_task(following(seen))
+        assert await next_state(seen) == dict.fromkeys("abc", '{"n": 1}')
+        changed = asyncio.create_task(next_state(seen))
         await fake.watched()
         fake.set(a={"n": 2})
 
@@ -157,21 +157,21 @@ async def test_routes_are_listed_in_pages_then_watched(api: Api) -> None:
 async def test_events_that_arrive_together_become_one_change(api: Api) -> None:
     fake, source, _ = api
     async with aclosing(source.follow()) as seen:
-        assert await following(seen) == {}
-        changed = asyncio.create_task(following(seen))
+        assert await next_state(seen) == {}
+        changed = asyncio.create_task(next_state(seen))
         await fake.watched()
         table = {f"model-{number}": {"more": "x" * 900} for number in range(300)}
         fake.set(**table)
         found = await changed
         while len(found) < len(table):
-            before, found = found, await following(seen)
+            before, found = found, await next_state(seen)
             assert before.keys() < found.keys()
 
         assert found == {name: json.dumps(spec) for name, spec in table.items()}
-        deleted = asyncio.create_task(following(seen))
+        deleted = asyncio.create_task(next_state(seen))
         fake.set(**dict.fromkeys(table))
         while await deleted:
-            deleted = asyncio.create_task(following(seen))
+            deleted = asyncio.create_task(next_state(seen))
     assert len(fake.lists) == 1
 
 
@@ -182,7 +182,7 @@ async def test_an_error_changes_nothing_and_is_retried(api: Api, code: int) -> N
     fake.fail = [code, code]
 
     async with aclosing(source.follow()) as seen:
-        assert await following(seen) == {"digits": '{"n": 1}'}
+        assert await next_state(seen) == {"digits": '{"n": 1}'}
 
     assert len(fake.lists) == 3
     assert b"fairlead_gateway_source_errors_total 2.0" in counted.text()
@@ -199,8 +199,8 @@ async def test_after_an_ended_watch_a_new_list_shows_missed_changes(api: Api, en
     fake, source, _ = api
     fake.set_unseen(digits={"n": 1})
     async with aclosing(source.follow()) as seen:
-        await following(seen)
-        after = asyncio.create_task(following(seen))
+        await next_state(seen)
+        after = asyncio.create_task(next_state(seen))
         await fake.watched()
         fake.set_unseen(digits={"n": 2})
         fake.send(end) if end else fake.cut()
@@ -215,7 +215,7 @@ async def test_an_unreachable_api_server_changes_nothing(tmp_path: Path) -> None
         kubeconfig=tmp_path / "missing", namespace="ns", relist_s=60, metrics_=counted
     )
     async with aclosing(source.follow()) as seen:
-        waiting = asyncio.create_task(following(seen))
+        waiting = asyncio.create_task(next_state(seen))
         async with asyncio.timeout(DEADLINE_S):
             while b"fairlead_gateway_source_errors_total 2.0" not in counted.text():
                 await asyncio.sleep(0.02)
@@ -227,10 +227,10 @@ async def test_an_unreachable_api_server_changes_nothing(tmp_path: Path) -> None
 async def test_a_routes_file_is_followed_and_an_invalid_one_changes_nothing(tmp_path: Path) -> None:
     path, counted = tmp_path / "routes.json", metrics.Metrics()
     async with aclosing(file.FileSource(path, metrics_=counted).follow()) as seen:
-        assert await following(seen) == {}
+        assert await next_state(seen) == {}
         path.write_text('{"digits": {"a": 1}}')
-        assert await following(seen) == {"digits": '{"a": 1}'}
-        changed = asyncio.create_task(following(seen))
+        assert await next_state(seen) == {"digits": '{"a": 1}'}
+        changed = asyncio.create_task(next_state(seen))
         path.write_text("{")
         async with asyncio.timeout(DEADLINE_S):
             while b"fairlead_gateway_source_errors_total 0.0" in counted.text():

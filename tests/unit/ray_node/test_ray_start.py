@@ -51,18 +51,18 @@ def test_the_replacement_for_python_behaves_like_python(started: Started, folder
     assert ray_start.main(["--address=127.0.0.1:1", "--block"]) == 0
     assert started.arguments == ["ray", "start", "--address=127.0.0.1:1", "--block"]
     assert started.python == str(folder / "python")
-    said = subprocess.run([started.python, "-c", "import sys; print(sys.executable)"], capture_output=True, text=True)
-    assert said.stdout.strip() == PYTHON
+    output = subprocess.run([started.python, "-c", "import sys; print(sys.executable)"], capture_output=True, text=True)
+    assert output.stdout.strip() == PYTHON
 
 
 def test_the_replacement_for_python_runs_in_a_folder_of_any_name(tmp_path: Path) -> None:
-    odd = tmp_path / 'it\'s a "folder" $HOME'
-    odd.mkdir()
-    python = odd / "python of mine"
+    invalid = tmp_path / 'it\'s a "folder" $HOME'
+    invalid.mkdir()
+    python = invalid / "python of mine"
     python.symlink_to(PYTHON)
-    path = ray_start.write_stand_in(odd, str(python))
-    said = subprocess.run([path, "-c", "print(1)"], capture_output=True, text=True)
-    assert said.stdout == "1\n", said.stderr
+    path = ray_start.write_stand_in(invalid, str(python))
+    output = subprocess.run([path, "-c", "print(1)"], capture_output=True, text=True)
+    assert output.stdout == "1\n", output.stderr
 
 
 def test_the_switch_is_on_or_off(

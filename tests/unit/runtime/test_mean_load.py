@@ -23,14 +23,14 @@ TAKES_S = 0.02
 def test_the_mean_load_weights_requests_by_their_duration(spells: list[tuple[float, int]], look_at: int) -> None:
     clock = HandClock()
     load = MeanLoad(clock.monotonic_s)
-    first, looked = look_at % len(spells), 0
+    first, reads = look_at % len(spells), 0
     for number, (seconds, count) in enumerate(spells):
         if number == first:
             load.take_mean()
-            looked = number
+            reads = number
         load.add(count - load.count)
         clock.seconds += seconds
-    seen = spells[looked:]
+    seen = spells[reads:]
     expected = sum(seconds * count for seconds, count in seen) / sum(seconds for seconds, _ in seen)
     assert load.take_mean() == pytest.approx(expected, abs=1e-6)
 

@@ -61,7 +61,7 @@ async def data_port(answer: Any) -> AsyncIterator[tuple[str, list[bytes]]]:
         await asyncio.to_thread(server.stop)
 
 
-def says(body: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> Any:
+def answering(body: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> Any:
     async def answer(_: web.Request) -> web.Response:
         text = body if isinstance(body, str) else json.dumps(body)
         return web.Response(status=status, text=text, headers=OURS if headers is None else headers)
@@ -77,7 +77,7 @@ async def endless(request: web.Request) -> web.StreamResponse:
 
 
 async def test_a_proof_sends_no_tensor_whatever_the_size_of_the_input(client: gateway.GatewayClient) -> None:
-    async with data_port(says(REPORT)) as (url, bodies):
+    async with data_port(answering(REPORT)) as (url, bodies):
         report = await client.prove(url, "digits", REVISION, timeout_s=10)
     assert bodies == [b""]
     assert (report.outcome, report.digest) == (gateway.ProofOutcome.PROVED, DIGEST)
@@ -101,7 +101,7 @@ async def test_a_proof_sends_no_tensor_whatever_the_size_of_the_input(client: ga
 async def test_what_is_not_the_revisions_own_word_is_tried_again(
     client: gateway.GatewayClient, status: int, headers: dict[str, str]
 ) -> None:
-    async with data_port(says(REPORT, status=status, headers=headers)) as (url, _):
+    async with data_port(answering(REPORT, status=status, headers=headers)) as (url, _):
         with pytest.raises(errors.Unreachable):
             await client.prove(url, "digits", REVISION, timeout_s=10)
 
@@ -129,7 +129,7 @@ def with_(**changed: Any) -> dict[str, Any]:
 async def test_a_report_that_is_not_valid_is_refused_in_one_bounded_line(
     client: gateway.GatewayClient, body: Any
 ) -> None:
-    async with data_port(says(body)) as (url, _):
+    async with data_port(answering(body)) as (url, _):
         with pytest.raises(errors.Refused) as refused:
             await client.prove(url, "digits", REVISION, timeout_s=10)
     assert len(str(refused.value)) < 700
@@ -157,7 +157,7 @@ async def test_an_answer_that_announces_too_much_is_not_read(client: gateway.Gat
 async def test_a_tenants_words_are_one_line_without_control_characters(client: gateway.GatewayClient) -> None:
     tensor = {"name": "x\n\x1b[31m" + "y" * 5000, "datatype": "FP32", "shape": [-1]}
     report = with_(outcome="NotProvedByExample", message="first\nsecond\x00" + "z" * 5000, inputs=[tensor])
-    async with data_port(says(report)) as (url, _):
+    async with data_port(answering(report)) as (url, _):
         read = await client.prove(url, "digits", REVISION, timeout_s=10)
     for text in (read.message, *read.signature.inputs):
         assert text.isprintable()
@@ -177,7 +177,7 @@ async def test_a_packed_answer_is_not_unpacked(client: gateway.GatewayClient) ->
 
 
 async def test_a_message_names_no_address(client: gateway.GatewayClient) -> None:
-    async with data_port(says(REPORT)) as (url, _):
+    async with data_port(answering(REPORT)) as (url, _):
         pass
     with pytest.raises(errors.Unreachable) as failure:
         await client.prove(url, "digits", REVISION, timeout_s=10)

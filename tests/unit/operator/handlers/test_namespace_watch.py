@@ -122,7 +122,7 @@ async def until(condition: Any) -> None:
             await asyncio.sleep(0.02)
 
 
-def watch(server: Server, namespace: str, heard: Heard) -> handlers.NamespaceWatch:
+def watch(server: Server, namespace: str, received: Heard) -> handlers.NamespaceWatch:
     async def fetch_credentials() -> kubernetes.Credentials:
         return kubernetes.Credentials(
             server=server.thread.url,
@@ -135,7 +135,7 @@ def watch(server: Server, namespace: str, heard: Heard) -> handlers.NamespaceWat
         )
 
     loop = asyncio.get_running_loop()
-    return handlers.NamespaceWatch(namespace, heard, fetch_credentials, loop=loop, clock=HandClock())
+    return handlers.NamespaceWatch(namespace, received, fetch_credentials, loop=loop, clock=HandClock())
 
 
 async def test_a_forbidden_namespace_is_tried_again_and_another_one_is_watched_all_the_time(
@@ -151,20 +151,20 @@ async def test_a_forbidden_namespace_is_tried_again_and_another_one_is_watched_a
 
     monkeypatch.setattr(handlers, "build_settings", build_settings)
     server.forbidden.add("b")
-    heard = Heard()
-    watches = {name: watch(server, name, heard) for name in ("a", "b")}
+    received = Heard()
+    watches = {name: watch(server, name, received) for name in ("a", "b")}
     try:
         for one in watches.values():
             one.start()
         await until(lambda: "a" in server.watches and watches["b"].starts > 2)
         server.send("a", "m", 7)
-        await until(lambda: heard.notices)
-        assert heard.notices == [(keys.ModelKey("a", "m"), "7", (1, None, None))]
+        await until(lambda: received.notices)
+        assert received.notices == [(keys.ModelKey("a", "m"), "7", (1, None, None))]
         assert watches["a"].starts == 1
         server.forbidden.clear()
         await until(lambda: "b" in server.watches)
         server.send("b", "n", 8)
-        await until(lambda: len(heard.notices) == 2)
+        await until(lambda: len(received.notices) == 2)
         assert watches["a"].starts == 1, "it was never started again"
     finally:
         for one in watches.values():
@@ -173,8 +173,8 @@ async def test_a_forbidden_namespace_is_tried_again_and_another_one_is_watched_a
 
 async def test_a_watch_that_is_restarted_hears_again(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(handlers, "RESTART_FIRST_S", 0.05)
-    heard = Heard()
-    one = watch(server, "a", heard)
+    received = Heard()
+    one = watch(server, "a", received)
     try:
         one.start()
         await until(lambda: "a" in server.watches)
@@ -182,7 +182,7 @@ async def test_a_watch_that_is_restarted_hears_again(server: Server, monkeypatch
         one.restart()
         await until(lambda: server.watches["a"] is not first)
         server.send("a", "m", 9)
-        await until(lambda: heard.notices)
+        await until(lambda: received.notices)
         assert one.starts == 2
     finally:
         one.stop()

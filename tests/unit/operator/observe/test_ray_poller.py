@@ -105,8 +105,8 @@ async def test_the_session_is_asked_again_only_with_a_new_controller(
 
 
 async def test_the_models_hear_when_ray_begins_or_ceases_to_accept_what_should_run(clock: HandClock) -> None:
-    heard: list[str] = []
-    poller = observe_ray.RayPoller(ScriptedRay(), readers.Readers(clock=clock, on_answer=heard.append), "ns")
+    received: list[str] = []
+    poller = observe_ray.RayPoller(ScriptedRay(), readers.Readers(clock=clock, on_answer=received.append), "ns")
     for kind, message in (
         (serve.RayWriteKind.KEPT, ""),
         (serve.RayWriteKind.PUT, ""),
@@ -116,7 +116,7 @@ async def test_the_models_hear_when_ray_begins_or_ceases_to_accept_what_should_r
     ):
         clock.seconds += 1
         poller.report(kind, message)
-    assert heard == ["ns", "ns", "ns"]
+    assert received == ["ns", "ns", "ns"]
     poller.report(serve.RayWriteKind.HELD, "x" * 10_000)
     assert poller.last_write is not None
     assert len(poller.last_write.message) == observe_ray.WRITE_MESSAGE_MAX
