@@ -1,4 +1,4 @@
-"""Golden configurations, and what is and isn't part of one. `FAIRLEAD_GOLDEN=write` writes the golden files anew."""
+"""Golden configurations, and what is and isn't part of one. `FAIRLEAD_REFRESH=1` writes the golden files; golden/README.md explains them."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_a_table_gives_exactly_the_reviewed_configuration_and_maps(name: str) ->
 
     for kind, text in found.items():
         path = GOLDEN / f"{name}.out.{kind}"
-        if os.environ.get("FAIRLEAD_GOLDEN") == "write":
+        if os.environ.get("FAIRLEAD_REFRESH") == "1":
             path.write_text(text)
         assert text == path.read_text()
 

@@ -46,10 +46,10 @@ def test_a_complete_answer_is_returned(tmp_path: pathlib.Path, answer: str) -> N
     assert asked(tmp_path, answer) == answer
 
 
-@pytest.mark.parametrize("heard", range(len(WHOLE)))
-def test_a_truncated_answer_is_an_error(tmp_path: pathlib.Path, exchange: int) -> None:
+@pytest.mark.parametrize("length", range(len(WHOLE)))
+def test_a_truncated_answer_is_an_error(tmp_path: pathlib.Path, length: int) -> None:
     with pytest.raises(HAProxyError, match="cut off"):
-        asked(tmp_path, WHOLE[:exchange])
+        asked(tmp_path, WHOLE[:length])
 
 
 def test_a_refused_server_command_does_not_stop_the_others(tmp_path: pathlib.Path) -> None:

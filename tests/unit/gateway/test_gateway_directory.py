@@ -83,7 +83,7 @@ def test_an_invalid_answer_is_refused_as_a_whole(raw: bytes, words: str) -> None
 
 
 @pytest.mark.parametrize(
-    "odd",
+    "invalid",
     [
         None, 1, [], {}, entry(name=f"{A}-0"), entry(name=1), entry(name=f"{A}-0123456789ABCDEF"),
         entry(revision="7ab0c9d1e2"), entry(revision=None), entry(port=0), entry(port=65536), entry(port=True),

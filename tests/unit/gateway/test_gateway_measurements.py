@@ -14,7 +14,7 @@ A, B = "3f0c9a1b2d", "7ab0c9d1e2"
 def counted(*lines: str) -> dict[str, int]:
     made = metrics.Metrics()
     request_log.count_lines("".join(f"{line}\n" for line in lines).encode(), made)
-    return dict(made.measured.of("digits", A).body()["requests"])
+    return dict(made.measured.counters_of("digits", A).body()["requests"])
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_each_prediction_counts_in_one_duration_bucket_and_a_refusal_in_none(
     for code, duration_us in requests:
         store.add(("digits", A), code, "--", duration_us)
 
-    body = store.of("digits", A).body()
+    body = store.counters_of("digits", A).body()
 
     assert body["requests"]["total"] == len(requests)
     assert sum(body["durations"]["counts"]) == sum(code in TAKES_TIME for code, _ in requests)
@@ -70,7 +70,7 @@ def test_a_returning_revision_continues_its_counters() -> None:
     store.follow({"digits": frozenset({B})})
     store.add(("digits", A), "200", "--", 10)
 
-    assert store.of("digits", A).total == 2
+    assert store.counters_of("digits", A).total == 2
 
 
 def test_the_counters_kept_for_removed_revisions_are_bounded() -> None:
@@ -79,8 +79,8 @@ def test_the_counters_kept_for_removed_revisions_are_bounded() -> None:
         store.add(("digits", f"{number:010x}"), "200", "--", 10)
         store.follow({"digits": frozenset({f"{number:010x}"})})
 
-    kept = sum(store.of("digits", f"{number:010x}").total for number in range(1000))
+    kept = sum(store.counters_of("digits", f"{number:010x}").total for number in range(1000))
     store.follow({})
 
     assert kept == 65
-    assert store.of("digits", f"{999:010x}").total == 0
+    assert store.counters_of("digits", f"{999:010x}").total == 0

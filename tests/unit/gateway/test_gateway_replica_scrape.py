@@ -42,7 +42,7 @@ def watched() -> tuple[measurements.Store, Fold]:
 
 
 def shown(store: measurements.Store, revision: str) -> dict[str, Any]:
-    return store.of("digits", revision).body()
+    return store.counters_of("digits", revision).body()
 
 
 def test_each_count_goes_to_the_right_revision() -> None:
@@ -170,10 +170,10 @@ def test_no_answer_of_a_replica_raises_or_stops_other_models(invalid: list[tuple
         }
         scraper.take(other, json.dumps(good).encode())
 
-    found = counted.measured.of("cats", STABLE).body()
+    found = counted.measured.counters_of("cats", STABLE).body()
     assert found["feedback"]["labelled"] == len(invalid)
     assert sum(found["scores"]["counts"]) == len(invalid)
     for name in (STABLE, CANDIDATE):
-        shown_body = counted.measured.of("digits", name).body()
+        shown_body = counted.measured.counters_of("digits", name).body()
         json.dumps(shown_body, allow_nan=False)
         assert len(shown_body["scores"]["counts"]) in (0, len(shown_body["scores"]["bounds"]) + 1)

@@ -75,7 +75,7 @@ def test_copies_and_feedback_do_not_count_as_client_requests() -> None:
     assert found[f'fairlead_gateway_shadow_copies_total{{code="200",{labels}}}'] == 3
     assert found[f'fairlead_gateway_feedback_requests_total{{code="400",{labels}}}'] == 1
     assert not any(name.startswith(("fairlead_gateway_request", "fairlead_gateway_sent")) for name in found)
-    assert counted.measured.of("digits", A).body()["requests"]["total"] == 0
+    assert counted.measured.counters_of("digits", A).body()["requests"]["total"] == 0
     counted.requests.forget([])
     assert A not in counted.text().decode()
 
@@ -131,4 +131,4 @@ def test_a_proof_does_not_count_as_a_client_request() -> None:
     found = samples(counted)
     assert found[f'fairlead_gateway_proofs_total{{code="200",model="digits",revision="{A}"}}'] == 1
     assert not any(name.startswith(("fairlead_gateway_request", "fairlead_gateway_sent")) for name in found)
-    assert counted.measured.of("digits", A).body()["requests"]["total"] == 0
+    assert counted.measured.counters_of("digits", A).body()["requests"]["total"] == 0

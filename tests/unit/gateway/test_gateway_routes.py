@@ -54,7 +54,7 @@ def test_an_unknown_field_is_ignored() -> None:
         pytest.param("digits", spec(stable=B), f"stable: {B} is not listed in revisions", id="unknown stable"),
         pytest.param("digits", spec(candidate=B), "candidate:", id="unknown candidate"),
         pytest.param("digits", spec(candidate=A), "candidate: must differ from stable", id="candidate is stable"),
-        pytest.param("digits", spec(candidateWeight=5), "candidateWeight: there is no candidate", id="weight of none"),
+        pytest.param("digits", spec(candidateWeight=5), "candidateWeight: must be absent or 0", id="weight of none"),
         pytest.param("digits", spec(candidateWeight=10_001), "candidateWeight", id="weight above all"),
         pytest.param("digits", spec(revisions={"a\nb": {"cluster": "x"}}), "revisions", id="a line break in a name"),
         pytest.param("digits", spec(revisions={A: {}}), f"revisions.{A}.cluster", id="no cluster"),
@@ -116,15 +116,23 @@ BAD_VALUES = ["", "a b", 'a"b', "a;b", "a\nb", "a\\b", "a,b", "ü", "x" * 129, "
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        pytest.param(spec(match=[{"header": "x-a", "value": "b"}]), "match: there is no candidate", id="no candidate"),
-        pytest.param(spec(sticky={"header": "x-a"}), "sticky: there is no candidate", id="sticky without candidate"),
-        pytest.param(spec(shadow=1), "shadow: there is no candidate", id="shadow of none"),
-        pytest.param(routed(stable=None, shadow=1), "shadow: there is no candidate beside a stable", id="no stable"),
+        pytest.param(
+            spec(match=[{"header": "x-a", "value": "b"}]),
+            "match: needs a stable revision and a candidate",
+            id="no candidate",
+        ),
+        pytest.param(
+            spec(sticky={"header": "x-a"}),
+            "sticky: needs a stable revision and a candidate",
+            id="sticky without candidate",
+        ),
+        pytest.param(spec(shadow=1), "shadow: needs a stable revision and a candidate", id="shadow of none"),
+        pytest.param(routed(stable=None, shadow=1), "shadow: needs a stable revision", id="no stable"),
         pytest.param(routed(shadow=10_001), "shadow: Input should be less than", id="shadow above all"),
         pytest.param(routed(shadow=-1), "shadow: Input should be greater", id="shadow below none"),
-        pytest.param(routed(match=[{"value": "b"}]), "match.0: must have exactly one", id="neither"),
+        pytest.param(routed(match=[{"value": "b"}]), "match.0: set exactly one", id="neither"),
         pytest.param(
-            routed(match=[{"header": "a", "cookie": "b", "value": "c"}]), "match.0: must have exactly one", id="both"
+            routed(match=[{"header": "a", "cookie": "b", "value": "c"}]), "match.0: set exactly one", id="both"
         ),
         pytest.param(routed(match=[{"header": "a"}]), "match.0.value: Field required", id="no value"),
         pytest.param(

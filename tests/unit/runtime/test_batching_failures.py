@@ -17,6 +17,6 @@ def test_the_error_of_a_failed_model_is_logged_and_not_sent_to_the_client(caplog
 
     runner = Runner(predictor, sharing=Sharing(is_proved=True), costs=FixedCosts(0.0), observe_rows=lambda _rows: None)
     with pytest.raises(RequestError) as refused:
-        runner.one((np.zeros((1, 2), np.float32),))
+        runner.run_one((np.zeros((1, 2), np.float32),))
     assert refused.value.sentence == "the model failed (ModelFailedError)"
     assert "no memory for /models/secret" in caplog.text

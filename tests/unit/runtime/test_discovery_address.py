@@ -160,9 +160,9 @@ def test_a_removed_file_is_written_again_and_until_then_the_node_is_unknown(
     for path in node.folder.iterdir():
         path.unlink()
     node.folder.rmdir()
-    node.folder.touch()  # so that it can't be made again
+    node.folder.touch()  # so that it can't be created again
     assert ask(node).status == 503
-    with pytest.raises(Exception, match="can't be made"):
+    with pytest.raises(Exception, match="can't be created"):
         joined.check()
     node.folder.unlink()
     joined.check()

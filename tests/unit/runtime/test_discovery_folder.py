@@ -235,7 +235,7 @@ def test_too_many_files_make_the_node_unknown_instead_of_partly_listed(
 ) -> None:
     second = OwnFile(place, replica(2))
     monkeypatch.setattr(entry, "REPLICAS_MAX", 1)
-    with pytest.raises(FolderError, match="more than 1 living replicas"):
+    with pytest.raises(FolderError, match="more than 1 running replicas"):
         Reader(place).read()
     monkeypatch.setattr(folder, "FILES_MAX", 1)
     with pytest.raises(FolderError, match="more than 1 files"):

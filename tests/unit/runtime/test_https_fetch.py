@@ -163,7 +163,7 @@ def test_a_slow_server_is_given_up_after_the_total_time(authority: Authority, tm
     with serving(authority.issue(tmp_path)) as web:
         web.drips = True
         error = error_of(lambda: fetch(web, tmp_path, authority.file, quick))
-    assert error.sentence == f"{web.url} could not be read completely: not finished within 0.3 s"
+    assert error.sentence == f"{web.url} could not be read completely: the download was not complete after 0.3 s"
 
 
 @pytest.mark.parametrize("content", [None, b"", b"not PEM"])

@@ -167,7 +167,7 @@ def test_binary_numbers_that_are_not_finite_are_refused(parts: Parts) -> None:
         pytest.param({}, "inputs must be a list", id="no inputs"),
         pytest.param({"inputs": []}, "'x' is missing", id="empty inputs"),
         pytest.param({"inputs": [3]}, "must be an object", id="a number as input"),
-        pytest.param({"inputs": [V2_INPUT, V2_INPUT]}, "given twice", id="twice"),
+        pytest.param({"inputs": [V2_INPUT, V2_INPUT]}, "listed twice", id="twice"),
         pytest.param({"inputs": [{**V2_INPUT, "name": "z"}]}, "no input 'z'", id="unknown name"),
         pytest.param({"inputs": [{**V2_INPUT, "name": ["x"]}]}, "no input", id="name is a list"),
         pytest.param({"inputs": [{**V2_INPUT, "datatype": "INT64"}]}, "expected datatype FP32", id="other datatype"),
