@@ -1,4 +1,4 @@
-"""Golden configurations, and what is and isn't part of one. `FAIRLEAD_REFRESH=1` writes the golden files; golden/README.md explains them."""
+"""Golden configurations, explained in golden/README.md, and what is and isn't part of a configuration."""
 
 from __future__ import annotations
 
