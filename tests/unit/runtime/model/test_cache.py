@@ -18,7 +18,7 @@ from tests.support import published_files
 from fairlead_runtime.model import cache, source
 from fairlead_runtime.model.bounds import Bounds
 
-REPOSITORY = Path(__file__).resolve().parents[3]
+REPOSITORY = Path(__file__).resolve().parents[4]
 BOUNDS = Bounds(bytes_max=100_000_000, total_s=60)
 MODEL_BYTES = 100_000
 ROOM_FOR_TWO = 300_000
