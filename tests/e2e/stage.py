@@ -282,7 +282,7 @@ def _metric(exposition: str, name: str, **labels: str) -> float:
     total = 0.0
     for line in exposition.splitlines():
         sample, _, value = line.rpartition(" ")
-        if sample.partition("{")[0] == name and all(f'{key}="{value}"' in sample for key, value in labels.items()):
+        if sample.partition("{")[0] == name and all(f'{key}="{wanted}"' in sample for key, wanted in labels.items()):
             total += float(value)
     return total
 

@@ -54,8 +54,8 @@ class Client:
         revision = answer.headers["x-fairlead-revision"]
         self.last = answer.headers["x-fairlead-feedback"]
         is_right = scores.index(max(scores)) == label
-        answer = self.send_label(self.last, label)
-        assert answer == {"labelled": 1, "correct": int(is_right), "repeated": 0}
+        counts = self.send_label(self.last, label)
+        assert counts == {"labelled": 1, "correct": int(is_right), "repeated": 0}
         self.labelled[revision] += 1
         self.correct[revision] += is_right
 

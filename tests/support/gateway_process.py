@@ -297,7 +297,9 @@ class Gateway:
         total = 0.0
         for line in answer.text.splitlines() if answer else ():
             sample, _, value = line.rpartition(" ")
-            if sample.partition("{")[0] == name and all(f'{key}="{value}"' in sample for key, value in labels.items()):
+            if sample.partition("{")[0] == name and all(
+                f'{key}="{wanted}"' in sample for key, wanted in labels.items()
+            ):
                 total += float(value)
         return total
 

@@ -97,9 +97,9 @@ def run(*arguments: str, stdin: str | None = None) -> tuple[int, str, str]:
 
 
 def test_predict_without_a_file_sends_zeros_and_names_the_revision(server: Server) -> None:
-    code, output, output = run("predict", NAME)
+    code, output, stderr = run("predict", NAME)
     assert (code, json.loads(output)) == (0, {"outputs": []})
-    assert f"answered by revision 1 ({server.revision})" in output
+    assert f"answered by revision 1 ({server.revision})" in stderr
     zeros = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [0, 0]}]}
     assert server.sent == [("/v2/models/digits/infer", None, zeros)]
 

@@ -23,7 +23,7 @@ def status(**changes: Any) -> dict[str, Any]:
             "usageByNode": {NODE: {"memory": [838860800.0, 22424337920.0], "CPU": [0.20000000000000018, 8.0]}},
         },
     }
-    return {"result": True, "data": {"autoscalingStatus": "…", "clusterStatus": {**status, **changes}}}
+    return {"result": True, "data": {"autoscalingStatus": "…", "clusterStatus": {**content, **changes}}}
 
 
 def test_what_is_free_is_told_by_node() -> None:
