@@ -15,7 +15,7 @@ NODE = "58c8c4dfd91b5da0bca7150bacd12ed531d8db1be594ed73e0a924fc"
 
 def status(**changes: Any) -> dict[str, Any]:
     """As Ray 2.60 answered for a head of 8 CPUs with two replicas of 0.1 CPU and 400 MiB."""
-    status = {
+    content = {
         "time": NOW_S - 4,
         "autoscalerReport": {"nodeTypeMapping": {NODE: f"node_{NODE}"}, "legacy": True, "pendingNodes": []},
         "loadMetricsReport": {
