@@ -25,7 +25,7 @@ def form(value: Any) -> Any:
     return type(value).__name__
 
 
-def test_both_tell_the_same_form_and_refuse_the_same_model(tmp_path: Path) -> None:
+def test_the_fake_and_the_real_gateway_answer_in_the_same_form(tmp_path: Path) -> None:
     route = spec(STABLE, {STABLE: revision(), CANDIDATE: revision()}, candidate=CANDIDATE)
     real = Gateway(tmp_path / "gateway")
     real.start()

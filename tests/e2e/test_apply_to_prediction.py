@@ -12,7 +12,7 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
 ROWS = 20
 
 
-def test_what_is_applied_becomes_ready_and_answers_as_the_model_itself_does(stage: Stage) -> None:
+def test_an_applied_model_becomes_ready_and_answers_like_the_model_itself(stage: Stage) -> None:
     with stage.deployed("digits") as model:
         expected = stage.models.version("v1").outputs(ROWS)
         by_inference = model.infer(stage.models.inputs(ROWS))

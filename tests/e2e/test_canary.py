@@ -139,7 +139,7 @@ def _stays(stage: Stage, model: Model, stable: str) -> None:
     assert model.stable == stable
 
 
-def test_an_abort_takes_the_traffic_back_and_the_spec_is_not_tried_again(stage: Stage, canary: Model) -> None:
+def test_an_abort_withdraws_the_candidate_and_its_spec_is_not_tried_again(stage: Stage, canary: Model) -> None:
     stable, candidate = begin(canary, "abort")
     with counted(canary) as run:
         run.wait_until(lambda seen: seen.revisions.get(candidate, 0) > 500, timeout_s=120)
@@ -230,9 +230,7 @@ def test_a_rollback_by_number_holds_against_a_resync_until_a_retry(stage: Stage,
     assert canary.stable == left
 
 
-def test_a_candidate_that_keeps_dying_with_a_share_of_the_traffic_is_taken_back_by_itself(
-    stage: Stage, canary: Model
-) -> None:
+def test_a_candidate_that_keeps_crashing_with_traffic_is_withdrawn(stage: Stage, canary: Model) -> None:
     stable, candidate = begin(canary, "dying")
     with counted(canary, rate=400) as run:
         run.wait_until(lambda seen: seen.revisions.get(candidate, 0) > 200, timeout_s=120)

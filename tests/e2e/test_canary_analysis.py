@@ -217,12 +217,12 @@ def counts(model: Model) -> list[int]:
     return [found.get(who, {}).get(kind, 0) for who in ("stable", "candidate") for kind in kinds]
 
 
-def test_a_candidate_with_five_percent_errors_is_taken_back_each_time(stage: Stage, judged: Model) -> None:
+def test_a_candidate_with_five_percent_errors_is_withdrawn_each_time(stage: Stage, judged: Model) -> None:
     """The first time at once: what was counted in the dry run tells already."""
     WAYS_BACK_S.extend(taken_back(stage, judged, "failing", times=2))
 
 
-def test_a_revision_that_fails_only_after_its_promotion_is_taken_back_within_the_window(stage: Stage) -> None:
+def test_a_revision_that_fails_after_its_promotion_is_replaced_within_the_window(stage: Stage) -> None:
     rollout = {
         **ROLLOUT,
         "analysis": {**ROLLOUT["analysis"], "metrics": [{"name": "errors", "errorRatio": {"marginPercent": 1}}]},
@@ -259,7 +259,7 @@ def test_a_revision_that_fails_only_after_its_promotion_is_taken_back_within_the
     RESULTS.add(TABLE, row | {"its answers in all": answers, "failed": report.failed, "s to the stable": took_s})
 
 
-def test_a_good_candidate_is_promoted_by_itself(stage: Stage, judged: Model) -> None:
+def test_a_good_candidate_is_promoted_without_a_person(stage: Stage, judged: Model) -> None:
     before = judged.stable
     with loaded(stage, judged) as run:
         run.wait_until(lambda seen: seen.requests > 200, timeout_s=60)
@@ -277,7 +277,7 @@ def test_a_good_candidate_is_promoted_by_itself(stage: Stage, judged: Model) -> 
     RESULTS.add(TABLE, row | {"its answers in all": report.requests, "failed": report.failed})
 
 
-def test_a_candidate_that_takes_five_times_as_long_is_taken_back(stage: Stage, judged: Model) -> None:
+def test_a_candidate_that_is_five_times_slower_is_withdrawn(stage: Stage, judged: Model) -> None:
     before = judged.stable
     judged.apply("usual")
     judged.until_settled(other_than=before)

@@ -98,7 +98,7 @@ def test_a_candidate_that_is_right_ten_points_less_often_is_seen_in_the_counts(s
         RESULTS.add(TABLE, {"what": what, "labelled": labelled, "correct": right, "accuracy": client.ratio(revision)})
 
 
-def test_it_is_taken_back_by_itself_for_being_right_less_often(stage: Stage, model: Model) -> None:
+def test_a_less_accurate_candidate_is_withdrawn(stage: Stage, model: Model) -> None:
     stable, before = model.stable, model.status().get("candidateRevision")
     model.apply("worse", label="judged", rollout=JUDGED)
     found = model.until("at 50 %", lambda seen: is_at_half(seen["status"]) and named(seen) != before)

@@ -65,9 +65,7 @@ def finished(run: load.Background, model: Model, what: str, *, old: str) -> load
     return report
 
 
-def test_requests_between_the_two_revisions_are_told_to_come_again_and_no_other_fails(
-    stage: Stage, recreated: Model
-) -> None:
+def test_requests_between_two_revisions_get_retry_after_and_no_other_fails(stage: Stage, recreated: Model) -> None:
     old, body = recreated.stable, recreated.load().bodies[0]
     with counted(recreated, rate=RATE) as run:
         run.wait_until(lambda seen: seen.requests > BEFORE, timeout_s=120)
@@ -80,7 +78,7 @@ def test_requests_between_the_two_revisions_are_told_to_come_again_and_no_other_
     assert set(report.revisions) == {old, recreated.stable}
 
 
-def test_a_rollback_that_has_no_room_beside_the_other_stops_it_first(stage: Stage, recreated: Model) -> None:
+def test_a_rollback_without_room_stops_the_other_revision_first(stage: Stage, recreated: Model) -> None:
     recreated.apply("v2", label="next", serving=BIG, rollout={"onInsufficientCapacity": "Recreate"})
     old = recreated.until_settled()["status"]["stableRevision"]
     with counted(recreated, rate=RATE) as run:
@@ -95,7 +93,7 @@ def test_a_rollback_that_has_no_room_beside_the_other_stops_it_first(stage: Stag
     assert any("stops first" in message for message in messages), recreated.events()
 
 
-def test_an_abort_brings_the_stopped_revision_back(stage: Stage, recreated: Model) -> None:
+def test_an_abort_starts_the_stopped_revision_again(stage: Stage, recreated: Model) -> None:
     old = recreated.stable
     with counted(recreated, rate=RATE) as run:
         run.wait_until(lambda seen: seen.requests > BEFORE, timeout_s=120)

@@ -84,7 +84,7 @@ def paced(stage: Stage, model: Model, what: str) -> None:
     keep(what, report, {})
 
 
-def test_a_silently_different_candidate_is_seen_by_its_counts_and_by_no_caller(
+def test_a_candidate_with_different_answers_is_noticed_in_the_counts_and_by_no_client(
     stage: Stage, tmp_path: pathlib.Path
 ) -> None:
     output = classes(stage)
@@ -139,7 +139,7 @@ def test_a_silently_different_candidate_is_seen_by_its_counts_and_by_no_caller(
         assert set(left.revisions) == {stable}
 
 
-def test_a_candidate_that_says_the_same_disagrees_never_is_promoted_out_of_the_shadow_and_can_be_left_again(
+def test_a_candidate_with_equal_answers_is_promoted_from_the_shadow_and_can_be_rolled_back(
     stage: Stage,
 ) -> None:
     with stage.deployed("same") as model:

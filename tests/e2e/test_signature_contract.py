@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
 REQUESTS = 10_000
 
 
-def test_another_input_is_held_before_its_first_request_until_the_spec_allows_it(
+def test_a_changed_input_is_held_before_its_first_request_until_the_spec_allows_it(
     stage: Stage, tmp_path: pathlib.Path
 ) -> None:
     other = wider.make(tmp_path / "wider")

@@ -25,7 +25,7 @@ def everywhere(kubernetes: cluster.LocalCluster, tmp_path_factory: pytest.TempPa
         kubernetes.kubectl("delete", "-f", str(binding))
 
 
-def test_with_all_namespaces_each_model_is_served_or_told_what_its_namespace_lacks(everywhere: Operated) -> None:
+def test_with_all_namespaces_each_model_is_served_or_reports_what_its_namespace_lacks(everywhere: Operated) -> None:
     other = f"{everywhere.namespace}-other"
     everywhere.kubectl("create", "namespace", other, scoped=False)
     body = yaml.safe_dump(manifest("stranded", "file:///models/good", {}))

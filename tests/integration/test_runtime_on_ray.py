@@ -217,7 +217,7 @@ def test_replicas_of_one_revision_on_two_nodes_and_one_that_is_killed_and_replac
     wait_until(lambda: ray.replicas(app) == [], within_s=60)
 
 
-def test_replicas_of_one_model_take_each_others_tokens_with_a_key_from_rays_own(ray: Ray) -> None:
+def test_replicas_of_one_model_accept_each_others_feedback_tokens(ray: Ray) -> None:
     one, other = application(ray, "dense"), application(ray, "dense")
     other["args"]["config"]["revision"] = "7ab0c9d1e2"
     other["name"] = "default--dense--7ab0c9d1e2"
@@ -236,7 +236,7 @@ def test_replicas_of_one_model_take_each_others_tokens_with_a_key_from_rays_own(
     ray.put()
 
 
-def test_an_autoscaling_policy_of_ray_is_told_the_load_that_does_not_pass_through_ray(ray: Ray) -> None:
+def test_an_autoscaling_policy_of_ray_gets_the_load_measured_by_the_replica(ray: Ray) -> None:
     app = application(ray, "dense")
     (replica,) = app["deployments"]
     del replica["num_replicas"]
@@ -278,7 +278,7 @@ def asking(replica: dict, rows: object) -> Iterator[None]:
             caller.result()
 
 
-def test_a_model_that_can_not_be_served_says_why_in_rays_status(ray: Ray) -> None:
+def test_a_model_that_cannot_be_served_reports_the_reason_in_rays_status(ray: Ray) -> None:
     zeros = "sha256:" + "0" * 64
     wrong = {
         "DigestMismatch": application(ray, "dense", digest=zeros),

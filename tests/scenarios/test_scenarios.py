@@ -109,7 +109,7 @@ def describe(story: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("name", STORIES)
-def test_the_story_goes_as_it_was_reviewed(name: str) -> None:
+def test_a_scenario_gives_the_reviewed_output(name: str) -> None:
     story = yaml.safe_load((FOLDER / f"{name}.in.yaml").read_text())
     text = yaml.dump(describe(story), Dumper=Plain, sort_keys=False, width=120, allow_unicode=True)
     golden = FOLDER / f"{name}.out.yaml"
@@ -118,5 +118,5 @@ def test_the_story_goes_as_it_was_reviewed(name: str) -> None:
     assert text == golden.read_text()
 
 
-def test_no_story_is_left_without_its_other_half() -> None:
+def test_each_scenario_has_input_and_output() -> None:
     assert sorted(path.name.removesuffix(".out.yaml") for path in FOLDER.glob("*.out.yaml")) == STORIES

@@ -18,7 +18,7 @@ def part(name: str) -> serve.ServeConfig:
     return serve.ServeConfig(namespace="ns", applications=(config,), has_models=True)
 
 
-def test_it_is_complete_once_listed_and_every_listed_model_had_a_pass() -> None:
+def test_a_composition_is_complete_after_the_listing_and_a_pass_of_each_model() -> None:
     composed = composition.Composition()
     assert not composed.is_complete("ns")
     composed.expect(model("a"))
@@ -34,14 +34,14 @@ def test_it_is_complete_once_listed_and_every_listed_model_had_a_pass() -> None:
     assert composed.is_complete("other")
 
 
-def test_a_failed_pass_takes_nothing_from_what_an_earlier_one_saw() -> None:
+def test_a_failed_pass_keeps_the_result_of_the_earlier_one() -> None:
     composed = composition.Composition()
     composed.put(model("a"), {"default": part("a")})
     composed.note_unknown(model("a"))
     assert composed.parts_on(KEY) == ([part("a")], [])
 
 
-def test_it_says_for_which_clusters_something_changed() -> None:
+def test_a_composition_reports_the_clusters_that_changed() -> None:
     composed = composition.Composition()
     assert composed.put(model("a"), {"default": part("a"), "gpu": part("a")}) == {"default", "gpu"}
     assert composed.put(model("a"), {"default": part("a"), "gpu": part("b")}) == {"gpu"}

@@ -81,7 +81,7 @@ def candidate(server: LeaseServer, name: str, *, wrong_by_s: float = 0.0) -> ele
     return election.Election(server, LEASE, identity=name, clock=LoopClock(wrong_by_s=wrong_by_s))
 
 
-async def test_the_first_one_takes_it_at_once_and_may_write() -> None:
+async def test_the_first_process_takes_the_lease_at_once() -> None:
     server = LeaseServer()
     first = candidate(server, "first")
     assert first.remaining_s() == 0
@@ -92,7 +92,7 @@ async def test_the_first_one_takes_it_at_once_and_may_write() -> None:
     assert first.remaining_s() == pytest.approx(10)
 
 
-async def test_a_second_one_waits_until_the_record_has_not_changed_for_the_lease_duration() -> None:
+async def test_a_second_process_waits_for_the_whole_lease_duration() -> None:
     server = LeaseServer()
     first, second = candidate(server, "first"), candidate(server, "second", wrong_by_s=7200)
     await first.acquire()
@@ -103,7 +103,7 @@ async def test_a_second_one_waits_until_the_record_has_not_changed_for_the_lease
     assert first.remaining_s() == 0, "the first one knew before the second took it"
 
 
-async def test_two_that_ask_together_never_both_hold_it() -> None:
+async def test_two_processes_never_hold_the_lease_together() -> None:
     server = LeaseServer()
     both = [candidate(server, name) for name in ("a", "b")]
     tasks = [asyncio.create_task(one.acquire()) for one in both]
@@ -114,7 +114,7 @@ async def test_two_that_ask_together_never_both_hold_it() -> None:
         task.cancel()
 
 
-async def test_renewals_keep_it_for_ever() -> None:
+async def test_renewals_keep_the_lease() -> None:
     server = LeaseServer()
     first, second = candidate(server, "first"), candidate(server, "second")
     await first.acquire()
@@ -130,7 +130,7 @@ async def test_renewals_keep_it_for_ever() -> None:
         task.cancel()
 
 
-async def test_loss_is_told_within_the_renew_deadline_and_before_anyone_else_can_hold_it() -> None:
+async def test_a_lost_lease_is_noticed_before_another_process_can_hold_it() -> None:
     server = LeaseServer()
     first = candidate(server, "first")
     await first.acquire()
@@ -146,7 +146,7 @@ async def test_loss_is_told_within_the_renew_deadline_and_before_anyone_else_can
     assert not first.is_held
 
 
-async def test_a_slow_renewal_and_a_hang_end_exactly_when_another_process_may_hold_it() -> None:
+async def test_a_slow_renewal_ends_when_another_process_may_hold_the_lease() -> None:
     server = LeaseServer()
     server.answers_after_s = 2.4
     first = candidate(server, "first")
@@ -163,7 +163,7 @@ async def test_a_slow_renewal_and_a_hang_end_exactly_when_another_process_may_ho
     assert lost == [pytest.approx(held_until_s)]
 
 
-async def test_it_has_run_out_only_for_a_process_that_held_it() -> None:
+async def test_only_a_process_that_held_the_lease_can_lose_it() -> None:
     server = LeaseServer()
     first, second = candidate(server, "first"), candidate(server, "second")
     await first.acquire()
@@ -174,7 +174,7 @@ async def test_it_has_run_out_only_for_a_process_that_held_it() -> None:
     assert not second.has_run_out
 
 
-async def test_a_short_outage_costs_nothing() -> None:
+async def test_a_short_outage_keeps_the_lease() -> None:
     server = LeaseServer()
     first = candidate(server, "first")
     await first.acquire()
@@ -189,7 +189,7 @@ async def test_a_short_outage_costs_nothing() -> None:
     keeping.cancel()
 
 
-async def test_a_lease_taken_by_another_is_lost_at_the_next_look() -> None:
+async def test_a_lease_taken_by_another_process_is_lost_at_the_next_renewal() -> None:
     server = LeaseServer()
     first = candidate(server, "first")
     await first.acquire()
@@ -213,7 +213,7 @@ async def test_a_released_lease_is_free_at_once() -> None:
     assert server.lease["spec"]["leaseTransitions"] >= 1
 
 
-async def test_being_in_touch_means_an_answer_lately_whoever_holds_it() -> None:
+async def test_the_api_server_counts_as_reachable_after_a_recent_answer() -> None:
     server = LeaseServer()
     first, second = candidate(server, "first"), candidate(server, "second")
     await first.acquire()

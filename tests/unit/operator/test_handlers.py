@@ -171,7 +171,7 @@ async def test_a_forbidden_namespace_is_tried_again_and_another_one_is_watched_a
             one.stop()
 
 
-async def test_a_watch_that_is_restarted_hears_again(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_restarted_watch_receives_events_again(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(handlers, "RESTART_FIRST_S", 0.05)
     received = Heard()
     one = watch(server, "a", received)
@@ -188,7 +188,7 @@ async def test_a_watch_that_is_restarted_hears_again(server: Server, monkeypatch
         one.stop()
 
 
-def test_the_intent_changes_with_what_somebody_asks_for_and_not_with_the_rest_of_the_status() -> None:
+def test_the_intent_changes_with_spec_deletion_and_requests_only() -> None:
     asked = handlers.intent_of(model("a", "m", 1))
     assert handlers.intent_of(model("a", "m", 2, status={"phase": "Ready"})) == asked
     assert handlers.intent_of(model("a", "m", 3, status={"request": {"id": "1"}})) != asked

@@ -10,7 +10,7 @@ from fairlead_operator.state import keys
 A, B = keys.ModelKey("ns", "a"), keys.ModelKey("ns", "b")
 
 
-def test_a_version_that_was_delivered_is_fine() -> None:
+def test_a_delivered_version_is_not_suspicious() -> None:
     clock = HandClock()
     ledger = health.WatchLedger(clock=clock)
     ledger.delivered(A, "10")
@@ -19,7 +19,7 @@ def test_a_version_that_was_delivered_is_fine() -> None:
     assert not ledger.find_deaf()
 
 
-def test_a_watch_ahead_of_the_list_is_fine() -> None:
+def test_a_watch_ahead_of_the_list_is_not_suspicious() -> None:
     clock = HandClock()
     ledger = health.WatchLedger(clock=clock)
     ledger.delivered(A, "11")
@@ -38,7 +38,7 @@ def test_a_late_event_clears_the_suspicion() -> None:
     assert not ledger.find_deaf()
 
 
-def test_an_object_that_never_comes_makes_the_watch_deaf() -> None:
+def test_an_object_that_is_never_delivered_marks_the_watch_as_dead() -> None:
     clock = HandClock()
     ledger = health.WatchLedger(clock=clock)
     ledger.delivered(B, "5")
@@ -60,7 +60,7 @@ def test_the_suspicion_counts_from_the_first_list_that_showed_it() -> None:
     assert ledger.find_deaf()
 
 
-def test_an_object_that_is_gone_is_no_suspect() -> None:
+def test_a_removed_object_clears_the_suspicion() -> None:
     clock = HandClock()
     ledger = health.WatchLedger(clock=clock)
     ledger.compare("ns", {A: "10"})
@@ -69,7 +69,7 @@ def test_an_object_that_is_gone_is_no_suspect() -> None:
     assert not ledger.find_deaf()
 
 
-def test_the_list_of_one_namespace_says_nothing_of_another() -> None:
+def test_the_list_of_one_namespace_does_not_affect_another() -> None:
     clock = HandClock()
     ledger = health.WatchLedger(clock=clock)
     ledger.compare("ns", {A: "10"})

@@ -42,7 +42,7 @@ async def run(work: queue.KeyedQueue[str], handler: Recorder, *, workers: int = 
     await asyncio.gather(*tasks)
 
 
-async def test_a_key_added_often_is_taken_once() -> None:
+async def test_a_key_added_several_times_is_taken_once() -> None:
     work: queue.KeyedQueue[str] = queue.KeyedQueue()
     for _ in range(100):
         work.add("a")
@@ -60,7 +60,7 @@ async def test_keys_are_taken_in_turn() -> None:
     assert handler.keys == ["a", "b", "c"]
 
 
-async def test_a_key_added_while_in_work_is_taken_once_more_and_never_twice_at_a_time() -> None:
+async def test_a_key_added_during_its_work_is_taken_once_more_afterwards() -> None:
     work: queue.KeyedQueue[str] = queue.KeyedQueue()
     handler = Recorder(takes_s=10)
     tasks = [asyncio.create_task(queue.work(work, handler)) for _ in range(4)]
@@ -84,7 +84,7 @@ async def test_workers_take_different_keys_at_the_same_time() -> None:
     assert [round(at_s) for at_s, _ in handler.began] == [0, 0, 0, 10, 10, 10]
 
 
-async def test_a_delayed_key_comes_at_its_earliest_date() -> None:
+async def test_a_delayed_key_is_taken_at_its_earliest_date() -> None:
     work: queue.KeyedQueue[str] = queue.KeyedQueue()
     work.add_after("a", 50)
     work.add_after("a", 20)
@@ -94,7 +94,7 @@ async def test_a_delayed_key_comes_at_its_earliest_date() -> None:
     assert [round(at_s) for at_s, _ in handler.began] == [20]
 
 
-async def test_an_event_does_not_wait_for_the_key_s_date() -> None:
+async def test_an_event_does_not_wait_for_the_date_of_its_key() -> None:
     work: queue.KeyedQueue[str] = queue.KeyedQueue()
     work.add_after("a", 50)
     work.add("a")
@@ -136,7 +136,7 @@ async def test_a_failing_key_does_not_delay_the_others() -> None:
     assert sum(key == "bad" for _, key in seen) <= 8
 
 
-async def test_a_closed_queue_gives_out_nothing_and_lets_workers_end() -> None:
+async def test_a_closed_queue_returns_nothing_and_ends_its_workers() -> None:
     work: queue.KeyedQueue[str] = queue.KeyedQueue()
     handler = Recorder(takes_s=5)
     task = asyncio.create_task(queue.work(work, handler))
@@ -160,7 +160,7 @@ async def test_dates_of_many_keys_are_kept_apart() -> None:
 
 
 @pytest.mark.parametrize("ask", ["add", "add_after"])
-async def test_nothing_but_a_change_of_its_own_overrides_the_delay_of_a_failing_key(ask: str) -> None:
+async def test_only_a_change_of_the_object_overrides_the_delay_of_a_failing_key(ask: str) -> None:
     work: queue.KeyedQueue[str] = queue.KeyedQueue(rng=random.Random(1))
     seen: list[float] = []
 
@@ -188,7 +188,7 @@ async def test_nothing_but_a_change_of_its_own_overrides_the_delay_of_a_failing_
     await task
 
 
-async def test_what_is_asked_for_while_a_key_is_in_work_waits_for_its_delay_when_it_fails() -> None:
+async def test_a_key_added_during_a_failing_pass_waits_for_its_delay() -> None:
     work: queue.KeyedQueue[str] = queue.KeyedQueue(rng=random.Random(1))
     seen: list[float] = []
 
@@ -218,7 +218,7 @@ async def test_a_requested_pause_lengthens_the_delay_and_the_first_delay_can_be_
     assert work.add_failed("conflict", first_s=0.2) < 0.3
 
 
-async def test_a_change_that_comes_while_the_key_is_in_work_is_looked_at_right_after_a_failure() -> None:
+async def test_a_change_during_a_failing_pass_is_handled_at_once() -> None:
     work: queue.KeyedQueue[str] = queue.KeyedQueue(rng=random.Random(1))
     seen: list[float] = []
 
@@ -237,7 +237,7 @@ async def test_a_change_that_comes_while_the_key_is_in_work_is_looked_at_right_a
     await task
 
 
-async def test_lanes_are_served_in_turn_and_one_that_hangs_leaves_the_others_their_workers() -> None:
+async def test_lanes_take_turns_and_a_hanging_lane_leaves_workers_to_the_others() -> None:
     work: queue.KeyedQueue[str] = queue.KeyedQueue(lane_of=lambda key: key[0], lane_limit=2)
     began: dict[str, float] = {}
 
@@ -265,7 +265,7 @@ async def test_lanes_are_served_in_turn_and_one_that_hangs_leaves_the_others_the
         task.cancel()
 
 
-async def test_a_lane_takes_more_than_its_share_only_while_enough_is_left_for_others() -> None:
+async def test_a_lane_exceeds_its_share_only_while_others_have_enough_workers() -> None:
     work: queue.KeyedQueue[str] = queue.KeyedQueue(lane_of=lambda key: key[0], lane_limit=2, lane_max=4, busy_max=6)
     began: list[str] = []
 

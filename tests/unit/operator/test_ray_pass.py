@@ -72,7 +72,7 @@ class Place:
         self.composed.note_listed(None)
 
 
-async def test_what_runs_for_a_model_that_can_not_be_read_goes_on_and_the_others_get_theirs() -> None:
+async def test_applications_of_an_unreadable_model_keep_running_while_others_change() -> None:
     place = Place()
     place.complete()
     await place.poller.read_once()
@@ -96,7 +96,7 @@ async def test_nothing_is_written_before_every_listed_model_had_a_pass() -> None
     assert len(place.puts) == 1
 
 
-async def test_what_somebody_else_put_since_the_last_answer_is_left_as_it_is() -> None:
+async def test_an_application_that_appeared_since_the_last_read_is_not_removed() -> None:
     place = Place()
     place.complete()
     await place.poller.read_once()
@@ -107,7 +107,7 @@ async def test_what_somebody_else_put_since_the_last_answer_is_left_as_it_is() -
     assert "someone" in {each["name"] for each in body["applications"]}
 
 
-async def test_a_put_is_compared_with_an_answer_of_just_now() -> None:
+async def test_a_put_is_compared_with_a_fresh_answer() -> None:
     place = Place()
     place.complete()
     await place.poller.read_once()
@@ -132,7 +132,7 @@ async def test_a_refused_put_is_reported_to_the_models_and_costs_the_cluster_a_d
     assert isinstance(place.poller.latest(), source.Pending), "it may have happened all the same"
 
 
-async def test_a_foreign_application_that_shows_no_config_holds_the_write_and_says_so() -> None:
+async def test_a_foreign_application_without_a_config_blocks_the_write_with_a_message() -> None:
     place = Place()
     place.complete()
     foreign = builders.application("somebody-else", None)

@@ -92,7 +92,7 @@ async def test_every_failure_costs_a_growing_delay_and_a_requested_pause_is_kept
         (reasons.Reason.WRITE_FAILED, 12.0, (None, 12.0)),
     ],
 )
-async def test_a_write_that_was_refused_costs_the_same(
+async def test_a_refused_write_costs_a_growing_delay(
     monkeypatch: pytest.MonkeyPatch,
     reason: reasons.Reason,
     retry_after_s: float | None,
@@ -107,7 +107,7 @@ async def test_a_write_that_was_refused_costs_the_same(
     assert queue.delays == [delay]
 
 
-async def test_an_error_that_nobody_foresaw_is_told_on_the_object_logged_and_tried_again(
+async def test_an_unexpected_error_is_reported_on_the_object_logged_and_retried(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def make(*_: Any) -> None:

@@ -148,7 +148,7 @@ async def place(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Place]:
     made.worker.cancel()
 
 
-async def test_a_waiting_model_makes_no_request_and_is_looked_at_more_and_more_seldom(place: Place) -> None:
+async def test_a_waiting_model_makes_no_request_and_is_planned_at_growing_intervals(place: Place) -> None:
     place.work.add(KEY)
     await asyncio.sleep(1)
     assert len(place.fetches) == 1
@@ -158,7 +158,7 @@ async def test_a_waiting_model_makes_no_request_and_is_looked_at_more_and_more_s
     assert 8 <= place.plans - plans <= 16
 
 
-async def test_a_deadline_that_comes_while_it_waits_is_noticed_and_the_object_is_read_before_anything_is_done(
+async def test_a_deadline_is_noticed_while_waiting_and_the_object_is_read_before_acting(
     place: Place,
 ) -> None:
     place.work.add(KEY)
@@ -169,7 +169,7 @@ async def test_a_deadline_that_comes_while_it_waits_is_noticed_and_the_object_is
     assert place.deadline_s <= place.fetches[1] <= place.deadline_s + reconcile.REST_MAX_S
 
 
-async def test_its_own_evidence_wakes_it_at_once(place: Place) -> None:
+async def test_a_change_of_its_own_evidence_queues_a_model_at_once(place: Place) -> None:
     place.work.add(KEY)
     await asyncio.sleep(30)
     plans = place.plans
@@ -180,7 +180,7 @@ async def test_its_own_evidence_wakes_it_at_once(place: Place) -> None:
     assert len(place.fetches) == 1, "the object is read again only where something has to be done"
 
 
-async def test_an_idle_model_needs_no_pass_at_all_until_its_evidence_changes(place: Place) -> None:
+async def test_an_idle_model_has_no_pass_until_its_evidence_changes(place: Place) -> None:
     place.requeue_after_s = builders.BOUNDS.resync_s
     place.work.add(KEY)
     await asyncio.sleep(3600)
@@ -205,7 +205,7 @@ async def test_a_pass_waits_for_an_answer_that_is_on_its_way(place: Place) -> No
     assert place.plans == 1
 
 
-async def test_a_listing_from_the_middle_of_a_pass_is_never_taken_for_the_object_by_a_later_pass(place: Place) -> None:
+async def test_a_listing_from_before_a_write_is_not_used_by_a_later_pass(place: Place) -> None:
     place.may_complete.clear()
     place.work.add(KEY)
     await asyncio.sleep(0.1)
@@ -220,7 +220,7 @@ async def test_a_listing_from_the_middle_of_a_pass_is_never_taken_for_the_object
     assert versions == ["1", "2", "3"], "what should run is composed from each of these: none may be an older object"
 
 
-async def test_a_request_that_comes_while_a_pass_is_made_is_read_by_the_next_one(place: Place) -> None:
+async def test_a_request_during_a_pass_is_read_by_the_next_one(place: Place) -> None:
     place.swept.notice(KEY, version="1", intent="generation 1")
     place.may_complete.clear()
     await asyncio.sleep(0.1)
@@ -233,7 +233,7 @@ async def test_a_request_that_comes_while_a_pass_is_made_is_read_by_the_next_one
     assert len(place.fetches) == 2
 
 
-async def test_the_first_pass_after_the_start_takes_the_object_from_the_listing(place: Place) -> None:
+async def test_the_first_pass_after_the_start_uses_the_listed_object(place: Place) -> None:
     place.requeue_after_s = builders.BOUNDS.resync_s
     await place.swept.resync(KEY.namespace)
     place.swept.notice(KEY, version=place.view.resource_version, intent="generation 1")
@@ -242,7 +242,7 @@ async def test_the_first_pass_after_the_start_takes_the_object_from_the_listing(
     assert place.fetches == []
 
 
-async def test_a_status_field_that_the_api_server_drops_is_written_more_and_more_seldom(
+async def test_a_dropped_status_field_is_written_at_growing_intervals(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written: list[float] = []

@@ -100,7 +100,7 @@ def test_all_namespaces_is_an_empty_list() -> None:
         pytest.param((*BASE, "--config", "/not/there"), "config: cannot read /not/there", id="unreadable config"),
     ],
 )
-def test_a_wrong_setting_is_named_with_what_would_be_right(flags: tuple[str, ...], words: str) -> None:
+def test_an_invalid_setting_is_named_with_the_expected_form(flags: tuple[str, ...], words: str) -> None:
     with pytest.raises(settings.SettingsError) as refused:
         settings.load(flags, {})
     assert words in str(refused.value)

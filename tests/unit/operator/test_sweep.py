@@ -72,11 +72,11 @@ def make(
     )
 
 
-async def test_a_route_whose_model_was_forced_away_before_this_process_began_is_looked_at() -> None:
+async def test_a_route_left_by_a_forced_deletion_before_the_start_is_queued() -> None:
     assert keys.ModelKey("ns", "forced") in await resynced({"living": "{}", "forced": "{}"})
 
 
-async def test_a_model_that_only_a_gateway_still_routes_for_is_looked_at() -> None:
+async def test_a_model_known_only_to_a_gateway_is_queued() -> None:
     live = {
         "forced": route.RouteLive(version="v", revisions={}),
         "done": route.RouteLive(version="v", revisions={}, is_retired=True),
@@ -88,7 +88,7 @@ async def test_a_model_that_only_a_gateway_still_routes_for_is_looked_at() -> No
     assert keys.ModelKey("ns", "done") not in found
 
 
-async def test_a_listed_model_and_every_ray_cluster_of_its_namespace_are_looked_at() -> None:
+async def test_listed_models_and_the_ray_clusters_of_their_namespace_are_queued() -> None:
     assert {keys.ModelKey("ns", "living"), keys.RayKey("ns", "a"), keys.RayKey("ns", "b")} <= await resynced({})
 
 
@@ -136,7 +136,7 @@ async def test_a_forbidden_namespace_does_not_stop_the_listing_of_another() -> N
 
 
 @pytest.mark.looptime
-async def test_only_a_change_of_what_is_asked_for_overrides_the_delay_of_a_model_that_fails() -> None:
+async def test_only_a_changed_intent_overrides_the_delay_of_a_failing_model() -> None:
     work: queue.KeyedQueue[keys.Key] = queue.KeyedQueue()
     made = make(work, {})
     model, ray = keys.ModelKey("ns", "living"), keys.RayKey("ns", "a")
@@ -163,7 +163,7 @@ async def fail(work: queue.KeyedQueue[keys.Key], key: keys.Key) -> None:
     work.done(key)
 
 
-async def test_a_model_that_waits_with_the_listed_version_needs_no_pass_but_in_each_full_round() -> None:
+async def test_a_waiting_model_of_the_listed_version_is_queued_only_in_full_rounds() -> None:
     work: queue.KeyedQueue[keys.Key] = queue.KeyedQueue()
     made = make(work, {})
     model = keys.ModelKey("ns", "living")
@@ -184,7 +184,7 @@ async def test_a_model_that_waits_with_the_listed_version_needs_no_pass_but_in_e
     assert len(work) == 3, "it has another version than its last pass ended with"
 
 
-async def test_our_own_write_that_the_watch_brings_back_needs_no_pass() -> None:
+async def test_the_watch_event_of_our_own_write_queues_nothing() -> None:
     work: queue.KeyedQueue[keys.Key] = queue.KeyedQueue()
     made = make(work, {})
     model = keys.ModelKey("ns", "living")
@@ -230,7 +230,7 @@ class Slow(Reads):
             yield page
 
 
-async def test_a_page_that_is_older_than_what_was_seen_meanwhile_is_not_used() -> None:
+async def test_a_page_older_than_a_seen_version_is_not_used() -> None:
     model = keys.ModelKey("ns", "living")
     for is_gone in (False, True):
         reads = Slow()

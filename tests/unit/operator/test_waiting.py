@@ -76,7 +76,7 @@ async def test_only_the_key_whose_own_part_changed_is_queued() -> None:
     assert await place.changed() == {RAY}
 
 
-async def test_many_answers_in_one_turn_are_one_look() -> None:
+async def test_several_answers_in_one_turn_cause_one_comparison() -> None:
     place = Place()
     place.waits.hold(A, held())
     place.namespace.parts["a"] = b"other"
@@ -100,7 +100,7 @@ async def test_a_parked_key_is_queued_with_the_awaited_answer_or_after_a_moment(
     assert len(place.work) == 1
 
 
-async def test_one_failed_read_is_not_told_to_idle_models_and_a_lasting_one_is() -> None:
+async def test_idle_models_are_queued_for_a_lasting_read_failure_and_not_for_a_short_one() -> None:
     place = Place()
     place.waits.hold(A, held())
     place.waits.hold(B, held(is_hot=True))
@@ -118,7 +118,7 @@ async def test_one_failed_read_is_not_told_to_idle_models_and_a_lasting_one_is()
     assert len(place.work) == 1, "nobody had to say so again"
 
 
-async def test_a_namespace_is_judged_while_one_of_its_models_is() -> None:
+async def test_a_namespace_is_measured_while_one_of_its_models_is() -> None:
     place = Place()
     place.waits.hold(A, held())
     place.waits.hold(B, held(is_judged=True))
@@ -127,7 +127,7 @@ async def test_a_namespace_is_judged_while_one_of_its_models_is() -> None:
     assert not place.waits.is_judged("ns")
 
 
-async def test_a_namespace_is_hot_while_a_key_waits_for_something_on_its_way() -> None:
+async def test_a_namespace_is_polled_often_while_a_key_waits_for_progress() -> None:
     place = Place()
     place.waits.hold(A, held())
     assert not place.waits.is_hot("ns")

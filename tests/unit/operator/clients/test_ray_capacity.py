@@ -26,7 +26,7 @@ def status(**changes: Any) -> dict[str, Any]:
     return {"result": True, "data": {"autoscalingStatus": "…", "clusterStatus": {**content, **changes}}}
 
 
-def test_what_is_free_is_told_by_node() -> None:
+def test_free_capacity_is_read_per_node() -> None:
     room = ray_capacity.read(status(), now_s=NOW_S).nodes[NODE]
     assert room.cpu_cores == pytest.approx(7.8)
     assert room.memory_bytes == 22424337920 - 838860800
@@ -46,7 +46,7 @@ def test_what_is_free_is_told_by_node() -> None:
         pytest.param(status(autoscalerReport={"nodeTypeMapping": {}}), "autoscaler", id="a node of no type"),
     ],
 )
-def test_what_is_not_known_is_no_capacity(body: dict[str, Any], why: str) -> None:
+def test_unknown_capacity_is_unknown(body: dict[str, Any], why: str) -> None:
     with pytest.raises(errors.Unreachable, match=why):
         ray_capacity.read(body, now_s=NOW_S)
 
@@ -59,7 +59,7 @@ def test_a_replica_is_never_split_over_nodes() -> None:
     assert room.fitting(Size(cpu_cores=0.1, memory_bytes=2**29)) == 4
 
 
-def test_what_floating_point_leaves_over_is_room_all_the_same() -> None:
+def test_rounding_of_floating_point_does_not_reduce_the_room() -> None:
     assert (
         Capacity(nodes={"a": NodeRoom(cpu_cores=1.0 - 0.9, memory_bytes=2**30)}).fitting(
             Size(cpu_cores=0.1, memory_bytes=2**20)
