@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 
 TABLE_FILE = "table.json"
 _READ_AGE_S = 0.2
-"""`/v1/routes` reads HAProxy anew when what was read is older."""
+"""`/v1/routes` reads HAProxy again when the last reading is older than this many seconds."""
 
 _FIRST_ANSWERS_S = 1.0
 _SETTLE_S = 0.1
@@ -122,7 +122,7 @@ class Agent:
                 _log.warning("route refused model=%s reason=%s", model, reason)
             self._metrics.set_route_errors(table.errors)
             if table != self._table:
-                # Kept before it is applied: a gateway that starts anew goes on from here.
+                # Saved before it is applied: a restarted gateway continues from here.
                 self._save_table(table)
                 self._table = table
                 self._changed.set()

@@ -1,4 +1,4 @@
-"""`fairlead-gateway`: flags to settings, then the agent until it is told to stop."""
+"""`fairlead-gateway`: reads the flags and runs the agent until SIGTERM or SIGINT."""
 
 import argparse
 import asyncio

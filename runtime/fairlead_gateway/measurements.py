@@ -88,7 +88,7 @@ class Store:
             _add(counted.shadow, grown)
 
     def add_feedback(self, key: tuple[str, str], grown: Mapping[str, int]) -> None:
-        """Add labels that were told for predictions of this revision."""
+        """Add true labels received for predictions of this revision."""
         if (counted := self._known(key)) is not None:
             _add(counted.feedback, grown)
 

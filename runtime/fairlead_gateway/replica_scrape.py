@@ -119,7 +119,7 @@ class Fold:
 
 
 def _growth(counts: Mapping[str, int], before: Mapping[str, int]) -> dict[str, int]:
-    """How much each counter grew; all of it where any fell, for then the replica had forgotten them and begun anew."""
+    """The growth of each counter. If any counter fell, the replica was restarted, and all of its counts are new."""
     if any(counts.get(name, 0) < value for name, value in before.items()):
         before = {}
     return {name: value - before.get(name, 0) for name, value in counts.items()}

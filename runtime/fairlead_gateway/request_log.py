@@ -28,7 +28,7 @@ _INTERNAL_KINDS = {
 """The last field of a line, which is `-` for what a client asked of a model."""
 
 _ABORTED = "499"
-"""The code of a request whose client went away before it got an answer (nginx's convention; HAProxy writes -1)."""
+"""The code of a request whose client disconnected before the answer (nginx's convention; HAProxy writes -1)."""
 
 
 def open_pipe(state_dir: Path) -> int:
@@ -62,7 +62,7 @@ def count_lines(chunk: bytes, counted: metrics.Metrics) -> bytes:
 
 
 def _count(fields: list[bytes], counted: metrics.Metrics) -> None:
-    # HAProxy may still run on the configuration of a version whose lines had no kind.
+    # HAProxy may still run with the configuration of an older version, whose lines have no kind.
     _, model, revision, code, termination, duration, received, sent, retries, *more = (
         field.decode("ascii") for field in fields
     )

@@ -204,7 +204,7 @@ def read_table(data: Mapping[str, str], last: Table) -> Table:
     """The table after the specs in `data` were read.
 
     A bad spec keeps the model's last good route and never touches another model. A route whose spec is missing is kept
-    until it is written again: whoever deleted it had not marked it as retired. A mark without its object is forgotten.
+    until it is written again, because it was not marked as retired. A mark without its object is forgotten.
     """
     routes: dict[str, Route] = {model: route for model, route in last.routes.items() if model not in data}
     retired: dict[str, Retired] = {}

@@ -85,7 +85,7 @@ def refuse(arguments: Sequence[str], environment: Mapping[str, str]) -> None:
 
 
 def accelerators(arguments: Sequence[str]) -> str:
-    """What this node has, as Ray sees it or as it is told; empty when nothing."""
+    """The accelerators of this node, detected by Ray or given as options; empty when there are none."""
     from ray._private.accelerators import get_all_accelerator_managers
 
     for number, each in enumerate(arguments):

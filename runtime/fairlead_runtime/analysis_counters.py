@@ -37,7 +37,7 @@ class Pairs:
 
 @dataclass(slots=True)
 class Labels:
-    """Predictions of one revision whose true label was told, and of these the right ones."""
+    """Predictions of one revision that got a true label, and how many of them were correct."""
 
     labelled: int = 0
     correct: int = 0
@@ -50,7 +50,7 @@ C = TypeVar("C", Pairs, Labels)
 
 
 class AnalysisCounters:
-    """The counters of one process. Written on the server's loop alone."""
+    """The counters of one process, from its start. Only the server's loop writes them."""
 
     def __init__(self) -> None:
         self.instance = secrets.token_hex(8)
@@ -60,19 +60,22 @@ class AnalysisCounters:
         self.scores = [0] * (len(SCORE_BOUNDS) + 1)
 
     def pairs(self, candidate: str) -> Pairs:
+        """The counters of the copies for this candidate; made at first use, at most `REVISIONS_MAX` of them."""
         return _get_or_add(self.shadow, candidate, Pairs)
 
     def labels(self, revision: str) -> Labels:
+        """The counters of true labels for this revision; made at first use, at most `REVISIONS_MAX` of them."""
         return _get_or_add(self.feedback, revision, Labels)
 
     def add_scores(self, scores: Iterable[float]) -> None:
+        """Count each score in the first bucket of `SCORE_BOUNDS` that holds it; NaN is left out."""
         for score in scores:
             # NaN is on no side of any bound.
             if score == score:
                 self.scores[bisect_left(SCORE_BOUNDS, score)] += 1
 
     def body(self) -> dict[str, object]:
-        """As `/-/measurements/NAME` shows it."""
+        """The body of `GET /-/measurements/NAME`. Source: docs/contracts.md, "Measurements"."""
         return {
             "instance": self.instance,
             "ageSeconds": round(time.monotonic() - self._started_s, 3),

@@ -1,4 +1,4 @@
-"""What can go wrong, as data: a stable reason and one sentence that is safe to show to whoever asked."""
+"""What can go wrong, as data: a stable reason, and one sentence that is safe to show to a client."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a replica counts. Plain numbers while requests pass; they become Prometheus' text only when somebody asks."""
+"""What a replica counts. Plain numbers on the hot path; the Prometheus text is made only when it is requested."""
 
 from __future__ import annotations
 
@@ -65,16 +65,18 @@ class ReplicaMetrics(Collector):
         self._registry.register(self)
 
     def count_answer(self, protocol: str, code: int, duration_s: float) -> None:
+        """Count an answer with its HTTP status, and its duration in seconds if it is one of a prediction protocol."""
         key = (protocol, code)
         self.requests[key] = self.requests.get(key, 0) + 1
         if protocol in MODEL_PROTOCOLS:
             self.latency.observe(duration_s)
 
     def count_predictions(self) -> int:
-        """Every request but those that gateways make on their own."""
+        """Requests answered so far, without health checks and measurements of the gateways."""
         return sum(count for (protocol, _), count in self.requests.items() if protocol not in _OF_GATEWAYS)
 
     def text(self) -> bytes:
+        """The metrics in the text format of Prometheus."""
         return generate_latest(self._registry)
 
     @override

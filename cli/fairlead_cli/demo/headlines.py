@@ -1,4 +1,4 @@
-"""The few numbers of the gateway's and the operator's metrics that tell the demo's story."""
+"""The few metrics of the gateway and the operator that the demo shows."""
 
 from __future__ import annotations
 

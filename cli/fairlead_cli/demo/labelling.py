@@ -1,4 +1,4 @@
-"""A client that learns the truth: it sends held-out samples, and for each answer tells what was right."""
+"""A client that sends held-out samples, and for each answer the true label as feedback."""
 
 from __future__ import annotations
 

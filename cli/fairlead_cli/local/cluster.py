@@ -74,7 +74,7 @@ class LocalCluster:
         with self._locked():
             self._make_ready_for_start()
             missing = [part for part in self._with_needs(wanted) if self._ledger().living(part) is None]
-            # Ray needs nobody and takes longest: it starts first, and all that can start does so beside it.
+            # Ray depends on no other part and takes longest, so it starts first, in parallel with the others.
             began = {part: self._launch(part) for part in missing if part == "ray"}
             for part in missing:
                 if part in KUBERNETES_PARTS:

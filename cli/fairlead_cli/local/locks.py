@@ -1,4 +1,4 @@
-"""A file lock whose waiter says what it waits for, and which a child process can hold on to."""
+"""A file lock that reports what it waits for, and that a child process can keep."""
 
 from __future__ import annotations
 

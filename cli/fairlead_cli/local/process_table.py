@@ -1,4 +1,4 @@
-"""The processes of this machine as the kernel tells them: who they are for sure, whose children, and how to end them.
+"""The processes of this machine as the kernel lists them: identity, parent, and how to end them.
 
 A process is known by its number *and* its start time: numbers are used again, the pair is not (within one boot).
 Source: proc(5), `/proc/PID/stat`.

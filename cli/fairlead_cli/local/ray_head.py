@@ -34,7 +34,7 @@ def make_token(path: pathlib.Path) -> None:
 
 
 def environment(where: layout.Layout, ports: layout.Ports, chosen: options.Options) -> dict[str, str]:
-    """What Ray reads from the environment, on the head and in whoever joins it."""
+    """The environment variables for Ray, on the head and on nodes that join it."""
     return {
         **ray_node.variables(ray_node.HEAD, where, ports, chosen),
         "RAY_AUTH_MODE": "token",

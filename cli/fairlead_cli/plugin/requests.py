@@ -87,7 +87,7 @@ def ask(found: cluster.Cluster, name: str, verb: Verb, *, number: int | None = N
         try:
             found.ask(name, request, resource_version=None if verb is Verb.ABORT else model.resource_version)
         except errors.ConflictError:
-            time.sleep(WRITE_AGAIN_S)  # the operator or somebody else was faster: composed again for what is there now
+            time.sleep(WRITE_AGAIN_S)  # another write came first: the request is built again for the current object
             continue
         return str(request["id"])
     raise errors.PluginError(f"{name} changed at each attempt to write the request; try again.")

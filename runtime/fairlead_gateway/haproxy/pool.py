@@ -1,4 +1,4 @@
-"""Which of the configuration's empty backends is whose. Pure.
+"""Assigns the configuration's empty backends ("places") to revisions. Pure.
 
 A revision takes a free place and gives it back when nothing of it is left there. So neither a revision nor a replica
 needs another configuration; only a larger pool does.
@@ -22,7 +22,7 @@ class PoolFullError(Exception):
 class Pool:
     """The places, 1 to `size`, and who has which. It is written to disk before it is used.
 
-    Without the file, an agent that starts anew would deal the places anew, under requests that are on their way.
+    Without the file, a restarted agent would assign the places again while requests are on their way to them.
     """
 
     size: int = SIZE_MIN

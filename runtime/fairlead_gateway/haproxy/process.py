@@ -2,7 +2,7 @@
 
 HAProxy outlives the agent, so that killing the agent cuts nothing: the next agent finds it by the recorded process id
 and start time. The agent in turn holds the listening socket, so that connections wait in its queue while a dead HAProxy
-is started anew.
+is restarted.
 """
 
 import asyncio
@@ -50,7 +50,7 @@ def start_time(pid: int) -> int | None:
 
 
 class Process:
-    """The master of one gateway's HAProxy. `died` is set when it is gone, whoever ended it."""
+    """The master process of one gateway's HAProxy. `died` is set when it has ended for any reason."""
 
     def __init__(self, settings_: settings.Settings, *, log_fd: int) -> None:
         self.died = asyncio.Event()
@@ -234,7 +234,7 @@ def write_file(path: Path, text: str) -> None:
 def _copy_listener(pidfd: int, pid: int) -> socket.socket | None:
     """The listening socket that an adopted master holds; None where the system does not let us have it.
 
-    Without it the gateway works as well, only connections made while HAProxy is started anew are refused.
+    Without it the gateway works too; only connections made while HAProxy restarts are refused.
     """
     try:
         variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")

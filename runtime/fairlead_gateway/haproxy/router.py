@@ -22,7 +22,7 @@ POOL_FILE = "pool.json"
 _START_TIMEOUT_S = 20.0
 _RELOAD_TIMEOUT_S = 60.0
 _SEEN_AGE_S = 15.0
-"""How old a reading of the servers may be for a HAProxy that is started anew; one is taken every few seconds."""
+"""Greatest age in seconds of the server states that a restarted HAProxy gets; they are read every few seconds."""
 
 _MAX_STEPS = 8
 """Changes that one application may need: a reload, commands, and what changed underneath meanwhile."""
@@ -195,7 +195,7 @@ class Router:
         return state
 
     def _release(self, state: State) -> None:
-        """Give back the places of which nothing is left: no route, no server, no request in any worker."""
+        """Release the places that are unused: without a route, a server, or a request in any worker."""
         wanted, observed = state.wanted, state.observed
         if not state.is_read_whole:
             return

@@ -29,7 +29,7 @@ class Targets:
     silent: Mapping[int, frozenset[str]]
 
     def is_kept(self, place: int, server: Server, leads: Set[int]) -> bool:
-        """Whether a server that nobody listed stays.
+        """Whether a server that no node lists is kept.
 
         It does while its node has not been heard yet, and in a place that the table gave up while requests are still
         led there.

@@ -116,7 +116,7 @@ class Poller:
     async def _ask(self, session: aiohttp.ClientSession, node: settings.Node, view: knowledge.View) -> directory.Answer:
         """The node's answer; the one before where nothing changed.
 
-        After a failure the whole answer is asked for at once: whoever is asked now may be another process.
+        After a failure the whole answer is requested, because another process may answer now.
         """
         since = view.answer.version if view.answer is not None and view.reason is None else None
         url = f"http://{node.address}/v1/replicas"

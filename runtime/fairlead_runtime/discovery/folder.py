@@ -77,7 +77,7 @@ class OwnFile:
             self.restore()
 
     def restore(self) -> None:
-        """Writes the file again if somebody removed or replaced it; raises FolderError."""
+        """Writes the file again if it was removed or replaced; raises FolderError."""
         if self._is_there():
             return
         held, self._descriptor = self._descriptor, self._write()
@@ -178,7 +178,7 @@ class Reader:
                     self._remove_abandoned(file)
                 continue
             name, state = parsed
-            # Draining wins where somebody made both files.
+            # Draining wins when both files exist.
             if name in found and found[name].state is State.DRAINING:
                 continue
             try:
@@ -266,7 +266,7 @@ class Reader:
 
 
 def _is_free(descriptor: int) -> bool:
-    """Whether nobody holds the file's lock. Closing the descriptor gives up what was taken here."""
+    """Whether no process holds the file's lock. The lock is taken here; closing the descriptor releases it."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError:

@@ -138,7 +138,7 @@ class DirectoryThread:
         return keep_alive
 
     async def _head(self, reader: asyncio.StreamReader) -> bytes | None:
-        """None when it is too long. Ends with the thread too: an idle connection keeps nobody."""
+        """The request's head; None when it is too long. An idle connection does not keep the thread from ending."""
         read = asyncio.ensure_future(reader.readuntil(b"\r\n\r\n"))
         stopped = asyncio.ensure_future(self._stop.wait())
         try:

@@ -17,7 +17,7 @@ from fairlead_runtime.model.signature import Signature
 class Feedback:
     """What answers and what takes labels; no ledger where there is no key.
 
-    `copy_mark` is what a request must say that calls itself a copy for this revision; None where nobody can prove it.
+    `copy_mark` is the value that a request needs to be accepted as a copy for this revision; None when there is no key.
     """
 
     issuer: Issuer

@@ -1,6 +1,6 @@
-"""Between JSON values and tensors, held to the signature: a wrong rank, shape or dtype never reaches TensorFlow.
+"""Converts between JSON values and tensors. A wrong rank, shape or dtype is refused here and never reaches TensorFlow.
 
-It must not: TensorFlow aborts the process on some of them.
+This is needed because TensorFlow aborts the process on some of them.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ RANK_MAX = 32
 """Dimensions of a shape, and levels of nested lists."""
 
 SIZE_MAX = 2**31 - 1
-"""Of one dimension. With `RANK_MAX` it bounds every number that is computed from a shape."""
+"""Largest size of one dimension. Together with `RANK_MAX` it bounds every number that is computed from a shape."""
 
 PIECE_VALUES = 16 * 1024
-"""Values that one call of the JSON encoder gets of a large tensor: between calls other threads run."""
+"""Values of a large tensor in one call of the JSON encoder. Other threads run between two calls."""
 
 
 def from_json(spec: TensorSpec, value: object) -> Array:
@@ -50,7 +50,7 @@ def from_flat(spec: TensorSpec, value: object, shape: Sequence[int]) -> Array:
 
 
 def check_array(spec: TensorSpec, array: Array) -> Array:
-    """The tensor itself, if the signature allows it."""
+    """The tensor itself. Raises RequestError when the signature does not allow its shape."""
     check_shape(spec, array.shape)
     return array
 
@@ -75,11 +75,12 @@ def count_elements(spec: TensorSpec, shape: Sequence[int]) -> int:
 
 
 def shape_text(shape: tuple[int | None, ...]) -> str:
+    """A shape as text, with -1 for a free dimension: `[-1, 28, 28]`."""
     return "[" + ", ".join("-1" if size is None else str(size) for size in shape) + "]"
 
 
 def check_rows(specs: Sequence[TensorSpec], arrays: Sequence[Array]) -> None:
-    """All inputs with a free first dimension carry the same number of rows."""
+    """Raises RequestError unless all inputs with a free first dimension have the same number of rows."""
     rows = {array.shape[0] for spec, array in zip(specs, arrays, strict=True) if spec.has_free_batch}
     if len(rows) > 1:
         raise RequestError(RequestReason.INVALID_INPUT, f"the inputs have different numbers of rows: {sorted(rows)}")
@@ -94,7 +95,9 @@ def _flatten(spec: TensorSpec, value: object) -> tuple[list[int], list[object]]:
             raise _input_error(spec, f"its data is nested too deep: at most {RANK_MAX} levels are allowed")
         lists = _all_lists(spec, level)
         if len(set(map(len, lists))) > 1:
-            raise _input_error(spec, "its data is not rectangular: lists on one level differ in length")
+            raise _input_error(
+                spec, "its data is not rectangular: lists on one level must have the same length and depth"
+            )
         shape.append(len(lists[0]))
         level = list(chain.from_iterable(lists))
         if not level:
@@ -106,7 +109,7 @@ def _flatten(spec: TensorSpec, value: object) -> tuple[list[int], list[object]]:
 
 def _all_lists(spec: TensorSpec, level: list[Any]) -> list[list[object]]:
     if set(map(type, level)) != {list}:
-        raise _input_error(spec, "its data is not rectangular: lists on one level differ in length")
+        raise _input_error(spec, "its data is not rectangular: lists on one level must have the same length and depth")
     return level
 
 
@@ -130,7 +133,7 @@ def _check_kinds(spec: TensorSpec, leaves: list[object]) -> None:
     """Before NumPy sees the leaves: beside one string it makes strings of all numbers, each as long as the longest."""
     kinds = set(map(type, leaves))
     if list in kinds:
-        raise _input_error(spec, "its data is not rectangular: lists on one level differ in length")
+        raise _input_error(spec, "its data is not rectangular: lists on one level must have the same length and depth")
     allowed: set[type]
     if spec.dtype is DType.STRING:
         allowed, words = {str, dict}, 'strings, or objects {"b64": "…"},'
@@ -206,7 +209,7 @@ def _strings_to_json(value: object) -> object:
 
 
 def rows_of(array: Array) -> list[object]:
-    """The rows of a tensor, each ready for the JSON encoder."""
+    """The rows of a tensor of shape [rows, ...], each ready for the JSON encoder."""
     return [to_json(np.asarray(row)) if array.ndim > 1 else _scalar(row) for row in array]
 
 

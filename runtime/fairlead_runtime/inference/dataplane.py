@@ -83,6 +83,7 @@ class Dataplane:
 
     @property
     def queued(self) -> int:
+        """Requests that wait for a call of the model."""
         return self._executor.queued()
 
     def require_model(self, model: str, version: str | None) -> None:
@@ -98,11 +99,19 @@ class Dataplane:
             raise RequestError(RequestReason.UNKNOWN_MODEL, text)
 
     def trouble(self) -> str | None:
-        """What keeps this replica from ever answering; None where nothing does. From any thread."""
+        """Why this replica can never answer again; None when it can. Safe to call from any thread."""
         return self._executor.trouble(max(CALL_S_MAX, 2 * self._admission.timeout_s))
 
     def infer(self, inputs: Tensors) -> Tensors | asyncio.Future[Tensors]:
-        """Raises RequestError when it isn't admitted; a future's cancellation gives up the request."""
+        """Predict. Inputs and outputs are tensors in the signature's order, checked by `inference/codec.py`.
+
+        The result is there at once when the call was quick enough to run on the event loop; otherwise it is a future,
+        and cancelling it cancels the request.
+
+        Raises:
+            RequestError: the inputs differ in their rows (InvalidInput), the model is not loaded yet (NotReady), or the
+                queue is full (QueueFull). The future raises the same, and Deadline after `timeout_s`.
+        """
         codec.check_rows(self.signature.inputs, inputs)
         if self.phase is Phase.LOADING:
             raise RequestError(RequestReason.NOT_READY, "the model is not loaded yet")
@@ -132,6 +141,7 @@ class Dataplane:
             self._load.add(-1)
 
     def close(self) -> None:
+        """End the threads; waiting requests fail."""
         self._executor.close()
         self._beside.shutdown(wait=False, cancel_futures=True)
 

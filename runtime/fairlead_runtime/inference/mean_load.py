@@ -8,11 +8,11 @@ from collections.abc import Callable
 
 
 class MeanLoad:
-    """Counts predictions from their admission to their answer. Safe to read from another thread.
+    """The mean number of predictions between admission and answer. Safe to read from another thread.
 
-    Whoever looks now and then at a count sees a quick model idle, even one that never rests: its predictions run within
-    one turn of the event loop, and between turns there is none. So the mean is taken: the predictions' times in sum,
-    divided by the time that passed (Little's law).
+    A count that is read now and then shows a model with short predictions as idle, even under load: they run within
+    one turn of the event loop, and between turns there is none. So this is the mean: the sum of the predictions' times
+    divided by the time that passed (Little's law: the mean number is the rate times the mean duration).
     """
 
     def __init__(self, clock_s: Callable[[], float] = time.perf_counter) -> None:
@@ -24,17 +24,17 @@ class MeanLoad:
 
     @property
     def count(self) -> int:
-        """In hand at this moment."""
+        """Predictions in progress now."""
         return self._count
 
     def add(self, number: int) -> None:
-        """So many more are in hand; fewer, if negative."""
+        """Add to the number of predictions in progress; subtract if negative."""
         with self._lock:
             self._pass()
             self._count += number
 
     def take_mean(self) -> float:
-        """How many were in hand on average since it was last asked."""
+        """Average number of predictions in progress since the last call of this function."""
         with self._lock:
             self._pass()
             passed_s, sum_s = self._changed_at_s - self._taken_at_s, self._sum_s

@@ -18,6 +18,7 @@ NAMED_MAX = 5
 
 
 def allowed_ops() -> frozenset[str]:
+    """The names of the TensorFlow operations that a model may contain, from `allowed_ops.txt`."""
     text = resources.files(__package__).joinpath("allowed_ops.txt").read_text()
     return frozenset(line for line in text.splitlines() if line and not line.startswith("#"))
 

@@ -54,7 +54,7 @@ class Held:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evicted:
-    """A model that nobody used and that was removed to make room."""
+    """An unused model that was removed to make room."""
 
     digest: str
     size_bytes: int
@@ -81,7 +81,7 @@ class _Entry:
 
 
 def is_full(error: OSError) -> bool:
-    """Whether a write failed for want of room: on the disk, or in somebody's share of it."""
+    """Whether a write failed because the disk, or the user's quota of it, is full."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -213,7 +213,7 @@ class Cache:
         )
 
     def _evict_one(self) -> bool:
-        """Removes the least recently used entry that nobody holds."""
+        """Removes the least recently used entry that no process holds; False when there is none."""
         with self._locked():
             for entry in sorted(self._entries(), key=lambda each: each.used_s):
                 held = _hold(entry.path, fcntl.LOCK_EX)
@@ -223,7 +223,7 @@ class Cache:
                     break
             else:
                 return False
-        # From here on it is rubbish: whoever is killed in the middle leaves it to the next.
+        # From here on it is rubbish: if this process is killed, the next one removes it.
         shutil.rmtree(gone, ignore_errors=True)
         held.close()
         self.evicted.append(Evicted(digest=entry.digest, size_bytes=entry.size_bytes))
@@ -232,7 +232,7 @@ class Cache:
         return True
 
     def _clean(self) -> None:
-        """Removes what killed processes left, and locks that nobody holds."""
+        """Removes files of killed processes, and locks that no process holds."""
         with self._locked():
             rubbish = {path: _hold(path, fcntl.LOCK_EX) for path in self._root.glob("tmp-*")}
             for path in self._root.glob("*.lock"):

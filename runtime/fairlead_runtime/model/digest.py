@@ -24,12 +24,13 @@ def hash_folder(root: Path) -> str:
 
 
 def combine_hashes(by_name: Mapping[str, str]) -> str:
-    """The same of a folder whose files have these names and hashes."""
+    """The digest of a folder, from the name and SHA-256 (hexadecimal) of each file."""
     lines = (f"{by_name[name]}  {name}\n" for name in sorted(by_name))
     return "sha256:" + hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def hash_file(path: Path) -> str:
+    """The SHA-256 of a file, hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -38,10 +38,12 @@ class DType(StrEnum):
 
     @property
     def numpy(self) -> np.dtype[Any]:
+        """The NumPy type; strings are objects."""
         return np.dtype(object) if self is DType.STRING else np.dtype(self.value)
 
     @property
     def is_float(self) -> bool:
+        """Whether the type is float16, float32 or float64."""
         return self in (DType.FLOAT16, DType.FLOAT32, DType.FLOAT64)
 
 
@@ -73,6 +75,7 @@ class TensorSpec:
 
     @property
     def has_free_batch(self) -> bool:
+        """Whether the first dimension is free, so that a request may have any number of rows."""
         return self.shape is not None and len(self.shape) > 0 and self.shape[0] is None
 
 

@@ -37,6 +37,7 @@ class Reader:
         self._at = 0
 
     def read(self, spec: TensorSpec, size: object, shape: list[int]) -> Array:
+        """The next tensor of the binary part: `size` bytes of this shape. Raises RequestError when they do not fit."""
         if type(size) is not int or size < 0 or self._at + size > len(self._blob):
             raise _input_error(spec, "binary_data_size is larger than the rest of the body")
         elements = codec.count_elements(spec, shape)
@@ -55,6 +56,7 @@ class Reader:
         return array
 
     def finish(self) -> None:
+        """Raises RequestError when bytes are left that belong to no input."""
         if self._at != len(self._blob):
             text = f"{len(self._blob) - self._at} bytes at the end of the binary data belong to no input"
             raise RequestError(RequestReason.MALFORMED, text)
@@ -77,6 +79,7 @@ def _read_strings(spec: TensorSpec, part: memoryview, elements: int) -> Array:
 
 
 def write(array: Array) -> bytes:
+    """A tensor in binary form: little-endian numbers in row-major order, strings with a 4-byte length before each."""
     if array.dtype.kind not in "OSU":
         return array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
     items = [item if isinstance(item, bytes) else str(item).encode() for item in array.reshape(-1).tolist()]

@@ -51,7 +51,7 @@ class FeedbackRest:
         return self._take_all(self._ledger, items)
 
     def _take_all(self, taker: ledger.Ledger, items: list[object]) -> Response:
-        """Each by itself: what is wrong with one is told, and stops no other."""
+        """Handle each item by itself: an error is reported for its item and stops no other."""
         labelled = correct = repeated = 0
         refused: list[dict[str, object]] = []
         for index, item in enumerate(items):

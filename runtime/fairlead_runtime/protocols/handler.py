@@ -100,7 +100,7 @@ class Handler:
         return Response(status=200, body=dump(self._metrics.measured.body()), protocol="measurements")
 
     def _require_copy(self, request: Request) -> None:
-        """The gateway keeps copies out of what clients saw: nobody else may call his requests so."""
+        """Only a replica may mark a request as a copy: the gateway does not count copies as client requests."""
         mark = self._copy_mark
         if mark is not None and not hmac.compare_digest(request.headers[COPY_HEADER], mark):
             raise RequestError(RequestReason.COPY_REFUSED, "x-fairlead-shadow-copy is for copies that replicas send")

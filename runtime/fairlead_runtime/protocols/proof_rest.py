@@ -43,7 +43,7 @@ class ProofRest:
         self._warm_up = warm_up
 
     def handle(self, request: Request) -> Answer:
-        """Raises RequestError."""
+        """The answer to one request. Raises RequestError for what the protocol refuses."""
         if request.method != "POST":
             raise RequestError(RequestReason.WRONG_METHOD, "proof: only POST is allowed")
         example = self._warm_up.example

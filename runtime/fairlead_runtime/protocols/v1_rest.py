@@ -52,7 +52,7 @@ class V1Rest:
         self._predict_path = f"{PREFIX}{dataplane.identity.model}:predict"
 
     def handle(self, request: Request) -> Answer:
-        """Raises RequestError."""
+        """The answer to one request. Raises RequestError for what the protocol refuses."""
         if request.path == self._predict_path and request.method == "POST":
             return self._infer(request, self._predict)
         path, _, verb = request.path.removeprefix(PREFIX).rstrip("/").partition(":")

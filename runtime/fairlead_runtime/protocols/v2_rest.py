@@ -48,7 +48,7 @@ class V2Rest:
         self._content = _content_headers(dataplane)
 
     def handle(self, request: Request) -> Answer:
-        """Raises RequestError."""
+        """The answer to one request. Raises RequestError for what the protocol refuses."""
         if request.path == self._infer_path:
             return self._infer(request)
         match request.path.strip("/").split("/")[1:]:

@@ -64,7 +64,7 @@ class Shared:
     writer: ResponseWriter
     close: Callable[[], None]
     on_answer: Callable[[Request, Response], None] = _ignore_answer
-    """Told of each request whose answer was written; must neither wait nor raise."""
+    """Called after each written answer. It must neither block nor raise."""
     finish: Callable[[], Awaitable[None]] = _finish_nothing
     """Awaited once no connection is left."""
     connections: set[Connection] = field(default_factory=set)
@@ -122,7 +122,7 @@ class Connection(asyncio.Protocol):
     @override
     def eof_received(self) -> bool:
         # To us a client that closed looks like one that only ended its side, and the gateway never does the latter. So
-        # whoever ends its side before it is answered is gone: nothing is computed for nobody.
+        # a client that closes its side before the answer is gone, and nothing is computed for it.
         self._give_up()
         return False
 
@@ -250,7 +250,7 @@ class Connection(asyncio.Protocol):
     def _resume(self, done: asyncio.Future[Response]) -> None:
         self._pending = None
         if done.cancelled() or not self._queue:
-            # The client is gone: nobody to answer.
+            # The client is gone, so there is nothing to answer.
             return
         error = done.exception()
         if error is not None:
@@ -314,10 +314,12 @@ class Connection(asyncio.Protocol):
         self._queue.clear()
 
     def close_if_idle(self) -> None:
+        """Close the connection unless a request is in progress."""
         if self.waiting is Waiting.IDLE and self._transport is not None:
             self._transport.close()
 
     def abort(self) -> None:
+        """Close the connection at once, with unsent answers."""
         if self._transport is not None:
             self._transport.abort()
 

@@ -114,7 +114,7 @@ class RequestParser:
             self._refuse_fields()
             return
         # Trailer fields arrive here as well. They count against the head's bound and are dropped: none of ours may
-        # stand in a trailer, and merged into the headers they would bypass whoever checked those.
+        # be in a trailer, and merged into the headers they would bypass every check of those.
         # Source: RFC 9110, 6.5.1
         if self._has_head:
             return
