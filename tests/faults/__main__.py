@@ -69,9 +69,9 @@ def _options() -> argparse.Namespace:
 def _campaign(make_bench: run.MakeBench, options: argparse.Namespace) -> int:
     names = options.scenario or list(SCENARIOS)
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
-        twice = list(pool.map(lambda name: run.run(make_bench, SCENARIOS[name]), [*names, *names]))
-        calm = dict(zip(names, twice, strict=False))
-        for name, again in zip(names, twice[len(names) :], strict=True):
+        calm = dict(zip(names, pool.map(lambda name: run.run(make_bench, SCENARIOS[name]), names), strict=True))
+        twice = pool.map(lambda name: run.run(make_bench, SCENARIOS[name], start=calm[name].start), names)
+        for name, again in zip(names, twice, strict=True):
             differences = [*calm[name].broken, *run.judge(calm[name], again)]
             print(f"{name}: {len(calm[name].points)} writes when calm, {calm[name].seconds:.1f} s", flush=True)
             for line in differences:
