@@ -1,5 +1,7 @@
 """``make faults``: every story calm, then again with one fault at every write; exit 1 where any end differs.
 
+The order is drawn, so a campaign that is ended early has tried a fair sample.
+
 Interrupted, it goes on where it was, unless the code is another (``--fresh`` begins anew); what it found is in
 ``build/faults``.
 """
@@ -125,7 +127,8 @@ def _chosen(calm: Mapping[str, run.Outcome], options: argparse.Namespace) -> lis
                 if group in choice.NEVER_THINNED
                 else choice.thinned(found, every=options.every, seed=options.seed)
             )
-    return [trial for trial in chosen if not options.at or options.at in str(trial)]
+    kept = [trial for trial in chosen if not options.at or options.at in str(trial)]
+    return choice.mixed(kept, seed=options.seed)
 
 
 def _try(make_bench: run.MakeBench, calm: Mapping[str, run.Outcome], trial: Trial) -> report.Result:

@@ -61,7 +61,7 @@ def restore(place: Place, picture: Picture) -> None:
     for body in picture.routes:
         moved = _moved(_bare(body), words)
         place.apply_route({**moved, "spec": {**moved["spec"], "version": route.version_of(moved["spec"])}})
-    place.set_status(_later(_moved(picture.model["status"], words), later))
+    place.set_status(later(_moved(picture.model["status"], words), later))
 
 
 def _create(place: Place, model: Body) -> str:
@@ -102,8 +102,8 @@ def _moved(body: Mapping[str, Any], words: Mapping[str, str]) -> Body:
     return dict(json.loads(text))
 
 
-def _later(body: Mapping[str, Any], by: datetime.timedelta) -> Body:
-    """What waits for a date waits as long as it did when the picture was taken."""
+def later(body: Mapping[str, Any], by: datetime.timedelta) -> Body:
+    """Move every date by as much: what waits for one waits as long as it did when the picture was taken."""
 
     def moved(found: re.Match[str]) -> str:
         time = datetime.datetime.fromisoformat(found.group()) + by
