@@ -38,8 +38,17 @@ def sh(tmp_path: pathlib.Path, script: str) -> processes.Command:
 
 
 def identities(ledger: processes.Ledger, name: str, count: int) -> frozenset[process_table.Identity]:
+    """The family once it has so many members.
+
+    A part is recorded before it becomes its program, and the recording itself starts a process, which ends after the
+    record is there. So count only when the program has said something.
+    """
     until(lambda: len(ledger.family(name)) == count, f"{count} processes of {name}")
     return ledger.family(name)
+
+
+def wait_for_line(tmp_path: pathlib.Path, word: str) -> None:
+    until(lambda: word in (tmp_path / "log").read_text(), f"the program has said {word!r}")
 
 
 def test_a_process_is_recorded_before_it_becomes_the_program(ledger: processes.Ledger, tmp_path: pathlib.Path) -> None:
@@ -74,14 +83,16 @@ def test_a_record_of_an_earlier_boot_is_ignored(ledger: processes.Ledger, strang
 
 
 def test_stopping_a_part_ends_its_child_processes(ledger: processes.Ledger, tmp_path: pathlib.Path) -> None:
-    ledger.start("part", sh(tmp_path, "sleep 600 & sleep 600 & wait"))
+    ledger.start("part", sh(tmp_path, "sleep 600 & sleep 600 & echo started; wait"))
+    wait_for_line(tmp_path, "started")
     family = identities(ledger, "part", 3)
     ledger.stop("part", grace_s=5)
     assert not any(process_table.is_alive(each) for each in family)
 
 
 def test_children_of_a_killed_parent_are_found(ledger: processes.Ledger, tmp_path: pathlib.Path) -> None:
-    main = ledger.start("part", sh(tmp_path, "sleep 600 & exec sleep 601"))
+    main = ledger.start("part", sh(tmp_path, "sleep 600 & echo started; exec sleep 601"))
+    wait_for_line(tmp_path, "started")
     family = identities(ledger, "part", 2)
     process_table.send([main], signal.SIGKILL)
     until(lambda: not process_table.is_alive(main), "its parent is dead")
@@ -110,7 +121,7 @@ def test_stopping_one_part_leaves_the_others(ledger: processes.Ledger, tmp_path:
 def test_a_process_that_ignores_sigterm_is_killed(ledger: processes.Ledger, tmp_path: pathlib.Path) -> None:
     script = "trap '' TERM; echo ready; while :; do sleep 0.1; done"
     stubborn = ledger.start("part", sh(tmp_path, script))
-    until(lambda: "ready" in (tmp_path / "log").read_text(), "it ignores SIGTERM")
+    wait_for_line(tmp_path, "ready")
     ledger.stop("part", grace_s=0.3)
     assert not process_table.is_alive(stubborn)
 
