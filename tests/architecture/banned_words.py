@@ -21,7 +21,7 @@ WORDS = (
 NAMES = frozenset(
     {
         *("of", "told", "tell", "tells", "wish", "wished", "anew", "whoever", "again", "away", "back", "over"),
-        *("said", "says", "say", "heard", "looked", "meant", "missed", "odd", "whose", "well", "during"),
+        *("said", "says", "say", "heard", "looked", "meant", "missed", "whose", "well", "during"),
     }
 )
 """Names of functions and variables that say nothing where they are called, in a traceback or in a search."""

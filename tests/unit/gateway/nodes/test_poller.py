@@ -224,13 +224,13 @@ async def test_a_directory_that_ignores_the_wait_is_polled_at_a_bounded_rate() -
             enough.set()
             await asyncio.Event().wait()
 
-    odd = OddDirectory(whole())
-    async with odd.running() as node:
+    invalid = OddDirectory(whole())
+    async with invalid.running() as node:
         followed = Followed(node)
         followed.poller.pause = note
         async with followed.running(), asyncio.timeout(DEADLINE_S):
             await enough.wait()
 
     assert pauses == [poller.NEXT_S] + 9 * [poller.UNCHANGED_S]
-    assert len(odd.asked) == len(pauses)
+    assert len(invalid.asked) == len(pauses)
     assert followed.changes <= 2
