@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import fcntl
+import functools
 import importlib
 import importlib.metadata
 import logging
@@ -17,6 +18,8 @@ from fairlead_gateway import agent, metrics, settings, watcher
 from fairlead_gateway.nodes import members
 from fairlead_gateway.watcher import file
 
+DESCRIPTION = "Sends each request to a revision of its model: runs HAProxy and keeps its routes up to date."
+
 
 def main() -> None:
     """The console script."""
@@ -25,8 +28,11 @@ def main() -> None:
 
 
 def parse_settings(arguments: Sequence[str]) -> settings.Settings:
-    """Read the command line; ends the program with a message when it makes no sense."""
-    parser = argparse.ArgumentParser(prog="fairlead-gateway", description=__doc__)
+    """Read the command line; ends the program with a message when an argument is invalid."""
+    parser = argparse.ArgumentParser(prog="fairlead-gateway", description=DESCRIPTION)
+    add_address = functools.partial(
+        parser.add_argument, type=settings.parse_address, required=True, metavar="HOST:PORT"
+    )
     parser.add_argument("--kubeconfig", type=Path, help="the kubeconfig file; default: the pod's service account")
     parser.add_argument("--namespace", default="default", help="the namespace whose ModelRoutes this gateway serves")
     parser.add_argument(
@@ -40,8 +46,8 @@ def parse_settings(arguments: Sequence[str]) -> settings.Settings:
         metavar="CLUSTER=HOST:PORT",
         help="a Ray node: the name of its cluster and the address of its node directory; repeatable",
     )
-    parser.add_argument("--listen", type=settings.parse_address, required=True, metavar="HOST:PORT")
-    parser.add_argument("--admin", type=settings.parse_address, required=True, metavar="HOST:PORT")
+    add_address("--listen", help="the address for clients")
+    add_address("--admin", help="the address of /healthz, /readyz, /metrics and /v1/routes")
     parser.add_argument(
         "--state-dir", type=Path, required=True, help="the folder for the saved routes and HAProxy's files"
     )
@@ -51,7 +57,7 @@ def parse_settings(arguments: Sequence[str]) -> settings.Settings:
     )
     # One is enough for some ten thousand requests a second. With more, threads that log at the same moment lose lines.
     parser.add_argument("--threads", type=int, default=1, help="HAProxy's threads; default: 1")
-    parser.add_argument("--max-connections", type=int, default=4000)
+    parser.add_argument("--max-connections", type=int, default=4000, help="client connections at a time; default: 4000")
     parser.add_argument(
         "--stop-grace",
         type=float,
