@@ -60,11 +60,11 @@ class State(pydantic.BaseModel):
             return None
         except pydantic.ValidationError as error:
             first = error.errors(include_url=False)[0]
-            where = ".".join(str(part) for part in first["loc"])
+            where = "".join(f"{part}: " for part in first["loc"])
+            down = f"`fairlead local down --name {path.parent.name}`"
             raise errors.LocalClusterError(
-                f"{path} was written by another version of Fairlead, or is damaged"
-                f" ({where + ': ' if where else ''}{first['msg']}). `fairlead local down --name {path.parent.name}` ends"
-                " what runs and removes it; `up` starts afresh then"
+                f"{path} was written by another version of Fairlead, or is damaged ({where}{first['msg']})."
+                f" {down} ends what runs and removes it; `up` starts afresh then"
             ) from error
 
     def write(self, path: pathlib.Path) -> None:
