@@ -106,6 +106,11 @@ class FakeRay:
     def url(self) -> str:
         return self._server.url
 
+    @property
+    def session(self) -> str:
+        """Of the head that runs now."""
+        return self._server.run(lambda: self._state.session)
+
     def restart_head(self) -> None:
         """A new head: everything is lost, and Serve isn't started."""
 
