@@ -69,12 +69,12 @@ def foreign(tmp_path: pathlib.Path, request: pytest.FixtureRequest) -> pathlib.P
 def test_the_state_of_another_version_is_named_with_what_to_do(foreign: pathlib.Path, command: str) -> None:
     only = ["--only", "etcd"] if command == "up" else []
     code, output = run(command, "--name", "old", *only)
-    said = " ".join(output.split())
+    shown = " ".join(output.split())
     assert code == 1
-    assert "written by another version of Fairlead, or is damaged" in said
-    assert "`fairlead local down --name old` ends what runs and removes it" in said
-    assert "Traceback" not in said
-    assert "pydantic" not in said
+    assert "written by another version of Fairlead, or is damaged" in shown
+    assert "`fairlead local down --name old` ends what runs and removes it" in shown
+    assert "Traceback" not in shown
+    assert "pydantic" not in shown
     assert foreign.exists()
 
 

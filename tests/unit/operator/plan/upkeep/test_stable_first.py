@@ -142,8 +142,8 @@ def test_a_store_that_lacks_the_model_for_a_moment_ends_no_rollout() -> None:
     for _ in range(80):
         round_of(world)
     assert (serving(world).stable, serving(world).quarantine) == (stable, ())
-    told = [plan.message for plan in world.plans if plan.reason is Reason.START_RETRIED]
-    assert "ModelNotFound: file:///m/2 is gone" in told[-1]
+    messages = [plan.message for plan in world.plans if plan.reason is Reason.START_RETRIED]
+    assert "ModelNotFound: file:///m/2 is gone" in messages[-1]
     world.missing.clear()
     world.settle(passes=800)
     assert serving(world).stable != stable
