@@ -155,7 +155,9 @@ def test_the_evaluation_record_holds_what_is_needed_to_trust_its_number(
     assert matrix.shape == (len(record["classes"]),) * 2
     assert record["training"]["optimizer"] == "adam"
     assert (record["training"]["epochsRun"], record["training"]["seed"]) == (1, 0)
-    assert record["digests"] == {name: digest.hash_path(trained[family] / name) for name in ("saved_model", "model.keras")}
+    assert record["digests"] == {
+        name: digest.hash_path(trained[family] / name) for name in ("saved_model", "model.keras")
+    }
     assert set(record["baselines"]) == ({"majority", "bagOfWords"} if family == "lstm" else {"majority"})
     assert record["versions"]["keras"] == keras.__version__
 
