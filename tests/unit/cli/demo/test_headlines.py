@@ -8,10 +8,11 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+from typing_extensions import override
+
 from fairlead_cli.demo import headlines
 from fairlead_gateway.metrics import Metrics as GatewayMetrics
 from fairlead_operator.telemetry import Metrics as OperatorMetrics
-from typing_extensions import override
 
 
 @contextlib.contextmanager
