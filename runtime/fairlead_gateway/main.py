@@ -29,6 +29,25 @@ def main() -> None:
 
 def parse_settings(arguments: Sequence[str]) -> settings.Settings:
     """Read the command line; ends the program with a message when an argument is invalid."""
+    options = _build_parser().parse_args(arguments)
+    return settings.Settings(
+        listen=options.listen,
+        admin=options.admin,
+        state_dir=options.state_dir,
+        namespace=options.namespace,
+        kubeconfig=options.kubeconfig,
+        routes_file=options.routes_file,
+        haproxy=options.haproxy or _packaged_haproxy(),
+        nodes=tuple(options.node),
+        gateway_id=options.gateway_id or f"{socket.gethostname()}:{options.listen.port}",
+        threads=options.threads,
+        max_connections=options.max_connections,
+        stop_grace_s=options.stop_grace,
+        stop_delay_s=options.stop_delay,
+    )
+
+
+def _build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="fairlead-gateway", description=DESCRIPTION)
     add_address = functools.partial(
         parser.add_argument, type=settings.parse_address, required=True, metavar="HOST:PORT"
@@ -73,22 +92,7 @@ def parse_settings(arguments: Sequence[str]) -> settings.Settings:
         help="after SIGTERM, report unready and keep serving this long, so that load balancers notice; a second "
         "signal ends the wait",
     )
-    options = parser.parse_args(arguments)
-    return settings.Settings(
-        listen=options.listen,
-        admin=options.admin,
-        state_dir=options.state_dir,
-        namespace=options.namespace,
-        kubeconfig=options.kubeconfig,
-        routes_file=options.routes_file,
-        haproxy=options.haproxy or _packaged_haproxy(),
-        nodes=tuple(options.node),
-        gateway_id=options.gateway_id or f"{socket.gethostname()}:{options.listen.port}",
-        threads=options.threads,
-        max_connections=options.max_connections,
-        stop_grace_s=options.stop_grace,
-        stop_delay_s=options.stop_delay,
-    )
+    return parser
 
 
 def run(settings_: settings.Settings) -> int:
