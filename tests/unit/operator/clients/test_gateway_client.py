@@ -19,7 +19,7 @@ async def http_client() -> AsyncIterator[http.HttpClient]:
 
 
 def admin_port(document: object) -> HttpThread:
-    """A gateway's admin port that tells one document."""
+    """A gateway's admin port that answers with one document."""
 
     async def answer(_: web.Request) -> web.Response:
         return web.json_response(document)

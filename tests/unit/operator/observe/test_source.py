@@ -59,7 +59,7 @@ async def test_an_idle_source_is_read_at_its_interval_and_a_source_in_use_more_o
     now_s = asyncio.get_running_loop().time()
     await asyncio.sleep(60)
     assert 11 <= place.reads_since(now_s) <= 13
-    assert len(place.heard) == 1, "only a change is told"
+    assert len(place.heard) == 1, "only a change is reported"
     place.is_hot = True
     await asyncio.sleep(10)
     now_s = asyncio.get_running_loop().time()
