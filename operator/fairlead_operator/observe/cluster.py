@@ -12,6 +12,9 @@ from fairlead_operator.observe import fingerprint, gateway, ray_clusters, reader
 from fairlead_operator.observe import kubernetes as objects
 from fairlead_operator.state import capacity, keys, knowledge, observed, route, serve
 
+LISTED_INTERVAL_S = 0.1
+"""Once a replica is listed on its node, Ray calls it running within one or two turns of its own loop."""
+
 
 class KubernetesReads(reflector.WatchApi, Protocol):
     async def get(self, path: str) -> kubernetes.Object: ...
@@ -49,6 +52,7 @@ class NamespaceView:
         self.gateway_url = gateway_url
         self._ray = ray
         self._gateways = gateways
+        gateways.on_replicas = self._hurry_ray
         self._readers = readers
         self._owned: dict[str, dict[str, observed.RevisionView | str]] = {}
         self._owner_of: dict[str, _Kept] = {}
@@ -92,6 +96,11 @@ class NamespaceView:
         self._gateways.hurry()
         for poller in self._ray.pollers(self.namespace).values():
             poller.hurry()
+
+    def _hurry_ray(self) -> None:
+        """A replica came or went: Ray's controller learns of it within moments."""
+        for poller in self._ray.pollers(self.namespace).values():
+            poller.hurry(LISTED_INTERVAL_S)
 
     def serve_views(self, model: str) -> Mapping[str, knowledge.Known[serve.ServeView] | knowledge.Unknown]:
         """Each Ray cluster as a model's pass may believe it, with the model's own applications alone."""

@@ -132,3 +132,16 @@ def test_a_proof_is_in_none_of_the_clients_numbers() -> None:
     assert found[f'fairlead_gateway_proofs_total{{code="200",model="digits",revision="{A}"}}'] == 1
     assert not any(name.startswith(("fairlead_gateway_request", "fairlead_gateway_sent")) for name in found)
     assert counted.measured.of("digits", A).body()["requests"]["total"] == 0
+
+
+def test_haproxys_own_remarks_are_heard_and_not_counted() -> None:
+    counted = metrics.Metrics()
+    heard: list[int] = []
+
+    request_log.count_lines(
+        f"{LINE}Server p0001/{A}-0000000000000001 is UP.\n{LINE}".encode(), counted, on_remark=lambda: heard.append(1)
+    )
+
+    assert len(heard) == 1
+    found = samples(counted)
+    assert found[f'fairlead_gateway_requests_total{{code="200",model="digits",revision="{A}"}}'] == 2
