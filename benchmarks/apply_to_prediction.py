@@ -153,8 +153,8 @@ def table(forked: list[Mapping[str, float]], ordinary: list[Mapping[str, float]]
         for name, runs in (("forked", forked), ("ordinary", ordinary))
     }
     ratios = [one / other for one, other in zip(totals["forked"], totals["ordinary"], strict=True)]
-    told = {"total s": totals, "ratio, median": round(statistics.median(ratios), 2), "load": os.getloadavg()}
-    return "\n".join([*rows, "", json.dumps(told)])
+    summary = {"total s": totals, "ratio, median": round(statistics.median(ratios), 2), "load": os.getloadavg()}
+    return "\n".join([*rows, "", json.dumps(summary)])
 
 
 def _medians(runs: list[Mapping[str, float]]) -> Mapping[str, float]:

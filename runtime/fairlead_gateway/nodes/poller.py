@@ -63,7 +63,7 @@ class Poller:
                         async for nodes in self._nodes.follow():
                             self._follow(session, frozenset(nodes))
                     except OSError as error:
-                        _log.warning("nodes unlisted error=%s", error)
+                        _log.warning("node list unreadable error=%s", error)
                     await asyncio.sleep(_LIST_RETRY_S)
         finally:
             for task in self._tasks.values():
@@ -117,7 +117,7 @@ class Poller:
     async def _ask(self, session: aiohttp.ClientSession, node: settings.Node, view: knowledge.View) -> directory.Answer:
         """The node's answer; the one before where nothing changed.
 
-        After a failure the whole answer is asked for at once: whoever is asked now may be another process.
+        After a failure the whole answer is requested, because another process may answer now.
         """
         since = view.answer.version if view.answer is not None and view.reason is None else None
         url = f"http://{node.address}/v1/replicas"
