@@ -86,7 +86,10 @@ async def test_requests_in_flight_are_reported_only_while_a_model_may_wait_for_t
 async def test_a_change_is_heard_of_once_and_the_first_version_is_none() -> None:
     place = Place()
     await place.evidence()
-    await_change = place.poller._by_url["a"].source.await_change
+    reader = place.poller._by_url["a"]
+    reader.reading.cancel()  # here the test asks in its place
+    await asyncio.gather(reader.reading, return_exceptions=True)
+    await_change = reader.source.await_change
     assert await_change is not None
     place.asked.clear()
     place.poller._versions.clear()
