@@ -123,19 +123,19 @@ def test_haproxy_says_where_requests_are_logged_that_a_server_goes_down_and_come
     held = world.living[0]
     world.gateway.kill_agent()
     log = os.open(world.gateway.state_dir / request_log.PIPE_FILE, os.O_RDONLY | os.O_NONBLOCK)
-    said = ""
+    logged = ""
 
-    def has_said(words: str) -> bool:
-        nonlocal said
+    def has_logged(words: str) -> bool:
+        nonlocal logged
         with contextlib.suppress(BlockingIOError):
-            said += os.read(log, 1 << 16).decode()
-        return any(held.name in line and words in line for line in said.splitlines())
+            logged += os.read(log, 1 << 16).decode()
+        return any(held.name in line and words in line for line in logged.splitlines())
 
     try:
         os.kill(held.process.pid, signal.SIGSTOP)
-        until(lambda: has_said("is DOWN"), "it is down", explain=lambda: said)
+        until(lambda: has_logged("is DOWN"), "it is down", explain=lambda: logged)
         os.kill(held.process.pid, signal.SIGCONT)
-        until(lambda: has_said("is UP"), "it is up", explain=lambda: said)
+        until(lambda: has_logged("is UP"), "it is up", explain=lambda: logged)
     finally:
         os.close(log)
 

@@ -11,9 +11,9 @@ from fairlead_gateway import news
 pytestmark = [pytest.mark.looptime, pytest.mark.asyncio]
 
 
-async def timed(told: news.News, since: str | None, wait_s: float) -> tuple[str, float]:
+async def timed(made: news.News, since: str | None, wait_s: float) -> tuple[str, float]:
     began_s = asyncio.get_running_loop().time()
-    version = await told.wait(since, wait_s)
+    version = await made.wait(since, wait_s)
     return version, asyncio.get_running_loop().time() - began_s
 
 
