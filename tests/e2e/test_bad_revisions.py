@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from examples import digest
 from tests.e2e import stage as staging
-from tests.e2e.counted import counted, no_failures
+from tests.e2e.counted import counted, require_no_failures
 from tests.e2e.measured import RESULTS
 from tests.e2e.our_processes import kill_operator
 from tests.e2e.stage import Model, Stage
@@ -108,7 +108,7 @@ def test_a_version_that_no_node_can_hold_waits_without_a_start_and_says_what_is_
         steady.apply("v2", label="large-enough")
         settled = steady.until_settled(other_than=before)
         report = run.stop()
-    no_failures(report)
+    require_no_failures(report)
     stalled = staging.condition(found, "Stalled")
     assert (stalled["status"], "are missing" in stalled["message"]) == ("True", True), stalled
     assert found["status"]["replicas"] == 1
@@ -122,14 +122,14 @@ def test_a_version_whose_process_is_killed_while_it_loads_never_gets_a_request(s
     """
     off = stage.local.warm_start("ray") / "off"
 
-    def kill_what_starts() -> None:
+    def kill_starting_replicas() -> None:
         for pid in stage.ray.replica_pids(steady.name, state="STARTING"):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
     off.touch()
     try:
-        bad = _refused_under_load(stage, steady, "killed while it loads", {}, meanwhile=kill_what_starts)
+        bad = _refused_under_load(stage, steady, "killed while it loads", {}, meanwhile=kill_starting_replicas)
     finally:
         off.unlink()
     assert (bad["reason"], "process was killed" in bad["message"]) == ("DeployFailed", True), bad
@@ -157,7 +157,7 @@ def _refused_under_load(
         starts = _is_not_tried_again(stage, model, bad["revision"])
         report = run.stop()
     _keep_row(report, kind, bad, starts)
-    no_failures(report)
+    require_no_failures(report)
     assert set(report.revisions) == {before}
     assert starts <= starts_max
     return bad
@@ -202,7 +202,7 @@ def _is_refused(found: Mapping[str, Any]) -> bool:
 
 
 def _earlier(found: Mapping[str, Any]) -> set[str]:
-    """Revisions that are not the wished one: their quarantine is of an earlier row."""
+    """Revisions other than the desired one: their quarantine is of an earlier row."""
     label = found["spec"]["model"]["version"]
     return {each["name"] for each in found["status"]["revisions"] if each.get("version") != label}
 

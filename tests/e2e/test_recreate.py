@@ -1,4 +1,4 @@
-"""Recreate under load: the old revision leaves first, and until the new one is there callers are told to come again.
+"""Recreate under load: the old revision leaves first, and until the new one is ready, clients get 503 with Retry-After.
 
 By definition there is a time in which nothing serves. What is shown is that it is all that is lost: each request of it
 gets 503 with Retry-After at once, none is cut, reset or left without an answer, and before and after it none fails.
@@ -36,12 +36,12 @@ def recreated(stage: Stage) -> Iterator[Model]:
 
 
 def is_stopped(found: dict[str, Any]) -> bool:
-    """Nothing is stable: the old revision was told to leave."""
+    """Nothing is stable: the old revision is being removed."""
     status = found["status"]
     return "rollout" in status and not status.get("stableRevision")
 
 
-def is_refused_politely(stage: Stage, body: bytes, model: Model) -> bool:
+def gets_retry_after(stage: Stage, body: bytes, model: Model) -> bool:
     headers = {"content-type": "application/json"}
     answer = stage.gateway.post(f"/v2/models/{model.name}/infer", content=body, headers=headers)
     return (answer.status_code, answer.headers.get("retry-after")) == (503, "2") and WORDS in answer.text
@@ -71,7 +71,7 @@ def test_requests_between_two_revisions_get_retry_after_and_no_other_fails(stage
         run.wait_until(lambda seen: seen.requests > BEFORE, timeout_s=120)
         recreated.apply("v2", label="next", serving=BIG, rollout=RECREATE)
         recreated.until("stopped", is_stopped)
-        until(lambda: is_refused_politely(stage, body, recreated), "503 with Retry-After", deadline_s=60)
+        until(lambda: gets_retry_after(stage, body, recreated), "503 with Retry-After", deadline_s=60)
         kill_operator(stage.local)
         recreated.until_settled(other_than=old)
         report = finished(run, recreated, "rollout and promotion, operator killed between the two", old=old)

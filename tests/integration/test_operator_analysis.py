@@ -1,4 +1,4 @@
-"""The operator's analysis over a real API server and a real Prometheus; the gateway's counters are told by the test."""
+"""The operator's analysis over a real API server and a real Prometheus; the gateway's counters are set by the test."""
 
 from __future__ import annotations
 

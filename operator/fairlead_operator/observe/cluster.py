@@ -14,6 +14,8 @@ from fairlead_operator.state import capacity, keys, knowledge, observed, route, 
 
 REFUSED_FOR_S = 60.0
 """After this time a write that the API server forbade is tried again."""
+LISTED_INTERVAL_S = 0.1
+"""Once a replica is listed on its node, Ray calls it running within one or two turns of its own loop."""
 
 
 class KubernetesReads(reflector.WatchApi, Protocol):
@@ -52,6 +54,7 @@ class NamespaceView:
         self.gateway_url = gateway_url
         self._ray = ray
         self._gateways = gateways
+        gateways.on_replicas = self._hurry_ray
         self._readers = readers
         self._owned: dict[str, dict[str, observed.RevisionView | str]] = {}
         self._owner_of: dict[str, _Kept] = {}
@@ -103,6 +106,11 @@ class NamespaceView:
         self._gateways.hurry()
         for poller in self._ray.pollers(self.namespace).values():
             poller.hurry()
+
+    def _hurry_ray(self) -> None:
+        """A replica came or went: Ray's controller learns of it within moments."""
+        for poller in self._ray.pollers(self.namespace).values():
+            poller.hurry(LISTED_INTERVAL_S)
 
     def serve_views(self, model: str) -> Mapping[str, knowledge.Known[serve.ServeView] | knowledge.Unknown]:
         """Each Ray cluster as a model's pass may believe it, with the model's own applications alone."""

@@ -102,7 +102,7 @@ async def test_a_gateway_without_the_route_is_unreachable(client: measurements.M
 
 
 class Scripted:
-    """Gateways by address, and a Prometheus that answers as told; an error is raised."""
+    """Gateways by address, and a Prometheus with the given answers; an error is raised."""
 
     def __init__(self, **answers: Any) -> None:
         self._answers = answers

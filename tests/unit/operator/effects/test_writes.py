@@ -37,7 +37,7 @@ CREATE = actions.CreateRevision(
 
 
 class Namespace:
-    """Remembers what it is told was written."""
+    """Records the reported writes."""
 
     def __init__(self) -> None:
         self.revisions: dict[str, Any] = {}
