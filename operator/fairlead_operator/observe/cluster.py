@@ -77,6 +77,12 @@ class NamespaceView:
         self._forbidden: tuple[float, observed.RouteWrites] | None = None
         self._reading = [readers.start(self._revisions.run()), readers.start(self._routes.run())]
 
+    def stop(self) -> None:
+        """End what reads for it in the background."""
+        for reading in self._reading:
+            reading.cancel()
+        self._gateways.stop()
+
     @property
     def clusters(self) -> tuple[str, ...]:
         """The names of its Ray clusters; new revisions go to the first one."""

@@ -66,6 +66,10 @@ class GatewaysPoller:
         for reader in self._by_url.values():
             reader.source.hurry()
 
+    def stop(self) -> None:
+        """End the reading."""
+        self._drop_all_but(set())
+
     def _view(self, member: directory.Gateway) -> View | source.Pending:
         if member.admin_url not in self._by_url:
             made = self._readers.make_source(

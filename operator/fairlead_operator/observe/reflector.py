@@ -123,11 +123,12 @@ class Reflector(Generic[T]):
                 version = await self._watch(version)
                 delay_s = RETRY_FIRST_S
             except errors.FairleadError as error:
+                is_news = self._error is None or str(self._error) != str(error)
                 self._error = error
                 if isinstance(error, errors.NotFound | errors.Forbidden | errors.Refused | errors.Expired):
                     version = None
                 log.log(
-                    logging.DEBUG if isinstance(error, errors.Expired) else logging.WARNING,
+                    logging.WARNING if is_news and not isinstance(error, errors.Expired) else logging.DEBUG,
                     "a watch ended",
                     extra={"path": self._collection.path, "error": str(error), "retry_s": delay_s},
                 )

@@ -28,5 +28,5 @@ def correct(context: Context, rollout: Rollout) -> Plan | None:
         step_started_at=min(rollout.step_started_at, now),
         analysis=run,
     )
-    message = "The operator's clock was set back: what was dated in the future counts from now."
+    message = "The operator's clock was set back, so times in the future were reset to now."
     return context.announce(replace(context.serving, rollout=corrected), context.serving.rules.reason, message)
