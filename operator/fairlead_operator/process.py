@@ -20,6 +20,7 @@ from fairlead_operator import (
     election,
     handlers,
     health,
+    namespaces,
     queue,
     ray_pass,
     reconcile,
@@ -71,7 +72,8 @@ class Operator:
         self._tasks: list[asyncio.Task[Any]] = []
         self._workers: list[asyncio.Task[Any]] = []
         self._watches: dict[str | None, handlers.NamespaceWatch] = {}
-        self._namespaces: dict[str, cluster.NamespaceView] = {}
+        self._namespaces = namespaces.Namespaces(self._make_namespace)
+        self._namespace = self._namespaces.get
         self._ledger = health.WatchLedger(clock=self._clock)
         self._lag = health.LoopLag(clock=self._clock, metrics=metrics)
         self._make_clients()
@@ -150,6 +152,7 @@ class Operator:
             step = functools.partial(self._sweep.resync, namespace, self._configured(namespace))
             self._spawn(what, self._repeat(what, step, self._settings.resync_s))
         self._spawn("CRD", self._repeat("comparing the CRD", self._compare_crd, self._settings.resync_s))
+        self._spawn("namespaces", self._repeat("namespaces", self._end_unused_namespaces, self._settings.resync_s))
         self._spawn("gauges", self._repeat("gauges", self._show_gauges, self._settings.sweep_s))
         self._start_watches()
         self._spawn("watches", self._repeat("looking after the watches", self._tend_watches, TEND_WATCHES_S))
@@ -262,17 +265,19 @@ class Operator:
             return True, "leader"
         return self._election.is_in_touch, "standby" if self._election.is_in_touch else "the API server is out of reach"
 
-    def _namespace(self, namespace: str) -> cluster.NamespaceView:
-        if namespace not in self._namespaces:
-            self._namespaces[namespace] = cluster.NamespaceView(
-                namespace,
-                api=self._watch_api,
-                ray=self._clusters,
-                gateways=gateway_reads.GatewaysPoller(self._gateway, self._gateways, namespace, self._readers),
-                readers=self._readers,
-                gateway_url=self._settings.public_urls.get(namespace),
-            )
-        return self._namespaces[namespace]
+    def _make_namespace(self, namespace: str) -> cluster.NamespaceView:
+        return cluster.NamespaceView(
+            namespace,
+            api=self._watch_api,
+            ray=self._clusters,
+            gateways=gateway_reads.GatewaysPoller(self._gateway, self._gateways, namespace, self._readers),
+            readers=self._readers,
+            gateway_url=self._settings.public_urls.get(namespace),
+        )
+
+    async def _end_unused_namespaces(self) -> None:
+        configured = {*self._settings.namespaces, *self._settings.clusters, *self._settings.gateways}
+        self._namespaces.keep_only(configured | self._sweep.namespaces_known)
 
     def _measurements(self) -> measurement_reads.MeasurementsReader:
         return measurement_reads.MeasurementsReader(

@@ -124,6 +124,11 @@ class Sweep:
             return None
         return None if self.is_outdated(key, body["metadata"]["resourceVersion"]) else body
 
+    @property
+    def namespaces_known(self) -> frozenset[str]:
+        """The namespaces of all models that are known, those that are being deleted too."""
+        return frozenset(key.namespace for key in self._known)
+
     async def resync(self, namespace: str | None, configured: Iterable[str] = ()) -> None:
         """Queue every model of a namespace (None: of all) whose state may differ from what its last pass saw.
 

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import fcntl
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from fairlead_gateway import metrics
@@ -20,11 +21,15 @@ _PAUSE_S = 0.05
 """Between two reads: at thousands of requests a second, waking for each would cost more than counting them."""
 
 _LINE_MARK = b"R"
-_ASIDE = {"S": metrics.Aside.SHADOW_COPY, "F": metrics.Aside.FEEDBACK, "P": metrics.Aside.PROOF}
+_INTERNAL_KINDS = {
+    "S": metrics.InternalKind.SHADOW_COPY,
+    "F": metrics.InternalKind.FEEDBACK,
+    "P": metrics.InternalKind.PROOF,
+}
 """The last field of a line, which is `-` for what a client asked of a model."""
 
 _ABORTED = "499"
-"""The code of a request whose client went away before it got an answer (nginx's convention; HAProxy writes -1)."""
+"""The code of a request whose client disconnected before the answer (nginx's convention; HAProxy writes -1)."""
 
 
 def open_pipe(state_dir: Path) -> int:
@@ -42,13 +47,20 @@ def open_pipe(state_dir: Path) -> int:
     return descriptor
 
 
-def count_lines(chunk: bytes, counted: metrics.Metrics) -> bytes:
-    """Count each whole line, and return the rest."""
+def _ignore() -> None:
+    """Nobody listens."""
+
+
+def count_lines(chunk: bytes, counted: metrics.Metrics, *, on_remark: Callable[[], None] = _ignore) -> bytes:
+    """Count each whole line, and return the rest.
+
+    `on_remark` hears of each line that is no request: a server that came up or went down says so.
+    """
     lines = chunk.split(b"\n")
     for line in lines[:-1]:
         fields = line.split(b" ")
-        # HAProxy's own remarks come the same way and are not requests.
         if fields[0] != _LINE_MARK:
+            on_remark()
             continue
         try:
             _count(fields, counted)
@@ -58,7 +70,7 @@ def count_lines(chunk: bytes, counted: metrics.Metrics) -> bytes:
 
 
 def _count(fields: list[bytes], counted: metrics.Metrics) -> None:
-    # HAProxy may still run on the configuration of a version whose lines had no kind.
+    # HAProxy may still run with the configuration of an older version, whose lines have no kind.
     _, model, revision, code, termination, duration, received, sent, retries, *more = (
         field.decode("ascii") for field in fields
     )
@@ -66,8 +78,8 @@ def _count(fields: list[bytes], counted: metrics.Metrics) -> None:
     key = ("" if model == "-" else model, "" if revision == "-" else revision)
     duration_us = max(0, int(duration)) if duration != "-" else 0
     code = _ABORTED if code == "-1" else code
-    if kind in _ASIDE:
-        counted.requests.add_aside(_ASIDE[kind], key, code)
+    if kind in _INTERNAL_KINDS:
+        counted.requests.add_internal(_INTERNAL_KINDS[kind], key, code)
         return
     counted.requests.add(key, code, termination, duration_us)
     if key[1]:
@@ -78,7 +90,8 @@ def _count(fields: list[bytes], counted: metrics.Metrics) -> None:
 class Reader:
     """Follows the pipe for as long as it runs."""
 
-    def __init__(self, descriptor: int, counted: metrics.Metrics) -> None:
+    def __init__(self, descriptor: int, counted: metrics.Metrics, *, on_remark: Callable[[], None] = _ignore) -> None:
+        self._on_remark = on_remark
         self._descriptor = descriptor
         self._metrics = counted
         self._rest = b""
@@ -104,4 +117,4 @@ class Reader:
                 chunk = os.read(self._descriptor, _READ_BYTES)
             except BlockingIOError:
                 return
-            self._rest = count_lines(self._rest + chunk, self._metrics)
+            self._rest = count_lines(self._rest + chunk, self._metrics, on_remark=self._on_remark)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from tests.e2e.asking import asked, fairlead, next_version
-from tests.e2e.counted import CONNECTIONS, answered_by, counted, no_failures
+from tests.e2e.counted import CONNECTIONS, count_by_revision, counted, require_no_failures
 from tests.e2e.measured import RESULTS
 from tests.e2e.our_processes import kill_for_good, kill_operator
 from tests.e2e.second_gateway import Gateway, two_gateways
@@ -76,7 +76,7 @@ def test_25_percent_is_exact_at_each_of_two_gateways_and_a_promote_waits_for_bot
         with load.background(limited[0]) as one, load.background(limited[1]) as other:
             reports = [each.wait(timeout_s=300) for each in (one, other)]
         for number, report in enumerate(reports, start=1):
-            no_failures(report)
+            require_no_failures(report)
             got = report.revisions[candidate].count
             keep(report, f"held at 25 % at gateway {number} of two: {got:,} to the candidate")
             assert abs(got - REQUESTS / 4) <= 1
@@ -102,18 +102,18 @@ def _promoted_at_both(
             asked(stage, "promote", canary, "--full")
             canary.until("waiting for the gateway", lambda found: "Gateway gateway-1 can't be read" in _progress(found))
             until(lambda: _has_moved(stage, canary), "the first gateway has the new table", deadline_s=60)
-            moved = answered_by(here, stable), answered_by(beyond, stable)
+            moved = count_by_revision(here, stable), count_by_revision(beyond, stable)
             here.wait_until(lambda seen: seen.requests > REQUESTS, timeout_s=200)
             beyond.wait_until(lambda seen: seen.revisions.get(stable, 0) > moved[1] + 1000, timeout_s=200)
-            assert answered_by(here, stable) <= moved[0] + CONNECTIONS
+            assert count_by_revision(here, stable) <= moved[0] + CONNECTIONS
             _stays(stage, canary, stable)
         canary.until_settled(other_than=stable)
         until(lambda: set(stage.ray.applications(canary.name)) == {candidate}, "the old one is gone", deadline_s=60)
-        passed = answered_by(beyond, candidate)
+        passed = count_by_revision(beyond, candidate)
         beyond.wait_until(lambda seen: seen.revisions.get(candidate, 0) > passed + 2000, timeout_s=200)
         reports = here.stop(), beyond.stop()
     for report, what in zip(reports, ("the first", "the one whose agent was stopped"), strict=True):
-        no_failures(report)
+        require_no_failures(report)
         keep(report, f"promoted from 25 %, two gateways: {what}")
 
 
@@ -139,16 +139,16 @@ def _stays(stage: Stage, model: Model, stable: str) -> None:
     assert model.stable == stable
 
 
-def test_an_abort_takes_the_traffic_back_and_the_spec_is_not_tried_again(stage: Stage, canary: Model) -> None:
+def test_an_abort_withdraws_the_candidate_and_its_spec_is_not_tried_again(stage: Stage, canary: Model) -> None:
     stable, candidate = begin(canary, "abort")
     with counted(canary) as run:
         run.wait_until(lambda seen: seen.revisions.get(candidate, 0) > 500, timeout_s=120)
         asked(stage, "abort", canary)
         canary.until("withdrawn", lambda found: "rollout" not in found["status"])
-        answered = answered_by(run, candidate)
+        answered = count_by_revision(run, candidate)
         run.wait_until(lambda seen: seen.requests > REQUESTS, timeout_s=300)
         report = run.stop()
-    no_failures(report)
+    require_no_failures(report)
     keep(report, "aborted at 25 %")
     assert report.revisions[candidate].count <= answered + CONNECTIONS
     found = canary.read() or {}
@@ -182,22 +182,22 @@ def test_a_killed_operator_finds_the_step_and_the_pause_as_they_were(stage: Stag
         canary.until_settled(other_than=before)
         run.wait_until(lambda seen: seen.requests > REQUESTS, timeout_s=300)
         report = run.stop()
-    no_failures(report)
+    require_no_failures(report)
     keep(report, "operator killed at 25 % and at 50 %")
     handled = canary.status()["handledRequest"]
     assert (handled["verb"], handled["outcome"]) == ("Promote", "Done")
 
 
-def test_nothing_takes_the_place_of_an_abort_that_waits(
+def test_no_other_request_replaces_a_pending_abort_of_a_running_rollout(
     stage: Stage, canary: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(commands, "ANSWER_WITHIN_S", 1.0)
     stable, candidate = begin(canary, "abort-wins")
     kill_for_good(stage.local, "operator")
     try:
-        assert "was requested and waits" in fairlead(stage, "promote", canary)[1]
-        assert "was requested and waits" in fairlead(stage, "abort", canary)[1]
-        assert "still to be carried out" in fairlead(stage, "promote", canary, "--full")[1]
+        assert "is requested and not carried out yet" in fairlead(stage, "promote", canary)[1]
+        assert "is requested and not carried out yet" in fairlead(stage, "abort", canary)[1]
+        assert "not carried out yet" in fairlead(stage, "promote", canary, "--full")[1]
         request = {"id": "by-hand", "verb": "PromoteFull", "revision": candidate, "time": "2026-01-01T00:00:00Z"}
         patch = json.dumps({"status": {"request": request}})
         by_hand = ("patch", "mdep", canary.name, "--subresource=status", "--type=merge", "-p", patch)
@@ -222,7 +222,7 @@ def test_a_rollback_by_number_holds_against_a_resync_until_a_retry(stage: Stage,
         kill_operator(stage.local)
         run.wait_until(lambda seen: seen.requests > REQUESTS, timeout_s=300)
         report = run.stop()
-    no_failures(report)
+    require_no_failures(report)
     keep(report, "rolled back by request")
     assert condition(canary.read() or {}, "Ready")["reason"] == "RolledBack"
     asked(stage, "retry", canary)
@@ -230,9 +230,7 @@ def test_a_rollback_by_number_holds_against_a_resync_until_a_retry(stage: Stage,
     assert canary.stable == left
 
 
-def test_a_candidate_that_keeps_dying_with_a_share_of_the_traffic_is_taken_back_by_itself(
-    stage: Stage, canary: Model
-) -> None:
+def test_a_candidate_that_keeps_crashing_with_traffic_is_withdrawn(stage: Stage, canary: Model) -> None:
     stable, candidate = begin(canary, "dying")
     with counted(canary, rate=400) as run:
         run.wait_until(lambda seen: seen.revisions.get(candidate, 0) > 200, timeout_s=120)
@@ -245,20 +243,20 @@ def test_a_candidate_that_keeps_dying_with_a_share_of_the_traffic_is_taken_back_
 
         found = canary.until("given up", is_given_up)
         canary.until("withdrawn", lambda seen: "rollout" not in seen["status"])
-        back = run.progress()
-        back = run.wait_until(lambda seen: seen.requests > back.requests + 500, timeout_s=60)
-        run.wait_until(lambda seen: seen.requests > back.requests + 2000, timeout_s=60)
+        before = run.progress()
+        before = run.wait_until(lambda seen: seen.requests > before.requests + 500, timeout_s=60)
+        run.wait_until(lambda seen: seen.requests > before.requests + 2000, timeout_s=60)
         report = run.stop()
     assert canary.stable == stable
     reason = found["status"]["quarantine"][-1]["reason"]
     assert reason in ("CrashLoop", "ReadinessLost"), found["status"]["quarantine"]
     keep(report, f"the candidate's process killed again and again at 25 %, taken back: {reason}")
-    # Without another replica a killed process takes with it what it had in its hands; all others are told 503 at once.
+    # Without another replica a killed process loses its requests in flight; all others get 503 at once.
     lost = [each for each in report.failures if each.status not in (502, 503)]
     assert {each.kind for each in lost} <= {load.Kind.RESET}, report.summary()
     assert len(lost) <= CONNECTIONS * len(killed_pids), report.summary()
     assert report.failed + report.revisions[candidate].count <= report.requests / 4 + CONNECTIONS, "not its share alone"
-    assert report.failed == back.failed, "a request failed after it was withdrawn"
+    assert report.failed == before.failed, "a request failed after it was withdrawn"
 
 
 def _kill_all(stage: Stage, model: Model, revision: str) -> list[int]:

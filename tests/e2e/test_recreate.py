@@ -1,4 +1,4 @@
-"""Recreate under load: the old revision leaves first, and until the new one is there callers are told to come again.
+"""Recreate under load: the old revision leaves first, and until the new one is ready, clients get 503 with Retry-After.
 
 By definition there is a time in which nothing serves. What is shown is that it is all that is lost: each request of it
 gets 503 with Retry-After at once, none is cut, reset or left without an answer, and before and after it none fails.
@@ -36,12 +36,12 @@ def recreated(stage: Stage) -> Iterator[Model]:
 
 
 def is_stopped(found: dict[str, Any]) -> bool:
-    """Nothing is stable: the old revision was told to leave."""
+    """Nothing is stable: the old revision is being removed."""
     status = found["status"]
     return "rollout" in status and not status.get("stableRevision")
 
 
-def is_refused_politely(stage: Stage, body: bytes, model: Model) -> bool:
+def gets_retry_after(stage: Stage, body: bytes, model: Model) -> bool:
     headers = {"content-type": "application/json"}
     answer = stage.gateway.post(f"/v2/models/{model.name}/infer", content=body, headers=headers)
     return (answer.status_code, answer.headers.get("retry-after")) == (503, "2") and WORDS in answer.text
@@ -51,12 +51,12 @@ def finished(run: load.Background, model: Model, what: str, *, old: str) -> load
     """Requests go on until it is certain that nothing fails any more; the report, after all that holds of each."""
     new = model.stable
     seen = run.progress().revisions.get(new, 0)
-    back = run.wait_until(lambda now: now.revisions.get(new, 0) > seen + BEFORE, timeout_s=200)
+    answered = run.wait_until(lambda now: now.revisions.get(new, 0) > seen + BEFORE, timeout_s=200)
     run.wait_until(lambda now: now.revisions.get(new, 0) > seen + AFTER, timeout_s=300)
     report = run.stop()
     others = [each for each in report.failures if each.status != 503 or WORDS not in each.body]
     assert others == [], report.summary()
-    assert report.failed == back.failed, "a request failed after the new revision served"
+    assert report.failed == answered.failed, "a request failed after the new revision served"
     gone_s = max(report.failures, key=lambda each: each.at_s).at_s - min(each.at_s for each in report.failures)
     row = {"what": what, "requests": report.requests, "right answers": report.ok, "503, Retry-After: 2": report.failed}
     RESULTS.add(TABLE, {**row, "other failures": len(others), "seconds without a revision": round(gone_s, 1)})
@@ -65,22 +65,20 @@ def finished(run: load.Background, model: Model, what: str, *, old: str) -> load
     return report
 
 
-def test_requests_between_the_two_revisions_are_told_to_come_again_and_no_other_fails(
-    stage: Stage, recreated: Model
-) -> None:
+def test_requests_between_two_revisions_get_retry_after_and_no_other_fails(stage: Stage, recreated: Model) -> None:
     old, body = recreated.stable, recreated.load().bodies[0]
     with counted(recreated, rate=RATE) as run:
         run.wait_until(lambda seen: seen.requests > BEFORE, timeout_s=120)
         recreated.apply("v2", label="next", serving=BIG, rollout=RECREATE)
         recreated.until("stopped", is_stopped)
-        until(lambda: is_refused_politely(stage, body, recreated), "503 with Retry-After", deadline_s=60)
+        until(lambda: gets_retry_after(stage, body, recreated), "503 with Retry-After", deadline_s=60)
         kill_operator(stage.local)
         recreated.until_settled(other_than=old)
         report = finished(run, recreated, "rollout and promotion, operator killed between the two", old=old)
     assert set(report.revisions) == {old, recreated.stable}
 
 
-def test_a_rollback_that_has_no_room_beside_the_other_stops_it_first(stage: Stage, recreated: Model) -> None:
+def test_a_rollback_without_room_stops_the_other_revision_first(stage: Stage, recreated: Model) -> None:
     recreated.apply("v2", label="next", serving=BIG, rollout={"onInsufficientCapacity": "Recreate"})
     old = recreated.until_settled()["status"]["stableRevision"]
     with counted(recreated, rate=RATE) as run:
@@ -91,11 +89,11 @@ def test_a_rollback_that_has_no_room_beside_the_other_stops_it_first(stage: Stag
         recreated.until("back", lambda found: found["status"].get("stableRevision") not in (None, "", old))
         recreated.until("at rest", lambda found: "rollout" not in found["status"])
         finished(run, recreated, "RollingUpdate without room, `onInsufficientCapacity: Recreate`, rollback", old=old)
-    told = [message for reason, message in recreated.events() if reason == "InsufficientCapacity"]
-    assert any("stops first" in message for message in told), recreated.events()
+    messages = [message for reason, message in recreated.events() if reason == "InsufficientCapacity"]
+    assert any("The rollout stops" in message for message in messages), recreated.events()
 
 
-def test_an_abort_brings_the_stopped_revision_back(stage: Stage, recreated: Model) -> None:
+def test_an_abort_starts_the_stopped_revision_again(stage: Stage, recreated: Model) -> None:
     old = recreated.stable
     with counted(recreated, rate=RATE) as run:
         run.wait_until(lambda seen: seen.requests > BEFORE, timeout_s=120)

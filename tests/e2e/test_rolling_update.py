@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from tests.e2e.asking import asked, next_version
-from tests.e2e.counted import CONNECTIONS, answered_by, counted, no_failures
+from tests.e2e.counted import CONNECTIONS, count_by_revision, counted, require_no_failures
 from tests.e2e.measured import RESULTS
 from tests.e2e.our_processes import kill_operator
 from tests.e2e.stage import Model, Stage, condition, is_settled
@@ -73,11 +73,11 @@ def test_batches_keep_to_their_limits_and_fail_no_request(stage: Stage, batches:
         run.wait_until(lambda counts: counts.requests > REQUESTS, timeout_s=300)
         report = run.stop()
     _keep("surge 1, unavailable 0: promoted, operator killed in the second batch", report, seen)
-    no_failures(report)
+    require_no_failures(report)
     assert (seen.most, seen.least) == (REPLICAS + 1, REPLICAS), seen.up_at_least
 
 
-def test_a_rollback_goes_by_batches_too_and_keeps_to_their_limits(stage: Stage, batches: Model) -> None:
+def test_a_rollback_moves_in_batches_within_their_limits(stage: Stage, batches: Model) -> None:
     before = batches.status()["previousStableRevision"]
     batches.apply(same_version(batches), label="next", rollout=ONE_LESS)
     batches.until("with the new limits", is_settled)
@@ -91,11 +91,11 @@ def test_a_rollback_goes_by_batches_too_and_keeps_to_their_limits(stage: Stage, 
         run.wait_until(lambda counts: counts.requests > REQUESTS, timeout_s=300)
         report = run.stop()
     _keep("surge 0, unavailable 1: rolled back, operator killed in the second batch", report, seen)
-    no_failures(report)
+    require_no_failures(report)
     assert (seen.most, seen.least) == (REPLICAS, REPLICAS - 1), seen.up_at_least
 
 
-def test_the_spec_s_way_back_in_the_middle_fails_no_request(stage: Stage, batches: Model) -> None:
+def test_reverting_the_spec_during_a_rollout_fails_no_request(stage: Stage, batches: Model) -> None:
     batches.until_up(REPLICAS)
     seen, before = Watched(stage, batches), batches.stable
     with counted(batches) as run:
@@ -109,12 +109,12 @@ def test_the_spec_s_way_back_in_the_middle_fails_no_request(stage: Stage, batche
         report = run.stop()
     assert batches.stable == before
     _keep("surge 1: the spec goes back in the second batch, operator killed", report, seen)
-    no_failures(report)
+    require_no_failures(report)
     assert seen.least >= REPLICAS, seen.up_at_least
     assert seen.most == REPLICAS + 1
 
 
-def test_an_abort_in_the_middle_goes_back_as_replicas_come_and_fails_no_request(stage: Stage, batches: Model) -> None:
+def test_an_abort_during_a_rollout_restores_replicas_before_traffic(stage: Stage, batches: Model) -> None:
     batches.until_up(REPLICAS)
     seen, before = Watched(stage, batches), batches.stable
     with counted(batches) as run:
@@ -123,12 +123,12 @@ def test_an_abort_in_the_middle_goes_back_as_replicas_come_and_fails_no_request(
         asked(stage, "abort", batches)
         kill_operator(stage.local)
         batches.until("withdrawn", seen.and_then(at_rest_at(before)))
-        answered = answered_by(run, candidate)
+        answered = count_by_revision(run, candidate)
         batches.until_up(REPLICAS)
         run.wait_until(lambda counts: counts.requests > REQUESTS, timeout_s=300)
         report = run.stop()
     _keep("surge 1: aborted in the second batch, operator killed", report, seen)
-    no_failures(report)
+    require_no_failures(report)
     assert seen.least >= REPLICAS, seen.up_at_least
     assert report.revisions[candidate].count <= answered + CONNECTIONS
     assert condition(batches.read() or {}, "Ready")["reason"] == "Aborted"

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from tests.e2e.counted import no_failures
+from tests.e2e.counted import require_no_failures
 from tests.e2e.measured import RESULTS
 from tests.e2e.stage import Model, Stage
 
@@ -35,7 +35,7 @@ def settings(stage: Stage, model: Model) -> load.Settings:
     return asking.model_copy(update={"bodies": bodies})
 
 
-def test_a_silently_different_candidate_is_taken_back_and_no_caller_met_it(stage: Stage) -> None:
+def test_a_candidate_with_different_answers_is_withdrawn_before_any_client_got_one(stage: Stage) -> None:
     with stage.deployed("shadow-judged") as model:
         stable = model.stable
         with load.background(settings(stage, model)) as run:
@@ -46,7 +46,7 @@ def test_a_silently_different_candidate_is_taken_back_and_no_caller_met_it(stage
             model.until("withdrawn", lambda seen: "rollout" not in seen["status"])
             report = run.stop()
 
-        no_failures(report)
+        require_no_failures(report)
         assert set(report.revisions) == {stable}
         assert model.stable == stable
         assert "same-answers" in given_up["message"], model.explain()

@@ -8,7 +8,7 @@ import pytest
 from examples import digest
 from tests.e2e import wider
 from tests.e2e.asking import fairlead
-from tests.e2e.counted import counted, no_failures
+from tests.e2e.counted import counted, require_no_failures
 from tests.e2e.measured import RESULTS
 from tests.e2e.our_processes import kill_operator
 from tests.e2e.stage import Stage, condition
@@ -17,13 +17,13 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
 REQUESTS = 10_000
 
 
-def test_another_input_is_held_before_its_first_request_until_the_spec_allows_it(
+def test_a_changed_input_is_held_before_its_first_request_until_the_spec_allows_it(
     stage: Stage, tmp_path: pathlib.Path
 ) -> None:
     other = wider.make(tmp_path / "wider")
     with stage.deployed("contract") as model:
         stable = model.stable
-        source = {"uri": other.as_uri(), "digest": digest.of(other)}
+        source = {"uri": other.as_uri(), "digest": digest.hash_path(other)}
         with counted(model) as run:
             model.apply("v1", label="wider", model=source)
             found = model.until("held", lambda found: condition(found, "Stalled").get("reason") == "SignatureChanged")
@@ -35,10 +35,10 @@ def test_another_input_is_held_before_its_first_request_until_the_spec_allows_it
             answered = model.until("answered", lambda found: "handledRequest" in found["status"])
             answer = answered["status"]["handledRequest"]
             assert answer["outcome"] == "Refused"
-            assert "does not keep to" in answer["message"]
+            assert "is not compatible with" in answer["message"]
             run.wait_until(lambda seen: seen.requests > REQUESTS, timeout_s=300)
             report = run.stop()
-        no_failures(report)
+        require_no_failures(report)
         RESULTS.add(
             "A candidate that breaks the signature contract",
             {

@@ -1,5 +1,7 @@
 """``make faults``: every story calm, then again with one fault at every write; exit 1 where any end differs.
 
+The order is drawn, so a campaign that is ended early has tried a fair sample.
+
 Interrupted, it goes on where it was, unless the code is another (``--fresh`` begins anew); what it found is in
 ``build/faults``.
 """
@@ -69,9 +71,9 @@ def _options() -> argparse.Namespace:
 def _campaign(make_bench: run.MakeBench, options: argparse.Namespace) -> int:
     names = options.scenario or list(SCENARIOS)
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
-        twice = list(pool.map(lambda name: run.run(make_bench, SCENARIOS[name]), [*names, *names]))
-        calm = dict(zip(names, twice, strict=False))
-        for name, again in zip(names, twice[len(names) :], strict=True):
+        calm = dict(zip(names, pool.map(lambda name: run.run(make_bench, SCENARIOS[name]), names), strict=True))
+        twice = pool.map(lambda name: run.run(make_bench, SCENARIOS[name], start=calm[name].start), names)
+        for name, again in zip(names, twice, strict=True):
             differences = [*calm[name].broken, *run.judge(calm[name], again)]
             print(f"{name}: {len(calm[name].points)} writes when calm, {calm[name].seconds:.1f} s", flush=True)
             for line in differences:
@@ -125,7 +127,8 @@ def _chosen(calm: Mapping[str, run.Outcome], options: argparse.Namespace) -> lis
                 if group in choice.NEVER_THINNED
                 else choice.thinned(found, every=options.every, seed=options.seed)
             )
-    return [trial for trial in chosen if not options.at or options.at in str(trial)]
+    kept = [trial for trial in chosen if not options.at or options.at in str(trial)]
+    return choice.mixed(kept, seed=options.seed)
 
 
 def _try(make_bench: run.MakeBench, calm: Mapping[str, run.Outcome], trial: Trial) -> report.Result:

@@ -1,36 +1,31 @@
-"""One namespace with a model, the real operator behind fault proxies, a fake Ray and a fake gateway; one run's world.
+"""The real operator behind fault proxies, and the two namespaces that it serves; one run's world.
 
-Every run has its own namespace, Lease, operator, Ray and gateway, so that nothing of another run can be in it.
+Every run has its own namespaces, Lease, operator, Rays and gateways, so that nothing of another run can be in it.
 """
 
 from __future__ import annotations
 
 import contextlib
-import datetime
 import json
 import math
 import os
 import signal
 import time
 import urllib.request
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from tests.faults import kube, prefork, sight
+from tests.faults import kube, prefork
 from tests.faults.clients import Clients
+from tests.faults.place import TOKEN, Place
 from tests.faults.proxy import FaultProxy
-from tests.faults.script import Script
-from tests.support.fake_gateway import FakeGateway
-from tests.support.fake_ray import FakeRay
+from tests.faults.script import Script, Write
 from tests.support.until import until
 
 from fairlead_cli.local import ports
 
-MODEL = "m"
-TOKEN = "a-token-of-the-faults"
 DEADLINE_S = 180.0
 """No time is judged: this only ends what never comes, also on a machine that has much else to do."""
 POLL_S = 0.1
@@ -40,20 +35,16 @@ QUIET_S = 1.2
 Body = dict[str, Any]
 
 
-class Bench:
-    """``credentials`` is the operator's service account's token."""
+class Bench(Place):
+    """The place where the story happens, with its operator; ``bystander`` is the second place of the same operator.
+
+    ``credentials`` is the operator's service account's token.
+    """
 
     def __init__(self, cluster: kube.Kube, nursery: prefork.Nursery, *, credentials: str, folder: Path) -> None:
-        self.kube = cluster
-        self.namespace = f"f{uuid.uuid4().hex[:10]}"
-        self._model_path = f"{kube.MODELS.format(namespace=self.namespace)}/{MODEL}"
-        paths = {
-            sight.MODEL: self._model_path,
-            sight.REVISIONS: kube.REVISIONS.format(namespace=self.namespace),
-            sight.ROUTES: kube.ROUTES.format(namespace=self.namespace),
-        }
-        self._sight = sight.Sight(cluster, paths)
-        self.script = Script(kill=self._kill, on_end=lambda write: self._sight.wrote(write.name))
+        super().__init__(cluster, has_lease=True)
+        self.bystander = Place(cluster, has_lease=False)
+        self.script = Script(kill=self._kill, on_end=self._ended, bystander=self.bystander.namespace)
         self.clients: Clients | None = None
         self.log = folder / f"{self.namespace}.log"
         self._nursery = nursery
@@ -66,17 +57,12 @@ class Bench:
         self._port = ports.pick(())  # kept for all its operators: not one that the kernel gives to somebody's client
 
     def __enter__(self) -> Self:
-        self.kube.make_namespace(self.namespace)
-        self.ray = self._exits.enter_context(FakeRay(token=TOKEN))
-        self.gateway = self._exits.enter_context(
-            FakeGateway(namespace=self.namespace, rays={"default": self.ray}, read_routes=self.routes)
-        )
-        data, admin = self.gateway.addresses.split(",")
-        upstreams = {"ray": self.ray.url, "gateway data": data, "gateway admin": admin}
+        for place in (self, self.bystander):
+            place.open(self._exits)
+        upstreams = {"ray": self.ray.url} | _gateway_ports(self)
         proxies = {name: self._enter(FaultProxy(name, url, self.script)) for name, url in upstreams.items()}
         proxies["api"] = self._enter(FaultProxy("api", self.kube.server, self.script, tls=self.kube.trust))
         self._flags = self._make_flags({name: proxy.url for name, proxy in proxies.items()})
-        self.start_operator()
         return self
 
     def __exit__(
@@ -84,12 +70,11 @@ class Bench:
     ) -> None:
         self.stop_operator()
         self._exits.close()
-        # The finalizer would keep the object for ever: the operator is gone. The namespace stays, empty: its deletion
-        # would cost the API server more than the whole run.
-        if self.model() is not None:
-            self._patch({"metadata": {"finalizers": None}})
-            self.delete()
-        self.kube.delete(kube.ROUTES.format(namespace=self.namespace))
+        for place in (self, self.bystander):
+            place.clean()
+
+    def _ended(self, write: Write) -> None:
+        (self.bystander if self.bystander.namespace in write.path else self).wrote(write.name)
 
     # The operator
 
@@ -122,55 +107,18 @@ class Bench:
         token.write_text(TOKEN + "\n")
         kubeconfig.write_text(json.dumps(_kubeconfig(urls["api"], self._credentials)))
         return (
-            *("--kubeconfig", str(kubeconfig), "--namespace", self.namespace, "--lease-namespace", self.namespace),
+            *("--kubeconfig", str(kubeconfig), "--lease-namespace", self.namespace),
+            *("--namespace", self.namespace, "--namespace", self.bystander.namespace),
             *("--ray", f"{self.namespace}={urls['ray']}", "--ray-token-file", str(token)),
+            *("--ray", f"{self.bystander.namespace}={self.bystander.ray.url}"),
             *("--gateway", f"{self.namespace}={urls['gateway data']},{urls['gateway admin']}"),
+            *("--gateway", f"{self.bystander.namespace}={self.bystander.gateway.addresses}"),
             *("--resync-seconds", "5", "--sweep-seconds", "0.5", "--log-level", "debug"),
             *("--listen", f"127.0.0.1:{self._port}"),
         )
 
     def _enter(self, proxy: FaultProxy) -> FaultProxy:
         return self._exits.enter_context(proxy)
-
-    # The model
-
-    def create(self, spec: Body) -> None:
-        body = {"apiVersion": "fairlead.dev/v1alpha1", "kind": "ModelDeployment", "metadata": {"name": MODEL}}
-        path = kube.MODELS.format(namespace=self.namespace)
-        self._sight.change(sight.MODEL, lambda: self.kube.create(path, {**body, "spec": spec}))
-
-    def change(self, spec: Body) -> None:
-        """A merge patch of the spec."""
-        self._patch({"spec": spec})
-
-    def ask(self, verb: str, **more: Any) -> None:
-        """What ``kubectl fairlead`` writes."""
-        status = self.status()
-        revision = status.get("candidateRevision") or status["stableRevision"]
-        time_text = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        request = {"id": f"request-{verb}", "verb": verb, "revision": revision, "time": time_text, **more}
-        self._patch({"status": {"request": request}}, "/status")
-
-    def _patch(self, patch: Body, subresource: str = "") -> None:
-        self._sight.change(sight.MODEL, lambda: self.kube.patch(self._model_path + subresource, patch))
-
-    def delete(self) -> None:
-        self._sight.change(sight.MODEL, lambda: self.kube.delete(self._model_path))
-
-    def model(self) -> Body | None:
-        return self._sight.of(sight.MODEL)
-
-    def status(self) -> Body:
-        return (self.model() or {}).get("status") or {}
-
-    def revisions(self) -> list[Body]:
-        found = self._sight.of(sight.REVISIONS) or {"items": []}
-        return sorted(found["items"], key=lambda item: int(item["revision"]))
-
-    def routes(self) -> dict[str, Body]:
-        """The ``spec`` of each ModelRoute, by model."""
-        found = self._sight.of(sight.ROUTES) or {"items": []}
-        return {item["metadata"]["name"]: item["spec"] for item in found["items"]}
 
     # Waiting
 
@@ -206,7 +154,12 @@ class Bench:
 
     def explain(self) -> str:
         lines = self.log.read_text(errors="replace").splitlines()[-25:] if self.log.exists() else []
-        return "\n".join([json.dumps(self.status()), *lines])
+        return "\n".join([json.dumps(self.status()), json.dumps(self.bystander.status()), *lines])
+
+
+def _gateway_ports(place: Place) -> dict[str, str]:
+    data, admin = place.gateway.addresses.split(",")
+    return {"gateway data": data, "gateway admin": admin}
 
 
 def _kubeconfig(server: str, token: str) -> Body:

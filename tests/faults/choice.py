@@ -58,6 +58,11 @@ def thinned(chosen: Sequence[Trial], *, every: int, seed: int) -> list[Trial]:
     return kept
 
 
+def mixed(chosen: Sequence[Trial], *, seed: int) -> list[Trial]:
+    """In an order in which every beginning is a fair sample of the whole; the seed decides which."""
+    return random.Random(seed).sample(chosen, len(chosen))
+
+
 def sample(scenario: str, points: Sequence[Point], *, number: int, seed: int) -> list[Trial]:
     """Few for ``make test``: a kill, before a write or after, and one of the other faults; over all stories, most."""
     rng = random.Random(f"{seed} {scenario}")

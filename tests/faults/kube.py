@@ -45,8 +45,12 @@ class Kube:
         code, body = self._ask("GET", path)
         return None if code == http.HTTPStatus.NOT_FOUND else dict(json.loads(_accepted("GET", path, code, body)))
 
-    def create(self, path: str, body: Mapping[str, Any]) -> None:
-        _accepted("POST", path, *self._ask("POST", path, json.dumps(body), "application/json"))
+    def create(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        return dict(json.loads(_accepted("POST", path, *self._ask("POST", path, json.dumps(body), "application/json"))))
+
+    def apply(self, path: str, body: Mapping[str, Any], *, manager: str) -> None:
+        path = f"{path}?fieldManager={manager}&force=true"
+        _accepted("PATCH", path, *self._ask("PATCH", path, json.dumps(body), "application/apply-patch+yaml"))
 
     def patch(self, path: str, patch: Mapping[str, Any]) -> None:
         _accepted("PATCH", path, *self._ask("PATCH", path, json.dumps(patch), "application/merge-patch+json"))
@@ -99,14 +103,15 @@ class Kube:
         url = urllib.parse.urlsplit(self.server)
         return http.client.HTTPSConnection(url.hostname or "", url.port, context=self._admin, timeout=30)
 
-    def make_namespace(self, name: str) -> None:
-        """A namespace in which the operator may do what it is shipped to do, and hold its Lease there."""
+    def make_namespace(self, name: str, *, has_lease: bool) -> None:
+        """A namespace in which the operator may do what it is shipped to do, and hold its Lease if that is there."""
         self.create("/api/v1/namespaces", {"metadata": {"name": name}})
         rbac = RBAC.format(namespace=name)
-        rule = {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "create", "update"]}
-        self.create(f"{rbac}/roles", {"metadata": {"name": "lease"}, "rules": [rule]})
-        for role, kind in (("fairlead-operator", "ClusterRole"), ("lease", "Role")):
-            self.create(f"{rbac}/rolebindings", _binding(role, kind))
+        self.create(f"{rbac}/rolebindings", _binding("fairlead-operator", "ClusterRole"))
+        if has_lease:
+            rule = {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "create", "update"]}
+            self.create(f"{rbac}/roles", {"metadata": {"name": "lease"}, "rules": [rule]})
+            self.create(f"{rbac}/rolebindings", _binding("lease", "Role"))
 
 
 def _binding(role: str, kind: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any
 
-from tests.faults.bench import MODEL, Bench
+from tests.faults.place import MODEL, Place
 
 Document = dict[str, Any]
 
@@ -18,8 +18,8 @@ _KEPT_METADATA = ("name", "labels", "annotations", "finalizers", "generation", "
 class Names:
     """Turns a run's own names into shared ones; knows every revision that was ever made in the run."""
 
-    def __init__(self, bench: Bench) -> None:
-        self._namespace = bench.namespace
+    def __init__(self, place: Place) -> None:
+        self._namespace = place.namespace
         self._words: dict[str, str] = {}
 
     def learn(self, model: Document | None, revisions: list[Document]) -> None:
@@ -35,19 +35,19 @@ class Names:
         return json.loads(_SESSION.sub("SESSION", _TIME.sub("TIME", text.replace(self._namespace, "NS"))))
 
 
-def end_of(bench: Bench, names: Names) -> Document:
+def end_of(place: Place, names: Names) -> Document:
     """Kubernetes' objects, Ray's applications and the gateway's table."""
-    model, revisions = bench.model(), bench.revisions()
+    model, revisions = place.model(), place.revisions()
     names.learn(model, revisions)
-    applications = bench.ray.applications()
+    applications = place.ray.applications()
     document = {
         "model": {**model, "metadata": _metadata(model)} if model is not None else None,
         # A deleted model's revisions are the garbage collector's, which takes its time.
         "revisions": [{**item, "metadata": _metadata(item)} for item in revisions] if model is not None else [],
-        "routes": {name: _entry(entry) for name, entry in bench.routes().items()},
-        "gateway": {name: _entry(entry) for name, entry in bench.gateway.entries().items()},
+        "routes": {name: _entry(entry) for name, entry in place.routes().items()},
+        "gateway": {name: _entry(entry) for name, entry in place.gateway.entries().items()},
         "ray": applications,
-        "running": {name: bench.ray.running(name) for name in applications},
+        "running": {name: place.ray.running(name) for name in applications},
     }
     return dict(names.shared(document))
 

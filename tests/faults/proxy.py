@@ -73,7 +73,7 @@ class FaultProxy:
         body = await request.read()
         begun = self._script.begin(self._target, request.method, request.path, body)
         if begun is None:
-            struck = self._script.read(self._target)
+            struck = self._script.read(self._target, request.path)
             return await (self._forward(request, body) if struck is None else self._fail_read(request, body, struck))
         write, fault = begun
         if fault is None or fault in HAPPENED:
@@ -122,7 +122,7 @@ class FaultProxy:
                 line = None
             if line == b"":
                 return
-            match self._script.watch(opened_at_s):
+            match self._script.watch(opened_at_s, request.path):
                 case (Kind.WATCH_CUT, _):
                     _close(request)
                     return

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from tests.faults.bench import MODEL, Bench
+from tests.faults.bench import Bench
 from tests.faults.clients import Clients, Part
+from tests.faults.place import MODEL, Place
 
 ONE, TWO, THREE = "file:///models/one", "file:///models/two", "file:///models/three"
 CANARY = {"strategy": "Canary", "steps": [{"setWeight": 10}, {"pause": {"durationSeconds": 1}}, {"setWeight": 50}]}
@@ -36,14 +37,14 @@ class Scenario:
 
     name: str
     set_up: Callable[[Bench], None]
-    act: Callable[[Bench], None]
+    act: Callable[[Bench], object]
     has_ended: Callable[[Bench], bool]
     clients: Callable[[], Clients | None] = lambda: None
 
 
-def is_at_rest(bench: Bench) -> bool:
+def is_at_rest(place: Place) -> bool:
     """The spec as it is now was looked at, no rollout is under way, and every request was answered."""
-    body = bench.model() or {}
+    body = place.model() or {}
     status: dict[str, Any] = body.get("status") or {}
     asked, answered = (status.get(key) or {} for key in ("request", "handledRequest"))
     conditions = {condition["type"]: condition["status"] for condition in status.get("conditions") or ()}

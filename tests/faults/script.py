@@ -123,6 +123,9 @@ class Script:
     """Called before a write is forwarded: the invariants look at the world as it is then."""
     on_end: Callable[[Write], None] = lambda write: None
     """Called once the server has answered a write, or didn't."""
+    bystander: str = ""
+    """A namespace in which nothing is struck; its writes are kept beside."""
+    bystander_writes: list[Write] = field(default_factory=list)
     writes: list[Write] = field(default_factory=list)
     reached: threading.Event = field(default_factory=threading.Event)
     """Set once the point was reached."""
@@ -155,6 +158,9 @@ class Script:
             self._last_write_s = write.at_s
             if not self._is_armed:
                 return write, None
+            if self._is_of_bystander(path):
+                self.bystander_writes.append(write)
+                return write, None
             self.writes.append(write)
             self._counts[name] += 1
             is_point = self._point == Point(write=name, nth=self._counts[name])
@@ -167,6 +173,9 @@ class Script:
             return write, None
         write.struck = strikes
         return write, self._strike(strikes)
+
+    def _is_of_bystander(self, path: str) -> bool:
+        return bool(self.bystander) and f"/namespaces/{self.bystander}/" in path
 
     def _again(self) -> Kind | None:
         """The second kill of two."""
@@ -201,11 +210,11 @@ class Script:
         self.kill()
         self.reached.set()
 
-    def read(self, target: str) -> Kind | None:
+    def read(self, target: str, path: str) -> Kind | None:
         """What shall happen to a read."""
         with self._lock:
             kind = self._kind
-            if kind is None or self._reads_left == 0 or READS.get(kind) != target:
+            if kind is None or self._reads_left == 0 or READS.get(kind) != target or self._is_of_bystander(path):
                 return None
             self._reads_left -= 1
             return kind
@@ -214,10 +223,10 @@ class Script:
     def may_strike_watches(self) -> bool:
         return not self._is_armed or self._kind in WATCHES
 
-    def watch(self, opened_at_s: float) -> tuple[Kind, float] | None:
+    def watch(self, opened_at_s: float, path: str) -> tuple[Kind, float] | None:
         """What shall happen to the events of a stream that was open when the point was reached, and since when."""
         struck_at_s, kind = self._watch_struck_at_s, self._kind
-        if kind is None or struck_at_s is None or opened_at_s > struck_at_s:
+        if kind is None or struck_at_s is None or opened_at_s > struck_at_s or self._is_of_bystander(path):
             return None
         return kind, struck_at_s
 

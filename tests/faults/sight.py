@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from tests.faults import kube
 
@@ -28,6 +28,7 @@ OLDEST_S = 3.0
 """For what passes no proxy: a finalizer of the API server's own, the garbage collector."""
 
 Body = dict[str, Any]
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -64,9 +65,9 @@ class Sight:
         if (what := WRITTEN_BY.get(write)) is not None:
             self._seen[what].writes += 1
 
-    def change(self, what: str, make: Callable[[], None]) -> None:
+    def change(self, what: str, make: Callable[[], T]) -> T:
         """The bench's own write."""
         try:
-            make()
+            return make()
         finally:
             self._seen[what].writes += 1

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tests.faults.bench import MODEL
+from tests.faults.place import MODEL
 from tests.faults.portrait import Names
 from tests.faults.script import Write
 from tests.support import merge_patch

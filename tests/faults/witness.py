@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.faults.bench import MODEL, Bench
+from tests.faults.bench import Bench
+from tests.faults.place import MODEL
 from tests.faults.script import Write
 
 FULL_WEIGHT = 10000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ from tests.support.gateway_process import Gateway, fetch, revision, spec
 from tests.support.moving_replicas import World
 from tests.support.until import until
 
+from fairlead_gateway import request_log
+
 pytestmark = pytest.mark.real
 
 
@@ -23,7 +26,7 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 
 @pytest.mark.parametrize("story", moving_replicas.STORIES, ids=lambda name: str(name).replace(" ", "-"))
-def test_no_request_fails_whatever_becomes_of_the_replicas(world: World, story: str) -> None:
+def test_no_request_fails_while_replicas_start_drain_and_die(world: World, story: str) -> None:
     with world.load() as load:
         for _ in range(3):
             moving_replicas.STORIES[story](world)
@@ -51,7 +54,7 @@ def test_a_directory_whose_process_hangs_hides_no_replica(world: World) -> None:
     world.settle()
 
 
-def test_a_place_of_the_pool_is_given_back_and_an_agent_that_starts_anew_deals_none_anew(world: World) -> None:
+def test_a_place_is_released_and_a_restarted_agent_keeps_the_assigned_places(world: World) -> None:
     def places() -> dict[str, int]:
         return dict(world.gateway.pool()["places"])
 
@@ -93,7 +96,7 @@ def test_the_same_feedback_meets_the_same_replica_on_every_gateway(world: World,
         other.stop()
 
 
-def test_a_gateway_that_starts_with_everything_there_serves_as_soon_as_it_is_ready(world: World) -> None:
+def test_a_starting_gateway_serves_as_soon_as_it_is_ready(world: World) -> None:
     world.gateway.stop()
     world.gateway.start()
     until(world.gateway.is_ready, "ready")
@@ -113,3 +116,49 @@ def test_more_revisions_than_the_pool_has_places_make_it_grow_once(world: World)
     assert world.gateway.metric("fairlead_gateway_haproxy_reloads_total") == reloads + 1
     assert world.gateway.pool()["size"] == 128
     assert report.failures == (), report.summary()
+
+
+def test_haproxy_says_where_requests_are_logged_that_a_server_goes_down_and_comes_up(world: World) -> None:
+    """The agent hears of it there, without asking. Here it is dead, so that the test can read in its place."""
+    held = world.living[0]
+    world.gateway.kill_agent()
+    log = os.open(world.gateway.state_dir / request_log.PIPE_FILE, os.O_RDONLY | os.O_NONBLOCK)
+    logged = ""
+
+    def has_logged(words: str) -> bool:
+        nonlocal logged
+        with contextlib.suppress(BlockingIOError):
+            logged += os.read(log, 1 << 16).decode()
+        return any(held.name in line and words in line for line in logged.splitlines())
+
+    try:
+        os.kill(held.process.pid, signal.SIGSTOP)
+        until(lambda: has_logged("is DOWN"), "it is down", explain=lambda: logged)
+        os.kill(held.process.pid, signal.SIGCONT)
+        until(lambda: has_logged("is UP"), "it is up", explain=lambda: logged)
+    finally:
+        os.close(log)
+
+
+def test_who_waits_for_changes_reads_the_routes_only_then(world: World) -> None:
+    def wait(since: str | None) -> str:
+        query = "" if since is None else f"since={since}&wait=5"
+        return str(fetch(f"http://127.0.0.1:{world.gateway.admin_port}/v1/changes?{query}").json["version"])
+
+    def follow(count: int) -> None:
+        """Read at a change, until so many are up: each question may be held for its five seconds."""
+        nonlocal since
+        for _ in range(20):
+            since = wait(since)
+            if world.gateway.up("digits", world.revision) == count:
+                return
+        raise AssertionError(world.gateway.routes())
+
+    since: str | None = None
+    follow(2)
+    world.start()
+    follow(3)
+    world.kill()
+    follow(2)
+    assert fetch(f"http://127.0.0.1:{world.gateway.admin_port}/v1/changes?wait=6").status == 400
+    assert fetch(f"http://127.0.0.1:{world.gateway.admin_port}/v1/changes?wait=-1").status == 400

@@ -96,11 +96,20 @@ class FakeRay:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """As one that is killed: connections are refused from now on."""
         self._server.stop()
 
     @property
     def url(self) -> str:
         return self._server.url
+
+    @property
+    def session(self) -> str:
+        """Of the head that runs now."""
+        return self._server.run(lambda: self._state.session)
 
     def restart_head(self) -> None:
         """A new head: everything is lost, and Serve isn't started."""

@@ -58,8 +58,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         return
 
 
-class Told:
-    """A reporter that remembers what it was told."""
+class RecordingReporter:
+    """A reporter that records its steps and bars."""
 
     def __init__(self) -> None:
         self.steps: list[str] = []

@@ -33,7 +33,7 @@ from fairlead_operator.state.gateways import Gateways, GatewaySeen
 from fairlead_operator.state.keys import ModelKey, RayKey
 from fairlead_operator.state.knowledge import ABSENT, Absent, Known, Unknown
 from fairlead_operator.state.measurements import Counters, GatewayReading, Scale
-from fairlead_operator.state.observed import InvalidSpec, ModelDeploymentView, Observed, RevisionView
+from fairlead_operator.state.observed import InvalidSpec, ModelDeploymentView, Observed, RevisionView, RouteWrites
 from fairlead_operator.state.reasons import Reason
 from fairlead_operator.state.rollout import recall
 from fairlead_operator.state.route import FULL_WEIGHT, GatewayView, RetiredRoute, RevisionLive, RouteLive, RouteText
@@ -147,6 +147,8 @@ class VirtualWorld:
         self.sources_are_away = False
         self.missing: set[str] = set()
         """URIs at which there is nothing any more."""
+        self.route_writes = self.noted_writes = RouteWrites.POSSIBLE
+        """What the API server lets the operator write, and what it has noticed of it."""
         self.puts_are_refused = False
         self.is_cut_off = False
         """No gateway reaches any replica."""
@@ -394,10 +396,16 @@ class VirtualWorld:
             capacity=Unknown("timed out") if fault is Fault.RAY_UNREAD else self.clusters[self.placement].room(),
             measured=self._measured(name, fault) if stored is not None else None,
             ray_write=dict(self.ray_write),
+            route_writes=self.noted_writes,
+        )
+
+    def _forbids_route(self, name: str) -> bool:
+        return self.route_writes is RouteWrites.FORBIDDEN or (
+            self.route_writes is RouteWrites.ENDING and name not in self.routes
         )
 
     def _measured(self, name: str, fault: Fault) -> analysis.Measured | None:
-        asked = question.of(self.view(name), self.now)
+        asked = question.find_question(self.view(name), self.now)
         if asked is None:
             return None
         answers = {metric: self.answers.get(metric, Known(None)) for metric in asked.queries}
@@ -519,6 +527,8 @@ class VirtualWorld:
         match action:
             case actions.WriteRoute(entry=entry):
                 self.routes[name] = entry.to_json()
+            case actions.RetireRoute() if self._forbids_route(name):
+                self.noted_writes = self.route_writes
             case actions.RetireRoute():
                 self.routes[name] = RetiredRoute().to_json()
             case actions.DeleteRoute():

@@ -13,13 +13,13 @@ import typer
 from fairlead_cli.local import cluster, either, errors, options, paths, progress
 from fairlead_cli.local.node import cluster as node_cluster
 
-app = typer.Typer(no_args_is_help=True, help="A real Kubernetes API, Ray, gateway and operator on this machine.")
+app = typer.Typer(no_args_is_help=True, help="Run a real Kubernetes API, Ray, gateway and operator on this machine.")
 
-Name = Annotated[str, typer.Option("--name", help="Which local cluster; several can run at once.")]
+Name = Annotated[str, typer.Option("--name", help="The name of the local cluster. Several can run at once.")]
 
 
 @contextlib.contextmanager
-def _errors_in_words() -> Iterator[rich.console.Console]:
+def _printing_errors() -> Iterator[rich.console.Console]:
     """A console; an error of the local cluster is printed and ends the command."""
     console = rich.console.Console()
     try:
@@ -29,30 +29,37 @@ def _errors_in_words() -> Iterator[rich.console.Console]:
         raise typer.Exit(1) from error
     except KeyboardInterrupt:
         # What was started runs in sessions of its own and does not see the interruption.
-        rich.console.Console(stderr=True).print("interrupted; `fairlead local down` cleans up, `up` starts afresh")
+        rich.console.Console(stderr=True).print(
+            "Interrupted. `fairlead local down` removes what was started; `fairlead local up` starts again."
+        )
         raise typer.Exit(130) from None
 
 
 @app.command()
 def up(
     name: Name = "default",
-    only: Annotated[str, typer.Option(help="Parts, with commas: kubernetes, ray, worker, gateway, operator.")] = "",
-    namespace: Annotated[str, typer.Option(help="Where the models live.")] = "default",
-    nodes: Annotated[int, typer.Option(help="Ray nodes, 1 or 2; the second one has 127.0.0.2.", min=1, max=2)] = 1,
+    only: Annotated[
+        str,
+        typer.Option(help="Start only these parts, separated by commas: kubernetes, ray, worker, gateway, operator."),
+    ] = "",
+    namespace: Annotated[str, typer.Option(help="The namespace of the models.")] = "default",
+    nodes: Annotated[
+        int, typer.Option(help="The number of Ray nodes, 1 or 2. The second one uses 127.0.0.2.", min=1, max=2)
+    ] = 1,
     with_node: Annotated[
-        bool, typer.Option("--node", help="A Kubernetes node that runs pods, and nothing else (Linux, root).")
+        bool, typer.Option("--node", help="Start a Kubernetes node that runs pods, and nothing else (Linux, root).")
     ] = False,
 ) -> None:
-    """Start the cluster, or what of it does not run.
+    """Start the cluster, or the parts of it that are not running.
 
-    FAIRLEAD_KUBERNETES_URL and FAIRLEAD_ETCD_URL say where their builds are published; empty: build.
+    FAIRLEAD_KUBERNETES_URL and FAIRLEAD_ETCD_URL are the base URLs of their binaries. Empty: build them from source.
     """
-    with _errors_in_words() as console:
+    with _printing_errors() as console:
         if with_node:
             _up_with_node(console, name)
             return
         if isinstance(either.opened(name), node_cluster.NodeCluster):
-            raise errors.LocalClusterError(f"the local cluster {name!r} has a node: `--node` goes on with it")
+            raise errors.LocalClusterError(f"the local cluster {name!r} has a node: start it with `--node`")
         made = cluster.LocalCluster(
             name,
             chosen=options.Options(namespace=namespace, ray_nodes=nodes),
@@ -60,7 +67,7 @@ def up(
         )
         console.print(f"starting the local cluster {name!r} (state and logs: {made.root})", highlight=False)
         made.up(_parts(only))
-        _tell_what_to_try(console, made)
+        _print_next_steps(console, made)
 
 
 def _up_with_node(console: rich.console.Console, name: str) -> None:
@@ -87,7 +94,7 @@ def _parts(only: str) -> tuple[str, ...]:
     return tuple(part for word in words for part in (cluster.KUBERNETES_PARTS if word == "kubernetes" else (word,)))
 
 
-def _tell_what_to_try(console: rich.console.Console, made: cluster.LocalCluster) -> None:
+def _print_next_steps(console: rich.console.Console, made: cluster.LocalCluster) -> None:
     running = made.running()
     name = "" if made.name == "default" else f" --name {made.name}"
     lines = [f"Kubernetes API    {made.api_url}"]
@@ -117,25 +124,25 @@ def down(
     name: Name = "default",
     every: Annotated[bool, typer.Option("--all", help="All local clusters of this user.")] = False,
 ) -> None:
-    """End the cluster's processes, also those that a killed run left, and remove its data."""
-    with _errors_in_words() as console:
+    """Stop the cluster's processes, including those of a killed run, and remove its data."""
+    with _printing_errors() as console:
         # Folders, not states: also what was left without one is removed.
         names = [path.name for path in sorted(paths.clusters_dir().glob("*/"))] if every else [name]
         for each in names:
             made = either.opened(each, reporter=progress.RichReporter(console))
             was_there = made.root.exists()
             made.down()
-            console.print(f"{each} is down" if was_there else f"{each} is not up", highlight=False)
+            console.print(f"{each} is removed" if was_there else f"{each} was not running", highlight=False)
 
 
 @app.command()
 def status(name: Name = "default") -> None:
-    """Show what runs and where. Exit status 1 when something that was started does not run."""
-    with _errors_in_words() as console:
+    """Show the parts, their processes and ports. Exit status 1 when a started part is not running."""
+    with _printing_errors() as console:
         made = either.opened(name)
         states = made.states()
         if not states:
-            console.print(f"{name} is not up; `fairlead local up` starts it", highlight=False)
+            console.print(f"{name} is not running; start it with `fairlead local up`", highlight=False)
             raise typer.Exit(1)
         table = rich.table.Table("part", "state", "process", "ports", box=None, pad_edge=False)
         for part, is_running in states.items():
@@ -149,9 +156,11 @@ def status(name: Name = "default") -> None:
 
 @app.command()
 def kubeconfig(name: Name = "default") -> None:
-    """Print the path of the admin's kubeconfig, for `export KUBECONFIG=$(fairlead local kubeconfig)`."""
-    with _errors_in_words():
+    """Print the path of the kubeconfig, for `export KUBECONFIG=$(fairlead local kubeconfig)`."""
+    with _printing_errors():
         made = either.opened(name)
         if not made.states():
-            raise errors.LocalClusterError(f"the local cluster {name!r} is not up; `fairlead local up` starts it")
+            raise errors.LocalClusterError(
+                f"the local cluster {name!r} is not running; start it with `fairlead local up`"
+            )
         typer.echo(made.kubeconfig)

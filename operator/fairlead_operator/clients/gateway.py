@@ -6,6 +6,7 @@ before anybody sees it. No tensor is sent or read.
 
 from __future__ import annotations
 
+import urllib.parse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -24,6 +25,10 @@ ROUTES_BYTES_MAX = 32 * 1024 * 1024
 REPORT_BYTES_MAX = 1024 * 1024
 """A replica's report or metadata: some 8,000 tensors, which no model has."""
 TENSORS_MAX = 8192
+NODES_MAX = 65_536
+CHANGES_BYTES_MAX = 1024
+CHANGES_WAIT_MAX_S = 5.0
+"""So long a gateway holds a question for changes."""
 _BUSY = (413, 429)
 PROBLEM_MAX = 400
 """Of what a gateway says of an entry that it refused, so many characters are shown."""
@@ -50,12 +55,21 @@ class _Route(_Wire):
     revisions: dict[str, _Revision] = {}
 
 
+class _Node(_Wire):
+    replicas: _Count = 0
+
+
+class _Changes(_Wire):
+    version: Annotated[str, pydantic.Field(min_length=1, max_length=128)]
+
+
 class _Routes(_Wire):
     gateway: Annotated[str, pydantic.Field(min_length=1, max_length=253)]
     routes: dict[str, _Route]
     errors: dict[str, str] = {}
     failure: str | None = None
     connections: int | None = None
+    nodes: Annotated[tuple[_Node, ...], pydantic.Field(max_length=NODES_MAX)] = ()
 
 
 class _Tensor(_Wire):
@@ -122,6 +136,28 @@ class GatewayClient:
         self._last[admin_url] = (answer.body, view)
         return view
 
+    async def wait_for_change(self, admin_url: str, *, since: str | None, wait_s: float) -> str:
+        """The version of what the gateway shows, once it is another than ``since`` or after ``wait_s``.
+
+        Raises:
+            errors.FairleadError: There was none.
+        """
+        wait_s = min(wait_s, CHANGES_WAIT_MAX_S)
+        query = urllib.parse.urlencode({"wait": f"{wait_s:.3f}", **({"since": since} if since is not None else {})})
+        request = http.Request(
+            method="GET",
+            url=f"{admin_url.rstrip('/')}/v1/changes?{query}",
+            timeout_s=wait_s + TIMEOUT_S,
+            answer_bytes_max=CHANGES_BYTES_MAX,
+        )
+        answer = await self._send(request)
+        if answer.code != 200:
+            raise errors.Unreachable(f"gateway: {answer.code}: {answer.excerpt()}")
+        try:
+            return _Changes.model_validate(answer.json()).version
+        except pydantic.ValidationError as error:
+            raise errors.Unreachable(f"gateway: unexpected answer: {_first(error)}") from error
+
     @staticmethod
     def _view(answer: http.Answer) -> route.GatewayView:
         try:
@@ -134,6 +170,7 @@ class GatewayClient:
             errors={model: text[:PROBLEM_MAX] for model, text in routes.errors.items()},
             failure=routes.failure[:PROBLEM_MAX] if routes.failure is not None else None,
             connections=routes.connections,
+            replicas=sum(node.replicas for node in routes.nodes),
         )
 
     async def prove(self, data_url: str, model: str, revision: str, *, timeout_s: float) -> ProofReport:
@@ -179,14 +216,14 @@ class GatewayClient:
         except errors.AnswerTooLong as error:
             raise errors.Refused(f"{what} of revision {revision}: {error}") from error
         answered_by = answer.headers.get(names.HEADER_REVISION)
-        said = f"{what} of revision {revision}: {answer.code}: {answer.excerpt()}"
+        message = f"{what} of revision {revision}: {answer.code}: {answer.excerpt()}"
         if answered_by is None or answer.code >= 500 or answer.code in _BUSY:
             # The gateway's own answer, or a replica that is busy, draining or too slow at this moment.
-            raise errors.Unreachable(said)
+            raise errors.Unreachable(message)
         if answered_by != revision:
             raise errors.Unreachable(f"{what} of revision {revision} was answered by {one_line(answered_by)}")
         if answer.code != 200:
-            raise errors.Refused(said)
+            raise errors.Refused(message)
         return answer
 
     async def _send(self, request: http.Request) -> http.Answer:

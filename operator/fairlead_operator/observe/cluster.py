@@ -12,6 +12,11 @@ from fairlead_operator.observe import fingerprint, gateway, ray_clusters, reader
 from fairlead_operator.observe import kubernetes as objects
 from fairlead_operator.state import capacity, keys, knowledge, observed, route, serve
 
+REFUSED_FOR_S = 60.0
+"""After this time a write that the API server forbade is tried again."""
+LISTED_INTERVAL_S = 0.1
+"""Once a replica is listed on its node, Ray calls it running within one or two turns of its own loop."""
+
 
 class KubernetesReads(reflector.WatchApi, Protocol):
     async def get(self, path: str) -> kubernetes.Object: ...
@@ -49,6 +54,7 @@ class NamespaceView:
         self.gateway_url = gateway_url
         self._ray = ray
         self._gateways = gateways
+        gateways.on_replicas = self._hurry_ray
         self._readers = readers
         self._owned: dict[str, dict[str, observed.RevisionView | str]] = {}
         self._owner_of: dict[str, _Kept] = {}
@@ -67,7 +73,15 @@ class NamespaceView:
             on_change=lambda _: readers.on_answer(namespace),
         )
         self._parts: dict[str, fingerprint.ServeParts] = {}
+        self._clock = readers.clock
+        self._forbidden: tuple[float, observed.RouteWrites] | None = None
         self._reading = [readers.start(self._revisions.run()), readers.start(self._routes.run())]
+
+    def stop(self) -> None:
+        """End what reads for it in the background."""
+        for reading in self._reading:
+            reading.cancel()
+        self._gateways.stop()
 
     @property
     def clusters(self) -> tuple[str, ...]:
@@ -92,6 +106,11 @@ class NamespaceView:
         self._gateways.hurry()
         for poller in self._ray.pollers(self.namespace).values():
             poller.hurry()
+
+    def _hurry_ray(self) -> None:
+        """A replica came or went: Ray's controller learns of it within moments."""
+        for poller in self._ray.pollers(self.namespace).values():
+            poller.hurry(LISTED_INTERVAL_S)
 
     def serve_views(self, model: str) -> Mapping[str, knowledge.Known[serve.ServeView] | knowledge.Unknown]:
         """Each Ray cluster as a model's pass may believe it, with the model's own applications alone."""
@@ -144,10 +163,21 @@ class NamespaceView:
         return tuple(sorted((v for v in own if not isinstance(v, str)), key=lambda view: view.number))
 
     def wrote_route(self, body: Mapping[str, Any]) -> None:
+        self._forbidden = None
         self._routes.wrote(body)
 
     def removed_route(self, name: str, uid: str) -> None:
         self._routes.removed(name, uid)
+
+    @property
+    def route_writes(self) -> observed.RouteWrites:
+        if self._forbidden is None or self._clock.monotonic_s() - self._forbidden[0] > REFUSED_FOR_S:
+            return observed.RouteWrites.POSSIBLE
+        return self._forbidden[1]
+
+    def note_route_writes(self, writes: observed.RouteWrites) -> None:
+        """The API server has just forbidden one."""
+        self._forbidden = (self._clock.monotonic_s(), writes)
 
     def wrote_revision(self, body: Mapping[str, Any]) -> None:
         self._revisions.wrote(body)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,6 +18,8 @@ GatewaysEvidence = knowledge.Known[gateways.Gateways] | knowledge.Absent | knowl
 
 class GatewayReads(Protocol):
     async def fetch_view(self, admin_url: str) -> route.GatewayView: ...
+
+    async def wait_for_change(self, admin_url: str, *, since: str | None, wait_s: float) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,11 @@ class GatewaysPoller:
         self._directory = listed
         self._namespace = namespace
         self._readers = readers
+        self.on_replicas: Callable[[], None] = lambda: None
+        """Is called when the Ray nodes list another number of replicas than before."""
         self._by_url: dict[str, _Reader] = {}
+        self._versions: dict[str, str] = {}
+        self._replicas: dict[str, int] = {}
 
     def latest(self) -> GatewaysEvidence | source.Pending:
         """The last answer of each member."""
@@ -59,11 +66,16 @@ class GatewaysPoller:
         for reader in self._by_url.values():
             reader.source.hurry()
 
+    def stop(self) -> None:
+        """End the reading."""
+        self._drop_all_but(set())
+
     def _view(self, member: directory.Gateway) -> View | source.Pending:
         if member.admin_url not in self._by_url:
             made = self._readers.make_source(
                 self._namespace, functools.partial(self._read, member.admin_url), self._is_same
             )
+            made.await_change = functools.partial(self._await_change, member.admin_url)
             self._by_url[member.admin_url] = _Reader(made, self._readers.start(made.run()))
         match self._by_url[member.admin_url].source.latest():
             case source.Answer(value=value):
@@ -76,12 +88,25 @@ class GatewaysPoller:
     def _drop_all_but(self, listed: set[str]) -> None:
         for url in [url for url in self._by_url if url not in listed]:
             self._by_url.pop(url).reading.cancel()
+            self._versions.pop(url, None)
+            self._replicas.pop(url, None)
 
     async def _read(self, admin_url: str) -> View:
         try:
-            return knowledge.Known(await self._reads.fetch_view(admin_url))
+            view = await self._reads.fetch_view(admin_url)
+            if view.replicas != self._replicas.get(admin_url, view.replicas):
+                self.on_replicas()
+            self._replicas[admin_url] = view.replicas
+            return knowledge.Known(view)
         except errors.FairleadError as error:
             return knowledge.Unknown(str(error))
+
+    async def _await_change(self, admin_url: str, wait_s: float) -> bool:
+        """What changed between the last read and this question is heard of at once: the version is of before."""
+        since = self._versions.pop(admin_url, None)
+        version = await self._reads.wait_for_change(admin_url, since=since, wait_s=wait_s)
+        self._versions[admin_url] = version
+        return since is not None and version != since
 
     def _is_same(self, before: View, now: View) -> bool:
         """Requests in flight count only while a model here may wait for their end."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import assert_never
 
-from fairlead_operator.api.status import RolloutPhase
 from fairlead_operator.api.text import hide_addresses, one_line
 from fairlead_operator.plan.context import Context
 from fairlead_operator.state.actions import Plan, WriteRoute
 from fairlead_operator.state.gateways import Confirmation, MemberState
 from fairlead_operator.state.knowledge import Absent, Known, Unknown
+from fairlead_operator.state.phases import Place
 from fairlead_operator.state.reasons import Reason
 from fairlead_operator.state.route import BY_WEIGHT, FULL_WEIGHT, RouteEntry, RouteRevision, RouteText, Routing
 from fairlead_operator.state.time import elapsed_s
@@ -18,14 +18,7 @@ from fairlead_operator.state.time import elapsed_s
 
 def entry(context: Context) -> RouteEntry:
     """The entry for what the status remembers; revisions whose ControllerRevision is gone are left out."""
-    serving = context.serving
-    stable, candidate, leaving = serving.stable, serving.candidate, serving.leaving
-    if serving.phase in (RolloutPhase.RETIRING, RolloutPhase.RETIRED):
-        stable = candidate = leaving = None
-    if serving.phase is RolloutPhase.STARTING:
-        candidate = None
-    if serving.phase is RolloutPhase.REMOVING:
-        leaving = None
+    stable, candidate, leaving = (context.serving.routed_at(place) for place in Place)
     if context.desired.replicas == 0 and candidate is None:
         # Nobody shall answer, so nothing is given back to a revision that may never run again; its requests end.
         return _build(context, stable=None, candidate=None, drain=[leaving, stable] if leaving is not None else [])
@@ -35,12 +28,10 @@ def entry(context: Context) -> RouteEntry:
 def _find_lost(context: Context) -> str | None:
     """A revision that should take requests, and whose ControllerRevision is gone: its requests must not end in 503."""
     serving = context.serving
-    if serving.phase in (RolloutPhase.RETIRING, RolloutPhase.RETIRED):
-        return None
     if context.desired.replicas == 0 and serving.candidate is None:
         return None
-    candidate = serving.candidate if serving.phase is not RolloutPhase.STARTING else None
-    needed = (revision for revision in (serving.stable, candidate) if revision is not None)
+    places = (serving.routed_at(place) for place in (Place.STABLE, Place.CANDIDATE))
+    needed = (revision for revision in places if revision is not None)
     return next((context.called(r) for r in needed if r not in context.desired.revisions), None)
 
 
@@ -50,7 +41,7 @@ def _kept(context: Context, revision: str | None) -> str | None:
 
 def _build(context: Context, *, stable: str | None, candidate: str | None, drain: Sequence[str | None]) -> RouteEntry:
     listed = [r for r in (stable, candidate, *(_kept(context, each) for each in drain)) if r is not None]
-    # Where nothing serves, the limits are the spec's: a request is told to come again, not that it is too large.
+    # Where nothing serves, the limits are the spec's: a request is answered with 503 and Retry-After, not with 413.
     serving = [context.desired.revisions[r].template.serving for r in listed] or [context.desired.template.serving]
     return RouteEntry(
         stable=stable,
@@ -73,14 +64,14 @@ def _weight(context: Context) -> int:
 def is_covered(context: Context) -> bool:
     """Whether the candidate takes all requests, as the stable revision has had no ready replica for long enough."""
     rollout = context.serving.rollout
-    if rollout is None or rollout.phase is not RolloutPhase.SHIFTING or rollout.stable_lost_at is None:
+    if rollout is None or not context.serving.rules.moves_traffic or rollout.stable_lost_at is None:
         return False
     return elapsed_s(rollout.stable_lost_at, context.now) >= context.bounds.lost_s
 
 
 def _routing(context: Context) -> Routing:
     """Nobody meets a candidate that is not proved, and a way back is for everybody at once."""
-    is_compared = context.serving.phase is RolloutPhase.SHIFTING and not context.is_way_back
+    is_compared = context.serving.rules.moves_traffic and not context.is_way_back
     return context.desired.routing if is_compared else BY_WEIGHT
 
 
@@ -108,10 +99,7 @@ def write(context: Context, wanted: RouteEntry, *, is_last_resort: bool = False)
     nothing is written while a revision that should be in it can't be read.
     """
     if (lost := _find_lost(context)) is not None:
-        message = (
-            f"The ControllerRevision of {lost} is gone; what runs and the route are left as they are. "
-            "Restore it, or set the spec back to that revision."
-        )
+        message = f"The ControllerRevision of {lost} was deleted, so the route and the replicas stay as they are."
         return context.wait(Reason.REVISION_LOST, message, requeue_after_s=context.bounds.resync_s)
     match context.observed.route:
         case Unknown(reason=reason):
@@ -134,7 +122,7 @@ def _write(context: Context, wanted: RouteEntry, *, before: RouteText | None, is
             return _no_replica(context, revision)
     return context.act(
         WriteRoute(entry=wanted, owner_uid=context.desired.uid),
-        reason_of(context),
+        context.serving.rules.reason,
         f"Writes the route: {describe(context, wanted)}.",
     )
 
@@ -148,11 +136,11 @@ def _gains(wanted: RouteEntry, revision: str, before: RouteText | None) -> bool:
 
 
 def _no_replica(context: Context, revision: str) -> Plan:
-    went_back = context.serving.phase is RolloutPhase.WITHDRAWING and revision == context.serving.stable
-    reason = Reason.NO_WAY_BACK if went_back else reason_of(context)
-    message = f"Moves no traffic to {context.called(revision)}: no ready replica of it is seen."
+    went_back = context.serving.rules.gives_back and revision == context.serving.stable
+    reason = Reason.NO_WAY_BACK if went_back else context.serving.rules.reason
+    message = f"{context.called(revision)} gets no more traffic yet: no ready replica of it was found."
     if went_back:
-        message = f"{message} It is started again; a change of spec.model goes on without it."
+        message = f"{message} The operator restarts it."
     return context.wait(reason, message)
 
 
@@ -166,7 +154,7 @@ def confirm(context: Context, wanted: RouteEntry) -> Plan | None:
         case Known(value=gateways) if any(member.state is MemberState.READY for member in gateways.members):
             return _unconfirmed(context, wanted, gateways.confirmation(lambda view: context.has_entry(view, wanted)))
         case Known() | Absent():
-            return context.wait_unknown(Reason.NO_GATEWAY, "No gateway runs that could take the route.")
+            return context.wait_unknown(Reason.NO_GATEWAY, "No gateway is running.")
         case _ as never:
             assert_never(never)
 
@@ -177,7 +165,7 @@ def _unconfirmed(context: Context, wanted: RouteEntry, confirmation: Confirmatio
         return None
     for member in confirmation.missing:
         if (refusal := member.refusal(context.observed.key.name)) is not None:
-            message = f"Gateway {member.called} does not take the route: {refusal}"
+            message = f"Gateway {member.called} refuses the route: {refusal}"
             return context.wait_unknown(Reason.ROUTE_REFUSED, one_line(message))
     for member in confirmation.unread:
         if isinstance(member.view, Unknown):
@@ -185,7 +173,7 @@ def _unconfirmed(context: Context, wanted: RouteEntry, confirmation: Confirmatio
             return context.wait_unknown(Reason.GATEWAY_UNREACHABLE, message)
     missing = ", ".join(sorted(member.called for member in confirmation.missing))
     return context.wait(
-        reason_of(context), f"Waits for gateway {missing} to take the route: {describe(context, wanted)}."
+        context.serving.rules.reason, f"Waits for gateway {missing} to apply the route: {describe(context, wanted)}."
     )
 
 
@@ -194,32 +182,10 @@ def describe(context: Context, wanted: RouteEntry) -> str:
     if wanted.stable is None and not wanted.candidate_weight:
         return "no revision takes unpinned requests"
     shares = [(r, wanted.weight_of(r)) for r in (wanted.stable, wanted.candidate) if r is not None]
-    told = [f"{context.called(r)} gets {weight * 100 / FULL_WEIGHT:g} %" for r, weight in shares]
+    parts = [f"{context.called(r)} gets {weight * 100 / FULL_WEIGHT:g} %" for r, weight in shares]
     if wanted.routing.matches:
-        told.append(f"{len(wanted.routing.matches)} matches lead to the candidate")
+        parts.append(f"{len(wanted.routing.matches)} match rules send requests to the candidate")
     if wanted.routing.shadow:
-        told.append(f"{wanted.routing.shadow * 100 / FULL_WEIGHT:g} % of the stable's are shown to the candidate")
-    return ", ".join(told)
-
-
-_PHASE_REASONS = {
-    RolloutPhase.CONNECTING: Reason.CONNECTING,
-    RolloutPhase.PROVING: Reason.PROVING,
-    RolloutPhase.WIDENING: Reason.WIDENING,
-    RolloutPhase.SHIFTING: Reason.SHIFTING,
-    RolloutPhase.RESTORING: Reason.RESTORING,
-    RolloutPhase.PROMOTING: Reason.PROMOTING,
-    RolloutPhase.WATCHING: Reason.SCALING,
-    RolloutPhase.WITHDRAWING: Reason.WITHDRAWING,
-    RolloutPhase.DRAINING: Reason.DRAINING,
-    RolloutPhase.REMOVING: Reason.REMOVING,
-    RolloutPhase.RETIRING: Reason.SUSPENDED,
-    RolloutPhase.STARTING: Reason.STARTING,
-    RolloutPhase.RETIRED: Reason.SUSPENDED,
-}
-
-
-def reason_of(context: Context) -> Reason:
-    """The reason of a pass that waits in the present phase."""
-    phase = context.serving.phase
-    return _PHASE_REASONS[phase] if phase is not None else Reason.SCALING
+        copied = f"{wanted.routing.shadow * 100 / FULL_WEIGHT:g} %"
+        parts.append(f"{copied} of the stable revision's requests are copied to the candidate")
+    return ", ".join(parts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from fairlead_operator.api import names
 from fairlead_operator.api.spec import ModelDeploymentSpec, ModelSource, Serving
@@ -82,6 +83,16 @@ class RevisionView:
         return self.template.model.digest or self.digest
 
 
+class RouteWrites(StrEnum):
+    """Whether routes can be written in the namespace, as the API server answered lately."""
+
+    POSSIBLE = "possible"
+    FORBIDDEN = "forbidden"
+    """The operator has no right to; with the namespace, its RoleBinding may be gone."""
+    ENDING = "ending"
+    """The namespace is being deleted, so no route can be created."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
     """One snapshot.
@@ -89,11 +100,11 @@ class Observed:
     ``revisions`` are the object's own ControllerRevisions (by owner uid). ``serve`` is what each Ray cluster of the
     namespace runs, by name; it is empty where there is none. ``placement`` is the cluster where new revisions go.
     ``gateways`` is Absent where the namespace has none, Unknown where its members can't be listed. ``route`` is the
-    model's ModelRoute. ``gateway_url`` is the base URL that people are told, where one is configured. ``capacity`` is
+    model's ModelRoute. ``gateway_url`` is the base URL for clients, where one is configured. ``capacity`` is
     that of ``placement``, read while no rollout is under way. ``measured`` is None while no analysis is under way.
     ``ray_write`` is what became of the last write of each Ray cluster's Serve config, by name; a cluster without one
-    had no pass yet. ``dropped_fields`` are those that the API server dropped from the last status write, as its CRD
-    lacks them.
+    had no pass yet. ``route_writes`` says whether a route could be written now. ``dropped_fields`` are those that the
+    API server dropped from the last status write, as its CRD lacks them.
     """
 
     key: ModelKey
@@ -109,6 +120,7 @@ class Observed:
     capacity: Known[Capacity] | Unknown = UNREAD
     ray_write: Mapping[str, RayWrite] = field(default_factory=dict)
     dropped_fields: tuple[str, ...] = ()
+    route_writes: RouteWrites = RouteWrites.POSSIBLE
 
     def serve_on(self, cluster: str) -> Known[ServeView] | Unknown:
         """What a Ray cluster runs; Unknown also for one that isn't listed, as it may still run."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from fairlead_operator.api.revision_status import RevisionRole, RevisionStatus
-from fairlead_operator.api.status import RolloutPhase
 from fairlead_operator.state.desired import WantedRevision
 from fairlead_operator.state.knowledge import Known, Unknown
 from fairlead_operator.status.pass_result import PassResult
@@ -17,12 +16,13 @@ def revisions(result: PassResult) -> tuple[RevisionStatus, ...]:
 
     A revision with a place whose ControllerRevision is gone keeps its row: its number is needed to restore it.
     """
-    if result.wish is None:
+    if result.desired_if_valid is None:
         return result.view.status.revisions
     known = sorted(
-        result.wish.revisions.values(), key=lambda r: (_role(result, r.revision) is RevisionRole.RETIRED, -r.number)
+        result.desired_if_valid.revisions.values(),
+        key=lambda r: (_role(result, r.revision) is RevisionRole.RETIRED, -r.number),
     )
-    lost = set(result.serving.active) - set(result.wish.revisions)
+    lost = set(result.serving.active) - set(result.desired_if_valid.revisions)
     kept = tuple(row for row in result.view.status.revisions if row.name in lost)
     return (*kept, *(_row(result, revision) for revision in known))[:ROWS_MAX]
 
@@ -70,7 +70,7 @@ def _seen_by_gateways(result: PassResult, revision: str, otherwise: int) -> int:
 def _role(result: PassResult, revision: str) -> RevisionRole:
     serving = result.serving
     roles = {
-        serving.leaving: RevisionRole.WARM if serving.phase is RolloutPhase.WATCHING else RevisionRole.DRAINING,
+        serving.leaving: RevisionRole.WARM if serving.rules.keeps_warm else RevisionRole.DRAINING,
         serving.candidate: RevisionRole.CANDIDATE,
         serving.stable: RevisionRole.STABLE,
     }

@@ -40,7 +40,7 @@ class Operation(enum.IntEnum):
 class Server:
     """One replica's server as HAProxy has it. `line` is its line in `show servers state`.
 
-    `is_drained` says that it was told to drain, not that its replica said so in answer to a check.
+    `is_drained`: a command set it to drain. A replica that answers its check with "draining" does not set this.
     """
 
     host: str
@@ -53,10 +53,12 @@ class Server:
 
     @property
     def is_up(self) -> bool:
+        """Whether HAProxy sends new requests to it."""
         return self.is_enabled and not self.is_drained and self.operation in (Operation.RUNNING, Operation.STARTING)
 
     @property
     def is_draining(self) -> bool:
+        """Whether it gets no new request but may finish old ones: by its own check (404) or by a command."""
         is_up = self.operation in (Operation.RUNNING, Operation.STARTING)
         return self.is_enabled and (self.operation is Operation.DRAINING or (self.is_drained and is_up))
 

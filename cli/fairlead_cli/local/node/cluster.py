@@ -105,9 +105,11 @@ class NodeCluster:
     # --- what others ask for -------------------------------------------------------------------------------------
 
     def has_node(self) -> bool:
-        """Whether a cluster of this name is there (up, or left by a killed run) and was started with a node."""
-        remembered = self._remembered()
-        return remembered is not None and remembered.network is not None
+        """Whether a cluster of this name is there (up, or left by a killed run) and was started with a node.
+
+        A file says so, and not the state: that of another version can't be read, and is to be taken down all the same.
+        """
+        return self._marker.exists()
 
     @property
     def addresses(self) -> addresses.Addresses:
@@ -274,7 +276,7 @@ class NodeCluster:
 
     def _make_ready_for_start(self, programs: debian.Programs) -> None:
         remembered = self._remembered()
-        if remembered is not None and remembered.network is None:
+        if remembered is not None and not self.has_node():
             raise errors.LocalClusterError(f"the local cluster {self.name!r} has no node: take another --name")
         if remembered is not None and not self._goes_on(remembered):
             self._reporter.step("cleaning what an earlier run left")
@@ -291,6 +293,7 @@ class NodeCluster:
         if self.root.is_relative_to("/var") or self.root.is_relative_to("/run"):
             raise errors.LocalClusterError(f"the node hides /var and /run: {self.root} can't be in there")
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._marker.touch()
         chosen = addresses.choose()
         fresh = state.State.new(self.name, self.root, options.Options())
         # First of all: from here on a killed run is found by the next.
@@ -324,18 +327,27 @@ class NodeCluster:
         )
 
     def _sandbox(self) -> sandbox.Sandbox:
-        # An interface's name has at most 15 characters.
-        return sandbox.Sandbox(where=self._layout, name=f"fl-{self._short[-8:]}", at=self.addresses)
+        return sandbox.Sandbox(where=self._layout, name=self._interface, at=self.addresses)
+
+    @property
+    def _interface(self) -> str:
+        """At most 15 characters, as an interface's name has to be."""
+        return f"fl-{self._short[-8:]}"
+
+    @property
+    def _marker(self) -> pathlib.Path:
+        return self.root / "has-a-node"
 
     def _clean(self) -> None:
-        remembered = self._remembered()
-        if remembered is not None:
+        mark = state.read_mark(self._state_path)
+        ledger = processes.Ledger(folder=self.root / "processes", mark=mark or "")
+        if mark is not None:
             for part in _STARTERS:
-                self.stop(part, signal.SIGKILL)
-            cgroups.remove(self._short)
-            self._ledger().stop_everything(grace_s=_GRACE_S)
-            if remembered.network is not None:
-                self._sandbox().disconnect()
+                ledger.stop(part, grace_s=_GRACE_S, signal_number=signal.SIGKILL)
+        cgroups.remove(self._short)
+        if mark is not None:
+            ledger.stop_everything(grace_s=_GRACE_S)
+        sandbox.disconnect(self._interface)
         shutil.rmtree(self._layout.run, ignore_errors=True)
         if self.root.exists():
             shutil.rmtree(self.root)
@@ -364,7 +376,7 @@ class NodeCluster:
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
         what = f"another command works on the cluster {self.name!r}"
-        with locks.held(self.root.with_name(self.root.name + ".lock"), what=what, reporter=self._reporter):
+        with locks.hold(self.root.with_name(self.root.name + ".lock"), what=what, reporter=self._reporter):
             yield
 
 

@@ -93,7 +93,7 @@ def obtain(cache: pathlib.Path, reporter: progress.Reporter) -> Programs:
     if lacking := [name for name in _EXPECTED if not shutil.which(name, path=found.search_path)]:
         raise errors.LocalClusterError(f"a node needs {', '.join(lacking)} (packages util-linux and iproute2)")
     if found.missing():
-        with locks.held(cache / "debian.lock", what="another command unpacks packages", reporter=reporter):
+        with locks.hold(cache / "debian.lock", what="another command unpacks packages", reporter=reporter):
             if missing := found.missing():
                 reporter.step(f"getting Debian's packages {', '.join(missing)}")
                 _unpack(missing, found.tree)

@@ -95,7 +95,7 @@ class Builder:
             # One lock for each image: the small ones need not wait for the large one.
             lock_file = self.cache / "images" / f"{image.name}.lock"
             what = f"another command builds the image {image.name}"
-            with locks.held(lock_file, what=what, reporter=self.reporter) as lock:
+            with locks.hold(lock_file, what=what, reporter=self.reporter) as lock:
                 if self._digest(image) is None:
                     self._build(image, lock)
         found = self._digest(image)

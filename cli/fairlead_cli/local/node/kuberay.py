@@ -37,7 +37,7 @@ def obtain_manifests(cache: pathlib.Path, reporter: progress.Reporter) -> pathli
     """
     kept = cache / "bin" / f"{versions.KUBERAY}-{paths.system()}-{paths.architecture()}" / "manifests"
     if not kept.exists():
-        with locks.held(cache / "kuberay.lock", what="another command gets KubeRay's CRDs", reporter=reporter):
+        with locks.hold(cache / "kuberay.lock", what="another command gets KubeRay's CRDs", reporter=reporter):
             if not kept.exists():
                 _copy(_module_folder(), kept)
     return kept

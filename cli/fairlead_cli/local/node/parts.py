@@ -132,7 +132,7 @@ def _answers(part: str, path: str) -> Callable[[Context], bool]:
 
 
 def _answers_plainly(port: int, path: str) -> Callable[[Context], bool]:
-    return lambda at: loopback.status_code(port, path, host=at.at.node) == http.HTTPStatus.OK
+    return lambda at: loopback.get_status(port, path, host=at.at.node) == http.HTTPStatus.OK
 
 
 # In the order in which they are started.

@@ -45,7 +45,7 @@ class Materials:
         folder = _REPOSITORY / "images" / name
         if not folder.is_dir():
             raise errors.LocalClusterError("images are built from a clone of Fairlead's repository, which this is not")
-        with locks.held(
+        with locks.hold(
             self.cache / "materials.lock", what="another command gets what images are made of", reporter=self.reporter
         ):
             if name == "base":

@@ -80,15 +80,20 @@ class Sandbox:
         # kube-proxy changes a service's address before it matters where this leads; without it there is no route.
         _run(*inside, "ip", "route", "replace", self.at.services, "via", self.at.host)
 
-    def disconnect(self) -> None:
-        """Remove the interface, should a process that can't be ended keep the namespace alive."""
-        if pathlib.Path(f"/sys/class/net/{self.name}").exists():
-            _run("ip", "link", "delete", self.name)
-
     @staticmethod
     def enter(pid: int, argv: Sequence[str]) -> list[str]:
         """The command that runs `argv` in the namespaces of the holder; its process number stays the same."""
         return ["nsenter", f"--target={pid}", "--net", "--mount", "--", *argv]
+
+
+def disconnect(name: str) -> None:
+    """Remove the interface, should a process that can't be ended keep the namespace alive.
+
+    Raises:
+        LocalClusterError: the system refuses.
+    """
+    if pathlib.Path(f"/sys/class/net/{name}").exists():
+        _run("ip", "link", "delete", name)
 
 
 def _run(*command: str) -> None:

@@ -6,16 +6,16 @@ import datetime
 import math
 
 from fairlead_operator.api.analysis_status import AnalysisPhase
-from fairlead_operator.api.status import RolloutPhase
 from fairlead_operator.api.text import one_line
 from fairlead_operator.plan.context import Context
-from fairlead_operator.plan.triggers import Trigger, Verdict
+from fairlead_operator.plan.verdict import Verdict
 from fairlead_operator.state.actions import Plan
 from fairlead_operator.state.analysis import Run
 from fairlead_operator.state.desired import Analyse, Batch, MinSamples, Pause, SetReplicas, SetWeight, Step
 from fairlead_operator.state.reasons import Reason
 from fairlead_operator.state.rollout import Rollout
 from fairlead_operator.state.route import FULL_WEIGHT
+from fairlead_operator.state.triggers import Trigger
 
 LOOK_AGAIN_S = 5.0
 """During a pause that ends by itself the candidate is looked at this often."""
@@ -71,7 +71,7 @@ def stable_at_first(context: Context) -> int | None:
 def stable_after(context: Context, done: Rollout) -> int | None:
     """The most replicas that the stable revision may have once a step is confirmed: never too few for its share.
 
-    Whoever leaves the batches for other steps gets all of them back.
+    A rollout that leaves the batches for other steps gets all of them back.
     """
     step = context.step_of(done)
     if isinstance(step, Batch):
@@ -87,19 +87,19 @@ def is_growing(context: Context, rollout: Rollout) -> bool:
 
 
 def held_by(context: Context, rollout: Rollout) -> str | None:
-    """Who holds the rollout where it is; a way back is never held."""
+    """Why the rollout is paused, and how to continue; a way back is never paused."""
     if context.is_way_back:
         return None
     if context.desired.paused:
-        return "spec.rollout.paused"
-    return "a request to pause" if rollout.paused_by_request else None
+        return "because of spec.rollout.paused. Set it to false to continue"
+    return "because of a request to pause. Use `kubectl fairlead resume`" if rollout.paused_by_request else None
 
 
 def following(context: Context, rollout: Rollout, called: str) -> Plan | Verdict:
     """The step's weight is confirmed: what the step waits for besides, and what follows it."""
     share = f"{rollout.weight * 100 / FULL_WEIGHT:g} %"
     if (holder := held_by(context, rollout)) is not None:
-        message = f"{called} stays at {share}: {holder} holds it."
+        message = f"{called} stays at {share} {holder}."
         return context.wait(Reason.PAUSED, message, requeue_after_s=context.bounds.resync_s)
     step, steps = context.step_of(rollout), context.steps
     if step is not None and (waiting := _waits(context, rollout, step, f"{called} stays at {share}")) is not None:
@@ -138,7 +138,9 @@ def _analysis(context: Context, rollout: Rollout, stays: str) -> Plan | None:
     ends = {AnalysisPhase.SUCCESSFUL, *(tuple(AnalysisPhase) if analysis.is_dry_run else ())} - {AnalysisPhase.RUNNING}
     if run is not None and run.phase in ends:
         return None
-    found = "it is measured" if run is None else f"measurement {run.count} of {analysis.count}: {run.message}"
+    found = (
+        "The first measurement is due" if run is None else f"Measurement {run.count} of {analysis.count}: {run.message}"
+    )
     return context.wait(Reason.ANALYSING, f"{stays}. {found}", requeue_after_s=LOOK_AGAIN_S)
 
 
@@ -147,7 +149,7 @@ def _analysed(run: Run, done: str, called: str) -> Verdict:
     if run.phase is AnalysisPhase.SUCCESSFUL:
         reason, found = Reason.ANALYSIS_SUCCESSFUL, f"{called} is within its limits"
     else:
-        reason, found = Reason.ANALYSIS_IGNORED, f"it was a dry run, which found it {run.phase}"
+        reason, found = Reason.ANALYSIS_IGNORED, f"the analysis was a dry run with the result {run.phase}"
     message = one_line(f"{done}: {found}: {run.message}")
     return Verdict(trigger=Trigger.STEP, reason=reason, message=message)
 
@@ -163,7 +165,7 @@ def _samples(context: Context, rollout: Rollout, requests: int, stays: str) -> P
 def _pause(context: Context, rollout: Rollout, pause: Pause, stays: str) -> Plan | None:
     """None once it is over. It began when the step before was confirmed, which the status remembers."""
     if pause.duration_s is None:
-        message = f"{stays}: it waits to be promoted."
+        message = f"{stays} until it is promoted. Use `kubectl fairlead promote`, or `abort` to end the rollout."
         return context.wait(Reason.PAUSED, message, requeue_after_s=context.bounds.resync_s)
     left_s = pause.duration_s - context.since_step_s(rollout)
     if left_s <= 0:
@@ -182,7 +184,7 @@ def needed_for(context: Context, weight: int) -> int:
 def is_to_be_restored(context: Context) -> bool:
     """Whether the stable revision is too small for its traffic, and the candidate well enough to wait for it."""
     serving, rollout = context.serving, context.serving.rollout
-    if rollout is None or rollout.phase is not RolloutPhase.SHIFTING or serving.candidate is None:
+    if rollout is None or not serving.rules.moves_traffic or serving.candidate is None:
         return False
     if rollout.replicas is None or rollout.stable_replicas is None or not context.fewest_up(serving.candidate):
         return False

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from tests.support.fake_objects import FakeObjects
 
-from fairlead_operator.clients import paths
+from fairlead_operator.clients import errors, paths
 from fairlead_operator.effects import traffic
 from fairlead_operator.state import actions, keys, route
+from fairlead_operator.state.observed import RouteWrites
 
 KEY = keys.ModelKey("ns", "digits")
 PATH = paths.model_routes("ns", "digits")
@@ -32,12 +33,16 @@ class Kept:
 
     def __init__(self) -> None:
         self.routes: dict[str, Any] = {}
+        self.noted: list[RouteWrites] = []
 
     def wrote_route(self, body: Mapping[str, Any]) -> None:
         self.routes[body["metadata"]["name"]] = body["spec"]
 
     def removed_route(self, name: str, uid: str) -> None:
         self.routes.pop(name, None)
+
+    def note_route_writes(self, writes: RouteWrites) -> None:
+        self.noted.append(writes)
 
 
 @pytest.fixture
@@ -69,7 +74,7 @@ async def test_a_route_is_applied_with_its_owner_and_nothing_is_null(api: Any, k
     assert kept.routes == {"digits": ENTRY.to_spec()}, "the next pass sees it"
 
 
-async def test_what_somebody_else_added_is_taken_out(api: Any, kept: Kept) -> None:
+async def test_foreign_fields_of_a_route_are_removed(api: Any, kept: Kept) -> None:
     api.stored[PATH] = {"metadata": {}, "spec": {"candidateWeight": 5000, "sticky": {"header": "x"}}}
     assert await traffic.write_route(api, KEY, WRITE, kept) == actions.Done()
     assert api.stored[PATH]["spec"] == ENTRY.to_spec()
@@ -97,7 +102,7 @@ async def test_only_a_retired_route_is_deleted(api: Any, kept: Kept) -> None:
     assert await traffic.delete_route(api, KEY, kept) == actions.Done(), "it is gone already"
 
 
-async def test_a_route_that_was_written_meanwhile_is_not_deleted(api: Any, kept: Kept) -> None:
+async def test_a_route_changed_since_it_was_read_is_not_deleted(api: Any, kept: Kept) -> None:
     await traffic.write_route(api, KEY, RETIRE, kept)
     api.stored[PATH]["metadata"]["uid"] = "u-route"
     get = api.get
@@ -110,3 +115,18 @@ async def test_a_route_that_was_written_meanwhile_is_not_deleted(api: Any, kept:
     api.get = slow
     await traffic.delete_route(api, KEY, kept)
     assert api.stored[PATH]["spec"] == ENTRY.to_spec()
+
+
+@pytest.mark.parametrize(
+    ("error", "noted"),
+    [
+        (errors.Forbidden("403"), RouteWrites.FORBIDDEN),
+        (errors.NamespaceEnding("403: it is being terminated"), RouteWrites.ENDING),
+    ],
+)
+async def test_a_retired_route_that_may_not_be_written_is_noted_and_no_failure(
+    api: Any, kept: Kept, error: errors.FairleadError, noted: RouteWrites
+) -> None:
+    api.error = error
+    assert await traffic.retire_route(api, KEY, RETIRE, kept) == actions.Done()
+    assert kept.noted == [noted]

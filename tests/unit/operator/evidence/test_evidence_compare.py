@@ -23,12 +23,14 @@ def histogram(*numbers: int) -> Histogram:
 @pytest.mark.parametrize(
     ("candidate", "stable", "finding"),
     [
-        pytest.param(Share(hits=50, of=1000), Share(hits=0, of=9000), Finding.WORSE, id="5 % against none"),
-        pytest.param(Share(hits=0, of=1000), Share(hits=0, of=9000), Finding.WITHIN, id="no error anywhere"),
-        pytest.param(Share(hits=1, of=20), Share(hits=0, of=180), Finding.UNDECIDED, id="one of twenty"),
-        pytest.param(Share(hits=5, of=100), Share(hits=0, of=0), Finding.UNDECIDED, id="nothing to compare with"),
-        pytest.param(Share(hits=0, of=0), Share(hits=0, of=900), Finding.UNDECIDED, id="nothing to judge"),
-        pytest.param(Share(hits=500, of=1000), Share(hits=4500, of=9000), Finding.UNDECIDED, id="both half broken"),
+        pytest.param(Share(hits=50, total=1000), Share(hits=0, total=9000), Finding.WORSE, id="5 % against none"),
+        pytest.param(Share(hits=0, total=1000), Share(hits=0, total=9000), Finding.WITHIN, id="no error anywhere"),
+        pytest.param(Share(hits=1, total=20), Share(hits=0, total=180), Finding.UNDECIDED, id="one of twenty"),
+        pytest.param(Share(hits=5, total=100), Share(hits=0, total=0), Finding.UNDECIDED, id="nothing to compare with"),
+        pytest.param(Share(hits=0, total=0), Share(hits=0, total=900), Finding.UNDECIDED, id="nothing to judge"),
+        pytest.param(
+            Share(hits=500, total=1000), Share(hits=4500, total=9000), Finding.UNDECIDED, id="both half broken"
+        ),
     ],
 )
 def test_a_share_is_compared_with_the_stable_one(candidate: Share, stable: Share, finding: Finding) -> None:
@@ -52,7 +54,7 @@ def test_a_quantile_is_compared_with_the_stable_one(
     assert found.finding is finding
 
 
-def test_between_two_bounds_of_the_histogram_nothing_is_decided() -> None:
+def test_between_two_bounds_of_the_histogram_the_result_is_undecided() -> None:
     found = compare.quantile_with_limit(histogram(0, 0, 1000, 0, 0), q=0.5, limit=0.05, alpha=0.01)
     assert (found.finding, found.value) == (Finding.UNDECIDED, 0.1)
 
@@ -90,7 +92,7 @@ HARDEST = [case for case in analysis_power.GOOD if "1.5 times" in case.name or "
 
 
 @pytest.mark.parametrize("case", HARDEST, ids=lambda case: case.name)
-def test_a_good_candidate_is_taken_back_no_more_often_than_promised(case: analysis_power.Case) -> None:
+def test_a_good_candidate_is_withdrawn_no_more_often_than_promised(case: analysis_power.Case) -> None:
     result = analysis_power.simulate(case, RUNS, looks=20)
     assert result.share_worse() <= analysis_power.ALPHA
 

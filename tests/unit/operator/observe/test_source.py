@@ -7,6 +7,7 @@ import datetime
 
 import pytest
 
+from fairlead_operator.clients import errors
 from fairlead_operator.observe import readers, source
 
 pytestmark = [pytest.mark.looptime, pytest.mark.asyncio]
@@ -53,13 +54,13 @@ async def run(place: Place, for_s: float) -> asyncio.Task[None]:
     return task
 
 
-async def test_an_idle_source_is_read_at_its_interval_and_a_hot_one_more_often() -> None:
+async def test_an_idle_source_is_read_at_its_interval_and_a_source_in_use_more_often() -> None:
     place = Place()
     task = await run(place, 60)
     now_s = asyncio.get_running_loop().time()
     await asyncio.sleep(60)
     assert 11 <= place.reads_since(now_s) <= 13
-    assert len(place.heard) == 1, "only a change is told"
+    assert len(place.heard) == 1, "only a change is reported"
     place.is_hot = True
     await asyncio.sleep(10)
     now_s = asyncio.get_running_loop().time()
@@ -73,7 +74,7 @@ async def test_an_idle_source_is_read_at_its_interval_and_a_hot_one_more_often()
     task.cancel()
 
 
-async def test_a_change_and_a_hurry_are_followed_by_frequent_reads() -> None:
+async def test_reads_are_frequent_after_a_change_or_a_request() -> None:
     place = Place()
     task = await run(place, 60)
     for cause in ("hurry", "change"):
@@ -90,7 +91,7 @@ async def test_a_change_and_a_hurry_are_followed_by_frequent_reads() -> None:
     task.cancel()
 
 
-async def test_after_our_own_write_only_a_request_that_began_later_counts() -> None:
+async def test_after_our_own_write_only_a_request_sent_later_is_used() -> None:
     place = Place(takes_s=1.0)
     task = await run(place, 0.5)
     place.value = 2
@@ -105,7 +106,7 @@ async def test_after_our_own_write_only_a_request_that_began_later_counts() -> N
     task.cancel()
 
 
-async def test_an_awaited_answer_is_told_even_when_it_is_the_same() -> None:
+async def test_an_awaited_answer_is_reported_even_if_unchanged() -> None:
     place = Place()
     task = await run(place, 1)
     place.source.expire()
@@ -114,7 +115,7 @@ async def test_an_awaited_answer_is_told_even_when_it_is_the_same() -> None:
     task.cancel()
 
 
-async def test_a_source_that_hangs_says_nothing_after_a_while() -> None:
+async def test_a_hanging_source_becomes_unknown() -> None:
     place = Place()
     task = await run(place, 1)
     place.takes_s = 1e6
@@ -127,7 +128,7 @@ async def test_a_source_that_hangs_says_nothing_after_a_while() -> None:
     task.cancel()
 
 
-async def test_an_answer_that_can_not_be_worked_in_does_not_end_the_reading(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_answer_that_raises_does_not_stop_the_reader(caplog: pytest.LogCaptureFixture) -> None:
     place = Place()
 
     async def read() -> int:
@@ -142,4 +143,77 @@ async def test_an_answer_that_can_not_be_worked_in_does_not_end_the_reading(capl
     assert isinstance(latest, source.Answer)
     assert latest.value == 7
     assert "a bug" in caplog.text
+    task.cancel()
+
+
+class Telling(Place):
+    """A source that says itself when it changed, or refuses to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[float] = []
+        self.changed = asyncio.Event()
+        self.answers_at_once = self.refuses = False
+        self.source.await_change = self.wait
+
+    def change(self) -> None:
+        self.value += 1
+        self.changed.set()
+
+    async def wait(self, wait_s: float) -> bool:
+        self.asked.append(wait_s)
+        if self.refuses:
+            raise errors.Unreachable("no such path")
+        if self.answers_at_once:
+            return False
+        try:
+            async with asyncio.timeout(wait_s):
+                await self.changed.wait()
+        except TimeoutError:
+            return False
+        self.changed.clear()
+        return True
+
+
+async def test_a_source_that_says_when_it_changed_is_read_then() -> None:
+    place = Telling()
+    task = await run(place, 60)
+    now_s = asyncio.get_running_loop().time()
+    place.change()
+    await asyncio.sleep(0.2)
+    assert place.heard[-1] >= now_s
+    assert place.reads_since(now_s) == 1
+    task.cancel()
+
+
+async def test_a_source_that_changes_all_the_time_is_read_after_a_pause_each_time() -> None:
+    place = Telling()
+    task = await run(place, 60)
+    now_s = asyncio.get_running_loop().time()
+    for _ in range(1000):
+        place.change()
+        await asyncio.sleep(0.01)
+    assert place.reads_since(now_s) <= 10 / (place.takes_s + source.NEWS_PAUSE_S)
+    task.cancel()
+
+
+@pytest.mark.parametrize("trouble", ["refuses", "answers_at_once"])
+async def test_a_source_that_can_not_say_it_is_read_at_its_interval(trouble: str) -> None:
+    place = Telling()
+    setattr(place, trouble, True)
+    task = await run(place, 60)
+    now_s, asked = asyncio.get_running_loop().time(), len(place.asked)
+    await asyncio.sleep(60)
+    assert 11 <= place.reads_since(now_s) <= 13
+    assert len(place.asked) - asked <= 2 * place.reads_since(now_s) + 2
+    task.cancel()
+
+
+async def test_who_hurries_does_not_wait_for_news() -> None:
+    place = Telling()
+    task = await run(place, 60)
+    now_s = asyncio.get_running_loop().time()
+    place.source.hurry()
+    await asyncio.sleep(0.05)
+    assert place.reads_since(now_s) == 1
     task.cancel()
