@@ -57,7 +57,8 @@ def remember_shortage(context: Context, plan: Plan | None) -> Plan | None:
     if plan is None:
         serving = replace(context.serving, short_since=None)
         return context.announce(serving, Reason.SERVING, "All replicas are ready again.")
-    if since is not None or plan.reason not in _SHORT or not isinstance(plan.action, Wait | NudgeServe):
+    is_dated = since is not None and not context.is_ahead(since)
+    if is_dated or plan.reason not in _SHORT or not isinstance(plan.action, Wait | NudgeServe):
         return plan
     return replace(plan, serving=replace(plan.serving, short_since=context.second))
 
