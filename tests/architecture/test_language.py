@@ -30,6 +30,8 @@ PLAIN_DOCS = sorted(
     for path in (*ROOT.glob("*.md"), *(found for folder in FOLDERS for found in (ROOT / folder).rglob("*.md")))
     if path != GLOSSARY
 )
+PLAIN_PACKAGES = ("api", "desired", "evidence", "plan", "state", "status")
+"""The operator's pure packages: no banned word in their names, comments, docstrings and messages."""
 TERMS_MIN = 30
 
 
@@ -67,6 +69,17 @@ def test_no_new_name_is_banned(package: str) -> None:
 @pytest.mark.parametrize("name", PLAIN_DOCS)
 def test_no_document_holds_a_banned_word(name: str) -> None:
     assert banned_words.in_text((ROOT / name).read_text()) == []
+
+
+@pytest.mark.parametrize("package", PLAIN_PACKAGES)
+def test_the_pure_packages_of_the_operator_use_no_banned_word(package: str) -> None:
+    found = {
+        str(path.relative_to(ROOT)): words
+        for path in python_files(f"operator/fairlead_operator/{package}")
+        if (words := banned_words.in_text(path.read_text()))
+    }
+    assert found == {}
+    assert banned_in(f"operator/fairlead_operator/{package}") == {}
 
 
 def glossary() -> dict[str, str]:

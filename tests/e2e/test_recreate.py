@@ -90,7 +90,7 @@ def test_a_rollback_without_room_stops_the_other_revision_first(stage: Stage, re
         recreated.until("at rest", lambda found: "rollout" not in found["status"])
         finished(run, recreated, "RollingUpdate without room, `onInsufficientCapacity: Recreate`, rollback", old=old)
     messages = [message for reason, message in recreated.events() if reason == "InsufficientCapacity"]
-    assert any("stops first" in message for message in messages), recreated.events()
+    assert any("The rollout stops" in message for message in messages), recreated.events()
 
 
 def test_an_abort_starts_the_stopped_revision_again(stage: Stage, recreated: Model) -> None:

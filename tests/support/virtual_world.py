@@ -405,7 +405,7 @@ class VirtualWorld:
         )
 
     def _measured(self, name: str, fault: Fault) -> analysis.Measured | None:
-        asked = question.of(self.view(name), self.now)
+        asked = question.find_question(self.view(name), self.now)
         if asked is None:
             return None
         answers = {metric: self.answers.get(metric, Known(None)) for metric in asked.queries}

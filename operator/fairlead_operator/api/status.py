@@ -54,7 +54,7 @@ class RolloutPhase(StrEnum):
     """The phase of a rollout."""
 
     STARTING = "Starting"  # the candidate's replicas are being started
-    CONNECTING = "Connecting"  # the gateways are being told of it, at weight 0, and have to see its replicas
+    CONNECTING = "Connecting"  # the gateways get it at weight 0, and have to see its replicas
     PROVING = "Proving"  # a real prediction has to succeed before any traffic
     WIDENING = "Widening"  # its content is known and pinned: the rest of its replicas are being started
     SHIFTING = "Shifting"  # traffic moves, step by step
@@ -77,7 +77,7 @@ class Verb(StrEnum):
     RESUME = "Resume"
     ABORT = "Abort"  # the candidate goes, and its revision isn't tried again
     RETRY = "Retry"  # the revision that isn't tried again is
-    ROLLBACK = "Rollback"  # an earlier revision serves in place of the wished one
+    ROLLBACK = "Rollback"  # an earlier revision serves in place of the desired one
 
 
 class RequestOutcome(StrEnum):

@@ -85,7 +85,7 @@ class Observer:
         view = seen.object.value if isinstance(seen.object, knowledge.Known) else None
         if view is None:
             return look
-        asked = question.of(view, seen.observed_at)
+        asked = question.find_question(view, seen.observed_at)
         measured = await self._measurements.read(seen.key, asked) if asked is not None and self._measurements else None
         free: knowledge.Known[capacity.Capacity] | knowledge.Unknown = knowledge.UNREAD
         if view.status.rollout is None and isinstance(seen.serve.get(seen.placement), knowledge.Known):
@@ -94,7 +94,7 @@ class Observer:
 
     def can_rest(self, view: observed.ModelDeploymentView) -> bool:
         """Whether a pass now needs nothing but what is in memory: no measurement is due."""
-        return question.of(view, self._clock.now()) is None
+        return question.find_question(view, self._clock.now()) is None
 
 
 def _revisions_of(

@@ -17,7 +17,7 @@ def correct(context: Context, rollout: Rollout) -> Plan | None:
     if corrected == rollout:
         return None
     corrected = dated_until(rollout, context.second)
-    message = "The operator's clock was set back: what was dated in the future counts from now."
+    message = "The operator's clock was set back, so times in the future were reset to now."
     return context.announce(replace(context.serving, rollout=corrected), context.serving.rules.reason, message)
 
 

@@ -161,7 +161,7 @@ def test_a_gateway_that_refuses_the_route_is_named_with_its_reason() -> None:
     round_of(world)
     ready = next(c for c in world.view(NAME).status.conditions if c.type == "Ready")
     assert ready.reason == "RouteRefused"
-    assert ready.message == "Gateway gw-1 does not take the route: stable: must be 10 hex digits"
+    assert ready.message == "Gateway gw-1 refuses the route: stable: must be 10 hex digits"
 
 
 def test_a_gateway_that_can_not_be_read_is_named_and_the_others_count() -> None:
