@@ -216,14 +216,14 @@ class GatewayClient:
         except errors.AnswerTooLong as error:
             raise errors.Refused(f"{what} of revision {revision}: {error}") from error
         answered_by = answer.headers.get(names.HEADER_REVISION)
-        said = f"{what} of revision {revision}: {answer.code}: {answer.excerpt()}"
+        message = f"{what} of revision {revision}: {answer.code}: {answer.excerpt()}"
         if answered_by is None or answer.code >= 500 or answer.code in _BUSY:
             # The gateway's own answer, or a replica that is busy, draining or too slow at this moment.
-            raise errors.Unreachable(said)
+            raise errors.Unreachable(message)
         if answered_by != revision:
             raise errors.Unreachable(f"{what} of revision {revision} was answered by {one_line(answered_by)}")
         if answer.code != 200:
-            raise errors.Refused(said)
+            raise errors.Refused(message)
         return answer
 
     async def _send(self, request: http.Request) -> http.Answer:
