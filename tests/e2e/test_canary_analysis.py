@@ -241,8 +241,8 @@ def test_a_revision_that_fails_after_its_promotion_is_replaced_within_the_window
         watched = Watched(stage, model)
         with loaded(stage, model) as run:
             took_s = watched.until_back_s(warm)
-            back = count_by_revision(run, warm)
-            run.wait_until(lambda seen: seen.revisions.get(warm, 0) > back + 2000, timeout_s=120)
+            answered = count_by_revision(run, warm)
+            run.wait_until(lambda seen: seen.revisions.get(warm, 0) > answered + 2000, timeout_s=120)
             model.until("at rest", lambda found: "rollout" not in found["status"])
             report = run.stop()
         assert model.stable == warm

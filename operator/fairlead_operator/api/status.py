@@ -34,6 +34,8 @@ CRASHES_MAX = 3
 SIGNATURE_CHANGES_MAX = 8
 SIGNATURE_CHANGE_MAX = 256
 RAY_SESSIONS_MAX = 4
+BY_REQUEST = ("Aborted", "RolledBack")
+"""Reasons of a quarantine that a person asked for."""
 
 
 class Phase(StrEnum):
@@ -246,7 +248,7 @@ class HandledRequest(ApiModel):
     """The time when the request was handled."""
 
 
-class RolledBack(ApiModel):
+class Rollback(ApiModel):
     """The rollback that a person asked for. It ends when the spec changes, or with a Retry."""
 
     revision: RevisionName
@@ -255,7 +257,7 @@ class RolledBack(ApiModel):
     """The revision that the spec describes."""
 
 
-class Quarantined(ApiModel):
+class Quarantine(ApiModel):
     """A revision that failed or was aborted. It is not tried again until the spec changes, or until a Retry."""
 
     revision: RevisionName
@@ -267,8 +269,13 @@ class Quarantined(ApiModel):
     time: Time
     """The time when the revision was quarantined."""
 
+    @property
+    def is_by_request(self) -> bool:
+        """Whether a person gave the revision up: that holds only while the spec asks for it."""
+        return self.reason in BY_REQUEST
 
-class Attempted(ApiModel):
+
+class Attempt(ApiModel):
     """The restarts of a revision that Ray had given up."""
 
     revision: RevisionName
@@ -310,7 +317,7 @@ class ModelDeploymentStatus(ApiModel):
     """The revision that was stable before the current one. A Rollback without a number goes to it."""
     rollout: RolloutStatus | None = None
     """The state of the current rollout. Absent while no rollout is in progress."""
-    rollback: RolledBack | None = None
+    rollback: Rollback | None = None
     """The rollback that a person asked for."""
     request: Request | None = None
     """The request of a person that the operator handles next."""
@@ -333,11 +340,11 @@ class ModelDeploymentStatus(ApiModel):
     model: ModelStatus | None = None
     """The model of the stable revision."""
     attempts: Annotated[
-        tuple[Attempted, ...], Field(max_length=ATTEMPTS_MAX, json_schema_extra={LIST_MAP_KEYS: ["revision"]})
+        tuple[Attempt, ...], Field(max_length=ATTEMPTS_MAX, json_schema_extra={LIST_MAP_KEYS: ["revision"]})
     ] = ()
     """The restarts of revisions that Ray had given up."""
     quarantine: Annotated[
-        tuple[Quarantined, ...], Field(max_length=QUARANTINE_MAX, json_schema_extra={LIST_MAP_KEYS: ["revision"]})
+        tuple[Quarantine, ...], Field(max_length=QUARANTINE_MAX, json_schema_extra={LIST_MAP_KEYS: ["revision"]})
     ] = ()
     """The revisions that failed or were aborted, and are not tried again."""
     conditions: Annotated[tuple[Condition, ...], Field(max_length=16, json_schema_extra={LIST_MAP_KEYS: ["type"]})] = ()

@@ -18,6 +18,9 @@ from fairlead_operator.state.route import FULL_WEIGHT, GatewayView, RevisionLive
 from fairlead_operator.state.serve import ApplicationView, ServeView
 from fairlead_operator.state.time import elapsed_s, whole_second
 
+CLOCK_TOLERANCE_S = 5.0
+"""Clocks of two processes of the operator may differ by so much."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
@@ -176,6 +179,10 @@ class Context:
     @property
     def second(self) -> datetime.datetime:
         return whole_second(self.now)
+
+    def is_ahead(self, date: datetime.datetime) -> bool:
+        """Whether a date lies in the future, as the clock was set back since."""
+        return (date - self.now).total_seconds() > CLOCK_TOLERANCE_S
 
     def since_step_s(self, rollout: Rollout) -> float:
         return elapsed_s(rollout.step_started_at, self.now)

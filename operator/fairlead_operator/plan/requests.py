@@ -11,7 +11,15 @@ from dataclasses import dataclass, replace
 
 from fairlead_operator.api import names
 from fairlead_operator.api.analysis_status import AnalysisPhase
-from fairlead_operator.api.status import Request, RequestOutcome, Verb
+from fairlead_operator.api.status import (
+    Attempt,
+    HandledRequest,
+    Quarantine,
+    Request,
+    RequestOutcome,
+    Rollback,
+    Verb,
+)
 from fairlead_operator.api.text import one_line
 from fairlead_operator.plan.context import Context
 from fairlead_operator.plan.rollout import advance, contract, steps
@@ -20,7 +28,7 @@ from fairlead_operator.state.actions import Plan
 from fairlead_operator.state.desired import Batch, MinSamples, Pause, WantedRevision
 from fairlead_operator.state.knowledge import Known
 from fairlead_operator.state.reasons import Reason
-from fairlead_operator.state.rollout import Attempt, Handled, Quarantine, Rollback, Rollout, Serving
+from fairlead_operator.state.rollout import Rollout, Serving
 from fairlead_operator.state.triggers import Trigger
 
 
@@ -59,7 +67,7 @@ def decide(context: Context) -> Plan | None:
 
 
 def _handled(context: Context, request: Request, serving: Serving, outcome: RequestOutcome, message: str) -> Plan:
-    handled = Handled(
+    handled = HandledRequest(
         id=request.id,
         verb=request.verb,
         outcome=outcome,

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fairlead_operator.api.status import Condition, ConditionStatus
+from fairlead_operator.api.status import Condition, ConditionStatus, Quarantine
 from fairlead_operator.api.text import bounded, hide_addresses
 from fairlead_operator.state.actions import Refused
 from fairlead_operator.state.knowledge import Known, Unknown
 from fairlead_operator.state.observed import InvalidSpec
 from fairlead_operator.state.reasons import ConditionType, Reason
-from fairlead_operator.state.rollout import Quarantine
 from fairlead_operator.state.serve import ApplicationStatus
 from fairlead_operator.state.time import whole_second
 from fairlead_operator.status.pass_result import PassResult

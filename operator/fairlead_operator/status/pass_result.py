@@ -6,13 +6,14 @@ import datetime
 from dataclasses import dataclass
 
 from fairlead_operator.api import names
+from fairlead_operator.api.status import Quarantine
 from fairlead_operator.state.actions import Outcome, Plan, Wait
 from fairlead_operator.state.consequences import Consequence, Next, consequence_of
 from fairlead_operator.state.desired import Desired
 from fairlead_operator.state.knowledge import Known, Unknown
 from fairlead_operator.state.observed import InvalidSpec, ModelDeploymentView, Observed
 from fairlead_operator.state.reasons import Reason
-from fairlead_operator.state.rollout import Quarantine, Serving
+from fairlead_operator.state.rollout import Serving
 from fairlead_operator.state.serve import ApplicationView, ServeView
 
 

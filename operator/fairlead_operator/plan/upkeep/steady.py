@@ -48,11 +48,9 @@ def remember_shortage(context: Context, plan: Plan | None) -> Plan | None:
     if plan is None:
         serving = replace(context.serving, short_since=None)
         return context.announce(serving, Reason.SERVING, "All replicas are ready again.")
-    if (
-        since is not None
-        or not consequence_of(plan.reason).is_shortage
-        or not isinstance(plan.action, Wait | NudgeServe)
-    ):
+    is_dated = since is not None and not context.is_ahead(since)
+    is_shortage = consequence_of(plan.reason).is_shortage
+    if is_dated or not is_shortage or not isinstance(plan.action, Wait | NudgeServe):
         return plan
     return replace(plan, serving=replace(plan.serving, short_since=context.second))
 

@@ -187,7 +187,7 @@ def test_plan_reads_standard_input_and_describes_a_new_model(found: WorldCluster
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "expected"),
     [
         (("status", "none"), "There is no ModelDeployment none in namespace default."),
         (("promote", "none"), "There is no ModelDeployment none in namespace default."),
@@ -196,10 +196,12 @@ def test_plan_reads_standard_input_and_describes_a_new_model(found: WorldCluster
         (("plan", "-f", "/nowhere.yaml"), "The manifest can't be read"),
     ],
 )
-def test_a_mistake_is_one_line_and_exit_status_1(found: WorldCluster, arguments: tuple[str, ...], says: str) -> None:
+def test_a_mistake_is_one_line_and_exit_status_1(
+    found: WorldCluster, arguments: tuple[str, ...], expected: str
+) -> None:
     code, output = run(*arguments)
     assert code == 1
-    assert says in output
+    assert expected in output
     assert output.count("\n") == 1
 
 

@@ -75,11 +75,11 @@ async def test_an_unreadable_gateway_alone_is_unknown() -> None:
     assert views == [knowledge.Known(VIEW), knowledge.Unknown("away")]
 
 
-@pytest.mark.parametrize(("is_hot", "heard"), [(False, 0), (True, 1)])
-async def test_requests_in_flight_are_reported_only_while_a_model_may_wait_for_them(is_hot: bool, heard: int) -> None:
+@pytest.mark.parametrize(("is_hot", "reports"), [(False, 0), (True, 1)])
+async def test_requests_in_flight_are_reported_only_while_a_model_may_wait_for_them(is_hot: bool, reports: int) -> None:
     place = Place()
     place.is_hot = is_hot
-    assert await heard_after(place, with_sessions(3)) == heard
+    assert await heard_after(place, with_sessions(3)) == reports
     assert await heard_after(place, with_sessions(7)) == 0, "how many doesn't matter"
 
 

@@ -117,7 +117,7 @@ def test_a_deletion_waits_for_every_cluster_that_a_revision_was_placed_on(world:
     moving(world)
     world.clusters["old"].is_away = True
     world.delete(NAME)
-    for _ in range(30):
+    for _ in range(int(world.bounds.deletion_unknown_s) - 5):
         round_of(world)
     assert world.models[NAME].finalizers
     assert running(world, "new") == ["someone"]
@@ -132,7 +132,7 @@ def test_a_cluster_that_is_no_longer_listed_is_unknown_and_not_empty(world: Virt
     gone = world.clusters.pop("old")
     world.placement = "new"
     world.delete(NAME)
-    for _ in range(30):
+    for _ in range(int(world.bounds.deletion_unknown_s) - 5):
         round_of(world)
     assert world.models[NAME].finalizers, "its replicas may still run there"
     world.clusters["old"] = gone

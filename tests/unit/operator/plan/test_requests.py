@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from tests.support.virtual_world import Fault, VirtualWorld
 
-from fairlead_operator.api.status import RequestOutcome
+from fairlead_operator.api.status import HandledRequest, RequestOutcome
 from fairlead_operator.api.status import RolloutPhase as Phase
 from fairlead_operator.plan import requests
 from fairlead_operator.state.reasons import Reason
-from fairlead_operator.state.rollout import Handled, Serving, recall
+from fairlead_operator.state.rollout import Serving, recall
 
 NAME = "digits"
 STEPS: list[dict[str, Any]] = [{"setWeight": 25}, {"pause": {}}, {"setWeight": 50}, {"pause": {}}]
@@ -21,7 +21,7 @@ def serving(world: VirtualWorld) -> Serving:
     return recall(world.view(NAME).status)
 
 
-def handled(world: VirtualWorld) -> Handled:
+def handled(world: VirtualWorld) -> HandledRequest:
     known = serving(world).handled
     assert known is not None
     return known
