@@ -141,9 +141,12 @@ class Source(Generic[T]):
             except Exception:
                 # An outermost loop: a bug that one answer meets must not end the reading.
                 log.exception("an answer could not be worked in")
-            limit_s = max(self._longest_interval_s(), BUSY_RATIO * self.cost_s())
+            rest_s = BUSY_RATIO * self.cost_s()
+            limit_s = max(self._longest_interval_s(), rest_s)
             self._interval_s = min(self._interval_s, limit_s)
             read_s = self._clock.monotonic_s() - began_at_s
+            # A thousand models that hurry would have a large answer taken apart again and again.
+            await asyncio.sleep(min(rest_s, self._interval_s))
             match await self._pause(self._interval_s):
                 case _Pause.OVER:
                     self._interval_s = min(limit_s, self._interval_s * GROWTH)

@@ -115,6 +115,19 @@ async def test_an_awaited_answer_is_reported_even_if_unchanged() -> None:
     task.cancel()
 
 
+async def test_a_source_that_is_costly_to_parse_is_not_read_back_to_back_while_many_hurry() -> None:
+    place = Place()
+    place.source.cost_s = lambda: 0.5
+    task = await run(place, 1)
+    reads = len(place.reads)
+    for _ in range(1000):
+        place.source.hurry()
+        await asyncio.sleep(0.01)
+    assert len(place.reads) - reads <= 10 / source.FIRST_INTERVAL_S
+    place.source.cost_s = lambda: 0.0
+    task.cancel()
+
+
 async def test_a_hanging_source_becomes_unknown() -> None:
     place = Place()
     task = await run(place, 1)
