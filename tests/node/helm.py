@@ -18,7 +18,7 @@ RELEASE = "fairlead"
 
 
 def run(node: cluster.NodeCluster, *arguments: str) -> str:
-    """Helm's output; fails with what it said."""
+    """Helm's output; fails with its error output."""
     done = attempt(node, *arguments)
     assert done.returncode == 0, f"helm {' '.join(arguments)}: {done.stdout}{done.stderr}"
     return done.stdout

@@ -56,7 +56,7 @@ def apply(node: cluster.NodeCluster, objects: list[dict[str, object]], *, namesp
 
 
 def run(node: cluster.NodeCluster, *arguments: str, text: str | None = None) -> str:
-    """Kubectl as admin; fails with what it said."""
+    """Kubectl as admin; fails with its error output."""
     done = node.kubectl(*arguments, input=text)
     assert done.returncode == 0, f"kubectl {' '.join(arguments)}: {done.stderr}"
     return done.stdout

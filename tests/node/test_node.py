@@ -17,8 +17,8 @@ def test_a_pod_reaches_itself_and_others_by_the_name_of_their_service(node: clus
     # Four times: half of them go to the other pod, half back to where they came from.
     for name in ("two", "two.names", "two.names.svc.cluster.local", "two"):
         asked = _ASK.format(name=name)
-        said = pods.run(node, "exec", "--namespace=names", "deployment/two", "--", "python3", "-c", asked)
-        assert said.strip() == "200"
+        output = pods.run(node, "exec", "--namespace=names", "deployment/two", "--", "python3", "-c", asked)
+        assert output.strip() == "200"
 
 
 def test_the_machine_reaches_services_and_pods(node: cluster.NodeCluster) -> None:

@@ -51,7 +51,7 @@ def marked(root: pathlib.Path) -> frozenset[int]:
     found = state.State.read(root / "state.json")
     mark = f"FAIRLEAD_LOCAL_MARK={found.mark}".encode() if found else b"\0none"
     living = [each.identity.pid for each in process_table.entries() if not each.is_zombie]
-    return frozenset(pid for pid in living if process_table.carries(pid, mark))
+    return frozenset(pid for pid in living if process_table.has_mark(pid, mark))
 
 
 def test_up_again_changes_nothing(node: cluster.NodeCluster) -> None:

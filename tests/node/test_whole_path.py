@@ -89,6 +89,6 @@ def test_workers_are_forked_from_a_warm_process_although_kuberay_starts_ray(serv
     name = f"pod/{worker['metadata']['name']}"
     log = "/tmp/ray/session_latest/logs/warm_start.log"
     where = (f"--namespace={served.namespace}", name, "--container=ray-worker")
-    said = pods.run(served.node, "exec", *where, "--", "cat", log)
-    assert "ready after" in said
-    assert "starts the ordinary way" not in said
+    output = pods.run(served.node, "exec", *where, "--", "cat", log)
+    assert "ready after" in output
+    assert "starts the ordinary way" not in output
