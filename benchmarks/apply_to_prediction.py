@@ -31,12 +31,12 @@ WITHIN_S = 300.0
 _PAUSE_S = 0.01
 
 # What the operator's log says at the end of each of its steps; the revision's name comes between.
-_OPERATOR = {
+OPERATOR = {
     "the operator saw it": r"add the finalizer .* key=\S+/{model}\b",
     "ControllerRevision kept": r"keep revision {revision}\b",
     "Serve config put": r"start \S*{model}--{revision}\b",
     "candidate's route written": r"write route .*candidate {revision} at 0 %",
-    "proved by its example": r"ask revision {revision} for its proof\b",
+    "proved by a prediction": r"ask revision {revision} for its proof\b",
     "traffic's route written": r"write route .*stable {revision}\b",
 }
 _CONTROLLER = {
@@ -107,7 +107,7 @@ def _from_logs(stage: Stage, model: str, revision: str) -> dict[str, float]:
     serve_logs = stage.local.ray_logs / "serve"
     controller = max(serve_logs.glob("controller_[0-9]*.log"), key=lambda path: path.stat().st_mtime)
     replica = next(serve_logs.glob(f"replica_*{model}--{revision}_*.log"))
-    places = ((stage.local.logs / "operator.log", _OPERATOR), (controller, _CONTROLLER), (replica, _REPLICA))
+    places = ((stage.local.logs / "operator.log", OPERATOR), (controller, _CONTROLLER), (replica, _REPLICA))
     found: dict[str, float] = {}
     for path, patterns in places:
         lines = path.read_text(errors="replace").splitlines()
@@ -153,8 +153,8 @@ def table(forked: list[Mapping[str, float]], ordinary: list[Mapping[str, float]]
         for name, runs in (("forked", forked), ("ordinary", ordinary))
     }
     ratios = [one / other for one, other in zip(totals["forked"], totals["ordinary"], strict=True)]
-    told = {"total s": totals, "ratio, median": round(statistics.median(ratios), 2), "load": os.getloadavg()}
-    return "\n".join([*rows, "", json.dumps(told)])
+    summary = {"total s": totals, "ratio, median": round(statistics.median(ratios), 2), "load": os.getloadavg()}
+    return "\n".join([*rows, "", json.dumps(summary)])
 
 
 def _medians(runs: list[Mapping[str, float]]) -> Mapping[str, float]:

@@ -91,8 +91,8 @@ def main() -> None:
     for name, all_rounds in spent_us.items():
         rounds = all_rounds[1:]  # the first warms up
         ratios = sorted(mine / base for mine, base in zip(rounds, spent_us["without"][1:], strict=True))
-        told = f"{statistics.median(ratios):.3f} ({ratios[0]:.3f} to {ratios[-1]:.3f})"
-        print(f"{name}: {statistics.median(rounds):.1f} µs of processor a request; ratio to without {told}")
+        measured = f"{statistics.median(ratios):.3f} ({ratios[0]:.3f} to {ratios[-1]:.3f})"
+        print(f"{name}: {statistics.median(rounds):.1f} µs of processor a request; ratio to without {measured}")
 
 
 def serve(variant: Variant, prepared: prepare.PreparedModel) -> int:

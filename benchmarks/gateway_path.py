@@ -69,8 +69,8 @@ def peer(saved_model: pathlib.Path, model: str) -> Iterator[str]:
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         port = held.getsockname()[1]
-    command = [sys.executable, "-m", "uvicorn", "raw_asgi_peer:app", "--port", str(port), "--no-access-log"]
-    command += ["--log-level", "warning", "--loop", "uvloop", "--http", "httptools"]
+    command = [sys.executable, "-m", "uvicorn", "raw_asgi_peer:make_app", "--factory", "--port", str(port)]
+    command += ["--no-access-log", "--log-level", "warning", "--loop", "uvloop", "--http", "httptools"]
     environment = {"PEER_SAVED_MODEL": str(saved_model.resolve()), "PEER_MODEL": model, "TF_CPP_MIN_LOG_LEVEL": "2"}
     process = subprocess.Popen(command, cwd=pathlib.Path(__file__).parent, env={**os.environ, **environment})
     try:

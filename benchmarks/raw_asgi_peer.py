@@ -12,32 +12,39 @@ from typing import Any
 
 import numpy
 import orjson
-import tensorflow as tf
 
-_MODEL = tf.saved_model.load(os.environ["PEER_SAVED_MODEL"])
-_CALL = _MODEL.signatures["serving_default"]
-_NAME = os.environ["PEER_MODEL"]
-(_INPUT,) = _CALL.structured_input_signature[1]
-(_OUTPUT,) = _CALL.structured_outputs
+Scope = dict[str, Any]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
-async def app(
-    scope: dict[str, Any],
-    receive: Callable[[], Awaitable[dict[str, Any]]],
-    send: Callable[[dict[str, Any]], Awaitable[None]],
-) -> None:
-    """One request: body, tensor, signature, answer."""
-    if scope["type"] != "http":
-        return
-    body, more = b"", True
-    while more:
-        message = await receive()
-        body, more = body + message.get("body", b""), message.get("more_body", False)
-    asked = orjson.loads(body)["inputs"][0]
-    tensor = tf.constant(numpy.asarray(asked["data"], "float32").reshape(asked["shape"]))
-    result = _CALL(**{_INPUT: tensor})[_OUTPUT].numpy()
-    output = {"name": _OUTPUT, "datatype": "FP32", "shape": list(result.shape), "data": result.ravel()}
-    answer = orjson.dumps({"model_name": _NAME, "outputs": [output]}, option=orjson.OPT_SERIALIZE_NUMPY)
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(answer)).encode())]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": answer})
+def make_app() -> Callable[[Scope, Receive, Send], Awaitable[None]]:
+    """The application, once its model is loaded."""
+    import tensorflow as tf
+
+    model = tf.saved_model.load(os.environ["PEER_SAVED_MODEL"])
+    call = model.signatures["serving_default"]
+    name = os.environ["PEER_MODEL"]
+    (given,) = call.structured_input_signature[1]
+    (wanted,) = call.structured_outputs
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        """One request: body, tensor, signature, answer."""
+        if scope["type"] != "http":
+            return
+        body, more = b"", True
+        while more:
+            message = await receive()
+            body, more = body + message.get("body", b""), message.get("more_body", False)
+        asked = orjson.loads(body)["inputs"][0]
+        tensor = tf.constant(numpy.asarray(asked["data"], "float32").reshape(asked["shape"]))
+        result = call(**{given: tensor})[wanted].numpy()
+        output = {"name": wanted, "datatype": "FP32", "shape": list(result.shape), "data": result.ravel()}
+        answer = orjson.dumps({"model_name": name, "outputs": [output]}, option=orjson.OPT_SERIALIZE_NUMPY)
+        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(answer)).encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": answer})
+
+    # The model owns the variables of its functions.
+    app.model = model  # type: ignore[attr-defined]
+    return app

@@ -119,8 +119,8 @@ def measure(body: str, port: int, connections: int, seconds: int) -> None:
     requests = next(int(line.split()[0]) for line in lines if "requests in" in line)
     spent_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     wanted = ("50%", "99%", "Requests/sec", "Non-2xx", "Socket errors")
-    told = "; ".join(" ".join(line.split()) for line in lines if line.startswith(wanted))
-    print(f"{connections} connections: {told}; {spent_s / requests * 1e6:.0f} µs of processor a request")
+    lines_text = "; ".join(" ".join(line.split()) for line in lines if line.startswith(wanted))
+    print(f"{connections} connections: {lines_text}; {spent_s / requests * 1e6:.0f} µs of processor a request")
 
 
 if __name__ == "__main__":

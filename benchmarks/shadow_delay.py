@@ -51,11 +51,11 @@ def main() -> None:
             for name, port in marks.items():
                 found[name].append(measure(stable.port, port, chosen.connections, chosen.seconds))
         for name, all_rounds in found.items():
-            print(f"{name}: {told(all_rounds[1:], found['unmarked'][1:])}")
+            print(f"{name}: {describe_delay(all_rounds[1:], found['unmarked'][1:])}")
         print(f"counted: {stable.parts.metrics.measured.pairs(CANDIDATE).body()}")
 
 
-def told(rounds: list[dict[str, float]], base: list[dict[str, float]]) -> str:
+def describe_delay(rounds: list[dict[str, float]], base: list[dict[str, float]]) -> str:
     parts = []
     for quantile in QUANTILES:
         ratios = sorted(mine[quantile] / theirs[quantile] for mine, theirs in zip(rounds, base, strict=True))

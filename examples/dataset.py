@@ -17,7 +17,7 @@ class DataUnavailable(Exception):
     """The data can't be had here; the message says what would help."""
 
 
-def downloaded(load: Callable[[], Loaded], *, name: str, instead: str) -> Loaded:
+def download(load: Callable[[], Loaded], *, name: str, instead: str) -> Loaded:
     """What one of Keras' loaders brings.
 
     Raises:
@@ -32,7 +32,7 @@ def downloaded(load: Callable[[], Loaded], *, name: str, instead: str) -> Loaded
         raise DataUnavailable(f"{name} can't be downloaded here ({error}); use {instead}") from error
 
 
-def as_it_is(inputs: Array, labels: Array) -> tuple[Array, Array]:
+def keep_order(inputs: Array, labels: Array) -> tuple[Array, Array]:
     """Nothing is varied."""
     return inputs, labels
 
@@ -54,4 +54,4 @@ class Dataset:
     extra_held_out: Mapping[str, tuple[Array, Array]] = field(default_factory=dict)
     held_out_texts: tuple[str, ...] = ()
     vocabulary: tuple[str, ...] = ()
-    vary: Callable[[Array, Array], tuple[Array, Array]] = as_it_is
+    vary: Callable[[Array, Array], tuple[Array, Array]] = keep_order

@@ -6,7 +6,7 @@ import hashlib
 import pathlib
 
 
-def of(path: pathlib.Path) -> str:
+def hash_path(path: pathlib.Path) -> str:
     """Of a file: its bytes. Of a folder: the lines ``"<sha256>  <path>"`` of its regular files, sorted by path."""
     if path.is_file():
         return f"sha256:{_hex(path)}"

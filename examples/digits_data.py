@@ -46,7 +46,7 @@ def load(source: str = BUNDLED, *, flat: bool) -> dataset.Dataset:
         train_labels=train_labels.astype("int32"),
         held_out_inputs=held_out_images.reshape(shape),
         held_out_labels=held_out_labels.astype("int32"),
-        vary=move if source == BUNDLED else dataset.as_it_is,
+        vary=move if source == BUNDLED else dataset.keep_order,
     )
 
 
@@ -83,7 +83,7 @@ def _bundled() -> tuple[Images, ...]:
 def _downloaded() -> tuple[Images, ...]:
     import keras
 
-    (train_images, train_labels), (held_out_images, held_out_labels) = dataset.downloaded(
+    (train_images, train_labels), (held_out_images, held_out_labels) = dataset.download(
         keras.datasets.mnist.load_data,
         name="MNIST",
         instead="--data bundled, or --data with the path of an mnist.npz",

@@ -94,7 +94,7 @@ def _imdb(name: str, arrays: Mapping[str, Any], word_index: Mapping[str, int]) -
 def _downloaded() -> tuple[Mapping[str, Any], Mapping[str, int]]:
     import keras
 
-    ((x_train, y_train), (x_test, y_test)), word_index = dataset.downloaded(
+    ((x_train, y_train), (x_test, y_test)), word_index = dataset.download(
         lambda: (keras.datasets.imdb.load_data(), keras.datasets.imdb.get_word_index()),
         name="IMDB",
         instead="--data written, or --data with the path of an imdb.npz",

@@ -120,7 +120,7 @@ def _export(model: keras.Model, folder: pathlib.Path) -> dict[str, str]:
     folder.mkdir(parents=True)
     model.export(folder / "saved_model", verbose=False)
     model.save(folder / "model.keras")
-    return {name: digest.of(folder / name) for name in ("saved_model", "model.keras")}
+    return {name: digest.hash_path(folder / name) for name in ("saved_model", "model.keras")}
 
 
 def _keep_held_out(model: keras.Model, data: dataset.Dataset, path: pathlib.Path) -> None:
@@ -135,8 +135,8 @@ def _keep_held_out(model: keras.Model, data: dataset.Dataset, path: pathlib.Path
 
 
 def _print_epoch(order: Order, epochs: int, epoch: int, logs: dict[str, float]) -> None:
-    said = f"{order.family.name} {order.version}: epoch {epoch + 1}/{epochs}, loss {logs['loss']:.3f}"
-    print(f"{said}, validation accuracy {logs['val_accuracy']:.3f}", flush=True)
+    output = f"{order.family.name} {order.version}: epoch {epoch + 1}/{epochs}, loss {logs['loss']:.3f}"
+    print(f"{output}, validation accuracy {logs['val_accuracy']:.3f}", flush=True)
 
 
 def summary(record: evaluation.Evaluation) -> str:

@@ -13,7 +13,6 @@ from typing import Any, assert_never
 
 from fairlead_operator import composition, queue, ray_pass, sweep, telemetry, waiting
 from fairlead_operator.api import skew
-from fairlead_operator.api.status import RolloutPhase
 from fairlead_operator.clients import errors
 from fairlead_operator.clients.clock import Clock
 from fairlead_operator.desired import build, serve_config
@@ -35,9 +34,6 @@ STEPS_MAX = 8
 REST_MAX_S = 5.0
 REST_GROWTH = 2.0
 """A model that waits for something on its way is looked at again from memory, more and more seldom."""
-
-JUDGED = frozenset({RolloutPhase.SHIFTING, RolloutPhase.WATCHING})
-"""A revision that takes traffic may be condemned by what is seen of its replicas."""
 
 log = logging.getLogger(__name__)
 
@@ -247,7 +243,7 @@ class Reconciler:
             read_at_s=read_at_s,
             delay_s=0.0 if is_idle else delay_s,
             is_hot=not is_idle,
-            is_judged=plan.serving.phase in JUDGED,
+            is_judged=plan.serving.rules.is_measured,
         )
         self._parts.waits.hold(plan.key, held)
         return held

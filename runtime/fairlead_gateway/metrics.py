@@ -17,7 +17,7 @@ Key = tuple[str, str]
 """Model and revision; empty where a request reached none."""
 
 
-class Aside(enum.StrEnum):
+class InternalKind(enum.StrEnum):
     """Requests that are counted apart from those of clients; the value is the metric's name."""
 
     SHADOW_COPY = "fairlead_gateway_shadow_copies"
@@ -26,9 +26,9 @@ class Aside(enum.StrEnum):
 
 
 _ASIDE_HELP = {
-    Aside.SHADOW_COPY: "Copies of a stable revision's requests, answered by its candidate.",
-    Aside.FEEDBACK: "Requests that say what the right prediction was, by the revision that took them.",
-    Aside.PROOF: "Proofs that the operator asked of a revision.",
+    InternalKind.SHADOW_COPY: "Copies of a stable revision's requests, answered by its candidate.",
+    InternalKind.FEEDBACK: "Feedback requests with true labels, by the revision that received them.",
+    InternalKind.PROOF: "Proofs that the operator requested from a revision.",
 }
 
 
@@ -47,12 +47,12 @@ class Requests(registry.Collector):
         self._bytes: dict[Key, list[int]] = {}
         self._retries: dict[Key, int] = {}
         self._empty: dict[Key, int] = {}
-        self._aside: dict[Aside, dict[tuple[str, str, str], int]] = {kind: {} for kind in Aside}
+        self._internal: dict[InternalKind, dict[tuple[str, str, str], int]] = {kind: {} for kind in InternalKind}
 
-    def add_aside(self, kind: Aside, key: Key, code: str) -> None:
+    def add_internal(self, kind: InternalKind, key: Key, code: str) -> None:
         """Count one request that is no client's request of a prediction."""
         labels = (*key, code)
-        self._aside[kind][labels] = self._aside[kind].get(labels, 0) + 1
+        self._internal[kind][labels] = self._internal[kind].get(labels, 0) + 1
 
     def add(self, key: Key, code: str, termination: str, duration_us: int) -> None:
         """Count one request. `termination` is HAProxy's termination state, `--` when nothing went wrong."""
@@ -84,7 +84,7 @@ class Requests(registry.Collector):
         """Drop the series of revisions that are gone, so that they don't grow with every rollout."""
         keep = {*known, ("", "")}
         keep.update({(model, "") for model, _ in keep})
-        for triples in (self._codes, self._errors, *self._aside.values()):
+        for triples in (self._codes, self._errors, *self._internal.values()):
             for labels in [labels for labels in triples if labels[:2] not in keep]:
                 del triples[labels]
         for key in [key for key in self._buckets if key not in keep]:
@@ -96,7 +96,7 @@ class Requests(registry.Collector):
 
     def keys(self) -> set[Key]:
         """The revisions that have series."""
-        return {labels[:2] for counted in (self._codes, *self._aside.values()) for labels in counted}
+        return {labels[:2] for counted in (self._codes, *self._internal.values()) for labels in counted}
 
     @override
     def collect(self) -> Iterator[core.Metric]:
@@ -113,7 +113,7 @@ class Requests(registry.Collector):
         for labels, count in self._errors.items():
             errors.add_metric(labels, count)
         yield errors
-        for kind, counted in self._aside.items():
+        for kind, counted in self._internal.items():
             aside = core.CounterMetricFamily(kind.value, _ASIDE_HELP[kind], labels=[*names, "code"])
             for labels, count in counted.items():
                 aside.add_metric(labels, count)
@@ -124,7 +124,7 @@ class Requests(registry.Collector):
     def _durations(self) -> core.Metric:
         family = core.HistogramMetricFamily(
             "fairlead_gateway_request_duration_seconds",
-            "From the whole request being there to the whole answer being sent.",
+            "Time from the complete request to the complete answer.",
             labels=["model", "revision"],
         )
         for key, counts in self._buckets.items():
@@ -143,13 +143,13 @@ class Requests(registry.Collector):
             received.add_metric(key, received_bytes)
             sent.add_metric(key, sent_bytes)
         retries = core.CounterMetricFamily(
-            "fairlead_gateway_retries", "Times a request was sent again to a replica.", labels=names
+            "fairlead_gateway_retries", "Times a request was repeated at a replica.", labels=names
         )
         for key, count in self._retries.items():
             retries.add_metric(key, count)
         empty = core.CounterMetricFamily(
             "fairlead_gateway_empty_answers",
-            "Requests whose replica closed the connection without an answer, twice where another one was ready.",
+            "Connections that a replica closed without an answer; a request that was repeated can count twice.",
             labels=names,
         )
         for key, count in self._empty.items():
@@ -176,20 +176,20 @@ class Metrics:
             prefix + "haproxy_reloads", "Successful reloads.", registry=self.registry
         )
         self._failures = prometheus_client.Counter(
-            prefix + "apply_failures", "Times a table could not be applied.", registry=self.registry
+            prefix + "apply_failures", "Times the routes could not be applied.", registry=self.registry
         )
-        self._up = prometheus_client.Gauge(prefix + "haproxy_up", "1 while HAProxy lives.", registry=self.registry)
+        self._up = prometheus_client.Gauge(prefix + "haproxy_up", "1 while HAProxy runs.", registry=self.registry)
         self._ready = prometheus_client.Gauge(prefix + "ready", "1 while the gateway is ready.", registry=self.registry)
         self._old_workers = prometheus_client.Gauge(
             prefix + "old_workers", "Replaced workers that still finish requests.", registry=self.registry
         )
         self._dropped_logs = prometheus_client.Gauge(
             prefix + "dropped_log_lines",
-            "Requests missing in the counters, of the current worker.",
+            "Requests that the current worker did not log, so that they are missing in the counters.",
             registry=self.registry,
         )
         self._source_errors = prometheus_client.Counter(
-            prefix + "source_errors", "Times the route table could not be read.", registry=self.registry
+            prefix + "source_errors", "Times the routes could not be read.", registry=self.registry
         )
         self._bad_lines = prometheus_client.Counter(
             prefix + "unreadable_log_lines",
@@ -198,11 +198,11 @@ class Metrics:
         )
         self._unreadable_measurements = prometheus_client.Counter(
             prefix + "unreadable_measurements",
-            "Answers of replicas to the question what they counted that were refused.",
+            "Measurements from replicas that were refused as invalid.",
             registry=self.registry,
         )
         self._route_errors = prometheus_client.Gauge(
-            prefix + "route_error", "1 for a model whose spec was refused.", ["model"], registry=self.registry
+            prefix + "route_error", "1 for a model whose route was refused.", ["model"], registry=self.registry
         )
         self._register_discovery(prefix)
 
@@ -217,14 +217,16 @@ class Metrics:
             prefix + "replicas", "Replicas that the nodes list.", registry=self.registry
         )
         self._refused_replicas = prometheus_client.Counter(
-            prefix + "refused_replicas", "Entries of directories that were odd and left out.", registry=self.registry
+            prefix + "refused_replicas",
+            "Entries of node directories that were invalid and ignored.",
+            registry=self.registry,
         )
         self._server_changes = prometheus_client.Counter(
             prefix + "server_changes", "Commands that added, drained or removed a server.", registry=self.registry
         )
         self._refused_changes = prometheus_client.Counter(
             prefix + "refused_server_changes",
-            "Commands about servers that HAProxy refused, most while connections are left; each is tried again.",
+            "Server commands that HAProxy refused, mostly because connections were still open; each is retried.",
             registry=self.registry,
         )
 

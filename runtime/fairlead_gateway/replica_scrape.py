@@ -50,7 +50,7 @@ class _Scores(pydantic.BaseModel):
         if (self.counts or self.bounds) and len(self.counts) != len(self.bounds) + 1:
             raise ValueError("scores: counts must be one more than bounds")
         if any(low >= high for low, high in itertools.pairwise(self.bounds)):
-            raise ValueError("scores: bounds must grow")
+            raise ValueError("scores: bounds must be in ascending order")
         return self
 
 
@@ -109,17 +109,17 @@ class Fold:
             return
         last = seen.reading if seen else Reading(instance=reading.instance)
         for name, counts in reading.shadow.items():
-            self.store.add_shadow((place.model, name), _grown(counts, last.shadow.get(name, {})))
+            self.store.add_shadow((place.model, name), _growth(counts, last.shadow.get(name, {})))
         for name, counts in reading.feedback.items():
-            self.store.add_feedback((place.model, name), _grown(counts, last.feedback.get(name, {})))
+            self.store.add_feedback((place.model, name), _growth(counts, last.feedback.get(name, {})))
         scores = reading.scores
         before = last.scores.counts if last.scores.bounds == scores.bounds else [0] * len(scores.counts)
         grown = [max(0, now - then) for now, then in zip(scores.counts, before, strict=True)]
         self.store.add_scores((place.model, place.revision), tuple(scores.bounds), grown)
 
 
-def _grown(counts: Mapping[str, int], before: Mapping[str, int]) -> dict[str, int]:
-    """How much each counter grew; all of it where any fell, for then the replica had forgotten them and begun anew."""
+def _growth(counts: Mapping[str, int], before: Mapping[str, int]) -> dict[str, int]:
+    """The growth of each counter. If any counter fell, the replica was restarted, and all of its counts are new."""
     if any(counts.get(name, 0) < value for name, value in before.items()):
         before = {}
     return {name: value - before.get(name, 0) for name, value in counts.items()}
@@ -140,7 +140,7 @@ class Scraper:
         self._fold.watch({place.model for place in found}, time.monotonic())
         self._refused = {place: self._refused[place] for place in found if place in self._refused}
         models = {place.model: asyncio.Semaphore(_AT_ONCE_OF_A_MODEL) for place in found}
-        await asyncio.gather(*(self._one(session, place, models[place.model]) for place in found))
+        await asyncio.gather(*(self._scrape_replica(session, place, models[place.model]) for place in found))
 
     def take(self, place: Place, body: bytes) -> None:
         """Add what a place answered, whatever it is: an odd answer is counted, logged once, and left out."""
@@ -154,7 +154,9 @@ class Scraper:
         else:
             self._refused.pop(place, None)
 
-    async def _one(self, session: aiohttp.ClientSession, place: Place, of_the_model: asyncio.Semaphore) -> None:
+    async def _scrape_replica(
+        self, session: aiohttp.ClientSession, place: Place, of_the_model: asyncio.Semaphore
+    ) -> None:
         host = f"[{place.host}]" if ":" in place.host else place.host
         url = f"http://{host}:{place.port}/-/measurements/{place.replica}"
         async with of_the_model, self._limit:

@@ -53,7 +53,7 @@ def _by_place(state: router.State) -> dict[int, dict[str, Server]]:
     """The servers for predictions by place and name."""
     found: dict[int, dict[str, Server]] = {}
     for (backend, name), server in state.observed.servers.items():
-        place = config.place_of(backend)
+        place = config.parse_place(backend)
         if place is not None and backend == config.backend_name(place):
             found.setdefault(place, {})[name] = server
     return found

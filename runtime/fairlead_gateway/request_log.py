@@ -20,11 +20,15 @@ _PAUSE_S = 0.05
 """Between two reads: at thousands of requests a second, waking for each would cost more than counting them."""
 
 _LINE_MARK = b"R"
-_ASIDE = {"S": metrics.Aside.SHADOW_COPY, "F": metrics.Aside.FEEDBACK, "P": metrics.Aside.PROOF}
+_INTERNAL_KINDS = {
+    "S": metrics.InternalKind.SHADOW_COPY,
+    "F": metrics.InternalKind.FEEDBACK,
+    "P": metrics.InternalKind.PROOF,
+}
 """The last field of a line, which is `-` for what a client asked of a model."""
 
 _ABORTED = "499"
-"""The code of a request whose client went away before it got an answer (nginx's convention; HAProxy writes -1)."""
+"""The code of a request whose client disconnected before the answer (nginx's convention; HAProxy writes -1)."""
 
 
 def open_pipe(state_dir: Path) -> int:
@@ -58,7 +62,7 @@ def count_lines(chunk: bytes, counted: metrics.Metrics) -> bytes:
 
 
 def _count(fields: list[bytes], counted: metrics.Metrics) -> None:
-    # HAProxy may still run on the configuration of a version whose lines had no kind.
+    # HAProxy may still run with the configuration of an older version, whose lines have no kind.
     _, model, revision, code, termination, duration, received, sent, retries, *more = (
         field.decode("ascii") for field in fields
     )
@@ -66,8 +70,8 @@ def _count(fields: list[bytes], counted: metrics.Metrics) -> None:
     key = ("" if model == "-" else model, "" if revision == "-" else revision)
     duration_us = max(0, int(duration)) if duration != "-" else 0
     code = _ABORTED if code == "-1" else code
-    if kind in _ASIDE:
-        counted.requests.add_aside(_ASIDE[kind], key, code)
+    if kind in _INTERNAL_KINDS:
+        counted.requests.add_internal(_INTERNAL_KINDS[kind], key, code)
         return
     counted.requests.add(key, code, termination, duration_us)
     if key[1]:

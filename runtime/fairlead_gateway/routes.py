@@ -204,7 +204,7 @@ def read_table(data: Mapping[str, str], last: Table) -> Table:
     """The table after the specs in `data` were read.
 
     A bad spec keeps the model's last good route and never touches another model. A route whose spec is missing is kept
-    until it is written again: whoever deleted it had not marked it as retired. A mark without its object is forgotten.
+    until it is written again, because it was not marked as retired. A mark without its object is forgotten.
     """
     routes: dict[str, Route] = {model: route for model, route in last.routes.items() if model not in data}
     retired: dict[str, Retired] = {}
@@ -244,23 +244,23 @@ def _match(match: _Match) -> Match:
 def _check_routing(spec: _Spec) -> None:
     for field, is_set in (("match", spec.match), ("sticky", spec.sticky), ("shadow", spec.shadow)):
         if is_set and (spec.candidate is None or spec.stable is None):
-            raise InvalidRouteError(f"{field}: there is no candidate beside a stable revision")
+            raise InvalidRouteError(f"{field}: needs a stable revision and a candidate")
     for index, match in enumerate(spec.match):
         if (match.header is None) == (match.cookie is None):
-            raise InvalidRouteError(f"match.{index}: must have exactly one of header and cookie")
+            raise InvalidRouteError(f"match.{index}: set exactly one of header and cookie")
     headers = [(f"match.{index}.header", match.header) for index, match in enumerate(spec.match)]
     headers.append(("sticky.header", spec.sticky.header if spec.sticky is not None else None))
     for field, header in headers:
         if header is not None and header.startswith(OWN_PREFIX):
-            raise InvalidRouteError(f"{field}: {header} is one of the gateway's own")
+            raise InvalidRouteError(f"{field}: {header} is reserved for the gateway")
 
 
 def _check_whole(spec: _Spec) -> None:
     for role, name in (("stable", spec.stable), ("candidate", spec.candidate)):
         if name is not None and name not in spec.revisions:
-            raise InvalidRouteError(f"{role}: {name} is not among the revisions")
+            raise InvalidRouteError(f"{role}: {name} is not listed in revisions")
     if spec.candidate is None and spec.candidate_weight > 0:
-        raise InvalidRouteError("candidateWeight: there is no candidate to take it")
+        raise InvalidRouteError("candidateWeight: must be absent or 0 without a candidate")
     if spec.candidate is not None and spec.candidate == spec.stable:
-        raise InvalidRouteError("candidate: is the stable revision")
+        raise InvalidRouteError("candidate: must differ from stable")
     _check_routing(spec)

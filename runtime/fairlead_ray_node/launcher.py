@@ -145,22 +145,22 @@ def read_line(link: socket.socket) -> str:
 
 
 def wait(link: socket.socket, worker: int, pid: int) -> int:
-    """The worker's exit code, 128 and its number after a signal as shells have it; 0 where nobody can know it."""
+    """The worker's exit code; 128 plus the signal's number, as in a shell; 0 when it is unknown."""
     link.settimeout(1)
     try:
-        said = read_line(link)
+        line = read_line(link)
     except TimeoutError:
         # The raylet sets this process's oom_score_adj some time after it started it.
         copy_priority(pid)
         link.settimeout(None)
-        said = read_line(link)
+        line = read_line(link)
     except OSError:
-        said = ""
-    if not said.startswith("exit "):
+        line = ""
+    if not line.startswith("exit "):
         # The template has gone; the worker doesn't need it.
         select.select([worker], [], [])
         return 0
-    code = int(said.removeprefix("exit "))
+    code = int(line.removeprefix("exit "))
     return code if code >= 0 else SIGNAL_BASE - code
 
 
@@ -210,7 +210,7 @@ def check_starts(folder: str, name: str, lock: int) -> None:
 
 
 def spawn(start: Start, base: str, lock: int) -> None:
-    """Start the template's process: nobody's child, for a worker would not reap it."""
+    """Start the template process detached from this one, because a worker would not reap it."""
     starter = os.fork()
     if starter:
         os.waitpid(starter, 0)
@@ -239,7 +239,7 @@ def others(folder: str, own: str) -> list[str]:
 
 
 def is_free(lock: int) -> bool:
-    """Whether nobody held the lock; this process holds it now, until it closes it."""
+    """Whether the lock was free; this process holds it now, until it closes the file."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

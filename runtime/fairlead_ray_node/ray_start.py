@@ -75,15 +75,17 @@ def main(arguments: Sequence[str]) -> int:
 def refuse(arguments: Sequence[str], environment: Mapping[str, str]) -> None:
     """Raises NotWarm where a forked worker could be worse than an ordinary one."""
     if environment.get(SUBREAPER, "").lower() in ("1", "true"):
-        raise NotWarm(f"{SUBREAPER} is set, by which Ray would kill the template")
+        raise NotWarm(f"{SUBREAPER} is set, with which Ray would end the template process")
     if any(each.startswith("--enable-resource-isolation") for each in arguments):
-        raise NotWarm("--enable-resource-isolation is set, and a forked worker's memory is counted elsewhere")
+        raise NotWarm(
+            "--enable-resource-isolation is set, and the memory of a forked worker would be counted for another group"
+        )
     if found := accelerators(arguments):
-        raise NotWarm(f"the node has {found}, and a device must not be in use before a fork")
+        raise NotWarm(f"the node has {found}, and a process that uses a device can't be forked")
 
 
 def accelerators(arguments: Sequence[str]) -> str:
-    """What this node has, as Ray sees it or as it is told; empty when nothing."""
+    """The accelerators of this node, detected by Ray or given as options; empty when there are none."""
     from ray._private.accelerators import get_all_accelerator_managers
 
     for number, each in enumerate(arguments):

@@ -108,7 +108,7 @@ class Template:
             if isinstance(refused, Finished):
                 raise
         except (OSError, ValueError) as error:
-            say(f"a request was dropped: {error}")
+            log_line(f"a request was dropped: {error}")
             link.close()
         for descriptor in descriptors:
             os.close(descriptor)
@@ -174,12 +174,12 @@ def _receive(link: socket.socket, descriptors: list[int]) -> worker.Request:
     body = bytearray()
     while len(body) < size:
         if not (more := link.recv(size - len(body))):
-            raise ValueError("it broke off")
+            raise ValueError("the connection ended early")
         body += more
     return worker.Request.parse(json.loads(body))
 
 
-def say(text: str) -> None:
+def log_line(text: str) -> None:
     """One line with the time, in Ray's form."""
     now = time.time()
     stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(now))
@@ -199,7 +199,7 @@ def main() -> None:
     try:
         script = _prepare(script_path)
         template = Template(path, raylet)
-        say(f"ready after {time.monotonic() - began_s:.1f} s")
+        log_line(f"ready after {time.monotonic() - began_s:.1f} s")
         forked = template.serve()
     except Finished as finished:
         _end(name, int(lock), str(finished), broken=finished.broken)
@@ -235,7 +235,7 @@ def _prepare(script_path: str) -> worker.Script:
 
 
 def _end(name: str, lock: int, reason: str, *, broken: bool) -> NoReturn:
-    say(f"ends: {reason}")
+    log_line(f"ends: {reason}")
     pathlib.Path(f"{name}.sock").unlink(missing_ok=True)
     if broken:
         pathlib.Path(f"{name}.broken").write_text(reason)

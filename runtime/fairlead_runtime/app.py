@@ -16,7 +16,7 @@ def build(args: Mapping[str, Any]) -> Any:
     """The application of one revision, with one deployment; a wrong configuration fails here, before any replica."""
     raw = args.get("config")
     if not isinstance(raw, Mapping):
-        raise LoadError(LoadReason.CONFIG_INVALID, "args.config is missing")
+        raise LoadError(LoadReason.CONFIG_INVALID, "args.config: is missing; it holds the replica's configuration")
     config.parse(raw)
     deployment = serve.deployment(
         Replica,

@@ -151,29 +151,29 @@ class NodeEnvironment:
 
 def node_environment() -> NodeEnvironment:
     """The Ray node's variables; raises LoadError (NodeMisconfigured) that names the one that is missing or wrong."""
-    host, port = _address(_required("FAIRLEAD_NODE_DIRECTORY"))
-    cluster = _required("FAIRLEAD_CLUSTER")
+    host, port = _address(_require("FAIRLEAD_NODE_DIRECTORY"))
+    cluster = _require("FAIRLEAD_CLUSTER")
     if _CLUSTER.fullmatch(cluster) is None:
-        raise _wrong("FAIRLEAD_CLUSTER", cluster, "NAMESPACE/CLUSTER")
-    replica_host = _required("FAIRLEAD_REPLICA_HOST")
+        raise _format_error("FAIRLEAD_CLUSTER", cluster, "NAMESPACE/CLUSTER")
+    replica_host = _require("FAIRLEAD_REPLICA_HOST")
     if not _is_ip(replica_host):
-        raise _wrong("FAIRLEAD_REPLICA_HOST", replica_host, "an IP address")
-    folder = Path(_required("FAIRLEAD_NODE_FOLDER"))
+        raise _format_error("FAIRLEAD_REPLICA_HOST", replica_host, "an IP address")
+    folder = Path(_require("FAIRLEAD_NODE_FOLDER"))
     if not folder.is_absolute():
-        raise _wrong("FAIRLEAD_NODE_FOLDER", str(folder), "an absolute path")
+        raise _format_error("FAIRLEAD_NODE_FOLDER", str(folder), "an absolute path")
     return NodeEnvironment(
         cluster=cluster, replica_host=replica_host, folder=folder, directory_host=host, directory_port=port
     )
 
 
-def _required(name: str) -> str:
+def _require(name: str) -> str:
     value = os.environ.get(name, "")
     if not value:
-        raise LoadError(LoadReason.NODE_MISCONFIGURED, f"the environment of the Ray node has no {name}")
+        raise LoadError(LoadReason.NODE_MISCONFIGURED, f"the Ray node's environment variable {name} is not set")
     return value
 
 
-def _wrong(name: str, value: str, form: str) -> LoadError:
+def _format_error(name: str, value: str, form: str) -> LoadError:
     return LoadError(LoadReason.NODE_MISCONFIGURED, f"{name} of the Ray node is {value[:100]!r}; it must be {form}")
 
 
@@ -182,7 +182,7 @@ def _address(text: str) -> tuple[str, int]:
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     is_right = _is_ip(bare) and (":" in bare) == (bare != host)
     if not is_right or not port.isascii() or not port.isdigit() or not 1 <= int(port[:6]) <= 65535:
-        raise _wrong("FAIRLEAD_NODE_DIRECTORY", text, "HOST:PORT with an IP address")
+        raise _format_error("FAIRLEAD_NODE_DIRECTORY", text, "HOST:PORT with an IP address")
     return bare, int(port)
 
 

@@ -1,4 +1,4 @@
-"""What can go wrong, as data: a stable reason and one sentence that is safe to show to whoever asked."""
+"""What can go wrong, as data: a stable reason, and one sentence that is safe to show to a client."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class WrongMethodError(RequestError):
     """The path is served, for other methods."""
 
     def __init__(self, what: str, allowed: str) -> None:
-        super().__init__(RequestReason.WRONG_METHOD, f"{what} takes {allowed}")
+        super().__init__(RequestReason.WRONG_METHOD, f"{what}: only {allowed} is allowed")
         self.allowed = allowed
 
 

@@ -1,4 +1,4 @@
-"""What a replica counts. Plain numbers while requests pass; they become Prometheus' text only when somebody asks."""
+"""What a replica counts. Plain numbers on the hot path; the Prometheus text is made only when it is requested."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 from typing_extensions import override
 
-from fairlead_runtime.measured import SCORE_BOUNDS, Measured
+from fairlead_runtime.analysis_counters import SCORE_BOUNDS, AnalysisCounters
 
 LATENCY_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _OF_GATEWAYS = ("health", "measurements")
@@ -35,10 +35,10 @@ class Histogram:
         self._sum += value
 
     def buckets(self) -> tuple[list[tuple[str, float]], float]:
-        return _cumulated(self._bounds, self._counts), self._sum
+        return _accumulate(self._bounds, self._counts), self._sum
 
 
-def _cumulated(bounds: Sequence[float], counts: Sequence[int]) -> list[tuple[str, float]]:
+def _accumulate(bounds: Sequence[float], counts: Sequence[int]) -> list[tuple[str, float]]:
     """Buckets as Prometheus has them: each with what the ones before hold."""
     return list(zip((*map(str, bounds), "+Inf"), map(float, accumulate(counts)), strict=True))
 
@@ -48,7 +48,7 @@ class ReplicaMetrics(Collector):
 
     def __init__(self, labels: Mapping[str, str]) -> None:
         self._labels = dict(labels)
-        self.measured = Measured()
+        self.measured = AnalysisCounters()
         self.requests: dict[tuple[str, int], int] = {}
         self.latency = Histogram(LATENCY_BUCKETS_S)
         self.batch_rows = Histogram(ROWS_BUCKETS)
@@ -64,17 +64,19 @@ class ReplicaMetrics(Collector):
         self._registry = CollectorRegistry()
         self._registry.register(self)
 
-    def answered(self, protocol: str, code: int, duration_s: float) -> None:
+    def count_answer(self, protocol: str, code: int, duration_s: float) -> None:
+        """Count an answer with its HTTP status, and its duration in seconds if it is one of a prediction protocol."""
         key = (protocol, code)
         self.requests[key] = self.requests.get(key, 0) + 1
         if protocol in MODEL_PROTOCOLS:
             self.latency.observe(duration_s)
 
-    def predictions_answered(self) -> int:
-        """Every request but those that gateways make on their own."""
+    def count_predictions(self) -> int:
+        """Requests answered so far, without health checks and measurements of the gateways."""
         return sum(count for (protocol, _), count in self.requests.items() if protocol not in _OF_GATEWAYS)
 
     def text(self) -> bytes:
+        """The metrics in the text format of Prometheus."""
         return generate_latest(self._registry)
 
     @override
@@ -87,7 +89,7 @@ class ReplicaMetrics(Collector):
             requests.add_metric([*values, protocol, str(code)], count)
         yield requests
         yield self._histogram(
-            "fairlead_replica_request_duration_seconds", "From a client's whole request to its answer.", self.latency
+            "fairlead_replica_request_duration_seconds", "Time from the complete request to the answer.", self.latency
         )
         yield self._histogram("fairlead_replica_batch_rows", "Rows in one call of the model.", self.batch_rows)
         rejected = CounterMetricFamily(
@@ -98,12 +100,14 @@ class ReplicaMetrics(Collector):
         abandoned = self._counter("fairlead_replica_abandoned", "Requests whose client went away before the answer.")
         abandoned.add_metric(values, self.abandoned)
         yield abandoned
-        yield from self._evicted()
-        yield from self._measured()
+        yield from self._collect_evicted()
+        yield from self._collect_measured()
         yield self._gauge("fairlead_replica_pending_requests", "Predictions running or queued.", self.pending)
         yield self._gauge("fairlead_replica_connections", "Open client connections.", self.connections)
         yield self._gauge(
-            "fairlead_replica_shares_calls", "1 where requests were proved able to share a call.", self.shares_calls
+            "fairlead_replica_shares_calls",
+            "1 when the warm-up showed that requests can share a call of the model.",
+            self.shares_calls,
         )
         load = GaugeMetricFamily(
             "fairlead_replica_start_seconds", "How long each phase of the start took.", labels=[*names, "phase"]
@@ -112,37 +116,43 @@ class ReplicaMetrics(Collector):
             load.add_metric([*values, phase], duration_s)
         yield load
 
-    def _evicted(self) -> Iterator[Metric]:
-        models = self._counter("fairlead_replica_cache_evicted_models", "Models removed from the cache by this start.")
+    def _collect_evicted(self) -> Iterator[Metric]:
+        models = self._counter(
+            "fairlead_replica_cache_evicted_models", "Models that this replica removed from the cache to make room."
+        )
         models.add_metric(list(self._labels.values()), len(self.evicted_bytes))
         yield models
-        size = self._counter("fairlead_replica_cache_evicted_bytes", "What those took on the disk.")
+        size = self._counter("fairlead_replica_cache_evicted_bytes", "Bytes that the removed models took on disk.")
         size.add_metric(list(self._labels.values()), sum(self.evicted_bytes))
         yield size
 
-    def _measured(self) -> Iterator[Metric]:
-        shadow = self._counter("fairlead_replica_shadow_pairs", "Copies for a candidate.", "candidate", "outcome")
+    def _collect_measured(self) -> Iterator[Metric]:
+        shadow = self._counter(
+            "fairlead_replica_shadow_pairs", "Copies of requests sent to a candidate.", "candidate", "outcome"
+        )
         for candidate, pairs in list(self.measured.shadow.items()):
             counts = {"agreed": pairs.pairs - pairs.disagreed, **pairs.body()}
             for outcome in ("agreed", "disagreed", "failed", "dropped"):
                 shadow.add_metric([*self._labels.values(), candidate, outcome], counts[outcome])
         yield shadow
-        labels = self._counter("fairlead_replica_feedback", "Predictions with a true label.", "predicted_by", "outcome")
-        for revision, told in list(self.measured.feedback.items()):
-            labels.add_metric([*self._labels.values(), revision, "correct"], told.correct)
-            labels.add_metric([*self._labels.values(), revision, "wrong"], told.labelled - told.correct)
+        labels = self._counter(
+            "fairlead_replica_feedback", "Predictions for which a true label was received.", "predicted_by", "outcome"
+        )
+        for revision, labels_seen in list(self.measured.feedback.items()):
+            labels.add_metric([*self._labels.values(), revision, "correct"], labels_seen.correct)
+            labels.add_metric([*self._labels.values(), revision, "wrong"], labels_seen.labelled - labels_seen.correct)
         yield labels
-        refused = self._counter("fairlead_replica_feedback_refused", "Feedback that was not taken.", "kind")
+        refused = self._counter("fairlead_replica_feedback_refused", "Feedback that was refused.", "kind")
         for kind, count in list(self.feedback_refused.items()):
             refused.add_metric([*self._labels.values(), kind], count)
         yield refused
-        repeated = self._counter("fairlead_replica_feedback_repeated", "Tokens that had been counted before.")
+        repeated = self._counter("fairlead_replica_feedback_repeated", "Feedback whose token had been counted before.")
         repeated.add_metric(list(self._labels.values()), self.feedback_repeated)
         yield repeated
         scores = HistogramMetricFamily(
             "fairlead_replica_top_score", "Highest score of each of an answer's first rows.", labels=list(self._labels)
         )
-        scores.add_metric(list(self._labels.values()), _cumulated(SCORE_BOUNDS, self.measured.scores), None)
+        scores.add_metric(list(self._labels.values()), _accumulate(SCORE_BOUNDS, self.measured.scores), None)
         yield scores
 
     def _counter(self, name: str, text: str, *labels: str) -> CounterMetricFamily:

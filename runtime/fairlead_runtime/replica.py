@@ -54,7 +54,7 @@ class Replica:
         """Starts serving at the first call; later ones only hold the replica to the digest pinned meanwhile."""
         pinned = (user_config or {}).get("digest")
         if pinned is not None and not isinstance(pinned, str):
-            raise LoadError(LoadReason.CONFIG_INVALID, "user_config.digest must be a string")
+            raise LoadError(LoadReason.CONFIG_INVALID, "user_config.digest: must be a string such as sha256:…")
         async with self._starting:
             try:
                 if self._prepared is None:
@@ -63,7 +63,7 @@ class Replica:
                     digest.verify(self._prepared.digest, pinned)
             except LoadError as error:
                 # Ray publishes the traceback's text: the loader's one sentence is for it, our stack is for our log.
-                LOG.warning("can't serve", exc_info=error)
+                LOG.warning("the replica can't start", exc_info=error)
                 raise error.with_traceback(None) from None
 
     async def check_health(self) -> None:
@@ -76,10 +76,10 @@ class Replica:
             raise RuntimeError("the replica's server has stopped answering")
         trouble = self._dataplane.trouble() if self._dataplane is not None else None
         if trouble is not None:
-            raise RuntimeError(f"the replica answers no predictions: {trouble}")
+            raise RuntimeError(f"the replica can't answer predictions: {trouble}")
         if self._member is not None:
             await asyncio.to_thread(self._member.check)
-        self._say_in_use()
+        self._log_cache_use()
 
     def record_autoscaling_stats(self) -> dict[str, float]:
         """The load that Ray doesn't see, for its autoscaling policy.
@@ -91,7 +91,7 @@ class Replica:
             return {"ongoing": 0.0, "queued": 0.0}
         return {"ongoing": plane.take_mean_pending(), "queued": float(plane.queued)}
 
-    def _say_in_use(self) -> None:
+    def _log_cache_use(self) -> None:
         """The cache's order of use counts from the end of a use, not from its beginning."""
         now_s = time.monotonic()
         if self._prepared is not None and now_s >= self._next_touch_s:
@@ -139,10 +139,10 @@ class Replica:
         self._metrics.shares_calls = prepared.merging.is_proved
         self._metrics.phases_s = {**prepared.phases_s, "all": time.perf_counter() - started_s}
         if prepared.warm_up.refusal is not None:
-            LOG.warning("serving, although the warm-up was not complete: %s", prepared.warm_up.refusal)
+            LOG.warning("serving although the warm-up could not run: %s", prepared.warm_up.refusal)
         server.call(lambda: _set_phase(plane, dataplane.Phase.READY))
         try:
-            await asyncio.to_thread(joined.announce, self._described(server.port))
+            await asyncio.to_thread(joined.announce, self._describe(server.port))
         except BaseException:
             await asyncio.to_thread(server.drain, timeout_s=0)
             raise
@@ -154,7 +154,7 @@ class Replica:
         shares = "share calls" if prepared.merging.is_proved else "share no calls"
         LOG.info("requests %s of the model: %s", shares, prepared.merging.why)
 
-    def _described(self, port: int) -> entry.Replica:
+    def _describe(self, port: int) -> entry.Replica:
         """This replica as the node's directory lists it."""
         given = self._config
         return entry.Replica(
@@ -198,7 +198,7 @@ class Replica:
             metrics=self._metrics,
             writer=writer.ResponseWriter(given.revision),
             close=plane.close,
-            answered=copies.offer,
+            on_answer=copies.offer,
             finish=copies.close,
         )
 

@@ -18,7 +18,12 @@ WORDS = (
     "lets go",
     "comes to rest",
 )
-NAMES = frozenset({"of", "told", "tell", "tells", "wish", "wished", "anew", "whoever", "again", "away", "back", "over"})
+NAMES = frozenset(
+    {
+        *("of", "told", "tell", "tells", "wish", "wished", "anew", "whoever", "again", "away", "back", "over"),
+        *("said", "says", "say", "heard", "looked", "meant", "missed", "whose", "well", "during"),
+    }
+)
 """Names of functions and variables that say nothing where they are called, in a traceback or in a search."""
 
 _WORDS = re.compile(r"\b(" + "|".join(map(re.escape, WORDS)) + r")\b", re.IGNORECASE)

@@ -93,7 +93,7 @@ def test_functions_stay_short_enough_to_read() -> None:
     assert long == {}
 
 
-def test_no_module_is_named_after_nothing() -> None:
+def test_no_module_has_a_name_without_meaning() -> None:
     vague = {"utils.py", "util.py", "helpers.py", "common.py", "misc.py"}
     assert [str(p.relative_to(ROOT)) for p in python_files(*SOURCE_FOLDERS, "tests") if p.name in vague] == []
 

@@ -166,12 +166,12 @@ def _specs() -> st.SearchStrategy[dict[str, Any]]:
     return st.builds(_with, _right(schema), leaf, st.sampled_from(ODD)) | _right(schema)
 
 
-def _with(right: dict[str, Any], leaf: str, odd: Any) -> dict[str, Any]:
+def _with(right: dict[str, Any], leaf: str, invalid: Any) -> dict[str, Any]:
     *parents, last = leaf.strip(".").split(".")
     part = right
     for parent in parents:
         part = part.setdefault(parent, {})
-    part[last] = odd
+    part[last] = invalid
     return right
 
 
@@ -186,7 +186,7 @@ def taken() -> Iterator[collections.Counter[bool]]:
 
 @given(wanted=_specs())
 @EXAMPLES
-def test_what_the_api_server_lets_in_the_models_read(
+def test_every_accepted_manifest_is_readable_by_the_models(
     api: official.client.CustomObjectsApi, taken: collections.Counter[bool], wanted: dict[str, Any]
 ) -> None:
     body = manifest_table.good_manifest({}) | {"spec": wanted}
@@ -208,7 +208,7 @@ def test_what_the_api_server_lets_in_the_models_read(
 
 @given(drawn=_right(_schema("status")))
 @EXAMPLES
-def test_every_status_that_the_models_write_is_taken_and_read_back_the_same(
+def test_every_written_status_is_accepted_and_read_back_the_same(
     api: official.client.CustomObjectsApi, stored: str, drawn: dict[str, Any]
 ) -> None:
     wanted = status.ModelDeploymentStatus.model_validate(drawn)
@@ -219,7 +219,7 @@ def test_every_status_that_the_models_write_is_taken_and_read_back_the_same(
     assert status.ModelDeploymentStatus.model_validate(taken["status"]) == wanted
 
 
-def test_the_longest_status_is_taken_and_well_below_what_etcd_holds(
+def test_the_longest_status_is_accepted_and_well_below_the_limit_of_etcd(
     api: official.client.CustomObjectsApi, stored: str
 ) -> None:
     revision = _most(_schema("status")["properties"]["revisions"]["items"])
@@ -309,7 +309,7 @@ FORGED: list[tuple[str, dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("field", "change", "words"), FORGED, ids=[each[0] for each in FORGED])
-def test_a_route_that_gateways_would_refuse_is_refused_with_its_field(
+def test_an_invalid_route_is_refused_with_its_field(
     kubernetes: cluster.LocalCluster, field: str, change: dict[str, Any], words: str
 ) -> None:
     content = {key: value for key, value in (ROUTES[0].to_spec() | change).items() if value is not None}

@@ -25,7 +25,7 @@ def form(value: Any) -> Any:
     return type(value).__name__
 
 
-def test_both_tell_the_same_form_and_refuse_the_same_model(tmp_path: Path) -> None:
+def test_the_fake_and_the_real_gateway_answer_in_the_same_form(tmp_path: Path) -> None:
     route = spec(STABLE, {STABLE: revision(), CANDIDATE: revision()}, candidate=CANDIDATE)
     real = Gateway(tmp_path / "gateway")
     real.start()
@@ -42,12 +42,12 @@ def test_both_tell_the_same_form_and_refuse_the_same_model(tmp_path: Path) -> No
             counted = fetch(f"{admin}/v1/measurements/digits")
             refused = fetch(f"{admin}/v1/measurements/cats")
 
-        told = real.admin("/v1/measurements/digits")
+        real_body = real.admin("/v1/measurements/digits")
         real_refused = real.admin("/v1/measurements/cats")
-        assert told is not None
+        assert real_body is not None
         assert real_refused is not None
-        assert (pretended.status, form(pretended.json)) == (told.status, form(told.json))
-        assert (counted.status, form(counted.json)) == (told.status, form(told.json))
+        assert (pretended.status, form(pretended.json)) == (real_body.status, form(real_body.json))
+        assert (counted.status, form(counted.json)) == (real_body.status, form(real_body.json))
         assert (refused.status, form(refused.json)) == (real_refused.status, form(real_refused.json))
     finally:
         real.stop()

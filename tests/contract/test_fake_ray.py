@@ -109,7 +109,7 @@ def application(
     }
 
 
-def test_a_head_without_serve_answers_200_with_nothing_and_no_controller(serve: Serve) -> None:
+def test_a_head_without_serve_answers_200_without_a_controller(serve: Serve) -> None:
     document = serve.get()
     assert document["applications"] == {}
     assert not document["controller_info"].get("actor_id")
@@ -139,7 +139,7 @@ def test_a_missing_token_is_401_and_a_wrong_one_403(serve: Serve, method: str, p
         pytest.param({}, id="no applications"),
     ],
 )
-def test_a_config_against_the_schema_is_400_and_changes_nothing(serve: Serve, body: Any) -> None:
+def test_a_config_that_violates_the_schema_gets_400_and_changes_nothing(serve: Serve, body: Any) -> None:
     before = set(serve.get()["applications"])
     assert serve.send("PUT", APPLICATIONS, body)[0] == 400
     assert set(serve.get()["applications"]) == before
@@ -211,7 +211,7 @@ def test_a_replica_that_cannot_start_fails_the_application_with_its_own_words_an
     serve.until_status("c", "RUNNING")
 
 
-def test_the_last_application_gone_leaves_a_controller_that_says_so(serve: Serve) -> None:
+def test_a_controller_remains_after_the_last_application_is_removed(serve: Serve) -> None:
     serve.put(application("a"))
     serve.until_status("a", "RUNNING")
     assert serve.put() == (200, "")

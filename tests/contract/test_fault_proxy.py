@@ -76,7 +76,7 @@ async def patch(stage: Stage, *, timeout_s: float = 5) -> tuple[int, str, str | 
         return answer.status, await answer.text(), answer.headers.get("Retry-After")
 
 
-async def test_what_is_no_point_passes_unchanged_and_is_recorded(stage: Stage) -> None:
+async def test_a_write_that_is_no_fault_point_passes_unchanged_and_is_recorded(stage: Stage) -> None:
     stage.script.arm(SECOND, Kind.ERROR)
     async with aiohttp.ClientSession() as session:
         query = "labelSelector=a%3Db&limit=5"
@@ -158,7 +158,7 @@ async def watch(stage: Stage, struck_with: Kind | None = None) -> tuple[list[int
     return numbers, silence_s
 
 
-async def test_watch_events_are_streamed_as_they_come(stage: Stage) -> None:
+async def test_watch_events_are_streamed_at_once(stage: Stage) -> None:
     numbers, silence_s = await watch(stage)
     assert numbers == list(range(EVENTS))
     assert silence_s < EVENTS * EVERY_S, "they did not come all at the end"
@@ -169,7 +169,7 @@ async def test_a_watch_can_be_cut(stage: Stage) -> None:
         await watch(stage, Kind.WATCH_CUT)
 
 
-async def test_watch_events_can_be_held_back_and_come_all_later(stage: Stage) -> None:
+async def test_watch_events_can_be_delayed(stage: Stage) -> None:
     numbers, silence_s = await watch(stage, Kind.WATCH_HELD)
     assert numbers == list(range(EVENTS))
     assert silence_s > HELD_S / 2
@@ -181,7 +181,7 @@ async def test_watch_events_can_be_lost_while_the_stream_lives(stage: Stage) -> 
     assert 3 <= len(numbers) < EVENTS
 
 
-async def test_reads_fail_as_often_as_they_shall_and_no_write_with_them(stage: Stage) -> None:
+async def test_reads_fail_as_often_as_configured_and_writes_do_not(stage: Stage) -> None:
     stage.script.arm(START, Kind.API_READS)
     codes = []
     async with aiohttp.ClientSession() as session:

@@ -31,11 +31,11 @@ ENTRIES = (
 )
 
 
-def test_replicas_answer_word_for_word_as_the_file_says() -> None:
+def test_replicas_answer_exactly_as_in_the_file() -> None:
     assert entry.answer("default/main", ENTRIES, version="0123456789abcdef") == ANSWER.read_bytes().strip()
 
 
-def test_a_gateway_reads_of_it_what_replicas_meant_for_its_namespace() -> None:
+def test_a_gateway_reads_the_replicas_of_its_namespace_from_the_file() -> None:
     found = directory.parse(ANSWER.read_bytes(), namespace="default", cluster="main")
     assert (found.version, found.refused) == ("0123456789abcdef", 0)
     own = [each for each in ENTRIES if each.replica.namespace == "default"]
@@ -51,5 +51,5 @@ def test_a_gateway_reads_of_it_what_replicas_meant_for_its_namespace() -> None:
     }
 
 
-def test_both_have_the_same_bounds() -> None:
+def test_replica_and_gateway_have_the_same_limits() -> None:
     assert (directory.REPLICAS_MAX, directory.BODY_BYTES_MAX) == (entry.REPLICAS_MAX, 1024 * 1024)

@@ -125,14 +125,14 @@ def test_a_killed_replica_is_replaced_by_another_fork(node: Node) -> None:
     assert template_of(node.replica(other_than=first)) == template
 
 
-def test_with_its_launcher_a_replica_ends_and_is_replaced(node: Node) -> None:
+def test_a_replica_ends_with_its_launcher_and_is_replaced(node: Node) -> None:
     first = node.replica()
     os.kill(launcher_of(first), signal.SIGKILL)
     until(lambda: not is_alive(first), "the replica has ended")
     assert template_of(node.replica(other_than=first)) > 0
 
 
-def test_without_its_template_a_replica_goes_on_and_the_next_one_has_another_template(node: Node) -> None:
+def test_a_replica_survives_its_template_and_the_next_one_gets_a_new_template(node: Node) -> None:
     first = node.replica()
     template = template_of(first)
     os.kill(template, signal.SIGKILL)
@@ -153,7 +153,7 @@ def test_after_ray_was_killed_no_process_is_left(node: Node) -> None:
     until(lambda: not any(map(is_alive, (template, launcher, replica))), "all have ended", explain=node.log)
 
 
-def test_without_a_template_workers_start_the_ordinary_way(node: Node, tmp_path: Path) -> None:
+def test_workers_start_without_a_fork_when_there_is_no_template(node: Node, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(WITHOUT_TEMPLATE)
     node.local.stop("ray", signal.SIGKILL)
     with pytest.MonkeyPatch.context() as patch:

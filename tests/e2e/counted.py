@@ -21,8 +21,8 @@ def counted(model: Model, *, connections: int = CONNECTIONS, rate: float | None 
 
 def no_failures(report: load.Report) -> None:
     """Every failure is told, not the first ten."""
-    told = "\n".join(each.model_dump_json() for each in report.failures)
-    assert report.failed == 0, f"{report.summary()}\n{told}"
+    failures = "\n".join(each.model_dump_json() for each in report.failures)
+    assert report.failed == 0, f"{report.summary()}\n{failures}"
 
 
 def answered_by(run: load.Background, revision: str) -> int:

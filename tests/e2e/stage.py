@@ -50,10 +50,10 @@ class Stage:
 
     def live(self) -> Mapping[str, Any]:
         """What HAProxy was read to have, by model; waits while the gateway's agent is away or can't read it."""
-        told = until(self.told, "what HAProxy has, from the gateway's agent", deadline_s=60)
+        told = until(self.report, "what HAProxy has, from the gateway's agent", deadline_s=60)
         return dict(told["routes"])
 
-    def told(self) -> Mapping[str, Any] | None:
+    def report(self) -> Mapping[str, Any] | None:
         """The agent's whole word on its routes, None where there is none now: that is not a table without models."""
         with contextlib.suppress(httpx.TransportError):
             answer = self.admin.get("/v1/routes")
@@ -119,10 +119,10 @@ class Model:
     def apply(self, version: str = "v1", *, replicas: int | None = None, label: str = "", **spec: Any) -> None:
         """`kubectl apply`: the trained version, with the fields of ``spec`` merged over the manifest's."""
         trained = self._stage.models.version(version)
-        wished = self.manifest(trained, replicas=replicas, label=label or version)
-        wished["spec"] = _merged(wished["spec"], spec)
-        self._applied = wished
-        self._stage.kubectl("apply", "-f", "-", manifest=wished)
+        body = self.manifest(trained, replicas=replicas, label=label or version)
+        body["spec"] = _merged(body["spec"], spec)
+        self._applied = body
+        self._stage.kubectl("apply", "-f", "-", manifest=body)
 
     def manifest(self, trained: Version, *, replicas: int | None = None, label: str) -> dict[str, Any]:
         """What would be applied; without ``replicas`` as many as before."""
@@ -222,7 +222,7 @@ class Model:
         """What a person would look at next."""
         status = (self.read() or {}).get("status")
         told = "\n".join(f"{reason}: {message}" for reason, message in self.events())
-        gateway = self._stage.told()
+        gateway = self._stage.report()
         live = gateway["routes"].get(self.name) if gateway else "the gateway's agent doesn't tell"
         return f"{json.dumps(status, indent=1)}\nlive: {live}\nevents:\n{told}\n{self._stage.operator_log()}"
 
@@ -282,16 +282,18 @@ def _metric(exposition: str, name: str, **labels: str) -> float:
     total = 0.0
     for line in exposition.splitlines():
         sample, _, value = line.rpartition(" ")
-        if sample.partition("{")[0] == name and all(f'{key}="{wish}"' in sample for key, wish in labels.items()):
+        if sample.partition("{")[0] == name and all(f'{key}="{wanted}"' in sample for key, wanted in labels.items()):
             total += float(value)
     return total
 
 
-def _merged(base: Any, over: Any) -> Any:
+def _merged(base: Any, overrides: Any) -> Any:
     """RFC 7396, without deletion."""
-    if not isinstance(base, dict) or not isinstance(over, dict):
-        return over
+    if not isinstance(base, dict) or not isinstance(overrides, dict):
+        return overrides
     return {
-        key: _merged(base[key], over[key]) if key in base and key in over else over.get(key, base.get(key))
-        for key in {**base, **over}
+        key: _merged(base[key], overrides[key])
+        if key in base and key in overrides
+        else overrides.get(key, base.get(key))
+        for key in {**base, **overrides}
     }

@@ -12,17 +12,20 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
 ROWS = 20
 
 
-def test_what_is_applied_becomes_ready_and_answers_as_the_model_itself_does(stage: Stage) -> None:
+def test_an_applied_model_becomes_ready_and_answers_like_the_model_itself(stage: Stage) -> None:
     with stage.deployed("digits") as model:
-        wished = stage.models.version("v1").outputs(ROWS)
+        expected = stage.models.version("v1").outputs(ROWS)
         by_inference = model.infer(stage.models.inputs(ROWS))
         assert by_inference.status_code == 200, by_inference.text
         output = by_inference.json()["outputs"][0]
         assert output["shape"] == [ROWS, 10]
-        assert _close(output["data"], [value for row in wished for value in row])
+        assert _close(output["data"], [value for row in expected for value in row])
         by_serving = model.predict(stage.models.inputs(ROWS))
         assert by_serving.status_code == 200, by_serving.text
-        assert all(_close(row, wish) for row, wish in zip(by_serving.json()["predictions"], wished, strict=True))
+        assert all(
+            _close(row, expected_row)
+            for row, expected_row in zip(by_serving.json()["predictions"], expected, strict=True)
+        )
         assert {by_inference.headers["x-fairlead-revision"], by_serving.headers["x-fairlead-revision"]} == {
             model.stable
         }
@@ -75,5 +78,7 @@ def _nothing_is_left(stage: Stage, model: Model) -> None:
     )
 
 
-def _close(found: list[float], wished: list[float]) -> bool:
-    return len(found) == len(wished) and all(abs(one - other) < 1e-4 for one, other in zip(found, wished, strict=True))
+def _close(found: list[float], expected: list[float]) -> bool:
+    return len(found) == len(expected) and all(
+        abs(one - other) < 1e-4 for one, other in zip(found, expected, strict=True)
+    )

@@ -65,7 +65,7 @@ def _corrupt(stage: Stage, folder: pathlib.Path) -> Iterator[Mapping[str, Any]]:
     shutil.copytree(stage.models.version("v2").folder / "saved_model", model)
     graph = model / "saved_model.pb"
     graph.write_bytes(graph.read_bytes()[: graph.stat().st_size // 2])
-    yield {"model": {"uri": model.as_uri(), "digest": digest.of(model)}}
+    yield {"model": {"uri": model.as_uri(), "digest": digest.hash_path(model)}}
 
 
 @contextlib.contextmanager
@@ -76,7 +76,7 @@ def _wrong_signature(_stage: Stage, _folder: pathlib.Path) -> Iterator[Mapping[s
 Bad = Callable[[Stage, pathlib.Path], Any]
 BAD: Mapping[str, tuple[Bad, str, str]] = {
     "wrong digest": (_wrong_digest, "DigestMismatch", WRONG_DIGEST),
-    "nothing there": (_not_found, "ModelNotFound", "answers 404"),
+    "nothing there": (_not_found, "ModelNotFound", "answered 404"),
     "corrupt": (_corrupt, "ModelCorrupt", "saved_model"),
     "wrong signature": (_wrong_signature, "SignatureNotFound", "no_such_signature"),
 }
@@ -104,8 +104,8 @@ def test_a_version_that_no_node_can_hold_waits_without_a_start_and_says_what_is_
         settled = steady.until_settled(other_than=before)
         report = run.stop()
     no_failures(report)
-    told = staging.condition(found, "Stalled")
-    assert (told["status"], "are missing" in told["message"]) == ("True", True), told
+    stalled = staging.condition(found, "Stalled")
+    assert (stalled["status"], "are missing" in stalled["message"]) == ("True", True), stalled
     assert found["status"]["replicas"] == 1
     assert set(report.revisions) == {before, settled["status"]["stableRevision"]}
 

@@ -139,7 +139,7 @@ def _stays(stage: Stage, model: Model, stable: str) -> None:
     assert model.stable == stable
 
 
-def test_an_abort_takes_the_traffic_back_and_the_spec_is_not_tried_again(stage: Stage, canary: Model) -> None:
+def test_an_abort_withdraws_the_candidate_and_its_spec_is_not_tried_again(stage: Stage, canary: Model) -> None:
     stable, candidate = begin(canary, "abort")
     with counted(canary) as run:
         run.wait_until(lambda seen: seen.revisions.get(candidate, 0) > 500, timeout_s=120)
@@ -188,16 +188,16 @@ def test_a_killed_operator_finds_the_step_and_the_pause_as_they_were(stage: Stag
     assert (handled["verb"], handled["outcome"]) == ("Promote", "Done")
 
 
-def test_nothing_takes_the_place_of_an_abort_that_waits(
+def test_no_other_request_replaces_a_pending_abort_of_a_running_rollout(
     stage: Stage, canary: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(commands, "ANSWER_WITHIN_S", 1.0)
     stable, candidate = begin(canary, "abort-wins")
     kill_for_good(stage.local, "operator")
     try:
-        assert "was requested and waits" in fairlead(stage, "promote", canary)[1]
-        assert "was requested and waits" in fairlead(stage, "abort", canary)[1]
-        assert "still to be carried out" in fairlead(stage, "promote", canary, "--full")[1]
+        assert "is requested and not carried out yet" in fairlead(stage, "promote", canary)[1]
+        assert "is requested and not carried out yet" in fairlead(stage, "abort", canary)[1]
+        assert "not carried out yet" in fairlead(stage, "promote", canary, "--full")[1]
         request = {"id": "by-hand", "verb": "PromoteFull", "revision": candidate, "time": "2026-01-01T00:00:00Z"}
         patch = json.dumps({"status": {"request": request}})
         by_hand = ("patch", "mdep", canary.name, "--subresource=status", "--type=merge", "-p", patch)
@@ -230,9 +230,7 @@ def test_a_rollback_by_number_holds_against_a_resync_until_a_retry(stage: Stage,
     assert canary.stable == left
 
 
-def test_a_candidate_that_keeps_dying_with_a_share_of_the_traffic_is_taken_back_by_itself(
-    stage: Stage, canary: Model
-) -> None:
+def test_a_candidate_that_keeps_crashing_with_traffic_is_withdrawn(stage: Stage, canary: Model) -> None:
     stable, candidate = begin(canary, "dying")
     with counted(canary, rate=400) as run:
         run.wait_until(lambda seen: seen.revisions.get(candidate, 0) > 200, timeout_s=120)
@@ -245,9 +243,9 @@ def test_a_candidate_that_keeps_dying_with_a_share_of_the_traffic_is_taken_back_
 
         found = canary.until("given up", is_given_up)
         canary.until("withdrawn", lambda seen: "rollout" not in seen["status"])
-        back = run.progress()
-        back = run.wait_until(lambda seen: seen.requests > back.requests + 500, timeout_s=60)
-        run.wait_until(lambda seen: seen.requests > back.requests + 2000, timeout_s=60)
+        before = run.progress()
+        before = run.wait_until(lambda seen: seen.requests > before.requests + 500, timeout_s=60)
+        run.wait_until(lambda seen: seen.requests > before.requests + 2000, timeout_s=60)
         report = run.stop()
     assert canary.stable == stable
     reason = found["status"]["quarantine"][-1]["reason"]
@@ -258,7 +256,7 @@ def test_a_candidate_that_keeps_dying_with_a_share_of_the_traffic_is_taken_back_
     assert {each.kind for each in lost} <= {load.Kind.RESET}, report.summary()
     assert len(lost) <= CONNECTIONS * len(killed_pids), report.summary()
     assert report.failed + report.revisions[candidate].count <= report.requests / 4 + CONNECTIONS, "not its share alone"
-    assert report.failed == back.failed, "a request failed after it was withdrawn"
+    assert report.failed == before.failed, "a request failed after it was withdrawn"
 
 
 def _kill_all(stage: Stage, model: Model, revision: str) -> list[int]:

@@ -90,7 +90,7 @@ class Watched:
     def __init__(self, stage: Stage, model: Model) -> None:
         self._stage, self._model = stage, model
         self.verdict_at_s: float | None = None
-        self.told = ""
+        self.reported = ""
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
 
@@ -103,7 +103,7 @@ class Watched:
         for found in self._stage.api.watch(self._stage.api.models_path(), self._model.name):
             entries = found["status"].get("quarantine", ())
             if len(entries) > known:
-                self.verdict_at_s, self.told = time.monotonic(), entries[-1]["message"]
+                self.verdict_at_s, self.reported = time.monotonic(), entries[-1]["message"]
                 return
 
     def until_back_s(self, revision: str) -> float:
@@ -123,10 +123,10 @@ class Watched:
         return time.monotonic() - self.verdict_at_s
 
 
-def needed(told: str) -> int:
+def needed(reported: str) -> int:
     """The candidate's requests at the verdict, from its own words."""
-    found = re.search(r" of ([\d,]+) requests", told)
-    assert found is not None, told
+    found = re.search(r" of ([\d,]+) requests", reported)
+    assert found is not None, reported
     return int(found.group(1).replace(",", ""))
 
 
@@ -164,8 +164,8 @@ def taken_back(
         assert others == [], report.summary()
         row: dict[str, Cell] = {
             "candidate": version,
-            "verdict": watched.told,
-            "its requests at the verdict": needed(watched.told),
+            "verdict": watched.reported,
+            "its requests at the verdict": needed(watched.reported),
         }
         row |= {"its answers in all": candidate + report.failed, "failed": report.failed, "s to the stable": took_s[-1]}
         row |= {"p50 of its and the stable's answers, ms": medians(report, stable)}
@@ -191,13 +191,13 @@ def test_each_request_is_counted_once_though_the_operator_is_killed_while_it_cou
     assert {(each.status, each.revision == stable) for each in report.failures} == {(500, False)}, report.summary()
     right = {name: each.count for name, each in report.revisions.items()}
     candidate = sum(right.values()) - right[stable]
-    told = [right[stable], 0, candidate + report.failed, report.failed]
-    until(lambda: counts(judged) == told, f"the sums are {told}", deadline_s=60, explain=judged.explain)
+    reported = [right[stable], 0, candidate + report.failed, report.failed]
+    until(lambda: counts(judged) == reported, f"the sums are {reported}", deadline_s=60, explain=judged.explain)
     assert 0 < already < candidate
     row: dict[str, Cell] = {
         "candidate": f"failing, dry run, operator killed after {already} of its requests were counted"
     }
-    row |= {"verdict": f"stable, its 5xx, candidate, its 5xx: {counts(judged)}; the client's own: {told}"}
+    row |= {"verdict": f"stable, its 5xx, candidate, its 5xx: {counts(judged)}; the client's own: {reported}"}
     RESULTS.add(TABLE, row | {"its answers in all": candidate + report.failed, "failed": report.failed})
 
 
@@ -217,12 +217,12 @@ def counts(model: Model) -> list[int]:
     return [found.get(who, {}).get(kind, 0) for who in ("stable", "candidate") for kind in kinds]
 
 
-def test_a_candidate_with_five_percent_errors_is_taken_back_each_time(stage: Stage, judged: Model) -> None:
+def test_a_candidate_with_five_percent_errors_is_withdrawn_each_time(stage: Stage, judged: Model) -> None:
     """The first time at once: what was counted in the dry run tells already."""
     WAYS_BACK_S.extend(taken_back(stage, judged, "failing", times=2))
 
 
-def test_a_revision_that_fails_only_after_its_promotion_is_taken_back_within_the_window(stage: Stage) -> None:
+def test_a_revision_that_fails_after_its_promotion_is_replaced_within_the_window(stage: Stage) -> None:
     rollout = {
         **ROLLOUT,
         "analysis": {**ROLLOUT["analysis"], "metrics": [{"name": "errors", "errorRatio": {"marginPercent": 1}}]},
@@ -247,19 +247,19 @@ def test_a_revision_that_fails_only_after_its_promotion_is_taken_back_within_the
             report = run.stop()
         assert model.stable == warm
         assert stage.ray.starts(model.name, warm) == started, "a replica was started for the way back"
-        told = dict(model.events())
+        reported = dict(model.events())
     assert {(each.status, each.revision) for each in report.failures} == {(500, promoted)}, report.summary()
-    assert {"RolloutFailed", "TakenBack"} <= set(told)
+    assert {"RolloutFailed", "TakenBack"} <= set(reported)
     row: dict[str, Cell] = {
         "candidate": "good until its promotion; operator killed after it",
-        "verdict": watched.told,
-        "its requests at the verdict": needed(watched.told),
+        "verdict": watched.reported,
+        "its requests at the verdict": needed(watched.reported),
     }
     answers = report.revisions[promoted].count + report.failed
     RESULTS.add(TABLE, row | {"its answers in all": answers, "failed": report.failed, "s to the stable": took_s})
 
 
-def test_a_good_candidate_is_promoted_by_itself(stage: Stage, judged: Model) -> None:
+def test_a_good_candidate_is_promoted_without_a_person(stage: Stage, judged: Model) -> None:
     before = judged.stable
     with loaded(stage, judged) as run:
         run.wait_until(lambda seen: seen.requests > 200, timeout_s=60)
@@ -267,13 +267,17 @@ def test_a_good_candidate_is_promoted_by_itself(stage: Stage, judged: Model) -> 
         judged.until_settled(other_than=before)
         report = run.stop()
     no_failures(report)
-    told = [message for reason, message in judged.events() if reason == "AnalysisSuccessful"]
-    assert told, judged.explain()
-    row: dict[str, Cell] = {"candidate": "good", "verdict": told[-1], "its requests at the verdict": needed(told[-1])}
+    reported = [message for reason, message in judged.events() if reason == "AnalysisSuccessful"]
+    assert reported, judged.explain()
+    row: dict[str, Cell] = {
+        "candidate": "good",
+        "verdict": reported[-1],
+        "its requests at the verdict": needed(reported[-1]),
+    }
     RESULTS.add(TABLE, row | {"its answers in all": report.requests, "failed": report.failed})
 
 
-def test_a_candidate_that_takes_five_times_as_long_is_taken_back(stage: Stage, judged: Model) -> None:
+def test_a_candidate_that_is_five_times_slower_is_withdrawn(stage: Stage, judged: Model) -> None:
     before = judged.stable
     judged.apply("usual")
     judged.until_settled(other_than=before)

@@ -25,7 +25,7 @@ REQUESTS = 30_000
 Replica = dict[str, Any]
 
 
-def test_a_killed_replicas_successor_takes_requests_within_a_second(stage: Stage) -> None:
+def test_the_successor_of_a_killed_replica_takes_requests_within_a_second(stage: Stage) -> None:
     """The second is counted in requests: what the other replica answers until the new one has answered its first."""
     answered_meanwhile: list[int] = []
     with stage.deployed("found", replicas=2) as model:

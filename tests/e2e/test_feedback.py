@@ -54,12 +54,12 @@ class Client:
         revision = answer.headers["x-fairlead-revision"]
         self.last = answer.headers["x-fairlead-feedback"]
         is_right = scores.index(max(scores)) == label
-        told = self.tell(self.last, label)
-        assert told == {"labelled": 1, "correct": int(is_right), "repeated": 0}
+        counts = self.send_label(self.last, label)
+        assert counts == {"labelled": 1, "correct": int(is_right), "repeated": 0}
         self.labelled[revision] += 1
         self.correct[revision] += is_right
 
-    def tell(self, token: str, label: int) -> dict[str, int]:
+    def send_label(self, token: str, label: int) -> dict[str, int]:
         body = {"token": token, "label": label}
         headers = {"x-fairlead-feedback": token}
         answer = self._gateway.post(f"/v2/models/{self._name}/feedback", json=body, headers=headers)
@@ -92,29 +92,29 @@ def test_a_candidate_that_is_right_ten_points_less_often_is_seen_in_the_counts(s
         until(lambda r=revision, e=expected: counted(stage, model, r) == e, f"{revision}: {json.dumps(expected)}")
     assert abs(client.labelled[candidate] - REQUESTS / 2) <= 1
     assert client.ratio(stable) - client.ratio(candidate) > 0.05
-    assert client.tell(client.last, 0) == {"labelled": 0, "correct": 0, "repeated": 1}
+    assert client.send_label(client.last, 0) == {"labelled": 0, "correct": 0, "repeated": 1}
     for revision, what in ((stable, "stable"), (candidate, "candidate, trained to be 10 points worse")):
         labelled, right = client.labelled[revision], client.correct[revision]
         RESULTS.add(TABLE, {"what": what, "labelled": labelled, "correct": right, "accuracy": client.ratio(revision)})
 
 
-def test_it_is_taken_back_by_itself_for_being_right_less_often(stage: Stage, model: Model) -> None:
+def test_a_less_accurate_candidate_is_withdrawn(stage: Stage, model: Model) -> None:
     stable, before = model.stable, model.status().get("candidateRevision")
     model.apply("worse", label="judged", rollout=JUDGED)
     found = model.until("at 50 %", lambda seen: is_at_half(seen["status"]) and named(seen) != before)
     candidate = named(found)
     client = Client(stage, model.name)
 
-    told = ""
-    while not told and client.labelled.total() < ENOUGH:
+    answer = ""
+    while not answer and client.labelled.total() < ENOUGH:
         client.ask()
         if client.labelled.total() % 20 == 0:
-            told = quarantined(model, candidate)
+            answer = quarantined(model, candidate)
     model.until("withdrawn", lambda seen: "rollout" not in seen["status"])
 
     assert model.stable == stable
-    assert "accuracy" in told, model.explain()
-    row = {"what": f"taken back: {told}", "labelled": client.labelled[candidate]}
+    assert "accuracy" in answer, model.explain()
+    row = {"what": f"taken back: {answer}", "labelled": client.labelled[candidate]}
     RESULTS.add(TABLE, row | {"correct": client.correct[candidate], "accuracy": client.ratio(candidate)})
 
 

@@ -44,7 +44,7 @@ def test_matches_and_sticky_callers_keep_their_revision_while_the_operator_is_ki
         for report in (led, by_cookie):
             assert set(report.revisions) == {candidate}
         assert set(left.revisions) == {stable}
-        assert "header x-group=beta leads to it" in fairlead(stage, "status", model)[1]
+        assert "header x-group=beta selects the candidate" in fairlead(stage, "status", model)[1]
 
         asked(stage, "promote", model)
         paused_at(model, 50)

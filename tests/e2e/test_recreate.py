@@ -51,12 +51,12 @@ def finished(run: load.Background, model: Model, what: str, *, old: str) -> load
     """Requests go on until it is certain that nothing fails any more; the report, after all that holds of each."""
     new = model.stable
     seen = run.progress().revisions.get(new, 0)
-    back = run.wait_until(lambda now: now.revisions.get(new, 0) > seen + BEFORE, timeout_s=200)
+    answered = run.wait_until(lambda now: now.revisions.get(new, 0) > seen + BEFORE, timeout_s=200)
     run.wait_until(lambda now: now.revisions.get(new, 0) > seen + AFTER, timeout_s=300)
     report = run.stop()
     others = [each for each in report.failures if each.status != 503 or WORDS not in each.body]
     assert others == [], report.summary()
-    assert report.failed == back.failed, "a request failed after the new revision served"
+    assert report.failed == answered.failed, "a request failed after the new revision served"
     gone_s = max(report.failures, key=lambda each: each.at_s).at_s - min(each.at_s for each in report.failures)
     row = {"what": what, "requests": report.requests, "right answers": report.ok, "503, Retry-After: 2": report.failed}
     RESULTS.add(TABLE, {**row, "other failures": len(others), "seconds without a revision": round(gone_s, 1)})
@@ -65,9 +65,7 @@ def finished(run: load.Background, model: Model, what: str, *, old: str) -> load
     return report
 
 
-def test_requests_between_the_two_revisions_are_told_to_come_again_and_no_other_fails(
-    stage: Stage, recreated: Model
-) -> None:
+def test_requests_between_two_revisions_get_retry_after_and_no_other_fails(stage: Stage, recreated: Model) -> None:
     old, body = recreated.stable, recreated.load().bodies[0]
     with counted(recreated, rate=RATE) as run:
         run.wait_until(lambda seen: seen.requests > BEFORE, timeout_s=120)
@@ -80,7 +78,7 @@ def test_requests_between_the_two_revisions_are_told_to_come_again_and_no_other_
     assert set(report.revisions) == {old, recreated.stable}
 
 
-def test_a_rollback_that_has_no_room_beside_the_other_stops_it_first(stage: Stage, recreated: Model) -> None:
+def test_a_rollback_without_room_stops_the_other_revision_first(stage: Stage, recreated: Model) -> None:
     recreated.apply("v2", label="next", serving=BIG, rollout={"onInsufficientCapacity": "Recreate"})
     old = recreated.until_settled()["status"]["stableRevision"]
     with counted(recreated, rate=RATE) as run:
@@ -91,11 +89,11 @@ def test_a_rollback_that_has_no_room_beside_the_other_stops_it_first(stage: Stag
         recreated.until("back", lambda found: found["status"].get("stableRevision") not in (None, "", old))
         recreated.until("at rest", lambda found: "rollout" not in found["status"])
         finished(run, recreated, "RollingUpdate without room, `onInsufficientCapacity: Recreate`, rollback", old=old)
-    told = [message for reason, message in recreated.events() if reason == "InsufficientCapacity"]
-    assert any("stops first" in message for message in told), recreated.events()
+    messages = [message for reason, message in recreated.events() if reason == "InsufficientCapacity"]
+    assert any("stops first" in message for message in messages), recreated.events()
 
 
-def test_an_abort_brings_the_stopped_revision_back(stage: Stage, recreated: Model) -> None:
+def test_an_abort_starts_the_stopped_revision_again(stage: Stage, recreated: Model) -> None:
     old = recreated.stable
     with counted(recreated, rate=RATE) as run:
         run.wait_until(lambda seen: seen.requests > BEFORE, timeout_s=120)

@@ -27,7 +27,7 @@ def serving(stage: Stage) -> Iterator[Model]:
         yield model
 
 
-def test_the_api_server_and_etcd_killed_fail_no_request(stage: Stage, serving: Model) -> None:
+def test_no_request_fails_while_the_api_server_and_etcd_are_killed(stage: Stage, serving: Model) -> None:
     with counted(serving, rate=500) as run:
         run.wait_until(lambda seen: seen.requests > 500, timeout_s=120)
         for part in ("kube-apiserver", "etcd"):
@@ -54,7 +54,7 @@ def test_what_was_deleted_while_the_operator_was_away_is_cleaned_up(stage: Stage
         forced.until_gone()
 
 
-def test_haproxy_killed_comes_back_at_once(stage: Stage, serving: Model) -> None:
+def test_a_killed_haproxy_is_restarted_at_once(stage: Stage, serving: Model) -> None:
     with counted(serving, rate=500) as run:
         run.wait_until(lambda seen: seen.requests > 500, timeout_s=120)
         master = haproxy_master(stage.local)
@@ -69,7 +69,7 @@ def test_haproxy_killed_comes_back_at_once(stage: Stage, serving: Model) -> None
     assert report.failed <= CONNECTIONS, report.summary()
 
 
-def test_the_whole_gateway_restarted_serves_from_its_last_table(stage: Stage, serving: Model) -> None:
+def test_a_restarted_gateway_serves_from_its_saved_routes(stage: Stage, serving: Model) -> None:
     for part in ("operator", "kube-apiserver"):
         kill_for_good(stage.local, part)
     try:
@@ -82,7 +82,7 @@ def test_the_whole_gateway_restarted_serves_from_its_last_table(stage: Stage, se
     serving.until_settled()
 
 
-def test_rays_head_restarted_gets_its_applications_back(stage: Stage, serving: Model) -> None:
+def test_a_restarted_ray_head_gets_its_applications_again(stage: Stage, serving: Model) -> None:
     stable = serving.stable
     row = stage.models.inputs(1)
     lost_s = time.monotonic()

@@ -103,7 +103,7 @@ def model_rows(model: Model) -> list[list[float]]:
     return [[0.0] * 64]
 
 
-def test_a_new_revision_that_crashes_again_and_again_is_taken_back(stage: Stage) -> None:
+def test_a_new_revision_that_keeps_crashing_is_replaced(stage: Stage) -> None:
     with stage.deployed("crashes", replicas=2) as model, counted(model, rate=300) as run:
         warm, stable = promoted(model, "crashing", progressDeadlineSeconds=300)
         killed_at_s = []
@@ -155,9 +155,7 @@ def _kill_one(stage: Stage, model: Model, revision: str) -> None:
     os.kill(ready()[0], signal.SIGKILL)
 
 
-def test_a_blue_green_rollout_goes_on_by_itself_and_the_old_one_goes_after_its_time(
-    stage: Stage, window: Model
-) -> None:
+def test_a_blue_green_rollout_promotes_and_scales_down_after_its_delays(stage: Stage, window: Model) -> None:
     model, first = window, window.stable
     with counted(model) as run:
         timed = {"autoPromoteSeconds": 5, "scaleDownDelaySeconds": 15}

@@ -77,7 +77,7 @@ def test_batches_keep_to_their_limits_and_fail_no_request(stage: Stage, batches:
     assert (seen.most, seen.least) == (REPLICAS + 1, REPLICAS), seen.up_at_least
 
 
-def test_a_rollback_goes_by_batches_too_and_keeps_to_their_limits(stage: Stage, batches: Model) -> None:
+def test_a_rollback_moves_in_batches_within_their_limits(stage: Stage, batches: Model) -> None:
     before = batches.status()["previousStableRevision"]
     batches.apply(same_version(batches), label="next", rollout=ONE_LESS)
     batches.until("with the new limits", is_settled)
@@ -95,7 +95,7 @@ def test_a_rollback_goes_by_batches_too_and_keeps_to_their_limits(stage: Stage, 
     assert (seen.most, seen.least) == (REPLICAS, REPLICAS - 1), seen.up_at_least
 
 
-def test_the_spec_s_way_back_in_the_middle_fails_no_request(stage: Stage, batches: Model) -> None:
+def test_reverting_the_spec_during_a_rollout_fails_no_request(stage: Stage, batches: Model) -> None:
     batches.until_up(REPLICAS)
     seen, before = Watched(stage, batches), batches.stable
     with counted(batches) as run:
@@ -114,7 +114,7 @@ def test_the_spec_s_way_back_in_the_middle_fails_no_request(stage: Stage, batche
     assert seen.most == REPLICAS + 1
 
 
-def test_an_abort_in_the_middle_goes_back_as_replicas_come_and_fails_no_request(stage: Stage, batches: Model) -> None:
+def test_an_abort_during_a_rollout_restores_replicas_before_traffic(stage: Stage, batches: Model) -> None:
     batches.until_up(REPLICAS)
     seen, before = Watched(stage, batches), batches.stable
     with counted(batches) as run:

@@ -38,7 +38,7 @@ def test_scaling_to_three_and_back_fails_no_request(stage: Stage) -> None:
     assert len(report.revisions) == 1
 
 
-def test_a_deletion_says_that_it_waits_for_ray_and_ends_when_ray_is_back(stage: Stage) -> None:
+def test_a_deletion_reports_that_it_waits_for_ray_and_ends_when_ray_returns(stage: Stage) -> None:
     with stage.deployed("kept") as model:
         with ray_does_not_answer(stage.local):
             stage.kubectl("delete", "mdep", "kept", "--wait=false")

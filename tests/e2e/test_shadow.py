@@ -84,12 +84,12 @@ def paced(stage: Stage, model: Model, what: str) -> None:
     keep(what, report, {})
 
 
-def test_a_silently_different_candidate_is_seen_by_its_counts_and_by_no_caller(
+def test_a_candidate_with_different_answers_is_noticed_in_the_counts_and_by_no_client(
     stage: Stage, tmp_path: pathlib.Path
 ) -> None:
-    said = classes(stage)
-    (first, _), (second, _) = collections.Counter(said).most_common(2)
-    swapped_share = sum(each in (first, second) for each in said) / len(said)
+    output = classes(stage)
+    (first, _), (second, _) = collections.Counter(output).most_common(2)
+    swapped_share = sum(each in (first, second) for each in output) / len(output)
     source = pathlib.Path(stage.models.version("v1").uri.removeprefix("file://"))
     other = swapped.make(source, tmp_path / "swapped", first, second)
     with stage.deployed("shadowed") as model:
@@ -101,7 +101,9 @@ def test_a_silently_different_candidate_is_seen_by_its_counts_and_by_no_caller(
         keep("before there is a candidate", before, {})
         paced(stage, model, "before there is a candidate, paced")
 
-        candidate = in_the_shadow(model, label="swapped", model={"uri": other.as_uri(), "digest": digest.of(other)})
+        candidate = in_the_shadow(
+            model, label="swapped", model={"uri": other.as_uri(), "digest": digest.hash_path(other)}
+        )
         with load.background(asking) as run:
             run.wait_until(lambda seen: seen.requests >= REQUESTS // 3, timeout_s=300)
             kill_operator(stage.local)
@@ -126,7 +128,7 @@ def test_a_silently_different_candidate_is_seen_by_its_counts_and_by_no_caller(
         assert counts["pairs"] > 100
         assert abs(counts["disagreed"] / counts["pairs"] - swapped_share) < 0.1
         status = fairlead(stage, "status", model)[1]
-        assert f"is shown {PERCENT} % of the stable revision's predictions" in status
+        assert f"the candidate gets copies of {PERCENT} % of the stable revision's requests" in status
 
         with load.background(asking) as run:
             run.wait_until(lambda seen: seen.requests > 500, timeout_s=120)
@@ -137,7 +139,7 @@ def test_a_silently_different_candidate_is_seen_by_its_counts_and_by_no_caller(
         assert set(left.revisions) == {stable}
 
 
-def test_a_candidate_that_says_the_same_disagrees_never_is_promoted_out_of_the_shadow_and_can_be_left_again(
+def test_a_candidate_with_equal_answers_is_promoted_from_the_shadow_and_can_be_rolled_back(
     stage: Stage,
 ) -> None:
     with stage.deployed("same") as model:

@@ -35,7 +35,7 @@ def settings(stage: Stage, model: Model) -> load.Settings:
     return asking.model_copy(update={"bodies": bodies})
 
 
-def test_a_silently_different_candidate_is_taken_back_and_no_caller_met_it(stage: Stage) -> None:
+def test_a_candidate_with_different_answers_is_withdrawn_before_any_client_got_one(stage: Stage) -> None:
     with stage.deployed("shadow-judged") as model:
         stable = model.stable
         with load.background(settings(stage, model)) as run:

@@ -17,13 +17,13 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
 REQUESTS = 10_000
 
 
-def test_another_input_is_held_before_its_first_request_until_the_spec_allows_it(
+def test_a_changed_input_is_held_before_its_first_request_until_the_spec_allows_it(
     stage: Stage, tmp_path: pathlib.Path
 ) -> None:
     other = wider.make(tmp_path / "wider")
     with stage.deployed("contract") as model:
         stable = model.stable
-        source = {"uri": other.as_uri(), "digest": digest.of(other)}
+        source = {"uri": other.as_uri(), "digest": digest.hash_path(other)}
         with counted(model) as run:
             model.apply("v1", label="wider", model=source)
             found = model.until("held", lambda found: condition(found, "Stalled").get("reason") == "SignatureChanged")

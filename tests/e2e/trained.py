@@ -118,7 +118,7 @@ def _make_worse(good: pathlib.Path, folder: pathlib.Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     model.export(folder / "saved_model", verbose=False)
     np.savez_compressed(folder / "heldout.npz", inputs=inputs, labels=labels, outputs=outputs)
-    made = {"digests": {"saved_model": digest.of(folder / "saved_model")}}
+    made = {"digests": {"saved_model": digest.hash_path(folder / "saved_model")}}
     (folder / "evaluation.json").write_text(json.dumps(made))
 
 

@@ -76,7 +76,7 @@ def main(out: pathlib.Path) -> None:
     for name, first in (("failing", known), ("usual", worked(1)), ("late", worked(TIMES))):
         folder, module = out / "dense" / name, worsened(first)
         tf.saved_model.save(module, str(folder / "saved_model"), signatures={"serving_default": module.call})
-        digests = {"saved_model": digest.of(folder / "saved_model")}
+        digests = {"saved_model": digest.hash_path(folder / "saved_model")}
         (folder / "evaluation.json").write_text(json.dumps({"digests": digests}))
 
 

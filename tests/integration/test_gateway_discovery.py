@@ -23,7 +23,7 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 
 @pytest.mark.parametrize("story", moving_replicas.STORIES, ids=lambda name: str(name).replace(" ", "-"))
-def test_no_request_fails_whatever_becomes_of_the_replicas(world: World, story: str) -> None:
+def test_no_request_fails_while_replicas_start_drain_and_die(world: World, story: str) -> None:
     with world.load() as load:
         for _ in range(3):
             moving_replicas.STORIES[story](world)
@@ -51,7 +51,7 @@ def test_a_directory_whose_process_hangs_hides_no_replica(world: World) -> None:
     world.settle()
 
 
-def test_a_place_of_the_pool_is_given_back_and_an_agent_that_starts_anew_deals_none_anew(world: World) -> None:
+def test_a_place_is_released_and_a_restarted_agent_keeps_the_assigned_places(world: World) -> None:
     def places() -> dict[str, int]:
         return dict(world.gateway.pool()["places"])
 
@@ -93,7 +93,7 @@ def test_the_same_feedback_meets_the_same_replica_on_every_gateway(world: World,
         other.stop()
 
 
-def test_a_gateway_that_starts_with_everything_there_serves_as_soon_as_it_is_ready(world: World) -> None:
+def test_a_starting_gateway_serves_as_soon_as_it_is_ready(world: World) -> None:
     world.gateway.stop()
     world.gateway.start()
     until(world.gateway.is_ready, "ready")

@@ -126,7 +126,7 @@ def test_trailers_of_http_2_never_reach_a_replica(gateway: Gateway, extra: tuple
 
 
 @pytest.mark.parametrize("length", [40_000, 200_000])
-def test_a_long_body_in_chunks_is_refused_with_what_would_be_right(gateway: Gateway, length: int) -> None:
+def test_a_long_chunked_body_is_refused_with_the_expected_form(gateway: Gateway, length: int) -> None:
     with one_replica(gateway) as replica:
         found = ask(gateway.data_port, in_chunks(b"h" * length))
 
@@ -183,7 +183,7 @@ def test_a_request_that_ends_its_replica_is_repeated_once_and_counted(gateway: G
     until(lambda: gateway.metric(name, model="digits", revision=A) == 1, "the empty answer is counted")
 
 
-def test_a_client_that_goes_away_takes_its_request_from_the_replica(gateway: Gateway) -> None:
+def test_the_request_of_a_disconnected_client_is_cancelled_at_the_replica(gateway: Gateway) -> None:
     gone = threading.Event()
 
     def act(_: bytes) -> bytes | None:
@@ -234,11 +234,11 @@ ODD_MEASUREMENTS = [
 ]
 
 
-def test_no_answer_of_one_replica_ends_the_agent_or_stops_the_reading_of_another(gateway: Gateway) -> None:
-    told = iter(ODD_MEASUREMENTS * 2)
+def test_no_answer_of_a_replica_ends_the_agent_or_affects_another_replica(gateway: Gateway) -> None:
+    bodies = iter(ODD_MEASUREMENTS * 2)
 
-    def odd(request: bytes) -> bytes | None:
-        return next(told, None) if b"/-/measurements" in request else answer()
+    def invalid(request: bytes) -> bytes | None:
+        return next(bodies, None) if b"/-/measurements" in request else answer()
 
     seen = itertools.count(1)
 
@@ -247,7 +247,7 @@ def test_no_answer_of_one_replica_ends_the_agent_or_stops_the_reading_of_another
         return answer(body % (B.encode(), next(seen)) if b"/-/measurements" in request else b"{}")
 
     node = gateway.nodes[0]
-    with odd_replica(odd, node=node) as first, odd_replica(good, node=node, revision=B):
+    with odd_replica(invalid, node=node) as first, odd_replica(good, node=node, revision=B):
         gateway.apply(digits=spec(A, {A: revision(), B: revision()}, candidate=B))
         gateway.wait_up("digits", A)
         gateway.wait_up("digits", B)

@@ -33,7 +33,7 @@ def predict(gateway: Gateway, name: str) -> str:
     return answer.headers["x-fairlead-feedback"]
 
 
-def tell(gateway: Gateway, token: str, label: int) -> None:
+def send_label(gateway: Gateway, token: str, label: int) -> None:
     body = json.dumps({"token": token, "label": label}).encode()
     answer = fetch(f"{gateway.url}/v2/models/digits/feedback", body=body, headers={"x-fairlead-feedback": token})
     assert answer.status == 200, answer.text
@@ -53,7 +53,7 @@ def gateway(tmp_path: Path, node: NodeEnvironment) -> Iterator[Gateway]:
 
 
 def test_labels_and_scores_outlive_the_replica_that_counted_them(gateway: Gateway, node: NodeEnvironment) -> None:
-    def told(name: str) -> dict[str, int]:
+    def labels_of(name: str) -> dict[str, int]:
         return dict(gateway.measurements("digits")["revisions"][name]["feedback"])
 
     def scores(name: str) -> int:
@@ -69,9 +69,9 @@ def test_labels_and_scores_outlive_the_replica_that_counted_them(gateway: Gatewa
             before = scores(B)
 
             for label in (2, 2, 1):
-                tell(gateway, predict(gateway, B), label)
-            until(lambda: told(B) == {"labelled": 3, "correct": 2}, "the candidate's labels")
+                send_label(gateway, predict(gateway, B), label)
+            until(lambda: labels_of(B) == {"labelled": 3, "correct": 2}, "the candidate's labels")
 
-        assert told(B) == {"labelled": 3, "correct": 2}
-        assert told(A) == {"labelled": 0, "correct": 0}
+        assert labels_of(B) == {"labelled": 3, "correct": 2}
+        assert labels_of(A) == {"labelled": 0, "correct": 0}
         assert scores(B) - before == 3

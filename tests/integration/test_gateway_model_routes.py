@@ -61,7 +61,7 @@ def world(kubernetes: cluster.LocalCluster, tmp_path: Path) -> Iterator[World]:
         made.delete()
 
 
-def test_a_route_is_followed_from_absence_over_an_unmarked_deletion_to_its_end(world: World) -> None:
+def test_a_route_is_followed_through_creation_deletion_and_retirement(world: World) -> None:
     url = f"{world.gateway.url}/v2/models/digits/infer"
     until(world.gateway.is_ready, "ready with no route at all, which is an answer")
     first, second = world.spec(), world.spec(maxRequestBytes=5)
@@ -92,7 +92,7 @@ def test_a_route_is_followed_from_absence_over_an_unmarked_deletion_to_its_end(w
     until(lambda: world.gateway.live() == {}, "no route")
 
 
-def test_a_spec_that_was_changed_by_hand_is_refused_by_its_version_and_keeps_the_last_one(world: World) -> None:
+def test_a_route_changed_by_hand_is_refused_because_of_its_version(world: World) -> None:
     good = world.spec()
     world.write(good)
     until(lambda: world.is_live(good), "the good one")

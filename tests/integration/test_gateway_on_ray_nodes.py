@@ -178,7 +178,7 @@ def test_a_new_replica_takes_requests_within_a_second(world: World) -> None:
     no_failures(report)
 
 
-def test_replicas_of_both_nodes_are_killed_and_all_of_one_node(world: World) -> None:
+def test_no_request_fails_while_replicas_of_two_nodes_are_killed(world: World) -> None:
     assert {each["host"] for each in world.listed()} == {"127.0.0.1", "127.0.0.2"}
     with load.background(world.load(500)) as run:
         run.wait_until(lambda seen: seen.requests > 500, timeout_s=120)
@@ -198,7 +198,7 @@ def test_replicas_of_both_nodes_are_killed_and_all_of_one_node(world: World) -> 
     no_failures(report)
 
 
-def test_replicas_that_drain_and_come_fail_no_request(world: World) -> None:
+def test_no_request_fails_while_replicas_drain_and_start(world: World) -> None:
     with load.background(world.load(500)) as run:
         run.wait_until(lambda seen: seen.requests > 500, timeout_s=120)
         for replicas in (1, REPLICAS, 2, REPLICAS):

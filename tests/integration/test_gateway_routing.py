@@ -92,7 +92,7 @@ async def test_pinned_requests_take_no_part_in_the_split(world: World) -> None:
         pytest.param("/v1/models/digits/labels/stable/metadata", "/v1/models/digits/metadata", A, id="v1 role, more"),
     ],
 )
-def test_a_path_reaches_the_revision_it_names(world: World, path: str, seen_path: str, expected: str) -> None:
+def test_a_path_selects_the_revision_that_it_names(world: World, path: str, seen_path: str, expected: str) -> None:
     world.gateway.apply(digits=spec(A, world.revisions, candidate=B))
 
     answer = fetch(world.gateway.url + path)
@@ -115,7 +115,7 @@ def test_a_path_reaches_the_revision_it_names(world: World, path: str, seen_path
         ("/-/healthz/aaaaaaaaaa", {}, 404, "no such path"),
     ],
 )
-def test_what_can_not_be_routed_is_refused_with_a_reason(
+def test_a_request_without_a_route_is_refused_with_a_reason(
     world: World, path: str, headers: dict[str, str], status: int, words: str
 ) -> None:
     answer = fetch(world.gateway.url + path, headers=headers)
@@ -134,7 +134,7 @@ def test_what_can_not_be_routed_is_refused_with_a_reason(
         pytest.param("".join(f"x-{number}: 1\r\n" for number in range(200)), id="200 of them"),
     ],
 )
-def test_headers_beyond_the_limit_are_refused_with_a_reason_and_not_by_a_reset(world: World, head: str) -> None:
+def test_too_large_headers_are_refused_with_an_answer(world: World, head: str) -> None:
     world.gateway.apply(digits=spec(A, world.revisions))
     asked = urlsplit(world.gateway.url)
     with socket.create_connection((asked.hostname, asked.port), timeout=20) as client:
@@ -156,7 +156,7 @@ def test_a_body_above_the_limit_is_refused_before_a_replica_sees_it(world: World
     assert (above.status, above.json["error"]) == (413, "model digits takes at most 1000 bytes a request")
 
 
-def test_a_body_that_never_comes_is_a_408_in_json_and_holds_no_replica(world: World) -> None:
+def test_a_missing_body_gets_408_and_occupies_no_replica(world: World) -> None:
     world.gateway.apply(digits=spec(A, world.revisions))
     with socket.create_connection(("127.0.0.1", world.gateway.data_port), timeout=30) as slow:
         slow.sendall(b"POST /v2/models/digits/infer HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\nsome")
@@ -169,7 +169,7 @@ def test_a_body_that_never_comes_is_a_408_in_json_and_holds_no_replica(world: Wo
     assert json.loads(body) == {"error": "the request did not arrive in time"}
 
 
-def test_a_replica_that_takes_too_long_is_a_504_in_json(world: World) -> None:
+def test_a_replica_that_takes_too_long_gives_504_in_json(world: World) -> None:
     world.gateway.apply(digits=spec(A, world.revisions, requestTimeoutSeconds=0.2))
 
     answer = fetch(f"{world.gateway.url}/v2/models/digits/infer", headers={"x-delay-s": "5"})
@@ -199,7 +199,7 @@ def test_a_request_id_is_passed_through_or_made(world: World) -> None:
     assert len(fetch(url, headers={"x-request-id": "x" * 200}).headers["x-request-id"]) == 36
 
 
-def test_a_bad_entry_keeps_the_last_good_one_and_blocks_no_other_model(world: World) -> None:
+def test_an_invalid_route_keeps_the_last_valid_one_and_does_not_block_other_models(world: World) -> None:
     good = spec(A, world.revisions)
     world.gateway.apply(digits=good)
     other = spec(B, {B: world.revisions[B]})
@@ -214,7 +214,7 @@ def test_a_bad_entry_keeps_the_last_good_one_and_blocks_no_other_model(world: Wo
     world.gateway.apply(digits=good)
 
 
-def test_a_retired_model_is_not_found_and_one_whose_object_was_deleted_goes_on(world: World) -> None:
+def test_a_retired_model_gives_404_and_a_model_with_a_deleted_route_keeps_serving(world: World) -> None:
     one, other = spec(A, {A: world.revisions[A]}), spec(B, {B: world.revisions[B]})
     world.replicas.start("other", B)
     world.gateway.apply(digits=one, other=other)
@@ -250,7 +250,7 @@ async def test_requests_are_counted_by_model_revision_and_code(world: World) -> 
     assert world.gateway.metric("fairlead_gateway_unreadable_log_lines_total") == 0
 
 
-async def test_measurements_tell_each_revision_what_clients_saw_of_it(world: World) -> None:
+async def test_measurements_count_the_answers_to_clients_for_each_revision(world: World) -> None:
     world.gateway.apply(digits=spec(A, world.revisions, candidate=B, candidateWeight=2500))
     before = world.gateway.measurements("digits")
 
@@ -297,7 +297,7 @@ def test_a_504_and_a_503_of_the_gateway_count_for_the_revision_that_was_chosen(w
     until(lambda: (errors(A) - before, errors(gone)) == (1, 1), "each has one error more")
 
 
-def test_made_up_model_names_make_no_series(world: World) -> None:
+def test_unknown_model_names_create_no_series(world: World) -> None:
     for number in range(5):
         fetch(f"{world.gateway.url}/v2/models/made-up-{number}/infer")
 
@@ -322,7 +322,7 @@ def alone(tmp_path: Path) -> Iterator[tuple[Gateway, Replicas]]:
         yield pair
 
 
-def test_a_port_that_passed_to_another_replica_never_answers_for_the_one_before(
+def test_a_replica_on_a_reused_port_does_not_answer_for_the_previous_one(
     alone: tuple[Gateway, Replicas], tmp_path: Path
 ) -> None:
     """The directory is away, so the gateway knows the old name at the port: two requests meet what lives there now."""

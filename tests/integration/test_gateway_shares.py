@@ -130,7 +130,7 @@ def test_a_header_or_a_cookie_with_exactly_the_value_goes_to_the_candidate(
     assert world.infer(headers)["revision"] == expected
 
 
-async def test_who_matches_moves_nobody_elses_share(world: World) -> None:
+async def test_matching_requests_do_not_change_the_share_of_the_others(world: World) -> None:
     world.apply(match=MATCH, candidateWeight=100)
 
     matched = await counting_client.run(world.asked(1000, ("x-group", "beta")))
@@ -141,7 +141,7 @@ async def test_who_matches_moves_nobody_elses_share(world: World) -> None:
     assert abs(others.revisions[B].count - 100) <= 1
 
 
-def test_a_match_that_changes_its_value_needs_no_reload_and_one_that_goes_neither(world: World) -> None:
+def test_changing_or_removing_a_match_needs_no_reload(world: World) -> None:
     world.apply(match=MATCH, sticky={"header": "x-user"})
     reloads = world.gateway.metric("fairlead_gateway_haproxy_reloads_total")
 
@@ -164,7 +164,7 @@ def test_a_match_never_waits_for_a_candidate_that_has_no_replica(alone: World) -
     assert [alone.infer({"x-group": "beta"})["revision"] for _ in range(20)] == [A] * 20
 
 
-def test_the_share_of_a_candidate_that_lost_its_replicas_is_the_stable_one_s_until_it_has_some_again(
+def test_the_stable_revision_takes_the_share_of_a_candidate_without_replicas(
     alone: World,
 ) -> None:
     alone.apply(candidateWeight=5000, sticky={"header": "x-user"})
@@ -186,7 +186,7 @@ def test_the_share_of_a_candidate_that_lost_its_replicas_is_the_stable_one_s_unt
     assert collections.Counter(alone.infer()["revision"] for _ in range(20)) == {A: 10, B: 10}
 
 
-def test_a_value_that_sticks_keeps_its_revision_and_only_ever_moves_to_the_candidate(world: World) -> None:
+def test_a_sticky_value_keeps_its_revision_and_moves_only_to_the_candidate(world: World) -> None:
     users = [f"user-{number}" for number in range(10_000)]
     before: set[str] = set()
     for weight in (100, 2500, 5000):
@@ -196,12 +196,12 @@ def test_a_value_that_sticks_keeps_its_revision_and_only_ever_moves_to_the_candi
 
         assert abs(len(of_candidate) - weight) <= 100, "within a point of the share"
         assert before <= of_candidate
-        again = users[::20]
-        assert revisions_of(world.gateway, "x-user", again) == {user: found[user] for user in again}
+        some = users[::20]
+        assert revisions_of(world.gateway, "x-user", some) == {user: found[user] for user in some}
         before = of_candidate
 
 
-async def test_beside_a_header_that_sticks_the_others_are_split_to_the_request(world: World) -> None:
+async def test_requests_without_the_sticky_header_are_split_exactly(world: World) -> None:
     world.apply(candidateWeight=2500, sticky={"header": "x-user"})
 
     sticking = await counting_client.run(world.asked(500, ("x-user", "ada")))
@@ -214,7 +214,9 @@ async def test_beside_a_header_that_sticks_the_others_are_split_to_the_request(w
 
 
 @pytest.mark.parametrize("share", [100, 2500, 10_000])
-async def test_of_ten_thousand_requests_of_the_stable_exactly_the_share_is_marked(world: World, share: int) -> None:
+async def test_exactly_the_share_of_the_stable_revisions_requests_is_marked_for_shadow(
+    world: World, share: int
+) -> None:
     world.apply(shadow=share)
     before = world.marked()
 
@@ -225,7 +227,7 @@ async def test_of_ten_thousand_requests_of_the_stable_exactly_the_share_is_marke
     assert abs(world.marked() - before - share) <= 1
 
 
-def test_a_mark_names_the_gateway_and_the_candidate_and_a_clients_own_is_dropped(world: World) -> None:
+def test_a_shadow_mark_names_gateway_and_candidate_and_a_clients_mark_is_dropped(world: World) -> None:
     world.apply(shadow=10_000)
     own = {"x-fairlead-shadow": "10.0.0.1:1/x", "x-fairlead-shadow-copy": "x", "x-fairlead-shadow-more": "y"}
 
@@ -243,7 +245,7 @@ def test_a_mark_names_the_gateway_and_the_candidate_and_a_clients_own_is_dropped
         pytest.param("/v2/models/digits/feedback", {}, id="feedback"),
     ],
 )
-def test_what_the_stable_was_not_asked_by_share_is_not_marked(world: World, path: str, headers: dict[str, str]) -> None:
+def test_pinned_requests_are_not_marked_for_shadow(world: World, path: str, headers: dict[str, str]) -> None:
     world.apply(shadow=10_000, match=MATCH)
 
     answers = [fetch(world.gateway.url + path, body=b"{}", headers=headers).json for _ in range(3)]
@@ -252,7 +254,7 @@ def test_what_the_stable_was_not_asked_by_share_is_not_marked(world: World, path
     assert "x-fairlead-shadow" not in fetch(f"{world.gateway.url}/v2/models/digits").json["headers"], "no body to copy"
 
 
-async def test_a_copy_is_counted_apart_and_moves_no_counter(world: World) -> None:
+async def test_a_shadow_copy_is_counted_separately(world: World) -> None:
     world.apply(shadow=100, candidateWeight=0)
     labels = {"model": "digits", "revision": B}
     before = {name: world.gateway.metric(name, **labels) for name in (COUNTED, COPIES)}
@@ -329,7 +331,7 @@ def test_feedback_is_no_request_of_a_prediction_and_needs_no_token_in_a_header(w
     assert world.gateway.metric(COUNTED, **labels) == before[COUNTED]
 
 
-async def test_feedback_has_the_replicas_that_predictions_have_also_right_after_a_reload(alone: World) -> None:
+async def test_feedback_reaches_the_same_replicas_as_predictions_after_a_reload(alone: World) -> None:
     for number in range(3):
         # Another name is another configuration.
         alone.apply(match=[{"header": f"x-{number}", "value": "1"}])
@@ -339,7 +341,7 @@ async def test_feedback_has_the_replicas_that_predictions_have_also_right_after_
     assert alone.gateway.metric("fairlead_gateway_haproxy_reloads_total") >= 3
 
 
-async def test_a_map_that_a_configuration_has_not_is_told_from_an_empty_one(world: World) -> None:
+async def test_a_missing_map_differs_from_an_empty_one(world: World) -> None:
     world.apply(match=MATCH)
     world.apply()  # the name stays until another reload is due, and with it the map
     haproxy = control.Control(world.gateway.state_dir)

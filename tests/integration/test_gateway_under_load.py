@@ -83,7 +83,7 @@ def test_no_request_fails_over_weight_changes_revisions_and_reloads(world: World
     assert report.requests > 5_000
 
 
-def test_a_live_version_leaves_no_way_to_the_revision_before(world: World) -> None:
+def test_a_live_version_sends_no_request_to_the_previous_revision(world: World) -> None:
     gateway, url = world.gateway, f"{world.gateway.url}/v2/models/digits/infer"
     with world.load(connections=2) as load:
         under_way(load)
@@ -136,7 +136,7 @@ def test_no_request_fails_when_the_agent_is_killed_and_started_again(world: Worl
     until(lambda: gateway.metric(counted, model="digits", revision=B) > 0, "the new agent counts")
 
 
-def test_an_agent_that_died_before_it_could_write_the_record_finds_its_haproxy_all_the_same(world: World) -> None:
+def test_an_agent_killed_before_it_wrote_its_record_finds_its_haproxy(world: World) -> None:
     gateway, master = world.gateway, world.gateway.master()
     gateway.kill_agent()
     (gateway.state_dir / "haproxy.json").unlink()
@@ -149,7 +149,7 @@ def test_an_agent_that_died_before_it_could_write_the_record_finds_its_haproxy_a
 
 
 @pytest.mark.parametrize("victim", ["worker", "master"])
-def test_a_killed_haproxy_is_mended_at_once_and_loses_only_what_it_held(world: World, victim: str) -> None:
+def test_a_killed_haproxy_is_restarted_and_loses_only_requests_in_flight(world: World, victim: str) -> None:
     gateway = world.gateway
     connections = 8
     with world.load(connections) as load:
@@ -176,7 +176,7 @@ def test_a_killed_haproxy_is_mended_at_once_and_loses_only_what_it_held(world: W
     assert gateway.live()["digits"] == world.table["version"]
 
 
-def test_a_killed_haproxy_is_also_mended_after_the_agent_was_killed(world: World) -> None:
+def test_a_killed_haproxy_is_restarted_by_a_restarted_agent(world: World) -> None:
     gateway = world.gateway
     gateway.kill_agent()
     gateway.start()
@@ -212,14 +212,14 @@ def test_a_draining_replica_gets_no_new_request_and_none_fails(world: World) -> 
         leaving = world.of_a[0]
         leaving.process.send_signal(signal.SIGTERM)
         until(lambda: drained(gateway) or gateway.up("digits", A) == 1, "it is seen to drain")
-        told = leaving.drain()
+        report_of_drain = leaving.drain()
         gateway.wait_up("digits", A, 1)
         under_way(load)
         report = load.stop()
 
     assert report.failures == (), report.summary()
     # What came between its word and HAProxy's next look, half a second later at most, was still answered.
-    assert told["servedAfterDrain"] < report.requests / 2
+    assert report_of_drain["servedAfterDrain"] < report.requests / 2
 
 
 def drained(gateway: Gateway) -> bool:
@@ -260,7 +260,7 @@ def test_a_stopped_gateway_answers_what_is_in_flight_and_leaves_no_process(world
     assert not any(Path(f"/proc/{pid}").exists() for pid in (master, *workers))
 
 
-def test_a_gateway_that_is_to_end_says_so_first_and_goes_on_serving_meanwhile(tmp_path: Path) -> None:
+def test_a_stopping_gateway_reports_unready_first_and_keeps_serving(tmp_path: Path) -> None:
     """A balancer in front needs time to notice: until then each new connection has to be answered."""
     node = make_node(tmp_path / "node")
     gateway, replicas = Gateway(tmp_path / "gateway", nodes=[node], stop_delay_s=3600), Replicas(node)
@@ -287,7 +287,7 @@ def test_a_gateway_that_is_to_end_says_so_first_and_goes_on_serving_meanwhile(tm
         replicas.stop()
 
 
-def test_files_and_record_say_what_runs(world: World) -> None:
+def test_the_state_files_describe_the_running_haproxy(world: World) -> None:
     record = json.loads((world.gateway.state_dir / "haproxy.json").read_text())
 
     assert record["pid"] == world.gateway.master()

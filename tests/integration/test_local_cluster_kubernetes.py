@@ -12,7 +12,7 @@ from fairlead_cli.local import cluster
 pytestmark = pytest.mark.real
 
 
-def test_a_deleted_namespace_really_goes_away(kubernetes: cluster.LocalCluster) -> None:
+def test_a_deleted_namespace_is_removed(kubernetes: cluster.LocalCluster) -> None:
     assert kubernetes.kubectl("create", "namespace", "short-lived").returncode == 0
     until(
         lambda: kubernetes.kubectl("-n", "short-lived", "get", "sa", "default").returncode == 0,
@@ -22,7 +22,7 @@ def test_a_deleted_namespace_really_goes_away(kubernetes: cluster.LocalCluster) 
     assert "NotFound" in kubernetes.kubectl("get", "namespace", "short-lived").stderr
 
 
-def test_what_an_owner_leaves_behind_is_collected(kubernetes: cluster.LocalCluster) -> None:
+def test_objects_of_a_deleted_owner_are_garbage_collected(kubernetes: cluster.LocalCluster) -> None:
     assert kubernetes.kubectl("create", "configmap", "owner").returncode == 0
     uid = kubernetes.kubectl("get", "configmap", "owner", "-o", "jsonpath={.metadata.uid}").stdout
     owned = {

@@ -90,7 +90,7 @@ def test_the_next_test_run_ends_the_cluster_of_one_that_was_killed(root: pathlib
     assert list(notes.iterdir()) == []
 
 
-def test_up_after_a_killed_up_cleans_first_and_comes_up(root: pathlib.Path) -> None:
+def test_up_after_a_killed_up_cleans_and_starts(root: pathlib.Path) -> None:
     launcher = launch(root)
     made = cluster.LocalCluster("t", root)
     until(lambda: "etcd" in made.running(), "etcd runs")
@@ -102,13 +102,13 @@ def test_up_after_a_killed_up_cleans_first_and_comes_up(root: pathlib.Path) -> N
     assert made.kubectl("get", "namespace", "default").returncode == 0
 
 
-def test_two_ups_at_once_make_one_cluster(root: pathlib.Path) -> None:
+def test_two_concurrent_ups_start_one_cluster(root: pathlib.Path) -> None:
     launchers = [launch(root) for _ in range(2)]
     assert [launcher.wait(timeout=120) for launcher in launchers] == [0, 0]
     assert len(marked(mark_of(root))) == len(cluster.KUBERNETES_PARTS)
 
 
-def test_killed_control_plane_parts_come_back_with_their_ports_and_data(root: pathlib.Path) -> None:
+def test_restarted_control_plane_parts_keep_their_ports_and_data(root: pathlib.Path) -> None:
     made = cluster.LocalCluster("t", root)
     made.up(cluster.KUBERNETES_PARTS)
     assert made.kubectl("create", "configmap", "kept", "--from-literal=a=b").returncode == 0

@@ -43,24 +43,26 @@ def _each(table: str) -> list[Any]:
 
 
 @pytest.mark.parametrize("row", _each("refused"))
-def test_a_bad_manifest_is_refused_by_name_and_with_what_is_right(answers: Answers, row: manifest_table.Row) -> None:
+def test_an_invalid_manifest_is_refused_with_the_field_and_the_right_value(
+    answers: Answers, row: manifest_table.Row
+) -> None:
     answer = answers[row.id]
     assert answer.returncode != 0, answer.stdout
-    assert any(_says(line, row) for line in answer.stderr.splitlines()), answer.stderr
+    assert any(_message(line, row) for line in answer.stderr.splitlines()), answer.stderr
 
 
-def _says(line: str, row: manifest_table.Row) -> bool:
+def _message(line: str, row: manifest_table.Row) -> bool:
     names_field = re.search(rf"(^|[^\w.]){re.escape(row.field)}([^\w.]|$)", line) is not None
     return names_field and all(words in line for words in row.says)
 
 
 @pytest.mark.parametrize("row", _each("accepted"))
-def test_an_odd_but_right_manifest_is_taken_and_read(answers: Answers, row: manifest_table.Row) -> None:
+def test_an_unusual_but_valid_manifest_is_accepted(answers: Answers, row: manifest_table.Row) -> None:
     answer = answers[row.id]
     assert answer.returncode == 0, answer.stderr
     spec.ModelDeploymentSpec.model_validate(json.loads(answer.stdout)["spec"])
 
 
-def test_the_rows_have_names_of_their_own() -> None:
+def test_the_rows_have_unique_names() -> None:
     names = [row.id for table in ("refused", "accepted") for row in manifest_table.rows(table)]
     assert len(names) == len(set(names))

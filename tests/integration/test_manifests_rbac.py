@@ -74,7 +74,7 @@ def test_the_gateway_has_exactly_these_rules() -> None:
     assert _role("fairlead-gateway") == {(ROUTES, verb, "*") for verb in ("get", "list", "watch")}
 
 
-def test_who_drives_rollouts_may_not_change_what_is_wished() -> None:
+def test_people_who_drive_rollouts_may_not_change_the_spec() -> None:
     mdep = "modeldeployments.fairlead.dev"
     assert _role("fairlead-rollouts") == (
         {(mdep, verb, "*") for verb in ("get", "list", "watch")}
@@ -172,7 +172,7 @@ def test_a_binding_holds_where_it_says(kubernetes: cluster.LocalCluster, file: s
 
 @pytest.mark.real
 @pytest.mark.parametrize("path", sorted(FILES.glob("*.yaml")), ids=lambda path: path.stem)
-def test_a_file_with_its_namespace_not_filled_in_is_refused(
+def test_a_file_without_its_namespace_filled_in_is_refused(
     kubernetes: cluster.LocalCluster, path: pathlib.Path
 ) -> None:
     text = path.read_text()

@@ -55,7 +55,7 @@ def model(kubernetes: cluster.LocalCluster) -> Iterator[None]:
         pytest.param({"stableRevision": None}, "status.request", id="a field taken away"),
     ],
 )
-def test_a_patch_beyond_the_request_is_refused_and_says_what_may_be_written(
+def test_a_patch_of_other_status_fields_is_refused_with_what_is_allowed(
     kubernetes: cluster.LocalCluster, model: None, status: Any, field: str
 ) -> None:
     done = patched(kubernetes, status, f"--as={DRIVER}")
@@ -64,13 +64,13 @@ def test_a_patch_beyond_the_request_is_refused_and_says_what_may_be_written(
     assert field in done.stderr
 
 
-def test_a_request_is_written_and_changed_and_taken_away(kubernetes: cluster.LocalCluster, model: None) -> None:
+def test_a_request_is_written_changed_and_removed(kubernetes: cluster.LocalCluster, model: None) -> None:
     for request in (REQUEST, {**REQUEST, "id": "2", "verb": "Resume"}, None):
         done = patched(kubernetes, {"request": request}, f"--as={DRIVER}")
         assert done.returncode == 0, done.stderr
 
 
-def test_the_operator_writes_what_it_remembers(kubernetes: cluster.LocalCluster, model: None) -> None:
+def test_the_operator_may_write_its_memory(kubernetes: cluster.LocalCluster, model: None) -> None:
     operator = "--as=system:serviceaccount:fairlead-system:fairlead-operator"
     done = patched(kubernetes, {"stableRevision": "aaaaaaaaaa"}, operator)
     assert done.returncode == 0, done.stderr

@@ -88,7 +88,7 @@ def test_a_status_of_the_wrong_shape_is_refused(kubectl: Kubectl, stored: Stored
     assert "supported values" in _patch_status(kubectl, _name(stored()), {"phase": "Perhaps"})
 
 
-def test_nothing_but_the_replicas_is_added_to_what_was_written(stored: Stored) -> None:
+def test_the_api_server_adds_only_the_replicas_to_a_spec(stored: Stored) -> None:
     assert stored()["spec"] == {"model": {"uri": "file:///models/digits/1"}, "scaling": {"replicas": 1}}
 
 
@@ -120,7 +120,7 @@ def test_an_apply_without_replicas_leaves_the_scaled_number(kubectl: Kubectl, st
     assert stored(spec={"suspend": True})["spec"]["scaling"] == {"replicas": 3}
 
 
-def test_the_scale_subresource_tells_replicas_and_selector(kubectl: Kubectl, stored: Stored) -> None:
+def test_the_scale_subresource_shows_replicas_and_selector(kubectl: Kubectl, stored: Stored) -> None:
     before = stored(spec={"scaling": {"replicas": 2}})
     _patch_status(kubectl, _name(before), {"replicas": 1, "selector": "fairlead.dev/model=digits"})
     name = before["metadata"]["name"]
@@ -130,7 +130,7 @@ def test_the_scale_subresource_tells_replicas_and_selector(kubectl: Kubectl, sto
     assert scale["status"] == {"replicas": 1, "selector": "fairlead.dev/model=digits"}
 
 
-def test_kubectl_get_shows_what_a_person_looks_for(kubectl: Kubectl, stored: Stored) -> None:
+def test_kubectl_get_shows_phase_revision_and_replicas(kubectl: Kubectl, stored: Stored) -> None:
     name = _name(stored())
     condition = {"type": "Ready", "status": "True", "reason": "Serving", "lastTransitionTime": "2026-11-24T10:00:00Z"}
     status = {
@@ -176,7 +176,7 @@ CHANGES = [
 
 
 @pytest.mark.parametrize(("change", "is_refused"), CHANGES)
-def test_a_version_that_serves_keeps_its_content(
+def test_the_content_of_a_served_version_cannot_change(
     kubectl: Kubectl, stored: Stored, change: dict[str, Any], is_refused: bool
 ) -> None:
     name = _name(stored(spec={"model": {"version": "v1"}}))

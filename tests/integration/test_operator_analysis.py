@@ -39,8 +39,8 @@ def operated(kubernetes: cluster.LocalCluster, prometheus: PrometheusProcess, tm
 
 def begin(operated: Operated, metric: dict[str, Any], *, window_s: int = 0, **analysis: Any) -> tuple[str, str]:
     """A second revision, or the first one again, in its step of analysis; stable and candidate."""
-    wished = {"metrics": [metric], "intervalSeconds": 1, "count": 60, **analysis}
-    rollout = {"strategy": "Canary", "steps": [{"setWeight": 50}, {"analysis": {}}], "analysis": wished}
+    analysis_spec = {"metrics": [metric], "intervalSeconds": 1, "count": 60, **analysis}
+    rollout = {"strategy": "Canary", "steps": [{"setWeight": 50}, {"analysis": {}}], "analysis": analysis_spec}
     rollout |= {"rollbackWindow": {"seconds": window_s}} if window_s else {}
     if operated.get(NAME) is None:
         operated.apply(NAME, GOOD, rollout=rollout)
@@ -71,7 +71,7 @@ def is_quarantined(operated: Operated) -> bool:
     return [entry["reason"] for entry in operated.status(NAME).get("quarantine") or ()] == ["AnalysisFailed"]
 
 
-def test_a_number_of_prometheus_promotes_or_takes_back(operated: Operated, prometheus: PrometheusProcess) -> None:
+def test_a_prometheus_query_promotes_or_withdraws(operated: Operated, prometheus: PrometheusProcess) -> None:
     stable, candidate = begin(operated, KERNEL, count=3, inconclusiveLimit=60)
     prometheus.page = f'kernel_seconds{{revision="{stable}"}} 2\nkernel_seconds{{revision="{candidate}"}} 3\n'
     status = operated.until_ready(NAME)
@@ -97,7 +97,7 @@ def test_no_series_is_inconclusive_and_a_person_decides(operated: Operated, prom
     assert operated.condition(NAME, "Ready")["reason"] == "AnalysisInconclusive"
 
 
-def test_errors_that_the_gateway_counted_take_back_also_when_the_operator_is_killed(operated: Operated) -> None:
+def test_errors_withdraw_a_candidate_also_when_the_operator_is_killed(operated: Operated) -> None:
     stable, candidate = begin(operated, ERRORS)
     gateway = operated.gateway
     gateway.measurements = {stable: counted(5000), candidate: counted(60, 10)}
@@ -116,7 +116,7 @@ def test_errors_that_the_gateway_counted_take_back_also_when_the_operator_is_kil
     )
 
 
-def test_a_promoted_revision_that_turns_bad_within_its_window_is_taken_back_by_a_killed_operator(
+def test_a_promoted_revision_that_fails_in_its_window_is_replaced_also_after_an_operator_crash(
     operated: Operated,
 ) -> None:
     first, second = begin(operated, ERRORS, window_s=600)
@@ -151,7 +151,7 @@ def test_a_promoted_revision_that_turns_bad_within_its_window_is_taken_back_by_a
     until(lambda: operated.gateway.entries()[NAME]["stable"] == first, "the route")
 
 
-def test_a_gateway_that_does_not_tell_stops_the_rollout_and_promotes_nothing(operated: Operated) -> None:
+def test_an_unreadable_gateway_stops_the_rollout(operated: Operated) -> None:
     stable, candidate = begin(operated, ERRORS, errorLimit=1)
     broken = {"requests": {"total": -1}}
     operated.gateway.measurements = {stable: broken, candidate: broken}
@@ -169,7 +169,7 @@ def test_a_gateway_that_does_not_tell_stops_the_rollout_and_promotes_nothing(ope
         pytest.param({"answer": [1.0, 2.0]}, id="two series"),
     ],
 )
-def test_a_prometheus_that_gives_no_answer_asks_a_person(
+def test_an_unreachable_prometheus_makes_the_analysis_inconclusive(
     kubernetes: cluster.LocalCluster, tmp_path: Path, fault: dict[str, Any]
 ) -> None:
     with FakePrometheus() as server:

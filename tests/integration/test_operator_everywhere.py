@@ -25,7 +25,7 @@ def everywhere(kubernetes: cluster.LocalCluster, tmp_path_factory: pytest.TempPa
         kubernetes.kubectl("delete", "-f", str(binding))
 
 
-def test_with_all_namespaces_each_model_is_served_or_told_what_its_namespace_lacks(everywhere: Operated) -> None:
+def test_with_all_namespaces_each_model_is_served_or_reports_what_its_namespace_lacks(everywhere: Operated) -> None:
     other = f"{everywhere.namespace}-other"
     everywhere.kubectl("create", "namespace", other, scoped=False)
     body = yaml.safe_dump(manifest("stranded", "file:///models/good", {}))
@@ -33,9 +33,9 @@ def test_with_all_namespaces_each_model_is_served_or_told_what_its_namespace_lac
     everywhere.apply("digits")
     everywhere.until_ready("digits")
 
-    def told() -> str:
+    def ready_message() -> str:
         path = "jsonpath={.status.conditions[?(@.type=='Ready')].message}"
         return everywhere.kubectl("-n", other, "get", "mdep", "stranded", "-o", path, scoped=False)
 
-    until(lambda: "Ray" in told(), "the other namespace's model is told", explain=told)
+    until(lambda: "Ray" in ready_message(), "the other namespace's model is told", explain=ready_message)
     everywhere.kubectl("delete", "namespace", other, scoped=False)  # waits: no finalizer may be left behind

@@ -33,7 +33,7 @@ def test_an_applied_model_becomes_ready_with_a_proved_revision(operated: Operate
     assert operated.ray.running(f"{operated.namespace}--digits--{revision}") == 1
 
 
-def test_events_tell_the_story_of_the_first_rollout(operated: Operated) -> None:
+def test_events_describe_the_first_rollout(operated: Operated) -> None:
     operated.apply("told")
     operated.until_ready("told")
     until(lambda: {"RevisionCreated", "Promoted"} <= operated.event_reasons("told"), "the events were sent")
@@ -118,7 +118,7 @@ def test_a_deleted_model_leaves_nothing_behind(operated: Operated) -> None:
     until(lambda: not operated.revisions("gone"), "the garbage collector removed the history")
 
 
-def test_a_deletion_waits_for_ray_says_so_and_then_finishes(operated: Operated) -> None:
+def test_a_deletion_waits_for_ray_reports_it_and_then_finishes(operated: Operated) -> None:
     operated.apply("waiting")
     operated.until_ready("waiting")
     operated.ray.set_trap(Trap.UNAVAILABLE)
@@ -135,7 +135,7 @@ def test_a_deletion_waits_for_ray_says_so_and_then_finishes(operated: Operated) 
     assert not [name for name in operated.ray.applications() if "--waiting--" in name]
 
 
-def test_an_unbelievable_empty_answer_of_ray_moves_nothing(operated: Operated) -> None:
+def test_an_implausible_empty_answer_of_ray_changes_nothing(operated: Operated) -> None:
     operated.apply("calm")
     revision = operated.until_ready("calm")["stableRevision"]
     operated.ray.set_trap(Trap.EMPTY)
@@ -155,7 +155,7 @@ def test_everything_serves_again_after_ray_lost_its_head(operated: Operated) -> 
     operated.until_ready("lasting")
 
 
-def test_a_put_whose_answer_was_lost_is_looked_up_and_not_doubted(operated: Operated) -> None:
+def test_a_put_with_a_lost_answer_is_confirmed_by_a_read(operated: Operated) -> None:
     operated.ray.fail_next_put_after_it_happened()
     operated.apply("lost")
     operated.until_ready("lost")
@@ -214,7 +214,7 @@ def test_a_route_that_a_forced_deletion_left_at_the_gateway_is_retired(operated:
     until(lambda: "forced" not in operated.api.routes(), "nothing of the route is left", deadline_s=90)
 
 
-def test_the_operator_tells_of_itself(operated: Operated) -> None:
+def test_the_operator_exposes_health_and_metrics(operated: Operated) -> None:
     operated.apply("measured")
     operated.until_ready("measured")
     assert operated.operator.get("/healthz") == (200, "ok")

@@ -84,7 +84,7 @@ def test_the_spec_that_came_while_the_operator_was_down_wins(operated: Operated)
     )
 
 
-def test_sigterm_gives_the_lease_back_and_exits_0(operated: Operated) -> None:
+def test_sigterm_releases_the_lease_and_exits_0(operated: Operated) -> None:
     assert operated.operator.stop() == 0
     assert operated.kubectl(*LEASE, scoped=False) == ""
     operated.operator.start()
@@ -114,7 +114,7 @@ def test_a_standby_takes_over_from_a_killed_leader(operated: Operated) -> None:
     operated.operator.start()
 
 
-def test_a_leader_that_slept_past_its_lease_exits_before_it_writes(operated: Operated) -> None:
+def test_a_leader_suspended_past_its_lease_exits_without_a_write(operated: Operated) -> None:
     operated.operator.signal(signal.SIGSTOP)
     standby = OperatorProcess(operated.flags, log=operated.folder / "second.log")
     standby.start(ready=False)
@@ -162,7 +162,7 @@ def test_an_outage_of_the_api_server_tears_nothing_down(operated: Operated) -> N
     assert len(operated.ray.puts) == puts
 
 
-def test_one_poisoned_object_does_not_delay_the_others(operated: Operated) -> None:
+def test_one_failing_object_does_not_delay_the_others(operated: Operated) -> None:
     operated.apply("poisoned")
     operated.until_ready("poisoned")
     (kept,) = operated.revisions("poisoned")

@@ -34,7 +34,7 @@ def proofs(gateway: Gateway, name: str) -> int:
     return int(found[1]) if found else 0
 
 
-async def test_a_proof_reaches_the_revision_it_asks_and_counts_as_no_clients_request(gateway: Gateway) -> None:
+async def test_a_proof_reaches_its_revision_and_does_not_count_as_a_client_request(gateway: Gateway) -> None:
     client = http.HttpClient(clock=clock.SystemClock())
     ours = GatewayClient(http_client=client, on_request=lambda *_: None)
     signature = replica_parts.float_signature(rows=None)

@@ -217,7 +217,7 @@ def test_replicas_of_one_revision_on_two_nodes_and_one_that_is_killed_and_replac
     wait_until(lambda: ray.replicas(app) == [], within_s=60)
 
 
-def test_replicas_of_one_model_take_each_others_tokens_with_a_key_from_rays_own(ray: Ray) -> None:
+def test_replicas_of_one_model_accept_each_others_feedback_tokens(ray: Ray) -> None:
     one, other = application(ray, "dense"), application(ray, "dense")
     other["args"]["config"]["revision"] = "7ab0c9d1e2"
     other["name"] = "default--dense--7ab0c9d1e2"
@@ -226,8 +226,8 @@ def test_replicas_of_one_model_take_each_others_tokens_with_a_key_from_rays_own(
         wait_until(lambda app=app: ray.status(app["name"])[0] == "RUNNING", within_s=START_S)
 
     _, _, headers = ask(ray.one(one), "POST", "/v1/models/dense:predict", {"instances": [[1, 2, 3, 4]]})
-    told = {"token": headers["x-fairlead-feedback"], "label": 1}
-    status, counted, _ = ask(ray.one(other), "POST", "/v2/models/dense/feedback", told)
+    feedback = {"token": headers["x-fairlead-feedback"], "label": 1}
+    status, counted, _ = ask(ray.one(other), "POST", "/v2/models/dense/feedback", feedback)
 
     revision = one["args"]["config"]["revision"]
     assert (status, counted["labelled"], counted["repeated"]) == (200, 1, 0)
@@ -236,7 +236,7 @@ def test_replicas_of_one_model_take_each_others_tokens_with_a_key_from_rays_own(
     ray.put()
 
 
-def test_an_autoscaling_policy_of_ray_is_told_the_load_that_does_not_pass_through_ray(ray: Ray) -> None:
+def test_an_autoscaling_policy_of_ray_gets_the_load_measured_by_the_replica(ray: Ray) -> None:
     app = application(ray, "dense")
     (replica,) = app["deployments"]
     del replica["num_replicas"]
@@ -278,7 +278,7 @@ def asking(replica: dict, rows: object) -> Iterator[None]:
             caller.result()
 
 
-def test_a_model_that_can_not_be_served_says_why_in_rays_status(ray: Ray) -> None:
+def test_a_model_that_cannot_be_served_reports_the_reason_in_rays_status(ray: Ray) -> None:
     zeros = "sha256:" + "0" * 64
     wrong = {
         "DigestMismatch": application(ray, "dense", digest=zeros),
@@ -295,9 +295,9 @@ def test_a_model_that_can_not_be_served_says_why_in_rays_status(ray: Ray) -> Non
     for reason, app in wrong.items():
         wait_until(lambda app=app: ray.status(app["name"])[0] == "DEPLOY_FAILED", within_s=START_S)
         message = ray.status(app["name"])[1]
-        said = [line for line in message.splitlines() if line.startswith("fairlead: ")]
-        assert said, message
-        assert said[-1].startswith(f"fairlead: {reason}: "), said
+        output = [line for line in message.splitlines() if line.startswith("fairlead: ")]
+        assert output, message
+        assert output[-1].startswith(f"fairlead: {reason}: "), output
         assert "secret" not in message
     ray.put()
 

@@ -87,7 +87,7 @@ def world(tmp_path: Path) -> Iterator[World]:
         gateway.stop()
 
 
-def test_a_candidate_that_answers_differently_is_counted_and_told_by_the_gateway(world: World) -> None:
+def test_a_candidate_that_answers_differently_is_counted_by_the_gateway(world: World) -> None:
     world.replica(CANDIDATE, model=reverse)
     world.shadow()
     world.gateway.wait_up("digits", CANDIDATE)
@@ -106,8 +106,8 @@ def test_a_candidate_that_answers_differently_is_counted_and_told_by_the_gateway
     world.until(lambda pairs: pairs["pairs"] == counted["pairs"] + 25, "25 pairs more")
 
     assert world.pairs()["disagreed"] == world.pairs()["pairs"]
-    told = before["shadow"]["disagreed"] + 25
-    until(lambda: world.measured()["shadow"]["disagreed"] >= told, "the gateway tells it")
+    disagreed = before["shadow"]["disagreed"] + 25
+    until(lambda: world.measured()["shadow"]["disagreed"] >= disagreed, "the gateway tells it")
     assert world.measured()["requests"]["total"] == requests, "copies are no requests of clients"
 
 
@@ -123,7 +123,7 @@ def test_a_candidate_that_answers_the_same_agrees(world: World) -> None:
     assert world.pairs() == {"pairs": 11, "disagreed": 0, "failed": 0, "dropped": 0}
 
 
-def test_callers_have_their_answers_while_the_candidate_gives_none_and_what_the_queue_can_not_hold_is_dropped(
+def test_clients_get_answers_while_the_shadow_candidate_hangs_and_excess_copies_are_dropped(
     world: World,
 ) -> None:
     gate = threading.Event()
@@ -141,7 +141,7 @@ def test_callers_have_their_answers_while_the_candidate_gives_none_and_what_the_
     world.until(lambda pairs: pairs["pairs"] == fits, "what had queued is compared in the end")
 
 
-def test_callers_have_their_answers_while_the_candidate_is_dead(world: World) -> None:
+def test_clients_get_answers_while_the_shadow_candidate_is_dead(world: World) -> None:
     with contextlib.ExitStack() as short:
         world.replica(CANDIDATE, stack=short)
         world.shadow()

@@ -207,7 +207,7 @@ def write_module(folder: pathlib.Path, name: str, source: str) -> None:
     (path / "__init__.py").write_text(source)
 
 
-def test_a_forked_worker_finds_what_an_ordinary_one_finds(real: Node) -> None:
+def test_a_forked_worker_has_the_same_environment_as_an_ordinary_one(real: Node) -> None:
     assert real.start_ordinary("--do=look").wait(timeout=60) == 0
     ordinary = real.found()[-1]
     forked = real.run("--do=look")
@@ -286,7 +286,7 @@ def test_the_template_ends_with_the_raylet(light: Stubs) -> None:
         ("import os, ray._raylet; os.urandom = lambda size: bytes(size)", "all forks would draw the same ids"),
     ],
 )
-def test_where_the_template_can_not_work_workers_start_the_ordinary_way(light: Stubs, source: str, reason: str) -> None:
+def test_workers_start_without_a_fork_when_the_template_can_not_work(light: Stubs, source: str, reason: str) -> None:
     node = light(uvloop=source)
     for _ in range(2):
         assert node.run()["ppid"] == os.getpid()
@@ -327,13 +327,13 @@ def test_other_jobs_get_templates_up_to_a_bound(light: Stubs) -> None:
 
 
 @pytest.mark.parametrize("option", ["--worker-type=SPILL_WORKER", "--runtime-env-hash=7"])
-def test_other_kinds_of_workers_start_the_ordinary_way(light: Stubs, option: str) -> None:
+def test_other_kinds_of_workers_are_not_forked(light: Stubs, option: str) -> None:
     node = light()
     assert node.run(option)["ppid"] == os.getpid()
     assert templates(node.folder) == []
 
 
-def test_a_file_switches_it_off_for_workers_that_start_from_then_on(light: Stubs) -> None:
+def test_a_file_switches_forking_off_for_new_workers(light: Stubs) -> None:
     node = light()
     node.run()
     (node.sockets / "off").touch()
@@ -343,7 +343,7 @@ def test_a_file_switches_it_off_for_workers_that_start_from_then_on(light: Stubs
     assert node.template()
 
 
-def test_a_template_that_stands_still_holds_no_worker_up_and_starts_none_twice(light: Stubs) -> None:
+def test_a_hanging_template_delays_no_worker_and_starts_none_twice(light: Stubs) -> None:
     node = light()
     node.run()
     template = node.template()

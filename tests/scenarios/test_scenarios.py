@@ -72,12 +72,12 @@ def run(world: VirtualWorld, step: dict[str, Any]) -> None:
         world.settle()
 
 
-def said(world: VirtualWorld, plans: int, events: int) -> dict[str, Any]:
+def describe_progress(world: VirtualWorld, plans: int, events: int) -> dict[str, Any]:
     """What the step led to; a plan that repeats itself is told once."""
     lines = [str(plan) for plan in world.plans[plans:]]
-    told = [line for before, line in zip(["", *lines], lines, strict=False) if line != before]
+    distinct = [line for before, line in zip(["", *lines], lines, strict=False) if line != before]
     return {
-        "plans": told,
+        "plans": distinct,
         "events": [f"{e.type} {e.reason}: {e.message}" for e in world.events[events:]],
         "status": status_of(world),
         "route": world.routes.get(NAME),
@@ -98,25 +98,25 @@ def status_of(world: VirtualWorld) -> Any:
     return status
 
 
-def tell(story: dict[str, Any]) -> list[dict[str, Any]]:
+def describe(story: dict[str, Any]) -> list[dict[str, Any]]:
     world, chapters = VirtualWorld(), []
     for step in story["steps"]:
         plans, events = len(world.plans), len(world.events)
         do(world, step)
         run(world, step)
-        chapters.append({"step": step["says"], **said(world, plans, events)})
+        chapters.append({"step": step["says"], **describe_progress(world, plans, events)})
     return chapters
 
 
 @pytest.mark.parametrize("name", STORIES)
-def test_the_story_goes_as_it_was_reviewed(name: str) -> None:
+def test_a_scenario_gives_the_reviewed_output(name: str) -> None:
     story = yaml.safe_load((FOLDER / f"{name}.in.yaml").read_text())
-    text = yaml.dump(tell(story), Dumper=Plain, sort_keys=False, width=120, allow_unicode=True)
+    text = yaml.dump(describe(story), Dumper=Plain, sort_keys=False, width=120, allow_unicode=True)
     golden = FOLDER / f"{name}.out.yaml"
     if REFRESH:
         golden.write_text(text)
     assert text == golden.read_text()
 
 
-def test_no_story_is_left_without_its_other_half() -> None:
+def test_each_scenario_has_input_and_output() -> None:
     assert sorted(path.name.removesuffix(".out.yaml") for path in FOLDER.glob("*.out.yaml")) == STORIES

@@ -35,7 +35,7 @@ def spec(**overrides: Any) -> ModelDeploymentSpec:
 
 def model_deployment(**overrides: Any) -> ModelDeploymentView:
     """A ModelDeployment that has our finalizer; ``spec`` may be a mapping, ``status`` likewise."""
-    wished = overrides.pop("spec", {})
+    desired_spec = overrides.pop("spec", {})
     status = overrides.pop("status", {})
     fields: dict[str, Any] = {
         "namespace": NAMESPACE,
@@ -45,15 +45,15 @@ def model_deployment(**overrides: Any) -> ModelDeploymentView:
         "resource_version": "1",
         "deletion_timestamp": None,
         "finalizers": (names.FINALIZER,),
-        "spec": spec(**wished) if isinstance(wished, Mapping) else wished,
+        "spec": spec(**desired_spec) if isinstance(desired_spec, Mapping) else desired_spec,
         "status": ModelDeploymentStatus.model_validate(status) if isinstance(status, Mapping) else status,
     }
     return ModelDeploymentView(**{**fields, **overrides})
 
 
-def revision(wished: ModelDeploymentSpec | None = None, **overrides: Any) -> RevisionView:
+def revision(desired_spec: ModelDeploymentSpec | None = None, **overrides: Any) -> RevisionView:
     """The ControllerRevision of a spec."""
-    template = revisions.template_of(wished or spec())
+    template = revisions.template_of(desired_spec or spec())
     name = revisions.revision_of(UID, template)
     fields: dict[str, Any] = {
         "name": names.controller_revision(NAME, name),

@@ -30,7 +30,7 @@ def main(mode: str, folder: str, bytes_max: str, *uris: str) -> None:
             shutil.rmtree = _remove_one_file_and_die
             source.fetch(uris[0], None, kept, BOUNDS)
         case "die-while-fetching":
-            source.digest.of_path = lambda _path: _die()
+            source.digest.hash_path = lambda _path: _die()
             source.fetch(uris[0], None, kept, BOUNDS)
         case "come-and-go":
             _come_and_go(kept, uris)

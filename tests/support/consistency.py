@@ -244,7 +244,7 @@ def _ready_gateways(observed: Observed) -> tuple[GatewayView, ...] | None:
 
 
 def check_put(
-    *, running: Mapping[str, Mapping[str, Any]], wished: Mapping[str, Mapping[str, Any]], serving: Mapping[str, int]
+    *, running: Mapping[str, Mapping[str, Any]], desired: Mapping[str, Mapping[str, Any]], serving: Mapping[str, int]
 ) -> None:
     """A PUT takes nothing from a revision that gets requests, and restarts nothing in place.
 
@@ -252,15 +252,15 @@ def check_put(
     object still promises (0 where it asks for none).
     """
     for name, config in running.items():
-        if name in wished:
-            hold(wished[name]["args"] == config["args"], f"restarts {name} in place")
+        if name in desired:
+            hold(desired[name]["args"] == config["args"], f"restarts {name} in place")
         if (promised := serving.get(name, 0)) == 0:
             continue
-        hold(name in wished, f"stops {name}, which gets requests")
+        hold(name in desired, f"stops {name}, which gets requests")
         floor = min(promised, _replicas(config))
-        hold(_replicas(wished[name]) >= floor, f"scales {name} below the {floor} replicas that are promised")
+        hold(_replicas(desired[name]) >= floor, f"scales {name} below the {floor} replicas that are promised")
     by_model: dict[str, list[str]] = {}
-    for name in wished:
+    for name in desired:
         by_model.setdefault(name.rsplit("--", 1)[0], []).append(name)
     hold(all(len(names) <= 2 for names in by_model.values()), f"three revisions of one model run: {by_model}")
 

@@ -26,7 +26,7 @@ def main(disk: str, endless: str) -> None:
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", disk], check=True)
     models = Path(tempfile.mkdtemp())
     kept = cache.Cache(Path(disk, "cache"), bytes_max=1_000_000_000)
-    told: dict[str, object] = {}
+    found: dict[str, object] = {}
 
     def fetch(uri: str) -> cache.Fetched | str:
         try:
@@ -39,21 +39,21 @@ def main(disk: str, endless: str) -> None:
         return (models / name).as_uri()
 
     first, second = fetch(file("a", MIB)), fetch(file("b", MIB))
-    told["refused"] = fetch(file("c", 3 * MIB))
-    told["evicted while all were held"] = len(kept.evicted)
+    found["refused"] = fetch(file("c", 3 * MIB))
+    found["evicted while all were held"] = len(kept.evicted)
     first.lease.close()
     third = fetch(file("d", 5 * MIB // 2))
-    told["fits after the unused one went"] = third.digest
-    told["evicted"] = [each.digest for each in kept.evicted] == [first.digest]
+    found["fits after the unused one went"] = third.digest
+    found["evicted"] = [each.digest for each in kept.evicted] == [first.digest]
     third.lease.close()
-    told["a body of unknown length"] = fetch(endless).digest
-    told["evicted for it"] = len(kept.evicted)
-    told["an archive that unpacks to what was freed"] = fetch(_archive(models, 5 * MIB // 2)).digest
-    told["evicted in all"] = len(kept.evicted)
-    told["an archive that unpacks to more"] = fetch(_archive(models, 4 * MIB))
-    told["left over"] = sorted(path.name for path in Path(disk, "cache").glob("tmp-*"))
+    found["a body of unknown length"] = fetch(endless).digest
+    found["evicted for it"] = len(kept.evicted)
+    found["an archive that unpacks to what was freed"] = fetch(_archive(models, 5 * MIB // 2)).digest
+    found["evicted in all"] = len(kept.evicted)
+    found["an archive that unpacks to more"] = fetch(_archive(models, 4 * MIB))
+    found["left over"] = sorted(path.name for path in Path(disk, "cache").glob("tmp-*"))
     second.lease.close()
-    print(json.dumps(told))
+    print(json.dumps(found))
 
 
 def _archive(models: Path, size_bytes: int) -> str:

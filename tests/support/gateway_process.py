@@ -100,8 +100,8 @@ class Replicas:
             env={**os.environ, **node_members.variables(node or self.node)},
         )  # fmt: skip
         assert child.stdout is not None
-        told = json.loads(child.stdout.readline())
-        started = StandIn(process=child, name=told["name"], port=told["port"])
+        announced = json.loads(child.stdout.readline())
+        started = StandIn(process=child, name=announced["name"], port=announced["port"])
         self.running.append(started)
         return started
 
@@ -297,7 +297,9 @@ class Gateway:
         total = 0.0
         for line in answer.text.splitlines() if answer else ():
             sample, _, value = line.rpartition(" ")
-            if sample.partition("{")[0] == name and all(f'{key}="{wish}"' in sample for key, wish in labels.items()):
+            if sample.partition("{")[0] == name and all(
+                f'{key}="{wanted}"' in sample for key, wanted in labels.items()
+            ):
                 total += float(value)
         return total
 

@@ -21,8 +21,8 @@ def owned(local: cluster.LocalCluster, *, notes: pathlib.Path | None = None) -> 
     me = process_table.entry(os.getpid())
     assert me is not None
     note = folder / f"{uuid.uuid4().hex}.json"
-    said = {"root": str(local.root), "pid": me.identity.pid, "startTicks": me.identity.start_ticks}
-    note.write_text(json.dumps(said), encoding="utf-8")
+    record = {"root": str(local.root), "pid": me.identity.pid, "startTicks": me.identity.start_ticks}
+    note.write_text(json.dumps(record), encoding="utf-8")
     try:
         yield local
     finally:
@@ -34,11 +34,11 @@ def end_orphans(folder: pathlib.Path) -> None:
     """Take down each cluster whose test run is gone."""
     for note in folder.glob("*.json"):
         with contextlib.suppress(FileNotFoundError):  # another run does the same
-            said = json.loads(note.read_text(encoding="utf-8"))
-            owner = process_table.Identity(pid=said["pid"], start_ticks=said["startTicks"])
+            record = json.loads(note.read_text(encoding="utf-8"))
+            owner = process_table.Identity(pid=record["pid"], start_ticks=record["startTicks"])
             if process_table.is_alive(owner):
                 continue
-            root = pathlib.Path(said["root"])
+            root = pathlib.Path(record["root"])
             if root.exists():
                 cluster.LocalCluster("orphan", root).down()
             note.unlink()

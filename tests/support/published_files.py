@@ -58,7 +58,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         return
 
 
-class Told:
+class RecordingReporter:
     """A reporter that remembers what it was told."""
 
     def __init__(self) -> None:

@@ -165,7 +165,7 @@ def assemble(loop: asyncio.AbstractEventLoop, setting: Setting) -> Parts:
         metrics=metrics,
         writer=writer.ResponseWriter(setting.revision),
         close=plane.close,
-        answered=copies.offer,
+        on_answer=copies.offer,
         finish=copies.close,
     )
     return Parts(plane, metrics, handler, shared, sign)

@@ -165,14 +165,14 @@ class RayCluster:
     def put(self, body: bytes, promised: Callable[[], dict[str, int]]) -> None:
         """Ray's own semantics: what is missing is deleted, changed args restart in place, the same keeps a failure."""
         self.serve_runs = True
-        wished = {config["name"]: config for config in json.loads(body)["applications"]}
+        desired = {config["name"]: config for config in json.loads(body)["applications"]}
         running = {name: app.config for name, app in self.applications.items() if not app.deleting and app.running}
         serving = {name: count for name, count in promised().items() if name in self.applications}
-        consistency.check_put(running=running, wished=wished, serving=serving)
+        consistency.check_put(running=running, desired=desired, serving=serving)
         for name, application in self.applications.items():
-            if name not in wished:
+            if name not in desired:
                 application.deleting = True
-        for name, config in wished.items():
+        for name, config in desired.items():
             old = self.applications.get(name)
             if old is None or old.deleting or old.config["args"] != config["args"]:
                 self.applications[name] = RayApplication(config=config)

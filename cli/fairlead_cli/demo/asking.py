@@ -49,7 +49,7 @@ class Asker:
         self._client.close()
 
     def metadata(self, model: str) -> dict[str, object]:
-        return dict(self._checked(self._client.get(f"/v2/models/{model}")).json())
+        return dict(self._require_ok(self._client.get(f"/v2/models/{model}")).json())
 
     def body(self, model: str, rows: npt.NDArray[np.generic]) -> bytes:
         """An Open Inference request for these rows, with the input's name and type as the model's metadata say."""
@@ -63,35 +63,35 @@ class Asker:
             raise narration.DemoFailed(f"{model} has inputs {found}, the demo's models have one")
         return {"name": found[0]["name"], "datatype": found[0]["datatype"]}
 
-    def by_open_inference(self, model: str, heldout: Heldout, *, most: int) -> Score:
+    def score_with_open_inference(self, model: str, heldout: Heldout, *, most: int) -> Score:
         """``POST /v2/models/NAME/infer``."""
         right, revisions = 0, set()
         chosen = heldout.inputs[:most]
         for start in range(0, len(chosen), _ROWS_A_REQUEST):
             rows = chosen[start : start + _ROWS_A_REQUEST]
-            answer = self._checked(self._client.post(f"/v2/models/{model}/infer", content=self.body(model, rows)))
+            answer = self._require_ok(self._client.post(f"/v2/models/{model}/infer", content=self.body(model, rows)))
             output = answer.json()["outputs"][0]
             scores = np.asarray(output["data"], dtype=np.float64).reshape(output["shape"])
-            right += _right(scores, heldout.labels[start : start + len(rows)])
+            right += _count_right(scores, heldout.labels[start : start + len(rows)])
             revisions.add(answer.headers.get("x-fairlead-revision", "?"))
         return Score(right=right, asked=len(chosen), revisions=frozenset(revisions))
 
-    def by_tensorflow_serving(self, model: str, heldout: Heldout, *, most: int) -> Score:
+    def score_with_tensorflow_serving(self, model: str, heldout: Heldout, *, most: int) -> Score:
         """``POST /v1/models/NAME:predict``, rows."""
         chosen = heldout.inputs[:most]
-        answer = self._checked(self._client.post(f"/v1/models/{model}:predict", json={"instances": chosen.tolist()}))
-        right = _right(np.asarray(answer.json()["predictions"], dtype=np.float64), heldout.labels[: len(chosen)])
+        answer = self._require_ok(self._client.post(f"/v1/models/{model}:predict", json={"instances": chosen.tolist()}))
+        right = _count_right(np.asarray(answer.json()["predictions"], dtype=np.float64), heldout.labels[: len(chosen)])
         revision = answer.headers.get("x-fairlead-revision", "?")
         return Score(right=right, asked=len(chosen), revisions=frozenset([revision]))
 
     @staticmethod
-    def _checked(answer: httpx.Response) -> httpx.Response:
+    def _require_ok(answer: httpx.Response) -> httpx.Response:
         if answer.status_code != httpx.codes.OK:
             raise narration.DemoFailed(f"{answer.request.url}: {answer.status_code} {answer.text[:300]}")
         return answer
 
 
-def _right(scores: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]) -> int:
+def _count_right(scores: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]) -> int:
     """How many rows are right: the largest of several scores, or one score against 0.5."""
     classes = scores.argmax(axis=-1) if scores.shape[-1] > 1 else (scores.reshape(len(scores)) > 0.5).astype(np.int64)
     return int((classes == labels).sum())

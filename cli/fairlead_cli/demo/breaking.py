@@ -8,7 +8,7 @@ import pathlib
 from fairlead_cli.demo import training
 
 
-def tampered(good: training.Trained, out: pathlib.Path) -> pathlib.Path:
+def write_tampered(good: training.Trained, out: pathlib.Path) -> pathlib.Path:
     """A manifest of a model with one byte changed since its digest was taken; gives the manifest's path.
 
     The ``.keras`` file is taken, which no replica has served: content that a replica's cache holds under its digest

@@ -15,7 +15,7 @@ from fairlead_cli.local import cluster, errors
 
 
 def demo(
-    keep: Annotated[bool, typer.Option("--keep", help="Leave the cluster up, and say what to try.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the cluster running and print commands to try.")] = False,
     name: Annotated[str, typer.Option("--name", help="The local cluster's name.")] = "demo",
 ) -> None:
     """Train three models, serve them, roll out versions, refuse a broken one, roll back and clean up, on real parts."""
@@ -30,21 +30,23 @@ def demo(
         is_complete = True
     except (narration.DemoFailed, errors.LocalClusterError) as error:
         console.print(f"\n[bold red]The demo failed:[/] {error}", highlight=False)
-        console.print(f"The processes' logs are in {local.logs}; `fairlead local down --name {name}` cleans up.")
+        console.print(
+            f"The processes' logs are in {local.logs}; `fairlead local down --name {name}` removes the cluster."
+        )
         raise typer.Exit(1) from error
     finally:
         if is_complete and not keep:
             narrator.chapter("Clean up")
             local.down()
             shutil.rmtree(folder)
-            narrator.proved("every process is gone, nothing is left on disk but the cached binaries")
+            narrator.proved("every process has ended, and only the cached binaries are left on disk")
     if keep:
-        _say_what_to_try(narrator, local, folder)
+        _print_next_steps(narrator, local, folder)
     console.print(f"\n[bold green]The whole demo took {narrator.elapsed_s:.0f} s.[/]", highlight=False)
 
 
-def _say_what_to_try(narrator: narration.Narrator, local: cluster.LocalCluster, folder: pathlib.Path) -> None:
-    narrator.chapter("Left up for you")
+def _print_next_steps(narrator: narration.Narrator, local: cluster.LocalCluster, folder: pathlib.Path) -> None:
+    narrator.chapter("The cluster is still running")
     for line in (
         f"export KUBECONFIG={local.kubeconfig}",
         f"{local.kubectl_path} get mdep -o wide",

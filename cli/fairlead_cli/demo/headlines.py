@@ -1,4 +1,4 @@
-"""The few numbers of the gateway's and the operator's metrics that tell the demo's story."""
+"""The few metrics of the gateway and the operator that the demo shows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import httpx
 from prometheus_client import parser
 
 
-def of_gateway(admin_url: str) -> Iterator[str]:
+def read_gateway(admin_url: str) -> Iterator[str]:
     """Requests by model, revision and code, as the clients saw them."""
     counts: dict[tuple[str, str, str], float] = defaultdict(float)
     for name, labels, value in _samples(admin_url):
@@ -19,7 +19,7 @@ def of_gateway(admin_url: str) -> Iterator[str]:
         yield f"fairlead_gateway_requests_total  {model:<6} {revision or '-':<11} {code}  {value:,.0f}"
 
 
-def of_operator(url: str) -> Iterator[str]:
+def read_operator(url: str) -> Iterator[str]:
     """How often it reconciled."""
     counts: dict[str, float] = defaultdict(float)
     for name, labels, value in _samples(url):

@@ -1,4 +1,4 @@
-"""A client that learns the truth: it sends held-out samples, and for each answer tells what was right."""
+"""A client that sends held-out samples, and for each answer the true label as feedback."""
 
 from __future__ import annotations
 
@@ -52,17 +52,17 @@ class Labeller:
         for _ in range(requests):
             body, labels = self._asked[self._next]
             self._next = (self._next + 1) % len(self._asked)
-            answer = self._checked(self._client.post(f"/v2/models/{self._model}/infer", content=body))
+            answer = self._require_ok(self._client.post(f"/v2/models/{self._model}/infer", content=body))
             token = answer.headers[_FEEDBACK_HEADER]
             label = {"token": token, "label": labels}
             # The token in the header makes the gateway choose the same replica for it each time.
-            self._checked(
+            self._require_ok(
                 self._client.post(f"/v2/models/{self._model}/feedback", json=label, headers={_FEEDBACK_HEADER: token})
             )
             self._labelled[answer.headers[_REVISION]] += len(labels)
 
     @staticmethod
-    def _checked(answer: httpx.Response) -> httpx.Response:
+    def _require_ok(answer: httpx.Response) -> httpx.Response:
         if answer.status_code != httpx.codes.OK:
             raise narration.DemoFailed(f"{answer.request.url}: {answer.status_code} {answer.text[:300]}")
         return answer

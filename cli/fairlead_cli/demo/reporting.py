@@ -1,4 +1,4 @@
-"""The local cluster's progress, told inside the demo's chapter."""
+"""Prints the local cluster's progress inside the current chapter of the demo."""
 
 from __future__ import annotations
 

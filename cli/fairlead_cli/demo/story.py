@@ -83,7 +83,7 @@ class Story:
 
     def _start(self) -> None:
         narrator = self._narrator
-        narrator.chapter("Train three models, and start a cluster beside it")
+        narrator.chapter("Train three models and start a local cluster")
         self._local.up()
         version = json.loads(self._kubectl("version", "-o", "json"))["serverVersion"]["gitVersion"]
         narrator.proved(f"a real Kubernetes API ({version}), Ray, gateway and operator run on loopback")
@@ -100,7 +100,7 @@ class Story:
             narrator.step(f"{family} is Ready")
         narrator.proved(
             "three models, judged on samples that they never saw, are Ready:"
-            " each answered a real prediction before it got traffic"
+            " each passed its proof before it got traffic"
         )
 
     def _predict(self) -> None:
@@ -111,8 +111,8 @@ class Story:
             for family in FAMILIES:
                 trained = self._trained[family]
                 heldout = asking.Heldout.load(trained.heldout)
-                v2 = asker.by_open_inference(family, heldout, most=_HELD_OUT_ASKED)
-                v1 = asker.by_tensorflow_serving(family, heldout, most=20)
+                v2 = asker.score_with_open_inference(family, heldout, most=_HELD_OUT_ASKED)
+                v1 = asker.score_with_tensorflow_serving(family, heldout, most=20)
                 narrator.step(
                     f"{family}: {v2.right} of {v2.asked} right by Open Inference Protocol,"
                     f" {v1.right} of {v1.asked} by TensorFlow Serving's; its record says {trained.accuracy:.1%}"
@@ -130,7 +130,7 @@ class Story:
         with load.background(self._load_settings()) as run:
             run.wait_until(lambda seen: seen.requests > 500, timeout_s=60)
             self._apply_as_canary(self._trained["dense v2"])
-            done, labelled = self._judged(
+            done, labelled = self._wait_for_verdict(
                 "at version 2",
                 lambda seen: watching.is_settled(seen) and seen["status"]["stableRevision"] != before,
             )
@@ -138,38 +138,38 @@ class Story:
             answered = run.progress().revisions.get(after, 0)
             run.wait_until(lambda seen: seen.revisions.get(after, 0) > answered + 500, timeout_s=60)
             report = run.stop()
-        self._no_failures(report, "the rollout")
+        self._require_no_failures(report, "the rollout")
         split = ", ".join(f"{name} {each.count:,}" for name, each in report.revisions.items())
         narrator.proved(
-            f"promoted by itself after {labelled.get(after, 0):,} of its predictions got a true label;"
+            f"promoted without a person after {labelled.get(after, 0):,} of its predictions got a true label;"
             f" {report.failed} failed of {report.requests:,} requests ({split})"
         )
 
     def _take_a_worse_version_back(self, lessons: training.Training) -> None:
         narrator = self._narrator
-        narrator.chapter("Version 4 answers without an error, but is wrong more often")
+        narrator.chapter("Version 4 answers without errors, but is wrong more often")
         worse = lessons.wait(narrator, "dense", WORSE.version)
         before = self._stable("dense")
         with load.background(self._load_settings()) as run:
             run.wait_until(lambda seen: seen.requests > 100, timeout_s=60)
             self._apply_as_canary(worse)
-            found, labelled = self._judged("taken back", lambda seen: _is_refused(seen, "AnalysisFailed"))
+            found, labelled = self._wait_for_verdict("taken back", lambda seen: _is_refused(seen, "AnalysisFailed"))
             report = run.stop()
-        self._no_failures(report, "the worse version")
+        self._require_no_failures(report, "the worse version")
         quarantined = found["status"]["quarantine"][-1]
         if self._stable("dense") != before:
-            raise narration.DemoFailed(f"{before} is not stable any more")
+            raise narration.DemoFailed(f"{before} is no longer the stable revision")
         narrator.step(quarantined["message"])
         narrator.proved(
-            f"taken back by itself after {labelled.get(quarantined['revision'], 0):,} of its predictions got a true"
-            f" label; {report.failed} failed of {report.requests:,} requests"
+            f"withdrawn without a person after {labelled.get(quarantined['revision'], 0):,} of its predictions got a"
+            f" true label; {report.failed} failed of {report.requests:,} requests"
         )
 
     def _refuse_a_broken_version(self) -> None:
         narrator = self._narrator
         narrator.chapter("Apply a broken version 3: one byte of the model was changed")
         before = self._stable("dense")
-        manifest = breaking.tampered(self._trained["dense v2"], self._folder / "models" / "dense" / "v3")
+        manifest = breaking.write_tampered(self._trained["dense v2"], self._folder / "models" / "dense" / "v3")
         with load.background(self._load_settings()) as run:
             run.wait_until(lambda seen: seen.requests > 100, timeout_s=60)
             self._kubectl("apply", "-f", str(manifest))
@@ -177,11 +177,13 @@ class Story:
                 "refused", lambda seen: _is_refused(seen, "DigestMismatch"), within_s=_READY_WITHIN_S
             )
             report = run.stop()
-        self._no_failures(report, "the broken version")
+        self._require_no_failures(report, "the broken version")
         if set(report.revisions) != {before}:
             raise narration.DemoFailed(f"answers came from {sorted(report.revisions)}, not from {before} alone")
         narrator.step(f"quarantined: {found['status']['quarantine'][-1]['message']}")
-        narrator.proved(f"it never got traffic; the old version went on: 0 failed of {report.requests:,} requests")
+        narrator.proved(
+            f"it never got traffic, and the old version kept serving: 0 failed of {report.requests:,} requests"
+        )
 
     def _go_back(self) -> None:
         narrator = self._narrator
@@ -195,7 +197,7 @@ class Story:
         stable = restored["status"]["stableRevision"]
         number = next(each["number"] for each in restored["status"]["revisions"] if each["name"] == stable)
         if number != 1:
-            raise narration.DemoFailed(f"version 1 came back as revision number {number}, not as the one it was")
+            raise narration.DemoFailed(f"version 1 got the revision number {number} instead of its old one")
         narrator.proved(f"revision {stable} (number 1) is in use again; no new revision was made")
 
     def _show(self) -> None:
@@ -212,8 +214,8 @@ class Story:
             )
         )
         for line in (
-            *headlines.of_gateway(self._local.gateway_admin_url),
-            *headlines.of_operator(self._local.operator_url),
+            *headlines.read_gateway(self._local.gateway_admin_url),
+            *headlines.read_operator(self._local.operator_url),
         ):
             narrator.step(line)
         narrator.proved("kubectl, events and Prometheus metrics agree")
@@ -233,7 +235,7 @@ class Story:
         path.write_text(yaml.safe_dump(manifest, sort_keys=False))
         self._kubectl("apply", "-f", str(path))
 
-    def _judged(
+    def _wait_for_verdict(
         self, what: str, holds: Callable[[Mapping[str, Any]], bool]
     ) -> tuple[Mapping[str, Any], Mapping[str, int]]:
         """The object once ``holds`` is true of it, and how many predictions of each revision were labelled."""
@@ -241,14 +243,14 @@ class Story:
             self._local.gateway_url, "dense", asking.Heldout.load(self._trained["dense"].heldout)
         )
 
-        def looked(found: Mapping[str, Any]) -> bool:
+        def update(found: Mapping[str, Any]) -> bool:
             if holds(found):
                 return True
             labeller.send_labels(_LABELLED_REQUESTS_A_LOOK)
             return False
 
         try:
-            return self._model("dense").until(what, looked, within_s=_READY_WITHIN_S), labeller.labelled
+            return self._model("dense").until(what, update, within_s=_READY_WITHIN_S), labeller.labelled
         finally:
             labeller.close()
 
@@ -274,9 +276,9 @@ class Story:
             expect_shape=(1, 10),
         )
 
-    def _no_failures(self, report: load.Report, during: str) -> None:
+    def _require_no_failures(self, report: load.Report, event_name: str) -> None:
         if report.failed:
-            raise narration.DemoFailed(f"requests failed during {during}:\n{report.summary()}")
+            raise narration.DemoFailed(f"requests failed during {event_name}:\n{report.summary()}")
 
 
 def _is_refused(found: Mapping[str, Any], reason: str) -> bool:

@@ -51,9 +51,7 @@ def examples_folder() -> pathlib.Path:
     """
     root = pathlib.Path(__file__).resolve().parents[3]
     if not (root / "examples" / "train.py").exists():
-        raise narration.DemoFailed(
-            "the demo trains the models of the folder `examples/`: run it in a clone of Fairlead"
-        )
+        raise narration.DemoFailed("the demo needs the folder `examples/`: run it in a clone of Fairlead")
     return root
 
 

@@ -40,12 +40,12 @@ class Model:
         """
         deadline = time.monotonic() + within_s
         reported, next_s = "", 0.0
-        with watched(self._local.kubectl_command(*self._arguments(), "--watch")) as newest:
+        with watch(self._local.kubectl_command(*self._arguments(), "--watch")) as newest:
             while True:
                 found = newest(_LOOK_S)
                 if found and holds(found):
                     return found
-                words = progress_of(found) if found else ""
+                words = describe_progress(found) if found else ""
                 if words and words != reported and time.monotonic() >= next_s:
                     self._narrator.step(f"{self.name}: {words}")
                     reported, next_s = words, time.monotonic() + _LOOK_S  # what passes more quickly is not for reading
@@ -58,7 +58,7 @@ class Model:
 
 
 @contextlib.contextmanager
-def watched(command: Sequence[str]) -> Iterator[Callable[[float], Mapping[str, Any]]]:
+def watch(command: Sequence[str]) -> Iterator[Callable[[float], Mapping[str, Any]]]:
     """Run `kubectl get --watch --output=json` for one object, inside the block.
 
     The value waits up to so many seconds for a change and gives the newest object, empty while none has come. One
@@ -77,8 +77,8 @@ def watched(command: Sequence[str]) -> Iterator[Callable[[float], Mapping[str, A
             while found is not None:
                 last = found
                 found = arrived.get_nowait()
-            said = process.stderr.read().strip() if process.stderr is not None else ""
-            raise narration.DemoFailed(f"kubectl get --watch ended: {said}")
+            stderr_text = process.stderr.read().strip() if process.stderr is not None else ""
+            raise narration.DemoFailed(f"kubectl get --watch ended: {stderr_text}")
         return last
 
     try:
@@ -118,7 +118,7 @@ def is_settled(found: Mapping[str, Any]) -> bool:
     )
 
 
-def progress_of(found: Mapping[str, Any]) -> str:
+def describe_progress(found: Mapping[str, Any]) -> str:
     """What the object itself says it is doing."""
     for kind in ("Progressing", "Ready", "Accepted"):
         message = condition(found, kind).get("message")

@@ -17,7 +17,7 @@ def main(arguments: list[str] | None = None) -> int:
     if flags.from_stdin:
         return asyncio.run(_serve_parent())
     if not (flags.url and flags.model and flags.body_file):
-        parser.error("--url, --model and --body-file are needed")
+        parser.error("--url, --model and --body-file are required")
     result = asyncio.run(_run_for_person(_settings(flags)))
     print(result.summary())
     if flags.json is not None:
@@ -29,13 +29,15 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m fairlead_cli.load", description="Counts every failed request.")
     parser.add_argument("--url", help="the gateway, such as http://127.0.0.1:8080")
     parser.add_argument("--model")
-    parser.add_argument("--body-file", type=pathlib.Path, action="append", help="may be given again; sent in turn")
+    parser.add_argument(
+        "--body-file", type=pathlib.Path, action="append", help="a file with a request body; repeatable, sent in turn"
+    )
     parser.add_argument("--path", help="default: /v2/models/MODEL/infer")
     parser.add_argument("--header", action="append", default=[], metavar="NAME: VALUE")
-    parser.add_argument("--expect-shape", help="of the first output, such as 1,10")
+    parser.add_argument("--expect-shape", help="the expected shape of the first output, such as 1,10")
     parser.add_argument("--requests", type=int)
     parser.add_argument("--duration", type=float, metavar="SECONDS")
-    parser.add_argument("--rate", type=float, help="at most so many requests a second")
+    parser.add_argument("--rate", type=float, help="the highest number of requests per second")
     parser.add_argument("--connections", type=int, default=16)
     parser.add_argument("--timeout", type=float, default=30.0, metavar="SECONDS")
     parser.add_argument("--id-prefix", default="load")
@@ -89,9 +91,9 @@ async def _serve_parent() -> int:
     asked = settings.Settings.model_validate_json(await reader.readline())
     stop = asyncio.Event()
     watcher = asyncio.create_task(_stop_at_end(reader, stop))
-    result = await runner.run(asked, stop=stop, on_progress=lambda progress: _say(process.Line(progress=progress)))
+    result = await runner.run(asked, stop=stop, on_progress=lambda progress: _report(process.Line(progress=progress)))
     watcher.cancel()
-    _say(process.Line(result=result))
+    _report(process.Line(result=result))
     return 0
 
 
@@ -100,7 +102,7 @@ async def _stop_at_end(reader: asyncio.StreamReader, stop: asyncio.Event) -> Non
     stop.set()
 
 
-def _say(line: process.Line) -> None:
+def _report(line: process.Line) -> None:
     try:
         print(line.model_dump_json(exclude_none=True), flush=True)
     except BrokenPipeError:

@@ -143,7 +143,7 @@ class _Parser:
         return self._answer(bytes(buffer[self._body_at :]))
 
     def at_end(self, buffer: bytearray) -> Answer | None:
-        """The answer whose length is told by the connection's end alone, where it is one of that kind."""
+        """The answer, if its length is given only by the end of the connection."""
         if self._body_at is None or self._length is not None or "transfer-encoding" in self._headers:
             return None
         return self._answer(bytes(buffer[self._body_at :]))

@@ -64,7 +64,7 @@ class RevisionReport(_Wire):
 
 
 class Reconnects(_Wire):
-    """Why connections were opened anew: none of these is a failure by itself."""
+    """Why connections were opened again. None of these is a failure by itself."""
 
     idle_closed: int = 0
     closed_by_answer: int = 0

@@ -117,7 +117,7 @@ class _Loop:
     async def _exchange(
         self, link: connection.Connection, request_id: str, *, request: bytes, begun: float, reused: bool
     ) -> bool:
-        """Sends one request and records how it ended; true only for the answer that was wished for."""
+        """Sends one request and records the result; true only for the expected answer."""
         try:
             async with asyncio.timeout_at(begun + self._asked.timeout_s):
                 answer = await link.exchange(request)

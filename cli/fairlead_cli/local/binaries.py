@@ -62,40 +62,40 @@ def find(names: Sequence[str], sources: Sources, reporter: progress.Reporter) ->
     Raises:
         LocalClusterError: no source has it.
     """
-    if missing := _missing(names, sources):
-        what = "another command fetches or builds these binaries"
-        with locks.held(sources.cache / "binaries.lock", what=what, reporter=reporter) as lock:
-            _fetch(_missing(missing, sources), sources, reporter)
-            if missing := _missing(missing, sources):
+    if missing := _missing_message(names, sources):
+        what = "another command is fetching or building these binaries"
+        with locks.hold(sources.cache / "binaries.lock", what=what, reporter=reporter) as lock:
+            _fetch(_missing_message(missing, sources), sources, reporter)
+            if missing := _missing_message(missing, sources):
                 targets = {name: sources.cached(name) for name in missing}
                 build.binaries(targets, reporter=reporter, environment=sources.environment, lock=lock)
-    return Binaries(paths={name: path for name in names if (path := _existing(name, sources)) is not None})
+    return Binaries(paths={name: path for name in names if (path := _find_existing(name, sources)) is not None})
 
 
-def fits(name: str, path: pathlib.Path) -> bool:
+def has_version(name: str, path: pathlib.Path) -> bool:
     """Whether the file is this binary in a version that goes with the pinned one: same major and minor."""
     if not os.access(path, os.X_OK):
         return False
-    said = _reported_version(name, path)
-    return said is not None and said.split(".")[:2] == version_of(name).split(".")[:2]
+    output = _reported_version(name, path)
+    return output is not None and output.split(".")[:2] == version_of(name).split(".")[:2]
 
 
 def _reported_version(name: str, path: pathlib.Path) -> str | None:
     """What the binary says of itself, with a `v`; None when it does not run or says nothing."""
     argv = [str(path), "version", "--client"] if name == "kubectl" else [str(path), "--version"]
     try:
-        said = subprocess.run(argv, capture_output=True, text=True, timeout=20, check=False).stdout
+        output = subprocess.run(argv, capture_output=True, text=True, timeout=20, check=False).stdout
     except (OSError, subprocess.TimeoutExpired):
         return None
-    found = re.search(r"v?(\d+\.\d+\.\d+\S*)", said)
+    found = re.search(r"v?(\d+\.\d+\.\d+\S*)", output)
     return f"v{found.group(1)}" if found else None
 
 
-def _missing(names: Iterable[str], sources: Sources) -> list[str]:
-    return [name for name in names if _existing(name, sources) is None]
+def _missing_message(names: Iterable[str], sources: Sources) -> list[str]:
+    return [name for name in names if _find_existing(name, sources) is None]
 
 
-def _existing(name: str, sources: Sources) -> pathlib.Path | None:
+def _find_existing(name: str, sources: Sources) -> pathlib.Path | None:
     # 1. What the person points at: taken as it is, whatever its version.
     if assets := sources.environment.get("KUBEBUILDER_ASSETS"):
         given = pathlib.Path(assets) / name
@@ -108,7 +108,7 @@ def _existing(name: str, sources: Sources) -> pathlib.Path | None:
     # 3. What the system has, if it says that it is of a version that fits.
     for folder in sources.environment.get("PATH", "").split(os.pathsep):
         candidate = pathlib.Path(folder) / name
-        if folder and fits(name, candidate):
+        if folder and has_version(name, candidate):
             return candidate
     return None
 

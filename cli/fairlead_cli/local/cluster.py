@@ -69,19 +69,19 @@ class LocalCluster:
             LocalClusterError: a part did not become ready; what was started stays, for its logs, until `down`.
         """
         if unknown := sorted(set(wanted) - set(parts.TABLE)):
-            raise errors.LocalClusterError(f"unknown parts: {', '.join(unknown)}; there are {', '.join(parts.TABLE)}")
+            raise errors.LocalClusterError(f"unknown parts: {', '.join(unknown)}; choose from {', '.join(parts.TABLE)}")
         self._binaries()
         with self._locked():
             self._make_ready_for_start()
             missing = [part for part in self._with_needs(wanted) if self._ledger().living(part) is None]
-            # Ray needs nobody and takes longest: it starts first, and all that can start does so beside it.
+            # Ray depends on no other part and takes longest, so it starts first, in parallel with the others.
             began = {part: self._launch(part) for part in missing if part == "ray"}
             for part in missing:
                 if part in KUBERNETES_PARTS:
                     began[part] = self._launch(part)
                 if part in parts.KUBECTL:
                     self._await(part, began.pop(part))
-            manifests.apply(self._must, namespace=self.namespace)
+            manifests.apply(self._apply_manifest, namespace=self.namespace)
             began |= {part: self._launch(part) for part in missing if part in ("gateway", "operator")}
             for part in reversed(began):
                 self._await(part, began[part])
@@ -118,18 +118,18 @@ class LocalCluster:
         """
         found = self._ledger().living(part)
         if found is None:
-            raise errors.LocalClusterError(f"{part} does not run")
+            raise errors.LocalClusterError(f"{part} is not running")
         return found.pid
 
     def running(self) -> tuple[str, ...]:
         """The parts that run now."""
-        if self._remembered() is None:
+        if self._read_state() is None:
             return ()
         return tuple(part for part in parts.TABLE if self._ledger().living(part) is not None)
 
     def states(self) -> Mapping[str, bool]:
         """For each part that was started and not stopped: whether it runs now. Empty when the cluster is not up."""
-        if self._remembered() is None:
+        if self._read_state() is None:
             return {}
         recorded = self._ledger().names()
         return {part: self._ledger().living(part) is not None for part in parts.TABLE if part in recorded}
@@ -137,7 +137,7 @@ class LocalCluster:
     @property
     def namespace(self) -> str:
         """Where the models live."""
-        remembered = self._remembered()
+        remembered = self._read_state()
         return (remembered.chosen if remembered else self._chosen).namespace
 
     @property
@@ -224,7 +224,9 @@ class LocalCluster:
     def service_account_kubeconfig(self, namespace: str, name: str) -> pathlib.Path:
         """A kubeconfig with a token of this service account, asked for by TokenRequest, good for a year."""
         path = self._layout.service_account_kubeconfig(namespace, name)
-        token = self._must("create", "token", name, f"--namespace={namespace}", f"--duration={_TOKEN_LIFETIME}")
+        token = self._apply_manifest(
+            "create", "token", name, f"--namespace={namespace}", f"--duration={_TOKEN_LIFETIME}"
+        )
         kubeconfig.write(
             path,
             server=self.api_url,
@@ -258,7 +260,7 @@ class LocalCluster:
         while not self._becomes_ready(part, began + _READY_WITHIN_S):
             log, starts_left = self._layout.log(part), starts_left - 1
             if starts_left == 0 or time.monotonic() > began + _READY_WITHIN_S:
-                raise errors.LocalClusterError(f"{part} does not become ready; the end of {log}:\n{_tail(log)}")
+                raise errors.LocalClusterError(f"{part} did not become ready. The end of {log}:\n{_tail(log)}")
             self._reporter.step(f"  {part} gave up while starting (is the machine busy?); starting it again")
             self._ledger().stop(part, grace_s=0)
             self._launch(part)
@@ -280,7 +282,7 @@ class LocalCluster:
             where=self._layout, ports=remembered.ports, found=self._binaries(), chosen=remembered.chosen
         )
 
-    def _must(self, *arguments: str, manifest: str | None = None) -> str:
+    def _apply_manifest(self, *arguments: str, manifest: str | None = None) -> str:
         done = self.kubectl(*arguments, input=manifest)
         if done.returncode != 0:
             raise errors.LocalClusterError(f"kubectl {' '.join(arguments)}: {done.stderr.strip()}")
@@ -292,15 +294,15 @@ class LocalCluster:
         return self._found
 
     def _make_ready_for_start(self) -> None:
-        remembered = self._remembered()
-        if remembered is not None and not self._goes_on(remembered):
+        remembered = self._read_state()
+        if remembered is not None and not self._can_continue(remembered):
             self._reporter.step("cleaning what an earlier run left")
             self._clean()
             remembered = None
         if remembered is None:
             self._create()
 
-    def _goes_on(self, remembered: state.State) -> bool:
+    def _can_continue(self, remembered: state.State) -> bool:
         """Whether the cluster can be gone on with: it was up once, and its Kubernetes still runs."""
         living = self._ledger().living
         return remembered.phase is state.Phase.UP and all(living(part) is not None for part in KUBERNETES_PARTS)
@@ -313,7 +315,9 @@ class LocalCluster:
         try:
             self._layout.run.mkdir(mode=0o700)
         except FileExistsError as error:
-            raise errors.LocalClusterError(f"{self._layout.run} is there and is not ours to remove") from error
+            raise errors.LocalClusterError(
+                f"{self._layout.run} exists and belongs to another user; remove it or choose another name"
+            ) from error
         for folder in (self._layout.logs, self._layout.etcd_data):
             folder.mkdir(mode=0o700)
         for part in KUBERNETES_PARTS:
@@ -322,7 +326,7 @@ class LocalCluster:
         ray_head.make_token(self._layout.ray_token)
 
     def _clean(self) -> None:
-        if self._remembered() is not None:
+        if self._read_state() is not None:
             self._ledger().stop_everything(grace_s=_GRACE_S)
         shutil.rmtree(self._layout.run, ignore_errors=True)
         if self.root.exists():
@@ -342,13 +346,15 @@ class LocalCluster:
     def _state_path(self) -> pathlib.Path:
         return self.root / "state.json"
 
-    def _remembered(self) -> state.State | None:
+    def _read_state(self) -> state.State | None:
         return state.State.read(self._state_path)
 
     def _state(self) -> state.State:
-        found = self._remembered()
+        found = self._read_state()
         if found is None:
-            raise errors.LocalClusterError(f"the local cluster {self.name!r} is not up; `fairlead local up` starts it")
+            raise errors.LocalClusterError(
+                f"the local cluster {self.name!r} is not running; start it with `fairlead local up`"
+            )
         return found
 
     def _save(self, new: state.State) -> None:
@@ -357,7 +363,7 @@ class LocalCluster:
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
         what = f"another command works on the cluster {self.name!r}"
-        with locks.held(self.root.with_name(self.root.name + ".lock"), what=what, reporter=self._reporter):
+        with locks.hold(self.root.with_name(self.root.name + ".lock"), what=what, reporter=self._reporter):
             yield
 
 

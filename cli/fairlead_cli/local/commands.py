@@ -12,19 +12,22 @@ import typer
 
 from fairlead_cli.local import binaries, cluster, errors, options, paths, progress
 
-app = typer.Typer(no_args_is_help=True, help="A real Kubernetes API, Ray, gateway and operator on this machine.")
+app = typer.Typer(no_args_is_help=True, help="Run a real Kubernetes API, Ray, gateway and operator on this machine.")
 
-Name = Annotated[str, typer.Option("--name", help="Which local cluster; several can run at once.")]
+Name = Annotated[str, typer.Option("--name", help="The name of the local cluster. Several can run at once.")]
 KubernetesUrl = Annotated[
-    str, typer.Option(envvar="FAIRLEAD_KUBERNETES_URL", help="Where Kubernetes' builds are published; empty: build.")
+    str,
+    typer.Option(
+        envvar="FAIRLEAD_KUBERNETES_URL", help="The base URL of Kubernetes' binaries. Empty: build them from source."
+    ),
 ]
 EtcdUrl = Annotated[
-    str, typer.Option(envvar="FAIRLEAD_ETCD_URL", help="Where etcd's releases are published; empty: build.")
+    str, typer.Option(envvar="FAIRLEAD_ETCD_URL", help="The base URL of etcd's releases. Empty: build it from source.")
 ]
 
 
 @contextlib.contextmanager
-def _errors_in_words() -> Iterator[rich.console.Console]:
+def _printing_errors() -> Iterator[rich.console.Console]:
     """A console; an error of the local cluster is printed and ends the command."""
     console = rich.console.Console()
     try:
@@ -34,21 +37,28 @@ def _errors_in_words() -> Iterator[rich.console.Console]:
         raise typer.Exit(1) from error
     except KeyboardInterrupt:
         # What was started runs in sessions of its own and does not see the interruption.
-        rich.console.Console(stderr=True).print("interrupted; `fairlead local down` cleans up, `up` starts afresh")
+        rich.console.Console(stderr=True).print(
+            "Interrupted. `fairlead local down` removes what was started; `fairlead local up` starts again."
+        )
         raise typer.Exit(130) from None
 
 
 @app.command()
 def up(
     name: Name = "default",
-    only: Annotated[str, typer.Option(help="Parts, with commas: kubernetes, ray, worker, gateway, operator.")] = "",
-    namespace: Annotated[str, typer.Option(help="Where the models live.")] = "default",
-    nodes: Annotated[int, typer.Option(help="Ray nodes, 1 or 2; the second one has 127.0.0.2.", min=1, max=2)] = 1,
+    only: Annotated[
+        str,
+        typer.Option(help="Start only these parts, separated by commas: kubernetes, ray, worker, gateway, operator."),
+    ] = "",
+    namespace: Annotated[str, typer.Option(help="The namespace of the models.")] = "default",
+    nodes: Annotated[
+        int, typer.Option(help="The number of Ray nodes, 1 or 2. The second one uses 127.0.0.2.", min=1, max=2)
+    ] = 1,
     kubernetes_url: KubernetesUrl = binaries.KUBERNETES_URL,
     etcd_url: EtcdUrl = binaries.ETCD_URL,
 ) -> None:
-    """Start the cluster, or what of it does not run."""
-    with _errors_in_words() as console:
+    """Start the cluster, or the parts of it that are not running."""
+    with _printing_errors() as console:
         sources = binaries.Sources(cache=paths.cache_dir(), kubernetes_url=kubernetes_url, etcd_url=etcd_url)
         made = cluster.LocalCluster(
             name,
@@ -58,7 +68,7 @@ def up(
         )
         console.print(f"starting the local cluster {name!r} (state and logs: {made.root})", highlight=False)
         made.up(_parts(only))
-        _tell_what_to_try(console, made)
+        _print_next_steps(console, made)
 
 
 def _parts(only: str) -> tuple[str, ...]:
@@ -68,7 +78,7 @@ def _parts(only: str) -> tuple[str, ...]:
     return tuple(part for word in words for part in (cluster.KUBERNETES_PARTS if word == "kubernetes" else (word,)))
 
 
-def _tell_what_to_try(console: rich.console.Console, made: cluster.LocalCluster) -> None:
+def _print_next_steps(console: rich.console.Console, made: cluster.LocalCluster) -> None:
     running = made.running()
     name = "" if made.name == "default" else f" --name {made.name}"
     lines = [f"Kubernetes API    {made.api_url}"]
@@ -98,25 +108,25 @@ def down(
     name: Name = "default",
     every: Annotated[bool, typer.Option("--all", help="All local clusters of this user.")] = False,
 ) -> None:
-    """End the cluster's processes, also those that a killed run left, and remove its data."""
-    with _errors_in_words() as console:
+    """Stop the cluster's processes, including those of a killed run, and remove its data."""
+    with _printing_errors() as console:
         # Folders, not states: also what was left without one is removed.
         names = [path.name for path in sorted(paths.clusters_dir().glob("*/"))] if every else [name]
         for each in names:
             made = cluster.LocalCluster(each, reporter=progress.RichReporter(console))
             was_there = made.root.exists()
             made.down()
-            console.print(f"{each} is down" if was_there else f"{each} is not up", highlight=False)
+            console.print(f"{each} is removed" if was_there else f"{each} was not running", highlight=False)
 
 
 @app.command()
 def status(name: Name = "default") -> None:
-    """Show what runs and where. Exit status 1 when something that was started does not run."""
-    with _errors_in_words() as console:
+    """Show the parts, their processes and ports. Exit status 1 when a started part is not running."""
+    with _printing_errors() as console:
         made = cluster.LocalCluster(name)
         states = made.states()
         if not states:
-            console.print(f"{name} is not up; `fairlead local up` starts it", highlight=False)
+            console.print(f"{name} is not running; start it with `fairlead local up`", highlight=False)
             raise typer.Exit(1)
         table = rich.table.Table("part", "state", "process", "ports", box=None, pad_edge=False)
         for part, is_running in states.items():
@@ -130,9 +140,11 @@ def status(name: Name = "default") -> None:
 
 @app.command()
 def kubeconfig(name: Name = "default") -> None:
-    """Print the path of the admin's kubeconfig, for `export KUBECONFIG=$(fairlead local kubeconfig)`."""
-    with _errors_in_words():
+    """Print the path of the kubeconfig, for `export KUBECONFIG=$(fairlead local kubeconfig)`."""
+    with _printing_errors():
         made = cluster.LocalCluster(name)
         if not made.states():
-            raise errors.LocalClusterError(f"the local cluster {name!r} is not up; `fairlead local up` starts it")
+            raise errors.LocalClusterError(
+                f"the local cluster {name!r} is not running; start it with `fairlead local up`"
+            )
         typer.echo(made.kubeconfig)

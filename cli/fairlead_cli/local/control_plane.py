@@ -127,4 +127,4 @@ def answers(where: layout.Layout, port: int, path: str) -> bool:
     pair = where.pair("admin")
     trust = ssl.create_default_context(cafile=str(where.authority))
     trust.load_cert_chain(pair.certificate, pair.key)
-    return loopback.status_code(port, path, trust=trust) == http.HTTPStatus.OK
+    return loopback.get_status(port, path, trust=trust) == http.HTTPStatus.OK

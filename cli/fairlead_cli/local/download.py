@@ -105,7 +105,7 @@ def _fetch_rest(url: str, part: pathlib.Path, reporter: progress.Reporter) -> No
     headers = {"Range": f"bytes={have}-", "Accept-Encoding": "identity"} if have else {"Accept-Encoding": "identity"}
     with _client() as client, client.stream("GET", url, headers=headers) as answer:
         if have and answer.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
-            return  # all of it is there already; if it is too much, the checksum tells
+            return  # the file is complete; a wrong one is found by its checksum
         answer.raise_for_status()
         resumed = answer.status_code == httpx.codes.PARTIAL_CONTENT
         done = have if resumed else 0

@@ -37,7 +37,7 @@ def from_archive(archive: pathlib.Path, member: str, target: pathlib.Path) -> No
         with tarfile.open(archive) as opened:
             content = opened.extractfile(member)
             if content is None:
-                raise errors.NotThere(f"{archive.name} has no file {member}: it is something else there")
+                raise errors.NotThere(f"{archive.name} has no file {member}: that name is not a plain file")
             with content:
                 executable(content, target)
     except KeyError as error:

@@ -1,4 +1,4 @@
-"""A file lock whose waiter says what it waits for, and which a child process can hold on to."""
+"""A file lock that reports what it waits for, and that a child process can keep."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fairlead_cli.local import progress
 
 
 @contextlib.contextmanager
-def held(path: pathlib.Path, *, what: str, reporter: progress.Reporter) -> Iterator[int]:
+def hold(path: pathlib.Path, *, what: str, reporter: progress.Reporter) -> Iterator[int]:
     """Hold the lock; `what` says what its holder does. The value is the lock's descriptor.
 
     The kernel frees the lock when the last copy of the descriptor is closed, so when its holder dies, however that

@@ -7,7 +7,7 @@ import ssl
 from collections.abc import Mapping
 
 
-def status_code(
+def get_status(
     port: int,
     path: str,
     *,
@@ -16,7 +16,7 @@ def status_code(
     trust: ssl.SSLContext | None = None,
     timeout_s: float = 5,
 ) -> int | None:
-    """The status of a GET; None when nobody answers. `trust` makes it HTTPS."""
+    """The HTTP status of a GET; None without an answer. `trust`, a CA file, makes it HTTPS."""
     connection = (
         http.client.HTTPConnection(host, port, timeout=timeout_s)
         if trust is None

@@ -12,7 +12,7 @@ _RANGE = range(10000, 20000)
 
 
 def is_free(port: int) -> bool:
-    """Whether nobody listens on this port, on loopback or on all interfaces."""
+    """Whether no process listens on this port, on loopback or on all interfaces."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

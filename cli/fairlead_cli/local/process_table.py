@@ -1,4 +1,4 @@
-"""The processes of this machine as the kernel tells them: who they are for sure, whose children, and how to end them.
+"""The processes of this machine as the kernel lists them: identity, parent, and how to end them.
 
 A process is known by its number *and* its start time: numbers are used again, the pair is not (within one boot).
 Source: proc(5), `/proc/PID/stat`.
@@ -72,7 +72,7 @@ def entries() -> tuple[Entry, ...]:
     return tuple(each for each in found if each is not None)
 
 
-def carries(pid: int, mark: bytes) -> bool:
+def has_mark(pid: int, mark: bytes) -> bool:
     """Whether the environment the process was started with holds `mark`; False when it is not ours to read."""
     try:
         return mark in (_PROC / str(pid) / "environ").read_bytes()
@@ -92,7 +92,7 @@ def family(roots: Collection[Identity], *, mark: bytes | None = None) -> frozens
     sessions = {root.pid for root in roots if root.pid not in table or table[root.pid].identity == root}
     members = {root.pid for root in roots if root.pid in table and table[root.pid].identity == root}
     for pid, each in table.items():
-        if each.session_id in sessions or (mark is not None and carries(pid, mark)):
+        if each.session_id in sessions or (mark is not None and has_mark(pid, mark)):
             members.add(pid)
     grown = True
     while grown:

@@ -109,7 +109,9 @@ class Ledger:
             _wait_for_end(main, grace_s)
         left = process_table.end(lambda: self.family(name), grace_s=grace_s)
         if left:
-            raise errors.LocalClusterError(f"{name}: processes {sorted(each.pid for each in left)} can't be ended")
+            raise errors.LocalClusterError(
+                f"{name}: processes {sorted(each.pid for each in left)} could not be stopped"
+            )
         self._record(name).unlink(missing_ok=True)
 
     def stop_everything(self, *, grace_s: float) -> None:
@@ -118,7 +120,7 @@ class Ledger:
         mark = f"{MARK_VARIABLE}={self.mark}-".encode()
         left = process_table.end(lambda: process_table.family(roots, mark=mark), grace_s=grace_s)
         if left:
-            raise errors.LocalClusterError(f"processes {sorted(each.pid for each in left)} can't be ended")
+            raise errors.LocalClusterError(f"processes {sorted(each.pid for each in left)} could not be stopped")
         for name in self.names():
             self._record(name).unlink(missing_ok=True)
 

@@ -70,4 +70,4 @@ def operator(where: layout.Layout, ports: layout.Ports, chosen: options.Options)
 
 def is_healthy(port: int) -> bool:
     """Whether the program's loop lives; readiness may wait for what the person has yet to apply."""
-    return loopback.status_code(port, "/healthz") == http.HTTPStatus.OK
+    return loopback.get_status(port, "/healthz") == http.HTTPStatus.OK

@@ -13,7 +13,7 @@ Advance = Callable[[int], None]
 
 
 class Reporter(Protocol):
-    """Where steps and progress are told."""
+    """Receives the steps and the progress of a command."""
 
     def step(self, text: str) -> None:
         """Tell that something is so now."""

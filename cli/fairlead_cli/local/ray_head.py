@@ -34,7 +34,7 @@ def make_token(path: pathlib.Path) -> None:
 
 
 def environment(where: layout.Layout, ports: layout.Ports, chosen: options.Options) -> dict[str, str]:
-    """What Ray reads from the environment, on the head and in whoever joins it."""
+    """The environment variables for Ray, on the head and on nodes that join it."""
     return {
         **ray_node.variables(ray_node.HEAD, where, ports, chosen),
         "RAY_AUTH_MODE": "token",
@@ -108,5 +108,5 @@ def command(where: layout.Layout, ports: layout.Ports, chosen: options.Options) 
 def is_ready(where: layout.Layout, ports: layout.Ports) -> bool:
     """Whether Serve's REST API answers (later than the dashboard itself)."""
     headers = {"Authorization": f"Bearer {where.ray_token.read_text()}"}
-    answered = loopback.status_code(ports["ray-dashboard"], "/api/serve/applications/", headers=headers, timeout_s=30)
+    answered = loopback.get_status(ports["ray-dashboard"], "/api/serve/applications/", headers=headers, timeout_s=30)
     return answered == http.HTTPStatus.OK

@@ -61,7 +61,7 @@ def command(where: layout.Layout, ports: layout.Ports, chosen: options.Options) 
 def is_ready(where: layout.Layout, ports: layout.Ports) -> bool:
     """Whether its agent says that its raylet lives."""
     headers = {"Authorization": f"Bearer {where.ray_token.read_text()}"}
-    answered = loopback.status_code(
+    answered = loopback.get_status(
         ports["worker-agent-http"], "/api/local_raylet_healthz", host=ray_node.WORKER.host, headers=headers
     )
     return answered == http.HTTPStatus.OK

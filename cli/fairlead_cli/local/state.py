@@ -19,7 +19,7 @@ RUN_PREFIX = f"fairlead-{os.getuid()}-"
 
 
 class Phase(enum.StrEnum):
-    """`STARTING` that nobody holds the lock of is what a killed run left: it is cleaned, never gone on with."""
+    """A cluster in `STARTING` without a locked lock was left by a killed run; it is removed, never continued."""
 
     STARTING = "Starting"
     UP = "Up"

@@ -54,7 +54,7 @@ class KubernetesCluster(Cluster):
             client = kubernetes.config.new_client_from_config(config_file=file, context=context, persist_config=False)
             contexts, active = kubernetes.config.list_kube_config_contexts(config_file=file)
         except (kubernetes.config.ConfigException, OSError) as error:
-            raise errors.PluginError(f"No usable kubeconfig: {error}") from error
+            raise errors.PluginError(f"The kubeconfig can't be used: {error}") from error
         chosen = next((each for each in contexts if each["name"] == context), active)
         self.namespace = namespace or chosen["context"].get("namespace") or "default"
         self._objects = kubernetes.client.CustomObjectsApi(client)
@@ -111,7 +111,7 @@ class KubernetesCluster(Cluster):
         except kubernetes.client.ApiException as error:
             if error.status == NOT_FOUND:
                 raise LookupError(what) from error
-            raise _refusal(error, what, self.namespace) from error
+            raise _to_plugin_error(error, what, self.namespace) from error
         except urllib3.exceptions.HTTPError as error:
             raise errors.PluginError(f"The API server can't be reached: {error}") from error
 
@@ -124,11 +124,13 @@ def _message(error: Any) -> str:
         return str(error.reason)
 
 
-def _refusal(error: Any, what: str, namespace: str) -> errors.PluginError:
+def _to_plugin_error(error: Any, what: str, namespace: str) -> errors.PluginError:
     if error.status == FORBIDDEN:
-        return errors.PluginError(f"You may not {what} in namespace {namespace}: ask for the role fairlead-rollouts.")
+        return errors.PluginError(
+            f"Not allowed to {what} in namespace {namespace}: this needs the role fairlead-rollouts."
+        )
     if error.status == CONFLICT:
-        return errors.ConflictError(f"Somebody else wrote at the same time, so this could not {what}.")
+        return errors.ConflictError(f"The object changed at the same time, so this could not {what}; try again.")
     reason = " ".join(_message(error).split())[:MESSAGE_MAX]
     return errors.PluginError(f"Could not {what}: {error.status} {reason}")
 

@@ -16,7 +16,7 @@ import rich.live
 import typer
 import yaml
 
-from fairlead_cli.plugin import cluster, errors, history, logs, planned, predict, requests, seen, tree
+from fairlead_cli.plugin import cluster, errors, history, logs, model_view, predict, preview, requests, tree
 from fairlead_operator.api.status import RequestOutcome, Verb
 
 ANSWER_WITHIN_S = 15.0
@@ -49,7 +49,7 @@ Format = Annotated[Output, typer.Option("--output", "-o", help="The output forma
 
 
 @contextlib.contextmanager
-def _errors_in_one_line() -> Iterator[rich.console.Console]:
+def _printing_errors() -> Iterator[rich.console.Console]:
     """A console; an error of the plugin is printed in one line and ends the command with status 1."""
     try:
         yield rich.console.Console(highlight=False)
@@ -81,16 +81,16 @@ def status(
     kubeconfig: Kubeconfig = None,
 ) -> None:
     """Show the revisions, the rollout and what it waits for."""
-    with _errors_in_one_line() as console:
+    with _printing_errors() as console:
         found = cluster.connect(namespace=namespace, context=context, kubeconfig=kubeconfig)
-        model = seen.read(found, name)
+        model = model_view.read(found, name)
         if not watch or output is not Output.TEXT:
             _print(console, output, tree.facts(model), tree.draw(model))
             return
         with contextlib.suppress(KeyboardInterrupt), rich.live.Live(tree.draw(model), console=console) as live:
             while True:
                 time.sleep(LOOK_EVERY_S)
-                live.update(tree.draw(seen.read(found, name)))
+                live.update(tree.draw(model_view.read(found, name)))
 
 
 @app.command(name="history")
@@ -102,9 +102,9 @@ def history_(
     kubeconfig: Kubeconfig = None,
 ) -> None:
     """List the revisions that are kept for a rollback."""
-    with _errors_in_one_line() as console:
+    with _printing_errors() as console:
         found = cluster.connect(namespace=namespace, context=context, kubeconfig=kubeconfig)
-        rows = history.facts(found, seen.read(found, name))
+        rows = history.facts(found, model_view.read(found, name))
         _print(console, output, rows, history.draw(rows))
 
 
@@ -118,9 +118,9 @@ def diff(
     kubeconfig: Kubeconfig = None,
 ) -> None:
     """Show the differences between two kept revisions."""
-    with _errors_in_one_line():
+    with _printing_errors():
         found = cluster.connect(namespace=namespace, context=context, kubeconfig=kubeconfig)
-        lines = history.difference(found, seen.read(found, name), revision, other)
+        lines = history.difference(found, model_view.read(found, name), revision, other)
         sys.stdout.write("".join(f"{line}\n" for line in lines))
 
 
@@ -133,19 +133,19 @@ def plan(
     kubeconfig: Kubeconfig = None,
 ) -> None:
     """Show what applying a manifest would do. Changes nothing."""
-    with _errors_in_one_line() as console:
-        manifests = planned.manifests(_text_of(file))
+    with _printing_errors() as console:
+        manifests = preview.manifests(_read_text(file))
         plans = []
         for manifest in manifests:
             place = namespace or (manifest.get("metadata") or {}).get("namespace")
             plans.append(
-                planned.describe(cluster.connect(namespace=place, context=context, kubeconfig=kubeconfig), manifest)
+                preview.describe(cluster.connect(namespace=place, context=context, kubeconfig=kubeconfig), manifest)
             )
-        words = "".join(f"{line}\n" for each in plans for line in planned.lines(each))
+        words = "".join(f"{line}\n" for each in plans for line in preview.lines(each))
         _print(console, output, plans, words)
 
 
-def _text_of(file: str, what: str = "manifest") -> str:
+def _read_text(file: str, what: str = "manifest") -> str:
     try:
         return sys.stdin.read() if file == "-" else pathlib.Path(file).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -167,11 +167,15 @@ def predict_(  # noqa: PLR0913 (to typer an option is a parameter)
     kubeconfig: Kubeconfig = None,
 ) -> None:
     """Send one request through the gateway and print the answer."""
-    with _errors_in_one_line() as console:
-        model = seen.read(cluster.connect(namespace=namespace, context=context, kubeconfig=kubeconfig), name)
-        text = _text_of(file, "request") if file is not None else None
+    with _printing_errors() as console:
+        model = model_view.read(cluster.connect(namespace=namespace, context=context, kubeconfig=kubeconfig), name)
+        text = _read_text(file, "request") if file is not None else None
         answer = predict.ask(predict.base_url(model, gateway), name, text, revision=revision)
-        answered = model.called(answer["revision"]) if answer["revision"] is not None else "nobody who says so"
+        answered = (
+            model.describe_revision(answer["revision"])
+            if answer["revision"] is not None
+            else "a replica that did not name its revision"
+        )
         rich.console.Console(stderr=True, highlight=False).print(f"answered by {answered}", markup=False)
         _print(console, Output.JSON, answer["answer"], None)
 
@@ -193,12 +197,14 @@ def logs_(  # noqa: PLR0913 (to typer an option is a parameter)
     kubeconfig: Kubeconfig = None,
 ) -> None:
     """Print the last log lines of the replicas."""
-    with _errors_in_one_line():
+    with _printing_errors():
         if ray is None:
-            raise errors.PluginError("Name Ray's dashboard with --ray http://HOST:PORT or in FAIRLEAD_RAY.")
+            raise errors.PluginError(
+                "Give the address of Ray's dashboard with --ray http://HOST:PORT or in FAIRLEAD_RAY."
+            )
         found = cluster.connect(namespace=namespace, context=context, kubeconfig=kubeconfig)
         found_lines = logs.read_lines(
-            found, seen.read(found, name), logs.Dashboard(ray, token), revision=revision, lines=lines
+            found, model_view.read(found, name), logs.Dashboard(ray, token), revision=revision, lines=lines
         )
         for line in found_lines:
             sys.stdout.write(f"{line}\n")
@@ -258,12 +264,15 @@ def _ask(
     name: str, verb: Verb, place: tuple[str | None, str | None, pathlib.Path | None], *, number: int | None = None
 ) -> None:
     namespace, context, kubeconfig = place
-    with _errors_in_one_line() as console:
+    with _printing_errors() as console:
         found = cluster.connect(namespace=namespace, context=context, kubeconfig=kubeconfig)
         id_ = requests.ask(found, name, verb, number=number)
         handled = requests.wait(found, name, id_, timeout_s=ANSWER_WITHIN_S).handled
         if handled is None:
-            console.print(f"{verb.value} was requested and waits: kubectl fairlead status {name}", soft_wrap=True)
+            console.print(
+                f"{verb.value} is requested and not carried out yet; follow it with: kubectl fairlead status {name}",
+                soft_wrap=True,
+            )
         elif handled.outcome is RequestOutcome.REFUSED:
             raise errors.PluginError(handled.message)
         else:

@@ -1,4 +1,4 @@
-"""What is told to a person in one line."""
+"""Errors of the plugin that a person reads in one line."""
 
 from __future__ import annotations
 

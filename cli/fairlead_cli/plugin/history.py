@@ -8,19 +8,19 @@ from typing import Any
 
 import yaml
 
-from fairlead_cli.plugin import cluster, errors, seen
+from fairlead_cli.plugin import cluster, errors, model_view
 from fairlead_operator.api import names
 
 COLUMNS = ("number", "revision", "role", "version", "quarantine", "created", "uri")
 
 
-def facts(found: cluster.Cluster, model: seen.Model) -> list[dict[str, Any]]:
+def facts(found: cluster.Cluster, model: model_view.Model) -> list[dict[str, Any]]:
     """Every kept revision, the newest first."""
     kept = sorted(_own(found, model), key=lambda each: int(each["revision"]), reverse=True)
     return [_facts(model, each) for each in kept]
 
 
-def _own(found: cluster.Cluster, model: seen.Model) -> list[Mapping[str, Any]]:
+def _own(found: cluster.Cluster, model: model_view.Model) -> list[Mapping[str, Any]]:
     """By owner: one of an earlier object of the same name is not ours."""
 
     def is_own(kept: Mapping[str, Any]) -> bool:
@@ -33,7 +33,7 @@ def _name(kept: Mapping[str, Any]) -> str:
     return str(kept["metadata"]["labels"][names.LABEL_REVISION])
 
 
-def _facts(model: seen.Model, kept: Mapping[str, Any]) -> dict[str, Any]:
+def _facts(model: model_view.Model, kept: Mapping[str, Any]) -> dict[str, Any]:
     name, source = _name(kept), kept["data"]["template"]["model"]
     failed = next((entry for entry in model.status.quarantine if entry.revision == name), None)
     return {
@@ -47,7 +47,7 @@ def _facts(model: seen.Model, kept: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _role(model: seen.Model, name: str) -> str:
+def _role(model: model_view.Model, name: str) -> str:
     status = model.status
     roles = {status.candidate_revision: "candidate", status.stable_revision: "stable"}
     return roles.get(name, "desired" if name == model.desired else "kept")
@@ -61,26 +61,26 @@ def draw(rows: list[dict[str, Any]]) -> str:
     return "".join(f"{line.rstrip()}\n" for line in lines)
 
 
-def difference(found: cluster.Cluster, model: seen.Model, one: str, other: str) -> list[str]:
+def difference(found: cluster.Cluster, model: model_view.Model, one: str, other: str) -> list[str]:
     """The templates of two revisions, each named by number or hash, as a unified diff; empty when they are the same."""
     kept = _own(found, model)
-    first, second = (_chosen(model, kept, name) for name in (one, other))
+    first, second = (_find_chosen(model, kept, name) for name in (one, other))
     before, after = (_text(each).splitlines() for each in (first, second))
     old, new = (f"revision {each['revision']} ({_name(each)})" for each in (first, second))
     return list(difflib.unified_diff(before, after, old, new, lineterm="", n=1000))
 
 
-def revision_named(found: cluster.Cluster, model: seen.Model, name: str) -> str:
+def find_revision(found: cluster.Cluster, model: model_view.Model, name: str) -> str:
     """The hash of a kept revision that is named by number or hash."""
-    return _name(_chosen(model, _own(found, model), name))
+    return _name(_find_chosen(model, _own(found, model), name))
 
 
-def _chosen(model: seen.Model, kept: list[Mapping[str, Any]], name: str) -> Mapping[str, Any]:
+def _find_chosen(model: model_view.Model, kept: list[Mapping[str, Any]], name: str) -> Mapping[str, Any]:
     for each in kept:
         if name in (str(each["revision"]), _name(each)):
             return each
     numbers = ", ".join(str(number) for number in sorted(int(each["revision"]) for each in kept))
-    raise errors.PluginError(f"{model.name} keeps no revision {name}; there are {numbers or 'none'}.")
+    raise errors.PluginError(f"{model.name} has no revision {name}; kept revisions: {numbers or 'none'}.")
 
 
 def _text(kept: Mapping[str, Any]) -> str:

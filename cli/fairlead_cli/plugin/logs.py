@@ -9,7 +9,7 @@ import pathlib
 import urllib.parse
 from collections.abc import Iterator
 
-from fairlead_cli.plugin import cluster, errors, history, seen, wire
+from fairlead_cli.plugin import cluster, errors, history, model_view, wire
 from fairlead_operator.api import names
 
 OK, UNAUTHORIZED = 200, 401
@@ -29,7 +29,7 @@ class Dashboard:
         url = f"{self._url}{path}?{urllib.parse.urlencode(query)}"
         answer = wire.send("GET", url, headers=self._headers)
         if answer.code == UNAUTHORIZED:
-            raise errors.PluginError("Ray refuses its token: name the file with --ray-token-file.")
+            raise errors.PluginError("Ray's dashboard refused the token: give its file with --ray-token-file.")
         if answer.code != OK:
             raise errors.PluginError(f"Ray's dashboard answered {answer.code}: {answer.text()[:200]}")
         return answer
@@ -47,25 +47,25 @@ class Dashboard:
 
 
 def read_lines(
-    found: cluster.Cluster, model: seen.Model, dashboard: Dashboard, *, revision: str | None, lines: int
+    found: cluster.Cluster, model: model_view.Model, dashboard: Dashboard, *, revision: str | None, lines: int
 ) -> Iterator[str]:
     """The last lines of each replica under a heading: of the revisions that have a place, unless one is named."""
-    named = [history.revision_named(found, model, revision)] if revision is not None else _placed(model)
+    named = [history.find_revision(found, model, revision)] if revision is not None else _placed_revisions(model)
     if not named:
-        raise errors.PluginError("No revision runs: name one with --revision.")
+        raise errors.PluginError("No revision is running: name one with --revision.")
     nothing = True
     for name in named:
         application = names.serve_application(model.namespace, model.name, name)
         for node in dashboard.nodes():
             for file in dashboard.files(node, f"serve/replica_{application}_*"):
                 nothing = False
-                yield f"==> {model.called(name)}, node {node[:8]}: {file} <=="
+                yield f"==> {model.describe_revision(name)}, node {node[:8]}: {file} <=="
                 yield from dashboard.tail(node, file, lines).splitlines()
     if nothing:
-        yield "Ray keeps no log of a replica of it."
+        yield "Ray has no log of a replica of this model."
 
 
-def _placed(model: seen.Model) -> list[str]:
+def _placed_revisions(model: model_view.Model) -> list[str]:
     status = model.status
     leaving = status.rollout.previous_revision if status.rollout is not None else None
     return [name for name in (status.stable_revision, status.candidate_revision, leaving) if name is not None]

@@ -6,14 +6,14 @@ import json
 import math
 from typing import Any
 
-from fairlead_cli.plugin import errors, seen, wire
+from fairlead_cli.plugin import errors, model_view, wire
 from fairlead_operator.api import names
 
 OK = 200
 ZEROS_MAX = 100_000
 
 
-def base_url(model: seen.Model, gateway: str | None) -> str:
+def base_url(model: model_view.Model, gateway: str | None) -> str:
     """The gateway that is named, else the one that the status names.
 
     Raises:
@@ -34,7 +34,7 @@ def ask(base: str, name: str, text: str | None, *, revision: str | None) -> dict
     headers = {"Content-Type": "application/json"}
     if revision is not None:
         headers[names.HEADER_REVISION] = revision
-    body = _parsed(text) if text is not None else _zeros(base, name, headers)
+    body = _parse(text) if text is not None else _make_zeros(base, name, headers)
     path = f"/v2/models/{name}/infer" if _is_v2(body) else f"/v1/models/{name}:predict"
     answer = wire.send("POST", f"{base}{path}", headers=headers, body=json.dumps(body).encode())
     answered = answer.headers.get(names.HEADER_REVISION)
@@ -44,11 +44,11 @@ def ask(base: str, name: str, text: str | None, *, revision: str | None) -> dict
     return {"revision": answered, "answer": answer.json()}
 
 
-def _parsed(text: str) -> Any:
+def _parse(text: str) -> Any:
     try:
         return json.loads(text)
     except ValueError as error:
-        raise errors.PluginError(f"The request is no JSON: {error}") from error
+        raise errors.PluginError(f"The request is not JSON: {error}") from error
 
 
 def _is_v2(body: Any) -> bool:
@@ -57,17 +57,19 @@ def _is_v2(body: Any) -> bool:
     return isinstance(inputs, list) and all(isinstance(each, dict) and "datatype" in each for each in inputs)
 
 
-def _zeros(base: str, name: str, headers: dict[str, str]) -> dict[str, Any]:
+def _make_zeros(base: str, name: str, headers: dict[str, str]) -> dict[str, Any]:
     """A request made from the metadata: zeros, with 1 for each free dimension."""
     answer = wire.send("GET", f"{base}/v2/models/{name}", headers=headers)
     if answer.code != OK:
         raise errors.PluginError(f"the gateway answered {answer.code}: {answer.text()[:400]}")
-    return {"inputs": [_zero(tensor) for tensor in answer.json()["inputs"]]}
+    return {"inputs": [_make_zero_tensor(tensor) for tensor in answer.json()["inputs"]]}
 
 
-def _zero(tensor: dict[str, Any]) -> dict[str, Any]:
+def _make_zero_tensor(tensor: dict[str, Any]) -> dict[str, Any]:
     shape = [1 if size < 0 else size for size in tensor["shape"]]
     if (count := math.prod(shape)) > ZEROS_MAX:
-        raise errors.PluginError(f"Input {tensor['name']} has {count} elements: give a request with -f.")
+        raise errors.PluginError(
+            f"Input {tensor['name']} has {count} elements, too many for an example of zeros: give a request with -f."
+        )
     zero: Any = {"BYTES": "", "BOOL": False}.get(tensor["datatype"], 0)
     return {"name": tensor["name"], "datatype": tensor["datatype"], "shape": shape, "data": [zero] * count}

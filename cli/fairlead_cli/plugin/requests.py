@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fairlead_cli.plugin import cluster, errors, seen
+from fairlead_cli.plugin import cluster, errors, model_view
 from fairlead_operator.api import status
 from fairlead_operator.api.status import Verb
 from fairlead_operator.state.desired import Pause
@@ -27,13 +27,15 @@ class Asked:
     handled: status.HandledRequest | None
 
 
-def compose(model: seen.Model, verb: Verb, *, number: int | None, id_: str, now: datetime.datetime) -> dict[str, Any]:
+def compose(
+    model: model_view.Model, verb: Verb, *, number: int | None, id_: str, now: datetime.datetime
+) -> dict[str, Any]:
     """The request for the model as it was read.
 
     Raises:
         errors.PluginError: there is nothing that it could be meant for.
     """
-    request: dict[str, Any] = {"id": id_, "verb": verb.value, "revision": _meant(model, verb)}
+    request: dict[str, Any] = {"id": id_, "verb": verb.value, "revision": _build_request(model, verb)}
     rollout = model.status.rollout
     if verb is Verb.PROMOTE and rollout is not None and _pauses(model, rollout):
         request["step"] = rollout.step
@@ -42,21 +44,27 @@ def compose(model: seen.Model, verb: Verb, *, number: int | None, id_: str, now:
     return request | {"time": now.astimezone(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")}
 
 
-def _meant(model: seen.Model, verb: Verb) -> str:
+def _build_request(model: model_view.Model, verb: Verb) -> str:
     current = model.status
     if verb is Verb.RETRY:
         return model.desired
     if verb is Verb.ROLLBACK:
         if (leaving := current.candidate_revision or current.stable_revision) is None:
-            raise errors.PluginError(f"{model.name} has no revision to go back from.")
+            raise errors.PluginError(
+                f"{model.name} has no candidate and no stable revision, so there is nothing to roll back."
+            )
         return leaving
     if current.candidate_revision is None:
-        stable = f": {model.called(current.stable_revision)} is stable" if current.stable_revision is not None else ""
+        stable = (
+            f": {model.describe_revision(current.stable_revision)} is stable"
+            if current.stable_revision is not None
+            else ""
+        )
         raise errors.PluginError(f"{model.name} has no candidate{stable}.")
     return current.candidate_revision
 
 
-def _pauses(model: seen.Model, rollout: status.RolloutStatus) -> bool:
+def _pauses(model: model_view.Model, rollout: status.RolloutStatus) -> bool:
     is_there = rollout.phase is status.RolloutPhase.SHIFTING and rollout.step < len(model.steps)
     return is_there and isinstance(model.steps[rollout.step], Pause)
 
@@ -69,18 +77,20 @@ def ask(found: cluster.Cluster, name: str, verb: Verb, *, number: int | None = N
     """
     deadline_s = time.monotonic() + WRITE_WITHIN_S
     while time.monotonic() < deadline_s:
-        model = seen.read(found, name)
+        model = model_view.read(found, name)
         waiting = model.pending
         if waiting is not None and waiting.verb is Verb.ABORT:
-            raise errors.PluginError(f"An abort of {model.called(waiting.revision)} is still to be carried out.")
+            raise errors.PluginError(
+                f"An abort of {model.describe_revision(waiting.revision)} is not carried out yet; wait for it."
+            )
         request = compose(model, verb, number=number, id_=uuid.uuid4().hex, now=datetime.datetime.now(datetime.UTC))
         try:
             found.ask(name, request, resource_version=None if verb is Verb.ABORT else model.resource_version)
         except errors.ConflictError:
-            time.sleep(WRITE_AGAIN_S)  # the operator or somebody else was faster: composed again for what is there now
+            time.sleep(WRITE_AGAIN_S)  # another write came first: the request is built again for the current object
             continue
         return str(request["id"])
-    raise errors.PluginError(f"{name} changes too fast to ask anything of it; try again.")
+    raise errors.PluginError(f"{name} changed at each attempt to write the request; try again.")
 
 
 def wait(
@@ -93,12 +103,12 @@ def wait(
     """
     deadline_s = time.monotonic() + timeout_s
     while True:
-        current = seen.read(found, name).status
+        current = model_view.read(found, name).status
         if current.handled_request is not None and current.handled_request.id == id_:
             return Asked(id=id_, handled=current.handled_request)
         if current.request is None or current.request.id != id_:
             other = current.request.verb if current.request is not None else "nothing"
-            raise errors.PluginError(f"Another request took its place before it was looked at: {other}.")
+            raise errors.PluginError(f"Another request replaced this one before the operator read it: {other}.")
         if time.monotonic() >= deadline_s:
             return Asked(id=id_, handled=None)
         sleep(POLL_S)

@@ -7,13 +7,13 @@ from typing import Any
 import rich.markup
 import rich.tree
 
-from fairlead_cli.plugin import seen
+from fairlead_cli.plugin import model_view
 from fairlead_operator.api.analysis_status import AnalysisStatus, MetricPhase
 from fairlead_operator.api.revision_status import RevisionStatus
 from fairlead_operator.api.status import Condition, RolloutPhase, RolloutStatus
 
 
-def facts(model: seen.Model) -> dict[str, Any]:
+def facts(model: model_view.Model) -> dict[str, Any]:
     """The same as data, for ``-o json`` and ``-o yaml``."""
     status = model.status
     places = {"stable": status.stable_revision, "candidate": status.candidate_revision, "leaving": leaving(model)}
@@ -27,25 +27,25 @@ def facts(model: seen.Model) -> dict[str, Any]:
         "rollout": _rollout(model, status.rollout) if status.rollout is not None else None,
         "rollback": status.rollback.model_dump(mode="json", by_alias=True) if status.rollback is not None else None,
         "quarantine": [entry.model_dump(mode="json", by_alias=True) for entry in status.quarantine],
-        "pendingRequest": _dumped(model.pending),
-        "handledRequest": _dumped(status.handled_request),
+        "pendingRequest": _dump(model.pending),
+        "handledRequest": _dump(status.handled_request),
     }
 
 
-def _dumped(part: Any) -> Any:
+def _dump(part: Any) -> Any:
     return part.model_dump(mode="json", by_alias=True, exclude_none=True) if part is not None else None
 
 
-def leaving(model: seen.Model) -> str | None:
+def leaving(model: model_view.Model) -> str | None:
     return model.status.rollout.previous_revision if model.status.rollout is not None else None
 
 
-def ready(model: seen.Model) -> dict[str, str] | None:
+def ready(model: model_view.Model) -> dict[str, str] | None:
     found: Condition | None = next((c for c in model.status.conditions if c.type == "Ready"), None)
     return {"status": found.status.value, "reason": found.reason, "message": found.message} if found else None
 
 
-def weight_of(model: seen.Model, revision: str) -> float:
+def weight_of(model: model_view.Model, revision: str) -> float:
     """The share of requests in percent that the operator aims at."""
     rollout = model.status.rollout
     if rollout is not None and rollout.phase in (RolloutPhase.RETIRING, RolloutPhase.RETIRED):
@@ -56,18 +56,18 @@ def weight_of(model: seen.Model, revision: str) -> float:
     return 100 - share if revision == model.status.stable_revision else 0
 
 
-def _revision(model: seen.Model, name: str) -> dict[str, Any]:
+def _revision(model: model_view.Model, name: str) -> dict[str, Any]:
     row = model.row(name)
     known = {} if row is None else {"number": row.number, "version": row.version, "uri": row.uri}
     counts = {"ready": row.ready_replicas, "wanted": row.wanted_replicas} if row is not None else None
     return {"revision": name, **known, "weight": weight_of(model, name), "replicas": counts}
 
 
-def _rollout(model: seen.Model, rollout: RolloutStatus) -> dict[str, Any]:
+def _rollout(model: model_view.Model, rollout: RolloutStatus) -> dict[str, Any]:
     return {
         "phase": rollout.phase.value,
         "step": rollout.step + 1,
-        "steps": seen.steps_in_words(model.steps),
+        "steps": model_view.describe_steps(model.steps),
         "weight": rollout.weight_basis_points / 100,
         "routing": model.routing.to_json(),
         "pausedByRequest": rollout.paused_by_request,
@@ -84,9 +84,9 @@ def _analysis(analysis: AnalysisStatus) -> dict[str, Any]:
     )
 
 
-def draw(model: seen.Model) -> rich.tree.Tree:
+def draw(model: model_view.Model) -> rich.tree.Tree:
     status = model.status
-    phase = status.phase.value if status.phase is not None else "not seen by the operator yet"
+    phase = status.phase.value if status.phase is not None else "not processed by the operator yet"
     root = rich.tree.Tree(f"[bold]{model.name}[/] ({model.namespace})  [{_colour(phase)}]{phase}[/]")
     for place, name in (("stable", status.stable_revision), ("candidate", status.candidate_revision)):
         if name is not None:
@@ -102,21 +102,21 @@ def draw(model: seen.Model) -> rich.tree.Tree:
     return root
 
 
-def _draw_rollout(model: seen.Model, rollout: RolloutStatus, branch: rich.tree.Tree) -> None:
+def _draw_rollout(model: model_view.Model, rollout: RolloutStatus, branch: rich.tree.Tree) -> None:
     where = rollout.phase.value
     if rollout.phase is RolloutPhase.SHIFTING and model.steps:
         count = len(model.steps)
         where = (
-            f"step {rollout.step + 1} of {count}: {seen.step_in_words(model.steps[rollout.step])}"
+            f"step {rollout.step + 1} of {count}: {model_view.describe_step(model.steps[rollout.step])}"
             if (rollout.step < count)
-            else "all steps done: all traffic"
+            else "all steps are done: the candidate gets all traffic"
         )
     branch.add(_plain(where))
-    for sentence in seen.routing_in_words(model.routing):
+    for sentence in model_view.describe_routing(model.routing):
         branch.add(_plain(sentence))
     for is_so, holder in (
-        (rollout.paused_by_request, "held by request: kubectl fairlead resume"),
-        (model.spec.rollout.paused, "held by spec.rollout.paused"),
+        (rollout.paused_by_request, "paused by a person: kubectl fairlead resume"),
+        (model.spec.rollout.paused, "paused by spec.rollout.paused"),
     ):
         if is_so:
             branch.add(f"[yellow]{holder}[/]")
@@ -136,32 +136,34 @@ _MARKS = {
 def _draw_analysis(analysis: AnalysisStatus | None, branch: rich.tree.Tree) -> None:
     if analysis is None or not (analysis.metrics or analysis.errors):
         return
-    errors = f", {analysis.errors} could not be had" if analysis.errors else ""
+    errors = f", {analysis.errors} not available" if analysis.errors else ""
     measured = branch.add(_plain(f"analysis {analysis.phase}: {analysis.count} measurements{errors}"))
     for metric in analysis.metrics:
         measured.add(f"{_MARKS[metric.phase]} {_plain(f'{metric.name}: {metric.message}')}")
 
 
-def _draw_rest(model: seen.Model, root: rich.tree.Tree) -> None:
+def _draw_rest(model: model_view.Model, root: rich.tree.Tree) -> None:
     status = model.status
     condition = ready(model)
     if condition is not None and condition["status"] != "True" and status.rollout is None:
         root.add(_plain(f"not ready: {condition['reason']}: {condition['message']}"))
     for entry in status.quarantine:
-        desired = ", which the spec asks for" if entry.revision == model.desired else ""
-        root.add(_plain(f"quarantine: {model.called(entry.revision)}{desired}: {entry.reason}: {entry.message}"))
+        desired = ", which the spec desires" if entry.revision == model.desired else ""
+        root.add(
+            _plain(f"quarantine: {model.describe_revision(entry.revision)}{desired}: {entry.reason}: {entry.message}")
+        )
     if model.pending is not None:
-        root.add(f"[yellow]request: {model.pending.verb.value} waits to be carried out[/]")
+        root.add(f"[yellow]request: {model.pending.verb.value} is not carried out yet[/]")
     elif status.handled_request is not None:
         handled = status.handled_request
         root.add(_plain(f"last request: {handled.verb.value}: {handled.outcome.value}: {handled.message}"))
 
 
-def _line(model: seen.Model, place: str, name: str) -> str:
+def _line(model: model_view.Model, place: str, name: str) -> str:
     row: RevisionStatus | None = model.row(name)
     version = f"  {row.version}" if row is not None and row.version else ""
     replicas = f"  {row.ready_replicas}/{row.wanted_replicas} replicas" if row is not None else ""
-    return f"{place:<10} {model.called(name)}{version}  [bold]{weight_of(model, name):g} %[/]{replicas}"
+    return f"{place:<10} {model.describe_revision(name)}{version}  [bold]{weight_of(model, name):g} %[/]{replicas}"
 
 
 def _plain(text: str) -> str:

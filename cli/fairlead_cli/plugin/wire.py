@@ -24,7 +24,7 @@ class Answer:
         try:
             return json.loads(self.body)
         except ValueError as error:
-            raise errors.PluginError(f"The answer is no JSON: {self.text()[:200]}") from error
+            raise errors.PluginError(f"The answer is not JSON: {self.text()[:200]}") from error
 
     def text(self) -> str:
         return self.body.decode(errors="replace")

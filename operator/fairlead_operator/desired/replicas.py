@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from fairlead_operator.api.spec import ModelDeploymentSpec
-from fairlead_operator.api.status import RolloutPhase
 from fairlead_operator.state.observed import InvalidSpec, ModelDeploymentView, RevisionView
 from fairlead_operator.state.rollout import Serving, recall
 
@@ -14,7 +13,7 @@ def wanted_replicas(view: ModelDeploymentView, revision: RevisionView) -> int:
     A spec that can't be read changes nothing: the number last written to the status stands.
     """
     serving = recall(view.status)
-    if revision.revision not in serving.active or is_retired(view, serving):
+    if revision.revision not in serving.running:
         return 0
     wished = _wished(view, revision.revision)
     if serving.rollout is not None and serving.rollout.replicas is not None and revision.revision == _limited(serving):
@@ -33,11 +32,6 @@ def wanted_replicas(view: ModelDeploymentView, revision: RevisionView) -> int:
 def _limited(serving: Serving) -> str | None:
     """The candidate; once it is given up it leaves with what it had."""
     return serving.candidate if serving.candidate is not None else serving.leaving
-
-
-def is_retired(view: ModelDeploymentView, serving: Serving) -> bool:
-    """Whether every gateway has confirmed that no traffic comes any more, and none shall."""
-    return serving.phase is RolloutPhase.RETIRED
 
 
 def _wished(view: ModelDeploymentView, revision: str) -> int:

@@ -79,7 +79,5 @@ def _attempt(view: ModelDeploymentView, revision: RevisionView) -> int:
 def _unreadable(model: KeptModel) -> list[str]:
     """Applications that have a place but no ControllerRevision any more: gone is the plan, not the need."""
     serving = recall(model.view.status)
-    if replicas.is_retired(model.view, serving):
-        return []
-    lost = set(serving.active) - {revision.revision for revision in model.revisions}
+    lost = set(serving.running) - {revision.revision for revision in model.revisions}
     return [names.serve_application(model.view.namespace, model.view.name, revision) for revision in lost]

@@ -15,13 +15,13 @@ from fairlead_operator.api.status import Request, RequestOutcome, Verb
 from fairlead_operator.api.text import one_line
 from fairlead_operator.plan.context import Context
 from fairlead_operator.plan.rollout import advance, contract, steps
-from fairlead_operator.plan.rollout.machine import is_heeded
-from fairlead_operator.plan.triggers import Trigger, Verdict
+from fairlead_operator.plan.verdict import Verdict
 from fairlead_operator.state.actions import Plan
 from fairlead_operator.state.desired import Batch, MinSamples, Pause, WantedRevision
 from fairlead_operator.state.knowledge import Known
 from fairlead_operator.state.reasons import Reason
 from fairlead_operator.state.rollout import Attempt, Handled, Quarantine, Rollback, Rollout, Serving
+from fairlead_operator.state.triggers import Trigger
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +53,7 @@ def decide(context: Context) -> Plan | None:
     if isinstance(answer, Refusal):
         message = f"{request.verb} is refused: {answer.message}"
         return _handled(context, request, context.serving, RequestOutcome.REFUSED, message)
-    if not is_heeded(context.serving.phase, answer.trigger) or _still_there(context, answer.trigger):
+    if not context.serving.rules.reacts_to(answer.trigger) or _still_there(context, answer.trigger):
         return _forget(context)
     return _handled(context, request, answer.then(), RequestOutcome.DONE, answer.message)
 
@@ -120,7 +120,9 @@ def _promote_full(context: Context, request: Request) -> Answer:
     found = _going_on(context, request)
     if isinstance(found, Refusal):
         return found
-    if (broken := contract.broken(context, found)) is not None and not is_heeded(found.phase, Trigger.PROMOTE_FULL):
+    if (broken := contract.broken(context, found)) is not None and not context.serving.rules.reacts_to(
+        Trigger.PROMOTE_FULL
+    ):
         return Refusal(message=f"{broken}; spec.rollout.allowSignatureChange: true lets it go on.")
     if isinstance(context.step_of(found), Batch):
         return Refusal(message=f"{_called(context)} goes by batches of what the cluster has room for; none is skipped.")
@@ -142,7 +144,7 @@ def _going_on(context: Context, request: Request) -> Rollout | Refusal:
 def _go_on(context: Context, found: Rollout, verb: str) -> Answer:
     """What the step waits for is over, and a person's pause as well."""
     is_waiting = steps.is_wait(context.step_of(found)) or _is_inconclusive(found)
-    if is_waiting and is_heeded(found.phase, Trigger.PROMOTE):
+    if is_waiting and context.serving.rules.reacts_to(Trigger.PROMOTE):
         what = f"the {_wait(context, found)} of {_called(context)}"
         message = f"{verb} by request: step {found.step + 1}, {what}, is over."
         return Granted(
@@ -178,7 +180,7 @@ def _release(context: Context, found: Rollout, verb: str) -> Answer:
 
 def _where(context: Context, found: Rollout) -> str:
     count = len(context.steps)
-    is_stepping = is_heeded(found.phase, Trigger.PROMOTE) and found.step < count
+    is_stepping = context.serving.rules.reacts_to(Trigger.PROMOTE) and found.step < count
     return f"step {found.step + 1} of {count} is under way" if is_stepping else f"it is {found.phase.value}"
 
 

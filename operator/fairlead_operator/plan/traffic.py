@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import assert_never
 
-from fairlead_operator.api.status import RolloutPhase
 from fairlead_operator.api.text import hide_addresses, one_line
 from fairlead_operator.plan.context import Context
 from fairlead_operator.state.actions import Plan, WriteRoute
 from fairlead_operator.state.gateways import Confirmation, MemberState
 from fairlead_operator.state.knowledge import Absent, Known, Unknown
+from fairlead_operator.state.phases import Place
 from fairlead_operator.state.reasons import Reason
 from fairlead_operator.state.route import BY_WEIGHT, FULL_WEIGHT, RouteEntry, RouteRevision, RouteText, Routing
 from fairlead_operator.state.time import elapsed_s
@@ -18,14 +18,7 @@ from fairlead_operator.state.time import elapsed_s
 
 def entry(context: Context) -> RouteEntry:
     """The entry for what the status remembers; revisions whose ControllerRevision is gone are left out."""
-    serving = context.serving
-    stable, candidate, leaving = serving.stable, serving.candidate, serving.leaving
-    if serving.phase in (RolloutPhase.RETIRING, RolloutPhase.RETIRED):
-        stable = candidate = leaving = None
-    if serving.phase is RolloutPhase.STARTING:
-        candidate = None
-    if serving.phase is RolloutPhase.REMOVING:
-        leaving = None
+    stable, candidate, leaving = (context.serving.routed_at(place) for place in Place)
     if context.desired.replicas == 0 and candidate is None:
         # Nobody shall answer, so nothing is given back to a revision that may never run again; its requests end.
         return _build(context, stable=None, candidate=None, drain=[leaving, stable] if leaving is not None else [])
@@ -35,12 +28,10 @@ def entry(context: Context) -> RouteEntry:
 def _find_lost(context: Context) -> str | None:
     """A revision that should take requests, and whose ControllerRevision is gone: its requests must not end in 503."""
     serving = context.serving
-    if serving.phase in (RolloutPhase.RETIRING, RolloutPhase.RETIRED):
-        return None
     if context.desired.replicas == 0 and serving.candidate is None:
         return None
-    candidate = serving.candidate if serving.phase is not RolloutPhase.STARTING else None
-    needed = (revision for revision in (serving.stable, candidate) if revision is not None)
+    places = (serving.routed_at(place) for place in (Place.STABLE, Place.CANDIDATE))
+    needed = (revision for revision in places if revision is not None)
     return next((context.called(r) for r in needed if r not in context.desired.revisions), None)
 
 
@@ -73,14 +64,14 @@ def _weight(context: Context) -> int:
 def is_covered(context: Context) -> bool:
     """Whether the candidate takes all requests, as the stable revision has had no ready replica for long enough."""
     rollout = context.serving.rollout
-    if rollout is None or rollout.phase is not RolloutPhase.SHIFTING or rollout.stable_lost_at is None:
+    if rollout is None or not context.serving.rules.moves_traffic or rollout.stable_lost_at is None:
         return False
     return elapsed_s(rollout.stable_lost_at, context.now) >= context.bounds.lost_s
 
 
 def _routing(context: Context) -> Routing:
     """Nobody meets a candidate that is not proved, and a way back is for everybody at once."""
-    is_compared = context.serving.phase is RolloutPhase.SHIFTING and not context.is_way_back
+    is_compared = context.serving.rules.moves_traffic and not context.is_way_back
     return context.desired.routing if is_compared else BY_WEIGHT
 
 
@@ -134,7 +125,7 @@ def _write(context: Context, wanted: RouteEntry, *, before: RouteText | None, is
             return _no_replica(context, revision)
     return context.act(
         WriteRoute(entry=wanted, owner_uid=context.desired.uid),
-        reason_of(context),
+        context.serving.rules.reason,
         f"Writes the route: {describe(context, wanted)}.",
     )
 
@@ -148,8 +139,8 @@ def _gains(wanted: RouteEntry, revision: str, before: RouteText | None) -> bool:
 
 
 def _no_replica(context: Context, revision: str) -> Plan:
-    went_back = context.serving.phase is RolloutPhase.WITHDRAWING and revision == context.serving.stable
-    reason = Reason.NO_WAY_BACK if went_back else reason_of(context)
+    went_back = context.serving.rules.gives_back and revision == context.serving.stable
+    reason = Reason.NO_WAY_BACK if went_back else context.serving.rules.reason
     message = f"Moves no traffic to {context.called(revision)}: no ready replica of it is seen."
     if went_back:
         message = f"{message} It is started again; a change of spec.model goes on without it."
@@ -185,7 +176,7 @@ def _unconfirmed(context: Context, wanted: RouteEntry, confirmation: Confirmatio
             return context.wait_unknown(Reason.GATEWAY_UNREACHABLE, message)
     missing = ", ".join(sorted(member.called for member in confirmation.missing))
     return context.wait(
-        reason_of(context), f"Waits for gateway {missing} to take the route: {describe(context, wanted)}."
+        context.serving.rules.reason, f"Waits for gateway {missing} to take the route: {describe(context, wanted)}."
     )
 
 
@@ -200,26 +191,3 @@ def describe(context: Context, wanted: RouteEntry) -> str:
     if wanted.routing.shadow:
         told.append(f"{wanted.routing.shadow * 100 / FULL_WEIGHT:g} % of the stable's are shown to the candidate")
     return ", ".join(told)
-
-
-_PHASE_REASONS = {
-    RolloutPhase.CONNECTING: Reason.CONNECTING,
-    RolloutPhase.PROVING: Reason.PROVING,
-    RolloutPhase.WIDENING: Reason.WIDENING,
-    RolloutPhase.SHIFTING: Reason.SHIFTING,
-    RolloutPhase.RESTORING: Reason.RESTORING,
-    RolloutPhase.PROMOTING: Reason.PROMOTING,
-    RolloutPhase.WATCHING: Reason.SCALING,
-    RolloutPhase.WITHDRAWING: Reason.WITHDRAWING,
-    RolloutPhase.DRAINING: Reason.DRAINING,
-    RolloutPhase.REMOVING: Reason.REMOVING,
-    RolloutPhase.RETIRING: Reason.SUSPENDED,
-    RolloutPhase.STARTING: Reason.STARTING,
-    RolloutPhase.RETIRED: Reason.SUSPENDED,
-}
-
-
-def reason_of(context: Context) -> Reason:
-    """The reason of a pass that waits in the present phase."""
-    phase = context.serving.phase
-    return _PHASE_REASONS[phase] if phase is not None else Reason.SCALING

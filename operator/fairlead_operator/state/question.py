@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from fairlead_operator.api.spec import ModelDeploymentSpec
-from fairlead_operator.api.status import RolloutPhase
 from fairlead_operator.state import analysis_memory, analysis_spec
 from fairlead_operator.state.analysis import Analysis, Run
 from fairlead_operator.state.observed import ModelDeploymentView
+from fairlead_operator.state.phases import rules_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +36,7 @@ def of(view: ModelDeploymentView, now: datetime.datetime) -> Question | None:
         return None
     run = analysis_memory.recall(rollout.analysis) if rollout.analysis is not None else None
     is_due = due_at(found.analysis, rollout.step_started_at or now, run) <= now
-    if rollout.phase is RolloutPhase.WATCHING and not is_due:
+    if rules_of(rollout.phase).keeps_warm and not is_due:
         return None
     if run is None or not is_due:
         return Question()
@@ -53,12 +53,13 @@ def _under_way(view: ModelDeploymentView, now: datetime.datetime) -> _UnderWay |
         view.status.candidate_revision,
         rollout.previous_revision,
     )
-    if rollout.phase is RolloutPhase.SHIFTING and analysis is not None and candidate is not None:
+    rules = rules_of(rollout.phase)
+    if rules.moves_traffic and analysis is not None and candidate is not None:
         return _UnderWay(analysis=analysis, measured=candidate, other=stable)
     after = analysis.after_promotion if analysis is not None else None
     window_s = spec.rollout.rollback_window.seconds if spec.rollout.rollback_window is not None else 0
     is_open = now - (rollout.step_started_at or now) <= datetime.timedelta(seconds=window_s)
-    if rollout.phase is RolloutPhase.WATCHING and after is not None and warm is not None and is_open:
+    if rules.keeps_warm and after is not None and warm is not None and is_open:
         return _UnderWay(analysis=after, measured=stable, other=warm)
     return None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import assert_never
 
 from fairlead_operator.api.analysis_status import BaselineStatus
 from fairlead_operator.api.status import (
@@ -24,6 +25,7 @@ from fairlead_operator.api.status import (
 from fairlead_operator.state import analysis_memory
 from fairlead_operator.state.analysis import Run
 from fairlead_operator.state.measurements import Counters
+from fairlead_operator.state.phases import PhaseRules, Place, rules_of
 from fairlead_operator.state.reasons import Reason
 from fairlead_operator.state.route import FULL_WEIGHT
 
@@ -147,13 +149,38 @@ class Serving:
         return self.rollout.phase if self.rollout is not None else None
 
     @property
+    def rules(self) -> PhaseRules:
+        """What holds in the present phase."""
+        return rules_of(self.phase)
+
+    @property
     def leaving(self) -> str | None:
         return self.rollout.leaving if self.rollout is not None else None
 
     @property
     def active(self) -> tuple[str, ...]:
-        """Revisions that have a place: never deleted, and running unless the object is retired."""
+        """Revisions that have a place: they are never deleted."""
         return tuple(dict.fromkeys(r for r in (self.stable, self.candidate, self.leaving) if r is not None))
+
+    def revision_at(self, place: Place) -> str | None:
+        match place:
+            case Place.STABLE:
+                return self.stable
+            case Place.CANDIDATE:
+                return self.candidate
+            case Place.LEAVING:
+                return self.leaving
+        assert_never(place)
+
+    def routed_at(self, place: Place) -> str | None:
+        """The revision of a place; None where the gateways don't know it in this phase."""
+        return self.revision_at(place) if place in self.rules.routed else None
+
+    @property
+    def running(self) -> tuple[str, ...]:
+        """Revisions that have replicas in this phase."""
+        places = (self.revision_at(place) for place in Place if place in self.rules.running)
+        return tuple(dict.fromkeys(revision for revision in places if revision is not None))
 
     def quarantined(self, revision: str) -> Quarantine | None:
         return next((entry for entry in self.quarantine if entry.revision == revision), None)

@@ -94,7 +94,7 @@ def _inconclusive(serving: Serving) -> str | None:
 
 
 def _stable(result: PassResult, before: Serving, stable: str) -> Event:
-    if before.phase is RolloutPhase.WATCHING and stable == before.leaving:
+    if before.rules.keeps_warm and stable == before.leaving:
         return _normal(Reason.TAKEN_BACK, f"{result.called(stable)} was still warm and takes all traffic back.")
     return _normal(Reason.PROMOTED, result.plan.message)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from fairlead_operator.api.revision_status import RevisionRole, RevisionStatus
-from fairlead_operator.api.status import RolloutPhase
 from fairlead_operator.state.desired import WantedRevision
 from fairlead_operator.state.knowledge import Known, Unknown
 from fairlead_operator.status.pass_result import PassResult
@@ -70,7 +69,7 @@ def _seen_by_gateways(result: PassResult, revision: str, otherwise: int) -> int:
 def _role(result: PassResult, revision: str) -> RevisionRole:
     serving = result.serving
     roles = {
-        serving.leaving: RevisionRole.WARM if serving.phase is RolloutPhase.WATCHING else RevisionRole.DRAINING,
+        serving.leaving: RevisionRole.WARM if serving.rules.keeps_warm else RevisionRole.DRAINING,
         serving.candidate: RevisionRole.CANDIDATE,
         serving.stable: RevisionRole.STABLE,
     }

@@ -11,7 +11,6 @@ from fairlead_operator.api.status import (
     ConditionStatus,
     ModelDeploymentStatus,
     Phase,
-    RolloutPhase,
 )
 from fairlead_operator.api.text import bounded
 from fairlead_operator.state import merge_patch
@@ -111,13 +110,13 @@ def _conditions(result: PassResult) -> tuple[Condition, ...]:
 def _ready(result: PassResult) -> Verdict:
     """The one place where Ready is set: the wished revision serves with all its replicas."""
     plan, wish, serving = result.plan, result.wish, result.serving
-    is_moved = serving.phase in (None, RolloutPhase.WATCHING)
+    is_moved = serving.rollout is None or serving.rules.keeps_warm
     is_settled = wish is not None and is_moved and serving.stable == wish.target
     if wish is not None and is_settled and (plan.reason in _STEADY or _is_in_grace(result, wish)):
         return truth(True, plan.reason, plan.message)
     if is_settled and plan.reason in _UNREADABLE:
         return Verdict(status=ConditionStatus.UNKNOWN, reason=plan.reason, message=plan.message)
-    if result.failed is not None and not result.view.is_deleting and serving.phase is not RolloutPhase.RETIRED:
+    if result.failed is not None and not result.view.is_deleting and serving.rules.running:
         return truth(False, conditions.failure_reason(result.failed), conditions.failure_message(result))
     return truth(False, plan.reason, plan.message)
 
@@ -144,7 +143,7 @@ def _phase(result: PassResult, settled: tuple[Condition, ...]) -> Phase:
     serving = result.serving
     if result.view.is_deleting:
         return Phase.TERMINATING
-    if serving.phase in (RolloutPhase.RETIRING, RolloutPhase.RETIRED):
+    if serving.rules.is_suspension:
         return Phase.SUSPENDED
     if ConditionType.READY in is_true:
         return Phase.READY

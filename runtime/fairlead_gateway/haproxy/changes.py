@@ -44,15 +44,15 @@ def find_change(wanted: Wanted, observed: Observed) -> Change:
         else {key: value for key, value in wanted.backend_map.items() if int(value) <= running.pool}
     )
     names = {key: name for key, name in wanted.version_map.items() if f"{key.partition('/')[0]}/{name}" in places}
-    routes = _routable(wanted, observed, places)
+    routes = _find_routable(wanted, observed, places)
     held = {model for model, value in routes.items() if wanted.route_map[model] != value}
     kept = {key: value for key, value in (observed.backend_map or {}).items() if key.partition("/")[0] in held}
     lines = (
-        *_sets(config.BACKEND_MAP, places, observed.backend_map),
-        *_changes(config.VERSION_MAP, names, observed.version_map),
-        *_changes(config.MATCH_MAP, wanted.match_map, observed.match_map),
-        *_changes(config.ROUTE_MAP, routes, _models(observed.route_map)),
-        *_removals(config.BACKEND_MAP, {**kept, **places}, observed.backend_map),
+        *_list_settings(config.BACKEND_MAP, places, observed.backend_map),
+        *_list_changes(config.VERSION_MAP, names, observed.version_map),
+        *_list_changes(config.MATCH_MAP, wanted.match_map, observed.match_map),
+        *_list_changes(config.ROUTE_MAP, routes, _parse_models(observed.route_map)),
+        *_list_removals(config.BACKEND_MAP, {**kept, **places}, observed.backend_map),
     )
     if lines:
         return Commands(lines=lines)
@@ -64,15 +64,15 @@ def find_change(wanted: Wanted, observed: Observed) -> Change:
 def ready_commands(*, is_ready: bool, observed: Observed) -> tuple[str, ...]:
     """Say on the data port what the admin port's readiness says."""
     seen = {READY_KEY: observed.route_map[READY_KEY]} if READY_KEY in observed.route_map else {}
-    return tuple(_changes(config.ROUTE_MAP, {READY_KEY: "1" if is_ready else "0"}, seen))
+    return tuple(_list_changes(config.ROUTE_MAP, {READY_KEY: "1" if is_ready else "0"}, seen))
 
 
 def live_versions(wanted: Wanted, observed: Observed) -> dict[str, str]:
     """The version of each model's route that HAProxy was read to have whole: its decision, names and backends."""
-    names, seen_names = _by_model(wanted.version_map), _by_model(observed.version_map)
-    places, seen_places = _by_model(wanted.backend_map), _by_model(observed.backend_map or {})
+    names, seen_names = _group_by_model(wanted.version_map), _group_by_model(observed.version_map)
+    places, seen_places = _group_by_model(wanted.backend_map), _group_by_model(observed.backend_map or {})
     has_names = wanted.digest.split("-")[1:2] == observed.digest.split("-")[1:2]
-    unmatched = {_model_of(key) for key in wanted.match_map.keys() ^ (observed.match_map or {}).keys()}
+    unmatched = {_parse_model(key) for key in wanted.match_map.keys() ^ (observed.match_map or {}).keys()}
     return {
         model: value.split(":")[VERSION_FIELD]
         for model, value in wanted.route_map.items()
@@ -88,8 +88,8 @@ def has_left(model: str, observed: Observed) -> bool:
     """Whether HAProxy was read to have nothing of a model."""
     return (
         model not in observed.route_map
-        and model not in _by_model(observed.version_map)
-        and model not in _by_model(observed.backend_map or {})
+        and model not in _group_by_model(observed.version_map)
+        and model not in _group_by_model(observed.backend_map or {})
     )
 
 
@@ -108,7 +108,7 @@ def state_file(observed: Observed | None) -> str:
     return STATE_HEADER + "".join(lines)
 
 
-def _routable(wanted: Wanted, observed: Observed, places: Mapping[str, str]) -> dict[str, str]:
+def _find_routable(wanted: Wanted, observed: Observed, places: Mapping[str, str]) -> dict[str, str]:
     """The routes to set now: as wanted where the backends are there, else as they are."""
     found: dict[str, str] = {}
     for model, value in wanted.route_map.items():
@@ -120,12 +120,12 @@ def _routable(wanted: Wanted, observed: Observed, places: Mapping[str, str]) -> 
     return found
 
 
-def _changes(file: str, wanted: Mapping[str, str], observed: Mapping[str, str] | None) -> Iterable[str]:
-    yield from _sets(file, wanted, observed)
-    yield from _removals(file, wanted, observed)
+def _list_changes(file: str, wanted: Mapping[str, str], observed: Mapping[str, str] | None) -> Iterable[str]:
+    yield from _list_settings(file, wanted, observed)
+    yield from _list_removals(file, wanted, observed)
 
 
-def _sets(file: str, wanted: Mapping[str, str], observed: Mapping[str, str] | None) -> Iterable[str]:
+def _list_settings(file: str, wanted: Mapping[str, str], observed: Mapping[str, str] | None) -> Iterable[str]:
     if observed is None:
         return  # another configuration is due, which has the map
     for key, value in wanted.items():
@@ -135,21 +135,21 @@ def _sets(file: str, wanted: Mapping[str, str], observed: Mapping[str, str] | No
             yield f"set map {file} {key} {value}"
 
 
-def _removals(file: str, wanted: Mapping[str, str], observed: Mapping[str, str] | None) -> Iterable[str]:
+def _list_removals(file: str, wanted: Mapping[str, str], observed: Mapping[str, str] | None) -> Iterable[str]:
     for key in observed or {}:
         if key not in wanted:
             yield f"del map {file} {key}"
 
 
-def _models(route_map: Mapping[str, str]) -> dict[str, str]:
+def _parse_models(route_map: Mapping[str, str]) -> dict[str, str]:
     return {key: value for key, value in route_map.items() if key != READY_KEY}
 
 
-def _model_of(match_key: str) -> str:
+def _parse_model(match_key: str) -> str:
     return match_key.rpartition("/")[2]
 
 
-def _by_model(version_map: Mapping[str, str]) -> dict[str, dict[str, str]]:
+def _group_by_model(version_map: Mapping[str, str]) -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {}
     for key, name in version_map.items():
         found.setdefault(key.partition("/")[0], {})[key] = name

@@ -108,7 +108,7 @@ class Names:
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-def names_of(table: Iterable[routes.Route]) -> Names:
+def find_names(table: Iterable[routes.Route]) -> Names:
     """What these routes ask for."""
     table = tuple(table)
     matches = [match for route in table for match in route.matches]
@@ -134,7 +134,7 @@ def place_value(place: int) -> str:
     return f"{place:04d}"
 
 
-def place_of(backend: str) -> int | None:
+def parse_place(backend: str) -> int | None:
     """The place of a backend; None when it is none of a place."""
     return int(backend[1:]) if backend[:1] in ("p", "f") and backend[1:].isdigit() else None
 

@@ -25,7 +25,7 @@ _LINE_BYTES = 8000
 
 
 class HAProxyError(Exception):
-    """HAProxy could not be asked, or did not do what it was told; the text is its own."""
+    """HAProxy did not answer, or did not carry out a command; the message holds its own text."""
 
 
 class Control:
@@ -67,7 +67,7 @@ class Control:
                 raise HAProxyError(f"{batch[:200]!r}: {answer[:500]}")
 
     async def try_each(self, lines: Iterable[str]) -> list[str]:
-        """Run commands about servers, each of which may be refused on its own; what was refused, in HAProxy's words.
+        """Run commands about servers. A refused one does not stop the others; returns HAProxy's text of each refusal.
 
         Raises:
             HAProxyError: when it can't be reached.

@@ -40,7 +40,7 @@ class Operation(enum.IntEnum):
 class Server:
     """One replica's server as HAProxy has it. `line` is its line in `show servers state`.
 
-    `is_drained` says that it was told to drain, not that its replica said so in answer to a check.
+    `is_drained`: a command set it to drain. A replica that answers its check with "draining" does not set this.
     """
 
     host: str

@@ -1,4 +1,4 @@
-"""Which of the configuration's empty backends is whose. Pure.
+"""Assigns the configuration's empty backends ("places") to revisions. Pure.
 
 A revision takes a free place and gives it back when nothing of it is left there. So neither a revision nor a replica
 needs another configuration; only a larger pool does.
@@ -22,7 +22,7 @@ class PoolFullError(Exception):
 class Pool:
     """The places, 1 to `size`, and who has which. It is written to disk before it is used.
 
-    Without the file, an agent that starts anew would deal the places anew, under requests that are on their way.
+    Without the file, a restarted agent would assign the places again while requests are on their way to them.
     """
 
     size: int = SIZE_MIN
@@ -72,16 +72,16 @@ def from_json(data: object) -> Pool:
         ValueError: when it is something else, or two have one place.
     """
     if not isinstance(data, dict) or not isinstance(data.get("size"), int) or not isinstance(data.get("places"), dict):
-        raise ValueError("not a pool")
+        raise ValueError("not an object with size and places")
     size = data["size"]
     places: dict[Key, int] = {}
     for text, place in data["places"].items():
         model, _, revision = str(text).partition("/")
         if not isinstance(place, int) or not 0 < place <= size or not model or not revision:
-            raise ValueError(f"{text!r} has no place")
+            raise ValueError(f"{text!r}: the place must be a number below the pool's size")
         places[model, revision] = place
     if not SIZE_MIN <= size <= SIZE_MAX or len(set(places.values())) != len(places):
-        raise ValueError("two have one place, or the pool's size is odd")
+        raise ValueError("two revisions have the same place, or the size is not allowed")
     return Pool(size=size, places=places)
 
 

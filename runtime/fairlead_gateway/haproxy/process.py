@@ -2,7 +2,7 @@
 
 HAProxy outlives the agent, so that killing the agent cuts nothing: the next agent finds it by the recorded process id
 and start time. The agent in turn holds the listening socket, so that connections wait in its queue while a dead HAProxy
-is started anew.
+is restarted.
 """
 
 import asyncio
@@ -50,7 +50,7 @@ def start_time(pid: int) -> int | None:
 
 
 class Process:
-    """The master of one gateway's HAProxy. `died` is set when it is gone, whoever ended it."""
+    """The master process of one gateway's HAProxy. `died` is set when it has ended for any reason."""
 
     def __init__(self, settings_: settings.Settings, *, log_fd: int) -> None:
         self.died = asyncio.Event()
@@ -78,7 +78,7 @@ class Process:
         if started is None or self._pidfd is None or start_time(pid) != started:
             self._forget()
             return False
-        self._listener = _listener_of(self._pidfd, pid)
+        self._listener = _copy_listener(self._pidfd, pid)
         self._write_record(pid)
         return True
 
@@ -135,7 +135,7 @@ class Process:
             )  # fmt: skip
             output, _ = await process.communicate()
         if process.returncode != 0:
-            raise HAProxyError(f"the configuration was refused: {output.decode(errors='replace')[:2000]}")
+            raise HAProxyError(f"HAProxy refused the configuration: {output.decode(errors='replace')[:2000]}")
 
     async def stop(self, *, grace_s: float) -> None:
         """End HAProxy: requests in flight are finished within the grace, then it is ended hard."""
@@ -231,10 +231,10 @@ def write_file(path: Path, text: str) -> None:
     temporary.replace(path)
 
 
-def _listener_of(pidfd: int, pid: int) -> socket.socket | None:
+def _copy_listener(pidfd: int, pid: int) -> socket.socket | None:
     """The listening socket that an adopted master holds; None where the system does not let us have it.
 
-    Without it the gateway works as well, only connections made while HAProxy is started anew are refused.
+    Without it the gateway works too; only connections made while HAProxy restarts are refused.
     """
     try:
         variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")

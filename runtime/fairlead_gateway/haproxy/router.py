@@ -22,7 +22,7 @@ POOL_FILE = "pool.json"
 _START_TIMEOUT_S = 20.0
 _RELOAD_TIMEOUT_S = 60.0
 _SEEN_AGE_S = 15.0
-"""How old a reading of the servers may be for a HAProxy that is started anew; one is taken every few seconds."""
+"""Greatest age in seconds of the server states that a restarted HAProxy gets; they are read every few seconds."""
 
 _MAX_STEPS = 8
 """Changes that one application may need: a reload, commands, and what changed underneath meanwhile."""
@@ -93,8 +93,8 @@ class Router:
         Raises:
             HAProxyError: when it could not be brought there; it goes on with what it had.
         """
-        self._take_in(table, known)
-        wanted = self._wanted_of(table)
+        self._assign_places(table, known)
+        wanted = self._build_wanted(table)
         if self.process.died.is_set():
             await self._start(wanted)
         tried: tuple[str, ...] = ()
@@ -109,9 +109,9 @@ class Router:
             match changes.find_change(wanted, observed):
                 case changes.Nothing():
                     return await self._finish(wanted, observed, is_settled=not lines)
-                case changes.Reload() if self._forgets_names(table):
+                case changes.Reload() if self._has_unused_names(table):
                     # It is due anyhow: the names that nothing asks for any more go with it.
-                    wanted = self._wanted_of(table)
+                    wanted = self._build_wanted(table)
                 case changes.Reload(wanted=digest):
                     state = await self._finish(wanted, observed, is_settled=not lines)
                     wait_s = self._reload_wait_s(len(state.processes.old_workers))
@@ -121,11 +121,11 @@ class Router:
                 case changes.Commands(lines=lines):
                     self._write_maps(wanted)
                     await self._control.run(lines)
-        raise HAProxyError("HAProxy does not keep what it is told")
+        raise HAProxyError("HAProxy's state still differs after all corrections")
 
     async def read(self, table: routes.Table) -> State:
         """What HAProxy has now, compared with the table. Changes nothing."""
-        return await self._state(self._wanted_of(table), await self._control.observe(), is_settled=True)
+        return await self._state(self._build_wanted(table), await self._control.observe(), is_settled=True)
 
     async def set_ready(self, state: State, *, is_ready: bool) -> None:
         """Make `/v2/health/ready` on the data port say so."""
@@ -140,7 +140,7 @@ class Router:
         await self.process.stop(grace_s=self._settings.stop_grace_s)
         self._control.close()
 
-    def _take_in(self, table: routes.Table, known: knowledge.Knowledge) -> None:
+    def _assign_places(self, table: routes.Table, known: knowledge.Knowledge) -> None:
         """Find the replicas of each revision, and how often they are to be checked."""
         self._give_places(table)
         self._targets = servers.find_targets(table.routes.values(), self._pool, known)
@@ -180,7 +180,7 @@ class Router:
         except FileNotFoundError:
             return pool.Pool()
         except (OSError, ValueError) as error:
-            _log.warning("last pool unreadable error=%s", error)
+            _log.warning("saved pool unreadable error=%s", error)
             return pool.Pool()
 
     async def _change_servers(self, lines: tuple[str, ...]) -> None:
@@ -195,11 +195,11 @@ class Router:
         return state
 
     def _release(self, state: State) -> None:
-        """Give back the places of which nothing is left: no route, no server, no request in any worker."""
+        """Release the places that are unused: without a route, a server, or a request in any worker."""
         wanted, observed = state.wanted, state.observed
         if not state.is_read_whole:
             return
-        held = {config.place_of(backend) for backend, _ in observed.servers} | state.sessions.keys()
+        held = {config.parse_place(backend) for backend, _ in observed.servers} | state.sessions.keys()
         led = (observed.backend_map or {}).keys() | wanted.backend_map.keys()
         self._keep_pool(
             self._pool.release(
@@ -211,7 +211,7 @@ class Router:
             )
         )
 
-    def _wanted_of(self, table: routes.Table) -> Wanted:
+    def _build_wanted(self, table: routes.Table) -> Wanted:
         """What the table asks for, built once a table: for a thousand models it takes a third of a second.
 
         The names of headers and cookies that went with the last table stay, or a way back would wait for a reload.
@@ -222,11 +222,11 @@ class Router:
                 table.routes.values(), self._options, self._pool, check_ms=self._check_ms, kept=self._kept_names
             )
             self._built = (table, built)
-            self._kept_names |= config.names_of(table.routes.values())
+            self._kept_names |= config.find_names(table.routes.values())
         return self._built[1]
 
-    def _forgets_names(self, table: routes.Table) -> bool:
-        used = config.names_of(table.routes.values())
+    def _has_unused_names(self, table: routes.Table) -> bool:
+        used = config.find_names(table.routes.values())
         if self._kept_names == used:
             return False
         self._kept_names, self._built = used, None
@@ -273,7 +273,7 @@ class Router:
 
     async def _reload(self, wanted: Wanted, digest: str) -> None:
         if self._refused == digest:
-            raise HAProxyError("the configuration was refused before and has not changed")
+            raise HAProxyError("HAProxy refused this configuration before, and it has not changed")
         candidate = f"{config.CONFIG_FILE}.candidate"
         seen = await self._control.observe()
         process.write_file(self._dir / candidate, _whole_config(wanted, seen))

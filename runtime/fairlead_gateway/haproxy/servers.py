@@ -29,7 +29,7 @@ class Targets:
     silent: Mapping[int, frozenset[str]]
 
     def is_kept(self, place: int, server: Server, leads: Set[int]) -> bool:
-        """Whether a server that nobody listed stays.
+        """Whether a server that no node lists is kept.
 
         It does while its node has not been heard yet, and in a place that the table gave up while requests are still
         led there.
@@ -112,7 +112,7 @@ def _add(server: str, name: str, target: Target, check_ms: int) -> str:
 def _differing(targets: Targets, observed: Observed) -> Iterator[str]:
     leads = {int(value) for value in (observed.backend_map or {}).values()}
     for (backend, name), server in observed.servers.items():
-        place = config.place_of(backend)
+        place = config.parse_place(backend)
         if place is None:
             continue
         target = targets.places.get(place, {}).get(name)

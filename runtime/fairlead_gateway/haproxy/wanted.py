@@ -44,10 +44,10 @@ def build_wanted(
     check_ms: int,
     kept: config.Names = NO_NAMES,
 ) -> Wanted:
-    """What HAProxy should have for these routes, whose revisions have places; `kept` are names that it may keep."""
+    """The maps and the configuration for these routes and places; `kept` are header and cookie names that may stay."""
     ordered = sorted(table, key=lambda route: route.model)
     shape = Shape(pool=places.size, check_ms=check_ms)
-    text, digest = config.build_config(ordered, config.names_of(ordered) | kept, options, shape)
+    text, digest = config.build_config(ordered, config.find_names(ordered) | kept, options, shape)
     return Wanted(
         config=text,
         digest=digest,

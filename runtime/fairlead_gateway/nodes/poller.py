@@ -5,7 +5,7 @@ import dataclasses
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import aiohttp
 
@@ -20,7 +20,7 @@ WAIT_S = 2.0
 ANSWER_S = 1.0
 """How long an answer that is due may take."""
 
-_NEXT_S = 0.02
+NEXT_S = 0.02
 UNCHANGED_S = 0.05
 _RETRY_S = 0.02
 _RETRY_MAX_S = 1.0
@@ -51,6 +51,7 @@ class Poller:
         self._known = known
         self._changed = changed
         self._metrics = metrics_
+        self.pause: Callable[[float], Awaitable[None]] = asyncio.sleep
         self._tasks: dict[settings.Node, asyncio.Task[None]] = {}
 
     async def run(self) -> None:
@@ -62,7 +63,7 @@ class Poller:
                         async for nodes in self._nodes.follow():
                             self._follow(session, frozenset(nodes))
                     except OSError as error:
-                        _log.warning("nodes unlisted error=%s", error)
+                        _log.warning("node list unreadable error=%s", error)
                     await asyncio.sleep(_LIST_RETRY_S)
         finally:
             for task in self._tasks.values():
@@ -100,7 +101,7 @@ class Poller:
             view = knowledge.View(node=node, answer=answer, answered_at=time.monotonic(), is_asked=True)
             self._keep(view, before)
             # A directory that never waits, or changes all the time, must not keep this process busy.
-            await asyncio.sleep(_NEXT_S if answer is not before.answer else UNCHANGED_S)
+            await self.pause(NEXT_S if answer is not before.answer else UNCHANGED_S)
 
     def _keep(self, view: knowledge.View, before: knowledge.View) -> None:
         self._known.keep(view)
@@ -116,7 +117,7 @@ class Poller:
     async def _ask(self, session: aiohttp.ClientSession, node: settings.Node, view: knowledge.View) -> directory.Answer:
         """The node's answer; the one before where nothing changed.
 
-        After a failure the whole answer is asked for at once: whoever is asked now may be another process.
+        After a failure the whole answer is requested, because another process may answer now.
         """
         since = view.answer.version if view.answer is not None and view.reason is None else None
         url = f"http://{node.address}/v1/replicas"

@@ -34,7 +34,7 @@ _UNREADABLE = (_RefusedError, config.ConfigException, aiohttp.ClientError, OSErr
 
 
 class ModelRouteSource:
-    """The namespace's ModelRoutes: listed, then watched; listed anew at least every `relist_s`."""
+    """The namespace's ModelRoutes: listed, then watched, and listed again at least every `relist_s` seconds."""
 
     def __init__(self, *, kubeconfig: Path | None, namespace: str, relist_s: float, metrics_: metrics.Metrics) -> None:
         self._kubeconfig = kubeconfig
@@ -123,7 +123,7 @@ async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[list[bytes]]:
 
 
 def _apply(event: Mapping[str, Any], specs: dict[str, str]) -> bool:
-    """Take a watch event in; False when the watch has to begin anew."""
+    """Apply a watch event; False when the watch has to start again with a list."""
     match event.get("type"):
         case "ADDED" | "MODIFIED":
             specs[event["object"]["metadata"]["name"]] = json.dumps(event["object"].get("spec"))

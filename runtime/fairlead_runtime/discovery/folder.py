@@ -41,7 +41,7 @@ def prepare(folder: Path) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = folder.lstat()
     except OSError as error:
-        raise FolderError(f"{folder} can't be made: {error.strerror}") from None
+        raise FolderError(f"{folder} can't be created: {error.strerror}") from None
     if not stat.S_ISDIR(found.st_mode):
         raise FolderError(f"{folder} must be a folder, not a link or a file")
     if found.st_uid != os.geteuid():
@@ -77,7 +77,7 @@ class OwnFile:
             self.restore()
 
     def restore(self) -> None:
-        """Writes the file again if somebody removed or replaced it; raises FolderError."""
+        """Writes the file again if it was removed or replaced; raises FolderError."""
         if self._is_there():
             return
         held, self._descriptor = self._descriptor, self._write()
@@ -108,7 +108,7 @@ class OwnFile:
             temporary.unlink(missing_ok=True)
             descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise FolderError(f"{temporary} can't be made: {error.strerror}") from None
+            raise FolderError(f"{temporary} can't be created: {error.strerror}") from None
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             os.write(descriptor, self._replica.content())
@@ -155,11 +155,11 @@ class Reader:
                 break
             self._settled_ns = None
         for name in self._known.keys() - found.keys():
-            if (again := self._look_up(name)) is not None:
-                found[name] = again
+            if (current := self._look_up(name)) is not None:
+                found[name] = current
         self._known = {name: known for name, known in self._known.items() if name in found}
         if len(found) > entry.REPLICAS_MAX:
-            raise FolderError(f"{self._folder} has files of more than {entry.REPLICAS_MAX} living replicas")
+            raise FolderError(f"{self._folder} has files of more than {entry.REPLICAS_MAX} running replicas")
         return tuple(found[name] for name in sorted(found))
 
     def _changed_ns(self) -> int:
@@ -178,11 +178,11 @@ class Reader:
                     self._remove_abandoned(file)
                 continue
             name, state = parsed
-            # Draining wins where somebody made both files.
+            # Draining wins when both files exist.
             if name in found and found[name].state is State.DRAINING:
                 continue
             try:
-                replica = self._living(file, name)
+                replica = self._find_living(file, name)
             except FileNotFoundError:
                 is_whole = False
                 continue
@@ -204,16 +204,16 @@ class Reader:
         """A replica that was there before. Ready before draining: that is the only way a file is renamed."""
         for state in (State.READY, State.DRAINING):
             with contextlib.suppress(FileNotFoundError):
-                replica = self._living(entry.file_name(name, state), name)
+                replica = self._find_living(entry.file_name(name, state), name)
                 return Entry(replica=replica, state=state) if replica is not None else None
         return None
 
-    def _living(self, file: str, name: str) -> Replica | None:
+    def _find_living(self, file: str, name: str) -> Replica | None:
         """What a file says; None when its replica is dead (the file is removed then) or it is no replica's.
 
         Raises FileNotFoundError when there is no such file (any more).
         """
-        with self._opened(file) as descriptor:
+        with self._open(file) as descriptor:
             if descriptor is None:
                 return None
             if _is_free(descriptor):
@@ -237,7 +237,7 @@ class Reader:
     def _remove_abandoned(self, file: str) -> None:
         """What a replica left that died between making and naming its file. A young one may be about to be locked."""
         path = self._folder / file
-        with contextlib.suppress(FileNotFoundError), self._opened(file) as descriptor:
+        with contextlib.suppress(FileNotFoundError), self._open(file) as descriptor:
             if descriptor is None or time.time() - os.fstat(descriptor).st_mtime < TEMPORARY_AGE_S:
                 return
             if _is_free(descriptor):
@@ -245,7 +245,7 @@ class Reader:
                     path.unlink()
 
     @contextlib.contextmanager
-    def _opened(self, file: str) -> Iterator[int | None]:
+    def _open(self, file: str) -> Iterator[int | None]:
         """A regular file of this user, never waited for; None for anything else."""
         try:
             descriptor = os.open(self._folder / file, _OPEN_FLAGS)
@@ -266,7 +266,7 @@ class Reader:
 
 
 def _is_free(descriptor: int) -> bool:
-    """Whether nobody holds the file's lock. Closing the descriptor gives up what was taken here."""
+    """Whether no process holds the file's lock. The lock is taken here; closing the descriptor releases it."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError:

@@ -106,7 +106,7 @@ class DirectoryThread:
             return
         self._connections.add(task)
         try:
-            while await self._one(reader, writer):
+            while await self._answer_request(reader, writer):
                 pass
         except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.CancelledError):
             # The client is gone or too slow, or the thread ends.
@@ -115,7 +115,7 @@ class DirectoryThread:
             self._connections.discard(task)
             writer.close()
 
-    async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    async def _answer_request(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """Reads and answers one request; whether another one may come."""
         head = await self._head(reader)
         keep_alive = False
@@ -129,7 +129,7 @@ class DirectoryThread:
         except RefusedError as refused:
             status, body = refused.status, refused.sentence.encode()
         except FolderError as unknown:
-            LOG.warning("the node's replicas are unknown: %s", unknown)
+            LOG.warning("the node's replicas can't be listed: %s", unknown)
             status, body = 503, b"the node's replicas are unknown; the replica's log says why"
         keep_alive = keep_alive and not self._stop.is_set()
         writer.write(_render(status, body, keep_alive=keep_alive))
@@ -138,7 +138,7 @@ class DirectoryThread:
         return keep_alive
 
     async def _head(self, reader: asyncio.StreamReader) -> bytes | None:
-        """None when it is too long. Ends with the thread too: an idle connection keeps nobody."""
+        """The request's head; None when it is too long. An idle connection does not keep the thread from ending."""
         read = asyncio.ensure_future(reader.readuntil(b"\r\n\r\n"))
         stopped = asyncio.ensure_future(self._stop.wait())
         try:

@@ -29,7 +29,7 @@ class Answer:
 
 
 class Watch:
-    """Reads the folder while somebody waits for a change, and when somebody asks."""
+    """Reads the folder while a request waits for a change, and for each request."""
 
     def __init__(
         self, cluster: str, reader: Reader, *, own_name: Callable[[], str | None], restore: Callable[[], None]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from fairlead_runtime.analysis_counters import AnalysisCounters
 from fairlead_runtime.feedback.tokens import HEADER, Signer
 from fairlead_runtime.inference import tops
-from fairlead_runtime.measured import Measured
 from fairlead_runtime.model.predictor import Tensors
 from fairlead_runtime.model.signature import Signature
 
@@ -12,7 +12,7 @@ from fairlead_runtime.model.signature import Signature
 class Issuer:
     """Lives on the server's loop, on the hot path. Without a signer it only counts."""
 
-    def __init__(self, signature: Signature, measured: Measured, signer: Signer | None) -> None:
+    def __init__(self, signature: Signature, measured: AnalysisCounters, signer: Signer | None) -> None:
         self._read = tops.reader(signature)
         self._measured = measured
         self._signer = signer

@@ -53,7 +53,7 @@ def copy_mark(secret: str | None, *, namespace: str, model: str, candidate: str)
 
 
 def context_id(*, namespace: str, model: str) -> bytes:
-    """Four bytes that tell whose token it is, so that one of another model gets a reason of its own. Proves nothing."""
+    """Four bytes that identify the model of a token, so that a token of another model gets its own reason."""
     return hashlib.sha256(_context(namespace, model)).digest()[:4]
 
 

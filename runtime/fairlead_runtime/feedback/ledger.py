@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from fairlead_runtime.analysis_counters import AnalysisCounters
 from fairlead_runtime.feedback.tokens import Signer, Token
 from fairlead_runtime.inference.tops import Kind
-from fairlead_runtime.measured import Measured
 
 WINDOW_TOKENS = 100_000
 """How many counted tokens a replica remembers; one that comes again after so many others counts again."""
@@ -55,7 +55,7 @@ class Window:
 class Ledger:
     """Takes labels for the tokens of one model. Lives on the server's loop."""
 
-    def __init__(self, signer: Signer, measured: Measured, now_s: Callable[[], float]) -> None:
+    def __init__(self, signer: Signer, measured: AnalysisCounters, now_s: Callable[[], float]) -> None:
         self._signer = signer
         self._measured = measured
         self._now_s = now_s
@@ -83,14 +83,14 @@ class Ledger:
 def _labels(token: Token, given: object) -> Sequence[Label]:
     items: list[object] = given if isinstance(given, list) else [given]
     if len(items) > len(token.values):
-        raise LabelError(f"label: the token holds {len(token.values)} predictions, and {len(items)} labels came")
-    labels = [_checked(token.kind, item) for item in items]
+        raise LabelError(f"label: the token is for {len(token.values)} predictions, but {len(items)} labels were sent")
+    labels = [_check_label(token.kind, item) for item in items]
     if all(label is None for label in labels):
-        raise LabelError("label: no label is given")
+        raise LabelError("label: is missing; send the true class or number")
     return labels
 
 
-def _checked(kind: Kind, label: object) -> Label:
+def _check_label(kind: Kind, label: object) -> Label:
     if label is None:
         return None
     if kind is Kind.CLASS:
@@ -106,7 +106,7 @@ def _tolerance(token: Token, given: object) -> float | None:
     if given is None:
         return None
     if token.kind is Kind.CLASS:
-        raise LabelError("tolerance: is for models that give one number")
+        raise LabelError("tolerance: only a model with one numeric output takes a tolerance")
     if isinstance(given, bool) or not isinstance(given, int | float) or not math.isfinite(given) or given < 0:
         raise LabelError("tolerance: must be a number, 0 or more")
     return float(given)

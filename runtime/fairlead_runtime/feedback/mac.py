@@ -12,7 +12,7 @@ class Mac:
 
     def __init__(self, key: bytes, size: int) -> None:
         if len(key) > _BLOCK_BYTES:
-            raise ValueError(f"a key has at most {_BLOCK_BYTES} bytes")
+            raise ValueError(f"a MAC key may have at most {_BLOCK_BYTES} bytes")
         padded = key.ljust(_BLOCK_BYTES, b"\0")
         self._inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in padded))
         self._outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in padded))

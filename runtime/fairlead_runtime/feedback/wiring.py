@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from fairlead_runtime.analysis_counters import AnalysisCounters
 from fairlead_runtime.feedback import keys
 from fairlead_runtime.feedback.issuer import Issuer
 from fairlead_runtime.feedback.ledger import Ledger
 from fairlead_runtime.feedback.tokens import Signer
-from fairlead_runtime.measured import Measured
 from fairlead_runtime.model.signature import Signature
 
 
@@ -17,7 +17,7 @@ from fairlead_runtime.model.signature import Signature
 class Feedback:
     """What answers and what takes labels; no ledger where there is no key.
 
-    `copy_mark` is what a request must say that calls itself a copy for this revision; None where nobody can prove it.
+    `copy_mark` is the value that a request needs to be accepted as a copy for this revision; None when there is no key.
     """
 
     issuer: Issuer
@@ -34,7 +34,7 @@ class Names:
     revision: str
 
 
-def build(signature: Signature, measured: Measured, names: Names, *, secret: str | None) -> Feedback:
+def build(signature: Signature, measured: AnalysisCounters, names: Names, *, secret: str | None) -> Feedback:
     """`secret` is the Ray cluster's token."""
     if secret is None:
         return Feedback(issuer=Issuer(signature, measured, None), ledger=None)

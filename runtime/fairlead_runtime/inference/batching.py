@@ -1,4 +1,4 @@
-"""Calls of the model for one request or for several: rows share a call only where the model was proved to allow it."""
+"""Calls the model for one or several requests. Requests share a call only after the proof in `model/merging.py`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fairlead_runtime.inference.costs import Costs, Size, size_of
 from fairlead_runtime.model.predictor import InputRefusedError, Predictor, Tensors
 
 SCAN_MAX = 64
-"""How far behind the first request one is looked for that may share its call."""
+"""How many waiting requests are examined for the next call."""
 
 LOG = logging.getLogger(__name__)
 
@@ -25,12 +25,12 @@ Result = Tensors | Exception
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sharing:
-    """How requests may share a call. `is_proved`: f(a‖b) = f(a)‖f(b) was seen to hold (`model/merging.py`)."""
+    """How requests may share a call. `is_proved`: the warm-up showed f(a‖b) = f(a)‖f(b) (`model/merging.py`)."""
 
     is_proved: bool
     rows_max: int = 64
     delay_s: float = 0.0
-    """How long the first request of a call waits at most for others."""
+    """Longest time in seconds that the first request of a call waits for others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,19 +43,22 @@ class Job:
 
     @property
     def rows(self) -> int:
+        """The size of the first dimension; 1 for a scalar."""
         return rows_of(self.inputs)
 
     @property
     def row_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """The shape of one row of each input. Only jobs with equal row shapes can share a call."""
         return tuple(array.shape[1:] for array in self.inputs)
 
 
 def rows_of(inputs: Tensors) -> int:
+    """The size of the first dimension of the first input; 1 for a scalar."""
     return int(inputs[0].shape[0]) if inputs[0].ndim else 1
 
 
 class Runner:
-    """Runs jobs as few calls as the proof allows; one bad job never fails its neighbours. Used from several threads."""
+    """Runs jobs in as few calls as the proof allows. A failing job fails no other. Safe to use from several threads."""
 
     def __init__(
         self, predictor: Predictor, *, sharing: Sharing, costs: Costs, observe_rows: Callable[[int], None]
@@ -78,23 +81,24 @@ class Runner:
 
     @property
     def delay_s(self) -> float:
+        """Seconds that a call waits for more requests; 0 while no call is shared."""
         return self._sharing.delay_s if self.is_sharing else 0.0
 
     def predict_s(self, size: Size) -> float | None:
-        """How long a call of this size will take; None where nothing is known."""
+        """Expected seconds of a call of this size; None when no such call was measured."""
         return self._costs.predict_s(size)
 
-    def one(self, inputs: Tensors, size: Size | None = None) -> Tensors:
-        """Raises RequestError. The size is that of the inputs, where it is known already."""
+    def run_one(self, inputs: Tensors, size: Size | None = None) -> Tensors:
+        """The outputs for these inputs, in the signature's order. Raises RequestError (InvalidInput, ModelFailed)."""
         started_s = time.perf_counter()
         try:
             outputs = self._predictor(inputs)
         except InputRefusedError as error:
-            raise RequestError(RequestReason.INVALID_INPUT, f"the model refuses the input: {error}") from None
+            raise RequestError(RequestReason.INVALID_INPUT, f"the model does not accept the input: {error}") from None
         except Exception as error:
             # The caller is told the kind alone; the cause is for whoever reads the replica's log.
             LOG.exception("the model failed")
-            raise _failed(error) from error
+            raise _to_request_error(error) from error
         finally:
             # A call that failed has taken its time as well.
             self._costs.observe(size or size_of([inputs]), time.perf_counter() - started_s)
@@ -102,38 +106,38 @@ class Runner:
         return outputs
 
     def run(self, jobs: Sequence[Job]) -> list[Result]:
-        """A result for each job, in order; whatever goes wrong stays with these jobs."""
+        """One result for each job, in order: output tensors, or the exception of this job. Never raises."""
         try:
-            joined = self._joined(jobs) if len(jobs) > 1 else None
-            return joined if joined is not None else [self._alone(job) for job in jobs]
+            joined = self._run_joined(jobs) if len(jobs) > 1 else None
+            return joined if joined is not None else [self._run_alone(job) for job in jobs]
         except BaseException as error:
             # The outermost place for one call: the thread and its other requests live on.
-            LOG.exception("a call for %d requests failed outside of the model", len(jobs))
-            return [_failed(error) for _ in jobs]
+            LOG.exception("a call for %d requests failed outside the model", len(jobs))
+            return [_to_request_error(error) for _ in jobs]
 
-    def _joined(self, jobs: Sequence[Job]) -> list[Result] | None:
-        """The results of one call for all; None where each is to be run by itself."""
+    def _run_joined(self, jobs: Sequence[Job]) -> list[Result] | None:
+        """The results of one call for all jobs; None when each job has to run by itself."""
         if not self.is_sharing or len({job.row_shapes for job in jobs}) != 1:
             return None
         columns = zip(*(job.inputs for job in jobs), strict=True)
         try:
-            outputs = self.one(tuple(np.concatenate(column) for column in columns))
+            outputs = self.run_one(tuple(np.concatenate(column) for column in columns))
         except (RequestError, MemoryError):
             return None
         total = sum(job.rows for job in jobs)
         if any(output.ndim == 0 or output.shape[0] != total for output in outputs):
             # What the proof said of every input does not hold of these: it holds no more.
             self._is_disproved = True
-            LOG.error("requests share no calls any more: %d rows of input gave other numbers of rows", total)
+            LOG.error("batching is switched off: %d rows of input gave a different number of output rows", total)
             return None
         return _split(outputs, [job.rows for job in jobs])
 
-    def _alone(self, job: Job) -> Result:
+    def _run_alone(self, job: Job) -> Result:
         if job.future.done():
             # Its client went away while the jobs before it ran.
             return ()
         try:
-            return self.one(job.inputs)
+            return self.run_one(job.inputs)
         except RequestError as error:
             return error
 
@@ -147,12 +151,12 @@ def _split(outputs: Tensors, rows: Sequence[int]) -> list[Result]:
     return results
 
 
-def _failed(error: BaseException) -> RequestError:
+def _to_request_error(error: BaseException) -> RequestError:
     return RequestError(RequestReason.MODEL_FAILED, f"the model failed ({type(error).__name__})")
 
 
 def take(waiting: deque[Job], rows_max: int) -> list[Job]:
-    """The next jobs for one call: the first, and others of its shape while the rows fit. The rest keeps its order."""
+    """The jobs of the next call: the first, and others of its shape up to `rows_max` rows. The rest keeps its order."""
     _drop_done(waiting)
     if not waiting:
         return []
@@ -172,7 +176,7 @@ def take(waiting: deque[Job], rows_max: int) -> list[Job]:
 
 
 def count_rows(waiting: deque[Job], rows_max: int) -> int:
-    """Rows that the next call would have."""
+    """Number of rows of the next call."""
     _drop_done(waiting)
     rows, passed = 0, 0
     for job in waiting:
@@ -197,6 +201,7 @@ def _fits(job: Job, first: Job, rows: int, rows_max: int) -> bool:
 
 
 def deliver(jobs: Sequence[Job], results: Sequence[Result]) -> None:
+    """Set the results of jobs on their futures, on the event loop; cancelled ones are left out."""
     for job, result in zip(jobs, results, strict=True):
         if job.future.done():
             continue

@@ -1,6 +1,6 @@
-"""Between JSON values and tensors, held to the signature: a wrong rank, shape or dtype never reaches TensorFlow.
+"""Converts between JSON values and tensors. A wrong rank, shape or dtype is refused here and never reaches TensorFlow.
 
-It must not: TensorFlow aborts the process on some of them.
+This is needed because TensorFlow aborts the process on some of them.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ RANK_MAX = 32
 """Dimensions of a shape, and levels of nested lists."""
 
 SIZE_MAX = 2**31 - 1
-"""Of one dimension. With `RANK_MAX` it bounds every number that is computed from a shape."""
+"""Largest size of one dimension. Together with `RANK_MAX` it bounds every number that is computed from a shape."""
 
 PIECE_VALUES = 16 * 1024
-"""Values that one call of the JSON encoder gets of a large tensor: between calls other threads run."""
+"""Values of a large tensor in one call of the JSON encoder. Other threads run between two calls."""
 
 
 def from_json(spec: TensorSpec, value: object) -> Array:
@@ -42,15 +42,15 @@ def from_flat(spec: TensorSpec, value: object, shape: Sequence[int]) -> Array:
     needed = count_elements(spec, shape)
     nested, leaves = _flatten(spec, value)
     if len(leaves) != needed:
-        raise _refused(spec, f"its shape {list(shape)} needs {needed} elements, but data has {len(leaves)}")
+        raise _input_error(spec, f"its shape {list(shape)} needs {needed} elements, but data has {len(leaves)}")
     if len(nested) > 1 and nested != list(shape):
-        raise _refused(spec, f"its data is nested as {nested}, but its shape says {list(shape)}")
+        raise _input_error(spec, f"its data is nested as {nested}, but its shape says {list(shape)}")
     check_shape(spec, shape)
     return _convert(spec, leaves).reshape(shape)
 
 
-def checked(spec: TensorSpec, array: Array) -> Array:
-    """The tensor itself, if the signature allows it."""
+def check_array(spec: TensorSpec, array: Array) -> Array:
+    """The tensor itself. Raises RequestError when the signature does not allow its shape."""
     check_shape(spec, array.shape)
     return array
 
@@ -58,28 +58,29 @@ def checked(spec: TensorSpec, array: Array) -> Array:
 def check_shape(spec: TensorSpec, shape: Sequence[int]) -> None:
     """Raises RequestError for a shape that the signature doesn't allow; the shape has passed `count_elements`."""
     if 0 in shape:
-        raise _refused(spec, "it is empty")
+        raise _input_error(spec, "it is empty")
     if spec.shape is not None:
         fits = len(shape) == len(spec.shape) and all(
             size is None or size == given for size, given in zip(spec.shape, shape, strict=True)
         )
         if not fits:
-            raise _refused(spec, f"expected shape {shape_text(spec.shape)}, got {list(shape)}")
+            raise _input_error(spec, f"expected shape {shape_text(spec.shape)}, got {list(shape)}")
 
 
 def count_elements(spec: TensorSpec, shape: Sequence[int]) -> int:
     """The elements of a tensor of this shape. Nothing is computed from a shape before its rank is bounded."""
     if len(shape) > RANK_MAX:
-        raise _refused(spec, f"its shape has {len(shape)} dimensions; at most {RANK_MAX} are allowed")
+        raise _input_error(spec, f"its shape has {len(shape)} dimensions; at most {RANK_MAX} are allowed")
     return math.prod(shape)
 
 
 def shape_text(shape: tuple[int | None, ...]) -> str:
+    """A shape as text, with -1 for a free dimension: `[-1, 28, 28]`."""
     return "[" + ", ".join("-1" if size is None else str(size) for size in shape) + "]"
 
 
 def check_rows(specs: Sequence[TensorSpec], arrays: Sequence[Array]) -> None:
-    """All inputs with a free first dimension carry the same number of rows."""
+    """Raises RequestError unless all inputs with a free first dimension have the same number of rows."""
     rows = {array.shape[0] for spec, array in zip(specs, arrays, strict=True) if spec.has_free_batch}
     if len(rows) > 1:
         raise RequestError(RequestReason.INVALID_INPUT, f"the inputs have different numbers of rows: {sorted(rows)}")
@@ -91,10 +92,12 @@ def _flatten(spec: TensorSpec, value: object) -> tuple[list[int], list[object]]:
     level = [value]
     while type(level[0]) is list:
         if len(shape) == RANK_MAX:
-            raise _refused(spec, f"its data is nested too deep: at most {RANK_MAX} levels are allowed")
+            raise _input_error(spec, f"its data is nested too deep: at most {RANK_MAX} levels are allowed")
         lists = _all_lists(spec, level)
         if len(set(map(len, lists))) > 1:
-            raise _refused(spec, "its data is ragged")
+            raise _input_error(
+                spec, "its data is not rectangular: lists on one level must have the same length and depth"
+            )
         shape.append(len(lists[0]))
         level = list(chain.from_iterable(lists))
         if not level:
@@ -106,7 +109,7 @@ def _flatten(spec: TensorSpec, value: object) -> tuple[list[int], list[object]]:
 
 def _all_lists(spec: TensorSpec, level: list[Any]) -> list[list[object]]:
     if set(map(type, level)) != {list}:
-        raise _refused(spec, "its data is ragged")
+        raise _input_error(spec, "its data is not rectangular: lists on one level must have the same length and depth")
     return level
 
 
@@ -122,7 +125,7 @@ def _convert(spec: TensorSpec, leaves: list[Any]) -> Array:
         return _to_float(spec, leaves)
     limits = np.iinfo(spec.dtype.numpy)
     if min(leaves) < limits.min or max(leaves) > limits.max:
-        raise _refused(spec, f"its data holds a number outside {spec.dtype.value}")
+        raise _input_error(spec, f"its data holds a number outside {spec.dtype.value}")
     return np.array(leaves, dtype=spec.dtype.numpy)
 
 
@@ -130,7 +133,7 @@ def _check_kinds(spec: TensorSpec, leaves: list[object]) -> None:
     """Before NumPy sees the leaves: beside one string it makes strings of all numbers, each as long as the longest."""
     kinds = set(map(type, leaves))
     if list in kinds:
-        raise _refused(spec, "its data is ragged")
+        raise _input_error(spec, "its data is not rectangular: lists on one level must have the same length and depth")
     allowed: set[type]
     if spec.dtype is DType.STRING:
         allowed, words = {str, dict}, 'strings, or objects {"b64": "…"},'
@@ -141,7 +144,7 @@ def _check_kinds(spec: TensorSpec, leaves: list[object]) -> None:
     else:
         allowed, words = {int}, "integers"
     if not kinds <= allowed:
-        raise _refused(spec, f"its data must be {words} of a regular shape ({spec.dtype.value})")
+        raise _input_error(spec, f"its data must be {words} of a regular shape ({spec.dtype.value})")
 
 
 def _to_float(spec: TensorSpec, leaves: list[Any]) -> Array:
@@ -154,7 +157,7 @@ def _to_float(spec: TensorSpec, leaves: list[Any]) -> Array:
         raw = b""
     array = np.frombuffer(raw, dtype=spec.dtype.numpy)
     if not raw or not np.isfinite(array).all():
-        raise _refused(spec, f"its data holds a number that is not finite in {spec.dtype.value}")
+        raise _input_error(spec, f"its data holds a number that is not finite in {spec.dtype.value}")
     return array
 
 
@@ -165,11 +168,11 @@ def _string(spec: TensorSpec, value: object) -> bytes:
         try:
             return base64.b64decode(value["b64"], validate=True)
         except (binascii.Error, ValueError):
-            raise _refused(spec, "its data holds a b64 value that is not base64") from None
-    raise _refused(spec, 'its data must be strings, or objects {"b64": "…"}')
+            raise _input_error(spec, "its data holds a b64 value that is not base64") from None
+    raise _input_error(spec, 'its data must be strings, or objects {"b64": "…"}')
 
 
-def _refused(spec: TensorSpec, why: str) -> RequestError:
+def _input_error(spec: TensorSpec, why: str) -> RequestError:
     return RequestError(RequestReason.INVALID_INPUT, f"input {spec.name!r}: {why}")
 
 
@@ -206,7 +209,7 @@ def _strings_to_json(value: object) -> object:
 
 
 def rows_of(array: Array) -> list[object]:
-    """The rows of a tensor, each ready for the JSON encoder."""
+    """The rows of a tensor of shape [rows, ...], each ready for the JSON encoder."""
     return [to_json(np.asarray(row)) if array.ndim > 1 else _scalar(row) for row in array]
 
 

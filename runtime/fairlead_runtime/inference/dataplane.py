@@ -12,7 +12,7 @@ from typing import TypeVar
 from fairlead_runtime.errors import RequestError, RequestReason
 from fairlead_runtime.inference import codec
 from fairlead_runtime.inference.executor import Executor
-from fairlead_runtime.inference.load import Load
+from fairlead_runtime.inference.mean_load import MeanLoad
 from fairlead_runtime.metrics import ReplicaMetrics
 from fairlead_runtime.model.predictor import Tensors
 from fairlead_runtime.model.signature import Signature
@@ -68,7 +68,7 @@ class Dataplane:
         self._executor = executor
         self._admission = admission
         self._metrics = metrics
-        self._load = Load()
+        self._load = MeanLoad()
         # One thread: decoding holds the interpreter's lock, so a second one would only take turns from the loop.
         self._beside = ThreadPoolExecutor(max_workers=1, thread_name_prefix="fairlead-codec")
 
@@ -83,13 +83,15 @@ class Dataplane:
 
     @property
     def queued(self) -> int:
+        """Requests that wait for a call of the model."""
         return self._executor.queued()
 
-    def is_mine(self, model: str, version: str | None) -> None:
+    def require_model(self, model: str, version: str | None) -> None:
         """Raises RequestError when the request names another model or version."""
         if model != self.identity.model:
             raise RequestError(
-                RequestReason.UNKNOWN_MODEL, f"there is no model {model[:64]!r} here; this is {self.identity.model!r}"
+                RequestReason.UNKNOWN_MODEL,
+                f"model {model[:64]!r} is not served here; this replica serves {self.identity.model!r}",
             )
         if version is not None and version not in self.identity.versions:
             known = ", ".join(sorted(self.identity.versions))
@@ -97,11 +99,19 @@ class Dataplane:
             raise RequestError(RequestReason.UNKNOWN_MODEL, text)
 
     def trouble(self) -> str | None:
-        """What keeps this replica from ever answering; None where nothing does. From any thread."""
+        """Why this replica can never answer again; None when it can. Safe to call from any thread."""
         return self._executor.trouble(max(CALL_S_MAX, 2 * self._admission.timeout_s))
 
     def infer(self, inputs: Tensors) -> Tensors | asyncio.Future[Tensors]:
-        """Raises RequestError when it isn't admitted; a future's cancellation gives up the request."""
+        """Predict. Inputs and outputs are tensors in the signature's order, checked by `inference/codec.py`.
+
+        The result is there at once when the call was quick enough to run on the event loop; otherwise it is a future,
+        and cancelling it cancels the request.
+
+        Raises:
+            RequestError: the inputs differ in their rows (InvalidInput), the model is not loaded yet (NotReady), or the
+                queue is full (QueueFull). The future raises the same, and Deadline after `timeout_s`.
+        """
         codec.check_rows(self.signature.inputs, inputs)
         if self.phase is Phase.LOADING:
             raise RequestError(RequestReason.NOT_READY, "the model is not loaded yet")
@@ -117,7 +127,7 @@ class Dataplane:
             return result
         self._metrics.pending = self.pending
         timer = result.get_loop().call_later(self._admission.timeout_s, _expire, result, self._admission.timeout_s)
-        result.add_done_callback(self._settled(timer))
+        result.add_done_callback(self._make_callback(timer))
         return result
 
     async def run_beside(self, function: Callable[[], T], *, is_new: bool) -> T:
@@ -131,15 +141,16 @@ class Dataplane:
             self._load.add(-1)
 
     def close(self) -> None:
+        """End the threads; waiting requests fail."""
         self._executor.close()
         self._beside.shutdown(wait=False, cancel_futures=True)
 
     def _admit(self) -> None:
         if self.pending >= self._admission.ongoing_max + self._admission.queued_max:
             self._metrics.rejected += 1
-            raise RequestError(RequestReason.QUEUE_FULL, f"{self.pending} requests are waiting already")
+            raise RequestError(RequestReason.QUEUE_FULL, f"the queue is full: {self.pending} requests are waiting")
 
-    def _settled(self, timer: asyncio.TimerHandle) -> Callable[[asyncio.Future[Tensors]], None]:
+    def _make_callback(self, timer: asyncio.TimerHandle) -> Callable[[asyncio.Future[Tensors]], None]:
         def settle(_: asyncio.Future[Tensors]) -> None:
             timer.cancel()
             self._load.add(-1)

@@ -43,7 +43,7 @@ class Executor:
         if expected_s is None or self._runner.delay_s:
             expected_s = math.inf
         if expected_s <= INLINE_CALL_S_MAX:
-            return self._runner.one(inputs, size)
+            return self._runner.run_one(inputs, size)
         job = Job(inputs=inputs, future=self._loop.create_future())
         if expected_s <= TURN_CALL_S_MAX:
             if not self._turn:
@@ -54,7 +54,7 @@ class Executor:
         return job.future
 
     def queued(self) -> int:
-        """Requests whose call has not begun."""
+        """Number of requests that wait for a call."""
         return len(self._turn) + self._worker.queued()
 
     def trouble(self, call_s_max: float) -> str | None:
@@ -129,7 +129,7 @@ class Worker:
             try:
                 self._loop.call_soon_threadsafe(deliver, jobs, results)
             except RuntimeError:
-                # The loop is closed: nobody waits any more.
+                # The loop is closed, so no request waits.
                 return
 
     def _next(self) -> list[Job] | None:

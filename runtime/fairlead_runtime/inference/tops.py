@@ -1,4 +1,4 @@
-"""What a model said first of each row: the class with the highest score, or the number itself."""
+"""The top prediction of each row: the class with the highest score, or the number itself."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fairlead_runtime.model.predictor import Tensors
 from fairlead_runtime.model.signature import Signature, TensorSpec
 
 ROWS_MAX = 32
-"""Of a larger batch the first rows stand for the rest: what is done for each answer stays bounded."""
+"""Rows of a batch that are read. The work for each answer stays bounded; the first rows represent the others."""
 
 _CLASSES = range(2**32)
 Array = np.ndarray[Any, Any]
@@ -40,7 +40,7 @@ Read = Callable[[Tensors], Tops | None]
 
 
 def reader(signature: Signature) -> Read:
-    """How to read the tops of this model's outputs; a reader of nothing where no output has one.
+    """A function from output tensors to the top predictions of this model; it returns None when no output has any.
 
     The first output that fits, in the order of their names: floats of shape [rows, classes] or [rows], or whole numbers
     of shape [rows]. Without a free first dimension the same holds of the one row.

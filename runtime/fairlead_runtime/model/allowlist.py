@@ -18,6 +18,7 @@ NAMED_MAX = 5
 
 
 def allowed_ops() -> frozenset[str]:
+    """The names of the TensorFlow operations that a model may contain, from `allowed_ops.txt`."""
     text = resources.files(__package__).joinpath("allowed_ops.txt").read_text()
     return frozenset(line for line in text.splitlines() if line and not line.startswith("#"))
 
@@ -34,7 +35,7 @@ def check(meta_graph: Any) -> None:
         named = ", ".join(refused[:NAMED_MAX]) + (
             f" and {len(refused) - NAMED_MAX} more" if len(refused) > NAMED_MAX else ""
         )
-        text = f"the model holds operations that a model may not run here: {named}"
+        text = f"the model contains operations that are not allowed: {named}"
         raise LoadError(LoadReason.UNSAFE_MODEL, text)
 
 

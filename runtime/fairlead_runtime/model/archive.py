@@ -73,7 +73,7 @@ def tree_digest(archive: Path, bounds: Bounds) -> str:
     """The digest of the folder that `extract` would make. Writes nothing; raises LoadError."""
     hashes = _Hashes()
     _read(archive, bounds, hashes)
-    return digest.of_hashes(hashes.by_name)
+    return digest.combine_hashes(hashes.by_name)
 
 
 class _Sink(Protocol):
@@ -139,7 +139,7 @@ def _read_zip(path: Path, entries: _Entries) -> None:
             mode = info.external_attr >> 16
             kind = mode & 0o170000
             if kind not in (0, 0o100000, 0o040000):
-                raise _unsafe(info.filename, "is neither a file nor a folder")
+                raise _unsafe_error(info.filename, "is neither a file nor a folder")
             if info.flag_bits & 1:
                 raise LoadError(LoadReason.MODEL_CORRUPT, "the archive is encrypted")
             if info.is_dir() or kind == 0o040000:
@@ -154,7 +154,7 @@ class _BoundedTarInfo(tarfile.TarInfo):
 
     def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
         if self.type == tarfile.GNUTYPE_SPARSE:
-            raise _unsafe(self.name, "is neither a file nor a folder")
+            raise _unsafe_error(self.name, "is neither a file nor a folder")
         if self.type in _EXTENDED and self.size > HEADER_BYTES_MAX:
             text = f"the archive holds an extended header of {self.size} bytes; at most {HEADER_BYTES_MAX} are read"
             raise LoadError(LoadReason.MODEL_TOO_LARGE, text)
@@ -174,7 +174,7 @@ def _read_tar(path: Path, entries: _Entries) -> None:
                     with source:
                         entries.file(member.name, source)
             else:
-                raise _unsafe(member.name, "is neither a file nor a folder")
+                raise _unsafe_error(member.name, "is neither a file nor a folder")
         # tarfile stops at the mark of the end: before the check sum of the compression, which is behind it.
         if archive.fileobj is not None:
             entries.drain(archive.fileobj)
@@ -219,20 +219,20 @@ class _Entries:
         path = PurePosixPath(name)
         parts = path.parts
         if path.is_absolute() or ".." in parts or "\\" in name or "\0" in name or ":" in name:
-            raise _unsafe(name, "leads out of the model's folder")
+            raise _unsafe_error(name, "leads out of the model's folder")
         if len(name) > NAME_CHARS_MAX or len(parts) > DEPTH_MAX:
-            raise _unsafe(name, "is too long or too deep")
+            raise _unsafe_error(name, "is too long or too deep")
         if not digest.is_plain_name(name):
-            raise _unsafe(name, "has a name with control characters")
+            raise _unsafe_error(name, "has whose name has control characters")
         if not parts and is_folder:
             return ()
         # Compared without case: two names that differ in case alone are one file on some file systems.
         key = "/".join(parts).casefold()
         if not parts or (key in self._names and not is_folder):
-            raise _unsafe(name, "comes twice")
+            raise _unsafe_error(name, "comes twice")
         self._names.add(key)
         return parts
 
 
-def _unsafe(name: str, why: str) -> LoadError:
+def _unsafe_error(name: str, why: str) -> LoadError:
     return LoadError(LoadReason.UNSAFE_MODEL, f"the archive's entry {name[:100]!r} {why}")

@@ -54,7 +54,7 @@ class Held:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evicted:
-    """A model that nobody used and that was removed to make room."""
+    """An unused model that was removed to make room."""
 
     digest: str
     size_bytes: int
@@ -81,7 +81,7 @@ class _Entry:
 
 
 def is_full(error: OSError) -> bool:
-    """Whether a write failed for want of room: on the disk, or in somebody's share of it."""
+    """Whether a write failed because the disk, or the user's quota of it, is full."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -94,7 +94,7 @@ class Cache:
         self._bytes_max = bytes_max
 
     @contextmanager
-    def turn(self, uri: str, timeout_s: float) -> Iterator[None]:
+    def exclusive(self, uri: str, timeout_s: float) -> Iterator[None]:
         """One fetch of a URI at a time."""
         self._make_root()
         path = self._root / f"{hashlib.sha256(uri.encode()).hexdigest()[:32]}.lock"
@@ -106,7 +106,7 @@ class Cache:
                     yield
                     return
             if time.monotonic() > deadline_s:
-                raise LoadError(LoadReason.FETCH_FAILED, "another replica is still fetching this model")
+                raise LoadError(LoadReason.FETCH_FAILED, "another replica on this node is still fetching this model")
             time.sleep(_POLL_S)
 
     def _make_root(self) -> None:
@@ -145,7 +145,7 @@ class Cache:
         return None
 
     @contextmanager
-    def work(self) -> Iterator[Path]:
+    def scratch_folder(self) -> Iterator[Path]:
         """A folder of our own on the cache's disk, while the block runs; first, what others left is removed."""
         self._clean()
         self.make_room(_LEAST_BYTES)
@@ -168,7 +168,10 @@ class Cache:
                 _sync_folder(self._root)
             lease = _hold(final, fcntl.LOCK_SH)
         if lease is None:
-            raise LoadError(LoadReason.FETCH_FAILED, f"the model's copy in {self._root} was taken away at once")
+            raise LoadError(
+                LoadReason.FETCH_FAILED,
+                f"the model's copy in {self._root} was removed by another process right after it was stored",
+            )
         lease.touch()
         return Fetched(path=final / content, digest=actual, lease=lease)
 
@@ -180,11 +183,11 @@ class Cache:
         while sum(entry.size_bytes for entry in self._entries()) + needed_bytes > self._bytes_max:
             if not self._evict_one():
                 if not needed_bytes:
-                    LOG.warning("the models in use alone exceed the cache's bound of %d bytes", self._bytes_max)
+                    LOG.warning("the models in use exceed the cache's limit of %d bytes", self._bytes_max)
                 break
         while shutil.disk_usage(self._root).free < needed_bytes:
             if not self._evict_one():
-                raise self.full(f"{needed_bytes} bytes")
+                raise self.disk_full_error(f"{needed_bytes} bytes")
 
     def with_room(self, write: Callable[[], None], target: Path) -> None:
         """Writes `target`; where the disk fills up meanwhile, again from the start with one model less."""
@@ -197,9 +200,9 @@ class Cache:
                 written = _size_bytes(target)
                 _remove(target)
                 if not self._evict_one():
-                    raise self.full(f"more than {written} bytes") from None
+                    raise self.disk_full_error(f"more than {written} bytes") from None
 
-    def full(self, needed: str) -> LoadError:
+    def disk_full_error(self, needed: str) -> LoadError:
         """The loader's words for a full disk."""
         entries, free = self._entries(), shutil.disk_usage(self._root).free
         return LoadError(
@@ -210,7 +213,7 @@ class Cache:
         )
 
     def _evict_one(self) -> bool:
-        """Removes the least recently used entry that nobody holds."""
+        """Removes the least recently used entry that no process holds; False when there is none."""
         with self._locked():
             for entry in sorted(self._entries(), key=lambda each: each.used_s):
                 held = _hold(entry.path, fcntl.LOCK_EX)
@@ -220,7 +223,7 @@ class Cache:
                     break
             else:
                 return False
-        # From here on it is rubbish: whoever is killed in the middle leaves it to the next.
+        # From here on it is rubbish: if this process is killed, the next one removes it.
         shutil.rmtree(gone, ignore_errors=True)
         held.close()
         self.evicted.append(Evicted(digest=entry.digest, size_bytes=entry.size_bytes))
@@ -229,7 +232,7 @@ class Cache:
         return True
 
     def _clean(self) -> None:
-        """Removes what killed processes left, and locks that nobody holds."""
+        """Removes files of killed processes, and locks that no process holds."""
         with self._locked():
             rubbish = {path: _hold(path, fcntl.LOCK_EX) for path in self._root.glob("tmp-*")}
             for path in self._root.glob("*.lock"):

@@ -13,23 +13,24 @@ from fairlead_runtime.errors import LoadError, LoadReason
 CHUNK_BYTES = 1024 * 1024
 
 
-def of_path(path: Path) -> str:
+def hash_path(path: Path) -> str:
     """`sha256:<hex>` of a file's bytes, or of the list of a folder's files."""
-    return of_folder(path) if path.is_dir() else f"sha256:{file_hex(path)}"
+    return hash_folder(path) if path.is_dir() else f"sha256:{hash_file(path)}"
 
 
-def of_folder(root: Path) -> str:
+def hash_folder(root: Path) -> str:
     """SHA-256 over a line of hash, two spaces and path for each regular file, sorted by path."""
-    return of_hashes({name: file_hex(root / name) for name in list_files(root)})
+    return combine_hashes({name: hash_file(root / name) for name in list_files(root)})
 
 
-def of_hashes(by_name: Mapping[str, str]) -> str:
-    """The same of a folder whose files have these names and hashes."""
+def combine_hashes(by_name: Mapping[str, str]) -> str:
+    """The digest of a folder, from the name and SHA-256 (hexadecimal) of each file."""
     lines = (f"{by_name[name]}  {name}\n" for name in sorted(by_name))
     return "sha256:" + hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def file_hex(path: Path) -> str:
+def hash_file(path: Path) -> str:
+    """The SHA-256 of a file, hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -41,7 +42,7 @@ def list_files(root: Path, *, entries_max: int = 10_000) -> list[str]:
         for name in (*names, *files):
             full = Path(folder, name)
             if not is_plain_name(name):
-                text = f"the model's folder holds {name[:100]!r}, a name with control characters"
+                text = f"the model's folder holds {name[:100]!r}, whose name has control characters"
                 raise LoadError(LoadReason.UNSAFE_MODEL, text)
             mode = full.lstat().st_mode
             if stat.S_ISREG(mode):
@@ -63,5 +64,5 @@ def is_plain_name(name: str) -> bool:
 def verify(actual: str, pinned: str | None) -> None:
     """Raises LoadError (DigestMismatch) if the content is not the pinned one."""
     if pinned is not None and actual != pinned:
-        text = f"the content has digest {actual}, but {pinned} is pinned"
+        text = f"the content has the digest {actual}, but spec.model.digest pins {pinned}"
         raise LoadError(LoadReason.DIGEST_MISMATCH, text)

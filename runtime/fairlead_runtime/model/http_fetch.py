@@ -56,7 +56,10 @@ def download(
             fetch.attempt()
         except ssl.SSLCertVerificationError as error:
             # Another attempt gets the same certificate.
-            raise LoadError(LoadReason.FETCH_FAILED, f"{bare_url(url)} is not trusted: {_told(error)}") from None
+            raise LoadError(
+                LoadReason.FETCH_FAILED,
+                f"{bare_url(url)}: the server's certificate is not trusted: {_describe_failure(error)}",
+            ) from None
         except (_Broken, OSError, http.client.HTTPException) as error:
             if isinstance(error, OSError) and is_full(error):
                 raise
@@ -122,15 +125,15 @@ class _Download:
     def _accept(self, response: http.client.HTTPResponse) -> None:
         status = response.status
         if status in _PERMANENT:
-            raise LoadError(_PERMANENT[status], f"{bare_url(self._url)} answers {status} {response.reason}")
+            raise LoadError(_PERMANENT[status], f"{bare_url(self._url)} answered {status} {response.reason}")
         if status in _TRANSIENT:
-            raise _Broken(f"it answers {status} {response.reason}")
+            raise _Broken(f"the server answered {status} {response.reason}")
         resumed = status == 206 and response.headers.get("content-range", "").startswith(f"bytes {self._received}-")
         if status == 206 and not resumed:
             self._validator = None
-            raise _Broken("it answers with another range than the one asked for")
+            raise _Broken("the server sent another byte range than the requested one")
         if status not in (200, 206):
-            raise LoadError(LoadReason.FETCH_FAILED, f"{bare_url(self._url)} answers {status} {response.reason}")
+            raise LoadError(LoadReason.FETCH_FAILED, f"{bare_url(self._url)} answered {status} {response.reason}")
         if not resumed:
             self._received = 0
         # Only a strong validator may be used with If-Range. Source: RFC 9110, 13.1.5
@@ -151,13 +154,14 @@ class _Download:
                     raise self._too_large()
                 file.write(chunk)
                 if self.remaining_s() <= 0:
-                    raise _Broken(f"not finished within {self._bounds.total_s:g} s")
+                    raise _Broken(f"the download was not complete after {self._bounds.total_s:g} s")
         if response.length:
             raise _Broken(f"the connection ended {response.length} bytes early")
 
     def _too_large(self) -> LoadError:
         return LoadError(
-            LoadReason.MODEL_TOO_LARGE, f"{bare_url(self._url)} has more than {self._bounds.bytes_max} bytes"
+            LoadReason.MODEL_TOO_LARGE,
+            f"{bare_url(self._url)} is larger than the limit of {self._bounds.bytes_max} bytes",
         )
 
 
@@ -194,7 +198,7 @@ def trust(ca_file: Path | None) -> ssl.SSLContext:
     return context
 
 
-def _told(error: ssl.SSLCertVerificationError) -> str:
+def _describe_failure(error: ssl.SSLCertVerificationError) -> str:
     """What is wrong with the certificate, and what helps where its authority is unknown."""
     # 18 to 21: self-signed, or no way to a trusted authority. Source: OpenSSL, x509_vfy.h
     unknown = error.verify_code in (18, 19, 20, 21)
@@ -209,7 +213,7 @@ def _connect(parts: SplitResult, tls: ssl.SSLContext, *, timeout_s: float) -> ht
     except ValueError:  # also what a name that IDNA can't write raises
         host = port = None
     if not host:
-        raise LoadError(LoadReason.MODEL_NOT_FOUND, "the model's URI names no host, or a port that is none")
+        raise LoadError(LoadReason.MODEL_NOT_FOUND, "the model's URI has no host, or no valid port")
     if parts.scheme == "https":
         return _CheckedHttpsConnection(host, port or 443, timeout=timeout_s, tls=tls)
     # The port is always given: http.client would look for one in an IPv6 address.
@@ -243,7 +247,10 @@ def _refuse_forbidden(host: str, address: str) -> None:
     mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
     ip = mapped or ip
     if ip.is_link_local or ip.is_multicast or ip.is_unspecified or ip == ipaddress.ip_address("fd00:ec2::254"):
-        raise LoadError(LoadReason.MODEL_FORBIDDEN, f"{host} is an address that models are never read from")
+        raise LoadError(
+            LoadReason.MODEL_FORBIDDEN,
+            f"{host} is a link-local, multicast or otherwise reserved address, which models are never read from",
+        )
 
 
 class _CheckedConnection(http.client.HTTPConnection):

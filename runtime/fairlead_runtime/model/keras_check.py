@@ -52,7 +52,9 @@ def _check_entries(archive: zipfile.ZipFile, bounds: Bounds, archive_bytes: int)
     infos = archive.infolist()
     names = [info.filename for info in infos]
     if not {"config.json", "metadata.json"} <= set(names):
-        raise LoadError(LoadReason.MODEL_CORRUPT, "the zip holds no config.json and metadata.json: it is no Keras file")
+        raise LoadError(
+            LoadReason.MODEL_CORRUPT, "the zip has no config.json and metadata.json, so it is not a Keras file"
+        )
     strange = [name for name in names if name not in _FILES and not name.startswith("assets/")]
     if strange or len(set(names)) != len(names) or any(".." in name for name in names):
         raise LoadError(
@@ -105,16 +107,16 @@ def _check_item(item: dict[str, object]) -> None:
     registered = item.get("registered_name")
     is_known = module is None or module in _PLAIN_MODULES or module in _MODULES
     if name in _REFUSED_CLASSES or name.startswith("__lambda__") or not is_known:
-        raise _refused(f"{module}.{name}" if module else name)
+        raise _unsafe_error(f"{module}.{name}" if module else name)
     if module == "builtins" and name not in _BUILTIN_CLASSES:
-        raise _refused(f"builtins.{name}")
+        raise _unsafe_error(f"builtins.{name}")
     if module == "keras" and name not in _PLAIN_KERAS:
-        raise _refused(f"keras.{name}")
+        raise _unsafe_error(f"keras.{name}")
     if isinstance(registered, str) and ">" in registered:
-        raise _refused(registered)
+        raise _unsafe_error(registered)
 
 
-def _refused(what: str) -> LoadError:
+def _unsafe_error(what: str) -> LoadError:
     return LoadError(
         LoadReason.UNSAFE_MODEL,
         f"the Keras file asks for {what[:100]!r}; only Keras' own layers without code are loaded",

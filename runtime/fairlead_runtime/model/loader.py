@@ -44,7 +44,7 @@ def load(
     root = _find_root(path)
     actual = ModelFormat.SAVED_MODEL if root.is_dir() else ModelFormat.KERAS
     if wanted is not None and wanted is not actual:
-        text = f"the manifest says {wanted.value}, but the content is a {actual.value}"
+        text = f"spec.model.format is {wanted.value}, but the content is a {actual.value}"
         raise LoadError(LoadReason.FORMAT_MISMATCH, text)
     match actual:
         case ModelFormat.SAVED_MODEL:
@@ -61,7 +61,7 @@ def _find_root(path: Path) -> Path:
             head = file.read(len(HDF5_MAGIC))
         if head == HDF5_MAGIC:
             raise LoadError(
-                LoadReason.UNSAFE_MODEL, "the file is HDF5 (.h5), which can carry code; save the model as .keras"
+                LoadReason.UNSAFE_MODEL, "the file is HDF5 (.h5), which can contain code; save the model as .keras"
             )
         if not head.startswith(b"PK"):
             raise LoadError(LoadReason.MODEL_CORRUPT, "the file is neither a Keras file nor an archive")
@@ -74,7 +74,7 @@ def _find_root(path: Path) -> Path:
         return _pick_version(below)
     if len(entries) == 1 and entries[0].is_file():
         return _find_root(entries[0])
-    raise LoadError(LoadReason.MODEL_CORRUPT, "the folder holds no saved_model.pb, so it is no SavedModel")
+    raise LoadError(LoadReason.MODEL_CORRUPT, "the folder has no saved_model.pb, so it is not a SavedModel")
 
 
 def _is_saved_model(folder: Path) -> bool:
@@ -90,7 +90,7 @@ def _pick_version(folders: list[Path]) -> Path:
     if numbered:
         chosen = numbered[max(numbered)]
         if len(folders) > 1:
-            LOG.warning("of %d folders with a SavedModel the version %r is served", len(folders), chosen.name)
+            LOG.warning("the model has %d version folders; serving version %r", len(folders), chosen.name)
         return chosen
     if len(folders) == 1:
         return folders[0]
@@ -107,9 +107,9 @@ def _load_saved_model(folder: Path, signature_name: str | None, *, threads: int)
     read = signature.from_proto(name, meta_graph.signature_def[name])
     tensorflow_import.import_for_saved_models()
     _configure(threads=threads)
-    errors = tensorflow_import.module("python.framework.errors_impl")
+    errors = tensorflow_import.import_part("python.framework.errors_impl")
     try:
-        owner = tensorflow_import.module("python.saved_model.load").load(str(folder), tags=None)
+        owner = tensorflow_import.import_part("python.saved_model.load").load(str(folder), tags=None)
         function = owner.signatures[name]
     except (
         errors.OpError,
@@ -128,7 +128,7 @@ def _load_saved_model(folder: Path, signature_name: str | None, *, threads: int)
 
 def _read_meta_graph(folder: Path) -> Any:
     protobuf_error = tensorflow_import.protobuf_error()
-    saved_model = tensorflow_import.module("core.protobuf.saved_model_pb2").SavedModel()
+    saved_model = tensorflow_import.import_part("core.protobuf.saved_model_pb2").SavedModel()
     try:
         saved_model.ParseFromString((folder / "saved_model.pb").read_bytes())
     except protobuf_error:
@@ -143,7 +143,7 @@ def _read_meta_graph(folder: Path) -> Any:
 def _load_keras(path: Path, signature_name: str | None, bounds: Bounds, *, threads: int) -> LoadedModel:
     keras_check.check(path, bounds)
     name = signature.pick_name([signature.DEFAULT_NAME], signature_name)
-    tensorflow = tensorflow_import.whole()
+    tensorflow = tensorflow_import.import_complete()
     _configure(threads=threads)
     import keras
 
@@ -200,7 +200,7 @@ def _choose(function: Any, read: signature.Signature, owner: object, *, threads:
 
 def _configure(*, threads: int) -> None:
     """Threads by what the replica was given; TensorFlow accepts this only before its first call."""
-    context = tensorflow_import.module("python.eager.context").context()
+    context = tensorflow_import.import_part("python.eager.context").context()
     if not context._initialized:
         context.intra_op_parallelism_threads = threads
         context.inter_op_parallelism_threads = threads

@@ -32,7 +32,7 @@ class FrozenPredictor:
     def __init__(self, session: Any, call: Any) -> None:
         self._session = session
         self._call = call
-        errors = tensorflow_import.module("python.framework.errors_impl")
+        errors = tensorflow_import.import_part("python.framework.errors_impl")
         self._refused = errors.InvalidArgumentError
         self._failed = errors.OpError
 
@@ -48,9 +48,9 @@ class FrozenPredictor:
 def freeze(function: Any, signature: Signature, *, threads: int) -> FrozenPredictor:
     """Raises CannotFreezeError when the function isn't a plain function of its inputs."""
     if any(spec.dtype is DType.STRING or spec.shape is None for spec in (*signature.inputs, *signature.outputs)):
-        raise CannotFreezeError("it has a string tensor, or one of unknown rank")
-    errors = tensorflow_import.module("python.framework.errors_impl")
-    convert = tensorflow_import.module("python.framework.convert_to_constants")
+        raise CannotFreezeError("a tensor holds strings or has an unknown rank")
+    errors = tensorflow_import.import_part("python.framework.errors_impl")
+    convert = tensorflow_import.import_part("python.framework.convert_to_constants")
     try:
         frozen = convert.convert_variables_to_constants_v2(function, lower_control_flow=False)
     except (ValueError, TypeError, KeyError, NotImplementedError, errors.OpError) as error:
@@ -59,7 +59,7 @@ def freeze(function: Any, signature: Signature, *, threads: int) -> FrozenPredic
     feeds = _feeds(function, frozen, signature)
     fetches = [tensor.name for tensor in frozen.outputs]
     if len(fetches) != len(signature.outputs):
-        raise CannotFreezeError("its outputs can't be told apart")
+        raise CannotFreezeError("its outputs can't be matched with the frozen graph's")
     return _open_session(frozen.graph.as_graph_def(), feeds, fetches, threads=threads)
 
 
@@ -69,7 +69,7 @@ def agrees(one: Predictor, other: Predictor, signature: Signature) -> bool:
     Raises InputRefusedError when one of them refuses every example, and CannotFreezeError when an example is too large.
     """
     if example_bytes(signature, 2) > EXAMPLE_BYTES_MAX:
-        raise CannotFreezeError("an example would be too large to compare its answers")
+        raise CannotFreezeError("an example input would be too large for comparing the outputs")
     sizes = signature.free_sizes
     for free in sizes[:-1]:
         try:
@@ -101,7 +101,7 @@ def _refuse_state(graph: Any) -> None:
     library = {function.signature.name for function in definition.library.function}
     for op in {node.op for node in nodes} - _WITHOUT_OWN_STATE - library:
         if graph.op_def_for_type(op).is_stateful:
-            raise CannotFreezeError(f"it keeps state ({op})")
+            raise CannotFreezeError(f"the model keeps state between calls ({op})")
 
 
 def _feeds(function: Any, frozen: Any, signature: Signature) -> list[str]:
@@ -110,18 +110,18 @@ def _feeds(function: Any, frozen: Any, signature: Signature) -> list[str]:
     specs = function.structured_input_signature[1]
     names = [f"{specs[spec.name].name}:0" for spec in signature.inputs if spec.name in specs]
     if set(names) != placeholders or len(names) != len(signature.inputs):
-        raise CannotFreezeError("its inputs can't be told apart")
+        raise CannotFreezeError("its inputs can't be matched with the frozen graph's")
     return names
 
 
 def _open_session(graph_def: Any, feeds: list[str], fetches: list[str], *, threads: int) -> FrozenPredictor:
-    config_pb2 = tensorflow_import.module("core.protobuf.config_pb2")
-    graph = tensorflow_import.module("python.framework.ops").Graph()
+    config_pb2 = tensorflow_import.import_part("core.protobuf.config_pb2")
+    graph = tensorflow_import.import_part("python.framework.ops").Graph()
     with graph.as_default():
-        tensorflow_import.module("python.framework.importer").import_graph_def(graph_def, name="")
+        tensorflow_import.import_part("python.framework.importer").import_graph_def(graph_def, name="")
     config = config_pb2.ConfigProto(intra_op_parallelism_threads=threads, inter_op_parallelism_threads=1)
     config.experimental.executor_type = "SINGLE_THREADED_EXECUTOR"
-    session = tensorflow_import.module("python.client.session").Session(graph=graph, config=config)
+    session = tensorflow_import.import_part("python.client.session").Session(graph=graph, config=config)
     options = config_pb2.CallableOptions(feed=feeds, fetch=fetches)
     # -1: run in the thread that calls, instead of handing over to a pool.
     options.run_options.inter_op_thread_pool = -1

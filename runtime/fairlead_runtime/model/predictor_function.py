@@ -22,8 +22,8 @@ class FunctionPredictor:
         self._owner = owner
         self._inputs = tuple((spec.name, spec.dtype.value) for spec in signature.inputs)
         self._outputs = tuple(spec.name for spec in signature.outputs)
-        self._constant = tensorflow_import.module("python.framework.constant_op").constant
-        errors = tensorflow_import.module("python.framework.errors_impl")
+        self._constant = tensorflow_import.import_part("python.framework.constant_op").constant
+        errors = tensorflow_import.import_part("python.framework.errors_impl")
         self._refused = errors.InvalidArgumentError
         self._failed = errors.OpError
 
@@ -43,5 +43,5 @@ def first_line(error: Any) -> str:
     """What went wrong, without the stack and the nodes around it."""
     text = str(getattr(error, "message", None) or error)
     lines = (line.strip() for line in text.splitlines())
-    said = (line for line in lines if line and not line.startswith(_FRAME))
-    return next(said, type(error).__name__)[:300]
+    kept = (line for line in lines if line and not line.startswith(_FRAME))
+    return next(kept, type(error).__name__)[:300]

@@ -38,10 +38,12 @@ class DType(StrEnum):
 
     @property
     def numpy(self) -> np.dtype[Any]:
+        """The NumPy type; strings are objects."""
         return np.dtype(object) if self is DType.STRING else np.dtype(self.value)
 
     @property
     def is_float(self) -> bool:
+        """Whether the type is float16, float32 or float64."""
         return self in (DType.FLOAT16, DType.FLOAT32, DType.FLOAT64)
 
 
@@ -73,6 +75,7 @@ class TensorSpec:
 
     @property
     def has_free_batch(self) -> bool:
+        """Whether the first dimension is free, so that a request may have any number of rows."""
         return self.shape is not None and len(self.shape) > 0 and self.shape[0] is None
 
 
@@ -124,7 +127,7 @@ def _spec(name: str, info: Any) -> TensorSpec:
     dtype = _DTYPE_BY_NUMBER.get(info.dtype)
     if dtype is None or info.WhichOneof("encoding") != "name":
         kind = info.WhichOneof("encoding")
-        text = f"the tensor {name!r} is of a kind that can't be served (type number {info.dtype}, {kind})"
+        text = f"the tensor {name!r} has a type that can't be served (type number {info.dtype}, {kind})"
         raise LoadError(LoadReason.MODEL_CORRUPT, text)
     if info.tensor_shape.unknown_rank:
         return TensorSpec(name=name, dtype=dtype, shape=None)

@@ -22,16 +22,16 @@ FOLDER, FILE, PACKED = "model", "model.keras", "archive"
 def fetch(uri: str, pinned: str | None, cache: Cache, bounds: Bounds, *, ca_file: Path | None = None) -> Fetched:
     """The content of `uri`, from the cache if the pinned one is there; raises LoadError."""
     try:
-        with cache.turn(uri, bounds.total_s):
+        with cache.exclusive(uri, bounds.total_s):
             known = _find(pinned, cache, bounds) if pinned is not None else None
             if known is None:
-                with cache.work() as work:
+                with cache.scratch_folder() as work:
                     known = _fetch_into(work, _Wanted(uri=uri, pinned=pinned, ca_file=ca_file), cache, bounds)
             cache.make_room(0)
             return known
     except OSError as error:
         if is_full(error):
-            raise cache.full("more") from None
+            raise cache.disk_full_error("more") from None
         raise LoadError(LoadReason.FETCH_FAILED, f"the model's copy can't be written: {error.strerror}") from None
 
 
@@ -53,16 +53,16 @@ def _content(entry: Path, wanted: str, bounds: Bounds) -> Path | None:
     """
     packed, file, folder = entry / PACKED, entry / FILE, entry / FOLDER
     if packed.exists():
-        is_whole = digest.of_path(packed) == wanted and archive.is_archive(packed, bounds)
-        return folder if is_whole and digest.of_path(folder) == archive.tree_digest(packed, bounds) else None
+        is_whole = digest.hash_path(packed) == wanted and archive.is_archive(packed, bounds)
+        return folder if is_whole and digest.hash_path(folder) == archive.tree_digest(packed, bounds) else None
     content = file if file.exists() else folder
-    return content if digest.of_path(content) == wanted else None
+    return content if digest.hash_path(content) == wanted else None
 
 
 def _fetch_into(work: Path, wanted: _Wanted, cache: Cache, bounds: Bounds) -> Fetched:
     raw = work / "raw"
     cache.with_room(lambda: _read_source(wanted, raw, cache, bounds), raw)
-    actual = digest.of_path(raw)
+    actual = digest.hash_path(raw)
     digest.verify(actual, wanted.pinned)
     return _find(actual, cache, bounds) or _store(work, raw, actual, cache, bounds)
 
@@ -76,10 +76,12 @@ def _read_source(wanted: _Wanted, into: Path, cache: Cache, bounds: Bounds) -> N
         elif scheme == "file":
             _copy_local(Path(path), into, cache, bounds)
         else:
-            raise LoadError(LoadReason.MODEL_NOT_FOUND, f"{bare_url(uri)}: models are read from file, http and https")
+            raise LoadError(
+                LoadReason.MODEL_NOT_FOUND, f"{bare_url(uri)}: the URI's scheme must be file, http or https"
+            )
     except ValueError as error:
         # What a library says of an address that it can't write, like one with a null byte.
-        raise LoadError(LoadReason.MODEL_NOT_FOUND, f"{bare_url(uri)} is no address of a model: {error}") from None
+        raise LoadError(LoadReason.MODEL_NOT_FOUND, f"{bare_url(uri)} is not a valid URI of a model: {error}") from None
 
 
 def _copy_local(source: Path, into: Path, cache: Cache, bounds: Bounds) -> None:
@@ -92,7 +94,7 @@ def _copy_local(source: Path, into: Path, cache: Cache, bounds: Bounds) -> None:
     except FileNotFoundError:
         raise LoadError(LoadReason.MODEL_NOT_FOUND, f"there is no file or folder {source}") from None
     except PermissionError:
-        raise LoadError(LoadReason.MODEL_FORBIDDEN, f"{source} may not be read") from None
+        raise LoadError(LoadReason.MODEL_FORBIDDEN, f"{source}: permission denied") from None
 
 
 def _make_room(size_bytes: int, cache: Cache, bounds: Bounds) -> None:
@@ -121,7 +123,7 @@ def _copy_file(source: Path, into: Path, bytes_max: int) -> int:
         while chunk := file.read(digest.CHUNK_BYTES):
             copied += len(chunk)
             if copied > bytes_max:
-                raise LoadError(LoadReason.MODEL_TOO_LARGE, f"{source} exceeds the bound of {bytes_max} bytes")
+                raise LoadError(LoadReason.MODEL_TOO_LARGE, f"{source} is larger than the limit of {bytes_max} bytes")
             copy.write(chunk)
     return copied
 

@@ -29,7 +29,7 @@ _FOR_SAVED_MODELS = (
 )
 
 
-def module(name: str) -> Any:
+def import_part(name: str) -> Any:
     """The submodule `tensorflow.<name>`, without running TensorFlow's own `__init__`."""
     if "tensorflow" not in sys.modules:
         prepare_environment()
@@ -44,7 +44,7 @@ def module(name: str) -> Any:
     return importlib.import_module(f"tensorflow.{name}")
 
 
-def whole() -> Any:
+def import_complete() -> Any:
     """The complete public `tensorflow`."""
     prepare_environment()
     if getattr(sys.modules.get("tensorflow"), _STANDS_IN, False):
@@ -55,10 +55,10 @@ def whole() -> Any:
 def import_for_saved_models() -> None:
     """All that loading and calling a SavedModel needs. It starts no thread, so a process can be forked after it."""
     for name in _FOR_SAVED_MODELS:
-        module(name)
+        import_part(name)
     # What `tensorflow/__init__.py` does for eager execution, resource variables and control flow.
-    module("python.tf2").enable()
-    module("python.compat.v2_compat").enable_v2_behavior()
+    import_part("python.tf2").enable()
+    import_part("python.compat.v2_compat").enable_v2_behavior()
 
 
 def prepare_environment() -> None:

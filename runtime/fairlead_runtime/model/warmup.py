@@ -98,13 +98,13 @@ def _call(model: LoadedModel, rows: int, inputs: Tensors) -> None:
     try:
         outputs = model.predictor(inputs)
     except InputRefusedError as error:
-        raise _ExampleRefusedError(f"the model refuses a made-up input of {_count(rows)}: {error}") from None
+        raise _ExampleRefusedError(f"the model refuses a generated input of {_count(rows)}: {error}") from None
     except ModelFailedError as error:
         raise LoadError(LoadReason.WARMUP_FAILED, f"the model fails on a batch of {rows}: {error}") from None
     for spec, output in zip(model.signature.outputs, outputs, strict=True):
         if spec.has_free_batch and model.signature.is_batched and output.shape[:1] != (rows,):
             shape = list(output.shape)
-            text = f"the output {spec.name!r} has the shape {shape} for a made-up input of {_count(rows)}"
+            text = f"the output {spec.name!r} has the shape {shape} for a generated input of {_count(rows)}"
             raise _ExampleRefusedError(text)
 
 

@@ -25,7 +25,9 @@ def check(path: Path, *, entries_max: int) -> None:
             return
         size, location = int(end[_SIZE]), int(end[_LOCATION])
         if size > BYTES_MAX:
-            raise LoadError(LoadReason.MODEL_TOO_LARGE, f"the zip's directory has {size} bytes; at most {BYTES_MAX}")
+            raise LoadError(
+                LoadReason.MODEL_TOO_LARGE, f"the zip's directory has {size} bytes; at most {BYTES_MAX} are allowed"
+            )
         start = max(0, location - size - _BEHIND_BYTES)
         file.seek(start)
         # Those within names and comments count as well: an honest zip has none.

@@ -37,8 +37,9 @@ class Reader:
         self._at = 0
 
     def read(self, spec: TensorSpec, size: object, shape: list[int]) -> Array:
+        """The next tensor of the binary part: `size` bytes of this shape. Raises RequestError when they do not fit."""
         if type(size) is not int or size < 0 or self._at + size > len(self._blob):
-            raise _refused(spec, "binary_data_size exceeds what the body holds")
+            raise _input_error(spec, "binary_data_size is larger than the rest of the body")
         elements = codec.count_elements(spec, shape)
         part = self._blob[self._at : self._at + size]
         self._at += size
@@ -46,17 +47,18 @@ class Reader:
             return _read_strings(spec, part, elements).reshape(shape)
         expected = elements * spec.dtype.numpy.itemsize
         if size != expected:
-            raise _refused(spec, f"its shape needs {expected} bytes, binary_data_size says {size}")
+            raise _input_error(spec, f"its shape needs {expected} bytes, binary_data_size says {size}")
         array = np.frombuffer(part, dtype=spec.dtype.numpy.newbyteorder("<")).reshape(shape)
         if spec.dtype.is_float and not self._takes_any_float and not np.isfinite(array).all():
-            raise _refused(spec, "its data holds a number that is not finite")
+            raise _input_error(spec, "its data holds a number that is not finite")
         if spec.dtype is DType.BOOL:
             return np.asarray(array.view(np.uint8) != 0)
         return array
 
     def finish(self) -> None:
+        """Raises RequestError when bytes are left that belong to no input."""
         if self._at != len(self._blob):
-            text = f"{len(self._blob) - self._at} bytes of the binary part belong to no input"
+            text = f"{len(self._blob) - self._at} bytes at the end of the binary data belong to no input"
             raise RequestError(RequestReason.MALFORMED, text)
 
 
@@ -70,18 +72,19 @@ def _read_strings(spec: TensorSpec, part: memoryview, elements: int) -> Array:
         found.append(bytes(part[at : at + length]))
         at += length
     if at != len(part) or len(found) != elements:
-        raise _refused(spec, "its binary strings don't fit its shape or their lengths")
+        raise _input_error(spec, "its binary strings don't match its shape or their own lengths")
     array = np.empty(len(found), dtype=object)
     array[:] = found
     return array
 
 
 def write(array: Array) -> bytes:
+    """A tensor in binary form: little-endian numbers in row-major order, strings with a 4-byte length before each."""
     if array.dtype.kind not in "OSU":
         return array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
     items = [item if isinstance(item, bytes) else str(item).encode() for item in array.reshape(-1).tolist()]
     return b"".join(_LENGTH.pack(len(item)) + item for item in items)
 
 
-def _refused(spec: TensorSpec, why: str) -> RequestError:
+def _input_error(spec: TensorSpec, why: str) -> RequestError:
     return RequestError(RequestReason.INVALID_INPUT, f"input {spec.name!r}: {why}")

@@ -35,13 +35,13 @@ class FeedbackRest:
             text = "this replica issues no feedback tokens: its Ray cluster has no authentication token"
             raise RequestError(RequestReason.FEEDBACK_OFF, text)
         if len(request.body) > BODY_BYTES_MAX:
-            raise RequestError(RequestReason.TOO_LARGE, f"feedback takes at most {BODY_BYTES_MAX} bytes in one request")
+            raise RequestError(RequestReason.TOO_LARGE, f"a feedback request may have at most {BODY_BYTES_MAX} bytes")
         return parse_object(request.body)
 
     def take(self, request: Request, body: dict[str, object]) -> Response:
         """The answer, on the server's loop; raises RequestError."""
         if self._ledger is None:
-            raise RuntimeError("feedback was decoded that can't be taken")
+            raise RuntimeError("decoded feedback has no ledger to go to")
         items = body.get("feedback")
         if items is None:
             outcome = self._take(self._ledger, body, request.headers.get(tokens.HEADER))
@@ -51,7 +51,7 @@ class FeedbackRest:
         return self._take_all(self._ledger, items)
 
     def _take_all(self, taker: ledger.Ledger, items: list[object]) -> Response:
-        """Each by itself: what is wrong with one is told, and stops no other."""
+        """Handle each item by itself: an error is reported for its item and stops no other."""
         labelled = correct = repeated = 0
         refused: list[dict[str, object]] = []
         for index, item in enumerate(items):
@@ -67,10 +67,10 @@ class FeedbackRest:
 
     def _take(self, taker: ledger.Ledger, item: object, header: bytes | None) -> ledger.Outcome:
         if not isinstance(item, dict):
-            raise self._refuse("malformed", RequestReason.MALFORMED, "each of feedback must be an object")
+            raise self._refuse("malformed", RequestReason.MALFORMED, "each element of feedback must be an object")
         token = item.get("token", header.decode("latin-1") if header is not None else None)
         if not isinstance(token, str) or "label" not in item:
-            text = "feedback must hold token, the answer's x-fairlead-feedback, and label"
+            text = "feedback needs token (the value of the answer's x-fairlead-feedback header) and label"
             raise self._refuse("malformed", RequestReason.MALFORMED, text)
         try:
             outcome = taker.take(token, item["label"], item.get("tolerance"))

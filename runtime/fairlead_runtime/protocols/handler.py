@@ -72,16 +72,19 @@ class Handler:
             return Response(
                 status=200, body=self._metrics.text(), content_type=b"text/plain; version=0.0.4; charset=utf-8"
             )
-        raise RequestError(RequestReason.UNKNOWN_PATH, f"nothing is served at {path[:100]!r}")
+        raise RequestError(RequestReason.UNKNOWN_PATH, f"the path {path[:100]!r} does not exist")
 
     def check_head(self, headers: Mapping[bytes, bytes]) -> None:
         """Raises RequestError when the gateway means another replica, which had this port before.
 
         For before the body is read: its limits and its meaning are the other replica's.
         """
-        meant = headers.get(REPLICA_HEADER)
-        if meant is not None and meant != self._name:
-            raise RequestError(RequestReason.WRONG_REPLICA, "the replica that the gateway means is gone")
+        intended = headers.get(REPLICA_HEADER)
+        if intended is not None and intended != self._name:
+            raise RequestError(
+                RequestReason.WRONG_REPLICA,
+                "this address belongs to another replica now; the gateway repeats the request elsewhere",
+            )
 
     def _health(self, request: Request) -> Response:
         """Source: docs/contracts.md, Gateway → replica."""
@@ -97,7 +100,7 @@ class Handler:
         return Response(status=200, body=dump(self._metrics.measured.body()), protocol="measurements")
 
     def _require_copy(self, request: Request) -> None:
-        """The gateway keeps copies out of what clients saw: nobody else may call his requests so."""
+        """Only a replica may mark a request as a copy: the gateway does not count copies as client requests."""
         mark = self._copy_mark
         if mark is not None and not hmac.compare_digest(request.headers[COPY_HEADER], mark):
             raise RequestError(RequestReason.COPY_REFUSED, "x-fairlead-shadow-copy is for copies that replicas send")
@@ -105,4 +108,4 @@ class Handler:
     def _require_mine(self, name: str) -> None:
         own = self._dataplane.identity.name
         if name != own:
-            raise RequestError(RequestReason.REPLICA_GONE, f"the replica {own} lives here")
+            raise RequestError(RequestReason.REPLICA_GONE, f"another replica, {own}, is at this address")

@@ -93,7 +93,7 @@ class _Pending(Generic[T]):
         except RequestError as refused:
             made = self._on_error(refused)
         finally:
-            # Whatever else was raised goes to the loop's log; whoever waits must not wait for ever.
+            # Any other error goes to the loop's log, and the waiting request gets an answer.
             if made is None:
                 answer.set_exception(RuntimeError("no answer could be made"))
         if isinstance(made, asyncio.Future):
@@ -143,7 +143,7 @@ def _no_collections() -> Iterator[None]:
             gc.enable()
 
 
-def shown(value: object) -> str:
+def show_value(value: object) -> str:
     """A JSON value as a message names it: short, whatever was sent."""
     match value:
         case str():

@@ -48,15 +48,15 @@ class Inferring:
 
     def answer(self, decode: Callable[[], Call], *, body_bytes: int) -> Answer:
         """The answer to a request whose body takes about `body_bytes` of JSON; raises RequestError."""
-        return self.decoded(decode, self._run, body_bytes=body_bytes)
+        return self.answer_with(decode, self._run, body_bytes=body_bytes)
 
-    def decoded(self, decode: Callable[[], T], answer: Callable[[T], Answer], *, body_bytes: int) -> Answer:
+    def answer_with(self, decode: Callable[[], T], answer: Callable[[T], Answer], *, body_bytes: int) -> Answer:
         """`answer`, on the loop, of what `decode` makes of a body, there or on a thread; raises RequestError."""
         if body_bytes <= INLINE_BYTES:
             return answer(decode())
-        return asyncio.get_running_loop().create_task(self._decoded_beside(decode, answer))
+        return asyncio.get_running_loop().create_task(self._answer_beside(decode, answer))
 
-    async def _decoded_beside(self, decode: Callable[[], T], answer: Callable[[T], Answer]) -> Response:
+    async def _answer_beside(self, decode: Callable[[], T], answer: Callable[[T], Answer]) -> Response:
         try:
             made = answer(await self._dataplane.run_beside(decode, is_new=True))
             return made if isinstance(made, Response) else await made

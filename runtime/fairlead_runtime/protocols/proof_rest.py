@@ -43,19 +43,19 @@ class ProofRest:
         self._warm_up = warm_up
 
     def handle(self, request: Request) -> Answer:
-        """Raises RequestError."""
+        """The answer to one request. Raises RequestError for what the protocol refuses."""
         if request.method != "POST":
-            raise RequestError(RequestReason.WRONG_METHOD, "proof takes POST")
+            raise RequestError(RequestReason.WRONG_METHOD, "proof: only POST is allowed")
         example = self._warm_up.example
         if example is None:
             return self._report(Outcome.NOT_PROVED_BY_EXAMPLE, self._warm_up.refusal or "there is no example")
         try:
             result = self._dataplane.infer(example)
         except RequestError as error:
-            return self._refused(error)
-        return then(result, lambda _: self._report(Outcome.PROVED, self._warm_up.refusal or ""), self._refused)
+            return self._report_refusal(error)
+        return then(result, lambda _: self._report(Outcome.PROVED, self._warm_up.refusal or ""), self._report_refusal)
 
-    def _refused(self, error: RequestError) -> Response:
+    def _report_refusal(self, error: RequestError) -> Response:
         outcome = _OUTCOMES.get(error.reason)
         return refusals.answer(error) if outcome is None else self._report(outcome, error.sentence)
 

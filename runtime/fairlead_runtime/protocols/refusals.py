@@ -8,6 +8,7 @@ from fairlead_runtime.protocols.http import Headers, Response, dump
 
 
 def answer(error: RequestError) -> Response:
+    """The HTTP answer for an error: its status code and `{"error": sentence}`."""
     wait_s = status_codes.RETRY_AFTER_S.get(error.reason)
     headers: Headers = ((b"retry-after", str(wait_s).encode()),) if wait_s is not None else ()
     if isinstance(error, WrongMethodError):

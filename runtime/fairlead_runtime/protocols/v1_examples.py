@@ -33,10 +33,10 @@ def inputs(signature: Signature, body: Mapping[str, object]) -> Tensors:
     serialized = np.empty(len(examples), dtype=object)
     for i, example in enumerate(examples):
         if not isinstance(example, dict) or example.keys() & context.keys():
-            text = f"examples[{i}] must be an object without the features of context"
+            text = f"examples[{i}] must be an object, and must not repeat a feature of context"
             raise RequestError(RequestReason.INVALID_INPUT, text)
         serialized[i] = _example({**context, **example})
-    return (codec.checked(signature.inputs[0], serialized),)
+    return (codec.check_array(signature.inputs[0], serialized),)
 
 
 def classifier(signature: Signature) -> Encoder:
@@ -44,7 +44,7 @@ def classifier(signature: Signature) -> Encoder:
     _require_examples(signature, "classify")
     at = {spec.name: i for i, spec in enumerate(signature.outputs)}
     if not at.keys() & {"classes", "scores"}:
-        raise _no_such(signature, "classify", "an output named classes or scores")
+        raise _unsupported_error(signature, "classify", "an output named classes or scores")
 
     def encode(outputs: Tensors) -> list[object]:
         scores = outputs[at["scores"]].tolist() if "scores" in at else None
@@ -62,13 +62,13 @@ def regressor(signature: Signature) -> Encoder:
     """How the output becomes one number for each example; raises RequestError where the model is no regressor."""
     _require_examples(signature, "regress")
     if len(signature.outputs) != 1 or not signature.outputs[0].dtype.is_float:
-        raise _no_such(signature, "regress", "exactly one float output")
+        raise _unsupported_error(signature, "regress", "exactly one float output")
 
     def encode(outputs: Tensors) -> list[object]:
         values = outputs[0]
         if values.size != len(values):
             raise RequestError(
-                RequestReason.INVALID_INPUT, "regress: the model gives more than one number for an example"
+                RequestReason.INVALID_INPUT, "regress: the model returns more than one number for each example"
             )
         return list(values.reshape(-1).tolist())
 
@@ -84,11 +84,11 @@ def _pairs(classes: object, scores: object) -> object:
 
 def _require_examples(signature: Signature, verb: str) -> None:
     if len(signature.inputs) != 1 or signature.inputs[0].dtype is not DType.STRING:
-        raise _no_such(signature, verb, "one input of serialized tf.Example strings")
+        raise _unsupported_error(signature, verb, "one input of serialized tf.Example strings")
 
 
-def _no_such(signature: Signature, verb: str, needs: str) -> RequestError:
-    text = f"{verb} needs a signature with {needs}; {signature.name!r} has none: use predict"
+def _unsupported_error(signature: Signature, verb: str, needs: str) -> RequestError:
+    text = f"{verb} needs a signature with {needs}, which {signature.name!r} does not have; use predict"
     return RequestError(RequestReason.INVALID_INPUT, text)
 
 
@@ -112,7 +112,7 @@ def _feature(name: str, value: object) -> bytes:
             return _field(2, _field(1, struct.pack(f"<{len(values)}f", *values)))
         except (OverflowError, struct.error):
             raise RequestError(
-                RequestReason.INVALID_INPUT, f"feature {name[:64]!r}: a number exceeds float32"
+                RequestReason.INVALID_INPUT, f"feature {name[:64]!r}: a number is outside the range of float32"
             ) from None
     return _field(1, b"".join(_field(1, _bytes(name, v)) for v in values))
 

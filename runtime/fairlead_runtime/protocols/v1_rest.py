@@ -14,7 +14,7 @@ from fairlead_runtime.inference.dataplane import Dataplane, Phase
 from fairlead_runtime.model.predictor import Tensors
 from fairlead_runtime.model.signature import DType, TensorSpec
 from fairlead_runtime.protocols import v1_examples
-from fairlead_runtime.protocols.http import Answer, Request, Response, dump, parse_object, shown
+from fairlead_runtime.protocols.http import Answer, Request, Response, dump, parse_object, show_value
 from fairlead_runtime.protocols.inferring import Call, Inferring
 
 PROTOCOL = "v1"
@@ -52,7 +52,7 @@ class V1Rest:
         self._predict_path = f"{PREFIX}{dataplane.identity.model}:predict"
 
     def handle(self, request: Request) -> Answer:
-        """Raises RequestError."""
+        """The answer to one request. Raises RequestError for what the protocol refuses."""
         if request.path == self._predict_path and request.method == "POST":
             return self._infer(request, self._predict)
         path, _, verb = request.path.removeprefix(PREFIX).rstrip("/").partition(":")
@@ -62,8 +62,8 @@ class V1Rest:
             case [model, "versions" | "labels", version] | [model, "versions" | "labels", version, "metadata"] as parts:
                 pass
             case _:
-                raise RequestError(RequestReason.UNKNOWN_PATH, f"nothing is served at {request.path[:100]!r}")
-        self._dataplane.is_mine(model, version)
+                raise RequestError(RequestReason.UNKNOWN_PATH, f"the path {request.path[:100]!r} does not exist")
+        self._dataplane.require_model(model, version)
         if verb:
             return self._call(request, verb)
         if request.method not in ("GET", "HEAD"):
@@ -75,7 +75,7 @@ class V1Rest:
         decode = self._verbs.get(verb)
         if decode is None:
             raise RequestError(
-                RequestReason.UNKNOWN_PATH, f"there is no verb {verb[:32]!r}; use predict, classify or regress"
+                RequestReason.UNKNOWN_PATH, f"the verb {verb[:32]!r} does not exist; use predict, classify or regress"
             )
         if request.method != "POST":
             raise WrongMethodError(verb, "POST")
@@ -88,7 +88,7 @@ class V1Rest:
         body = parse_object(request.body)
         asked = body.get("signature_name", self._signature.name)
         if asked not in (self._signature.name, ""):
-            text = f"signature_name: this replica serves {self._signature.name!r}, not {shown(asked)}"
+            text = f"signature_name: this replica serves {self._signature.name!r}, not {show_value(asked)}"
             raise RequestError(RequestReason.INVALID_INPUT, text)
         return body
 
@@ -129,7 +129,9 @@ class V1Rest:
         if not isinstance(instances[0], dict) or instances[0].keys() == {"b64"}:
             if len(specs) != 1:
                 names = ", ".join(repr(spec.name) for spec in specs)
-                raise RequestError(RequestReason.INVALID_INPUT, f"each of instances must be an object with {names}")
+                raise RequestError(
+                    RequestReason.INVALID_INPUT, f"each element of instances must be an object with {names}"
+                )
             return (codec.from_json(specs[0], instances),)
         wanted = {spec.name for spec in specs}
         for i, instance in enumerate(instances):
@@ -156,7 +158,7 @@ class V1Rest:
     def _encode_rows(self, outputs: Tensors) -> Response:
         rows = {len(array) if array.ndim else -1 for array in outputs}
         if len(rows) != 1 or -1 in rows:
-            text = "the outputs have no common number of rows; ask in the column format (inputs)"
+            text = "the outputs differ in their number of rows; use the column format (inputs)"
             raise RequestError(RequestReason.INVALID_INPUT, text)
         columns = [codec.to_json(array) for array in outputs]
         if len(columns) == 1:

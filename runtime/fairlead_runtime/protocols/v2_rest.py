@@ -15,7 +15,7 @@ from fairlead_runtime.inference.dataplane import Dataplane, Phase
 from fairlead_runtime.model.predictor import Tensors
 from fairlead_runtime.model.signature import DType, TensorSpec
 from fairlead_runtime.protocols import binary, datatypes, feedback_rest, proof_rest
-from fairlead_runtime.protocols.http import Answer, Headers, Request, Response, dump, parse_object, shown
+from fairlead_runtime.protocols.http import Answer, Headers, Request, Response, dump, parse_object, show_value
 from fairlead_runtime.protocols.inferring import Call, Inferring
 
 SERVER_NAME = "fairlead"
@@ -48,7 +48,7 @@ class V2Rest:
         self._content = _content_headers(dataplane)
 
     def handle(self, request: Request) -> Answer:
-        """Raises RequestError."""
+        """The answer to one request. Raises RequestError for what the protocol refuses."""
         if request.path == self._infer_path:
             return self._infer(request)
         match request.path.strip("/").split("/")[1:]:
@@ -65,14 +65,14 @@ class V2Rest:
             case ["models", model, *rest]:
                 return self._model(request, model, None, rest)
             case _:
-                raise RequestError(RequestReason.UNKNOWN_PATH, f"nothing is served at {request.path[:100]!r}")
+                raise RequestError(RequestReason.UNKNOWN_PATH, f"the path {request.path[:100]!r} does not exist")
 
     @property
     def _is_ready(self) -> bool:
         return self._dataplane.phase is not Phase.LOADING
 
     def _model(self, request: Request, model: str, version: str | None, rest: list[str]) -> Answer:
-        self._dataplane.is_mine(model, version)
+        self._dataplane.require_model(model, version)
         match rest:
             case []:
                 return self._get(request, self._metadata(), headers=self._content)
@@ -82,7 +82,7 @@ class V2Rest:
                 return self._infer(request)
             case ["feedback"]:
                 feedback = self._feedback
-                return self._inferring.decoded(
+                return self._inferring.answer_with(
                     lambda: feedback.decode(request),
                     lambda body: feedback.take(request, body),
                     body_bytes=len(request.body),
@@ -90,7 +90,7 @@ class V2Rest:
             case ["proof"]:
                 return self._proof.handle(request)
             case _:
-                raise RequestError(RequestReason.UNKNOWN_PATH, f"nothing is served at {request.path[:100]!r}")
+                raise RequestError(RequestReason.UNKNOWN_PATH, f"the path {request.path[:100]!r} does not exist")
 
     def _get(self, request: Request, body: object, *, status: int = 200, headers: Headers = ()) -> Response:
         if request.method not in ("GET", "HEAD"):
@@ -124,7 +124,7 @@ class V2Rest:
         reader = binary.Reader(blob)
         inputs = self._tensors(body.get("inputs"), reader)
         reader.finish()
-        wanted = self._wanted(body)
+        wanted = self._parse_wanted(body)
         request_id = body.get("id")
         if request_id is not None and not isinstance(request_id, str):
             raise RequestError(RequestReason.MALFORMED, "id must be a string")
@@ -140,10 +140,10 @@ class V2Rest:
         by_name: dict[str, codec.Array] = {}
         for item in given:
             if not isinstance(item, dict):
-                raise RequestError(RequestReason.MALFORMED, "each of inputs must be an object")
+                raise RequestError(RequestReason.MALFORMED, "each element of inputs must be an object")
             spec = self._spec(item.get("name"))
             if spec.name in by_name:
-                raise RequestError(RequestReason.INVALID_INPUT, f"input {spec.name!r} is given twice")
+                raise RequestError(RequestReason.INVALID_INPUT, f"input {spec.name!r} is listed twice")
             by_name[spec.name] = _tensor(spec, item, reader)
         missing = [name for name in self._inputs if name not in by_name]
         if missing:
@@ -154,10 +154,12 @@ class V2Rest:
         spec = self._inputs.get(name) if isinstance(name, str) else None
         if spec is None:
             known = ", ".join(repr(known) for known in self._inputs)
-            raise RequestError(RequestReason.INVALID_INPUT, f"there is no input {shown(name)}; the model has {known}")
+            raise RequestError(
+                RequestReason.INVALID_INPUT, f"there is no input {show_value(name)}; the model has {known}"
+            )
         return spec
 
-    def _wanted(self, body: dict[str, object]) -> list[tuple[int, bool]]:
+    def _parse_wanted(self, body: dict[str, object]) -> list[tuple[int, bool]]:
         """Which outputs are asked for, and whether as binary."""
         parameters = body.get("parameters") or {}
         every_binary = isinstance(parameters, dict) and parameters.get("binary_data_output") is True
@@ -166,17 +168,21 @@ class V2Rest:
             return [(i, every_binary) for i in self._outputs.values()]
         if not isinstance(asked, list):
             raise RequestError(RequestReason.MALFORMED, "outputs must be a list")
-        wanted = [self._wanted_one(item, every_binary=every_binary) for item in asked[: len(self._outputs) + 1]]
+        wanted = [
+            self._parse_wanted_output(item, every_binary=every_binary) for item in asked[: len(self._outputs) + 1]
+        ]
         # Each may be asked for once, or a short request could have an answer of any length.
         if len({index for index, _ in wanted}) < len(wanted):
-            raise RequestError(RequestReason.INVALID_INPUT, "outputs names an output twice")
+            raise RequestError(RequestReason.INVALID_INPUT, "outputs: an output is listed twice")
         return wanted
 
-    def _wanted_one(self, item: object, *, every_binary: bool) -> tuple[int, bool]:
+    def _parse_wanted_output(self, item: object, *, every_binary: bool) -> tuple[int, bool]:
         name = item.get("name") if isinstance(item, dict) else None
         if not isinstance(item, dict) or not isinstance(name, str) or name not in self._outputs:
             known = ", ".join(repr(known) for known in self._outputs)
-            raise RequestError(RequestReason.INVALID_INPUT, f"there is no output {shown(name)}; the model has {known}")
+            raise RequestError(
+                RequestReason.INVALID_INPUT, f"there is no output {show_value(name)}; the model has {known}"
+            )
         parameters = item.get("parameters") or {}
         own = parameters.get("binary_data") if isinstance(parameters, dict) else None
         return self._outputs[name], own if isinstance(own, bool) else every_binary
@@ -227,7 +233,7 @@ def _content_headers(dataplane: Dataplane) -> Headers:
 def _tensor(spec: TensorSpec, item: dict[str, object], reader: binary.Reader) -> codec.Array:
     datatype = item.get("datatype")
     if datatype != datatypes.NAMES[spec.dtype]:
-        text = f"input {spec.name!r}: expected datatype {datatypes.NAMES[spec.dtype]}, got {shown(datatype)}"
+        text = f"input {spec.name!r}: expected datatype {datatypes.NAMES[spec.dtype]}, got {show_value(datatype)}"
         raise RequestError(RequestReason.INVALID_INPUT, text)
     shape = item.get("shape")
     if not isinstance(shape, list) or not all(
@@ -239,7 +245,7 @@ def _tensor(spec: TensorSpec, item: dict[str, object], reader: binary.Reader) ->
     parameters = item.get("parameters")
     size = parameters.get("binary_data_size") if isinstance(parameters, dict) else None
     if size is not None:
-        return codec.checked(spec, reader.read(spec, size, shape))
+        return codec.check_array(spec, reader.read(spec, size, shape))
     if "data" not in item:
         raise RequestError(RequestReason.INVALID_INPUT, f"input {spec.name!r}: data is missing")
     return codec.from_flat(spec, item["data"], shape)

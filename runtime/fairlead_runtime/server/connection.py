@@ -44,11 +44,11 @@ class Waiting(StrEnum):
     LINGER = "linger"
 
 
-def _nothing(_request: Request, _response: Response) -> None:
+def _ignore_answer(_request: Request, _response: Response) -> None:
     return
 
 
-async def _nothing_more() -> None:
+async def _finish_nothing() -> None:
     return
 
 
@@ -63,9 +63,9 @@ class Shared:
     metrics: ReplicaMetrics
     writer: ResponseWriter
     close: Callable[[], None]
-    answered: Callable[[Request, Response], None] = _nothing
-    """Told of each request whose answer was written; must neither wait nor raise."""
-    finish: Callable[[], Awaitable[None]] = _nothing_more
+    on_answer: Callable[[Request, Response], None] = _ignore_answer
+    """Called after each written answer. It must neither block nor raise."""
+    finish: Callable[[], Awaitable[None]] = _finish_nothing
     """Awaited once no connection is left."""
     connections: set[Connection] = field(default_factory=set)
     in_flight: int = 0
@@ -122,7 +122,7 @@ class Connection(asyncio.Protocol):
     @override
     def eof_received(self) -> bool:
         # To us a client that closed looks like one that only ended its side, and the gateway never does the latter. So
-        # whoever ends its side before it is answered is gone: nothing is computed for nobody.
+        # a client that closes its side before the answer is gone, and nothing is computed for it.
         self._give_up()
         return False
 
@@ -250,11 +250,11 @@ class Connection(asyncio.Protocol):
     def _resume(self, done: asyncio.Future[Response]) -> None:
         self._pending = None
         if done.cancelled() or not self._queue:
-            # The client is gone: nobody to answer.
+            # The client is gone, so there is nothing to answer.
             return
         error = done.exception()
         if error is not None:
-            LOG.error("a prediction failed outside of the model", exc_info=error)
+            LOG.error("a prediction failed outside the model", exc_info=error)
         response = (
             done.result()
             if error is None
@@ -273,8 +273,8 @@ class Connection(asyncio.Protocol):
             raw = shared.writer.render(message.request, response, keep_alive=keep_alive)
             self._delivery.add(len(raw))
             transport.write(raw)
-        shared.answered(message.request, response)
-        shared.metrics.answered(response.protocol, response.status, time.perf_counter() - message.arrived_s)
+        shared.on_answer(message.request, response)
+        shared.metrics.count_answer(response.protocol, response.status, time.perf_counter() - message.arrived_s)
         if not keep_alive:
             self._close_gently()
         elif not self._queue:
@@ -314,10 +314,12 @@ class Connection(asyncio.Protocol):
         self._queue.clear()
 
     def close_if_idle(self) -> None:
+        """Close the connection unless a request is in progress."""
         if self.waiting is Waiting.IDLE and self._transport is not None:
             self._transport.close()
 
     def abort(self) -> None:
+        """Close the connection at once, with unsent answers."""
         if self._transport is not None:
             self._transport.abort()
 

@@ -10,7 +10,7 @@ BACKLOG = 1024
 
 
 def bind_free_port(host: str) -> socket.socket:
-    """A socket at a port that nobody else has; raises LoadError (CannotListen). It listens only once it is served.
+    """A socket bound to a free port; raises LoadError (CannotListen). It listens only once it is served.
 
     Neither SO_REUSEADDR nor SO_REUSEPORT: two replicas could share a port without noticing.
     """

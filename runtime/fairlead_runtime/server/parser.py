@@ -114,14 +114,14 @@ class RequestParser:
             self._refuse_fields()
             return
         # Trailer fields arrive here as well. They count against the head's bound and are dropped: none of ours may
-        # stand in a trailer, and merged into the headers they would bypass whoever checked those.
+        # be in a trailer, and merged into the headers they would bypass every check of those.
         # Source: RFC 9110, 6.5.1
         if self._has_head:
             return
         key = name.lower()
         if key == b"host" and key in self._headers:
             # Source: RFC 9112, 3.2
-            self._refuse(RequestReason.MALFORMED, "the Host header comes twice")
+            self._refuse(RequestReason.MALFORMED, "the Host header occurs twice")
         self._headers[key] = value
 
     def on_headers_complete(self) -> None:
@@ -143,7 +143,7 @@ class RequestParser:
         if expects is None:
             return
         if expects.lower() != b"100-continue":
-            self._refuse(RequestReason.EXPECTATION, "only 100-continue may be expected")
+            self._refuse(RequestReason.EXPECTATION, "Expect: only 100-continue is supported")
         else:
             self._sink.invite_body()
 
@@ -178,7 +178,7 @@ class RequestParser:
         if not self._parser.should_upgrade():
             return False
         if self._parser.get_method() == b"CONNECT":
-            self._refuse(RequestReason.MALFORMED, "CONNECT is for proxies, and this is none")
+            self._refuse(RequestReason.MALFORMED, "CONNECT is not supported: this server is no proxy")
         return True
 
     # Ends
@@ -194,7 +194,9 @@ class RequestParser:
         self._body_bytes = 0
 
     def _refuse_body(self) -> None:
-        self._refuse(RequestReason.TOO_LARGE, f"the body has more than {self._limits.body_bytes_max} bytes")
+        self._refuse(
+            RequestReason.TOO_LARGE, f"the body is larger than the limit of {self._limits.body_bytes_max} bytes"
+        )
 
     def _refuse_fields(self) -> None:
         self._refuse(RequestReason.HEADERS_TOO_LARGE, "the request has too many or too large headers or trailers")

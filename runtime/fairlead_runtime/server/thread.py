@@ -100,28 +100,28 @@ class ServerThread:
     async def _drain(self, timeout_s: float) -> None:
         self._shared.is_draining = True
         deadline_s = time.monotonic() + timeout_s
-        await self._until_unasked(min(deadline_s, time.monotonic() + DRAIN_LISTENS_S))
+        await self._wait_until_quiet(min(deadline_s, time.monotonic() + DRAIN_LISTENS_S))
         self._server.close()
         for connection in tuple(self._shared.connections):
             connection.close_if_idle()
         while self._shared.in_flight and time.monotonic() < deadline_s:
             await asyncio.sleep(POLL_S)
-        await self._let_go(deadline_s)
+        await self._wait_for_connections(deadline_s)
         self._stop.set()
 
-    async def _until_unasked(self, deadline_s: float) -> None:
+    async def _wait_until_quiet(self, deadline_s: float) -> None:
         """Until no prediction came for a while and none is in flight, or until the deadline."""
         metrics = self._shared.metrics
-        seen, quiet_since_s = metrics.predictions_answered(), time.monotonic()
+        seen, quiet_since_s = metrics.count_predictions(), time.monotonic()
         while (now_s := time.monotonic()) < deadline_s:
-            answered = metrics.predictions_answered()
+            answered = metrics.count_predictions()
             if answered != seen or self._shared.in_flight:
                 seen, quiet_since_s = answered, now_s
             elif now_s - quiet_since_s >= DRAIN_QUIET_S:
                 return
             await asyncio.sleep(POLL_S)
 
-    async def _let_go(self, until_s: float) -> None:
+    async def _wait_for_connections(self, until_s: float) -> None:
         """Gives connections a moment to end by themselves, and those that still read their last answer all the time."""
         moment_s = time.monotonic() + GOING_S
         while self._shared.connections and (now_s := time.monotonic()) < until_s:

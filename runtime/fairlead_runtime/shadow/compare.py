@@ -17,7 +17,7 @@ RELATIVE_TOLERANCE = 1e-2
 
 Array = np.ndarray[Any, Any]
 Outputs = Mapping[str, tuple[str, Array]]
-"""By name: the datatype as the protocol tells it, and the values."""
+"""By name: the datatype as in the protocol, and the values."""
 
 _DTYPES = {name: dtype for dtype, name in datatypes.NAMES.items()}
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import aiohttp
 
-from fairlead_runtime.measured import Measured
+from fairlead_runtime.analysis_counters import AnalysisCounters
 from fairlead_runtime.protocols import handler, v1_rest, v2_rest
 from fairlead_runtime.protocols.http import Request, Response
 from fairlead_runtime.shadow import compare, mark
@@ -52,7 +52,7 @@ class _Copy:
 class Mirror:
     """Lives on the server's loop."""
 
-    def __init__(self, settings: Settings, measured: Measured, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, settings: Settings, measured: AnalysisCounters, loop: asyncio.AbstractEventLoop) -> None:
         self._settings = settings
         self._measured = measured
         self._loop = loop
@@ -130,7 +130,9 @@ class Mirror:
         protocol = copy.response.protocol
         # The path is ours, and so it can't name another revision, model or verb.
         url = f"http://{copy.host}:{copy.to.port}{self._paths[protocol]}"
-        headers = {name.decode(): copy.request.headers[name].decode("latin-1") for name in self._passed_on(copy)}
+        headers = {
+            name.decode(): copy.request.headers[name].decode("latin-1") for name in self._headers_to_forward(copy)
+        }
         headers["x-fairlead-revision"] = copy.to.candidate
         headers[handler.COPY_HEADER.decode()] = self._settings.sign(copy.to.candidate)
         async with self._session.post(url, data=copy.request.body, headers=headers, allow_redirects=False) as answer:
@@ -148,7 +150,7 @@ class Mirror:
         # Not on the loop: clients wait there, and both answers may be large.
         return await asyncio.to_thread(judge)
 
-    def _passed_on(self, copy: _Copy) -> list[bytes]:
+    def _headers_to_forward(self, copy: _Copy) -> list[bytes]:
         return [name for name in _PASSED_ON if name in copy.request.headers]
 
     async def _read(self, answer: aiohttp.ClientResponse) -> bytes:

@@ -15,5 +15,5 @@ def published() -> Iterator[published_files.Published]:
 
 
 @pytest.fixture
-def told() -> published_files.Told:
-    return published_files.Told()
+def reporter() -> published_files.RecordingReporter:
+    return published_files.RecordingReporter()

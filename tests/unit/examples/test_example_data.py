@@ -109,14 +109,19 @@ def test_a_vocabulary_survives_its_file(tmp_path: pathlib.Path) -> None:
 
 def test_data_that_cannot_be_downloaded_ends_the_training_with_what_to_use_instead(tmp_path: pathlib.Path) -> None:
     """Keras itself, in a process of its own: its cache is chosen when it is imported. Nothing listens on the port."""
-    away = {"https_proxy": "http://127.0.0.1:9", "KERAS_HOME": str(tmp_path)}
+    unreachable = {"https_proxy": "http://127.0.0.1:9", "KERAS_HOME": str(tmp_path)}
     code = (
         "from examples import train; "
         "print(train.main(['dense', '--data', 'mnist']), train.main(['lstm', '--data', 'imdb']))"
     )
 
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, env={**os.environ, **away}, capture_output=True, text=True, check=False
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**os.environ, **unreachable},
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
     assert done.stdout.splitlines()[-1:] == ["2 2"], done.stderr

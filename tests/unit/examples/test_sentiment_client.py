@@ -70,5 +70,5 @@ def test_a_refusal_is_told_in_the_servers_own_words(tmp_path: pathlib.Path, caps
         arguments = ["--url", url, "--model", "other", "--vocabulary", str(tmp_path / "vocabulary.txt"), "text"]
         assert sentiment_client.main(arguments) == 1
 
-    assert "400" in (said := capsys.readouterr().err)
-    assert "not what the metadata said" in said
+    assert "400" in (output := capsys.readouterr().err)
+    assert "not what the metadata said" in output

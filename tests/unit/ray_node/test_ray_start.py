@@ -47,22 +47,22 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "warm"
 
 
-def test_ray_gets_a_stand_in_for_python_that_runs_as_python_does(started: Started, folder: Path) -> None:
+def test_the_replacement_for_python_behaves_like_python(started: Started, folder: Path) -> None:
     assert ray_start.main(["--address=127.0.0.1:1", "--block"]) == 0
     assert started.arguments == ["ray", "start", "--address=127.0.0.1:1", "--block"]
     assert started.python == str(folder / "python")
-    said = subprocess.run([started.python, "-c", "import sys; print(sys.executable)"], capture_output=True, text=True)
-    assert said.stdout.strip() == PYTHON
+    output = subprocess.run([started.python, "-c", "import sys; print(sys.executable)"], capture_output=True, text=True)
+    assert output.stdout.strip() == PYTHON
 
 
-def test_a_stand_in_in_a_folder_of_any_name_runs(tmp_path: Path) -> None:
-    odd = tmp_path / 'it\'s a "folder" $HOME'
-    odd.mkdir()
-    python = odd / "python of mine"
+def test_the_replacement_for_python_runs_in_a_folder_of_any_name(tmp_path: Path) -> None:
+    invalid = tmp_path / 'it\'s a "folder" $HOME'
+    invalid.mkdir()
+    python = invalid / "python of mine"
     python.symlink_to(PYTHON)
-    path = ray_start.write_stand_in(odd, str(python))
-    said = subprocess.run([path, "-c", "print(1)"], capture_output=True, text=True)
-    assert said.stdout == "1\n", said.stderr
+    path = ray_start.write_stand_in(invalid, str(python))
+    output = subprocess.run([path, "-c", "print(1)"], capture_output=True, text=True)
+    assert output.stdout == "1\n", output.stderr
 
 
 def test_the_switch_is_on_or_off(
@@ -78,7 +78,7 @@ def test_the_switch_is_on_or_off(
 
 
 @pytest.mark.parametrize("arguments", [["--num-gpus=1"], ["--head", "--num-gpus", "2"]])
-def test_a_node_that_is_given_gpus_starts_its_workers_the_ordinary_way(
+def test_a_node_with_a_gpu_option_does_not_fork_its_workers(
     started: Started, folder: Path, capsys: pytest.CaptureFixture[str], arguments: list[str]
 ) -> None:
     assert ray_start.main(arguments) == 0
@@ -87,7 +87,7 @@ def test_a_node_that_is_given_gpus_starts_its_workers_the_ordinary_way(
     assert ray_start.accelerators(["--num-gpus", "0"]) == ""
 
 
-def test_a_node_with_devices_starts_its_workers_the_ordinary_way(
+def test_a_node_with_devices_does_not_fork_its_workers(
     started: Started, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     manager = types.SimpleNamespace(get_current_node_num_accelerators=lambda: 4, get_resource_name=lambda: "TPU")
@@ -98,7 +98,7 @@ def test_a_node_with_devices_starts_its_workers_the_ordinary_way(
     assert "the node has 4 TPU" in capsys.readouterr().err
 
 
-def test_what_counts_or_kills_the_template_switches_it_off(started: Started) -> None:
+def test_settings_that_count_or_kill_the_template_switch_forking_off(started: Started) -> None:
     with pytest.raises(ray_start.NotWarm, match="subreaper is set"):
         ray_start.refuse([], {ray_start.SUBREAPER: "True"})
     with pytest.raises(ray_start.NotWarm, match="enable-resource-isolation"):
@@ -115,7 +115,7 @@ def test_ray_starts_whatever_goes_wrong(
     assert "workers start the ordinary way: ModuleNotFoundError" in capsys.readouterr().err
 
 
-def test_the_folder_is_the_users_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_folder_must_be_private_to_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray_start, "FOLDER_BYTES_MAX", 200)
     made = ray_start.folder({ray_start.FOLDER: str(tmp_path / "made")})
     assert made.stat().st_mode & 0o777 == 0o700
@@ -140,7 +140,7 @@ def test_without_a_folder_a_new_one_is_made(tmp_path: Path, monkeypatch: pytest.
     assert ray_start.folder({}).parent == tmp_path
 
 
-def test_a_first_worker_is_foreseen_from_its_raylet() -> None:
+def test_the_template_is_started_early_from_the_command_line_of_the_raylet() -> None:
     raylet = ["A=1", "B=x=y", "LD_PRELOAD=libjemalloc.so", "not a variable"]
     expected = {"A": "1", "B": "x=y", "RAY_JOB_ID": "01000000", "RAY_RAYLET_PID": "77"}
     assert early.worker_environment(raylet, 77) == expected

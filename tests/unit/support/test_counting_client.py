@@ -364,10 +364,10 @@ async def test_the_command_line_writes_every_failure_and_says_so_by_its_status(t
         command = ["-m", "fairlead_cli.load", "--url", server.url, "--model", "digits", "--body-file", str(body)]
         command += ["--requests", "50", "--connections", "1", "--expect-shape", "1,2", "--json", str(out)]
         process = await asyncio.create_subprocess_exec(sys.executable, *command, stdout=subprocess.PIPE)
-        said, _ = await process.communicate()
+        output, _ = await process.communicate()
 
     assert process.returncode == 1
-    assert said.startswith(b"10 failed of 50 requests")
+    assert output.startswith(b"10 failed of 50 requests")
     assert [failure["id"] for failure in json.loads(out.read_text())["failures"]] == [
         f"load-{number}" for number in range(0, 50, 5)
     ]

@@ -16,7 +16,7 @@ from fairlead_operator.api.analysis_status import AnalysisPhase, MetricPhase
 from fairlead_operator.api.text import one_line
 from fairlead_operator.plan.condemn import analysis as analyses
 from fairlead_operator.plan.context import Context
-from fairlead_operator.plan.triggers import Trigger, Verdict
+from fairlead_operator.plan.verdict import Verdict
 from fairlead_operator.state import question
 from fairlead_operator.state.actions import Plan
 from fairlead_operator.state.analysis import Analysis, Measured, Run
@@ -25,6 +25,7 @@ from fairlead_operator.state.measurements import Counters, Sums
 from fairlead_operator.state.reasons import Reason
 from fairlead_operator.state.rollout import Rollout
 from fairlead_operator.state.time import elapsed_s
+from fairlead_operator.state.triggers import Trigger
 
 EARLIER = "the earlier revision's"
 CONFIRM_S = 4.0

@@ -10,7 +10,7 @@ from __future__ import annotations
 import datetime
 from dataclasses import dataclass, replace
 
-from fairlead_operator.api.status import CRASHES_MAX, RolloutPhase
+from fairlead_operator.api.status import CRASHES_MAX
 from fairlead_operator.api.text import one_line
 from fairlead_operator.plan.condemn import ray
 from fairlead_operator.plan.context import Context
@@ -93,7 +93,7 @@ def _well(context: Context, rollout: Rollout, revision: str) -> Plan | None:
     after = replace(health, unwell_since=None, is_crash=False, is_restarting=False)
     if after == health:
         return None
-    reason = Reason.WATCHED if rollout.phase is RolloutPhase.WATCHING else Reason.SHIFTING
+    reason = Reason.WATCHED if context.serving.rules.keeps_warm else Reason.SHIFTING
     return _remember(context, rollout, after, reason, f"{context.called(revision)} is ready again.")
 
 

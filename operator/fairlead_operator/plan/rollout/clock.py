@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 from dataclasses import replace
 
-from fairlead_operator.plan import traffic
 from fairlead_operator.plan.context import Context
 from fairlead_operator.state.actions import Plan
 from fairlead_operator.state.rollout import Rollout
@@ -30,4 +29,4 @@ def correct(context: Context, rollout: Rollout) -> Plan | None:
         analysis=run,
     )
     message = "The operator's clock was set back: what was dated in the future counts from now."
-    return context.announce(replace(context.serving, rollout=corrected), traffic.reason_of(context), message)
+    return context.announce(replace(context.serving, rollout=corrected), context.serving.rules.reason, message)

@@ -8,12 +8,13 @@ configuration, the gateways were read and have the route, and the stable revisio
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import assert_never
 
-from fairlead_operator.api.status import RolloutPhase as Phase
 from fairlead_operator.plan import traffic
 from fairlead_operator.plan.context import Context
 from fairlead_operator.plan.rollout import steps
 from fairlead_operator.state.actions import NudgeServe, Plan, Wait
+from fairlead_operator.state.phases import Evidence
 from fairlead_operator.state.reasons import Reason
 from fairlead_operator.state.rollout import Rollout
 
@@ -21,7 +22,6 @@ TICK_MAX_S = 30.0
 TICKS_OF_A_DEADLINE = 15
 CAP_TICKS = 2
 
-_COUNTED = (Phase.STARTING, Phase.CONNECTING, Phase.PROVING, Phase.WIDENING, Phase.SHIFTING, Phase.RESTORING)
 _NOT_WORKING = frozenset(
     {
         *(Reason.PAUSED, Reason.SIGNATURE_CHANGED, Reason.ANALYSIS_INCONCLUSIVE, Reason.REVISION_LOST),
@@ -46,21 +46,25 @@ def counted_s(context: Context, rollout: Rollout) -> float:
 
 def is_late(context: Context, rollout: Rollout) -> bool:
     """Whether the candidate had its time; never while the other revision isn't ready either."""
-    return is_possible(context, rollout) and counted_s(context, rollout) > context.desired.progress_deadline_s
+    return is_possible(context) and counted_s(context, rollout) > context.desired.progress_deadline_s
 
 
-def is_possible(context: Context, rollout: Rollout) -> bool:
+def is_possible(context: Context) -> bool:
     """Whether nothing but the candidate itself is waited for."""
-    moving = context.serving.stable if rollout.phase is Phase.RESTORING else context.serving.candidate
-    if moving is None or context.application(moving) is None or context.is_blamed_on_all(moving):
+    progress = context.serving.rules.progress
+    if progress is None:
         return False
-    if rollout.phase is Phase.STARTING:
-        return True
-    if not context.gateways:
+    awaited = context.serving.revision_at(progress.place)
+    if awaited is None or context.application(awaited) is None or context.is_blamed_on_all(awaited):
         return False
-    # A step that grows writes its route only once the replicas are there.
-    is_routed_first = rollout.phase not in (Phase.SHIFTING, Phase.RESTORING)
-    return not is_routed_first or traffic.ensure(context, traffic.entry(context)) is None
+    match progress.needs:
+        case Evidence.RAY:
+            return True
+        case Evidence.GATEWAYS:
+            return bool(context.gateways)
+        case Evidence.ROUTE:
+            return bool(context.gateways) and traffic.ensure(context, traffic.entry(context)) is None
+    assert_never(progress.needs)
 
 
 def count(context: Context, rollout: Rollout, plan: Plan) -> Plan:
@@ -77,10 +81,11 @@ def count(context: Context, rollout: Rollout, plan: Plan) -> Plan:
 
 
 def _is_counted(context: Context, rollout: Rollout, plan: Plan) -> bool:
-    if rollout.phase not in _COUNTED or not isinstance(plan.action, Wait | NudgeServe):
+    rules = context.serving.rules
+    if not isinstance(plan.action, Wait | NudgeServe):
         return False
     if plan.serving.rollout != rollout or plan.reason in _NOT_WORKING:
         return False
-    if rollout.phase is Phase.SHIFTING and not (steps.is_growing(context, rollout) and plan.reason is Reason.SHIFTING):
+    if rules.moves_traffic and not (steps.is_growing(context, rollout) and plan.reason is rules.reason):
         return False
-    return is_possible(context, rollout)
+    return is_possible(context)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from fairlead_operator.api.status import RolloutPhase as Phase
 from fairlead_operator.plan.context import Context
 from fairlead_operator.plan.rollout import steps
-from fairlead_operator.plan.triggers import Trigger, Verdict
+from fairlead_operator.plan.verdict import Verdict
 from fairlead_operator.state.reasons import Reason
 from fairlead_operator.state.rollout import Rollout
+from fairlead_operator.state.triggers import Trigger
 
 
 def choose_revision(context: Context) -> str | None:
@@ -34,7 +34,7 @@ def find_change(context: Context) -> Verdict | None:
     if serving.candidate is not None and aimed != serving.candidate:
         return _away(context, serving.candidate, aimed)
     if (
-        serving.phase is not Phase.WATCHING
+        not serving.rules.keeps_warm
         and serving.leaving is not None
         and aimed == serving.leaving
         and _is_kept(context, serving.leaving)
@@ -72,7 +72,7 @@ def _of_ray(context: Context) -> Verdict | None:
     if rollout is None or not is_restarted(context, rollout):
         return None
     again = "the candidate starts again"
-    if rollout.phase in (Phase.SHIFTING, Phase.WATCHING):
+    if context.serving.rules.is_measured:
         again = "traffic stays until they are back"
     message = f"Ray's head was restarted and lost every replica: {again}."
     return Verdict(trigger=Trigger.RAY_RESTARTED, reason=Reason.RAY_RESTARTED, message=message)
@@ -84,7 +84,7 @@ def is_restarted(context: Context, rollout: Rollout) -> bool:
     While both revisions have traffic, the other one's as well: what was measured of it says nothing any more.
     """
     moved = moved_last(context)
-    others = context.serving.active if rollout.phase is Phase.SHIFTING else ()
+    others = context.serving.active if context.serving.rules.moves_traffic else ()
     clusters = {context.cluster_of(revision) for revision in (moved, *others) if revision is not None}
     return any(_has_another_life(context, rollout, cluster) for cluster in clusters)
 

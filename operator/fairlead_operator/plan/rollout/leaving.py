@@ -5,10 +5,11 @@ from __future__ import annotations
 from fairlead_operator.plan import traffic
 from fairlead_operator.plan.context import Context
 from fairlead_operator.plan.rollout import goal, watching
-from fairlead_operator.plan.triggers import Trigger, Verdict
+from fairlead_operator.plan.verdict import Verdict
 from fairlead_operator.state.actions import Plan
 from fairlead_operator.state.reasons import Reason
 from fairlead_operator.state.rollout import Rollout
+from fairlead_operator.state.triggers import Trigger
 
 
 def promoting(context: Context, rollout: Rollout) -> Plan | Verdict:

@@ -8,13 +8,14 @@ from fairlead_operator.api.analysis_status import AnalysisPhase
 from fairlead_operator.plan.condemn.analysis import FAILED_WORD, measured
 from fairlead_operator.plan.context import Context
 from fairlead_operator.plan.rollout import steps
-from fairlead_operator.plan.triggers import Trigger, Verdict
+from fairlead_operator.plan.verdict import Verdict
 from fairlead_operator.state import question
 from fairlead_operator.state.actions import Plan
 from fairlead_operator.state.analysis import Analysis, Run
 from fairlead_operator.state.knowledge import Known, Unknown
 from fairlead_operator.state.reasons import Reason
 from fairlead_operator.state.rollout import Rollout
+from fairlead_operator.state.triggers import Trigger
 
 
 def wished(context: Context, rollout: Rollout) -> Analysis | None:

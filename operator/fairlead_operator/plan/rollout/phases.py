@@ -7,8 +7,8 @@ from fairlead_operator.plan import traffic
 from fairlead_operator.plan.condemn import ray, readiness
 from fairlead_operator.plan.context import Context
 from fairlead_operator.plan.rollout import contract, cover, deadline, measuring, proof, steps
-from fairlead_operator.plan.triggers import Trigger, Verdict
 from fairlead_operator.plan.upkeep import attempts
+from fairlead_operator.plan.verdict import Verdict
 from fairlead_operator.state import load_reasons
 from fairlead_operator.state.actions import PinDigest, Plan
 from fairlead_operator.state.desired import WantedRevision
@@ -18,6 +18,7 @@ from fairlead_operator.state.reasons import Reason
 from fairlead_operator.state.rollout import Rollout
 from fairlead_operator.state.route import FULL_WEIGHT
 from fairlead_operator.state.serve import ApplicationStatus
+from fairlead_operator.state.triggers import Trigger
 
 Judged = Plan | Verdict
 BLOCKED_AFTER = 4

@@ -5,38 +5,40 @@ The spec may ask for another strategy by now, so only the replicas that both rev
 
 from __future__ import annotations
 
-import datetime
 from dataclasses import replace
 
-from fairlead_operator.api.status import RolloutPhase
 from fairlead_operator.plan import traffic
 from fairlead_operator.plan.context import Context
 from fairlead_operator.plan.rollout import deadline
-from fairlead_operator.plan.triggers import Trigger, Verdict
+from fairlead_operator.plan.verdict import Verdict
 from fairlead_operator.state.actions import Plan
 from fairlead_operator.state.knowledge import Known
 from fairlead_operator.state.reasons import Reason
 from fairlead_operator.state.rollout import Rollout
 from fairlead_operator.state.route import FULL_WEIGHT
+from fairlead_operator.state.triggers import Trigger
 
 
-def following(context: Context, old: Rollout, at: datetime.datetime) -> Rollout:
-    """The next batch: what was confirmed may be taken from the candidate and given to the stable revision."""
+def enter(context: Context, old: Rollout, moved: Rollout) -> Rollout:
+    """The next batch: what was confirmed may be taken from the candidate and given to the stable revision.
+
+    ``moved`` is ``old`` in the phase Restoring.
+    """
     candidate, stable = old.replicas or 0, old.stable_replicas or 0
-    if old.phase is RolloutPhase.RESTORING:
+    if old.phase is moved.phase:
         size = _size(context, candidate, stable)
         candidate, stable = max(0, candidate - size), min(context.desired.replicas, stable + size)
     left = max(0, candidate - _size(context, candidate, stable))
     weight = FULL_WEIGHT * left // (left + stable) if left else 0
     return replace(
         old,
-        phase=RolloutPhase.RESTORING,
+        phase=moved.phase,
         replicas=candidate,
         stable_replicas=stable,
         weight=min(weight, _told(context)),
-        step_started_at=at,
+        step_started_at=context.second,
         progress_s=0,
-        progress_at=at,
+        progress_at=context.second,
         stable_lost_at=None,
         analysis=None,
     )

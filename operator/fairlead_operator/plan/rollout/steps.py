@@ -6,16 +6,16 @@ import datetime
 import math
 
 from fairlead_operator.api.analysis_status import AnalysisPhase
-from fairlead_operator.api.status import RolloutPhase
 from fairlead_operator.api.text import one_line
 from fairlead_operator.plan.context import Context
-from fairlead_operator.plan.triggers import Trigger, Verdict
+from fairlead_operator.plan.verdict import Verdict
 from fairlead_operator.state.actions import Plan
 from fairlead_operator.state.analysis import Run
 from fairlead_operator.state.desired import Analyse, Batch, MinSamples, Pause, SetReplicas, SetWeight, Step
 from fairlead_operator.state.reasons import Reason
 from fairlead_operator.state.rollout import Rollout
 from fairlead_operator.state.route import FULL_WEIGHT
+from fairlead_operator.state.triggers import Trigger
 
 LOOK_AGAIN_S = 5.0
 """During a pause that ends by itself the candidate is looked at this often."""
@@ -182,7 +182,7 @@ def needed_for(context: Context, weight: int) -> int:
 def is_to_be_restored(context: Context) -> bool:
     """Whether the stable revision is too small for its traffic, and the candidate well enough to wait for it."""
     serving, rollout = context.serving, context.serving.rollout
-    if rollout is None or rollout.phase is not RolloutPhase.SHIFTING or serving.candidate is None:
+    if rollout is None or not serving.rules.moves_traffic or serving.candidate is None:
         return False
     if rollout.replicas is None or rollout.stable_replicas is None or not context.fewest_up(serving.candidate):
         return False

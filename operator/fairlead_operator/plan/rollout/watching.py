@@ -9,11 +9,12 @@ from fairlead_operator.plan import traffic
 from fairlead_operator.plan.condemn import after_promotion, readiness
 from fairlead_operator.plan.context import Context
 from fairlead_operator.plan.rollout import goal
-from fairlead_operator.plan.triggers import Trigger, Verdict
 from fairlead_operator.plan.upkeep import steady
+from fairlead_operator.plan.verdict import Verdict
 from fairlead_operator.state.actions import Plan, Wait
 from fairlead_operator.state.reasons import Reason
 from fairlead_operator.state.rollout import Rollout
+from fairlead_operator.state.triggers import Trigger
 
 LOOK_AGAIN_S = 2.0
 """A watched revision is looked at this often."""

@@ -43,7 +43,7 @@ class _Teardown:
 
     @property
     def is_begun(self) -> bool:
-        return self.serving.phase in (RolloutPhase.RETIRING, RolloutPhase.RETIRED)
+        return self.serving.rules.is_suspension
 
     def plan(self, action: Action, message: str, *, reason: Reason = Reason.DELETING, unknown: bool = False) -> Plan:
         return Plan(

@@ -89,7 +89,7 @@ def test_client_side_apply_can_keep_it_in_an_annotation(plural: str) -> None:
     assert len(crd.render(plural)) < 128 * 1024  # the limit is 256 KiB for all annotations
 
 
-def test_check_tells_a_file_that_is_not_current(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_reports_an_outdated_file(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
     for folder in crd.FOLDERS:
         (tmp_path / folder).mkdir(parents=True)
     root = ["--root", str(tmp_path)]

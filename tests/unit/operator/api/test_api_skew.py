@@ -24,7 +24,7 @@ def test_a_crd_of_the_same_version_lacks_nothing() -> None:
     assert skew.missing_from(found, skew.comparable(own)) == ()
 
 
-def test_a_field_and_a_word_that_an_older_crd_lacks_are_named() -> None:
+def test_fields_and_enum_values_that_an_older_crd_lacks_are_named() -> None:
     own = crd.root_schema()
     old = copy.deepcopy(own)
     del old["properties"]["status"]["properties"]["lastStableRevision"]
@@ -46,7 +46,7 @@ def test_an_api_server_without_our_kind_shows_no_schema() -> None:
     assert skew.find_schema({}) is None
 
 
-def test_what_the_answer_to_a_write_lacks_was_dropped() -> None:
+def test_fields_missing_in_the_answer_to_a_write_were_dropped() -> None:
     sent = {
         "phase": "Ready",
         "lastStableRevision": "a",

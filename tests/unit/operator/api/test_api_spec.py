@@ -26,12 +26,12 @@ def test_bytes_may_be_written_as_number_or_quantity(memory: str | int) -> None:
 
 
 @pytest.mark.parametrize("cpu", [True, None, [], "two"])
-def test_what_is_no_quantity_is_refused(cpu: object) -> None:
+def test_an_invalid_quantity_is_refused(cpu: object) -> None:
     with pytest.raises(ValidationError):
         spec.Resources.model_validate({"cpu": cpu})
 
 
-def test_a_spec_cannot_be_changed_by_who_was_handed_it() -> None:
+def test_a_spec_is_immutable() -> None:
     read = spec.ModelDeploymentSpec.model_validate({"model": MODEL})
     with pytest.raises(ValidationError):
         read.suspend = True

@@ -25,17 +25,17 @@ def test_times_are_whole_seconds_in_utc() -> None:
     assert _condition().model_dump(mode="json", by_alias=True)["lastTransitionTime"] == "2026-11-24T10:00:00Z"
 
 
-def test_a_message_too_long_is_cut_and_says_so() -> None:
+def test_a_too_long_message_is_cut_with_a_note() -> None:
     message = _condition("x" * 5000).message
     assert len(message) == text.MESSAGE_MAX
     assert message.endswith("…")
 
 
-def test_a_message_that_just_fits_is_left_alone() -> None:
+def test_a_message_of_the_longest_length_is_unchanged() -> None:
     assert _condition("x" * text.MESSAGE_MAX).message == "x" * text.MESSAGE_MAX
 
 
-def test_what_is_absent_is_not_written() -> None:
+def test_absent_fields_are_not_written() -> None:
     assert "candidateRevision" not in status.ModelDeploymentStatus().to_wire()
 
 

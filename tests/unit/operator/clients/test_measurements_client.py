@@ -53,14 +53,14 @@ async def read(client: measurements.MeasurementsClient, document: Any, code: int
         server.stop()
 
 
-def told(**revisions: Any) -> dict[str, Any]:
+def body_of(**revisions: Any) -> dict[str, Any]:
     return {"gateway": "g", "epoch": "e1", "revisions": revisions}
 
 
 async def test_every_part_is_read_and_a_copy_that_was_not_answered_disagrees(
     client: measurements.MeasurementsClient,
 ) -> None:
-    found = await read(client, told(**{A: REVISION}))
+    found = await read(client, body_of(**{A: REVISION}))
     assert (found.gateway, found.epoch) == ("g", "e1")
     assert (found.scale.durations_s, found.scale.scores) == ((0.1, 1.0), (0.5,))
     counters = found.of(A)
@@ -71,8 +71,8 @@ async def test_every_part_is_read_and_a_copy_that_was_not_answered_disagrees(
     assert found.of(B).requests == 0
 
 
-async def test_what_the_gateway_really_tells_is_understood(client: measurements.MeasurementsClient) -> None:
-    found = await read(client, told(**{A: gateway_side.Counted().body(), B: gateway_side.Counted().body()}))
+async def test_the_answer_of_a_real_gateway_is_read(client: measurements.MeasurementsClient) -> None:
+    found = await read(client, body_of(**{A: gateway_side.Counted().body(), B: gateway_side.Counted().body()}))
     assert set(found.revisions) == {A, B}
     assert len(found.scale.durations_s) == len(gateway_side.BUCKETS_S)
 
@@ -82,16 +82,16 @@ async def test_what_the_gateway_really_tells_is_understood(client: measurements.
     [
         pytest.param({}, id="nothing"),
         pytest.param({"gateway": "g", "revisions": {}}, id="no epoch"),
-        pytest.param(told(**{A: {"requests": {"total": -1}}}), id="a negative count"),
-        pytest.param(told(**{A: {"requests": {"total": "NaN"}}}), id="a count that is a word"),
-        pytest.param(told(**{A: {"durations": {"boundsSeconds": [1.0], "counts": [1]}}}), id="too few counts"),
-        pytest.param(told(**{A: {"durations": {"boundsSeconds": [2.0, 1.0], "counts": [1, 1, 1]}}}), id="falling"),
+        pytest.param(body_of(**{A: {"requests": {"total": -1}}}), id="a negative count"),
+        pytest.param(body_of(**{A: {"requests": {"total": "NaN"}}}), id="a count that is a word"),
+        pytest.param(body_of(**{A: {"durations": {"boundsSeconds": [1.0], "counts": [1]}}}), id="too few counts"),
+        pytest.param(body_of(**{A: {"durations": {"boundsSeconds": [2.0, 1.0], "counts": [1, 1, 1]}}}), id="falling"),
         pytest.param(
-            told(**{A: REVISION, B: {"durations": {"boundsSeconds": [9.0], "counts": [1, 1]}}}), id="two scales"
+            body_of(**{A: REVISION, B: {"durations": {"boundsSeconds": [9.0], "counts": [1, 1]}}}), id="two scales"
         ),
     ],
 )
-async def test_what_is_not_whole_is_unreachable(client: measurements.MeasurementsClient, document: Any) -> None:
+async def test_an_incomplete_answer_is_unreachable(client: measurements.MeasurementsClient, document: Any) -> None:
     with pytest.raises(errors.Unreachable, match="unexpected measurements"):
         await read(client, document)
 
@@ -134,7 +134,7 @@ def reader(scripted: Scripted, *admin_urls: str, prometheus: str | None = "p") -
 READING = GatewayReading(gateway="g", epoch="1", scale=Scale(), revisions={})
 
 
-async def test_one_gateway_that_is_away_makes_all_of_it_unknown() -> None:
+async def test_one_unreachable_gateway_makes_the_sums_unknown() -> None:
     scripted = Scripted(one=READING, two=errors.Unreachable("two is away"))
     found = await reader(scripted, "one", "two").read(KEY, question.Question())
     assert found.gateways == Unknown("two is away")
@@ -148,7 +148,7 @@ async def test_each_query_has_its_own_answer() -> None:
     assert found.answers == {"a": Known(1.5), "b": Unknown("two series"), "c": Known(None)}
 
 
-async def test_without_a_gateway_or_a_prometheus_nothing_is_known() -> None:
+async def test_without_a_gateway_or_prometheus_the_measurements_are_unknown() -> None:
     found = await reader(Scripted(), prometheus=None).read(KEY, question.Question(queries={"a": "q"}))
     assert isinstance(found.gateways, Unknown)
     assert "was given no Prometheus" in str(found.answers["a"])

@@ -50,7 +50,7 @@ async def test_several_series_are_refused(server: FakePrometheus, client: promet
 
 
 @pytest.mark.parametrize(("code", "kind"), [(400, errors.Refused), (422, errors.Refused), (500, errors.Unreachable)])
-async def test_a_refusal_and_a_fault_are_told_apart(
+async def test_a_refused_query_differs_from_a_failed_one(
     server: FakePrometheus, client: prometheus.PrometheusClient, code: int, kind: type[Exception]
 ) -> None:
     server.code = code
@@ -58,7 +58,7 @@ async def test_a_refusal_and_a_fault_are_told_apart(
         await client.fetch_number(server.url, "up")
 
 
-async def test_a_late_answer_is_none(
+async def test_a_late_answer_is_ignored(
     server: FakePrometheus, client: prometheus.PrometheusClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(prometheus, "TIMEOUT_S", 0.2)
@@ -67,9 +67,7 @@ async def test_a_late_answer_is_none(
         await client.fetch_number(server.url, "up")
 
 
-async def test_words_in_place_of_a_number_prove_nothing(
-    server: FakePrometheus, client: prometheus.PrometheusClient
-) -> None:
+async def test_text_instead_of_a_number_is_refused(server: FakePrometheus, client: prometheus.PrometheusClient) -> None:
     server.answer = "many"
     with pytest.raises(errors.Unreachable, match="not a number"):
         await client.fetch_number(server.url, "up")

@@ -61,7 +61,7 @@ async def data_port(answer: Any) -> AsyncIterator[tuple[str, list[bytes]]]:
         await asyncio.to_thread(server.stop)
 
 
-def says(body: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> Any:
+def answering(body: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> Any:
     async def answer(_: web.Request) -> web.Response:
         text = body if isinstance(body, str) else json.dumps(body)
         return web.Response(status=status, text=text, headers=OURS if headers is None else headers)
@@ -77,7 +77,7 @@ async def endless(request: web.Request) -> web.StreamResponse:
 
 
 async def test_a_proof_sends_no_tensor_whatever_the_size_of_the_input(client: gateway.GatewayClient) -> None:
-    async with data_port(says(REPORT)) as (url, bodies):
+    async with data_port(answering(REPORT)) as (url, bodies):
         report = await client.prove(url, "digits", REVISION, timeout_s=10)
     assert bodies == [b""]
     assert (report.outcome, report.digest) == (gateway.ProofOutcome.PROVED, DIGEST)
@@ -98,10 +98,10 @@ async def test_a_proof_sends_no_tensor_whatever_the_size_of_the_input(client: ga
         pytest.param(200, {}, id="nobody says who answered"),
     ],
 )
-async def test_what_is_not_the_revisions_own_word_is_tried_again(
+async def test_an_answer_that_is_not_from_the_revision_is_retried(
     client: gateway.GatewayClient, status: int, headers: dict[str, str]
 ) -> None:
-    async with data_port(says(REPORT, status=status, headers=headers)) as (url, _):
+    async with data_port(answering(REPORT, status=status, headers=headers)) as (url, _):
         with pytest.raises(errors.Unreachable):
             await client.prove(url, "digits", REVISION, timeout_s=10)
 
@@ -129,20 +129,20 @@ def with_(**changed: Any) -> dict[str, Any]:
 async def test_a_report_that_is_not_valid_is_refused_in_one_bounded_line(
     client: gateway.GatewayClient, body: Any
 ) -> None:
-    async with data_port(says(body)) as (url, _):
+    async with data_port(answering(body)) as (url, _):
         with pytest.raises(errors.Refused) as refused:
             await client.prove(url, "digits", REVISION, timeout_s=10)
     assert len(str(refused.value)) < 700
     assert str(refused.value).isprintable()
 
 
-async def test_an_endless_answer_is_cut_off_at_the_bound(client: gateway.GatewayClient) -> None:
+async def test_an_endless_answer_is_cut_off_at_the_limit(client: gateway.GatewayClient) -> None:
     async with data_port(endless) as (url, _):
         with pytest.raises(errors.Refused, match="longer than 1048576 bytes"):
             await client.prove(url, "digits", REVISION, timeout_s=10)
 
 
-async def test_an_answer_that_announces_too_much_is_not_read(client: gateway.GatewayClient) -> None:
+async def test_an_answer_that_announces_too_many_bytes_is_not_read(client: gateway.GatewayClient) -> None:
     async def announce(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={**OURS, "Content-Length": "2000000"})
         await response.prepare(request)
@@ -154,17 +154,17 @@ async def test_an_answer_that_announces_too_much_is_not_read(client: gateway.Gat
             await client.prove(url, "digits", REVISION, timeout_s=10)
 
 
-async def test_a_tenants_words_are_one_line_without_control_characters(client: gateway.GatewayClient) -> None:
+async def test_text_of_a_tenant_is_one_line_without_control_characters(client: gateway.GatewayClient) -> None:
     tensor = {"name": "x\n\x1b[31m" + "y" * 5000, "datatype": "FP32", "shape": [-1]}
     report = with_(outcome="NotProvedByExample", message="first\nsecond\x00" + "z" * 5000, inputs=[tensor])
-    async with data_port(says(report)) as (url, _):
+    async with data_port(answering(report)) as (url, _):
         read = await client.prove(url, "digits", REVISION, timeout_s=10)
     for text in (read.message, *read.signature.inputs):
         assert text.isprintable()
         assert len(text.encode()) <= 512
 
 
-async def test_a_packed_answer_is_not_unpacked(client: gateway.GatewayClient) -> None:
+async def test_a_compressed_answer_is_not_unpacked(client: gateway.GatewayClient) -> None:
     async def packed(request: web.Request) -> web.StreamResponse:
         assert request.headers["Accept-Encoding"] == "identity"
         # 100 MB of spaces in 100 kB: who unpacks before looking at the size has lost.
@@ -176,9 +176,9 @@ async def test_a_packed_answer_is_not_unpacked(client: gateway.GatewayClient) ->
             await client.prove(url, "digits", REVISION, timeout_s=10)
 
 
-async def test_a_message_names_no_address(client: gateway.GatewayClient) -> None:
-    async with data_port(says(REPORT)) as (url, _):
+async def test_a_message_contains_no_address(client: gateway.GatewayClient) -> None:
+    async with data_port(answering(REPORT)) as (url, _):
         pass
-    with pytest.raises(errors.Unreachable) as away:
+    with pytest.raises(errors.Unreachable) as failure:
         await client.prove(url, "digits", REVISION, timeout_s=10)
-    assert str(away.value) == "gateway: POST /v2/models/digits/proof: no connection: Connection refused"
+    assert str(failure.value) == "gateway: POST /v2/models/digits/proof: no connection: Connection refused"

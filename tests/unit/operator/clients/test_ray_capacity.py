@@ -15,7 +15,7 @@ NODE = "58c8c4dfd91b5da0bca7150bacd12ed531d8db1be594ed73e0a924fc"
 
 def status(**changes: Any) -> dict[str, Any]:
     """As Ray 2.60 answered for a head of 8 CPUs with two replicas of 0.1 CPU and 400 MiB."""
-    told = {
+    content = {
         "time": NOW_S - 4,
         "autoscalerReport": {"nodeTypeMapping": {NODE: f"node_{NODE}"}, "legacy": True, "pendingNodes": []},
         "loadMetricsReport": {
@@ -23,10 +23,10 @@ def status(**changes: Any) -> dict[str, Any]:
             "usageByNode": {NODE: {"memory": [838860800.0, 22424337920.0], "CPU": [0.20000000000000018, 8.0]}},
         },
     }
-    return {"result": True, "data": {"autoscalingStatus": "…", "clusterStatus": {**told, **changes}}}
+    return {"result": True, "data": {"autoscalingStatus": "…", "clusterStatus": {**content, **changes}}}
 
 
-def test_what_is_free_is_told_by_node() -> None:
+def test_free_capacity_is_read_per_node() -> None:
     room = ray_capacity.read(status(), now_s=NOW_S).nodes[NODE]
     assert room.cpu_cores == pytest.approx(7.8)
     assert room.memory_bytes == 22424337920 - 838860800
@@ -46,7 +46,7 @@ def test_what_is_free_is_told_by_node() -> None:
         pytest.param(status(autoscalerReport={"nodeTypeMapping": {}}), "autoscaler", id="a node of no type"),
     ],
 )
-def test_what_is_not_known_is_no_capacity(body: dict[str, Any], why: str) -> None:
+def test_unknown_capacity_is_unknown(body: dict[str, Any], why: str) -> None:
     with pytest.raises(errors.Unreachable, match=why):
         ray_capacity.read(body, now_s=NOW_S)
 
@@ -59,7 +59,7 @@ def test_a_replica_is_never_split_over_nodes() -> None:
     assert room.fitting(Size(cpu_cores=0.1, memory_bytes=2**29)) == 4
 
 
-def test_what_floating_point_leaves_over_is_room_all_the_same() -> None:
+def test_rounding_of_floating_point_does_not_reduce_the_room() -> None:
     assert (
         Capacity(nodes={"a": NodeRoom(cpu_cores=1.0 - 0.9, memory_bytes=2**30)}).fitting(
             Size(cpu_cores=0.1, memory_bytes=2**20)

@@ -38,7 +38,7 @@ APPLICATION = {
 BODY = json.dumps({"applications": [APPLICATION]}).encode()
 
 
-async def test_reads_what_was_put(http_client: http.HttpClient) -> None:
+async def test_applications_are_read_as_they_were_put(http_client: http.HttpClient) -> None:
     with FakeRay() as ray:
         ray.set_start_s(0)
         client = client_of(ray.url, http_client)
@@ -62,25 +62,25 @@ async def test_a_rotated_token_is_read_again_once(http_client: http.HttpClient, 
         await client.fetch_instance()
 
 
-async def test_an_unreadable_token_file_is_said(http_client: http.HttpClient, tmp_path: Path) -> None:
+async def test_an_unreadable_token_file_is_reported(http_client: http.HttpClient, tmp_path: Path) -> None:
     with pytest.raises(errors.Forbidden, match="token file"):
         await client_of("http://127.0.0.1:1", http_client, tmp_path / "none").fetch_instance()
 
 
-async def test_nobody_there_is_unreachable(http_client: http.HttpClient) -> None:
+async def test_a_refused_connection_is_unreachable(http_client: http.HttpClient) -> None:
     with pytest.raises(errors.Unreachable, match="Ray: GET"):
         await client_of("http://127.0.0.1:1", http_client).fetch_instance()
 
 
 @pytest.mark.parametrize("trap", [Trap.UNAVAILABLE, Trap.CUT])
-async def test_a_bad_answer_is_unreachable(http_client: http.HttpClient, trap: Trap) -> None:
+async def test_an_invalid_answer_is_unreachable(http_client: http.HttpClient, trap: Trap) -> None:
     with FakeRay() as ray:
         ray.set_trap(trap)
         with pytest.raises(errors.Unreachable):
             await client_of(ray.url, http_client).fetch_instance()
 
 
-async def test_a_put_against_the_schema_is_refused_with_ray_s_words(http_client: http.HttpClient) -> None:
+async def test_a_put_that_violates_the_schema_is_refused_with_the_message_of_ray(http_client: http.HttpClient) -> None:
     with FakeRay() as ray:
         twice = json.dumps({"applications": [APPLICATION, APPLICATION]}).encode()
         with pytest.raises(errors.Refused, match="duplicates"):
@@ -112,7 +112,7 @@ async def test_a_missing_field_is_unreachable_and_named(
             await client_of(url, http_client).fetch_instance()
 
 
-async def test_an_unknown_status_is_not_taken_for_healthy(http_client: http.HttpClient) -> None:
+async def test_an_unknown_status_does_not_count_as_healthy(http_client: http.HttpClient) -> None:
     document = {"controller_info": {"actor_id": "x"}, "applications": {"a": {"status": "BLOOMING"}}}
     async with _Answering(document) as url:
         instance = await client_of(url, http_client).fetch_instance()

@@ -28,7 +28,7 @@ MODEL = {"uri": builders.URI}
         pytest.param({"serving": {"maxOngoingRequests": 8}}, id="how it answers"),
     ],
 )
-def test_what_replicas_are_started_with_makes_a_revision(spec: dict[str, object]) -> None:
+def test_fields_that_replicas_are_started_with_change_the_revision(spec: dict[str, object]) -> None:
     assert hashed(**spec) != hashed()
 
 
@@ -41,7 +41,7 @@ def test_what_replicas_are_started_with_makes_a_revision(spec: dict[str, object]
         pytest.param({"serving": {"maxOngoingRequests": 64}}, id="a default written out"),
     ],
 )
-def test_everything_else_makes_none(spec: dict[str, object]) -> None:
+def test_other_fields_do_not_change_the_revision(spec: dict[str, object]) -> None:
     assert hashed(**spec) == hashed()
 
 

@@ -44,7 +44,7 @@ THREE = {"scaling": {"replicas": 3}}
         pytest.param({**STABLE, "rollout": rollout("Retired")}, {"suspend": True}, 0, id="retired"),
     ],
 )
-def test_the_place_of_a_revision_says_how_many_replicas_run(
+def test_the_role_of_a_revision_determines_its_replicas(
     status: dict[str, Any], spec: dict[str, Any], replicas: int
 ) -> None:
     assert compose(status, spec=spec).get(REV.revision, 0) == replicas
@@ -54,7 +54,7 @@ def test_a_candidate_starts_with_one_replica_until_its_content_is_pinned() -> No
     assert compose(CANDIDATE, builders.revision(digest=None), spec=THREE) == {REV.revision: 1}
 
 
-def test_a_deleted_object_keeps_its_replicas_until_the_gateways_have_let_go() -> None:
+def test_a_deleted_object_keeps_its_replicas_until_the_gateways_confirm() -> None:
     assert compose(STABLE, deletion_timestamp=builders.NOW) == {REV.revision: 1}
     assert compose({**STABLE, "rollout": rollout("Retired")}, deletion_timestamp=builders.NOW) == {}
 
@@ -134,9 +134,9 @@ def test_pinning_and_scaling_restart_nothing() -> None:
 def test_every_quantity_that_the_api_server_accepts_becomes_rays_number(
     cpu: str, memory: str, options: dict[str, float]
 ) -> None:
-    wished = builders.spec(serving={"resources": {"cpu": cpu, "memory": memory}})
-    kept = builders.revision(wished)
-    view = builders.model_deployment(spec=wished, status={"stableRevision": kept.revision})
+    desired_spec = builders.spec(serving={"resources": {"cpu": cpu, "memory": memory}})
+    kept = builders.revision(desired_spec)
+    view = builders.model_deployment(spec=desired_spec, status={"stableRevision": kept.revision})
     application = serve_config.application(view, kept)
     assert application is not None
     deployments: Any = application.body["deployments"]

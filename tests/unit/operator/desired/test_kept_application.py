@@ -40,18 +40,18 @@ def put_of(data: dict[str, Any]) -> object:
     return config.body
 
 
-def test_a_kept_revision_is_deployed_as_it_was_composed() -> None:
+def test_a_kept_revision_is_deployed_as_stored() -> None:
     assert put_of(KEPT) == DEPLOYED
 
 
-def test_how_this_version_would_compose_it_makes_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kept_revision_does_not_depend_on_the_version_of_the_operator(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(application, "CONFIG_SCHEMA", 99)
     monkeypatch.setattr(application, "IMPORT_PATH", "fairlead_runtime.other:build")
     monkeypatch.setattr(application, "compose", None)
     assert put_of(KEPT) == DEPLOYED
 
 
-def test_what_is_composed_is_read_back_the_same() -> None:
+def test_a_composed_application_is_read_back_the_same() -> None:
     kept = objects.view_revision(stored(KEPT))
     key = builders.observed().key
     made = application.compose(key, REVISION, number=3, template=kept.template, bounds=builders.BOUNDS)

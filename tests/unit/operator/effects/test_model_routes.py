@@ -69,7 +69,7 @@ async def test_a_route_is_applied_with_its_owner_and_nothing_is_null(api: Any, k
     assert kept.routes == {"digits": ENTRY.to_spec()}, "the next pass sees it"
 
 
-async def test_what_somebody_else_added_is_taken_out(api: Any, kept: Kept) -> None:
+async def test_foreign_fields_of_a_route_are_removed(api: Any, kept: Kept) -> None:
     api.stored[PATH] = {"metadata": {}, "spec": {"candidateWeight": 5000, "sticky": {"header": "x"}}}
     assert await traffic.write_route(api, KEY, WRITE, kept) == actions.Done()
     assert api.stored[PATH]["spec"] == ENTRY.to_spec()
@@ -97,7 +97,7 @@ async def test_only_a_retired_route_is_deleted(api: Any, kept: Kept) -> None:
     assert await traffic.delete_route(api, KEY, kept) == actions.Done(), "it is gone already"
 
 
-async def test_a_route_that_was_written_meanwhile_is_not_deleted(api: Any, kept: Kept) -> None:
+async def test_a_route_changed_since_it_was_read_is_not_deleted(api: Any, kept: Kept) -> None:
     await traffic.write_route(api, KEY, RETIRE, kept)
     api.stored[PATH]["metadata"]["uid"] = "u-route"
     get = api.get

@@ -109,7 +109,7 @@ def model(resource_version: str = "5") -> observed.ModelDeploymentView:
     )
 
 
-async def test_finalizers_are_written_only_on_the_version_that_was_read(api: Any) -> None:
+async def test_a_finalizer_is_written_only_to_the_version_that_was_read(api: Any) -> None:
     api.stored[MODEL] = {"metadata": {"name": "digits", "resourceVersion": "5"}}
     action = actions.AddFinalizer(resource_version="5", finalizers=("other", "fairlead.dev/serving"))
     assert await objects.write_finalizers(api, KEY, action) == actions.Done()
@@ -118,7 +118,7 @@ async def test_finalizers_are_written_only_on_the_version_that_was_read(api: Any
         await objects.write_finalizers(api, KEY, action)
 
 
-async def test_removing_the_finalizer_of_what_is_gone_is_done(api: Any) -> None:
+async def test_removing_the_finalizer_of_a_deleted_object_succeeds(api: Any) -> None:
     action = actions.RemoveFinalizer(resource_version="5", finalizers=())
     assert await objects.write_finalizers(api, KEY, action) == actions.Done()
 
@@ -133,7 +133,7 @@ async def test_a_revision_is_created_with_owner_template_cluster_and_application
     assert namespace.revisions == {"digits-abcdef0123": stored}, "the next pass sees it"
 
 
-async def test_a_revision_created_by_an_earlier_try_is_done(api: Any) -> None:
+async def test_a_revision_created_by_an_earlier_attempt_is_accepted(api: Any) -> None:
     await objects.create_revision(api, KEY, CREATE, Namespace())
     assert await objects.create_revision(api, KEY, CREATE, Namespace()) == actions.Done()
 
@@ -197,7 +197,7 @@ PROVED = actions.Proved(revision="r", digest="sha256:1")
         ),
     ],
 )
-async def test_a_proof_is_the_revision_s_own_word(answers: dict[str, Answer], outcome: actions.Outcome) -> None:
+async def test_a_proof_must_come_from_the_revision_itself(answers: dict[str, Answer], outcome: actions.Outcome) -> None:
     assert (
         await prove.prove(Gateways(answers), KEY, actions.Prove(revision="r"), builders.gateways(*answers)) == outcome
     )
@@ -231,8 +231,8 @@ async def test_a_proof_compares_with_the_contract_that_it_is_given(
     assert await prove.prove(gateways, KEY, proof, builders.gateways(*contracts)) == outcome
 
 
-def update(*told: actions.Event, patch: dict[str, object] | None = None) -> actions.StatusUpdate:
-    return actions.StatusUpdate(key=KEY, status={}, patch=patch, events=told, written_at=NOW)
+def update(*events: actions.Event, patch: dict[str, object] | None = None) -> actions.StatusUpdate:
+    return actions.StatusUpdate(key=KEY, status={}, patch=patch, events=events, written_at=NOW)
 
 
 async def test_the_status_is_written_only_when_it_changed_and_on_the_version_read(api: Any) -> None:
@@ -249,7 +249,7 @@ def event(message: str) -> actions.Event:
     return actions.Event(type=reasons.EventType.NORMAL, reason=reasons.Reason.PROMOTED, message=message)
 
 
-async def test_a_repeated_event_is_one_object_with_a_count(api: Any) -> None:
+async def test_a_repeated_event_increments_the_count_of_one_object(api: Any) -> None:
     writer = events.EventWriter(api, instance="one", clock=HandClock())
     for _ in range(3):
         await writer.send(model(), event("Revision 1 is stable."), at=NOW)
@@ -272,7 +272,7 @@ async def test_a_flood_of_different_events_is_bounded_for_each_model(api: Any) -
     assert len(api.stored) == events.BURST + 2
 
 
-async def test_an_event_that_cannot_be_sent_stops_nothing(api: Any) -> None:
+async def test_an_event_that_cannot_be_sent_does_not_stop_the_pass(api: Any) -> None:
     writer = events.EventWriter(api, instance="one", clock=HandClock())
     api.error = errors.Forbidden("events are forbidden")
     await writer.send(model(), event("One."), event("Two."), at=NOW)
@@ -317,7 +317,7 @@ async def test_a_write_that_failed_is_an_outcome(api: Any, error: errors.Fairlea
     assert outcome == actions.Refused(reason=reason, message=str(error))
 
 
-async def test_a_nudge_only_queues_the_ray_cluster(api: Any) -> None:
+async def test_notifying_a_ray_cluster_only_queues_it(api: Any) -> None:
     nudged: list[keys.RayKey] = []
     assert (
         await execute.execute(plan(actions.NudgeServe(cluster="a")), hands(api, nudged, Namespace())) == actions.Done()
@@ -326,7 +326,7 @@ async def test_a_nudge_only_queues_the_ray_cluster(api: Any) -> None:
     assert api.writes == []
 
 
-async def test_a_request_that_came_meanwhile_is_seen_before_the_status_is_written(api: Any) -> None:
+async def test_a_new_request_is_noticed_before_the_status_is_written(api: Any) -> None:
     """The operator's write of the version that it read fails, and the request is as it was written."""
     path = MODEL
     api.stored[path] = {"metadata": {"name": "digits", "resourceVersion": "7"}, "status": {"phase": "Ready"}}

@@ -52,7 +52,7 @@ def test_a_quantile_is_compared_with_the_stable_one(
     assert found.finding is finding
 
 
-def test_between_two_bounds_of_the_histogram_nothing_is_decided() -> None:
+def test_between_two_bounds_of_the_histogram_the_result_is_undecided() -> None:
     found = compare.quantile_with_limit(histogram(0, 0, 1000, 0, 0), q=0.5, limit=0.05, alpha=0.01)
     assert (found.finding, found.value) == (Finding.UNDECIDED, 0.1)
 
@@ -90,7 +90,7 @@ HARDEST = [case for case in analysis_power.GOOD if "1.5 times" in case.name or "
 
 
 @pytest.mark.parametrize("case", HARDEST, ids=lambda case: case.name)
-def test_a_good_candidate_is_taken_back_no_more_often_than_promised(case: analysis_power.Case) -> None:
+def test_a_good_candidate_is_withdrawn_no_more_often_than_promised(case: analysis_power.Case) -> None:
     result = analysis_power.simulate(case, RUNS, looks=20)
     assert result.share_worse() <= analysis_power.ALPHA
 

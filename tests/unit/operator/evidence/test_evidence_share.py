@@ -24,7 +24,7 @@ def test_a_share_lies_between_its_bounds(of: int, part: float, alpha: float) -> 
 
 @settings(deadline=None)
 @given(of=st.integers(1, 10**6), part=st.floats(0, 1), times=st.integers(2, 50))
-def test_more_of_the_same_narrows_the_bounds(of: int, part: float, times: int) -> None:
+def test_more_data_narrows_the_bounds(of: int, part: float, times: int) -> None:
     drawn = Share(hits=round(of * part), of=of)
     more = Share(hits=drawn.hits * times, of=of * times)
     assert share.lower(more, 0.01) >= share.lower(drawn, 0.01) - 1e-9
@@ -49,6 +49,6 @@ def test_a_bound_is_crossed_at_any_of_many_looks_no_more_often_than_promised(tru
     assert wrong <= alpha * runs
 
 
-def test_nothing_is_proved_by_nothing() -> None:
+def test_without_data_nothing_is_proved() -> None:
     assert (share.lower(Share(hits=0, of=0), 0.05), share.upper(Share(hits=0, of=0), 0.05)) == (0, 1)
     assert not share.exceeds(Share(hits=0, of=0), 0.0, 0.05)

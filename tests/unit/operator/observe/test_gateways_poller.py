@@ -58,7 +58,7 @@ async def heard_after(place: Place, change: route.GatewayView) -> int:
     return len(place.heard) - before
 
 
-async def test_a_gateway_that_can_not_be_read_is_unknown_by_itself() -> None:
+async def test_an_unreadable_gateway_alone_is_unknown() -> None:
     place = Place()
     place.views["b"] = errors.Unreachable("away")
     found = await place.evidence()
@@ -68,19 +68,19 @@ async def test_a_gateway_that_can_not_be_read_is_unknown_by_itself() -> None:
 
 
 @pytest.mark.parametrize(("is_hot", "heard"), [(False, 0), (True, 1)])
-async def test_requests_in_flight_are_told_only_while_a_model_may_wait_for_their_end(is_hot: bool, heard: int) -> None:
+async def test_requests_in_flight_are_reported_only_while_a_model_may_wait_for_them(is_hot: bool, heard: int) -> None:
     place = Place()
     place.is_hot = is_hot
     assert await heard_after(place, with_sessions(3)) == heard
     assert await heard_after(place, with_sessions(7)) == 0, "how many doesn't matter"
 
 
-async def test_a_change_that_matters_is_told() -> None:
+async def test_a_relevant_change_is_reported() -> None:
     place = Place()
     assert await heard_after(place, dataclasses.replace(VIEW, failure="no table")) == 1
 
 
-def test_the_end_of_the_requests_changes_what_a_waiting_model_rests_on_and_not_what_an_idle_one_does() -> None:
+def test_the_end_of_requests_in_flight_changes_the_fingerprint_of_waiting_models_only() -> None:
     def world(view: route.GatewayView) -> fingerprint.World:
         member = gateway.gateways.GatewaySeen(name="a", view=knowledge.Known(view))
         found = knowledge.Known(gateway.gateways.Gateways(members=(member,)))

@@ -63,7 +63,7 @@ async def read(poller: observe_ray.RayPoller) -> serve.RayEvidence | source.Pend
     return poller.latest()
 
 
-async def test_who_asks_gets_the_last_answer_and_costs_no_request(
+async def test_a_read_returns_the_last_answer_without_a_request(
     ray: ScriptedRay, poller: observe_ray.RayPoller
 ) -> None:
     assert poller.latest() == source.PENDING
@@ -74,13 +74,13 @@ async def test_who_asks_gets_the_last_answer_and_costs_no_request(
     assert all(answer is answers[0] for answer in answers)
 
 
-async def test_an_answer_that_is_too_old_says_nothing(poller: observe_ray.RayPoller, clock: HandClock) -> None:
+async def test_an_answer_that_is_too_old_is_unknown(poller: observe_ray.RayPoller, clock: HandClock) -> None:
     await poller.read_once()
     clock.seconds += source.MAX_AGE_S + 1
     assert isinstance(poller.latest(), knowledge.Unknown)
 
 
-async def test_after_a_write_only_a_later_read_counts(poller: observe_ray.RayPoller, clock: HandClock) -> None:
+async def test_after_a_write_only_a_later_read_is_used(poller: observe_ray.RayPoller, clock: HandClock) -> None:
     await poller.read_once()
     clock.seconds += 1
     poller.invalidate()
@@ -91,7 +91,7 @@ async def test_after_a_write_only_a_later_read_counts(poller: observe_ray.RayPol
     assert isinstance(poller.latest(), knowledge.Known)
 
 
-async def test_the_session_is_asked_again_only_with_a_new_controller(
+async def test_the_session_is_read_again_only_after_a_new_controller(
     ray: ScriptedRay, clock: HandClock, poller: observe_ray.RayPoller
 ) -> None:
     for _ in range(5):
@@ -104,9 +104,9 @@ async def test_the_session_is_asked_again_only_with_a_new_controller(
     assert await read(poller) == knowledge.Known(serve.ServeView(session="s2", applications={}))
 
 
-async def test_the_models_hear_when_ray_begins_or_ceases_to_accept_what_should_run(clock: HandClock) -> None:
-    heard: list[str] = []
-    poller = observe_ray.RayPoller(ScriptedRay(), readers.Readers(clock=clock, on_answer=heard.append), "ns")
+async def test_models_are_queued_when_ray_starts_or_stops_accepting_the_config(clock: HandClock) -> None:
+    received: list[str] = []
+    poller = observe_ray.RayPoller(ScriptedRay(), readers.Readers(clock=clock, on_answer=received.append), "ns")
     for kind, message in (
         (serve.RayWriteKind.KEPT, ""),
         (serve.RayWriteKind.PUT, ""),
@@ -116,7 +116,7 @@ async def test_the_models_hear_when_ray_begins_or_ceases_to_accept_what_should_r
     ):
         clock.seconds += 1
         poller.report(kind, message)
-    assert heard == ["ns", "ns", "ns"]
+    assert received == ["ns", "ns", "ns"]
     poller.report(serve.RayWriteKind.HELD, "x" * 10_000)
     assert poller.last_write is not None
     assert len(poller.last_write.message) == observe_ray.WRITE_MESSAGE_MAX
@@ -138,7 +138,7 @@ async def test_empty_answers_are_counted_while_the_session_stays(
 
 
 @pytest.mark.parametrize("between", ["an error", "an answer"])
-async def test_anything_between_starts_the_count_again(
+async def test_another_answer_resets_the_count_of_empty_answers(
     ray: ScriptedRay, clock: HandClock, poller: observe_ray.RayPoller, between: str
 ) -> None:
     full = ray.instance
@@ -155,12 +155,12 @@ async def test_applications_without_a_controller_prove_nothing(ray: ScriptedRay,
     assert isinstance(await read(poller), knowledge.Unknown)
 
 
-async def test_a_failed_read_is_unknown_with_its_words(ray: ScriptedRay, poller: observe_ray.RayPoller) -> None:
+async def test_a_failed_read_is_unknown_with_its_message(ray: ScriptedRay, poller: observe_ray.RayPoller) -> None:
     ray.instance = errors.Unreachable("Ray: no answer within 10 s")
     assert await read(poller) == knowledge.Unknown("Ray: no answer within 10 s")
 
 
-async def test_an_empty_answer_says_since_when_and_whether_the_head_is_another(
+async def test_an_empty_answer_reports_its_start_and_whether_the_head_changed(
     ray: ScriptedRay, poller: observe_ray.RayPoller, clock: HandClock
 ) -> None:
     await read(poller)

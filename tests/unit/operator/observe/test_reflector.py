@@ -64,7 +64,7 @@ def _view(body: Mapping[str, Any]) -> str | None:
     return str(body["text"])
 
 
-async def test_a_list_and_then_the_changes() -> None:
+async def test_a_reflector_lists_and_then_watches() -> None:
     place = Place()
     place.api.items = [item("a", 5, "one"), item("b", 6, "two")]
     assert not place.kept.is_listed
@@ -81,7 +81,7 @@ async def test_a_list_and_then_the_changes() -> None:
     place.task.cancel()
 
 
-async def test_our_own_write_is_there_at_once_and_nothing_older_takes_its_place() -> None:
+async def test_our_own_write_is_visible_at_once_and_not_replaced_by_an_older_version() -> None:
     place = Place()
     await asyncio.sleep(0.01)
     place.kept.wrote(item("a", 30, "ours"))
@@ -100,7 +100,7 @@ async def test_our_own_write_is_there_at_once_and_nothing_older_takes_its_place(
     place.task.cancel()
 
 
-async def test_what_we_deleted_does_not_come_back_with_an_older_event() -> None:
+async def test_a_deleted_object_does_not_return_with_an_older_event() -> None:
     place = Place()
     place.api.items = [item("a", 5, "one")]
     await asyncio.sleep(0.01)
@@ -114,7 +114,7 @@ async def test_what_we_deleted_does_not_come_back_with_an_older_event() -> None:
     place.task.cancel()
 
 
-async def test_only_what_changed_is_told() -> None:
+async def test_only_changed_objects_are_reported() -> None:
     place = Place()
     place.api.items = [item("a", 5, "one")]
     await asyncio.sleep(0.01)
@@ -124,7 +124,7 @@ async def test_only_what_changed_is_told() -> None:
     place.task.cancel()
 
 
-async def test_a_list_that_is_refused_is_an_error_and_tried_again_with_a_growing_delay() -> None:
+async def test_a_refused_list_is_an_error_and_retried_with_growing_delays() -> None:
     place = Place()
     place.api.error = errors.Forbidden("403")
     await asyncio.sleep(100)
@@ -138,7 +138,7 @@ async def test_a_list_that_is_refused_is_an_error_and_tried_again_with_a_growing
     place.task.cancel()
 
 
-async def test_silence_for_long_is_an_error() -> None:
+async def test_a_long_silence_is_an_error() -> None:
     place = Place()
     await asyncio.sleep(0.01)
     place.clock.seconds += reflector.OUT_OF_TOUCH_S + 1

@@ -53,7 +53,7 @@ async def run(place: Place, for_s: float) -> asyncio.Task[None]:
     return task
 
 
-async def test_an_idle_source_is_read_at_its_interval_and_a_hot_one_more_often() -> None:
+async def test_an_idle_source_is_read_at_its_interval_and_a_source_in_use_more_often() -> None:
     place = Place()
     task = await run(place, 60)
     now_s = asyncio.get_running_loop().time()
@@ -73,7 +73,7 @@ async def test_an_idle_source_is_read_at_its_interval_and_a_hot_one_more_often()
     task.cancel()
 
 
-async def test_a_change_and_a_hurry_are_followed_by_frequent_reads() -> None:
+async def test_reads_are_frequent_after_a_change_or_a_request() -> None:
     place = Place()
     task = await run(place, 60)
     for cause in ("hurry", "change"):
@@ -90,7 +90,7 @@ async def test_a_change_and_a_hurry_are_followed_by_frequent_reads() -> None:
     task.cancel()
 
 
-async def test_after_our_own_write_only_a_request_that_began_later_counts() -> None:
+async def test_after_our_own_write_only_a_request_sent_later_is_used() -> None:
     place = Place(takes_s=1.0)
     task = await run(place, 0.5)
     place.value = 2
@@ -105,7 +105,7 @@ async def test_after_our_own_write_only_a_request_that_began_later_counts() -> N
     task.cancel()
 
 
-async def test_an_awaited_answer_is_told_even_when_it_is_the_same() -> None:
+async def test_an_awaited_answer_is_reported_even_if_unchanged() -> None:
     place = Place()
     task = await run(place, 1)
     place.source.expire()
@@ -114,7 +114,7 @@ async def test_an_awaited_answer_is_told_even_when_it_is_the_same() -> None:
     task.cancel()
 
 
-async def test_a_source_that_hangs_says_nothing_after_a_while() -> None:
+async def test_a_hanging_source_becomes_unknown() -> None:
     place = Place()
     task = await run(place, 1)
     place.takes_s = 1e6
@@ -127,7 +127,7 @@ async def test_a_source_that_hangs_says_nothing_after_a_while() -> None:
     task.cancel()
 
 
-async def test_an_answer_that_can_not_be_worked_in_does_not_end_the_reading(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_answer_that_raises_does_not_stop_the_reader(caplog: pytest.LogCaptureFixture) -> None:
     place = Place()
 
     async def read() -> int:

@@ -43,7 +43,7 @@ def view(status: dict[str, Any], **metadata: Any) -> observed.ModelDeploymentVie
         {"phase": 7, "selector": ["x"], "endpoints": "nowhere"},
     ],
 )
-def test_what_is_only_shown_is_written_anew(shown: dict[str, Any]) -> None:
+def test_fields_that_are_only_displayed_are_rewritten_when_unreadable(shown: dict[str, Any]) -> None:
     read = view({**shown, "stableRevision": "0123456789"})
     assert read.status_problem is None
     assert read.status.stable_revision == "0123456789"
@@ -53,14 +53,14 @@ def test_what_is_only_shown_is_written_anew(shown: dict[str, Any]) -> None:
     "time",
     ["2026-01-01T10:00:00Ztotally", "2026-01-01T10:00:00+99:99", "2026-01-01T10:00:00:5Z", "2026-01-01T10:00:00+24:00"],
 )
-def test_a_request_with_a_forged_time_is_still_a_request(time: str) -> None:
+def test_a_request_with_a_forged_time_is_read(time: str) -> None:
     read = view({"request": {**REQUEST, "time": time}})
     assert read.status_problem is None
     assert read.status.request is not None
     assert read.status.request.id == "1"
 
 
-def test_a_request_that_this_version_does_not_know_asks_for_nothing() -> None:
+def test_an_unknown_verb_is_no_request() -> None:
     read = view({"request": {**REQUEST, "verb": "Skip"}})
     assert (read.status_problem, read.status.request) == (None, None)
 
@@ -74,16 +74,16 @@ def test_a_request_that_this_version_does_not_know_asks_for_nothing() -> None:
         {"attempts": [{"revision": 7}]},
     ],
 )
-def test_what_the_operator_has_to_remember_and_can_not_read_stops_it_with_a_reason(remembered: dict[str, Any]) -> None:
+def test_unreadable_memory_in_the_status_stops_the_model_with_a_reason(remembered: dict[str, Any]) -> None:
     read = view({**remembered, "phase": "Ready"})
     assert read.status_problem is not None
     (name,) = remembered
     assert read.status_problem.startswith(f"status.{name}")
     seen = builders.observed(object=knowledge.Known(read))
-    wish = build.build(read, (), builders.BOUNDS)
-    plan = planner.make(wish, seen, builders.BOUNDS, seen.observed_at)
+    desired = build.build(read, (), builders.BOUNDS)
+    plan = planner.make(desired, seen, builders.BOUNDS, seen.observed_at)
     assert (type(plan.action), plan.reason) == (actions.Wait, Reason.STATUS_UNREADABLE)
-    update = summary.summarise(wish, read, seen, plan=plan, outcome=actions.Done(), now=seen.observed_at)
+    update = summary.summarise(desired, read, seen, plan=plan, outcome=actions.Done(), now=seen.observed_at)
     assert update.patch is not None
     assert name not in update.patch, "it stays as it is, for the version that can read it"
     stalled = next(c for c in update.status["conditions"] if c["type"] == "Stalled")  # type: ignore[attr-defined]
@@ -93,17 +93,17 @@ def test_what_the_operator_has_to_remember_and_can_not_read_stops_it_with_a_reas
 def test_a_deletion_needs_no_readable_status() -> None:
     read = view({"rollout": {"phase": "Bisecting"}}, deletionTimestamp="2026-01-01T00:00:00Z")
     seen = builders.observed(object=knowledge.Known(read))
-    wish = build.build(read, (), builders.BOUNDS)
-    plan = planner.make(wish, seen, builders.BOUNDS, seen.observed_at)
+    desired = build.build(read, (), builders.BOUNDS)
+    plan = planner.make(desired, seen, builders.BOUNDS, seen.observed_at)
     assert plan.reason is not Reason.STATUS_UNREADABLE
 
 
 def test_a_field_that_the_api_server_drops_is_named_in_a_condition() -> None:
     read = view({})
     seen = builders.observed(object=knowledge.Known(read), dropped_fields=("lastStableRevision",))
-    wish = build.build(read, (), builders.BOUNDS)
-    plan = planner.make(wish, seen, builders.BOUNDS, seen.observed_at)
-    update = summary.summarise(wish, read, seen, plan=plan, outcome=actions.Done(), now=seen.observed_at)
+    desired = build.build(read, (), builders.BOUNDS)
+    plan = planner.make(desired, seen, builders.BOUNDS, seen.observed_at)
+    update = summary.summarise(desired, read, seen, plan=plan, outcome=actions.Done(), now=seen.observed_at)
     stalled = next(c for c in update.status["conditions"] if c["type"] == "Stalled")  # type: ignore[attr-defined]
     assert (stalled["status"], stalled["reason"]) == ("True", "CrdOutdated")
     assert "status.lastStableRevision" in stalled["message"]

@@ -525,7 +525,7 @@ def steps_of(world: VirtualWorld) -> int:
 
 
 @dataclass
-class Told:
+class RecordingReporter:
     """``steps`` are those of the stories, with faults; ``steps_to_rest`` those of the calm after some of them."""
 
     stories: int = 0
@@ -533,7 +533,7 @@ class Told:
     steps_to_rest: int = 0
 
 
-def check(told: Told, seed_number: int) -> None:
+def check(told: RecordingReporter, seed_number: int) -> None:
     """Tells stories of one seed; one in ``REST_OF`` is followed until the world is at rest, and has to be as wished."""
 
     @seed(seed_number)
@@ -561,7 +561,7 @@ def check(told: Told, seed_number: int) -> None:
 
 @pytest.mark.timeout(7200)
 def test_no_story_breaks_an_invariant(record_property: Callable[[str, object], None]) -> None:
-    told, seed_number = Told(), int(SEED) if SEED is not None else 0
+    told, seed_number = RecordingReporter(), int(SEED) if SEED is not None else 0
     while told.steps < STEPS_WANTED:
         check(told, seed_number)
         seed_number += 1

@@ -38,7 +38,7 @@ TERMINATING = MemberState.TERMINATING
         pytest.param([seen(NEW), seen(None, TERMINATING)], 0, 1, id="one that ends can't be asked"),
     ],
 )
-def test_every_member_that_may_still_send_requests_has_to_confirm(
+def test_every_gateway_that_may_send_requests_has_to_confirm(
     members: list[GatewaySeen], missing: int, unread: int
 ) -> None:
     found = Gateways(members=tuple(members)).confirmation(lambda view: view.routes["m"].version == "new")
@@ -46,13 +46,13 @@ def test_every_member_that_may_still_send_requests_has_to_confirm(
     assert found.is_complete == (not missing and not unread)
 
 
-def test_one_that_can_not_be_read_hides_only_itself() -> None:
+def test_an_unreadable_gateway_does_not_hide_the_others() -> None:
     gateways = Gateways(members=(seen(NEW), seen(None)))
     assert gateways.ready is None
     assert [member.view for member in gateways.members if isinstance(member.view, Known)]
 
 
-def test_one_that_ends_counts_for_requests_in_flight_and_not_for_readiness() -> None:
+def test_a_terminating_gateway_counts_for_requests_in_flight_but_not_for_readiness() -> None:
     gateways = Gateways(members=(seen(NEW), seen(OLD, TERMINATING)))
     assert [view.id for view in gateways.ready or ()] == ["new"]
     assert [view.id for view in gateways.everyone or ()] == ["new", "old"]

@@ -32,7 +32,7 @@ def add(sums: Sums, *readings: GatewayReading) -> Sums:
     return added
 
 
-def test_the_first_reading_only_marks_as_it_is_older_than_the_step() -> None:
+def test_the_first_reading_sets_the_marks_and_counts_nothing() -> None:
     sums = add(Sums(), reading(a=counters(1000), b=counters(50)))
     assert (sums.stable.requests, sums.candidate.requests) == (0, 0)
     sums = add(sums, reading(a=counters(1090), b=counters(60, server_errors=2, client_errors=3)))
@@ -41,26 +41,26 @@ def test_the_first_reading_only_marks_as_it_is_older_than_the_step() -> None:
     assert sums.candidate.durations == (10, 0, 0)
 
 
-def test_the_same_reading_adds_nothing_a_second_time() -> None:
+def test_adding_the_same_reading_twice_counts_it_once() -> None:
     first = add(Sums(), reading(b=counters(1)))
-    again = reading(b=counters(11))
-    assert add(add(first, again), again) == add(first, again)
+    second = reading(b=counters(11))
+    assert add(add(first, second), second) == add(first, second)
 
 
-def test_an_operator_that_lost_its_write_adds_the_whole_difference_from_the_old_marks() -> None:
+def test_after_a_lost_write_the_difference_from_the_old_marks_is_added() -> None:
     before = add(Sums(), reading(b=counters(1)))
     add(before, reading(b=counters(7)))  # the write of this one was lost
     assert add(before, reading(b=counters(12))).candidate.requests == 11
 
 
-def test_another_epoch_is_marked_anew_and_what_was_counted_stays() -> None:
+def test_a_new_epoch_sets_new_marks_and_keeps_the_sums() -> None:
     sums = add(add(Sums(), reading(b=counters(0))), reading(b=counters(30)))
     sums = add(sums, reading(epoch="2", b=counters(4)))
     assert sums.candidate.requests == 30
     assert add(sums, reading(epoch="2", b=counters(9))).candidate.requests == 35
 
 
-def test_counters_that_fall_within_an_epoch_are_not_believed() -> None:
+def test_counters_that_fall_within_an_epoch_are_rejected() -> None:
     sums = add(add(Sums(), reading(b=counters(20))), reading(b=counters(50)))
     assert add(sums, reading(b=counters(5))).candidate.requests == 30
 
@@ -74,7 +74,7 @@ def test_requests_are_added_over_gateways_and_pairs_are_taken_from_the_first() -
     assert (sums.candidate.labelled, sums.candidate.correct) == (4, 3)
 
 
-def test_a_gateway_that_comes_later_counts_from_then_on() -> None:
+def test_a_later_gateway_counts_from_its_first_reading() -> None:
     sums = add(Sums(), reading("g1", b=counters(0)))
     sums = add(sums, reading("g1", b=counters(5)), reading("g0", b=counters(900)))
     assert sums.candidate.requests == 5
@@ -82,7 +82,7 @@ def test_a_gateway_that_comes_later_counts_from_then_on() -> None:
     assert sums.candidate.requests == 8
 
 
-def test_a_gateway_that_is_gone_leaves_its_counts_and_not_its_mark() -> None:
+def test_a_removed_gateway_keeps_its_counts_but_not_its_mark() -> None:
     sums = add(Sums(), reading("g1", b=counters(0)), reading("g2", b=counters(0)))
     sums = add(sums, reading("g1", b=counters(5)), reading("g2", b=counters(5)))
     sums = add(sums, reading("g1", b=counters(6)))
@@ -100,7 +100,7 @@ def test_histograms_of_another_scale_are_not_added() -> None:
     steps=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 50), st.integers(0, 50)), min_size=1, max_size=30),
     lost=st.sets(st.integers(0, 29)),
 )
-def test_whatever_writes_are_lost_the_sum_is_the_growth_since_the_first_mark(
+def test_the_sum_equals_the_growth_since_the_first_mark_whatever_writes_are_lost(
     steps: list[tuple[int, int, int]], lost: set[int]
 ) -> None:
     totals = {f"g{n}": (7 * n, 3 * n) for n in range(4)}
@@ -120,7 +120,7 @@ def test_whatever_writes_are_lost_the_sum_is_the_growth_since_the_first_mark(
     assert final.candidate.requests == sum(totals[g][1] - began[g][1] for g in totals)
 
 
-def test_the_status_gives_back_what_was_put_into_it() -> None:
+def test_sums_survive_the_round_trip_through_the_status() -> None:
     sums = add(add(Sums(), reading(b=counters(1))), reading(b=counters(20, pairs=3), a=counters(4, labelled=1)))
     run = Run(phase=AnalysisPhase.RUNNING, started_at=NOW, measured_at=NOW, count=2, errors=1, message="m", sums=sums)
     status = analysis_memory.record(run)

@@ -74,5 +74,5 @@ def test_what_is_written_to_the_status_is_read_back_the_same(serving: Serving) -
     assert recall(ModelDeploymentStatus.model_validate(wire)) == serving
 
 
-def test_a_new_object_remembers_nothing() -> None:
+def test_a_new_object_has_no_memory() -> None:
     assert recall(ModelDeploymentStatus()) == Serving()

@@ -21,7 +21,7 @@ def entry(stable: str | None = "a" * 10, candidate: str | None = None, weight: i
     )
 
 
-def test_without_revisions_the_field_is_absent_and_gateways_take_that() -> None:
+def test_a_route_without_revisions_lacks_the_field_and_is_valid() -> None:
     spec = entry(stable=None).to_spec()
     assert "revisions" not in spec
     assert ModelRouteSpec.model_validate(spec).revisions == {}
@@ -58,12 +58,12 @@ def test_an_entry_is_written_as_the_contract_says() -> None:
         RetiredRoute(),
     ],
 )
-def test_the_kind_takes_every_route_as_it_is_written(made: RouteEntry | RetiredRoute) -> None:
+def test_every_written_route_is_valid_for_its_kind(made: RouteEntry | RetiredRoute) -> None:
     read = ModelRouteSpec.model_validate(made.to_spec())
     assert read.model_dump(mode="json", by_alias=True, exclude_unset=True) == made.to_spec()
 
 
-def test_a_retired_route_is_the_mark_and_its_version() -> None:
+def test_a_retired_route_has_only_the_mark_and_its_version() -> None:
     text = RouteText(text=RetiredRoute().to_json())
     assert text.is_retired
     assert text.weights() == {}
@@ -71,7 +71,7 @@ def test_a_retired_route_is_the_mark_and_its_version() -> None:
     assert not RouteText(text=entry().to_json()).is_retired
 
 
-def test_what_decides_besides_the_weight_is_written_as_the_contract_says_and_absent_where_unset() -> None:
+def test_match_sticky_and_shadow_are_written_as_in_the_contract_and_absent_when_unset() -> None:
     routing = Routing(
         matches=(
             Match(kind=MatchKind.HEADER, name="x-group", value="beta"),
@@ -91,7 +91,7 @@ def test_what_decides_besides_the_weight_is_written_as_the_contract_says_and_abs
     assert routed["version"] != plain["version"]
 
 
-def test_what_matches_is_read_from_whatever_the_table_holds() -> None:
+def test_matches_are_read_from_any_route_content() -> None:
     match = Match(kind=MatchKind.HEADER, name="x-group", value="beta")
     matched = dataclasses.replace(entry(candidate="b" * 10), routing=Routing(matches=(match,)))
 
@@ -120,5 +120,5 @@ def test_a_version_names_the_content() -> None:
         pytest.param('{"stable": 3, "candidateWeight": "x"}', {}, id="wrong types"),
     ],
 )
-def test_weights_are_read_from_whatever_the_table_holds(text: str, weights: dict[str, int]) -> None:
+def test_weights_are_read_from_any_route_content(text: str, weights: dict[str, int]) -> None:
     assert RouteText(text=text).weights() == weights

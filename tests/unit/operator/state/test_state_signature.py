@@ -50,7 +50,7 @@ def changed(*, inputs: dict[str, Tensor] | None = None, outputs: dict[str, Tenso
         pytest.param(changed(outputs={}), ["output scores is gone"], id="a lost output"),
     ],
 )
-def test_what_breaks_a_caller_is_spelled_out(after: Signature, words: list[str]) -> None:
+def test_breaking_signature_changes_are_described(after: Signature, words: list[str]) -> None:
     assert list(differences(STABLE, after)) == words
 
 
@@ -70,5 +70,5 @@ def test_what_breaks_a_caller_is_spelled_out(after: Signature, words: list[str])
         ),
     ],
 )
-def test_what_breaks_nobody_is_no_difference(after: Signature) -> None:
+def test_compatible_signature_changes_are_no_difference(after: Signature) -> None:
     assert differences(STABLE, after) == ()

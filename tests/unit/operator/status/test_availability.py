@@ -52,7 +52,7 @@ def test_replicas_that_no_gateway_reaches_are_neither_ready_nor_available() -> N
     assert (condition(world, "Available"), condition(world, "Ready")) == (("True", "Available"), ("True", "Serving"))
 
 
-def test_some_replicas_out_of_reach_leave_it_available_and_are_told_after_a_moment(
+def test_unreachable_replicas_keep_a_model_available_and_are_reported_after_a_moment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     world = served()
@@ -66,7 +66,7 @@ def test_some_replicas_out_of_reach_leave_it_available_and_are_told_after_a_mome
     assert world.models[NAME].status["readyReplicas"] == 2
 
 
-def test_what_gateways_see_is_unknown_while_one_can_not_be_read() -> None:
+def test_availability_is_unknown_while_a_gateway_is_unreadable() -> None:
     world = served()
     world.pass_model(NAME, Fault.GATEWAY_UNREAD)
     for kind in ("Available", "Ready", "Degraded"):
@@ -74,7 +74,7 @@ def test_what_gateways_see_is_unknown_while_one_can_not_be_read() -> None:
 
 
 @pytest.mark.parametrize(("before", "after"), [(2, 5), (5, 2)])
-def test_scaling_flips_neither(before: int, after: int) -> None:
+def test_scaling_changes_neither_ready_nor_available(before: int, after: int) -> None:
     world = served(before)
     world.change(NAME, "scaling.replicas", after)
     seen = set()
@@ -85,7 +85,7 @@ def test_scaling_flips_neither(before: int, after: int) -> None:
     assert world.models[NAME].status["readyReplicas"] == after
 
 
-def test_a_scale_up_that_does_not_come_true_is_not_ready_in_the_end() -> None:
+def test_a_scale_up_without_new_replicas_becomes_not_ready() -> None:
     world = served(2, rollout={"progressDeadlineSeconds": 30})
     next(iter(world.applications.values())).is_stuck = True
     world.change(NAME, "scaling.replicas", 5)
@@ -108,7 +108,7 @@ def test_a_canary_is_available_though_it_is_not_ready() -> None:
     assert condition(world, "Available")[0] == "True"
 
 
-def test_nothing_that_serves_is_not_available() -> None:
+def test_a_model_without_a_serving_revision_is_not_available() -> None:
     world = served(2)
     world.change(NAME, "suspend", True)
     world.settle()
@@ -128,7 +128,7 @@ def test_nothing_that_serves_is_not_available() -> None:
         ("after 600 s 0 of 3 run", "after 600 s 0 of 3 run"),
     ],
 )
-def test_texts_for_users_name_no_address_inside_the_cluster(text: str, hidden: str | None) -> None:
+def test_texts_for_users_contain_no_internal_address(text: str, hidden: str | None) -> None:
     shown = hide_addresses(text)
     assert hidden is None or shown == hidden
     assert not any(part in shown for part in ("127.0.0.1", "10.0.0.7", "8265", "9901", ".svc"))

@@ -55,7 +55,7 @@ def test_a_transition_time_changes_only_with_the_status() -> None:
     assert accepted["lastTransitionTime"] == condition(summarise(served()), "Accepted")["lastTransitionTime"]
 
 
-def test_a_refused_write_is_told_and_a_conflict_is_not() -> None:
+def test_a_refused_write_is_reported_and_a_conflict_is_not() -> None:
     world = VirtualWorld()
     world.apply("digits", model={"uri": "file:///m/1"})
     refused = summarise(world, actions.Refused(reason=Reason.WRITE_FAILED, message="503"))

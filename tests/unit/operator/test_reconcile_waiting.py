@@ -1,0 +1,269 @@
+"""A model that waits asks the API server nothing, and is looked at again in time."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import itertools
+from collections.abc import AsyncIterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from tests.support import builders
+
+from fairlead_operator import composition, health, queue, reconcile, sweep, telemetry, waiting
+from fairlead_operator.effects import status
+from fairlead_operator.observe import snapshot
+from fairlead_operator.plan import planner
+from fairlead_operator.state import actions, keys, knowledge, reasons
+from fairlead_operator.state.rollout import Serving
+from fairlead_operator.status import summary
+
+pytestmark = [pytest.mark.looptime, pytest.mark.asyncio]
+KEY = keys.ModelKey(builders.NAMESPACE, builders.NAME)
+
+
+class LoopClock:
+    def now(self) -> datetime.datetime:
+        return datetime.datetime.fromtimestamp(self.monotonic_s(), datetime.UTC)
+
+    def monotonic_s(self) -> float:
+        return asyncio.get_running_loop().time()
+
+
+class Place:
+    """One model whose plan, status patch and evidence a test sets."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.fetches: list[float] = []
+        self.looked: list[str] = []
+        self.may_complete = asyncio.Event()
+        self.may_complete.set()
+        self.plans = 0
+        self.requeue_after_s = builders.BOUNDS.poll_s
+        self.deadline_s = float("inf")
+        self.evidence = b"1"
+        self.pending = False
+        self.work: queue.KeyedQueue[keys.Key] = queue.KeyedQueue()
+        self.view = builders.model_deployment()
+        monkeypatch.setattr(planner, "make", self.plan)
+        monkeypatch.setattr(summary, "summarise", self.summarise)
+        namespaces: Any = lambda _: self  # noqa: E731 - there is one
+        observer: Any = SimpleNamespace(
+            fetch=self.fetch, complete=self.complete, look=self.look, can_rest=lambda _: True
+        )
+        hands: Any = SimpleNamespace(nudge=lambda _: None, api=self, namespace=namespaces)
+        events: Any = SimpleNamespace(send=self.complete)
+        self.waits = waiting.Waiting(self.work, namespaces, clock=LoopClock())
+        self.metrics = telemetry.Metrics()
+        parts = reconcile.Parts(
+            observer=observer,
+            namespaces=namespaces,
+            waits=self.waits,
+            composed=composition.Composition(),
+            hands=hands,
+            events=events,
+            bounds=builders.BOUNDS,
+            clock=LoopClock(),
+            metrics=self.metrics,
+        )
+        reads: Any = self
+        self.swept = sweep.Sweep(
+            work=self.work,
+            reads=reads,
+            namespaces=namespaces,
+            waits=self.waits,
+            composed=parts.composed,
+            watched=health.WatchLedger(clock=LoopClock()),
+            metrics=self.metrics,
+            clock=LoopClock(),
+        )
+        ray: Any = None
+        made = reconcile.Reconciler(parts, self.work, swept=self.swept, ray=ray)
+        self.worker = asyncio.create_task(queue.work(self.work, made.handle))
+
+    clusters = ()
+
+    def is_pending(self) -> bool:
+        return self.pending
+
+    def routes(self) -> dict[str, str]:
+        return {}
+
+    def gateways(self) -> knowledge.Unknown:
+        return knowledge.Unknown("there is none")
+
+    async def list_pages(self, _: str) -> AsyncIterator[Any]:
+        metadata = {"namespace": KEY.namespace, "name": KEY.name, "uid": self.view.uid}
+        yield {"items": [{"metadata": {**metadata, "resourceVersion": self.view.resource_version}}]}
+
+    def hurry(self) -> None:
+        """Nothing is read here."""
+
+    def world(self) -> Any:
+        return SimpleNamespace(has_unknown=False, of=lambda *_, **__: self.evidence)
+
+    async def fetch(self, _: keys.ModelKey) -> Any:
+        self.fetches.append(asyncio.get_running_loop().time())
+        return self.view
+
+    async def complete(self, look: snapshot.Look, *_: Any, **__: Any) -> snapshot.Look:
+        await self.may_complete.wait()
+        return look
+
+    def look(self, _: keys.ModelKey, view: Any) -> snapshot.Look:
+        self.looked.append(view.resource_version)
+        return snapshot.Look(
+            seen=builders.observed(object=knowledge.Known(view)), evidence=self.evidence, hot_evidence=self.evidence
+        )
+
+    async def merge_patch(self, *_: Any) -> Any:
+        return {}
+
+    def wrote_revision(self, _: Any) -> None:
+        """Nothing is kept here."""
+
+    def plan(self, *_: Any) -> actions.Plan:
+        self.plans += 1
+        is_late = asyncio.get_running_loop().time() >= self.deadline_s
+        return actions.Plan(
+            key=KEY,
+            action=actions.PinDigest(name="n", revision="r", digest="d") if is_late else actions.Wait(),
+            serving=Serving(),
+            reason=reasons.Reason.STARTING,
+            message="",
+            requeue_after_s=self.requeue_after_s,
+        )
+
+    def summarise(self, *_: Any, **__: Any) -> actions.StatusUpdate:
+        now = LoopClock().now()
+        return actions.StatusUpdate(key=KEY, status={}, patch=None, events=(), written_at=now)
+
+
+@pytest.fixture
+async def place(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Place]:
+    made = Place(monkeypatch)
+    yield made
+    made.worker.cancel()
+
+
+async def test_a_waiting_model_makes_no_request_and_is_planned_at_growing_intervals(place: Place) -> None:
+    place.work.add(KEY)
+    await asyncio.sleep(1)
+    assert len(place.fetches) == 1
+    plans = place.plans
+    await asyncio.sleep(60)
+    assert len(place.fetches) == 1
+    assert 8 <= place.plans - plans <= 16
+
+
+async def test_a_deadline_is_noticed_while_waiting_and_the_object_is_read_before_acting(
+    place: Place,
+) -> None:
+    place.work.add(KEY)
+    place.deadline_s = 42.0
+    await asyncio.sleep(41)
+    assert len(place.fetches) == 1
+    await asyncio.sleep(reconcile.REST_MAX_S + 1)
+    assert place.deadline_s <= place.fetches[1] <= place.deadline_s + reconcile.REST_MAX_S
+
+
+async def test_a_change_of_its_own_evidence_queues_a_model_at_once(place: Place) -> None:
+    place.work.add(KEY)
+    await asyncio.sleep(30)
+    plans = place.plans
+    place.evidence = b"2"
+    place.waits.on_answer(KEY.namespace)
+    await asyncio.sleep(0.01)
+    assert place.plans == plans + 1
+    assert len(place.fetches) == 1, "the object is read again only where something has to be done"
+
+
+async def test_an_idle_model_has_no_pass_until_its_evidence_changes(place: Place) -> None:
+    place.requeue_after_s = builders.BOUNDS.resync_s
+    place.work.add(KEY)
+    await asyncio.sleep(3600)
+    assert (len(place.fetches), place.plans) == (1, 1)
+    held = place.waits.get(KEY)
+    assert held is not None
+    assert held.view is None, "ten thousand idle objects are not kept in memory"
+    place.evidence = b"2"
+    place.waits.on_answer(KEY.namespace)
+    await asyncio.sleep(0.01)
+    assert len(place.fetches) == 2
+
+
+async def test_a_pass_waits_for_an_answer_that_is_on_its_way(place: Place) -> None:
+    place.pending = True
+    place.work.add(KEY)
+    await asyncio.sleep(0.5)
+    assert place.plans == 0
+    place.pending = False
+    place.waits.on_answer(KEY.namespace)
+    await asyncio.sleep(0.01)
+    assert place.plans == 1
+
+
+async def test_a_listing_from_before_a_write_is_not_used_by_a_later_pass(place: Place) -> None:
+    place.may_complete.clear()
+    place.work.add(KEY)
+    await asyncio.sleep(0.1)
+    await place.swept.resync(KEY.namespace)
+    place.may_complete.set()
+    await asyncio.sleep(1)
+    for version in ("2", "3"):
+        place.view = builders.model_deployment(resource_version=version)
+        place.swept.notice(KEY, version=version, intent=version)
+        await asyncio.sleep(1)
+    versions = [version for version, _ in itertools.groupby(place.looked)]
+    assert versions == ["1", "2", "3"], "what should run is composed from each of these: none may be an older object"
+
+
+async def test_a_request_during_a_pass_is_read_by_the_next_one(place: Place) -> None:
+    place.swept.notice(KEY, version="1", intent="generation 1")
+    place.may_complete.clear()
+    await asyncio.sleep(0.1)
+    assert place.looked == ["1"]
+    place.view = builders.model_deployment(resource_version="2")
+    place.swept.notice(KEY, version="2", intent="a request")
+    place.may_complete.set()
+    await asyncio.sleep(1)
+    assert place.looked[-1] == "2"
+    assert len(place.fetches) == 2
+
+
+async def test_the_first_pass_after_the_start_uses_the_listed_object(place: Place) -> None:
+    place.requeue_after_s = builders.BOUNDS.resync_s
+    await place.swept.resync(KEY.namespace)
+    place.swept.notice(KEY, version=place.view.resource_version, intent="generation 1")
+    await asyncio.sleep(1)
+    assert place.looked
+    assert place.fetches == []
+
+
+async def test_a_dropped_status_field_is_written_at_growing_intervals(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[float] = []
+    stored = {
+        "metadata": {"namespace": KEY.namespace, "name": KEY.name, "uid": "u", "resourceVersion": "2"},
+        "spec": {"model": {"uri": "file:///m"}},
+        "status": {},
+    }
+
+    async def write_status(*_: Any, **__: Any) -> Any:
+        written.append(asyncio.get_running_loop().time())
+        return stored
+
+    def summarise(*_: Any, **__: Any) -> actions.StatusUpdate:
+        patch = {"lastStableRevision": "0123456789"}
+        return actions.StatusUpdate(key=KEY, status={}, patch=patch, events=(), written_at=LoopClock().now())
+
+    monkeypatch.setattr(status, "write_status", write_status)
+    monkeypatch.setattr(summary, "summarise", summarise)
+    place.work.add(KEY)
+    await asyncio.sleep(600)
+    assert len(written) <= 12
+    sample = place.metrics.registry.get_sample_value("fairlead_operator_dropped_status_writes_total")
+    assert sample == len(written)

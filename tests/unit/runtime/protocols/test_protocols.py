@@ -1,0 +1,332 @@
+"""Both REST protocols over a handler without sockets."""
+
+from __future__ import annotations
+
+import base64
+import struct
+
+import numpy as np
+import orjson
+import pytest
+from tests.support.replica_parts import DIGEST, NAME, REVISION, Parts, Setting, answer_of, assemble_inline, request
+
+from fairlead_runtime.errors import RequestReason
+from fairlead_runtime.inference.dataplane import Phase
+from fairlead_runtime.model.predictor import InputRefusedError, ModelFailedError, Tensors
+from fairlead_runtime.model.signature import DType, Signature, TensorSpec
+from fairlead_runtime.protocols import status_codes
+from fairlead_runtime.protocols.handler import Handler
+
+V2_INPUT = {"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [1, 2, 3, 4]}
+
+
+@pytest.fixture
+def parts() -> Parts:
+    return assemble_inline()
+
+
+def two_in_two_out() -> Signature:
+    number = TensorSpec(name="n", dtype=DType.INT64, shape=(None,))
+    text = TensorSpec(name="t", dtype=DType.STRING, shape=(None,))
+    return Signature(name="serving_default", method="", inputs=(number, text), outputs=(number, text))
+
+
+def answered(handler: Handler, method: str, path: str, body: object = None, **headers: bytes) -> tuple[int, object]:
+    given = {name.replace("_", "-").encode(): value for name, value in headers.items()}
+    response = answer_of(handler, request(method, path, body, given))
+    return response.status, orjson.loads(response.body)
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/v2", 200),
+        ("/v2/", 200),
+        ("/v2/health/live", 200),
+        ("/v2/health/ready", 200),
+        ("/v2/models/digits", 200),
+        ("/v2/models/digits/ready", 200),
+        ("/v2/models/digits/versions/3", 200),
+        ("/v2/models/digits/versions/v2/ready", 200),
+        (f"/v2/models/digits/versions/{REVISION}", 200),
+        ("/v2/models/digits/versions/4", 404),
+        ("/v2/models/other", 404),
+        ("/v2/models/digits/nothing", 404),
+        ("/v2/nothing", 404),
+        ("/v2/models/digits/infer", 405),
+        ("/v1/models/digits", 200),
+        ("/v1/models/digits/metadata", 200),
+        ("/v1/models/digits/versions/3", 200),
+        ("/v1/models/digits/labels/v2", 200),
+        ("/v1/models/digits/versions/3/metadata", 200),
+        ("/v1/models/digits/versions/9", 404),
+        ("/v1/models/other", 404),
+        ("/v1/models/digits:predict", 405),
+        ("/v1/models/digits:explain", 404),
+        ("/v1/models/", 404),
+        (f"/-/healthz/{NAME}", 200),
+        (f"/-/healthz/{REVISION}-0000000000000000", 410),
+        (f"/-/healthz/{REVISION}", 410),
+        ("/-/healthz/", 410),
+        ("/", 404),
+        ("/v2x", 404),
+    ],
+)
+def test_each_path_answers_a_get_with_its_code(parts: Parts, path: str, status: int) -> None:
+    response = answer_of(parts.handler, request("GET", path))
+    assert response.status == status
+    if status >= 400:
+        assert orjson.loads(response.body).keys() == {"error"}
+
+
+def test_v2_metadata_gives_the_signature_and_the_digest(parts: Parts) -> None:
+    response = answer_of(parts.handler, request("GET", "/v2/models/digits"))
+    tensor = {"datatype": "FP32", "shape": [-1, 4]}
+    assert orjson.loads(response.body) == {
+        "name": "digits",
+        "versions": ["3"],
+        "platform": "tensorflow_savedmodel",
+        "inputs": [{"name": "x", **tensor}],
+        "outputs": [{"name": "y", **tensor}],
+    }
+    assert response.headers == ((b"x-fairlead-digest", DIGEST.encode()),)
+    below = assemble_inline(Setting(folder="versión 10"))
+    headers = answer_of(below.handler, request("GET", "/v2/models/digits")).headers
+    assert (b"x-fairlead-folder", b"versi%C3%B3n%2010") in headers
+
+
+def test_v2_infer_answers_with_the_request_id_and_flat_data(parts: Parts) -> None:
+    body = {"id": "42", "parameters": {"any": 1}, "inputs": [V2_INPUT]}
+    assert answered(parts.handler, "POST", "/v2/models/digits/infer", body) == (
+        200,
+        {
+            "model_name": "digits",
+            "model_version": "3",
+            "id": "42",
+            "outputs": [{"name": "y", "datatype": "FP32", "shape": [1, 4], "data": [2, 4, 6, 8]}],
+        },
+    )
+
+
+@pytest.mark.parametrize("version", ["3", "v2", REVISION])
+def test_v2_infer_takes_the_version_by_number_alias_and_revision(parts: Parts, version: str) -> None:
+    path = f"/v2/models/digits/versions/{version}/infer"
+    assert answered(parts.handler, "POST", path, {"inputs": [V2_INPUT]})[0] == 200
+
+
+def test_v2_infer_takes_and_gives_binary_tensors(parts: Parts) -> None:
+    blob = np.array([1, 2, 3, 4], "<f4").tobytes()
+    tensor = {"name": "x", "shape": [1, 4], "datatype": "FP32", "parameters": {"binary_data_size": 16}}
+    head = orjson.dumps({"inputs": [tensor], "outputs": [{"name": "y", "parameters": {"binary_data": True}}]})
+    headers = {b"inference-header-content-length": str(len(head)).encode()}
+    response = answer_of(parts.handler, request("POST", "/v2/models/digits/infer", head + blob, headers))
+    length = int(dict(response.headers)[b"inference-header-content-length"])
+    assert orjson.loads(response.body[:length])["outputs"][0]["parameters"] == {"binary_data_size": 16}
+    assert np.frombuffer(response.body[length:], "<f4").tolist() == [2, 4, 6, 8]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param({"binary_data_size": 12}, id="too short for the shape"),
+        pytest.param({"binary_data_size": 4000}, id="more than the body has"),
+        pytest.param({"binary_data_size": -16}, id="negative"),
+        pytest.param({"binary_data_size": "16"}, id="in quotes"),
+        pytest.param({}, id="no size and no data"),
+    ],
+)
+def test_v2_binary_tensors_of_wrong_length_are_refused(parts: Parts, change: dict[str, object]) -> None:
+    head = orjson.dumps({"inputs": [{"name": "x", "shape": [1, 4], "datatype": "FP32", "parameters": change}]})
+    headers = {b"inference-header-content-length": str(len(head)).encode()}
+    body = head + bytes(16)
+    assert answer_of(parts.handler, request("POST", "/v2/models/digits/infer", body, headers)).status == 400
+
+
+@pytest.mark.parametrize("length", [b"-1", b"abc", b"99999999999999999999", b"5000", b""])
+def test_an_impossible_v2_header_length_is_refused(parts: Parts, length: bytes) -> None:
+    headers = {b"inference-header-content-length": length}
+    assert answer_of(parts.handler, request("POST", "/v2/models/digits/infer", b"{}", headers)).status == 400
+
+
+def test_binary_numbers_that_are_not_finite_are_refused(parts: Parts) -> None:
+    tensor = {"name": "x", "shape": [1, 4], "datatype": "FP32", "parameters": {"binary_data_size": 16}}
+    head = orjson.dumps({"inputs": [tensor]})
+    body = head + struct.pack("<4f", 1, 2, float("nan"), 4)
+    headers = {b"inference-header-content-length": str(len(head)).encode()}
+    assert answer_of(parts.handler, request("POST", "/v2/models/digits/infer", body, headers)).status == 400
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        pytest.param(b"{", "not JSON", id="cut off"),
+        pytest.param(b"", "not JSON", id="empty"),
+        pytest.param(b"[1]", "must be a JSON object", id="a list"),
+        pytest.param(b'{"inputs": NaN}', "not JSON", id="NaN"),
+        pytest.param(b'{"inputs":' + b"[" * 5000, "not JSON", id="nested without end"),
+        pytest.param({}, "inputs must be a list", id="no inputs"),
+        pytest.param({"inputs": []}, "'x' is missing", id="empty inputs"),
+        pytest.param({"inputs": [3]}, "must be an object", id="a number as input"),
+        pytest.param({"inputs": [V2_INPUT, V2_INPUT]}, "listed twice", id="twice"),
+        pytest.param({"inputs": [{**V2_INPUT, "name": "z"}]}, "no input 'z'", id="unknown name"),
+        pytest.param({"inputs": [{**V2_INPUT, "name": ["x"]}]}, "no input", id="name is a list"),
+        pytest.param({"inputs": [{**V2_INPUT, "datatype": "INT64"}]}, "expected datatype FP32", id="other datatype"),
+        pytest.param({"inputs": [{**V2_INPUT, "shape": [4]}]}, "expected shape", id="rank too low"),
+        pytest.param({"inputs": [{**V2_INPUT, "shape": [1, 4, 1]}]}, "expected shape", id="rank too high"),
+        pytest.param({"inputs": [{**V2_INPUT, "shape": [2, 2]}]}, "expected shape", id="same count, other shape"),
+        pytest.param({"inputs": [{**V2_INPUT, "shape": [-1, 4]}]}, "shape must be", id="negative size"),
+        pytest.param({"inputs": [{**V2_INPUT, "shape": [True, 4]}]}, "shape must be", id="boolean size"),
+        pytest.param({"inputs": [{**V2_INPUT, "shape": "x"}]}, "shape must be", id="shape is text"),
+        pytest.param({"inputs": [{**V2_INPUT, "data": [1, 2, 3]}]}, "needs 4 elements", id="too little data"),
+        pytest.param({"inputs": [{**V2_INPUT, "data": None}]}, "must be numbers", id="null data"),
+        pytest.param({"inputs": [V2_INPUT], "id": 7}, "id must be a string", id="id is a number"),
+        pytest.param({"inputs": [V2_INPUT], "outputs": [{"name": "q"}]}, "no output 'q'", id="unknown output"),
+        pytest.param({"inputs": [V2_INPUT], "outputs": "y"}, "outputs must be a list", id="outputs is text"),
+    ],
+)
+def test_v2_refuses_with_400_and_the_reason(parts: Parts, body: object, words: str) -> None:
+    status, answer = answered(parts.handler, "POST", "/v2/models/digits/infer", body)
+    assert status == 400
+    assert isinstance(answer, dict)
+    assert words in answer["error"]
+
+
+def test_v1_status_and_metadata_have_tensorflow_servings_form(parts: Parts) -> None:
+    status = {"error_code": "OK", "error_message": ""}
+    expected = {"model_version_status": [{"version": "3", "state": "AVAILABLE", "status": status}]}
+    assert answered(parts.handler, "GET", "/v1/models/digits") == (200, expected)
+    _, metadata = answered(parts.handler, "GET", "/v1/models/digits/metadata")
+    assert isinstance(metadata, dict)
+    assert metadata["model_spec"] == {"name": "digits", "signature_name": "", "version": "3"}
+    described = metadata["metadata"]["signature_def"]["signature_def"]["serving_default"]
+    dims = [{"size": "-1", "name": ""}, {"size": "4", "name": ""}]
+    shape = {"dim": dims, "unknown_rank": False}
+    assert described["inputs"] == {"x": {"dtype": "DT_FLOAT", "tensor_shape": shape, "name": "x"}}
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        pytest.param({"instances": [[1, 2, 3, 4]]}, {"predictions": [[2, 4, 6, 8]]}, id="rows"),
+        pytest.param({"instances": [{"x": [1, 2, 3, 4]}]}, {"predictions": [[2, 4, 6, 8]]}, id="named rows"),
+        pytest.param({"inputs": [[1, 2, 3, 4]]}, {"outputs": [[2, 4, 6, 8]]}, id="columns"),
+        pytest.param({"inputs": {"x": [[1, 2, 3, 4]]}}, {"outputs": [[2, 4, 6, 8]]}, id="named columns"),
+        pytest.param(
+            {"signature_name": "serving_default", "instances": [[1, 2, 3, 4]]},
+            {"predictions": [[2, 4, 6, 8]]},
+            id="with the signature's name",
+        ),
+    ],
+)
+def test_v1_predicts_in_rows_and_columns(parts: Parts, body: object, expected: object) -> None:
+    assert answered(parts.handler, "POST", "/v1/models/digits:predict", body) == (200, expected)
+    assert answered(parts.handler, "POST", "/v1/models/digits/versions/3:predict", body) == (200, expected)
+
+
+def test_v1_with_several_tensors_gives_objects_and_takes_base64() -> None:
+    handler = assemble_inline(Setting(signature=two_in_two_out())).handler
+    encoded = base64.b64encode(b"\xff").decode()
+    rows = {"instances": [{"n": 1, "t": "a"}, {"n": 2, "t": {"b64": encoded}}]}
+    assert answered(handler, "POST", "/v1/models/digits:predict", rows) == (
+        200,
+        {"predictions": [{"n": 2, "t": "a"}, {"n": 4, "t": {"b64": encoded}}]},
+    )
+    columns = {"inputs": {"n": [1], "t": ["a"]}}
+    assert answered(handler, "POST", "/v1/models/digits:predict", columns) == (200, {"outputs": {"n": [2], "t": ["a"]}})
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        pytest.param({}, "exactly one of instances", id="neither format"),
+        pytest.param({"instances": [[1] * 4], "inputs": [[1] * 4]}, "exactly one of instances", id="both formats"),
+        pytest.param({"instances": []}, "at least one", id="no rows"),
+        pytest.param({"instances": 3}, "at least one", id="a number"),
+        pytest.param({"instances": [[1, 2, 3]]}, "expected shape [-1, 4]", id="row too short"),
+        pytest.param({"instances": [[1, 2, 3, 4], [1]]}, "not rectangular", id="ragged"),
+        pytest.param({"instances": [{"z": [1, 2, 3, 4]}]}, "exactly 'x'", id="unknown name"),
+        pytest.param({"instances": [{"x": [1, 2, 3, 4]}, 7]}, "instances[1]", id="mixed rows"),
+        pytest.param({"inputs": {"z": 1}}, "exactly 'x'", id="unknown column"),
+        pytest.param({"signature_name": "other", "instances": [[1] * 4]}, "signature_name", id="unknown signature"),
+        pytest.param({"signature_name": ["x"], "instances": [[1] * 4]}, "signature_name", id="signature is a list"),
+    ],
+)
+def test_v1_refuses_with_400_and_the_reason(parts: Parts, body: object, words: str) -> None:
+    status, answer = answered(parts.handler, "POST", "/v1/models/digits:predict", body)
+    assert status == 400
+    assert isinstance(answer, dict)
+    assert words in answer["error"]
+
+
+@pytest.mark.parametrize("verb", ["classify", "regress"])
+def test_v1_classify_and_regress_need_a_signature_with_examples(parts: Parts, verb: str) -> None:
+    status, answer = answered(parts.handler, "POST", f"/v1/models/digits:{verb}", {"examples": [{"a": 1}]})
+    assert status == 400
+    assert "use predict" in str(answer)
+
+
+def example_signature(*outputs: TensorSpec) -> Signature:
+    examples = TensorSpec(name="inputs", dtype=DType.STRING, shape=(None,))
+    return Signature(name="s", method="tensorflow/serving/classify", inputs=(examples,), outputs=outputs)
+
+
+def test_v1_classifies_examples_into_pairs_of_label_and_score() -> None:
+    outputs = (
+        TensorSpec(name="classes", dtype=DType.STRING, shape=(None, 2)),
+        TensorSpec(name="scores", dtype=DType.FLOAT32, shape=(None, 2)),
+    )
+
+    def model(inputs: Tensors) -> Tensors:
+        assert b"age" in inputs[0][0]
+        return np.array([[b"no", b"yes"]], object), np.array([[0.25, 0.75]], np.float32)
+
+    handler = assemble_inline(Setting(signature=example_signature(*outputs), model=model)).handler
+    body = {"context": {"town": "x"}, "examples": [{"age": 7}]}
+    expected = {"results": [[["no", 0.25], ["yes", 0.75]]]}
+    assert answered(handler, "POST", "/v1/models/digits:classify", body) == (200, expected)
+    for bad in ({}, {"examples": []}, {"examples": [3]}, {"examples": [{"a": [1, "x"]}]}, {"examples": [{"a": None}]}):
+        assert answered(handler, "POST", "/v1/models/digits:classify", bad)[0] == 400
+
+
+def test_v1_regresses_examples_into_numbers() -> None:
+    output = TensorSpec(name="outputs", dtype=DType.FLOAT32, shape=(None, 1))
+    setting = Setting(signature=example_signature(output), model=lambda inputs: (np.array([[1.5]], np.float32),))
+    handler = assemble_inline(setting).handler
+    body = {"examples": [{"a": 1.5, "b": "text", "c": [1, 2]}]}
+    assert answered(handler, "POST", "/v1/models/digits:regress", body) == (200, {"results": [1.5]})
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(InputRefusedError("indices out of range"), 400), (ModelFailedError("out of memory"), 500)]
+)
+def test_the_error_of_the_model_decides_between_400_and_500(error: Exception, status: int) -> None:
+    def model(inputs: Tensors) -> Tensors:
+        raise error
+
+    handler = assemble_inline(Setting(model=model)).handler
+    assert answered(handler, "POST", "/v1/models/digits:predict", {"instances": [[1] * 4]})[0] == status
+
+
+@pytest.mark.parametrize(
+    ("phase", "health", "ready", "infer"),
+    [(Phase.LOADING, 503, 503, 503), (Phase.READY, 200, 200, 200), (Phase.DRAINING, 404, 200, 200)],
+)
+def test_the_phase_decides_health_but_a_draining_replica_still_answers(
+    parts: Parts, phase: Phase, health: int, ready: int, infer: int
+) -> None:
+    parts.plane.phase = phase
+    assert answered(parts.handler, "GET", f"/-/healthz/{NAME}")[0] == health
+    assert answered(parts.handler, "GET", "/v2/health/ready")[0] == ready
+    assert answered(parts.handler, "POST", "/v2/models/digits/infer", {"inputs": [V2_INPUT]})[0] == infer
+
+
+def test_every_reason_has_a_code_and_every_code_a_phrase() -> None:
+    assert set(status_codes.HTTP) == set(RequestReason)
+    assert set(status_codes.HTTP.values()) <= set(status_codes.PHRASES)
+
+
+def test_metrics_are_prometheus_text(parts: Parts) -> None:
+    parts.metrics.count_answer("v2", 200, 0.001)
+    body = answer_of(parts.handler, request("GET", "/metrics")).body.decode()
+    assert 'fairlead_replica_requests_total{code="200",model="digits",protocol="v2"} 1.0' in body
+    assert 'fairlead_replica_request_duration_seconds_bucket{le="+Inf",model="digits"} 1.0' in body
