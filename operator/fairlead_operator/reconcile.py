@@ -53,6 +53,8 @@ class Parts:
     bounds: bounds.Bounds
     clock: Clock
     metrics: telemetry.Metrics
+    missing_fields: Callable[[], tuple[str, ...]]
+    """The fields of the status that the CRD lacks, as dotted paths below ``status``."""
 
 
 class Reconciler:
@@ -168,7 +170,7 @@ class Reconciler:
     def _look(self, key: keys.ModelKey, view: observed.ModelDeploymentView | None) -> snapshot.Look:
         """The world around the object; what should run for it becomes known to its Ray clusters."""
         look = self._parts.observer.look(key, view)
-        if dropped := self._dropped.get(key):
+        if dropped := (*self._parts.missing_fields(), *self._dropped.get(key, ())):
             look = replace(look, seen=replace(look.seen, dropped_fields=dropped))
         composed = self._parts.composed
         changed = composed.remove(key) if view is None else composed.put(key, self._compose(look.seen, view))
@@ -274,7 +276,7 @@ class Reconciler:
         written = await status.write_status(self._parts.hands.api, update, resource_version=model.resource_version)
         if update.patch is not None and written is not None:
             await self._parts.events.send(model, *update.events, at=update.written_at)
-            await self._require_kept(model, written, update.patch, is_news=not seen.dropped_fields)
+            await self._require_kept(model, written, update.patch, is_news=seen.key not in self._dropped)
         return self._next(plan, outcome, look, model=model, written=written, read_at_s=read_at_s)
 
     async def _act(self, wish: Wish, seen: observed.Observed) -> tuple[actions.Plan, actions.Outcome]:

@@ -119,8 +119,16 @@ class Operated(Traffic):
             ray_write={
                 key.cluster: ended for key, ended in self.process.ray_write.items() if key.namespace == self.namespace
             },
-            dropped_fields=self.process.dropped.get(ModelKey(self.namespace, name), ()),
+            dropped_fields=(*sorted(self.pruned), *self.process.dropped.get(ModelKey(self.namespace, name), ())),
         )
+
+    def _check_available(self, name: str, status: Mapping[str, Any]) -> None:
+        """What a hanging gateway said last is believed for a while; then nothing is known."""
+        if self.held_gateways is None:
+            client_oracle.check_available(self, name, status)
+        elif isinstance(self._last(self.held_gateways), Unknown):
+            said = client_oracle.condition(status, "Available")
+            consistency.hold(said["status"] == "Unknown", f"{name}: the gateways hang, but Available is {said}")
 
     def _ray_writes(self) -> dict[str, RayWrite]:
         ended = self.process.ray_write.items()
@@ -195,7 +203,7 @@ class Operated(Traffic):
             return plan
         update = summary.summarise(desired, view, observed, plan=plan, outcome=outcome, now=now)
         if self.now == now and fault is Fault.NONE and meanwhile is nothing:
-            client_oracle.check_available(self, name, update.status)
+            self._check_available(name, update.status)
         dropped = self._store_status(name, view.uid, update)
         if dropped is not None and fault is not Fault.STATUS_ANSWER_LOST:
             self.events.extend(update.events)

@@ -27,6 +27,7 @@ class Verdict:
 
 NEEDS_A_PERSON = frozenset(
     {
+        Reason.CRD_OUTDATED,
         Reason.INVALID_SPEC,
         Reason.STATUS_UNREADABLE,
         Reason.NO_RAY_CLUSTER,

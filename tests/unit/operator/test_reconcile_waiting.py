@@ -67,6 +67,7 @@ class Place:
             bounds=builders.BOUNDS,
             clock=LoopClock(),
             metrics=self.metrics,
+            missing_fields=tuple,
         )
         reads: Any = self
         self.swept = sweep.Sweep(

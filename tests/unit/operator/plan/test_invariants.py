@@ -509,10 +509,10 @@ def expect_no_write(world: VirtualWorld) -> None:
     assert len(world.writes) == writes, world.writes[writes:]
 
 
-STEPS_WANTED = int(os.environ.get("FAIRLEAD_MODEL_STEPS", "50000"))
+STEPS_WANTED = int(os.environ.get("FAIRLEAD_MODEL_STEPS", "20000"))
 SEED = os.environ.get("FAIRLEAD_MODEL_SEED")
 STORIES_AT_ONCE = 250
-REST_OF = 16
+REST_OF = 32
 
 
 def set_steps(world: VirtualWorld) -> None:
