@@ -166,13 +166,13 @@ class Objects:
         stored = self.models.get(name)
         if update.patch is None or stored is None or stored.uid != uid:
             return None
-        meant = merge_patch.merged(stored.status, update.patch)
-        after = without(meant, self.pruned)
+        intended = merge_patch.merged(stored.status, update.patch)
+        after = without(intended, self.pruned)
         stored.resource_version += after != stored.status
         stored.status = after
         self.writes.append(Written(kind="status", what=name))
         self.serve_queued = True
-        consistency.hold(meant == update.status, "the patch does not make the status that was meant")
+        consistency.hold(intended == update.status, "the patch does not make the status that was meant")
         size = len(json.dumps(stored.status))
         consistency.hold(size <= consistency.STATUS_MAX_BYTES, f"the status has {size} bytes")
         return skew.dropped(update.patch, stored.status)

@@ -127,8 +127,8 @@ class Operated(Traffic):
         if self.held_gateways is None:
             client_oracle.check_available(self, name, status)
         elif isinstance(self._last(self.held_gateways), Unknown):
-            said = client_oracle.condition(status, "Available")
-            consistency.hold(said["status"] == "Unknown", f"{name}: the gateways hang, but Available is {said}")
+            available = client_oracle.condition(status, "Available")
+            consistency.hold(available["status"] == "Unknown", f"{name}: the gateways hang: {available}")
 
     def _ray_writes(self) -> dict[str, RayWrite]:
         ended = self.process.ray_write.items()
