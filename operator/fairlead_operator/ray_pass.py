@@ -85,9 +85,11 @@ class RayPass:
         is_placement = self.namespaces(namespace).placement == key.cluster
         may_get_models = self.composed.has_models(namespace) and is_placement
         wanted = serve_config.joined(key, parts, may_get_models=may_get_models)
-        if not (unknown and isinstance(evidence, knowledge.Known)):
+        if not unknown:
             return wanted
         # Everything that runs for a model that can't be read stays: what should be there is not known.
+        if not isinstance(evidence, knowledge.Known):
+            return replace(wanted, kept=(*wanted.kept, *(f"{namespace}--{model}--*" for model in sorted(unknown))))
         running = (
             name
             for name in evidence.value.applications

@@ -72,13 +72,13 @@ _OPTIONS: Mapping[str, _Option] = {
     "ray-token-file": _Option(help="file with Ray's authentication token; read again when Ray refuses it"),
     "gateway": _Option(help="NS=DATA_URL,ADMIN_URL of a gateway (repeatable, also for one namespace)", is_list=True),
     "public-url": _Option(
-        help="NS=URL where people reach the gateways, for status.endpoints (repeatable)", is_list=True
+        help="NS=URL under which clients reach the gateways, for status.endpoints (repeatable)", is_list=True
     ),
-    "prometheus": _Option(help="NS=URL of the Prometheus that analyses ask (repeatable)", is_list=True),
+    "prometheus": _Option(help="NS=URL of the Prometheus for the queries of analyses (repeatable)", is_list=True),
     "lease-namespace": _Option(help="the namespace of the Lease", default="fairlead-system"),
     "listen": _Option(help="HOST:PORT of /healthz, /readyz and /metrics", default="127.0.0.1:8080"),
-    "workers": _Option(help="keys in work at the same time", default="32"),
-    "resync-seconds": _Option(help="how often everything is listed, whatever the watches said", default="300"),
+    "workers": _Option(help="passes that run at the same time", default="32"),
+    "resync-seconds": _Option(help="how often all objects are listed, in addition to the watches", default="300"),
     "sweep-seconds": _Option(help="how often idle models are compared with Ray and the gateways", default="5"),
     "log-format": _Option(help="text or json", default="text"),
     "log-level": _Option(help="debug, info, warning or error", default="info"),

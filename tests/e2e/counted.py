@@ -19,13 +19,13 @@ def counted(model: Model, *, connections: int = CONNECTIONS, rate: float | None 
         yield run
 
 
-def no_failures(report: load.Report) -> None:
+def require_no_failures(report: load.Report) -> None:
     """Every failure is told, not the first ten."""
     failures = "\n".join(each.model_dump_json() for each in report.failures)
     assert report.failed == 0, f"{report.summary()}\n{failures}"
 
 
-def answered_by(run: load.Background, revision: str) -> int:
+def count_by_revision(run: load.Background, revision: str) -> int:
     """Its answers until now: what was heard last may be a quarter of a second old, what is heard next is not."""
     before = run.progress().requests
     return run.wait_until(lambda now: now.requests > before, timeout_s=60).revisions.get(revision, 0)

@@ -70,7 +70,7 @@ def haproxy_master(local: cluster.LocalCluster) -> int | None:
 
 
 @contextmanager
-def ray_does_not_answer(local: cluster.LocalCluster) -> Iterator[None]:
+def pause_ray(local: cluster.LocalCluster) -> Iterator[None]:
     """Ray's REST server is stopped, not ended: connections are taken and nothing is answered."""
     port = f"--port={local.ports['ray-dashboard']}"
     found = [pid for pid in descendants(local, "ray") if port in command_line(pid)]

@@ -29,12 +29,12 @@ def test_an_applied_model_becomes_ready_and_answers_like_the_model_itself(stage:
         assert {by_inference.headers["x-fairlead-revision"], by_serving.headers["x-fairlead-revision"]} == {
             model.stable
         }
-        _conditions_and_columns_tell_it(stage, model)
-        _events_tell_it(model)
-    _nothing_is_left(stage, model)
+        _check_conditions_and_columns(stage, model)
+        _check_events(model)
+    _check_nothing_is_left(stage, model)
 
 
-def _conditions_and_columns_tell_it(stage: Stage, model: Model) -> None:
+def _check_conditions_and_columns(stage: Stage, model: Model) -> None:
     found = model.read()
     assert found is not None
     stable = found["status"]["stableRevision"]
@@ -59,7 +59,7 @@ def _conditions_and_columns_tell_it(stage: Stage, model: Model) -> None:
     assert staging.condition(found, "Ready")["message"] in row
 
 
-def _events_tell_it(model: Model) -> None:
+def _check_events(model: Model) -> None:
     reasons = until(
         lambda: {"RevisionCreated", "RolloutStarted", "Promoted"} <= {r for r, _ in model.events()}, "events"
     )
@@ -67,7 +67,7 @@ def _events_tell_it(model: Model) -> None:
     assert all(sentence and "\n" not in sentence for _, sentence in model.events())
 
 
-def _nothing_is_left(stage: Stage, model: Model) -> None:
+def _check_nothing_is_left(stage: Stage, model: Model) -> None:
     until(lambda: not stage.api.revisions(model.name), "the garbage collector takes the revisions", deadline_s=90)
     answer = stage.gateway.get(f"/v2/models/{model.name}")
     assert answer.status_code == 404

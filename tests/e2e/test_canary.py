@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from tests.e2e.asking import asked, fairlead, next_version
-from tests.e2e.counted import CONNECTIONS, answered_by, counted, no_failures
+from tests.e2e.counted import CONNECTIONS, count_by_revision, counted, require_no_failures
 from tests.e2e.measured import RESULTS
 from tests.e2e.our_processes import kill_for_good, kill_operator
 from tests.e2e.second_gateway import Gateway, two_gateways
@@ -76,7 +76,7 @@ def test_25_percent_is_exact_at_each_of_two_gateways_and_a_promote_waits_for_bot
         with load.background(limited[0]) as one, load.background(limited[1]) as other:
             reports = [each.wait(timeout_s=300) for each in (one, other)]
         for number, report in enumerate(reports, start=1):
-            no_failures(report)
+            require_no_failures(report)
             got = report.revisions[candidate].count
             keep(report, f"held at 25 % at gateway {number} of two: {got:,} to the candidate")
             assert abs(got - REQUESTS / 4) <= 1
@@ -102,18 +102,18 @@ def _promoted_at_both(
             asked(stage, "promote", canary, "--full")
             canary.until("waiting for the gateway", lambda found: "Gateway gateway-1 can't be read" in _progress(found))
             until(lambda: _has_moved(stage, canary), "the first gateway has the new table", deadline_s=60)
-            moved = answered_by(here, stable), answered_by(beyond, stable)
+            moved = count_by_revision(here, stable), count_by_revision(beyond, stable)
             here.wait_until(lambda seen: seen.requests > REQUESTS, timeout_s=200)
             beyond.wait_until(lambda seen: seen.revisions.get(stable, 0) > moved[1] + 1000, timeout_s=200)
-            assert answered_by(here, stable) <= moved[0] + CONNECTIONS
+            assert count_by_revision(here, stable) <= moved[0] + CONNECTIONS
             _stays(stage, canary, stable)
         canary.until_settled(other_than=stable)
         until(lambda: set(stage.ray.applications(canary.name)) == {candidate}, "the old one is gone", deadline_s=60)
-        passed = answered_by(beyond, candidate)
+        passed = count_by_revision(beyond, candidate)
         beyond.wait_until(lambda seen: seen.revisions.get(candidate, 0) > passed + 2000, timeout_s=200)
         reports = here.stop(), beyond.stop()
     for report, what in zip(reports, ("the first", "the one whose agent was stopped"), strict=True):
-        no_failures(report)
+        require_no_failures(report)
         keep(report, f"promoted from 25 %, two gateways: {what}")
 
 
@@ -145,10 +145,10 @@ def test_an_abort_withdraws_the_candidate_and_its_spec_is_not_tried_again(stage:
         run.wait_until(lambda seen: seen.revisions.get(candidate, 0) > 500, timeout_s=120)
         asked(stage, "abort", canary)
         canary.until("withdrawn", lambda found: "rollout" not in found["status"])
-        answered = answered_by(run, candidate)
+        answered = count_by_revision(run, candidate)
         run.wait_until(lambda seen: seen.requests > REQUESTS, timeout_s=300)
         report = run.stop()
-    no_failures(report)
+    require_no_failures(report)
     keep(report, "aborted at 25 %")
     assert report.revisions[candidate].count <= answered + CONNECTIONS
     found = canary.read() or {}
@@ -182,7 +182,7 @@ def test_a_killed_operator_finds_the_step_and_the_pause_as_they_were(stage: Stag
         canary.until_settled(other_than=before)
         run.wait_until(lambda seen: seen.requests > REQUESTS, timeout_s=300)
         report = run.stop()
-    no_failures(report)
+    require_no_failures(report)
     keep(report, "operator killed at 25 % and at 50 %")
     handled = canary.status()["handledRequest"]
     assert (handled["verb"], handled["outcome"]) == ("Promote", "Done")
@@ -222,7 +222,7 @@ def test_a_rollback_by_number_holds_against_a_resync_until_a_retry(stage: Stage,
         kill_operator(stage.local)
         run.wait_until(lambda seen: seen.requests > REQUESTS, timeout_s=300)
         report = run.stop()
-    no_failures(report)
+    require_no_failures(report)
     keep(report, "rolled back by request")
     assert condition(canary.read() or {}, "Ready")["reason"] == "RolledBack"
     asked(stage, "retry", canary)

@@ -15,7 +15,7 @@ import httpx
 import pytest
 from tests.e2e import worsened
 from tests.e2e.asking import asked
-from tests.e2e.counted import CONNECTIONS, answered_by, no_failures
+from tests.e2e.counted import CONNECTIONS, count_by_revision, require_no_failures
 from tests.e2e.measured import RESULTS, Cell
 from tests.e2e.our_processes import kill_operator
 from tests.e2e.stage import Model, Stage, condition
@@ -234,14 +234,14 @@ def test_a_revision_that_fails_after_its_promotion_is_replaced_within_the_window
             run.wait_until(lambda seen: seen.requests > 100, timeout_s=60)
             model.apply("failing", label="turning", rollout=rollout)
             model.until("promoted and watched", lambda found: found["status"]["stableRevision"] != warm)
-            no_failures(run.stop())
+            require_no_failures(run.stop())
         promoted = model.stable
         kill_operator(stage.local)
         started = stage.ray.starts(model.name, warm)
         watched = Watched(stage, model)
         with loaded(stage, model) as run:
             took_s = watched.until_back_s(warm)
-            back = answered_by(run, warm)
+            back = count_by_revision(run, warm)
             run.wait_until(lambda seen: seen.revisions.get(warm, 0) > back + 2000, timeout_s=120)
             model.until("at rest", lambda found: "rollout" not in found["status"])
             report = run.stop()
@@ -266,7 +266,7 @@ def test_a_good_candidate_is_promoted_without_a_person(stage: Stage, judged: Mod
         judged.apply("v2", label="good", rollout=ROLLOUT)
         judged.until_settled(other_than=before)
         report = run.stop()
-    no_failures(report)
+    require_no_failures(report)
     reported = [message for reason, message in judged.events() if reason == "AnalysisSuccessful"]
     assert reported, judged.explain()
     row: dict[str, Cell] = {

@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.e2e.counted import counted, no_failures
+from tests.e2e.counted import counted, require_no_failures
 from tests.e2e.measured import RESULTS
 from tests.e2e.second_node import second_node
 from tests.e2e.stage import Model, Stage
@@ -52,7 +52,7 @@ def test_the_successor_of_a_killed_replica_takes_requests_within_a_second(stage:
         },
     )
     assert statistics.median(answered_meanwhile) <= RATE, answered_meanwhile
-    no_failures(report)
+    require_no_failures(report)
 
 
 def test_two_nodes_with_replicas_of_one_revision_lose_replicas_and_a_whole_directory(stage: Stage) -> None:
@@ -70,7 +70,7 @@ def test_two_nodes_with_replicas_of_one_revision_lose_replicas_and_a_whole_direc
             report = run.stop()
     _keep(report)
     assert report.requests >= REQUESTS
-    no_failures(report)
+    require_no_failures(report)
 
 
 def _listed(stage: Stage, model: Model) -> list[Replica]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from tests.e2e.asking import asked, fairlead
-from tests.e2e.counted import answered_by, no_failures
+from tests.e2e.counted import count_by_revision, require_no_failures
 from tests.e2e.measured import RESULTS
 from tests.e2e.our_processes import kill_operator
 from tests.e2e.stage import Model, Stage
@@ -66,14 +66,14 @@ def test_matches_and_sticky_callers_keep_their_revision_while_the_operator_is_ki
             wait_for([run], 500)
             asked(stage, "abort", model)
             model.until("withdrawn", lambda found: "rollout" not in found["status"])
-            answered = answered_by(run, candidate)
+            answered = count_by_revision(run, candidate)
             wait_for([run], run.progress().requests + 1000)
             aborted = run.stop()
         assert aborted.revisions.get(candidate, None) is None or aborted.revisions[candidate].count <= answered + 2
 
         reports = [led, by_cookie, left, *of_users.values(), of_beta, aborted]
         for report in reports:
-            no_failures(report)
+            require_no_failures(report)
         RESULTS.add(
             "A canary with matches and a sticky header",
             {

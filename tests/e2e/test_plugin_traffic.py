@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from tests.e2e.asking import asked, fairlead, next_version
-from tests.e2e.counted import counted, no_failures
+from tests.e2e.counted import counted, require_no_failures
 from tests.e2e.measured import RESULTS
 from tests.e2e.our_processes import kill_operator
 from tests.e2e.stage import Stage
@@ -34,7 +34,7 @@ def test_a_canary_of_few_replicas_is_asked_read_and_promoted_to_all_of_them(stag
             model.until_up(REPLICAS)
             run.wait_until(lambda seen: seen.requests > 10_000, timeout_s=300)
             report = run.stop()
-    no_failures(report)
+    require_no_failures(report)
     RESULTS.add(
         "A canary of one replica beside two",
         {"what": "promoted, operator killed", "requests": report.requests, "failed": report.failed},

@@ -41,7 +41,7 @@ def is_stopped(found: dict[str, Any]) -> bool:
     return "rollout" in status and not status.get("stableRevision")
 
 
-def is_refused_politely(stage: Stage, body: bytes, model: Model) -> bool:
+def gets_retry_after(stage: Stage, body: bytes, model: Model) -> bool:
     headers = {"content-type": "application/json"}
     answer = stage.gateway.post(f"/v2/models/{model.name}/infer", content=body, headers=headers)
     return (answer.status_code, answer.headers.get("retry-after")) == (503, "2") and WORDS in answer.text
@@ -71,7 +71,7 @@ def test_requests_between_two_revisions_get_retry_after_and_no_other_fails(stage
         run.wait_until(lambda seen: seen.requests > BEFORE, timeout_s=120)
         recreated.apply("v2", label="next", serving=BIG, rollout=RECREATE)
         recreated.until("stopped", is_stopped)
-        until(lambda: is_refused_politely(stage, body, recreated), "503 with Retry-After", deadline_s=60)
+        until(lambda: gets_retry_after(stage, body, recreated), "503 with Retry-After", deadline_s=60)
         kill_operator(stage.local)
         recreated.until_settled(other_than=old)
         report = finished(run, recreated, "rollout and promotion, operator killed between the two", old=old)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-from tests.e2e.counted import CONNECTIONS, counted, no_failures
+from tests.e2e.counted import CONNECTIONS, counted, require_no_failures
 from tests.e2e.measured import RESULTS
 from tests.e2e.our_processes import haproxy_master, kill_for_good
 from tests.e2e.stage import Model, Stage
@@ -38,7 +38,7 @@ def test_no_request_fails_while_the_api_server_and_etcd_are_killed(stage: Stage,
         _takes_changes_again(serving)
         report = run.stop()
     _keep(report, "API server and etcd, SIGKILL")
-    no_failures(report)
+    require_no_failures(report)
 
 
 def test_what_was_deleted_while_the_operator_was_away_is_cleaned_up(stage: Stage) -> None:

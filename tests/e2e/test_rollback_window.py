@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from tests.e2e.asking import asked, fairlead, next_version
-from tests.e2e.counted import CONNECTIONS, answered_by, counted, no_failures
+from tests.e2e.counted import CONNECTIONS, count_by_revision, counted, require_no_failures
 from tests.e2e.measured import RESULTS
 from tests.e2e.our_processes import kill_operator
 from tests.e2e.stage import Model, Stage, condition
@@ -57,7 +57,7 @@ def test_a_rollback_within_the_window_starts_nothing(stage: Stage, window: Model
         warm, stable = promoted(model, "promoted")
         run.wait_until(lambda seen: seen.revisions.get(stable, 0) > 500, timeout_s=120)
         kill_operator(stage.local)
-        _until_led(stage, model)
+        _until_routed_to(stage, model)
         before = starts(stage, model)
         assert set(before) == {warm, stable}
         asked_at_s = time.monotonic()
@@ -65,13 +65,13 @@ def test_a_rollback_within_the_window_starts_nothing(stage: Stage, window: Model
         answered_s = time.monotonic() - asked_at_s
         took_s = _back_after_s(model, warm, asked_at_s)
         model.until("back", lambda found: found["status"]["stableRevision"] == warm)
-        answered = answered_by(run, stable)
+        answered = count_by_revision(run, stable)
         kill_operator(stage.local)
         model.until("at rest", lambda found: "rollout" not in found["status"])
         run.wait_until(lambda seen: seen.requests > REQUESTS, timeout_s=300)
         report = run.stop()
         assert stage.ray.starts(model.name, warm) == before[warm], "a replica was started for the way back"
-    no_failures(report)
+    require_no_failures(report)
     assert report.revisions[stable].count <= answered + CONNECTIONS
     RESULTS.add(
         TABLE,
@@ -85,7 +85,7 @@ def test_a_rollback_within_the_window_starts_nothing(stage: Stage, window: Model
     )
 
 
-def _until_led(stage: Stage, model: Model) -> None:
+def _until_routed_to(stage: Stage, model: Model) -> None:
     """An operator that was killed left a Lease to run out; the next one answers once it has it."""
     until(lambda: "neither failed" in fairlead(stage, "retry", model)[1], "an operator leads", deadline_s=60)
 
@@ -115,7 +115,7 @@ def test_a_new_revision_that_keeps_crashing_is_replaced(stage: Stage) -> None:
         took_s = run.progress().elapsed_s - killed_at_s[-1]
         model.until("at rest", lambda found: "rollout" not in found["status"])
         kill_operator(stage.local)
-        seen_at_rest = answered_by(run, stable)
+        seen_at_rest = count_by_revision(run, stable)
         run.wait_until(lambda seen: seen.requests > REQUESTS, timeout_s=300)
         report = run.stop()
         events = [reason for reason, _ in model.events()]
@@ -169,7 +169,7 @@ def test_a_blue_green_rollout_promotes_and_scales_down_after_its_delays(stage: S
         until(lambda: len(stage.ray.applications(model.name)) == 1, "the old one is gone", deadline_s=60)
         run.wait_until(lambda seen: seen.requests > REQUESTS, timeout_s=300)
         report = run.stop()
-    no_failures(report)
+    require_no_failures(report)
     assert set(report.revisions) == {first, model.stable}
     _keep("BlueGreen by itself, operator killed twice", report)
 
@@ -187,7 +187,7 @@ def test_a_blue_green_rollout_is_aborted_before_the_switch_and_rolled_back_after
         model.until("withdrawn", lambda found: "rollout" not in found["status"])
         run.wait_until(lambda seen: seen.requests > REQUESTS, timeout_s=300)
         aborted = run.stop()
-    no_failures(aborted)
+    require_no_failures(aborted)
     assert set(aborted.revisions) == {stable}
     _keep("BlueGreen aborted before the switch, operator killed", aborted)
     with counted(model) as run:
@@ -201,10 +201,10 @@ def test_a_blue_green_rollout_is_aborted_before_the_switch_and_rolled_back_after
         kill_operator(stage.local)
         model.until("back", lambda found: found["status"]["stableRevision"] == stable)
         model.until("at rest", lambda found: "rollout" not in found["status"])
-        answered = answered_by(run, candidate)
+        answered = count_by_revision(run, candidate)
         run.wait_until(lambda seen: seen.requests > REQUESTS, timeout_s=300)
         report = run.stop()
-    no_failures(report)
+    require_no_failures(report)
     assert report.revisions[candidate].count <= answered + CONNECTIONS
     assert stage.ray.starts(model.name, stable) == before[stable], "a replica was started for the way back"
     _keep("BlueGreen promoted, rolled back within scaleDownDelaySeconds, operator killed", report)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from tests.e2e.asking import asked, next_version
-from tests.e2e.counted import CONNECTIONS, answered_by, counted, no_failures
+from tests.e2e.counted import CONNECTIONS, count_by_revision, counted, require_no_failures
 from tests.e2e.measured import RESULTS
 from tests.e2e.our_processes import kill_operator
 from tests.e2e.stage import Model, Stage, condition, is_settled
@@ -73,7 +73,7 @@ def test_batches_keep_to_their_limits_and_fail_no_request(stage: Stage, batches:
         run.wait_until(lambda counts: counts.requests > REQUESTS, timeout_s=300)
         report = run.stop()
     _keep("surge 1, unavailable 0: promoted, operator killed in the second batch", report, seen)
-    no_failures(report)
+    require_no_failures(report)
     assert (seen.most, seen.least) == (REPLICAS + 1, REPLICAS), seen.up_at_least
 
 
@@ -91,7 +91,7 @@ def test_a_rollback_moves_in_batches_within_their_limits(stage: Stage, batches: 
         run.wait_until(lambda counts: counts.requests > REQUESTS, timeout_s=300)
         report = run.stop()
     _keep("surge 0, unavailable 1: rolled back, operator killed in the second batch", report, seen)
-    no_failures(report)
+    require_no_failures(report)
     assert (seen.most, seen.least) == (REPLICAS, REPLICAS - 1), seen.up_at_least
 
 
@@ -109,7 +109,7 @@ def test_reverting_the_spec_during_a_rollout_fails_no_request(stage: Stage, batc
         report = run.stop()
     assert batches.stable == before
     _keep("surge 1: the spec goes back in the second batch, operator killed", report, seen)
-    no_failures(report)
+    require_no_failures(report)
     assert seen.least >= REPLICAS, seen.up_at_least
     assert seen.most == REPLICAS + 1
 
@@ -123,12 +123,12 @@ def test_an_abort_during_a_rollout_restores_replicas_before_traffic(stage: Stage
         asked(stage, "abort", batches)
         kill_operator(stage.local)
         batches.until("withdrawn", seen.and_then(at_rest_at(before)))
-        answered = answered_by(run, candidate)
+        answered = count_by_revision(run, candidate)
         batches.until_up(REPLICAS)
         run.wait_until(lambda counts: counts.requests > REQUESTS, timeout_s=300)
         report = run.stop()
     _keep("surge 1: aborted in the second batch, operator killed", report, seen)
-    no_failures(report)
+    require_no_failures(report)
     assert seen.least >= REPLICAS, seen.up_at_least
     assert report.revisions[candidate].count <= answered + CONNECTIONS
     assert condition(batches.read() or {}, "Ready")["reason"] == "Aborted"

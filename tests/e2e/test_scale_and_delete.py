@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 from tests.e2e import stage as staging
-from tests.e2e.counted import counted, no_failures
+from tests.e2e.counted import counted, require_no_failures
 from tests.e2e.measured import RESULTS
-from tests.e2e.our_processes import ray_does_not_answer
+from tests.e2e.our_processes import pause_ray
 from tests.e2e.stage import Stage
 from tests.support.until import until
 
@@ -34,13 +34,13 @@ def test_scaling_to_three_and_back_fails_no_request(stage: Stage) -> None:
         run.wait_until(lambda seen: seen.requests > answered + 1000, timeout_s=120)
         report = run.stop()
     RESULTS.add("Scaling", {"what": "1 → 3 → 1 replicas", "requests": report.requests, "failed": report.failed})
-    no_failures(report)
+    require_no_failures(report)
     assert len(report.revisions) == 1
 
 
 def test_a_deletion_reports_that_it_waits_for_ray_and_ends_when_ray_returns(stage: Stage) -> None:
     with stage.deployed("kept") as model:
-        with ray_does_not_answer(stage.local):
+        with pause_ray(stage.local):
             stage.kubectl("delete", "mdep", "kept", "--wait=false")
             waiting = model.until("waits for Ray", _waits_for_ray)
             assert waiting["metadata"]["finalizers"] == ["fairlead.dev/serving"]

@@ -11,7 +11,7 @@ import pytest
 from examples import digest
 from tests.e2e import swapped
 from tests.e2e.asking import asked, fairlead
-from tests.e2e.counted import CONNECTIONS, answered_by, no_failures
+from tests.e2e.counted import CONNECTIONS, count_by_revision, require_no_failures
 from tests.e2e.measured import RESULTS
 from tests.e2e.our_processes import kill_operator
 from tests.e2e.stage import Model, Stage
@@ -30,15 +30,15 @@ SHADOW = {"strategy": "Shadow", "shadow": {"percent": PERCENT}}
 ROWS = 16
 
 
-def in_the_shadow(model: Model, /, *, warm_s: int = 0, **changes: Any) -> str:
+def start_shadow(model: Model, /, *, warm_s: int = 0, **changes: Any) -> str:
     """Another revision, come to its pause without traffic; its name."""
     window = {"rollbackWindow": {"seconds": warm_s}} if warm_s else {}
     model.apply("v1", rollout={**SHADOW, **window}, **changes)
-    found = model.until("in the shadow", is_in_the_shadow)
+    found = model.until("in the shadow", is_shadowed)
     return str(found["status"]["candidateRevision"])
 
 
-def is_in_the_shadow(found: dict[str, Any]) -> bool:
+def is_shadowed(found: dict[str, Any]) -> bool:
     status = found.get("status") or {}
     return status.get("phase") == "Paused" and status["observedGeneration"] == found["metadata"]["generation"]
 
@@ -80,7 +80,7 @@ def paced(stage: Stage, model: Model, what: str) -> None:
     with load.background(settings(stage, model).model_copy(update={"rate_limit": 100.0})) as run:
         run.wait_until(lambda seen: seen.requests >= PACED, timeout_s=120)
         report = run.stop()
-    no_failures(report)
+    require_no_failures(report)
     keep(what, report, {})
 
 
@@ -97,11 +97,11 @@ def test_a_candidate_with_different_answers_is_noticed_in_the_counts_and_by_no_c
         with load.background(asking) as run:
             run.wait_until(lambda seen: seen.requests >= BEFORE, timeout_s=300)
             before = run.stop()
-        no_failures(before)
+        require_no_failures(before)
         keep("before there is a candidate", before, {})
         paced(stage, model, "before there is a candidate, paced")
 
-        candidate = in_the_shadow(
+        candidate = start_shadow(
             model, label="swapped", model={"uri": other.as_uri(), "digest": digest.hash_path(other)}
         )
         with load.background(asking) as run:
@@ -109,7 +109,7 @@ def test_a_candidate_with_different_answers_is_noticed_in_the_counts_and_by_no_c
             kill_operator(stage.local)
             run.wait_until(lambda seen: seen.requests >= REQUESTS, timeout_s=300)
             report = run.stop()
-        no_failures(report)
+        require_no_failures(report)
         assert set(report.revisions) == {stable}
 
         marked = report.requests * PERCENT / 100
@@ -135,7 +135,7 @@ def test_a_candidate_with_different_answers_is_noticed_in_the_counts_and_by_no_c
             asked(stage, "abort", model)
             model.until("withdrawn", lambda found: "rollout" not in found["status"])
             left = run.stop()
-        no_failures(left)
+        require_no_failures(left)
         assert set(left.revisions) == {stable}
 
 
@@ -144,7 +144,7 @@ def test_a_candidate_with_equal_answers_is_promoted_from_the_shadow_and_can_be_r
 ) -> None:
     with stage.deployed("same") as model:
         stable = model.stable
-        candidate = in_the_shadow(model, label="same-again", warm_s=600)
+        candidate = start_shadow(model, label="same-again", warm_s=600)
         with load.background(model.load(rate=None)) as run:
             run.wait_until(lambda seen: seen.requests >= BEFORE, timeout_s=300)
             asked(stage, "promote", model)
@@ -159,11 +159,11 @@ def test_a_candidate_with_equal_answers_is_promoted_from_the_shadow_and_can_be_r
             kill_operator(stage.local)
             model.until("rolled back", lambda found: found["status"]["stableRevision"] == stable)
             model.until("at rest", lambda found: "rollout" not in found["status"])
-            answered = answered_by(run, candidate)
+            answered = count_by_revision(run, candidate)
             run.wait_until(lambda seen: seen.requests >= seen.revisions.get(candidate, 0) + 2 * BEFORE, timeout_s=300)
             report = run.stop()
 
-        no_failures(report)
+        require_no_failures(report)
         keep("the same model again: promoted, rolled back by request, operator killed", report, counts)
         assert report.revisions[candidate].count <= answered + CONNECTIONS
         assert counts["pairs"] > 100

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from tests.e2e.counted import no_failures
+from tests.e2e.counted import require_no_failures
 from tests.e2e.measured import RESULTS
 from tests.e2e.stage import Model, Stage
 
@@ -46,7 +46,7 @@ def test_a_candidate_with_different_answers_is_withdrawn_before_any_client_got_o
             model.until("withdrawn", lambda seen: "rollout" not in seen["status"])
             report = run.stop()
 
-        no_failures(report)
+        require_no_failures(report)
         assert set(report.revisions) == {stable}
         assert model.stable == stable
         assert "same-answers" in given_up["message"], model.explain()

@@ -8,7 +8,7 @@ import pytest
 from examples import digest
 from tests.e2e import wider
 from tests.e2e.asking import fairlead
-from tests.e2e.counted import counted, no_failures
+from tests.e2e.counted import counted, require_no_failures
 from tests.e2e.measured import RESULTS
 from tests.e2e.our_processes import kill_operator
 from tests.e2e.stage import Stage, condition
@@ -38,7 +38,7 @@ def test_a_changed_input_is_held_before_its_first_request_until_the_spec_allows_
             assert "does not keep to" in answer["message"]
             run.wait_until(lambda seen: seen.requests > REQUESTS, timeout_s=300)
             report = run.stop()
-        no_failures(report)
+        require_no_failures(report)
         RESULTS.add(
             "A candidate that breaks the signature contract",
             {

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from tests.e2e.counted import counted, no_failures
+from tests.e2e.counted import counted, require_no_failures
 from tests.e2e.measured import RESULTS
 from tests.e2e.our_processes import kill_alone, kill_operator
 from tests.e2e.stage import Model, Stage
@@ -48,7 +48,7 @@ def test_a_version_change_fails_no_request(stage: Stage, changing: Model, distur
         )
         report = run.stop()
     _keep_row(report, disturbance, replicas)
-    no_failures(report)
+    require_no_failures(report)
     assert set(report.revisions) == {before, after}
     assert report.requests >= REQUESTS
 

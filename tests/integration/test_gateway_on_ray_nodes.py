@@ -147,7 +147,7 @@ def answered(replica: Replica) -> int:
     return int(sum(float(value) for name, _, value in samples if 'protocol="v2"' in name and 'code="200"' in name))
 
 
-def no_failures(report: load.Report) -> None:
+def require_no_failures(report: load.Report) -> None:
     assert report.failed == 0, "\n".join((report.summary(), *(each.model_dump_json() for each in report.failures)))
 
 
@@ -175,7 +175,7 @@ def test_a_new_replica_takes_requests_within_a_second(world: World) -> None:
         report = run.stop()
     print("from listed to the first answer, in requests:", meanwhile, "at", RATE, "a second;", report.summary())
     assert statistics.median(meanwhile) <= RATE, meanwhile
-    no_failures(report)
+    require_no_failures(report)
 
 
 def test_no_request_fails_while_replicas_of_two_nodes_are_killed(world: World) -> None:
@@ -195,7 +195,7 @@ def test_no_request_fails_while_replicas_of_two_nodes_are_killed(world: World) -
         run.wait_until(lambda seen: seen.requests >= REQUESTS, timeout_s=300)
         report = run.stop()
     print("two nodes:", report.summary())
-    no_failures(report)
+    require_no_failures(report)
 
 
 def test_no_request_fails_while_replicas_drain_and_start(world: World) -> None:
@@ -205,4 +205,4 @@ def test_no_request_fails_while_replicas_drain_and_start(world: World) -> None:
             world.scale(replicas)
         report = run.stop()
     print("draining:", report.summary())
-    no_failures(report)
+    require_no_failures(report)

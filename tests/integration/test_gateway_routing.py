@@ -153,7 +153,7 @@ def test_a_body_above_the_limit_is_refused_before_a_replica_sees_it(world: World
     above = fetch(f"{world.gateway.url}/v2/models/digits/infer", body=b"x" * 1001)
 
     assert (at_limit.status, at_limit.json["received"]) == (200, 1000)
-    assert (above.status, above.json["error"]) == (413, "model digits takes at most 1000 bytes a request")
+    assert (above.status, above.json["error"]) == (413, "model digits accepts at most 1000 bytes in a request")
 
 
 def test_a_missing_body_gets_408_and_occupies_no_replica(world: World) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import pathlib
+import subprocess
 import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import yaml
+from tests.support import manifest_table
+from tests.support.until import until
 
 from fairlead_cli.local import cluster
 
@@ -70,6 +73,13 @@ def test_the_operator_has_exactly_these_rules() -> None:
     )
 
 
+def test_the_operator_may_finish_deletions_anywhere_by_these_rules_alone() -> None:
+    assert _role("fairlead-operator-deletion") == (
+        {("modeldeployments.fairlead.dev", verb, "*") for verb in ("get", "list", "watch", "patch")}
+        | {("modeldeployments/status.fairlead.dev", verb, "*") for verb in ("get", "patch")}
+    )
+
+
 def test_the_gateway_has_exactly_these_rules() -> None:
     assert _role("fairlead-gateway") == {(ROUTES, verb, "*") for verb in ("get", "list", "watch")}
 
@@ -100,8 +110,10 @@ MATRIX = [
     (OPERATOR, "yes", "create events.events.k8s.io -n default"),
     (OPERATOR, "yes", "update leases.coordination.k8s.io/fairlead-operator -n fairlead-system"),
     (OPERATOR, "yes", "create leases.coordination.k8s.io -n fairlead-system"),
-    (OPERATOR, "no", "list modeldeployments.fairlead.dev --all-namespaces"),
-    (OPERATOR, "no", "get modeldeployments.fairlead.dev -n kube-system"),
+    # What the end of a namespace needs; the policy beside it limits the writes.
+    (OPERATOR, "yes", "list modeldeployments.fairlead.dev --all-namespaces"),
+    (OPERATOR, "yes", "get modeldeployments.fairlead.dev -n kube-system"),
+    (OPERATOR, "no", "get controllerrevisions.apps -n kube-system"),
     (OPERATOR, "no", "create modeldeployments.fairlead.dev -n default"),
     (OPERATOR, "no", "update modeldeployments.fairlead.dev/digits -n default"),
     (OPERATOR, "no", "delete modeldeployments.fairlead.dev/digits -n default"),
@@ -219,3 +231,27 @@ def _wait_for_aggregation(kubernetes: cluster.LocalCluster) -> None:
     for role in ("view", "edit", "admin"):
         while "modeldeployments" not in kubernetes.kubectl("get", "clusterrole", role, "-o", "yaml").stdout:
             assert time.monotonic() < deadline, f"the rules were not added to {role}"
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("subresource", ["", "status"])
+def test_where_the_operator_is_not_bound_it_writes_nothing_before_the_namespace_ends(
+    kubernetes: cluster.LocalCluster, token_of: Callable[[str], str], subresource: str
+) -> None:
+    name, namespace = f"held{subresource}", f"not-bound{subresource}"
+    model = manifest_table.good_manifest({"metadata": {"name": name, "finalizers": ["fairlead.dev/serving"]}})
+    assert kubernetes.kubectl("create", "namespace", namespace).returncode == 0
+    assert kubernetes.kubectl("apply", "-n", namespace, "-f-", input=json.dumps(model)).returncode == 0
+    flags = [f"--subresource={subresource}"] if subresource else []
+    body = '{"status": {"replicas": 1}}' if subresource else '{"metadata": {"finalizers": null}}'
+
+    def patch() -> subprocess.CompletedProcess[str]:
+        where = ("patch", "mdep", name, "-n", namespace, "--type=merge", "-p", body)
+        return kubernetes.kubectl(token_of(OPERATOR), *where, *flags)
+
+    until(lambda: "not bound in this namespace" in patch().stderr, "the policy is in force", deadline_s=60)
+    kubernetes.kubectl("delete", "namespace", namespace, "--wait=false")
+    until(lambda: patch().returncode == 0, "the operator may end it", deadline_s=60)
+    kubernetes.kubectl(
+        "patch", "mdep", name, "-n", namespace, "--type=merge", "-p", '{"metadata": {"finalizers": null}}'
+    )

@@ -93,7 +93,7 @@ class Node:
             env={**self.environment, **variables},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            preexec_fn=_as_the_raylet_does,
+            preexec_fn=_start_as_raylet,
         )
         self._started.append(started)
         return started
@@ -135,7 +135,7 @@ class Node:
         shutil.rmtree(self.folder)
 
 
-def _as_the_raylet_does() -> None:
+def _start_as_raylet() -> None:
     os.setpgid(0, 0)
     os.nice(3)
     pathlib.Path("/proc/self/oom_score_adj").write_text("700")

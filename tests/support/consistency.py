@@ -21,7 +21,7 @@ from fairlead_operator.state.route import BY_WEIGHT, FULL_WEIGHT, GatewayView, R
 from fairlead_operator.state.time import elapsed_s
 
 DRAIN_S = 60
-DELETION_S = 40
+DELETION_S = 25
 STATUS_MAX_BYTES = 32 * 1024
 
 

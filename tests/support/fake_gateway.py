@@ -61,6 +61,10 @@ class FakeGateway:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """As one that is killed: connections are refused from now on."""
         self._data.stop()
         self._admin.stop()
 

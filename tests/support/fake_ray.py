@@ -96,6 +96,10 @@ class FakeRay:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """As one that is killed: connections are refused from now on."""
         self._server.stop()
 
     @property

@@ -23,7 +23,7 @@ from fairlead_operator.state.bounds import Bounds
 from fairlead_operator.state.gateways import Gateways
 from fairlead_operator.state.keys import ModelKey, RayKey
 from fairlead_operator.state.knowledge import ABSENT, Absent, Known, Unknown
-from fairlead_operator.state.observed import InvalidSpec, Observed
+from fairlead_operator.state.observed import InvalidSpec, Observed, RouteWrites
 from fairlead_operator.state.reasons import Reason
 from fairlead_operator.state.route import FULL_WEIGHT, RetiredRoute, RouteText
 from fairlead_operator.state.serve import (
@@ -92,6 +92,8 @@ class Operated(Traffic):
         self.bounds = bounds
         self.process = process
         process.clusters += self.clusters.values()
+        self.route_writes = self.noted_writes = RouteWrites.POSSIBLE
+        """What the API server lets the operator write, and what it has noticed of it."""
         self.puts_are_refused = False
         self.measurements_are_away = False
         self.held_ray: dict[str, Held[Known[ServeView] | Unknown]] = {}
@@ -120,6 +122,11 @@ class Operated(Traffic):
                 key.cluster: ended for key, ended in self.process.ray_write.items() if key.namespace == self.namespace
             },
             dropped_fields=(*sorted(self.pruned), *self.process.dropped.get(ModelKey(self.namespace, name), ())),
+        )
+
+    def _forbids_route(self, name: str) -> bool:
+        return self.route_writes is RouteWrites.FORBIDDEN or (
+            self.route_writes is RouteWrites.ENDING and name not in self.routes
         )
 
     def _check_available(self, name: str, status: Mapping[str, Any]) -> None:
@@ -233,6 +240,8 @@ class Operated(Traffic):
         match action:
             case actions.WriteRoute(entry=entry):
                 self.routes[name] = entry.to_json()
+            case actions.RetireRoute() if self._forbids_route(name):
+                self.noted_writes = self.route_writes
             case actions.RetireRoute():
                 self.routes[name] = RetiredRoute().to_json()
             case actions.DeleteRoute():

@@ -23,10 +23,10 @@ def read_operator(url: str) -> Iterator[str]:
     """How often it reconciled."""
     counts: dict[str, float] = defaultdict(float)
     for name, labels, value in _samples(url):
-        if name == "fairlead_operator_reconciles_total":
+        if name == "fairlead_operator_reconcile_total":
             counts[" ".join(labels.values())] += value
     for labels_text, value in sorted(counts.items()):
-        yield f"fairlead_operator_reconciles_total  {labels_text}  {value:,.0f}"
+        yield f"fairlead_operator_reconcile_total  {labels_text}  {value:,.0f}"
 
 
 def _samples(url: str) -> Iterator[tuple[str, dict[str, str], float]]:

@@ -70,6 +70,7 @@ class LocalCluster:
         """
         if unknown := sorted(set(wanted) - set(parts.TABLE)):
             raise errors.LocalClusterError(f"unknown parts: {', '.join(unknown)}; choose from {', '.join(parts.TABLE)}")
+        self._read_state()  # what this version can't read is said before anything is built
         self._binaries()
         with self._locked():
             self._make_ready_for_start()
@@ -326,8 +327,9 @@ class LocalCluster:
         ray_head.make_token(self._layout.ray_token)
 
     def _clean(self) -> None:
-        if self._read_state() is not None:
-            self._ledger().stop_everything(grace_s=_GRACE_S)
+        mark = state.read_mark(self._state_path)
+        if mark is not None:
+            processes.Ledger(folder=self.root / "processes", mark=mark).stop_everything(grace_s=_GRACE_S)
         shutil.rmtree(self._layout.run, ignore_errors=True)
         if self.root.exists():
             shutil.rmtree(self.root)

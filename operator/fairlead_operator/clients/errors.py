@@ -51,3 +51,7 @@ class Refused(FairleadError):
 
 class Forbidden(FairleadError):
     """Not authenticated or not allowed (401, 403)."""
+
+
+class NamespaceEnding(Forbidden):
+    """The namespace is being deleted, or gone: nothing can be created in it."""

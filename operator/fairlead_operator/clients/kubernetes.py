@@ -275,9 +275,21 @@ def _parse(what: str, answer: http.Answer) -> Object:
     sentence = f"API server: {what}: {answer.code} {reason}: {message or answer.excerpt()}"
     if answer.code == 409:
         raise (errors.AlreadyExists if reason == "AlreadyExists" else errors.Conflict)(sentence)
+    if isinstance(status, dict) and _is_namespace_ending(answer.code, status.get("details")):
+        raise errors.NamespaceEnding(sentence)
     kind = _ERROR_OF_CODE.get(answer.code, errors.Unreachable if answer.code >= 500 else errors.Refused)
     wait = answer.headers.get("Retry-After", "")
     raise kind(sentence, retry_after_s=float(wait) if wait.isdigit() else None)
+
+
+def _is_namespace_ending(code: int, details: Any) -> bool:
+    """Source: plugin/pkg/admission/namespace/lifecycle of Kubernetes, which refuses what is created."""
+    if not isinstance(details, dict):
+        return False
+    if code == 404:
+        return details.get("kind") == "namespaces"
+    causes = details.get("causes") or []
+    return code == 403 and any(isinstance(one, dict) and one.get("reason") == "NamespaceTerminating" for one in causes)
 
 
 _ERROR_OF_CODE: dict[int, type[errors.FairleadError]] = {

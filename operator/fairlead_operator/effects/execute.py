@@ -9,7 +9,7 @@ from typing import Any, Protocol, assert_never
 from fairlead_operator.clients import errors, kubernetes
 from fairlead_operator.effects import kubernetes as objects
 from fairlead_operator.effects import prove, traffic
-from fairlead_operator.state import actions, directory, keys, reasons
+from fairlead_operator.state import actions, directory, keys, observed, reasons
 
 
 class Namespace(Protocol):
@@ -18,6 +18,8 @@ class Namespace(Protocol):
     def wrote_route(self, body: Mapping[str, Any]) -> None: ...
 
     def removed_route(self, name: str, uid: str) -> None: ...
+
+    def note_route_writes(self, writes: observed.RouteWrites) -> None: ...
 
     def wrote_revision(self, body: Mapping[str, Any]) -> None: ...
 
@@ -58,10 +60,10 @@ async def _execute(key: keys.ModelKey, action: actions.Action, hands: Hands) -> 
             return await objects.pin_digest(hands.api, key, action, namespace)
         case actions.DeleteRevision():
             return await objects.delete_revision(hands.api, key, action, namespace)
-        case actions.WriteRoute() | actions.RetireRoute():
+        case actions.WriteRoute():
             return await traffic.write_route(hands.api, key, action, namespace)
-        case actions.DeleteRoute():
-            return await traffic.delete_route(hands.api, key, namespace)
+        case actions.RetireRoute() | actions.DeleteRoute():
+            return await traffic.retire_route(hands.api, key, action, namespace)
         case actions.Prove():
             return await prove.prove(hands.gateways, key, action, hands.members.members(key.namespace))
         case actions.NudgeServe(cluster=cluster):

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from fairlead_operator.api import names
 from fairlead_operator.clients import errors, kubernetes, paths
 from fairlead_operator.effects import kubernetes as objects
-from fairlead_operator.state import actions, keys, merge_patch, reasons, route
+from fairlead_operator.state import actions, keys, merge_patch, observed, reasons, route
 
 
 class Namespace(Protocol):
@@ -17,6 +17,8 @@ class Namespace(Protocol):
     def wrote_route(self, body: Mapping[str, Any]) -> None: ...
 
     def removed_route(self, name: str, uid: str) -> None: ...
+
+    def note_route_writes(self, writes: observed.RouteWrites) -> None: ...
 
 
 async def write_route(
@@ -34,6 +36,24 @@ async def write_route(
         # Apply leaves what somebody else added. Gateways would refuse it, as the version doesn't name it.
         stored = await api.merge_patch(path, {"spec": foreign})
     namespace.wrote_route(stored)
+    return actions.Done()
+
+
+async def retire_route(
+    api: kubernetes.KubernetesClient,
+    key: keys.ModelKey,
+    action: actions.RetireRoute | actions.DeleteRoute,
+    namespace: Namespace,
+) -> actions.Outcome:
+    """Write the route as retired, or delete it. That it is forbidden is noted: a deletion waits for it in time only."""
+    try:
+        if isinstance(action, actions.DeleteRoute):
+            return await delete_route(api, key, namespace)
+        return await write_route(api, key, action, namespace)
+    except errors.NamespaceEnding:
+        namespace.note_route_writes(observed.RouteWrites.ENDING)
+    except errors.Forbidden:
+        namespace.note_route_writes(observed.RouteWrites.FORBIDDEN)
     return actions.Done()
 
 

@@ -12,6 +12,9 @@ from fairlead_operator.observe import fingerprint, gateway, ray_clusters, reader
 from fairlead_operator.observe import kubernetes as objects
 from fairlead_operator.state import capacity, keys, knowledge, observed, route, serve
 
+REFUSED_FOR_S = 60.0
+"""After this time a write that the API server forbade is tried again."""
+
 
 class KubernetesReads(reflector.WatchApi, Protocol):
     async def get(self, path: str) -> kubernetes.Object: ...
@@ -67,6 +70,8 @@ class NamespaceView:
             on_change=lambda _: readers.on_answer(namespace),
         )
         self._parts: dict[str, fingerprint.ServeParts] = {}
+        self._clock = readers.clock
+        self._forbidden: tuple[float, observed.RouteWrites] | None = None
         self._reading = [readers.start(self._revisions.run()), readers.start(self._routes.run())]
 
     @property
@@ -144,10 +149,21 @@ class NamespaceView:
         return tuple(sorted((v for v in own if not isinstance(v, str)), key=lambda view: view.number))
 
     def wrote_route(self, body: Mapping[str, Any]) -> None:
+        self._forbidden = None
         self._routes.wrote(body)
 
     def removed_route(self, name: str, uid: str) -> None:
         self._routes.removed(name, uid)
+
+    @property
+    def route_writes(self) -> observed.RouteWrites:
+        if self._forbidden is None or self._clock.monotonic_s() - self._forbidden[0] > REFUSED_FOR_S:
+            return observed.RouteWrites.POSSIBLE
+        return self._forbidden[1]
+
+    def note_route_writes(self, writes: observed.RouteWrites) -> None:
+        """The API server has just forbidden one."""
+        self._forbidden = (self._clock.monotonic_s(), writes)
 
     def wrote_revision(self, body: Mapping[str, Any]) -> None:
         self._revisions.wrote(body)

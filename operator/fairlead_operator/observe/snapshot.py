@@ -67,13 +67,14 @@ class Observer:
             key=key,
             observed_at=self._clock.now(),
             object=knowledge.Known(view) if view is not None else knowledge.ABSENT,
-            revisions=namespace.revisions_of(view.uid) if view is not None else (),
+            revisions=_revisions_of(namespace, view) if view is not None else (),
             serve=namespace.serve_views(key.name),
             placement=namespace.placement,
             route=namespace.route_of(key.name),
             gateways=namespace.gateways(),
             gateway_url=namespace.gateway_url,
             ray_write=namespace.writes(),
+            route_writes=namespace.route_writes,
         )
         world = namespace.world()
         return Look(seen=seen, evidence=world.of(key.name), hot_evidence=world.of(key.name, is_hot=True))
@@ -94,3 +95,15 @@ class Observer:
     def can_rest(self, view: observed.ModelDeploymentView) -> bool:
         """Whether a pass now needs nothing but what is in memory: no measurement is due."""
         return question.of(view, self._clock.now()) is None
+
+
+def _revisions_of(
+    namespace: cluster.NamespaceView, view: observed.ModelDeploymentView
+) -> tuple[observed.RevisionView, ...]:
+    """A deletion needs none of them: its rights to read them may have gone with the namespace's RoleBinding."""
+    try:
+        return namespace.revisions_of(view.uid)
+    except errors.Forbidden:
+        if not view.is_deleting:
+            raise
+        return ()

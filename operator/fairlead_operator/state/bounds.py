@@ -21,8 +21,11 @@ class Bounds:
     """So has one that Ray calls unhealthy for this long, whatever of it is ready."""
     crash_loop_s: float = 600.0
     """So has one that Ray began to call unhealthy CRASHES_MAX times within this long."""
-    deletion_unknown_s: float = 40.0
-    """A deletion waits so long for what can't be read: a namespace that is deleted takes Ray and the gateways first."""
+    deletion_unknown_s: float = 25.0
+    """A deletion waits so long for what can't be read: a namespace that is deleted takes Ray and the gateways first.
+
+    With the 15 s in which another operator takes over and the 15 s after which the namespace controller looks again, a
+    namespace is gone within a minute."""
     deletion_stuck_s: float = 600.0
     """A deletion waits so long for what answers, but doesn't let go."""
     poll_s: float = 1.0

@@ -15,7 +15,8 @@ class Blame(StrEnum):
     ENVIRONMENT = "environment"
     """The same revision may work later: it is tried again with growing pauses, and never condemned for it."""
     ADDRESS = "address"
-    """The model's address gives nothing: a fault of the environment while nothing serves, else of the revision."""
+    """The model's address gives nothing, perhaps for a moment: tried again with growing pauses. While another revision
+    serves, that ends with the progress deadline or after some attempts, and the revision is condemned."""
     UNKNOWN = "unknown"
     """Nothing says whose fault it is: the revision is condemned, but only while the other revision is ready."""
 

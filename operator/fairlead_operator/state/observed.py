@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from fairlead_operator.api import names
 from fairlead_operator.api.spec import ModelDeploymentSpec, ModelSource, Serving
@@ -82,6 +83,16 @@ class RevisionView:
         return self.template.model.digest or self.digest
 
 
+class RouteWrites(StrEnum):
+    """Whether routes can be written in the namespace, as the API server answered lately."""
+
+    POSSIBLE = "possible"
+    FORBIDDEN = "forbidden"
+    """The operator has no right to; with the namespace, its RoleBinding may be gone."""
+    ENDING = "ending"
+    """The namespace is being deleted, so no route can be created."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
     """One snapshot.
@@ -92,8 +103,8 @@ class Observed:
     model's ModelRoute. ``gateway_url`` is the base URL that people are told, where one is configured. ``capacity`` is
     that of ``placement``, read while no rollout is under way. ``measured`` is None while no analysis is under way.
     ``ray_write`` is what became of the last write of each Ray cluster's Serve config, by name; a cluster without one
-    had no pass yet. ``dropped_fields`` are those of the status that the CRD lacks, and those that the API server
-    dropped from the last write of it.
+    had no pass yet. ``route_writes`` says whether a route could be written now. ``dropped_fields`` are those of the
+    status that the CRD lacks, and those that the API server dropped from the last write of it.
     """
 
     key: ModelKey
@@ -109,6 +120,7 @@ class Observed:
     capacity: Known[Capacity] | Unknown = UNREAD
     ray_write: Mapping[str, RayWrite] = field(default_factory=dict)
     dropped_fields: tuple[str, ...] = ()
+    route_writes: RouteWrites = RouteWrites.POSSIBLE
 
     def serve_on(self, cluster: str) -> Known[ServeView] | Unknown:
         """What a Ray cluster runs; Unknown also for one that isn't listed, as it may still run."""

@@ -123,7 +123,7 @@ def test_the_manifest_is_short_valid_and_pins_what_lies_on_disk(trained: dict[st
     assert len(text.splitlines()) <= 15
     assert manifest["metadata"]["name"] == family
     assert parsed.model.uri == (trained[family] / "saved_model").as_uri()
-    assert parsed.model.digest == digest.of(trained[family] / "saved_model")
+    assert parsed.model.digest == digest.hash_path(trained[family] / "saved_model")
     assert parsed.model.version == "v7"
 
 
@@ -155,7 +155,9 @@ def test_the_evaluation_record_holds_what_is_needed_to_trust_its_number(
     assert matrix.shape == (len(record["classes"]),) * 2
     assert record["training"]["optimizer"] == "adam"
     assert (record["training"]["epochsRun"], record["training"]["seed"]) == (1, 0)
-    assert record["digests"] == {name: digest.of(trained[family] / name) for name in ("saved_model", "model.keras")}
+    assert record["digests"] == {
+        name: digest.hash_path(trained[family] / name) for name in ("saved_model", "model.keras")
+    }
     assert set(record["baselines"]) == ({"majority", "bagOfWords"} if family == "lstm" else {"majority"})
     assert record["versions"]["keras"] == keras.__version__
 
@@ -186,8 +188,8 @@ def test_the_digest_of_a_folder_is_that_of_its_sorted_listing(tmp_path: pathlib.
     graph, weights = hashlib.sha256(b"graph").hexdigest(), hashlib.sha256(b"weights").hexdigest()
     listing = f"{graph}  saved_model.pb\n{weights}  variables/data\n"
 
-    assert digest.of(tmp_path) == "sha256:" + hashlib.sha256(listing.encode()).hexdigest()
-    assert digest.of(tmp_path / "saved_model.pb") == f"sha256:{graph}"
+    assert digest.hash_path(tmp_path) == "sha256:" + hashlib.sha256(listing.encode()).hexdigest()
+    assert digest.hash_path(tmp_path / "saved_model.pb") == f"sha256:{graph}"
 
 
 def test_data_that_cannot_be_had_is_said_in_one_line(

@@ -35,6 +35,7 @@ class Place:
         self.puts: list[Any] = []
         self.applications = {RUNNING.name: RUNNING}
         self.error: errors.FairleadError | None = None
+        self.is_empty = False
         self.parked: list[keys.Key] = []
         self.held: list[keys.Key] = []
         self.clock = HandClock()
@@ -50,6 +51,8 @@ class Place:
         self.ray_pass = ray_pass.RayPass(**parts, bounds=builders.BOUNDS, metrics=telemetry.Metrics())
 
     async def fetch_instance(self) -> client.Instance:
+        if self.is_empty:
+            return client.Instance(controller_id=None, applications={})
         return client.Instance(controller_id="c", applications=dict(self.applications))
 
     async def fetch_session(self) -> str:
@@ -117,6 +120,24 @@ async def test_a_put_is_compared_with_a_fresh_answer() -> None:
     await place.poller.read_once()
     await place.ray_pass.run(KEY)
     assert len(place.puts) == 1
+
+
+async def test_empty_answers_right_after_the_start_stop_nothing_of_a_model_that_can_not_be_read() -> None:
+    """The process never saw a Serve controller, and what runs for that model can't be composed again."""
+    place = Place()
+    place.complete()
+    place.is_empty = True
+    for _ in range(4):
+        await place.poller.read_once()
+        await place.run()
+        place.clock.seconds += 1
+    assert place.puts == []
+    assert place.poller.last_write is not None
+    assert place.poller.last_write.kind is serve.RayWriteKind.HELD
+    assert "default--broken--" in place.poller.last_write.message
+    place.composed.remove(keys.ModelKey(builders.NAMESPACE, "broken"))
+    await place.run()
+    assert len(place.puts) == 1, "what is whole is started"
 
 
 async def test_a_refused_put_is_reported_to_the_models_and_costs_the_cluster_a_delay() -> None:

@@ -13,6 +13,7 @@ from typing import assert_never
 from fairlead_operator.plan import traffic
 from fairlead_operator.plan.context import Context
 from fairlead_operator.plan.rollout import steps
+from fairlead_operator.plan.upkeep import attempts
 from fairlead_operator.state.actions import NudgeServe, Plan, Wait
 from fairlead_operator.state.phases import Evidence
 from fairlead_operator.state.reasons import Reason
@@ -84,8 +85,16 @@ def _is_counted(context: Context, rollout: Rollout, plan: Plan) -> bool:
     rules = context.serving.rules
     if not isinstance(plan.action, Wait | NudgeServe):
         return False
-    if plan.serving.rollout != rollout or plan.reason in _NOT_WORKING:
+    if plan.serving.rollout != rollout or _is_held_up(context, plan):
         return False
     if rules.moves_traffic and not (steps.is_growing(context, rollout) and plan.reason is rules.reason):
         return False
     return is_possible(context)
+
+
+def _is_held_up(context: Context, plan: Plan) -> bool:
+    """Whether something else than the candidate is waited for; an address that gives nothing is the candidate's own."""
+    candidate = context.serving.candidate
+    if plan.reason is Reason.START_RETRIED and candidate is not None and attempts.is_bounded(context, candidate):
+        return False
+    return plan.reason in _NOT_WORKING

@@ -266,10 +266,16 @@ def _is_its_own_fault(context: Context, rollout: Rollout, candidate: WantedRevis
         case Blame.ENVIRONMENT:
             return _is_given_up_for_the_last(context, candidate)
         case Blame.ADDRESS:
-            has_stable = stable is not None and is_other_ready
-            return has_stable or _is_given_up_for_the_last(context, candidate)
+            return _has_had_its_tries(context, rollout, candidate) or _is_given_up_for_the_last(context, candidate)
         case Blame.UNKNOWN:
             return is_other_ready
+
+
+def _has_had_its_tries(context: Context, rollout: Rollout, candidate: WantedRevision) -> bool:
+    """An address that gives nothing, beside a stable revision that runs: tried again within the progress deadline."""
+    if not attempts.is_bounded(context, candidate.revision):
+        return False
+    return attempts.number_of(context, candidate.revision) >= BLOCKED_AFTER or _is_late(context, rollout)
 
 
 def _is_given_up_for_the_last(context: Context, candidate: WantedRevision) -> bool:

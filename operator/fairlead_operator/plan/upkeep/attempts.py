@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from fairlead_operator.plan.condemn import ray
 from fairlead_operator.plan.context import Context
+from fairlead_operator.state import load_reasons
 from fairlead_operator.state.actions import NudgeServe, Plan, Wait
 from fairlead_operator.state.knowledge import Unknown
 from fairlead_operator.state.reasons import Reason
@@ -20,6 +21,17 @@ def is_given_up(context: Context, revision: str) -> bool:
     """Whether Ray will do nothing more for a revision; with a replica left it goes on by itself."""
     view = context.application(revision)
     return view is not None and view.status is ApplicationStatus.DEPLOY_FAILED and view.running_replicas == 0
+
+
+def is_bounded(context: Context, revision: str) -> bool:
+    """Whether the model's address gives nothing, while the stable revision runs: it is tried again, but not for ever.
+
+    A store that answers 404 or 403 for a moment condemns no revision; an address that is wrong does.
+    """
+    view, stable = context.application(revision), context.serving.stable
+    if view is None or stable is None or not context.is_running(stable):
+        return False
+    return load_reasons.blame_for(ray.read_failure(view.message).reason) is load_reasons.Blame.ADDRESS
 
 
 def left_s(context: Context, revision: str) -> float:

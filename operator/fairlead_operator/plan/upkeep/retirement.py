@@ -13,7 +13,7 @@ from fairlead_operator.api.text import hide_addresses, one_line
 from fairlead_operator.state.actions import DeleteRoute, RetireRoute, Wait
 from fairlead_operator.state.gateways import Confirmation
 from fairlead_operator.state.knowledge import Absent, Known, Unknown
-from fairlead_operator.state.observed import Observed
+from fairlead_operator.state.observed import Observed, RouteWrites
 from fairlead_operator.state.reasons import Reason
 from fairlead_operator.state.route import GatewayView
 
@@ -22,7 +22,7 @@ from fairlead_operator.state.route import GatewayView
 class Step:
     """What is written next, with its sentence; with ``Wait``, ``what`` is waited for.
 
-    ``is_known`` is false where that can't be read.
+    ``is_known`` is false where that can't be read or had.
     """
 
     action: RetireRoute | DeleteRoute | Wait
@@ -37,6 +37,15 @@ class Step:
 
 def find_step(observed: Observed, owner_uid: str | None) -> Step | None:
     """None once there is no route, and no gateway routes for the model."""
+    step = _next_step(observed, owner_uid)
+    if step is None or isinstance(step.action, Wait) or observed.route_writes is RouteWrites.POSSIBLE:
+        return step
+    is_ending = observed.route_writes is RouteWrites.ENDING
+    why = "a namespace that is being deleted takes no route" if is_ending else "the operator may write no route here"
+    return Step(action=Wait(), what=f"the gateways to drop the route by themselves, as {why}", is_known=False)
+
+
+def _next_step(observed: Observed, owner_uid: str | None) -> Step | None:
     retire = RetireRoute(owner_uid=owner_uid)
     match observed.route:
         case Unknown(reason=why):

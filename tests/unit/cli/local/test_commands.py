@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import pathlib
+import secrets
 
 import pytest
 import typer.testing
 
 from fairlead_cli import main
+from fairlead_cli.local import paths, process_table, processes
 
 
 def run(*arguments: str) -> tuple[int, str]:
@@ -39,6 +42,58 @@ def test_kubeconfig_fails_when_the_cluster_is_not_running() -> None:
     code, output = run("kubeconfig", "--name", "none")
     assert code == 1
     assert "not running" in output
+
+
+FOREIGN = [
+    pytest.param(
+        '{"name": "old", "mark": "00ff", "phase": "Up", "chosen": {"future": 1}, "run": "/x"}', id="a newer one"
+    ),
+    pytest.param('{"name": "old", "phase": "Resting"}', id="an older one"),
+    pytest.param("[]", id="another thing"),
+    pytest.param("", id="nothing"),
+    pytest.param("\0\1", id="damaged"),
+]
+
+
+@pytest.fixture
+def foreign(tmp_path: pathlib.Path, request: pytest.FixtureRequest) -> pathlib.Path:
+    """The state of a cluster that this version can't read."""
+    root = paths.clusters_dir() / "old"
+    root.mkdir(parents=True)
+    (root / "state.json").write_text(request.param)
+    return root
+
+
+@pytest.mark.parametrize("foreign", FOREIGN, indirect=True)
+@pytest.mark.parametrize("command", ["up", "status", "kubeconfig"])
+def test_the_state_of_another_version_is_named_with_what_to_do(foreign: pathlib.Path, command: str) -> None:
+    only = ["--only", "etcd"] if command == "up" else []
+    code, output = run(command, "--name", "old", *only)
+    shown = " ".join(output.split())
+    assert code == 1
+    assert "written by another version of Fairlead, or is damaged" in shown
+    assert "`fairlead local down --name old` ends what runs and removes it" in shown
+    assert "Traceback" not in shown
+    assert "pydantic" not in shown
+    assert foreign.exists()
+
+
+@pytest.mark.parametrize("foreign", FOREIGN, indirect=True)
+def test_down_removes_the_state_of_another_version(foreign: pathlib.Path) -> None:
+    assert run("down", "--name", "old") == (0, "old is removed\n")
+    assert not foreign.exists()
+
+
+def test_down_ends_the_processes_of_another_version(tmp_path: pathlib.Path) -> None:
+    root = paths.clusters_dir() / "old"
+    (root / "logs").mkdir(parents=True)
+    mark = secrets.token_hex(16)
+    (root / "state.json").write_text(json.dumps({"mark": mark, "phase": "Future"}))
+    ledger = processes.Ledger(folder=root / "processes", mark=mark)
+    living = ledger.start("future-part", processes.Command(argv=["sleep", "600"], log=root / "logs" / "log"))
+
+    assert run("down", "--name", "old")[0] == 0
+    assert not process_table.is_alive(living)
 
 
 def test_an_unknown_part_is_refused_and_the_known_parts_are_listed() -> None:

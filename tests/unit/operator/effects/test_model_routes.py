@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from tests.support.fake_objects import FakeObjects
 
-from fairlead_operator.clients import paths
+from fairlead_operator.clients import errors, paths
 from fairlead_operator.effects import traffic
 from fairlead_operator.state import actions, keys, route
+from fairlead_operator.state.observed import RouteWrites
 
 KEY = keys.ModelKey("ns", "digits")
 PATH = paths.model_routes("ns", "digits")
@@ -32,12 +33,16 @@ class Kept:
 
     def __init__(self) -> None:
         self.routes: dict[str, Any] = {}
+        self.noted: list[RouteWrites] = []
 
     def wrote_route(self, body: Mapping[str, Any]) -> None:
         self.routes[body["metadata"]["name"]] = body["spec"]
 
     def removed_route(self, name: str, uid: str) -> None:
         self.routes.pop(name, None)
+
+    def note_route_writes(self, writes: RouteWrites) -> None:
+        self.noted.append(writes)
 
 
 @pytest.fixture
@@ -110,3 +115,18 @@ async def test_a_route_changed_since_it_was_read_is_not_deleted(api: Any, kept: 
     api.get = slow
     await traffic.delete_route(api, KEY, kept)
     assert api.stored[PATH]["spec"] == ENTRY.to_spec()
+
+
+@pytest.mark.parametrize(
+    ("error", "noted"),
+    [
+        (errors.Forbidden("403"), RouteWrites.FORBIDDEN),
+        (errors.NamespaceEnding("403: it is being terminated"), RouteWrites.ENDING),
+    ],
+)
+async def test_a_retired_route_that_may_not_be_written_is_noted_and_no_failure(
+    api: Any, kept: Kept, error: errors.FairleadError, noted: RouteWrites
+) -> None:
+    api.error = error
+    assert await traffic.retire_route(api, KEY, RETIRE, kept) == actions.Done()
+    assert kept.noted == [noted]

@@ -55,6 +55,9 @@ class Namespace:
     def removed_route(self, name: str, uid: str) -> None:
         assert self.routes.pop(name)["metadata"]["uid"] == uid
 
+    def note_route_writes(self, writes: observed.RouteWrites) -> None:
+        raise AssertionError(writes)
+
 
 NOTHING = signature.Signature(inputs={}, outputs={})
 

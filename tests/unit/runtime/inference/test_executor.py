@@ -61,7 +61,7 @@ async def outcome(result: Tensors | Awaitable[Tensors]) -> Tensors:
     return result if isinstance(result, tuple) else await result
 
 
-async def until_begun(model: Model) -> None:
+async def wait_until_started(model: Model) -> None:
     assert await asyncio.to_thread(model.begun.wait, 20)
 
 
@@ -122,7 +122,7 @@ async def test_requests_share_a_call_only_after_the_proof(call_s: float, sharing
     first = []
     if model.gate is not None:
         first = [executor.submit(rows(1))]
-        await until_begun(model)
+        await wait_until_started(model)
     jobs = [executor.submit(rows(1, value=i)) for i in range(5)]
     if model.gate is not None:
         model.gate.set()
@@ -137,7 +137,7 @@ async def test_shapes_that_alternate_still_share_calls_and_a_large_request_stays
     model = Model(gate=threading.Event())
     executor = made(model, FixedCosts(ON_THREAD), Sharing(is_proved=True, rows_max=8))
     jobs = [executor.submit(rows(1, 9))]
-    await until_begun(model)
+    await wait_until_started(model)
     jobs += [executor.submit(rows(1, width)) for width in (2, 3, 2, 3)] + [executor.submit(rows(20))]
     assert model.gate is not None
     model.gate.set()
@@ -175,7 +175,7 @@ async def test_batching_is_switched_off_once_a_call_contradicts_the_proof(caplog
     model = Model(gate=threading.Event(), answer=repeat)
     executor = made(model, FixedCosts(ON_THREAD))
     first = executor.submit(rows(1))
-    await until_begun(model)
+    await wait_until_started(model)
     jobs = [executor.submit(rows(1, value=value)) for value in (1, 3)]
     assert model.gate is not None
     model.gate.set()
@@ -193,7 +193,7 @@ async def test_requests_of_gone_clients_do_not_run() -> None:
     model = Model(gate=threading.Event())
     executor = made(model, FixedCosts(ON_THREAD), Sharing(is_proved=False))
     first = executor.submit(rows(1))
-    await until_begun(model)
+    await wait_until_started(model)
     jobs = [executor.submit(rows(1, value=i)) for i in range(6)]
     for job in jobs[:5]:
         assert isinstance(job, asyncio.Future)
@@ -252,7 +252,7 @@ async def test_a_dead_thread_and_a_hanging_call_are_reported_as_trouble(
     executor = made(model, FixedCosts(ON_THREAD))
     assert executor.trouble(0) is None, "nothing has begun"
     stuck = executor.submit(rows(1))
-    await until_begun(model)
+    await wait_until_started(model)
     assert executor.trouble(3600) is None
     found = executor.trouble(0)
     assert found is not None

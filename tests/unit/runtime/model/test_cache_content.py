@@ -67,12 +67,12 @@ def add(entry: Path) -> None:
     (entry / "model" / "more").write_bytes(b"EVIL")
 
 
-def take_archive_away(entry: Path) -> None:
+def remove_archive(entry: Path) -> None:
     change(entry)
     (entry / "archive").unlink(missing_ok=True)
 
 
-CHANGES = [change, change_archive, add, take_archive_away]
+CHANGES = [change, change_archive, add, remove_archive]
 
 
 @pytest.mark.parametrize("make", [folder, keras_file, packed])

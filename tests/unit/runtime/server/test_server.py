@@ -519,11 +519,11 @@ def test_a_draining_replica_listens_while_predictions_still_come_and_closes_once
             now[0] += 0.9 * server_thread.DRAIN_QUIET_S
         assert draining.server.is_alive()
 
-        def time_passes_and_it_closes() -> bool:
+        def closes_after_time() -> bool:
             now[0] += 0.1
             return not _accepts(draining)
 
-        wait_until(time_passes_and_it_closes)
+        wait_until(closes_after_time)
         now[0] += 5  # the moment that connections get to go by themselves
         thread.join(timeout=20)
         assert not draining.server.is_alive()

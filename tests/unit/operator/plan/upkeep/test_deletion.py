@@ -6,6 +6,7 @@ import pytest
 from tests.support.virtual_world import VirtualWorld
 
 from fairlead_operator.state import actions
+from fairlead_operator.state.observed import RouteWrites
 
 MODELS = ("digits", "digits--two", "sentiment")
 
@@ -77,6 +78,19 @@ def test_an_operator_that_was_away_asks_again_before_it_gives_anything_up() -> N
     take_away(world, ray=False, gateways=False)
     rounds_until_gone_of(world, "digits", most=20)
     assert "LeftBehind" not in {event.reason for event in world.events}
+
+
+@pytest.mark.parametrize("writes", [RouteWrites.FORBIDDEN, RouteWrites.ENDING])
+def test_routes_that_went_first_and_can_not_be_written_again_hold_up_no_deletion(writes: RouteWrites) -> None:
+    """`kubectl delete namespace` takes every route at once, unmarked, and the operator's binding."""
+    world = served()
+    world.route_writes = writes
+    for name in MODELS:
+        world.delete(name)
+        world.prune_route(name)
+    assert rounds_until_gone(world, most=120) <= 60
+    assert world.applications == {}, "the replicas are stopped all the same"
+    assert {event.reason for event in world.events if event.type == "Warning"} == {"LeftBehind"}
 
 
 def rounds_until_gone_of(world: VirtualWorld, name: str, most: int) -> None:

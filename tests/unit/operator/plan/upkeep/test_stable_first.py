@@ -126,6 +126,47 @@ def test_a_first_revision_waits_for_the_store_and_says_so() -> None:
     assert condition(world, "Ready")[0] == "True"
 
 
+def beside_a_stable_revision(deadline_s: int) -> VirtualWorld:
+    """A second revision whose address answers 404, while the first one serves."""
+    world = VirtualWorld()
+    world.apply(NAME, model={"uri": "file:///m/1"}, rollout={"progressDeadlineSeconds": deadline_s})
+    world.settle()
+    world.missing.add("file:///m/2")
+    world.change(NAME, "model.uri", "file:///m/2")
+    return world
+
+
+def test_a_store_that_lacks_the_model_for_a_moment_ends_no_rollout() -> None:
+    world = beside_a_stable_revision(deadline_s=600)
+    stable = serving(world).stable
+    for _ in range(80):
+        round_of(world)
+    assert (serving(world).stable, serving(world).quarantine) == (stable, ())
+    messages = [plan.message for plan in world.plans if plan.reason is Reason.START_RETRIED]
+    assert "ModelNotFound: file:///m/2 is gone" in messages[-1]
+    world.missing.clear()
+    world.settle(passes=800)
+    assert serving(world).stable != stable
+    assert serving(world).quarantine == ()
+
+
+@pytest.mark.parametrize("deadline_s", [45, 600])
+def test_an_address_that_stays_empty_ends_the_rollout_in_time(deadline_s: int) -> None:
+    world = beside_a_stable_revision(deadline_s)
+    stable, rounds = serving(world).stable, 0
+    while not serving(world).quarantine:
+        round_of(world)
+        rounds += 1
+        assert rounds < 400, world.plans[-1]
+    (entry,) = serving(world).quarantine
+    assert (entry.reason, "is gone" in entry.message) == ("ModelNotFound", True)
+    assert serving(world).stable == stable
+    if deadline_s == 45:
+        assert rounds < 120, "the deadline counts"
+    attempt = [plan.message for plan in world.plans if plan.reason is Reason.RESTARTED]
+    assert len(attempt) <= 4, "the pauses grow"
+
+
 def test_with_recreate_the_last_revision_comes_back_where_the_next_can_not_start() -> None:
     world = VirtualWorld()
     world.apply(NAME, model={"uri": "file:///m/1"}, rollout={"strategy": "Recreate", "progressDeadlineSeconds": 60})

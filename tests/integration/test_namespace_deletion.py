@@ -1,0 +1,83 @@
+"""`kubectl delete namespace` ends within a minute, whatever dies first: real API server and namespace controller."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.support.operated import Operated
+from tests.support.until import until
+
+from fairlead_cli.local import cluster, manifests
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(400)]
+
+MODELS = ("digits", "digits--two", "sentiment")
+LIMIT_S = 60
+"""The product's promise: a namespace whose Ray clusters and gateways are gone is gone in this time."""
+
+
+@pytest.fixture(params=["namespace", "all-namespaces"])
+def operated(request: pytest.FixtureRequest, kubernetes: cluster.LocalCluster, tmp_path: Path) -> Iterator[Operated]:
+    """A namespace with three models that serve, under either binding that the chart ships."""
+    where = ("--all-namespaces",) if request.param == "all-namespaces" else ()
+    binding = manifests.rbac_files()[0].with_name("operator-cluster.yaml")
+    if where:
+        kubernetes.kubectl("apply", "-f", str(binding))
+    try:
+        with Operated(kubernetes, tmp_path, where=where) as world:
+            for name in MODELS:
+                world.apply(name)
+            for name in MODELS:
+                world.until_ready(name)
+            yield world
+    finally:
+        if where:
+            kubernetes.kubectl("delete", "-f", str(binding))
+
+
+def delete_namespace(operated: Operated) -> float:
+    operated.kubectl("delete", "namespace", operated.namespace, "--wait=false", scoped=False)
+    return time.monotonic()
+
+
+def is_gone(operated: Operated) -> bool:
+    return operated.api.get(f"/api/v1/namespaces/{operated.namespace}") is None
+
+
+def explain(operated: Operated) -> str:
+    namespace = operated.api.get(f"/api/v1/namespaces/{operated.namespace}")
+    models = [operated.status(name).get("conditions") for name in MODELS]
+    return (
+        f"{json.dumps((namespace or {}).get('status'), indent=1)}\n{json.dumps(models)}\n{operated.operator.tail(60)}"
+    )
+
+
+def seconds_until_gone(operated: Operated, begun_s: float) -> float:
+    until(lambda: is_gone(operated), "the namespace is gone", deadline_s=90, explain=lambda: explain(operated))
+    return time.monotonic() - begun_s
+
+
+@pytest.mark.parametrize("dead", ["nothing", "ray", "gateway", "ray, gateway"])
+def test_a_namespace_with_three_models_is_gone_within_a_minute(operated: Operated, dead: str) -> None:
+    if "ray" in dead:
+        operated.ray.stop()
+    if "gateway" in dead:
+        operated.gateway.stop()
+
+    assert seconds_until_gone(operated, delete_namespace(operated)) < LIMIT_S
+
+
+def test_an_operator_that_is_killed_amid_the_deletion_ends_it(operated: Operated) -> None:
+    operated.ray.stop()
+    operated.gateway.stop()
+    begun_s = delete_namespace(operated)
+    until(lambda: "Waits" in str(operated.status("digits").get("conditions")), "the deletion waits")
+
+    operated.operator.kill()
+    operated.operator.start()
+
+    assert seconds_until_gone(operated, begun_s) < LIMIT_S
