@@ -118,9 +118,8 @@ class Operated(Traffic):
             gateways=Known(self._gateways(fault)),
             capacity=Unknown("timed out") if fault is Fault.RAY_UNREAD else self.clusters[self.placement].room(),
             measured=self._measured(name, fault) if stored is not None else None,
-            ray_write={
-                key.cluster: ended for key, ended in self.process.ray_write.items() if key.namespace == self.namespace
-            },
+            ray_write=self._ray_writes(),
+            route_writes=self.noted_writes,
             dropped_fields=(*sorted(self.pruned), *self.process.dropped.get(ModelKey(self.namespace, name), ())),
         )
 
