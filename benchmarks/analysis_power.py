@@ -68,11 +68,11 @@ def shares(candidate: float, stable: float, margin: float) -> Run:
     """Errors, or wrong answers among the labelled ones."""
 
     def run(rng: np.random.Generator) -> Iterator[Look]:
-        mine, other = Share(hits=0, of=0), Share(hits=0, of=0)
+        mine, other = Share(hits=0, total=0), Share(hits=0, total=0)
         for m, n in _splits(rng):
-            mine = Share(hits=mine.hits + int(rng.binomial(m, candidate)), of=mine.of + m)
-            other = Share(hits=other.hits + int(rng.binomial(n, stable)), of=other.of + n)
-            yield mine.of, compare.with_stable(mine, other, margin=margin, alpha=ALPHA)
+            mine = Share(hits=mine.hits + int(rng.binomial(m, candidate)), total=mine.total + m)
+            other = Share(hits=other.hits + int(rng.binomial(n, stable)), total=other.total + n)
+            yield mine.total, compare.with_stable(mine, other, margin=margin, alpha=ALPHA)
 
     return run
 
@@ -81,10 +81,10 @@ def shares_after(candidate: float, before: float, margin: float, *, counted: int
     """A promoted revision beside ``counted`` requests of the one before, which get no more."""
 
     def run(rng: np.random.Generator) -> Iterator[Look]:
-        mine, other = Share(hits=0, of=0), Share(hits=int(rng.binomial(counted, before)), of=counted)
+        mine, other = Share(hits=0, total=0), Share(hits=int(rng.binomial(counted, before)), total=counted)
         for _ in range(LOOKS):
-            mine = Share(hits=mine.hits + int(rng.binomial(PER_LOOK, candidate)), of=mine.of + PER_LOOK)
-            yield mine.of, compare.with_stable(mine, other, margin=margin, alpha=ALPHA)
+            mine = Share(hits=mine.hits + int(rng.binomial(PER_LOOK, candidate)), total=mine.total + PER_LOOK)
+            yield mine.total, compare.with_stable(mine, other, margin=margin, alpha=ALPHA)
 
     return run
 
@@ -93,10 +93,10 @@ def pairs(disagreeing: float, limit: float) -> Run:
     """Pairs of a shadow: all of the stable revision's requests are marked."""
 
     def run(rng: np.random.Generator) -> Iterator[Look]:
-        mine = Share(hits=0, of=0)
+        mine = Share(hits=0, total=0)
         for m, _ in _splits(rng):
-            mine = Share(hits=mine.hits + int(rng.binomial(m, disagreeing)), of=mine.of + m)
-            yield mine.of, compare.with_limit(mine, limit, ALPHA)
+            mine = Share(hits=mine.hits + int(rng.binomial(m, disagreeing)), total=mine.total + m)
+            yield mine.total, compare.with_limit(mine, limit, ALPHA)
 
     return run
 

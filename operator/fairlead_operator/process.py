@@ -17,9 +17,11 @@ from typing import Any
 
 from fairlead_operator import (
     composition,
+    drafts,
     election,
     handlers,
     health,
+    namespaces,
     queue,
     ray_pass,
     reconcile,
@@ -73,7 +75,8 @@ class Operator:
         self._tasks: list[asyncio.Task[Any]] = []
         self._workers: list[asyncio.Task[Any]] = []
         self._watches: dict[str | None, handlers.NamespaceWatch] = {}
-        self._namespaces: dict[str, cluster.NamespaceView] = {}
+        self._namespaces = namespaces.Namespaces(self._make_namespace)
+        self._namespace = self._namespaces.get
         self._ledger = health.WatchLedger(clock=self._clock)
         self._lag = health.LoopLag(clock=self._clock, metrics=metrics)
         self._make_clients()
@@ -107,6 +110,7 @@ class Operator:
         self._api = self._kubernetes_client(lease=self._election)
         self._watch_api = self._kubernetes_client(lease=self._election, connections=0)
         self._http = http.HttpClient(clock=self._clock, lease=self._election)
+        self._events = events.EventWriter(self._api, instance=self._identity, clock=self._clock)
         self._gateway = gateway.GatewayClient(http_client=self._http, on_request=self._metrics.on_gateway_request)
 
     def _make_queue(self) -> None:
@@ -127,6 +131,7 @@ class Operator:
             is_judged=self._waiting.is_judged,
             on_answer=self._waiting.on_answer,
             on_revision=self._revision_changed,
+            on_route=self._waiting.on_model,
         )
         self._gateways = directory.StaticGateways(self._settings.gateways)
         self._clusters = ray_clusters.RayClusters(
@@ -143,6 +148,7 @@ class Operator:
         if not await self._become_leader(stop):
             return await self._leave(0)
         self._spawn("lease", self._election.keep(_exit_at_once))
+        self._spawn("events", self._events.run())
         self._workers = [
             asyncio.create_task(queue.work(self._queue, self._reconciler.handle), name=f"worker {number}")
             for number in range(self._settings.workers)
@@ -152,6 +158,7 @@ class Operator:
             step = functools.partial(self._sweep.resync, namespace, self._configured(namespace))
             self._spawn(what, self._repeat(what, step, self._settings.resync_s))
         self._spawn("CRD", self._repeat("comparing the CRD", self._compare_crd, self._settings.resync_s))
+        self._spawn("namespaces", self._repeat("namespaces", self._end_unused_namespaces, self._settings.resync_s))
         self._spawn("gauges", self._repeat("gauges", self._show_gauges, self._settings.sweep_s))
         self._start_watches()
         self._spawn("watches", self._repeat("looking after the watches", self._tend_watches, TEND_WATCHES_S))
@@ -238,6 +245,7 @@ class Operator:
     async def _show_gauges(self) -> None:
         self._metrics.queue_depth.set(len(self._queue))
         self._metrics.waiting.set(len(self._waiting))
+        self._metrics.events_waiting.set(len(self._events))
 
     async def _compare_crd(self) -> None:
         """Say where the CRD is older than this operator, before any status shows it."""
@@ -265,17 +273,19 @@ class Operator:
             return True, "leader"
         return self._election.is_in_touch, "standby" if self._election.is_in_touch else "the API server is out of reach"
 
-    def _namespace(self, namespace: str) -> cluster.NamespaceView:
-        if namespace not in self._namespaces:
-            self._namespaces[namespace] = cluster.NamespaceView(
-                namespace,
-                api=self._watch_api,
-                ray=self._clusters,
-                gateways=gateway_reads.GatewaysPoller(self._gateway, self._gateways, namespace, self._readers),
-                readers=self._readers,
-                gateway_url=self._settings.public_urls.get(namespace),
-            )
-        return self._namespaces[namespace]
+    def _make_namespace(self, namespace: str) -> cluster.NamespaceView:
+        return cluster.NamespaceView(
+            namespace,
+            api=self._watch_api,
+            ray=self._clusters,
+            gateways=gateway_reads.GatewaysPoller(self._gateway, self._gateways, namespace, self._readers),
+            readers=self._readers,
+            gateway_url=self._settings.public_urls.get(namespace),
+        )
+
+    async def _end_unused_namespaces(self) -> None:
+        configured = {*self._settings.namespaces, *self._settings.clusters, *self._settings.gateways}
+        self._namespaces.keep_only(configured | self._sweep.namespaces_known)
 
     def _measurements(self) -> measurement_reads.MeasurementsReader:
         return measurement_reads.MeasurementsReader(
@@ -315,9 +325,10 @@ class Operator:
                 gateways=self._gateway,
                 members=self._gateways,
                 namespace=self._namespace,
-                nudge=lambda key: self._queue.add_after(key, NUDGE_DELAY_S),
+                # Not before the next PUT may go out: a thousand models ask in one second.
+                nudge=lambda key: self._queue.add_after(key, max(NUDGE_DELAY_S, self._clusters.put_pause_s(key))),
             ),
-            events=events.EventWriter(self._api, instance=self._identity, clock=self._clock),
+            statuses=drafts.StatusWriter(self._api, self._events, clock=self._clock, metrics=self._metrics),
             bounds=self._settings.bounds,
             clock=self._clock,
             metrics=self._metrics,

@@ -11,7 +11,7 @@ import time
 import uuid
 from typing import Any
 
-from fairlead_gateway import admin, metrics, replica_scrape, report, request_log, routes, settings, watcher
+from fairlead_gateway import admin, metrics, news, replica_scrape, report, request_log, routes, settings, watcher
 from fairlead_gateway.haproxy import config, control, process, router
 from fairlead_gateway.nodes import knowledge, members, poller
 
@@ -78,7 +78,9 @@ class Agent:
         self._gone_since: dict[metrics.Key, float] = {}
         log_fd = request_log.open_pipe(settings_.state_dir)
         self._epoch = uuid.uuid4().hex
-        self._log_reader = request_log.Reader(log_fd, metrics_)
+        self._news = news.News(self._epoch)
+        self._shown: object = None
+        self._log_reader = request_log.Reader(log_fd, metrics_, on_remark=self._note_remark)
         options = config.Options(version=version, max_connections=settings_.max_connections, threads=settings_.threads)
         self._router = router.Router(settings_, options=options, log_fd=log_fd, metrics_=metrics_)
 
@@ -107,6 +109,7 @@ class Agent:
             for task in (*tasks, stopping):
                 task.cancel()
             await asyncio.gather(*tasks, stopping, return_exceptions=True)
+            self._news.close()
             if stop.asked.is_set():
                 await self._router.stop()
                 self._log_reader.drain()
@@ -114,6 +117,12 @@ class Agent:
 
     def _note_change(self) -> None:
         self._changed.set()
+        self._news.note()
+
+    def _note_remark(self) -> None:
+        """A server came up or went down: what was read of HAProxy a moment ago is old."""
+        self._state_at = 0.0
+        self._news.note()
 
     async def _follow_source(self) -> None:
         async for data in self._source.follow():
@@ -121,6 +130,8 @@ class Agent:
             for model, reason in table.errors.items():
                 _log.warning("route refused model=%s reason=%s", model, reason)
             self._metrics.set_route_errors(table.errors)
+            if self._table is None or table.errors != self._table.errors:
+                self._news.note()
             if table != self._table:
                 # Saved before it is applied: a restarted gateway continues from here.
                 self._save_table(table)
@@ -187,6 +198,7 @@ class Agent:
                 self._metrics.count_failure()
                 if str(error) != self._failure:
                     _log.error("routes not applied error=%s", error)
+                    self._news.note()
                 self._failure = str(error)
                 return
             self._failure = None
@@ -199,6 +211,10 @@ class Agent:
     def _keep_state(self, state: router.State) -> None:
         self._state = state
         self._state_at = time.monotonic()
+        shown = (state.live, {key: (one.is_up, one.is_draining) for key, one in state.observed.servers.items()})
+        if shown != self._shown:
+            self._shown = shown
+            self._news.note()
         self._metrics.set_haproxy(
             is_up=not self._router.process.died.is_set(),
             old_workers=len(state.processes.old_workers),
@@ -222,6 +238,7 @@ class Agent:
             unready=self._find_readiness_failure,
             routes=self._describe_routes,
             measurements=self._describe_measurements,
+            changed=self._news.wait,
             metrics=self._metrics,
         )
 

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import fcntl
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from fairlead_gateway import metrics
@@ -46,13 +47,20 @@ def open_pipe(state_dir: Path) -> int:
     return descriptor
 
 
-def count_lines(chunk: bytes, counted: metrics.Metrics) -> bytes:
-    """Count each whole line, and return the rest."""
+def _ignore() -> None:
+    """Nobody listens."""
+
+
+def count_lines(chunk: bytes, counted: metrics.Metrics, *, on_remark: Callable[[], None] = _ignore) -> bytes:
+    """Count each whole line, and return the rest.
+
+    `on_remark` hears of each line that is no request: a server that came up or went down says so.
+    """
     lines = chunk.split(b"\n")
     for line in lines[:-1]:
         fields = line.split(b" ")
-        # HAProxy's own remarks come the same way and are not requests.
         if fields[0] != _LINE_MARK:
+            on_remark()
             continue
         try:
             _count(fields, counted)
@@ -82,7 +90,8 @@ def _count(fields: list[bytes], counted: metrics.Metrics) -> None:
 class Reader:
     """Follows the pipe for as long as it runs."""
 
-    def __init__(self, descriptor: int, counted: metrics.Metrics) -> None:
+    def __init__(self, descriptor: int, counted: metrics.Metrics, *, on_remark: Callable[[], None] = _ignore) -> None:
+        self._on_remark = on_remark
         self._descriptor = descriptor
         self._metrics = counted
         self._rest = b""
@@ -108,4 +117,4 @@ class Reader:
                 chunk = os.read(self._descriptor, _READ_BYTES)
             except BlockingIOError:
                 return
-            self._rest = count_lines(self._rest + chunk, self._metrics)
+            self._rest = count_lines(self._rest + chunk, self._metrics, on_remark=self._on_remark)

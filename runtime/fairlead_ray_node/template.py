@@ -62,7 +62,7 @@ class Template:
     """Listens, forks, watches its children and the raylet. It has one thread: a child gets only the one that forked."""
 
     def __init__(self, path: pathlib.Path, raylet: int) -> None:
-        """Whoever finds a socket at `path` can connect to it; `raylet` is a pidfd."""
+        """Every process that finds the socket at `path` can connect to it; `raylet` is a pidfd."""
         self._environment = dict(os.environ)
         self._stamps = preload.stamps()
         self._children: dict[int, Child] = {}

@@ -23,15 +23,15 @@ PACKAGES = (
     "tests",
 )
 KNOWN = ROOT / "tests" / "architecture" / "banned_names.txt"
-PLAIN_DOCS = (
-    "README.md",
-    "CONTRIBUTING.md",
-    "operator/README.md",
-    "docs/concepts.md",
-    "docs/operations.md",
-    "docs/rollouts-guide.md",
-    "docs/tutorial.md",
+FOLDERS = ("docs", "operator", "examples", "benchmarks", "tests")
+GLOSSARY = ROOT / "docs" / "glossary.md"
+PLAIN_DOCS = sorted(
+    str(path.relative_to(ROOT))
+    for path in (*ROOT.glob("*.md"), *(found for folder in FOLDERS for found in (ROOT / folder).rglob("*.md")))
+    if path != GLOSSARY
 )
+PLAIN_PACKAGES = ("api", "desired", "evidence", "plan", "state", "status")
+"""The operator's pure packages: no banned word in their names, comments, docstrings and messages."""
 TERMS_MIN = 30
 
 
@@ -67,12 +67,23 @@ def test_no_new_name_is_banned(package: str) -> None:
 
 
 @pytest.mark.parametrize("name", PLAIN_DOCS)
-def test_the_documents_for_newcomers_hold_no_banned_word(name: str) -> None:
+def test_no_document_holds_a_banned_word(name: str) -> None:
     assert banned_words.in_text((ROOT / name).read_text()) == []
 
 
+@pytest.mark.parametrize("package", PLAIN_PACKAGES)
+def test_the_pure_packages_of_the_operator_use_no_banned_word(package: str) -> None:
+    found = {
+        str(path.relative_to(ROOT)): words
+        for path in python_files(f"operator/fairlead_operator/{package}")
+        if (words := banned_words.in_text(path.read_text()))
+    }
+    assert found == {}
+    assert banned_in(f"operator/fairlead_operator/{package}") == {}
+
+
 def glossary() -> dict[str, str]:
-    rows = re.findall(r"^\| \*\*(.+?)\*\* \| (.+?) \|$", (ROOT / "docs" / "glossary.md").read_text(), re.MULTILINE)
+    rows = re.findall(r"^\| \*\*(.+?)\*\* \| (.+?) \|$", GLOSSARY.read_text(), re.MULTILINE)
     return dict(rows)
 
 

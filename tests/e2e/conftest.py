@@ -60,7 +60,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """Kubernetes, Ray, gateway and operator, and two trained versions of a model.
 
-    With ``FAIRLEAD_E2E_FOLDER`` they are kept in that folder and left up, for whoever works on one of the tests.
+    With ``FAIRLEAD_E2E_FOLDER`` they are kept in that folder and keep running, for work on one of the tests.
     """
     kept = os.environ.get("FAIRLEAD_E2E_FOLDER")
     folder = pathlib.Path(kept) if kept else tmp_path_factory.mktemp("e2e")

@@ -20,7 +20,7 @@ def counted(model: Model, *, connections: int = CONNECTIONS, rate: float | None 
 
 
 def require_no_failures(report: load.Report) -> None:
-    """Every failure is told, not the first ten."""
+    """Every failure is reported, not only the first ten."""
     failures = "\n".join(each.model_dump_json() for each in report.failures)
     assert report.failed == 0, f"{report.summary()}\n{failures}"
 

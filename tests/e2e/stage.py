@@ -50,8 +50,8 @@ class Stage:
 
     def live(self) -> Mapping[str, Any]:
         """What HAProxy was read to have, by model; waits while the gateway's agent is away or can't read it."""
-        told = until(self.report, "what HAProxy has, from the gateway's agent", deadline_s=60)
-        return dict(told["routes"])
+        report = until(self.report, "what HAProxy has, from the gateway's agent", deadline_s=60)
+        return dict(report["routes"])
 
     def report(self) -> Mapping[str, Any] | None:
         """The agent's whole word on its routes, None where there is none now: that is not a table without models."""
@@ -170,7 +170,7 @@ class Model:
     def until(
         self, what: str, holds: Callable[[dict[str, Any]], object], *, deadline_s: float = DEADLINE_S
     ) -> dict[str, Any]:
-        """The object as soon as it is as wished."""
+        """The object as soon as it is as expected."""
 
         def look() -> dict[str, Any] | None:
             found = self.read()
@@ -221,10 +221,10 @@ class Model:
     def explain(self) -> str:
         """What a person would look at next."""
         status = (self.read() or {}).get("status")
-        told = "\n".join(f"{reason}: {message}" for reason, message in self.events())
+        events = "\n".join(f"{reason}: {message}" for reason, message in self.events())
         gateway = self._stage.report()
         live = gateway["routes"].get(self.name) if gateway else "the gateway's agent doesn't tell"
-        return f"{json.dumps(status, indent=1)}\nlive: {live}\nevents:\n{told}\n{self._stage.operator_log()}"
+        return f"{json.dumps(status, indent=1)}\nlive: {live}\nevents:\n{events}\n{self._stage.operator_log()}"
 
     # --- requests ------------------------------------------------------------------------------------------------
 

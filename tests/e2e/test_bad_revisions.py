@@ -202,7 +202,7 @@ def _is_refused(found: Mapping[str, Any]) -> bool:
 
 
 def _earlier(found: Mapping[str, Any]) -> set[str]:
-    """Revisions that are not the wished one: their quarantine is of an earlier row."""
+    """Revisions other than the desired one: their quarantine is of an earlier row."""
     label = found["spec"]["model"]["version"]
     return {each["name"] for each in found["status"]["revisions"] if each.get("version") != label}
 

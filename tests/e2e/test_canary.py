@@ -251,7 +251,7 @@ def test_a_candidate_that_keeps_crashing_with_traffic_is_withdrawn(stage: Stage,
     reason = found["status"]["quarantine"][-1]["reason"]
     assert reason in ("CrashLoop", "ReadinessLost"), found["status"]["quarantine"]
     keep(report, f"the candidate's process killed again and again at 25 %, taken back: {reason}")
-    # Without another replica a killed process takes with it what it had in its hands; all others are told 503 at once.
+    # Without another replica a killed process loses its requests in flight; all others get 503 at once.
     lost = [each for each in report.failures if each.status not in (502, 503)]
     assert {each.kind for each in lost} <= {load.Kind.RESET}, report.summary()
     assert len(lost) <= CONNECTIONS * len(killed_pids), report.summary()

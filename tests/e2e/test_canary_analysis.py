@@ -74,7 +74,7 @@ def loaded(stage: Stage, model: Model, *, connections: int = CONNECTIONS) -> Ite
 
 
 def settings_of(stage: Stage, model: Model, *, connections: int = CONNECTIONS) -> load.Settings:
-    """Requests of which one in twenty has a pixel brighter than any that was trained."""
+    """Requests; one in twenty has a pixel brighter than any that was trained."""
     settings = model.load(connections=connections)
     rows = stage.models.inputs(BODIES)
     for row in rows[:BAD]:
@@ -85,7 +85,7 @@ def settings_of(stage: Stage, model: Model, *, connections: int = CONNECTIONS) -
 
 
 class Watched:
-    """When the verdict on a candidate was written, as the API server told it."""
+    """When the verdict on a candidate was written, by the time of the API server."""
 
     def __init__(self, stage: Stage, model: Model) -> None:
         self._stage, self._model = stage, model
@@ -218,7 +218,7 @@ def counts(model: Model) -> list[int]:
 
 
 def test_a_candidate_with_five_percent_errors_is_withdrawn_each_time(stage: Stage, judged: Model) -> None:
-    """The first time at once: what was counted in the dry run tells already."""
+    """The first time at once: the counts of the dry run show it already."""
     WAYS_BACK_S.extend(taken_back(stage, judged, "failing", times=2))
 
 
@@ -241,8 +241,8 @@ def test_a_revision_that_fails_after_its_promotion_is_replaced_within_the_window
         watched = Watched(stage, model)
         with loaded(stage, model) as run:
             took_s = watched.until_back_s(warm)
-            back = count_by_revision(run, warm)
-            run.wait_until(lambda seen: seen.revisions.get(warm, 0) > back + 2000, timeout_s=120)
+            answered = count_by_revision(run, warm)
+            run.wait_until(lambda seen: seen.revisions.get(warm, 0) > answered + 2000, timeout_s=120)
             model.until("at rest", lambda found: "rollout" not in found["status"])
             report = run.stop()
         assert model.stable == warm

@@ -1,4 +1,4 @@
-"""True labels, told by tokens, find the candidate that is right less often: on real parts, by who knows the labels."""
+"""True labels sent as feedback find a candidate that is right less often, on real parts."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def model(stage: Stage) -> Iterator[Model]:
 
 
 class Client:
-    """Asks for held-out samples in random order and tells the true label of each answer; keeps its own tally."""
+    """Asks for held-out samples in random order and sends the true label of each answer; keeps its own counts."""
 
     def __init__(self, stage: Stage, name: str) -> None:
         self._gateway = stage.gateway
@@ -70,7 +70,7 @@ class Client:
 
 
 def counted(stage: Stage, model: Model, revision: str) -> dict[str, int]:
-    """What the gateway tells of a revision's labels."""
+    """The label counts of a revision, from the gateway."""
     answer = stage.admin.get(f"/v1/measurements/{model.name}").raise_for_status()
     return dict(answer.json()["revisions"][revision]["feedback"])
 

@@ -1,4 +1,4 @@
-"""Recreate under load: the old revision leaves first, and until the new one is there callers are told to come again.
+"""Recreate under load: the old revision leaves first, and until the new one is ready, clients get 503 with Retry-After.
 
 By definition there is a time in which nothing serves. What is shown is that it is all that is lost: each request of it
 gets 503 with Retry-After at once, none is cut, reset or left without an answer, and before and after it none fails.
@@ -36,7 +36,7 @@ def recreated(stage: Stage) -> Iterator[Model]:
 
 
 def is_stopped(found: dict[str, Any]) -> bool:
-    """Nothing is stable: the old revision was told to leave."""
+    """Nothing is stable: the old revision is being removed."""
     status = found["status"]
     return "rollout" in status and not status.get("stableRevision")
 
@@ -90,7 +90,7 @@ def test_a_rollback_without_room_stops_the_other_revision_first(stage: Stage, re
         recreated.until("at rest", lambda found: "rollout" not in found["status"])
         finished(run, recreated, "RollingUpdate without room, `onInsufficientCapacity: Recreate`, rollback", old=old)
     messages = [message for reason, message in recreated.events() if reason == "InsufficientCapacity"]
-    assert any("stops first" in message for message in messages), recreated.events()
+    assert any("The rollout stops" in message for message in messages), recreated.events()
 
 
 def test_an_abort_starts_the_stopped_revision_again(stage: Stage, recreated: Model) -> None:

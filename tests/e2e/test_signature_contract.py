@@ -35,7 +35,7 @@ def test_a_changed_input_is_held_before_its_first_request_until_the_spec_allows_
             answered = model.until("answered", lambda found: "handledRequest" in found["status"])
             answer = answered["status"]["handledRequest"]
             assert answer["outcome"] == "Refused"
-            assert "does not keep to" in answer["message"]
+            assert "is not compatible with" in answer["message"]
             run.wait_until(lambda seen: seen.requests > REQUESTS, timeout_s=300)
             report = run.stop()
         require_no_failures(report)

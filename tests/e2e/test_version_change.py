@@ -1,4 +1,4 @@
-"""A new version under load: no request fails, whoever is killed or reloaded in the middle of it."""
+"""A new version under load: no request fails, whichever part is killed or reloaded meanwhile."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ from tests.support import moving_replicas
 from tests.support.gateway_process import Gateway, fetch, revision, spec
 from tests.support.moving_replicas import World
 from tests.support.until import until
+
+from fairlead_gateway import request_log
 
 pytestmark = pytest.mark.real
 
@@ -113,3 +116,49 @@ def test_more_revisions_than_the_pool_has_places_make_it_grow_once(world: World)
     assert world.gateway.metric("fairlead_gateway_haproxy_reloads_total") == reloads + 1
     assert world.gateway.pool()["size"] == 128
     assert report.failures == (), report.summary()
+
+
+def test_haproxy_says_where_requests_are_logged_that_a_server_goes_down_and_comes_up(world: World) -> None:
+    """The agent hears of it there, without asking. Here it is dead, so that the test can read in its place."""
+    held = world.living[0]
+    world.gateway.kill_agent()
+    log = os.open(world.gateway.state_dir / request_log.PIPE_FILE, os.O_RDONLY | os.O_NONBLOCK)
+    logged = ""
+
+    def has_logged(words: str) -> bool:
+        nonlocal logged
+        with contextlib.suppress(BlockingIOError):
+            logged += os.read(log, 1 << 16).decode()
+        return any(held.name in line and words in line for line in logged.splitlines())
+
+    try:
+        os.kill(held.process.pid, signal.SIGSTOP)
+        until(lambda: has_logged("is DOWN"), "it is down", explain=lambda: logged)
+        os.kill(held.process.pid, signal.SIGCONT)
+        until(lambda: has_logged("is UP"), "it is up", explain=lambda: logged)
+    finally:
+        os.close(log)
+
+
+def test_who_waits_for_changes_reads_the_routes_only_then(world: World) -> None:
+    def wait(since: str | None) -> str:
+        query = "" if since is None else f"since={since}&wait=5"
+        return str(fetch(f"http://127.0.0.1:{world.gateway.admin_port}/v1/changes?{query}").json["version"])
+
+    def follow(count: int) -> None:
+        """Read at a change, until so many are up: each question may be held for its five seconds."""
+        nonlocal since
+        for _ in range(20):
+            since = wait(since)
+            if world.gateway.up("digits", world.revision) == count:
+                return
+        raise AssertionError(world.gateway.routes())
+
+    since: str | None = None
+    follow(2)
+    world.start()
+    follow(3)
+    world.kill()
+    follow(2)
+    assert fetch(f"http://127.0.0.1:{world.gateway.admin_port}/v1/changes?wait=6").status == 400
+    assert fetch(f"http://127.0.0.1:{world.gateway.admin_port}/v1/changes?wait=-1").status == 400

@@ -252,7 +252,7 @@ def test_no_answer_of_a_replica_ends_the_agent_or_affects_another_replica(gatewa
         gateway.wait_up("digits", A)
         gateway.wait_up("digits", B)
 
-        until(lambda: len(first.requests) > 2 * len(ODD_MEASUREMENTS), "all were told")
+        until(lambda: len(first.requests) > 2 * len(ODD_MEASUREMENTS), "all were sent")
         labelled = gateway.measurements("digits")["revisions"][B]["feedback"]["labelled"]
         until(
             lambda: gateway.measurements("digits")["revisions"][B]["feedback"]["labelled"] > labelled,

@@ -1,4 +1,4 @@
-"""What replicas counted is read by the gateway and told by revision: real agent, HAProxy and servers of replicas."""
+"""The gateway reads the counts of replicas and reports them by revision: real agent, HAProxy and replica servers."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def mark_of(root: pathlib.Path) -> str:
 def test_down_after_the_launcher_was_killed_leaves_nothing(root: pathlib.Path) -> None:
     launcher = launch(root)
     made = cluster.LocalCluster("t", root)
-    # Killed while the API server is starting: etcd runs, the launcher has told nobody.
+    # Killed while the API server is starting: etcd runs, and the launcher has not reported it.
     until(lambda: "kube-apiserver" in made.running(), "the API server starts")
     launcher.kill()
     launcher.wait()

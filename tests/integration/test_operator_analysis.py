@@ -1,4 +1,4 @@
-"""The operator's analysis over a real API server and a real Prometheus; the gateway's counters are told by the test."""
+"""The operator's analysis over a real API server and a real Prometheus; the gateway's counters are set by the test."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_a_prometheus_query_promotes_or_withdraws(operated: Operated, prometheus
     prometheus.page = f'kernel_seconds{{revision="{stable}"}} 2\nkernel_seconds{{revision="{candidate}"}} 9\n'
     until(lambda: is_quarantined(operated), "taken back", deadline_s=60, explain=lambda: operated.explain(NAME))
     assert operated.status(NAME)["stableRevision"] == stable
-    assert "kernel: the query gives 4.5" in operated.status(NAME)["quarantine"][0]["message"]
+    assert "kernel: the query returned 4.5" in operated.status(NAME)["quarantine"][0]["message"]
 
 
 def test_no_series_is_inconclusive_and_a_person_decides(operated: Operated, prometheus: PrometheusProcess) -> None:
@@ -147,7 +147,7 @@ def test_a_promoted_revision_that_fails_in_its_window_is_replaced_also_after_an_
     until(lambda: is_quarantined(operated), "taken back", deadline_s=60, explain=lambda: operated.explain(NAME))
     status = operated.status(NAME)
     assert (status["stableRevision"], status["quarantine"][0]["revision"]) == (first, second)
-    assert "5 % of 2,000 requests failed, 0.1 % of the earlier revision's 9,000" in status["quarantine"][0]["message"]
+    assert "5 % of 2,000 requests failed; 0.1 % of the earlier revision's 9,000" in status["quarantine"][0]["message"]
     until(lambda: operated.gateway.entries()[NAME]["stable"] == first, "the route")
 
 
@@ -158,7 +158,7 @@ def test_an_unreadable_gateway_stops_the_rollout(operated: Operated) -> None:
     until(lambda: analysis(operated).get("phase") == "Inconclusive", "asks", explain=lambda: operated.explain(NAME))
     status = operated.status(NAME)
     assert (status["stableRevision"], status["rollout"]["step"]) == (stable, 1)
-    assert "could not be had" in status["rollout"]["analysis"]["message"]
+    assert "were unavailable" in status["rollout"]["analysis"]["message"]
 
 
 @pytest.mark.parametrize(

@@ -37,5 +37,5 @@ def test_with_all_namespaces_each_model_is_served_or_reports_what_its_namespace_
         path = "jsonpath={.status.conditions[?(@.type=='Ready')].message}"
         return everywhere.kubectl("-n", other, "get", "mdep", "stranded", "-o", path, scoped=False)
 
-    until(lambda: "Ray" in ready_message(), "the other namespace's model is told", explain=ready_message)
+    until(lambda: "Ray" in ready_message(), "the other namespace's model reports it", explain=ready_message)
     everywhere.kubectl("delete", "namespace", other, scoped=False)  # waits: no finalizer may be left behind

@@ -130,7 +130,7 @@ def test_a_model_deleted_while_the_api_server_restarted_is_cleaned_up(operated: 
     operated.until_ready("missed")
     with operated.operator.kept_running():
         operated.kubernetes.restart("kube-apiserver")
-        # Gone by force before the watch is back, so no event ever tells of it. Deleted first: a finalizer that is
+        # Gone by force before the watch is back, so no event reports it. Deleted first: a finalizer that is
         # taken from a living object may be put back before the delete comes.
         operated.kubectl("delete", "mdep", "missed", "--wait=false")
         forced = ("patch", "mdep", "missed", "--type=merge", "-p", '{"metadata": {"finalizers": null}}')

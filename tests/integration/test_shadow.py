@@ -107,7 +107,7 @@ def test_a_candidate_that_answers_differently_is_counted_by_the_gateway(world: W
 
     assert world.pairs()["disagreed"] == world.pairs()["pairs"]
     disagreed = before["shadow"]["disagreed"] + 25
-    until(lambda: world.measured()["shadow"]["disagreed"] >= disagreed, "the gateway tells it")
+    until(lambda: world.measured()["shadow"]["disagreed"] >= disagreed, "the gateway reports it")
     assert world.measured()["requests"]["total"] == requests, "copies are no requests of clients"
 
 

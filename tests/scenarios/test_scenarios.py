@@ -1,4 +1,4 @@
-"""Stories as files: ``NAME.in.yaml`` is told in the virtual world, and ``NAME.out.yaml`` is what was planned and said.
+"""Scenarios as files: ``NAME.in.yaml`` runs in the virtual world, ``NAME.out.yaml`` has plans, events and status.
 
 A changed story is refreshed with ``FAIRLEAD_REFRESH=1 pytest tests/scenarios`` and reviewed as code.
 """
@@ -73,7 +73,7 @@ def run(world: VirtualWorld, step: dict[str, Any]) -> None:
 
 
 def describe_progress(world: VirtualWorld, plans: int, events: int) -> dict[str, Any]:
-    """What the step led to; a plan that repeats itself is told once."""
+    """What the step led to; a repeated plan is listed once."""
     lines = [str(plan) for plan in world.plans[plans:]]
     distinct = [line for before, line in zip(["", *lines], lines, strict=False) if line != before]
     return {

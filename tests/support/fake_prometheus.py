@@ -1,4 +1,4 @@
-"""A Prometheus that answers as told: a number, none, several, NaN, late, or not at all."""
+"""A Prometheus that answers as configured: a number, none, several, NaN, late, or not at all."""
 
 from __future__ import annotations
 

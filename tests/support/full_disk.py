@@ -1,4 +1,4 @@
-"""What a cache does on a disk of 4 MiB, told as JSON. To be run as `unshare --mount python -m …`, as root.
+"""What a cache does on a disk of 4 MiB, as JSON. To be run as `unshare --mount python -m …`, as root.
 
 The mount lives in the namespace of this process, so nothing stays behind, however it ends.
 `python -m tests.support.full_disk DISK URI_OF_A_BODY_OF_UNKNOWN_LENGTH`

@@ -69,7 +69,7 @@ class HttpThread:
 
 
 async def _end_all() -> None:
-    """End what is left: handlers that were told to hang."""
+    """End the handlers that hang on purpose."""
     left = asyncio.all_tasks() - {asyncio.current_task()}
     for task in left:
         task.cancel()

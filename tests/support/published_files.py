@@ -59,7 +59,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 
 class RecordingReporter:
-    """A reporter that remembers what it was told."""
+    """A reporter that records its steps and bars."""
 
     def __init__(self) -> None:
         self.steps: list[str] = []

@@ -141,7 +141,7 @@ class Operated(Traffic):
         return {key.cluster: write for key, write in ended if key.namespace == self.namespace}
 
     def _measured(self, name: str, fault: Fault) -> analysis.Measured | None:
-        asked = question.of(self.view(name), self.now)
+        asked = question.find_question(self.view(name), self.now)
         if asked is None:
             return None
         answers = {metric: self.answers.get(metric, Known(None)) for metric in asked.queries}

@@ -30,7 +30,7 @@ class AnalysisPhase(StrEnum):
     RUNNING = "Running"
     SUCCESSFUL = "Successful"  # every metric is proved within its limit
     FAILED = "Failed"  # one is proved worse
-    INCONCLUSIVE = "Inconclusive"  # it could not be told: a person decides
+    INCONCLUSIVE = "Inconclusive"  # the measurements don't decide: a person does
 
 
 class MetricPhase(StrEnum):

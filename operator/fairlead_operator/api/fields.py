@@ -1,4 +1,4 @@
-"""The texts and quantities of the spec: what form each takes, and what a person is told who writes another."""
+"""The texts and quantities of the spec: the form of each, and the error for any other."""
 
 from __future__ import annotations
 

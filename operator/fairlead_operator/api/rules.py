@@ -1,7 +1,7 @@
 """Rules that the API server itself checks: CEL expressions, each with a message that says what would be right.
 
 The API server puts the field's path before the message. A plain OpenAPI ``pattern`` is refused with the bare
-expression, which tells a person nothing; so CEL checks text, and `crd` leaves the pattern out where a rule stands.
+expression, which helps nobody; so CEL checks text, and `crd` leaves the pattern out where a rule stands.
 
 Source: https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions/#validation-rules
 """

@@ -34,6 +34,8 @@ CRASHES_MAX = 3
 SIGNATURE_CHANGES_MAX = 8
 SIGNATURE_CHANGE_MAX = 256
 RAY_SESSIONS_MAX = 4
+BY_REQUEST = ("Aborted", "RolledBack")
+"""Reasons of a quarantine that a person asked for."""
 
 
 class Phase(StrEnum):
@@ -54,7 +56,7 @@ class RolloutPhase(StrEnum):
     """The phase of a rollout."""
 
     STARTING = "Starting"  # the candidate's replicas are being started
-    CONNECTING = "Connecting"  # the gateways are being told of it, at weight 0, and have to see its replicas
+    CONNECTING = "Connecting"  # the gateways get it at weight 0, and have to see its replicas
     PROVING = "Proving"  # a real prediction has to succeed before any traffic
     WIDENING = "Widening"  # its content is known and pinned: the rest of its replicas are being started
     SHIFTING = "Shifting"  # traffic moves, step by step
@@ -77,7 +79,7 @@ class Verb(StrEnum):
     RESUME = "Resume"
     ABORT = "Abort"  # the candidate goes, and its revision isn't tried again
     RETRY = "Retry"  # the revision that isn't tried again is
-    ROLLBACK = "Rollback"  # an earlier revision serves in place of the wished one
+    ROLLBACK = "Rollback"  # an earlier revision serves in place of the desired one
 
 
 class RequestOutcome(StrEnum):
@@ -246,7 +248,7 @@ class HandledRequest(ApiModel):
     """The time when the request was handled."""
 
 
-class RolledBack(ApiModel):
+class Rollback(ApiModel):
     """The rollback that a person asked for. It ends when the spec changes, or with a Retry."""
 
     revision: RevisionName
@@ -255,7 +257,7 @@ class RolledBack(ApiModel):
     """The revision that the spec describes."""
 
 
-class Quarantined(ApiModel):
+class Quarantine(ApiModel):
     """A revision that failed or was aborted. It is not tried again until the spec changes, or until a Retry."""
 
     revision: RevisionName
@@ -267,8 +269,13 @@ class Quarantined(ApiModel):
     time: Time
     """The time when the revision was quarantined."""
 
+    @property
+    def is_by_request(self) -> bool:
+        """Whether a person gave the revision up: that holds only while the spec asks for it."""
+        return self.reason in BY_REQUEST
 
-class Attempted(ApiModel):
+
+class Attempt(ApiModel):
     """The restarts of a revision that Ray had given up."""
 
     revision: RevisionName
@@ -310,7 +317,7 @@ class ModelDeploymentStatus(ApiModel):
     """The revision that was stable before the current one. A Rollback without a number goes to it."""
     rollout: RolloutStatus | None = None
     """The state of the current rollout. Absent while no rollout is in progress."""
-    rollback: RolledBack | None = None
+    rollback: Rollback | None = None
     """The rollback that a person asked for."""
     request: Request | None = None
     """The request of a person that the operator handles next."""
@@ -333,11 +340,11 @@ class ModelDeploymentStatus(ApiModel):
     model: ModelStatus | None = None
     """The model of the stable revision."""
     attempts: Annotated[
-        tuple[Attempted, ...], Field(max_length=ATTEMPTS_MAX, json_schema_extra={LIST_MAP_KEYS: ["revision"]})
+        tuple[Attempt, ...], Field(max_length=ATTEMPTS_MAX, json_schema_extra={LIST_MAP_KEYS: ["revision"]})
     ] = ()
     """The restarts of revisions that Ray had given up."""
     quarantine: Annotated[
-        tuple[Quarantined, ...], Field(max_length=QUARANTINE_MAX, json_schema_extra={LIST_MAP_KEYS: ["revision"]})
+        tuple[Quarantine, ...], Field(max_length=QUARANTINE_MAX, json_schema_extra={LIST_MAP_KEYS: ["revision"]})
     ] = ()
     """The revisions that failed or were aborted, and are not tried again."""
     conditions: Annotated[tuple[Condition, ...], Field(max_length=16, json_schema_extra={LIST_MAP_KEYS: ["type"]})] = ()

@@ -1,4 +1,4 @@
-"""What each strategy is told besides its steps: batches, a switch by itself, what stays warm, what if room lacks."""
+"""Options of the strategies besides steps: batches, automatic promotion, the warm time, what to do without capacity."""
 
 from __future__ import annotations
 

@@ -6,10 +6,12 @@ before anybody sees it. No tensor is sent or read.
 
 from __future__ import annotations
 
+import time
+import urllib.parse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 
@@ -24,6 +26,10 @@ ROUTES_BYTES_MAX = 32 * 1024 * 1024
 REPORT_BYTES_MAX = 1024 * 1024
 """A replica's report or metadata: some 8,000 tensors, which no model has."""
 TENSORS_MAX = 8192
+NODES_MAX = 65_536
+CHANGES_BYTES_MAX = 1024
+CHANGES_WAIT_MAX_S = 5.0
+"""So long a gateway holds a question for changes."""
 _BUSY = (413, 429)
 PROBLEM_MAX = 400
 """Of what a gateway says of an entry that it refused, so many characters are shown."""
@@ -50,12 +56,21 @@ class _Route(_Wire):
     revisions: dict[str, _Revision] = {}
 
 
+class _Node(_Wire):
+    replicas: _Count = 0
+
+
+class _Changes(_Wire):
+    version: Annotated[str, pydantic.Field(min_length=1, max_length=128)]
+
+
 class _Routes(_Wire):
     gateway: Annotated[str, pydantic.Field(min_length=1, max_length=253)]
     routes: dict[str, _Route]
     errors: dict[str, str] = {}
     failure: str | None = None
     connections: int | None = None
+    nodes: Annotated[tuple[_Node, ...], pydantic.Field(max_length=NODES_MAX)] = ()
 
 
 class _Tensor(_Wire):
@@ -98,11 +113,26 @@ class ProofReport:
     signature: signature.Signature
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Last:
+    """The last answer that differed from the one before; ``entries`` are its routes as they came."""
+
+    body: bytes
+    entries: dict[str, Any]
+    view: route.GatewayView
+    parse_s: float
+
+
 class GatewayClient:
     def __init__(self, *, http_client: http.HttpClient, on_request: http.OnRequest) -> None:
         self._http = http_client
         self._on_request = on_request
-        self._last: dict[str, tuple[bytes, route.GatewayView]] = {}
+        self._last: dict[str, _Last] = {}
+
+    def parse_s(self, admin_url: str) -> float:
+        """How long a gateway's last answer that differed kept the event loop."""
+        last = self._last.get(admin_url)
+        return last.parse_s if last is not None else 0.0
 
     async def fetch_view(self, admin_url: str) -> route.GatewayView:
         """The table that HAProxy was read to have."""
@@ -116,25 +146,32 @@ class GatewayClient:
         if answer.code != 200:
             raise errors.Unreachable(f"gateway: {answer.code}: {answer.excerpt()}")
         last = self._last.get(admin_url)
-        if last is not None and last[0] == answer.body:
-            return last[1]
-        view = self._view(answer)
-        self._last[admin_url] = (answer.body, view)
-        return view
+        if last is not None and last.body == answer.body:
+            return last.view
+        self._last[admin_url] = made = _read(answer, last)
+        return made.view
 
-    @staticmethod
-    def _view(answer: http.Answer) -> route.GatewayView:
+    async def wait_for_change(self, admin_url: str, *, since: str | None, wait_s: float) -> str:
+        """The version of what the gateway shows, once it is another than ``since`` or after ``wait_s``.
+
+        Raises:
+            errors.FairleadError: There was none.
+        """
+        wait_s = min(wait_s, CHANGES_WAIT_MAX_S)
+        query = urllib.parse.urlencode({"wait": f"{wait_s:.3f}", **({"since": since} if since is not None else {})})
+        request = http.Request(
+            method="GET",
+            url=f"{admin_url.rstrip('/')}/v1/changes?{query}",
+            timeout_s=wait_s + TIMEOUT_S,
+            answer_bytes_max=CHANGES_BYTES_MAX,
+        )
+        answer = await self._send(request)
+        if answer.code != 200:
+            raise errors.Unreachable(f"gateway: {answer.code}: {answer.excerpt()}")
         try:
-            routes = _Routes.model_validate(answer.json())
+            return _Changes.model_validate(answer.json()).version
         except pydantic.ValidationError as error:
             raise errors.Unreachable(f"gateway: unexpected answer: {_first(error)}") from error
-        return route.GatewayView(
-            id=routes.gateway,
-            routes={name: _live(entry) for name, entry in routes.routes.items()},
-            errors={model: text[:PROBLEM_MAX] for model, text in routes.errors.items()},
-            failure=routes.failure[:PROBLEM_MAX] if routes.failure is not None else None,
-            connections=routes.connections,
-        )
 
     async def prove(self, data_url: str, model: str, revision: str, *, timeout_s: float) -> ProofReport:
         """Let a replica of the revision run its example.
@@ -179,18 +216,43 @@ class GatewayClient:
         except errors.AnswerTooLong as error:
             raise errors.Refused(f"{what} of revision {revision}: {error}") from error
         answered_by = answer.headers.get(names.HEADER_REVISION)
-        said = f"{what} of revision {revision}: {answer.code}: {answer.excerpt()}"
+        message = f"{what} of revision {revision}: {answer.code}: {answer.excerpt()}"
         if answered_by is None or answer.code >= 500 or answer.code in _BUSY:
             # The gateway's own answer, or a replica that is busy, draining or too slow at this moment.
-            raise errors.Unreachable(said)
+            raise errors.Unreachable(message)
         if answered_by != revision:
             raise errors.Unreachable(f"{what} of revision {revision} was answered by {one_line(answered_by)}")
         if answer.code != 200:
-            raise errors.Refused(said)
+            raise errors.Refused(message)
         return answer
 
     async def _send(self, request: http.Request) -> http.Answer:
         return await self._http.send(request, who="gateway", on_request=self._on_request)
+
+
+def _read(answer: http.Answer, last: _Last | None) -> _Last:
+    """The answer; what it says of a model as the last one did is the same object again."""
+    began_s = time.perf_counter()
+    document = answer.json()
+    raw = document.get("routes") if isinstance(document, dict) else None
+    entries: dict[str, Any] = raw if isinstance(raw, dict) else {}
+    known = {}
+    if last is not None:
+        known = {name: last.view.routes[name] for name, entry in entries.items() if last.entries.get(name) == entry}
+        document = {**document, "routes": {name: entry for name, entry in entries.items() if name not in known}}
+    try:
+        routes = _Routes.model_validate(document)
+    except pydantic.ValidationError as error:
+        raise errors.Unreachable(f"gateway: unexpected answer: {_first(error)}") from error
+    view = route.GatewayView(
+        id=routes.gateway,
+        routes={name: known.get(name) or _live(routes.routes[name]) for name in entries},
+        errors={model: text[:PROBLEM_MAX] for model, text in routes.errors.items()},
+        failure=routes.failure[:PROBLEM_MAX] if routes.failure is not None else None,
+        connections=routes.connections,
+        replicas=sum(node.replicas for node in routes.nodes),
+    )
+    return _Last(body=answer.body, entries=entries, view=view, parse_s=time.perf_counter() - began_s)
 
 
 def _live(entry: _Route) -> route.RouteLive:

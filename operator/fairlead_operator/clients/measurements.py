@@ -58,9 +58,9 @@ class _Histogram(_Wire):
     def _fits(self) -> _Histogram:
         bounds = self.scale
         if list(bounds) != sorted(set(bounds)):
-            raise ValueError("the bounds of a histogram do not grow")
+            raise ValueError("the bounds of a histogram must be in ascending order")
         if (bounds or self.counts) and len(self.counts) != len(bounds) + 1:
-            raise ValueError("a histogram has one count more than bounds")
+            raise ValueError("a histogram must have one count more than bounds")
         return self
 
 
@@ -118,18 +118,18 @@ class MeasurementsClient:
             raise errors.Unreachable(f"gateway: unexpected measurements: {_first(error)}") from error
 
 
-def _reading(told: _Measurements) -> measurements.GatewayReading:
+def _reading(body: _Measurements) -> measurements.GatewayReading:
     scale: measurements.Scale | None = measurements.Scale()
-    for revision in told.revisions.values():
+    for revision in body.revisions.values():
         own = measurements.Scale(durations_s=revision.durations.scale, scores=revision.scores.scale)
         scale = scale.joined(own) if scale is not None else None
     if scale is None:
         raise ValueError("the revisions' histograms have different bounds")
     return measurements.GatewayReading(
-        gateway=told.gateway,
-        epoch=told.epoch,
+        gateway=body.gateway,
+        epoch=body.epoch,
         scale=scale,
-        revisions={name: _counters(revision) for name, revision in told.revisions.items()},
+        revisions={name: _counters(revision) for name, revision in body.revisions.items()},
     )
 
 

@@ -69,9 +69,9 @@ class PrometheusClient:
         try:
             answer = await self._http.send(request, who="prometheus", on_request=self._on_request)
         except errors.AnswerTooLong as error:
-            raise errors.Refused("the query gives many series; it has to be aggregated to one") from error
+            raise errors.Refused("the query returns many series; aggregate them to one") from error
         if answer.code in (400, 422):
-            raise errors.Refused(f"prometheus refuses the query: {_why(answer)}")
+            raise errors.Refused(f"Prometheus refused the query: {_why(answer)}")
         if answer.code != 200:
             raise errors.Unreachable(f"prometheus: {answer.code}: {answer.excerpt()}")
         try:
@@ -84,7 +84,7 @@ class PrometheusClient:
 def _number(data: _Vector | _Scalar) -> float | None:
     samples = (data.result,) if isinstance(data, _Scalar) else tuple(series.value for series in data.result)
     if len(samples) > 1:
-        raise errors.Refused(f"the query gives {len(samples)} series; it has to be aggregated to one")
+        raise errors.Refused(f"the query returns {len(samples)} series; aggregate them to one")
     if not samples:
         return None
     try:

@@ -57,7 +57,7 @@ def read(body: object, *, now_s: float) -> capacity.Capacity:
     try:
         status = _Answer.model_validate(body).data.status
     except pydantic.ValidationError as error:
-        raise errors.Unreachable(f"Ray's cluster status has another form: {error.errors()[0]['loc']}") from error
+        raise errors.Unreachable(f"Ray's cluster status has an unexpected form: {error.errors()[0]['loc']}") from error
     if abs(now_s - status.time) > STALE_S:
         raise errors.Unreachable("Ray's cluster status is old")
     types = status.autoscaler.node_type_mapping

@@ -16,20 +16,20 @@ from fairlead_operator.state.route import FULL_WEIGHT
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """``surge`` replicas more than wished may run, ``unavailable`` fewer may be ready."""
+    """``surge`` replicas more than desired may run, ``unavailable`` fewer may be ready."""
 
     surge: int
     unavailable: int
 
 
-def limits(wished: RollingUpdate, replicas: int) -> Limits:
-    surge = math.ceil(_share(wished.surge, replicas))
-    unavailable = math.floor(_share(wished.unavailable, replicas))
+def limits(desired: RollingUpdate, replicas: int) -> Limits:
+    surge = math.ceil(_share(desired.surge, replicas))
+    unavailable = math.floor(_share(desired.unavailable, replicas))
     return Limits(surge=surge, unavailable=unavailable if surge or unavailable else 1)
 
 
-def _share(wished: str, replicas: int) -> float:
-    return int(wished[:-1]) * replicas / 100 if wished.endswith("%") else int(wished)
+def _share(desired: str, replicas: int) -> float:
+    return int(desired[:-1]) * replicas / 100 if desired.endswith("%") else int(desired)
 
 
 def batches(limit: Limits, replicas: int) -> tuple[Batch, ...]:

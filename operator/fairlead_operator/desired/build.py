@@ -1,4 +1,4 @@
-"""One object's wish, with everything derived from it."""
+"""What one object asks for, with everything derived from it."""
 
 from __future__ import annotations
 

@@ -15,18 +15,18 @@ def wanted_replicas(view: ModelDeploymentView, revision: RevisionView) -> int:
     serving = recall(view.status)
     if revision.revision not in serving.running:
         return 0
-    wished = _wished(view, revision.revision)
+    count = _desired_replicas(view, revision.revision)
     if serving.rollout is not None and serving.rollout.replicas is not None and revision.revision == _limited(serving):
-        wished = min(wished, serving.rollout.replicas)
+        count = min(count, serving.rollout.replicas)
     if (
         serving.rollout is not None
         and serving.rollout.stable_replicas is not None
         and revision.revision == serving.stable
     ):
-        wished = min(wished, serving.rollout.stable_replicas)
+        count = min(count, serving.rollout.stable_replicas)
     if revision.content_digest is None and revision.revision != serving.stable:
-        return min(wished, 1)
-    return wished
+        return min(count, 1)
+    return count
 
 
 def _limited(serving: Serving) -> str | None:
@@ -34,7 +34,7 @@ def _limited(serving: Serving) -> str | None:
     return serving.candidate if serving.candidate is not None else serving.leaving
 
 
-def _wished(view: ModelDeploymentView, revision: str) -> int:
+def _desired_replicas(view: ModelDeploymentView, revision: str) -> int:
     match view.spec:
         case ModelDeploymentSpec() as spec:
             return spec.scaling.replicas

@@ -13,7 +13,7 @@ from fairlead_operator.state.route import FULL_WEIGHT, Match, MatchKind, Routing
 
 
 def limits(rollout: Rollout, replicas: int) -> batches.Limits:
-    """Without a word on it all replicas of the new revision stand beside all of the old one."""
+    """Without this setting all replicas of the new revision stand beside all of the old one."""
     if rollout.rolling_update is None or rollout.strategy is not Strategy.ROLLING_UPDATE:
         return batches.Limits(surge=replicas, unavailable=0)
     return batches.limits(rollout.rolling_update, replicas)
@@ -80,7 +80,7 @@ def rollback_window_s(rollout: Rollout) -> int:
 
 
 def warm_s(rollout: Rollout) -> int:
-    """How long the revision before stays warm after a promotion: the longer of both wishes."""
+    """How long the previous revision stays warm after a promotion: the longer of both settings."""
     blue_green = rollout.blue_green
     delay_s = blue_green.scale_down_delay_seconds if blue_green is not None else None
     return max(rollback_window_s(rollout), delay_s or 0)

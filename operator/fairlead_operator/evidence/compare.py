@@ -44,13 +44,13 @@ class Histogram:
     def up_to(self) -> list[Share]:
         """For each bound the share of what is not above it."""
         total = self.total
-        return [Share(hits=hits, of=total) for hits in itertools.accumulate(self.counts[: len(self.bounds)])]
+        return [Share(hits=hits, total=total) for hits in itertools.accumulate(self.counts[: len(self.bounds)])]
 
     def quantile(self, q: float) -> float | None:
         """The bound below which the share ``q`` lies; infinite above the last bound, None without data."""
         if not self.total:
             return None
-        found = (bound for bound, below in zip(self.bounds, self.up_to(), strict=True) if below.hits >= q * below.of)
+        found = (bound for bound, below in zip(self.bounds, self.up_to(), strict=True) if below.hits >= q * below.total)
         return next(found, float("inf"))
 
 
@@ -90,12 +90,12 @@ def quantile_with_limit(candidate: Histogram, *, q: float, limit: float, alpha: 
     if value is None:
         return Compared(finding=Finding.UNDECIDED, value=None, limit=limit)
     below = list(zip(candidate.bounds, candidate.up_to(), strict=True))
-    over = next((share.rest for bound, share in below if bound >= limit), None)
-    under = next((share.rest for bound, share in reversed(below) if bound <= limit), None)
+    above = next((share.rest for bound, share in below if bound >= limit), None)
+    beneath = next((share.rest for bound, share in reversed(below) if bound <= limit), None)
     finding = Finding.UNDECIDED
-    if over is not None and shares.exceeds(over, 1 - q, alpha):
+    if above is not None and shares.exceeds(above, 1 - q, alpha):
         finding = Finding.WORSE
-    elif under is not None and shares.is_below(under, 1 - q, alpha):
+    elif beneath is not None and shares.is_below(beneath, 1 - q, alpha):
         finding = Finding.WITHIN
     return Compared(finding=finding, value=value, limit=limit)
 
@@ -117,7 +117,7 @@ def quantile_with_stable(candidate: Histogram, stable: Histogram, *, q: float, r
 def distance(candidate: Histogram, stable: Histogram, *, limit: float, alpha: float) -> Compared:
     """The greatest difference of the two shares below any one bound (Kolmogorov and Smirnov's), held to a limit."""
     pairs = list(zip(candidate.up_to(), stable.up_to(), strict=True))
-    gaps = [abs(c.hits / c.of - s.hits / s.of) for c, s in pairs if c.of and s.of]
+    gaps = [abs(c.hits / c.total - s.hits / s.total) for c, s in pairs if c.total and s.total]
     if not gaps:
         return Compared(finding=Finding.UNDECIDED, value=None, limit=limit)
     each = alpha / (4 * len(pairs))

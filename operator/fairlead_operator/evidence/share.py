@@ -21,18 +21,18 @@ HALVINGS = 40
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Share:
-    """``hits`` of ``of`` requests."""
+    """``hits`` of ``total`` requests."""
 
     hits: int
-    of: int
+    total: int
 
     @property
     def value(self) -> float | None:
-        return self.hits / self.of if self.of else None
+        return self.hits / self.total if self.total else None
 
     @property
     def rest(self) -> Share:
-        return Share(hits=self.of - self.hits, of=self.of)
+        return Share(hits=self.total - self.hits, total=self.total)
 
 
 def log_wealth(share: Share, at: float) -> float:
@@ -41,7 +41,8 @@ def log_wealth(share: Share, at: float) -> float:
     Its expectation never exceeds 1 while that is true, whatever the probabilities do below it.
     """
     terms = [
-        tilt * share.hits - share.of * math.log1p(at * grown) for tilt, grown in zip(TILTS, _EXPM1_TILTS, strict=True)
+        tilt * share.hits - share.total * math.log1p(at * grown)
+        for tilt, grown in zip(TILTS, _EXPM1_TILTS, strict=True)
     ]
     highest = max(terms)
     return highest + math.log(sum(math.exp(term - highest) for term in terms) / len(terms))
@@ -52,7 +53,7 @@ def exceeds(share: Share, limit: float, alpha: float) -> bool:
 
     Over all looks together this is said wrongly with probability ``alpha`` at the most.
     """
-    if limit >= 1 or not share.of or share.hits <= limit * share.of:
+    if limit >= 1 or not share.total or share.hits <= limit * share.total:
         return False
     return log_wealth(share, max(limit, 0.0)) >= math.log(1 / alpha)
 

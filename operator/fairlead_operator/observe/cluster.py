@@ -14,6 +14,8 @@ from fairlead_operator.state import capacity, keys, knowledge, observed, route, 
 
 REFUSED_FOR_S = 60.0
 """After this time a write that the API server forbade is tried again."""
+LISTED_INTERVAL_S = 0.1
+"""Once a replica is listed on its node, Ray calls it running within one or two turns of its own loop."""
 
 
 class KubernetesReads(reflector.WatchApi, Protocol):
@@ -52,6 +54,7 @@ class NamespaceView:
         self.gateway_url = gateway_url
         self._ray = ray
         self._gateways = gateways
+        gateways.on_replicas = self._hurry_ray
         self._readers = readers
         self._owned: dict[str, dict[str, observed.RevisionView | str]] = {}
         self._owner_of: dict[str, _Kept] = {}
@@ -67,12 +70,19 @@ class NamespaceView:
             reflector.Collection(path=paths.model_routes(namespace)),
             _route_text,
             clock=readers.clock,
-            on_change=lambda _: readers.on_answer(namespace),
+            on_change=self._note_route,
         )
         self._parts: dict[str, fingerprint.ServeParts] = {}
+        self._gateway_parts: dict[str, fingerprint.GatewayParts] = {}
         self._clock = readers.clock
         self._forbidden: tuple[float, observed.RouteWrites] | None = None
         self._reading = [readers.start(self._revisions.run()), readers.start(self._routes.run())]
+
+    def stop(self) -> None:
+        """End what reads for it in the background."""
+        for reading in self._reading:
+            reading.cancel()
+        self._gateways.stop()
 
     @property
     def clusters(self) -> tuple[str, ...]:
@@ -97,6 +107,11 @@ class NamespaceView:
         self._gateways.hurry()
         for poller in self._ray.pollers(self.namespace).values():
             poller.hurry()
+
+    def _hurry_ray(self) -> None:
+        """A replica came or went: Ray's controller learns of it within moments."""
+        for poller in self._ray.pollers(self.namespace).values():
+            poller.hurry(LISTED_INTERVAL_S)
 
     def serve_views(self, model: str) -> Mapping[str, knowledge.Known[serve.ServeView] | knowledge.Unknown]:
         """Each Ray cluster as a model's pass may believe it, with the model's own applications alone."""
@@ -132,7 +147,7 @@ class NamespaceView:
 
     def world(self) -> fingerprint.World:
         """Everything above as a waiting key compares it."""
-        return fingerprint.World(self.namespace, self._serve_parts(), self.routes(), self.gateways(), self.writes())
+        return fingerprint.World(self.namespace, self._serve_parts(), self.routes(), self._members(), self.writes())
 
     def revisions_of(self, uid: str) -> tuple[observed.RevisionView, ...]:
         """The object's own ControllerRevisions, by owner uid: an earlier object of the same name left none of them.
@@ -181,6 +196,27 @@ class NamespaceView:
             found[cluster] = before if before is not None and is_known else fingerprint.ServeParts(evidence, before)
         self._parts = found
         return found
+
+    def _members(self) -> fingerprint.Members:
+        found = self.gateways()
+        if not isinstance(found, knowledge.Known):
+            return type(found).__name__
+        before, parts = self._gateway_parts, {}
+        for member in found.value.members:
+            known = before.get(member.name)
+            is_known = known is not None and known.view is member.view
+            parts[member.name] = (
+                known if known is not None and is_known else fingerprint.GatewayParts(member.view, known)
+            )
+        self._gateway_parts = parts
+        return [(member, parts[member.name]) for member in found.value.members]
+
+    def _note_route(self, name: str) -> None:
+        """A route is one model's alone; a complete list may have changed what is known of all."""
+        if name:
+            self._readers.on_route(keys.ModelKey(self.namespace, name))
+        else:
+            self._readers.on_answer(self.namespace)
 
     def _note_revision(self, name: str) -> None:
         if not name:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,6 +18,10 @@ GatewaysEvidence = knowledge.Known[gateways.Gateways] | knowledge.Absent | knowl
 
 class GatewayReads(Protocol):
     async def fetch_view(self, admin_url: str) -> route.GatewayView: ...
+
+    def parse_s(self, admin_url: str) -> float: ...
+
+    async def wait_for_change(self, admin_url: str, *, since: str | None, wait_s: float) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +43,11 @@ class GatewaysPoller:
         self._directory = listed
         self._namespace = namespace
         self._readers = readers
+        self.on_replicas: Callable[[], None] = lambda: None
+        """Is called when the Ray nodes list another number of replicas than before."""
         self._by_url: dict[str, _Reader] = {}
+        self._versions: dict[str, str] = {}
+        self._replicas: dict[str, int] = {}
 
     def latest(self) -> GatewaysEvidence | source.Pending:
         """The last answer of each member."""
@@ -59,11 +68,19 @@ class GatewaysPoller:
         for reader in self._by_url.values():
             reader.source.hurry()
 
+    def stop(self) -> None:
+        """End the reading."""
+        self._drop_all_but(set())
+
     def _view(self, member: directory.Gateway) -> View | source.Pending:
         if member.admin_url not in self._by_url:
             made = self._readers.make_source(
-                self._namespace, functools.partial(self._read, member.admin_url), self._is_same
+                self._namespace,
+                functools.partial(self._read, member.admin_url),
+                self._is_same,
+                cost_s=functools.partial(self._reads.parse_s, member.admin_url),
             )
+            made.await_change = functools.partial(self._await_change, member.admin_url)
             self._by_url[member.admin_url] = _Reader(made, self._readers.start(made.run()))
         match self._by_url[member.admin_url].source.latest():
             case source.Answer(value=value):
@@ -76,12 +93,25 @@ class GatewaysPoller:
     def _drop_all_but(self, listed: set[str]) -> None:
         for url in [url for url in self._by_url if url not in listed]:
             self._by_url.pop(url).reading.cancel()
+            self._versions.pop(url, None)
+            self._replicas.pop(url, None)
 
     async def _read(self, admin_url: str) -> View:
         try:
-            return knowledge.Known(await self._reads.fetch_view(admin_url))
+            view = await self._reads.fetch_view(admin_url)
+            if view.replicas != self._replicas.get(admin_url, view.replicas):
+                self.on_replicas()
+            self._replicas[admin_url] = view.replicas
+            return knowledge.Known(view)
         except errors.FairleadError as error:
             return knowledge.Unknown(str(error))
+
+    async def _await_change(self, admin_url: str, wait_s: float) -> bool:
+        """What changed between the last read and this question is heard of at once: the version is of before."""
+        since = self._versions.pop(admin_url, None)
+        version = await self._reads.wait_for_change(admin_url, since=since, wait_s=wait_s)
+        self._versions[admin_url] = version
+        return since is not None and version != since
 
     def _is_same(self, before: View, now: View) -> bool:
         """Requests in flight count only while a model here may wait for their end."""
@@ -89,8 +119,7 @@ class GatewaysPoller:
             return before == now
         if before.value is now.value:
             return True
-        is_hot = self._readers.is_hot(self._namespace)
-        return _shape(before.value, is_hot) == _shape(now.value, is_hot)
+        return _is_same_view(before.value, now.value, self._readers.is_hot(self._namespace))
 
 
 def live(entry: route.RouteLive | None, is_hot: bool) -> object:
@@ -102,6 +131,18 @@ def live(entry: route.RouteLive | None, is_hot: bool) -> object:
     return (entry.version, entry.is_retired, seen)
 
 
-def _shape(view: route.GatewayView, is_hot: bool) -> object:
-    routes = {model: live(entry, is_hot) for model, entry in view.routes.items()}
-    return (view.id, routes, view.errors, view.failure, view.connections == 0)
+def _is_same_view(one: route.GatewayView, other: route.GatewayView, is_hot: bool) -> bool:
+    """Clients give the same object again for a route of which the same is said, so few are compared."""
+    if (one.id, one.errors, one.failure, one.connections == 0) != (
+        other.id,
+        other.errors,
+        other.failure,
+        other.connections == 0,
+    ):
+        return False
+    if one.routes.keys() != other.routes.keys():
+        return False
+    differing = (
+        (entry, other.routes[model]) for model, entry in one.routes.items() if entry is not other.routes[model]
+    )
+    return all(live(before, is_hot) == live(now, is_hot) for before, now in differing)

@@ -87,7 +87,7 @@ class Reflector(Generic[T]):
         silent_s = self._clock.monotonic_s() - self._in_touch_at_s
         if silent_s <= OUT_OF_TOUCH_S:
             return None
-        return self._error or errors.Unreachable(f"API server: no word of {self._collection.path} for {silent_s:.0f} s")
+        return self._error or errors.Unreachable(f"API server: {self._collection.path} is silent for {silent_s:.0f} s")
 
     def get(self, name: str) -> T | None:
         found = self._stored.get(name)
@@ -123,11 +123,12 @@ class Reflector(Generic[T]):
                 version = await self._watch(version)
                 delay_s = RETRY_FIRST_S
             except errors.FairleadError as error:
+                is_news = self._error is None or str(self._error) != str(error)
                 self._error = error
                 if isinstance(error, errors.NotFound | errors.Forbidden | errors.Refused | errors.Expired):
                     version = None
                 log.log(
-                    logging.DEBUG if isinstance(error, errors.Expired) else logging.WARNING,
+                    logging.WARNING if is_news and not isinstance(error, errors.Expired) else logging.DEBUG,
                     "a watch ended",
                     extra={"path": self._collection.path, "error": str(error), "retry_s": delay_s},
                 )

@@ -7,14 +7,18 @@ those who need it.
 from __future__ import annotations
 
 import asyncio
+import enum
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from fairlead_operator.clients import errors
 from fairlead_operator.clients.clock import Clock
 
 FIRST_INTERVAL_S = 0.25
+NEWS_PAUSE_S = 0.03
+"""The least pause between two reads of a source that says itself when it changes."""
 GROWTH = 1.3
 BUSY_RATIO = 4.0
 """The pause after an answer is so many times as long as it took to work it in."""
@@ -39,6 +43,14 @@ class Answer(Generic[T]):
 @dataclass(frozen=True, slots=True)
 class Pending:
     """No answer is there yet, or none that began after our last write; one is on its way."""
+
+
+class _Pause(enum.Enum):
+    """How a pause between two reads ended."""
+
+    OVER = enum.auto()
+    CHANGED = enum.auto()
+    HURRIED = enum.auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +87,8 @@ class Source(Generic[T]):
         self._is_same = is_same
         self.cost_s: Callable[[], float] = lambda: 0.0
         """How long taking apart the last answer kept the event loop: the pause after it is so much longer."""
+        self.await_change: Callable[[float], Awaitable[bool]] | None = None
+        """Waits up to so many seconds until the other side says that something changed; False where it didn't."""
         self._read = read
         self._clock = clock
         self._longest_interval_s = longest_interval_s
@@ -111,26 +125,66 @@ class Source(Generic[T]):
         self._is_pending = True
         self.hurry()
 
-    def hurry(self) -> None:
-        """Somebody begins to wait for a change."""
-        self._interval_s = FIRST_INTERVAL_S
+    def hurry(self, interval_s: float = FIRST_INTERVAL_S) -> None:
+        """Somebody begins to wait for a change: read now, then after ``interval_s``, then more and more seldom."""
+        self._interval_s = interval_s
         self._wake.set()
 
     async def run(self) -> None:
         """Read for ever. Exactly one request is under way at a time."""
         while True:
             self._wake.clear()
+            began_at_s = self._clock.monotonic_s()
             try:
                 await self.read_once()
             except Exception:
                 # An outermost loop: a bug that one answer meets must not end the reading.
                 log.exception("an answer could not be worked in")
-            limit_s = max(self._longest_interval_s(), BUSY_RATIO * self.cost_s())
+            rest_s = BUSY_RATIO * self.cost_s()
+            limit_s = max(self._longest_interval_s(), rest_s)
             self._interval_s = min(self._interval_s, limit_s)
-            try:
-                await asyncio.wait_for(self._wake.wait(), self._interval_s)
-            except TimeoutError:
-                self._interval_s = min(limit_s, self._interval_s * GROWTH)
+            read_s = self._clock.monotonic_s() - began_at_s
+            # A thousand models that hurry would have a large answer taken apart again and again.
+            await asyncio.sleep(min(rest_s, self._interval_s))
+            match await self._pause(self._interval_s):
+                case _Pause.OVER:
+                    self._interval_s = min(limit_s, self._interval_s * GROWTH)
+                case _Pause.CHANGED:
+                    self._interval_s = min(limit_s, FIRST_INTERVAL_S)
+                    # What changes all the time must not keep either side busy.
+                    await asyncio.sleep(max(NEWS_PAUSE_S, BUSY_RATIO * read_s))
+                case _Pause.HURRIED:
+                    pass
+
+    async def _pause(self, interval_s: float) -> _Pause:
+        """Until it is time to read again, or there is a reason to read sooner."""
+        end_s = self._clock.monotonic_s() + interval_s
+        hurried = asyncio.ensure_future(self._wake.wait())
+        try:
+            # The first question may only learn how things are now; one that isn't held is not asked again and again.
+            for _ in range(2 if self.await_change is not None else 0):
+                changed = asyncio.ensure_future(self._hear(end_s - self._clock.monotonic_s()))
+                try:
+                    await asyncio.wait((hurried, changed), return_when=asyncio.FIRST_COMPLETED)
+                    if hurried.done():
+                        return _Pause.HURRIED
+                    if changed.result():
+                        return _Pause.CHANGED
+                finally:
+                    changed.cancel()
+            left_s = max(0.0, end_s - self._clock.monotonic_s())
+            await asyncio.wait((hurried,), timeout=left_s)
+            return _Pause.HURRIED if hurried.done() else _Pause.OVER
+        finally:
+            hurried.cancel()
+
+    async def _hear(self, wait_s: float) -> bool:
+        if self.await_change is None or wait_s <= 0:
+            return False
+        try:
+            return await self.await_change(wait_s)
+        except errors.FairleadError:
+            return False  # then it is read as often as one that says nothing
 
     async def read_once(self) -> None:
         """One request; its answer counts unless something was written while it was under way."""

@@ -1,1 +1,1 @@
-"""The decisions: pure functions from what is wished and what was seen to one next step."""
+"""The decisions: pure functions from what is desired and what was observed to one next step."""

@@ -1,4 +1,4 @@
-"""What every decider looks at: the wish, the snapshot, and the questions that more than one of them asks."""
+"""What every decider looks at: what is desired, the snapshot, and the questions that more than one of them asks."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from fairlead_operator.api.status import Request
 from fairlead_operator.state.actions import Action, NudgeServe, Plan, Wait
 from fairlead_operator.state.bounds import Bounds
+from fairlead_operator.state.consequences import with_advice
 from fairlead_operator.state.desired import Batch, Desired, SetWeight, Step
 from fairlead_operator.state.knowledge import Known, Unknown
 from fairlead_operator.state.observed import Observed
@@ -16,6 +17,9 @@ from fairlead_operator.state.rollout import Rollout, Serving
 from fairlead_operator.state.route import FULL_WEIGHT, GatewayView, RevisionLive, RouteEntry
 from fairlead_operator.state.serve import ApplicationView, ServeView
 from fairlead_operator.state.time import elapsed_s, whole_second
+
+CLOCK_TOLERANCE_S = 5.0
+"""Clocks of two processes of the operator may differ by so much."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,8 +44,8 @@ class Context:
         )
 
     def wait(self, reason: Reason, message: str, *, requeue_after_s: float | None = None) -> Plan:
-        """Writes nothing outside."""
-        plan = self.act(Wait(), reason, message)
+        """Writes nothing outside; where a person has to act, the message says how."""
+        plan = self.act(Wait(), reason, with_advice(reason, message))
         return plan if requeue_after_s is None else replace(plan, requeue_after_s=requeue_after_s)
 
     def wait_unknown(self, reason: Reason, message: str) -> Plan:
@@ -49,13 +53,12 @@ class Context:
 
     def announce(self, serving: Serving, reason: Reason, message: str) -> Plan:
         """Writes only the status: the next pass takes the step that it announces."""
-        plan = self.wait(reason, message, requeue_after_s=0.0)
-        return replace(plan, serving=serving)
+        return replace(self.act(Wait(), reason, message), serving=serving, requeue_after_s=0.0)
 
     # Ray
 
     def application(self, revision: str) -> ApplicationView | None:
-        """The revision's application as it is wanted, None while Ray has none, or another configuration of it."""
+        """The revision's application as it is desired, None while Ray has none, or another configuration of it."""
         wanted, serve = self.desired.revisions.get(revision), self.serve_of(revision)
         if wanted is None or wanted.application is None or not isinstance(serve, Known):
             return None
@@ -145,7 +148,7 @@ class Context:
 
     @property
     def rollback(self) -> str | None:
-        """The revision that a person chose in place of the wished one."""
+        """The revision that a person chose in place of the desired one."""
         chosen = self.serving.rollback
         return chosen.revision if chosen is not None and chosen.instead_of == self.desired.target else None
 
@@ -176,6 +179,10 @@ class Context:
     @property
     def second(self) -> datetime.datetime:
         return whole_second(self.now)
+
+    def is_ahead(self, date: datetime.datetime) -> bool:
+        """Whether a date lies in the future, as the clock was set back since."""
+        return (date - self.now).total_seconds() > CLOCK_TOLERANCE_S
 
     def since_step_s(self, rollout: Rollout) -> float:
         return elapsed_s(rollout.step_started_at, self.now)

@@ -12,6 +12,7 @@ from fairlead_operator.plan.rollout import advance
 from fairlead_operator.plan.upkeep import attempts, revisions, steady, suspension, teardown
 from fairlead_operator.state.actions import AddFinalizer, Plan, Prove, Wait
 from fairlead_operator.state.bounds import Bounds
+from fairlead_operator.state.consequences import with_advice
 from fairlead_operator.state.desired import Desired
 from fairlead_operator.state.knowledge import Absent
 from fairlead_operator.state.observed import InvalidSpec, ModelDeploymentView, Observed
@@ -30,10 +31,10 @@ def _require_cluster_and_gateway(context: Context) -> Plan | None:
     """Waits for a person where the operator's own configuration lacks something."""
     namespace = context.observed.key.namespace
     if not context.observed.serve:
-        message = f"The operator was given no Ray cluster for namespace {namespace}."
+        message = f"No Ray cluster is configured for namespace {namespace}."
         return context.wait(Reason.NO_RAY_CLUSTER, message, requeue_after_s=context.bounds.resync_s)
     if isinstance(context.observed.gateways, Absent):
-        message = f"The operator was given no gateway for namespace {namespace}."
+        message = f"No gateway is configured for namespace {namespace}."
         return context.wait(Reason.NO_GATEWAY, message, requeue_after_s=context.bounds.resync_s)
     return None
 
@@ -104,7 +105,7 @@ def _unreadable(invalid: InvalidSpec, view: ModelDeploymentView, observed: Obser
         action=Wait(),
         serving=recall(view.status),
         reason=Reason.INVALID_SPEC,
-        message=f"The spec can't be read, so nothing is changed: {invalid.message}",
+        message=with_advice(Reason.INVALID_SPEC, f"The spec can't be read, so nothing is changed: {invalid.message}"),
         requeue_after_s=bounds.resync_s,
     )
 
@@ -115,7 +116,10 @@ def _unreadable_status(problem: str, view: ModelDeploymentView, observed: Observ
         action=Wait(),
         serving=recall(view.status),
         reason=Reason.STATUS_UNREADABLE,
-        message=f"This version of the operator can't read the status, so nothing is changed: {problem}",
+        message=with_advice(
+            Reason.STATUS_UNREADABLE,
+            f"This version of the operator can't read the status, so nothing is changed: {problem}",
+        ),
         requeue_after_s=bounds.resync_s,
     )
 
@@ -126,6 +130,6 @@ def _adopt(view: ModelDeploymentView, observed: Observed, bounds: Bounds) -> Pla
         action=AddFinalizer(resource_version=view.resource_version, finalizers=(*view.finalizers, names.FINALIZER)),
         serving=recall(view.status),
         reason=Reason.INITIALIZING,
-        message="The object is taken into care.",
+        message="Adds the finalizer.",
         requeue_after_s=bounds.poll_s,
     )

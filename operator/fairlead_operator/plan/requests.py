@@ -11,7 +11,15 @@ from dataclasses import dataclass, replace
 
 from fairlead_operator.api import names
 from fairlead_operator.api.analysis_status import AnalysisPhase
-from fairlead_operator.api.status import Request, RequestOutcome, Verb
+from fairlead_operator.api.status import (
+    Attempt,
+    HandledRequest,
+    Quarantine,
+    Request,
+    RequestOutcome,
+    Rollback,
+    Verb,
+)
 from fairlead_operator.api.text import one_line
 from fairlead_operator.plan.context import Context
 from fairlead_operator.plan.rollout import advance, contract, steps
@@ -20,7 +28,7 @@ from fairlead_operator.state.actions import Plan
 from fairlead_operator.state.desired import Batch, MinSamples, Pause, WantedRevision
 from fairlead_operator.state.knowledge import Known
 from fairlead_operator.state.reasons import Reason
-from fairlead_operator.state.rollout import Attempt, Handled, Quarantine, Rollback, Rollout, Serving
+from fairlead_operator.state.rollout import Rollout, Serving
 from fairlead_operator.state.triggers import Trigger
 
 
@@ -59,7 +67,7 @@ def decide(context: Context) -> Plan | None:
 
 
 def _handled(context: Context, request: Request, serving: Serving, outcome: RequestOutcome, message: str) -> Plan:
-    handled = Handled(
+    handled = HandledRequest(
         id=request.id,
         verb=request.verb,
         outcome=outcome,
@@ -88,7 +96,7 @@ def _forget(context: Context) -> Plan | None:
     rollback = serving.rollback if context.rollback is not None else None
     if (kept, rollback) == (serving.quarantine, serving.rollback):
         return None
-    message = "The spec changed: what was asked of its last revision holds no longer."
+    message = "The spec changed, so a request for its previous revision no longer applies."
     return context.announce(replace(serving, quarantine=kept, rollback=rollback), Reason.REQUEST_FORGOTTEN, message)
 
 
@@ -98,12 +106,14 @@ def _forget(context: Context) -> Plan | None:
 def _candidate(context: Context, request: Request) -> Rollout | Refusal:
     """The rollout of the candidate that the request was meant for."""
     serving = context.serving
-    meant = context.called(request.revision)
+    asked_for = context.called(request.revision)
     if serving.candidate is None or serving.rollout is None:
         now = f"; {context.called(serving.stable)} is stable" if serving.stable is not None else ""
-        return Refusal(message=f"it was meant for {meant}, but there is no candidate{now}.")
+        return Refusal(message=f"it was meant for {asked_for}, but there is no candidate{now}.")
     if serving.candidate != request.revision:
-        return Refusal(message=f"it was meant for {meant}, but {context.called(serving.candidate)} is the candidate.")
+        return Refusal(
+            message=f"it was meant for {asked_for}, but {context.called(serving.candidate)} is the candidate."
+        )
     return serving.rollout
 
 
@@ -112,7 +122,7 @@ def _promote(context: Context, request: Request) -> Answer:
     if isinstance(found, Refusal):
         return found
     if request.step is not None and request.step != found.step:
-        return Refusal(message=f"it was meant for step {request.step + 1}, but step {found.step + 1} is under way.")
+        return Refusal(message=f"it was meant for step {request.step + 1}, but step {found.step + 1} is in progress.")
     return _go_on(context, found, "Promote")
 
 
@@ -123,10 +133,12 @@ def _promote_full(context: Context, request: Request) -> Answer:
     if (broken := contract.broken(context, found)) is not None and not context.serving.rules.reacts_to(
         Trigger.PROMOTE_FULL
     ):
-        return Refusal(message=f"{broken}; spec.rollout.allowSignatureChange: true lets it go on.")
+        return Refusal(message=f"{broken}; set spec.rollout.allowSignatureChange: true to allow it.")
     if isinstance(context.step_of(found), Batch):
-        return Refusal(message=f"{_called(context)} goes by batches of what the cluster has room for; none is skipped.")
-    message = f"{_called(context)} is promoted by request: the steps that are left are skipped."
+        return Refusal(
+            message=f"{_called(context)} is rolled out in batches that fit the cluster, so none can be skipped."
+        )
+    message = f"{_called(context)} is promoted by request: the remaining steps are skipped."
     return Granted(
         trigger=Trigger.PROMOTE_FULL,
         then=lambda: _unpaused(_after(context, Trigger.PROMOTE_FULL, message)),
@@ -137,7 +149,7 @@ def _promote_full(context: Context, request: Request) -> Answer:
 def _going_on(context: Context, request: Request) -> Rollout | Refusal:
     found = _candidate(context, request)
     if isinstance(found, Rollout) and context.desired.paused:
-        return Refusal(message="spec.rollout.paused holds the rollout; it is the spec's to let it go on.")
+        return Refusal(message="spec.rollout.paused is true. Set it to false to continue.")
     return found
 
 
@@ -167,21 +179,21 @@ def _is_inconclusive(found: Rollout) -> bool:
 
 
 def _release(context: Context, found: Rollout, verb: str) -> Answer:
-    """Lets go what a person holds, or what could not be told: that is measured once more."""
+    """Ends a person's pause, or has an inconclusive analysis measured once more."""
     if _is_inconclusive(found) and not found.paused_by_request:
-        again = replace(context.serving, rollout=replace(found, analysis=None))
-        message = f"{verb} by request: {_called(context)} is measured again."
-        return Granted(trigger=Trigger.RELEASE, then=lambda: again, message=message)
+        retried = replace(context.serving, rollout=replace(found, analysis=None))
+        message = f"{verb} by request: {_called(context)} is measured once more."
+        return Granted(trigger=Trigger.RELEASE, then=lambda: retried, message=message)
     if not found.paused_by_request:
-        return Refusal(message=f"{_called(context)} waits for nobody: {_where(context, found)}.")
-    message = f"{verb} by request: {_called(context)} goes on."
+        return Refusal(message=f"{_called(context)} does not wait for a person: {_where(context, found)}.")
+    message = f"{verb} by request: {_called(context)} continues."
     return Granted(trigger=Trigger.RELEASE, then=lambda: _unpaused(context.serving), message=message)
 
 
 def _where(context: Context, found: Rollout) -> str:
     count = len(context.steps)
     is_stepping = context.serving.rules.reacts_to(Trigger.PROMOTE) and found.step < count
-    return f"step {found.step + 1} of {count} is under way" if is_stepping else f"it is {found.phase.value}"
+    return f"step {found.step + 1} of {count} is in progress" if is_stepping else f"it is {found.phase.value}"
 
 
 def _pause(context: Context, request: Request) -> Answer:
@@ -189,9 +201,9 @@ def _pause(context: Context, request: Request) -> Answer:
     if isinstance(found, Refusal):
         return found
     if found.paused_by_request:
-        return Refusal(message=f"{_called(context)} is held by an earlier request already.")
+        return Refusal(message=f"{_called(context)} is paused by an earlier request.")
     held = replace(context.serving, rollout=replace(found, paused_by_request=True))
-    return Granted(trigger=Trigger.HOLD, then=lambda: held, message=f"{_called(context)} is held by request.")
+    return Granted(trigger=Trigger.HOLD, then=lambda: held, message=f"{_called(context)} is paused by request.")
 
 
 def _resume(context: Context, request: Request) -> Answer:
@@ -209,7 +221,7 @@ def _abort(context: Context, request: Request) -> Answer:
     message = f"{_called(context)} is withdrawn by request."
     if not steps.is_to_be_restored(context):
         return Granted(trigger=Trigger.ABORTED, then=lambda: _aborted(context, message), message=message)
-    waits = f"{message[:-1]}, as the stable revision gets its replicas back; another abort waits for none."
+    waits = f"{message[:-1]}, step by step, while the stable revision gets its replicas back. Another abort skips that."
     return Granted(trigger=Trigger.RESTORE, then=lambda: _restored(context, message), message=waits)
 
 
@@ -229,23 +241,23 @@ def _aborted(context: Context, message: str) -> Serving:
     return replace(serving, quarantine=left, rollback=None)
 
 
-# --- other wishes than the spec's
+# --- another revision than the desired one
 
 
 def _retry(context: Context, request: Request) -> Answer:
     serving, target = context.serving, context.desired.target
     if request.revision != target:
-        meant = context.called(request.revision)
-        return Refusal(message=f"it was meant for {meant}, but the spec asks for {context.called(target)}.")
+        asked_for = context.called(request.revision)
+        return Refusal(message=f"it was meant for {asked_for}, but the spec asks for {context.called(target)}.")
     if serving.quarantined(target) is None:
-        return Refusal(message=f"{context.called(target)} has neither failed nor been given up.")
+        return Refusal(message=f"{context.called(target)} is not in quarantine.")
     last = serving.attempt_of(target)
     attempt = Attempt(revision=target, number=last.number + 1 if last is not None else 1, time=context.second)
     lifted = replace(serving, quarantine=tuple(q for q in serving.quarantine if q.revision != target), rollback=None)
     # What is stable already runs: another attempt would restart it.
-    again = lifted if target == serving.stable else lifted.with_attempt(attempt)
-    message = f"{context.called(target)} is tried again by request."
-    return Granted(trigger=Trigger.RETRY, then=lambda: again, message=message)
+    retried = lifted if target == serving.stable else lifted.with_attempt(attempt)
+    message = f"{context.called(target)} is retried by request."
+    return Granted(trigger=Trigger.RETRY, then=lambda: retried, message=message)
 
 
 def _rollback(context: Context, request: Request) -> Answer:
@@ -280,7 +292,7 @@ def _destination(context: Context, number: int | None) -> WantedRevision | Refus
         return Refusal(message=missing)
     called = context.called(found.revision)
     if found.revision == context.desired.target:
-        return Refusal(message=f"{called} is what the spec asks for; a retry lifts what holds it back.")
+        return Refusal(message=f"{called} is what the spec asks for. Retry it to lift its quarantine.")
     if found.revision == serving.stable and serving.candidate is None:
         return Refusal(message=f"{called} is stable already.")
     if found.revision == serving.candidate:

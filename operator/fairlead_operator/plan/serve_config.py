@@ -71,11 +71,11 @@ def _find_doubt(wanted: ServeConfig, empty: EmptyServe) -> str | None:
 
 
 def _compare(wanted: ServeConfig, view: ServeView, bounds: Bounds) -> ServeDecision:
-    wished = {config.name: config for config in wanted.applications}
+    desired = {config.name: config for config in wanted.applications}
     carried: list[Mapping[str, object]] = []
-    changes = _changes(wished, view)
+    changes = _changes(desired, view)
     for name, application in sorted(view.applications.items()):
-        if name in wished or not application.declarative or application.status is ApplicationStatus.DELETING:
+        if name in desired or not application.declarative or application.status is ApplicationStatus.DELETING:
             continue
         if is_ours(name, wanted.namespace, application.config) and name not in wanted.kept:
             changes.append(f"stop {name}")
@@ -85,14 +85,14 @@ def _compare(wanted: ServeConfig, view: ServeView, bounds: Bounds) -> ServeDecis
         else:
             carried.append(application.config)
     if not changes:
-        return Keep(reason="it is deployed as wished")
+        return Keep(reason="it is deployed as desired")
     bodies = [dict(config.body) for config in wanted.applications] + [dict(config) for config in carried]
     return Put(body=_body(bodies), changes=tuple(changes))
 
 
-def _changes(wished: Mapping[str, ApplicationConfig], view: ServeView) -> list[str]:
+def _changes(desired: Mapping[str, ApplicationConfig], view: ServeView) -> list[str]:
     changes = []
-    for name, config in sorted(wished.items()):
+    for name, config in sorted(desired.items()):
         deployed = view.applications.get(name)
         if deployed is None or deployed.status is ApplicationStatus.DELETING:
             changes.append(f"start {name}")

@@ -41,7 +41,7 @@ def _kept(context: Context, revision: str | None) -> str | None:
 
 def _build(context: Context, *, stable: str | None, candidate: str | None, drain: Sequence[str | None]) -> RouteEntry:
     listed = [r for r in (stable, candidate, *(_kept(context, each) for each in drain)) if r is not None]
-    # Where nothing serves, the limits are the spec's: a request is told to come again, not that it is too large.
+    # Where nothing serves, the limits are the spec's: a request is answered with 503 and Retry-After, not with 413.
     serving = [context.desired.revisions[r].template.serving for r in listed] or [context.desired.template.serving]
     return RouteEntry(
         stable=stable,
@@ -99,10 +99,7 @@ def write(context: Context, wanted: RouteEntry, *, is_last_resort: bool = False)
     nothing is written while a revision that should be in it can't be read.
     """
     if (lost := _find_lost(context)) is not None:
-        message = (
-            f"The ControllerRevision of {lost} is gone; what runs and the route are left as they are. "
-            "Restore it, or set the spec back to that revision."
-        )
+        message = f"The ControllerRevision of {lost} was deleted, so the route and the replicas stay as they are."
         return context.wait(Reason.REVISION_LOST, message, requeue_after_s=context.bounds.resync_s)
     match context.observed.route:
         case Unknown(reason=reason):
@@ -141,9 +138,9 @@ def _gains(wanted: RouteEntry, revision: str, before: RouteText | None) -> bool:
 def _no_replica(context: Context, revision: str) -> Plan:
     went_back = context.serving.rules.gives_back and revision == context.serving.stable
     reason = Reason.NO_WAY_BACK if went_back else context.serving.rules.reason
-    message = f"Moves no traffic to {context.called(revision)}: no ready replica of it is seen."
+    message = f"{context.called(revision)} gets no more traffic yet: no ready replica of it was found."
     if went_back:
-        message = f"{message} It is started again; a change of spec.model goes on without it."
+        message = f"{message} The operator restarts it."
     return context.wait(reason, message)
 
 
@@ -157,7 +154,7 @@ def confirm(context: Context, wanted: RouteEntry) -> Plan | None:
         case Known(value=gateways) if any(member.state is MemberState.READY for member in gateways.members):
             return _unconfirmed(context, wanted, gateways.confirmation(lambda view: context.has_entry(view, wanted)))
         case Known() | Absent():
-            return context.wait_unknown(Reason.NO_GATEWAY, "No gateway runs that could take the route.")
+            return context.wait_unknown(Reason.NO_GATEWAY, "No gateway is running.")
         case _ as never:
             assert_never(never)
 
@@ -168,7 +165,7 @@ def _unconfirmed(context: Context, wanted: RouteEntry, confirmation: Confirmatio
         return None
     for member in confirmation.missing:
         if (refusal := member.refusal(context.observed.key.name)) is not None:
-            message = f"Gateway {member.called} does not take the route: {refusal}"
+            message = f"Gateway {member.called} refuses the route: {refusal}"
             return context.wait_unknown(Reason.ROUTE_REFUSED, one_line(message))
     for member in confirmation.unread:
         if isinstance(member.view, Unknown):
@@ -176,7 +173,7 @@ def _unconfirmed(context: Context, wanted: RouteEntry, confirmation: Confirmatio
             return context.wait_unknown(Reason.GATEWAY_UNREACHABLE, message)
     missing = ", ".join(sorted(member.called for member in confirmation.missing))
     return context.wait(
-        context.serving.rules.reason, f"Waits for gateway {missing} to take the route: {describe(context, wanted)}."
+        context.serving.rules.reason, f"Waits for gateway {missing} to apply the route: {describe(context, wanted)}."
     )
 
 
@@ -185,9 +182,10 @@ def describe(context: Context, wanted: RouteEntry) -> str:
     if wanted.stable is None and not wanted.candidate_weight:
         return "no revision takes unpinned requests"
     shares = [(r, wanted.weight_of(r)) for r in (wanted.stable, wanted.candidate) if r is not None]
-    told = [f"{context.called(r)} gets {weight * 100 / FULL_WEIGHT:g} %" for r, weight in shares]
+    parts = [f"{context.called(r)} gets {weight * 100 / FULL_WEIGHT:g} %" for r, weight in shares]
     if wanted.routing.matches:
-        told.append(f"{len(wanted.routing.matches)} matches lead to the candidate")
+        parts.append(f"{len(wanted.routing.matches)} match rules send requests to the candidate")
     if wanted.routing.shadow:
-        told.append(f"{wanted.routing.shadow * 100 / FULL_WEIGHT:g} % of the stable's are shown to the candidate")
-    return ", ".join(told)
+        copied = f"{wanted.routing.shadow * 100 / FULL_WEIGHT:g} %"
+        parts.append(f"{copied} of the stable revision's requests are copied to the candidate")
+    return ", ".join(parts)

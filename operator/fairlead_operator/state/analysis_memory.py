@@ -14,6 +14,7 @@ from fairlead_operator.api.analysis_status import (
     MarkStatus,
     MetricStatus,
 )
+from fairlead_operator.state import mapping
 from fairlead_operator.state.analysis import Result, Run
 from fairlead_operator.state.measurements import Counters, Mark, Scale, Sums
 
@@ -85,25 +86,15 @@ def _record_counters(counters: Counters) -> CountersStatus:
 
 
 def _recall_result(metric: MetricStatus) -> Result:
-    return Result(
-        name=metric.name,
-        phase=metric.phase,
-        value=metric.value,
-        limit=metric.limit,
-        samples=metric.samples,
-        failed=metric.failed,
-        inconclusive=metric.inconclusive,
-        message=metric.message,
-    )
+    return mapping.from_api(Result, metric)
 
 
 def _record_result(result: Result) -> MetricStatus:
-    return MetricStatus(
-        name=result.name,
-        phase=result.phase,
+    return mapping.to_api(
+        MetricStatus,
+        result,
         value=shown(result.value),
         limit=shown(result.limit),
-        samples=result.samples,
         failed=min(result.failed, COUNT_MAX),
         inconclusive=min(result.inconclusive, COUNT_MAX),
         message=result.message[:SHORT_MESSAGE_MAX],

@@ -28,19 +28,19 @@ COUNT_INTERVAL_S: Final = 2
 
 def analysis_of(rollout: Rollout) -> Analysis | None:
     """What is measured while traffic moves; None where nothing asks for it."""
-    wished = rollout.analysis
-    if wished is None:
+    given = rollout.analysis
+    if given is None:
         counts = any(step.min_samples is not None for step in rollout.steps or ())
         return Analysis(interval_s=COUNT_INTERVAL_S) if counts else None
     return Analysis(
-        metrics=tuple(_metric(metric) for metric in wished.metrics),
-        interval_s=wished.interval_seconds,
-        initial_delay_s=wished.initial_delay_seconds,
-        count=wished.count,
-        failure_limit=wished.failure_limit,
-        inconclusive_limit=wished.inconclusive_limit,
-        error_limit=wished.error_limit,
-        is_dry_run=wished.dry_run,
+        metrics=tuple(_metric(metric) for metric in given.metrics),
+        interval_s=given.interval_seconds,
+        initial_delay_s=given.initial_delay_seconds,
+        count=given.count,
+        failure_limit=given.failure_limit,
+        inconclusive_limit=given.inconclusive_limit,
+        error_limit=given.error_limit,
+        is_dry_run=given.dry_run,
     )
 
 
@@ -65,5 +65,5 @@ def _kind(metric: wire.Metric) -> Kind:
     return ErrorRatio(margin=margin, maximum=errors.max_percent / 100 if errors.max_percent is not None else None)
 
 
-def _between(wished: wire.Range | None) -> Between | None:
-    return Between(least=wished.min, most=wished.max) if wished is not None else None
+def _between(given: wire.Range | None) -> Between | None:
+    return Between(least=given.min, most=given.max) if given is not None else None

@@ -97,7 +97,7 @@ class GatewayReading:
     scale: Scale
     revisions: Mapping[str, Counters]
 
-    def of(self, revision: str) -> Counters:
+    def counters_of(self, revision: str) -> Counters:
         return self.revisions.get(revision, Counters())
 
 
@@ -113,7 +113,10 @@ class Mark:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sums:
-    """What was counted since a step began. With the marks in it, a reading is added once, whoever adds it again."""
+    """What was counted since a step began.
+
+    The marks make adding idempotent: a reading counts once, also when a pass is repeated.
+    """
 
     stable: Counters = field(default_factory=Counters)
     candidate: Counters = field(default_factory=Counters)
@@ -136,8 +139,8 @@ def add(sums: Sums, readings: tuple[GatewayReading, ...], *, stable: str, candid
         now = Mark(
             gateway=reading.gateway,
             epoch=reading.epoch,
-            stable=reading.of(stable),
-            candidate=reading.of(candidate),
+            stable=reading.counters_of(stable),
+            candidate=reading.counters_of(candidate),
         )
         mine, other = _grown(sums.marks, now)
         if number:

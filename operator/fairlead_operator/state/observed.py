@@ -100,7 +100,7 @@ class Observed:
     ``revisions`` are the object's own ControllerRevisions (by owner uid). ``serve`` is what each Ray cluster of the
     namespace runs, by name; it is empty where there is none. ``placement`` is the cluster where new revisions go.
     ``gateways`` is Absent where the namespace has none, Unknown where its members can't be listed. ``route`` is the
-    model's ModelRoute. ``gateway_url`` is the base URL that people are told, where one is configured. ``capacity`` is
+    model's ModelRoute. ``gateway_url`` is the base URL for clients, where one is configured. ``capacity`` is
     that of ``placement``, read while no rollout is under way. ``measured`` is None while no analysis is under way.
     ``ray_write`` is what became of the last write of each Ray cluster's Serve config, by name; a cluster without one
     had no pass yet. ``route_writes`` says whether a route could be written now. ``dropped_fields`` are those of the

@@ -22,14 +22,14 @@ class Question:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _UnderWay:
-    """What is measured, of which revision, and which one it is or was compared with."""
+    """What is measured, the measured revision, and the one that it is or was compared with."""
 
     analysis: Analysis
     measured: str
     other: str
 
 
-def of(view: ModelDeploymentView, now: datetime.datetime) -> Question | None:
+def find_question(view: ModelDeploymentView, now: datetime.datetime) -> Question | None:
     """None while no analysis is under way, nor one of a promoted revision due."""
     rollout, found = view.status.rollout, _under_way(view, now)
     if rollout is None or found is None:

@@ -10,23 +10,20 @@ from typing import assert_never
 from fairlead_operator.api.analysis_status import BaselineStatus
 from fairlead_operator.api.status import (
     ATTEMPTS_MAX,
-    Attempted,
+    Attempt,
     HandledRequest,
     ModelDeploymentStatus,
-    Quarantined,
+    Quarantine,
     RaySession,
-    RequestOutcome,
-    RolledBack,
+    Rollback,
     RolloutHealth,
     RolloutPhase,
     RolloutStatus,
-    Verb,
 )
-from fairlead_operator.state import analysis_memory
+from fairlead_operator.state import analysis_memory, mapping
 from fairlead_operator.state.analysis import Run
 from fairlead_operator.state.measurements import Counters
 from fairlead_operator.state.phases import PhaseRules, Place, rules_of
-from fairlead_operator.state.reasons import Reason
 from fairlead_operator.state.route import FULL_WEIGHT
 
 
@@ -83,49 +80,6 @@ class Rollout:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Quarantine:
-    """A revision that failed or was given up: not tried again until the spec changes, or by a retry."""
-
-    revision: str
-    reason: str
-    message: str
-    time: datetime.datetime
-
-    @property
-    def is_by_request(self) -> bool:
-        """Whether a person gave it up: that holds only as long as the spec asks for it."""
-        return self.reason in (Reason.ABORTED, Reason.ROLLED_BACK)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rollback:
-    """A person's choice of ``revision``, for as long as the spec asks for ``instead_of``."""
-
-    revision: str
-    instead_of: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Handled:
-    """The last request that was looked at: each is, exactly once."""
-
-    id: str
-    verb: Verb
-    outcome: RequestOutcome
-    message: str
-    time: datetime.datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
-    """A start of a revision that had no replica left; Ray doesn't try an unchanged config twice."""
-
-    revision: str
-    number: int
-    time: datetime.datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Serving:
     """Which revisions have a place, and the rollout between them; None as rollout is Idle.
 
@@ -141,7 +95,7 @@ class Serving:
     quarantine: tuple[Quarantine, ...] = ()
     attempts: tuple[Attempt, ...] = ()
     rollback: Rollback | None = None
-    handled: Handled | None = None
+    handled: HandledRequest | None = None
     short_since: datetime.datetime | None = None
 
     @property
@@ -201,79 +155,33 @@ class Serving:
         return replace(self, attempts=(*others[-ATTEMPTS_MAX + 1 :], attempt))
 
 
+_RENAMED = (
+    ("leaving", "previous_revision"),
+    ("weight", "weight_basis_points"),
+    ("replicas", "candidate_replicas"),
+    ("progress_s", "progress_seconds"),
+)
+"""Fields of a rollout whose name in the status is another."""
+
+
 def recall(status: ModelDeploymentStatus) -> Serving:
     """Reads back what ``record`` wrote."""
-    rollout, rollback = status.rollout, status.rollback
     return Serving(
         stable=status.stable_revision,
         candidate=status.candidate_revision,
         last_stable=status.last_stable_revision,
         previous_stable=status.previous_stable_revision,
-        rollout=_recall_rollout(rollout) if rollout is not None else None,
-        quarantine=tuple(
-            Quarantine(revision=q.revision, reason=q.reason, message=q.message, time=q.time) for q in status.quarantine
-        ),
-        attempts=tuple(Attempt(revision=a.revision, number=a.number, time=a.time) for a in status.attempts),
-        rollback=Rollback(revision=rollback.revision, instead_of=rollback.instead_of) if rollback else None,
-        handled=_recall_handled(status.handled_request),
+        rollout=_recall_rollout(status.rollout) if status.rollout is not None else None,
+        quarantine=status.quarantine,
+        attempts=status.attempts,
+        rollback=status.rollback,
+        handled=status.handled_request,
         short_since=status.replicas_missing_since,
-    )
-
-
-def _recall_handled(handled: HandledRequest | None) -> Handled | None:
-    if handled is None:
-        return None
-    return Handled(
-        id=handled.id, verb=handled.verb, outcome=handled.outcome, message=handled.message, time=handled.time
-    )
-
-
-def _recall_rollout(rollout: RolloutStatus) -> Rollout:
-    began = rollout.started_at or datetime.datetime.fromtimestamp(0, datetime.UTC)
-    return Rollout(
-        phase=rollout.phase,
-        leaving=rollout.previous_revision,
-        step=rollout.step,
-        weight=rollout.weight_basis_points,
-        replicas=rollout.candidate_replicas,
-        stable_replicas=rollout.stable_replicas,
-        started_at=began,
-        step_started_at=rollout.step_started_at or began,
-        attempt=rollout.attempt,
-        proof_failures=rollout.proof_failures,
-        proof_attempts=rollout.proof_attempts,
-        proof_tried_at=rollout.proof_tried_at,
-        proved=rollout.proved,
-        proof_digest=rollout.proof_digest,
-        ray_sessions={known.cluster: known.session for known in rollout.ray_sessions},
-        proof_message=rollout.proof_message or "",
-        signature_changes=rollout.signature_changes or (),
-        paused_by_request=rollout.paused_by_request,
-        progress_s=rollout.progress_seconds,
-        progress_at=rollout.progress_at,
-        stable_lost_at=rollout.stable_lost_at,
-        analysis=analysis_memory.recall(rollout.analysis) if rollout.analysis is not None else None,
-        baseline=Counters(**rollout.baseline.model_dump()) if rollout.baseline is not None else Counters(),
-        health=_recall_health(rollout.health),
-    )
-
-
-def _recall_health(health: RolloutHealth | None) -> Health:
-    if health is None:
-        return Health()
-    return Health(
-        unwell_since=health.unwell_since,
-        is_crash=health.is_crash,
-        crashes=health.crashes,
-        is_restarting=health.is_restarting,
     )
 
 
 def record(serving: Serving, status: ModelDeploymentStatus) -> ModelDeploymentStatus:
     """The status with these facts in it, everything else as it was; ``request`` is the people's own."""
-    quarantine = tuple(
-        Quarantined(revision=q.revision, reason=q.reason, message=q.message, time=q.time) for q in serving.quarantine
-    )
     return status.model_copy(
         update={
             "stable_revision": serving.stable,
@@ -281,57 +189,48 @@ def record(serving: Serving, status: ModelDeploymentStatus) -> ModelDeploymentSt
             "last_stable_revision": serving.last_stable,
             "previous_stable_revision": serving.previous_stable,
             "rollout": _record_rollout(serving.rollout, serving.candidate) if serving.rollout is not None else None,
-            "quarantine": quarantine,
-            "attempts": tuple(Attempted(revision=a.revision, number=a.number, time=a.time) for a in serving.attempts),
-            "rollback": _record_rollback(serving.rollback),
-            "handled_request": _record_handled(serving.handled),
+            "quarantine": serving.quarantine,
+            "attempts": serving.attempts,
+            "rollback": serving.rollback,
+            "handled_request": serving.handled,
             "replicas_missing_since": serving.short_since,
         }
     )
 
 
-def _record_rollback(rollback: Rollback | None) -> RolledBack | None:
-    return RolledBack(revision=rollback.revision, instead_of=rollback.instead_of) if rollback is not None else None
-
-
-def _record_handled(handled: Handled | None) -> HandledRequest | None:
-    if handled is None:
-        return None
-    return HandledRequest(
-        id=handled.id, verb=handled.verb, outcome=handled.outcome, message=handled.message, time=handled.time
+def _recall_rollout(rollout: RolloutStatus) -> Rollout:
+    """Only the fields that have another form in the status are named."""
+    began = rollout.started_at or datetime.datetime.fromtimestamp(0, datetime.UTC)
+    return mapping.from_api(
+        Rollout,
+        rollout,
+        renamed=_RENAMED,
+        started_at=began,
+        step_started_at=rollout.step_started_at or began,
+        ray_sessions={known.cluster: known.session for known in rollout.ray_sessions},
+        proof_message=rollout.proof_message or "",
+        signature_changes=rollout.signature_changes or (),
+        analysis=analysis_memory.recall(rollout.analysis) if rollout.analysis is not None else None,
+        baseline=Counters(**rollout.baseline.model_dump()) if rollout.baseline is not None else Counters(),
+        health=mapping.from_api(Health, rollout.health) if rollout.health is not None else Health(),
     )
 
 
 def _record_rollout(rollout: Rollout, candidate: str | None) -> RolloutStatus:
-    return RolloutStatus(
-        phase=rollout.phase,
+    """Only the fields that have another form in the status are named."""
+    sessions = sorted(rollout.ray_sessions.items())
+    return mapping.to_api(
+        RolloutStatus,
+        rollout,
+        renamed=_RENAMED,
         revision=candidate,
-        previous_revision=rollout.leaving,
-        step=rollout.step,
         weight=rollout.weight * 100 // FULL_WEIGHT,
-        weight_basis_points=rollout.weight,
-        candidate_replicas=rollout.replicas,
-        stable_replicas=rollout.stable_replicas,
-        started_at=rollout.started_at,
-        step_started_at=rollout.step_started_at,
-        attempt=rollout.attempt,
-        proof_failures=rollout.proof_failures,
-        proof_attempts=rollout.proof_attempts,
-        proof_tried_at=rollout.proof_tried_at,
-        proved=rollout.proved,
-        proof_digest=rollout.proof_digest,
-        ray_sessions=tuple(
-            RaySession(cluster=cluster, session=session) for cluster, session in sorted(rollout.ray_sessions.items())
-        ),
+        ray_sessions=tuple(RaySession(cluster=cluster, session=session) for cluster, session in sessions),
         proof_message=rollout.proof_message or None,
         signature_changes=rollout.signature_changes or None,
-        paused_by_request=rollout.paused_by_request,
-        progress_seconds=rollout.progress_s,
-        progress_at=rollout.progress_at,
-        stable_lost_at=rollout.stable_lost_at,
         analysis=analysis_memory.record(rollout.analysis) if rollout.analysis is not None else None,
         baseline=_record_baseline(rollout.baseline),
-        health=_record_health(rollout.health),
+        health=mapping.to_api(RolloutHealth, rollout.health) if rollout.health != Health() else None,
     )
 
 
@@ -343,15 +242,4 @@ def _record_baseline(counted: Counters) -> BaselineStatus | None:
         server_errors=counted.server_errors,
         labelled=counted.labelled,
         correct=counted.correct,
-    )
-
-
-def _record_health(health: Health) -> RolloutHealth | None:
-    if health == Health():
-        return None
-    return RolloutHealth(
-        unwell_since=health.unwell_since,
-        is_crash=health.is_crash,
-        crashes=health.crashes,
-        is_restarting=health.is_restarting,
     )

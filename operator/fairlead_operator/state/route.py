@@ -205,7 +205,8 @@ class GatewayView:
     """One gateway's answer to ``GET /v1/routes``.
 
     ``errors`` says by model why an entry was refused, ``failure`` why the table could not be applied. ``connections``
-    counts the clients that are connected, None where the gateway doesn't say.
+    counts the clients that are connected, None where the gateway doesn't say. ``replicas`` counts those that the Ray
+    nodes list, whether routed or not.
     """
 
     id: str
@@ -213,3 +214,4 @@ class GatewayView:
     errors: Mapping[str, str] = field(default_factory=dict)
     failure: str | None = None
     connections: int | None = None
+    replicas: int = 0

@@ -1,4 +1,4 @@
-"""What a model takes and gives, as its metadata tells it, and how far another keeps to that contract."""
+"""What a model takes and gives, as its metadata describes it, and where another one breaks that contract."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 FREE = -1
-"""A dimension of any size; metadata tells a tensor of unknown rank as one free dimension."""
+"""A dimension of any size; the metadata has one free dimension for a tensor of unknown rank."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

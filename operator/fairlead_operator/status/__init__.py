@@ -1,1 +1,1 @@
-"""What people are told: pure functions from the pass to conditions, numbers and events."""
+"""What people see: pure functions from the pass to conditions, numbers and events."""

@@ -11,8 +11,6 @@ from fairlead_operator.state.route import RouteText
 from fairlead_operator.status.conditions import Verdict, truth
 from fairlead_operator.status.pass_result import PassResult
 
-_NOBODY_ANSWERS = frozenset({Reason.SUSPENDED, Reason.SCALED_TO_ZERO, Reason.DELETING, Reason.INVALID_SPEC})
-
 
 def available(result: PassResult) -> Verdict:
     """True while every gateway has a ready replica for every request that is not pinned to a revision."""
@@ -24,7 +22,7 @@ def available(result: PassResult) -> Verdict:
     route = observed.route.value if isinstance(observed.route, Known) else _kept_by_gateways(result)
     weights = route.weights() if route is not None else {}
     if route is None or not weights:
-        reason = result.plan.reason if result.plan.reason in _NOBODY_ANSWERS else Reason.NOT_SERVING
+        reason = result.plan.reason if result.consequence.answers_nobody else Reason.NOT_SERVING
         return truth(False, reason, "No revision takes requests; they are answered with 503.")
     without = _gateways_without(result, tuple(weights), route.stable)
     if without is None:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fairlead_operator.api.status import Condition, ConditionStatus
+from fairlead_operator.api.status import Condition, ConditionStatus, Quarantine
 from fairlead_operator.api.text import bounded, hide_addresses
 from fairlead_operator.state.actions import Refused
 from fairlead_operator.state.knowledge import Known, Unknown
 from fairlead_operator.state.observed import InvalidSpec
 from fairlead_operator.state.reasons import ConditionType, Reason
-from fairlead_operator.state.rollout import Quarantine
 from fairlead_operator.state.serve import ApplicationStatus
 from fairlead_operator.state.time import whole_second
-from fairlead_operator.status.pass_result import HELD, PassResult
+from fairlead_operator.status.pass_result import PassResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,24 +24,7 @@ class Verdict:
     message: str
 
 
-NEEDS_A_PERSON = frozenset(
-    {
-        Reason.CRD_OUTDATED,
-        Reason.INVALID_SPEC,
-        Reason.STATUS_UNREADABLE,
-        Reason.NO_RAY_CLUSTER,
-        Reason.NO_GATEWAY,
-        Reason.REVISION_LOST,
-        Reason.SIGNATURE_CHANGED,
-        Reason.INSUFFICIENT_CAPACITY,
-        Reason.START_BLOCKED,
-        Reason.NO_WAY_BACK,
-        Reason.STABLE_LOST,
-        Reason.LEFT_BEHIND,
-    }
-)
-GIVEN_UP = frozenset({Reason.ROLLOUT_FAILED, Reason.ABORTED, Reason.ROLLED_BACK})
-_NOT_ACCEPTED = frozenset({Reason.INVALID_SPEC, Reason.NO_RAY_CLUSTER, Reason.NO_GATEWAY})
+_RETRY = "until you run `kubectl fairlead retry`"
 
 
 def truth(is_true: bool, reason: Reason, message: str) -> Verdict:
@@ -53,23 +35,22 @@ def accepted(result: PassResult) -> Verdict:
     """Whether the spec can be acted on as it is."""
     if isinstance(result.desired, InvalidSpec):
         return truth(False, Reason.INVALID_SPEC, result.desired.message)
-    if result.plan.reason in _NOT_ACCEPTED:
+    if result.consequence.accepted is ConditionStatus.FALSE:
         return truth(False, result.plan.reason, result.plan.message)
-    return truth(True, Reason.ACCEPTED, "The spec can be acted on.")
+    return truth(True, Reason.ACCEPTED, "The spec is accepted.")
 
 
 def progressing(result: PassResult) -> Verdict:
     """Whether a change is under way."""
-    if result.serving.rollout is not None and result.plan.reason not in HELD:
+    if result.serving.rollout is not None and not result.consequence.is_paused:
         return truth(not result.is_at_rest, result.plan.reason, result.plan.message)
     if result.failed is not None:
         return truth(False, failure_reason(result.failed), failure_message(result))
-    moving = not result.is_at_rest and result.plan.reason not in NEEDS_A_PERSON
-    return truth(moving, result.plan.reason, result.plan.message)
+    return truth(result.is_moving, result.plan.reason, result.plan.message)
 
 
 def degraded(result: PassResult) -> Verdict:
-    """Whether something serves, but not what is wished, or not as much of it."""
+    """Whether something serves, but not the desired revision, or not with all replicas."""
     stable = result.serving.stable
     if stable is None:
         return truth(False, result.plan.reason, "No revision serves.")
@@ -81,7 +62,7 @@ def degraded(result: PassResult) -> Verdict:
     if result.failed is not None:
         message = f"{result.called(stable)} serves. {sentence(failure_message(result))}"
         return truth(True, failure_reason(result.failed), message)
-    return truth(False, Reason.SERVING, f"{result.called(stable)} has its replicas.")
+    return truth(False, Reason.SERVING, f"{result.called(stable)} has all its replicas.")
 
 
 def _missing(result: PassResult, stable: str) -> Verdict | None:
@@ -89,9 +70,13 @@ def _missing(result: PassResult, stable: str) -> Verdict | None:
     if wanted == 0 or result.is_being_changed(stable):
         return None
     if view is None:
-        return truth(True, Reason.REPLICAS_LOST, f"Ray has no application of {result.called(stable)}; it is started.")
+        return truth(
+            True, Reason.REPLICAS_LOST, f"Ray has no application of {result.called(stable)}. The operator starts it."
+        )
     if view.status in (ApplicationStatus.UNHEALTHY, ApplicationStatus.DEPLOY_FAILED):
-        message = f"Ray calls {result.called(stable)} {view.status}: {view.running_replicas} of {wanted} replicas run."
+        message = (
+            f"Ray reports {result.called(stable)} as {view.status}: {view.running_replicas} of {wanted} replicas run."
+        )
         return truth(True, Reason.APPLICATION_UNHEALTHY, message)
     if view.running_replicas < wanted and (view.running_replicas == 0 or view.status is ApplicationStatus.RUNNING):
         message = f"{view.running_replicas} of {wanted} replicas of {result.called(stable)} run."
@@ -122,8 +107,7 @@ def reconciling(result: PassResult) -> Verdict:
         return truth(
             True, Reason.WRITE_FAILED, f"Could not {result.plan.action}: {hide_addresses(result.outcome.message)}"
         )
-    busy = not result.is_at_rest and result.plan.reason not in NEEDS_A_PERSON
-    return truth(busy, result.plan.reason, result.plan.message)
+    return truth(result.is_moving, result.plan.reason, result.plan.message)
 
 
 def stalled(result: PassResult) -> Verdict:
@@ -131,11 +115,13 @@ def stalled(result: PassResult) -> Verdict:
     if dropped := result.observed.dropped_fields:
         message = f"The CRD is older than the operator: the API server drops status.{dropped[0]}. Update the CRD."
         return truth(True, Reason.CRD_OUTDATED, message)
-    if result.plan.reason in NEEDS_A_PERSON:
+    if result.consequence.is_stalled:
         return truth(True, result.plan.reason, result.plan.message)
     if result.failed is not None:
         return truth(True, failure_reason(result.failed), failure_message(result))
-    return truth(False, result.plan.reason, "Nothing needs a person.")
+    if result.consequence.is_paused:
+        return truth(False, result.plan.reason, "The rollout is paused as configured or requested.")
+    return truth(False, result.plan.reason, "No action is needed.")
 
 
 def failure_message(result: PassResult) -> str:
@@ -144,9 +130,9 @@ def failure_message(result: PassResult) -> str:
     if failed is None:
         return ""
     if failed.is_by_request:
-        return f"{failed.message.rstrip('.')}. The spec is not rolled out until it changes or by a retry."
+        return f"{failed.message.rstrip('.')}. The spec is not rolled out until it changes, or {_RETRY}."
     why = f"{result.called(failed.revision)} failed: {failed.reason}: {failed.message}"
-    return f"{why.rstrip('.')}. It is not tried again until the spec changes or by a retry."
+    return f"{why.rstrip('.')}. It is not retried until the spec changes, or {_RETRY}."
 
 
 def failure_reason(failed: Quarantine) -> Reason:

@@ -7,30 +7,16 @@ from dataclasses import replace
 from fairlead_operator.api.analysis_status import AnalysisPhase
 from fairlead_operator.api.status import Condition, ConditionStatus, RequestOutcome, RolloutPhase
 from fairlead_operator.state.actions import CreateRevision, DeleteRevision, Done, Event
+from fairlead_operator.state.consequences import consequence_of
 from fairlead_operator.state.reasons import ConditionType, EventType, Reason
 from fairlead_operator.state.rollout import Serving, recall
 from fairlead_operator.status import conditions
 from fairlead_operator.status.pass_result import PassResult
 
-_TOLD_AS_DECIDED = frozenset(
-    {
-        Reason.SUPERSEDED,
-        Reason.REVERTED,
-        Reason.RAY_RESTARTED,
-        Reason.ROLLOUT_COMPLETE,
-        Reason.REMOVED,
-        Reason.RESTARTED,
-        Reason.WATCHED,
-        Reason.INSUFFICIENT_CAPACITY,
-        Reason.REQUEST_FORGOTTEN,
-        Reason.ANALYSIS_SUCCESSFUL,
-        Reason.ANALYSIS_IGNORED,
-    }
-)
 _WARNINGS = (ConditionType.DEGRADED, ConditionType.STALLED)
 
 
-def of(result: PassResult, settled: tuple[Condition, ...]) -> tuple[Event, ...]:
+def events_of_pass(result: PassResult, settled: tuple[Condition, ...]) -> tuple[Event, ...]:
     """The events of a pass, in the order in which things happened."""
     return (*_done(result), *_rollout(result, recall(result.view.status)), *_conditions(result, settled))
 
@@ -54,25 +40,27 @@ def _done(result: PassResult) -> list[Event]:
 
 
 def _rollout(result: PassResult, before: Serving) -> list[Event]:
-    after, plan, told = result.serving, result.plan, _requested(result, before)
+    after, plan, events = result.serving, result.plan, _requested(result, before)
     known = {entry.revision for entry in before.quarantine}
     for entry in after.quarantine:
         if entry.revision not in known and not entry.is_by_request:
             words = f"{entry.reason}: {entry.message}".rstrip(".")
-            told.append(_warning(Reason.ROLLOUT_FAILED, f"{result.called(entry.revision)} failed: {words}."))
+            events.append(_warning(Reason.ROLLOUT_FAILED, f"{result.called(entry.revision)} failed: {words}."))
     if (note := _proof_note(after)) is not None and _proof_note(before) is None:
-        told.append(_normal(Reason.EXAMPLE_REFUSED, f"{result.called(str(after.candidate))} is ready. {note}"))
+        events.append(_normal(Reason.EXAMPLE_REFUSED, f"{result.called(str(after.candidate))} is ready. {note}"))
     if (unclear := _inconclusive(after)) is not None and _inconclusive(before) is None:
-        told.append(_warning(Reason.ANALYSIS_INCONCLUSIVE, unclear))
+        events.append(_warning(Reason.ANALYSIS_INCONCLUSIVE, unclear))
     if after.candidate is not None and after.candidate != before.candidate:
-        told.append(_normal(Reason.ROLLOUT_STARTED, plan.message))
+        events.append(_normal(Reason.ROLLOUT_STARTED, plan.message))
     if after.stable is not None and after.stable != before.stable:
-        told.append(_stable(result, before, after.stable))
-    if plan.reason in _TOLD_AS_DECIDED and _but_measured(plan.serving) != _but_measured(before):
-        told.append(_normal(plan.reason, plan.message))
+        events.append(_stable(result, before, after.stable))
+    if result.consequence.event is not None and _but_measured(plan.serving) != _but_measured(before):
+        events.append(
+            Event(type=result.consequence.event, reason=plan.reason, message=conditions.sentence(plan.message))
+        )
     if after.phase is RolloutPhase.RETIRING and before.phase is not RolloutPhase.RETIRING:
-        told.append(_normal(Reason.SUSPENDED, plan.message))
-    return told
+        events.append(_normal(Reason.SUSPENDED, plan.message))
+    return events
 
 
 def _but_measured(serving: Serving) -> Serving:
@@ -95,7 +83,7 @@ def _inconclusive(serving: Serving) -> str | None:
 
 def _stable(result: PassResult, before: Serving, stable: str) -> Event:
     if before.rules.keeps_warm and stable == before.leaving:
-        return _normal(Reason.TAKEN_BACK, f"{result.called(stable)} was still warm and takes all traffic back.")
+        return _normal(Reason.TAKEN_BACK, f"{result.called(stable)} was still warm and gets all traffic back.")
     return _normal(Reason.PROMOTED, result.plan.message)
 
 
@@ -103,21 +91,22 @@ def _requested(result: PassResult, before: Serving) -> list[Event]:
     handled = result.serving.handled
     if handled is None or handled == before.handled:
         return []
-    tell = _warning if handled.outcome is RequestOutcome.REFUSED else _normal
-    return [tell(result.plan.reason, handled.message)]
+    make = _warning if handled.outcome is RequestOutcome.REFUSED else _normal
+    return [make(result.plan.reason, handled.message)]
 
 
 def _conditions(result: PassResult, settled: tuple[Condition, ...]) -> list[Event]:
-    """A failed rollout has its own event, and Unknown is told by the condition alone."""
+    """A failed rollout has its own event, and Unknown is events by the condition alone."""
     before = {c.type: c for c in result.view.status.conditions}
-    told: list[Event] = []
-    reasons: set[str] = set()
+    events: list[Event] = []
+    reasons: set[Reason] = set()
     for condition in settled:
-        if condition.type not in _WARNINGS or condition.reason in (*conditions.GIVEN_UP, *reasons):
+        reason = Reason(condition.reason)
+        if condition.type not in _WARNINGS or consequence_of(reason).has_own_event or reason in reasons:
             continue
         old = before.get(condition.type)
         was_true = old is not None and old.status is ConditionStatus.TRUE
         if condition.status is ConditionStatus.TRUE and not was_true:
-            told.append(_warning(Reason(condition.reason), condition.message))
-            reasons.add(condition.reason)
-    return told
+            events.append(_warning(reason, condition.message))
+            reasons.add(reason)
+    return events

@@ -1,4 +1,4 @@
-"""One pass as the status sees it: what was wished, seen, decided and done."""
+"""One pass as the status sees it: what was desired, observed, decided and done."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import datetime
 from dataclasses import dataclass
 
 from fairlead_operator.api import names
+from fairlead_operator.api.status import Quarantine
 from fairlead_operator.state.actions import Outcome, Plan, Wait
+from fairlead_operator.state.consequences import Consequence, Next, consequence_of
 from fairlead_operator.state.desired import Desired
 from fairlead_operator.state.knowledge import Known, Unknown
 from fairlead_operator.state.observed import InvalidSpec, ModelDeploymentView, Observed
 from fairlead_operator.state.reasons import Reason
-from fairlead_operator.state.rollout import Quarantine, Serving
+from fairlead_operator.state.rollout import Serving
 from fairlead_operator.state.serve import ApplicationView, ServeView
 
 
@@ -28,22 +30,32 @@ class PassResult:
     now: datetime.datetime
 
     @property
-    def wish(self) -> Desired | None:
+    def desired_if_valid(self) -> Desired | None:
         return self.desired if isinstance(self.desired, Desired) else None
 
     @property
     def failed(self) -> Quarantine | None:
-        """The wished revision's entry in the quarantine."""
-        return self.serving.quarantined(self.wish.target) if self.wish is not None else None
+        """The desired revision's entry in the quarantine."""
+        return self.serving.quarantined(self.desired_if_valid.target) if self.desired_if_valid is not None else None
 
     @property
     def is_at_rest(self) -> bool:
         """Whether the pass found nothing to do and nothing to wait for; a warm revision's time ends by itself."""
-        if self.serving.rollout is not None and self.plan.reason not in (*HELD, Reason.SUSPENDED, Reason.WATCHED):
-            return False
-        return self.plan.reason in _REST or (
-            self.plan.reason is Reason.SUSPENDED and isinstance(self.plan.action, Wait)
-        )
+        if self.plan.reason is Reason.SUSPENDED:
+            return isinstance(self.plan.action, Wait)
+        if self.consequence.is_paused or self.consequence.next is Next.TIME:
+            return True
+        return self.consequence.next is Next.NOBODY and self.serving.rollout is None
+
+    @property
+    def is_moving(self) -> bool:
+        """Whether the operator works towards the spec."""
+        return not self.is_at_rest and not self.consequence.is_stalled
+
+    @property
+    def consequence(self) -> Consequence:
+        """What the reason of the pass means."""
+        return consequence_of(self.plan.reason)
 
     def application(self, revision: str) -> ApplicationView | None:
         """What Ray shows under the revision's name; None also while Ray can't be read."""
@@ -53,12 +65,12 @@ class PassResult:
 
     def serve_of(self, revision: str) -> Known[ServeView] | Unknown:
         """What the Ray cluster of a revision runs."""
-        wanted = self.wish.revisions.get(revision) if self.wish is not None else None
+        wanted = self.desired_if_valid.revisions.get(revision) if self.desired_if_valid is not None else None
         return self.observed.serve_on(wanted.cluster if wanted is not None else self.observed.placement)
 
     def is_being_changed(self, revision: str) -> bool:
         """Whether what Ray has of it is not yet what is wanted, by our own doing: scaling, or a start from zero."""
-        wanted = self.wish.revisions.get(revision) if self.wish is not None else None
+        wanted = self.desired_if_valid.revisions.get(revision) if self.desired_if_valid is not None else None
         if wanted is None or wanted.application is None:
             return False
         view = self.application(revision)
@@ -68,17 +80,13 @@ class PassResult:
         return not isinstance(route, Known) or revision not in route.value.weights()
 
     def wanted_replicas(self, revision: str | None) -> int:
-        wanted = self.wish.revisions.get(revision) if self.wish is not None and revision is not None else None
+        wanted = (
+            self.desired_if_valid.revisions.get(revision)
+            if self.desired_if_valid is not None and revision is not None
+            else None
+        )
         return wanted.application.replicas if wanted is not None and wanted.application is not None else 0
 
     def called(self, revision: str) -> str:
-        wanted = self.wish.revisions.get(revision) if self.wish is not None else None
+        wanted = self.desired_if_valid.revisions.get(revision) if self.desired_if_valid is not None else None
         return f"revision {wanted.number} ({revision})" if wanted is not None else f"revision {revision}"
-
-
-HELD = frozenset({Reason.PAUSED, Reason.SIGNATURE_CHANGED, Reason.ANALYSIS_INCONCLUSIVE})
-"""A candidate rests until a person lets it go on."""
-
-_REST = frozenset(
-    {Reason.SERVING, Reason.HISTORY_TRIMMED, Reason.SCALED_TO_ZERO, Reason.NOT_SERVING, Reason.WATCHED, *HELD}
-)

@@ -16,12 +16,13 @@ def revisions(result: PassResult) -> tuple[RevisionStatus, ...]:
 
     A revision with a place whose ControllerRevision is gone keeps its row: its number is needed to restore it.
     """
-    if result.wish is None:
+    if result.desired_if_valid is None:
         return result.view.status.revisions
     known = sorted(
-        result.wish.revisions.values(), key=lambda r: (_role(result, r.revision) is RevisionRole.RETIRED, -r.number)
+        result.desired_if_valid.revisions.values(),
+        key=lambda r: (_role(result, r.revision) is RevisionRole.RETIRED, -r.number),
     )
-    lost = set(result.serving.active) - set(result.wish.revisions)
+    lost = set(result.serving.active) - set(result.desired_if_valid.revisions)
     kept = tuple(row for row in result.view.status.revisions if row.name in lost)
     return (*kept, *(_row(result, revision) for revision in known))[:ROWS_MAX]
 

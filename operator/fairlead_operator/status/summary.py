@@ -22,12 +22,10 @@ from fairlead_operator.state.rollout import record
 from fairlead_operator.state.time import elapsed_s
 from fairlead_operator.status import availability, conditions, events, fold, rows
 from fairlead_operator.status.conditions import Verdict, truth
-from fairlead_operator.status.pass_result import HELD, PassResult
+from fairlead_operator.status.pass_result import PassResult
 
 GATEWAYS_LAG_S = 20.0
 """A gateway may see a replica so much later than Ray does, before the model counts as not ready."""
-_UNREADABLE = (Reason.RAY_UNREACHABLE, Reason.GATEWAY_UNREACHABLE)
-_STEADY = (Reason.SERVING, Reason.HISTORY_TRIMMED, Reason.SCALED_TO_ZERO, Reason.WATCHED)
 
 
 def summarise(
@@ -50,12 +48,12 @@ def summarise(
         now=now,
     )
     status = _status(result)
-    new, old = status.to_wire(), _as_read(view.status)
+    new, old = status.to_wire(), as_read(view.status)
     return StatusUpdate(
         key=observed.key,
         status=new,
         patch=_kept_back(merge_patch.between(old, new), plan),
-        events=events.of(result, status.conditions),
+        events=events.events_of_pass(result, status.conditions),
         written_at=now,
     )
 
@@ -67,7 +65,7 @@ def _kept_back(patch: dict[str, object] | None, plan: Plan) -> dict[str, object]
     return {name: value for name, value in patch.items() if name in SHOWN_FIELDS} or None
 
 
-def _as_read(status: ModelDeploymentStatus) -> dict[str, object]:
+def as_read(status: ModelDeploymentStatus) -> dict[str, object]:
     """Only what was really there: a default that the server doesn't have yet still has to be written."""
     return status.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_unset=True)
 
@@ -108,13 +106,14 @@ def _conditions(result: PassResult) -> tuple[Condition, ...]:
 
 
 def _ready(result: PassResult) -> Verdict:
-    """The one place where Ready is set: the wished revision serves with all its replicas."""
-    plan, wish, serving = result.plan, result.wish, result.serving
+    """The one place where Ready is set: the desired revision serves with all its replicas."""
+    plan, desired, serving = result.plan, result.desired_if_valid, result.serving
     is_moved = serving.rollout is None or serving.rules.keeps_warm
-    is_settled = wish is not None and is_moved and serving.stable == wish.target
-    if wish is not None and is_settled and (plan.reason in _STEADY or _is_in_grace(result, wish)):
+    is_settled = desired is not None and is_moved and serving.stable == desired.target
+    ready = result.consequence.ready
+    if desired is not None and is_settled and (ready is ConditionStatus.TRUE or _is_in_grace(result, desired)):
         return truth(True, plan.reason, plan.message)
-    if is_settled and plan.reason in _UNREADABLE:
+    if is_settled and ready is ConditionStatus.UNKNOWN:
         return Verdict(status=ConditionStatus.UNKNOWN, reason=plan.reason, message=plan.message)
     if result.failed is not None and not result.view.is_deleting and serving.rules.running:
         return truth(False, conditions.failure_reason(result.failed), conditions.failure_message(result))
@@ -149,7 +148,7 @@ def _phase(result: PassResult, settled: tuple[Condition, ...]) -> Phase:
         return Phase.READY
     if result.plan.reason is Reason.INSUFFICIENT_CAPACITY:
         return Phase.PENDING
-    if result.plan.reason in HELD:
+    if result.consequence.is_paused:
         return Phase.PAUSED
     if ConditionType.DEGRADED in is_true:
         return Phase.DEGRADED
@@ -157,7 +156,7 @@ def _phase(result: PassResult, settled: tuple[Condition, ...]) -> Phase:
         return Phase.FAILED
     if serving.rollout is not None:
         return Phase.STARTING if serving.stable is None else Phase.ROLLING_OUT
-    if result.plan.reason in _UNREADABLE:
+    if result.consequence.ready is ConditionStatus.UNKNOWN:
         return result.view.status.phase or Phase.PENDING
     return Phase.PENDING if serving.stable is None else Phase.STARTING
 
@@ -172,9 +171,9 @@ def _endpoints(result: PassResult) -> Endpoints | None:
 
 def _model(result: PassResult) -> ModelStatus | None:
     stable = result.serving.stable
-    if result.wish is None:
+    if result.desired_if_valid is None:
         return result.view.status.model
-    wanted = result.wish.revisions.get(stable) if stable is not None else None
+    wanted = result.desired_if_valid.revisions.get(stable) if stable is not None else None
     if wanted is None:
         return None
     model = wanted.template.model

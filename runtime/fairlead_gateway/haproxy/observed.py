@@ -53,10 +53,12 @@ class Server:
 
     @property
     def is_up(self) -> bool:
+        """Whether HAProxy sends new requests to it."""
         return self.is_enabled and not self.is_drained and self.operation in (Operation.RUNNING, Operation.STARTING)
 
     @property
     def is_draining(self) -> bool:
+        """Whether it gets no new request but may finish old ones: by its own check (404) or by a command."""
         is_up = self.operation in (Operation.RUNNING, Operation.STARTING)
         return self.is_enabled and (self.operation is Operation.DRAINING or (self.is_drained and is_up))
 

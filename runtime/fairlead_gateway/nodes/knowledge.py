@@ -20,6 +20,7 @@ class View:
 
     @property
     def is_known(self) -> bool:
+        """Whether the last read of the node succeeded."""
         return self.answer is not None and self.reason is None
 
     def body(self) -> dict[str, str | int | float | None]:
@@ -51,10 +52,11 @@ class Knowledge:
 
     @property
     def views(self) -> Sequence[View]:
+        """The current view of each node."""
         return tuple(self._views.values())
 
     def set_nodes(self, nodes: Iterable[Node]) -> None:
-        """Only these nodes are there: what was known of others is forgotten, for they are gone."""
+        """Replace the list of nodes. What was known of other nodes is forgotten, because they are gone."""
         self._views = {node: self._views.get(node, View(node=node)) for node in nodes}
         self.is_listed = True
 

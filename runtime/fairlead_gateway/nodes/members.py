@@ -1,4 +1,4 @@
-"""Which nodes there are. The static list is of flags; other sources implement the same interface."""
+"""The list of Ray nodes. The static list comes from flags; other sources implement the same interface."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -8,12 +8,14 @@ from fairlead_gateway.settings import Node
 
 
 class NodeList(Protocol):
-    """Yields all nodes that there are, first as they are and then whenever they change.
+    """A source of the Ray nodes whose directories this gateway reads."""
 
-    A source that can't be read yields nothing: what is unknown is not absent.
-    """
+    def follow(self) -> AsyncIterator[Sequence[Node]]:
+        """All nodes now, and again whenever they change. A node that is missing in a list is gone.
 
-    def follow(self) -> AsyncIterator[Sequence[Node]]: ...
+        A source that can't be read yields nothing, because unknown is not absent. It never ends; cancel it to stop.
+        """
+        ...
 
 
 class StaticNodes:

@@ -1,7 +1,7 @@
 """Where routes come from: the ModelRoutes of the gateway's namespace, or a local file.
 
-A source yields the whole data each time it may have changed. What could not be read is not absent: a source that fails
-yields nothing.
+A source yields all specs each time they may have changed. What could not be read is not absent: a source that fails
+yields nothing and tries again.
 """
 
 from collections.abc import AsyncIterator, Mapping
@@ -12,6 +12,8 @@ Data = Mapping[str, str]
 
 
 class Source(Protocol):
-    """Yields the data, first as they are and then whenever they may have changed."""
+    """A place where the specs of routes are read."""
 
-    def follow(self) -> AsyncIterator[Data]: ...
+    def follow(self) -> AsyncIterator[Data]:
+        """All specs now, and again whenever they may have changed. Never ends and never raises; cancel it to stop."""
+        ...

@@ -1,6 +1,6 @@
 """Sends copies of answered requests to a candidate by way of the gateway, and counts how its answers compare.
 
-Whoever asked has his answer before a copy is queued. The queue is bounded in number and bytes; few copies are under
+A client has its answer before a copy is queued. The queue is bounded in number and bytes; few copies are under
 way at once; what does not fit is dropped and counted.
 """
 
@@ -165,5 +165,5 @@ class Mirror:
 
 
 def _is_prediction(path: str) -> bool:
-    """Whether this path is one of those of which copies are made; classify, regress and metadata are not."""
+    """Whether requests to this path are copied; classify, regress and metadata are not."""
     return path.endswith(("/infer", ":predict"))

@@ -132,3 +132,16 @@ def test_a_proof_does_not_count_as_a_client_request() -> None:
     assert found[f'fairlead_gateway_proofs_total{{code="200",model="digits",revision="{A}"}}'] == 1
     assert not any(name.startswith(("fairlead_gateway_request", "fairlead_gateway_sent")) for name in found)
     assert counted.measured.counters_of("digits", A).body()["requests"]["total"] == 0
+
+
+def test_haproxys_own_remarks_are_heard_and_not_counted() -> None:
+    counted = metrics.Metrics()
+    remarks: list[int] = []
+
+    request_log.count_lines(
+        f"{LINE}Server p0001/{A}-0000000000000001 is UP.\n{LINE}".encode(), counted, on_remark=lambda: remarks.append(1)
+    )
+
+    assert len(remarks) == 1
+    found = samples(counted)
+    assert found[f'fairlead_gateway_requests_total{{code="200",model="digits",revision="{A}"}}'] == 2

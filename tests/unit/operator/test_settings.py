@@ -1,4 +1,4 @@
-"""Where a setting comes from, and what a wrong one is told."""
+"""Where a setting comes from, and the error for an invalid one."""
 
 from __future__ import annotations
 

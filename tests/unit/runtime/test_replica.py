@@ -1,4 +1,4 @@
-"""A replica holds its model in the node's cache while it lives, and tells what its start removed."""
+"""A replica keeps its model in the node's cache while it lives, and reports what its start removed."""
 
 from __future__ import annotations
 

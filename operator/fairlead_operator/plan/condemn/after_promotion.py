@@ -2,7 +2,7 @@
 
 No other revision has traffic beside it any more. So it is held to fixed limits, and to what was counted of the one
 before while that was stable, as far as neither the load nor the hour nor other clients are in it. It is only ever
-taken back by what is proved; whatever can't be measured, or isn't told, leaves it where it is.
+taken back by what is proved; what can't be measured, or is not clear, leaves it where it is.
 
 What happens while the revision isn't ready is for ``condemn.readiness`` to judge: those requests are left out.
 """
@@ -40,7 +40,7 @@ def is_open(context: Context, rollout: Rollout) -> bool:
     return context.since_step_s(rollout) <= context.desired.rollback_window_s
 
 
-def wished(context: Context, rollout: Rollout) -> Analysis | None:
+def find_analysis(context: Context, rollout: Rollout) -> Analysis | None:
     asked = context.desired.analysis
     return asked.after_promotion if asked is not None and is_open(context, rollout) else None
 
@@ -55,7 +55,7 @@ def interrupted(context: Context, rollout: Rollout, stable: str) -> Plan | None:
         return None
     kept = replace(run, sums=replace(run.sums, marks=())) if run.phase is not AnalysisPhase.FAILED else None
     serving = replace(context.serving, rollout=replace(rollout, analysis=kept))
-    message = f"What {context.called(stable)} answers is measured again once it is ready."
+    message = f"The measurements of {context.called(stable)} continue when it is ready."
     return context.announce(serving, Reason.WATCHED, message)
 
 
@@ -67,17 +67,17 @@ def measured(context: Context, rollout: Rollout, analysis: Analysis) -> Run | No
     if (run is not None and run.phase is AnalysisPhase.FAILED) or not _is_seen(context, stable):
         return run
     at = context.second
-    run = run or Run(phase=AnalysisPhase.RUNNING, started_at=at, measured_at=at, message="The measurements begin.")
+    run = run or Run(phase=AnalysisPhase.RUNNING, started_at=at, measured_at=at, message="The analysis has started.")
     if not isinstance(seen.gateways, Known):
-        return _missed(run, rollout, analysis, seen.gateways.reason, at)
+        return _count_error(run, rollout, analysis, seen.gateways.reason, at)
     sums = analyses.summed(run.sums, seen.gateways.value, stable=rollout.leaving or "", candidate=stable)
     if sums is None:
-        return _missed(run, rollout, analysis, analyses.MISFIT, at)
+        return _count_error(run, rollout, analysis, analyses.MISFIT, at)
     if not run.sums.marks:
         return replace(run, sums=sums, measured_at=at)
     if analyses.is_as_before(sums, run.sums) and not analysis.queries and not run.errors:
         return run
-    return _looked(replace(run, sums=sums, measured_at=at), seen, context, analysis)
+    return _evaluate(replace(run, sums=sums, measured_at=at), seen, context, analysis)
 
 
 def _is_seen(context: Context, stable: str) -> bool:
@@ -104,11 +104,11 @@ def failed(context: Context, rollout: Rollout, analysis: Analysis, warm: str) ->
 
 
 def ignored(context: Context, rollout: Rollout) -> Verdict | None:
-    """The window's end where a dry run found a failure: it is told once."""
+    """The window's end where a dry run found a failure: it is reported once."""
     asked, run = context.desired.analysis, rollout.analysis
     if asked is None or not asked.is_dry_run or run is None or run.phase is not AnalysisPhase.FAILED:
         return None
-    message = f"The window is over; a dry run found it {run.phase}: {run.message}"
+    message = f"The rollback window has ended. The analysis was a dry run with the result {run.phase}: {run.message}"
     return Verdict(trigger=Trigger.READY, reason=Reason.ANALYSIS_IGNORED, message=one_line(message))
 
 
@@ -122,24 +122,24 @@ def next_look_s(context: Context, rollout: Rollout, analysis: Analysis) -> float
     return left_s if left_s > 0 else float(analysis.interval_s)
 
 
-def _missed(run: Run, rollout: Rollout, analysis: Analysis, why: str, at: datetime.datetime) -> Run | None:
-    """Told as often as may be; then nothing more is written until it can be measured again."""
+def _count_error(run: Run, rollout: Rollout, analysis: Analysis, why: str, at: datetime.datetime) -> Run | None:
+    """Counted up to the limit; then nothing more is written until it can be measured again."""
     if run.errors > analysis.error_limit:
         return rollout.analysis
-    message = f"{run.errors + 1} measurements in a row could not be had: {why}"
+    message = f"{run.errors + 1} consecutive measurements were unavailable: {why}"
     return replace(run, errors=run.errors + 1, measured_at=at, message=message)
 
 
-def _looked(run: Run, seen: Measured, context: Context, analysis: Analysis) -> Run:
+def _evaluate(run: Run, seen: Measured, context: Context, analysis: Analysis) -> Run:
     baseline = context.serving.rollout.baseline if context.serving.rollout is not None else Counters()
     found = analyses.results(run, seen, context, analysis, sums=_compared(run.sums, baseline), other=EARLIER)
-    missed = next((result for result in found if result.phase is MetricPhase.ERROR), None)
-    errors = min(run.errors + 1, analysis.error_limit + 1) if missed is not None else 0
+    unavailable = next((result for result in found if result.phase is MetricPhase.ERROR), None)
+    errors = min(run.errors + 1, analysis.error_limit + 1) if unavailable is not None else 0
     run = replace(run, count=run.count + 1, errors=errors, results=found)
     bad = next((result for result in found if result.failed > analysis.failure_limit), None)
     if bad is not None:
-        return replace(run, phase=AnalysisPhase.FAILED, message=analyses.told(bad))
-    return replace(run, message="; ".join(analyses.told(result) for result in found))
+        return replace(run, phase=AnalysisPhase.FAILED, message=analyses.describe(bad))
+    return replace(run, message="; ".join(analyses.describe(result) for result in found))
 
 
 def _compared(sums: Sums, baseline: Counters) -> Sums:

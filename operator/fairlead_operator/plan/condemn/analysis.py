@@ -2,7 +2,7 @@
 
 Every step has a run of its own, from the first reading of the gateways after the step began. In a step ``analysis`` it
 is a condition: the step ends once every metric is proved within its limit. In all other steps it goes on beside them.
-In both a metric that is proved worse takes the candidate back, and what can't be told stops it where it is.
+In both a metric that is proved worse takes the candidate back, and an inconclusive one stops it where it is.
 """
 
 from __future__ import annotations
@@ -31,26 +31,26 @@ def measured(context: Context, rollout: Rollout, analysis: Analysis) -> Run | No
         return run
     at = context.second
     if run is None:
-        run = Run(phase=AnalysisPhase.RUNNING, started_at=at, measured_at=at, message="The measurements begin.")
+        run = Run(phase=AnalysisPhase.RUNNING, started_at=at, measured_at=at, message="The analysis has started.")
     if not isinstance(seen.gateways, Known):
-        return _missed(run, analysis, seen.gateways.reason, context)
+        return _count_error(run, analysis, seen.gateways.reason, context)
     stable, candidate = context.serving.stable or "", context.serving.candidate or ""
     sums = summed(run.sums, seen.gateways.value, stable=stable, candidate=candidate)
     if sums is None:
-        return _missed(run, analysis, MISFIT, context)
+        return _count_error(run, analysis, MISFIT, context)
     if rollout.analysis is None:
         return replace(run, sums=sums)
     is_condition = isinstance(context.step_of(rollout), Analyse)
     goes_on = is_condition and run.phase is AnalysisPhase.RUNNING
     if not goes_on and not run.errors and not analysis.queries and is_as_before(sums, run.sums):
         return run
-    return _looked(replace(run, sums=sums, measured_at=at), seen, context, is_condition=is_condition)
+    return _evaluate(replace(run, sums=sums, measured_at=at), seen, context, is_condition=is_condition)
 
 
 def summed(
     sums: Sums, readings: tuple[measurements.GatewayReading, ...], *, stable: str, candidate: str
 ) -> Sums | None:
-    """Where a gateway was exchanged for one with other histograms, what was counted can't go on: it begins anew.
+    """The sums with the readings added. They start at zero where a gateway was replaced by one with other histograms.
 
     None where the gateways' histograms don't even fit each other.
     """
@@ -64,33 +64,33 @@ def is_as_before(one: Sums, other: Sums) -> bool:
     return (one.stable, one.candidate) == (other.stable, other.candidate) and next(lives) == next(lives)
 
 
-def _missed(run: Run, analysis: Analysis, why: str, context: Context) -> Run:
+def _count_error(run: Run, analysis: Analysis, why: str, context: Context) -> Run:
     """A measurement that could not be had. Once that decided the run, nothing more is written of it."""
     if run.phase is AnalysisPhase.INCONCLUSIVE or not analysis.metrics:
         return run
     errors = run.errors + 1
     run = replace(run, errors=errors, measured_at=context.second)
     if errors <= analysis.error_limit:
-        return replace(run, message=f"{errors} measurements in a row could not be had: {why}")
-    message = f"{errors} measurements in a row could not be had, {analysis.error_limit} may: {why}"
+        return replace(run, message=f"{errors} consecutive measurements were unavailable: {why}")
+    message = f"{errors} consecutive measurements were unavailable (limit: {analysis.error_limit}): {why}"
     return replace(run, phase=AnalysisPhase.INCONCLUSIVE, message=message)
 
 
-def _looked(run: Run, seen: Measured, context: Context, *, is_condition: bool) -> Run:
+def _evaluate(run: Run, seen: Measured, context: Context, *, is_condition: bool) -> Run:
     analysis = context.desired.analysis
     if analysis is None or not analysis.metrics:
         return replace(run, errors=0, message="")
     found = results(run, seen, context, analysis, sums=run.sums)
-    missed = next((result for result in found if result.phase is MetricPhase.ERROR), None)
+    unavailable = next((result for result in found if result.phase is MetricPhase.ERROR), None)
     run = replace(run, results=found)
     if (bad := _first(found, lambda r: r.failed > analysis.failure_limit)) is not None:
-        return replace(run, count=run.count + 1, phase=AnalysisPhase.FAILED, message=told(bad))
-    if missed is not None:
-        return _missed(run, analysis, told(missed), context)
+        return replace(run, count=run.count + 1, phase=AnalysisPhase.FAILED, message=describe(bad))
+    if unavailable is not None:
+        return _count_error(run, analysis, describe(unavailable), context)
     run = replace(run, count=run.count + 1, errors=0)
     if run.phase is AnalysisPhase.INCONCLUSIVE:
         return run
-    running = replace(run, message="; ".join(told(result) for result in found))
+    running = replace(run, message="; ".join(describe(result) for result in found))
     return _concluded(running, analysis) if is_condition else running
 
 
@@ -111,10 +111,10 @@ def results(
     for metric in analysis.metrics:
         before = known.get(metric.name)
         if isinstance(metric.kind, Query):
-            answer = seen.answers.get(metric.name, Unknown("the query was not put"))
-            found.append(metrics.of_answer(metric, metric.kind, answer, before))
+            answer = seen.answers.get(metric.name, Unknown("the query was not sent"))
+            found.append(metrics.judge_answer(metric, metric.kind, answer, before))
         else:
-            found.append(metrics.of_counts(metric, metric.kind, sums, before=before, alpha=alpha, other=other))
+            found.append(metrics.judge_counts(metric, metric.kind, sums, before=before, alpha=alpha, other=other))
     return tuple(found)
 
 
@@ -127,7 +127,7 @@ def _concluded(run: Run, analysis: Analysis) -> Run:
     if unclear is None and is_over:
         unclear = _first(run.results, lambda r: r.phase is not MetricPhase.SUCCESSFUL)
     if unclear is not None:
-        message = f"after {run.count} measurements it can't be told: {told(unclear)}"
+        message = f"not decided after {run.count} measurements: {describe(unclear)}"
         return replace(run, phase=AnalysisPhase.INCONCLUSIVE, message=message)
     if all(r.phase is MetricPhase.SUCCESSFUL and (is_over or r.name not in queries) for r in run.results):
         return replace(run, phase=AnalysisPhase.SUCCESSFUL)
@@ -138,5 +138,5 @@ def _first(results: tuple[Result, ...], is_so: Callable[[Result], bool]) -> Resu
     return next((result for result in results if is_so(result)), None)
 
 
-def told(result: Result) -> str:
+def describe(result: Result) -> str:
     return f"{result.name}: {result.message}"

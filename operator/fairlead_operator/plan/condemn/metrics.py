@@ -47,7 +47,7 @@ class _Measured:
     words: str
 
 
-def of_counts(
+def judge_counts(
     metric: Metric, kind: Counted, sums: Sums, *, before: Result | None, alpha: float, other: str = STABLE
 ) -> Result:
     """Concludes nothing below the metric's minimum of samples; ``other`` is whose counts the candidate is beside."""
@@ -56,7 +56,7 @@ def of_counts(
     fewest = found.samples if found.others is None else min(found.samples, found.others)
     if fewest < metric.min_samples:
         finding = Finding.UNDECIDED
-        words = f"{words}; nothing is concluded below {metric.min_samples:,} of each"
+        words = f"{words}; {metric.min_samples:,} of each are needed for a result"
     counted = _counted(metric.name, _PHASES[finding], before)
     return Result(
         name=metric.name,
@@ -70,16 +70,16 @@ def of_counts(
     )
 
 
-def of_answer(metric: Metric, query: Query, answer: Known[float | None] | Unknown, before: Result | None) -> Result:
-    """An answer that is no number tells nothing; one that can't be had is an error."""
+def judge_answer(metric: Metric, query: Query, answer: Known[float | None] | Unknown, before: Result | None) -> Result:
+    """An answer that is no number decides nothing; an unavailable one is an error."""
     match answer:
         case Unknown(reason=reason):
             phase, value, words = MetricPhase.ERROR, None, reason
         case Known(value=None):
-            phase, value, words = MetricPhase.INCONCLUSIVE, None, "the query gives no number"
+            phase, value, words = MetricPhase.INCONCLUSIVE, None, "the query returned no number"
         case Known(value=float() as value):
-            phase = _of_value(query, value)
-            words = f"the query gives {value:g}"
+            phase = _judge_value(query, value)
+            words = f"the query returned {value:g}"
         case _:
             raise TypeError(f"{answer} is no answer")
     counted = _counted(metric.name, phase, before)
@@ -94,7 +94,7 @@ def of_answer(metric: Metric, query: Query, answer: Known[float | None] | Unknow
     )
 
 
-def _of_value(query: Query, value: float) -> MetricPhase:
+def _judge_value(query: Query, value: float) -> MetricPhase:
     if math.isnan(value):
         return MetricPhase.INCONCLUSIVE
     if query.failure is not None and query.failure.has(value):
@@ -114,23 +114,25 @@ def _counted(name: str, phase: MetricPhase, before: Result | None) -> Result:
     )
 
 
-def _measure(kind: Counted, sums: Sums, alpha: float, whose: str) -> _Measured:
+def _measure(kind: Counted, sums: Sums, alpha: float, compared_with: str) -> _Measured:
     mine, other = sums.candidate, sums.stable
     match kind:
         case ErrorRatio():
-            return _errors(kind, sums, alpha, whose)
+            return _errors(kind, sums, alpha, compared_with)
         case Latency():
-            return _latency(kind, sums, alpha, whose)
+            return _latency(kind, sums, alpha, compared_with)
         case Disagreement(maximum=maximum):
-            compared = compare.with_limit(Share(hits=mine.disagreed, of=mine.pairs), maximum, alpha)
-            words = f"{_percent(compared.value)} of {mine.pairs:,} shadowed requests disagree, {_percent(maximum)} may"
+            compared = compare.with_limit(Share(hits=mine.disagreed, total=mine.pairs), maximum, alpha)
+            words = (
+                f"{_percent(compared.value)} of {mine.pairs:,} shadowed requests disagree (limit: {_percent(maximum)})"
+            )
             return _Measured(compared=compared, samples=mine.pairs, others=None, words=words)
         case Accuracy(margin=margin):
-            return _accuracy(sums, margin, alpha, whose)
+            return _accuracy(sums, margin, alpha, compared_with)
         case Drift(maximum=maximum):
             one, two = (Histogram(bounds=sums.scale.scores, counts=_filled(c.scores, sums)) for c in (mine, other))
             compared = compare.distance(one, two, limit=maximum, alpha=alpha)
-            words = f"the scores are {_number(compared.value)} apart, {maximum:g} may be"
+            words = f"the distance of the scores is {_number(compared.value)} (limit: {maximum:g})"
             return _Measured(compared=compared, samples=one.total, others=two.total, words=words)
     assert_never(kind)
 
@@ -140,46 +142,46 @@ def _filled(counts: tuple[int, ...], sums: Sums) -> tuple[int, ...]:
     return counts + (0,) * (len(sums.scale.scores) + 1 - len(counts))
 
 
-def _errors(kind: ErrorRatio, sums: Sums, alpha: float, whose: str) -> _Measured:
+def _errors(kind: ErrorRatio, sums: Sums, alpha: float, compared_with: str) -> _Measured:
     mine, other = sums.candidate, sums.stable
     if kind.maximum is not None:
-        one = Share(hits=mine.server_errors, of=mine.requests)
+        one = Share(hits=mine.server_errors, total=mine.requests)
         compared = compare.with_limit(one, kind.maximum, alpha)
-        words = f"{_percent(one.value)} of {one.of:,} requests failed, {_percent(kind.maximum)} may"
-        return _Measured(compared=compared, samples=one.of, others=None, words=words)
+        words = f"{_percent(one.value)} of {one.total:,} requests failed (limit: {_percent(kind.maximum)})"
+        return _Measured(compared=compared, samples=one.total, others=None, words=words)
     # Both have the same clients: a revision that refuses more of what they send is worse, too.
-    one, two = (Share(hits=c.server_errors + c.client_errors, of=c.requests) for c in (mine, other))
+    one, two = (Share(hits=c.server_errors + c.client_errors, total=c.requests) for c in (mine, other))
     compared = compare.with_stable(one, two, margin=kind.margin, alpha=alpha)
     words = (
-        f"{_percent(one.value)} of {one.of:,} requests failed, {_percent(two.value)} of {whose} "
-        f"{two.of:,}; {_percent(kind.margin)} more may"
+        f"{_percent(one.value)} of {one.total:,} requests failed; {_percent(two.value)} of {compared_with} "
+        f"{two.total:,} (allowed: {_points(kind.margin)} more)"
     )
-    return _Measured(compared=compared, samples=one.of, others=two.of, words=words)
+    return _Measured(compared=compared, samples=one.total, others=two.total, words=words)
 
 
-def _latency(kind: Latency, sums: Sums, alpha: float, whose: str) -> _Measured:
+def _latency(kind: Latency, sums: Sums, alpha: float, compared_with: str) -> _Measured:
     bounds = sums.scale.durations_s
     size = len(bounds) + 1
     one, two = (
         Histogram(bounds=bounds, counts=counters.durations + (0,) * (size - len(counters.durations)))
         for counters in (sums.candidate, sums.stable)
     )
-    told = f"p{kind.quantile * 100:g} of {one.total:,} requests is {_seconds(one, kind.quantile)}"
+    mine = f"p{kind.quantile * 100:g} of {one.total:,} requests is {_seconds(one, kind.quantile)}"
     if kind.maximum_s is not None:
         compared = compare.quantile_with_limit(one, q=kind.quantile, limit=kind.maximum_s, alpha=alpha)
-        words = f"{told}, {kind.maximum_s:g} s may be"
+        words = f"{mine} (limit: {kind.maximum_s:g} s)"
         return _Measured(compared=compared, samples=one.total, others=None, words=words)
     compared = compare.quantile_with_stable(one, two, q=kind.quantile, ratio=kind.ratio, alpha=alpha)
-    other = f"{_seconds(two, kind.quantile)} of {whose} {two.total:,}"
-    words = f"{told}, {other}; {kind.ratio:g} times that may be"
+    other = f"{_seconds(two, kind.quantile)} of {compared_with} {two.total:,}"
+    words = f"{mine}; {other} (allowed: {kind.ratio:g} times that)"
     return _Measured(compared=compared, samples=one.total, others=two.total, words=words)
 
 
-def _accuracy(sums: Sums, margin: float, alpha: float, whose: str) -> _Measured:
-    """Compared by what was wrong, told by what was right."""
+def _accuracy(sums: Sums, margin: float, alpha: float, compared_with: str) -> _Measured:
+    """Compared by what was wrong, described by what was right."""
     mine, other = sums.candidate, sums.stable
-    one = Share(hits=mine.labelled - mine.correct, of=mine.labelled)
-    two = Share(hits=other.labelled - other.correct, of=other.labelled)
+    one = Share(hits=mine.labelled - mine.correct, total=mine.labelled)
+    two = Share(hits=other.labelled - other.correct, total=other.labelled)
     wrong = compare.with_stable(one, two, margin=margin, alpha=alpha)
     compared = Compared(
         finding=wrong.finding,
@@ -187,18 +189,23 @@ def _accuracy(sums: Sums, margin: float, alpha: float, whose: str) -> _Measured:
         limit=1 - wrong.limit if wrong.limit is not None else None,
     )
     words = (
-        f"{_percent(compared.value)} of {one.of:,} labelled predictions are right, {_percent(two.rest.value)} of "
-        f"{whose} {two.of:,}; {_percent(margin)} less may be"
+        f"{_percent(compared.value)} of {one.total:,} labelled predictions are right; {_percent(two.rest.value)} of "
+        f"{compared_with} {two.total:,} (allowed: {_points(margin)} less)"
     )
-    return _Measured(compared=compared, samples=one.of, others=two.of, words=words)
+    return _Measured(compared=compared, samples=one.total, others=two.total, words=words)
 
 
 def _percent(value: float | None) -> str:
     return "none" if value is None else f"{100 * value:.3g} %"
 
 
+def _points(margin: float) -> str:
+    points = f"{100 * margin:.3g}"
+    return f"{points} percentage point{'' if points == '1' else 's'}"
+
+
 def _number(value: float | None) -> str:
-    return "not known to be" if value is None else f"{value:.3g}"
+    return "unknown" if value is None else f"{value:.3g}"
 
 
 def _seconds(histogram: Histogram, q: float) -> str:

@@ -44,20 +44,23 @@ def judge(context: Context, rollout: Rollout, revision: str, *, other: str) -> P
     if not isinstance(context.serve_of(revision), Known) or not context.gateways:
         return None
     spell, is_relieved = _spell(context, rollout.health, revision), bool(context.fewest_up(other))
-    health = _during(rollout.health, spell, context.second) if spell is not None else rollout.health
+    health = _extend(rollout.health, spell, context.second) if spell is not None else rollout.health
     if is_relieved and _is_loop(context, health):
         # Judged with the spell that completes it: once it is up again, nothing says why it fell.
         message = f"It crashed {CRASHES_MAX} times within {context.bounds.crash_loop_s:g} s."
         words = one_line(f"{message} {spell.words}") if spell is not None else message
         return Failed(reason=Reason.CRASH_LOOP, message=words)
     if spell is None:
-        return _well(context, rollout, revision)
+        return _end_spell(context, rollout, revision)
     if health != rollout.health:
         return _remember(context, rollout, health, Reason.APPLICATION_UNHEALTHY, spell.words)
     limit_s = context.bounds.lost_s if spell.is_silent else context.bounds.unhealthy_s
     if is_relieved and elapsed_s(health.unwell_since or context.now, context.now) >= limit_s:
-        return Failed(reason=Reason.READINESS_LOST, message=one_line(f"For {limit_s:g} s: {spell.words}"))
-    message = f"{spell.words.rstrip('.')}; it is given time before anything is taken from it."
+        state = "without a ready replica" if spell.is_silent else "unhealthy"
+        return Failed(
+            reason=Reason.READINESS_LOST, message=one_line(f"It was {state} for {limit_s:g} s. {spell.words}")
+        )
+    message = f"{spell.words.rstrip('.')}; the operator acts if this lasts for {limit_s:g} s."
     if context.application(revision) is None:
         return context.nudge(revision, Reason.APPLICATION_UNHEALTHY, message)
     return context.wait(Reason.APPLICATION_UNHEALTHY, message)
@@ -71,22 +74,22 @@ def _spell(context: Context, health: Health, revision: str) -> _Spell | None:
         return None
     called = context.called(revision)
     if view is not None and by_ray:
-        words = f"Ray calls {called} {view.status}: {ray.read_failure(view.message).message}"
+        words = f"Ray reports {called} as {view.status}: {ray.read_failure(view.message).message}"
         is_silent = view.running_replicas == 0 or context.most_up(revision) == 0
         return _Spell(words=one_line(words), is_silent=is_silent, by_ray=True)
     if context.most_up(revision) == 0:
-        return _Spell(words=f"No gateway sees a ready replica of {called}", is_silent=True, by_ray=False)
+        return _Spell(words=f"No gateway has a ready replica of {called}", is_silent=True, by_ray=False)
     return None
 
 
-def _during(health: Health, spell: _Spell, now: datetime.datetime) -> Health:
+def _extend(health: Health, spell: _Spell, now: datetime.datetime) -> Health:
     begun = replace(health, unwell_since=health.unwell_since or now)
     if not spell.by_ray or health.is_crash:
         return begun
     return replace(begun, is_crash=True, crashes=(*health.crashes, now)[-CRASHES_MAX:])
 
 
-def _well(context: Context, rollout: Rollout, revision: str) -> Plan | None:
+def _end_spell(context: Context, rollout: Rollout, revision: str) -> Plan | None:
     health = rollout.health
     if health.is_restarting and not context.fewest_up(revision):
         return None

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import assert_never
 
 from fairlead_operator.api.spec import Strategy
+from fairlead_operator.api.status import Quarantine
 from fairlead_operator.api.status import RolloutPhase as Phase
 from fairlead_operator.api.text import hide_addresses
 from fairlead_operator.plan.context import Context
@@ -17,7 +18,7 @@ from fairlead_operator.state.actions import Plan
 from fairlead_operator.state.knowledge import Unknown
 from fairlead_operator.state.phases import next_phase
 from fairlead_operator.state.reasons import Reason
-from fairlead_operator.state.rollout import Quarantine, Serving
+from fairlead_operator.state.rollout import Serving
 from fairlead_operator.state.triggers import Trigger
 
 QUARANTINE_MAX = 10

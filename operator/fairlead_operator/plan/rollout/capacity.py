@@ -33,11 +33,11 @@ def lack(context: Context, aimed: str) -> Lack | None:
         return None
     words = _words(context, candidate, needed=needed, fitting=fitting)
     if context.desired.on_insufficient_capacity is not OnInsufficientCapacity.RECREATE:
-        return Lack(message=f"{words} It waits for room.", recreates=False)
+        return Lack(message=f"{words} The rollout waits until there is room.", recreates=False)
     if fitting + _freed(context, stable, candidate) < needed:
-        message = f"{words} It waits, as stopping {context.called(stable)} is not known to make enough room."
+        message = f"{words} The rollout waits, because stopping {context.called(stable)} may not make enough room."
         return Lack(message=message, recreates=False)
-    return Lack(message=f"{words} {context.called(stable)} stops first.", recreates=True)
+    return Lack(message=f"{words} The rollout stops {context.called(stable)} first.", recreates=True)
 
 
 def _words(context: Context, candidate: WantedRevision, *, needed: int, fitting: int) -> str:
@@ -45,7 +45,7 @@ def _words(context: Context, candidate: WantedRevision, *, needed: int, fitting:
     each = f"{size.cpu_cores:g} CPU and {_mebibytes(size.memory_bytes)}"
     missing = f"{short * size.cpu_cores:g} CPU and {_mebibytes(short * size.memory_bytes)}"
     return (
-        f"{context.called(candidate.revision)} needs room for {needed} replicas of {each} beside what runs, and the "
+        f"{context.called(candidate.revision)} needs room for {needed} replicas of {each} besides what runs, but the "
         f"Ray cluster has room for {fitting}: {missing} are missing."
     )
 

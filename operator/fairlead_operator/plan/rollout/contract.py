@@ -23,9 +23,9 @@ def broken(context: Context, rollout: Rollout) -> str | None:
     if not rollout.signature_changes or context.serving.candidate is None or not _matters(context):
         return None
     stable = context.serving.stable
-    of = f"that of {context.called(stable)}" if stable is not None else "the stable one's"
+    broken_for = f"that of {context.called(stable)}" if stable is not None else "the stable one's"
     return (
-        f"the signature of {context.called(context.serving.candidate)} does not keep to {of}: "
+        f"the signature of {context.called(context.serving.candidate)} is not compatible with {broken_for}: "
         f"{'; '.join(rollout.signature_changes)}"
     )
 

@@ -24,21 +24,21 @@ def look(context: Context, rollout: Rollout) -> Plan | None:
     if rollout.stable_lost_at is None:
         if context.most_up(stable) != 0 or not context.fewest_up(candidate):
             return None
-        message = f"No gateway has a ready replica of {called}, which is stable."
+        message = f"No gateway has a ready replica of {called}, the stable revision."
         return _remember(context, replace(rollout, stable_lost_at=context.second), Reason.REPLICAS_MISSING, message)
     if context.fewest_up(stable):
-        back = replace(rollout, stable_lost_at=None)
-        return _remember(context, back, Reason.SHIFTING, f"{called} is ready again; the shares are as before.")
+        ready = replace(rollout, stable_lost_at=None)
+        return _remember(context, ready, Reason.SHIFTING, f"{called} is ready again. The traffic is shared as before.")
     if traffic.is_covered(context):
         return None
     left_s = context.bounds.lost_s - max(0.0, elapsed_s(rollout.stable_lost_at, context.now))
-    then = f"{context.called(candidate)} takes all requests if it stays so"
-    message = f"No gateway has a ready replica of {called}; {then}."
+    then = f"If this lasts for {context.bounds.lost_s:g} s, {context.called(candidate)} gets all requests"
+    message = f"No gateway has a ready replica of {called}. {then}."
     return context.wait(Reason.REPLICAS_MISSING, message, requeue_after_s=min(left_s, context.bounds.unknown_s))
 
 
 def _remember(context: Context, rollout: Rollout, reason: Reason, message: str) -> Plan:
-    """What was counted meanwhile compares nothing: the analysis goes on from the next reading."""
+    """What was counted in the meantime can't be compared: the analysis continues from the next reading."""
     run = rollout.analysis
     if run is not None:
         rollout = replace(rollout, analysis=replace(run, sums=replace(run.sums, marks=())))

@@ -15,6 +15,7 @@ from fairlead_operator.plan.context import Context
 from fairlead_operator.plan.rollout import steps
 from fairlead_operator.plan.upkeep import attempts
 from fairlead_operator.state.actions import NudgeServe, Plan, Wait
+from fairlead_operator.state.consequences import consequence_of
 from fairlead_operator.state.phases import Evidence
 from fairlead_operator.state.reasons import Reason
 from fairlead_operator.state.rollout import Rollout
@@ -22,14 +23,6 @@ from fairlead_operator.state.rollout import Rollout
 TICK_MAX_S = 30.0
 TICKS_OF_A_DEADLINE = 15
 CAP_TICKS = 2
-
-_NOT_WORKING = frozenset(
-    {
-        *(Reason.PAUSED, Reason.SIGNATURE_CHANGED, Reason.ANALYSIS_INCONCLUSIVE, Reason.REVISION_LOST),
-        *(Reason.RAY_UNREACHABLE, Reason.GATEWAY_UNREACHABLE, Reason.NO_GATEWAY, Reason.RAY_REFUSED),
-        *(Reason.START_RETRIED, Reason.START_BLOCKED, Reason.STABLE_LOST),
-    }
-)
 
 
 def tick_s(context: Context) -> float:
@@ -97,4 +90,4 @@ def _is_held_up(context: Context, plan: Plan) -> bool:
     candidate = context.serving.candidate
     if plan.reason is Reason.START_RETRIED and candidate is not None and attempts.is_bounded(context, candidate):
         return False
-    return plan.reason in _NOT_WORKING
+    return consequence_of(plan.reason).stops_deadline

@@ -29,17 +29,17 @@ def choose_revision(context: Context) -> str | None:
 
 
 def find_change(context: Context) -> Verdict | None:
-    """Whether the spec, or Ray's own life, changes what is under way; the wish goes first."""
+    """Whether the spec, or Ray's own life, changes the rollout in progress; the spec goes first."""
     serving, aimed = context.serving, choose_revision(context)
     if serving.candidate is not None and aimed != serving.candidate:
-        return _away(context, serving.candidate, aimed)
+        return _withdraw(context, serving.candidate, aimed)
     if (
         not serving.rules.keeps_warm
         and serving.leaving is not None
         and aimed == serving.leaving
         and _is_kept(context, serving.leaving)
     ):
-        message = f"{context.called(serving.leaving)} is wished again, and still runs."
+        message = f"{context.called(serving.leaving)} is desired again and still runs."
         return Verdict(trigger=Trigger.RETURNED, reason=Reason.ROLLOUT_STARTED, message=message)
     return _of_ray(context)
 
@@ -48,14 +48,14 @@ def _is_kept(context: Context, revision: str) -> bool:
     return revision in context.desired.revisions
 
 
-def _away(context: Context, candidate: str, aimed: str | None) -> Verdict:
+def _withdraw(context: Context, candidate: str, aimed: str | None) -> Verdict:
     gone = f"Withdraws {context.called(candidate)}"
     if aimed is not None and aimed == context.serving.stable:
-        message = f"{gone}: {_wisher(context)} is back at {context.called(aimed)}."
+        message = f"{gone}: {_wisher(context)} asks for {context.called(aimed)} again."
         if context.desired.replicas == 0:
-            message = f"{gone}: no replicas are wished."
+            message = f"{gone}: spec.scaling.replicas is 0."
         return Verdict(trigger=_way_out(context, Trigger.REVERTED), reason=Reason.REVERTED, message=message)
-    then = f"{_wisher(context)} asks for {context.called(aimed)}" if aimed is not None else "nothing is wished to run"
+    then = f"{_wisher(context)} asks for {context.called(aimed)}" if aimed is not None else "no revision is left to run"
     return Verdict(trigger=_way_out(context, Trigger.SUPERSEDED), reason=Reason.SUPERSEDED, message=f"{gone}: {then}.")
 
 
@@ -71,10 +71,10 @@ def _of_ray(context: Context) -> Verdict | None:
     rollout = context.serving.rollout
     if rollout is None or not is_restarted(context, rollout):
         return None
-    again = "the candidate starts again"
+    consequence = "the candidate starts again"
     if context.serving.rules.is_measured:
-        again = "traffic stays until they are back"
-    message = f"Ray's head was restarted and lost every replica: {again}."
+        consequence = "traffic stays until they are back"
+    message = f"Ray's head was restarted and lost every replica: {consequence}."
     return Verdict(trigger=Trigger.RAY_RESTARTED, reason=Reason.RAY_RESTARTED, message=message)
 
 

@@ -26,11 +26,13 @@ def promoting(context: Context, rollout: Rollout) -> Plan | Verdict:
 
 def _stays_warm(context: Context, rollout: Rollout) -> bool:
     """Not one that batches have taken replicas from: it could not take all traffic back."""
-    return watching.is_wished(context) and rollout.replicas is None
+    return watching.is_desired(context) and rollout.replicas is None
 
 
 def _kept_warm(context: Context, warm: str) -> Verdict:
-    message = f"Every gateway took the promotion; {context.called(warm)} stays warm for {context.desired.warm_s} s."
+    message = (
+        f"Every gateway confirmed the promotion; {context.called(warm)} stays warm for {context.desired.warm_s} s."
+    )
     return Verdict(trigger=Trigger.WATCH, reason=Reason.WATCHED, message=message)
 
 
@@ -48,7 +50,7 @@ def _is_another_desired(context: Context) -> bool:
 
 
 def _gone_quiet(context: Context, rollout: Rollout) -> Verdict:
-    message = f"{_called(context, rollout)} takes no new traffic; it ends its requests."
+    message = f"{_called(context, rollout)} gets no new requests and completes those in flight."
     return Verdict(trigger=Trigger.READY, reason=Reason.DRAINING, message=message)
 
 
@@ -62,9 +64,9 @@ def draining(context: Context, rollout: Rollout) -> Plan | Verdict:
         return context.wait_unknown(Reason.GATEWAY_UNREACHABLE, "The gateways can't be read.")
     called = _called(context, rollout)
     if sessions and context.since_step_s(rollout) <= context.bounds.drain_s:
-        return context.wait(Reason.DRAINING, f"Waits for the requests in flight of {called} to end.")
+        return context.wait(Reason.DRAINING, f"Waits for the requests in flight at {called} to complete.")
     rest = f" with {sessions} requests in flight after {context.bounds.drain_s} s" if sessions else ""
-    message = f"{called} is taken from the gateways{rest}."
+    message = f"{called} is removed from the gateways{rest}."
     return Verdict(trigger=Trigger.READY, reason=Reason.REMOVING, message=message)
 
 
@@ -73,7 +75,7 @@ def removing(context: Context, rollout: Rollout) -> Plan | Verdict:
     waiting = traffic.ensure(context, traffic.entry(context))
     if waiting is not None:
         return waiting
-    message = f"{_called(context, rollout)} is gone from every gateway; its replicas go."
+    message = f"{_called(context, rollout)} is removed from every gateway. Its replicas stop."
     return Verdict(trigger=Trigger.READY, reason=Reason.REMOVED, message=message)
 
 

@@ -18,7 +18,7 @@ from fairlead_operator.state.rollout import Rollout
 from fairlead_operator.state.triggers import Trigger
 
 
-def wished(context: Context, rollout: Rollout) -> Analysis | None:
+def find_analysis(context: Context, rollout: Rollout) -> Analysis | None:
     """What is measured in this step: nothing on a way back, and nothing beyond the last step."""
     if context.is_way_back or context.step_of(rollout) is None:
         return None
@@ -27,7 +27,7 @@ def wished(context: Context, rollout: Rollout) -> Analysis | None:
 
 def following(context: Context, rollout: Rollout, called: str) -> Plan | Verdict:
     """What follows the step whose weight is confirmed, with the analysis in it."""
-    analysis = wished(context, rollout)
+    analysis = find_analysis(context, rollout)
     if analysis is None:
         return steps.following(context, rollout, called)
     if (holds := _compares_with_nothing(context, rollout, called)) is not None:
@@ -55,17 +55,17 @@ def _compares_with_nothing(context: Context, rollout: Rollout, called: str) -> P
     if stable is None or rollout.stable_lost_at is None:
         return None
     message = (
-        f"{called} takes all requests, as no gateway has a ready replica of {context.called(stable)}, which is started "
-        "again. The analysis goes on once it is back; a promote (in full) goes on without it."
+        f"{called} gets all requests, because no gateway has a ready replica of {context.called(stable)}, which is "
+        "restarted. The analysis continues when it is ready."
     )
     return context.wait(Reason.STABLE_LOST, message)
 
 
 def _held(context: Context, run: Run | None, analysis: Analysis, called: str) -> Plan | None:
-    """What could not be told is a person's to decide."""
+    """After an inconclusive analysis a person decides."""
     if run is None or run.phase is not AnalysisPhase.INCONCLUSIVE or analysis.is_dry_run:
         return None
-    message = f"{called} waits to be promoted, measured again (resume) or aborted: {run.message}"
+    message = f"The analysis of {called} is inconclusive: {run.message}"
     return context.wait(Reason.ANALYSIS_INCONCLUSIVE, message)
 
 

@@ -31,7 +31,8 @@ def starting(context: Context, rollout: Rollout) -> Judged:
     if not isinstance(candidate, WantedRevision):
         return candidate
     return _replicas_in_ray(context, rollout, candidate, Reason.STARTING) or _ready(
-        Reason.CONNECTING, f"{context.called(candidate.revision)} runs; the gateways are told of it, without traffic."
+        Reason.CONNECTING,
+        f"{context.called(candidate.revision)} runs. The gateways add it to the route without traffic.",
     )
 
 
@@ -44,7 +45,10 @@ def connecting(context: Context, rollout: Rollout) -> Judged:
         _lost(context, rollout, candidate)
         or traffic.ensure(context, traffic.entry(context))
         or _replicas_at_gateways(context, rollout, candidate, Reason.CONNECTING)
-        or _ready(Reason.PROVING, f"{context.called(candidate.revision)} has to answer its example.")
+        or _ready(
+            Reason.PROVING,
+            f"{context.called(candidate.revision)} is ready at every gateway. Next, it has to answer its example.",
+        )
     )
 
 
@@ -59,7 +63,9 @@ def proving(context: Context, rollout: Rollout) -> Judged:
             pin = PinDigest(
                 name=_object_name(context, candidate.revision), revision=candidate.revision, digest=rollout.proof_digest
             )
-            return context.act(pin, Reason.PINNING, f"Pins {called} to the content it read: {rollout.proof_digest}.")
+            return context.act(
+                pin, Reason.PINNING, f"Pins {called} to the content that it loaded: {rollout.proof_digest}."
+            )
         if (waits := _contract(context, rollout, candidate)) is not None:
             return waits
         return _ready(Reason.WIDENING, one_line(proof.summary(rollout, called)))
@@ -88,7 +94,7 @@ def _contract(context: Context, rollout: Rollout, candidate: WantedRevision) -> 
     broken = contract.broken(context, rollout)
     if broken is None:
         return None
-    message = f"{broken}. Allow it by spec.rollout.allowSignatureChange: true, or change the spec."
+    message = f"{broken}."
     held = context.wait(Reason.SIGNATURE_CHANGED, message, requeue_after_s=context.bounds.resync_s)
     return _lost(context, rollout, candidate) or held
 
@@ -107,9 +113,9 @@ def widening(context: Context, rollout: Rollout) -> Judged:
         return waits
     called = context.called(candidate.revision)
     if (holder := steps.held_by(context, rollout)) is not None:
-        message = f"{called} is ready; {holder} holds its traffic back."
+        message = f"{called} is ready and gets no traffic {holder}."
         return context.wait(Reason.PAUSED, message, requeue_after_s=context.bounds.resync_s)
-    return _ready(Reason.SHIFTING, f"{called} is proved; traffic moves to it.")
+    return _ready(Reason.SHIFTING, f"{called} is proved. The first step of the traffic begins.")
 
 
 def shifting(context: Context, rollout: Rollout) -> Judged:
@@ -130,7 +136,7 @@ def shifting(context: Context, rollout: Rollout) -> Judged:
 
 
 def _growing(context: Context, rollout: Rollout, candidate: WantedRevision) -> Judged | None:
-    """More replicas first, more traffic then; what the gateways were already told is not taken back for it."""
+    """More replicas first, more traffic then; a route that the gateways already have stays as it is."""
     route = context.observed.route
     is_told = isinstance(route, Known) and route.value.holds(traffic.entry(context))
     if (waits := _stable_grows(context, rollout)) is not None:
@@ -151,7 +157,7 @@ def _stable_grows(context: Context, rollout: Rollout) -> Plan | None:
     needed, up = steps.needed_for(context, rollout.weight), context.fewest_up(stable)
     if not is_more or up is None or up >= needed:
         return None
-    message = f"The gateways see {up} of {needed} replicas of {context.called(stable)}, which takes traffic back."
+    message = f"The gateways see {up} of {needed} replicas of {context.called(stable)}, which gets traffic back."
     return context.wait(Reason.SHIFTING, message)
 
 
@@ -169,7 +175,7 @@ def _candidate(context: Context) -> WantedRevision | Plan:
     wanted = context.desired.revisions.get(revision) if revision is not None else None
     if wanted is not None:
         return wanted
-    message = f"The ControllerRevision of candidate {revision} is gone; what runs is left as it is."
+    message = f"The ControllerRevision of candidate {revision} was deleted, so nothing is changed."
     return context.wait(Reason.REVISION_LOST, message, requeue_after_s=context.bounds.resync_s)
 
 
@@ -200,9 +206,9 @@ def _replicas_in_ray(
         return None
     waits_for = f"{running} of {wanted} replicas of {called} run"
     if _is_late(context, rollout):
-        said = ray.read_failure(view.message if view is not None else "")
-        word = said.reason if said.reason != Reason.DEPLOY_FAILED else None
-        message = f"After {context.desired.progress_deadline_s} s {waits_for}. {said.message}"
+        failure = ray.read_failure(view.message if view is not None else "")
+        word = failure.reason if failure.reason != Reason.DEPLOY_FAILED else None
+        message = f"After {context.desired.progress_deadline_s} s, {waits_for}. {failure.message}"
         return _failed(Reason.PROGRESS_DEADLINE_EXCEEDED, one_line(message), word=word)
     if view is None:
         return _not_taken(context, reason, candidate.revision)
@@ -214,9 +220,9 @@ def _not_taken(context: Context, reason: Reason, candidate: str) -> Plan:
     called = context.called(candidate)
     write = context.observed.ray_write.get(context.cluster_of(candidate))
     if write is not None and not write.is_accepted:
-        message = f"Ray has not taken {called}: {hide_addresses(write.message)}"
+        message = f"Ray has not accepted the configuration of {called}: {hide_addresses(write.message)}"
         return context.nudge(candidate, Reason.RAY_REFUSED, one_line(message))
-    return context.nudge(candidate, reason, f"Waits for Ray to take {called}.")
+    return context.nudge(candidate, reason, f"Waits for Ray to accept the configuration of {called}.")
 
 
 def _replicas_at_gateways(
@@ -231,7 +237,7 @@ def _replicas_at_gateways(
         return None
     if _is_late(context, rollout):
         message = (
-            f"After {context.desired.progress_deadline_s} s the gateways see {up} of {wanted} replicas of {called}."
+            f"After {context.desired.progress_deadline_s} s, the gateways see {up} of {wanted} replicas of {called}."
         )
         return _failed(Reason.PROGRESS_DEADLINE_EXCEEDED, message)
     return context.wait(reason, f"The gateways see {up} of {wanted} replicas of {called}.")
@@ -289,6 +295,6 @@ def _is_given_up_for_the_last(context: Context, candidate: WantedRevision) -> bo
 def _starts_again(context: Context, candidate: WantedRevision, failed: ray.Failure) -> Plan:
     called, number = context.called(candidate.revision), attempts.number_of(context, candidate.revision)
     reason = Reason.START_BLOCKED if number >= BLOCKED_AFTER else Reason.START_RETRIED
-    message = f"{called} could not start ({number + 1} attempts) and is tried again. {failed.reason}: {failed.message}"
+    message = f"{called} could not start (attempt {number + 1}) and is retried. {failed.reason}: {failed.message}"
     wait_s = max(context.bounds.poll_s, min(attempts.left_s(context, candidate.revision), context.bounds.unknown_s))
     return context.wait(reason, one_line(message), requeue_after_s=wait_s)

@@ -35,7 +35,7 @@ def enter(context: Context, old: Rollout, moved: Rollout) -> Rollout:
         phase=moved.phase,
         replicas=candidate,
         stable_replicas=stable,
-        weight=min(weight, _told(context)),
+        weight=min(weight, _weight_in_route(context)),
         step_started_at=context.second,
         progress_s=0,
         progress_at=context.second,
@@ -45,11 +45,11 @@ def enter(context: Context, old: Rollout, moved: Rollout) -> Rollout:
 
 
 def _size(context: Context, candidate: int, stable: int) -> int:
-    """As many as run beyond the wished ones; without any, one."""
+    """The number of replicas beyond the desired ones, at least 1."""
     return max(1, candidate + stable - context.desired.replicas)
 
 
-def _told(context: Context) -> int:
+def _weight_in_route(context: Context) -> int:
     """The candidate's weight in the table: it never rises on the way back."""
     route, candidate = context.observed.route, context.serving.candidate
     return route.value.weights().get(candidate or "", 0) if isinstance(route, Known) else 0
@@ -60,15 +60,15 @@ def restoring(context: Context, rollout: Rollout) -> Plan | Verdict:
     stable, candidate = context.serving.stable, context.serving.candidate
     late = deadline.is_late(context, rollout)
     if stable is None or candidate is None or context.desired.replicas == 0 or late:
-        return _over(context)
+        return _end(context)
     if context.most_up(candidate) == 0:
-        return _over(context)
+        return _end(context)
     waits = _replicas(context, rollout, stable) or traffic.ensure(context, traffic.entry(context))
     if waits is not None:
         return waits
     if rollout.weight == 0:
-        return _over(context)
-    message = f"{context.called(stable)} has room for more of its traffic again."
+        return _end(context)
+    message = f"{context.called(stable)} has enough replicas for more traffic."
     return Verdict(trigger=Trigger.STEP, reason=Reason.RESTORING, message=message)
 
 
@@ -78,13 +78,13 @@ def _replicas(context: Context, rollout: Rollout, stable: str) -> Plan | None:
         return context.wait_unknown(Reason.GATEWAY_UNREACHABLE, "The gateways can't be read.")
     if up >= needed:
         return None
-    message = f"The gateways see {up} of {needed} replicas of {context.called(stable)}, which takes its traffic back."
+    message = f"The gateways see {up} of {needed} replicas of {context.called(stable)}, which gets its traffic back."
     if context.application(stable) is None:
         return context.nudge(stable, Reason.RESTORING, message)
     return context.wait(Reason.RESTORING, message)
 
 
-def _over(context: Context) -> Verdict:
+def _end(context: Context) -> Verdict:
     stable = context.serving.stable
     called = context.called(stable) if stable is not None else "no revision"
     return Verdict(trigger=Trigger.READY, reason=Reason.WITHDRAWING, message=f"All traffic goes to {called}.")

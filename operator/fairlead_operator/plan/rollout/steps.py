@@ -71,7 +71,7 @@ def stable_at_first(context: Context) -> int | None:
 def stable_after(context: Context, done: Rollout) -> int | None:
     """The most replicas that the stable revision may have once a step is confirmed: never too few for its share.
 
-    Whoever leaves the batches for other steps gets all of them back.
+    A rollout that leaves the batches for other steps gets all of them back.
     """
     step = context.step_of(done)
     if isinstance(step, Batch):
@@ -87,19 +87,19 @@ def is_growing(context: Context, rollout: Rollout) -> bool:
 
 
 def held_by(context: Context, rollout: Rollout) -> str | None:
-    """Who holds the rollout where it is; a way back is never held."""
+    """Why the rollout is paused, and how to continue; a way back is never paused."""
     if context.is_way_back:
         return None
     if context.desired.paused:
-        return "spec.rollout.paused"
-    return "a request to pause" if rollout.paused_by_request else None
+        return "because of spec.rollout.paused. Set it to false to continue"
+    return "because of a request to pause. Use `kubectl fairlead resume`" if rollout.paused_by_request else None
 
 
 def following(context: Context, rollout: Rollout, called: str) -> Plan | Verdict:
     """The step's weight is confirmed: what the step waits for besides, and what follows it."""
     share = f"{rollout.weight * 100 / FULL_WEIGHT:g} %"
     if (holder := held_by(context, rollout)) is not None:
-        message = f"{called} stays at {share}: {holder} holds it."
+        message = f"{called} stays at {share} {holder}."
         return context.wait(Reason.PAUSED, message, requeue_after_s=context.bounds.resync_s)
     step, steps = context.step_of(rollout), context.steps
     if step is not None and (waiting := _waits(context, rollout, step, f"{called} stays at {share}")) is not None:
@@ -138,7 +138,9 @@ def _analysis(context: Context, rollout: Rollout, stays: str) -> Plan | None:
     ends = {AnalysisPhase.SUCCESSFUL, *(tuple(AnalysisPhase) if analysis.is_dry_run else ())} - {AnalysisPhase.RUNNING}
     if run is not None and run.phase in ends:
         return None
-    found = "it is measured" if run is None else f"measurement {run.count} of {analysis.count}: {run.message}"
+    found = (
+        "The first measurement is due" if run is None else f"Measurement {run.count} of {analysis.count}: {run.message}"
+    )
     return context.wait(Reason.ANALYSING, f"{stays}. {found}", requeue_after_s=LOOK_AGAIN_S)
 
 
@@ -147,7 +149,7 @@ def _analysed(run: Run, done: str, called: str) -> Verdict:
     if run.phase is AnalysisPhase.SUCCESSFUL:
         reason, found = Reason.ANALYSIS_SUCCESSFUL, f"{called} is within its limits"
     else:
-        reason, found = Reason.ANALYSIS_IGNORED, f"it was a dry run, which found it {run.phase}"
+        reason, found = Reason.ANALYSIS_IGNORED, f"the analysis was a dry run with the result {run.phase}"
     message = one_line(f"{done}: {found}: {run.message}")
     return Verdict(trigger=Trigger.STEP, reason=reason, message=message)
 
@@ -163,7 +165,7 @@ def _samples(context: Context, rollout: Rollout, requests: int, stays: str) -> P
 def _pause(context: Context, rollout: Rollout, pause: Pause, stays: str) -> Plan | None:
     """None once it is over. It began when the step before was confirmed, which the status remembers."""
     if pause.duration_s is None:
-        message = f"{stays}: it waits to be promoted."
+        message = f"{stays} until it is promoted. Use `kubectl fairlead promote`, or `abort` to end the rollout."
         return context.wait(Reason.PAUSED, message, requeue_after_s=context.bounds.resync_s)
     left_s = pause.duration_s - context.since_step_s(rollout)
     if left_s <= 0:

@@ -20,28 +20,28 @@ LOOK_AGAIN_S = 2.0
 """A watched revision is looked at this often."""
 
 
-def is_wished(context: Context) -> bool:
-    """Whether the revision that a promotion leaves behind is to stay warm; another wish needs its place."""
+def is_desired(context: Context) -> bool:
+    """Whether the revision that a promotion leaves behind stays warm; another desired revision would need its place."""
     is_the_goal = goal.choose_revision(context) == context.serving.stable
     return context.desired.warm_s > 0 and context.desired.replicas > 0 and is_the_goal
 
 
 def watching(context: Context, rollout: Rollout) -> Plan | Verdict:
-    """Ends with the time, with another wish, or by going back to the warm revision."""
+    """Ends with the time, with another desired revision, or with a return to the warm one."""
     stable, warm = context.serving.stable, rollout.leaving
     if stable is None or warm is None or warm not in context.desired.revisions:
-        return _over("nothing stays warm")
+        return _end("no revision stays warm")
     if goal.choose_revision(context) == warm:
-        return _back(context, warm) or traffic.ensure(context, traffic.entry(context)) or _returned(context, warm)
+        return _take_back(context, warm) or traffic.ensure(context, traffic.entry(context)) or _return(context, warm)
     left_s = context.desired.warm_s - context.since_step_s(rollout)
-    if not is_wished(context) or left_s <= 0:
-        gone = f"{context.called(warm)} stays warm no longer; it ends its requests"
-        return after_promotion.ignored(context, rollout) or _over(gone)
+    if not is_desired(context) or left_s <= 0:
+        gone = f"{context.called(warm)} is no longer kept warm and completes its requests"
+        return after_promotion.ignored(context, rollout) or _end(gone)
     return (
         after_promotion.interrupted(context, rollout, stable)
         or stable_failed(context, rollout, stable, warm)
         or traffic.ensure(context, traffic.entry(context))
-        or _measured(context, rollout, warm, _replicas(context, stable) or _rest(context, rollout, warm, left_s))
+        or _measure(context, rollout, warm, _replicas(context, stable) or _wait(context, rollout, warm, left_s))
     )
 
 
@@ -59,9 +59,9 @@ def _replicas(context: Context, stable: str) -> Plan | None:
     return steady.replicas(context, context.desired.revisions[stable])
 
 
-def _measured(context: Context, rollout: Rollout, warm: str, plan: Plan) -> Plan | Verdict:
+def _measure(context: Context, rollout: Rollout, warm: str, plan: Plan) -> Plan | Verdict:
     """What it answers is measured within the rollback window, also while it waits for more replicas."""
-    analysis = after_promotion.wished(context, rollout)
+    analysis = after_promotion.find_analysis(context, rollout)
     if analysis is None or not isinstance(plan.action, Wait):
         return plan
     if (failed := after_promotion.failed(context, rollout, analysis, warm)) is not None:
@@ -72,25 +72,25 @@ def _measured(context: Context, rollout: Rollout, warm: str, plan: Plan) -> Plan
     return replace(plan, serving=serving, requeue_after_s=min(plan.requeue_after_s, due_s))
 
 
-def _back(context: Context, warm: str) -> Verdict | None:
+def _take_back(context: Context, warm: str) -> Verdict | None:
     """None while the warm revision isn't seen ready by every gateway."""
     if not context.fewest_up(warm):
         return None
-    message = f"{context.called(warm)} is wished again; it is still warm and takes all traffic back."
+    message = f"{context.called(warm)} is desired again. It is still warm and gets all traffic back."
     return Verdict(trigger=Trigger.TAKEN_BACK, reason=Reason.TAKEN_BACK, message=message)
 
 
-def _returned(context: Context, warm: str) -> Verdict:
+def _return(context: Context, warm: str) -> Verdict:
     """It has lost its replicas: it comes back as any candidate does."""
-    message = f"{context.called(warm)} is wished again, but has no ready replica."
+    message = f"{context.called(warm)} is desired again, but has no ready replica left."
     return Verdict(trigger=Trigger.RETURNED, reason=Reason.ROLLOUT_STARTED, message=message)
 
 
-def _over(message: str) -> Verdict:
+def _end(message: str) -> Verdict:
     return Verdict(trigger=Trigger.READY, reason=Reason.DRAINING, message=f"{message}.")
 
 
-def _rest(context: Context, rollout: Rollout, warm: str, left_s: float) -> Plan:
+def _wait(context: Context, rollout: Rollout, warm: str, left_s: float) -> Plan:
     until = rollout.step_started_at + datetime.timedelta(seconds=context.desired.warm_s)
     stable = context.serving.stable or warm
     message = (

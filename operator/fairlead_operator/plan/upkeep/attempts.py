@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from fairlead_operator.api.status import Attempt
 from fairlead_operator.plan.condemn import ray
 from fairlead_operator.plan.context import Context
 from fairlead_operator.state import load_reasons
 from fairlead_operator.state.actions import NudgeServe, Plan, Wait
 from fairlead_operator.state.knowledge import Unknown
 from fairlead_operator.state.reasons import Reason
-from fairlead_operator.state.rollout import Attempt
 from fairlead_operator.state.serve import ApplicationStatus
 
 RETRY_AFTER_S = (30, 60, 120, 300)

@@ -24,7 +24,11 @@ def decide(context: Context) -> Plan | None:
         application=desired.application,
         owner_uid=desired.uid,
     )
-    return context.act(create, Reason.REVISION_CREATED, f"Keeps revision {desired.number} ({desired.target}).")
+    return context.act(
+        create,
+        Reason.REVISION_CREATED,
+        f"Creates the ControllerRevision of revision {desired.number} ({desired.target}).",
+    )
 
 
 def trim_history(context: Context) -> Plan | None:
@@ -36,11 +40,13 @@ def trim_history(context: Context) -> Plan | None:
     delete = DeleteRevision(
         name=names.controller_revision(context.observed.key.name, revision.revision), revision=revision.revision
     )
-    return context.act(delete, Reason.HISTORY_TRIMMED, f"Deletes {context.called(revision.revision)} from the history.")
+    return context.act(
+        delete, Reason.HISTORY_TRIMMED, f"Deletes {context.called(revision.revision)} from the revision history."
+    )
 
 
 def _is_inactive(context: Context, revision: WantedRevision) -> bool:
-    """Whether it has no place, no wish, and provably no replica."""
+    """Whether it has no place, is not desired, and provably has no replica."""
     serving, key = context.serving, context.observed.key
     if revision.revision in (*serving.active, serving.last_stable, context.desired.target, context.rollback):
         return False

@@ -9,27 +9,18 @@ from fairlead_operator.plan import traffic
 from fairlead_operator.plan.condemn import ray
 from fairlead_operator.plan.context import Context
 from fairlead_operator.state.actions import NudgeServe, Plan, Wait, WriteRoute
+from fairlead_operator.state.consequences import consequence_of
 from fairlead_operator.state.desired import WantedRevision
 from fairlead_operator.state.knowledge import Absent, Unknown
 from fairlead_operator.state.reasons import Reason
 from fairlead_operator.state.serve import ApplicationStatus
-
-_SHORT = frozenset(
-    {
-        Reason.SCALING,
-        Reason.REPLICAS_MISSING,
-        Reason.REPLICAS_LOST,
-        Reason.REPLICAS_UNREACHABLE,
-        Reason.APPLICATION_UNHEALTHY,
-    }
-)
 
 
 def decide(context: Context) -> Plan | None:
     """None when everything is as it should be."""
     serving = context.serving
     if serving.stable is not None and serving.stable not in context.desired.revisions:
-        message = f"The ControllerRevision of stable {serving.stable} is gone; what runs is left as it is."
+        message = f"The ControllerRevision of stable {serving.stable} was deleted, so nothing is changed."
         return context.wait(Reason.REVISION_LOST, message, requeue_after_s=context.bounds.resync_s)
     stable = context.desired.revisions[serving.stable] if serving.stable is not None else None
     return _unwanted_applications(context) or _look_after(context, stable)
@@ -57,7 +48,9 @@ def remember_shortage(context: Context, plan: Plan | None) -> Plan | None:
     if plan is None:
         serving = replace(context.serving, short_since=None)
         return context.announce(serving, Reason.SERVING, "All replicas are ready again.")
-    if since is not None or plan.reason not in _SHORT or not isinstance(plan.action, Wait | NudgeServe):
+    is_dated = since is not None and not context.is_ahead(since)
+    is_shortage = consequence_of(plan.reason).is_shortage
+    if is_dated or not is_shortage or not isinstance(plan.action, Wait | NudgeServe):
         return plan
     return replace(plan, serving=replace(plan.serving, short_since=context.second))
 
@@ -70,7 +63,7 @@ def reached(context: Context, stable: WantedRevision) -> Plan | None:
     if not short:
         return None
     words = ", ".join(f"{up} at gateway {gateway}" for gateway, up in sorted(short.items()))
-    message = f"Ray runs {wanted} replicas of {context.called(stable.revision)}, but ready are {words}."
+    message = f"Ray runs {wanted} replicas of {context.called(stable.revision)}, but fewer are ready: {words}."
     return context.wait(Reason.REPLICAS_UNREACHABLE, message)
 
 
@@ -84,17 +77,17 @@ def replicas(context: Context, stable: WantedRevision) -> Plan | None:
         return None
     view = serve.value.applications.get(wanted.name)
     if view is None:
-        message = f"Ray has no application of {called}; it is started."
+        message = f"Ray has no application of {called}. The operator starts it."
         return context.nudge(stable.revision, Reason.REPLICAS_LOST, message)
     if not wanted.is_deployed_as(view.config):
-        message = f"Waits for Ray to take {wanted.replicas} replicas of {called}."
+        message = f"Waits for Ray to accept {wanted.replicas} replicas of {called}."
         return context.nudge(stable.revision, Reason.SCALING, message)
     if view.status is ApplicationStatus.DEPLOY_FAILED and view.running_replicas == 0:
         failed = ray.read_failure(view.message)
-        message = f"Ray gave up {called}; it is tried again. {failed.reason}: {failed.message}"
+        message = f"Ray gave up {called}, which is retried. {failed.reason}: {failed.message}"
         return context.wait(Reason.APPLICATION_UNHEALTHY, message)
     if view.status in (ApplicationStatus.UNHEALTHY, ApplicationStatus.DEPLOY_FAILED):
-        message = f"Ray calls {called} {view.status}, {view.running_replicas} of {wanted.replicas} replicas run."
+        message = f"Ray reports {called} as {view.status}: {view.running_replicas} of {wanted.replicas} replicas run."
         return context.wait_unknown(Reason.APPLICATION_UNHEALTHY, message)
     if view.running_replicas < wanted.replicas:
         message = f"{view.running_replicas} of {wanted.replicas} replicas of {called} run."
@@ -129,10 +122,9 @@ def rest(context: Context) -> Plan:
 def _rest(context: Context) -> tuple[Reason, str]:
     stable, desired = context.serving.stable, context.desired
     if desired.replicas == 0:
-        held = (
-            "" if stable == desired.target else f" {context.called(desired.target)} is rolled out once there are some."
-        )
-        return Reason.SCALED_TO_ZERO, f"No replicas are wished; requests are answered with 503.{held}"
+        next_one = context.called(desired.target)
+        held = "" if stable == desired.target else f" When it is more than 0, {next_one} is rolled out."
+        return Reason.SCALED_TO_ZERO, f"Requests are answered with 503, because spec.scaling.replicas is 0.{held}"
     if stable is None:
         return Reason.NOT_SERVING, "No revision serves; requests are answered with 503."
     replicas = "1 replica" if desired.replicas == 1 else f"{desired.replicas} replicas"

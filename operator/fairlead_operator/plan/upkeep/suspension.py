@@ -31,7 +31,7 @@ def _begin(context: Context) -> Plan:
     rollout = Rollout(phase=RolloutPhase.RETIRING, started_at=at, step_started_at=at)
     if old is not None:
         rollout = replace(rollout, leaving=old.leaving, replicas=old.replicas, stable_replicas=old.stable_replicas)
-    message = "The spec says suspend: traffic is taken away."
+    message = "All traffic is removed, because spec.suspend is true."
     return context.announce(replace(context.serving, rollout=rollout), Reason.SUSPENDED, message)
 
 
@@ -52,7 +52,7 @@ def _retire(context: Context) -> Plan:
         rollback=serving.rollback,
         handled=serving.handled,
     )
-    return context.announce(retired, Reason.SUSPENDED, "No traffic comes any more; the replicas go.")
+    return context.announce(retired, Reason.SUSPENDED, "Every gateway has stopped the traffic. The replicas stop.")
 
 
 def _rest(context: Context) -> Plan:
@@ -64,10 +64,12 @@ def _rest(context: Context) -> Plan:
     for cluster in context.observed.clusters:
         if isinstance(serve := context.observed.serve_on(cluster), Unknown):
             return context.wait_unknown(Reason.RAY_UNREACHABLE, f"Ray can't be read: {hide_addresses(serve.reason)}")
-    message = "The spec says suspend: nothing runs."
+    message = "Nothing runs, because spec.suspend is true."
     return context.wait(Reason.SUSPENDED, message, requeue_after_s=context.bounds.resync_s)
 
 
 def _resume(context: Context) -> Plan:
     idle = context.serving.without_rollout()
-    return context.announce(idle, Reason.INITIALIZING, "The spec no longer says suspend: it starts again.")
+    return context.announce(
+        idle, Reason.INITIALIZING, "The model starts again, because spec.suspend is no longer true."
+    )

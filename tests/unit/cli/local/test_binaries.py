@@ -144,7 +144,7 @@ def test_an_archive_without_the_binary_is_reported_and_the_binary_is_built(
     reporter: published_files.RecordingReporter,
     archive: bytes,
 ) -> None:
-    """Whoever has a mirror publishes checksums of whatever lies there."""
+    """A mirror publishes checksums of its own content."""
     sources = build_sources(tmp_path, url=published.url)
     write_go(tmp_path)
     publish_etcd(published, archive)

@@ -101,7 +101,7 @@ def test_a_missing_model_is_none(server: Server, found: cluster.KubernetesCluste
 
 
 @pytest.mark.parametrize(
-    ("status", "error", "says"),
+    ("status", "error", "expected"),
     [
         (403, errors.PluginError, "Not allowed to ask that of ModelDeployment digits in namespace models"),
         (404, errors.PluginError, "There is no ModelDeployment digits in namespace models"),
@@ -110,10 +110,10 @@ def test_a_missing_model_is_none(server: Server, found: cluster.KubernetesCluste
     ],
 )
 def test_a_refusal_of_the_api_server_is_one_line(
-    server: Server, found: cluster.KubernetesCluster, status: int, error: type[errors.PluginError], says: str
+    server: Server, found: cluster.KubernetesCluster, status: int, error: type[errors.PluginError], expected: str
 ) -> None:
     server.status, server.body = status, {"message": "status.request: is an Abort that is still to be carried out"}
-    with pytest.raises(error, match=says) as caught:
+    with pytest.raises(error, match=expected) as caught:
         found.ask("digits", {"id": "a"}, resource_version="7")
     assert "\n" not in str(caught.value)
 

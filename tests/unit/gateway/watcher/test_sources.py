@@ -54,7 +54,7 @@ class FakeApi:
             watch.put_nowait(("\n".join(lines) + "\n").encode())
 
     def set_unseen(self, **specs: dict[str, Any]) -> None:
-        """A change of which no watch hears."""
+        """A change that no watch delivers."""
         self.specs.update(specs)
         self.version += 1
 

@@ -41,7 +41,7 @@ def test_absent_fields_are_not_written() -> None:
 
 def test_a_time_without_its_zone_is_a_mistake_of_the_program() -> None:
     with pytest.raises(ValidationError):
-        status.Quarantined(revision="0123456789", reason="LoadFailed", time=AT.replace(tzinfo=None))
+        status.Quarantine(revision="0123456789", reason="LoadFailed", time=AT.replace(tzinfo=None))
 
 
 def test_a_newer_operators_field_is_ignored_on_read() -> None:

@@ -18,15 +18,18 @@ async def http_client() -> AsyncIterator[http.HttpClient]:
     await client.close()
 
 
-def admin_port(document: object) -> HttpThread:
-    """A gateway's admin port that tells one document."""
+def admin_port(document: object, *, asked: list[str] | None = None) -> HttpThread:
+    """A gateway's admin port that answers with one document."""
 
-    async def answer(_: web.Request) -> web.Response:
+    async def answer(request: web.Request) -> web.Response:
+        if asked is not None:
+            asked.append(request.path_qs)
         return web.json_response(document)
 
     def application() -> web.Application:
         made = web.Application()
         made.router.add_get("/v1/routes", answer)
+        made.router.add_get("/v1/changes", answer)
         return made
 
     return HttpThread(application)
@@ -54,5 +57,41 @@ async def test_a_route_without_a_version_is_no_answer(http_client: http.HttpClie
         client = gateway.GatewayClient(http_client=http_client, on_request=lambda *_: None)
         with pytest.raises(errors.Unreachable, match="unexpected answer"):
             await client.fetch_view(server.url)
+    finally:
+        server.stop()
+
+
+async def test_a_change_is_asked_for_with_the_version_that_is_known(http_client: http.HttpClient) -> None:
+    asked: list[str] = []
+    server = admin_port({"version": "e-3"}, asked=asked)
+    server.start()
+    try:
+        client = gateway.GatewayClient(http_client=http_client, on_request=lambda *_: None)
+        assert await client.wait_for_change(server.url, since=None, wait_s=0.25) == "e-3"
+        assert await client.wait_for_change(server.url, since="e-3", wait_s=60) == "e-3"
+    finally:
+        server.stop()
+    assert asked == ["/v1/changes?wait=0.250", "/v1/changes?wait=5.000&since=e-3"]
+
+
+@pytest.mark.parametrize("document", [{}, {"version": ""}, {"version": "x" * 129}, {"version": 3}, []])
+async def test_an_odd_version_is_no_answer(http_client: http.HttpClient, document: object) -> None:
+    server = admin_port(document)
+    server.start()
+    try:
+        client = gateway.GatewayClient(http_client=http_client, on_request=lambda *_: None)
+        with pytest.raises(errors.Unreachable, match="unexpected answer"):
+            await client.wait_for_change(server.url, since=None, wait_s=0)
+    finally:
+        server.stop()
+
+
+async def test_replicas_are_those_of_all_nodes(http_client: http.HttpClient) -> None:
+    nodes = [{"cluster": "default", "replicas": 2}, {"cluster": "other", "replicas": 3}]
+    server = admin_port({"gateway": "g", "routes": {}, "nodes": nodes})
+    server.start()
+    try:
+        client = gateway.GatewayClient(http_client=http_client, on_request=lambda *_: None)
+        assert (await client.fetch_view(server.url)).replicas == 5
     finally:
         server.stop()

@@ -45,7 +45,7 @@ async def test_an_expression_gives_one_number_or_none(
 
 async def test_several_series_are_refused(server: FakePrometheus, client: prometheus.PrometheusClient) -> None:
     server.answer = [1.0, 2.0]
-    with pytest.raises(errors.Refused, match="gives 2 series"):
+    with pytest.raises(errors.Refused, match="returns 2 series"):
         await client.fetch_number(server.url, "up")
 
 

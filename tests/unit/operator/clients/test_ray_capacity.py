@@ -35,8 +35,8 @@ def test_free_capacity_is_read_per_node() -> None:
 @pytest.mark.parametrize(
     ("body", "why"),
     [
-        pytest.param({"data": {"clusterStatus": None}}, "another form", id="no monitor has written yet"),
-        pytest.param({}, "another form", id="another form"),
+        pytest.param({"data": {"clusterStatus": None}}, "an unexpected form", id="no monitor has written yet"),
+        pytest.param({}, "an unexpected form", id="another form"),
         pytest.param(status(time=NOW_S - 61), "old", id="the monitor is gone"),
         pytest.param(
             status(autoscalerReport={"nodeTypeMapping": {NODE: "worker"}}),

@@ -23,12 +23,14 @@ def histogram(*numbers: int) -> Histogram:
 @pytest.mark.parametrize(
     ("candidate", "stable", "finding"),
     [
-        pytest.param(Share(hits=50, of=1000), Share(hits=0, of=9000), Finding.WORSE, id="5 % against none"),
-        pytest.param(Share(hits=0, of=1000), Share(hits=0, of=9000), Finding.WITHIN, id="no error anywhere"),
-        pytest.param(Share(hits=1, of=20), Share(hits=0, of=180), Finding.UNDECIDED, id="one of twenty"),
-        pytest.param(Share(hits=5, of=100), Share(hits=0, of=0), Finding.UNDECIDED, id="nothing to compare with"),
-        pytest.param(Share(hits=0, of=0), Share(hits=0, of=900), Finding.UNDECIDED, id="nothing to judge"),
-        pytest.param(Share(hits=500, of=1000), Share(hits=4500, of=9000), Finding.UNDECIDED, id="both half broken"),
+        pytest.param(Share(hits=50, total=1000), Share(hits=0, total=9000), Finding.WORSE, id="5 % against none"),
+        pytest.param(Share(hits=0, total=1000), Share(hits=0, total=9000), Finding.WITHIN, id="no error anywhere"),
+        pytest.param(Share(hits=1, total=20), Share(hits=0, total=180), Finding.UNDECIDED, id="one of twenty"),
+        pytest.param(Share(hits=5, total=100), Share(hits=0, total=0), Finding.UNDECIDED, id="nothing to compare with"),
+        pytest.param(Share(hits=0, total=0), Share(hits=0, total=900), Finding.UNDECIDED, id="nothing to judge"),
+        pytest.param(
+            Share(hits=500, total=1000), Share(hits=4500, total=9000), Finding.UNDECIDED, id="both half broken"
+        ),
     ],
 )
 def test_a_share_is_compared_with_the_stable_one(candidate: Share, stable: Share, finding: Finding) -> None:

@@ -27,6 +27,8 @@ class Place:
     def __init__(self) -> None:
         self.views: dict[str, route.GatewayView | errors.FairleadError] = {"a": VIEW, "b": VIEW}
         self.heard: list[str] = []
+        self.version = "e-0"
+        self.asked: list[tuple[str, str | None]] = []
         self.is_hot = False
         members = tuple(directory.Gateway(name=name, data_url=name, admin_url=name) for name in ("a", "b"))
         self.poller = gateway.GatewaysPoller(
@@ -38,11 +40,20 @@ class Place:
             ),
         )
 
+    def parse_s(self, _: str) -> float:
+        return 0.0
+
     async def fetch_view(self, admin_url: str) -> route.GatewayView:
         found = self.views[admin_url]
         if isinstance(found, errors.FairleadError):
             raise found
         return found
+
+    async def wait_for_change(self, admin_url: str, *, since: str | None, wait_s: float) -> str:
+        self.asked.append((admin_url, since))
+        if since == self.version:
+            await asyncio.sleep(wait_s)
+        return self.version
 
     async def evidence(self) -> gateway.GatewaysEvidence:
         while isinstance(found := self.poller.latest(), source.Pending):
@@ -67,12 +78,40 @@ async def test_an_unreadable_gateway_alone_is_unknown() -> None:
     assert views == [knowledge.Known(VIEW), knowledge.Unknown("away")]
 
 
-@pytest.mark.parametrize(("is_hot", "heard"), [(False, 0), (True, 1)])
-async def test_requests_in_flight_are_reported_only_while_a_model_may_wait_for_them(is_hot: bool, heard: int) -> None:
+@pytest.mark.parametrize(("is_hot", "reports"), [(False, 0), (True, 1)])
+async def test_requests_in_flight_are_reported_only_while_a_model_may_wait_for_them(is_hot: bool, reports: int) -> None:
     place = Place()
     place.is_hot = is_hot
-    assert await heard_after(place, with_sessions(3)) == heard
+    assert await heard_after(place, with_sessions(3)) == reports
     assert await heard_after(place, with_sessions(7)) == 0, "how many doesn't matter"
+
+
+async def test_a_change_is_heard_of_once_and_the_first_version_is_none() -> None:
+    place = Place()
+    await place.evidence()
+    reader = place.poller._by_url["a"]
+    reader.reading.cancel()  # here the test asks in its place
+    await asyncio.gather(reader.reading, return_exceptions=True)
+    await_change = reader.source.await_change
+    assert await_change is not None
+    place.asked.clear()
+    place.poller._versions.clear()
+    assert not await await_change(0.01)
+    assert not await await_change(0.01)
+    place.version = "e-1"
+    assert await await_change(0.01)
+    assert not await await_change(0.01)
+    asked = [since for url, since in place.asked if url == "a"]
+    assert asked[:4] == [None, "e-0", "e-0", "e-1"]
+
+
+async def test_another_number_of_listed_replicas_hurries_ray_and_wakes_no_model() -> None:
+    place, hurried = Place(), []
+    place.poller.on_replicas = lambda: hurried.append(1)
+    assert await heard_after(place, VIEW) == 0
+    assert hurried == []
+    assert await heard_after(place, dataclasses.replace(VIEW, replicas=1)) == 0
+    assert hurried == [1]
 
 
 async def test_a_relevant_change_is_reported() -> None:
@@ -83,8 +122,7 @@ async def test_a_relevant_change_is_reported() -> None:
 def test_the_end_of_requests_in_flight_changes_the_fingerprint_of_waiting_models_only() -> None:
     def world(view: route.GatewayView) -> fingerprint.World:
         member = gateway.gateways.GatewaySeen(name="a", view=knowledge.Known(view))
-        found = knowledge.Known(gateway.gateways.Gateways(members=(member,)))
-        return fingerprint.World("ns", {}, {}, found, {})
+        return fingerprint.World("ns", {}, {}, [(member, fingerprint.GatewayParts(member.view))], {})
 
     busy, calm = world(with_sessions(3)), world(with_sessions(0))
     assert busy.of("digits") == calm.of("digits")

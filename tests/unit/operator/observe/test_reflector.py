@@ -146,3 +146,16 @@ async def test_a_long_silence_is_an_error() -> None:
     await place.send("BOOKMARK", item("", 20))
     assert place.kept.error is None
     place.task.cancel()
+
+
+async def test_a_list_that_stays_refused_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    """A namespace that is gone, or that the operator may not read, is listed again without a line each time."""
+    place = Place()
+    place.api.error = errors.Forbidden("403")
+    await asyncio.sleep(300)
+    assert place.api.lists > 8
+    assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 1
+    place.api.error = errors.Unreachable("refused")
+    await asyncio.sleep(100)
+    assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 2, "another error is news"
+    place.task.cancel()

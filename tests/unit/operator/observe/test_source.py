@@ -7,6 +7,7 @@ import datetime
 
 import pytest
 
+from fairlead_operator.clients import errors
 from fairlead_operator.observe import readers, source
 
 pytestmark = [pytest.mark.looptime, pytest.mark.asyncio]
@@ -59,7 +60,7 @@ async def test_an_idle_source_is_read_at_its_interval_and_a_source_in_use_more_o
     now_s = asyncio.get_running_loop().time()
     await asyncio.sleep(60)
     assert 11 <= place.reads_since(now_s) <= 13
-    assert len(place.heard) == 1, "only a change is told"
+    assert len(place.heard) == 1, "only a change is reported"
     place.is_hot = True
     await asyncio.sleep(10)
     now_s = asyncio.get_running_loop().time()
@@ -114,6 +115,19 @@ async def test_an_awaited_answer_is_reported_even_if_unchanged() -> None:
     task.cancel()
 
 
+async def test_a_source_that_is_costly_to_parse_is_not_read_back_to_back_while_many_hurry() -> None:
+    place = Place()
+    place.source.cost_s = lambda: 0.5
+    task = await run(place, 1)
+    reads = len(place.reads)
+    for _ in range(1000):
+        place.source.hurry()
+        await asyncio.sleep(0.01)
+    assert len(place.reads) - reads <= 10 / source.FIRST_INTERVAL_S
+    place.source.cost_s = lambda: 0.0
+    task.cancel()
+
+
 async def test_a_hanging_source_becomes_unknown() -> None:
     place = Place()
     task = await run(place, 1)
@@ -142,4 +156,77 @@ async def test_an_answer_that_raises_does_not_stop_the_reader(caplog: pytest.Log
     assert isinstance(latest, source.Answer)
     assert latest.value == 7
     assert "a bug" in caplog.text
+    task.cancel()
+
+
+class Telling(Place):
+    """A source that says itself when it changed, or refuses to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[float] = []
+        self.changed = asyncio.Event()
+        self.answers_at_once = self.refuses = False
+        self.source.await_change = self.wait
+
+    def change(self) -> None:
+        self.value += 1
+        self.changed.set()
+
+    async def wait(self, wait_s: float) -> bool:
+        self.asked.append(wait_s)
+        if self.refuses:
+            raise errors.Unreachable("no such path")
+        if self.answers_at_once:
+            return False
+        try:
+            async with asyncio.timeout(wait_s):
+                await self.changed.wait()
+        except TimeoutError:
+            return False
+        self.changed.clear()
+        return True
+
+
+async def test_a_source_that_says_when_it_changed_is_read_then() -> None:
+    place = Telling()
+    task = await run(place, 60)
+    now_s = asyncio.get_running_loop().time()
+    place.change()
+    await asyncio.sleep(0.2)
+    assert place.heard[-1] >= now_s
+    assert place.reads_since(now_s) == 1
+    task.cancel()
+
+
+async def test_a_source_that_changes_all_the_time_is_read_after_a_pause_each_time() -> None:
+    place = Telling()
+    task = await run(place, 60)
+    now_s = asyncio.get_running_loop().time()
+    for _ in range(1000):
+        place.change()
+        await asyncio.sleep(0.01)
+    assert place.reads_since(now_s) <= 10 / (place.takes_s + source.NEWS_PAUSE_S)
+    task.cancel()
+
+
+@pytest.mark.parametrize("trouble", ["refuses", "answers_at_once"])
+async def test_a_source_that_can_not_say_it_is_read_at_its_interval(trouble: str) -> None:
+    place = Telling()
+    setattr(place, trouble, True)
+    task = await run(place, 60)
+    now_s, asked = asyncio.get_running_loop().time(), len(place.asked)
+    await asyncio.sleep(60)
+    assert 11 <= place.reads_since(now_s) <= 13
+    assert len(place.asked) - asked <= 2 * place.reads_since(now_s) + 2
+    task.cancel()
+
+
+async def test_who_hurries_does_not_wait_for_news() -> None:
+    place = Telling()
+    task = await run(place, 60)
+    now_s = asyncio.get_running_loop().time()
+    place.source.hurry()
+    await asyncio.sleep(0.05)
+    assert place.reads_since(now_s) == 1
     task.cancel()

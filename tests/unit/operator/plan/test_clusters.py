@@ -117,7 +117,7 @@ def test_a_deletion_waits_for_every_cluster_that_a_revision_was_placed_on(world:
     moving(world)
     world.clusters["old"].is_away = True
     world.delete(NAME)
-    for _ in range(30):
+    for _ in range(int(world.bounds.deletion_unknown_s) - 5):
         round_of(world)
     assert world.models[NAME].finalizers
     assert running(world, "new") == ["someone"]
@@ -132,7 +132,7 @@ def test_a_cluster_that_is_no_longer_listed_is_unknown_and_not_empty(world: Virt
     gone = world.clusters.pop("old")
     world.placement = "new"
     world.delete(NAME)
-    for _ in range(30):
+    for _ in range(int(world.bounds.deletion_unknown_s) - 5):
         round_of(world)
     assert world.models[NAME].finalizers, "its replicas may still run there"
     world.clusters["old"] = gone
@@ -161,7 +161,7 @@ def test_a_gateway_that_refuses_the_route_is_named_with_its_reason() -> None:
     round_of(world)
     ready = next(c for c in world.view(NAME).status.conditions if c.type == "Ready")
     assert ready.reason == "RouteRefused"
-    assert ready.message == "Gateway gw-1 does not take the route: stable: must be 10 hex digits"
+    assert ready.message == "Gateway gw-1 refuses the route: stable: must be 10 hex digits"
 
 
 def test_a_gateway_that_can_not_be_read_is_named_and_the_others_count() -> None:

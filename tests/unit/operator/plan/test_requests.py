@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from tests.support.virtual_world import Fault, VirtualWorld
 
-from fairlead_operator.api.status import RequestOutcome
+from fairlead_operator.api.status import HandledRequest, RequestOutcome
 from fairlead_operator.api.status import RolloutPhase as Phase
 from fairlead_operator.plan import requests
 from fairlead_operator.state.reasons import Reason
-from fairlead_operator.state.rollout import Handled, Serving, recall
+from fairlead_operator.state.rollout import Serving, recall
 
 NAME = "digits"
 STEPS: list[dict[str, Any]] = [{"setWeight": 25}, {"pause": {}}, {"setWeight": 50}, {"pause": {}}]
@@ -21,7 +21,7 @@ def serving(world: VirtualWorld) -> Serving:
     return recall(world.view(NAME).status)
 
 
-def handled(world: VirtualWorld) -> Handled:
+def handled(world: VirtualWorld) -> HandledRequest:
     known = serving(world).handled
     assert known is not None
     return known
@@ -30,8 +30,8 @@ def handled(world: VirtualWorld) -> Handled:
 def at_25(*, rounds: int | None = None, uri: str = "file:///m/2", **rollout: Any) -> VirtualWorld:
     """A Canary's second revision, at rest at 25 % or so many passes under way."""
     world = VirtualWorld()
-    wished = {"progressDeadlineSeconds": 60, "strategy": "Canary", "steps": STEPS, **rollout}
-    world.apply(NAME, model={"uri": "file:///m/1"}, rollout=wished)
+    desired = {"progressDeadlineSeconds": 60, "strategy": "Canary", "steps": STEPS, **rollout}
+    world.apply(NAME, model={"uri": "file:///m/1"}, rollout=desired)
     world.settle()
     world.change(NAME, "model.uri", uri)
     if rounds is None:
@@ -57,13 +57,13 @@ def test_every_verb_is_answered() -> None:
     ("verb", "about", "why"),
     [
         ("Promote", {"revision": "0000000000"}, "is the candidate."),
-        ("Promote", {"step": 3}, "it was meant for step 4, but step 2 is under way"),
+        ("Promote", {"step": 3}, "it was meant for step 4, but step 2 is in progress"),
         ("PromoteFull", {"revision": "0000000000"}, "is the candidate."),
         ("Abort", {"revision": "0000000000"}, "is the candidate."),
         ("Pause", {"revision": "0000000000"}, "is the candidate."),
         ("Resume", {"revision": "0000000000"}, "is the candidate."),
         ("Retry", {"revision": "0000000000"}, "but the spec asks for revision 2"),
-        ("Retry", {}, "has neither failed nor been given up"),
+        ("Retry", {}, "is not in quarantine"),
         ("Rollback", {"revision": "0000000000"}, "is there now"),
         ("Rollback", {"number": 7}, "revision 7 is not kept"),
         ("Rollback", {"number": 2}, "is what the spec asks for"),
@@ -91,7 +91,7 @@ def test_without_a_candidate_there_is_nothing_to_ask_of_it(verb: str) -> None:
 
 def test_a_promote_outside_a_pause_waits_for_nobody() -> None:
     world = at_25(rounds=2)
-    assert "waits for nobody: it is" in handled(asked(world, "Promote")).message
+    assert "does not wait for a person: it is" in handled(asked(world, "Promote")).message
 
 
 def test_a_full_promote_waits_until_the_candidate_is_proved_and_then_skips_the_steps() -> None:
@@ -113,7 +113,7 @@ def test_no_verb_lets_a_bad_candidate_past_its_proof() -> None:
 def test_a_hold_by_the_spec_is_the_specs_to_lift(verb: str) -> None:
     world = at_25()
     world.change(NAME, "rollout.paused", True)
-    assert "spec.rollout.paused holds" in handled(asked(world, verb)).message
+    assert "spec.rollout.paused is true" in handled(asked(world, verb)).message
 
 
 @pytest.mark.parametrize("fault", [Fault.STATUS_CONFLICT, Fault.CRASH_AFTER_WRITE, Fault.CRASH_BEFORE_WRITE])
@@ -150,7 +150,7 @@ def test_an_abort_takes_the_candidate_away_from_wherever_it_is(rounds: int) -> N
     assert (ready["status"], ready["reason"]) == ("False", Reason.ABORTED)
 
 
-def test_what_was_aborted_may_be_wished_again_by_another_change_of_the_spec() -> None:
+def test_what_was_aborted_may_be_desired_again_by_another_change_of_the_spec() -> None:
     world = asked(at_25(), "Abort")
     world.settle()
     for uri in ("file:///m/1", "file:///m/2"):

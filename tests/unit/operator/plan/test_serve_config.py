@@ -33,8 +33,8 @@ def config(name: str = OURS, replicas: int = 2) -> ApplicationConfig:
 def decide(
     evidence: RayEvidence, *wanted: ApplicationConfig, kept: tuple[str, ...] = (), models: bool = True
 ) -> ServeDecision:
-    wish = ServeConfig(namespace="default", applications=wanted, kept=kept, has_models=models)
-    return serve_config.decide(wish, RayObserved(namespace="default", evidence=evidence), Bounds())
+    desired = ServeConfig(namespace="default", applications=wanted, kept=kept, has_models=models)
+    return serve_config.decide(desired, RayObserved(namespace="default", evidence=evidence), Bounds())
 
 
 def put_names(decision: ServeDecision) -> list[str]:

@@ -134,7 +134,7 @@ def test_a_way_back_is_for_everybody_at_once() -> None:
     written = [each.what for each in world.writes[seen:] if each.kind == "WriteRoute"]
     assert len(written) >= 3
     assert routed(world) == {}
-    assert not any("shown" in plan.message for plan in world.plans if plan.serving.rollback is not None)
+    assert not any("copied" in plan.message for plan in world.plans if plan.serving.rollback is not None)
 
 
 def test_a_shadow_ends_by_a_promote_alone_and_takes_no_traffic_before() -> None:
@@ -161,7 +161,7 @@ def test_no_route_is_written_without_the_stable_revision() -> None:
         round_of(world)
     assert world.routes[NAME] == before
     assert world.plans[-1].reason is Reason.REVISION_LOST
-    assert "Restore it, or set the spec back" in world.plans[-1].message
+    assert "Restore the ControllerRevision, or set the spec back" in world.plans[-1].message
     assert {c["reason"] for c in world.models[NAME].status["conditions"] if c["type"] == "Stalled"} == {"RevisionLost"}
     world.change(NAME, "model.uri", "file:///m/1")
     world.settle()

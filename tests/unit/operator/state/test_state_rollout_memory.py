@@ -6,8 +6,17 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairlead_operator.api.status import ModelDeploymentStatus, RequestOutcome, RolloutPhase, Verb
-from fairlead_operator.state.rollout import Attempt, Handled, Quarantine, Rollback, Rollout, Serving, recall, record
+from fairlead_operator.api.status import (
+    Attempt,
+    HandledRequest,
+    ModelDeploymentStatus,
+    Quarantine,
+    RequestOutcome,
+    Rollback,
+    RolloutPhase,
+    Verb,
+)
+from fairlead_operator.state.rollout import Rollout, Serving, recall, record
 
 revisions = st.none() | st.from_regex(r"[0-9a-f]{10}", fullmatch=True)
 seconds = st.datetimes(datetime.datetime(2020, 1, 1), datetime.datetime(2090, 1, 1)).map(  # noqa: DTZ001  # made aware
@@ -47,7 +56,7 @@ attempts = st.builds(
 )
 rollbacks = st.builds(Rollback, revision=st.just("0123456789"), instead_of=st.just("abcdef0123"))
 handled = st.builds(
-    Handled,
+    HandledRequest,
     id=st.just("a-request"),
     verb=st.sampled_from(Verb),
     outcome=st.sampled_from(RequestOutcome),

@@ -21,7 +21,7 @@ ROW = [0.1, 0.2, 0.9, 0.3]
 
 @dataclass
 class Gateway:
-    """What stands where the copies go: it answers as it is told, and keeps what it saw."""
+    """Receives the copies: it answers as configured, and records the requests."""
 
     port: int = 0
     status: int = 200

@@ -34,13 +34,13 @@ def promoted(
 ) -> VirtualWorld:
     """Revision 2 was promoted a moment ago, revision 1 stays warm."""
     world = VirtualWorld()
-    wished = {"metrics": metrics or (ERRORS,), "intervalSeconds": 5, **analysis}
+    desired = {"metrics": metrics or (ERRORS,), "intervalSeconds": 5, **analysis}
     plan = {
         "progressDeadlineSeconds": 60,
         "strategy": "Canary",
         "steps": [{"setWeight": 20}, {"pause": {"durationSeconds": 20}}, {"setWeight": 50}],
         "rollbackWindow": {"seconds": window_s},
-        "analysis": wished,
+        "analysis": desired,
     }
     world.answers = {"kernel": Known(0.5), "beside": Known(0.5)}
     world.apply(NAME, model={"uri": "file:///m/1"}, rollout=plan, scaling={"replicas": 2})
@@ -91,8 +91,8 @@ def test_a_revision_that_sours_once_it_has_all_requests_is_taken_back_with_its_n
     assert "0 % of the earlier revision's" in entry.message
     assert run_of(world).phase is AnalysisPhase.FAILED
     assert run_of(world).sums.marks == ()
-    told = [event for event in world.events if event.reason is Reason.ROLLOUT_FAILED]
-    assert ["errors: 20 % of" in event.message for event in told] == [True]
+    events = [event for event in world.events if event.reason is Reason.ROLLOUT_FAILED]
+    assert ["errors: 20 % of" in event.message for event in events] == [True]
     world.advance(86400)
     world.settle()
     assert numbers(world) == {1: 10_000}
@@ -300,8 +300,8 @@ def test_a_dry_run_tells_and_leaves_it_where_it_is() -> None:
     rounds(world, 60)
     assert (is_watched_and_free(world), run_of(world).phase) == (True, AnalysisPhase.FAILED)
     until(world, lambda: serving(world).rollout is None)
-    (told,) = [event for event in world.events if event.reason is Reason.ANALYSIS_IGNORED]
-    assert "a dry run found it Failed: errors: 20 % of" in told.message
+    (event,) = [each for each in world.events if each.reason is Reason.ANALYSIS_IGNORED]
+    assert "a dry run with the result Failed: errors: 20 % of" in event.message
     assert condemned(world) == []
 
 

@@ -25,8 +25,8 @@ def rolling(
 ) -> VirtualWorld:
     """A second revision, just come to this step."""
     world = VirtualWorld()
-    wished = {"metrics": METRICS, "intervalSeconds": 5, "count": 4, **analysis}
-    plan = {"progressDeadlineSeconds": 30, "strategy": "Canary", "steps": steps, "analysis": wished}
+    desired = {"metrics": METRICS, "intervalSeconds": 5, "count": 4, **analysis}
+    plan = {"progressDeadlineSeconds": 30, "strategy": "Canary", "steps": steps, "analysis": desired}
     world.apply(NAME, model={"uri": "file:///m/1"}, rollout=plan)
     world.settle()
     world.load = load
@@ -81,10 +81,10 @@ def test_a_pause_may_be_measured_for_longer_than_the_status_can_count() -> None:
     """At a measurement each second the millionth comes after twelve days; what comes then is still judged."""
     world = rolling(steps=[{"setWeight": 20}, {"pause": {}}], load=400, dryRun=True)
     until(world, lambda: phase_of(world) is not None and bool(run_of(world).results))
-    told = world.models[NAME].status["rollout"]["analysis"]
-    told["count"] = COUNT_MAX
+    analysis = world.models[NAME].status["rollout"]["analysis"]
+    analysis["count"] = COUNT_MAX
     world.models[NAME].resource_version += 1
-    for metric in told["metrics"]:
+    for metric in analysis["metrics"]:
         metric["failed"] = metric["inconclusive"] = COUNT_MAX
     before = run_of(world)
     rounds(world, 20)
@@ -261,8 +261,8 @@ def test_a_dry_run_tells_and_decides_nothing() -> None:
     world = rolling("file:///m/failing", load=400, dryRun=True)
     until(world, lambda: serving(world).rollout is None)
     assert serving(world).quarantine == ()
-    (told,) = [event for event in world.events if event.reason is Reason.ANALYSIS_IGNORED]
-    assert "a dry run, which found it Failed: errors: 20 % of" in told.message
+    (event,) = [each for each in world.events if each.reason is Reason.ANALYSIS_IGNORED]
+    assert "a dry run with the result Failed: errors: 20 % of" in event.message
 
 
 def test_a_rollback_by_request_is_not_analysed() -> None:

@@ -53,7 +53,7 @@ KINDS = {
 def judged(kind: Counted, candidate: Counters, stable: Counters = GOOD, *, min_samples: int = 100) -> Result:
     metric = Metric(name="it", kind=kind, min_samples=min_samples)
     sums = Sums(stable=stable, candidate=candidate, scale=SCALE)
-    return metrics.of_counts(metric, kind, sums, before=None, alpha=0.01)
+    return metrics.judge_counts(metric, kind, sums, before=None, alpha=0.01)
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -79,7 +79,7 @@ def test_callers_that_send_nonsense_to_both_revisions_are_not_the_candidates_fau
 def test_below_the_minimum_of_samples_nothing_is_concluded(name: str) -> None:
     found = judged(KINDS[name], BAD, min_samples=2001)
     assert (found.phase, found.failed, found.inconclusive) == (MetricPhase.INCONCLUSIVE, 0, 1)
-    assert "nothing is concluded below 2,001" in found.message
+    assert "2,001 of each are needed" in found.message
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -90,13 +90,14 @@ def test_nothing_counted_is_nothing_concluded(name: str) -> None:
 
 def test_the_numbers_are_told() -> None:
     assert judged(ERRORS, BAD).message == (
-        "5 % of 2,000 requests failed, 0 % of the stable revision's 2,000; 1 % more may"
+        "5 % of 2,000 requests failed; 0 % of the stable revision's 2,000 (allowed: 1 percentage point more)"
     )
     assert judged(LATENCY, BAD).message == (
-        "p90 of 2,000 requests is above 0.1 s, at most 0.01 s of the stable revision's 2,000; 1.5 times that may be"
+        "p90 of 2,000 requests is above 0.1 s; at most 0.01 s of the stable revision's 2,000 (allowed: 1.5 times that)"
     )
     assert judged(Accuracy(margin=0.02), BAD).message == (
-        "75 % of 2,000 labelled predictions are right, 95 % of the stable revision's 2,000; 2 % less may be"
+        "75 % of 2,000 labelled predictions are right; 95 % of the stable revision's 2,000 "
+        "(allowed: 2 percentage points less)"
     )
 
 
@@ -131,4 +132,4 @@ def test_an_answer_of_prometheus_is_compared_with_its_ranges(
     query: Query, answer: Known[float | None] | Unknown, phase: MetricPhase
 ) -> None:
     metric = Metric(name="it", kind=query, min_samples=100)
-    assert metrics.of_answer(metric, query, answer, None).phase is phase
+    assert metrics.judge_answer(metric, query, answer, None).phase is phase

@@ -126,11 +126,11 @@ def test_a_lost_stable_revision_whose_source_was_away_comes_back_by_itself_witho
     world.sources_are_away = False
     world.settle()
     assert world.models[NAME].status["phase"] == "Ready"
-    again = len([w for w in world.writes if w.kind == "Put"])
+    repeated = len([w for w in world.writes if w.kind == "Put"])
     world.change(NAME, "model.uri", "file:///m/2")
     world.settle()
     assert serving(world).attempts == ()
-    assert len([w for w in world.writes if w.kind == "Put"]) == again + 3, "start, pin, stop: no restart in between"
+    assert len([w for w in world.writes if w.kind == "Put"]) == repeated + 3, "start, pin, stop: no restart in between"
 
 
 def test_a_revision_that_lost_its_controller_revision_gets_its_number_back() -> None:
@@ -140,5 +140,5 @@ def test_a_revision_that_lost_its_controller_revision_gets_its_number_back() -> 
     world.pass_ray()
     assert world.running(NAME, revision) == 1, "what runs is left as it is"
     world.pass_model(NAME)
-    again = world.models[NAME].revisions[revision]
-    assert (again.number, again.application) == (kept.number, kept.application)
+    repeated = world.models[NAME].revisions[revision]
+    assert (repeated.number, repeated.application) == (kept.number, kept.application)

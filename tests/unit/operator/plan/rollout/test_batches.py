@@ -124,8 +124,8 @@ class Run:
 
 def begun(surge: Any = 1, unavailable: Any = 0, *, replicas: int = 4, uri: str = "file:///m/2") -> Run:
     world = VirtualWorld()
-    wished = {"progressDeadlineSeconds": 60, "rollingUpdate": {"surge": surge, "unavailable": unavailable}}
-    world.apply(NAME, model={"uri": "file:///m/1"}, scaling={"replicas": replicas}, rollout=wished)
+    desired = {"progressDeadlineSeconds": 60, "rollingUpdate": {"surge": surge, "unavailable": unavailable}}
+    world.apply(NAME, model={"uri": "file:///m/1"}, scaling={"replicas": replicas}, rollout=desired)
     world.settle()
     world.change(NAME, "model.uri", uri)
     return Run(world, replicas=replicas, surge=int(surge), unavailable=int(unavailable))
@@ -257,7 +257,7 @@ def test_no_verb_skips_a_batch() -> None:
     run.world.pass_model(NAME)
     handled = serving(run.world).handled
     assert handled is not None
-    assert (handled.outcome, "goes by batches" in handled.message) == (RequestOutcome.REFUSED, True)
+    assert (handled.outcome, "in batches" in handled.message) == (RequestOutcome.REFUSED, True)
 
 
 def test_a_hold_keeps_capacity_and_traffic_as_they_are() -> None:

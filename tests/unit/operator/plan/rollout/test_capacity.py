@@ -17,7 +17,7 @@ def serving(world: VirtualWorld) -> Serving:
 
 
 def changed(cores: float | None, *, cpu: str = "500m", **rollout: Any) -> VirtualWorld:
-    """Two replicas of half a core serve; another revision is wished on a cluster of so many cores."""
+    """Two replicas of half a core serve; another revision is desired on a cluster of so many cores."""
     world = VirtualWorld()
     world.cores = cores
     world.apply(
@@ -71,7 +71,7 @@ def test_what_serves_is_looked_after_meanwhile() -> None:
     assert [app.running for app in world.applications.values()][:1] == [1]
 
 
-def test_the_old_one_stops_first_where_that_is_wished_and_makes_enough_room() -> None:
+def test_the_old_one_stops_first_where_that_is_desired_and_makes_enough_room() -> None:
     world = changed(1.5, onInsufficientCapacity="Recreate")
     assert number(world) == 2
     assert any(event.reason is Reason.INSUFFICIENT_CAPACITY for event in world.events)
@@ -80,7 +80,7 @@ def test_the_old_one_stops_first_where_that_is_wished_and_makes_enough_room() ->
 def test_the_old_one_never_stops_for_what_does_not_fit_then_either() -> None:
     world = changed(1.5, cpu="1", onInsufficientCapacity="Recreate")
     assert (number(world), len(world.applications)) == (1, 1)
-    assert "not known to make enough room" in world.pass_model(NAME).message
+    assert "may not make enough room" in world.pass_model(NAME).message
 
 
 def test_there_is_room_enough_for_the_old_ones_that_stay_beside_a_recreated_one_where_it_fits_anyway() -> None:

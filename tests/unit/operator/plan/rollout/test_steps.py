@@ -23,15 +23,15 @@ STEPS: list[dict[str, Any]] = [{"setWeight": 25}, {"pause": {"durationSeconds": 
 def rolling(steps: list[dict[str, Any]], *, step: int = 0, **spec: Any) -> VirtualWorld:
     """A second revision, just come to this step."""
     world = VirtualWorld()
-    wished = {"progressDeadlineSeconds": 30, "strategy": "Canary", "steps": steps}
-    world.apply(NAME, model={"uri": "file:///m/1"}, rollout=wished, **spec)
+    desired = {"progressDeadlineSeconds": 30, "strategy": "Canary", "steps": steps}
+    world.apply(NAME, model={"uri": "file:///m/1"}, rollout=desired, **spec)
     world.settle()
     world.change(NAME, "model.uri", "file:///m/2")
     return until(world, lambda: serving(world).phase is Phase.SHIFTING and rollout(world).step == step)
 
 
 @pytest.mark.parametrize(
-    ("wished", "steps"),
+    ("desired", "steps"),
     [
         ({}, (SetWeight(weight=10_000),)),
         ({"strategy": "Recreate"}, (SetWeight(weight=10_000),)),
@@ -48,8 +48,8 @@ def rolling(steps: list[dict[str, Any]], *, step: int = 0, **spec: Any) -> Virtu
         ),
     ],
 )
-def test_a_strategy_is_a_list_of_steps(wished: dict[str, Any], steps: tuple[object, ...]) -> None:
-    assert strategy.steps_of(Rollout.model_validate(wished), 4) == steps
+def test_a_strategy_is_a_list_of_steps(desired: dict[str, Any], steps: tuple[object, ...]) -> None:
+    assert strategy.steps_of(Rollout.model_validate(desired), 4) == steps
 
 
 def test_a_step_is_done_only_once_every_gateway_has_its_weight() -> None:
@@ -161,7 +161,7 @@ def test_a_ray_restart_keeps_the_step_and_begins_its_pause_again() -> None:
 
 
 def test_scaling_to_zero_while_ray_is_lost_gives_no_traffic_back_to_what_can_not_run() -> None:
-    """Found by the model: the withdrawal waited for a ready replica that nobody wished any more."""
+    """Found by the model: the withdrawal waited for a ready replica that nobody desired any more."""
     world = rolling(STEPS, step=3)
     world.lose_ray()
     world.change(NAME, "scaling.replicas", 0)

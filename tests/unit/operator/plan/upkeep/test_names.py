@@ -42,4 +42,4 @@ def test_each_is_suspended_while_the_others_serve(name: str) -> None:
     world.settle()
     reasons = {c["reason"] for c in world.models[name].status["conditions"] if c["type"] == "Ready"}
     message = next(c["message"] for c in world.models[name].status["conditions"] if c["type"] == "Ready")
-    assert (reasons, message) == ({"Suspended"}, "The spec says suspend: nothing runs.")
+    assert (reasons, message) == ({"Suspended"}, "Nothing runs, because spec.suspend is true.")

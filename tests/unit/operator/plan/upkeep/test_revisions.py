@@ -11,7 +11,7 @@ LIMIT = 2
 
 
 def is_shown(world: VirtualWorld) -> bool:
-    """The wished revision is the candidate, and waits for a person."""
+    """The desired revision is the candidate, and waits for a person."""
     newest = max(world.models[NAME].revisions.values(), key=lambda revision: revision.number)
     uri = world.spec(NAME).model.uri
     is_newest = serving(world).candidate == newest.revision and newest.template.model.uri == uri

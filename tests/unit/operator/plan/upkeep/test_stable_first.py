@@ -111,8 +111,8 @@ def test_a_first_revision_waits_for_the_store_and_says_so() -> None:
     for _ in range(40):
         round_of(world)
     assert world.plans[-1].reason in (Reason.START_RETRIED, Reason.STARTING, Reason.RESTARTED)
-    told = [plan.message for plan in world.plans if plan.reason is Reason.START_RETRIED]
-    assert "FetchFailed: file:///m/1 timed out" in told[-1]
+    events = [plan.message for plan in world.plans if plan.reason is Reason.START_RETRIED]
+    assert "FetchFailed: file:///m/1 timed out" in events[-1]
     for _ in range(1200):
         round_of(world)
     assert serving(world).quarantine == ()

@@ -48,8 +48,8 @@ def plan(
         status=status or {}, finalizers=finalizers, deletion_timestamp=builders.NOW, spec=InvalidSpec(message="old")
     )
     fields = {"gateways": members(FREE), **seen}
-    wish = InvalidSpec(message="a spec that can't be read doesn't stop a deletion")
-    return planner.make(wish, builders.observed(view, **fields), builders.BOUNDS, builders.NOW)
+    desired = InvalidSpec(message="a spec that can't be read doesn't stop a deletion")
+    return planner.make(desired, builders.observed(view, **fields), builders.BOUNDS, builders.NOW)
 
 
 @pytest.mark.parametrize(
