@@ -3,6 +3,8 @@
 Each model gets a folder ``OUT/FAMILY/VERSION`` with ``saved_model/``, ``model.keras``, ``evaluation.json``,
 ``manifest.yaml``, ``heldout.npz`` (inputs, labels, the outputs of the model itself, and texts), and for the LSTM
 ``vocabulary.txt``.
+
+``--then`` begins another training, with arguments of its own, in the same process: TensorFlow is imported once.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ import numpy
 from examples import dataset, digest, evaluation, families, manifest, vocabulary
 
 HELD_OUT_KEPT = 500
+THEN = "--then"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,8 +155,25 @@ def summary(record: evaluation.Evaluation) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    flags = _parser().parse_args(arguments)
+    trainings = [_parser().parse_args(each) for each in split(sys.argv[1:] if arguments is None else arguments)]
+    return next((code for flags in trainings if (code := _train_all(flags)) != 0), 0)
+
+
+def split(arguments: list[str]) -> list[list[str]]:
+    """The arguments of each training, as ``--then`` divides them."""
+    parts: list[list[str]] = [[]]
+    for argument in arguments:
+        if argument == THEN:
+            parts.append([])
+        else:
+            parts[-1].append(argument)
+    return parts
+
+
+def _train_all(flags: argparse.Namespace) -> int:
     for name in flags.family:
+        # Layers get the names that they have in a process of their own.
+        keras.backend.clear_session()
         order = Order(
             family=families.FAMILIES[name],
             out=flags.out,
@@ -174,7 +194,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m examples.train", description="Trains the demo's models.")
+    parser = argparse.ArgumentParser(
+        prog="python -m examples.train", description="Trains the demo's models.", epilog=__doc__
+    )
     parser.add_argument("family", nargs="+", choices=sorted(families.FAMILIES))
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("models"))
     parser.add_argument("--version", default="v1", help="the model's folder and spec.model.version")

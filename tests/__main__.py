@@ -1,7 +1,8 @@
 """``make test``: gets the binaries, then runs the whole suite; pytest's own closing lines come last.
 
 One pytest run decides the exit code. What waits most (the end-to-end stories, on two clusters) begins first and in
-processes of its own, and the rest goes on beside it: most of the time of each is spent waiting.
+processes of its own, and the rest goes on beside it: most of the time of each is spent waiting. Files are given
+out whole and in order, so whatever starts real parts comes before the many short files, which fill the end evenly.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from tests.support import prometheus_binary
 
 from fairlead_cli.local import binaries, progress
 
-FOLDERS = ("architecture", "e2e", "integration", "unit", "scenarios", "contract")
+FOLDERS = ("architecture", "e2e", "integration", "contract", "unit", "scenarios")
 PROCESSES = 3
 
 

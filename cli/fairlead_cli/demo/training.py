@@ -1,4 +1,4 @@
-"""Trains the example families, each in a process of its own, while the cluster comes up beside them."""
+"""Trains the example families beside the cluster that comes up, one process for those that share their data."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Trained:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Lesson:
-    """What one process trains, in order: families, their version's name and the arguments that make it differ."""
+    """What is trained alike: families, their version's name and the arguments that make it differ."""
 
     families: Sequence[str]
     version: str
@@ -56,24 +56,27 @@ def examples_folder() -> pathlib.Path:
 
 
 class Training:
-    """Lessons under way, each in a process of its own; a family is there as soon as its record is."""
+    """Lessons under way; a family is there as soon as its record is."""
 
-    def __init__(self, out: pathlib.Path, lessons: Sequence[Lesson]) -> None:
+    def __init__(self, out: pathlib.Path, processes: Sequence[Sequence[Lesson]]) -> None:
+        """Start a process for each list of lessons, which trains them in order: to import TensorFlow takes seconds."""
         self._out = out
         out.mkdir(parents=True, exist_ok=True)
         self._root = examples_folder()
         self._running: dict[tuple[str, str], tuple[subprocess.Popen[bytes], pathlib.Path]] = {}
-        for lesson in lessons:
-            self.begin(lesson)
+        for lessons in processes:
+            self._begin(lessons)
 
-    def begin(self, lesson: Lesson) -> None:
-        """Train it beside whatever else goes on."""
-        log = self._out / f"{'-'.join(lesson.families)}-{lesson.version}.log"
-        command = [sys.executable, "-m", "examples.train", *lesson.families, "--out", str(self._out)]
-        command += ["--version", lesson.version, *lesson.arguments]
+    def _begin(self, lessons: Sequence[Lesson]) -> None:
+        models = [(family, lesson.version) for lesson in lessons for family in lesson.families]
+        log = self._out / f"{'-'.join(dict.fromkeys(family for family, _ in models))}.log"
+        command = [sys.executable, "-m", "examples.train"]
+        for lesson in lessons:
+            command += [*lesson.families, "--out", str(self._out), "--version", lesson.version, *lesson.arguments]
+            command += ["--then"] if lesson is not lessons[-1] else []
         with log.open("wb") as output:
             started = subprocess.Popen(command, cwd=self._root, stdout=output, stderr=subprocess.STDOUT)
-        self._running.update({(family, lesson.version): (started, log) for family in lesson.families})
+        self._running.update(dict.fromkeys(models, (started, log)))
 
     def wait(self, narrator: narration.Narrator, family: str, version: str) -> Trained:
         """The trained version.

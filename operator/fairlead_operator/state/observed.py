@@ -109,8 +109,8 @@ class Observed:
     model's ModelRoute. ``gateway_url`` is the base URL for clients, where one is configured. ``capacity`` is
     that of ``placement``, read while no rollout is under way. ``measured`` is None while no analysis is under way.
     ``ray_write`` is what became of the last write of each Ray cluster's Serve config, by name; a cluster without one
-    had no pass yet. ``route_writes`` says whether a route could be written now. ``dropped_fields`` are those that the
-    API server dropped from the last status write, as its CRD lacks them.
+    had no pass yet. ``route_writes`` says whether a route could be written now. ``dropped_fields`` are those of the
+    status that the CRD lacks, and those that the API server dropped from the last write of it.
     """
 
     key: ModelKey

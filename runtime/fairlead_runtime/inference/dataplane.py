@@ -109,10 +109,13 @@ class Dataplane:
         and cancelling it cancels the request.
 
         Raises:
-            RequestError: the inputs differ in their rows (InvalidInput), the model is not loaded yet (NotReady), or the
-                queue is full (QueueFull). The future raises the same, and Deadline after `timeout_s`.
+            RequestError: requests share calls and the inputs differ in their rows (InvalidInput), the model is not
+                loaded yet (NotReady), or the queue is full (QueueFull). The future raises the same, and Deadline after
+                `timeout_s`.
         """
-        codec.check_rows(self.signature.inputs, inputs)
+        if self._executor.is_sharing:
+            # Else the model itself judges: the values and the row splits of a ragged tensor differ in their rows.
+            codec.check_rows(self.signature.inputs, inputs)
         if self.phase is Phase.LOADING:
             raise RequestError(RequestReason.NOT_READY, "the model is not loaded yet")
         self._admit()

@@ -53,6 +53,11 @@ class Executor:
             self._worker.put([job])
         return job.future
 
+    @property
+    def is_sharing(self) -> bool:
+        """Whether several requests may share a call."""
+        return self._runner.is_sharing
+
     def queued(self) -> int:
         """Number of requests that wait for a call."""
         return len(self._turn) + self._worker.queued()

@@ -199,3 +199,18 @@ def test_data_that_cannot_be_had_is_said_in_one_line(
 
     assert train.main(["dense", "--out", str(tmp_path), "--data", str(missing)]) == 2
     assert capsys.readouterr().err.startswith(f"{missing} can't be read in the layout of mnist.npz")
+
+
+def test_one_process_trains_several_versions_in_the_order_given(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = ["dense", "--epochs", "1", "--out", str(tmp_path)]
+    missing = ["dense", "--version", "v3", "--out", str(tmp_path), "--data", str(tmp_path / "mnist.npz")]
+
+    assert train.main([*one, "--then", *one, "--version", "v2", "--then", *missing, "--then", *one]) == 2
+
+    printed = capsys.readouterr().out
+    assert printed.index("dense v1: held-out") < printed.index("dense v2: held-out")
+    assert {path.name for path in (tmp_path / "dense").iterdir()} == {"v1", "v2"}
+    loaded = [keras.saving.load_model(tmp_path / "dense" / version / "model.keras") for version in ("v1", "v2")]
+    assert [[layer.name for layer in model.layers] for model in loaded] == 2 * [["pixels", "probabilities"]]

@@ -63,12 +63,12 @@ async def test_every_part_is_read_and_a_copy_that_was_not_answered_disagrees(
     found = await read(client, body_of(**{A: REVISION}))
     assert (found.gateway, found.epoch) == ("g", "e1")
     assert (found.scale.durations_s, found.scale.scores) == ((0.1, 1.0), (0.5,))
-    counters = found.of(A)
+    counters = found.counters_of(A)
     assert (counters.requests, counters.server_errors, counters.client_errors) == (7, 1, 2)
     assert counters.durations == (5, 2, 0)
     assert (counters.pairs, counters.disagreed) == (6, 3)
     assert (counters.labelled, counters.correct, counters.scores) == (6, 5, (3, 4))
-    assert found.of(B).requests == 0
+    assert found.counters_of(B).requests == 0
 
 
 async def test_the_answer_of_a_real_gateway_is_read(client: measurements.MeasurementsClient) -> None:

@@ -11,6 +11,7 @@ import pytest
 from tests.support.replica_parts import DIGEST, NAME, REVISION, Parts, Setting, answer_of, assemble_inline, request
 
 from fairlead_runtime.errors import RequestReason
+from fairlead_runtime.inference.batching import Sharing
 from fairlead_runtime.inference.dataplane import Phase
 from fairlead_runtime.model.predictor import InputRefusedError, ModelFailedError, Tensors
 from fairlead_runtime.model.signature import DType, Signature, TensorSpec
@@ -330,3 +331,22 @@ def test_metrics_are_prometheus_text(parts: Parts) -> None:
     body = answer_of(parts.handler, request("GET", "/metrics")).body.decode()
     assert 'fairlead_replica_requests_total{code="200",model="digits",protocol="v2"} 1.0' in body
     assert 'fairlead_replica_request_duration_seconds_bucket{le="+Inf",model="digits"} 1.0' in body
+
+
+RAGGED = {
+    "inputs": [
+        {"name": "n", "shape": [3], "datatype": "INT64", "data": [0, 2, 5]},
+        {"name": "t", "shape": [5], "datatype": "BYTES", "data": ["a", "b", "c", "d", "e"]},
+    ]
+}
+
+
+@pytest.mark.parametrize(("is_proved", "status"), [(False, 200), (True, 400)])
+def test_inputs_with_different_rows_are_refused_only_where_requests_share_calls(is_proved: bool, status: int) -> None:
+    """A ragged tensor is its values and the places where its rows begin."""
+    setting = Setting(signature=two_in_two_out(), sharing=Sharing(is_proved=is_proved))
+    found, body = answered(assemble_inline(setting).handler, "POST", "/v2/models/digits/infer", RAGGED)
+    assert found == status, body
+    if not is_proved:
+        assert isinstance(body, dict)
+        assert {output["name"]: output["shape"] for output in body["outputs"]} == {"n": [3], "t": [5]}
