@@ -63,6 +63,8 @@ class Parts:
     bounds: bounds.Bounds
     clock: Clock
     metrics: telemetry.Metrics
+    missing_fields: Callable[[], tuple[str, ...]]
+    """The fields of the status that the CRD lacks, as dotted paths below ``status``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,7 +193,7 @@ class Reconciler:
     def _look(self, key: keys.ModelKey, read: _Read | None) -> snapshot.Look:
         """The world around the object; what should run for it becomes known to its Ray clusters."""
         look = self._parts.observer.look(key, read.view if read is not None else None)
-        if dropped := self._parts.statuses.dropped_fields(key):
+        if dropped := (*self._parts.missing_fields(), *self._parts.statuses.dropped_fields(key)):
             look = replace(look, seen=replace(look.seen, dropped_fields=dropped))
         if read is not None:
             self._composer.note(look.seen, read.stored)
