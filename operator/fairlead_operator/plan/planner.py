@@ -17,7 +17,6 @@ from fairlead_operator.state.desired import Desired
 from fairlead_operator.state.knowledge import Absent
 from fairlead_operator.state.observed import InvalidSpec, ModelDeploymentView, Observed
 from fairlead_operator.state.reasons import Reason
-from fairlead_operator.state.rollout import recall
 
 Decider = Callable[[Context], Plan | None]
 
@@ -75,7 +74,7 @@ def make(desired: Desired | InvalidSpec | Absent, observed: Observed, bounds: Bo
         return _unreadable(desired, view, observed, bounds)
     if names.FINALIZER not in view.finalizers:
         return _adopt(view, observed, bounds)
-    return _first(Context(desired=desired, observed=observed, serving=recall(view.status), bounds=bounds, now=now))
+    return _first(Context(desired=desired, observed=observed, serving=view.serving, bounds=bounds, now=now))
 
 
 def _first(context: Context) -> Plan:
@@ -103,7 +102,7 @@ def _unreadable(invalid: InvalidSpec, view: ModelDeploymentView, observed: Obser
     return Plan(
         key=observed.key,
         action=Wait(),
-        serving=recall(view.status),
+        serving=view.serving,
         reason=Reason.INVALID_SPEC,
         message=with_advice(Reason.INVALID_SPEC, f"The spec can't be read, so nothing is changed: {invalid.message}"),
         requeue_after_s=bounds.resync_s,
@@ -114,7 +113,7 @@ def _unreadable_status(problem: str, view: ModelDeploymentView, observed: Observ
     return Plan(
         key=observed.key,
         action=Wait(),
-        serving=recall(view.status),
+        serving=view.serving,
         reason=Reason.STATUS_UNREADABLE,
         message=with_advice(
             Reason.STATUS_UNREADABLE,
@@ -128,7 +127,7 @@ def _adopt(view: ModelDeploymentView, observed: Observed, bounds: Bounds) -> Pla
     return Plan(
         key=observed.key,
         action=AddFinalizer(resource_version=view.resource_version, finalizers=(*view.finalizers, names.FINALIZER)),
-        serving=recall(view.status),
+        serving=view.serving,
         reason=Reason.INITIALIZING,
         message="Adds the finalizer.",
         requeue_after_s=bounds.poll_s,
