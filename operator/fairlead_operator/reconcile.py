@@ -147,7 +147,7 @@ class Reconciler:
         look = await self._parts.observer.complete(self._look(key, view))
         if view is None:
             return await self._after_the_object(look.seen)
-        return await self._told(view, look, read_at_s)
+        return await self._report_unexpected(view, look, read_at_s)
 
     def _last_read(self, key: keys.ModelKey) -> waiting.Held | None:
         """What the last pass ended with, or what a full listing brought before any pass; no object that is outdated."""
@@ -203,12 +203,12 @@ class Reconciler:
 
     def _rest(self, look: snapshot.Look, held: waiting.Held, view: observed.ModelDeploymentView) -> waiting.Held | None:
         seen = look.seen
-        wish = build.build(view, seen.revisions, self._parts.bounds, cluster=seen.placement)
-        plan = planner.make(wish, seen, self._parts.bounds, seen.observed_at)
+        desired = build.build(view, seen.revisions, self._parts.bounds, cluster=seen.placement)
+        plan = planner.make(desired, seen, self._parts.bounds, seen.observed_at)
         if not isinstance(plan.action, actions.Wait | actions.NudgeServe):
             return None
         done = actions.Done()
-        update = summary.summarise(wish, view, seen, plan=plan, outcome=done, now=seen.observed_at)
+        update = summary.summarise(desired, view, seen, plan=plan, outcome=done, now=seen.observed_at)
         if update.patch is not None:
             return None
         self._parts.metrics.tell_model(plan.key.namespace, plan.key.name, update.status)
@@ -248,28 +248,32 @@ class Reconciler:
         self._parts.waits.hold(plan.key, held)
         return held
 
-    async def _told(self, model: observed.ModelDeploymentView, look: snapshot.Look, read_at_s: float) -> float | None:
-        """A pass over an object that is there; an error that nobody foresaw is told where its owner looks."""
+    async def _report_unexpected(
+        self, model: observed.ModelDeploymentView, look: snapshot.Look, read_at_s: float
+    ) -> float | None:
+        """A pass over an object that is there; an unexpected error becomes an event on the object."""
         try:
             return await self._living(model, look, read_at_s)
         except errors.FairleadError:
             raise
         except Exception as error:
-            message = f"The operator can't work on this object: {type(error).__name__}. Its log has the whole story."
-            told = actions.Event(type=reasons.EventType.WARNING, reason=reasons.Reason.INTERNAL_ERROR, message=message)
-            await self._parts.events.send(model, told, at=self._parts.clock.now())
+            message = (
+                f"The operator can't work on this object: {type(error).__name__}. The operator's log has the details."
+            )
+            event = actions.Event(type=reasons.EventType.WARNING, reason=reasons.Reason.INTERNAL_ERROR, message=message)
+            await self._parts.events.send(model, event, at=self._parts.clock.now())
             raise
 
     async def _living(self, model: observed.ModelDeploymentView, look: snapshot.Look, read_at_s: float) -> float | None:
         seen = look.seen
-        wish = build.build(model, seen.revisions, self._parts.bounds, cluster=seen.placement)
-        plan, outcome = await self._act(wish, seen)
+        desired = build.build(model, seen.revisions, self._parts.bounds, cluster=seen.placement)
+        plan, outcome = await self._act(desired, seen)
         if isinstance(plan.action, actions.AddFinalizer | actions.RemoveFinalizer) and isinstance(
             outcome, actions.Done
         ):
-            return AFTER_WRITE_S  # the object has another version now: the next pass tells of it
+            return AFTER_WRITE_S  # the object has another version now: the next pass reports it
         now = self._parts.clock.now()
-        update = summary.summarise(wish, model, seen, plan=plan, outcome=outcome, now=now)
+        update = summary.summarise(desired, model, seen, plan=plan, outcome=outcome, now=now)
         self._parts.metrics.tell_model(plan.key.namespace, plan.key.name, update.status)
         written = await status.write_status(self._parts.hands.api, update, resource_version=model.resource_version)
         if update.patch is not None and written is not None:
@@ -277,14 +281,14 @@ class Reconciler:
             await self._require_kept(model, written, update.patch, is_news=not seen.dropped_fields)
         return self._next(plan, outcome, look, model=model, written=written, read_at_s=read_at_s)
 
-    async def _act(self, wish: Wish, seen: observed.Observed) -> tuple[actions.Plan, actions.Outcome]:
+    async def _act(self, desired: Wish, seen: observed.Observed) -> tuple[actions.Plan, actions.Outcome]:
         """Decide and carry out."""
-        plan = planner.make(wish, seen, self._parts.bounds, seen.observed_at)
+        plan = planner.make(desired, seen, self._parts.bounds, seen.observed_at)
         outcome = await execute.execute(plan, self._parts.hands)
         if isinstance(plan.action, actions.AddFinalizer | actions.CreateRevision):
             # A first model is the reason to start Serve, and while Serve is not there nothing else would ask for it.
             self._parts.hands.nudge(keys.RayKey(plan.key.namespace, seen.placement))
-        self._tell(plan, outcome)
+        self._log_outcome(plan, outcome)
         return plan, outcome
 
     async def _after_the_object(self, seen: observed.Observed) -> float | None:
@@ -354,7 +358,7 @@ class Reconciler:
             await self._parts.events.send(model, event, at=self._parts.clock.now())
         raise errors.RetryLater(message)
 
-    def _tell(self, plan: actions.Plan, outcome: actions.Outcome) -> None:
+    def _log_outcome(self, plan: actions.Plan, outcome: actions.Outcome) -> None:
         action, ended = type(plan.action).__name__, type(outcome).__name__
         if isinstance(plan.action, actions.Wait):
             log.debug(str(plan), extra={"key": str(plan.key)})

@@ -123,7 +123,9 @@ class Waiting:
         is_blink = self._is_blink(namespace, world)
         for key, held in tuple(self._held[namespace].items()):
             now = (
-                world.of(key.name, is_hot=held.is_hot) if isinstance(key, keys.ModelKey) else world.of_ray(key.cluster)
+                world.hash_model(key.name, is_hot=held.is_hot)
+                if isinstance(key, keys.ModelKey)
+                else world.hash_ray(key.cluster)
             )
             if now != held.evidence and (held.is_hot or not is_blink):
                 self._queue.add(key)  # its object is still as it was read: a pass from memory may do

@@ -34,8 +34,8 @@ class EventWriter:
         self._counts: collections.OrderedDict[str, int] = collections.OrderedDict()
         self._buckets: collections.OrderedDict[str, tuple[float, float]] = collections.OrderedDict()
 
-    async def send(self, model: observed.ModelDeploymentView, *told: actions.Event, at: datetime.datetime) -> None:
-        for event in told:
+    async def send(self, model: observed.ModelDeploymentView, *events: actions.Event, at: datetime.datetime) -> None:
+        for event in events:
             about = {"key": f"{model.namespace}/{model.name}", "reason": event.reason}
             if not self._may_send(model.uid):
                 log.warning("event dropped: too many for this model", extra=about)

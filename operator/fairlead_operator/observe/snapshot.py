@@ -77,7 +77,9 @@ class Observer:
             route_writes=namespace.route_writes,
         )
         world = namespace.world()
-        return Look(seen=seen, evidence=world.of(key.name), hot_evidence=world.of(key.name, is_hot=True))
+        return Look(
+            seen=seen, evidence=world.hash_model(key.name), hot_evidence=world.hash_model(key.name, is_hot=True)
+        )
 
     async def complete(self, look: Look) -> Look:
         """The same look with what this one pass needs besides: measurements that are due, and what is free."""
