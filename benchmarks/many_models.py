@@ -13,6 +13,7 @@ processes of their own. Each line says wall time and the operator's processor se
 from __future__ import annotations
 
 import asyncio
+import collections
 import concurrent.futures
 import contextlib
 import json
@@ -81,6 +82,9 @@ class Place:
         self._pipe.send(applications)
         self._pipe.recv()
 
+    def cpu_s(self) -> float:
+        return _cpu_s(self._process.pid or 0)
+
     def stop(self) -> None:
         self._process.kill()
         self._process.join()
@@ -148,6 +152,12 @@ class World:
     def requests(self) -> float:
         return self.operator.metric("fairlead_operator_kubernetes_requests_total")
 
+    def cpu_by_part_s(self) -> dict[str, float]:
+        """Processor seconds so far of each program that this benchmark runs, its own included."""
+        found = {part: _cpu_s(self.kubernetes.pid(part)) for part in cluster.KUBERNETES_PARTS}
+        fakes_s = sum(place.cpu_s() for place in self.places)
+        return {"operator": self.operator.cpu_s(), **found, "fakes": fakes_s, "benchmark": _cpu_s(os.getpid())}
+
     def passes(self) -> float:
         return self.operator.metric("fairlead_operator_reconcile_total")
 
@@ -208,6 +218,9 @@ def create(made: World, count: int) -> None:
 
 
 def get_ready(made: World, count: int) -> None:
+    log = AuditLog(made.kubernetes.audit_log)
+    log.mark()
+    before = made.cpu_by_part_s()
     began_s, cpu_s = time.monotonic(), made.operator.cpu_s()
     create(made, count)
     made.report(f"{count} models created", began_s, cpu_s)
@@ -219,6 +232,10 @@ def get_ready(made: World, count: int) -> None:
         explain=lambda: (made.ready(), made.operator.tail()),
     )
     made.report(f"{count} models ready", began_s, cpu_s)
+    used = ", ".join(f"{part} {now_s - before[part]:.1f}" for part, now_s in made.cpu_by_part_s().items())
+    print(f"processor seconds: {used}", flush=True)
+    kinds = collections.Counter(" ".join(write.split()[:2]) for write in log.writes())
+    print(f"writes a model: {', '.join(f'{kind} {n / count:.2f}' for kind, n in kinds.most_common())}", flush=True)
 
 
 def stay_idle(made: World) -> None:
@@ -315,6 +332,12 @@ def _measure_events(neighbour: KubeApi, numbers: range, when: str) -> None:
         f"{p95_s * 1e3:.0f} ms (p95), {ranked[-1] * 1e3:.0f} ms at most",
         flush=True,
     )
+
+
+def _cpu_s(pid: int) -> float:
+    """Processor time that a process has used so far."""
+    fields = (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _is_observed(body: Any) -> bool:

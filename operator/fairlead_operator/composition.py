@@ -48,6 +48,10 @@ class Composition:
         self._missing[key.namespace].discard(key.name)
         return _changed(before or {}, parts or {})
 
+    def differs(self, key: keys.ModelKey, parts: Parts | None) -> bool:
+        """Whether these parts are not the model's present ones."""
+        return bool(_changed(self._parts[key.namespace].get(key.name) or {}, parts or {}))
+
     def note_unknown(self, key: keys.ModelKey) -> None:
         """A pass failed; what an earlier one saw still holds."""
         if key.name in self._missing[key.namespace]:

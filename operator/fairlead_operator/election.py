@@ -82,6 +82,8 @@ class Election:
         self._seen_at_s = 0.0
         self._held_until_s: float | None = None
         self._answered_at_s: float | None = None
+        self._own: kubernetes.Object | None = None
+        """The Lease as our last write left it: while nobody else wrote it, a renewal is one request."""
 
     @property
     def is_held(self) -> bool:
@@ -162,6 +164,14 @@ class Election:
         return taken
 
     async def _take(self, now_s: float) -> bool:
+        own, self._own = self._own, None
+        if own is not None and self._held_until_s is not None:
+            try:
+                await self._write(own, transitions=int(own["spec"].get("leaseTransitions") or 0))
+            except errors.Conflict:
+                log.debug("the Lease was written by somebody else; it is read again")
+            else:
+                return True
         try:
             body = await self._api.get(self._lease.path)
         except errors.NotFound:
@@ -172,8 +182,12 @@ class Election:
         if holder not in ("", self._identity) and not self._has_run_out(holder, body, now_s):
             return False
         transitions = int(spec.get("leaseTransitions") or 0) + (holder != self._identity)
-        await self._api.replace(self._lease.path, self._body(body, transitions=transitions))
+        await self._write(body, transitions=transitions)
         return True
+
+    async def _write(self, previous: kubernetes.Object, *, transitions: int) -> None:
+        """Replace exactly the version that was read or written last (Conflict otherwise)."""
+        self._own = await self._api.replace(self._lease.path, self._body(previous, transitions=transitions))
 
     def _has_run_out(self, holder: str, body: kubernetes.Object, now_s: float) -> bool:
         seen = (holder, body["metadata"]["resourceVersion"])

@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Hashable
 from typing import Any, Protocol
 
 import kopf
+from typing_extensions import override
 
 from fairlead_operator.api import names
 from fairlead_operator.clients import kubernetes
@@ -181,6 +182,22 @@ def intent_of(body: Any) -> Hashable:
     return (metadata.get("generation"), metadata.get("deletionTimestamp"), request.get("id"))
 
 
+class _NoDiffBase(kopf.DiffBaseStorage):  # type: ignore[misc]  # kopf's exports have no types
+    """Nothing is compared with what was handled last, as there are no handlers of changes."""
+
+    @override
+    def build(self, **_: Any) -> Any:
+        return {}
+
+    @override
+    def fetch(self, **_: Any) -> None:
+        return None
+
+    @override
+    def store(self, **_: Any) -> None:
+        """Keeps nothing."""
+
+
 def build_settings() -> kopf.OperatorSettings:
     """Kopf as an event source and nothing else. Each line: what its default would do."""
     settings = kopf.OperatorSettings()
@@ -197,4 +214,5 @@ def build_settings() -> kopf.OperatorSettings:
     settings.watching.chunk_size = None  # a 410 on a continue token ends the process
     settings.queueing.worker_limit = None  # handlers are trivial, a limit only adds latency
     settings.process.ultimate_exiting_timeout = None  # SIGKILL after ten minutes
+    settings.persistence.diffbase_storage = _NoDiffBase()  # copies each object at each event
     return settings

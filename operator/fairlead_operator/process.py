@@ -17,6 +17,7 @@ from typing import Any
 
 from fairlead_operator import (
     composition,
+    drafts,
     election,
     handlers,
     health,
@@ -107,6 +108,7 @@ class Operator:
         self._api = self._kubernetes_client(lease=self._election)
         self._watch_api = self._kubernetes_client(lease=self._election, connections=0)
         self._http = http.HttpClient(clock=self._clock, lease=self._election)
+        self._events = events.EventWriter(self._api, instance=self._identity, clock=self._clock)
         self._gateway = gateway.GatewayClient(http_client=self._http, on_request=self._metrics.on_gateway_request)
 
     def _make_queue(self) -> None:
@@ -127,6 +129,7 @@ class Operator:
             is_judged=self._waiting.is_judged,
             on_answer=self._waiting.on_answer,
             on_revision=self._revision_changed,
+            on_route=self._waiting.on_model,
         )
         self._gateways = directory.StaticGateways(self._settings.gateways)
         self._clusters = ray_clusters.RayClusters(
@@ -143,6 +146,7 @@ class Operator:
         if not await self._become_leader(stop):
             return await self._leave(0)
         self._spawn("lease", self._election.keep(_exit_at_once))
+        self._spawn("events", self._events.run())
         self._workers = [
             asyncio.create_task(queue.work(self._queue, self._reconciler.handle), name=f"worker {number}")
             for number in range(self._settings.workers)
@@ -239,6 +243,7 @@ class Operator:
     async def _show_gauges(self) -> None:
         self._metrics.queue_depth.set(len(self._queue))
         self._metrics.waiting.set(len(self._waiting))
+        self._metrics.events_waiting.set(len(self._events))
 
     async def _compare_crd(self) -> None:
         """Say where the CRD is older than this operator, before any status shows it."""
@@ -317,9 +322,10 @@ class Operator:
                 gateways=self._gateway,
                 members=self._gateways,
                 namespace=self._namespace,
-                nudge=lambda key: self._queue.add_after(key, NUDGE_DELAY_S),
+                # Not before the next PUT may go out: a thousand models ask in one second.
+                nudge=lambda key: self._queue.add_after(key, max(NUDGE_DELAY_S, self._clusters.put_pause_s(key))),
             ),
-            events=events.EventWriter(self._api, instance=self._identity, clock=self._clock),
+            statuses=drafts.StatusWriter(self._api, self._events, clock=self._clock, metrics=self._metrics),
             bounds=self._settings.bounds,
             clock=self._clock,
             metrics=self._metrics,

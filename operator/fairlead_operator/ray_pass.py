@@ -19,6 +19,7 @@ from fairlead_operator.plan import serve_config as serve_plan
 from fairlead_operator.state import bounds, keys, knowledge, serve
 
 AFTER_PUT_S = 0.02
+PUT_OFF_S = 1.0
 EVIDENCE_MAX_S = 1.0
 """A PUT replaces everything, so what it is compared with was read at most so long before."""
 
@@ -98,17 +99,22 @@ class RayPass:
         return replace(wanted, kept=tuple(sorted({*wanted.kept, *running})))
 
     async def _put(self, key: keys.RayKey, ray: ray_clusters.Connection, put: serve.Put) -> float:
-        ended, began_s = "failed", time.perf_counter()
+        ended, began_s, was_sent = "failed", time.perf_counter(), True
         try:
             await ray.client.put_applications(put.body)
             ended = "done"
             ray.poller.report(serve.RayWriteKind.PUT)
             self.metrics.ray_put_at.labels(key.namespace, key.cluster).set_to_current_time()
+        except errors.RetryLater as error:
+            # The Lease has too little time left: Ray was asked nothing, so it refused nothing.
+            ended, was_sent = "put off", False
+            return error.retry_after_s or PUT_OFF_S
         except errors.FairleadError as error:
             ray.poller.report(serve.RayWriteKind.REFUSED, str(error))
             raise
         finally:
-            ray.poller.invalidate(put_s=time.perf_counter() - began_s)
+            if was_sent:
+                ray.poller.invalidate(put_s=time.perf_counter() - began_s)
             self.metrics.actions.labels("PutServeConfig", ended).inc()
             log.info(str(put), extra={"key": str(key), "action": "PutServeConfig", "outcome": ended})
         return AFTER_PUT_S

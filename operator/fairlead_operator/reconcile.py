@@ -5,18 +5,18 @@ The only module that knows every step; each trigger ends here with nothing but a
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, assert_never
+from typing import assert_never
 
-from fairlead_operator import composition, queue, ray_pass, sweep, telemetry, waiting
-from fairlead_operator.api import skew
+from fairlead_operator import composer, composition, drafts, queue, ray_pass, sweep, telemetry, waiting
 from fairlead_operator.clients import errors
 from fairlead_operator.clients.clock import Clock
-from fairlead_operator.desired import build, serve_config
-from fairlead_operator.effects import events, execute, status
+from fairlead_operator.desired import build
+from fairlead_operator.effects import execute
 from fairlead_operator.observe import cluster, snapshot
 from fairlead_operator.observe import kubernetes as objects
 from fairlead_operator.plan import planner
@@ -34,6 +34,16 @@ STEPS_MAX = 8
 REST_MAX_S = 5.0
 REST_GROWTH = 2.0
 """A model that waits for something on its way is looked at again from memory, more and more seldom."""
+CROWD_REST_S = 0.05
+CROWD_REST_MAX_S = 30.0
+"""Of many such models each is looked at so much more seldom: looking takes some milliseconds of the processor."""
+CROWD_DRAFT_S = 0.02
+DRAFT_MAX_S = 10.0
+"""A status that says nothing that anybody waits for is written so long after it was decided, for each model that is on
+its way: fifty of them a second, over all models."""
+PROOF_QUIET_S = 1.0
+"""A proof that takes longer than this is said in the status."""
+DATE_SLACK_S = 0.005
 
 log = logging.getLogger(__name__)
 
@@ -49,10 +59,25 @@ class Parts:
     waits: waiting.Waiting
     composed: composition.Composition
     hands: execute.Hands
-    events: events.EventWriter
+    statuses: drafts.StatusWriter
     bounds: bounds.Bounds
     clock: Clock
     metrics: telemetry.Metrics
+    missing_fields: Callable[[], tuple[str, ...]]
+    """The fields of the status that the CRD lacks, as dotted paths below ``status``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Read:
+    """The object of a pass: as the API server had it at ``read_at_s``, and what was decided since."""
+
+    stored: observed.ModelDeploymentView
+    read_at_s: float
+    draft: drafts.Draft | None = None
+
+    @property
+    def view(self) -> observed.ModelDeploymentView:
+        return self.draft.view if self.draft is not None else self.stored
 
 
 class Reconciler:
@@ -68,7 +93,7 @@ class Reconciler:
         self._ray_pass = ray
         self._queue = work
         self._sweep = swept
-        self._dropped: dict[keys.ModelKey, tuple[str, ...]] = {}
+        self._composer = composer.Composer(composed=parts.composed, nudge=parts.hands.nudge, metrics=parts.metrics)
 
     async def handle(self, key: keys.Key) -> float | None:
         """One pass; says in how many seconds the key is due again, None where the sweep or a backoff has it.
@@ -111,7 +136,7 @@ class Reconciler:
         assert_never(key)
 
     async def _model(self, key: keys.ModelKey) -> float | None:
-        """Passes over a model, one after the other while each has written something.
+        """Passes over a model, one after the other while each has done or decided something.
 
         Where one fails and nothing was known before, whatever runs for the model goes on.
         """
@@ -126,28 +151,18 @@ class Reconciler:
             raise
 
     async def _pass_over(self, key: keys.ModelKey) -> float | None:
-        """It asks the API server only where something may have to be done."""
+        """It asks the API server only where nothing is known of the object, or something newer is."""
         if self._parts.namespaces(key.namespace).is_pending():
             self._parts.waits.park(key)
             return None
         held = self._last_read(key)
-        if held is not None and held.view is not None and self._parts.observer.can_rest(held.view):
-            rest = self._try_to_rest(key, held, held.view)
-            if rest is not None:
-                return rest.delay_s or None
-        view = self._fresh(held)
-        if view is None:
-            read_at_s = self._parts.clock.monotonic_s()
-            self._sweep.begin_read(key)
-            view = await self._parts.observer.fetch(key)
-            if view is None:
-                self._sweep.note_gone(key)
-        else:
-            read_at_s = held.read_at_s if held is not None else 0.0
-        look = await self._parts.observer.complete(self._look(key, view))
-        if view is None:
-            return await self._after_the_object(look.seen)
-        return await self._report_unexpected(view, look, read_at_s)
+        if held is not None and (left_s := self._left_s(key, held)) > 0:
+            self._parts.waits.hold(key, held)
+            return left_s if math.isfinite(left_s) else None
+        read = await self._read(key, held)
+        if read is None:
+            return await self._after_the_object(self._look(key, None).seen)
+        return await self._report_unexpected(read, self._look(key, read), held)
 
     def _last_read(self, key: keys.ModelKey) -> waiting.Held | None:
         """What the last pass ended with, or what a full listing brought before any pass; no object that is outdated."""
@@ -155,105 +170,41 @@ class Reconciler:
         if held is None and body is not None:
             view = objects.view_model(body)
             return waiting.Held(evidence=b"", version=view.resource_version, view=view, read_at_s=-math.inf)
-        if held is not None and held.view is not None and self._sweep.is_outdated(key, held.view.resource_version):
-            return replace(held, view=None)
+        if held is not None and self._sweep.is_outdated(key, held.version):
+            return None
         return held
 
-    def _fresh(self, held: waiting.Held | None) -> observed.ModelDeploymentView | None:
-        """The object, where the API server gave it so lately that it need not be asked again."""
-        if held is None or held.view is None:
-            return None
-        return held.view if self._parts.clock.monotonic_s() - held.read_at_s < FRESH_S else None
+    def _left_s(self, key: keys.ModelKey, held: waiting.Held) -> float:
+        """How long the model needs no pass, as far as is known now."""
+        left_s = held.due_at_s - self._parts.clock.monotonic_s()
+        return left_s if left_s > DATE_SLACK_S and self._parts.waits.is_unchanged(key, held) else 0.0
 
-    def _look(self, key: keys.ModelKey, view: observed.ModelDeploymentView | None) -> snapshot.Look:
+    async def _read(self, key: keys.ModelKey, held: waiting.Held | None) -> _Read | None:
+        if held is not None and held.view is not None:
+            return _Read(stored=held.view, draft=held.draft, read_at_s=held.read_at_s)
+        read_at_s = self._parts.clock.monotonic_s()
+        self._sweep.begin_read(key)
+        view = await self._parts.observer.fetch(key)
+        if view is None:
+            self._sweep.note_gone(key)
+            return None
+        return _Read(stored=view, read_at_s=read_at_s)
+
+    def _look(self, key: keys.ModelKey, read: _Read | None) -> snapshot.Look:
         """The world around the object; what should run for it becomes known to its Ray clusters."""
-        look = self._parts.observer.look(key, view)
-        if dropped := self._dropped.get(key):
+        look = self._parts.observer.look(key, read.view if read is not None else None)
+        if dropped := (*self._parts.missing_fields(), *self._parts.statuses.dropped_fields(key)):
             look = replace(look, seen=replace(look.seen, dropped_fields=dropped))
-        composed = self._parts.composed
-        changed = composed.remove(key) if view is None else composed.put(key, self._compose(look.seen, view))
-        for name in changed:
-            self._parts.hands.nudge(keys.RayKey(key.namespace, name))
+        if read is not None:
+            self._composer.note(look.seen, read.stored)
+        else:
+            self._composer.remove(key)
         return look
 
-    def _compose(self, seen: observed.Observed, view: observed.ModelDeploymentView) -> composition.Parts | None:
-        if view.status_problem is not None and not view.is_deleting:
-            return None
-        kept = serve_config.KeptModel(view=view, revisions=seen.revisions)
-        clusters = {*(revision.cluster for revision in seen.revisions), *seen.serve}
-        try:
-            return {name: serve_config.of_model(keys.RayKey(view.namespace, name), kept) for name in clusters}
-        except Exception:
-            # One model that can't be composed must not hold up the others' replicas: what runs for it goes on.
-            self._parts.metrics.actions.labels("ComposeServeConfig", "error").inc()
-            log.exception("a model is left as it runs", extra={"key": str(seen.key)})
-            return None
-
-    def _try_to_rest(
-        self, key: keys.ModelKey, held: waiting.Held, view: observed.ModelDeploymentView
-    ) -> waiting.Held | None:
-        """The same pass again from memory; None where it would write something, so that it has to be made for real."""
-        try:
-            return self._rest(self._look(key, view), held, view)
-        except errors.FairleadError:
-            raise
-        except Exception:
-            log.debug("a pass from memory failed; it is made for real", extra={"key": str(key)}, exc_info=True)
-            return None
-
-    def _rest(self, look: snapshot.Look, held: waiting.Held, view: observed.ModelDeploymentView) -> waiting.Held | None:
-        seen = look.seen
-        desired = build.build(view, seen.revisions, self._parts.bounds, cluster=seen.placement)
-        plan = planner.make(desired, seen, self._parts.bounds, seen.observed_at)
-        if not isinstance(plan.action, actions.Wait | actions.NudgeServe):
-            return None
-        done = actions.Done()
-        update = summary.summarise(desired, view, seen, plan=plan, outcome=done, now=seen.observed_at)
-        if update.patch is not None:
-            return None
-        self._parts.metrics.tell_model(plan.key.namespace, plan.key.name, update.status)
-        if isinstance(plan.action, actions.NudgeServe):
-            self._parts.hands.nudge(keys.RayKey(plan.key.namespace, plan.action.cluster))
-        before = held if math.isfinite(held.read_at_s) else None
-        return self._hold(plan, look, view, before=before, read_at_s=held.read_at_s)
-
-    def _hold(
-        self,
-        plan: actions.Plan,
-        look: snapshot.Look,
-        view: observed.ModelDeploymentView,
-        *,
-        before: waiting.Held | None,
-        read_at_s: float,
-    ) -> waiting.Held:
-        """The model waits for its evidence, and for the plan's date where it has one.
-
-        What is on its way is looked at again after a growing time, from memory: deadlines are in the plan, not here.
-        """
-        delay_s = plan.requeue_after_s
-        is_idle = delay_s >= self._parts.bounds.resync_s
-        if delay_s <= self._parts.bounds.poll_s:
-            delay_s = min(REST_MAX_S, max(delay_s, before.delay_s * REST_GROWTH if before is not None else delay_s))
-        if not is_idle and before is None:
-            self._parts.waits.hurry(plan.key.namespace)
-        held = waiting.Held(
-            evidence=look.evidence if is_idle else look.hot_evidence,
-            version=view.resource_version,
-            view=None if is_idle else view,
-            read_at_s=read_at_s,
-            delay_s=0.0 if is_idle else delay_s,
-            is_hot=not is_idle,
-            is_judged=plan.serving.rules.is_measured,
-        )
-        self._parts.waits.hold(plan.key, held)
-        return held
-
-    async def _report_unexpected(
-        self, model: observed.ModelDeploymentView, look: snapshot.Look, read_at_s: float
-    ) -> float | None:
+    async def _report_unexpected(self, read: _Read, look: snapshot.Look, held: waiting.Held | None) -> float | None:
         """A pass over an object that is there; an unexpected error becomes an event on the object."""
         try:
-            return await self._living(model, look, read_at_s)
+            return await self._living(read, await self._parts.observer.measure(look), held)
         except errors.FairleadError:
             raise
         except Exception as error:
@@ -261,102 +212,166 @@ class Reconciler:
                 f"The operator can't work on this object: {type(error).__name__}. The operator's log has the details."
             )
             event = actions.Event(type=reasons.EventType.WARNING, reason=reasons.Reason.INTERNAL_ERROR, message=message)
-            await self._parts.events.send(model, event, at=self._parts.clock.now())
+            self._parts.statuses.report(read.stored, event)
             raise
 
-    async def _living(self, model: observed.ModelDeploymentView, look: snapshot.Look, read_at_s: float) -> float | None:
-        seen = look.seen
-        desired = build.build(model, seen.revisions, self._parts.bounds, cluster=seen.placement)
-        plan, outcome = await self._act(desired, seen)
-        if isinstance(plan.action, actions.AddFinalizer | actions.RemoveFinalizer) and isinstance(
-            outcome, actions.Done
+    async def _living(self, read: _Read, look: snapshot.Look, held: waiting.Held | None) -> float | None:
+        key, now_s = look.seen.key, self._parts.clock.monotonic_s
+        desired = build.build(read.view, look.seen.revisions, self._parts.bounds, cluster=look.seen.placement)
+        plan, seen = await self._decide(desired, read.view, look.seen)
+        newest = await self._announce(read, plan, seen)
+        if newest is None:
+            return AFTER_WRITE_S
+        read = newest
+        outcome, read = await self._carry_out(plan, read, seen)
+        if isinstance(outcome, actions.Done) and isinstance(
+            plan.action, actions.AddFinalizer | actions.RemoveFinalizer
         ):
-            return AFTER_WRITE_S  # the object has another version now: the next pass reports it
+            if outcome.stored is not None:
+                read = _Read(stored=objects.view_model(outcome.stored), read_at_s=now_s())
+                self._go_on(key, read, look)
+            return AFTER_WRITE_S  # the object has another version now: the next pass tells of it
         now = self._parts.clock.now()
-        update = summary.summarise(desired, model, seen, plan=plan, outcome=outcome, now=now)
-        self._parts.metrics.tell_model(plan.key.namespace, plan.key.name, update.status)
-        written = await status.write_status(self._parts.hands.api, update, resource_version=model.resource_version)
-        if update.patch is not None and written is not None:
-            await self._parts.events.send(model, *update.events, at=update.written_at)
-            await self._require_kept(model, written, update.patch, is_news=not seen.dropped_fields)
-        return self._next(plan, outcome, look, model=model, written=written, read_at_s=read_at_s)
+        update = summary.summarise(desired, read.view, seen, plan=plan, outcome=outcome, now=now)
+        self._parts.metrics.tell_model(key.namespace, key.name, update.status)
+        draft = drafts.follow(read.draft, read.stored, update, now_s=now_s())
+        read = replace(read, draft=draft)
+        is_written = draft is not None and self._is_to_be_written(draft, plan, outcome, seen)
+        if draft is not None and is_written:
+            read = await self._write(draft, seen)
+        if isinstance(outcome, actions.Refused):
+            raise execute.error_of(plan, outcome)
+        if is_written or _goes_on(plan):
+            self._go_on(key, read, look)
+            return min(plan.requeue_after_s, AFTER_WRITE_S)
+        return self._hold(plan, look, read, before=held if update.patch is None else None)
 
-    async def _act(self, desired: Wish, seen: observed.Observed) -> tuple[actions.Plan, actions.Outcome]:
-        """Decide and carry out."""
+    async def _decide(
+        self, desired: Wish, view: observed.ModelDeploymentView, seen: observed.Observed
+    ) -> tuple[actions.Plan, observed.Observed]:
+        """What is free is read only where a rollout would begin beside something that serves."""
         plan = planner.make(desired, seen, self._parts.bounds, seen.observed_at)
-        outcome = await execute.execute(plan, self._parts.hands)
+        begins = view.status.rollout is None and plan.serving.rollout is not None
+        if begins and view.status.stable_revision is not None:
+            seen = await self._parts.observer.add_capacity(seen)
+            plan = planner.make(desired, seen, self._parts.bounds, seen.observed_at)
+        return plan, seen
+
+    async def _announce(self, read: _Read, plan: actions.Plan, seen: observed.Observed) -> _Read | None:
+        """Before a write that a successor has to know of, what was decided is written, or the object read once more.
+
+        None where the object is not as it was read: nothing may be done.
+        """
+        if not isinstance(plan.action, execute.ANNOUNCED):
+            return read
+        if read.draft is not None:
+            return await self._write(read.draft, seen)
+        if self._parts.clock.monotonic_s() - read.read_at_s < FRESH_S:
+            return read
+        found = await self._read(plan.key, None)
+        return found if found is not None and found.stored.resource_version == read.stored.resource_version else None
+
+    async def _carry_out(
+        self, plan: actions.Plan, read: _Read, seen: observed.Observed
+    ) -> tuple[actions.Outcome, _Read]:
+        doing = asyncio.ensure_future(execute.execute(plan, self._parts.hands))
+        try:
+            if isinstance(plan.action, actions.Prove) and read.draft is not None:
+                await asyncio.wait({doing}, timeout=PROOF_QUIET_S)
+                if not doing.done():
+                    read = await self._write(read.draft, seen)
+            outcome = await doing
+        finally:
+            doing.cancel()
         if isinstance(plan.action, actions.AddFinalizer | actions.CreateRevision):
             # A first model is the reason to start Serve, and while Serve is not there nothing else would ask for it.
             self._parts.hands.nudge(keys.RayKey(plan.key.namespace, seen.placement))
         self._log_outcome(plan, outcome)
-        return plan, outcome
+        return outcome, read
+
+    def _is_to_be_written(
+        self, draft: drafts.Draft, plan: actions.Plan, outcome: actions.Outcome, seen: observed.Observed
+    ) -> bool:
+        if isinstance(outcome, actions.Refused):
+            return outcome.reason is not reasons.Reason.CONFLICT
+        if plan.reason is reasons.Reason.STATUS_UNREADABLE:
+            return True
+        if _goes_on(plan):
+            return False
+        if draft.is_awaited or self._parts.clock.monotonic_s() >= self._write_at_s(draft):
+            return True
+        # What runs on Ray is composed from what is stored, so that a successor composes the same.
+        return self._composer.differs(seen, draft.view)
+
+    def _write_at_s(self, draft: drafts.Draft) -> float:
+        return draft.began_s + min(DRAFT_MAX_S, CROWD_DRAFT_S * (1 + self._parts.waits.crowd))
+
+    async def _write(self, draft: drafts.Draft, seen: observed.Observed) -> _Read:
+        stored = await self._parts.statuses.write(draft)
+        self._composer.note(seen, stored)
+        return _Read(stored=stored, read_at_s=self._parts.clock.monotonic_s())
 
     async def _after_the_object(self, seen: observed.Observed) -> float | None:
-        plan, outcome = await self._act(knowledge.ABSENT, seen)
+        plan = planner.make(knowledge.ABSENT, seen, self._parts.bounds, seen.observed_at)
+        outcome = await execute.execute(plan, self._parts.hands)
+        self._log_outcome(plan, outcome)
         if isinstance(outcome, actions.Refused):
-            raise _error_of(plan, outcome)
-        if _writes(plan.action):
+            raise execute.error_of(plan, outcome)
+        if execute.is_write(plan.action):
             return AFTER_WRITE_S
         if plan.requeue_after_s < self._parts.bounds.resync_s:
             return plan.requeue_after_s
         self._parts.metrics.forget_model(plan.key.namespace, plan.key.name)
         self._sweep.forget(seen.key)
-        self._dropped.pop(seen.key, None)
+        self._parts.statuses.forget(seen.key)
         self._parts.waits.take(seen.key)
         return None
 
-    def _next(
-        self,
-        plan: actions.Plan,
-        outcome: actions.Outcome,
-        look: snapshot.Look,
-        *,
-        model: observed.ModelDeploymentView,
-        written: Mapping[str, Any] | None,
-        read_at_s: float,
+    def _go_on(self, key: keys.ModelKey, read: _Read, look: snapshot.Look) -> None:
+        """The next pass follows at once; the answer to a write is the object, so it need not be asked for again."""
+        held = waiting.Held(
+            evidence=look.hot_evidence,
+            version=read.stored.resource_version,
+            view=read.stored,
+            draft=read.draft,
+            read_at_s=read.read_at_s,
+            is_hot=True,
+        )
+        self._parts.waits.hold(key, held)
+
+    def _hold(
+        self, plan: actions.Plan, look: snapshot.Look, read: _Read, *, before: waiting.Held | None
     ) -> float | None:
-        if isinstance(outcome, actions.Refused):
-            raise _error_of(plan, outcome)
-        if written is not None:
-            # The answer to the write is the object as the quorum has it: the next pass need not ask for it again.
-            view = objects.view_model(written)
-            after = waiting.Held(
-                evidence=look.hot_evidence,
-                version=view.resource_version,
-                view=view,
-                read_at_s=self._parts.clock.monotonic_s(),
-                is_hot=True,
-            )
-            self._parts.waits.hold(plan.key, after)
-        if written is not None or _writes(plan.action):
-            return min(plan.requeue_after_s, AFTER_WRITE_S)
-        return self._hold(plan, look, model, before=None, read_at_s=read_at_s).delay_s or None
+        """The model waits for its evidence, and for the plan's date where it has one.
 
-    async def _require_kept(
-        self,
-        model: observed.ModelDeploymentView,
-        written: Mapping[str, Any],
-        patch: Mapping[str, Any],
-        *,
-        is_news: bool,
-    ) -> None:
-        """A field that the API server dropped would be written again in each pass, and a step announced for ever.
-
-        Raises:
-            errors.RetryLater: It did; the next pass says so in a condition.
+        What is on its way is looked at again after a growing time, from memory: deadlines are in the plan, not here.
         """
-        key = keys.ModelKey(model.namespace, model.name)
-        dropped = skew.dropped(patch, written.get("status") or {})
-        if not dropped:
-            self._dropped.pop(key, None)
-            return
-        self._dropped[key] = dropped
-        self._parts.metrics.dropped_fields.inc()
-        message = f"The API server dropped status.{dropped[0]}: the CRD is older than the operator. Update the CRD."
-        if is_news:
-            event = actions.Event(type=reasons.EventType.WARNING, reason=reasons.Reason.CRD_OUTDATED, message=message)
-            await self._parts.events.send(model, event, at=self._parts.clock.now())
-        raise errors.RetryLater(message)
+        waits, delay_s = self._parts.waits, plan.requeue_after_s
+        is_idle = delay_s >= self._parts.bounds.resync_s and read.draft is None
+        was_waiting = before is not None and before.delay_s > 0
+        if delay_s <= self._parts.bounds.poll_s:
+            longest_s = max(REST_MAX_S, min(CROWD_REST_MAX_S, CROWD_REST_S * waits.crowd))
+            grown_s = before.delay_s * REST_GROWTH if before is not None else 0.0
+            delay_s = min(longest_s, max(delay_s, grown_s))
+        if not is_idle and not was_waiting:
+            waits.hurry(plan.key.namespace)
+        now_s = self._parts.clock.monotonic_s()
+        due_at_s = math.inf if is_idle else now_s + delay_s
+        if read.draft is not None:
+            due_at_s = min(due_at_s, self._write_at_s(read.draft))
+        held = waiting.Held(
+            evidence=look.evidence if is_idle else look.hot_evidence,
+            version=read.stored.resource_version,
+            view=None if is_idle else read.stored,
+            draft=read.draft,
+            read_at_s=read.read_at_s,
+            delay_s=0.0 if is_idle else delay_s,
+            due_at_s=due_at_s,
+            is_hot=not is_idle,
+            is_judged=plan.serving.rules.is_measured,
+        )
+        waits.hold(plan.key, held)
+        return None if is_idle else max(DATE_SLACK_S, due_at_s - now_s)
 
     def _log_outcome(self, plan: actions.Plan, outcome: actions.Outcome) -> None:
         action, ended = type(plan.action).__name__, type(outcome).__name__
@@ -373,13 +388,6 @@ class Reconciler:
 _FAILURES = actions.Refused | actions.NotProved | actions.ProofUnavailable
 
 
-def _error_of(plan: actions.Plan, refused: actions.Refused) -> errors.FairleadError:
-    """What a write that did not happen costs its key: a delay that grows."""
-    message = f"{plan.action}: {refused.message}"
-    if refused.reason is reasons.Reason.CONFLICT:
-        return errors.Conflict(message)
-    return errors.RetryLater(message, retry_after_s=refused.retry_after_s)
-
-
-def _writes(action: actions.Action) -> bool:
-    return not isinstance(action, actions.Wait | actions.NudgeServe)
+def _goes_on(plan: actions.Plan) -> bool:
+    """Whether the next pass has something to do at once."""
+    return execute.is_write(plan.action) or plan.requeue_after_s <= AFTER_WRITE_S

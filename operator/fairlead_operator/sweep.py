@@ -95,8 +95,15 @@ class Sweep:
 
     def _queue_one(self, key: keys.ModelKey, *, version: str = "", intent: Hashable = None) -> None:
         self._known.add(key)
-        if version and (held := self.waits.get(key)) is not None and held.version == version:
-            self._intents.setdefault(key, intent)
+        if (
+            version
+            and (held := self.waits.get(key)) is not None
+            and _number_of(held.version) >= _number_of(version) > 0
+        ):
+            self._intents.setdefault(key, intent)  # the last pass ended with this version or a newer one
+            return
+        if version and (intent is None or self._intents.get(key) == intent):
+            self.work.add(key)  # the pass compares the versions
             return
         if intent is None or self._intents.get(key) == intent:
             self.waits.touch(key)

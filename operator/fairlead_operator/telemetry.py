@@ -49,6 +49,7 @@ class Metrics:
         self._told: dict[tuple[str, str], Mapping[str, Any]] = {}
         self.queue_wait_s = self._histogram("queue_wait_seconds", "How long a key waited for a worker")
         self.waiting = self._gauge("waiting_keys", "Keys that wait for a change or a date")
+        self.events_waiting = self._gauge("waiting_events", "Events that wait to be sent")
         self.ray_put_at = self._gauge(
             "ray_put_timestamp_seconds", "When Ray last accepted a Serve config", "namespace", "cluster"
         )

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from fairlead_operator import queue
+from fairlead_operator import drafts, queue
 from fairlead_operator.clients.clock import Clock
 from fairlead_operator.observe import fingerprint
 from fairlead_operator.state import keys, observed
@@ -37,16 +37,20 @@ class Namespace(Protocol):
 class Held:
     """What a key's last pass ended with.
 
-    ``evidence`` is what it saw of the world, ``version`` the object's resourceVersion. ``view`` is the object, where
-    the key is looked at again by a date (``delay_s`` later) without asking the API server; ``read_at_s`` is when the
-    API server said so. ``is_judged``: a revision that takes traffic may be condemned by what is seen of it.
+    ``evidence`` is what it saw of the world, ``version`` the object's resourceVersion. ``view`` is the object as the
+    API server has it, where the key is looked at again by a date without asking for it; ``read_at_s`` is when the
+    API server said so. ``draft`` is a status that was not written yet. Until ``due_at_s`` only other evidence or
+    another version needs a pass; ``delay_s`` is the pause before that date, which grows. ``is_judged``: a revision
+    that takes traffic may be condemned by what is seen of it.
     """
 
     evidence: bytes
     version: str = ""
     view: observed.ModelDeploymentView | None = None
     read_at_s: float = 0.0
+    draft: drafts.Draft | None = None
     delay_s: float = 0.0
+    due_at_s: float = 0.0
     is_hot: bool = False
     is_judged: bool = False
 
@@ -95,6 +99,15 @@ class Waiting:
         self._parked[key.namespace].add(key)
         self._queue.add_after(key, PARKED_MAX_S)
 
+    @property
+    def crowd(self) -> int:
+        """How many keys wait for something on its way, in all namespaces."""
+        return sum(self._hot.values())
+
+    def is_unchanged(self, key: keys.ModelKey, held: Held) -> bool:
+        """Whether the model's part of the world is as its last pass saw it."""
+        return self._namespaces(key.namespace).world().hash_model(key.name, is_hot=held.is_hot) == held.evidence
+
     def hurry(self, namespace: str) -> None:
         """Something was just done there whose effect is waited for."""
         self._namespaces(namespace).hurry()
@@ -113,6 +126,11 @@ class Waiting:
             self._due.add(namespace)
             asyncio.get_running_loop().call_soon(self._look, namespace)
 
+    def on_model(self, key: keys.ModelKey) -> None:
+        """Something changed in the world that is this model's alone."""
+        if key.namespace not in self._due and (held := self._held[key.namespace].get(key)) is not None:
+            self._compare(key, held, self._namespaces(key.namespace).world(), is_blink=False)
+
     def _look(self, namespace: str) -> None:
         self._due.discard(namespace)
         view = self._namespaces(namespace)
@@ -122,13 +140,16 @@ class Waiting:
         world = view.world()
         is_blink = self._is_blink(namespace, world)
         for key, held in tuple(self._held[namespace].items()):
-            now = (
-                world.hash_model(key.name, is_hot=held.is_hot)
-                if isinstance(key, keys.ModelKey)
-                else world.hash_ray(key.cluster)
-            )
-            if now != held.evidence and (held.is_hot or not is_blink):
-                self._queue.add(key)  # its object is still as it was read: a pass from memory may do
+            self._compare(key, held, world, is_blink=is_blink)
+
+    def _compare(self, key: keys.Key, held: Held, world: fingerprint.World, *, is_blink: bool) -> None:
+        now = (
+            world.hash_model(key.name, is_hot=held.is_hot)
+            if isinstance(key, keys.ModelKey)
+            else world.hash_ray(key.cluster)
+        )
+        if now != held.evidence and (held.is_hot or not is_blink):
+            self._queue.add(key)  # its object is still as it was read: a pass from memory may do
 
     def _is_blink(self, namespace: str, world: fingerprint.World) -> bool:
         """One failed read of what a thousand models share must not write a thousand statuses."""

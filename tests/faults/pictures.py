@@ -54,14 +54,14 @@ def restore(place: Place, picture: Picture) -> None:
         return
     uid = _create(place, picture.model)
     words = _words(place, picture, uid)
-    later = datetime.datetime.now(datetime.UTC) - picture.taken_at
+    passed = datetime.datetime.now(datetime.UTC) - picture.taken_at
     for body in picture.revisions:
         place.add_revision(_moved(_bare(body), words))
     place.ray.deploy_all([_moved(config, words) for config in picture.applications])
     for body in picture.routes:
         moved = _moved(_bare(body), words)
         place.apply_route({**moved, "spec": {**moved["spec"], "version": route.version_of(moved["spec"])}})
-    place.set_status(later(_moved(picture.model["status"], words), later))
+    place.set_status(later(_moved(picture.model["status"], words), passed))
 
 
 def _create(place: Place, model: Body) -> str:

@@ -119,7 +119,8 @@ def _status_values(status: Mapping[str, Any], writes: Iterable[Write]) -> list[V
     """Which revision has which place, and how far the rollout is.
 
     ``Retiring`` is left out: a deletion writes it only where it has to wait, so an operator that was away meanwhile
-    finds nothing left to wait for.
+    finds nothing left to wait for. So are the phases and steps in which no traffic moves: whether one is written
+    depends on how long it lasts.
     """
     document: Any = dict(status)
     values = [_place(document)]
@@ -127,7 +128,20 @@ def _status_values(status: Mapping[str, Any], writes: Iterable[Write]) -> list[V
         if _is(write, "status"):
             document = merge_patch.merged(document, write.document()["status"])
             values.append(_place(document))
-    return [value for value in values if value["phase"] != RolloutPhase.RETIRING]
+    return [value for value in values if value["phase"] not in _MAY_BE_PASSED and not _is_without_effect(value)]
+
+
+_MAY_BE_PASSED = frozenset(
+    {
+        *(RolloutPhase.CONNECTING, RolloutPhase.PROVING, RolloutPhase.WIDENING),
+        *(RolloutPhase.DRAINING, RolloutPhase.RETIRING),
+    }
+)
+
+
+def _is_without_effect(value: Mapping[str, Any]) -> bool:
+    """A candidate that has no traffic yet, or shares it with nothing."""
+    return value["phase"] == RolloutPhase.SHIFTING and (value["stable"] is None or not value["weight"])
 
 
 def _sums(status: Mapping[str, Any], writes: Iterable[Write]) -> list[Value]:
@@ -158,7 +172,7 @@ def _place(status: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "stable": status.get("stableRevision"),
         "candidate": status.get("candidateRevision"),
-        **{key: rollout.get(key) for key in ("phase", "step", "weight", "leaving")},
+        **{key: rollout.get(key) for key in ("phase", "weight", "leaving")},
     }
 
 

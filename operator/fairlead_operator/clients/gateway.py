@@ -6,11 +6,12 @@ before anybody sees it. No tensor is sent or read.
 
 from __future__ import annotations
 
+import time
 import urllib.parse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 
@@ -112,11 +113,26 @@ class ProofReport:
     signature: signature.Signature
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Last:
+    """The last answer that differed from the one before; ``entries`` are its routes as they came."""
+
+    body: bytes
+    entries: dict[str, Any]
+    view: route.GatewayView
+    parse_s: float
+
+
 class GatewayClient:
     def __init__(self, *, http_client: http.HttpClient, on_request: http.OnRequest) -> None:
         self._http = http_client
         self._on_request = on_request
-        self._last: dict[str, tuple[bytes, route.GatewayView]] = {}
+        self._last: dict[str, _Last] = {}
+
+    def parse_s(self, admin_url: str) -> float:
+        """How long a gateway's last answer that differed kept the event loop."""
+        last = self._last.get(admin_url)
+        return last.parse_s if last is not None else 0.0
 
     async def fetch_view(self, admin_url: str) -> route.GatewayView:
         """The table that HAProxy was read to have."""
@@ -130,11 +146,10 @@ class GatewayClient:
         if answer.code != 200:
             raise errors.Unreachable(f"gateway: {answer.code}: {answer.excerpt()}")
         last = self._last.get(admin_url)
-        if last is not None and last[0] == answer.body:
-            return last[1]
-        view = self._view(answer)
-        self._last[admin_url] = (answer.body, view)
-        return view
+        if last is not None and last.body == answer.body:
+            return last.view
+        self._last[admin_url] = made = _read(answer, last)
+        return made.view
 
     async def wait_for_change(self, admin_url: str, *, since: str | None, wait_s: float) -> str:
         """The version of what the gateway shows, once it is another than ``since`` or after ``wait_s``.
@@ -149,6 +164,7 @@ class GatewayClient:
             url=f"{admin_url.rstrip('/')}/v1/changes?{query}",
             timeout_s=wait_s + TIMEOUT_S,
             answer_bytes_max=CHANGES_BYTES_MAX,
+            verb="WAIT",  # it is held on purpose: its duration says nothing of the gateway's speed
         )
         answer = await self._send(request)
         if answer.code != 200:
@@ -157,21 +173,6 @@ class GatewayClient:
             return _Changes.model_validate(answer.json()).version
         except pydantic.ValidationError as error:
             raise errors.Unreachable(f"gateway: unexpected answer: {_first(error)}") from error
-
-    @staticmethod
-    def _view(answer: http.Answer) -> route.GatewayView:
-        try:
-            routes = _Routes.model_validate(answer.json())
-        except pydantic.ValidationError as error:
-            raise errors.Unreachable(f"gateway: unexpected answer: {_first(error)}") from error
-        return route.GatewayView(
-            id=routes.gateway,
-            routes={name: _live(entry) for name, entry in routes.routes.items()},
-            errors={model: text[:PROBLEM_MAX] for model, text in routes.errors.items()},
-            failure=routes.failure[:PROBLEM_MAX] if routes.failure is not None else None,
-            connections=routes.connections,
-            replicas=sum(node.replicas for node in routes.nodes),
-        )
 
     async def prove(self, data_url: str, model: str, revision: str, *, timeout_s: float) -> ProofReport:
         """Let a replica of the revision run its example.
@@ -228,6 +229,31 @@ class GatewayClient:
 
     async def _send(self, request: http.Request) -> http.Answer:
         return await self._http.send(request, who="gateway", on_request=self._on_request)
+
+
+def _read(answer: http.Answer, last: _Last | None) -> _Last:
+    """The answer; what it says of a model as the last one did is the same object again."""
+    began_s = time.perf_counter()
+    document = answer.json()
+    raw = document.get("routes") if isinstance(document, dict) else None
+    entries: dict[str, Any] = raw if isinstance(raw, dict) else {}
+    known = {}
+    if last is not None:
+        known = {name: last.view.routes[name] for name, entry in entries.items() if last.entries.get(name) == entry}
+        document = {**document, "routes": {name: entry for name, entry in entries.items() if name not in known}}
+    try:
+        routes = _Routes.model_validate(document)
+    except pydantic.ValidationError as error:
+        raise errors.Unreachable(f"gateway: unexpected answer: {_first(error)}") from error
+    view = route.GatewayView(
+        id=routes.gateway,
+        routes={name: known.get(name) or _live(routes.routes[name]) for name in entries},
+        errors={model: text[:PROBLEM_MAX] for model, text in routes.errors.items()},
+        failure=routes.failure[:PROBLEM_MAX] if routes.failure is not None else None,
+        connections=routes.connections,
+        replicas=sum(node.replicas for node in routes.nodes),
+    )
+    return _Last(body=answer.body, entries=entries, view=view, parse_s=time.perf_counter() - began_s)
 
 
 def _live(entry: _Route) -> route.RouteLive:

@@ -15,6 +15,9 @@ from fairlead_operator.state import capacity, serve
 
 TIMEOUT_S = 10.0
 PUT_TIMEOUT_S = 10.0
+PUT_LEAST_S = 6.0
+"""Ray has no version check, so a PUT that is given up may still happen: none begins with less time than this. It is
+less than the Lease has left between two renewals, also where these take some seconds."""
 CAPACITY_TIMEOUT_S = 2.0
 APPLICATIONS_PATH = "/api/serve/applications/"
 # Served by the same module as the applications, so it is there whenever they are.
@@ -151,7 +154,7 @@ class RayServeClient:
             body=body,
             timeout_s=timeout_s,
             answer_bytes_max=ANSWER_BYTES_MAX,
-            least_s=PUT_TIMEOUT_S,  # Ray has no version check: a PUT that is given up may still happen
+            least_s=PUT_LEAST_S,
         )
         return await self._http.send(request, who="Ray", on_request=self._on_request)
 

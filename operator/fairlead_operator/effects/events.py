@@ -1,13 +1,18 @@
-"""Kubernetes events: one object for each different sentence about a model; a repeat raises its count."""
+"""Kubernetes events: one object for each different sentence about a model; a repeat raises its count.
+
+They are sent one after the other in the background: no pass waits for one, and a thousand models that become ready at
+once don't have four thousand events written between their statuses.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import collections
 import contextlib
 import datetime
 import hashlib
 import logging
-from typing import Any
+from typing import Any, NamedTuple
 
 from fairlead_operator.api import names
 from fairlead_operator.clients import errors, kubernetes, paths
@@ -19,9 +24,20 @@ REFILL_S = 30.0
 MODELS_MAX = 4096
 COUNTS_MAX = 4096
 NOTE_MAX_BYTES = 1024
+WAITING_MAX = 8192
+"""So many wait to be sent; more are dropped."""
+SENT_AT_ONCE = 100
+PACE_S = 0.05
+"""Between two that are sent, once so many went at once."""
 CONTROLLER = "fairlead.dev/operator"
 
 log = logging.getLogger(__name__)
+
+
+class _Waiting(NamedTuple):
+    model: observed.ModelDeploymentView
+    event: actions.Event
+    at: datetime.datetime
 
 
 class EventWriter:
@@ -33,17 +49,53 @@ class EventWriter:
         self._clock = clock
         self._counts: collections.OrderedDict[str, int] = collections.OrderedDict()
         self._buckets: collections.OrderedDict[str, tuple[float, float]] = collections.OrderedDict()
+        self._waiting: collections.deque[_Waiting] = collections.deque()
+        self._wake = asyncio.Event()
+        self._allowance = (float(SENT_AT_ONCE), clock.monotonic_s())
 
-    async def send(self, model: observed.ModelDeploymentView, *events: actions.Event, at: datetime.datetime) -> None:
+    def __len__(self) -> int:
+        """Events that wait to be sent."""
+        return len(self._waiting)
+
+    def send(self, model: observed.ModelDeploymentView, *events: actions.Event, at: datetime.datetime) -> None:
+        """Have them sent soon, in this order."""
         for event in events:
             about = {"key": f"{model.namespace}/{model.name}", "reason": event.reason}
             if not self._may_send(model.uid):
                 log.warning("event dropped: too many for this model", extra=about)
-                continue
+            elif len(self._waiting) >= WAITING_MAX:
+                log.warning("event dropped: too many wait to be sent", extra=about)
+            else:
+                self._waiting.append(_Waiting(model, event, at))
+                self._wake.set()
+
+    async def run(self) -> None:
+        """Send for ever."""
+        while True:
+            self._wake.clear()
+            await self.send_waiting()
+            await self._wake.wait()
+
+    async def send_waiting(self) -> None:
+        """Send what waits: some at once, the others at a pace that leaves the API server to the statuses."""
+        while self._waiting:
+            model, event, at = self._waiting.popleft()
+            about = {"key": f"{model.namespace}/{model.name}", "reason": event.reason}
             try:
                 await self._send(model, event, at)
             except errors.FairleadError as error:
                 log.warning("event not sent", extra={**about, "error": str(error)})
+            except Exception:
+                log.exception("event not sent", extra=about)  # one of them must not end all others
+            await self._keep_pace()
+
+    async def _keep_pace(self) -> None:
+        now_s = self._clock.monotonic_s()
+        left, at_s = self._allowance
+        left = min(float(SENT_AT_ONCE), left + (now_s - at_s) / PACE_S) - 1
+        self._allowance = (left, now_s)
+        if left < 0:
+            await asyncio.sleep(PACE_S)
 
     async def _send(self, model: observed.ModelDeploymentView, event: actions.Event, now: datetime.datetime) -> None:
         body = _body(model, event, now=now, instance=self._instance)

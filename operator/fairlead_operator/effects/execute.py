@@ -72,3 +72,23 @@ async def _execute(key: keys.ModelKey, action: actions.Action, hands: Hands) -> 
         case actions.Wait():
             return actions.Done()
     assert_never(action)
+
+
+ANNOUNCED = (
+    actions.WriteRoute | actions.RetireRoute | actions.DeleteRoute | actions.DeleteRevision | actions.RemoveFinalizer
+)
+"""Writes that move traffic or take something away: a successor has to know why. The others are the same whoever does
+them, however often."""
+
+
+def is_write(action: actions.Action) -> bool:
+    """Whether something outside is asked or changed."""
+    return not isinstance(action, actions.Wait | actions.NudgeServe)
+
+
+def error_of(plan: actions.Plan, refused: actions.Refused) -> errors.FairleadError:
+    """What a write that did not happen costs its key: a delay that grows."""
+    message = f"{plan.action}: {refused.message}"
+    if refused.reason is reasons.Reason.CONFLICT:
+        return errors.Conflict(message)
+    return errors.RetryLater(message, retry_after_s=refused.retry_after_s)

@@ -24,10 +24,10 @@ async def write_finalizers(
     """Replace the list of finalizers of exactly the version that was read (409 otherwise)."""
     metadata = {"resourceVersion": action.resource_version, "finalizers": list(action.finalizers)}
     try:
-        await api.merge_patch(paths.models(key.namespace, key.name), {"metadata": metadata})
+        stored = await api.merge_patch(paths.models(key.namespace, key.name), {"metadata": metadata})
     except errors.NotFound:
         return actions.Done()
-    return actions.Done()
+    return actions.Done(stored=stored)
 
 
 async def create_revision(

@@ -70,9 +70,10 @@ class NamespaceView:
             reflector.Collection(path=paths.model_routes(namespace)),
             _route_text,
             clock=readers.clock,
-            on_change=lambda _: readers.on_answer(namespace),
+            on_change=self._note_route,
         )
         self._parts: dict[str, fingerprint.ServeParts] = {}
+        self._gateway_parts: dict[str, fingerprint.GatewayParts] = {}
         self._clock = readers.clock
         self._forbidden: tuple[float, observed.RouteWrites] | None = None
         self._reading = [readers.start(self._revisions.run()), readers.start(self._routes.run())]
@@ -146,7 +147,7 @@ class NamespaceView:
 
     def world(self) -> fingerprint.World:
         """Everything above as a waiting key compares it."""
-        return fingerprint.World(self.namespace, self._serve_parts(), self.routes(), self.gateways(), self.writes())
+        return fingerprint.World(self.namespace, self._serve_parts(), self.routes(), self._members(), self.writes())
 
     def revisions_of(self, uid: str) -> tuple[observed.RevisionView, ...]:
         """The object's own ControllerRevisions, by owner uid: an earlier object of the same name left none of them.
@@ -195,6 +196,27 @@ class NamespaceView:
             found[cluster] = before if before is not None and is_known else fingerprint.ServeParts(evidence, before)
         self._parts = found
         return found
+
+    def _members(self) -> fingerprint.Members:
+        found = self.gateways()
+        if not isinstance(found, knowledge.Known):
+            return type(found).__name__
+        before, parts = self._gateway_parts, {}
+        for member in found.value.members:
+            known = before.get(member.name)
+            is_known = known is not None and known.view is member.view
+            parts[member.name] = (
+                known if known is not None and is_known else fingerprint.GatewayParts(member.view, known)
+            )
+        self._gateway_parts = parts
+        return [(member, parts[member.name]) for member in found.value.members]
+
+    def _note_route(self, name: str) -> None:
+        """A route is one model's alone; a complete list may have changed what is known of all."""
+        if name:
+            self._readers.on_route(keys.ModelKey(self.namespace, name))
+        else:
+            self._readers.on_answer(self.namespace)
 
     def _note_revision(self, name: str) -> None:
         if not name:

@@ -8,11 +8,10 @@ Each answer is taken apart once, and what is the same object as in the answer be
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from fairlead_operator.observe import gateway
-from fairlead_operator.observe.gateway import GatewaysEvidence
-from fairlead_operator.state import knowledge, route, serve
+from fairlead_operator.state import gateways, knowledge, route, serve
 
 DIGEST_BYTES = 12
 NOTHING = b""
@@ -77,6 +76,41 @@ class ServeParts:
         self._by_owner = owned
 
 
+class GatewayParts:
+    """One gateway's answer, by model."""
+
+    def __init__(
+        self, view: knowledge.Known[route.GatewayView] | knowledge.Unknown, before: GatewayParts | None = None
+    ) -> None:
+        self.view = view
+        self._lives: dict[str, tuple[route.RouteLive, bytes, bytes]] = {}
+        self._common: object = type(view).__name__
+        if isinstance(view, knowledge.Known):
+            self._common = (view.value.id, view.value.failure)
+            known = before._lives if before is not None else {}
+            self._lives = {model: _digests_of(live, known.get(model)) for model, live in view.value.routes.items()}
+
+    def part_of(self, model: str, *, is_hot: bool) -> object:
+        """The part of a model."""
+        if not isinstance(self.view, knowledge.Known):
+            return self._common
+        found = self._lives.get(model)
+        live = found[2 if is_hot else 1] if found is not None else NOTHING
+        return (self._common, live, self.view.value.errors.get(model))
+
+
+def _digests_of(
+    live: route.RouteLive, before: tuple[route.RouteLive, bytes, bytes] | None
+) -> tuple[route.RouteLive, bytes, bytes]:
+    if before is not None and before[0] is live:
+        return before
+    return (live, digest(gateway.live(live, is_hot=False)), digest(gateway.live(live, is_hot=True)))
+
+
+Members = Sequence[tuple[gateways.GatewaySeen, GatewayParts]] | str
+"""The gateways of a namespace with their parts; a word where there are none, or none can be listed."""
+
+
 class World:
     """One look at a namespace."""
 
@@ -85,13 +119,13 @@ class World:
         namespace: str,
         parts: Mapping[str, ServeParts],
         routes: Mapping[str, str] | None,
-        gateways: GatewaysEvidence,
+        members: Members,
         writes: Mapping[str, serve.RayWrite],
     ) -> None:
         self._namespace = namespace
         self._parts = sorted(parts.items())
         self._routes = routes
-        self._gateways = gateways
+        self._members = members
         refused = ((name, write) for name, write in writes.items() if not write.is_accepted)
         self._writes = digest(sorted((name, write.kind, write.message) for name, write in refused))
 
@@ -100,7 +134,10 @@ class World:
         text = self._routes.get(model) if self._routes is not None else "unknown"
         owner = f"{self._namespace}--{model}"
         own = [(cluster, part.hash_owner(owner)) for cluster, part in self._parts]
-        return digest(own, text, _gateways_of(model, self._gateways, is_hot), self._writes)
+        seen = self._members
+        if not isinstance(seen, str):
+            seen = repr([(m.name, m.state.value, m.is_idle, part.part_of(model, is_hot=is_hot)) for m, part in seen])
+        return digest(own, text, seen, self._writes)
 
     def hash_ray(self, cluster: str) -> bytes:
         """Of a Ray cluster's Serve config."""
@@ -111,24 +148,11 @@ class World:
         """Whether something that many models share could not be read."""
         if any(isinstance(part.evidence, knowledge.Unknown) for _, part in self._parts):
             return True
-        if not isinstance(self._gateways, knowledge.Known):
-            return isinstance(self._gateways, knowledge.Unknown)
-        return any(isinstance(member.view, knowledge.Unknown) for member in self._gateways.value.members)
+        if isinstance(self._members, str):
+            return self._members == knowledge.Unknown.__name__
+        return any(isinstance(part.view, knowledge.Unknown) for _, part in self._members)
 
 
 def digest(*values: object) -> bytes:
     """A few bytes for plain values."""
     return hashlib.blake2b(repr(values).encode(), digest_size=DIGEST_BYTES).digest()
-
-
-def _gateways_of(model: str, evidence: GatewaysEvidence, is_hot: bool) -> object:
-    if not isinstance(evidence, knowledge.Known):
-        return type(evidence).__name__
-    return [(m.name, m.state.value, m.is_idle, _seen(model, m.view, is_hot)) for m in evidence.value.members]
-
-
-def _seen(model: str, view: knowledge.Known[route.GatewayView] | knowledge.Unknown, is_hot: bool) -> object:
-    if not isinstance(view, knowledge.Known):
-        return type(view).__name__
-    live = gateway.live(view.value.routes.get(model), is_hot)
-    return (view.value.id, live, view.value.errors.get(model), view.value.failure)

@@ -18,11 +18,21 @@ UNKNOWN_TIME = "1970-01-01T00:00:00Z"
 log = logging.getLogger(__name__)
 
 
-def view_model(body: Mapping[str, Any]) -> observed.ModelDeploymentView:
-    """A ModelDeployment. What can't be read of its spec or its status is said in the view: a deletion needs neither."""
+def view_model(
+    body: Mapping[str, Any], *, known: tuple[observed.ModelDeploymentView, Mapping[str, object]] | None = None
+) -> observed.ModelDeploymentView:
+    """A ModelDeployment. What can't be read of its spec or its status is said in the view: a deletion needs neither.
+
+    ``known`` is an earlier view of the object and its status as JSON: what is the same is not read again.
+    """
     metadata = body["metadata"]
     deleted_at = metadata.get("deletionTimestamp")
-    read, problem = _status(body)
+    before, wire = known if known is not None else (None, None)
+    is_known = before is not None and (before.uid, before.generation) == (metadata["uid"], metadata.get("generation"))
+    if before is not None and is_known and wire == body.get("status"):
+        read, problem = before.status, before.status_problem
+    else:
+        read, problem = _status(body)
     return observed.ModelDeploymentView(
         namespace=metadata["namespace"],
         name=metadata["name"],
@@ -31,7 +41,7 @@ def view_model(body: Mapping[str, Any]) -> observed.ModelDeploymentView:
         resource_version=metadata["resourceVersion"],
         deletion_timestamp=datetime.datetime.fromisoformat(deleted_at) if deleted_at else None,
         finalizers=tuple(metadata.get("finalizers") or ()),
-        spec=_spec(body.get("spec") or {}),
+        spec=before.spec if before is not None and is_known else _spec(body.get("spec") or {}),
         status=read,
         status_problem=problem,
     )

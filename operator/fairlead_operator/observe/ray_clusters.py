@@ -54,6 +54,11 @@ class RayClusters:
         listed = self._directory.clusters(key.namespace)
         return next((self._at(key.namespace, cluster) for cluster in listed if cluster.name == key.cluster), None)
 
+    def put_pause_s(self, key: keys.RayKey) -> float:
+        """How long the cluster's next PUT has to wait; 0 for one that isn't listed."""
+        found = self.find(key)
+        return found.poller.put_pause_s() if found is not None else 0.0
+
     def _at(self, namespace: str, cluster: directory.Cluster) -> Connection:
         key = keys.RayKey(namespace, cluster.name)
         known = self._connections.get(key)

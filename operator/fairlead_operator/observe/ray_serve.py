@@ -10,7 +10,7 @@ from fairlead_operator.observe import readers, shared, source
 from fairlead_operator.state import capacity, knowledge, serve
 
 WRITE_MESSAGE_MAX = 512
-PUT_PAUSE_RATIO = 4.0
+PUT_PAUSE_RATIO = 8.0
 PUT_PAUSE_MAX_S = 5.0
 """Each PUT carries every application of the cluster: the larger it is, the more changes it should carry."""
 

@@ -50,6 +50,8 @@ class Readers:
     on_answer: Callable[[str], None] = ignore
     on_revision: Callable[[keys.ModelKey], None] = ignore_model
     """Hears of each model one of whose ControllerRevisions changed."""
+    on_route: Callable[[keys.ModelKey], None] = ignore_model
+    """Hears of each model whose route changed."""
     start: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]] = start
 
     def longest_interval_s(self, namespace: str) -> float:

@@ -10,7 +10,7 @@ from fairlead_operator.clients import errors, paths
 from fairlead_operator.clients.clock import Clock
 from fairlead_operator.observe import cluster
 from fairlead_operator.observe import kubernetes as objects
-from fairlead_operator.state import analysis, capacity, keys, knowledge, observed, question
+from fairlead_operator.state import analysis, keys, knowledge, observed, question
 
 CAPACITY_MAX_AGE_S = 2.0
 
@@ -81,22 +81,25 @@ class Observer:
             seen=seen, evidence=world.hash_model(key.name), hot_evidence=world.hash_model(key.name, is_hot=True)
         )
 
-    async def complete(self, look: Look) -> Look:
-        """The same look with what this one pass needs besides: measurements that are due, and what is free."""
+    async def measure(self, look: Look) -> Look:
+        """The same look with the measurement that is due, if one is."""
         seen = look.seen
         view = seen.object.value if isinstance(seen.object, knowledge.Known) else None
-        if view is None:
+        asked = (
+            question.find_question(view, seen.observed_at)
+            if view is not None and self._measurements is not None
+            else None
+        )
+        if asked is None or self._measurements is None:
             return look
-        asked = question.find_question(view, seen.observed_at)
-        measured = await self._measurements.read(seen.key, asked) if asked is not None and self._measurements else None
-        free: knowledge.Known[capacity.Capacity] | knowledge.Unknown = knowledge.UNREAD
-        if view.status.rollout is None and isinstance(seen.serve.get(seen.placement), knowledge.Known):
-            free = await self._namespaces(seen.key.namespace).capacity(CAPACITY_MAX_AGE_S)
-        return replace(look, seen=replace(seen, measured=measured, capacity=free))
+        measured = await self._measurements.read(seen.key, asked)
+        return replace(look, seen=replace(seen, measured=measured))
 
-    def can_rest(self, view: observed.ModelDeploymentView) -> bool:
-        """Whether a pass now needs nothing but what is in memory: no measurement is due."""
-        return question.find_question(view, self._clock.now()) is None
+    async def add_capacity(self, seen: observed.Observed) -> observed.Observed:
+        """The same with what is free on the cluster where new revisions go: read now."""
+        if not isinstance(seen.serve.get(seen.placement), knowledge.Known):
+            return seen
+        return replace(seen, capacity=await self._namespaces(seen.key.namespace).capacity(CAPACITY_MAX_AGE_S))
 
 
 def _revisions_of(

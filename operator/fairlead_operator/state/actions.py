@@ -189,7 +189,12 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
-    """The write happened, as the server said; also the outcome of Wait and NudgeServe."""
+    """The write happened, as the server said; also the outcome of Wait and NudgeServe.
+
+    ``stored`` is the ModelDeployment as the API server has it since, where the write was one of it.
+    """
+
+    stored: Mapping[str, object] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -48,7 +48,7 @@ def summarise(
         now=now,
     )
     status = _status(result)
-    new, old = status.to_wire(), _as_read(view.status)
+    new, old = status.to_wire(), as_read(view.status)
     return StatusUpdate(
         key=observed.key,
         status=new,
@@ -65,7 +65,7 @@ def _kept_back(patch: dict[str, object] | None, plan: Plan) -> dict[str, object]
     return {name: value for name, value in patch.items() if name in SHOWN_FIELDS} or None
 
 
-def _as_read(status: ModelDeploymentStatus) -> dict[str, object]:
+def as_read(status: ModelDeploymentStatus) -> dict[str, object]:
     """Only what was really there: a default that the server doesn't have yet still has to be written."""
     return status.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_unset=True)
 

@@ -36,9 +36,11 @@ class LeaseServer:
         self.is_away = False
         self.hangs = False
         self.answers_after_s = 0.0
+        self.gets = 0
         self._version = 0
 
     async def get(self, path: str) -> dict[str, Any]:
+        self.gets += 1
         await asyncio.sleep(1e6 if self.hangs else self.answers_after_s)
         self._answer()
         if self.lease is None:
@@ -53,7 +55,7 @@ class LeaseServer:
 
     async def replace(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         self._answer()
-        await asyncio.sleep(self.answers_after_s)
+        await asyncio.sleep(1e6 if self.hangs else self.answers_after_s)
         assert self.lease is not None
         if body["metadata"].get("resourceVersion") != self.lease["metadata"]["resourceVersion"]:
             raise errors.Conflict(path)
@@ -128,6 +130,19 @@ async def test_renewals_keep_the_lease() -> None:
     assert not lost
     for task in (keeping, asking):
         task.cancel()
+
+
+async def test_a_renewal_is_one_request_while_nobody_else_writes_the_lease() -> None:
+    server = LeaseServer()
+    first = candidate(server, "first")
+    await first.acquire()
+    keeping = asyncio.create_task(first.keep(lambda: None))
+    await asyncio.sleep(3 * election.RETRY_PERIOD_S)
+    gets = server.gets
+    await asyncio.sleep(60)
+    assert server.gets == gets
+    assert first.is_held
+    keeping.cancel()
 
 
 async def test_a_lost_lease_is_noticed_before_another_process_can_hold_it() -> None:

@@ -153,6 +153,21 @@ async def test_a_refused_put_is_reported_to_the_models_and_costs_the_cluster_a_d
     assert isinstance(place.poller.latest(), source.Pending), "it may have happened all the same"
 
 
+async def test_a_put_that_the_lease_has_no_time_for_is_made_later_and_no_model_hears_that_ray_refused_it() -> None:
+    place = Place()
+    place.complete()
+    place.error = errors.RetryLater("the Lease has too little time left for a write", retry_after_s=1.0)
+    await place.poller.read_once()
+    await place.ray_pass.run(KEY)
+    await place.poller.read_once()
+    assert await place.ray_pass.run(KEY) == 1.0
+    assert place.poller.last_write is None
+    assert not isinstance(place.poller.latest(), source.Pending), "nothing was sent that an answer could lack"
+    place.error = None
+    await place.run()
+    assert len(place.puts) == 1
+
+
 async def test_a_foreign_application_without_a_config_blocks_the_write_with_a_message() -> None:
     place = Place()
     place.complete()

@@ -42,7 +42,7 @@ def make_reconciler(queue: Any, view: Any, **parts: Any) -> reconcile.Reconciler
             raise view
         return view
 
-    async def complete(look: snapshot.Look) -> snapshot.Look:
+    async def measure(look: snapshot.Look) -> snapshot.Look:
         return look
 
     def look(_: keys.ModelKey, seen: Any) -> snapshot.Look:
@@ -50,11 +50,11 @@ def make_reconciler(queue: Any, view: Any, **parts: Any) -> reconcile.Reconciler
         route_text = knowledge.Known(route.RouteText(text="{}"))
         return snapshot.Look(seen=builders.observed(object=found, route=route_text), evidence=b"", hot_evidence=b"")
 
-    observer = SimpleNamespace(fetch=fetch, complete=complete, look=look)
+    observer = SimpleNamespace(fetch=fetch, measure=measure, look=look)
     namespace = SimpleNamespace(is_pending=lambda: False)
-    given = {"observer": observer, "hands": SimpleNamespace(nudge=lambda _: None), "events": None, **parts}
+    given = {"observer": observer, "hands": SimpleNamespace(nudge=lambda _: None), **parts}
     made = reconcile.Parts(
-        **given,
+        **{"statuses": SimpleNamespace(dropped_fields=lambda _: (), forget=lambda _: None), **given},
         namespaces=lambda _: namespace,  # type: ignore[arg-type,return-value]  # it is asked nothing else
         waits=waiting.Waiting(queue, lambda _: namespace, clock=HandClock()),  # type: ignore[arg-type,return-value]
         composed=composition.Composition(),
@@ -115,13 +115,13 @@ async def test_an_unexpected_error_is_reported_on_the_object_logged_and_retried(
 
     recorded: list[Any] = []
 
-    async def send(_: Any, *events: Any, at: Any) -> None:
-        recorded.extend(events)
+    def report(_: Any, event: Any) -> None:
+        recorded.append(event)
 
     monkeypatch.setattr(planner, "make", make)
     queue = Queue()
-    events = SimpleNamespace(send=send)
-    assert await make_reconciler(queue, builders.model_deployment(), events=events).handle(KEY) is None
+    statuses = SimpleNamespace(report=report, dropped_fields=lambda _: ())
+    assert await make_reconciler(queue, builders.model_deployment(), statuses=statuses).handle(KEY) is None
     assert queue.failed == [KEY]
     (event,) = recorded
     assert (event.reason, event.type) == ("InternalError", "Warning")

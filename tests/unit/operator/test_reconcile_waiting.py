@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from tests.support import builders
 
-from fairlead_operator import composition, health, queue, reconcile, sweep, telemetry, waiting
-from fairlead_operator.effects import status
+from fairlead_operator import composition, drafts, health, queue, reconcile, sweep, telemetry, waiting
+from fairlead_operator.effects import execute, status
 from fairlead_operator.observe import snapshot
 from fairlead_operator.plan import planner
 from fairlead_operator.state import actions, keys, knowledge, reasons
@@ -50,11 +50,10 @@ class Place:
         monkeypatch.setattr(planner, "make", self.plan)
         monkeypatch.setattr(summary, "summarise", self.summarise)
         namespaces: Any = lambda _: self  # noqa: E731 - there is one
-        observer: Any = SimpleNamespace(
-            fetch=self.fetch, complete=self.complete, look=self.look, can_rest=lambda _: True
-        )
+        observer: Any = SimpleNamespace(fetch=self.fetch, measure=self.measure, look=self.look)
         hands: Any = SimpleNamespace(nudge=lambda _: None, api=self, namespace=namespaces)
-        events: Any = SimpleNamespace(send=self.complete)
+        api: Any = self
+        sender: Any = SimpleNamespace(send=self.send)
         self.waits = waiting.Waiting(self.work, namespaces, clock=LoopClock())
         self.metrics = telemetry.Metrics()
         parts = reconcile.Parts(
@@ -63,7 +62,7 @@ class Place:
             waits=self.waits,
             composed=composition.Composition(),
             hands=hands,
-            events=events,
+            statuses=drafts.StatusWriter(api, sender, clock=LoopClock(), metrics=self.metrics),
             bounds=builders.BOUNDS,
             clock=LoopClock(),
             metrics=self.metrics,
@@ -108,9 +107,12 @@ class Place:
         self.fetches.append(asyncio.get_running_loop().time())
         return self.view
 
-    async def complete(self, look: snapshot.Look, *_: Any, **__: Any) -> snapshot.Look:
+    async def measure(self, look: snapshot.Look) -> snapshot.Look:
         await self.may_complete.wait()
         return look
+
+    def send(self, *_: Any, **__: Any) -> None:
+        """Events go nowhere."""
 
     def look(self, _: keys.ModelKey, view: Any) -> snapshot.Look:
         self.looked.append(view.resource_version)
@@ -129,7 +131,7 @@ class Place:
         is_late = asyncio.get_running_loop().time() >= self.deadline_s
         return actions.Plan(
             key=KEY,
-            action=actions.PinDigest(name="n", revision="r", digest="d") if is_late else actions.Wait(),
+            action=actions.DeleteRevision(name="n", revision="r") if is_late else actions.Wait(),
             serving=Serving(),
             reason=reasons.Reason.STARTING,
             message="",
@@ -240,6 +242,99 @@ async def test_the_first_pass_after_the_start_uses_the_listed_object(place: Plac
     await asyncio.sleep(1)
     assert place.looked
     assert place.fetches == []
+
+
+class Steps:
+    """A model whose passes have a script: of each the action, and the status that it decides on."""
+
+    def __init__(self, place: Place, monkeypatch: pytest.MonkeyPatch, *script: tuple[actions.Action, int]) -> None:
+        self.done: list[str] = []
+        self.stored = 0
+        self.passes = iter(script)
+        self.script = script
+        self.now: tuple[actions.Action, int] = script[0]
+        self.place = place
+        monkeypatch.setattr(planner, "make", self.plan)
+        monkeypatch.setattr(summary, "summarise", self.summarise)
+        monkeypatch.setattr(execute, "execute", self.execute)
+        monkeypatch.setattr(status, "write_status", self.write)
+
+    def plan(self, *_: Any) -> actions.Plan:
+        self.now = next(self.passes, self.script[-1])
+        is_last = self.now is self.script[-1]
+        return actions.Plan(
+            key=KEY,
+            action=self.now[0],
+            serving=Serving(),
+            reason=reasons.Reason.STARTING,
+            message="",
+            requeue_after_s=builders.BOUNDS.poll_s if is_last else 0.0,
+        )
+
+    def summarise(self, _: Any, view: Any, *__: Any, **___: Any) -> actions.StatusUpdate:
+        new, old = self.now[1], view.status.replicas
+        patch = {"replicas": new} if new != old else None
+        return actions.StatusUpdate(
+            key=KEY, status={"replicas": new}, patch=patch, events=(), written_at=LoopClock().now()
+        )
+
+    async def execute(self, plan: actions.Plan, _: Any) -> actions.Outcome:
+        if not isinstance(plan.action, actions.Wait):
+            self.done.append(type(plan.action).__name__)
+        return actions.Done()
+
+    async def write(self, _: Any, update: actions.StatusUpdate, *, resource_version: str) -> Any:
+        self.stored += 1
+        self.done.append(f"status {update.status['replicas']} on {resource_version}")
+        metadata = {"namespace": KEY.namespace, "name": KEY.name, "uid": self.place.view.uid}
+        metadata["resourceVersion"] = str(int(resource_version) + 1)
+        return {"metadata": metadata, "spec": {"model": {"uri": "file:///m"}}, "status": dict(update.status)}
+
+
+ROUTE = actions.DeleteRoute()
+
+
+async def test_steps_that_follow_each_other_are_one_status_and_it_is_written_before_traffic_moves(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pin = actions.PinDigest(name="n", revision="r", digest="d")
+    steps = Steps(
+        place, monkeypatch, (actions.Wait(), 1), (pin, 2), (actions.Wait(), 3), (ROUTE, 4), (actions.Wait(), 4)
+    )
+    place.work.add(KEY)
+    await asyncio.sleep(0.01)
+    assert steps.done == ["PinDigest", "status 3 on 1", "DeleteRoute"]
+    await asyncio.sleep(1)
+    assert steps.done[3:] == ["status 4 on 2"], "what nobody waits for is written a moment later"
+    assert len(place.fetches) == 1, "each write is of the version that was read: nobody has to read it again"
+
+
+async def test_a_crowd_s_statuses_that_nobody_waits_for_are_written_a_bounded_time_later(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(5000):
+        place.waits.hold(keys.ModelKey(KEY.namespace, f"m{number}"), waiting.Held(evidence=place.evidence, is_hot=True))
+    steps = Steps(place, monkeypatch, (actions.Wait(), 1))
+    place.work.add(KEY)
+    await asyncio.sleep(reconcile.DRAFT_MAX_S - 1)
+    assert steps.done == []
+    await asyncio.sleep(2)
+    assert steps.done == ["status 1 on 1"]
+
+
+async def test_nothing_is_done_with_an_object_that_changed_since_it_was_read(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = Steps(place, monkeypatch, (actions.Wait(), 0))
+    place.work.add(KEY)
+    await asyncio.sleep(reconcile.FRESH_S)
+    place.view = builders.model_deployment(resource_version="2")
+    steps.passes = iter([(ROUTE, 0)])
+    place.evidence = b"2"
+    place.waits.on_answer(KEY.namespace)
+    await asyncio.sleep(0.01)
+    assert len(place.fetches) == 3, "once before it was to be done, and once more for the next pass"
+    assert steps.done == [], "it was planned for the object as it was"
 
 
 async def test_a_dropped_status_field_is_written_at_growing_intervals(

@@ -24,6 +24,7 @@ class Namespace:
         self.has_unknown = False
         self.pending = False
         self.hurried = 0
+        self.compared: list[str] = []
 
     def is_pending(self) -> bool:
         return self.pending
@@ -35,6 +36,7 @@ class Namespace:
         return self
 
     def hash_model(self, model: str, *, is_hot: bool = False) -> bytes:
+        self.compared.append(model)
         return self.parts.get(model, b"")
 
     def hash_ray(self, cluster: str) -> bytes:
@@ -74,6 +76,18 @@ async def test_only_the_key_whose_own_part_changed_is_queued() -> None:
     assert await place.changed() == set(), "once"
     place.namespace.parts["default"] = b"other"
     assert await place.changed() == {RAY}
+
+
+async def test_a_change_of_what_is_one_model_s_alone_compares_no_other() -> None:
+    place = Place()
+    for key in (A, B):
+        place.waits.hold(key, held())
+    place.waits.on_model(A)
+    place.waits.on_model(keys.ModelKey("ns", "of-nobody"))
+    assert (place.namespace.compared, len(place.work)) == (["a"], 0)
+    place.namespace.parts = {"a": b"other", "b": b"other"}
+    place.waits.on_model(A)
+    assert (place.namespace.compared, len(place.work)) == (["a", "a"], 1)
 
 
 async def test_several_answers_in_one_turn_cause_one_comparison() -> None:

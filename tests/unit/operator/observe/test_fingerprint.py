@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 
 from fairlead_operator.observe import fingerprint
-from fairlead_operator.state import gateways, knowledge, serve
+from fairlead_operator.state import serve
 from fairlead_operator.state.serve import RayWriteKind
 
 NOW = datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC)
@@ -13,7 +13,7 @@ NOW = datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC)
 
 def world(kind: RayWriteKind | None, message: str = "") -> fingerprint.World:
     writes = {"default": serve.RayWrite(kind=kind, message=message, since=NOW)} if kind is not None else {}
-    return fingerprint.World("ns", {}, {}, knowledge.Known(gateways.Gateways(members=())), writes)
+    return fingerprint.World("ns", {}, {}, [], writes)
 
 
 def test_a_serve_config_that_ray_accepts_for_one_model_wakes_no_other() -> None:

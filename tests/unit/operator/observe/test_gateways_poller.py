@@ -40,6 +40,9 @@ class Place:
             ),
         )
 
+    def parse_s(self, _: str) -> float:
+        return 0.0
+
     async def fetch_view(self, admin_url: str) -> route.GatewayView:
         found = self.views[admin_url]
         if isinstance(found, errors.FairleadError):
@@ -119,8 +122,7 @@ async def test_a_relevant_change_is_reported() -> None:
 def test_the_end_of_requests_in_flight_changes_the_fingerprint_of_waiting_models_only() -> None:
     def world(view: route.GatewayView) -> fingerprint.World:
         member = gateway.gateways.GatewaySeen(name="a", view=knowledge.Known(view))
-        found = knowledge.Known(gateway.gateways.Gateways(members=(member,)))
-        return fingerprint.World("ns", {}, {}, found, {})
+        return fingerprint.World("ns", {}, {}, [(member, fingerprint.GatewayParts(member.view))], {})
 
     busy, calm = world(with_sessions(3)), world(with_sessions(0))
     assert busy.hash_model("digits") == calm.hash_model("digits")

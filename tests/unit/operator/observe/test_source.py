@@ -115,6 +115,19 @@ async def test_an_awaited_answer_is_reported_even_if_unchanged() -> None:
     task.cancel()
 
 
+async def test_a_source_that_is_costly_to_parse_is_not_read_back_to_back_while_many_hurry() -> None:
+    place = Place()
+    place.source.cost_s = lambda: 0.5
+    task = await run(place, 1)
+    reads = len(place.reads)
+    for _ in range(1000):
+        place.source.hurry()
+        await asyncio.sleep(0.01)
+    assert len(place.reads) - reads <= 10 / source.FIRST_INTERVAL_S
+    place.source.cost_s = lambda: 0.0
+    task.cancel()
+
+
 async def test_a_hanging_source_becomes_unknown() -> None:
     place = Place()
     task = await run(place, 1)
@@ -153,7 +166,7 @@ class Telling(Place):
         super().__init__()
         self.asked: list[float] = []
         self.changed = asyncio.Event()
-        self.answers_at_once = self.refuses = False
+        self.answers_at_once = self.refuses = self.fails = False
         self.source.await_change = self.wait
 
     def change(self) -> None:
@@ -164,6 +177,8 @@ class Telling(Place):
         self.asked.append(wait_s)
         if self.refuses:
             raise errors.Unreachable("no such path")
+        if self.fails:
+            raise ZeroDivisionError("a bug")
         if self.answers_at_once:
             return False
         try:
@@ -197,7 +212,7 @@ async def test_a_source_that_changes_all_the_time_is_read_after_a_pause_each_tim
     task.cancel()
 
 
-@pytest.mark.parametrize("trouble", ["refuses", "answers_at_once"])
+@pytest.mark.parametrize("trouble", ["refuses", "fails", "answers_at_once"])
 async def test_a_source_that_can_not_say_it_is_read_at_its_interval(trouble: str) -> None:
     place = Telling()
     setattr(place, trouble, True)
