@@ -66,6 +66,7 @@ class Place:
             bounds=builders.BOUNDS,
             clock=LoopClock(),
             metrics=self.metrics,
+            missing_fields=tuple,
         )
         reads: Any = self
         self.swept = sweep.Sweep(
