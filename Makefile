@@ -4,13 +4,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.locked
 
-.PHONY: demo test faults model-check lint format lock crd clean bytecode
+.PHONY: demo test e2e faults model-check lint format lock crd clean bytecode
 
 demo: bytecode
 	$(BIN)/fairlead demo $(ARGS)
 
 test: bytecode
 	$(BIN)/python -m tests $(ARGS)
+
+# On a node of its own, with real pods (docs/development/node.md). Linux and root; the first run builds what a node needs.
+e2e: bytecode
+	$(BIN)/python -m tests.node $(ARGS)
 
 # Nightly. A fault at every write of fifteen stories (two hours or more; `ARGS='--group kills'` for the kills alone), and
 # a million steps of the planner's model; `make test` runs a sample of either.
@@ -36,6 +40,11 @@ crd: $(STAMP)
 lock: $(STAMP)
 	$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --python-version 3.11 \
 	    --generate-hashes --no-emit-index-url --no-header --quiet -o requirements.lock > /dev/null
+	for image in operator gateway ray-node; do \
+	    $(BIN)/uv pip compile pyproject.toml --extra $$(echo $$image | sed s/ray-node/runtime/) --python-version 3.11 \
+	        --constraints requirements.lock --generate-hashes --no-emit-index-url --no-header --no-annotate --quiet \
+	        -o images/$$image/requirements.lock > /dev/null || exit 1; \
+	done
 
 # A process that finds no bytecode compiles all that it imports, each time. Ours is brought up to date here, for where
 # PYTHONDONTWRITEBYTECODE is set (it is inherited by every replica) no process would write it.

@@ -47,6 +47,7 @@ RELEASE_S = 2.0
 EXIT_AFTER_S = 18.0
 """Whatever hangs, the process is gone this long after SIGTERM."""
 NUDGE_DELAY_S = 0.05
+STATUS_PATH = "status."
 """Models that change together are one PUT."""
 
 log = logging.getLogger(__name__)
@@ -67,6 +68,7 @@ class Operator:
         self._settings = settings
         self._configuration = configuration
         self._metrics = metrics
+        self._missing_fields: tuple[str, ...] = ()
         self._selector = selector
         self._clock = clock.SystemClock()
         self._identity = f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}"
@@ -253,6 +255,7 @@ class Operator:
             if served is not None
             else ("the whole schema",)
         )
+        self._missing_fields = tuple(f.removeprefix(STATUS_PATH) for f in missing if f.startswith(STATUS_PATH))
         self._metrics.crd_missing.set(len(missing))
         if missing:
             log.warning("the CRD is older than the operator; update it", extra={"missing": ", ".join(missing)})
@@ -329,6 +332,7 @@ class Operator:
             bounds=self._settings.bounds,
             clock=self._clock,
             metrics=self._metrics,
+            missing_fields=lambda: self._missing_fields,
         )
 
     def _ray_pass(self) -> ray_pass.RayPass:

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import argparse
 import concurrent.futures
+import contextlib
 import hashlib
+import http.client
 import signal
 import subprocess
 import sys
@@ -20,10 +22,11 @@ from pathlib import Path
 
 from tests.faults import choice, folder, report, run, stage
 from tests.faults.choice import Trial
-from tests.faults.scenarios import SCENARIOS
+from tests.faults.scenarios import SCENARIOS, Scenario
 
 from fairlead_cli.local import cluster
 
+BENCH_TRIES = 5
 OUT = Path("build/faults")
 
 
@@ -133,14 +136,22 @@ def _chosen(calm: Mapping[str, run.Outcome], options: argparse.Namespace) -> lis
 
 def _try(make_bench: run.MakeBench, calm: Mapping[str, run.Outcome], trial: Trial) -> report.Result:
     began_s = time.monotonic()
+    fault = run.Fault(point=trial.point, kind=trial.kind, calm=calm[trial.scenario])
     try:
-        fault = run.Fault(point=trial.point, kind=trial.kind, calm=calm[trial.scenario])
-        here = run.run(make_bench, SCENARIOS[trial.scenario], fault)
+        here = _run(make_bench, SCENARIOS[trial.scenario], fault)
     except Exception as error:  # noqa: BLE001 - one run's trouble is a line of the report
         words = f"the bench failed: {type(error).__name__}: {error}"
         return report.Result(trial=trial, was_reached=True, seconds=time.monotonic() - began_s, differences=(words,))
     differences = tuple(run.judge(calm[trial.scenario], here))
     return report.Result(trial=trial, was_reached=here.was_reached, seconds=here.seconds, differences=differences)
+
+
+def _run(make_bench: run.MakeBench, scenario: Scenario, fault: run.Fault) -> run.Outcome:
+    """A run that the bench could not make, as the API server gave it no answer, says nothing: it is made again."""
+    for _ in range(BENCH_TRIES - 1):
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            return run.run(make_bench, scenario, fault)
+    return run.run(make_bench, scenario, fault)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ REVISIONS = "/apis/apps/v1/namespaces/{namespace}/controllerrevisions"
 ROUTES = "/apis/fairlead.dev/v1alpha1/namespaces/{namespace}/modelroutes"
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
 KEPT_S = 20.0
+ANSWER_S = 120.0
 TRIES = 3
 PUT_OFF_MAX = 10
 RBAC = "/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}"
@@ -101,7 +102,7 @@ class Kube:
                     return connection
                 connection.close()
         url = urllib.parse.urlsplit(self.server)
-        return http.client.HTTPSConnection(url.hostname or "", url.port, context=self._admin, timeout=30)
+        return http.client.HTTPSConnection(url.hostname or "", url.port, context=self._admin, timeout=ANSWER_S)
 
     def make_namespace(self, name: str, *, has_lease: bool) -> None:
         """A namespace in which the operator may do what it is shipped to do, and hold its Lease if that is there."""

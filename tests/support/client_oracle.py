@@ -11,10 +11,10 @@ from tests.support import consistency
 from fairlead_operator.state.route import RouteText
 
 if TYPE_CHECKING:
-    from tests.support.virtual_world import Gateway, VirtualWorld
+    from tests.support.virtual_traffic import Gateway, Traffic
 
 
-def is_answered(world: VirtualWorld, gateway: Gateway, name: str) -> bool:
+def is_answered(world: Traffic, gateway: Gateway, name: str) -> bool:
     """Whether a gateway answers every request that names no revision: the stable one stands in for a candidate."""
     text = gateway.routes.get(name)
     weights = RouteText(text=text).weights() if text is not None else {}
@@ -25,7 +25,7 @@ def is_answered(world: VirtualWorld, gateway: Gateway, name: str) -> bool:
     return all(revision in ready or (revision != stable and stable in ready) for revision in weights)
 
 
-def are_answered(world: VirtualWorld, name: str) -> bool:
+def are_answered(world: Traffic, name: str) -> bool:
     """Whether every gateway answers."""
     return all(is_answered(world, gateway, name) for gateway in world.gateways)
 
@@ -34,7 +34,7 @@ def condition(status: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
     return next(c for c in status["conditions"] if c["type"] == kind)
 
 
-def check_available(world: VirtualWorld, name: str, status: Mapping[str, Any]) -> None:
+def check_available(world: Traffic, name: str, status: Mapping[str, Any]) -> None:
     """``Available`` is what clients get, wherever every gateway has the table that is written."""
     if any(gateway.routes.get(name) != world.routes.get(name) for gateway in world.gateways):
         return

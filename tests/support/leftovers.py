@@ -8,12 +8,15 @@ import os
 import pathlib
 import uuid
 from collections.abc import Iterator
+from typing import TypeVar
 
-from fairlead_cli.local import cluster, paths, process_table
+from fairlead_cli.local import either, paths, process_table
+
+Owned = TypeVar("Owned", bound=either.Either)
 
 
 @contextlib.contextmanager
-def owned(local: cluster.LocalCluster, *, notes: pathlib.Path | None = None) -> Iterator[cluster.LocalCluster]:
+def owned(local: Owned, *, notes: pathlib.Path | None = None) -> Iterator[Owned]:
     """Takes the cluster down at the end; a note says whose it is, for the case that this process can't."""
     folder = notes or paths.cache_dir() / "test-clusters"
     folder.mkdir(parents=True, exist_ok=True)
@@ -40,5 +43,5 @@ def end_orphans(folder: pathlib.Path) -> None:
                 continue
             root = pathlib.Path(record["root"])
             if root.exists():
-                cluster.LocalCluster("orphan", root).down()
+                either.opened("orphan", root).down()
             note.unlink()

@@ -10,9 +10,25 @@ import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Self
 
-from fairlead_cli.local import build, download, errors, install, locks, paths, progress, versions
+from fairlead_cli.local import build, download, errors, install, locks, paths, progress
 
 CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl")
+# What a node needs beside them.
+NODE = (
+    "kube-scheduler",
+    "kubelet",
+    "kube-proxy",
+    "containerd",
+    "containerd-shim-runc-v2",
+    "ctr",
+    "coredns",
+    "pause",
+)
+# What is used on it.
+ON_A_NODE = ("helm", "kuberay-operator")
+# Whose releases are fetched, and taken from the PATH. What other projects have is built: they publish no such files, or
+# their programs don't say their version.
+_FETCHED = ("etcd", "kubernetes")
 # Where the two projects publish their builds.
 KUBERNETES_URL = "https://dl.k8s.io"
 ETCD_URL = "https://github.com/etcd-io/etcd/releases/download"
@@ -53,7 +69,7 @@ class Sources:
 
 def version_of(name: str) -> str:
     """The version pinned for this binary, with its `v`."""
-    return versions.ETCD if name == "etcd" else versions.KUBERNETES
+    return build.PROGRAMS[name].version
 
 
 def find(names: Sequence[str], sources: Sources, reporter: progress.Reporter) -> Binaries:
@@ -106,6 +122,8 @@ def _find_existing(name: str, sources: Sources) -> pathlib.Path | None:
     if os.access(own, os.X_OK):
         return own
     # 3. What the system has, if it says that it is of a version that fits.
+    if build.PROGRAMS[name].module not in _FETCHED:
+        return None
     for folder in sources.environment.get("PATH", "").split(os.pathsep):
         candidate = pathlib.Path(folder) / name
         if folder and has_version(name, candidate):
@@ -115,8 +133,8 @@ def _find_existing(name: str, sources: Sources) -> pathlib.Path | None:
 
 def _fetch(names: Sequence[str], sources: Sources, reporter: progress.Reporter) -> None:
     """Fetch what can be fetched; what can't be is said in one line for each place, and left to the build."""
-    kubernetes = [name for name in names if name != "etcd"]
-    for wanted, url in ((kubernetes, sources.kubernetes_url), ([n for n in names if n == "etcd"], sources.etcd_url)):
+    for module, url in (("kubernetes", sources.kubernetes_url), ("etcd", sources.etcd_url)):
+        wanted = [name for name in names if build.PROGRAMS[name].module == module]
         if not wanted or not url:
             continue
         try:

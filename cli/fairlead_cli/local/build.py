@@ -15,20 +15,62 @@ from collections.abc import Mapping, Sequence
 from fairlead_cli.local import errors, install, progress, versions
 
 _MODULES = pathlib.Path(__file__).parent / "gobuild"
-_PACKAGES = {
-    "etcd": "go.etcd.io/etcd/server/v3",
-    "kube-apiserver": "k8s.io/kubernetes/cmd/kube-apiserver",
-    "kube-controller-manager": "k8s.io/kubernetes/cmd/kube-controller-manager",
-    "kubectl": "k8s.io/kubernetes/cmd/kubectl",
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    """What builds a binary: a package of the Go module `gobuild/<module>`, and the file that Go makes of it.
+
+    Go names a binary after its package's folder.
+    """
+
+    module: str
+    version: str
+    package: str
+    file: str
+
+
+def _of_kubernetes(name: str) -> Program:
+    package = f"k8s.io/kubernetes/cmd/{name}"
+    return Program(module="kubernetes", version=versions.KUBERNETES, package=package, file=name)
+
+
+def _of_containerd(name: str) -> Program:
+    package = f"github.com/containerd/containerd/v2/cmd/{name}"
+    return Program(module="containerd", version=versions.CONTAINERD, package=package, file=name)
+
+
+PROGRAMS: Mapping[str, Program] = {
+    "etcd": Program(module="etcd", version=versions.ETCD, package="go.etcd.io/etcd/server/v3", file="server"),
+    **{
+        name: _of_kubernetes(name)
+        for name in (
+            "kube-apiserver",
+            "kube-controller-manager",
+            "kube-proxy",
+            "kube-scheduler",
+            "kubectl",
+            "kubelet",
+        )
+    },
+    **{name: _of_containerd(name) for name in ("containerd", "containerd-shim-runc-v2", "ctr")},
+    "coredns": Program(module="coredns", version=versions.COREDNS, package=".", file="coredns"),
+    "helm": Program(module="helm", version=versions.HELM, package="helm.sh/helm/v4/cmd/helm", file="helm"),
+    "kuberay-operator": Program(
+        module="kuberay",
+        version=versions.KUBERAY,
+        package="github.com/ray-project/kuberay/ray-operator",
+        file="ray-operator",
+    ),
+    "pause": Program(module="pause", version=versions.PAUSE, package=".", file="pause"),
 }
-_FILES = {"etcd": "server"}  # Go names a binary after its package's folder
 _MODULE_LINE = re.compile(r"go: downloading ")
 _PACKAGE_LINE = re.compile(r"[\w.-]+(/\S+)*$")
 
 
 def module_dir(name: str) -> pathlib.Path:
-    """The folder whose go.mod pins this binary. Two, for the dependencies of etcd and Kubernetes differ."""
-    return _MODULES / ("etcd" if name == "etcd" else "kubernetes")
+    """The folder whose go.mod pins this binary. One for each project, for their dependencies differ."""
+    return _MODULES / PROGRAMS[name].module
 
 
 def find_go(environment: Mapping[str, str]) -> pathlib.Path:
@@ -74,17 +116,15 @@ def binaries(
         LocalClusterError: Go is missing or says no.
     """
     path = find_go(environment)
-    for group in ("etcd", "kubernetes"):
-        wanted = {name: target for name, target in targets.items() if module_dir(name).name == group}
-        if wanted:
-            go = _Go(path=path, folder=_MODULES / group, environment=environment, lock=lock)
-            _build(go, wanted, reporter)
+    for module in dict.fromkeys(PROGRAMS[name].module for name in targets):
+        wanted = {name: target for name, target in targets.items() if PROGRAMS[name].module == module}
+        go = _Go(path=path, folder=_MODULES / module, environment=environment, lock=lock)
+        _build(go, wanted, reporter)
 
 
 def _build(go: _Go, targets: Mapping[str, pathlib.Path], reporter: progress.Reporter) -> None:
-    packages = [_PACKAGES[name] for name in targets]
-    version = versions.ETCD if "etcd" in targets else versions.KUBERNETES
-    what = f"{', '.join(targets)} {version}"
+    packages = [PROGRAMS[name].package for name in targets]
+    what = f"{', '.join(targets)} {PROGRAMS[next(iter(targets))].version}"
     with reporter.bar(f"getting the Go modules of {what}", total=None, unit="modules") as advance:
         listed = go.run(["list", "-deps", "-f", "{{.ImportPath}}", *packages], counted=_MODULE_LINE, advance=advance)
     total, done = len(set(listed.split())), 0
@@ -104,7 +144,7 @@ def _build(go: _Go, targets: Mapping[str, pathlib.Path], reporter: progress.Repo
             go.run(["build", *flags, *packages], counted=_PACKAGE_LINE, advance=count)
             advance(max(0, total - done))  # what Go's cache had
         for name, target in targets.items():
-            with (pathlib.Path(folder) / _FILES.get(name, name)).open("rb") as file:
+            with (pathlib.Path(folder) / PROGRAMS[name].file).open("rb") as file:
                 install.executable(file, target)
 
 
@@ -112,7 +152,8 @@ def _link_flags() -> str:
     # Without a version a binary takes itself for v0.0.0-master, and kubectl and skew checks behave oddly.
     major, minor, _ = versions.KUBERNETES.lstrip("v").split(".")
     stamp = {"gitVersion": versions.KUBERNETES, "gitMajor": major, "gitMinor": minor}
-    return " ".join(["-s -w", *(f"-X k8s.io/component-base/version.{key}={value}" for key, value in stamp.items())])
+    stamps = [f"-X k8s.io/component-base/version.{key}={value}" for key, value in stamp.items()]
+    return " ".join(["-s -w", *stamps, f"-X helm.sh/helm/v4/internal/version.version={versions.HELM}"])
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,20 +10,12 @@ import rich.console
 import rich.table
 import typer
 
-from fairlead_cli.local import binaries, cluster, errors, options, paths, progress
+from fairlead_cli.local import cluster, either, errors, options, paths, progress
+from fairlead_cli.local.node import cluster as node_cluster
 
 app = typer.Typer(no_args_is_help=True, help="Run a real Kubernetes API, Ray, gateway and operator on this machine.")
 
 Name = Annotated[str, typer.Option("--name", help="The name of the local cluster. Several can run at once.")]
-KubernetesUrl = Annotated[
-    str,
-    typer.Option(
-        envvar="FAIRLEAD_KUBERNETES_URL", help="The base URL of Kubernetes' binaries. Empty: build them from source."
-    ),
-]
-EtcdUrl = Annotated[
-    str, typer.Option(envvar="FAIRLEAD_ETCD_URL", help="The base URL of etcd's releases. Empty: build it from source.")
-]
 
 
 @contextlib.contextmanager
@@ -54,21 +46,45 @@ def up(
     nodes: Annotated[
         int, typer.Option(help="The number of Ray nodes, 1 or 2. The second one uses 127.0.0.2.", min=1, max=2)
     ] = 1,
-    kubernetes_url: KubernetesUrl = binaries.KUBERNETES_URL,
-    etcd_url: EtcdUrl = binaries.ETCD_URL,
+    with_node: Annotated[
+        bool, typer.Option("--node", help="Start a Kubernetes node that runs pods, and nothing else (Linux, root).")
+    ] = False,
 ) -> None:
-    """Start the cluster, or the parts of it that are not running."""
+    """Start the cluster, or the parts of it that are not running.
+
+    FAIRLEAD_KUBERNETES_URL and FAIRLEAD_ETCD_URL are the base URLs of their binaries. Empty: build them from source.
+    """
     with _printing_errors() as console:
-        sources = binaries.Sources(cache=paths.cache_dir(), kubernetes_url=kubernetes_url, etcd_url=etcd_url)
+        if with_node:
+            _up_with_node(console, name)
+            return
+        if isinstance(either.opened(name), node_cluster.NodeCluster):
+            raise errors.LocalClusterError(f"the local cluster {name!r} has a node: start it with `--node`")
         made = cluster.LocalCluster(
             name,
             chosen=options.Options(namespace=namespace, ray_nodes=nodes),
             reporter=progress.RichReporter(console),
-            sources=sources,
         )
         console.print(f"starting the local cluster {name!r} (state and logs: {made.root})", highlight=False)
         made.up(_parts(only))
         _print_next_steps(console, made)
+
+
+def _up_with_node(console: rich.console.Console, name: str) -> None:
+    made = node_cluster.NodeCluster(name, reporter=progress.RichReporter(console))
+    console.print(f"starting a node {name!r} (state and logs: {made.root})", highlight=False)
+    made.up()
+    option = "" if name == "default" else f" --name {name}"
+    for line in (
+        f"Kubernetes API    {made.api_url}",
+        "",
+        "Try:",
+        f"  export KUBECONFIG=$(fairlead local kubeconfig{option})",
+        f"  export PATH={made.kubectl_path.parent}:$PATH",
+        "  kubectl get pods --all-namespaces",
+        f"  fairlead local down{option}",
+    ):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _parts(only: str) -> tuple[str, ...]:
@@ -113,7 +129,7 @@ def down(
         # Folders, not states: also what was left without one is removed.
         names = [path.name for path in sorted(paths.clusters_dir().glob("*/"))] if every else [name]
         for each in names:
-            made = cluster.LocalCluster(each, reporter=progress.RichReporter(console))
+            made = either.opened(each, reporter=progress.RichReporter(console))
             was_there = made.root.exists()
             made.down()
             console.print(f"{each} is removed" if was_there else f"{each} was not running", highlight=False)
@@ -123,7 +139,7 @@ def down(
 def status(name: Name = "default") -> None:
     """Show the parts, their processes and ports. Exit status 1 when a started part is not running."""
     with _printing_errors() as console:
-        made = cluster.LocalCluster(name)
+        made = either.opened(name)
         states = made.states()
         if not states:
             console.print(f"{name} is not running; start it with `fairlead local up`", highlight=False)
@@ -142,7 +158,7 @@ def status(name: Name = "default") -> None:
 def kubeconfig(name: Name = "default") -> None:
     """Print the path of the kubeconfig, for `export KUBECONFIG=$(fairlead local kubeconfig)`."""
     with _printing_errors():
-        made = cluster.LocalCluster(name)
+        made = either.opened(name)
         if not made.states():
             raise errors.LocalClusterError(
                 f"the local cluster {name!r} is not running; start it with `fairlead local up`"

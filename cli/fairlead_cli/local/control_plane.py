@@ -5,9 +5,15 @@ from __future__ import annotations
 import http
 import json
 import ssl
+from collections.abc import Sequence
 
 from fairlead_cli.local import binaries, kubeconfig, layout, loopback, pki, processes
 
+LOOPBACK = "127.0.0.1"
+_API_WITHOUT_NODES = (
+    "--endpoint-reconciler-type=none",  # an Endpoints object may not hold a loopback address
+    "--service-cluster-ip-range=10.96.0.0/16",
+)
 # Without pods there is nothing for the other controllers to do, and idle ones cost memory and requests.
 _CONTROLLERS = (
     "clusterrole-aggregation-controller",
@@ -29,24 +35,32 @@ _AUDIT_POLICY = {
 }
 
 
-def prepare(where: layout.Layout, *, ports: layout.Ports) -> None:
-    """Make certificates, the audit policy and the kubeconfigs of admin and controller manager."""
+def prepare(
+    where: layout.Layout, *, ports: layout.Ports, address: str = LOOPBACK, addresses: Sequence[str] = ()
+) -> pki.Authority:
+    """Make certificates, the audit policy and the kubeconfigs of admin and controller manager.
+
+    The API server is at `address`; the certificates also serve at `addresses`.
+    """
     authority = pki.Authority(where.pki_dir)
-    authority.issue("etcd", "etcd")
-    authority.issue("kube-apiserver", "kube-apiserver")
+    authority.issue("etcd", "etcd", addresses=addresses)
+    authority.issue("kube-apiserver", "kube-apiserver", addresses=addresses)
     authority.issue("etcd-client", "kube-apiserver")
-    manager = authority.issue("kube-controller-manager", "system:kube-controller-manager")
+    manager = authority.issue("kube-controller-manager", "system:kube-controller-manager", addresses=addresses)
     admin = authority.issue("admin", "admin", group="system:masters")
     authority.service_account_key()
     where.audit_policy.write_text(json.dumps(_AUDIT_POLICY))
-    server = f"https://127.0.0.1:{ports['kube-apiserver']}"
+    server = f"https://{address}:{ports['kube-apiserver']}"
     for path, pair in ((where.admin_kubeconfig, admin), (where.controller_manager_kubeconfig, manager)):
         user = kubeconfig.certificate_user(pair)
         kubeconfig.write(path, server=server, authority=authority.certificate, user=user, namespace="default")
+    return authority
 
 
-def etcd(where: layout.Layout, found: binaries.Binaries, ports: layout.Ports) -> processes.Command:
-    client, peer = f"https://127.0.0.1:{ports['etcd']}", f"https://127.0.0.1:{ports['etcd-peer']}"
+def etcd(
+    where: layout.Layout, found: binaries.Binaries, ports: layout.Ports, *, address: str = LOOPBACK
+) -> processes.Command:
+    client, peer = f"https://{address}:{ports['etcd']}", f"https://{address}:{ports['etcd-peer']}"
     pair = where.pair("etcd")
     argv = [
         str(found.path("etcd")),
@@ -70,18 +84,25 @@ def etcd(where: layout.Layout, found: binaries.Binaries, ports: layout.Ports) ->
     return processes.Command(argv=argv, log=where.log("etcd"))
 
 
-def kube_apiserver(where: layout.Layout, found: binaries.Binaries, ports: layout.Ports) -> processes.Command:
+def kube_apiserver(
+    where: layout.Layout,
+    found: binaries.Binaries,
+    ports: layout.Ports,
+    *,
+    address: str = LOOPBACK,
+    more: Sequence[str] = _API_WITHOUT_NODES,
+) -> processes.Command:
+    """The API server at `address`, with `more` arguments."""
     serving, client = where.pair("kube-apiserver"), where.pair("etcd-client")
     argv = [
         str(found.path("kube-apiserver")),
-        "--bind-address=127.0.0.1",
-        "--advertise-address=127.0.0.1",
-        "--endpoint-reconciler-type=none",  # an Endpoints object may not hold a loopback address
+        f"--bind-address={address}",
+        f"--advertise-address={address}",
         f"--secure-port={ports['kube-apiserver']}",
         f"--tls-cert-file={serving.certificate}",
         f"--tls-private-key-file={serving.key}",
         f"--client-ca-file={where.authority}",
-        f"--etcd-servers=https://127.0.0.1:{ports['etcd']}",
+        f"--etcd-servers=https://{address}:{ports['etcd']}",
         f"--etcd-cafile={where.authority}",
         f"--etcd-certfile={client.certificate}",
         f"--etcd-keyfile={client.key}",
@@ -89,7 +110,6 @@ def kube_apiserver(where: layout.Layout, found: binaries.Binaries, ports: layout
         "--enable-admission-plugins=NodeRestriction",
         "--anonymous-auth=false",
         "--profiling=false",
-        "--service-cluster-ip-range=10.96.0.0/16",
         "--service-account-issuer=https://kubernetes.default.svc.cluster.local",
         f"--service-account-key-file={where.service_account_key}",
         f"--service-account-signing-key-file={where.service_account_key}",
@@ -97,15 +117,24 @@ def kube_apiserver(where: layout.Layout, found: binaries.Binaries, ports: layout
         f"--audit-log-path={where.audit_log}",
         "--audit-log-maxsize=200",
         "--audit-log-maxbackup=2",
+        *more,
     ]
     return processes.Command(argv=argv, log=where.log("kube-apiserver"))
 
 
-def kube_controller_manager(where: layout.Layout, found: binaries.Binaries, ports: layout.Ports) -> processes.Command:
+def kube_controller_manager(
+    where: layout.Layout,
+    found: binaries.Binaries,
+    ports: layout.Ports,
+    *,
+    address: str = LOOPBACK,
+    controllers: Sequence[str] = _CONTROLLERS,
+) -> processes.Command:
+    """The controller manager at `address`, with these controllers."""
     serving, config = where.pair("kube-controller-manager"), where.controller_manager_kubeconfig
     argv = [
         str(found.path("kube-controller-manager")),
-        "--bind-address=127.0.0.1",
+        f"--bind-address={address}",
         f"--secure-port={ports['kube-controller-manager']}",
         f"--tls-cert-file={serving.certificate}",
         f"--tls-private-key-file={serving.key}",
@@ -113,7 +142,7 @@ def kube_controller_manager(where: layout.Layout, found: binaries.Binaries, port
         f"--authentication-kubeconfig={config}",
         f"--authorization-kubeconfig={config}",
         "--leader-elect=false",  # there is one; its lease would be written for nothing
-        f"--controllers={','.join(_CONTROLLERS)}",
+        f"--controllers={','.join(controllers)}",
         "--use-service-account-credentials",
         f"--root-ca-file={where.authority}",
         f"--service-account-private-key-file={where.service_account_key}",
@@ -122,9 +151,9 @@ def kube_controller_manager(where: layout.Layout, found: binaries.Binaries, port
     return processes.Command(argv=argv, log=where.log("kube-controller-manager"))
 
 
-def answers(where: layout.Layout, port: int, path: str) -> bool:
+def answers(where: layout.Layout, port: int, path: str, *, address: str = LOOPBACK) -> bool:
     """Whether this HTTPS listener of the control plane answers 200 to the admin."""
     pair = where.pair("admin")
     trust = ssl.create_default_context(cafile=str(where.authority))
     trust.load_cert_chain(pair.certificate, pair.key)
-    return loopback.get_status(port, path, trust=trust) == http.HTTPStatus.OK
+    return loopback.get_status(port, path, host=address, trust=trust) == http.HTTPStatus.OK

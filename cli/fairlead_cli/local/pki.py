@@ -7,6 +7,7 @@ import datetime
 import ipaddress
 import os
 import pathlib
+from collections.abc import Sequence
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -50,8 +51,10 @@ class Authority:
     def certificate(self) -> pathlib.Path:
         return self._folder / "ca.crt"
 
-    def issue(self, file_name: str, common_name: str, *, group: str | None = None) -> KeyPair:
-        """Make a certificate for a user (`group`: its Kubernetes group) that also serves on loopback."""
+    def issue(
+        self, file_name: str, common_name: str, *, group: str | None = None, addresses: Sequence[str] = ()
+    ) -> KeyPair:
+        """Make a certificate for a user (`group`: its Kubernetes group); it also serves on loopback and `addresses`."""
         key = ec.generate_private_key(ec.SECP256R1())
         attributes = [x509.NameAttribute(oid.NameOID.COMMON_NAME, common_name)]
         if group is not None:
@@ -60,6 +63,7 @@ class Authority:
             [
                 x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
                 x509.IPAddress(ipaddress.ip_address("10.96.0.1")),
+                *(x509.IPAddress(ipaddress.ip_address(address)) for address in addresses),
                 *(x509.DNSName(name) for name in ("localhost", "kubernetes", "kubernetes.default.svc")),
             ]
         )

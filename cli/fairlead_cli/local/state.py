@@ -31,7 +31,10 @@ class Phase(enum.StrEnum):
 
 
 class State(pydantic.BaseModel):
-    """`run` is the short folder for sockets; `mark` is carried by each process of the cluster in its environment."""
+    """`run` is the short folder for sockets; `mark` is carried by each process of the cluster in its environment.
+
+    `network` is set for a cluster with a node: the second number of its addresses (see `node/addresses.py`).
+    """
 
     model_config = pydantic.ConfigDict(frozen=True)
 
@@ -41,6 +44,7 @@ class State(pydantic.BaseModel):
     mark: str
     run: pathlib.Path
     ports: dict[str, int] = {}
+    network: int | None = None
 
     @classmethod
     def new(cls, name: str, root: pathlib.Path, chosen: options.Options) -> Self:

@@ -7,4 +7,9 @@ from __future__ import annotations
 
 KUBERNETES = "v1.37.2"
 ETCD = "v3.6.16"
+CONTAINERD = "v2.4.2"
+COREDNS = "v1.15.0"
+KUBERAY = "v1.6.2"
+HELM = "v4.3.2"
+PAUSE = "v1"
 GO_MINIMUM = (1, 26)

@@ -21,8 +21,8 @@ from fairlead_operator.api import model_route, names, rules, spec, status, text
 
 Schema = dict[str, Any]
 
-# The second is the chart's copy: Helm packs only what lies in the chart's own folder.
-FOLDERS = (pathlib.Path("crds"), pathlib.Path("charts/fairlead/crds"))
+# The second is the chart's copy: Helm packs only what lies in the chart's own folder, and never upgrades its `crds/`.
+FOLDERS = (pathlib.Path("crds"), pathlib.Path("charts/fairlead/files/crds"))
 HEADER = """\
 # Generated from operator/fairlead_operator/api/ by `python -m fairlead_operator.api.crd`: change those models instead.
 """

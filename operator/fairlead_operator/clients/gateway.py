@@ -164,6 +164,7 @@ class GatewayClient:
             url=f"{admin_url.rstrip('/')}/v1/changes?{query}",
             timeout_s=wait_s + TIMEOUT_S,
             answer_bytes_max=CHANGES_BYTES_MAX,
+            verb="WAIT",  # it is held on purpose: its duration says nothing of the gateway's speed
         )
         answer = await self._send(request)
         if answer.code != 200:

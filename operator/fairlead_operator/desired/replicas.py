@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fairlead_operator.api.spec import ModelDeploymentSpec
 from fairlead_operator.state.observed import InvalidSpec, ModelDeploymentView, RevisionView
-from fairlead_operator.state.rollout import Serving, recall
+from fairlead_operator.state.rollout import Serving
 
 
 def wanted_replicas(view: ModelDeploymentView, revision: RevisionView) -> int:
@@ -12,7 +12,7 @@ def wanted_replicas(view: ModelDeploymentView, revision: RevisionView) -> int:
 
     A spec that can't be read changes nothing: the number last written to the status stands.
     """
-    serving = recall(view.status)
+    serving = view.serving
     if revision.revision not in serving.running:
         return 0
     count = _desired_replicas(view, revision.revision)

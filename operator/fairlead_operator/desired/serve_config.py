@@ -13,7 +13,6 @@ from fairlead_operator.desired import application as composed
 from fairlead_operator.desired import replicas
 from fairlead_operator.state.keys import RayKey
 from fairlead_operator.state.observed import ModelDeploymentView, RevisionView
-from fairlead_operator.state.rollout import recall
 from fairlead_operator.state.serve import ApplicationConfig, ServeConfig
 
 
@@ -72,12 +71,12 @@ def application(view: ModelDeploymentView, revision: RevisionView) -> Applicatio
 
 
 def _attempt(view: ModelDeploymentView, revision: RevisionView) -> int:
-    attempt = recall(view.status).attempt_of(revision.revision)
+    attempt = view.serving.attempt_of(revision.revision)
     return attempt.number if attempt is not None else 0
 
 
 def _unreadable(model: KeptModel) -> list[str]:
     """Applications that have a place but no ControllerRevision any more: gone is the plan, not the need."""
-    serving = recall(model.view.status)
+    serving = model.view.serving
     lost = set(serving.running) - {revision.revision for revision in model.revisions}
     return [names.serve_application(model.view.namespace, model.view.name, revision) for revision in lost]

@@ -108,7 +108,7 @@ class GatewaysPoller:
 
     async def _await_change(self, admin_url: str, wait_s: float) -> bool:
         """What changed between the last read and this question is heard of at once: the version is of before."""
-        since = self._versions.pop(admin_url, None)
+        since = self._versions.get(admin_url)
         version = await self._reads.wait_for_change(admin_url, since=since, wait_s=wait_s)
         self._versions[admin_url] = version
         return since is not None and version != since

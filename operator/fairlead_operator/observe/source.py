@@ -17,6 +17,7 @@ from fairlead_operator.clients import errors
 from fairlead_operator.clients.clock import Clock
 
 FIRST_INTERVAL_S = 0.25
+QUESTIONS_MAX = 2
 NEWS_PAUSE_S = 0.03
 """The least pause between two reads of a source that says itself when it changes."""
 GROWTH = 1.3
@@ -162,7 +163,7 @@ class Source(Generic[T]):
         hurried = asyncio.ensure_future(self._wake.wait())
         try:
             # The first question may only learn how things are now; one that isn't held is not asked again and again.
-            for _ in range(2 if self.await_change is not None else 0):
+            for _ in range(QUESTIONS_MAX):
                 changed = asyncio.ensure_future(self._hear(end_s - self._clock.monotonic_s()))
                 try:
                     await asyncio.wait((hurried, changed), return_when=asyncio.FIRST_COMPLETED)
@@ -170,6 +171,8 @@ class Source(Generic[T]):
                         return _Pause.HURRIED
                     if changed.result():
                         return _Pause.CHANGED
+                    if changed.result() is None:
+                        break
                 finally:
                     changed.cancel()
             left_s = max(0.0, end_s - self._clock.monotonic_s())
@@ -178,13 +181,18 @@ class Source(Generic[T]):
         finally:
             hurried.cancel()
 
-    async def _hear(self, wait_s: float) -> bool:
+    async def _hear(self, wait_s: float) -> bool | None:
+        """None where the other side can't say it: it is read as often as one that says nothing."""
         if self.await_change is None or wait_s <= 0:
-            return False
+            return None
         try:
             return await self.await_change(wait_s)
         except errors.FairleadError:
-            return False  # then it is read as often as one that says nothing
+            return None
+        except Exception:
+            # As for reading: a bug must not end it.
+            log.exception("the question for changes failed unexpectedly")
+            return None
 
     async def read_once(self) -> None:
         """One request; its answer counts unless something was written while it was under way."""

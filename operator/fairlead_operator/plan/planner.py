@@ -10,16 +10,20 @@ from fairlead_operator.plan import requests
 from fairlead_operator.plan.context import Context
 from fairlead_operator.plan.rollout import advance
 from fairlead_operator.plan.upkeep import attempts, revisions, steady, suspension, teardown
-from fairlead_operator.state.actions import AddFinalizer, Plan, Wait
+from fairlead_operator.state.actions import AddFinalizer, Plan, Prove, Wait
 from fairlead_operator.state.bounds import Bounds
 from fairlead_operator.state.consequences import with_advice
 from fairlead_operator.state.desired import Desired
 from fairlead_operator.state.knowledge import Absent
 from fairlead_operator.state.observed import InvalidSpec, ModelDeploymentView, Observed
 from fairlead_operator.state.reasons import Reason
-from fairlead_operator.state.rollout import recall
 
 Decider = Callable[[Context], Plan | None]
+
+MEMORY = frozenset(
+    {"rollout", "quarantine", "attempts", "handledRequest", "rollback", "stableRevision", "candidateRevision"}
+)
+"""The fields of the status that later passes decide by; the others only report."""
 
 
 def _require_cluster_and_gateway(context: Context) -> Plan | None:
@@ -70,21 +74,35 @@ def make(desired: Desired | InvalidSpec | Absent, observed: Observed, bounds: Bo
         return _unreadable(desired, view, observed, bounds)
     if names.FINALIZER not in view.finalizers:
         return _adopt(view, observed, bounds)
-    return _first(Context(desired=desired, observed=observed, serving=recall(view.status), bounds=bounds, now=now))
+    return _first(Context(desired=desired, observed=observed, serving=view.serving, bounds=bounds, now=now))
 
 
 def _first(context: Context) -> Plan:
     for decide in DECIDERS:
         if (plan := decide(context)) is not None:
-            return attempts.watch_stable(context, plan)
+            return attempts.watch_stable(context, _hold_what_is_forgotten(context, plan))
     return steady.rest(context)
+
+
+def _hold_what_is_forgotten(context: Context, plan: Plan) -> Plan:
+    """Begin nothing whose end the status could not keep.
+
+    A quarantine that the API server drops would let a failed revision begin again, a proof would be asked for again
+    and again. What serves is looked after, and a candidate that is worse is still withdrawn.
+    """
+    dropped = [path for path in context.observed.dropped_fields if path.partition(".")[0] in MEMORY]
+    begins = context.serving.candidate is None and plan.serving.candidate is not None
+    if not dropped or not (begins or isinstance(plan.action, Prove)):
+        return plan
+    message = f"The CRD is older than the operator: the API server drops status.{dropped[0]}. Update the CRD."
+    return context.wait(Reason.CRD_OUTDATED, message, requeue_after_s=context.bounds.resync_s)
 
 
 def _unreadable(invalid: InvalidSpec, view: ModelDeploymentView, observed: Observed, bounds: Bounds) -> Plan:
     return Plan(
         key=observed.key,
         action=Wait(),
-        serving=recall(view.status),
+        serving=view.serving,
         reason=Reason.INVALID_SPEC,
         message=with_advice(Reason.INVALID_SPEC, f"The spec can't be read, so nothing is changed: {invalid.message}"),
         requeue_after_s=bounds.resync_s,
@@ -95,7 +113,7 @@ def _unreadable_status(problem: str, view: ModelDeploymentView, observed: Observ
     return Plan(
         key=observed.key,
         action=Wait(),
-        serving=recall(view.status),
+        serving=view.serving,
         reason=Reason.STATUS_UNREADABLE,
         message=with_advice(
             Reason.STATUS_UNREADABLE,
@@ -109,7 +127,7 @@ def _adopt(view: ModelDeploymentView, observed: Observed, bounds: Bounds) -> Pla
     return Plan(
         key=observed.key,
         action=AddFinalizer(resource_version=view.resource_version, finalizers=(*view.finalizers, names.FINALIZER)),
-        serving=recall(view.status),
+        serving=view.serving,
         reason=Reason.INITIALIZING,
         message="Adds the finalizer.",
         requeue_after_s=bounds.poll_s,

@@ -77,7 +77,7 @@ def _compare(wanted: ServeConfig, view: ServeView, bounds: Bounds) -> ServeDecis
     for name, application in sorted(view.applications.items()):
         if name in desired or not application.declarative or application.status is ApplicationStatus.DELETING:
             continue
-        if is_ours(name, wanted.namespace) and name not in wanted.kept:
+        if is_ours(name, wanted.namespace, application.config) and name not in wanted.kept:
             changes.append(f"stop {name}")
         elif application.config is None:
             reason = f"application {name} is not ours and shows no config, so a PUT would delete it"
@@ -107,9 +107,17 @@ def _how(config: ApplicationConfig, deployed: ApplicationView) -> str:
     return ""
 
 
-def is_ours(name: str, namespace: str) -> bool:
-    """Whether an application's name has the form of a revision of this namespace."""
-    return re.fullmatch(rf"{re.escape(namespace)}--[a-z]([-a-z0-9]*[a-z0-9])?--[0-9a-f]{{10}}", name) is not None
+def is_ours(name: str, namespace: str, config: Mapping[str, object] | None) -> bool:
+    """Whether an application is a revision of this namespace: by the form of its name and by its own configuration.
+
+    The name alone does not decide: ``a--b--c`` is the model ``b--c`` of ``a``, or the model ``c`` of ``a--b``.
+    """
+    if re.fullmatch(rf"{re.escape(namespace)}--[a-z]([-a-z0-9]*[a-z0-9])?--[0-9a-f]{{10}}", name) is None:
+        return False
+    found: object = config
+    for part in ("args", "config", "namespace"):
+        found = found.get(part) if isinstance(found, Mapping) else None
+    return found is None or found == namespace
 
 
 def _body(applications: list[dict[str, object]]) -> bytes:

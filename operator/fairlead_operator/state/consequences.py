@@ -85,7 +85,7 @@ CONSEQUENCES: Mapping[Reason, Consequence] = {
     Reason.RAY_UNREACHABLE: _UNREADABLE,
     Reason.GATEWAY_UNREACHABLE: _UNREADABLE,
     Reason.ROUTE_REFUSED: _GOES_ON,
-    Reason.CRD_OUTDATED: _GOES_ON,
+    Reason.CRD_OUTDATED: _person("Update the CRD."),
     Reason.STATUS_UNREADABLE: _person("Run the version of the operator that wrote the status, or remove that field."),
     Reason.CONFLICT: _GOES_ON,
     Reason.WRITE_FAILED: _GOES_ON,

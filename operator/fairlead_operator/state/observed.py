@@ -10,6 +10,7 @@ from enum import StrEnum
 from fairlead_operator.api import names
 from fairlead_operator.api.spec import ModelDeploymentSpec, ModelSource, Serving
 from fairlead_operator.api.status import ModelDeploymentStatus
+from fairlead_operator.state import rollout
 from fairlead_operator.state.analysis import Measured
 from fairlead_operator.state.capacity import Capacity
 from fairlead_operator.state.gateways import Gateways, MemberState
@@ -46,6 +47,11 @@ class ModelDeploymentView:
     status: ModelDeploymentStatus
     status_problem: str | None = None
     """Why ``status`` lacks a part of what the operator remembers there: another version wrote it, or a stranger."""
+    serving: rollout.Serving = field(init=False, compare=False, repr=False)
+    """What ``status`` remembers, read once."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "serving", rollout.recall(self.status))
 
     @property
     def is_deleting(self) -> bool:
@@ -103,8 +109,8 @@ class Observed:
     model's ModelRoute. ``gateway_url`` is the base URL for clients, where one is configured. ``capacity`` is
     that of ``placement``, read while no rollout is under way. ``measured`` is None while no analysis is under way.
     ``ray_write`` is what became of the last write of each Ray cluster's Serve config, by name; a cluster without one
-    had no pass yet. ``route_writes`` says whether a route could be written now. ``dropped_fields`` are those that the
-    API server dropped from the last status write, as its CRD lacks them.
+    had no pass yet. ``route_writes`` says whether a route could be written now. ``dropped_fields`` are those of the
+    status that the CRD lacks, and those that the API server dropped from the last write of it.
     """
 
     key: ModelKey

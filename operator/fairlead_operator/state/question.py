@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from fairlead_operator.api.spec import ModelDeploymentSpec
-from fairlead_operator.state import analysis_memory, analysis_spec
+from fairlead_operator.state import analysis_spec
 from fairlead_operator.state.analysis import Analysis, Run
 from fairlead_operator.state.observed import ModelDeploymentView
 from fairlead_operator.state.phases import rules_of
@@ -34,7 +34,7 @@ def find_question(view: ModelDeploymentView, now: datetime.datetime) -> Question
     rollout, found = view.status.rollout, _under_way(view, now)
     if rollout is None or found is None:
         return None
-    run = analysis_memory.recall(rollout.analysis) if rollout.analysis is not None else None
+    run = view.serving.rollout.analysis if view.serving.rollout is not None else None
     is_due = due_at(found.analysis, rollout.step_started_at or now, run) <= now
     if rules_of(rollout.phase).keeps_warm and not is_due:
         return None

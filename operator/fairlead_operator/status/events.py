@@ -9,7 +9,7 @@ from fairlead_operator.api.status import Condition, ConditionStatus, RequestOutc
 from fairlead_operator.state.actions import CreateRevision, DeleteRevision, Done, Event
 from fairlead_operator.state.consequences import consequence_of
 from fairlead_operator.state.reasons import ConditionType, EventType, Reason
-from fairlead_operator.state.rollout import Serving, recall
+from fairlead_operator.state.rollout import Serving
 from fairlead_operator.status import conditions
 from fairlead_operator.status.pass_result import PassResult
 
@@ -18,7 +18,7 @@ _WARNINGS = (ConditionType.DEGRADED, ConditionType.STALLED)
 
 def events_of_pass(result: PassResult, settled: tuple[Condition, ...]) -> tuple[Event, ...]:
     """The events of a pass, in the order in which things happened."""
-    return (*_done(result), *_rollout(result, recall(result.view.status)), *_conditions(result, settled))
+    return (*_done(result), *_rollout(result, result.view.serving), *_conditions(result, settled))
 
 
 def _normal(reason: Reason, message: str) -> Event:

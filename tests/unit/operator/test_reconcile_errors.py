@@ -61,6 +61,7 @@ def make_reconciler(queue: Any, view: Any, **parts: Any) -> reconcile.Reconciler
         bounds=builders.BOUNDS,
         clock=HandClock(),
         metrics=telemetry.Metrics(),
+        missing_fields=tuple,
     )
     swept: Any = SimpleNamespace(take_listed=lambda _: None, begin_read=lambda _: None, note_gone=lambda _: None)
     ray: Any = None

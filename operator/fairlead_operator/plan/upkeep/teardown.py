@@ -18,7 +18,7 @@ from fairlead_operator.state.bounds import Bounds
 from fairlead_operator.state.knowledge import Absent, Unknown
 from fairlead_operator.state.observed import ModelDeploymentView, Observed
 from fairlead_operator.state.reasons import Reason
-from fairlead_operator.state.rollout import Rollout, Serving, recall
+from fairlead_operator.state.rollout import Rollout, Serving
 from fairlead_operator.state.time import whole_second
 
 TICK_S = 5.0
@@ -58,7 +58,7 @@ class _Teardown:
 
 def decide(view: ModelDeploymentView, observed: Observed, bounds: Bounds) -> Plan:
     """The next step of a deletion; its ControllerRevisions go with the object, by their owner."""
-    down = _Teardown(view=view, observed=observed, serving=recall(view.status), bounds=bounds)
+    down = _Teardown(view=view, observed=observed, serving=view.serving, bounds=bounds)
     if names.FINALIZER not in view.finalizers:
         message = "The object is being deleted; other finalizers hold it."
         return replace(down.plan(Wait(), message), requeue_after_s=bounds.resync_s)

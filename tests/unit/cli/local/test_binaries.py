@@ -217,7 +217,33 @@ def test_the_go_wheel_is_used_when_go_on_the_path_is_too_old(tmp_path: pathlib.P
     assert build.find_go(sources.environment) != old
 
 
-@pytest.mark.parametrize(("name", "module"), [("etcd", "go.etcd.io/etcd/server/v3"), ("kubectl", "k8s.io/kubernetes")])
+@pytest.mark.parametrize(
+    ("name", "module"),
+    [
+        ("etcd", "go.etcd.io/etcd/server/v3"),
+        ("kubectl", "k8s.io/kubernetes"),
+        ("containerd", "github.com/containerd/containerd/v2"),
+        ("coredns", "github.com/coredns/coredns"),
+        ("kuberay-operator", "github.com/ray-project/kuberay/ray-operator"),
+        ("helm", "helm.sh/helm/v4"),
+    ],
+)
 def test_the_build_pins_the_version_that_is_announced(name: str, module: str) -> None:
     pinned = (build.module_dir(name) / "go.mod").read_text().split()
     assert pinned[pinned.index(module) + 1] == binaries.version_of(name)
+
+
+def test_each_package_that_is_built_is_named_where_it_is_pinned() -> None:
+    """Else `go build` of it fails for want of a checksum, on another machine than the author's."""
+    for name, program in build.PROGRAMS.items():
+        sources = "".join(path.read_text() for path in build.module_dir(name).glob("*.go"))
+        assert f'"{program.package}"' in sources or program.package == ".", name
+
+
+def test_what_has_no_published_file_is_not_taken_from_the_path(
+    tmp_path: pathlib.Path, reporter: published_files.RecordingReporter
+) -> None:
+    sources = build_sources(tmp_path)
+    write_script(tmp_path / "path/containerd", "#!/bin/sh\necho containerd v2.4.2\n")
+    write_go(tmp_path)
+    assert binaries.find(["containerd"], sources, reporter).path("containerd").read_bytes() == b"built"

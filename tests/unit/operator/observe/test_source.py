@@ -166,7 +166,7 @@ class Telling(Place):
         super().__init__()
         self.asked: list[float] = []
         self.changed = asyncio.Event()
-        self.answers_at_once = self.refuses = False
+        self.answers_at_once = self.refuses = self.fails = False
         self.source.await_change = self.wait
 
     def change(self) -> None:
@@ -177,6 +177,8 @@ class Telling(Place):
         self.asked.append(wait_s)
         if self.refuses:
             raise errors.Unreachable("no such path")
+        if self.fails:
+            raise ZeroDivisionError("a bug")
         if self.answers_at_once:
             return False
         try:
@@ -210,7 +212,7 @@ async def test_a_source_that_changes_all_the_time_is_read_after_a_pause_each_tim
     task.cancel()
 
 
-@pytest.mark.parametrize("trouble", ["refuses", "answers_at_once"])
+@pytest.mark.parametrize("trouble", ["refuses", "fails", "answers_at_once"])
 async def test_a_source_that_can_not_say_it_is_read_at_its_interval(trouble: str) -> None:
     place = Telling()
     setattr(place, trouble, True)

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, example, given, seed, settings
 from hypothesis import strategies as st
-from tests.support.virtual_world import NAMESPACE, Fault, Outage, VirtualWorld
+from tests.support.virtual_world import Fault, Outage, VirtualWorld
 
 from fairlead_operator.api.analysis_status import AnalysisPhase
 from fairlead_operator.api.status import RolloutPhase, Verb
@@ -31,6 +31,15 @@ from fairlead_operator.state.rollout import Rollout, Serving, recall
 from fairlead_operator.state.route import FULL_WEIGHT, RouteText
 
 MODELS = ("digits", "digits--two")
+BESIDE = "default--two"
+"""A namespace whose name begins with that of the first."""
+CLUSTERS = ("default", "new")
+# What an older CRD may lack: the API server drops it from each status.
+PRUNED = (
+    *("rollout.progressSeconds", "rollout.progressAt", "rollout.proved", "rollout.proofDigest", "rollout.analysis"),
+    *("rollout.weightBasisPoints", "rollout.raySessions", "rollout.health", "rollout.baseline", "rollout.stableLostAt"),
+    *("handledRequest", "quarantine", "attempts", "rollback", "lastStableRevision", "model", "revisions", "rollout"),
+)
 URIS = (
     "file:///m/1",
     "file:///m/2",
@@ -104,7 +113,7 @@ VERBS = [*Verb, Verb.PROMOTE, Verb.PROMOTE_FULL, Verb.ABORT]
 Op = tuple[str, str, object]
 
 faults = st.sampled_from([Fault.NONE, Fault.NONE, *Fault])
-names = st.sampled_from(MODELS[:1] * 4 + MODELS)
+names = st.sampled_from((*MODELS[:1] * 4, *MODELS, f"{BESIDE}/digits", f"{BESIDE}/digits"))
 
 
 def op(kind: str, argument: st.SearchStrategy[object]) -> st.SearchStrategy[Op]:
@@ -151,6 +160,9 @@ STEPS = st.one_of(
     op("lose ray", st.none()),
     op("outage", st.sampled_from(sorted(Outage))),
     *(op("outages end", st.none()) for _ in range(2)),
+    op("move", st.sampled_from(CLUSTERS)),
+    op("prune", st.sampled_from(PRUNED)),
+    op("crd", st.none()),
     op("clock", st.sampled_from((-3600, 3600))),
     op("cores", st.sampled_from((None, 1.0, 2.5, 100.0))),
     op("kill", st.sampled_from((0, 1, 2, ALL))),
@@ -161,6 +173,13 @@ STEPS = st.one_of(
 )
 
 
+def fresh() -> VirtualWorld:
+    """Two namespaces of one operator; the first has two Ray clusters."""
+    world = VirtualWorld(clusters=CLUSTERS)
+    VirtualWorld(namespace=BESIDE, beside=world)
+    return world
+
+
 def tell(world: VirtualWorld, story: list[Op]) -> None:
     for kind, name, argument in story:
         step(world, kind, name, argument)
@@ -169,7 +188,7 @@ def tell(world: VirtualWorld, story: list[Op]) -> None:
 def rounds(world: VirtualWorld, name: str, count: int) -> None:
     for _ in range(count):
         world.pass_model(name)
-        world.pass_ray()
+        world.pass_every_ray()
         world.tick()
 
 
@@ -222,15 +241,25 @@ def slow_pass(world: VirtualWorld, name: str, fault: Fault, meanwhile: Op) -> No
     world.pass_model(name, fault, lambda: step(world, *meanwhile))
 
 
+def move(world: VirtualWorld, cluster: str) -> None:
+    """New revisions go to another Ray cluster; a namespace that has one stays there."""
+    world.placement = cluster if cluster in world.clusters else world.placement
+
+
 DEEDS: dict[str, Callable[[VirtualWorld, str, Any], object]] = {
     "pass": lambda world, name, fault: world.pass_model(name, fault),
     "rounds": rounds,
     "slow pass": lambda world, name, fault_and_op: slow_pass(world, name, *fault_and_op),
-    "ray": lambda world, name, fault: world.pass_ray(fault),
-    "slow ray": lambda world, name, meanwhile: world.pass_ray(meanwhile=lambda: step(world, *meanwhile)),
+    "ray": lambda world, name, fault: world.pass_ray(fault, cluster=world.placement),
+    "slow ray": lambda world, name, meanwhile: world.pass_ray(
+        meanwhile=lambda: step(world, *meanwhile), cluster=world.placement
+    ),
+    "move": lambda world, name, cluster: move(world, cluster),
+    "prune": lambda world, name, path: setattr(world, "pruned", world.pruned | {path}),
+    "crd": lambda world, name, nothing: setattr(world, "pruned", frozenset()),
     "tick": lambda world, name, seconds: world.tick(seconds),
     "gateway": lambda world, name, number: world.take_routes(world.gateways[number]),
-    "lose ray": lambda world, name, nothing: world.lose_ray(),
+    "lose ray": lambda world, name, nothing: world.lose_ray(world.placement),
     "outage": lambda world, name, outage: world.begin(Outage(outage)),
     "outages end": lambda world, name, nothing: world.end_outages(),
     "clock": lambda world, name, seconds: jump(world, seconds),
@@ -253,7 +282,8 @@ PATHS = {
 }
 
 
-def step(world: VirtualWorld, kind: str, name: str, argument: object) -> None:
+def step(first: VirtualWorld, kind: str, name: str, argument: object) -> None:
+    world, name = first.namespaced(name)
     if kind in DEEDS:
         DEEDS[kind](world, name, argument)
         return
@@ -267,13 +297,23 @@ def step(world: VirtualWorld, kind: str, name: str, argument: object) -> None:
         world.change(name, PATHS[kind], argument)
 
 
+def forget_what_was_done(world: VirtualWorld) -> None:
+    """It is copied for every story."""
+    for one in world.all:
+        one.plans.clear()
+        one.events.clear()
+        one.writes.clear()
+        for stored in one.models.values():
+            stored.viewed = None
+
+
 @functools.cache
 def served() -> VirtualWorld:
-    world = VirtualWorld()
-    world.apply("digits", model={"uri": URIS[0]}, rollout={"progressDeadlineSeconds": 30}, scaling={"replicas": 2})
+    world = fresh()
+    for one in world.all:
+        one.apply("digits", model={"uri": URIS[0]}, rollout={"progressDeadlineSeconds": 30}, scaling={"replicas": 2})
     world.settle()
-    world.plans.clear()  # it is copied for every story
-    world.events.clear()
+    forget_what_was_done(world)
     return world
 
 
@@ -284,8 +324,7 @@ def halfway() -> VirtualWorld:
     set_strategy(world, "digits", "Canary")
     world.change("digits", "model.uri", URIS[1])
     world.settle()
-    world.plans.clear()
-    world.events.clear()
+    forget_what_was_done(world)
     return world
 
 
@@ -297,8 +336,7 @@ def rolled_back() -> VirtualWorld:
     world.settle()
     world.ask("digits", Verb.ROLLBACK)
     world.settle()
-    world.plans.clear()
-    world.events.clear()
+    forget_what_was_done(world)
     return world
 
 
@@ -315,8 +353,7 @@ def watched_and_analysed() -> VirtualWorld:
     world.load = 400
     while (rollout := recall(world.view("digits").status).rollout) is None or rollout.analysis is None:
         rounds(world, "digits", 1)
-    world.plans.clear()
-    world.events.clear()
+    forget_what_was_done(world)
     return world
 
 
@@ -330,8 +367,7 @@ def promoted(strategy: str, uri: str) -> VirtualWorld:
             break
         rounds(world, "digits", 1)
     world.load = 0
-    world.plans.clear()
-    world.events.clear()
+    forget_what_was_done(world)
     return world
 
 
@@ -349,8 +385,7 @@ def under_way(strategy: str, is_there: Callable[[Rollout], bool]) -> VirtualWorl
         rounds(world, "digits", 1)
     else:
         raise AssertionError(f"{strategy} never comes there: {world.plans[-1]}")
-    world.plans.clear()
-    world.events.clear()
+    forget_what_was_done(world)
     return world
 
 
@@ -376,8 +411,7 @@ def cramped() -> VirtualWorld:
     set_strategy(world, "digits", "RollingUpdate or else Recreate")
     world.cores = sum(app.target * app.cores for app in world.applications.values())
     world.settle()
-    world.plans.clear()
-    world.events.clear()
+    forget_what_was_done(world)
     return world
 
 
@@ -386,7 +420,7 @@ STARTS = {
     "shadowed": shadowed,
     "in batches": in_batches,
     "cramped": cramped,
-    "fresh": VirtualWorld,
+    "fresh": fresh,
     "served": served,
     "halfway": halfway,
     "rolled back": rolled_back,
@@ -397,12 +431,18 @@ STARTS = {
 
 def expect_the_wished(world: VirtualWorld) -> None:
     """At rest: route, gateways and replicas are those of the stable revision, and that is the best there can be."""
+    for one in world.all:
+        expect_the_wished_of(one)
+
+
+def expect_the_wished_of(world: VirtualWorld) -> None:
+    """The same of one namespace."""
     running = {name: app.running for name, app in world.applications.items()}
     expected: dict[str, int] = {}
     for name, stored in world.models.items():
         view = world.view(name)
         serving = recall(view.status)
-        desired = build.build(view, tuple(stored.revisions.values()), world.bounds)
+        desired = build.build(view, tuple(stored.revisions.values()), world.bounds, cluster=world.placement)
         assert not isinstance(desired, InvalidSpec)
         weights = RouteText(text=world.routes[name]).weights() if name in world.routes else {}
         if desired.suspended or desired.replicas == 0:
@@ -422,7 +462,7 @@ def expect_the_wished(world: VirtualWorld) -> None:
             or (serving.stable != desired.target)
         )
         if serving.stable is not None:
-            expected[f"{NAMESPACE}--{name}--{serving.stable}"] = desired.replicas
+            expected[f"{world.namespace}--{name}--{serving.stable}"] = desired.replicas
             assert weights == {serving.stable: FULL_WEIGHT}
             entry = json.loads(world.routes[name])
             assert list(entry["revisions"]) == [serving.stable]
@@ -451,21 +491,37 @@ def is_unmeasured(step: Step | None, rollout: Rollout) -> bool:
 
 def rest(world: VirtualWorld) -> None:
     """Comes to rest once faults stop and nobody sends requests; then nothing is written any more."""
-    world.load = 0
+    for one in world.all:
+        one.load = 0
     world.settle()
     expect_the_wished(world)
+    for one in world.all:
+        expect_no_write(one)
+
+
+def expect_no_write(world: VirtualWorld) -> None:
+    """Whether or not the operator is restarted."""
     writes = len(world.writes)
     for name in list(world.models):
         world.pass_model(name)
         world.pass_model(name, Fault.CRASH_AFTER_WRITE)
-    world.pass_ray()
+    world.pass_every_ray()
     assert len(world.writes) == writes, world.writes[writes:]
 
 
-STEPS_WANTED = int(os.environ.get("FAIRLEAD_MODEL_STEPS", "50000"))
+STEPS_WANTED = int(os.environ.get("FAIRLEAD_MODEL_STEPS", "20000"))
 SEED = os.environ.get("FAIRLEAD_MODEL_SEED")
 STORIES_AT_ONCE = 250
-REST_OF = 16
+REST_OF = 32
+
+
+def set_steps(world: VirtualWorld) -> None:
+    for one in world.all:
+        one.steps = 0
+
+
+def steps_of(world: VirtualWorld) -> int:
+    return sum(one.steps for one in world.all)
 
 
 @dataclass
@@ -489,16 +545,16 @@ def check(told: RecordingReporter, seed_number: int) -> None:
     )
     def stories(story: list[Op], start: str, comes_to_rest: int) -> None:
         world = copy.deepcopy(STARTS[start]())
-        world.steps = 0
+        set_steps(world)
         try:
             tell(world, story)
         finally:
             told.stories += 1
-            told.steps += world.steps
+            told.steps += steps_of(world)
         if comes_to_rest == 1:
-            world.steps = 0
+            set_steps(world)
             rest(world)
-            told.steps_to_rest += world.steps
+            told.steps_to_rest += steps_of(world)
 
     stories()
 

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, example, given, seed, settings
 from hypothesis import strategies as st
 from tests.support import client_oracle
 from tests.support.virtual_world import Outage, VirtualWorld
-from tests.unit.operator.plan.test_invariants import STARTS, STEPS, Op, is_held, tell
+from tests.unit.operator.plan.test_invariants import CLUSTERS, PRUNED, STARTS, STEPS, Op, is_held, tell
 
 from fairlead_operator.desired import build
 from fairlead_operator.state.observed import InvalidSpec
@@ -30,6 +30,8 @@ LOOK_S = 10
 TROUBLES = st.one_of(
     st.tuples(st.just("outage"), st.sampled_from(sorted(Outage))),
     st.tuples(st.just("lose ray"), st.none()),
+    st.tuples(st.just("move"), st.sampled_from(CLUSTERS)),
+    st.tuples(st.just("prune"), st.sampled_from(PRUNED)),
     st.tuples(st.just("away"), st.sampled_from((60, 3600, 90_000))),
     st.tuples(st.just("clock"), st.sampled_from((-7200, -60, 60, 7200))),
     st.tuples(st.just("rounds"), st.sampled_from((1, 5, 40))),
@@ -41,7 +43,11 @@ def strike(world: VirtualWorld, kind: str, argument: Any) -> None:
         case "outage":
             world.begin(Outage(argument))
         case "lose ray":
-            world.lose_ray()
+            world.lose_ray(world.placement)
+        case "move":
+            world.placement = argument
+        case "prune":
+            world.pruned |= {argument}
         case "away":
             world.tick(argument)
         case "clock":
@@ -52,10 +58,7 @@ def strike(world: VirtualWorld, kind: str, argument: Any) -> None:
 
 def look(world: VirtualWorld, count: int, seconds: float = 1.0) -> None:
     for _ in range(count):
-        for name in sorted({*world.models, *world.routes}):
-            world.pass_model(name)
-        world.pass_every_ray()
-        world.tick(seconds)
+        world.look(seconds)
 
 
 def is_well(world: VirtualWorld, name: str) -> bool:
@@ -75,18 +78,24 @@ def is_well(world: VirtualWorld, name: str) -> bool:
 
 
 def expect_to_recover(world: VirtualWorld) -> None:
-    world.end_outages()
-    world.measurements_are_away = False
-    for gateway in world.gateways:
-        gateway.is_stuck = False
-    for application in world.applications.values():
+    world.end_faults()
+    for application in (application for one in world.all for application in one.applications.values()):
         application.is_stuck = False
     for _ in range(WITHIN_S // LOOK_S):
         look(world, 1, LOOK_S)
-        if all(is_well(world, name) for name in world.models):
+        if not (bad := unwell(world)):
             break
-    bad = {name: world.models[name].status["conditions"] for name in world.models if not is_well(world, name)}
-    assert bad == {}, f"{bad}; last plan: {world.plans[-1]}"
+    assert bad == {}, f"{bad}; last plans: {[one.plans[-1] for one in world.all if one.plans]}"
+
+
+def unwell(world: VirtualWorld) -> dict[str, Any]:
+    """The conditions of every model that is neither answered nor waits for a person."""
+    return {
+        f"{one.namespace}/{name}": one.models[name].status["conditions"]
+        for one in world.all
+        for name in one.models
+        if not is_well(one, name)
+    }
 
 
 @seed(SEED)

@@ -123,6 +123,15 @@ def test_a_foreign_application_is_carried_over(foreign: str) -> None:
     assert isinstance(decide(builders.serve(theirs)), Keep)
 
 
+def test_another_namespaces_application_is_carried_over_where_its_name_could_be_ours() -> None:
+    """``default--two--digits`` is the model ``two--digits`` of ``default``, or ``digits`` of ``default--two``."""
+    theirs = "default--two--digits--0123456789"
+    body = {"name": theirs, "args": {"config": {"namespace": "default--two", "model": "digits"}}}
+    assert put_names(decide(builders.serve(builders.application(theirs, body)), config())) == sorted([OURS, theirs])
+    ours = {"name": theirs, "args": {"config": {"namespace": "default", "model": "two--digits"}}}
+    assert put_names(decide(builders.serve(builders.application(theirs, ours)), config())) == [OURS]
+
+
 def test_a_foreign_application_that_shows_no_config_stops_every_write() -> None:
     decision = decide(builders.serve(builders.application("their-app", None)), config())
     assert isinstance(decision, Hold)

@@ -116,6 +116,7 @@ def test_a_warm_time_beyond_the_window_is_not_measured() -> None:
     world = promoted(window_s=20)
     world.change(NAME, "rollout.rollbackWindow", {"seconds": 1})
     world.models[NAME].spec["rollout"]["rollbackWindow"] = {"seconds": 20}
+    world.models[NAME].resource_version += 1
     world.advance(20)
     assert world.observe(NAME).measured is None
     world = promoted(SOURING, dryRun=True)

@@ -83,6 +83,7 @@ def test_a_pause_may_be_measured_for_longer_than_the_status_can_count() -> None:
     until(world, lambda: phase_of(world) is not None and bool(run_of(world).results))
     analysis = world.models[NAME].status["rollout"]["analysis"]
     analysis["count"] = COUNT_MAX
+    world.models[NAME].resource_version += 1
     for metric in analysis["metrics"]:
         metric["failed"] = metric["inconclusive"] = COUNT_MAX
     before = run_of(world)

@@ -1,0 +1,34 @@
+"""The certificates and kubeconfigs of a node's programs."""
+
+from __future__ import annotations
+
+from fairlead_cli.local import control_plane, kubeconfig, layout, pki
+from fairlead_cli.local.node import addresses, parts, ports
+
+# By the name of its files: the user, and the user's group.
+_CLIENTS = {
+    "kube-scheduler": ("system:kube-scheduler", None),
+    "kube-proxy": ("system:kube-proxy", None),
+    "kubelet": (f"system:node:{parts.NODE_NAME}", "system:nodes"),
+}
+
+
+def prepare(where: layout.Layout, at: addresses.Addresses) -> None:
+    """Make what the control plane has everywhere, and what the node's programs have besides."""
+    reached_at = (at.node, at.api_service)
+    authority = control_plane.prepare(where, ports=ports.BY_NAME, address=at.node, addresses=reached_at)
+    authority.issue("apiserver-kubelet-client", "kube-apiserver-kubelet-client", group="system:masters")
+    authority.issue("front-proxy-client", "front-proxy-client")
+    for name, (user, group) in _CLIENTS.items():
+        pair = authority.issue(name, user, group=group, addresses=reached_at)
+        _write_kubeconfig(where, at, name, pair)
+
+
+def _write_kubeconfig(where: layout.Layout, at: addresses.Addresses, name: str, pair: pki.KeyPair) -> None:
+    kubeconfig.write(
+        where.root / f"{name}.kubeconfig",
+        server=f"https://{at.node}:{ports.BY_NAME['kube-apiserver']}",
+        authority=where.authority,
+        user=kubeconfig.certificate_user(pair),
+        namespace="default",
+    )

@@ -1,0 +1,385 @@
+"""A cluster with a node: brings its parts up in namespaces of their own, takes them down whole."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+
+from fairlead_cli.local import (
+    binaries,
+    errors,
+    layout,
+    locks,
+    options,
+    paths,
+    processes,
+    progress,
+    state,
+)
+from fairlead_cli.local.node import (
+    accounts,
+    addresses,
+    cgroups,
+    configuration,
+    debian,
+    image_builder,
+    kuberay,
+    parts,
+    ports,
+    product_images,
+    sandbox,
+)
+
+_GRACE_S = 3.0
+_READY_WITHIN_S = 240.0
+# Without them no pod is started, so their end comes first.
+_STARTERS = ("kubelet", "containerd")
+_MANIFESTS = pathlib.Path(__file__).parent / "manifests"
+
+
+class NodeCluster:
+    """A named cluster with one node; any number of processes may hold an object for the same one."""
+
+    def __init__(
+        self,
+        name: str = "default",
+        state_dir: pathlib.Path | None = None,
+        *,
+        reporter: progress.Reporter | None = None,
+        sources: binaries.Sources | None = None,
+    ) -> None:
+        """Starts nothing. `state_dir` is this cluster's own folder."""
+        self.name = name
+        self.root = (state_dir if state_dir is not None else paths.clusters_dir() / name).resolve()
+        self._reporter = reporter or progress.Silent()
+        self._sources = sources or binaries.Sources.from_environment()
+        self._layout = layout.Layout(root=self.root, run=state.run_dir(self.root))
+        self._short = f"fairlead-{self._layout.run.name[-8:]}"
+
+    # --- up and down ---------------------------------------------------------------------------------------------
+
+    def up(self) -> None:
+        """Start what does not run, and wait for the node and its name server; first clean what a killed run left.
+
+        Raises:
+            LocalClusterError: a part did not become ready; what was started stays, for its logs, until `down`.
+        """
+        _require_linux_and_root()
+        found, programs = self._binaries(), self._programs()
+        with self._locked():
+            self._make_ready_for_start(programs)
+            self._ensure_namespaces()
+            context = self._context(found, programs)
+            missing = [part for part in parts.TABLE if self._ledger().living(part) is None]
+            since = datetime.datetime.now(datetime.UTC) if "kubelet" in missing else None
+            for part in missing:
+                if part == "containerd":  # it asks for this image when the first pod starts
+                    self._builder(programs).ensure(self._program_image("pause"))
+                self._start(part, context)
+            self._apply_name_server(self._builder(programs))
+            self._await_node(since)
+            self._save(self._state().model_copy(update={"phase": state.Phase.UP}))
+
+    def down(self) -> None:
+        """End all processes of this cluster, pods included, and remove its data; nothing happens when there is none."""
+        with self._locked():
+            self._clean()
+
+    def stop(self, part: str, signal_number: int = signal.SIGTERM) -> None:
+        """End a part."""
+        self._ledger().stop(part, grace_s=_GRACE_S, signal_number=signal_number)
+
+    def start(self, part: str) -> None:
+        """Start a stopped part again and wait until it is ready."""
+        self._start(part, self._context(self._binaries(), self._programs()))
+
+    # --- what others ask for -------------------------------------------------------------------------------------
+
+    def has_node(self) -> bool:
+        """Whether a cluster of this name is there (up, or left by a killed run) and was started with a node.
+
+        A file says so, and not the state: that of another version can't be read, and is to be taken down all the same.
+        """
+        return self._marker.exists()
+
+    @property
+    def addresses(self) -> addresses.Addresses:
+        """Of node, services and pods."""
+        block = self._state().network
+        if block is None:
+            raise errors.LocalClusterError(f"the local cluster {self.name!r} has no node")
+        return addresses.Addresses(block=block)
+
+    @property
+    def api_url(self) -> str:
+        return f"https://{self.addresses.node}:{ports.BY_NAME['kube-apiserver']}"
+
+    @property
+    def kubeconfig(self) -> pathlib.Path:
+        """The admin's."""
+        return self._layout.admin_kubeconfig
+
+    @property
+    def logs(self) -> pathlib.Path:
+        """The folder with one `<part>.log` each; those of pods are read with kubectl."""
+        return self._layout.logs
+
+    @property
+    def ports(self) -> Mapping[str, int]:
+        """The port of each listener, at the node's address."""
+        return ports.BY_NAME
+
+    @property
+    def kubectl_path(self) -> pathlib.Path:
+        return self._binaries().path("kubectl")
+
+    @property
+    def helm_path(self) -> pathlib.Path:
+        return binaries.find(["helm"], self._sources, self._reporter).path("helm")
+
+    def pid(self, part: str) -> int:
+        """The process number of a running part.
+
+        Raises:
+            LocalClusterError: it does not run.
+        """
+        found = self._ledger().living(part)
+        if found is None:
+            raise errors.LocalClusterError(f"{part} does not run")
+        return found.pid
+
+    def states(self) -> Mapping[str, bool]:
+        """For each part that was started and not stopped: whether it runs now. Empty when the cluster is not up."""
+        if self._remembered() is None:
+            return {}
+        recorded = self._ledger().names()
+        known = (sandbox.HOLDER, *parts.TABLE)
+        return {part: self._ledger().living(part) is not None for part in known if part in recorded}
+
+    def kubectl(self, *arguments: str, input: str | None = None) -> subprocess.CompletedProcess[str]:  # noqa: A002
+        """Run kubectl as admin; `input` is as in `subprocess.run`. The caller looks at the return code."""
+        argv = [str(self.kubectl_path), f"--kubeconfig={self.kubeconfig}", *arguments]
+        return subprocess.run(argv, input=input, capture_output=True, text=True, check=False, timeout=300)
+
+    def ensure_image(self, name: str) -> str:
+        """Put one of Fairlead's images (`product_images.NAMES`, or `base`) into the node's registry unless it is there.
+
+        The value is its reference for pods, by digest.
+        """
+        programs = self._programs()
+        materials = product_images.Materials(cache=self._sources.cache, programs=programs, reporter=self._reporter)
+        return self._builder(programs).ensure(materials.image(name))
+
+    def install_kuberay(self) -> None:
+        """Install KubeRay's operator and wait for it; done again it changes nothing."""
+        manifests = kuberay.obtain_manifests(self._sources.cache, self._reporter)
+        name = "kuberay-operator"
+        program = binaries.find([name], self._sources, self._reporter).path(name)
+        image = self._builder(self._programs()).ensure(image_builder.program(name, program))
+        for items in (kuberay.definitions(manifests), kuberay.objects(manifests, image=image)):
+            apply = ("apply", "--server-side", "--field-manager=fairlead-local", "--filename=-")
+            self._must(*apply, manifest=kuberay.as_list(items))
+        where = (f"--namespace={kuberay.NAMESPACE}", f"--timeout={_READY_WITHIN_S:.0f}s")
+        self._must("rollout", "status", "deployment/kuberay-operator", *where)
+
+    # --- how -----------------------------------------------------------------------------------------------------
+
+    def _start(self, part: str, context: parts.Context) -> None:
+        began = time.monotonic()
+        self._ledger().start(part, parts.TABLE[part].command(context))
+        self._await(part, lambda: parts.TABLE[part].is_ready(context), began)
+
+    def _await(self, part: str, is_ready: Callable[[], bool], began: float) -> None:
+        pause_s = 0.05
+        while not is_ready():
+            if self._ledger().living(part) is None or time.monotonic() - began > _READY_WITHIN_S:
+                log = self._layout.log(part)
+                end = "\n".join(log.read_text(errors="replace").splitlines()[-12:])
+                raise errors.LocalClusterError(f"{part} does not become ready; the end of {log}:\n{end}")
+            time.sleep(pause_s)
+            pause_s = min(pause_s * 1.2, 0.3)
+        self._reporter.step(f"  {part} is ready ({time.monotonic() - began:.1f} s)")
+
+    def _ensure_namespaces(self) -> None:
+        held = self._sandbox()
+        if self._ledger().living(sandbox.HOLDER) is None:
+            began = time.monotonic()
+            self._ledger().start(sandbox.HOLDER, held.holder())
+            self._await(sandbox.HOLDER, held.is_ready, began)
+        held.connect(self.pid(sandbox.HOLDER))
+
+    def _apply_name_server(self, builder: image_builder.Builder) -> None:
+        manifest = (_MANIFESTS / "coredns.yaml").read_text()
+        values = {"IMAGE": builder.ensure(self._program_image("coredns")), "ADDRESS": self.addresses.dns_service}
+        for name, value in values.items():
+            manifest = manifest.replace(f"${{{name}}}", value)
+        self._must("apply", "--server-side", "--field-manager=fairlead-local", "--filename=-", manifest=manifest)
+
+    def _await_node(self, since: datetime.datetime | None) -> None:
+        began = time.monotonic()
+        self._await("kubelet", lambda: self._node_is_ready(since), began)
+        limit = f"--timeout={_READY_WITHIN_S:.0f}s"
+        self._must("rollout", "status", "deployment/coredns", "--namespace=kube-system", limit)
+        self._reporter.step(f"  node and name server are ready ({time.monotonic() - began:.1f} s)")
+
+    def _node_is_ready(self, since: datetime.datetime | None) -> bool:
+        """Whether the kubelet says so, at `since` or later: the API shows for a while what an earlier one said last."""
+        lease = self.kubectl("get", f"lease/{parts.NODE_NAME}", "--namespace=kube-node-lease", "--output=json")
+        node = self.kubectl("get", f"node/{parts.NODE_NAME}", "--output=json")
+        if lease.returncode != 0 or node.returncode != 0:
+            return False
+        renewed = datetime.datetime.fromisoformat(json.loads(lease.stdout)["spec"]["renewTime"])
+        conditions = json.loads(node.stdout)["status"].get("conditions", ())
+        is_ready = any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+        return is_ready and (since is None or renewed >= since)
+
+    def _program_image(self, name: str) -> image_builder.Image:
+        return image_builder.program(name, self._binaries().path(name))
+
+    def _builder(self, programs: debian.Programs) -> image_builder.Builder:
+        return image_builder.Builder(
+            programs=programs, cache=self._sources.cache, address=self.addresses.node, reporter=self._reporter
+        )
+
+    def _must(self, *arguments: str, manifest: str | None = None) -> str:
+        done = self.kubectl(*arguments, input=manifest)
+        if done.returncode != 0:
+            raise errors.LocalClusterError(f"kubectl {' '.join(arguments)}: {done.stderr.strip()}")
+        return done.stdout
+
+    def _binaries(self) -> binaries.Binaries:
+        names = (*binaries.CONTROL_PLANE, *binaries.NODE)
+        return binaries.find(names, self._sources, self._reporter)
+
+    def _programs(self) -> debian.Programs:
+        return debian.obtain(self._sources.cache, self._reporter)
+
+    def _context(self, found: binaries.Binaries, programs: debian.Programs) -> parts.Context:
+        pid = self.pid(sandbox.HOLDER)
+        return parts.Context(
+            where=self._layout,
+            found=found,
+            programs=programs,
+            at=self.addresses,
+            files=self._files(programs),
+            enter=lambda argv: sandbox.Sandbox.enter(pid, argv),
+        )
+
+    def _make_ready_for_start(self, programs: debian.Programs) -> None:
+        remembered = self._remembered()
+        if remembered is not None and not self.has_node():
+            raise errors.LocalClusterError(f"the local cluster {self.name!r} has no node: take another --name")
+        if remembered is not None and not self._goes_on(remembered):
+            self._reporter.step("cleaning what an earlier run left")
+            self._clean()
+            remembered = None
+        if remembered is None:
+            self._create(programs)
+
+    def _goes_on(self, remembered: state.State) -> bool:
+        """Whether the cluster can be gone on with: it was up once, and its namespaces are still there."""
+        return remembered.phase is state.Phase.UP and self._ledger().living(sandbox.HOLDER) is not None
+
+    def _create(self, programs: debian.Programs) -> None:
+        if self.root.is_relative_to("/var") or self.root.is_relative_to("/run"):
+            raise errors.LocalClusterError(f"the node hides /var and /run: {self.root} can't be in there")
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._marker.touch()
+        chosen = addresses.choose()
+        fresh = state.State.new(self.name, self.root, options.Options())
+        # First of all: from here on a killed run is found by the next.
+        self._save(fresh.model_copy(update={"network": chosen.block}))
+        shutil.rmtree(self._layout.run, ignore_errors=True)
+        self._layout.run.mkdir(mode=0o700)
+        for folder in (self._layout.logs, self._layout.etcd_data):
+            folder.mkdir(mode=0o700)
+        accounts.prepare(self._layout, chosen)
+        cgroups.create(self._short)
+        pause = self._program_image("pause").reference
+        written = configuration.files(self._files(programs), chosen, group=self._short, pause=pause)
+        for name, text in written.items():
+            path = self._files(programs).file(name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+
+    def _files(self, programs: debian.Programs) -> configuration.Paths:
+        kubelet, plugins = self._layout.pair("kubelet"), programs.network_plugins
+        if plugins is None:
+            raise errors.LocalClusterError("the CNI plugins are not there")
+        return configuration.Paths(
+            folder=self.root / "configuration",
+            authority=self._layout.authority,
+            kubelet_certificate=kubelet.certificate,
+            kubelet_key=kubelet.key,
+            kube_proxy_kubeconfig=self.root / "kube-proxy.kubeconfig",
+            runc=programs.path("runc"),
+            network_plugins=plugins,
+            registry_storage=self._sources.cache / "images" / "registry",
+        )
+
+    def _sandbox(self) -> sandbox.Sandbox:
+        return sandbox.Sandbox(where=self._layout, name=self._interface, at=self.addresses)
+
+    @property
+    def _interface(self) -> str:
+        """At most 15 characters, as an interface's name has to be."""
+        return f"fl-{self._short[-8:]}"
+
+    @property
+    def _marker(self) -> pathlib.Path:
+        return self.root / "has-a-node"
+
+    def _clean(self) -> None:
+        mark = state.read_mark(self._state_path)
+        ledger = processes.Ledger(folder=self.root / "processes", mark=mark or "")
+        if mark is not None:
+            for part in _STARTERS:
+                ledger.stop(part, grace_s=_GRACE_S, signal_number=signal.SIGKILL)
+        cgroups.remove(self._short)
+        if mark is not None:
+            ledger.stop_everything(grace_s=_GRACE_S)
+        sandbox.disconnect(self._interface)
+        shutil.rmtree(self._layout.run, ignore_errors=True)
+        if self.root.exists():
+            shutil.rmtree(self.root)
+
+    def _ledger(self) -> processes.Ledger:
+        return processes.Ledger(folder=self.root / "processes", mark=self._state().mark)
+
+    @property
+    def _state_path(self) -> pathlib.Path:
+        return self.root / "state.json"
+
+    def _remembered(self) -> state.State | None:
+        return state.State.read(self._state_path)
+
+    def _state(self) -> state.State:
+        found = self._remembered()
+        if found is None:
+            raise errors.LocalClusterError(
+                f"the local cluster {self.name!r} is not up; `fairlead local up --node` starts it"
+            )
+        return found
+
+    def _save(self, new: state.State) -> None:
+        new.write(self._state_path)
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        what = f"another command works on the cluster {self.name!r}"
+        with locks.hold(self.root.with_name(self.root.name + ".lock"), what=what, reporter=self._reporter):
+            yield
+
+
+def _require_linux_and_root() -> None:
+    if sys.platform != "linux" or os.geteuid() != 0:
+        raise errors.LocalClusterError("a node needs Linux and root: it makes namespaces, mounts and control groups")

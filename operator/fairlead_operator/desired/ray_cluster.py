@@ -1,0 +1,185 @@
+"""A serving class -> the RayCluster object, as KubeRay 1.6 takes it.
+
+A RayCluster is never changed: another image, size or Ray is another cluster with another name, and models move to it by
+a rollout. So the name holds a digest of all that KubeRay makes pods of.
+
+Source: KubeRay v1.6.2, `ray-operator/controllers/ray/common/pod.go` (what it adds to the pods), `apis/ray/v1`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from fairlead_operator.state.serving_class import PodSize, ServingClass
+
+API_VERSION = "ray.io/v1"
+KIND = "RayCluster"
+TOKEN_SECRET = "fairlead-ray-token"  # noqa: S105 - a name
+"""A Secret of the namespace, with the token under `auth_token`."""
+CLUSTER_LABEL = "fairlead.dev/cluster"
+DIRECTORY_PORT = 7999
+"""Where each node lists its replicas (docs/contracts.md, "Replica discovery")."""
+NAME_MAX = 50
+"""KubeRay makes names of services and pods out of it."""
+_DIGEST_DIGITS = 10
+_NODE_FOLDER = "/run/fairlead"
+_USER = 10001
+_HEAD_PORTS = {"gcs-server": 6379, "dashboard": 8265, "client": 10001, "metrics": 8080}
+_WORKER_PORTS = {"metrics": 8080, "directory": DIRECTORY_PORT}
+_AGENT_PORT = 52365
+"""The dashboard's agent of each node listens here, once the node has joined. Ray's default."""
+
+
+def build(class_: ServingClass, *, namespace: str) -> dict[str, Any]:
+    """The object, without owner; its name depends on everything in its spec.
+
+    Raises:
+        ValueError: the class's name leaves no room for the digest.
+    """
+    name = cluster_name(class_, namespace=namespace)
+    return {
+        "apiVersion": API_VERSION,
+        "kind": KIND,
+        "metadata": {"name": name, "namespace": namespace, "labels": {CLUSTER_LABEL: name}},
+        "spec": _spec(class_, cluster=f"{namespace}/{name}", name=name),
+    }
+
+
+def cluster_name(class_: ServingClass, *, namespace: str) -> str:
+    """`<class>-<10 hex digits>`: what the cluster is called in revisions, routes and directories as well.
+
+    Raises:
+        ValueError: it would be longer than KubeRay allows.
+    """
+    # The spec names the cluster, which is what is to be found: so it is digested without a name.
+    text = json.dumps(_spec(class_, cluster=namespace, name=""), sort_keys=True)
+    found = f"{class_.name}-{hashlib.sha256(text.encode()).hexdigest()[:_DIGEST_DIGITS]}"
+    if len(found) > NAME_MAX:
+        raise ValueError(f"the serving class's name {class_.name!r} is longer than {NAME_MAX - _DIGEST_DIGITS - 1}")
+    return found
+
+
+def _spec(class_: ServingClass, *, cluster: str, name: str) -> dict[str, Any]:
+    labels = {CLUSTER_LABEL: name}
+    return {
+        "rayVersion": class_.ray_version,
+        "authOptions": {"mode": "token", "secretName": TOKEN_SECRET},
+        "headGroupSpec": {
+            # No replica runs on the head: its death must cost none.
+            "rayStartParams": {"num-cpus": "0", "dashboard-host": "0.0.0.0", **_common_params(class_)},
+            "template": {
+                "metadata": {"labels": labels},
+                "spec": _pod(class_, class_.head, cluster=cluster, ports=_HEAD_PORTS, name="ray-head"),
+            },
+        },
+        "workerGroupSpecs": [
+            {
+                "groupName": "workers",
+                "replicas": class_.workers_min,
+                "minReplicas": class_.workers_min,
+                "maxReplicas": class_.workers_max,
+                "numOfHosts": 1,
+                "rayStartParams": {"num-cpus": str(class_.worker.cpus), **_common_params(class_)},
+                "template": {
+                    "metadata": {"labels": labels},
+                    "spec": _pod(class_, class_.worker, cluster=cluster, ports=_WORKER_PORTS, name="ray-worker"),
+                },
+            }
+        ],
+    }
+
+
+def _common_params(class_: ServingClass) -> dict[str, str]:
+    return {
+        "object-store-memory": str(class_.object_store_bytes),
+        "dashboard-agent-listen-port": str(_AGENT_PORT),
+        "disable-usage-stats": "true",
+    }
+
+
+def _pod(class_: ServingClass, size: PodSize, *, cluster: str, ports: dict[str, int], name: str) -> dict[str, Any]:
+    is_head = ports is _HEAD_PORTS
+    spec: dict[str, Any] = {
+        "automountServiceAccountToken": False,
+        "terminationGracePeriodSeconds": 30 if is_head else class_.drain_s,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": _USER,
+            "runAsGroup": _USER,
+            "fsGroup": _USER,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [_container(class_, size, cluster=cluster, ports=ports, name=name)],
+        "volumes": [
+            {"name": "tmp", "emptyDir": {}},
+            {"name": "node", "emptyDir": {}},
+            {"name": "shared-memory", "emptyDir": {"medium": "Memory"}},
+        ],
+    }
+    if class_.image_pull_secrets:
+        spec["imagePullSecrets"] = [{"name": each} for each in class_.image_pull_secrets]
+    if class_.node_selector:
+        spec["nodeSelector"] = dict(class_.node_selector)
+    if class_.tolerations:
+        spec["tolerations"] = [dict(each) for each in class_.tolerations]
+    if class_.priority_class is not None:
+        spec["priorityClassName"] = class_.priority_class
+    if not is_head:
+        spec["topologySpreadConstraints"] = [
+            {
+                "maxSkew": 1,
+                "topologyKey": "kubernetes.io/hostname",
+                "whenUnsatisfiable": "ScheduleAnyway",
+                "labelSelector": {"matchLabels": {"ray.io/node-type": "worker"}},
+            }
+        ]
+    return spec
+
+
+def _container(
+    class_: ServingClass, size: PodSize, *, cluster: str, ports: dict[str, int], name: str
+) -> dict[str, Any]:
+    resources = {"cpu": str(size.cpus), "memory": str(size.memory_bytes)}
+    ready = ports.get("dashboard", _AGENT_PORT)
+    alive = ports.get("gcs-server", _AGENT_PORT)
+    return {
+        "name": name,
+        "image": class_.image,
+        "env": [
+            {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+            {"name": "FAIRLEAD_CLUSTER", "value": cluster},
+            {"name": "FAIRLEAD_REPLICA_HOST", "value": "$(POD_IP)"},
+            {"name": "FAIRLEAD_NODE_FOLDER", "value": f"{_NODE_FOLDER}/replicas"},
+            {"name": "FAIRLEAD_NODE_DIRECTORY", "value": f"$(POD_IP):{DIRECTORY_PORT}"},
+            {"name": "FAIRLEAD_WARM_START_FOLDER", "value": f"{_NODE_FOLDER}/warm"},
+            # Requests come from the gateway to the replicas themselves: Serve's own ways in stay closed.
+            {"name": "RAY_SERVE_ENABLE_HA_PROXY", "value": "0"},
+            {"name": "RAY_SERVE_ENABLE_DIRECT_INGRESS", "value": "0"},
+            {"name": "RAY_worker_niceness", "value": "0"},
+            {"name": "RAY_prestart_worker_first_driver", "value": "0"},
+        ],
+        "ports": [{"name": each, "containerPort": port} for each, port in ports.items()],
+        # A limit on processors would throttle TensorFlow's threads in the middle of a request.
+        "resources": {"requests": resources, "limits": {"memory": resources["memory"]}},
+        # KubeRay adds probes of its own, with a program that the image lacks, unless there are some.
+        "startupProbe": {"tcpSocket": {"port": alive}, "periodSeconds": 2, "failureThreshold": 150},
+        "readinessProbe": {"tcpSocket": {"port": ready}, "periodSeconds": 5, "timeoutSeconds": 5},
+        "livenessProbe": {
+            "tcpSocket": {"port": alive},
+            "periodSeconds": 10,
+            "timeoutSeconds": 5,
+            "failureThreshold": 12,
+        },
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "volumeMounts": [
+            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - the pod's own
+            {"name": "node", "mountPath": _NODE_FOLDER},
+            {"name": "shared-memory", "mountPath": "/dev/shm"},  # noqa: S108
+        ],
+    }

@@ -1,0 +1,67 @@
+"""An operator that is newer than its CRD: the API server drops a field of every status that it writes."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from tests.support import client_oracle
+from tests.support.virtual_world import VirtualWorld
+from tests.unit.operator.plan.test_invariants import PRUNED, STRATEGIES
+
+from fairlead_operator.state.reasons import Reason
+
+NAME = "digits"
+ROUNDS = 120
+LAST = 40
+
+
+def served(strategy: str) -> VirtualWorld:
+    world = VirtualWorld()
+    rollout = {"strategy": strategy.split()[0], "progressDeadlineSeconds": 30, **STRATEGIES[strategy]}
+    world.apply(NAME, model={"uri": "file:///m/1"}, scaling={"replicas": 2}, rollout=rollout)
+    world.settle()
+    return world
+
+
+def outside_writes(world: VirtualWorld, *, since: int) -> Counter[str]:
+    return Counter(write.kind for write in world.writes[since:] if write.kind != "status")
+
+
+@pytest.mark.parametrize("uri", ["file:///m/2", "file:///m/bad", "file:///m/failing"])
+@pytest.mark.parametrize("strategy", ["RollingUpdate", "Canary analysed"])
+@pytest.mark.parametrize("field", PRUNED)
+def test_a_dropped_field_causes_no_loop_of_writes_and_clients_are_answered(field: str, strategy: str, uri: str) -> None:
+    world = served(strategy)
+    world.pruned = frozenset({field})
+    world.load = 400
+    world.change(NAME, "model.uri", uri)
+    for _ in range(ROUNDS):
+        world.look()
+        assert client_oracle.are_answered(world, NAME), world.plans[-1]
+    before = len(world.writes)
+    for _ in range(LAST):
+        world.look()
+    assert outside_writes(world, since=before) == {}, world.writes[before:]
+
+
+@pytest.mark.parametrize("field", PRUNED)
+def test_once_the_crd_is_updated_the_rollout_ends(field: str) -> None:
+    world = served("RollingUpdate")
+    world.pruned = frozenset({field})
+    world.change(NAME, "model.uri", "file:///m/2")
+    for _ in range(30):
+        world.look()
+    world.settle()  # the CRD has every field again
+    assert world.view(NAME).spec.model.uri in next(iter(world.applications.values())).uri
+    assert len(world.applications) == 1
+
+
+def test_a_dropped_field_is_named_in_a_condition() -> None:
+    world = served("RollingUpdate")
+    world.pruned = frozenset({"rollout"})
+    world.change(NAME, "model.uri", "file:///m/2")
+    for _ in range(5):
+        world.look()
+    reasons = {c.reason: c.message for c in world.view(NAME).status.conditions}
+    assert "status.rollout" in reasons[Reason.CRD_OUTDATED]
