@@ -71,7 +71,7 @@ class RayPass:
                 log.debug(str(keep), extra={"key": str(key)})
                 ray.poller.report(serve.RayWriteKind.KEPT)
                 world = self.namespaces(key.namespace).world()
-                self.waits.hold(key, waiting.Held(evidence=world.of_ray(key.cluster)))
+                self.waits.hold(key, waiting.Held(evidence=world.hash_ray(key.cluster)))
                 return None
 
     def _ask_again(self, key: keys.RayKey, ray: ray_clusters.Connection) -> None:

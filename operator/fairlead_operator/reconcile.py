@@ -162,7 +162,7 @@ class Reconciler:
         read = await self._read(key, held)
         if read is None:
             return await self._after_the_object(self._look(key, None).seen)
-        return await self._told(read, self._look(key, read), held)
+        return await self._report_unexpected(read, self._look(key, read), held)
 
     def _last_read(self, key: keys.ModelKey) -> waiting.Held | None:
         """What the last pass ended with, or what a full listing brought before any pass; no object that is outdated."""
@@ -201,22 +201,24 @@ class Reconciler:
             self._composer.remove(key)
         return look
 
-    async def _told(self, read: _Read, look: snapshot.Look, held: waiting.Held | None) -> float | None:
-        """A pass over an object that is there; an error that nobody foresaw is told where its owner looks."""
+    async def _report_unexpected(self, read: _Read, look: snapshot.Look, held: waiting.Held | None) -> float | None:
+        """A pass over an object that is there; an unexpected error becomes an event on the object."""
         try:
             return await self._living(read, await self._parts.observer.measure(look), held)
         except errors.FairleadError:
             raise
         except Exception as error:
-            message = f"The operator can't work on this object: {type(error).__name__}. Its log has the whole story."
-            told = actions.Event(type=reasons.EventType.WARNING, reason=reasons.Reason.INTERNAL_ERROR, message=message)
-            self._parts.statuses.report(read.stored, told)
+            message = (
+                f"The operator can't work on this object: {type(error).__name__}. The operator's log has the details."
+            )
+            event = actions.Event(type=reasons.EventType.WARNING, reason=reasons.Reason.INTERNAL_ERROR, message=message)
+            self._parts.statuses.report(read.stored, event)
             raise
 
     async def _living(self, read: _Read, look: snapshot.Look, held: waiting.Held | None) -> float | None:
         key, now_s = look.seen.key, self._parts.clock.monotonic_s
-        wish = build.build(read.view, look.seen.revisions, self._parts.bounds, cluster=look.seen.placement)
-        plan, seen = await self._decide(wish, read.view, look.seen)
+        desired = build.build(read.view, look.seen.revisions, self._parts.bounds, cluster=look.seen.placement)
+        plan, seen = await self._decide(desired, read.view, look.seen)
         newest = await self._announce(read, plan, seen)
         if newest is None:
             return AFTER_WRITE_S
@@ -230,7 +232,7 @@ class Reconciler:
                 self._go_on(key, read, look)
             return AFTER_WRITE_S  # the object has another version now: the next pass tells of it
         now = self._parts.clock.now()
-        update = summary.summarise(wish, read.view, seen, plan=plan, outcome=outcome, now=now)
+        update = summary.summarise(desired, read.view, seen, plan=plan, outcome=outcome, now=now)
         self._parts.metrics.tell_model(key.namespace, key.name, update.status)
         draft = drafts.follow(read.draft, read.stored, update, now_s=now_s())
         read = replace(read, draft=draft)
@@ -245,14 +247,14 @@ class Reconciler:
         return self._hold(plan, look, read, before=held if update.patch is None else None)
 
     async def _decide(
-        self, wish: Wish, view: observed.ModelDeploymentView, seen: observed.Observed
+        self, desired: Wish, view: observed.ModelDeploymentView, seen: observed.Observed
     ) -> tuple[actions.Plan, observed.Observed]:
         """What is free is read only where a rollout would begin beside something that serves."""
-        plan = planner.make(wish, seen, self._parts.bounds, seen.observed_at)
+        plan = planner.make(desired, seen, self._parts.bounds, seen.observed_at)
         begins = view.status.rollout is None and plan.serving.rollout is not None
         if begins and view.status.stable_revision is not None:
             seen = await self._parts.observer.add_capacity(seen)
-            plan = planner.make(wish, seen, self._parts.bounds, seen.observed_at)
+            plan = planner.make(desired, seen, self._parts.bounds, seen.observed_at)
         return plan, seen
 
     async def _announce(self, read: _Read, plan: actions.Plan, seen: observed.Observed) -> _Read | None:
@@ -284,7 +286,7 @@ class Reconciler:
         if isinstance(plan.action, actions.AddFinalizer | actions.CreateRevision):
             # A first model is the reason to start Serve, and while Serve is not there nothing else would ask for it.
             self._parts.hands.nudge(keys.RayKey(plan.key.namespace, seen.placement))
-        self._tell(plan, outcome)
+        self._log_outcome(plan, outcome)
         return outcome, read
 
     def _is_to_be_written(
@@ -312,7 +314,7 @@ class Reconciler:
     async def _after_the_object(self, seen: observed.Observed) -> float | None:
         plan = planner.make(knowledge.ABSENT, seen, self._parts.bounds, seen.observed_at)
         outcome = await execute.execute(plan, self._parts.hands)
-        self._tell(plan, outcome)
+        self._log_outcome(plan, outcome)
         if isinstance(outcome, actions.Refused):
             raise execute.error_of(plan, outcome)
         if execute.is_write(plan.action):
@@ -371,7 +373,7 @@ class Reconciler:
         waits.hold(plan.key, held)
         return None if is_idle else max(DATE_SLACK_S, due_at_s - now_s)
 
-    def _tell(self, plan: actions.Plan, outcome: actions.Outcome) -> None:
+    def _log_outcome(self, plan: actions.Plan, outcome: actions.Outcome) -> None:
         action, ended = type(plan.action).__name__, type(outcome).__name__
         if isinstance(plan.action, actions.Wait):
             log.debug(str(plan), extra={"key": str(plan.key)})

@@ -106,7 +106,7 @@ class Waiting:
 
     def is_unchanged(self, key: keys.ModelKey, held: Held) -> bool:
         """Whether the model's part of the world is as its last pass saw it."""
-        return self._namespaces(key.namespace).world().of(key.name, is_hot=held.is_hot) == held.evidence
+        return self._namespaces(key.namespace).world().hash_model(key.name, is_hot=held.is_hot) == held.evidence
 
     def hurry(self, namespace: str) -> None:
         """Something was just done there whose effect is waited for."""
@@ -143,7 +143,11 @@ class Waiting:
             self._compare(key, held, world, is_blink=is_blink)
 
     def _compare(self, key: keys.Key, held: Held, world: fingerprint.World, *, is_blink: bool) -> None:
-        now = world.of(key.name, is_hot=held.is_hot) if isinstance(key, keys.ModelKey) else world.of_ray(key.cluster)
+        now = (
+            world.hash_model(key.name, is_hot=held.is_hot)
+            if isinstance(key, keys.ModelKey)
+            else world.hash_ray(key.cluster)
+        )
         if now != held.evidence and (held.is_hot or not is_blink):
             self._queue.add(key)  # its object is still as it was read: a pass from memory may do
 

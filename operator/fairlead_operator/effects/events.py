@@ -57,9 +57,9 @@ class EventWriter:
         """Events that wait to be sent."""
         return len(self._waiting)
 
-    def send(self, model: observed.ModelDeploymentView, *told: actions.Event, at: datetime.datetime) -> None:
+    def send(self, model: observed.ModelDeploymentView, *events: actions.Event, at: datetime.datetime) -> None:
         """Have them sent soon, in this order."""
-        for event in told:
+        for event in events:
             about = {"key": f"{model.namespace}/{model.name}", "reason": event.reason}
             if not self._may_send(model.uid):
                 log.warning("event dropped: too many for this model", extra=about)

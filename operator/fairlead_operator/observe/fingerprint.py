@@ -32,7 +32,7 @@ class ServeParts:
         if isinstance(evidence, knowledge.Known):
             self._take_apart(evidence.value, before._digests if before is not None else {})
 
-    def of(self, owner: str) -> bytes:
+    def hash_owner(self, owner: str) -> bytes:
         """The part of a model, named as its applications are, without the revision."""
         if not isinstance(self.evidence, knowledge.Known):
             return type(self.evidence).__name__.encode()
@@ -129,17 +129,17 @@ class World:
         refused = ((name, write) for name, write in writes.items() if not write.is_accepted)
         self._writes = digest(sorted((name, write.kind, write.message) for name, write in refused))
 
-    def of(self, model: str, *, is_hot: bool = False) -> bytes:
+    def hash_model(self, model: str, *, is_hot: bool = False) -> bytes:
         """Of a model."""
         text = self._routes.get(model) if self._routes is not None else "unknown"
         owner = f"{self._namespace}--{model}"
-        own = [(cluster, part.of(owner)) for cluster, part in self._parts]
+        own = [(cluster, part.hash_owner(owner)) for cluster, part in self._parts]
         seen = self._members
         if not isinstance(seen, str):
             seen = repr([(m.name, m.state.value, m.is_idle, part.part_of(model, is_hot=is_hot)) for m, part in seen])
         return digest(own, text, seen, self._writes)
 
-    def of_ray(self, cluster: str) -> bytes:
+    def hash_ray(self, cluster: str) -> bytes:
         """Of a Ray cluster's Serve config."""
         return next((part.whole() for name, part in self._parts if name == cluster), NOTHING)
 

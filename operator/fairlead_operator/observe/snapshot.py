@@ -77,7 +77,9 @@ class Observer:
             route_writes=namespace.route_writes,
         )
         world = namespace.world()
-        return Look(seen=seen, evidence=world.of(key.name), hot_evidence=world.of(key.name, is_hot=True))
+        return Look(
+            seen=seen, evidence=world.hash_model(key.name), hot_evidence=world.hash_model(key.name, is_hot=True)
+        )
 
     async def measure(self, look: Look) -> Look:
         """The same look with the measurement that is due, if one is."""

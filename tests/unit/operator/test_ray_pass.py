@@ -41,7 +41,7 @@ class Place:
         self.clock = HandClock()
         self.poller = ray_serve.RayPoller(self, readers.Readers(clock=self.clock), builders.NAMESPACE)  # type: ignore[arg-type]  # its capacity is not read
         self.composed = composition.Composition()
-        world = SimpleNamespace(of_ray=lambda _: b"")
+        world = SimpleNamespace(hash_ray=lambda _: b"")
         parts: dict[str, Any] = {
             "namespaces": lambda _: SimpleNamespace(placement="default", world=lambda: world),
             "clusters": SimpleNamespace(find=lambda _: SimpleNamespace(poller=self.poller, client=self)),

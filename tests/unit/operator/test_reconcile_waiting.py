@@ -102,7 +102,7 @@ class Place:
         """Nothing is read here."""
 
     def world(self) -> Any:
-        return SimpleNamespace(has_unknown=False, of=lambda *_, **__: self.evidence)
+        return SimpleNamespace(has_unknown=False, hash_model=lambda *_, **__: self.evidence)
 
     async def fetch(self, _: keys.ModelKey) -> Any:
         self.fetches.append(asyncio.get_running_loop().time())

@@ -35,11 +35,11 @@ class Namespace:
     def world(self) -> Any:
         return self
 
-    def of(self, model: str, *, is_hot: bool = False) -> bytes:
+    def hash_model(self, model: str, *, is_hot: bool = False) -> bytes:
         self.compared.append(model)
         return self.parts.get(model, b"")
 
-    def of_ray(self, cluster: str) -> bytes:
+    def hash_ray(self, cluster: str) -> bytes:
         return self.parts.get(cluster, b"")
 
 

@@ -17,12 +17,14 @@ def world(kind: RayWriteKind | None, message: str = "") -> fingerprint.World:
 
 
 def test_a_serve_config_that_ray_accepts_for_one_model_wakes_no_other() -> None:
-    seen = {world(kind).of("digits") for kind in (None, RayWriteKind.PUT, RayWriteKind.KEPT)}
+    seen = {world(kind).hash_model("digits") for kind in (None, RayWriteKind.PUT, RayWriteKind.KEPT)}
     assert len(seen) == 1
 
 
 def test_a_serve_config_that_ray_refuses_or_that_is_held_wakes_the_models_that_wait_for_it() -> None:
     accepted = world(RayWriteKind.PUT)
     for other in (world(RayWriteKind.REFUSED, "no"), world(RayWriteKind.HELD, "no")):
-        assert other.of("digits", is_hot=True) != accepted.of("digits", is_hot=True)
-    assert world(RayWriteKind.REFUSED, "a").of("digits") != world(RayWriteKind.REFUSED, "b").of("digits")
+        assert other.hash_model("digits", is_hot=True) != accepted.hash_model("digits", is_hot=True)
+    assert world(RayWriteKind.REFUSED, "a").hash_model("digits") != world(RayWriteKind.REFUSED, "b").hash_model(
+        "digits"
+    )

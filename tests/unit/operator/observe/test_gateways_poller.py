@@ -125,6 +125,6 @@ def test_the_end_of_requests_in_flight_changes_the_fingerprint_of_waiting_models
         return fingerprint.World("ns", {}, {}, [(member, fingerprint.GatewayParts(member.view))], {})
 
     busy, calm = world(with_sessions(3)), world(with_sessions(0))
-    assert busy.of("digits") == calm.of("digits")
-    assert busy.of("digits", is_hot=True) != calm.of("digits", is_hot=True)
-    assert busy.of("digits", is_hot=True) == world(with_sessions(9)).of("digits", is_hot=True)
+    assert busy.hash_model("digits") == calm.hash_model("digits")
+    assert busy.hash_model("digits", is_hot=True) != calm.hash_model("digits", is_hot=True)
+    assert busy.hash_model("digits", is_hot=True) == world(with_sessions(9)).hash_model("digits", is_hot=True)
