@@ -87,7 +87,7 @@ def test_a_rollback_within_the_window_starts_nothing(stage: Stage, window: Model
 
 def _until_routed_to(stage: Stage, model: Model) -> None:
     """An operator that was killed left a Lease to run out; the next one answers once it has it."""
-    until(lambda: "neither failed" in fairlead(stage, "retry", model)[1], "an operator leads", deadline_s=60)
+    until(lambda: "is not in quarantine" in fairlead(stage, "retry", model)[1], "an operator leads", deadline_s=60)
 
 
 def _back_after_s(model: Model, warm: str, since_s: float) -> float:

@@ -81,8 +81,8 @@ def _calm(_stage: Stage, _model: Model, _replicas: int) -> Iterator[None]:
 
 @contextmanager
 def _operator_killed(stage: Stage, model: Model, replicas: int) -> Iterator[None]:
-    """Right after it announced a step: before traffic moves, or while the second replica starts."""
-    phases = {"Shifting", "Promoting"} if replicas == 1 else {"Widening"}
+    """Right after it announced a step: while traffic moves, or before a gateway has the candidate."""
+    phases = {"Shifting", "Promoting"} if replicas == 1 else {"Connecting"}
     with _at_phase(stage, model, phases, lambda: kill_operator(stage.local)):
         yield
 
