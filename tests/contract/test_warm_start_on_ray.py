@@ -169,4 +169,4 @@ def test_down_leaves_no_process(node: Node) -> None:
     assert remembered is not None
     node.local.down()
     mark = f"FAIRLEAD_LOCAL_MARK={remembered.mark}".encode()
-    assert [each for each in process_table.entries() if process_table.carries(each.identity.pid, mark)] == []
+    assert [each for each in process_table.entries() if process_table.has_mark(each.identity.pid, mark)] == []

@@ -47,7 +47,7 @@ def root(tmp_path: pathlib.Path) -> Iterator[pathlib.Path]:
 def marked(mark: str) -> set[int]:
     wanted = f"FAIRLEAD_LOCAL_MARK={mark}".encode()
     living = [each for each in process_table.entries() if not each.is_zombie]
-    return {each.identity.pid for each in living if process_table.carries(each.identity.pid, wanted)}
+    return {each.identity.pid for each in living if process_table.has_mark(each.identity.pid, wanted)}
 
 
 def launch(root: pathlib.Path) -> subprocess.Popen[bytes]:
