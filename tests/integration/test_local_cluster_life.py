@@ -129,7 +129,8 @@ def test_a_service_account_gets_a_kubeconfig_with_its_own_rights_only(kubernetes
 
     assert can("patch", "modeldeployments.fairlead.dev", "-n", "default") == "yes"
     assert can("get", "secrets", "-n", "default") == "no"
-    assert can("patch", "modeldeployments.fairlead.dev", "-n", "kube-system") == "no"
+    assert can("create", "modelroutes.fairlead.dev", "-n", "default") == "yes"
+    assert can("create", "modelroutes.fairlead.dev", "-n", "kube-system") == "no"
 
 
 def test_every_write_is_in_the_audit_log_and_no_read(kubernetes: cluster.LocalCluster) -> None:
