@@ -111,7 +111,7 @@ def test_errors_withdraw_a_candidate_also_when_the_operator_is_killed(operated: 
     operated.operator.start()
     until(lambda: is_quarantined(operated), "taken back", deadline_s=60, explain=lambda: operated.explain(NAME))
     assert (
-        "18 % of 500 requests failed, 0 % of the stable revision's 9,000"
+        "18 % of 500 requests failed; 0 % of the stable revision's 9,000"
         in (operated.status(NAME)["quarantine"][0]["message"])
     )
 
