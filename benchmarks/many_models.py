@@ -163,6 +163,7 @@ class World:
 
     def ready(self) -> int:
         """How many models the operator's own metrics call ready."""
+        self.operator.require_running()
         lines = self.operator.get("/metrics")[1].splitlines()
         found = (line for line in lines if line.startswith("fairlead_operator_model_condition{"))
         return sum('type="Ready"} 1.0' in line for line in found)

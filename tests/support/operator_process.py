@@ -68,6 +68,12 @@ class OperatorProcess:
             done.set()
             watcher.join()
 
+    def require_running(self) -> None:
+        """Raises an AssertionError with the end of its log where the process has ended."""
+        assert self._process is not None
+        code = self._process.poll()
+        assert code is None, f"the operator ended with code {code}:\n{self.tail()}"
+
     def get(self, path: str) -> tuple[int, str]:
         """Code and text of one of the operator's own pages; 0 while it doesn't answer."""
         try:
