@@ -195,7 +195,8 @@ def _is_asked_for(observed: Observed, serving: Serving) -> bool:
     view = observed.object.value if isinstance(observed.object, Known) else None
     if view is None or isinstance(view.spec, InvalidSpec):
         return True
-    return revisions.revision_of(view.uid, revisions.template_of(view.spec)) in serving.active
+    desired = revisions.revision_of(view.uid, revisions.template_of(view.spec), observed.placement)
+    return desired in serving.active
 
 
 def _check_routing(observed: Observed, entry: RouteEntry) -> None:
