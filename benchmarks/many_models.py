@@ -168,6 +168,11 @@ class World:
         found = (line for line in lines if line.startswith("fairlead_operator_model_condition{"))
         return sum('type="Ready"} 1.0' in line for line in found)
 
+    def wait_until_idle(self) -> None:
+        """Return once no key is queued and every event was sent: these are paced, and go on after the last status."""
+        for metric in ("fairlead_operator_queue_depth", "fairlead_operator_waiting_events"):
+            until(lambda name=metric: self.operator.metric(name) == 0, metric, deadline_s=DEADLINE_S, poll_s=POLL_S)
+
     def report(self, what: str, began_s: float, cpu_s: float) -> None:
         wall_s, used_s = time.monotonic() - began_s, self.operator.cpu_s() - cpu_s
         print(
@@ -240,7 +245,7 @@ def get_ready(made: World, count: int) -> None:
 
 
 def stay_idle(made: World) -> None:
-    until(lambda: made.operator.metric("fairlead_operator_queue_depth") == 0, "nothing is queued", poll_s=POLL_S)
+    made.wait_until_idle()
     time.sleep(10)
     log = AuditLog(made.kubernetes.audit_log)
     log.mark()
@@ -250,7 +255,7 @@ def stay_idle(made: World) -> None:
     lease = log.count("leases")
     print(
         f"idle for {IDLE_S} s: {len(log.writes())} writes but the Lease, {made.requests() - requests:.0f} Kubernetes "
-        f"requests ({lease} of them write the Lease, as many read it), {used:.1%} of a core, "
+        f"requests ({lease} of them write the Lease), {used:.1%} of a core, "
         f"{made.operator.rss_mib():.0f} MiB",
         flush=True,
     )
@@ -308,11 +313,12 @@ def hanging(made: World, count: int) -> None:
         api.merge(api.models_path(f"model-{number:05}"), {"spec": {"model": {"uri": "file:///models/next"}}})
     _measure_events(neighbour, range(half | 1, 2 * half, 2), f"{count} models elsewhere wait for a Ray that hangs")
     until(lambda: made.ready() >= count, "the other namespace is at rest", deadline_s=DEADLINE_S, poll_s=POLL_S)
+    made.wait_until_idle()
     requests, cpu_s = made.requests(), made.operator.cpu_s()
     time.sleep(IDLE_S)
     print(
-        f"{count} waiting models: {made.requests() - requests:.0f} Kubernetes requests in {IDLE_S} s, most of them for "
-        f"the Lease (a GET and a PUT each 2 s); {(made.operator.cpu_s() - cpu_s) / IDLE_S:.1%} of a core",
+        f"{count} waiting models: {made.requests() - requests:.0f} Kubernetes requests in {IDLE_S} s, of them some 30 "
+        f"for the Lease (one each 2 s); {(made.operator.cpu_s() - cpu_s) / IDLE_S:.1%} of a core",
         flush=True,
     )
 
