@@ -233,7 +233,7 @@ class Reconciler:
             return AFTER_WRITE_S  # the object has another version now: the next pass tells of it
         now = self._parts.clock.now()
         update = summary.summarise(desired, read.view, seen, plan=plan, outcome=outcome, now=now)
-        self._parts.metrics.tell_model(key.namespace, key.name, update.status)
+        self._parts.metrics.models.show(key.namespace, key.name, update.status)
         draft = drafts.follow(read.draft, read.stored, update, now_s=now_s())
         read = replace(read, draft=draft)
         is_written = draft is not None and self._is_to_be_written(draft, plan, outcome, seen)
@@ -321,7 +321,7 @@ class Reconciler:
             return AFTER_WRITE_S
         if plan.requeue_after_s < self._parts.bounds.resync_s:
             return plan.requeue_after_s
-        self._parts.metrics.forget_model(plan.key.namespace, plan.key.name)
+        self._parts.metrics.models.forget(plan.key.namespace, plan.key.name)
         self._sweep.forget(seen.key)
         self._parts.statuses.forget(seen.key)
         self._parts.waits.take(seen.key)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Mapping
-from typing import Any, TextIO
+from typing import TextIO
 
 import prometheus_client
 from typing_extensions import override
+
+from fairlead_operator import model_metrics
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {
     "message",
@@ -19,8 +20,6 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {
     "k8s_ref",
     "k8s_skip",
 }
-
-_VALUES = {"True": 1, "False": 0}
 
 
 class Metrics:
@@ -41,12 +40,7 @@ class Metrics:
         self.gateway_requests = self._counter("gateway_requests", "Requests to gateways", "verb", "code")
         self.watch_events = self._counter("watch_events", "Events that the watches delivered", "resource")
         self.watch_starts = self._gauge("watch_starts", "How often watches were started; as many as namespaces is well")
-        self.model_condition = self._gauge(
-            "model_condition", "1 true, 0 false, -1 unknown", "namespace", "model", "type"
-        )
-        self.model_revisions = self._gauge("model_revisions", "Revisions that the status names", "namespace", "model")
-        self.model_rollout = self._gauge("model_rollout", "1 for the rollout's phase", "namespace", "model", "phase")
-        self._told: dict[tuple[str, str], Mapping[str, Any]] = {}
+        self.models = model_metrics.ModelMetrics()
         self.queue_wait_s = self._histogram("queue_wait_seconds", "How long a key waited for a worker")
         self.waiting = self._gauge("waiting_keys", "Keys that wait for a change or a date")
         self.events_waiting = self._gauge("waiting_events", "Events that wait to be sent")
@@ -60,7 +54,8 @@ class Metrics:
         self.resync_s = self._gauge("resync_duration_seconds", "Duration of the last full listing")
 
     def exposition(self) -> bytes:
-        return prometheus_client.generate_latest(self.registry)
+        """What a Prometheus scrapes, in its text format."""
+        return prometheus_client.generate_latest(self.registry) + self.models.exposition()
 
     def on_kubernetes_request(self, verb: str, code: str, seconds: float) -> None:
         self.kubernetes_requests.labels(verb, code).inc()
@@ -75,31 +70,6 @@ class Metrics:
 
     def on_gateway_request(self, verb: str, code: str, _seconds: float) -> None:
         self.gateway_requests.labels(verb, code).inc()
-
-    def tell_model(self, namespace: str, model: str, status: Mapping[str, Any]) -> None:
-        """Show a model's status; series that no longer hold are taken away."""
-        if self._told.get((namespace, model)) == status:
-            return
-        self.forget_model(namespace, model)
-        self._told[namespace, model] = status
-        for condition in status.get("conditions") or ():
-            value = _VALUES.get(condition["status"], -1)
-            self.model_condition.labels(namespace, model, condition["type"]).set(value)
-        self.model_revisions.labels(namespace, model).set(len(status.get("revisions") or ()))
-        phase = (status.get("rollout") or {}).get("phase")
-        if phase is not None:
-            self.model_rollout.labels(namespace, model, phase).set(1)
-
-    def forget_model(self, namespace: str, model: str) -> None:
-        status = self._told.pop((namespace, model), None)
-        if status is None:
-            return
-        for condition in status.get("conditions") or ():
-            self.model_condition.remove(namespace, model, condition["type"])
-        self.model_revisions.remove(namespace, model)
-        phase = (status.get("rollout") or {}).get("phase")
-        if phase is not None:
-            self.model_rollout.remove(namespace, model, phase)
 
     def _counter(self, name: str, text: str, *labels: str) -> prometheus_client.Counter:
         return prometheus_client.Counter(f"fairlead_operator_{name}", text, labels, registry=self.registry)

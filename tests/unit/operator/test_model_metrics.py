@@ -1,0 +1,71 @@
+"""Each model's series: valid in Prometheus' format, as the status says, and gone with the model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from fairlead_operator.model_metrics import ModelMetrics
+from fairlead_operator.telemetry import Metrics
+
+READY = {
+    "conditions": [{"type": "Ready", "status": "True"}, {"type": "Degraded", "status": "Unknown"}],
+    "revisions": [{"name": "a"}, {"name": "b"}],
+    "rollout": {"phase": "Shifting"},
+}
+
+
+def _series(text: bytes) -> dict[tuple[str, ...], float]:
+    """Values by name and label values; each metric's series have to be together."""
+    found: dict[tuple[str, ...], float] = {}
+    names = []
+    for family in text_string_to_metric_families(text.decode()):
+        names.append(family.name)
+        for sample in family.samples:
+            found[sample.name.removeprefix("fairlead_operator_model_"), *sample.labels.values()] = sample.value
+    assert len(names) == len(set(names))
+    return found
+
+
+def test_a_models_series_are_those_of_its_status() -> None:
+    metrics = ModelMetrics()
+    metrics.show("shop", "digits", READY)
+    metrics.show("shop", "reviews", {"conditions": [{"type": "Ready", "status": "False"}]})
+    assert _series(metrics.exposition()) == {
+        ("condition", "shop", "digits", "Ready"): 1,
+        ("condition", "shop", "digits", "Degraded"): -1,
+        ("condition", "shop", "reviews", "Ready"): 0,
+        ("revisions", "shop", "digits"): 2,
+        ("revisions", "shop", "reviews"): 0,
+        ("rollout", "shop", "digits", "Shifting"): 1,
+    }
+
+
+def test_series_that_no_longer_hold_are_removed() -> None:
+    metrics = ModelMetrics()
+    metrics.show("shop", "digits", READY)
+    metrics.show("shop", "digits", {"conditions": [{"type": "Ready", "status": "False"}]})
+    assert set(_series(metrics.exposition())) == {
+        ("condition", "shop", "digits", "Ready"),
+        ("revisions", "shop", "digits"),
+    }
+    metrics.forget("shop", "digits")
+    metrics.forget("shop", "never-seen")
+    assert _series(metrics.exposition()) == {}
+
+
+def test_a_label_with_special_characters_stays_one_series() -> None:
+    metrics = ModelMetrics()
+    odd = 'a"b\\c\nd'
+    status: dict[str, Any] = {"conditions": [{"type": odd, "status": "True"}]}
+    metrics.show("shop", "digits", status)
+    assert ("condition", "shop", "digits", odd) in _series(metrics.exposition())
+
+
+def test_the_operators_page_has_its_own_metrics_and_those_of_the_models() -> None:
+    metrics = Metrics()
+    metrics.models.show("shop", "digits", READY)
+    metrics.reconciles.labels("ModelKey", "done").inc()
+    names = {family.name for family in text_string_to_metric_families(metrics.exposition().decode())}
+    assert {"fairlead_operator_reconcile", "fairlead_operator_model_condition"} <= names
