@@ -47,8 +47,8 @@ RELEASE_S = 2.0
 EXIT_AFTER_S = 18.0
 """Whatever hangs, the process is gone this long after SIGTERM."""
 NUDGE_DELAY_S = 0.05
-STATUS_PATH = "status."
 """Models that change together are one PUT."""
+STATUS_PATH = "status."
 
 log = logging.getLogger(__name__)
 
@@ -121,6 +121,7 @@ class Operator:
         )
         self._queue.on_wait = self._metrics.queue_wait_s.observe
         self._waiting = waiting.Waiting(self._queue, self._namespace, clock=self._clock)
+        self._events.crowd = lambda: self._waiting.crowd
         self._composition = composition.Composition()
 
     def _make_readers(self) -> None:

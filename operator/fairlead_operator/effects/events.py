@@ -12,6 +12,7 @@ import contextlib
 import datetime
 import hashlib
 import logging
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from fairlead_operator.api import names
@@ -27,8 +28,11 @@ NOTE_MAX_BYTES = 1024
 WAITING_MAX = 8192
 """So many wait to be sent; more are dropped."""
 SENT_AT_ONCE = 100
-PACE_S = 0.05
+PACE_S = 0.02
 """Between two that are sent, once so many went at once."""
+CROWD_PACE_S = 0.0005
+"""For each model that waits for something on its way: the API server is left to the statuses of a crowd."""
+PACE_MAX_S = 0.25
 CONTROLLER = "fairlead.dev/operator"
 
 log = logging.getLogger(__name__)
@@ -45,6 +49,8 @@ class EventWriter:
 
     def __init__(self, api: kubernetes.KubernetesClient, *, instance: str, clock: Clock) -> None:
         self._api = api
+        self.crowd: Callable[[], int] = lambda: 0
+        """How many models wait for something that is on its way."""
         self._instance = instance
         self._clock = clock
         self._counts: collections.OrderedDict[str, int] = collections.OrderedDict()
@@ -92,10 +98,16 @@ class EventWriter:
     async def _keep_pace(self) -> None:
         now_s = self._clock.monotonic_s()
         left, at_s = self._allowance
-        left = min(float(SENT_AT_ONCE), left + (now_s - at_s) / PACE_S) - 1
+        pace_s = self.pace_s
+        left = min(float(SENT_AT_ONCE), left + (now_s - at_s) / pace_s) - 1
         self._allowance = (left, now_s)
         if left < 0:
-            await asyncio.sleep(PACE_S)
+            await asyncio.sleep(pace_s)
+
+    @property
+    def pace_s(self) -> float:
+        """Seconds between two events that are sent, while many wait."""
+        return min(PACE_MAX_S, max(PACE_S, CROWD_PACE_S * self.crowd()))
 
     async def _send(self, model: observed.ModelDeploymentView, event: actions.Event, now: datetime.datetime) -> None:
         body = _body(model, event, now=now, instance=self._instance)

@@ -279,6 +279,15 @@ async def test_a_flood_of_different_events_is_bounded_for_each_model(api: Any) -
     assert len(api.stored) == events.BURST + 2
 
 
+def test_events_are_sent_more_slowly_while_many_models_wait_for_what_is_on_its_way(api: Any) -> None:
+    writer = events.EventWriter(api, instance="one", clock=HandClock())
+    alone_s = writer.pace_s
+    writer.crowd = lambda: 200
+    assert writer.pace_s > alone_s
+    writer.crowd = lambda: 1_000_000
+    assert writer.pace_s == events.PACE_MAX_S
+
+
 async def test_an_event_that_cannot_be_sent_does_not_stop_the_pass(api: Any) -> None:
     writer = events.EventWriter(api, instance="one", clock=HandClock())
     api.error = errors.Forbidden("events are forbidden")
