@@ -56,5 +56,6 @@ class ModelMetrics:
 
 
 def _sample(family: _Family, labels: Mapping[str, str], value: float) -> str:
-    pairs = ",".join(f'{name}="{text.translate(_ESCAPES)}"' for name, text in labels.items())
+    """One line; labels are sorted by name, as prometheus_client writes those of all other series."""
+    pairs = ",".join(f'{name}="{text.translate(_ESCAPES)}"' for name, text in sorted(labels.items()))
     return f"{family.name}{{{pairs}}} {value}\n"

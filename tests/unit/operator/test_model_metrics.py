@@ -23,7 +23,9 @@ def _series(text: bytes) -> dict[tuple[str, ...], float]:
     for family in text_string_to_metric_families(text.decode()):
         names.append(family.name)
         for sample in family.samples:
-            found[sample.name.removeprefix("fairlead_operator_model_"), *sample.labels.values()] = sample.value
+            assert list(sample.labels) == sorted(sample.labels), "as the client library writes them"
+            name, labels = sample.name.removeprefix("fairlead_operator_model_"), dict(sample.labels)
+            found[name, labels.pop("namespace"), labels.pop("model"), *labels.values()] = sample.value
     assert len(names) == len(set(names))
     return found
 
