@@ -30,7 +30,7 @@ WARM = {"strategy": "RollingUpdate", "rollbackWindow": {"seconds": 3600}}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
-    """``has_ended`` is about the end that is wished; that nothing is written any more is asked besides.
+    """``has_ended`` is about the desired end; that nothing is written any more is checked separately.
 
     ``clients`` makes those of one run.
     """

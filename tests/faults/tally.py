@@ -159,8 +159,8 @@ def _sums(status: Mapping[str, Any], writes: Iterable[Write]) -> list[Value]:
 
 
 def _verdicts(writes: Iterable[Write]) -> list[str]:
-    told = [write.document() for write in writes if write.name == "event"]
-    return [str(event["note"]) for event in told if str(event.get("reason")).startswith("Analysis")]
+    sent = [write.document() for write in writes if write.name == "event"]
+    return [str(event["note"]) for event in sent if str(event.get("reason")).startswith("Analysis")]
 
 
 def _counted(counters: Mapping[str, Any]) -> dict[str, Any]:

@@ -47,11 +47,11 @@ class Witness:
         assert held.get("retired") is True, "deletes a route that the gateway has not confirmed as retired"
 
     def _look_at_config(self, document: dict[str, Any]) -> None:
-        wished = {application["name"]: application for application in document["applications"]}
-        assert len(wished) <= 2, f"more than two revisions shall run: {sorted(wished)}"
+        desired = {application["name"]: application for application in document["applications"]}
+        assert len(desired) <= 2, f"more than two revisions shall run: {sorted(desired)}"
         for revision, weight in weights(self._bench.gateway.entries().get(MODEL)).items():
             if weight > 0:
-                assert self._application(revision) in wished, f"stops {revision}, which gets {weight}"
+                assert self._application(revision) in desired, f"stops {revision}, which gets {weight}"
 
     def _look_at_status(self, document: dict[str, Any]) -> None:
         status = document["status"]

@@ -22,7 +22,7 @@ cluster.NodeCluster("own", pathlib.Path(sys.argv[1])).up()
 
 
 def remains(root: pathlib.Path) -> dict[str, list[str]]:
-    """What of a node is still on this machine, by kind; kinds of which nothing is there are left out."""
+    """What a node left on this machine, by kind; a kind without leftovers is omitted."""
     short = state.run_dir(root).name[-8:]
     mounts = set()
     for each in process_table.entries():

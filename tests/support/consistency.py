@@ -214,7 +214,7 @@ def _check_routing(observed: Observed, entry: RouteEntry) -> None:
 
 
 def _check_dropped(observed: Observed, entry: RouteEntry) -> None:
-    """A backend goes only once its requests have ended (or took too long); an emptied entry is a person's wish."""
+    """A backend goes only once its requests have ended (or took too long); a person asks for an emptied entry."""
     gateways = _ready_gateways(observed) or ()
     serving = recall(observed.object.value.status) if isinstance(observed.object, Known) else Serving()
     waited = elapsed_s(serving.rollout.started_at, observed.observed_at) if serving.rollout is not None else 0

@@ -274,7 +274,7 @@ class Operated(Traffic):
         meanwhile: Callable[[], object] = nothing,
         cluster: str = names.DEFAULT_CLUSTER,
     ) -> ServeDecision:
-        """One pass of a Ray cluster's key. ``meanwhile`` happens after its reads: it puts what was wished before."""
+        """One pass of a Ray cluster's key. ``meanwhile`` happens after its reads: the PUT has the state before it."""
         self.steps += 1
         self.serve_queued = False
         fault = Fault.REFUSED if self.puts_are_refused and fault is Fault.NONE else fault

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class FairleadError(Exception):
-    """Something outside did not go as wished.
+    """A request to another system failed.
 
     Attributes:
         retry_after_s: How long the other side asked to be left alone; None where it said nothing.

@@ -77,8 +77,8 @@ async def _execute(key: keys.ModelKey, action: actions.Action, hands: Hands) -> 
 ANNOUNCED = (
     actions.WriteRoute | actions.RetireRoute | actions.DeleteRoute | actions.DeleteRevision | actions.RemoveFinalizer
 )
-"""Writes that move traffic or take something away: a successor has to know why. The others are the same whoever does
-them, however often."""
+"""Writes that move traffic or remove something: the next process has to know why. The others have the same result when
+they are repeated by any process."""
 
 
 def is_write(action: actions.Action) -> bool:

@@ -132,7 +132,7 @@ def live(entry: route.RouteLive | None, is_hot: bool) -> object:
 
 
 def _is_same_view(one: route.GatewayView, other: route.GatewayView, is_hot: bool) -> bool:
-    """Clients give the same object again for a route of which the same is said, so few are compared."""
+    """The client returns the same object for an unchanged route, so only changed routes are compared."""
     if (one.id, one.errors, one.failure, one.connections == 0) != (
         other.id,
         other.errors,

@@ -74,7 +74,7 @@ class Programs:
         return self._first("etc/containers/policy.json")
 
     def missing(self) -> list[str]:
-        """The packages of which something is not there."""
+        """The packages that are not complete on this machine."""
         lacking = [package for name, package in _PACKAGES.items() if not shutil.which(name, path=self.search_path)]
         return lacking if self.network_plugins else [*lacking, _NETWORK_PLUGINS]
 

@@ -1,7 +1,7 @@
 """The planner as a model to be checked: random stories with faults, in a small model of the world.
 
-``VirtualWorld`` checks the invariants at every step (``tests/support/consistency.py``); here the stories are told, and
-the end is checked: once faults stop, the world comes to rest, and it is the wished one.
+``VirtualWorld`` checks the invariants at every step (``tests/support/consistency.py``); stories are played here, and
+the end is checked: once faults stop, the world comes to rest in the desired state.
 """
 
 from __future__ import annotations
@@ -430,13 +430,13 @@ STARTS = {
 }
 
 
-def expect_the_wished(world: VirtualWorld) -> None:
+def expect_desired_state(world: VirtualWorld) -> None:
     """At rest: route, gateways and replicas are those of the stable revision, and that is the best there can be."""
     for one in world.all:
-        expect_the_wished_of(one)
+        expect_desired_state_of(one)
 
 
-def expect_the_wished_of(world: VirtualWorld) -> None:
+def expect_desired_state_of(world: VirtualWorld) -> None:
     """The same of one namespace."""
     running = {name: app.running for name, app in world.applications.items()}
     expected: dict[str, int] = {}
@@ -453,8 +453,8 @@ def expect_the_wished_of(world: VirtualWorld) -> None:
             assert is_held(desired, serving), f"{name} rests with a candidate: {serving}"
             return
         failed = serving.quarantined(desired.target)
-        told = {condition.reason for condition in view.status.conditions}
-        waits_for_room = world.cores is not None and Reason.INSUFFICIENT_CAPACITY in told
+        reasons = {condition.reason for condition in view.status.conditions}
+        waits_for_room = world.cores is not None and Reason.INSUFFICIENT_CAPACITY in reasons
         assert failed is not None or serving.stable == desired.target or waits_for_room
         assert (
             failed is None
@@ -495,7 +495,7 @@ def rest(world: VirtualWorld) -> None:
     for one in world.all:
         one.load = 0
     world.settle()
-    expect_the_wished(world)
+    expect_desired_state(world)
     for one in world.all:
         expect_no_write(one)
 
@@ -534,8 +534,8 @@ class RecordingReporter:
     steps_to_rest: int = 0
 
 
-def check(told: RecordingReporter, seed_number: int) -> None:
-    """Tells stories of one seed; one in ``REST_OF`` is followed until the world is at rest, and has to be as wished."""
+def check(counts: RecordingReporter, seed_number: int) -> None:
+    """Plays stories of one seed; one in ``REST_OF`` is followed until the world is at rest in the desired state."""
 
     @seed(seed_number)
     @settings(max_examples=STORIES_AT_ONCE, deadline=None, suppress_health_check=list(HealthCheck))
@@ -550,25 +550,25 @@ def check(told: RecordingReporter, seed_number: int) -> None:
         try:
             tell(world, story)
         finally:
-            told.stories += 1
-            told.steps += steps_of(world)
+            counts.stories += 1
+            counts.steps += steps_of(world)
         if comes_to_rest == 1:
             set_steps(world)
             rest(world)
-            told.steps_to_rest += steps_of(world)
+            counts.steps_to_rest += steps_of(world)
 
     stories()
 
 
 @pytest.mark.timeout(7200)
 def test_no_story_breaks_an_invariant(record_property: Callable[[str, object], None]) -> None:
-    told, seed_number = RecordingReporter(), int(SEED) if SEED is not None else 0
-    while told.steps < STEPS_WANTED:
-        check(told, seed_number)
+    counts, seed_number = RecordingReporter(), int(SEED) if SEED is not None else 0
+    while counts.steps < STEPS_WANTED:
+        check(counts, seed_number)
         seed_number += 1
-    record_property("model", dataclasses.asdict(told))
-    print(f"model check: {told.stories} stories, {told.steps} steps, {told.steps_to_rest} more to rest")
-    assert told.steps >= STEPS_WANTED
+    record_property("model", dataclasses.asdict(counts))
+    print(f"model check: {counts.stories} stories, {counts.steps} steps, {counts.steps_to_rest} more to rest")
+    assert counts.steps >= STEPS_WANTED
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
@@ -576,7 +576,7 @@ def test_no_story_breaks_an_invariant(record_property: Callable[[str, object], N
 @example(story=[("uri", "digits", URIS[1]), ("rounds", "digits", 9), ("lose ray", "digits", None)], start="served")
 @example(story=[("strategy", "digits", "Recreate"), ("uri", "digits", URIS[3])], start="served")
 @example(story=[SLOW_RAY_THAT_IS_LOST, ("move", "digits", "new"), *[("rounds", "digits", 1)] * 8], start="analysed")
-def test_every_story_comes_to_rest_as_wished_once_faults_stop(story: list[Op], start: str) -> None:
+def test_every_story_comes_to_rest_in_the_desired_state_once_faults_stop(story: list[Op], start: str) -> None:
     world = copy.deepcopy(STARTS[start]())
     tell(world, story)
     rest(world)

@@ -88,7 +88,7 @@ def test_serve_is_not_started_for_a_namespace_without_models() -> None:
     assert isinstance(decide(EmptyServe(session="s", consecutive_reads=3), models=False), Keep)
 
 
-def test_what_is_deployed_as_wished_is_not_written_again() -> None:
+def test_what_is_deployed_as_desired_is_not_written_twice() -> None:
     deployed = {**config().body, "route_prefix": None, "deployments": [{"name": "replica", "num_replicas": 2, "x": 1}]}
     assert isinstance(decide(builders.serve(builders.application(OURS, deployed)), config()), Keep)
 

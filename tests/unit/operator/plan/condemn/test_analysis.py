@@ -1,4 +1,4 @@
-"""What an analysis does to a rollout, told up to the moment that matters."""
+"""What an analysis does to a rollout, played up to the moment that matters."""
 
 from __future__ import annotations
 

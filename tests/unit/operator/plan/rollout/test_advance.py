@@ -1,4 +1,4 @@
-"""Single rules of the rollout, each told in the virtual world up to the moment that matters."""
+"""Single rules of the rollout, each played in the virtual world up to the moment that matters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The steps of a Canary and what holds them, each rule told up to the moment that matters."""
+"""The steps of a Canary and what holds them, each rule played up to the moment that matters."""
 
 from __future__ import annotations
 
