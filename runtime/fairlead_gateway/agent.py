@@ -80,6 +80,9 @@ class Agent:
         self._epoch = uuid.uuid4().hex
         self._news = news.News(self._epoch)
         self._shown: object = None
+        self._scraper = replica_scrape.Scraper(metrics_, begun=self._news.note)
+        self._scrape_due = asyncio.Event()
+        self._compared: frozenset[str] = frozenset()
         self._log_reader = request_log.Reader(log_fd, metrics_, on_remark=self._note_remark)
         options = config.Options(version=version, max_connections=settings_.max_connections, threads=settings_.threads)
         self._router = router.Router(settings_, options=options, log_fd=log_fd, metrics_=metrics_)
@@ -168,12 +171,13 @@ class Agent:
                     await self._changed.wait()
 
     async def _run_scrapes(self) -> None:
-        scraper = replica_scrape.Scraper(self._metrics)
-        async with replica_scrape.make_session() as session:
+        async with replica_scrape.make_session() as session, contextlib.aclosing(self._scraper):
             while True:
-                places = () if self._table is None or self._state is None else report.places(self._table, self._state)
-                await scraper.scrape(session, places)
-                await asyncio.sleep(replica_scrape.INTERVAL_S)
+                self._scrape_due.clear()
+                if self._table is not None and self._state is not None:
+                    self._scraper.start(session, report.places(self._table, self._state))
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._scrape_due.wait(), replica_scrape.INTERVAL_S)
 
     def _pause_s(self) -> float:
         if self._failure is not None:
@@ -207,6 +211,10 @@ class Agent:
         self._metrics.measured.follow(
             {route.model: frozenset(each.name for each in route.revisions) for route in table.routes.values()}
         )
+        compared = report.compared(table)
+        if compared - self._compared:
+            self._scrape_due.set()
+        self._compared = compared
 
     def _keep_state(self, state: router.State) -> None:
         self._state = state
@@ -278,7 +286,12 @@ class Agent:
                     return None
             state = self._state
         return report.routes_body(
-            self._settings.gateway_id, table, state, nodes=self._known.views, failure=self._failure
+            self._settings.gateway_id,
+            table,
+            state,
+            counted=self._scraper.begun,
+            nodes=self._known.views,
+            failure=self._failure,
         )
 
     def _describe_measurements(self, model: str) -> dict[str, Any] | None:

@@ -8,7 +8,7 @@ import contextlib
 import itertools
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Annotated, Self
 
@@ -98,6 +98,10 @@ class Fold:
             if not kept:
                 del self._seen[place]
 
+    def is_watched(self, model: str) -> bool:
+        """Whether the model's replicas are read now."""
+        return model in self._since_s
+
     def add(self, place: Place, reading: Reading, now_s: float) -> None:
         """Add what a process counted since it was read last: all of it, where it began while its model was watched."""
         processes = self._seen.setdefault(place, {})
@@ -125,22 +129,57 @@ def _growth(counts: Mapping[str, int], before: Mapping[str, int]) -> dict[str, i
     return {name: value - before.get(name, 0) for name, value in counts.items()}
 
 
-class Scraper:
-    """Reads places over HTTP, a few at a time. One that doesn't answer is read the next time."""
+def _ignore() -> None:
+    """Nobody listens."""
 
-    def __init__(self, counted: metrics.Metrics) -> None:
+
+class Scraper:
+    """Reads places over HTTP, a few at a time. One that doesn't answer is read the next time.
+
+    Each model has its own round: replicas that never answer delay the reading of no other model.
+    """
+
+    def __init__(self, counted: metrics.Metrics, *, begun: Callable[[], None] = _ignore) -> None:
         self._metrics = counted
+        self._note_begun = begun
         self._fold = Fold(counted.measured)
         self._limit = asyncio.Semaphore(_AT_ONCE)
         self._refused: dict[Place, str] = {}
+        self._rounds: dict[str, asyncio.Task[None]] = {}
+        self._begun: set[str] = set()
 
-    async def scrape(self, session: aiohttp.ClientSession, places: Iterable[Place]) -> None:
-        """Read each place once; of `places`, the models are those that are watched from now on."""
-        found = list(places)
-        self._fold.watch({place.model for place in found}, time.monotonic())
-        self._refused = {place: self._refused[place] for place in found if place in self._refused}
-        models = {place.model: asyncio.Semaphore(_AT_ONCE_OF_A_MODEL) for place in found}
-        await asyncio.gather(*(self._scrape_replica(session, place, models[place.model]) for place in found))
+    @property
+    def begun(self) -> Set[str]:
+        """The models whose replicas were all read, or failed to answer, once since they are watched."""
+        return self._begun
+
+    def start(self, session: aiohttp.ClientSession, places: Mapping[str, Iterable[Place]]) -> None:
+        """Start to read the places of each model once; its keys are the models that are watched from now on.
+
+        A model whose last round goes on is left out.
+        """
+        found = {model: list(each) for model, each in places.items()}
+        self._fold.watch(found, time.monotonic())
+        self._begun &= found.keys()
+        every = {place for each in found.values() for place in each}
+        self._refused = {place: reason for place, reason in self._refused.items() if place in every}
+        self._rounds = {model: task for model, task in self._rounds.items() if not task.done()}
+        for model, each in found.items():
+            if model not in self._rounds:
+                self._rounds[model] = asyncio.create_task(self._read_model(session, model, each))
+
+    async def aclose(self) -> None:
+        """End what is being read."""
+        for task in self._rounds.values():
+            task.cancel()
+        await asyncio.gather(*self._rounds.values(), return_exceptions=True)
+
+    async def _read_model(self, session: aiohttp.ClientSession, model: str, places: Iterable[Place]) -> None:
+        limit = asyncio.Semaphore(_AT_ONCE_OF_A_MODEL)
+        await asyncio.gather(*(self._scrape_replica(session, place, limit) for place in places))
+        if model not in self._begun and self._fold.is_watched(model):
+            self._begun.add(model)
+            self._note_begun()
 
     def take(self, place: Place, body: bytes) -> None:
         """Add what a place answered, whatever it is: an odd answer is counted, logged once, and left out."""

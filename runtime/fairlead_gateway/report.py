@@ -3,7 +3,7 @@
 Source: docs/contracts.md, "Gateway → operator: the admin port".
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence, Set
 from typing import Any
 
 from fairlead_gateway import replica_scrape, routes
@@ -17,14 +17,23 @@ def routes_body(
     table: routes.Table,
     state: router.State | None,
     *,
+    counted: Set[str],
     nodes: Sequence[knowledge.View],
     failure: str | None,
 ) -> dict[str, Any]:
-    """The body of `/v1/routes`; without a state nothing is known to be live."""
+    """The body of `/v1/routes`; without a state nothing is known to be live.
+
+    `counted` are the models whose replicas' counters were read. Of a model with something to compare, the route is
+    reported as live once it is one of them: what happens after that is in its measurements.
+    """
     found: dict[str, Any] = {}
     if state is not None:
         servers = _by_place(state)
-        found = {model: _route_body(route, state, servers) for model, route in table.routes.items()}
+        uncounted = compared(table) - counted
+        found = {
+            model: _route_body(route, None if model in uncounted else state.live.get(model), state, servers)
+            for model, route in table.routes.items()
+        }
         for model, mark in table.retired.items():
             is_live = state.is_read_whole and changes.has_left(model, state.observed)
             found[model] = {"version": mark.version if is_live else None, "retired": True, "revisions": {}}
@@ -37,16 +46,25 @@ def routes_body(
     }
 
 
-def places(table: routes.Table, state: router.State) -> Iterator[replica_scrape.Place]:
-    """Where replicas are of models with something to compare: more than one revision."""
+def compared(table: routes.Table) -> frozenset[str]:
+    """The models with something to compare: more than one revision."""
+    return frozenset(route.model for route in table.routes.values() if len(route.revisions) > 1)
+
+
+def places(table: routes.Table, state: router.State) -> dict[str, list[replica_scrape.Place]]:
+    """Where the replicas are of each model with something to compare.
+
+    A replica that HAProxy has not checked yet is one of them: the counters are read before it gets requests.
+    """
     servers = _by_place(state)
-    for route in table.routes.values():
-        for revision in route.revisions if len(route.revisions) > 1 else ():
-            for name, server in servers.get(state.places.get((route.model, revision.name), 0), {}).items():
-                if server.is_up or server.is_draining:
-                    yield replica_scrape.Place(
-                        model=route.model, revision=revision.name, replica=name, host=server.host, port=server.port
-                    )
+    return {
+        model: [
+            replica_scrape.Place(model=model, revision=revision.name, replica=name, host=server.host, port=server.port)
+            for revision in table.routes[model].revisions
+            for name, server in servers.get(state.places.get((model, revision.name), 0), {}).items()
+        ]
+        for model in compared(table)
+    }
 
 
 def _by_place(state: router.State) -> dict[int, dict[str, Server]]:
@@ -59,7 +77,9 @@ def _by_place(state: router.State) -> dict[int, dict[str, Server]]:
     return found
 
 
-def _route_body(route: routes.Route, state: router.State, by_place: dict[int, dict[str, Server]]) -> dict[str, Any]:
+def _route_body(
+    route: routes.Route, live: str | None, state: router.State, by_place: dict[int, dict[str, Server]]
+) -> dict[str, Any]:
     revisions: dict[str, dict[str, int]] = {}
     for revision in route.revisions:
         place = state.places.get((route.model, revision.name), 0)
@@ -69,4 +89,4 @@ def _route_body(route: routes.Route, state: router.State, by_place: dict[int, di
             "draining": sum(server.is_draining for server in servers),
             "sessions": state.sessions.get(place, 0),
         }
-    return {"version": state.live.get(route.model), "revisions": revisions}
+    return {"version": live, "revisions": revisions}

@@ -64,8 +64,6 @@ def test_labels_and_scores_outlive_the_replica_that_counted_them(gateway: Gatewa
             gateway.apply(digits=spec(A, {A: revision(), B: revision()}, candidate=B))
             for name in (A, B):
                 gateway.wait_up("digits", name)
-            # From the first reading on, what is counted is added.
-            until(lambda: predict(gateway, A) and scores(A), "the stable's replica is read")
             before = scores(B)
 
             for label in (2, 2, 1):
@@ -75,3 +73,25 @@ def test_labels_and_scores_outlive_the_replica_that_counted_them(gateway: Gatewa
         assert labels_of(B) == {"labelled": 3, "correct": 2}
         assert labels_of(A) == {"labelled": 0, "correct": 0}
         assert scores(B) - before == 3
+
+
+def test_each_label_is_counted_that_is_sent_once_the_route_with_two_revisions_is_live(
+    gateway: Gateway, node: NodeEnvironment
+) -> None:
+    with replica(A, node), replica(B, node):
+        gateway.apply(digits=spec(A, {A: revision()}))
+        gateway.wait_up("digits", A)
+        for _ in range(3):
+            send_label(gateway, predict(gateway, A), 2)
+
+        gateway.apply(digits=spec(A, {A: revision(), B: revision()}, candidate=B))
+        send_label(gateway, predict(gateway, A), 2)
+        gateway.wait_up("digits", B)
+        send_label(gateway, predict(gateway, B), 1)
+
+        def counted() -> dict[str, dict[str, int]]:
+            revisions = gateway.measurements("digits")["revisions"]
+            return {name: dict(revisions[name]["feedback"]) for name in (A, B)}
+
+        expected = {A: {"labelled": 1, "correct": 1}, B: {"labelled": 1, "correct": 0}}
+        until(lambda: counted() == expected, "each label is counted", explain=counted)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 from dataclasses import replace
 from typing import Any
@@ -10,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairlead_gateway import measurements, metrics
-from fairlead_gateway.replica_scrape import Fold, Place, Reading, Scraper
+from fairlead_gateway.replica_scrape import Fold, Place, Reading, Scraper, make_session
 
 STABLE, CANDIDATE = "3f0c9a1b2d", "7ab0c9d1e2"
 PLACE = Place(model="digits", revision=STABLE, replica="a", host="127.0.0.1", port=20000)
@@ -119,6 +121,37 @@ def test_the_sum_equals_the_last_readings_of_all_processes(
             assert shown(store, CANDIDATE)["shadow"]["pairs"] >= before
 
     assert shown(store, CANDIDATE)["shadow"]["pairs"] == sum(read.values())
+
+
+async def test_a_replica_that_never_answers_delays_the_first_reading_of_no_other_model() -> None:
+    is_read = asyncio.Event()
+
+    async def answer_or_hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        request = await reader.readuntil(b"\r\n\r\n")
+        if b"/-/measurements/hangs" in request:
+            await reader.read()
+        else:
+            body = b'{"instance": "a"}'
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body))
+        writer.close()
+
+    counted = metrics.Metrics()
+    server = await asyncio.start_server(answer_or_hang, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    hanging = [replace(PLACE, port=port, replica="hangs")]
+    good = [replace(PLACE, port=port, model="cats")]
+    scraper = Scraper(counted, begun=is_read.set)
+    async with make_session() as session, server, contextlib.aclosing(scraper):
+        scraper.start(session, {"digits": hanging, "cats": good, "empty": []})
+        while "cats" not in scraper.begun:
+            is_read.clear()
+            await is_read.wait()
+
+        assert scraper.begun == {"cats", "empty"}
+
+        scraper.start(session, {"digits": hanging})
+
+        assert scraper.begun == set()
 
 
 NUMBERS = st.one_of(st.integers(-2, 3), st.floats(), st.just(1e999), st.just(10**400), st.booleans())
