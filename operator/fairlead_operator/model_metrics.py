@@ -21,7 +21,10 @@ class _Family(NamedTuple):
 _CONDITION = _Family("fairlead_operator_model_condition", "1 true, 0 false, -1 unknown")
 _REVISIONS = _Family("fairlead_operator_model_revisions", "Revisions that the status names")
 _ROLLOUT = _Family("fairlead_operator_model_rollout", "1 for the rollout's phase")
-_FAMILIES = (_CONDITION, _REVISIONS, _ROLLOUT)
+_DESIRED = _Family("fairlead_operator_model_desired_replicas", "Replicas that the stable revision should have")
+_RUNNING = _Family("fairlead_operator_model_running_replicas", "Replicas of the stable revision that run")
+_WAITING = _Family("fairlead_operator_model_scaling_waits", "1 while a replica waits for room on the Ray cluster")
+_FAMILIES = (_CONDITION, _REVISIONS, _ROLLOUT, _DESIRED, _RUNNING, _WAITING)
 
 
 class ModelMetrics:
@@ -40,7 +43,7 @@ class ModelMetrics:
         revisions = _sample(_REVISIONS, labels, float(len(status.get("revisions") or ())))
         phase = (status.get("rollout") or {}).get("phase")
         rollout = _sample(_ROLLOUT, {**labels, "phase": phase}, 1.0) if phase is not None else ""
-        self._series[namespace, model] = (conditions, revisions, rollout)
+        self._series[namespace, model] = (conditions, revisions, rollout, *_scaling(labels, status.get("scaling")))
 
     def forget(self, namespace: str, model: str) -> None:
         self._series.pop((namespace, model), None)
@@ -53,6 +56,14 @@ class ModelMetrics:
             parts.append(f"# HELP {family.name} {family.text}\n# TYPE {family.name} gauge\n")
             parts += [series[position] for series in all_series]
         return "".join(parts).encode()
+
+
+def _scaling(labels: Mapping[str, str], scaling: Mapping[str, Any] | None) -> tuple[str, ...]:
+    if scaling is None:
+        return "", "", ""
+    values = (scaling["desiredReplicas"], scaling["replicas"], scaling.get("waitingSince") is not None)
+    families = (_DESIRED, _RUNNING, _WAITING)
+    return tuple(_sample(family, labels, float(value)) for family, value in zip(families, values, strict=True))
 
 
 def _sample(family: _Family, labels: Mapping[str, str], value: float) -> str:
