@@ -238,13 +238,15 @@ def test_replicas_of_one_model_accept_each_others_feedback_tokens(ray: Ray) -> N
 
 
 def test_replicas_follow_the_load_and_other_bounds_restart_none(ray: Ray) -> None:
-    app = application(ray, "slow")
+    app = application(ray, "dense")
+    # Each request waits for others: a load that takes no processor.
+    app["args"]["config"]["batching"] = {"maxDelayMilliseconds": 300}
     scaled(app, least=1, most=3, down_s=2)
     ray.put(app)
     wait_until(lambda: ray.status(app["name"])[0] == "RUNNING", within_s=START_S)
     first = ray.one(app)
     assert ray.targets(app["name"]) == [1]
-    with asking(first, "slow"):
+    with asking(first):
         wait_until(lambda: ray.targets(app["name"]) == [3], within_s=60)
         wait_until(lambda: len(ray.replicas(app)) == 3, within_s=START_S)
     wait_until(lambda: ray.targets(app["name"]) == [1], within_s=60)
@@ -274,13 +276,13 @@ def scaled(app: dict, *, least: int, most: int, down_s: int, target: int = 1) ->
 
 
 @contextlib.contextmanager
-def asking(replica: dict, model: str) -> Iterator[None]:
+def asking(replica: dict) -> Iterator[None]:
     """Four callers, one request after the other, past Ray."""
     done = threading.Event()
 
     def ask_on() -> None:
         while not done.is_set():
-            assert ask(replica, "POST", f"/v1/models/{model}:predict", {"instances": [[1, 2, 3, 4]]})[0] == 200
+            assert ask(replica, "POST", "/v1/models/dense:predict", {"instances": [[1, 2, 3, 4]]})[0] == 200
 
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         callers = [pool.submit(ask_on) for _ in range(4)]

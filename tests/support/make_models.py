@@ -239,21 +239,6 @@ def headless() -> tf.Module:
     return module
 
 
-def slow() -> tf.Module:
-    """Takes some hundredths of a second for each call."""
-    module = tf.Module()
-
-    @tf.function(input_signature=[FLOATS])
-    def call(x: tf.Tensor) -> dict[str, tf.Tensor]:
-        side = tf.eye(256)
-        for _ in tf.range(tf.shape(x)[1] * 10):
-            side = tf.linalg.matmul(side, side)
-        return {"y": x + tf.reduce_max(side)}
-
-    module.call = call
-    return module
-
-
 def save(module: tf.Module, path: Path, **signatures: object) -> None:
     tf.saved_model.save(module, str(path), signatures=signatures or {"serving_default": module.call})
 
@@ -269,7 +254,6 @@ def make_saved_models(root: Path, canary: str) -> None:
     save(Pixels(), root / "pixels")
     save(picky(), root / "picky")
     save(headless(), root / "headless")
-    save(slow(), root / "slow")
     save(photos(), root / "photos")
     save(flowers(), root / "flowers")
     save(large(512), root / "large")
