@@ -28,9 +28,9 @@ def gateway_policy(system_namespace: str) -> dict[str, Any]:
 
 
 def ray_policy(system_namespace: str) -> dict[str, Any]:
-    """A replica trusts whoever reaches its port, and a Ray node whoever has the token.
+    """The nodes and the gateway may connect to every port, the operator to the dashboard, Prometheus to the metrics.
 
-    So only the nodes themselves and the gateway may connect, the operator to the head's dashboard, and Prometheus.
+    A replica trusts everything that reaches its port, and Ray's token doesn't protect it.
     """
     return {
         "spec": {
