@@ -233,6 +233,14 @@ class Metrics:
         self._node_errors = prometheus_client.Counter(
             prefix + "node_errors", "Times a node's directory could not be read.", registry=self.registry
         )
+        self._node_list_errors = prometheus_client.Counter(
+            prefix + "node_list_errors", "Times the list of Ray nodes could not be read.", registry=self.registry
+        )
+        self._refused_endpoints = prometheus_client.Counter(
+            prefix + "refused_endpoints",
+            "Endpoints of Ray nodes that were invalid and ignored.",
+            registry=self.registry,
+        )
         self._replicas = prometheus_client.Gauge(
             prefix + "replicas", "Replicas that the nodes list.", registry=self.registry
         )
@@ -270,6 +278,12 @@ class Metrics:
 
     def count_node_error(self) -> None:
         self._node_errors.inc()
+
+    def count_node_list_error(self) -> None:
+        self._node_list_errors.inc()
+
+    def count_refused_endpoints(self, count: int) -> None:
+        self._refused_endpoints.inc(count)
 
     def count_refused_replicas(self, count: int) -> None:
         self._refused_replicas.inc(count)
