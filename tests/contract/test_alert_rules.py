@@ -1,4 +1,4 @@
-"""Each alert fires with the series that it is for and with no others, asks for metrics that exist, and has a runbook."""
+"""Each alert fires with the series that it is for and with no others, asks for what is exported, and has a runbook."""
 
 from __future__ import annotations
 

@@ -18,11 +18,17 @@ REPLICA_LABELS = ("namespace", "model", "revision")
 _SUFFIXES = {"counter": "_total"}
 HEAD = """# Metrics
 
-Generated from the programs' registries; a test compares it. To refresh it: `FAIRLEAD_REFRESH=1 .venv/bin/python -m pytest tests/contract/test_metrics_reference.py`.
+Generated from the programs' registries; a test compares it. To refresh it:
+
+```
+FAIRLEAD_REFRESH=1 .venv/bin/python -m pytest tests/contract/test_metrics_reference.py
+```
+
 What to scrape, the rules and the dashboards: [monitoring.md](monitoring.md). The alerts: [runbook.md](runbook.md).
 
-A histogram `NAME` has the series `NAME_bucket`, `NAME_sum` and `NAME_count`. No label holds anything that a client sends: a request that reached no
-model is counted with an empty `model`. A series is removed with what it is about: at once with a model in the operator, some minutes after a revision in the gateway.
+A histogram `NAME` has the series `NAME_bucket`, `NAME_sum` and `NAME_count`. No label holds anything that a client
+sends: a request that reached no model is counted with an empty `model`. A series is removed with what it is about: at
+once with a model in the operator, some minutes after a revision in the gateway.
 """
 
 
@@ -131,7 +137,7 @@ def page() -> str:
         parts.append(f"\n## {program.title}\n{program.where[0].upper()}{program.where[1:]}.\n\n")
         parts.append("| metric | type | labels | meaning |\n| --- | --- | --- | --- |\n")
         for metric in program.metrics:
-            labels = ", ".join(f"`{label}`" for label in metric.labels) or "–"
+            labels = ", ".join(f"`{label}`" for label in metric.labels) or "-"
             parts.append(f"| `{metric.name}` | {metric.kind} | {labels} | {metric.text} |\n")
         parts.append("\n| label | values |\n| --- | --- |\n")
         parts += [f"| `{label}` | {bound} |\n" for label, bound in program.bounds.items()]

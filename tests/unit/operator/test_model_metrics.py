@@ -69,6 +69,22 @@ def test_series_that_no_longer_hold_are_removed() -> None:
     assert _series(metrics.exposition()) == {}
 
 
+def test_a_model_has_a_bounded_number_of_series_whatever_its_status_holds() -> None:
+    kinds = ("Ready", "Available", "Accepted", "Progressing", "Degraded", "Reconciling", "Stalled")
+    roles = ("Stable", "Candidate", "Warm", "Draining", *["Retired"] * 60)
+    status: dict[str, Any] = {
+        "conditions": [{"type": kind, "status": "True"} for kind in kinds],
+        "revisions": [{"name": str(number), "role": role} for number, role in enumerate(roles)],
+        "rollout": {"phase": "Shifting"},
+        "quarantine": [{"revision": str(number)} for number in range(10)],
+    }
+    metrics = ModelMetrics()
+    metrics.show("shop", "digits", status)
+    assert len(_series(metrics.exposition())) == 7 + 3 + 2 * 4
+    metrics.show("shop", "digits", {**status, "revisions": status["revisions"][:1], "rollout": None})
+    assert len(_series(metrics.exposition())) == 11
+
+
 def test_a_label_with_special_characters_stays_one_series() -> None:
     metrics = ModelMetrics()
     odd = 'a"b\\c\nd'
