@@ -86,12 +86,12 @@ def main() -> None:
                 scaling=SCALING,
             )
         )
-        told = {name: list(tell(stage, model, connections)) for name, connections in STORIES.items()}
-    out.write_text(draw(told), encoding="utf-8")
-    print(table(told))
+        played = {name: list(play(stage, model, connections)) for name, connections in STORIES.items()}
+    out.write_text(draw(played), encoding="utf-8")
+    print(table(played))
 
 
-def tell(stage: Stage, model: Model, connections: Sequence[int]) -> Iterator[Slice]:
+def play(stage: Stage, model: Model, connections: Sequence[int]) -> Iterator[Slice]:
     """One story, from one replica on."""
     until(lambda: model.up() == 1, "one replica", deadline_s=200)
     began_s = time.monotonic()
@@ -118,15 +118,15 @@ def tell(stage: Stage, model: Model, connections: Sequence[int]) -> Iterator[Sli
         )
 
 
-def table(told: dict[str, list[Slice]]) -> str:
+def table(played: dict[str, list[Slice]]) -> str:
     lines = ["| story | s | connections | replicas | p50 ms | p99 ms | requests | failed |", "| --- " * 8 + "|"]
-    for name, slices in told.items():
+    for name, slices in played.items():
         lines += [
             f"| {name} | {each.at_s:.0f} | {each.connections} | {each.replicas} | {each.p50_ms:.0f} | "
             f"{each.p99_ms:.0f} | {each.requests} | {each.failed} |"
             for each in slices
         ]
-    every = [each for slices in told.values() for each in slices]
+    every = [each for slices in played.values() for each in slices]
     total, failed = sum(each.requests for each in every), sum(each.failed for each in every)
     return "\n".join([*lines, f"{total} requests, {failed} failed; load average {os.getloadavg()[0]:.1f}"])
 
@@ -134,10 +134,10 @@ def table(told: dict[str, list[Slice]]) -> str:
 _WIDTH, _HEIGHT, _LEFT, _GAP = 900, 230, 60, 50
 
 
-def draw(told: dict[str, list[Slice]]) -> str:
+def draw(played: dict[str, list[Slice]]) -> str:
     """Each story is a panel: connections and replicas by the left axis, latencies in milliseconds by the right one."""
-    height = len(told) * (_HEIGHT + _GAP) + 20
-    panels = [_panel(name, slices, top=20 + at * (_HEIGHT + _GAP)) for at, (name, slices) in enumerate(told.items())]
+    height = len(played) * (_HEIGHT + _GAP) + 20
+    panels = [_panel(name, slices, top=20 + at * (_HEIGHT + _GAP)) for at, (name, slices) in enumerate(played.items())]
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH + 2 * _LEFT}" height="{height}" '
         'font-family="sans-serif" font-size="12">'
