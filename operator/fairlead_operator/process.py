@@ -6,11 +6,8 @@ import asyncio
 import contextlib
 import functools
 import logging
-import os
 import random
-import signal
 import socket
-import threading
 import uuid
 from collections.abc import Awaitable, Coroutine, Hashable, Iterable
 from typing import Any
@@ -21,6 +18,7 @@ from fairlead_operator import (
     election,
     handlers,
     health,
+    lifetime,
     namespaces,
     queue,
     ray_pass,
@@ -107,6 +105,7 @@ class Operator:
         self._lease_api = self._kubernetes_client(lease=None)  # of its own: renewals wait behind no other request
         lease = election.LeaseName(namespace=self._settings.lease_namespace, name=names.LEASE_NAME)
         self._election = election.Election(self._lease_api, lease, identity=self._identity, clock=self._clock)
+        self._metrics.lease_transitions.set_function(lambda: self._election.transitions)
         self._api = self._kubernetes_client(lease=self._election)
         self._watch_api = self._kubernetes_client(lease=self._election, connections=0)
         self._http = http.HttpClient(clock=self._clock, lease=self._election)
@@ -143,12 +142,12 @@ class Operator:
         """The exit code: 0 after a signal, 1 when the process can't go on and should be started again."""
         stop = asyncio.Event()
         self._selector.on_wake = self._exit_when_run_out
-        _on_signals(stop)
+        lifetime.set_on_signals(stop)
         await self._server.start()
         self._spawn("loop lag", self._lag.measure())
         if not await self._become_leader(stop):
             return await self._leave(0)
-        self._spawn("lease", self._election.keep(_exit_at_once))
+        self._spawn("lease", self._election.keep(lifetime.exit_at_once))
         self._spawn("events", self._events.run())
         self._workers = [
             asyncio.create_task(queue.work(self._queue, self._reconciler.handle), name=f"worker {number}")
@@ -163,10 +162,12 @@ class Operator:
         self._spawn("gauges", self._repeat("gauges", self._show_gauges, self._settings.sweep_s))
         self._start_watches()
         self._spawn("watches", self._repeat("looking after the watches", self._tend_watches, TEND_WATCHES_S))
-        await _either(*self._tasks, stop.wait())
+        await lifetime.wait_for_first(*self._tasks, stop.wait())
         ended = [task for task in self._tasks if task.done()]
         for task in ended:
-            log.error("a task of the process ended", extra={"task": task.get_name(), "error": repr(_error_of(task))})
+            log.error(
+                "a task of the process ended", extra={"task": task.get_name(), "error": repr(lifetime.error_of(task))}
+            )
         return await self._leave(1 if ended else 0)
 
     def noticed(self, key: keys.ModelKey, resource_version: str, intent: Hashable) -> None:
@@ -183,7 +184,7 @@ class Operator:
     async def _become_leader(self, stop: asyncio.Event) -> bool:
         """False when a signal came first."""
         taking = asyncio.create_task(self._election.acquire(), name="election")
-        await _either(taking, stop.wait())
+        await lifetime.wait_for_first(taking, stop.wait())
         if stop.is_set():
             taking.cancel()
             return False
@@ -192,7 +193,7 @@ class Operator:
 
     async def _leave(self, code: int) -> int:
         """Take no more keys, finish the steps in hand, give the Lease back; bounded even if all of that hangs."""
-        _exit_after(EXIT_AFTER_S, code)
+        lifetime.exit_after(EXIT_AFTER_S, code)
         self._queue.close()
         if self._workers:
             _, late = await asyncio.wait(self._workers, timeout=FINISH_STEP_S)
@@ -218,7 +219,7 @@ class Operator:
 
     def _exit_when_run_out(self) -> None:
         if self._election.has_run_out:
-            _exit_at_once()
+            lifetime.exit_at_once()
 
     def _start_watches(self) -> None:
         def fetch_credentials() -> Awaitable[kubernetes.Credentials]:
@@ -362,35 +363,3 @@ def run(settings: Settings) -> int:
 def _lane_of(key: keys.Key) -> Hashable:
     """Namespaces take turns; the writes of Serve configs are a lane of their own, as each may hang for long."""
     return "ray" if isinstance(key, keys.RayKey) else (key.namespace,)
-
-
-async def _either(*waits: asyncio.Task[Any] | Coroutine[Any, Any, Any]) -> None:
-    """Return when the first of them has ended; of those made here, the others are cancelled."""
-    own = [asyncio.create_task(wait) for wait in waits if asyncio.iscoroutine(wait)]
-    given = [wait for wait in waits if isinstance(wait, asyncio.Task)]
-    await asyncio.wait([*own, *given], return_when=asyncio.FIRST_COMPLETED)
-    for task in own:
-        task.cancel()
-
-
-def _on_signals(stop: asyncio.Event) -> None:
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-
-
-def _error_of(task: asyncio.Task[Any]) -> BaseException | None:
-    return None if task.cancelled() else task.exception()
-
-
-def _exit_at_once() -> None:
-    """Another process may write from now on: nothing of ours may run on, not even to clean up."""
-    log.critical("the Lease is lost")
-    logging.shutdown()
-    os._exit(1)
-
-
-def _exit_after(delay_s: float, code: int) -> None:
-    timer = threading.Timer(delay_s, os._exit, args=(code,))
-    timer.daemon = True
-    timer.start()

@@ -11,8 +11,8 @@ import time
 import uuid
 from typing import Any
 
-from fairlead_gateway import admin, metrics, news, replica_scrape, report, request_log, routes, settings, watcher
-from fairlead_gateway.haproxy import config, control, process, router
+from fairlead_gateway import admin, files, metrics, news, replica_scrape, report, request_log, routes, settings, watcher
+from fairlead_gateway.haproxy import config, control, router
 from fairlead_gateway.nodes import knowledge, members, poller
 
 _log = logging.getLogger(__name__)
@@ -223,6 +223,7 @@ class Agent:
         if shown != self._shown:
             self._shown = shown
             self._news.note()
+        self._metrics.set_stable_up(report.stable_up(self._table, state) if self._table is not None else {})
         self._metrics.set_haproxy(
             is_up=not self._router.process.died.is_set(),
             old_workers=len(state.processes.old_workers),
@@ -267,6 +268,8 @@ class Agent:
         if self._state is None:
             return self._failure or "the routes are not applied yet"
         if not self._was_ready:
+            if not self._known.is_listed:
+                return "the list of nodes has not been read yet"
             if not self._known.is_asked():
                 return "not every node has been asked for its replicas yet"
             return f"{self._state.unchecked} replicas have not been checked yet"
@@ -318,4 +321,4 @@ class Agent:
         return routes.read_table(data, routes.EMPTY_TABLE)
 
     def _save_table(self, table: routes.Table) -> None:
-        process.write_file(self._settings.state_dir / TABLE_FILE, json.dumps(table.texts()))
+        files.write(self._settings.state_dir / TABLE_FILE, json.dumps(table.texts()))

@@ -4,19 +4,18 @@ import argparse
 import asyncio
 import fcntl
 import functools
-import importlib
 import importlib.metadata
 import logging
 import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from fairlead_gateway import agent, metrics, settings, watcher
-from fairlead_gateway.nodes import members
-from fairlead_gateway.watcher import file
+from fairlead_gateway.nodes import endpoint_slices, members
+from fairlead_gateway.watcher import file, model_routes
 
 DESCRIPTION = "Sends each request to a revision of its model: runs HAProxy and keeps its routes up to date."
 
@@ -39,6 +38,7 @@ def parse_settings(arguments: Sequence[str]) -> settings.Settings:
         routes_file=options.routes_file,
         haproxy=options.haproxy or _packaged_haproxy(),
         nodes=tuple(options.node),
+        discover_nodes=options.discover_nodes,
         gateway_id=options.gateway_id or f"{socket.gethostname()}:{options.listen.port}",
         threads=options.threads,
         max_connections=options.max_connections,
@@ -57,7 +57,13 @@ def _build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--routes-file", type=Path, help="read routes from this JSON file, {model: spec}, instead of ModelRoutes"
     )
-    parser.add_argument(
+    nodes = parser.add_mutually_exclusive_group()
+    nodes.add_argument(
+        "--discover-nodes",
+        action="store_true",
+        help="find the Ray nodes in the namespace's EndpointSlices that are labelled fairlead.dev/endpoints=ray-nodes",
+    )
+    nodes.add_argument(
         "--node",
         type=settings.parse_node,
         action="append",
@@ -110,29 +116,6 @@ def run(settings_: settings.Settings) -> int:
     return 0
 
 
-class _ModelRouteSource:
-    """The source of ModelRoutes, imported beside the running agent.
-
-    Importing the Kubernetes client takes most of a start (1.6 s of processor time), and a gateway that has a last table
-    serves without it.
-    """
-
-    def __init__(self, settings_: settings.Settings, counted: metrics.Metrics) -> None:
-        self._settings = settings_
-        self._metrics = counted
-
-    async def follow(self) -> AsyncIterator[watcher.Data]:
-        model_routes = await asyncio.to_thread(importlib.import_module, "fairlead_gateway.watcher.model_routes")
-        source: watcher.Source = model_routes.ModelRouteSource(
-            kubeconfig=self._settings.kubeconfig,
-            namespace=self._settings.namespace,
-            relist_s=self._settings.relist_s,
-            metrics_=self._metrics,
-        )
-        async for data in source.follow():
-            yield data
-
-
 async def _serve(settings_: settings.Settings) -> None:
     stop = agent.Stop()
     loop = asyncio.get_running_loop()
@@ -143,9 +126,22 @@ async def _serve(settings_: settings.Settings) -> None:
     if settings_.routes_file is not None:
         source = file.FileSource(settings_.routes_file, metrics_=counted)
     else:
-        source = _ModelRouteSource(settings_, counted)
+        source = model_routes.ModelRouteSource(
+            kubeconfig=settings_.kubeconfig,
+            namespace=settings_.namespace,
+            relist_s=settings_.relist_s,
+            metrics_=counted,
+        )
+    nodes: members.NodeList = members.StaticNodes(settings_.nodes)
+    if settings_.discover_nodes:
+        nodes = endpoint_slices.EndpointSliceNodes(
+            kubeconfig=settings_.kubeconfig,
+            namespace=settings_.namespace,
+            relist_s=settings_.relist_s,
+            folder=settings_.state_dir,
+            metrics_=counted,
+        )
     version = importlib.metadata.version("fairlead")
-    nodes = members.StaticNodes(settings_.nodes)
     await agent.Agent(settings_, source=source, nodes=nodes, metrics_=counted, version=version).run(stop)
 
 

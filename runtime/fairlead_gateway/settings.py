@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-_CLUSTER = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+CLUSTER_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +43,7 @@ class Settings:
     haproxy: Path
     gateway_id: str
     nodes: tuple[Node, ...] = ()
+    discover_nodes: bool = False
     threads: int = 1
     max_connections: int = 4000
     relist_s: float = 120.0
@@ -71,7 +72,7 @@ def parse_node(text: str) -> Node:
     """
     cluster, _, address = text.partition("=")
     host, _, port = address.rpartition(":")
-    if _CLUSTER.fullmatch(cluster) is None or not port.isdigit() or not 0 < int(port) < 65536:
+    if CLUSTER_NAME.fullmatch(cluster) is None or not port.isdigit() or not 0 < int(port) < 65536:
         raise ValueError(f"{text!r} is not CLUSTER=HOST:PORT with a port from 1 to 65535")
     try:
         found = ipaddress.ip_address(host.strip("[]"))

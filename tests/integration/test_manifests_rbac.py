@@ -81,7 +81,10 @@ def test_the_operator_may_finish_deletions_anywhere_by_these_rules_alone() -> No
 
 
 def test_the_gateway_has_exactly_these_rules() -> None:
-    assert _role("fairlead-gateway") == {(ROUTES, verb, "*") for verb in ("get", "list", "watch")}
+    assert _role("fairlead-gateway") == (
+        {(ROUTES, verb, "*") for verb in ("get", "list", "watch")}
+        | {("endpointslices.discovery.k8s.io", verb, "*") for verb in ("list", "watch")}
+    )
 
 
 def test_people_who_drive_rollouts_may_not_change_the_spec() -> None:
@@ -137,6 +140,8 @@ MATRIX = [
     (GATEWAY, "no", "patch modelroutes.fairlead.dev/digits -n default"),
     (GATEWAY, "no", "create modelroutes.fairlead.dev -n default"),
     (GATEWAY, "no", "delete modelroutes.fairlead.dev/digits -n default"),
+    (GATEWAY, "yes", "watch endpointslices.discovery.k8s.io -n default"),
+    (GATEWAY, "no", "list endpointslices.discovery.k8s.io -n kube-system"),
     (GATEWAY, "no", "list configmaps -n default"),
     (GATEWAY, "no", "get modeldeployments.fairlead.dev -n default"),
     (GATEWAY, "no", "get secrets -n default"),

@@ -1,7 +1,12 @@
-"""One node for all tests of this folder; those that break one have their own."""
+"""One node for all tests of this folder; those that break one have their own.
+
+``FAIRLEAD_TEST_NODE=NAME`` takes the node that `fairlead local up --node --name NAME` started, and leaves it up: for
+whoever works on one test.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +21,11 @@ from fairlead_cli.local.node import cluster
 @pytest.fixture(scope="session")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[cluster.NodeCluster]:
     reporter = progress.RichReporter(rich.console.Console(stderr=True))
+    if kept := os.environ.get("FAIRLEAD_TEST_NODE"):
+        standing = cluster.NodeCluster(kept, reporter=reporter)
+        standing.up()
+        yield standing
+        return
     made = cluster.NodeCluster("tests", tmp_path_factory.mktemp("node") / "cluster", reporter=reporter)
     with leftovers.owned(made):
         made.up()

@@ -14,8 +14,9 @@ from tests.node import pods
 from tests.support.until import until
 
 from fairlead_cli.local.node import cluster
+from fairlead_operator.api import names
 from fairlead_operator.desired import ray_cluster
-from fairlead_operator.state.serving_class import PodSize, ServingClass
+from fairlead_operator.state.serving_class import GatewayPods, PodSize, RayPods, ServingClass
 
 MIB = 1024**2
 TOKEN = "e" * 64
@@ -55,18 +56,24 @@ def start_ray(node: cluster.NodeCluster, namespace: str) -> Serving:
         name="small",
         image=node.ensure_image("ray-node"),
         ray_version="2.60.0",
-        head=PodSize(cpus=0, memory_bytes=2048 * MIB),
-        worker=PodSize(cpus=0, memory_bytes=3072 * MIB),
+        head=RayPods(size=PodSize(cpu_millicores=0, memory_bytes=2048 * MIB)),
+        worker=RayPods(size=PodSize(cpu_millicores=0, memory_bytes=3072 * MIB)),
         workers_min=1,
         workers_max=2,
+        gateway=GatewayPods(
+            image=node.ensure_image("gateway"),
+            replicas=1,
+            service_type="ClusterIP",
+            size=PodSize(cpu_millicores=0, memory_bytes=512 * MIB),
+        ),
     )
-    made = ray_cluster.build(small, namespace=namespace)
+    made: Any = ray_cluster.build(small, namespace=namespace).body
     # Replicas ask for logical processors; the machine's two are shared by all pods here.
     made["spec"]["workerGroupSpecs"][0]["rayStartParams"]["num-cpus"] = "4"
     secret = {
         "apiVersion": "v1",
         "kind": "Secret",
-        "metadata": {"name": ray_cluster.TOKEN_SECRET},
+        "metadata": {"name": names.TOKEN_SECRET},
         "stringData": {"auth_token": TOKEN},
     }
     level = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": RESTRICTED}}

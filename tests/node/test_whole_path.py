@@ -13,7 +13,7 @@ from tests.node import helm, pods, serving
 from tests.support.until import until
 
 from fairlead_cli.local.node import cluster
-from fairlead_operator.desired import ray_cluster
+from fairlead_operator.api import names
 
 NAMESPACE = "models"
 MANIFEST = """\
@@ -36,7 +36,7 @@ def served(node: cluster.NodeCluster, tmp_path_factory: pytest.TempPathFactory) 
     secret = {
         "apiVersion": "v1",
         "kind": "Secret",
-        "metadata": {"name": ray_cluster.TOKEN_SECRET},
+        "metadata": {"name": names.TOKEN_SECRET},
         "stringData": {"auth_token": serving.TOKEN},
     }
     helm.make_namespace(node)
@@ -45,7 +45,7 @@ def served(node: cluster.NodeCluster, tmp_path_factory: pytest.TempPathFactory) 
     values = {
         "namespaces": [NAMESPACE],
         "rayClusters": {f"{NAMESPACE}/{at.cluster}": at.ray_url},
-        "rayTokenSecret": ray_cluster.TOKEN_SECRET,
+        "rayTokenSecret": names.TOKEN_SECRET,
         "gateways": [{"namespace": NAMESPACE, "data": f"{gateway}:8000", "admin": f"{gateway}:8001"}],
     }
     helm.install(node, values, folder=tmp_path_factory.mktemp("values"))

@@ -16,8 +16,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import yaml
+from typing_extensions import override
 
-from fairlead_operator.api import model_route, names, rules, spec, status, text
+from fairlead_operator.api import model_route, names, rules, serving_class, spec, status, text
 
 Schema = dict[str, Any]
 
@@ -50,23 +51,43 @@ _KEPT = (
 
 def custom_resource_definitions() -> dict[str, Schema]:
     """Each kind's whole object, as the API server takes it, by plural."""
-    return {names.PLURAL: _model_deployments(), names.ROUTE_PLURAL: _model_routes()}
+    return {
+        names.PLURAL: _model_deployments(),
+        names.ROUTE_PLURAL: _model_routes(),
+        names.CLASS_PLURAL: _serving_classes(),
+    }
 
 
 def render(plural: str) -> str:
     """The text of a kind's file."""
-    body = yaml.safe_dump(custom_resource_definitions()[plural], sort_keys=False, width=120, allow_unicode=True)
-    return HEADER + body
+    definition = custom_resource_definitions()[plural]
+    return HEADER + yaml.dump(definition, Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True)
 
 
-def _definition(kind: str, plural: str, version: Schema, *, short: Sequence[str], categories: Sequence[str]) -> Schema:
+class _Dumper(yaml.SafeDumper):
+    """Writes a part that stands in two places twice: a person who reads one of them finds it whole."""
+
+    @override
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _definition(
+    kind: str,
+    plural: str,
+    version: Schema,
+    *,
+    short: Sequence[str],
+    categories: Sequence[str],
+    scope: str = "Namespaced",
+) -> Schema:
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
         "metadata": {"name": f"{plural}.{names.GROUP}"},
         "spec": {
             "group": names.GROUP,
-            "scope": "Namespaced",
+            "scope": scope,
             "names": {
                 "kind": kind,
                 "listKind": f"{kind}List",
@@ -119,6 +140,35 @@ def _model_routes() -> Schema:
     ]
     version = {"additionalPrinterColumns": columns, "schema": {"openAPIV3Schema": _root(words, properties)}}
     return _definition(names.ROUTE_KIND, names.ROUTE_PLURAL, version, short=(), categories=())
+
+
+def _serving_classes() -> Schema:
+    properties = {
+        "spec": structural(serving_class.ServingClassSpec.model_json_schema(by_alias=True)),
+        "status": structural(serving_class.ServingClassStatus.model_json_schema(by_alias=True)),
+    }
+    words = "What the pods that serve models are made of: the choice of the cluster's administrators."
+    ready = '.status.conditions[?(@.type=="Ready")]'
+    columns = [
+        _column("Default", "boolean", ".spec.default"),
+        _column("Ready", "string", f"{ready}.status"),
+        _column("Ray", "string", ".spec.rayVersion"),
+        _column("Min", "integer", ".spec.workers.min"),
+        _column("Max", "integer", ".spec.workers.max"),
+        _column("Age", "date", ".metadata.creationTimestamp"),
+        _column("Image", "string", ".spec.image") | {"priority": 1},
+        _column("Message", "string", f"{ready}.message") | {"priority": 1},
+    ]
+    root = _root(words, properties) | {rules.VALIDATIONS: list(serving_class.OBJECT_RULES)}
+    version = {
+        "subresources": {"status": {}},
+        "additionalPrinterColumns": columns,
+        "schema": {"openAPIV3Schema": root},
+    }
+    short = (names.CLASS_SHORT_NAME,)
+    return _definition(
+        names.CLASS_KIND, names.CLASS_PLURAL, version, short=short, categories=("fairlead",), scope="Cluster"
+    )
 
 
 def _columns() -> list[Schema]:

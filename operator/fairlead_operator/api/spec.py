@@ -15,6 +15,7 @@ from fairlead_operator.api import names, quantities
 from fairlead_operator.api.analysis import Analysis
 from fairlead_operator.api.fields import Cpu, Digest, Memory, Uri, Version
 from fairlead_operator.api.model import ApiModel
+from fairlead_operator.api.placement import ClusterChoice
 from fairlead_operator.api.routing import Match, Shadow, Sticky
 from fairlead_operator.api.rules import SERVER_DEFAULT, rule, rules
 from fairlead_operator.api.steps import RolloutStep
@@ -366,6 +367,8 @@ class ModelDeploymentSpec(ApiModel):
     """The number of replicas. A change creates no new revision."""
     rollout: Rollout = Rollout()
     """How a new revision takes over from the stable one. A change creates no new revision."""
+    cluster: ClusterChoice = ClusterChoice()
+    """The Ray cluster that the model runs on. A change creates a new revision."""
     revision_history_limit: Annotated[int, Field(ge=1, le=50)] = 10
     """The number of old revisions to keep for a rollback. Default: 10."""
     suspend: bool = False

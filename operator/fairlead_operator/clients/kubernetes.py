@@ -63,6 +63,25 @@ async def load_configuration(kubeconfig: Path | None) -> aio_client.Configuratio
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Selector:
+    """Which objects of a collection are meant, in the API server's own syntax; None: all.
+
+    With ``fields`` of ``metadata.name=NAME`` a rule that is limited to that name allows lists and watches, too.
+    """
+
+    labels: str | None = None
+    fields: str | None = None
+
+    def query(self) -> dict[str, str]:
+        """The parameters of a request."""
+        given = {"labelSelector": self.labels, "fieldSelector": self.fields}
+        return {name: value for name, value in given.items() if value is not None}
+
+
+EVERYTHING = Selector()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Credentials:
     """What another client of the same API server needs; kept out of logs."""
 
@@ -122,7 +141,7 @@ class KubernetesClient:
         """The object as the quorum has it (no resourceVersion is sent, so no cache may answer)."""
         return await self._request("GET", path)
 
-    async def list_all(self, path: str, *, label_selector: str | None = None) -> tuple[list[Object], str]:
+    async def list_all(self, path: str, *, selector: Selector = EVERYTHING) -> tuple[list[Object], str]:
         """Every object of a collection, page by page, and the collection's resourceVersion; consistent reads only.
 
         A continue token that has expired (410) starts the list again, so that two ages are never mixed.
@@ -134,7 +153,7 @@ class KubernetesClient:
             try:
                 items: list[Object] = []
                 version = ""
-                async for page in self.list_pages(path, label_selector=label_selector):
+                async for page in self.list_pages(path, selector=selector):
                     items += page.get("items") or []
                     version = (page.get("metadata") or {}).get("resourceVersion", "")
                 return items, version
@@ -144,7 +163,7 @@ class KubernetesClient:
         raise AssertionError("unreachable")
 
     async def watch(
-        self, path: str, *, resource_version: str, label_selector: str | None = None
+        self, path: str, *, resource_version: str, selector: Selector = EVERYTHING
     ) -> AsyncIterator[Object]:
         """The changes of a collection after a version, for some minutes; bookmarks keep the version young.
 
@@ -153,7 +172,7 @@ class KubernetesClient:
             errors.FairleadError: The stream can't be had, was cut or fell silent.
         """
         query = {
-            **_selected(label_selector),
+            **selector.query(),
             "watch": "true",
             "allowWatchBookmarks": "true",
             "resourceVersion": resource_version,
@@ -197,9 +216,9 @@ class KubernetesClient:
         except (errors.NotFound, errors.Conflict):
             return
 
-    async def list_pages(self, path: str, *, label_selector: str | None = None) -> AsyncIterator[Object]:
+    async def list_pages(self, path: str, *, selector: Selector = EVERYTHING) -> AsyncIterator[Object]:
         """The pages of a consistent list; Expired where the next one can't be had any more."""
-        query = {**_selected(label_selector), "limit": str(PAGE_LIMIT)}
+        query = {**selector.query(), "limit": str(PAGE_LIMIT)}
         while True:
             page = await self._request("GET", path, query=query, verb="LIST")
             yield page
@@ -245,10 +264,6 @@ def _compact(body: Any) -> bytes:
     again without spaces: with spaces it would differ, and be refused.
     """
     return json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()
-
-
-def _selected(label_selector: str | None) -> dict[str, str]:
-    return {"labelSelector": label_selector} if label_selector is not None else {}
 
 
 def _event(what: str, line: bytes) -> Object:

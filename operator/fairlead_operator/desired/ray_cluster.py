@@ -1,7 +1,7 @@
 """A serving class -> the RayCluster object, as KubeRay 1.6 takes it.
 
-A RayCluster is never changed: another image, size or Ray is another cluster with another name, and models move to it by
-a rollout. So the name holds a digest of all that KubeRay makes pods of.
+A RayCluster is never changed, except for the bounds of its workers: another image, size or Ray is another cluster with
+another name, and models move to it by a rollout. So the name holds a digest of all that KubeRay makes pods from.
 
 Source: KubeRay v1.6.2, `ray-operator/controllers/ray/common/pod.go` (what it adds to the pods), `apis/ray/v1`.
 """
@@ -12,18 +12,17 @@ import hashlib
 import json
 from typing import Any
 
-from fairlead_operator.state.serving_class import PodSize, ServingClass
+from fairlead_operator.api import names
+from fairlead_operator.state import infrastructure
+from fairlead_operator.state.infrastructure import WantedCluster, WorkerBounds
+from fairlead_operator.state.serving_class import RayPods, ServingClass
 
-API_VERSION = "ray.io/v1"
-KIND = "RayCluster"
-TOKEN_SECRET = "fairlead-ray-token"  # noqa: S105 - a name
-"""A Secret of the namespace, with the token under `auth_token`."""
-CLUSTER_LABEL = "fairlead.dev/cluster"
 DIRECTORY_PORT = 7999
 """Where each node lists its replicas (docs/contracts.md, "Replica discovery")."""
-NAME_MAX = 50
-"""KubeRay makes names of services and pods out of it."""
-_DIGEST_DIGITS = 10
+WORKER_GROUP = "workers"
+DRAIN_S = 120
+"""How long a worker that is asked to end may go on with what is in flight."""
+OBJECT_STORE_BYTES = 200 * 1024 * 1024
 _NODE_FOLDER = "/run/fairlead"
 _USER = 10001
 _HEAD_PORTS = {"gcs-server": 6379, "dashboard": 8265, "client": 10001, "metrics": 8080}
@@ -32,19 +31,26 @@ _AGENT_PORT = 52365
 """The dashboard's agent of each node listens here, once the node has joined. Ray's default."""
 
 
-def build(class_: ServingClass, *, namespace: str) -> dict[str, Any]:
-    """The object, without owner; its name depends on everything in its spec.
+def build(class_: ServingClass, *, namespace: str) -> WantedCluster:
+    """The object, without owner; its name depends on everything in its spec but the bounds of the workers.
 
     Raises:
         ValueError: the class's name leaves no room for the digest.
     """
     name = cluster_name(class_, namespace=namespace)
-    return {
-        "apiVersion": API_VERSION,
-        "kind": KIND,
-        "metadata": {"name": name, "namespace": namespace, "labels": {CLUSTER_LABEL: name}},
-        "spec": _spec(class_, cluster=f"{namespace}/{name}", name=name),
+    labels = {**infrastructure.product_labels(), names.LABEL_CLUSTER: name, names.LABEL_CLASS: class_.name}
+    spec = _spec(class_, cluster=f"{namespace}/{name}", name=name)
+    bounds = WorkerBounds(least=class_.workers_min, most=class_.workers_max)
+    (workers,) = spec["workerGroupSpecs"]
+    # Without `replicas` KubeRay has as many workers as the lower bound says.
+    workers |= {"minReplicas": bounds.least, "maxReplicas": bounds.most}
+    body = {
+        "apiVersion": infrastructure.RAY_CLUSTER.api_version,
+        "kind": infrastructure.RAY_CLUSTER.kind,
+        "metadata": {"name": name, "namespace": namespace, "labels": labels},
+        "spec": spec,
     }
+    return WantedCluster(name=name, body=body, bounds=bounds)
 
 
 def cluster_name(class_: ServingClass, *, namespace: str) -> str:
@@ -55,20 +61,21 @@ def cluster_name(class_: ServingClass, *, namespace: str) -> str:
     """
     # The spec names the cluster, which is what is to be found: so it is digested without a name.
     text = json.dumps(_spec(class_, cluster=namespace, name=""), sort_keys=True)
-    found = f"{class_.name}-{hashlib.sha256(text.encode()).hexdigest()[:_DIGEST_DIGITS]}"
-    if len(found) > NAME_MAX:
-        raise ValueError(f"the serving class's name {class_.name!r} is longer than {NAME_MAX - _DIGEST_DIGITS - 1}")
+    found = f"{class_.name}-{hashlib.sha256(text.encode()).hexdigest()[: names.RAY_CLUSTER_DIGITS]}"
+    if len(found) > names.RAY_CLUSTER_MAX:
+        raise ValueError(f"the serving class's name {class_.name!r} is longer than {names.CLASS_NAME_MAX}")
     return found
 
 
 def _spec(class_: ServingClass, *, cluster: str, name: str) -> dict[str, Any]:
-    labels = {CLUSTER_LABEL: name}
+    labels = {names.LABEL_PART_OF: names.PRODUCT, names.LABEL_CLUSTER: name}
+    cores = -(-class_.worker.size.cpu_millicores // 1000)
     return {
         "rayVersion": class_.ray_version,
-        "authOptions": {"mode": "token", "secretName": TOKEN_SECRET},
+        "authOptions": {"mode": "token", "secretName": names.TOKEN_SECRET},
         "headGroupSpec": {
             # No replica runs on the head: its death must cost none.
-            "rayStartParams": {"num-cpus": "0", "dashboard-host": "0.0.0.0", **_common_params(class_)},
+            "rayStartParams": {"num-cpus": "0", "dashboard-host": "0.0.0.0", **_common_params()},
             "template": {
                 "metadata": {"labels": labels},
                 "spec": _pod(class_, class_.head, cluster=cluster, ports=_HEAD_PORTS, name="ray-head"),
@@ -76,12 +83,9 @@ def _spec(class_: ServingClass, *, cluster: str, name: str) -> dict[str, Any]:
         },
         "workerGroupSpecs": [
             {
-                "groupName": "workers",
-                "replicas": class_.workers_min,
-                "minReplicas": class_.workers_min,
-                "maxReplicas": class_.workers_max,
+                "groupName": WORKER_GROUP,
                 "numOfHosts": 1,
-                "rayStartParams": {"num-cpus": str(class_.worker.cpus), **_common_params(class_)},
+                "rayStartParams": {"num-cpus": str(cores), **_common_params()},
                 "template": {
                     "metadata": {"labels": labels},
                     "spec": _pod(class_, class_.worker, cluster=cluster, ports=_WORKER_PORTS, name="ray-worker"),
@@ -91,19 +95,19 @@ def _spec(class_: ServingClass, *, cluster: str, name: str) -> dict[str, Any]:
     }
 
 
-def _common_params(class_: ServingClass) -> dict[str, str]:
+def _common_params() -> dict[str, str]:
     return {
-        "object-store-memory": str(class_.object_store_bytes),
+        "object-store-memory": str(OBJECT_STORE_BYTES),
         "dashboard-agent-listen-port": str(_AGENT_PORT),
         "disable-usage-stats": "true",
     }
 
 
-def _pod(class_: ServingClass, size: PodSize, *, cluster: str, ports: dict[str, int], name: str) -> dict[str, Any]:
+def _pod(class_: ServingClass, pods: RayPods, *, cluster: str, ports: dict[str, int], name: str) -> dict[str, Any]:
     is_head = ports is _HEAD_PORTS
     spec: dict[str, Any] = {
         "automountServiceAccountToken": False,
-        "terminationGracePeriodSeconds": 30 if is_head else class_.drain_s,
+        "terminationGracePeriodSeconds": 30 if is_head else DRAIN_S,
         "securityContext": {
             "runAsNonRoot": True,
             "runAsUser": _USER,
@@ -111,7 +115,7 @@ def _pod(class_: ServingClass, size: PodSize, *, cluster: str, ports: dict[str, 
             "fsGroup": _USER,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "containers": [_container(class_, size, cluster=cluster, ports=ports, name=name)],
+        "containers": [_container(class_, pods, cluster=cluster, ports=ports, name=name)],
         "volumes": [
             {"name": "tmp", "emptyDir": {}},
             {"name": "node", "emptyDir": {}},
@@ -120,12 +124,12 @@ def _pod(class_: ServingClass, size: PodSize, *, cluster: str, ports: dict[str, 
     }
     if class_.image_pull_secrets:
         spec["imagePullSecrets"] = [{"name": each} for each in class_.image_pull_secrets]
-    if class_.node_selector:
-        spec["nodeSelector"] = dict(class_.node_selector)
-    if class_.tolerations:
-        spec["tolerations"] = [dict(each) for each in class_.tolerations]
-    if class_.priority_class is not None:
-        spec["priorityClassName"] = class_.priority_class
+    if pods.node_selector:
+        spec["nodeSelector"] = dict(pods.node_selector)
+    if pods.tolerations:
+        spec["tolerations"] = [dict(each) for each in pods.tolerations]
+    if pods.priority_class is not None:
+        spec["priorityClassName"] = pods.priority_class
     if not is_head:
         spec["topologySpreadConstraints"] = [
             {
@@ -133,15 +137,16 @@ def _pod(class_: ServingClass, size: PodSize, *, cluster: str, ports: dict[str, 
                 "topologyKey": "kubernetes.io/hostname",
                 "whenUnsatisfiable": "ScheduleAnyway",
                 "labelSelector": {"matchLabels": {"ray.io/node-type": "worker"}},
+                "matchLabelKeys": [names.LABEL_CLUSTER],
             }
         ]
     return spec
 
 
 def _container(
-    class_: ServingClass, size: PodSize, *, cluster: str, ports: dict[str, int], name: str
+    class_: ServingClass, pods: RayPods, *, cluster: str, ports: dict[str, int], name: str
 ) -> dict[str, Any]:
-    resources = {"cpu": str(size.cpus), "memory": str(size.memory_bytes)}
+    resources = {"cpu": f"{pods.size.cpu_millicores}m", "memory": str(pods.size.memory_bytes)}
     ready = ports.get("dashboard", _AGENT_PORT)
     alive = ports.get("gcs-server", _AGENT_PORT)
     return {

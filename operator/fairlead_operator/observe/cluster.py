@@ -60,7 +60,9 @@ class NamespaceView:
         self._owner_of: dict[str, _Kept] = {}
         self._revisions = reflector.Reflector(
             api,
-            reflector.Collection(path=paths.revisions(namespace), label_selector=names.LABEL_REVISION),
+            reflector.Collection(
+                path=paths.revisions(namespace), selector=kubernetes.Selector(labels=names.LABEL_REVISION)
+            ),
             _keep,
             clock=readers.clock,
             on_change=self._note_revision,

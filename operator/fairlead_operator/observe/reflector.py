@@ -31,18 +31,28 @@ class WatchApi(Protocol):
     """What of the Kubernetes client a reflector needs."""
 
     async def list_all(
-        self, path: str, *, label_selector: str | None = None
+        self, path: str, *, selector: kubernetes.Selector = kubernetes.EVERYTHING
     ) -> tuple[list[kubernetes.Object], str]: ...
 
     def watch(
-        self, path: str, *, resource_version: str, label_selector: str | None = None
+        self, path: str, *, resource_version: str, selector: kubernetes.Selector = kubernetes.EVERYTHING
     ) -> AsyncIterator[kubernetes.Object]: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collection:
     path: str
-    label_selector: str | None = None
+    selector: kubernetes.Selector = kubernetes.EVERYTHING
+
+
+def name_of(body: Mapping[str, Any]) -> str:
+    """What an object of a single namespace is kept under."""
+    return str(body["metadata"]["name"])
+
+
+def qualified_name_of(body: Mapping[str, Any]) -> str:
+    """``NAMESPACE/NAME``, under which an object of a collection over all namespaces is kept."""
+    return f"{body['metadata']['namespace']}/{body['metadata']['name']}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +72,18 @@ class Reflector(Generic[T]):
         *,
         clock: Clock,
         on_change: Callable[[str], None],
+        key_of: Callable[[Mapping[str, Any]], str] = name_of,
     ) -> None:
-        """``on_change`` gets the name of each object that changed, and is called with "" when a list is complete."""
+        """``on_change`` gets the key of each object that changed, and is called with "" when a list is complete.
+
+        ``key_of`` says what an object is kept under.
+        """
         self._api = api
         self._collection = collection
         self._view = view
         self._clock = clock
         self._on_change = on_change
+        self._key_of = key_of
         self._stored: dict[str, _Stored[T]] = {}
         self._values: dict[str, T] = {}
         self._deleted: dict[str, None] = {}
@@ -145,9 +160,9 @@ class Reflector(Generic[T]):
         began = {name: stored.version for name, stored in self._stored.items()}
         bodies, version = await self._api.list_all(
             self._collection.path,
-            label_selector=self._collection.label_selector,
+            selector=self._collection.selector,
         )
-        listed = {body["metadata"]["name"] for body in bodies}
+        listed = {self._key_of(body) for body in bodies}
         for body in bodies:
             self._keep(body)
         for name in [name for name, known in began.items() if name not in listed and known <= _number(version)]:
@@ -164,7 +179,7 @@ class Reflector(Generic[T]):
         stream = self._api.watch(
             self._collection.path,
             resource_version=version,
-            label_selector=self._collection.label_selector,
+            selector=self._collection.selector,
         )
         async for event in stream:
             self._touch()
@@ -184,7 +199,7 @@ class Reflector(Generic[T]):
 
     def _keep(self, body: Mapping[str, Any]) -> None:
         metadata = body["metadata"]
-        name, version = metadata["name"], _number(metadata["resourceVersion"])
+        name, version = self._key_of(body), _number(metadata["resourceVersion"])
         stored = self._stored.get(name)
         if metadata.get("uid") in self._deleted or (stored is not None and stored.version >= version):
             return
@@ -199,10 +214,11 @@ class Reflector(Generic[T]):
     def _drop(self, body: Mapping[str, Any]) -> None:
         metadata = body["metadata"]
         self._deleted.pop(metadata.get("uid"), None)
-        stored = self._stored.get(metadata["name"])
+        name = self._key_of(body)
+        stored = self._stored.get(name)
         if stored is not None and stored.version <= _number(metadata["resourceVersion"]):
-            del self._stored[metadata["name"]], self._values[metadata["name"]]
-            self._on_change(metadata["name"])
+            del self._stored[name], self._values[name]
+            self._on_change(name)
 
 
 def _number(version: str) -> int:

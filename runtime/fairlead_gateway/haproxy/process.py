@@ -16,7 +16,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from fairlead_gateway import settings
+from fairlead_gateway import files, settings
 from fairlead_gateway.haproxy import config
 from fairlead_gateway.haproxy.control import HAProxyError
 
@@ -209,7 +209,7 @@ class Process:
         return self._listener
 
     def _write_record(self, pid: int) -> None:
-        write_file(self._state_dir / RECORD_FILE, json.dumps({"pid": pid, "startTime": start_time(pid)}))
+        files.write(self._state_dir / RECORD_FILE, json.dumps({"pid": pid, "startTime": start_time(pid)}))
 
     def _environment(self, listener: socket.socket) -> dict[str, str]:
         """The configuration names descriptors by variables: their numbers differ from one agent to the next."""
@@ -222,13 +222,6 @@ class Process:
         if path.exists() and path.stat().st_size > _OUTPUT_BYTES:
             flags |= os.O_TRUNC
         return os.open(path, flags, 0o600)
-
-
-def write_file(path: Path, text: str) -> None:
-    """Replace a file whole: a reader, or a crash, sees the old or the new one."""
-    temporary = path.with_name(path.name + ".new")
-    temporary.write_text(text)
-    temporary.replace(path)
 
 
 def _copy_listener(pidfd: int, pid: int) -> socket.socket | None:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from fairlead_gateway import metrics, routes, settings
+from fairlead_gateway import files, metrics, routes, settings
 from fairlead_gateway.haproxy import changes, config, pool, process, servers
 from fairlead_gateway.haproxy.control import Control, HAProxyError
 from fairlead_gateway.haproxy.observed import Observed, Processes
@@ -72,7 +72,7 @@ class Router:
         self._targets = servers.NO_TARGETS
         (self._dir / config.ERRORS_DIR).mkdir(exist_ok=True)
         for code in config.ERRORS:
-            process.write_file(self._dir / config.ERRORS_DIR / f"{code}.http", config.error_response(code))
+            files.write(self._dir / config.ERRORS_DIR / f"{code}.http", config.error_response(code))
 
     async def adopt(self) -> bool:
         """Take over a HAProxy that an earlier agent left; False when there is none."""
@@ -171,7 +171,7 @@ class Router:
 
     def _keep_pool(self, changed: pool.Pool) -> None:
         if changed != self._pool:
-            process.write_file(self._dir / POOL_FILE, json.dumps(pool.to_json(changed)))
+            files.write(self._dir / POOL_FILE, json.dumps(pool.to_json(changed)))
             self._pool, self._built = changed, None
 
     def _load_pool(self) -> pool.Pool:
@@ -276,7 +276,7 @@ class Router:
             raise HAProxyError("HAProxy refused this configuration before, and it has not changed")
         candidate = f"{config.CONFIG_FILE}.candidate"
         seen = await self._control.observe()
-        process.write_file(self._dir / candidate, _whole_config(wanted, seen))
+        files.write(self._dir / candidate, _whole_config(wanted, seen))
         # The check loads the same files as the worker will, so they are written for it too.
         self._write_maps(wanted)
         try:
@@ -307,16 +307,16 @@ class Router:
         raise HAProxyError(f"the worker with configuration {digest} did not answer: {self.process.output_tail()}")
 
     def _write_all(self, wanted: Wanted, observed: Observed | None) -> None:
-        process.write_file(self._dir / config.CONFIG_FILE, _whole_config(wanted, observed))
-        process.write_file(self._dir / config.SERVERS_STATE, changes.state_file(observed))
+        files.write(self._dir / config.CONFIG_FILE, _whole_config(wanted, observed))
+        files.write(self._dir / config.SERVERS_STATE, changes.state_file(observed))
         self._write_maps(wanted)
 
     def _write_maps(self, wanted: Wanted) -> None:
         ready = {READY_KEY: "1" if self._is_ready else "0"}
-        process.write_file(self._dir / config.ROUTE_MAP, map_text({**ready, **wanted.route_map}))
-        process.write_file(self._dir / config.VERSION_MAP, map_text(wanted.version_map))
-        process.write_file(self._dir / config.MATCH_MAP, map_text(wanted.match_map))
-        process.write_file(self._dir / config.BACKEND_MAP, map_text(wanted.backend_map))
+        files.write(self._dir / config.ROUTE_MAP, map_text({**ready, **wanted.route_map}))
+        files.write(self._dir / config.VERSION_MAP, map_text(wanted.version_map))
+        files.write(self._dir / config.MATCH_MAP, map_text(wanted.match_map))
+        files.write(self._dir / config.BACKEND_MAP, map_text(wanted.backend_map))
 
 
 def _whole_config(wanted: Wanted, observed: Observed | None) -> str:

@@ -23,10 +23,14 @@ class Target:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Targets:
-    """The replicas of each place by name; `silent` has the hosts of each place's cluster that nothing is known of."""
+    """The replicas of each place by name; `silent` has the hosts of each place's cluster that nothing is known of.
+
+    While the nodes are not listed, nothing is known of any host.
+    """
 
     places: Mapping[int, Mapping[str, Target]]
     silent: Mapping[int, frozenset[str]]
+    is_listed: bool = True
 
     def is_kept(self, place: int, server: Server, leads: Set[int]) -> bool:
         """Whether a server that no node lists is kept.
@@ -35,7 +39,7 @@ class Targets:
         led there.
         """
         if place in self.silent:
-            return server.host in self.silent[place]
+            return not self.is_listed or server.host in self.silent[place]
         return place in leads
 
     @property
@@ -67,6 +71,7 @@ def find_targets(table: Iterable[routes.Route], places: pool.Pool, known: knowle
             for key, cluster in clusters.items()
             if key in places.places
         },
+        is_listed=known.is_listed,
     )
 
 

@@ -23,11 +23,11 @@ class Api:
     def __init__(self) -> None:
         self.lists: dict[str, int] = {}
 
-    async def list_all(self, path: str, **_: str | None) -> tuple[list[dict[str, Any]], str]:
+    async def list_all(self, path: str, **_: Any) -> tuple[list[dict[str, Any]], str]:
         self.lists[path] = self.lists.get(path, 0) + 1
         raise errors.Forbidden("403")
 
-    async def watch(self, _path: str, **_: str | None) -> AsyncIterator[dict[str, Any]]:
+    async def watch(self, _path: str, **_: Any) -> AsyncIterator[dict[str, Any]]:
         raise AssertionError("nothing was listed")
         yield {}
 

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 
 from fairlead_cli.local import errors, locks, progress
 from fairlead_cli.local.node import debian, image_builder
@@ -26,6 +27,10 @@ _LEFT_OUT = (
     "var/cache/apt",
     "var/lib/apt/lists",
 )
+
+
+# Longer than any build takes.
+_WHEELS_KEPT_S = 24 * 3600.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,12 +105,19 @@ class Materials:
         self._run(*argv, "--only-binary=:all:", f"--requirement={lock}", f"--dest={into}")
 
     def _own_wheel(self) -> pathlib.Path:
-        """Fairlead's own wheel: equal bytes for equal sources."""
-        folder = self.cache / "images" / "own"
-        shutil.rmtree(folder, ignore_errors=True)
-        self._run(sys.executable, "-m", "hatchling", "build", "--target=wheel", f"--directory={folder}")
-        (wheel,) = folder.glob("*.whl")
-        return wheel
+        """Fairlead's own wheel: equal bytes for equal sources.
+
+        Its folder is named by its content: another command may be building an image with a wheel of other sources.
+        """
+        parent = self.cache / "images" / "own"
+        parent.mkdir(parents=True, exist_ok=True)
+        _remove_older(parent, than_s=_WHEELS_KEPT_S)
+        with tempfile.TemporaryDirectory(dir=parent, prefix=".wheel-") as temporary:
+            self._run(sys.executable, "-m", "hatchling", "build", "--target=wheel", f"--directory={temporary}")
+            (wheel,) = pathlib.Path(temporary).glob("*.whl")
+            kept = parent / image_builder.digest(wheel).hex()[:16]
+            kept.mkdir(exist_ok=True)
+            return wheel.replace(kept / wheel.name)
 
     def _run(self, *argv: str) -> None:
         # The programs' libraries only where they are needed: Python has its own.
@@ -123,3 +135,9 @@ class Materials:
         )
         if done.returncode != 0:
             raise errors.LocalClusterError(f"{' '.join(argv)} failed:\n{done.stdout[-2000:]}")
+
+
+def _remove_older(parent: pathlib.Path, *, than_s: float) -> None:
+    for each in parent.iterdir():
+        if time.time() - each.stat().st_mtime > than_s:
+            shutil.rmtree(each, ignore_errors=True)

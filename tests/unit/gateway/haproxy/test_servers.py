@@ -167,6 +167,12 @@ def test_servers_of_a_node_that_was_not_read_yet_are_kept() -> None:
     assert len(servers.find_commands(find(table, mixed), here, SHAPE)) == 2
 
 
+def test_no_server_is_removed_before_the_nodes_are_listed() -> None:
+    here = observed(*(seen(backend, ONE) for backend in BOTH))
+
+    assert servers.find_commands(find(read(**{A: "default"}), knowledge.Knowledge()), here, SHAPE) == ()
+
+
 def test_the_last_list_of_a_node_is_used_while_it_is_unreadable() -> None:
     silent = replace(view(NODE, ONE), reason="away")
     here = observed(*(seen(backend, ONE) for backend in BOTH))

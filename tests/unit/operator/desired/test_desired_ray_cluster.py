@@ -6,61 +6,70 @@ import dataclasses
 from typing import Any
 
 import pytest
+from tests.support import serving_classes
 
+from fairlead_operator.api import names
 from fairlead_operator.desired import ray_cluster
-from fairlead_operator.state.serving_class import PodSize, ServingClass
+from fairlead_operator.state.infrastructure import WantedCluster
+from fairlead_operator.state.serving_class import PodSize
 
-GIB = 1024**3
-SMALL = ServingClass(
-    name="small",
-    image="registry.example/fairlead/ray-node@sha256:" + "0" * 64,
-    ray_version="2.60.0",
-    head=PodSize(cpus=1, memory_bytes=2 * GIB),
-    worker=PodSize(cpus=2, memory_bytes=4 * GIB),
-    workers_min=1,
-    workers_max=10,
-)
+SMALL = serving_classes.make()
 
 
-def pods(built: dict[str, Any]) -> list[dict[str, Any]]:
-    groups = [built["spec"]["headGroupSpec"], *built["spec"]["workerGroupSpecs"]]
+def pods(built: WantedCluster) -> list[dict[str, Any]]:
+    groups = [built.body["spec"]["headGroupSpec"], *built.body["spec"]["workerGroupSpecs"]]
     return [group["template"]["spec"] for group in groups]
 
 
 def test_equal_classes_have_one_cluster_and_each_change_has_another() -> None:
     first = ray_cluster.build(SMALL, namespace="models")
     assert ray_cluster.build(SMALL, namespace="models") == first
+    worker = dataclasses.replace(SMALL.worker, size=PodSize(cpu_millicores=4000, memory_bytes=2**32))
     changes: list[dict[str, Any]] = [
         {"image": "another@sha256:" + "1" * 64},
         {"ray_version": "2.61.0"},
-        {"worker": PodSize(cpus=4, memory_bytes=4 * GIB)},
-        {"node_selector": {"pool": "serving"}},
-        {"tolerations": ({"key": "gpu", "operator": "Exists"},)},
-        {"workers_max": 20},
+        {"worker": worker},
+        {"head": dataclasses.replace(SMALL.head, node_selector={"pool": "serving"})},
+        {"worker": dataclasses.replace(SMALL.worker, tolerations=({"key": "gpu", "operator": "Exists"},))},
     ]
-    names = {
-        ray_cluster.build(dataclasses.replace(SMALL, **each), namespace="models")["metadata"]["name"]
-        for each in changes
-    }
-    assert len({first["metadata"]["name"], *names}) == 1 + len(changes)
+    found = {ray_cluster.cluster_name(dataclasses.replace(SMALL, **each), namespace="models") for each in changes}
+    assert len({first.name, *found}) == 1 + len(changes)
+
+
+def test_the_bounds_of_the_workers_and_the_gateway_are_no_part_of_the_name() -> None:
+    wider = dataclasses.replace(
+        SMALL, workers_min=2, workers_max=20, gateway=dataclasses.replace(SMALL.gateway, replicas=9)
+    )
+    before, after = (ray_cluster.build(each, namespace="models") for each in (SMALL, wider))
+    assert after.name == before.name
+    assert (after.bounds.least, after.bounds.most) == (2, 20)
+    (group,) = after.body["spec"]["workerGroupSpecs"]
+    assert (group["minReplicas"], group["maxReplicas"]) == (2, 20)
+    assert "replicas" not in group
 
 
 def test_a_name_has_room_for_what_kuberay_adds() -> None:
     longest = dataclasses.replace(SMALL, name="c" * 39)
-    assert len(ray_cluster.build(longest, namespace="models")["metadata"]["name"]) == ray_cluster.NAME_MAX
+    assert len(ray_cluster.cluster_name(longest, namespace="models")) == names.RAY_CLUSTER_MAX
     with pytest.raises(ValueError, match="longer than 39"):
         ray_cluster.build(dataclasses.replace(SMALL, name="c" * 40), namespace="models")
 
 
+def test_ray_offers_whole_cores() -> None:
+    odd = dataclasses.replace(SMALL.worker, size=PodSize(cpu_millicores=1001, memory_bytes=2**32))
+    built = ray_cluster.build(dataclasses.replace(SMALL, worker=odd), namespace="models")
+    assert built.body["spec"]["workerGroupSpecs"][0]["rayStartParams"]["num-cpus"] == "2"
+
+
 def test_no_replica_runs_on_the_head() -> None:
     built = ray_cluster.build(SMALL, namespace="models")
-    assert built["spec"]["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
-    assert built["spec"]["workerGroupSpecs"][0]["rayStartParams"]["num-cpus"] == "2"
+    assert built.body["spec"]["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
+    assert built.body["spec"]["workerGroupSpecs"][0]["rayStartParams"]["num-cpus"] == "2"
 
 
 def test_replicas_learn_what_they_need_from_the_environment() -> None:
     built = ray_cluster.build(SMALL, namespace="models")
-    name = built["metadata"]["name"]
+    name = built.name
     for pod in pods(built):
         given = {each["name"]: each.get("value") for each in pod["containers"][0]["env"]}
         assert given["FAIRLEAD_CLUSTER"] == f"models/{name}"
@@ -89,9 +98,8 @@ def test_every_port_s_name_is_one_that_kubernetes_takes() -> None:
 
 
 def test_the_platform_s_choices_reach_every_pod() -> None:
-    chosen = dataclasses.replace(
-        SMALL, image_pull_secrets=("pull",), node_selector={"pool": "serving"}, priority_class="serving"
-    )
+    where = {"nodeSelector": {"pool": "serving"}, "priorityClassName": "serving", "cpu": 1, "memory": "2Gi"}
+    chosen = serving_classes.make(imagePullSecrets=["pull"], head=where, worker=where)
     for pod in pods(ray_cluster.build(chosen, namespace="models")):
         assert pod["imagePullSecrets"] == [{"name": "pull"}]
         assert pod["nodeSelector"] == {"pool": "serving"}

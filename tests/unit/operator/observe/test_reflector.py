@@ -30,13 +30,13 @@ class Api:
         self.error: errors.FairleadError | None = None
         self.stream: asyncio.Queue[dict[str, Any] | errors.FairleadError | None] = asyncio.Queue()
 
-    async def list_all(self, path: str, **_: str | None) -> tuple[list[dict[str, Any]], str]:
+    async def list_all(self, path: str, **_: Any) -> tuple[list[dict[str, Any]], str]:
         self.lists += 1
         if self.error is not None:
             raise self.error
         return list(self.items), str(self.version)
 
-    async def watch(self, path: str, *, resource_version: str, **_: str | None) -> AsyncIterator[dict[str, Any]]:
+    async def watch(self, path: str, *, resource_version: str, **_: Any) -> AsyncIterator[dict[str, Any]]:
         self.asked_from.append(resource_version)
         while (event := await self.stream.get()) is not None:
             if isinstance(event, errors.FairleadError):
@@ -159,3 +159,28 @@ async def test_a_list_that_stays_refused_is_logged_once(caplog: pytest.LogCaptur
     await asyncio.sleep(100)
     assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 2, "another error is news"
     place.task.cancel()
+
+
+async def test_objects_of_one_name_in_two_namespaces_are_two() -> None:
+    api, changed = Api(), list[str]()
+    api.items = [item("a", 5, "one"), item("a", 6, "two", uid="u-2")]
+    for body, namespace in zip(api.items, ("left", "right"), strict=True):
+        body["metadata"]["namespace"] = namespace
+    collection = reflector.Collection(path="/things")
+    kept = reflector.Reflector(
+        api,
+        collection,
+        _view,
+        clock=HandClock(),
+        on_change=changed.append,
+        key_of=reflector.qualified_name_of,
+    )
+    task = asyncio.create_task(kept.run())
+    await asyncio.sleep(0.01)
+    assert kept.values == {"left/a": "one", "right/a": "two"}
+    gone = {"metadata": {**api.items[0]["metadata"], "resourceVersion": "11"}}
+    api.stream.put_nowait({"type": "DELETED", "object": gone})
+    await asyncio.sleep(0.01)
+    assert kept.values == {"right/a": "two"}
+    assert changed == ["left/a", "right/a", "", "left/a"]
+    task.cancel()

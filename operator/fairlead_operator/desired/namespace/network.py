@@ -1,0 +1,67 @@
+"""Who may connect to the pods of a namespace. What they connect to is not limited: models are fetched from anywhere."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fairlead_operator.api import names
+from fairlead_operator.desired.namespace import gateway
+
+RAY_POLICY = "fairlead-ray"
+DASHBOARD_PORT = 8265
+METRICS_PORT = 8080
+
+
+def gateway_policy(system_namespace: str) -> dict[str, Any]:
+    """Everybody may send requests; only the operator and Prometheus may read the admin port."""
+    return {
+        "metadata": {"labels": gateway.selector()},
+        "spec": {
+            "podSelector": {"matchLabels": gateway.selector()},
+            "policyTypes": ["Ingress"],
+            "ingress": [
+                {"ports": [_tcp(gateway.DATA_PORT)]},
+                {"ports": [_tcp(gateway.ADMIN_PORT)], "from": [_namespace(system_namespace), *_prometheus()]},
+            ],
+        },
+    }
+
+
+def ray_policy(system_namespace: str) -> dict[str, Any]:
+    """The nodes and the gateway may connect to every port, the operator to the dashboard, Prometheus to the metrics.
+
+    A replica trusts everything that reaches its port, and Ray's token doesn't protect it.
+    """
+    return {
+        "spec": {
+            "podSelector": {"matchExpressions": [{"key": names.LABEL_CLUSTER, "operator": "Exists"}]},
+            "policyTypes": ["Ingress"],
+            "ingress": [
+                {
+                    "from": [
+                        {
+                            "podSelector": {
+                                "matchExpressions": [{"key": names.LABEL_CLUSTER, "operator": "Exists"}],
+                            }
+                        },
+                        {"podSelector": {"matchLabels": gateway.selector()}},
+                    ]
+                },
+                {"ports": [_tcp(DASHBOARD_PORT)], "from": [_namespace(system_namespace)]},
+                {"ports": [_tcp(METRICS_PORT)], "from": _prometheus()},
+            ],
+        },
+    }
+
+
+def _tcp(port: int) -> dict[str, Any]:
+    return {"protocol": "TCP", "port": port}
+
+
+def _namespace(name: str) -> dict[str, Any]:
+    return {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}}}
+
+
+def _prometheus() -> list[dict[str, Any]]:
+    """Prometheus in any namespace, with the label that its operator and its chart give it."""
+    return [{"namespaceSelector": {}, "podSelector": {"matchLabels": {"app.kubernetes.io/name": "prometheus"}}}]

@@ -1,0 +1,82 @@
+"""A namespace and the class of its gateway -> every object but the RayClusters and the token's Secret.
+
+The names are a contract between operator and gateway: docs/contracts.md, "What a namespace gets".
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from fairlead_operator.api import names
+from fairlead_operator.desired import ray_cluster
+from fairlead_operator.desired.namespace import gateway, network
+from fairlead_operator.state import infrastructure
+from fairlead_operator.state.infrastructure import ObjectKey, ObjectKind, WantedObject
+from fairlead_operator.state.serving_class import ServingClass
+
+_DIGEST_DIGITS = 16
+_TOKEN_KEY = "auth_token"  # noqa: S105 - a key
+
+
+def compose(
+    namespace: str, *, gateway_class: ServingClass, clusters: Iterable[str], system_namespace: str
+) -> tuple[WantedObject, ...]:
+    """The objects in the order in which they are made. ``clusters`` are all RayClusters, those that are to go too.
+
+    ``system_namespace`` is where the operator runs.
+    """
+    parts = [
+        (infrastructure.SERVICE_ACCOUNT, names.GATEWAY, gateway.service_account()),
+        (infrastructure.ROLE, names.GATEWAY, gateway.role()),
+        (infrastructure.ROLE_BINDING, names.GATEWAY, gateway.role_binding(namespace)),
+        (infrastructure.NETWORK_POLICY, names.GATEWAY, network.gateway_policy(system_namespace)),
+        (infrastructure.NETWORK_POLICY, network.RAY_POLICY, network.ray_policy(system_namespace)),
+        *(
+            (infrastructure.SERVICE, f"{name}{names.RAY_NODES_SUFFIX}", nodes_service(name))
+            for name in sorted(clusters)
+        ),
+        (infrastructure.SERVICE, names.GATEWAY, gateway.service(gateway_class.gateway)),
+        (infrastructure.SERVICE, names.GATEWAY_MEMBERS, gateway.members_service()),
+        (infrastructure.DISRUPTION_BUDGET, names.GATEWAY, gateway.disruption_budget()),
+        (infrastructure.DEPLOYMENT, names.GATEWAY, gateway.deployment(gateway_class, namespace)),
+    ]
+    return tuple(_wanted(kind, namespace, name, body) for kind, name, body in parts)
+
+
+def token_secret(namespace: str, token: str) -> dict[str, Any]:
+    """The Secret that Ray's nodes, the operator and nobody else read; never changed once it is there."""
+    return {
+        "apiVersion": infrastructure.SECRET.api_version,
+        "kind": infrastructure.SECRET.kind,
+        "metadata": {"name": names.TOKEN_SECRET, "namespace": namespace, "labels": infrastructure.product_labels()},
+        "type": "Opaque",
+        "immutable": True,
+        "stringData": {_TOKEN_KEY: token},
+    }
+
+
+def nodes_service(cluster: str) -> dict[str, Any]:
+    """Lists the addresses at which the worker nodes of a RayCluster say which replicas they run."""
+    labels = {names.LABEL_CLUSTER: cluster, names.LABEL_ENDPOINTS: "ray-nodes"}
+    return {
+        "metadata": {"labels": labels},
+        "spec": {
+            "clusterIP": "None",
+            # A node counts as soon as it is there: the gateway asks it, and finds out by itself when it ends.
+            "publishNotReadyAddresses": True,
+            "selector": {names.LABEL_CLUSTER: cluster, "ray.io/node-type": "worker"},
+            "ports": [{"name": "directory", "port": ray_cluster.DIRECTORY_PORT, "targetPort": "directory"}],
+        },
+    }
+
+
+def _wanted(kind: ObjectKind, namespace: str, name: str, parts: dict[str, Any]) -> WantedObject:
+    labels = {**infrastructure.product_labels(), **parts.get("metadata", {}).get("labels", {})}
+    metadata = {"name": name, "namespace": namespace, "labels": labels}
+    body = {"apiVersion": kind.api_version, "kind": kind.kind, **parts, "metadata": metadata}
+    digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:_DIGEST_DIGITS]
+    marked = {**metadata, "annotations": {names.ANNOTATION_APPLIED: digest}}
+    return WantedObject(key=ObjectKey(kind, name), body={**body, "metadata": marked}, digest=digest)
