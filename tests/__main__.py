@@ -22,7 +22,7 @@ PROCESSES = 3
 def main() -> int:
     # Outside of any test: building and fetching may take longer than a test.
     reporter = progress.RichReporter(rich.console.Console())
-    binaries.find(binaries.CONTROL_PLANE, binaries.Sources.from_environment(), reporter)
+    binaries.find((*binaries.CONTROL_PLANE, "helm"), binaries.Sources.from_environment(), reporter)
     for program in (prometheus_binary.PACKAGE, prometheus_binary.PROMTOOL):
         reporter.step(f"{program}: {prometheus_binary.obtain(program)}")
     folders = [f"tests/{folder}" for folder in FOLDERS]
