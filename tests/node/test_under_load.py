@@ -14,6 +14,7 @@ from fairlead_cli import load
 from fairlead_cli.local.node import release
 
 REQUESTS = 30_000
+CONNECTIONS = 8
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +33,7 @@ def two_replicas(served: product.Product) -> product.Product:
 
 def run_through(served: product.Product, *steps: Callable[[], object]) -> load.Report:
     """The report of at least REQUESTS requests, with the steps one after the other meanwhile."""
-    with served.load() as client:
+    with served.load(connections=CONNECTIONS) as client:
         for step in steps:
             _go_on(client, 1000)
             step()
@@ -45,9 +46,13 @@ def _go_on(client: load.Background, more: int) -> None:
     client.wait_until(lambda progress: progress.requests >= enough, timeout_s=600)
 
 
-def assert_none_failed(report: load.Report) -> None:
+def print_report(report: load.Report) -> None:
     gap = f"longest gap {report.longest_gap_s:.2f} s"
-    print(f"\n{report.requests} requests, {report.failed} failed, {gap}, {report.latency}")
+    print(f"\n{report.requests} requests, {report.failed} failed, {gap}, {report.latency}, {report.failures[:3]}")
+
+
+def assert_none_failed(report: load.Report) -> None:
+    print_report(report)
     assert report.failed == 0, report.failures[:5]
     assert report.requests >= REQUESTS
 
@@ -113,3 +118,53 @@ def test_the_working_operator_is_killed_and_another_is_evicted(two_replicas: pro
 
     assert_none_failed(run_through(two_replicas, kill, evict_leader))
     assert uids(two_replicas) == before
+
+
+def workers(served: product.Product) -> list[str]:
+    return served.ready_pods("ray.io/node-type=worker")
+
+
+def test_a_worker_is_drained(two_replicas: product.Product) -> None:
+    """Ray starts its replicas on the other worker before it ends, and KubeRay replaces it."""
+    until(lambda: len(workers(two_replicas)) == 2, "two workers", deadline_s=300)
+    name = workers(two_replicas)[0]
+
+    def drain() -> None:
+        assert try_to_evict(two_replicas, two_replicas.namespace, name)
+        until(lambda: name not in served_pods(two_replicas), "the worker to be gone", deadline_s=180, poll_s=0.5)
+
+    report = run_through(two_replicas, drain)
+    assert_none_failed(report)
+    until(lambda: len(workers(two_replicas)) == 2, "two workers", deadline_s=300)
+
+
+def served_pods(served: product.Product) -> list[str]:
+    return [each["metadata"]["name"] for each in served.pods("ray.io/node-type=worker")]
+
+
+def test_a_worker_is_killed(two_replicas: product.Product) -> None:
+    """What it was answering is lost; the other one answers everything else."""
+    until(lambda: len(workers(two_replicas)) == 2, "two workers", deadline_s=300)
+    two_replicas.await_ready()
+    name = workers(two_replicas)[0]
+    report = run_through(
+        two_replicas,
+        lambda: two_replicas.kubectl("delete", f"pod/{name}", "--force", "--grace-period=0"),
+        lambda: until(lambda: len(workers(two_replicas)) == 2, "two workers", deadline_s=300, poll_s=0.5),
+    )
+    print_report(report)
+    assert report.failed <= CONNECTIONS
+
+
+def test_the_head_is_killed(two_replicas: product.Product) -> None:
+    """The replicas outlive it."""
+    two_replicas.await_ready()
+    (name,) = two_replicas.ready_pods("ray.io/node-type=head")
+    report = run_through(
+        two_replicas,
+        lambda: two_replicas.kubectl("delete", f"pod/{name}", "--force", "--grace-period=0"),
+        lambda: until(
+            lambda: two_replicas.ready_pods("ray.io/node-type=head") not in ([], [name]), "another head", deadline_s=300
+        ),
+    )
+    print_report(report)
