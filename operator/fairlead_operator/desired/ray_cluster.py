@@ -19,7 +19,6 @@ from fairlead_operator.state.serving_class import RayPods, ServingClass
 
 DIRECTORY_PORT = 7999
 """Where each node lists its replicas (docs/contracts.md, "Replica discovery")."""
-WORKER_GROUP = "workers"
 DRAIN_S = 120
 """How long a worker that is asked to end may go on with what is in flight."""
 OBJECT_STORE_BYTES = 200 * 1024 * 1024
@@ -83,7 +82,7 @@ def _spec(class_: ServingClass, *, cluster: str, name: str) -> dict[str, Any]:
         },
         "workerGroupSpecs": [
             {
-                "groupName": WORKER_GROUP,
+                "groupName": infrastructure.WORKER_GROUP,
                 "numOfHosts": 1,
                 "rayStartParams": {"num-cpus": str(cores), **_common_params()},
                 "template": {
