@@ -22,8 +22,9 @@ PROCESSES = 3
 def main() -> int:
     # Outside of any test: building and fetching may take longer than a test.
     reporter = progress.RichReporter(rich.console.Console())
-    binaries.find(binaries.CONTROL_PLANE, binaries.Sources.from_environment(), reporter)
-    reporter.step(f"Prometheus: {prometheus_binary.obtain()}")
+    binaries.find((*binaries.CONTROL_PLANE, "helm"), binaries.Sources.from_environment(), reporter)
+    for program in (prometheus_binary.PACKAGE, prometheus_binary.PROMTOOL):
+        reporter.step(f"{program}: {prometheus_binary.obtain(program)}")
     folders = [f"tests/{folder}" for folder in FOLDERS]
     split = [f"--numprocesses={PROCESSES}", "--dist=loadscope", "--no-loadscope-reorder"]
     return int(pytest.main(["--durations=15", *split, *folders, *sys.argv[1:]]))

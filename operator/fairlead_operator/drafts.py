@@ -105,6 +105,7 @@ class StatusWriter:
         if written is None:
             return stored
         self._events.send(stored, *update.events, at=update.written_at)
+        self._metrics.rollouts.count(summary.as_read(stored.status), update.status, update.events)
         self._require_kept(draft, written)
         return objects.view_model(written, known=(draft.view, update.status))
 

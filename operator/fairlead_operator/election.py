@@ -84,6 +84,8 @@ class Election:
         self._answered_at_s: float | None = None
         self._own: kubernetes.Object | None = None
         """The Lease as our last write left it: while nobody else wrote it, a renewal is one request."""
+        self.transitions = 0
+        """How often the Lease passed to another process, as it was read or written last."""
 
     @property
     def is_held(self) -> bool:
@@ -178,16 +180,17 @@ class Election:
             created = await self._api.create(self._lease.collection, self._body({}, transitions=0))
             return bool(created)
         spec = body.get("spec") or {}
+        self.transitions = int(spec.get("leaseTransitions") or 0)
         holder = spec.get("holderIdentity") or ""
         if holder not in ("", self._identity) and not self._has_run_out(holder, body, now_s):
             return False
-        transitions = int(spec.get("leaseTransitions") or 0) + (holder != self._identity)
-        await self._write(body, transitions=transitions)
+        await self._write(body, transitions=self.transitions + (holder != self._identity))
         return True
 
     async def _write(self, previous: kubernetes.Object, *, transitions: int) -> None:
         """Replace exactly the version that was read or written last (Conflict otherwise)."""
         self._own = await self._api.replace(self._lease.path, self._body(previous, transitions=transitions))
+        self.transitions = transitions
 
     def _has_run_out(self, holder: str, body: kubernetes.Object, now_s: float) -> bool:
         seen = (holder, body["metadata"]["resourceVersion"])

@@ -117,6 +117,7 @@ class Operator:
         self._lease_api = self._kubernetes_client(lease=None)  # of its own: renewals wait behind no other request
         lease = election.LeaseName(namespace=self._settings.lease_namespace, name=names.LEASE_NAME)
         self._election = election.Election(self._lease_api, lease, identity=self._identity, clock=self._clock)
+        self._metrics.lease_transitions.set_function(lambda: self._election.transitions)
         self._api = self._kubernetes_client(lease=self._election)
         self._watch_api = self._kubernetes_client(lease=self._election, connections=0)
         self._crd = crd_check.CrdCheck(self._api, metrics=self._metrics)

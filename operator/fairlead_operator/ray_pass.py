@@ -43,6 +43,7 @@ class RayPass:
         """When the cluster is due again; None where it waits for evidence, or where there is none."""
         ray = self.clusters.find(key)
         if ray is None:
+            self.metrics.ray_put_at.remove(key.namespace, key.cluster)
             return None
         if (pause_s := ray.poller.put_pause_s()) > 0:
             return pause_s

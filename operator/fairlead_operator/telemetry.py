@@ -10,7 +10,7 @@ from typing import TextIO
 import prometheus_client
 from typing_extensions import override
 
-from fairlead_operator import model_metrics
+from fairlead_operator import model_metrics, rollout_metrics
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {
     "message",
@@ -41,6 +41,7 @@ class Metrics:
         self.watch_events = self._counter("watch_events", "Events that the watches delivered", "resource")
         self.watch_starts = self._gauge("watch_starts", "How often watches were started; as many as namespaces is well")
         self.models = model_metrics.ModelMetrics()
+        self.rollouts = rollout_metrics.RolloutMetrics(self.registry)
         self.queue_wait_s = self._histogram("queue_wait_seconds", "How long a key waited for a worker")
         self.waiting = self._gauge("waiting_keys", "Keys that wait for a change or a date")
         self.events_waiting = self._gauge("waiting_events", "Events that wait to be sent")
@@ -50,6 +51,9 @@ class Metrics:
         self.dropped_fields = self._counter("dropped_status_writes", "Status writes that lost a field")
         self.crd_missing = self._gauge("crd_missing_fields", "Fields of this version that the API server's CRD lacks")
         self.lease_held = self._gauge("lease_held", "1 while this process may write")
+        self.lease_transitions = self._gauge(
+            "lease_transitions", "How often the Lease passed to another process, as the Lease itself says"
+        )
         self.loop_lag_s = self._gauge("loop_lag_seconds", "How late the event loop was, last")
         self.resync_s = self._gauge("resync_duration_seconds", "Duration of the last full listing")
 

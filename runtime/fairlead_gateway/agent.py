@@ -223,6 +223,7 @@ class Agent:
         if shown != self._shown:
             self._shown = shown
             self._news.note()
+        self._metrics.set_stable_up(report.stable_up(self._table, state) if self._table is not None else {})
         self._metrics.set_haproxy(
             is_up=not self._router.process.died.is_set(),
             old_workers=len(state.processes.old_workers),

@@ -2,7 +2,7 @@
 
 import bisect
 import enum
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import prometheus_client
@@ -160,6 +160,24 @@ class Requests(registry.Collector):
         yield empty
 
 
+class StableUp(registry.Collector):
+    """Replicas of each model's stable revision that take requests; one series for each route."""
+
+    def __init__(self) -> None:
+        self.counts: Mapping[str, int] = {}
+
+    @override
+    def collect(self) -> Iterator[core.Metric]:
+        family = core.GaugeMetricFamily(
+            "fairlead_gateway_stable_up_replicas",
+            "Replicas of the model's stable revision that take requests.",
+            labels=["model"],
+        )
+        for model, count in self.counts.items():
+            family.add_metric([model], count)
+        yield family
+
+
 class Metrics:
     """Everything on `/metrics`, in a registry of its own, and what `/v1/measurements` shows."""
 
@@ -204,6 +222,8 @@ class Metrics:
         self._route_errors = prometheus_client.Gauge(
             prefix + "route_error", "1 for a model whose route was refused.", ["model"], registry=self.registry
         )
+        self._stable_up = StableUp()
+        self.registry.register(self._stable_up)
         self._register_discovery(prefix)
 
     def _register_discovery(self, prefix: str) -> None:
@@ -281,6 +301,9 @@ class Metrics:
         self._up.set(is_up)
         self._old_workers.set(old_workers)
         self._dropped_logs.set(dropped_logs)
+
+    def set_stable_up(self, counts: Mapping[str, int]) -> None:
+        self._stable_up.counts = counts
 
     def set_ready(self, *, is_ready: bool) -> None:
         self._ready.set(is_ready)

@@ -51,6 +51,16 @@ def compared(table: routes.Table) -> frozenset[str]:
     return frozenset(route.model for route in table.routes.values() if len(route.revisions) > 1)
 
 
+def stable_up(table: routes.Table, state: router.State) -> dict[str, int]:
+    """How many replicas of its stable revision take requests, for each model that has one."""
+    servers = _by_place(state)
+    return {
+        model: sum(server.is_up for server in servers.get(state.places.get((model, route.stable), 0), {}).values())
+        for model, route in table.routes.items()
+        if route.stable is not None
+    }
+
+
 def places(table: routes.Table, state: router.State) -> dict[str, list[replica_scrape.Place]]:
     """Where the replicas are of each model with something to compare.
 

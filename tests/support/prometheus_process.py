@@ -1,4 +1,4 @@
-"""A real Prometheus as a process of its own, with nothing but what a test writes into a metrics page."""
+"""A real Prometheus as a process of its own: it scrapes what a test writes into a page, and the targets it names."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import json
 import subprocess
 import urllib.parse
 import urllib.request
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from aiohttp import web
 from tests.support import prometheus_binary
@@ -18,11 +19,18 @@ from tests.support.until import until
 
 
 class PrometheusProcess:
-    """``page`` is what it scrapes five times a second, in the text format of a metrics page."""
+    """``page`` is what it scrapes five times a second, in the text format of a metrics page.
 
-    def __init__(self, folder: Path) -> None:
+    ``jobs`` are more scrape configurations, ``rule_files`` are evaluated every second.
+    """
+
+    def __init__(
+        self, folder: Path, *, jobs: Sequence[Mapping[str, Any]] = (), rule_files: Sequence[Path] = ()
+    ) -> None:
         self.page = ""
         self._folder = folder
+        self._jobs = jobs
+        self._rule_files = rule_files
         self._port = free_port()
         self._target = HttpThread(self._application)
         self._process: subprocess.Popen[bytes] | None = None
@@ -38,7 +46,9 @@ class PrometheusProcess:
         config = self._folder / "prometheus.yml"
         target = self._target.url.removeprefix("http://")
         job = {"job_name": "models", "scrape_interval": "200ms", "scrape_timeout": "200ms"}
-        config.write_text(json.dumps({"scrape_configs": [job | {"static_configs": [{"targets": [target]}]}]}))
+        jobs = [job | {"static_configs": [{"targets": [target]}]}, *self._jobs]
+        rules = {"rule_files": [str(path) for path in self._rule_files], "global": {"evaluation_interval": "1s"}}
+        config.write_text(json.dumps({"scrape_configs": jobs, **rules}))
         flags = (f"--config.file={config}", f"--storage.tsdb.path={self._folder / 'data'}")
         listen = f"--web.listen-address=127.0.0.1:{self._port}"
         with (self._folder / "prometheus.log").open("wb") as log:

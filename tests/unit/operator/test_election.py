@@ -105,6 +105,17 @@ async def test_a_second_process_waits_for_the_whole_lease_duration() -> None:
     assert first.remaining_s() == 0, "the first one knew before the second took it"
 
 
+async def test_every_process_knows_how_often_the_lease_passed_to_another() -> None:
+    server = LeaseServer()
+    first, second, third = (candidate(server, name) for name in ("first", "second", "third"))
+    await first.acquire()
+    await second.acquire()
+    waiting = asyncio.create_task(third.acquire())
+    await asyncio.sleep(election.RETRY_PERIOD_S)
+    assert (second.transitions, third.transitions) == (1, 1)
+    waiting.cancel()
+
+
 async def test_two_processes_never_hold_the_lease_together() -> None:
     server = LeaseServer()
     both = [candidate(server, name) for name in ("a", "b")]

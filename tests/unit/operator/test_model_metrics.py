@@ -11,8 +11,13 @@ from fairlead_operator.telemetry import Metrics
 
 READY = {
     "conditions": [{"type": "Ready", "status": "True"}, {"type": "Degraded", "status": "Unknown"}],
-    "revisions": [{"name": "a"}, {"name": "b"}],
+    "revisions": [
+        {"name": "a", "role": "Stable", "wantedReplicas": 3, "readyReplicas": 2},
+        {"name": "b", "role": "Candidate", "wantedReplicas": 1, "readyReplicas": 0},
+        {"name": "c", "role": "Retired"},
+    ],
     "rollout": {"phase": "Shifting"},
+    "quarantine": [{"revision": "c"}],
 }
 
 
@@ -38,9 +43,15 @@ def test_a_models_series_are_those_of_its_status() -> None:
         ("condition", "shop", "digits", "Ready"): 1,
         ("condition", "shop", "digits", "Degraded"): -1,
         ("condition", "shop", "reviews", "Ready"): 0,
-        ("revisions", "shop", "digits"): 2,
+        ("revisions", "shop", "digits"): 3,
         ("revisions", "shop", "reviews"): 0,
         ("rollout", "shop", "digits", "Shifting"): 1,
+        ("quarantined", "shop", "digits"): 1,
+        ("quarantined", "shop", "reviews"): 0,
+        ("wanted_replicas", "shop", "digits", "Stable"): 3,
+        ("wanted_replicas", "shop", "digits", "Candidate"): 1,
+        ("ready_replicas", "shop", "digits", "Stable"): 2,
+        ("ready_replicas", "shop", "digits", "Candidate"): 0,
     }
 
 
@@ -51,10 +62,27 @@ def test_series_that_no_longer_hold_are_removed() -> None:
     assert set(_series(metrics.exposition())) == {
         ("condition", "shop", "digits", "Ready"),
         ("revisions", "shop", "digits"),
+        ("quarantined", "shop", "digits"),
     }
     metrics.forget("shop", "digits")
     metrics.forget("shop", "never-seen")
     assert _series(metrics.exposition()) == {}
+
+
+def test_a_model_has_a_bounded_number_of_series_whatever_its_status_holds() -> None:
+    kinds = ("Ready", "Available", "Accepted", "Progressing", "Degraded", "Reconciling", "Stalled")
+    roles = ("Stable", "Candidate", "Warm", "Draining", *["Retired"] * 60)
+    status: dict[str, Any] = {
+        "conditions": [{"type": kind, "status": "True"} for kind in kinds],
+        "revisions": [{"name": str(number), "role": role} for number, role in enumerate(roles)],
+        "rollout": {"phase": "Shifting"},
+        "quarantine": [{"revision": str(number)} for number in range(10)],
+    }
+    metrics = ModelMetrics()
+    metrics.show("shop", "digits", status)
+    assert len(_series(metrics.exposition())) == 7 + 3 + 2 * 4
+    metrics.show("shop", "digits", {**status, "revisions": status["revisions"][:1], "rollout": None})
+    assert len(_series(metrics.exposition())) == 11
 
 
 def test_a_label_with_special_characters_stays_one_series() -> None:

@@ -1,0 +1,187 @@
+"""A real Prometheus scrapes a real operator and a real gateway as the shipped monitors say, with the shipped rules."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support import alert_rules, chart, dashboards
+from tests.support.gateway_process import Gateway, fetch, make_node, revision, spec
+from tests.support.odd_replica import answer, odd_replica
+from tests.support.operated import Operated
+from tests.support.prometheus_process import PrometheusProcess
+from tests.support.until import until
+
+from fairlead_cli.local import cluster
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
+NAME = "digits"
+A = "aaaaaaaaaa"
+PREDICT = f"/v2/models/{NAME}/infer"
+NEEDS = {
+    "fairlead_gateway_retries_total": "a request that ends its replica",
+    "fairlead_gateway_empty_answers_total": "a request that ends two replicas, one after the other",
+    "fairlead_gateway_request_errors_total": "a request that ends two replicas, one after the other",
+    "fairlead_gateway_shadow_copies_total": "a copy of a request",
+    "fairlead_gateway_feedback_requests_total": "a true label",
+    "fairlead_gateway_proofs_total": "a proof",
+    "fairlead_operator_quarantines_total": "a revision that can't be loaded",
+    "fairlead_operator_prometheus_requests_total": "an analysis that asks a Prometheus",
+    "fairlead_operator_model_rollout": "a rollout that is in progress",
+    'code=~"5.."': "a request that fails",
+    'model=""': "a request to a model that there is not",
+}
+"""What has no series before it happened once, by a part of the query; the test makes all of it happen."""
+
+
+def act(request: bytes) -> bytes | None:
+    return None if b"poison" in request else answer()
+
+
+class World:
+    """One namespace with an operated model, a gateway whose replicas do as they are asked, and a Prometheus."""
+
+    def __init__(self, operated: Operated, gateway: Gateway, prometheus: PrometheusProcess) -> None:
+        self.operated = operated
+        self.gateway = gateway
+        self.prometheus = prometheus
+        self._wanted = 1
+
+    def ask(self, body: bytes = b"{}", path: str = PREDICT, **headers: str) -> int:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return fetch(self.gateway.url + path, body=body, headers=named).status
+
+    def work(self) -> None:
+        """A request for the gateway, and a change for the operator."""
+        self.ask()
+        self._wanted = 3 - self._wanted
+        self.operated.api.merge(self.operated.api.models_path(NAME), {"spec": {"scaling": {"replicas": self._wanted}}})
+
+    def has_data(self, query: str) -> bool:
+        return any(not math.isnan(float(value)) for value in self.prometheus.ask(query))
+
+    def without_data(self, queries: set[str]) -> set[str]:
+        self.work()
+        return {query for query in queries if not self.has_data(query)}
+
+
+def scrape_job(monitor: dict[str, Any], *, namespace: str, port: int) -> dict[str, Any]:
+    """What the Prometheus operator makes of a PodMonitor, for one process in place of its pods."""
+    (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+    name = f"{chart.SYSTEM}/{monitor['metadata']['name']}"
+    labels = {"namespace": namespace, "pod": "pod-0"}
+    return {
+        "job_name": name,
+        "scrape_interval": "500ms",
+        "scrape_timeout": "500ms",
+        "metrics_path": endpoint["path"],
+        "honor_labels": endpoint["honorLabels"],
+        "static_configs": [{"targets": [f"127.0.0.1:{port}"], "labels": labels}],
+    }
+
+
+@pytest.fixture
+def world(kubernetes: cluster.LocalCluster, tmp_path: Path) -> Iterator[World]:
+    monitors = chart.of_kind(chart.render("monitoring.podMonitors.enabled=true"), "PodMonitor")
+    with contextlib.ExitStack() as stack:
+        analysed = stack.enter_context(PrometheusProcess(tmp_path / "analysed"))
+        operated = Operated(kubernetes, tmp_path)
+        operated.flags_of_namespace = lambda namespace: ("--prometheus", f"{namespace}={analysed.url}")
+        stack.enter_context(operated)
+        node = make_node(tmp_path / "node")
+        for _ in range(4):
+            stack.enter_context(odd_replica(act, node=node))
+        gateway = Gateway(tmp_path / "gateway", nodes=[node])
+        stack.callback(gateway.stop)
+        gateway.start()
+        gateway.apply(digits=spec(A, {A: revision()}))
+        gateway.wait_up(NAME, A, 4)
+        jobs = [
+            scrape_job(dict(monitors["fairlead-operator"]), namespace=chart.SYSTEM, port=operated.operator.port),
+            scrape_job(dict(monitors["fairlead-gateway"]), namespace=operated.namespace, port=gateway.admin_port),
+        ]
+        prometheus = PrometheusProcess(tmp_path / "scraping", jobs=jobs, rule_files=[alert_rules.RULES])
+        yield World(operated, gateway, stack.enter_context(prometheus))
+
+
+def everything_asked() -> set[str]:
+    """Each query of each dashboard, and each recorded series."""
+    asked = {query for path in dashboards.FILES for _, query in dashboards.queries(path, rate_interval="10s")}
+    return asked | {rule["record"] for rule in alert_rules.rules() if "record" in rule}
+
+
+def make_everything_happen(world: World) -> None:
+    """All of NEEDS; at its end a rollout stands at its first step, as the analysis finds nothing."""
+    statuses = {
+        "poison": world.ask(b"poison"),
+        "copy": world.ask(x_fairlead_shadow_copy="unsigned", x_fairlead_revision=A),
+        "feedback": world.ask(path=f"/v2/models/{NAME}/feedback"),
+        "proof": world.ask(b"", path=f"/v2/models/{NAME}/proof", x_fairlead_revision=A),
+        "unknown": world.ask(path="/v2/models/nothing/infer"),
+    }
+    assert statuses == {"poison": 502, "copy": 200, "feedback": 200, "proof": 200, "unknown": 404}
+    operated = world.operated
+    operated.apply(NAME, "file:///models/broken")
+    until(lambda: operated.status(NAME).get("quarantine"), "a quarantine", explain=lambda: operated.explain(NAME))
+    query = {"name": "absent", "prometheus": {"query": "sum(nothing)", "success": {"max": 1}}}
+    analysis = {"metrics": [query], "intervalSeconds": 1, "count": 600, "inconclusiveLimit": 600}
+    rollout = {"strategy": "Canary", "steps": [{"setWeight": 50}, {"analysis": {}}], "analysis": analysis}
+    operated.apply(NAME, "file:///models/next", rollout=rollout)
+    until(
+        lambda: (operated.status(NAME).get("rollout") or {}).get("analysis"),
+        "a rollout that stands at its analysis",
+        deadline_s=60,
+        explain=lambda: operated.explain(NAME),
+    )
+
+
+def test_every_query_of_every_dashboard_and_every_recorded_series_returns_data(world: World) -> None:
+    world.operated.apply(NAME)
+    world.operated.until_ready(NAME)
+    asked = everything_asked()
+    later = {query for query in asked if any(part in query for part in NEEDS)}
+    without: set[str] = set()
+
+    def all_have_data(queries: set[str]) -> bool:
+        without.clear()
+        without.update(world.without_data(queries))
+        return not without
+
+    until(lambda: all_have_data(asked - later), "data of a model in service", deadline_s=60, explain=lambda: without)
+    make_everything_happen(world)
+    until(lambda: all_have_data(asked), "data of everything", deadline_s=60, explain=lambda: without)
+    # `namespace` is the model's, not that of the operator's pod.
+    namespace = world.operated.namespace
+    assert world.prometheus.ask(f'fairlead_operator_model_revisions{{namespace="{namespace}"}}')
+    assert world.prometheus.ask('{__name__=~"fairlead.*",exported_namespace!=""}') == []
+    outcomes = {"Started": 3.0, "Promoted": 1.0}
+    counted = 'sum by (outcome) (fairlead_operator_rollouts_total{outcome="%s"})'
+    assert {each: float(world.prometheus.ask(counted % each)[0]) for each in outcomes} == outcomes
+    assert float(world.prometheus.ask("sum(fairlead_operator_quarantines_total)")[0]) == 1
+
+
+def test_names_that_clients_make_up_become_no_series(world: World) -> None:
+    def series() -> int:
+        page = world.gateway.admin("/metrics")
+        assert page is not None
+        return sum(not line.startswith("#") for line in page.text.splitlines())
+
+    def counted() -> float:
+        return world.gateway.metric("fairlead_gateway_requests_total")
+
+    world.ask()
+    world.ask(path="/v2/models/nothing/infer")
+    world.ask(x_fairlead_revision="0000000000")
+    until(lambda: counted() == 3, "the first are counted")
+    before, count = series(), 200
+    for _ in range(count):
+        name = secrets.token_hex(8)
+        assert world.ask(path=f"/v2/models/{name}/infer") == 404
+        assert world.ask(x_fairlead_revision=name[:10]) == 404
+    until(lambda: counted() == 3 + 2 * count, "they are counted")
+    assert series() == before
