@@ -75,6 +75,10 @@ class ClusterMode:
                 return None
         assert_never(key)
 
+    async def resync(self) -> None:
+        """What the queue lost, if anything, is found here."""
+        self.queue_all()
+
     def queue_all(self) -> None:
         """Have a pass over everything that is known."""
         for namespace in self._parts.composed.used.namespaces() | self.made.namespaces():

@@ -175,7 +175,9 @@ class Operator:
         self._spawn("namespaces", self._repeat("namespaces", self._end_unused_namespaces, self._settings.resync_s))
         if self._cluster_mode is not None:
             self._spawn("infrastructure", self._cluster_mode.watch())
-            self._spawn("namespaces' resync", self._repeat("infrastructure", self._resync, self._settings.resync_s))
+            self._spawn(
+                "namespaces' resync", self._repeat("infrastructure", self._cluster_mode.resync, self._settings.resync_s)
+            )
         self._spawn("gauges", self._repeat("gauges", self._show_gauges, self._settings.sweep_s))
         self._start_watches()
         self._spawn("watches", self._repeat("looking after the watches", self._tend_watches, TEND_WATCHES_S))
@@ -272,10 +274,6 @@ class Operator:
             self._cluster_mode.on_revision(key)
         if self._waiting.get(key) is not None:
             self._waiting.touch(key)
-
-    async def _resync(self) -> None:
-        if self._cluster_mode is not None:
-            self._cluster_mode.queue_all()
 
     async def _repeat(self, what: str, step: Any, every_s: float) -> None:
         await sweep.repeat(what, step, every_s=every_s, rng=random.Random())  # noqa: S311 - jitter

@@ -56,9 +56,8 @@ def test_no_rule_lets_anyone_enter_pods_or_grow_in_rights() -> None:
 
 
 def test_secrets_roles_and_what_runs_pods_are_allowed_by_name_alone() -> None:
-    limited = {"secrets": ["fairlead-ray-token"]} | dict.fromkeys(
-        ("serviceaccounts", "deployments", "poddisruptionbudgets", "roles", "rolebindings"), ["fairlead-gateway"]
-    )
+    kinds = ("serviceaccounts", "deployments", "poddisruptionbudgets", "roles", "rolebindings")
+    limited = {"secrets": ["fairlead-ray-token"]} | {kind: ["fairlead-gateway"] for kind in kinds}
     found = [(each, rule.get("resourceNames")) for rule in _rules() for each in rule["resources"] if each in limited]
     assert dict(found) == limited
     assert len(found) == len(limited)
