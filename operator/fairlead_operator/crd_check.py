@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from fairlead_operator import telemetry
-from fairlead_operator.api import crd, skew
+from fairlead_operator.api import skew
 from fairlead_operator.clients import kubernetes, paths
 
 _STATUS_PATH = "status."
@@ -29,11 +29,7 @@ class CrdCheck:
             errors.FairleadError: The API server doesn't show its schemas.
         """
         served = skew.find_schema(await self._api.get(paths.schemas()))
-        missing = (
-            skew.missing_from(served, skew.comparable(crd.root_schema()))
-            if served is not None
-            else ("the whole schema",)
-        )
+        missing = skew.missing_from(served, skew.own_schema()) if served is not None else ("the whole schema",)
         self.missing_fields = tuple(f.removeprefix(_STATUS_PATH) for f in missing if f.startswith(_STATUS_PATH))
         self._metrics.crd_missing.set(len(missing))
         if missing:
