@@ -25,6 +25,10 @@ class Namespaces(Generic[V]):
             self._views[namespace] = self._make(namespace)
         return self._views[namespace]
 
+    def known(self) -> frozenset[str]:
+        """The namespaces that are read."""
+        return frozenset(self._views)
+
     def keep_only(self, needed: Set[str]) -> None:
         """End the views of all other namespaces: their last model is gone, perhaps with the namespace."""
         for namespace in self._views.keys() - needed:

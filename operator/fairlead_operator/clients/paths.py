@@ -7,6 +7,8 @@ from fairlead_operator.clients import kubernetes
 
 REVISION_API = "apps/v1"
 EVENT_API = "events.k8s.io/v1"
+RAY_API = "ray.io/v1"
+SLICE_API = "discovery.k8s.io/v1"
 
 
 def models(namespace: str | None, name: str | None = None) -> str:
@@ -19,6 +21,22 @@ def revisions(namespace: str | None, name: str | None = None) -> str:
 
 def model_routes(namespace: str, name: str | None = None) -> str:
     return kubernetes.path_of(names.API_VERSION, names.ROUTE_PLURAL, namespace=namespace, name=name)
+
+
+def ray_clusters(namespace: str | None) -> str:
+    return kubernetes.path_of(RAY_API, "rayclusters", namespace=namespace)
+
+
+def serving_classes() -> str:
+    return kubernetes.path_of(names.API_VERSION, names.CLASS_PLURAL)
+
+
+def endpoint_slices(namespace: str | None) -> str:
+    return kubernetes.path_of(SLICE_API, "endpointslices", namespace=namespace)
+
+
+def secrets(namespace: str | None) -> str:
+    return kubernetes.path_of("v1", "secrets", namespace=namespace)
 
 
 def schemas() -> str:

@@ -77,12 +77,17 @@ CONSEQUENCES: Mapping[Reason, Consequence] = {
         _person("Correct the field that the message names.", accepted=ConditionStatus.FALSE), answers_nobody=True
     ),
     Reason.NO_RAY_CLUSTER: _person("Start the operator with --ray for this namespace.", accepted=ConditionStatus.FALSE),
+    Reason.NO_SERVING_CLASS: replace(
+        _person("Create the ServingClass, or name another one in spec.cluster.class.", accepted=ConditionStatus.FALSE),
+        stops_deadline=True,
+    ),
     Reason.NO_GATEWAY: replace(
         _person("Start a gateway for this namespace, and the operator with --gateway.", accepted=ConditionStatus.FALSE),
         stops_deadline=True,
     ),
     # What could not be read or written
     Reason.RAY_UNREACHABLE: _UNREADABLE,
+    Reason.RAY_CLUSTER_STARTING: _BLOCKED,
     Reason.GATEWAY_UNREACHABLE: _UNREADABLE,
     Reason.ROUTE_REFUSED: _GOES_ON,
     Reason.CRD_OUTDATED: _person("Update the CRD."),

@@ -41,12 +41,16 @@ class Reason(StrEnum):
     """The stored spec can't be read by this version of the operator."""
     NO_RAY_CLUSTER = "NoRayCluster"
     """No Ray cluster is configured for this namespace."""
+    NO_SERVING_CLASS = "NoServingClass"
+    """The ServingClass of the model doesn't exist, or no ServingClass is the default."""
     NO_GATEWAY = "NoGateway"
     """No gateway is configured for this namespace, or none is running."""
 
     # What could not be read or written
     RAY_UNREACHABLE = "RayUnreachable"
     """Ray could not be read, so nothing is known of the replicas and nothing is moved."""
+    RAY_CLUSTER_STARTING = "RayClusterStarting"
+    """The Ray cluster of the next revision is being made, or its head isn't ready yet."""
     GATEWAY_UNREACHABLE = "GatewayUnreachable"
     """A gateway or the route could not be read, so no traffic is moved."""
     ROUTE_REFUSED = "RouteRefused"
