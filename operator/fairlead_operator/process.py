@@ -28,7 +28,7 @@ from fairlead_operator import (
     telemetry,
     waiting,
 )
-from fairlead_operator.api import crd, names, skew
+from fairlead_operator.api import names, skew
 from fairlead_operator.clients import clock, gateway, http, kubernetes, measurements, paths, prometheus, ray_serve
 from fairlead_operator.effects import events, execute
 from fairlead_operator.observe import cluster, ray_clusters, readers, snapshot
@@ -254,11 +254,7 @@ class Operator:
     async def _compare_crd(self) -> None:
         """Say where the CRD is older than this operator, before any status shows it."""
         served = skew.find_schema(await self._api.get(paths.schemas()))
-        missing = (
-            skew.missing_from(served, skew.comparable(crd.root_schema()))
-            if served is not None
-            else ("the whole schema",)
-        )
+        missing = skew.missing_from(served, skew.own_schema()) if served is not None else ("the whole schema",)
         self._missing_fields = tuple(f.removeprefix(STATUS_PATH) for f in missing if f.startswith(STATUS_PATH))
         self._metrics.crd_missing.set(len(missing))
         if missing:

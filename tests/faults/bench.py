@@ -19,6 +19,7 @@ from typing import Any, Self
 
 from tests.faults import kube, prefork
 from tests.faults.clients import Clients
+from tests.faults.namespaces import Namespaces
 from tests.faults.place import TOKEN, Place
 from tests.faults.proxy import FaultProxy
 from tests.faults.script import Script, Write
@@ -41,9 +42,9 @@ class Bench(Place):
     ``credentials`` is the operator's service account's token.
     """
 
-    def __init__(self, cluster: kube.Kube, nursery: prefork.Nursery, *, credentials: str, folder: Path) -> None:
-        super().__init__(cluster, has_lease=True)
-        self.bystander = Place(cluster, has_lease=False)
+    def __init__(self, namespaces: Namespaces, nursery: prefork.Nursery, *, credentials: str, folder: Path) -> None:
+        super().__init__(namespaces)
+        self.bystander = Place(namespaces)
         self.script = Script(kill=self._kill, on_end=self._ended, bystander=self.bystander.namespace)
         self.clients: Clients | None = None
         self.log = folder / f"{self.namespace}.log"

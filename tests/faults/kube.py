@@ -104,15 +104,14 @@ class Kube:
         url = urllib.parse.urlsplit(self.server)
         return http.client.HTTPSConnection(url.hostname or "", url.port, context=self._admin, timeout=ANSWER_S)
 
-    def make_namespace(self, name: str, *, has_lease: bool) -> None:
-        """A namespace in which the operator may do what it is shipped to do, and hold its Lease if that is there."""
+    def make_namespace(self, name: str) -> None:
+        """A namespace in which the operator may do what it is shipped to do, and hold its Lease."""
         self.create("/api/v1/namespaces", {"metadata": {"name": name}})
         rbac = RBAC.format(namespace=name)
         self.create(f"{rbac}/rolebindings", _binding("fairlead-operator", "ClusterRole"))
-        if has_lease:
-            rule = {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "create", "update"]}
-            self.create(f"{rbac}/roles", {"metadata": {"name": "lease"}, "rules": [rule]})
-            self.create(f"{rbac}/rolebindings", _binding("lease", "Role"))
+        rule = {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "create", "update"]}
+        self.create(f"{rbac}/roles", {"metadata": {"name": "lease"}, "rules": [rule]})
+        self.create(f"{rbac}/rolebindings", _binding("lease", "Role"))
 
 
 def _binding(role: str, kind: str) -> dict[str, Any]:

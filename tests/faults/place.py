@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import uuid
 from collections.abc import Mapping
 from typing import Any
 
 from tests.faults import kube, sight
+from tests.faults.namespaces import Namespaces
 from tests.support.fake_gateway import FakeGateway
 from tests.support.fake_ray import FakeRay
 
@@ -19,36 +19,37 @@ Body = dict[str, Any]
 
 
 class Place:
-    """The model has the same name in every namespace. The Lease is held in one namespace only."""
+    """The model has the same name in every namespace."""
 
-    def __init__(self, cluster: kube.Kube, *, has_lease: bool) -> None:
-        self.kube = cluster
-        self.namespace = f"f{uuid.uuid4().hex[:10]}"
-        self._has_lease = has_lease
+    def __init__(self, namespaces: Namespaces) -> None:
+        self.kube = namespaces.kube
+        self._namespaces = namespaces
+        self.namespace = namespaces.take()
         self._model_path = f"{kube.MODELS.format(namespace=self.namespace)}/{MODEL}"
         paths = {
             sight.MODEL: self._model_path,
             sight.REVISIONS: kube.REVISIONS.format(namespace=self.namespace),
             sight.ROUTES: kube.ROUTES.format(namespace=self.namespace),
         }
-        self._sight = sight.Sight(cluster, paths)
+        self._sight = sight.Sight(self.kube, paths)
 
     def open(self, exits: contextlib.ExitStack) -> None:
-        self.kube.make_namespace(self.namespace, has_lease=self._has_lease)
         self.ray = exits.enter_context(FakeRay(token=TOKEN))
         self.gateway = exits.enter_context(
             FakeGateway(namespace=self.namespace, rays={"default": self.ray}, read_routes=self.routes)
         )
 
     def clean(self) -> None:
-        """Remove the objects. The namespace stays, empty: its deletion would cost the API server more than a run.
+        """Remove the objects and give the namespace back: its deletion would cost the API server more than a run.
 
         The finalizer would keep the model for ever, as the operator is gone.
         """
         if self.model() is not None:
             self._patch({"metadata": {"finalizers": None}})
             self.delete()
+        self.kube.delete(kube.REVISIONS.format(namespace=self.namespace))
         self.kube.delete(kube.ROUTES.format(namespace=self.namespace))
+        self._namespaces.give_back(self.namespace)
 
     def create(self, spec: Mapping[str, Any], *, finalizers: tuple[str, ...] = ()) -> str:
         """Returns the new object's uid."""

@@ -1,4 +1,4 @@
-"""What all runs share: the API server, the warm process that operators are forked from, the folder of their logs."""
+"""What all runs share: the API server and its namespaces, the process that operators are forked from, the logs."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.faults import kube, prefork
+from tests.faults import kube, namespaces, prefork
 from tests.faults.bench import Bench
 from tests.faults.run import MakeBench
+from tests.support import kube_api
 
 from fairlead_cli.local import cluster
 
@@ -19,9 +20,12 @@ def opened(kubernetes: cluster.LocalCluster, folder: Path) -> Iterator[MakeBench
     """Makes benches on a running cluster."""
     account = kubernetes.service_account_kubeconfig("fairlead-system", "fairlead-operator")
     token = json.loads(account.read_text())["users"][0]["user"]["token"]
+    authority = folder / "authority.pem"
+    authority.write_text(kube_api.authority(kubernetes.kubeconfig))
     api = kube.Kube(kubernetes.kubeconfig)
+    rooms = namespaces.Namespaces(api)
     try:
-        with prefork.Nursery() as nursery:
-            yield lambda: Bench(api, nursery, credentials=token, folder=folder)
+        with prefork.Nursery(authority) as nursery:
+            yield lambda: Bench(rooms, nursery, credentials=token, folder=folder)
     finally:
         api.close()

@@ -25,8 +25,12 @@ def server(kubeconfig: pathlib.Path) -> str:
 
 def trust(kubeconfig: pathlib.Path) -> ssl.SSLContext:
     """TLS that knows the API server, and shows it nobody."""
-    cluster = json.loads(kubeconfig.read_text())["clusters"][0]["cluster"]
-    return ssl.create_default_context(cadata=_decoded(cluster["certificate-authority-data"]))
+    return ssl.create_default_context(cadata=authority(kubeconfig))
+
+
+def authority(kubeconfig: pathlib.Path) -> str:
+    """The certificate of who signed the API server's, as PEM."""
+    return _decoded(json.loads(kubeconfig.read_text())["clusters"][0]["cluster"]["certificate-authority-data"])
 
 
 def admin(kubeconfig: pathlib.Path) -> ssl.SSLContext:

@@ -21,7 +21,10 @@ from fairlead_operator.state.route import RouteText
 from fairlead_operator.state.serve import ApplicationView, RayWrite, ServeView
 
 SHOWN_FIELDS = frozenset(
-    {"conditions", "endpoints", "model", "observedGeneration", "phase", "readyReplicas", "replicas", "selector"}
+    {
+        *("conditions", "endpoints", "model", "observedGeneration", "phase", "readyReplicas", "replicas", "scaling"),
+        "selector",
+    }
 )
 """What the operator writes into a status for others, and never reads."""
 
@@ -61,10 +64,16 @@ class ModelDeploymentView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RevisionTemplate:
-    """What makes a revision: everything a replica is started with. Scaling and rollout settings are not part of it."""
+    """What makes a revision: everything a replica is started with.
+
+    Of the scaling settings only whether scaling is automatic is part of it: Ray restarts all replicas of an application
+    that gets an autoscaling policy or loses it, and none where bounds, target or delays change. Source:
+    ``get_app_code_version`` in ``ray/serve/_private/deploy_utils.py`` of Ray 2.60.
+    """
 
     model: ModelSource
     serving: Serving
+    is_autoscaled: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

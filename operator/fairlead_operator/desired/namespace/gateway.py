@@ -134,7 +134,8 @@ def _container(pods: GatewayPods, namespace: str) -> dict[str, Any]:
             f"--namespace={namespace}",
             f"--listen=0.0.0.0:{DATA_PORT}",
             f"--admin=0.0.0.0:{ADMIN_PORT}",
-            f"--state-dir={_STATE_FOLDER}",
+            # A volume's own folder belongs to root, and the gateway closes its folder to all others.
+            f"--state-dir={_STATE_FOLDER}/gateway",
             "--discover-nodes",
             "--gateway-id=$(POD_NAME)",
             f"--stop-delay={STOP_DELAY_S}",
