@@ -11,7 +11,7 @@ from typing import Any
 from fairlead_operator.clients import ray_serve
 from fairlead_operator.clients.clock import Clock
 from fairlead_operator.desired import ray_cluster
-from fairlead_operator.observe import reflector
+from fairlead_operator.observe import reflector, serving_classes
 from fairlead_operator.observe.directory import clusters, gateways, tokens
 from fairlead_operator.settings import Settings
 from fairlead_operator.state import directory
@@ -23,6 +23,7 @@ class Directories:
 
     clusters: directory.ClusterDirectory
     gateways: directory.GatewayDirectory
+    classes: serving_classes.ServingClasses
     find_token: Callable[[str], ray_serve.ReadToken | None]
     reading: tuple[Callable[[], Coroutine[Any, Any, None]], ...] = ()
 
@@ -35,12 +36,14 @@ def make(
     settings: Settings, api: reflector.WatchApi, *, clock: Clock, on_change: Callable[[str | None], None]
 ) -> Directories:
     """``on_change`` gets the namespace where something came or went, None where it may be any."""
+    classes = serving_classes.ServingClasses(api, clock=clock)
     if not settings.is_cluster_mode:
         path = settings.ray_token_file
         read_file = functools.partial(ray_serve.read_token_file, path) if path is not None else None
         return Directories(
             clusters=directory.StaticClusters(settings.clusters),
             gateways=directory.StaticGateways(settings.gateways),
+            classes=classes,
             find_token=lambda _: read_file,
         )
     url = settings.ray_head_url
@@ -48,12 +51,15 @@ def make(
         name_of=lambda class_, namespace: ray_cluster.cluster_name(class_, namespace=namespace),
         url_of=lambda namespace, name: url.replace("{namespace}", namespace).replace("{cluster}", name),
     )
-    found = clusters.KubernetesClusters(api, settings.namespaces, naming=naming, clock=clock, on_change=on_change)
+    found = clusters.KubernetesClusters(
+        api, settings.namespaces, classes=classes, naming=naming, clock=clock, on_change=on_change
+    )
     secrets = tokens.KubernetesTokens(api, settings.namespaces, clock=clock)
     slices = gateways.KubernetesGateways(api, settings.namespaces, clock=clock, on_change=on_change)
     return Directories(
         clusters=found,
         gateways=slices,
+        classes=classes,
         find_token=functools.partial(functools.partial, secrets.read),
         reading=(found.run, secrets.run, slices.run),
     )

@@ -24,12 +24,11 @@ def world(kubernetes: cluster.LocalCluster, tmp_path_factory: pytest.TempPathFac
 def serve(world: Discovered, name: str, **spec: object) -> str:
     """A class, its cluster, one gateway, and a model that is ready; the cluster's name."""
     cluster_name = world.write_class()
-    world.write_token()
-    world.make_cluster(cluster_name)
+    world.apply_placed(name, **spec)
+    world.until_cluster(cluster_name)
     world.start_head(cluster_name)
     world.start_gateway("g0")
     world.list_gateways(["g0"])
-    world.apply_placed(name, **spec)
     world.until_ready(name)
     return cluster_name
 
@@ -58,12 +57,8 @@ def test_a_model_waits_for_each_thing_that_it_needs_and_says_for_which(world: Di
     world.apply_placed("digits")
     until_reason(world, "digits", "NoServingClass", world.class_name)
     name = world.write_class()
-    until_reason(world, "digits", "RayClusterStarting", f"RayCluster {name} of ServingClass")
-    world.make_cluster(name)
     until_reason(world, "digits", "RayClusterStarting", f"The head of RayCluster {name} is not ready yet")
     ray = world.start_head(name)
-    until_reason(world, "digits", "RayUnreachable", "Secret fairlead-ray-token has no auth_token")
-    world.write_token()
     until(lambda: bool(ray.applications()), "Ray gets the revision", explain=lambda: world.explain("digits"))
     world.start_gateway("g0")
     world.list_gateways(["g0"])
@@ -74,7 +69,7 @@ def test_a_model_waits_for_each_thing_that_it_needs_and_says_for_which(world: Di
         world.api.routes()["digits"]["revisions"][kept["metadata"]["labels"]["fairlead.dev/revision"]]["cluster"]
         == name
     )
-    assert "a-token-of-the-tests" not in world.operator.log.read_text()
+    assert world.token() not in world.operator.log.read_text()
     world.kubectl("delete", "mdep", "digits", "--timeout=60s")
     assert not ray.applications()
 
@@ -84,14 +79,14 @@ def test_another_image_moves_the_model_by_a_rollout_and_a_rotated_token_is_taken
     first = world.status("digits")["stableRevision"]
     new = world.write_class("ray:2")
     assert new != old
+    world.until_cluster(new)
     until_reason(world, "digits", "RayClusterStarting", new, kind="Progressing")
     world.apply_placed("digits", rollout={"strategy": "Recreate"}, scaling={"replicas": 2})
     until(lambda: world.status("digits").get("readyReplicas") == 2, "what serves is scaled meanwhile")
     assert world.status("digits")["stableRevision"] == first
     assert world.condition("digits", "Available")["status"] == "True"
-    world.write_token("another-token")
-    world.make_cluster(new)
-    ray = world.start_head(new, token="another-token")
+    world.rotate_token()
+    ray = world.start_head(new)
     until(
         lambda: world.status("digits").get("stableRevision") not in (None, first),
         "the model has moved",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,10 @@ from tests.support.endpoint_slices import Endpoint, Slices, machine_address
 from tests.support.fake_gateway import FakeGateway
 from tests.support.fake_ray import FakeRay
 from tests.support.http_thread import HttpThread
-from tests.support.operated import TOKEN, Operated
+from tests.support.operated import Operated
 from tests.support.operator_process import OperatorProcess
+from tests.support.prepared import RAY_CLUSTERS
+from tests.support.until import until
 from typing_extensions import override
 
 from fairlead_cli.local import cluster
@@ -24,39 +26,6 @@ from fairlead_operator.api.serving_class import ServingClassSpec
 from fairlead_operator.desired import ray_cluster
 from fairlead_operator.state import serving_class
 
-RAY_CLUSTERS: Mapping[str, Any] = {
-    "apiVersion": "apiextensions.k8s.io/v1",
-    "kind": "CustomResourceDefinition",
-    "metadata": {"name": "rayclusters.ray.io"},
-    "spec": {
-        "group": "ray.io",
-        "scope": "Namespaced",
-        "names": {
-            "kind": "RayCluster",
-            "listKind": "RayClusterList",
-            "plural": "rayclusters",
-            "singular": "raycluster",
-        },
-        "versions": [
-            {
-                "name": "v1",
-                "served": True,
-                "storage": True,
-                "subresources": {"status": {}},
-                "schema": {
-                    "openAPIV3Schema": {
-                        "type": "object",
-                        "properties": {
-                            name: {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-                            for name in ("spec", "status")
-                        },
-                    }
-                },
-            }
-        ],
-    },
-}
-"""A stand-in for KubeRay's CRD."""
 HEAD_READY = {"conditions": [{"type": "HeadPodReady", "status": "True"}]}
 
 
@@ -94,7 +63,7 @@ class Heads:
 
 
 class Discovered(Operated):
-    """The test makes what the operator's namespace pass and KubeRay would make."""
+    """The operator makes what the namespace needs; the test does what KubeRay and pods would do."""
 
     def __init__(self, kubernetes: cluster.LocalCluster, folder: Path) -> None:
         super().__init__(kubernetes, folder, clusters=("unused",))
@@ -150,24 +119,31 @@ class Discovered(Operated):
         class_ = serving_class.from_spec(self.class_name, ServingClassSpec.model_validate(spec))
         return ray_cluster.cluster_name(class_, namespace=self.namespace)
 
-    def make_cluster(self, name: str) -> None:
-        """The RayCluster without a status."""
-        labels = {"app.kubernetes.io/managed-by": "fairlead", "app.kubernetes.io/part-of": "fairlead"}
-        body = {"apiVersion": "ray.io/v1", "kind": "RayCluster", "metadata": {"name": name, "labels": labels}}
-        self.kubectl("apply", "-f", "-", input_text=json.dumps(body))
+    def until_cluster(self, name: str) -> None:
+        """The operator has made the RayCluster."""
+        until(lambda: self.has_cluster(name), f"{name} is there", explain=self.operator.tail)
 
-    def start_head(self, name: str, *, token: str = TOKEN) -> FakeRay:
-        """Ray's head answers, and KubeRay says that its pod is ready."""
-        self.heads.rays[name] = ray = FakeRay(token=token)
+    def has_cluster(self, name: str) -> bool:
+        return self.kubernetes.kubectl("-n", self.namespace, "get", "raycluster", name).returncode == 0
+
+    def start_head(self, name: str) -> FakeRay:
+        """Ray's head answers, with the token that there is now, and KubeRay says that its pod is ready."""
+        self.heads.rays[name] = ray = FakeRay(token=self.token())
         ray.__enter__()
         patch = json.dumps({"status": HEAD_READY})
         self.kubectl("patch", "raycluster", name, "--subresource=status", "--type=merge", "-p", patch)
         return ray
 
-    def write_token(self, token: str = TOKEN) -> None:
-        data = {"auth_token": base64.b64encode(token.encode()).decode()}
-        body = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "fairlead-ray-token"}, "data": data}
-        self.kubectl("apply", "-f", "-", input_text=json.dumps(body))
+    def token(self) -> str:
+        """That of the Secret which the operator has made; empty where there is none."""
+        found = self.api.get(self.api.core_path("secrets", "fairlead-ray-token"))
+        return base64.b64decode(found["data"]["auth_token"]).decode() if found is not None else ""
+
+    def rotate_token(self) -> None:
+        """The Secret is immutable: it is deleted, and the operator makes another one."""
+        before = self.token()
+        self.kubectl("delete", "secret", "fairlead-ray-token")
+        until(lambda: self.token() not in ("", before), "there is another token", explain=self.operator.tail)
 
     def start_gateway(self, name: str) -> FakeGateway:
         """One gateway pod, in a slice of its own as all have one address and other ports; it isn't listed yet."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from fairlead_operator.api import names
 from fairlead_operator.clients import kubernetes
+from fairlead_operator.state.infrastructure import ObjectKind
 
 REVISION_API = "apps/v1"
 EVENT_API = "events.k8s.io/v1"
-RAY_API = "ray.io/v1"
 SLICE_API = "discovery.k8s.io/v1"
 
 
@@ -23,20 +23,17 @@ def model_routes(namespace: str, name: str | None = None) -> str:
     return kubernetes.path_of(names.API_VERSION, names.ROUTE_PLURAL, namespace=namespace, name=name)
 
 
-def ray_clusters(namespace: str | None) -> str:
-    return kubernetes.path_of(RAY_API, "rayclusters", namespace=namespace)
-
-
-def serving_classes() -> str:
-    return kubernetes.path_of(names.API_VERSION, names.CLASS_PLURAL)
+def serving_classes(name: str | None = None) -> str:
+    return kubernetes.path_of(names.API_VERSION, names.CLASS_PLURAL, name=name)
 
 
 def endpoint_slices(namespace: str | None) -> str:
     return kubernetes.path_of(SLICE_API, "endpointslices", namespace=namespace)
 
 
-def secrets(namespace: str | None) -> str:
-    return kubernetes.path_of("v1", "secrets", namespace=namespace)
+def of_kind(kind: ObjectKind, namespace: str | None, name: str | None = None) -> str:
+    """The objects of a kind, or one of them."""
+    return kubernetes.path_of(kind.api_version, kind.plural, namespace=namespace, name=name)
 
 
 def schemas() -> str:

@@ -23,7 +23,8 @@ CAPACITY_TIMEOUT_S = 2.0
 APPLICATIONS_PATH = "/api/serve/applications/"
 # Served by the same module as the applications, so it is there whenever they are.
 VERSION_PATH = "/api/ray/version"
-RUNNING = "RUNNING"
+RUNNING = ("RUNNING", "UPDATING")
+"""A replica is UPDATING while it takes another configuration, such as other bounds: it answers all the time."""
 STARTING = "STARTING"
 ANSWER_BYTES_MAX = 64 * 1024 * 1024
 """Some 10,000 applications with their configurations and a traceback in a few of them."""
@@ -192,7 +193,7 @@ def _view(name: str, application: _Application) -> serve.ApplicationView:
         name=name,
         status=_status(application.status),
         message="\n".join(dict.fromkeys(message for message in messages if message)),
-        running_replicas=states.count(RUNNING),
+        running_replicas=sum(state in RUNNING for state in states),
         target_replicas=sum(deployment.target_num_replicas for deployment in application.deployments.values()),
         waiting_replicas=len(waiting_s),
         waiting_since=datetime.datetime.fromtimestamp(int(min(waiting_s)), datetime.UTC) if waiting_s else None,

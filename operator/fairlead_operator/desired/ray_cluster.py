@@ -19,7 +19,6 @@ from fairlead_operator.state.serving_class import RayPods, ServingClass
 
 DIRECTORY_PORT = 7999
 """Where each node lists its replicas (docs/contracts.md, "Replica discovery")."""
-WORKER_GROUP = "workers"
 DRAIN_S = 120
 """How long a worker that is asked to end may go on: Ray moves its replicas to other workers, and they end theirs."""
 _STOP_S = 15
@@ -85,7 +84,7 @@ def _spec(class_: ServingClass, *, cluster: str, name: str) -> dict[str, Any]:
         },
         "workerGroupSpecs": [
             {
-                "groupName": WORKER_GROUP,
+                "groupName": infrastructure.WORKER_GROUP,
                 "numOfHosts": 1,
                 "rayStartParams": {"num-cpus": str(cores), **_common_params()},
                 "template": {

@@ -26,6 +26,14 @@ MEMORY = frozenset(
 """The fields of the status that later passes decide by; the others only report."""
 
 
+def _require_infrastructure(context: Context) -> Plan | None:
+    """Waits where the namespace can't be given what models need; a model that runs already goes on."""
+    problem = context.observed.problem
+    if problem is None or context.serving.active:
+        return None
+    return context.wait(problem.reason, problem.message, requeue_after_s=context.bounds.resync_s)
+
+
 def _require_cluster_and_gateway(context: Context) -> Plan | None:
     """Waits where nothing of the model runs and there is no place for it, or where there is no gateway."""
     namespace = context.observed.key.namespace
@@ -52,6 +60,8 @@ def _without_place(context: Context) -> Plan | None:
 
 
 DECIDERS: tuple[Decider, ...] = (
+    # What keeps the operator from making a Ray cluster and a gateway is said before that there are none.
+    _require_infrastructure,
     # Without a Ray cluster or a gateway nothing below can be done or proved.
     _require_cluster_and_gateway,
     # What a person asked for goes before what the spec says of it, and is refused when it is too late.

@@ -77,14 +77,17 @@ CONSEQUENCES: Mapping[Reason, Consequence] = {
         _person("Correct the field that the message names.", accepted=ConditionStatus.FALSE), answers_nobody=True
     ),
     Reason.NO_RAY_CLUSTER: _person("Start the operator with --ray for this namespace.", accepted=ConditionStatus.FALSE),
-    Reason.NO_SERVING_CLASS: replace(
-        _person("Create the ServingClass, or name another one in spec.cluster.class.", accepted=ConditionStatus.FALSE),
-        stops_deadline=True,
-    ),
     Reason.NO_GATEWAY: replace(
         _person("Start a gateway for this namespace, and the operator with --gateway.", accepted=ConditionStatus.FALSE),
         stops_deadline=True,
     ),
+    Reason.NO_SERVING_CLASS: replace(
+        _person("Create it, or name another one in spec.cluster.class.", accepted=ConditionStatus.FALSE),
+        stops_deadline=True,
+    ),
+    Reason.KUBERAY_MISSING: replace(_person("Install KubeRay."), stops_deadline=True),
+    Reason.FOREIGN_OBJECT: replace(_person("Rename or remove that object."), stops_deadline=True),
+    Reason.INFRASTRUCTURE_FAILED: _BLOCKED,
     # What could not be read or written
     Reason.RAY_UNREACHABLE: _UNREADABLE,
     Reason.RAY_CLUSTER_STARTING: _BLOCKED,

@@ -30,12 +30,11 @@ def service_account() -> dict[str, Any]:
 
 def role() -> dict[str, Any]:
     """It reads routes, and where the Ray nodes are."""
-    read = ["get", "list", "watch"]
     return {
         "metadata": {"labels": selector()},
         "rules": [
-            {"apiGroups": [names.GROUP], "resources": [names.ROUTE_PLURAL], "verbs": read},
-            {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": read},
+            {"apiGroups": [names.GROUP], "resources": [names.ROUTE_PLURAL], "verbs": ["get", "list", "watch"]},
+            {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["list", "watch"]},
         ],
     }
 

@@ -5,25 +5,23 @@ Source: KubeRay v1.6.2, `ray-operator/apis/ray/v1/raycluster_types.go` (states a
 
 from __future__ import annotations
 
-import asyncio
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import pydantic
-
 from fairlead_operator.api import names
-from fairlead_operator.api import serving_class as api
 from fairlead_operator.api.text import hide_addresses, one_line
 from fairlead_operator.clients import errors, kubernetes, paths
 from fairlead_operator.clients.clock import Clock
-from fairlead_operator.observe import reflector
+from fairlead_operator.observe import reflector, serving_classes
 from fairlead_operator.observe.directory import scoped
-from fairlead_operator.state import directory, serving_class
+from fairlead_operator.state import directory, infrastructure, serving_class
 from fairlead_operator.state.reasons import Reason
 
 OBJECTS = scoped.Kind(
-    path_of=paths.ray_clusters, selector=kubernetes.Selector(labels=f"{names.LABEL_MANAGED_BY}={names.PRODUCT}")
+    path_of=functools.partial(paths.of_kind, infrastructure.RAY_CLUSTER),
+    selector=kubernetes.Selector(labels=f"{names.LABEL_MANAGED_BY}={names.PRODUCT}"),
 )
 _HEAD_READY, _REPLICA_FAILURE = "HeadPodReady", "ReplicaFailure"
 
@@ -34,16 +32,6 @@ class RayClusterView:
 
     is_deleting: bool
     starting: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class UnreadableClass:
-    """A stored ServingClass that this version of the operator can't read."""
-
-    problem: str
-
-
-ClassView = serving_class.StoredClass | UnreadableClass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +53,7 @@ class KubernetesClusters:
         api: reflector.WatchApi,
         namespaces: Sequence[str],
         *,
+        classes: serving_classes.ServingClasses,
         naming: Naming,
         clock: Clock,
         on_change: Callable[[str | None], None],
@@ -73,26 +62,20 @@ class KubernetesClusters:
         self._naming = naming
         self._on_change = on_change
         self._clusters = scoped.Scoped(api, namespaces, OBJECTS, view_cluster, clock=clock, on_change=self._note)
-        self._classes = reflector.Reflector(
-            api,
-            reflector.Collection(path=paths.serving_classes()),
-            view_class,
-            clock=clock,
-            on_change=lambda _: self._note(None),
-        )
+        self._classes = classes
+        classes.listeners.append(lambda: self._note(None))
         self._names: dict[tuple[str, str], tuple[serving_class.ServingClass, str]] = {}
         self._states: dict[str, object] = {}
 
     async def run(self) -> None:
         """List and watch for ever."""
-        await asyncio.gather(self._clusters.run(), self._classes.run())
+        await self._clusters.run()
 
     def namespaces(self) -> frozenset[str]:
         return self._clusters.namespaces()
 
     def is_pending(self, namespace: str) -> bool:
-        is_class_pending = not self._classes.is_listed and self._classes.error is None
-        return is_class_pending or self._clusters.is_pending(namespace)
+        return self._classes.is_pending() or self._clusters.is_pending(namespace)
 
     def clusters(self, namespace: str) -> tuple[directory.Cluster, ...]:
         return tuple(
@@ -102,12 +85,8 @@ class KubernetesClusters:
         )
 
     def place(self, namespace: str, class_name: str | None) -> directory.Placement | directory.Unplaced:
-        for what, error in (
-            ("ServingClasses", self._classes.error if not self._classes.is_listed else None),
-            ("RayClusters", self._clusters.error(namespace) if not self._clusters.is_listed(namespace) else None),
-        ):
-            if error is not None:
-                return directory.Unplaced(reason=Reason.RAY_UNREACHABLE, message=_unread(what, error))
+        if (why := self._unread(namespace)) is not None:
+            return directory.Unplaced(reason=Reason.RAY_UNREACHABLE, message=why)
         found = serving_class.find_class(self._stored(), class_name)
         if found is None:
             return directory.Unplaced(reason=Reason.NO_SERVING_CLASS, message=self._no_class(class_name))
@@ -127,8 +106,7 @@ class KubernetesClusters:
                 (each.name, each.is_default, each.created_at, self._name_of(namespace, each))
                 for each in self._stored().values()
             )
-            unreadable = sorted(name for name, one in self._classes.values.items() if isinstance(one, UnreadableClass))
-            self._states[namespace] = (repr(self.clusters(namespace)), classes, unreadable)
+            self._states[namespace] = (repr(self.clusters(namespace)), classes)
         return self._states[namespace]
 
     def _note(self, namespace: str | None) -> None:
@@ -141,16 +119,28 @@ class KubernetesClusters:
         self._on_change(namespace)
 
     def _stored(self) -> Mapping[str, serving_class.StoredClass]:
-        found = self._classes.values.items()
-        return {name: one for name, one in found if isinstance(one, serving_class.StoredClass)}
+        """The last classes that were listed."""
+        views = self._classes.views().values()
+        return {view.name: view.content for view in views if not isinstance(view.content, str)}
+
+    def _unread(self, namespace: str) -> str | None:
+        """Why it isn't known what there is; None once both were listed."""
+        if (error := self._classes.unlisted()) is not None:
+            return f"The ServingClasses can't be read: {hide_addresses(str(error))}"
+        if self._clusters.is_listed(namespace):
+            return None
+        error = self._clusters.error(namespace)
+        if isinstance(error, errors.NotFound):
+            return "The API server knows no RayClusters: install KubeRay."
+        return f"The RayClusters can't be read: {hide_addresses(str(error or 'they were not read yet'))}"
 
     def _no_class(self, class_name: str | None) -> str:
         if class_name is None:
-            return "No ServingClass is the default, and spec.cluster.class names none."
-        unreadable = self._classes.values.get(class_name)
-        if isinstance(unreadable, UnreadableClass):
-            return f"ServingClass {class_name} can't be read: {unreadable.problem}."
-        return f"ServingClass {class_name} does not exist."
+            return "There is no default ServingClass."
+        view = self._classes.views().get(class_name)
+        if view is not None and isinstance(view.content, str):
+            return f"ServingClass {class_name} can't be read: {one_line(view.content)}."
+        return f"There is no ServingClass {class_name}."
 
     def _name_of(self, namespace: str, class_: serving_class.StoredClass) -> str:
         """The name holds a digest of the whole class, so it is kept for as long as the class is the same."""
@@ -169,24 +159,6 @@ def view_cluster(body: Mapping[str, Any]) -> RayClusterView:
     )
 
 
-def view_class(body: Mapping[str, Any]) -> ClassView:
-    """A ServingClass."""
-    metadata = body["metadata"]
-    try:
-        spec = api.ServingClassSpec.model_validate(body.get("spec") or {})
-    except pydantic.ValidationError as error:
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        return UnreadableClass(one_line(f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"))
-    return serving_class.StoredClass(
-        name=metadata["name"],
-        uid=metadata["uid"],
-        generation=metadata.get("generation", 0),
-        created_at=metadata.get("creationTimestamp") or "",
-        is_default=spec.default,
-        content=serving_class.from_spec(metadata["name"], spec),
-    )
-
-
 def _starting(name: str, body: Mapping[str, Any]) -> str | None:
     """Why the head can't answer, in KubeRay's words where there are some; None where it is ready."""
     status = body.get("status")
@@ -202,9 +174,3 @@ def _starting(name: str, body: Mapping[str, Any]) -> str | None:
     words = ": ".join(str(condition[key]) for key in ("reason", "message") if condition.get(key))
     sentence = f"The head of RayCluster {name} is not ready yet"
     return one_line(hide_addresses(f"{sentence}: {words}" if words else f"{sentence}."))
-
-
-def _unread(what: str, error: errors.FairleadError) -> str:
-    if isinstance(error, errors.NotFound) and what == "RayClusters":
-        return "The API server knows no RayClusters: install KubeRay."
-    return f"The {what} can't be read: {hide_addresses(str(error))}"

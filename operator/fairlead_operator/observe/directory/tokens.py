@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,8 +14,12 @@ from fairlead_operator.clients import errors, kubernetes, paths
 from fairlead_operator.clients.clock import Clock
 from fairlead_operator.observe import reflector
 from fairlead_operator.observe.directory import scoped
+from fairlead_operator.state import infrastructure
 
-OBJECTS = scoped.Kind(path_of=paths.secrets, selector=kubernetes.Selector(fields=f"metadata.name={names.TOKEN_SECRET}"))
+OBJECTS = scoped.Kind(
+    path_of=functools.partial(paths.of_kind, infrastructure.SECRET),
+    selector=kubernetes.Selector(fields=f"metadata.name={names.TOKEN_SECRET}"),
+)
 KEY = "auth_token"
 
 

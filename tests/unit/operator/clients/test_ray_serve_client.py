@@ -58,18 +58,19 @@ async def test_replicas_that_no_node_has_room_for_are_counted_with_the_time_of_t
     http_client: http.HttpClient,
 ) -> None:
     replicas = [
+        {"replica_id": "0", "state": "UPDATING", "node_id": "n", "start_time_s": 50.0},
         {"replica_id": "1", "state": "RUNNING", "node_id": "n", "start_time_s": 50.0},
         {"replica_id": "2", "state": "STARTING", "node_id": "n", "start_time_s": 60.0},
         {"replica_id": "3", "state": "STARTING", "node_id": None, "start_time_s": 80.5},
         {"replica_id": "4", "state": "STARTING", "node_id": None, "start_time_s": 70.5},
     ]
-    deployment = {"name": "replica", "target_num_replicas": 4, "replicas": replicas}
+    deployment = {"name": "replica", "target_num_replicas": 5, "replicas": replicas}
     application = {"status": "RUNNING", "deployments": {"replica": deployment}}
     body = {"controller_info": {"actor_id": "x"}, "applications": {"a": application}}
 
     async with _Answering(body) as url:
         view = (await client_of(url, http_client).fetch_instance()).applications["a"]
-    assert (view.running_replicas, view.target_replicas, view.waiting_replicas) == (1, 4, 2)
+    assert (view.running_replicas, view.target_replicas, view.waiting_replicas) == (2, 5, 2)
     assert view.waiting_since == datetime.datetime(1970, 1, 1, 0, 1, 10, tzinfo=datetime.UTC)
 
 

@@ -12,13 +12,14 @@ from tests.support.fake_watches import FakeWatches
 from tests.support.hand_clock import HandClock
 
 from fairlead_operator.clients import errors, paths
+from fairlead_operator.observe import serving_classes
 from fairlead_operator.observe.directory import clusters
-from fairlead_operator.state import directory
+from fairlead_operator.state import directory, infrastructure
 from fairlead_operator.state.reasons import Reason
 
 pytestmark = [pytest.mark.looptime, pytest.mark.asyncio]
 
-RAY, CLASSES = paths.ray_clusters(None), paths.serving_classes()
+RAY, CLASSES = paths.of_kind(infrastructure.RAY_CLUSTER, None), paths.serving_classes()
 READY = {"conditions": [{"type": "HeadPodReady", "status": "True"}]}
 
 
@@ -45,13 +46,19 @@ class World:
             name_of=lambda class_, namespace: f"{class_.name}-{class_.image.replace(':', '')}-{namespace}",
             url_of=lambda namespace, name: f"http://{name}.{namespace}",
         )
+        self.classes = serving_classes.ServingClasses(self.api, clock=HandClock())
         self.found = clusters.KubernetesClusters(
-            self.api, namespaces, naming=naming, clock=HandClock(), on_change=self.changed.append
+            self.api,
+            namespaces,
+            classes=self.classes,
+            naming=naming,
+            clock=HandClock(),
+            on_change=self.changed.append,
         )
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[World]:
-        task = asyncio.create_task(self.found.run())
+        task = asyncio.gather(self.found.run(), self.classes.run())
         await asyncio.sleep(0.01)
         try:
             yield self
@@ -106,7 +113,7 @@ async def test_a_model_goes_to_the_cluster_of_its_class() -> None:
         await world.api.put(RAY, "big-ray1-a", namespace="a", status=READY)
         assert world.found.place("a", "big") == directory.Placement(cluster="big-ray1-a")
         assert world.found.placements("a") == {"fast-ray1-a", "big-ray1-a"}
-        assert world.unplaced("small").message == "ServingClass small does not exist."
+        assert world.unplaced("small").message == "There is no ServingClass small."
 
 
 async def test_another_image_is_another_place_and_another_state() -> None:
@@ -177,8 +184,8 @@ async def test_a_class_that_cannot_be_read_is_named() -> None:
 
 async def test_each_served_namespace_has_a_watch_of_its_own() -> None:
     world = World("a", "b")
-    world.api.failing = {paths.ray_clusters("b"): errors.Forbidden("no right in b")}
+    world.api.failing = {paths.of_kind(infrastructure.RAY_CLUSTER, "b"): errors.Forbidden("no right in b")}
     async with world.running():
-        await world.api.put(paths.ray_clusters("a"), "fast-1", namespace="a", status=READY)
+        await world.api.put(paths.of_kind(infrastructure.RAY_CLUSTER, "a"), "fast-1", namespace="a", status=READY)
         assert [each.name for each in world.found.clusters("a")] == ["fast-1"]
         assert "no right in b" in str(world.found.place("b", None))

@@ -14,10 +14,11 @@ from tests.support.hand_clock import HandClock
 
 from fairlead_operator.clients import errors, paths
 from fairlead_operator.observe.directory import tokens
+from fairlead_operator.state import infrastructure
 
 pytestmark = [pytest.mark.looptime, pytest.mark.asyncio]
 
-SECRETS = paths.secrets(None)
+SECRETS = paths.of_kind(infrastructure.SECRET, None)
 
 
 class World:
