@@ -55,6 +55,7 @@ class Objects:
     def __init__(self, namespace: str, placement: str, clock: Clock) -> None:
         self.namespace = namespace
         self.placement = placement
+        self.is_placed_by_class = False
         """The cluster that new revisions go to."""
         self.clock = clock
         self.models: dict[str, StoredModel] = {}

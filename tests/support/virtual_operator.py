@@ -114,6 +114,7 @@ class Operated(Traffic):
             revisions=tuple(stored.revisions.values()) if stored is not None else (),
             serve=self._serve(fault),
             placement=self.placement,
+            is_placed_by_class=self.is_placed_by_class,
             route=self._route(name, fault),
             gateways=Known(self._gateways(fault)),
             capacity=Unknown("timed out") if fault is Fault.RAY_UNREAD else self.clusters[self.placement].room(),
