@@ -115,6 +115,8 @@ class Operated(Traffic):
             serve=self._serve(fault),
             placement=self.placement,
             is_placed_by_class=self.is_placed_by_class,
+            unplaced=self.unplaced,
+            awaited=self.awaited,
             route=self._route(name, fault),
             gateways=Known(self._gateways(fault)),
             capacity=Unknown("timed out") if fault is Fault.RAY_UNREAD else self.clusters[self.placement].room(),

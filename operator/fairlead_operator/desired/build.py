@@ -35,7 +35,7 @@ def _build(
     target = revisions_of.revision_of(view.uid, template, cluster)
     number = _number(view, kept, target)
     autoscaling = scaling.autoscaling_of(spec)
-    replicas = scaling.replicas_of(view, spec)
+    replicas = scaling.replicas_of(spec, view.status)
     limit = strategy.limits(spec.rollout, replicas)
     return Desired(
         key=key,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from fairlead_operator.api.spec import ModelDeploymentSpec
+from fairlead_operator.api.status import ModelDeploymentStatus
 from fairlead_operator.api.status import RolloutPhase as Phase
 from fairlead_operator.state.desired import Autoscaling
 from fairlead_operator.state.observed import InvalidSpec, ModelDeploymentView, RevisionView
@@ -29,15 +30,14 @@ def autoscaling_of(spec: ModelDeploymentSpec) -> Autoscaling | None:
     )
 
 
-def replicas_of(view: ModelDeploymentView, spec: ModelDeploymentSpec) -> int:
+def replicas_of(spec: ModelDeploymentSpec, status: ModelDeploymentStatus) -> int:
     """The number that a rollout works with: the fixed one, or what the stable revision had when it began."""
     automatic = autoscaling_of(spec)
     if automatic is None:
         return spec.scaling.replicas
-    serving = view.serving
-    known = serving.rollout.scaled_replicas if serving.rollout is not None else None
-    if known is None and serving.stable is not None:
-        known = _last_wanted(view, serving.stable)
+    known = status.rollout.scaled_replicas if status.rollout is not None else None
+    if known is None and status.stable_revision is not None:
+        known = _last_wanted(status, status.stable_revision)
     return automatic.bounded(known if known is not None else automatic.least)
 
 
@@ -69,16 +69,16 @@ def is_unreadable(view: ModelDeploymentView, revision: RevisionView) -> bool:
 def _count(view: ModelDeploymentView, revision: RevisionView, automatic: Autoscaling | None) -> int:
     """The number before a step of a rollout limits it."""
     if isinstance(view.spec, InvalidSpec):
-        return _last_wanted(view, revision.revision) or 1
+        return _last_wanted(view.status, revision.revision) or 1
     if automatic is None or view.serving.rollout is not None:
-        return replicas_of(view, view.spec)
+        return replicas_of(view.spec, view.status)
     if revision.template.is_autoscaled:
         return automatic.least
-    return automatic.bounded(_last_wanted(view, revision.revision) or 1)
+    return automatic.bounded(_last_wanted(view.status, revision.revision) or 1)
 
 
-def _last_wanted(view: ModelDeploymentView, revision: str) -> int | None:
-    return next((known.wanted_replicas for known in view.status.revisions if known.name == revision), None)
+def _last_wanted(status: ModelDeploymentStatus, revision: str) -> int | None:
+    return next((known.wanted_replicas for known in status.revisions if known.name == revision), None)
 
 
 def _limited(serving: Serving, revision: RevisionView, count: int) -> int:

@@ -52,7 +52,7 @@ def trim_history(context: Context) -> Plan | None:
 
 def _holds_another_cluster(context: Context, revision: WantedRevision) -> bool:
     """Not while it isn't known where the model should run."""
-    is_placed = context.observed.is_placed_by_class and context.observed.problem is None
+    is_placed = context.observed.is_placed_by_class and context.observed.unplaced is None
     return is_placed and revision.cluster != context.desired.cluster
 
 

@@ -160,6 +160,9 @@ def test_plan_says_what_applying_would_do_and_changes_nothing(found: WorldCluste
         "Surge: 2 more replicas need 1 CPU and 1024 MiB. If Ray has no room for them, the rollout waits.",
         f"Signature: compared with that of {_stable(found)} before any traffic. A breaking change stops the rollout.",
     ]
+    scaled = planned(scaling={"minReplicas": 1, "maxReplicas": 5, "target": {"ongoingRequests": 4}})
+    assert (scaled["newRevision"], scaled["replicasAtMost"]) == (True, 10)
+    assert scaled["notes"][0].startswith("Surge: 2 more replicas")
     options = {"allowSignatureChange": True, "rollbackWindow": {"seconds": 60}, "onInsufficientCapacity": "Recreate"}
     other = planned(model={"uri": "file:///m/3"}, rollout=options)["notes"]
     assert other[0].endswith(f"If Ray has no room for them, {_stable(found)} stops first.")

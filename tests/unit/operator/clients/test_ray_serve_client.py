@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -26,7 +27,8 @@ async def http_client() -> AsyncIterator[http.HttpClient]:
 
 
 def client_of(url: str, http_client: http.HttpClient, token_file: Path | None = None) -> ray_serve.RayServeClient:
-    return ray_serve.RayServeClient(url, token_file=token_file, http_client=http_client, on_request=lambda *_: None)
+    read = functools.partial(ray_serve.read_token_file, token_file) if token_file is not None else None
+    return ray_serve.RayServeClient(url, read_token=read, http_client=http_client, on_request=lambda *_: None)
 
 
 APPLICATION = {
@@ -56,18 +58,19 @@ async def test_replicas_that_no_node_has_room_for_are_counted_with_the_time_of_t
     http_client: http.HttpClient,
 ) -> None:
     replicas = [
+        {"replica_id": "0", "state": "UPDATING", "node_id": "n", "start_time_s": 50.0},
         {"replica_id": "1", "state": "RUNNING", "node_id": "n", "start_time_s": 50.0},
         {"replica_id": "2", "state": "STARTING", "node_id": "n", "start_time_s": 60.0},
         {"replica_id": "3", "state": "STARTING", "node_id": None, "start_time_s": 80.5},
         {"replica_id": "4", "state": "STARTING", "node_id": None, "start_time_s": 70.5},
     ]
-    deployment = {"name": "replica", "target_num_replicas": 4, "replicas": replicas}
+    deployment = {"name": "replica", "target_num_replicas": 5, "replicas": replicas}
     application = {"status": "RUNNING", "deployments": {"replica": deployment}}
     body = {"controller_info": {"actor_id": "x"}, "applications": {"a": application}}
 
     async with _Answering(body) as url:
         view = (await client_of(url, http_client).fetch_instance()).applications["a"]
-    assert (view.running_replicas, view.target_replicas, view.waiting_replicas) == (1, 4, 2)
+    assert (view.running_replicas, view.target_replicas, view.waiting_replicas) == (2, 5, 2)
     assert view.waiting_since == datetime.datetime(1970, 1, 1, 0, 1, 10, tzinfo=datetime.UTC)
 
 
@@ -80,6 +83,20 @@ async def test_a_rotated_token_is_read_again_once(http_client: http.HttpClient, 
             await client.fetch_instance()
         token.write_text("new\n")
         await client.fetch_instance()
+
+
+async def test_a_token_that_ray_still_takes_is_kept_after_a_rotation(http_client: http.HttpClient) -> None:
+    """The head has the one that it was started with."""
+    with FakeRay(token="old") as ray:
+        tokens = ["new", "old"]
+        client = ray_serve.RayServeClient(
+            ray.url, read_token=tokens.pop, http_client=http_client, on_request=lambda *_: None
+        )
+        await client.fetch_instance()
+        await client.fetch_instance()
+        ray.set_token("new")
+        await client.fetch_instance()
+        assert tokens == []
 
 
 async def test_an_unreadable_token_file_is_reported(http_client: http.HttpClient, tmp_path: Path) -> None:

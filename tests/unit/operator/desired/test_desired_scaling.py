@@ -127,10 +127,10 @@ def test_a_warm_revision_keeps_what_it_had() -> None:
 def test_a_rollout_begins_with_what_the_stable_revision_has() -> None:
     spec = builders.spec(scaling=AUTOMATIC)
     view = builders.model_deployment(spec={"scaling": AUTOMATIC}, status={"stableRevision": OTHER})
-    assert scaling.replicas_of(view, spec) == 2
+    assert scaling.replicas_of(spec, view.status) == 2
     known = row(SCALED, 5)
     view = builders.model_deployment(spec={"scaling": AUTOMATIC}, status={"stableRevision": SCALED.revision, **known})
-    assert scaling.replicas_of(view, spec) == 5
+    assert scaling.replicas_of(spec, view.status) == 5
 
 
 @given(

@@ -12,6 +12,7 @@ from tests.support.virtual_world import Fault, VirtualWorld
 
 from fairlead_operator.api.status import RolloutPhase
 from fairlead_operator.state.bounds import Bounds
+from fairlead_operator.state.directory import Unplaced
 from fairlead_operator.state.reasons import Reason
 
 CANARY = {"strategy": "Canary", "steps": [{"setWeight": 25}, {"pause": {}}]}
@@ -42,6 +43,46 @@ def world() -> VirtualWorld:
         config = dict(FOREIGN)
         cluster.applications["someone"] = RayApplication(config=config, running=1, is_stuck=True)
     return made
+
+
+@pytest.mark.parametrize("strategy", ["RollingUpdate", "Recreate"])
+def test_a_move_waits_for_the_other_cluster_while_what_serves_is_looked_after(
+    world: VirtualWorld, strategy: str
+) -> None:
+    world.apply(NAME, model={"uri": "file:///m/1"}, scaling={"replicas": 2}, rollout={"strategy": strategy})
+    world.settle()
+    first = serving(world).stable
+    world.placement, world.awaited, world.clusters["new"].is_away = "new", "RayCluster new does not exist yet.", True
+    until(world, lambda: world.plans[-1].reason is Reason.RAY_CLUSTER_STARTING)
+    assert "does not exist yet" in world.plans[-1].message
+    world.apply(NAME, model={"uri": "file:///m/1"}, scaling={"replicas": 3}, rollout={"strategy": strategy})
+    until(world, lambda: any(app.running == 3 for app in world.clusters["old"].applications.values()))
+    for _ in range(20):
+        round_of(world)
+    assert serving(world).stable == first
+    assert serving(world).rollout is None
+    world.awaited, world.clusters["new"].is_away = None, False
+    world.settle()
+    assert serving(world).stable not in (None, first)
+    assert running(world, "old") == ["someone"]
+
+
+def test_a_model_without_a_serving_class_keeps_what_serves_and_can_be_deleted(world: VirtualWorld) -> None:
+    world.apply(NAME, model={"uri": "file:///m/1"})
+    world.settle()
+    before = running(world, "old")
+    world.unplaced = Unplaced(reason=Reason.NO_SERVING_CLASS, message="ServingClass fast does not exist.")
+    world.apply(NAME, model={"uri": "file:///m/2"})
+    for _ in range(5):
+        round_of(world)
+    conditions = {each.type: each for each in world.view(NAME).status.conditions}
+    assert conditions["Accepted"].reason == "NoServingClass"
+    assert "fast does not exist" in conditions["Accepted"].message
+    assert conditions["Available"].status == "True"
+    assert running(world, "old") == before
+    world.delete(NAME)
+    world.settle()
+    assert running(world, "old") == ["someone"]
 
 
 def test_a_move_to_another_cluster_is_an_ordinary_rollout(world: VirtualWorld) -> None:
