@@ -85,6 +85,7 @@ def test_another_image_moves_the_model_by_a_rollout_and_a_rotated_token_is_taken
     until(lambda: world.status("digits").get("readyReplicas") == 2, "what serves is scaled meanwhile")
     assert world.status("digits")["stableRevision"] == first
     assert world.condition("digits", "Available")["status"] == "True"
+    assert world.has_cluster(old), "what serves keeps its Ray cluster"
     world.rotate_token()
     ray = world.start_head(new)
     until(
@@ -93,8 +94,9 @@ def test_another_image_moves_the_model_by_a_rollout_and_a_rotated_token_is_taken
         explain=lambda: world.explain("digits"),
     )
     world.until_ready("digits")
-    assert {each["data"]["cluster"] for each in world.revisions("digits")} == {old, new}
     until(lambda: not world.heads.rays[old].applications(), "nothing is left on the old cluster")
+    until(lambda: not world.has_cluster(old), "the old cluster is gone", explain=world.operator.tail)
+    assert {each["data"]["cluster"] for each in world.revisions("digits")} == {new}
     assert len(ray.applications()) == 1
     world.kubectl("delete", "mdep", "digits", "--timeout=60s")
 

@@ -8,6 +8,7 @@ from fairlead_operator.state.actions import CreateRevision, DeleteRevision, Plan
 from fairlead_operator.state.desired import WantedRevision
 from fairlead_operator.state.knowledge import Known
 from fairlead_operator.state.reasons import Reason
+from fairlead_operator.state.serve import ServeView
 
 
 def decide(context: Context) -> Plan | None:
@@ -38,7 +39,7 @@ def trim_history(context: Context) -> Plan | None:
     than the model's would keep pods running for a rollback that may never come.
     """
     inactive = [revision for revision in context.desired.revisions.values() if _is_inactive(context, revision)]
-    holding = [revision for revision in inactive if _holds_another_cluster(context, revision)]
+    holding = [revision for revision in context.desired.revisions.values() if _only_holds_a_cluster(context, revision)]
     if not holding and len(inactive) <= context.desired.history_limit:
         return None
     revision = min(holding or inactive, key=lambda r: r.number)
@@ -50,18 +51,31 @@ def trim_history(context: Context) -> Plan | None:
     )
 
 
-def _holds_another_cluster(context: Context, revision: WantedRevision) -> bool:
-    """Not while it isn't known where the model should run."""
-    is_placed = context.observed.is_placed_by_class and context.observed.unplaced is None
-    return is_placed and revision.cluster != context.desired.cluster
+def _only_holds_a_cluster(context: Context, revision: WantedRevision) -> bool:
+    """Whether its model has left its Ray cluster, and no replica of it is known to run there.
+
+    Not while it isn't known where the model should run. A Ray cluster that can't be read is held for nothing, either:
+    no gateway sends anything there, and what may run on it ends with it.
+    """
+    if not context.observed.is_placed_by_class or context.observed.unplaced is not None:
+        return False
+    if revision.cluster == context.desired.cluster or _has_place(context, revision):
+        return False
+    serve = context.serve_of(revision.revision)
+    return not isinstance(serve, Known) or not _runs(context, revision, serve.value)
 
 
 def _is_inactive(context: Context, revision: WantedRevision) -> bool:
     """Whether it has no place, is not desired, and provably has no replica."""
-    serving, key = context.serving, context.observed.key
-    if revision.revision in (*serving.active, serving.last_stable, context.desired.target, context.rollback):
-        return False
     serve = context.serve_of(revision.revision)
-    if not isinstance(serve, Known):
-        return False
-    return names.serve_application(key.namespace, key.name, revision.revision) not in serve.value.applications
+    return not _has_place(context, revision) and isinstance(serve, Known) and not _runs(context, revision, serve.value)
+
+
+def _has_place(context: Context, revision: WantedRevision) -> bool:
+    serving = context.serving
+    return revision.revision in (*serving.active, serving.last_stable, context.desired.target, context.rollback)
+
+
+def _runs(context: Context, revision: WantedRevision, serve: ServeView) -> bool:
+    key = context.observed.key
+    return names.serve_application(key.namespace, key.name, revision.revision) in serve.applications

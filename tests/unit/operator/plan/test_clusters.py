@@ -117,6 +117,17 @@ def test_where_the_operator_makes_the_clusters_no_revision_holds_one_that_the_mo
     until(world, lambda: kept(world) == ["new"])
 
 
+def test_a_ray_cluster_that_never_answered_is_held_by_no_revision(world: VirtualWorld) -> None:
+    world.is_placed_by_class = True
+    world.clusters["old"].is_away = True
+    world.apply(NAME, model={"uri": "file:///m/1"})
+    until(world, lambda: kept(world) == ["old"])
+    world.placement = "new"
+    world.settle()
+    assert kept(world) == ["new"]
+    assert serving(world).stable is not None
+
+
 def kept(world: VirtualWorld) -> list[str]:
     """The clusters that the kept revisions record."""
     return [revision.cluster for revision in world.models[NAME].revisions.values()]
