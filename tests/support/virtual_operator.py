@@ -114,6 +114,7 @@ class Operated(Traffic):
             revisions=tuple(stored.revisions.values()) if stored is not None else (),
             serve=self._serve(fault),
             placement=self.placement,
+            is_placed_by_class=self.is_placed_by_class,
             unplaced=self.unplaced,
             awaited=self.awaited,
             route=self._route(name, fault),

@@ -123,7 +123,8 @@ class Observed:
     ``ray_write`` is what became of the last write of each Ray cluster's Serve config, by name; a cluster without one
     had no pass yet. ``route_writes`` says whether a route could be written now. ``dropped_fields`` are those of the
     status that the CRD lacks, and those that the API server dropped from the last write of it. ``problem`` is why the
-    model can't get a Ray cluster or a gateway in its namespace.
+    model can't get a Ray cluster or a gateway in its namespace. ``is_placed_by_class`` says that the operator makes the
+    Ray clusters, and keeps those that are recorded.
     """
 
     key: ModelKey
@@ -143,6 +144,7 @@ class Observed:
     dropped_fields: tuple[str, ...] = ()
     route_writes: RouteWrites = RouteWrites.POSSIBLE
     problem: Problem | None = None
+    is_placed_by_class: bool = False
 
     def serve_on(self, cluster: str) -> Known[ServeView] | Unknown:
         """What a Ray cluster runs; Unknown also for one that isn't listed, as it may still run."""

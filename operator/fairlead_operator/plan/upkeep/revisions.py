@@ -32,17 +32,28 @@ def decide(context: Context) -> Plan | None:
 
 
 def trim_history(context: Context) -> Plan | None:
-    """Deletes the oldest inactive revision beyond ``revisionHistoryLimit``."""
+    """Deletes the oldest inactive revision beyond ``revisionHistoryLimit``, and first those that hold a Ray cluster.
+
+    A Ray cluster that the operator made is kept for as long as a revision records it. A revision of another cluster
+    than the model's would keep pods running for a rollback that may never come.
+    """
     inactive = [revision for revision in context.desired.revisions.values() if _is_inactive(context, revision)]
-    if len(inactive) <= context.desired.history_limit:
+    holding = [revision for revision in inactive if _holds_another_cluster(context, revision)]
+    if not holding and len(inactive) <= context.desired.history_limit:
         return None
-    revision = min(inactive, key=lambda r: r.number)
+    revision = min(holding or inactive, key=lambda r: r.number)
     delete = DeleteRevision(
         name=names.controller_revision(context.observed.key.name, revision.revision), revision=revision.revision
     )
     return context.act(
         delete, Reason.HISTORY_TRIMMED, f"Deletes {context.called(revision.revision)} from the revision history."
     )
+
+
+def _holds_another_cluster(context: Context, revision: WantedRevision) -> bool:
+    """Not while it isn't known where the model should run."""
+    is_placed = context.observed.is_placed_by_class and context.observed.unplaced is None
+    return is_placed and revision.cluster != context.desired.cluster
 
 
 def _is_inactive(context: Context, revision: WantedRevision) -> bool:
