@@ -29,7 +29,7 @@ from fairlead_cli import load
 
 OUT = pathlib.Path("docs/autoscaling.svg")
 MOST = 4
-SLICE_S = 4.0
+SLICE_S = 3.0
 SCALING = {
     "minReplicas": 1,
     "maxReplicas": MOST,
@@ -37,9 +37,9 @@ SCALING = {
     "scaleDown": {"stabilizationSeconds": 15},
 }
 STORIES: dict[str, tuple[int, ...]] = {
-    "step": (1, 1, *[8] * 12, *[1] * 10),
-    "ramp": (1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7, 8, 8, *[1] * 10),
-    "burst": (1, 1, 16, 16, 16, *[1] * 12),
+    "step": (1, 1, *[8] * 10, *[1] * 8),
+    "ramp": (*range(1, 9), *[8] * 2, *[1] * 8),
+    "burst": (1, 1, 16, 16, 16, *[1] * 9),
 }
 _MAKE_MODEL = """
 import sys
