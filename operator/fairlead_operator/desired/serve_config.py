@@ -18,10 +18,11 @@ from fairlead_operator.state.serve import ApplicationConfig, ServeConfig
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeptModel:
-    """A ModelDeployment and its own ControllerRevisions."""
+    """A ModelDeployment and its own ControllerRevisions; ``routed`` are those that the route or a gateway names."""
 
     view: ModelDeploymentView
     revisions: tuple[RevisionView, ...]
+    routed: frozenset[str] = frozenset()
 
 
 def compose(key: RayKey, models: Sequence[KeptModel], *, is_placement: bool) -> ServeConfig:
@@ -40,7 +41,7 @@ def of_model(key: RayKey, model: KeptModel) -> ServeConfig:
     return ServeConfig(
         namespace=key.namespace,
         applications=tuple(config for config in found if config is not None),
-        kept=tuple(_unreadable(model)),
+        kept=tuple(_kept(model)),
         has_models=bool(own),
     )
 
@@ -75,8 +76,14 @@ def _attempt(view: ModelDeploymentView, revision: RevisionView) -> int:
     return attempt.number if attempt is not None else 0
 
 
-def _unreadable(model: KeptModel) -> list[str]:
-    """Applications that have a place but no ControllerRevision any more: gone is the plan, not the need."""
-    serving = model.view.serving
+def _kept(model: KeptModel) -> list[str]:
+    """Applications that go on as they run.
+
+    Those that have a place but no ControllerRevision any more: gone is the plan, not the need. And without a rollout
+    those that the route still names: an older CRD may have taken away what the status knew of them.
+    """
+    view, serving = model.view, model.view.serving
     lost = set(serving.running) - {revision.revision for revision in model.revisions}
-    return [names.serve_application(model.view.namespace, model.view.name, revision) for revision in lost]
+    if serving.rollout is None and not view.is_deleting:
+        lost |= model.routed - set(serving.running)
+    return [names.serve_application(view.namespace, view.name, revision) for revision in sorted(lost)]
