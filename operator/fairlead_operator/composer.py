@@ -24,10 +24,12 @@ class Composer:
     def note(self, seen: observed.Observed, stored: observed.ModelDeploymentView) -> None:
         """A pass saw the object as it is stored, with its revisions."""
         self._nudge_all(seen.key, self.composed.put(seen.key, self._compose(seen, stored)))
+        self.composed.used.note(seen.key, stored)
 
     def remove(self, key: keys.ModelKey) -> None:
         """The object is gone."""
         self._nudge_all(key, self.composed.remove(key))
+        self.composed.used.remove(key)
 
     def differs(self, seen: observed.Observed, decided: observed.ModelDeploymentView) -> bool:
         """Whether something else would run, were the object stored as it was decided."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 
+from fairlead_operator import class_usage
 from fairlead_operator.state import keys, serve
 
 Parts = Mapping[str, serve.ServeConfig]
@@ -23,6 +24,7 @@ class Composition:
         self._parts: dict[str, dict[str, Parts | None]] = defaultdict(dict)
         self._missing: dict[str, set[str]] = defaultdict(set)
         self._listed: set[str | None] = set()
+        self.used = class_usage.ClassUsage()
 
     def expect(self, key: keys.ModelKey) -> None:
         """The model was listed."""
@@ -70,6 +72,10 @@ class Composition:
 
     def has_models(self, namespace: str) -> bool:
         return bool(self._parts[namespace])
+
+    def models(self, namespace: str) -> frozenset[str]:
+        """Every model that a pass saw, or could not read."""
+        return frozenset(self._parts[namespace])
 
 
 def _changed(before: Parts, now: Parts) -> frozenset[str]:

@@ -29,7 +29,8 @@ _ROLLOUT = Family("fairlead_operator_model_rollout", "1 for the rollout's phase"
 _QUARANTINED = Family("fairlead_operator_model_quarantined", "Revisions in quarantine: they are not tried again")
 _WANTED = Family("fairlead_operator_model_wanted_replicas", "Replicas that a revision should have", ("role",))
 _READY = Family("fairlead_operator_model_ready_replicas", "Ready replicas of a revision", ("role",))
-FAMILIES = (_CONDITION, _REVISIONS, _ROLLOUT, _QUARANTINED, _WANTED, _READY)
+_WAITS = Family("fairlead_operator_model_scaling_waits", "1 while a replica waits for room on the Ray cluster")
+FAMILIES = (_CONDITION, _REVISIONS, _ROLLOUT, _QUARANTINED, _WANTED, _READY, _WAITS)
 
 
 class ModelMetrics:
@@ -50,7 +51,8 @@ class ModelMetrics:
         rollout = _sample(_ROLLOUT, {**labels, "phase": phase}, 1.0) if phase is not None else ""
         quarantined = _sample(_QUARANTINED, labels, float(len(status.get("quarantine") or ())))
         replicas = (_replicas(family, labels, field, status) for family, field in _REPLICAS)
-        self._series[namespace, model] = (conditions, revisions, rollout, quarantined, *replicas)
+        waits = _waits(labels, status.get("scaling"))
+        self._series[namespace, model] = (conditions, revisions, rollout, quarantined, *replicas, waits)
 
     def forget(self, namespace: str, model: str) -> None:
         self._series.pop((namespace, model), None)
@@ -75,6 +77,10 @@ def _replicas(family: Family, labels: Mapping[str, str], field: str, status: Map
         if row.get("role") not in (None, RevisionRole.RETIRED):
             counts[row["role"]] = counts.get(row["role"], 0) + row.get(field, 0)
     return "".join(_sample(family, {**labels, "role": role}, float(count)) for role, count in counts.items())
+
+
+def _waits(labels: Mapping[str, str], scaling: Mapping[str, Any] | None) -> str:
+    return _sample(_WAITS, labels, float("waitingSince" in scaling)) if scaling is not None else ""
 
 
 def _sample(family: Family, labels: Mapping[str, str], value: float) -> str:

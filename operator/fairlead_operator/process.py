@@ -13,13 +13,16 @@ from collections.abc import Awaitable, Coroutine, Hashable, Iterable
 from typing import Any
 
 from fairlead_operator import (
+    cluster_mode,
     composition,
+    crd_check,
     drafts,
     election,
     handlers,
     health,
     lifetime,
     namespaces,
+    problems,
     queue,
     ray_pass,
     reconcile,
@@ -27,8 +30,8 @@ from fairlead_operator import (
     telemetry,
     waiting,
 )
-from fairlead_operator.api import names, skew
-from fairlead_operator.clients import clock, gateway, http, kubernetes, measurements, paths, prometheus, ray_serve
+from fairlead_operator.api import names
+from fairlead_operator.clients import clock, gateway, http, kubernetes, measurements, prometheus, ray_serve
 from fairlead_operator.effects import events, execute
 from fairlead_operator.observe import cluster, ray_clusters, readers, snapshot
 from fairlead_operator.observe import gateway as gateway_reads
@@ -46,7 +49,6 @@ EXIT_AFTER_S = 18.0
 """Whatever hangs, the process is gone this long after SIGTERM."""
 NUDGE_DELAY_S = 0.05
 """Models that change together are one PUT."""
-STATUS_PATH = "status."
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +68,6 @@ class Operator:
         self._settings = settings
         self._configuration = configuration
         self._metrics = metrics
-        self._missing_fields: tuple[str, ...] = ()
         self._selector = selector
         self._clock = clock.SystemClock()
         self._identity = f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}"
@@ -91,9 +92,20 @@ class Operator:
             clock=self._clock,
         )
         self._observer = snapshot.Observer(
-            self._api, self._namespace, clock=self._clock, measurements=self._measurements()
+            self._api,
+            self._namespace,
+            clock=self._clock,
+            measurements=self._measurements(),
+            find_problem=self._problems.find,
         )
-        self._reconciler = reconcile.Reconciler(self._parts(), self._queue, swept=self._sweep, ray=self._ray_pass())
+        self._cluster_mode = self._make_cluster_mode() if settings.is_cluster_mode else None
+        self._reconciler = reconcile.Reconciler(
+            self._parts(),
+            self._queue,
+            swept=self._sweep,
+            ray=self._ray_pass(),
+            infrastructure=self._cluster_mode,
+        )
         self._server = health.Server(
             settings.listen,
             metrics=metrics,
@@ -108,6 +120,7 @@ class Operator:
         self._metrics.lease_transitions.set_function(lambda: self._election.transitions)
         self._api = self._kubernetes_client(lease=self._election)
         self._watch_api = self._kubernetes_client(lease=self._election, connections=0)
+        self._crd = crd_check.CrdCheck(self._api, metrics=self._metrics)
         self._http = http.HttpClient(clock=self._clock, lease=self._election)
         self._events = events.EventWriter(self._api, instance=self._identity, clock=self._clock)
         self._gateway = gateway.GatewayClient(http_client=self._http, on_request=self._metrics.on_gateway_request)
@@ -122,6 +135,7 @@ class Operator:
         self._waiting = waiting.Waiting(self._queue, self._namespace, clock=self._clock)
         self._events.crowd = lambda: self._waiting.crowd
         self._composition = composition.Composition()
+        self._problems = problems.Problems()
 
     def _make_readers(self) -> None:
         self._readers = readers.Readers(
@@ -157,8 +171,13 @@ class Operator:
             what = f"resync of {namespace or 'all namespaces'}"
             step = functools.partial(self._sweep.resync, namespace, self._configured(namespace))
             self._spawn(what, self._repeat(what, step, self._settings.resync_s))
-        self._spawn("CRD", self._repeat("comparing the CRD", self._compare_crd, self._settings.resync_s))
+        self._spawn("CRD", self._repeat("comparing the CRD", self._crd.compare, self._settings.resync_s))
         self._spawn("namespaces", self._repeat("namespaces", self._end_unused_namespaces, self._settings.resync_s))
+        if self._cluster_mode is not None:
+            self._spawn("infrastructure", self._cluster_mode.watch())
+            self._spawn(
+                "namespaces' resync", self._repeat("infrastructure", self._cluster_mode.resync, self._settings.resync_s)
+            )
         self._spawn("gauges", self._repeat("gauges", self._show_gauges, self._settings.sweep_s))
         self._start_watches()
         self._spawn("watches", self._repeat("looking after the watches", self._tend_watches, TEND_WATCHES_S))
@@ -249,17 +268,10 @@ class Operator:
         self._metrics.waiting.set(len(self._waiting))
         self._metrics.events_waiting.set(len(self._events))
 
-    async def _compare_crd(self) -> None:
-        """Say where the CRD is older than this operator, before any status shows it."""
-        served = skew.find_schema(await self._api.get(paths.schemas()))
-        missing = skew.missing_from(served, skew.own_schema()) if served is not None else ("the whole schema",)
-        self._missing_fields = tuple(f.removeprefix(STATUS_PATH) for f in missing if f.startswith(STATUS_PATH))
-        self._metrics.crd_missing.set(len(missing))
-        if missing:
-            log.warning("the CRD is older than the operator; update it", extra={"missing": ", ".join(missing)})
-
     def _revision_changed(self, key: keys.ModelKey) -> None:
         """A ControllerRevision of a model changed; our own writes happen while the model is in work."""
+        if self._cluster_mode is not None:
+            self._cluster_mode.on_revision(key)
         if self._waiting.get(key) is not None:
             self._waiting.touch(key)
 
@@ -330,8 +342,24 @@ class Operator:
             bounds=self._settings.bounds,
             clock=self._clock,
             metrics=self._metrics,
-            missing_fields=lambda: self._missing_fields,
+            missing_fields=lambda: self._crd.missing_fields,
         )
+
+    def _make_cluster_mode(self) -> cluster_mode.ClusterMode:
+        parts = cluster_mode.Parts(
+            api=self._api,
+            watch_api=self._watch_api,
+            scopes=self._settings.namespaces or (None,),
+            work=self._queue,
+            waits=self._waiting,
+            composed=self._composition,
+            problems=self._problems,
+            used_clusters=lambda namespace: self._namespace(namespace).used_clusters(),
+            system_namespace=self._settings.lease_namespace,
+            clock=self._clock,
+            metrics=self._metrics,
+        )
+        return cluster_mode.ClusterMode(parts)
 
     def _ray_pass(self) -> ray_pass.RayPass:
         return ray_pass.RayPass(
@@ -362,4 +390,10 @@ def run(settings: Settings) -> int:
 
 def _lane_of(key: keys.Key) -> Hashable:
     """Namespaces take turns; the writes of Serve configs are a lane of their own, as each may hang for long."""
-    return "ray" if isinstance(key, keys.RayKey) else (key.namespace,)
+    match key:
+        case keys.RayKey():
+            return "ray"
+        case keys.ClassKey():
+            return "classes"
+        case keys.ModelKey() | keys.NamespaceKey():
+            return (key.namespace,)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import assert_never
 
-from fairlead_operator import composer, composition, drafts, queue, ray_pass, sweep, telemetry, waiting
+from fairlead_operator import cluster_mode, composer, composition, drafts, queue, ray_pass, sweep, telemetry, waiting
 from fairlead_operator.clients import errors
 from fairlead_operator.clients.clock import Clock
 from fairlead_operator.desired import build
@@ -88,8 +88,11 @@ class Reconciler:
         *,
         swept: sweep.Sweep,
         ray: ray_pass.RayPass,
+        infrastructure: cluster_mode.ClusterMode | None = None,
     ) -> None:
+        """Without ``infrastructure`` Ray clusters and gateways are given."""
         self._parts = parts
+        self._infrastructure = infrastructure
         self._ray_pass = ray
         self._queue = work
         self._sweep = swept
@@ -133,6 +136,8 @@ class Reconciler:
                 return await self._model(key)
             case keys.RayKey():
                 return await self._ray_pass.run(key)
+            case keys.NamespaceKey() | keys.ClassKey():
+                return await self._infrastructure.run(key) if self._infrastructure is not None else None
         assert_never(key)
 
     async def _model(self, key: keys.ModelKey) -> float | None:

@@ -52,6 +52,11 @@ class Settings:
     public_urls: Mapping[str, str] = field(default_factory=dict)
     bounds: bounds.Bounds = field(default_factory=bounds.Bounds)
 
+    @property
+    def is_cluster_mode(self) -> bool:
+        """Whether the operator makes Ray clusters and gateways itself, as none are given."""
+        return not self.clusters and not self.gateways
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Option:

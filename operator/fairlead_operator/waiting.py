@@ -64,37 +64,37 @@ class Waiting:
         self._queue = work
         self._namespaces = namespaces
         self._clock = clock
-        self._held: dict[str, dict[keys.Key, Held]] = defaultdict(dict)
+        self._held: dict[str, dict[keys.WaitingKey, Held]] = defaultdict(dict)
         self._hot: dict[str, int] = defaultdict(int)
         self._judged: dict[str, int] = defaultdict(int)
-        self._parked: dict[str, set[keys.Key]] = defaultdict(set)
+        self._parked: dict[str, set[keys.WaitingKey]] = defaultdict(set)
         self._due: set[str] = set()
         self._unknown_since_s: dict[str, float] = {}
 
     def __len__(self) -> int:
         return sum(map(len, self._held.values()))
 
-    def hold(self, key: keys.Key, held: Held) -> None:
+    def hold(self, key: keys.WaitingKey, held: Held) -> None:
         """The key needs no pass until its evidence changes; its date is the queue's."""
         self._release(key)
         self._held[key.namespace][key] = held
         self._hot[key.namespace] += held.is_hot
         self._judged[key.namespace] += held.is_judged
 
-    def get(self, key: keys.Key) -> Held | None:
+    def get(self, key: keys.WaitingKey) -> Held | None:
         return self._held[key.namespace].get(key)
 
-    def take(self, key: keys.Key) -> Held | None:
+    def take(self, key: keys.WaitingKey) -> Held | None:
         """What the key was held with: a pass begins."""
         self._parked[key.namespace].discard(key)
         return self._release(key)
 
-    def touch(self, key: keys.Key) -> None:
+    def touch(self, key: keys.WaitingKey) -> None:
         """Something changed that the key's last pass can't have seen."""
         self._release(key)
         self._queue.add(key)
 
-    def park(self, key: keys.Key) -> None:
+    def park(self, key: keys.WaitingKey) -> None:
         """The pass can't be made before the next answer in its namespace."""
         self._parked[key.namespace].add(key)
         self._queue.add_after(key, PARKED_MAX_S)
@@ -142,7 +142,7 @@ class Waiting:
         for key, held in tuple(self._held[namespace].items()):
             self._compare(key, held, world, is_blink=is_blink)
 
-    def _compare(self, key: keys.Key, held: Held, world: fingerprint.World, *, is_blink: bool) -> None:
+    def _compare(self, key: keys.WaitingKey, held: Held, world: fingerprint.World, *, is_blink: bool) -> None:
         now = (
             world.hash_model(key.name, is_hot=held.is_hot)
             if isinstance(key, keys.ModelKey)
@@ -163,7 +163,7 @@ class Waiting:
         asyncio.get_running_loop().call_later(left_s + 0.1, self.on_answer, namespace)
         return True
 
-    def _release(self, key: keys.Key) -> Held | None:
+    def _release(self, key: keys.WaitingKey) -> Held | None:
         held = self._held[key.namespace].pop(key, None)
         if held is not None:
             self._hot[key.namespace] -= held.is_hot

@@ -1,7 +1,7 @@
 """Starts the template together with Ray, before the first worker asks for it: a process of its own beside `ray start`.
 
 That worker's job and environment are not known yet. Serve's controller is in the first job of a fresh cluster, and the
-raylet gives its workers its own environment and two variables. Where that is wrong, the template ends when the first
+raylet gives its workers its own environment and three variables. Where that is wrong, the template ends when the first
 launcher finds it out, and one with the right environment starts.
 
 Arguments: PID PYTHON TEMPLATE FOLDER, where PID is of `ray start`.
@@ -56,7 +56,8 @@ def worker_environment(raylet: Sequence[str], pid: int) -> Mapping[str, str]:
     """What a raylet of this environment and number gives to a worker of the first job. Compared with Ray 2.60."""
     given = dict(each.split("=", 1) for each in raylet if "=" in each)
     given.pop("LD_PRELOAD", None)  # Ray's allocator, for the raylet alone
-    return {**given, "RAY_JOB_ID": FIRST_JOB, "RAY_RAYLET_PID": str(pid)}
+    # SPT_NOENV: a process's title isn't written over its environment.
+    return {**given, "SPT_NOENV": "1", "RAY_JOB_ID": FIRST_JOB, "RAY_RAYLET_PID": str(pid)}
 
 
 def worker_command(raylet: Sequence[str]) -> list[str]:

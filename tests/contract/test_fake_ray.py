@@ -21,6 +21,7 @@ pytestmark = pytest.mark.real
 REPOSITORY = Path(__file__).parents[2]
 TOKEN = "contract-token"
 APPLICATIONS = "/api/serve/applications/"
+POLICY = "fairlead_runtime.autoscaling:decide"
 
 
 @dataclass(frozen=True)
@@ -174,6 +175,49 @@ def test_more_replicas_and_another_user_config_keep_the_running_ones(serve: Serv
     assert before < serve.replicas("a")
     serve.put(application(replicas=1, digest="sha256:1"))
     until(lambda: len(serve.replicas("a")) == 1, "one replica is left", deadline_s=120)
+
+
+def scaled(least: int, most: int, *, down_s: int = 600) -> Any:
+    """The application with bounds in place of a number."""
+    made = application()
+    (deployment,) = made["deployments"]
+    del deployment["num_replicas"]
+    deployment["autoscaling_config"] = {
+        "min_replicas": least,
+        "max_replicas": most,
+        "downscale_delay_s": down_s,
+        "policy": {"policy_function": POLICY},
+    }
+    return made
+
+
+def test_other_bounds_hold_at_once_and_restart_nothing(serve: Serve) -> None:
+    serve.put(scaled(1, 3))
+    serve.until_status("a", "RUNNING")
+    before = serve.replicas("a")
+    serve.put(scaled(2, 4, down_s=300))
+    until(lambda: len(serve.replicas("a")) == 2, "two replicas run", deadline_s=120)
+    assert before < serve.replicas("a")
+    assert serve.application("a")["deployed_app_config"] == scaled(2, 4, down_s=300)
+    serve.put(scaled(1, 4))
+    serve.until_status("a", "RUNNING")
+    assert len(serve.replicas("a")) == 2, "bounds alone take nothing away that is within them"
+    serve.put(scaled(1, 1))
+    until(lambda: len(serve.replicas("a")) == 1, "one replica is left", deadline_s=120)
+
+
+@pytest.mark.parametrize("is_turned_on", [True, False])
+def test_a_policy_that_appears_or_disappears_starts_new_replicas(serve: Serve, is_turned_on: bool) -> None:
+    first, then = (application(), scaled(1, 3)) if is_turned_on else (scaled(1, 3), application())
+    serve.put(first)
+    serve.until_status("a", "RUNNING")
+    before = serve.replicas("a")
+    serve.put(then)
+    until(
+        lambda: serve.application("a").get("status") == "RUNNING" and serve.replicas("a").isdisjoint(before),
+        "the replicas are others",
+        deadline_s=120,
+    )
 
 
 def test_other_args_start_new_replicas(serve: Serve) -> None:

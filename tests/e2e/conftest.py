@@ -14,6 +14,7 @@ from tests.e2e.stage import Stage, raised
 ORDER = (
     "test_apply_to_prediction",
     "test_scale_and_delete",
+    "test_autoscaling",
     "test_version_change",
     "test_discovery",
     "test_canary",

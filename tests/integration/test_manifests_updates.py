@@ -120,9 +120,26 @@ def test_an_apply_without_replicas_leaves_the_scaled_number(kubectl: Kubectl, st
     assert stored(spec={"suspend": True})["spec"]["scaling"] == {"replicas": 3}
 
 
+def test_a_server_side_apply_without_replicas_never_resets_what_kubectl_scale_wrote(
+    kubectl: Kubectl, stored: Stored
+) -> None:
+    name = _name(before := stored())
+    bounds = {"minReplicas": 1, "maxReplicas": 5, "target": {"ongoingRequests": 4}}
+    manifest = manifest_table.good_manifest(
+        {"metadata": {"name": before["metadata"]["name"]}, "spec": {"scaling": bounds}}
+    )
+    kubectl("scale", name, "--replicas=3")
+    for _ in range(2):
+        done = kubectl("apply", "--server-side", "--field-manager=git", "-f-", input=json.dumps(manifest))
+        assert done.returncode == 0, done.stderr
+        assert _read(kubectl, name)["spec"]["scaling"] == {**bounds, "replicas": 3}
+
+
 def test_the_scale_subresource_shows_replicas_and_selector(kubectl: Kubectl, stored: Stored) -> None:
     before = stored(spec={"scaling": {"replicas": 2}})
-    _patch_status(kubectl, _name(before), {"replicas": 1, "selector": "fairlead.dev/model=digits"})
+    counts = {"desiredReplicas": 2, "replicas": 1, "minReplicas": 2, "maxReplicas": 2, "message": "1 starts"}
+    shown = {"replicas": 3, "scaling": counts, "selector": "fairlead.dev/model=digits"}
+    assert _patch_status(kubectl, _name(before), shown) == ""
     name = before["metadata"]["name"]
     path = f"/apis/fairlead.dev/v1alpha1/namespaces/{NAMESPACE}/modeldeployments/{name}/scale"
     scale = json.loads(kubectl("get", "--raw", path).stdout)

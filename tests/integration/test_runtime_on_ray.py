@@ -22,6 +22,9 @@ from tests.support import leftovers, ray_nodes
 from tests.support.replica_parts import wait_until
 
 from fairlead_cli.local import cluster, options
+from fairlead_operator.desired import application as composed
+from fairlead_operator.state import serve
+from fairlead_operator.state.desired import Autoscaling
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -88,9 +91,7 @@ def ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ray]:
     chosen = options.Options(ray_nodes=2)
     started = cluster.LocalCluster("runtime", tmp_path_factory.mktemp("local") / "cluster", chosen=chosen)
     with leftovers.owned(started):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("PYTHONPATH", str(REPOSITORY))  # Serve's controller imports the policy of one test
-            started.up(("ray",))
+        started.up(("ray",))
         yield Ray(started, started.ray_address, started.ray_token_file.read_text().strip(), models)
 
 
@@ -236,37 +237,52 @@ def test_replicas_of_one_model_accept_each_others_feedback_tokens(ray: Ray) -> N
     ray.put()
 
 
-def test_an_autoscaling_policy_of_ray_gets_the_load_measured_by_the_replica(ray: Ray) -> None:
+def test_replicas_follow_the_load_and_other_bounds_restart_none(ray: Ray) -> None:
     app = application(ray, "dense")
-    (replica,) = app["deployments"]
-    del replica["num_replicas"]
-    replica["autoscaling_config"] = {
-        "min_replicas": 1,
-        "max_replicas": 2,
-        "policy": {"policy_function": "tests.support.load_policy:by_reported_load"},
-        "metrics_interval_s": 0.2,
-        "look_back_period_s": 1,  # Ray asks the replica five times in it
-        "upscale_delay_s": 0,
-        "downscale_delay_s": 1,
-    }
+    # Each request waits for others: a load that takes no processor.
+    app["args"]["config"]["batching"] = {"maxDelayMilliseconds": 300}
+    scaled(app, least=1, most=3, down_s=2)
     ray.put(app)
     wait_until(lambda: ray.status(app["name"])[0] == "RUNNING", within_s=START_S)
+    first = ray.one(app)
     assert ray.targets(app["name"]) == [1]
-    rows = {"instances": [[1, 2, 3, 4]] * 256}
-    with asking(ray.one(app), rows):
-        wait_until(lambda: ray.targets(app["name"]) == [2], within_s=60)
+    with asking(first):
+        wait_until(lambda: ray.targets(app["name"]) == [3], within_s=60)
+        wait_until(lambda: len(ray.replicas(app)) == 3, within_s=START_S)
     wait_until(lambda: ray.targets(app["name"]) == [1], within_s=60)
+    wait_until(lambda: len(ray.replicas(app)) == 1, within_s=60)
+
+    (left,) = ray.replicas(app)
+    scaled(app, least=2, most=4, down_s=600, target=2)
+    ray.put(app)
+    wait_until(lambda: len(ray.replicas(app)) == 2, within_s=START_S)
+    scaled(app, least=1, most=4, down_s=600, target=2)
+    ray.put(app)
+    wait_until(lambda: ray.status(app["name"])[0] == "RUNNING", within_s=START_S)
+
+    assert left in ray.replicas(app)
+    assert ray.targets(app["name"]) == [2], "fewer may run, but the load has not asked for fewer for long enough"
+    deployed = ray.call("GET")["applications"][app["name"]]["deployed_app_config"]
+    assert serve.says_the_same(app, deployed)
     ray.put()
 
 
+def scaled(app: dict, *, least: int, most: int, down_s: int, target: int = 1) -> None:
+    """As the operator composes it."""
+    (replica,) = app["deployments"]
+    replica.pop("num_replicas", None)
+    bounds = Autoscaling(least=least, most=most, ongoing_requests=target, up_s=0, down_s=down_s)
+    replica.update(composed.autoscaled(bounds))
+
+
 @contextlib.contextmanager
-def asking(replica: dict, rows: object) -> Iterator[None]:
+def asking(replica: dict) -> Iterator[None]:
     """Four callers, one request after the other, past Ray."""
     done = threading.Event()
 
     def ask_on() -> None:
         while not done.is_set():
-            assert ask(replica, "POST", "/v1/models/dense:predict", rows)[0] == 200
+            assert ask(replica, "POST", "/v1/models/dense:predict", {"instances": [[1, 2, 3, 4]]})[0] == 200
 
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         callers = [pool.submit(ask_on) for _ in range(4)]

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 import rich.console
+from tests.node import helm, pods, product
 from tests.support import leftovers
 
 from fairlead_cli.local import progress
-from fairlead_cli.local.node import cluster
+from fairlead_cli.local.node import cluster, release
 
 
 @pytest.fixture(scope="session")
@@ -38,3 +39,24 @@ def own_node(tmp_path: Path) -> Iterator[cluster.NodeCluster]:
     made = cluster.NodeCluster("own", tmp_path / "cluster")
     with leftovers.owned(made):
         yield made
+
+
+@pytest.fixture(scope="session")
+def installed(node: cluster.NodeCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[product.Product]:
+    """KubeRay, the chart with its ServingClass, and an empty namespace."""
+    node.install_kuberay()
+    helm.install(node, release.values(node, workers=2), folder=tmp_path_factory.mktemp("values"))
+    made = product.make_namespace(node, "models")
+    yield made
+    pods.run(node, "delete", f"namespace/{made.namespace}", "--timeout=240s")
+    helm.uninstall(node)
+
+
+@pytest.fixture
+def served(installed: product.Product, tmp_path: Path) -> product.Product:
+    """The model `doubling`, served as the manifest of `product.MANIFEST` says; it stays for the next test."""
+    url = product.publish_model(installed.node, tmp_path, namespace="stores")
+    manifest = product.MANIFEST.format(namespace=installed.namespace, url=url)
+    pods.run(installed.node, "apply", "--filename=-", text=manifest)
+    installed.await_ready(deadline_s=600)
+    return installed

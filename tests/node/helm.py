@@ -10,11 +10,12 @@ from typing import Any
 
 from tests.node import pods
 
-from fairlead_cli.local.node import cluster
+from fairlead_cli.local.node import cluster, release
 
-CHART = pathlib.Path(__file__).parents[2] / "charts" / "fairlead"
-SYSTEM = "fairlead-system"
-RELEASE = "fairlead"
+CHART = release.CHART
+SYSTEM = release.NAMESPACE
+RELEASE = release.NAME
+CRDS = ("modeldeployments.fairlead.dev", "modelroutes.fairlead.dev", "servingclasses.fairlead.dev")
 
 
 def run(node: cluster.NodeCluster, *arguments: str) -> str:
@@ -38,8 +39,8 @@ def make_namespace(node: cluster.NodeCluster) -> None:
 
 def values_file(node: cluster.NodeCluster, values: Mapping[str, Any], folder: pathlib.Path) -> pathlib.Path:
     """The values, with the operator's image by its digest."""
-    repository, digest = node.ensure_image("operator").split("@")
-    operator = {**values.get("operator", {}), "image": {"repository": repository, "digest": digest}}
+    image = release.image_value(node.ensure_image("operator"))
+    operator = {"image": image, **values.get("operator", {})}
     path = folder / "values.json"
     path.write_text(json.dumps({**values, "operator": operator}))
     return path
@@ -55,4 +56,4 @@ def install(node: cluster.NodeCluster, values: Mapping[str, Any], *, folder: pat
 def uninstall(node: cluster.NodeCluster) -> None:
     """Uninstall it; the CRDs, which it keeps, go as well."""
     run(node, "uninstall", RELEASE, "--wait")
-    pods.run(node, "delete", "crd", "modeldeployments.fairlead.dev", "modelroutes.fairlead.dev", "--timeout=60s")
+    pods.run(node, "delete", "crd", *CRDS, "--timeout=60s")

@@ -17,7 +17,17 @@ MODEL = {
     "apiVersion": "fairlead.dev/v1alpha1",
     "kind": "ModelDeployment",
     "metadata": {"name": "digits"},
-    "spec": {"model": {"uri": "https://models.example.com/digits.tar.gz", "version": "v1"}},
+    "spec": {
+        "model": {"uri": "https://models.example.com/digits.tar.gz", "version": "v1"},
+        "cluster": {"class": "missing"},
+    },
+}
+# Nothing is made of it here, so its images need not be there.
+VALUES = {
+    "servingClass": {
+        "image": {"repository": "registry.example.com/ray-node"},
+        "gateway": {"image": {"repository": "registry.example.com/gateway"}},
+    }
 }
 
 
@@ -28,7 +38,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 
 @pytest.fixture(scope="module")
 def installed(node: cluster.NodeCluster, folder: pathlib.Path) -> Iterator[cluster.NodeCluster]:
-    helm.install(node, {}, folder=folder)
+    helm.install(node, VALUES, folder=folder)
     yield node
     helm.uninstall(node)
 
@@ -60,12 +70,20 @@ def test_helm_installs_operators_of_which_one_works(installed: cluster.NodeClust
 
 
 def test_a_model_is_seen_and_gets_a_condition(installed: cluster.NodeCluster) -> None:
-    """There is no Ray cluster in this namespace, and that is what it says."""
+    """There is no such ServingClass, and that is what it says."""
     pods.run(installed, "apply", "--server-side", "--filename=-", text=json.dumps(MODEL))
     seen = until(lambda: condition(installed, "digits"), "the condition Ready")
     assert seen["status"] != "True"
     assert seen["message"]
     pods.run(installed, "delete", "mdep/digits", "--timeout=60s")
+
+
+def test_the_first_installation_makes_the_default_class_although_its_kind_is_new(
+    installed: cluster.NodeCluster,
+) -> None:
+    made = json.loads(pods.run(installed, "get", "sclass/default", "--output=json"))
+    assert made["spec"]["default"] is True
+    assert made["spec"]["image"] == "registry.example.com/ray-node:0.1.0"
 
 
 def test_another_operator_takes_over_when_the_working_one_is_killed(installed: cluster.NodeCluster) -> None:
@@ -84,11 +102,26 @@ def test_an_upgrade_upgrades_the_crds_and_rolls_the_operator(
     pods.run(installed, "patch", crd, "--type=json", f"--patch={json.dumps(remove)}")
     assert pods.run(installed, "get", crd, "--output=jsonpath={.spec}") != before
     old = set(operators(installed))
-    values = helm.values_file(installed, {"operator": {"logLevel": "debug"}}, folder)
+    values = helm.values_file(installed, {**VALUES, "operator": {"logLevel": "debug"}}, folder)
     how = ("--force-conflicts", "--wait", "--timeout=5m")
     helm.run(installed, "upgrade", helm.RELEASE, str(helm.CHART), f"--values={values}", *how)
     assert pods.run(installed, "get", crd, "--output=jsonpath={.spec}") == before
     until(lambda: not old & set(operators(installed)), "other operators")
+
+
+def test_the_class_is_upgraded_with_the_chart_and_stays_when_it_goes(
+    installed: cluster.NodeCluster, folder: pathlib.Path
+) -> None:
+    image = ("get", "sclass/default", "--output=jsonpath={.spec.gateway.image}")
+    values = helm.values_file(installed, VALUES, folder)
+    how = (f"--values={values}", "--wait", "--timeout=5m")
+    helm.run(installed, "upgrade", helm.RELEASE, str(helm.CHART), "--set=servingClass.gateway.image.tag=new", *how)
+    assert pods.run(installed, *image) == "registry.example.com/gateway:new"
+    helm.run(installed, "rollback", helm.RELEASE, "--wait")
+    assert pods.run(installed, *image) == "registry.example.com/gateway:0.1.0"
+    helm.run(installed, "uninstall", helm.RELEASE, "--wait")
+    assert pods.run(installed, *image) == "registry.example.com/gateway:0.1.0"
+    helm.run(installed, "install", helm.RELEASE, str(helm.CHART), *how)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +135,7 @@ def test_wrong_values_are_refused_with_the_field(installed: cluster.NodeCluster,
 
 
 def test_the_rendered_chart_is_accepted_by_the_api_server(installed: cluster.NodeCluster, folder: pathlib.Path) -> None:
-    values = helm.values_file(installed, {"namespaces": ["default"]}, folder)
+    values = helm.values_file(installed, {**VALUES, "namespaces": ["default"]}, folder)
     rendered = helm.run(installed, "template", helm.RELEASE, str(helm.CHART), f"--values={values}")
     kinds = [each["kind"] for each in yaml.safe_load_all(rendered) if each]
     assert {"CustomResourceDefinition", "Deployment", "PodDisruptionBudget", "NetworkPolicy"} <= set(kinds)

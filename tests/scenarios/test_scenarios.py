@@ -55,6 +55,8 @@ def happen(world: VirtualWorld, step: dict[str, Any]) -> None:
             world.stop_replicas(NAME, number)
         case {"crash": {"revision": number, "words": words}}:
             world.crash_replica(NAME, number, words)
+        case {"aim": {"revision": number, "replicas": replicas}}:
+            world.aim(NAME, number, replicas)
         case {"wait": seconds}:
             world.advance(seconds)
         case _:

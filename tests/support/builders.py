@@ -89,7 +89,8 @@ def application(name: str, config: Mapping[str, object] | None = None, **overrid
 def _replicas(config: Mapping[str, object] | None) -> int:
     deployments = (config or {}).get("deployments")
     if isinstance(deployments, list) and deployments and isinstance(deployments[0], Mapping):
-        return int(str(deployments[0]["num_replicas"]))
+        scaled = deployments[0].get("autoscaling_config")
+        return int(scaled["min_replicas"] if scaled else str(deployments[0]["num_replicas"]))
     return 1
 
 

@@ -254,7 +254,7 @@ def check_put(
     """
     for name, config in running.items():
         if name in desired:
-            hold(desired[name]["args"] == config["args"], f"restarts {name} in place")
+            hold(_code(desired[name]) == _code(config), f"restarts {name} in place")
         if (promised := serving.get(name, 0)) == 0:
             continue
         hold(name in desired, f"stops {name}, which gets requests")
@@ -266,5 +266,13 @@ def check_put(
     hold(all(len(names) <= 2 for names in by_model.values()), f"three revisions of one model run: {by_model}")
 
 
+def _code(config: Mapping[str, Any]) -> tuple[object, object]:
+    """What Ray restarts replicas for: the arguments, and that there is an autoscaling policy."""
+    return config["args"], (config["deployments"][0].get("autoscaling_config") or {}).get("policy")
+
+
 def _replicas(config: Mapping[str, Any]) -> int:
-    return int(config["deployments"][0]["num_replicas"])
+    """As many as Ray may keep: bounds alone take nothing away that is within them."""
+    (deployment,) = config["deployments"]
+    scaled = deployment.get("autoscaling_config")
+    return int(scaled["max_replicas"] if scaled else deployment["num_replicas"])

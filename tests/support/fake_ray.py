@@ -43,6 +43,8 @@ class Application:
     life: str = field(default_factory=lambda: uuid.uuid4().hex[:6])
     """Names the replicas: other code, other replicas."""
     deleting: bool = False
+    aimed: int = 0
+    """Where scaling is automatic: what the load asks for, before the bounds."""
 
     @property
     def deployment(self) -> dict[str, Any]:
@@ -50,7 +52,7 @@ class Application:
 
     @property
     def target(self) -> int:
-        return int(self.deployment.get("num_replicas", 1))
+        return _target(self.deployment, self.aimed)
 
 
 @dataclass
@@ -269,9 +271,12 @@ class FakeRay:
         current = self._settled()
         for name, config in wanted.items():
             known = current.get(name)
-            version = json.dumps([config.get(field) for field in CODE_FIELDS], sort_keys=True)
+            scaled = [each.get("autoscaling_config") for each in config.get("deployments") or ()]
+            policies = [each.get("policy") for each in scaled if each is not None]
+            version = json.dumps([*(config.get(field) for field in CODE_FIELDS), policies], sort_keys=True)
             if known is not None and known.version == version and not known.deleting:
-                changes = known.target != int((config.get("deployments") or [{}])[0].get("num_replicas", 1))
+                known.aimed = known.target
+                changes = known.target != _target((config.get("deployments") or [{}])[0], known.aimed)
                 if changes or known.error is not None:
                     known.changed_at_s = now_s
                 known.config = config  # a light update; what has failed stays failed
@@ -335,6 +340,13 @@ class FakeRay:
         if app.error is not None:
             return "DEPLOY_FAILED", "DEPLOY_FAILED"
         return ("RUNNING", "HEALTHY") if running >= app.target else ("UNHEALTHY", "UNHEALTHY")
+
+
+def _target(deployment: Mapping[str, Any], aimed: int) -> int:
+    scaled = deployment.get("autoscaling_config")
+    if scaled is None:
+        return int(deployment.get("num_replicas", 1))
+    return max(int(scaled["min_replicas"]), min(int(scaled["max_replicas"]), aimed))
 
 
 def _replica(life: str, number: int, state: str) -> dict[str, Any]:

@@ -328,7 +328,7 @@ class Operated(Traffic):
             self.pass_ray(cluster=cluster)
 
     def _asked(self) -> dict[str, int]:
-        return {name: stored.spec.get("scaling", {}).get("replicas", 1) for name, stored in self.models.items()}
+        return {name: _least(stored.spec.get("scaling", {})) for name, stored in self.models.items()}
 
     def _promised(self, asked: Mapping[str, int]) -> dict[str, int]:
         """``asked`` are the models' replicas as they were read: who asked for fewer, if only then, has no more."""
@@ -361,3 +361,8 @@ class Operated(Traffic):
         if isinstance(desired, InvalidSpec) or rollout is None or rollout.stable_replicas is None:
             return replicas
         return weight * (min(replicas, desired.replicas) - desired.unavailable) // FULL_WEIGHT
+
+
+def _least(scaling: Mapping[str, int]) -> int:
+    replicas = scaling.get("replicas", 1)
+    return min(scaling.get("maxReplicas", replicas), max(replicas, scaling.get("minReplicas", 1))) if replicas else 0

@@ -37,10 +37,17 @@ class RayApplication:
     words: str = ""
     """What Ray says of it while it is hurt."""
     deleting: bool = False
+    aimed: int = 0
+    """Where scaling is automatic: what Ray's policy decided last, before the bounds."""
 
     @property
     def target(self) -> int:
-        return 0 if self.deleting else int(self.config["deployments"][0]["num_replicas"])
+        deployment = self.config["deployments"][0]
+        if self.deleting:
+            return 0
+        if (scaled := deployment.get("autoscaling_config")) is None:
+            return int(deployment["num_replicas"])
+        return max(int(scaled["min_replicas"]), min(int(scaled["max_replicas"]), self.aimed))
 
     @property
     def cores(self) -> float:
@@ -177,4 +184,4 @@ class RayCluster:
             if old is None or old.deleting or old.config["args"] != config["args"]:
                 self.applications[name] = RayApplication(config=config)
             else:
-                old.config = config
+                old.aimed, old.config = old.target, config

@@ -74,6 +74,13 @@ class Traffic(Objects):
         revision = next(r.revision for r in self.models[name].revisions.values() if r.number == number)
         self.kill_replica(names.serve_application(self.namespace, name, revision), words)
 
+    def aim(self, name: str, number: int, replicas: int) -> None:
+        """Ray's policy decides so many replicas for a revision, whose bounds then hold."""
+        for revision in self.models[name].revisions.values() if name in self.models else ():
+            application = self.applications.get(names.serve_application(self.namespace, name, revision.revision))
+            if revision.number == number and application is not None:
+                application.aimed = replicas
+
     # The clients
 
     def take_routes(self, gateway: Gateway) -> None:

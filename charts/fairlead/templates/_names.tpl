@@ -12,14 +12,19 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: operator
 {{- end }}
 
-{{- define "fairlead.operatorImage" -}}
-{{- $image := .Values.operator.image -}}
-{{- $_ := required "operator.image.repository is to be given: where the operator's image was pushed to" $image.repository -}}
+{{- /* An image's reference: (list "path of the value" VALUE CONTEXT). */ -}}
+{{- define "fairlead.image" -}}
+{{- $image := index . 1 -}}
+{{- $repository := required (printf "%s.repository is to be given: where the image was pushed to" (index . 0)) $image.repository -}}
 {{- if $image.digest -}}
-{{ $image.repository }}@{{ $image.digest }}
+{{ $repository }}@{{ $image.digest }}
 {{- else -}}
-{{ $image.repository }}:{{ $image.tag | default .Chart.AppVersion }}
+{{ $repository }}:{{ $image.tag | default (index . 2).Chart.AppVersion }}
 {{- end -}}
+{{- end }}
+
+{{- define "fairlead.operatorImage" -}}
+{{ include "fairlead.image" (list "operator.image" .Values.operator.image .) }}
 {{- end }}
 
 {{- define "fairlead.containerSecurity" -}}

@@ -12,6 +12,7 @@ import typer
 
 from fairlead_cli.local import cluster, either, errors, options, paths, progress
 from fairlead_cli.local.node import cluster as node_cluster
+from fairlead_cli.local.node import release
 
 app = typer.Typer(no_args_is_help=True, help="Run a real Kubernetes API, Ray, gateway and operator on this machine.")
 
@@ -81,10 +82,28 @@ def _up_with_node(console: rich.console.Console, name: str) -> None:
         "Try:",
         f"  export KUBECONFIG=$(fairlead local kubeconfig{option})",
         f"  export PATH={made.kubectl_path.parent}:$PATH",
+        f"  fairlead local install{option}",
         "  kubectl get pods --all-namespaces",
         f"  fairlead local down{option}",
     ):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+@app.command()
+def install(
+    name: Name = "default",
+    workers: Annotated[int, typer.Option(help="The number of Ray workers in each namespace of models.", min=1)] = 1,
+) -> None:
+    """Install KubeRay and Fairlead's chart on a node (`up --node`), with images built from this clone.
+
+    Done again, it upgrades the chart to the clone's present state.
+    """
+    with _printing_errors() as console:
+        made = either.opened(name, reporter=progress.RichReporter(console))
+        if not isinstance(made, node_cluster.NodeCluster) or not made.states():
+            raise errors.LocalClusterError(f"{name!r} is no node that is up: `fairlead local up --node` starts one")
+        release.install(made, workers=workers)
+        console.print("installed; what to apply next: docs/install.md", highlight=False)
 
 
 def _parts(only: str) -> tuple[str, ...]:

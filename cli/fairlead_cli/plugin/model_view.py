@@ -13,7 +13,7 @@ from fairlead_operator.api import names
 from fairlead_operator.api import spec as specs
 from fairlead_operator.api import status as statuses
 from fairlead_operator.api.revision_status import RevisionStatus
-from fairlead_operator.desired import revision, strategy
+from fairlead_operator.desired import revision, scaling, strategy
 from fairlead_operator.state.desired import Analyse, Batch, MinSamples, Pause, SetReplicas, SetWeight, Step
 from fairlead_operator.state.route import BY_WEIGHT, FULL_WEIGHT, Routing
 
@@ -40,7 +40,7 @@ class Model:
 
     @property
     def steps(self) -> tuple[Step, ...]:
-        return strategy.steps_of(self.spec.rollout, self.spec.scaling.replicas)
+        return strategy.steps_of(self.spec.rollout, scaling.replicas_of(self.spec, self.status))
 
     @property
     def routing(self) -> Routing:

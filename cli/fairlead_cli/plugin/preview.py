@@ -14,7 +14,8 @@ import yaml
 
 from fairlead_cli.plugin import cluster, errors, model_view
 from fairlead_operator.api import names, spec, strategies
-from fairlead_operator.desired import revision, strategy
+from fairlead_operator.api import status as statuses
+from fairlead_operator.desired import revision, scaling, strategy
 
 
 def manifests(text: str) -> list[Mapping[str, Any]]:
@@ -57,7 +58,7 @@ def describe(found: cluster.Cluster, manifest: Mapping[str, Any]) -> dict[str, A
         "does": list(
             _describe_effects(model, hashed, desired, is_kept=hashed is not None and _is_kept(found, name, hashed))
         ),
-        "steps": model_view.describe_steps(strategy.steps_of(desired.rollout, desired.scaling.replicas))
+        "steps": model_view.describe_steps(strategy.steps_of(desired.rollout, _count_replicas(model, desired)))
         if rolls_out and _serves(model)
         else [],
         "replicasAtMost": _count_replicas_max(model, desired, rolls_out=rolls_out),
@@ -139,16 +140,24 @@ def _capitalize(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
+def _count_replicas(model: model_view.Model | None, desired: spec.ModelDeploymentSpec) -> int:
+    """What a rollout works with."""
+    return scaling.replicas_of(desired, model.status if model is not None else statuses.ModelDeploymentStatus())
+
+
 def _count_replicas_max(model: model_view.Model | None, desired: spec.ModelDeploymentSpec, *, rolls_out: bool) -> int:
     """Replicas at once, at the most: beside a stable revision the candidate runs with as many."""
-    count = 0 if desired.suspend else desired.scaling.replicas
     beside = rolls_out and _serves(model) and desired.rollout.strategy is not spec.Strategy.RECREATE
+    automatic = scaling.autoscaling_of(desired)
+    if automatic is not None and not desired.suspend:
+        return 2 * automatic.most if beside else automatic.most
+    count = 0 if desired.suspend else desired.scaling.replicas
     return count + strategy.limits(desired.rollout, count).surge if beside else count
 
 
 def _list_notes(model: model_view.Model | None, desired: spec.ModelDeploymentSpec) -> Iterator[str]:
     """What is looked at before and after the traffic moves; what only the cluster knows is not guessed."""
-    rollout, count, size = desired.rollout, desired.scaling.replicas, desired.serving.resources
+    rollout, count, size = desired.rollout, _count_replicas(model, desired), desired.serving.resources
     stable = model.describe_revision(str(model.status.stable_revision)) if model is not None else "the stable revision"
     if rollout.strategy is spec.Strategy.RECREATE:
         yield f"{_capitalize(stable)} stops first. Requests get 503 until the new revision has passed its proof."

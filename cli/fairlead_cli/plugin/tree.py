@@ -24,6 +24,7 @@ def facts(model: model_view.Model) -> dict[str, Any]:
         "ready": ready(model),
         "desiredRevision": model.desired,
         "revisions": {place: _revision(model, name) for place, name in places.items() if name is not None},
+        "scaling": _dump(status.scaling),
         "rollout": _rollout(model, status.rollout) if status.rollout is not None else None,
         "rollback": status.rollback.model_dump(mode="json", by_alias=True) if status.rollback is not None else None,
         "quarantine": [entry.model_dump(mode="json", by_alias=True) for entry in status.quarantine],
@@ -144,6 +145,8 @@ def _draw_analysis(analysis: AnalysisStatus | None, branch: rich.tree.Tree) -> N
 
 def _draw_rest(model: model_view.Model, root: rich.tree.Tree) -> None:
     status = model.status
+    if status.scaling is not None and (model.spec.scaling.is_automatic or status.scaling.waiting_since is not None):
+        root.add(_plain(f"scaling: {status.scaling.message}"))
     condition = ready(model)
     if condition is not None and condition["status"] != "True" and status.rollout is None:
         root.add(_plain(f"not ready: {condition['reason']}: {condition['message']}"))

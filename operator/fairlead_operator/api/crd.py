@@ -117,7 +117,7 @@ def _model_deployments() -> Schema:
             "status": {},
             "scale": {
                 "specReplicasPath": ".spec.scaling.replicas",
-                "statusReplicasPath": ".status.replicas",
+                "statusReplicasPath": ".status.scaling.replicas",
                 "labelSelectorPath": ".status.selector",
             },
         },

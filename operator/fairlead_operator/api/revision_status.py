@@ -9,7 +9,7 @@ from pydantic import Field
 
 from fairlead_operator.api import names
 from fairlead_operator.api.model import ApiModel
-from fairlead_operator.api.text import Message
+from fairlead_operator.api.text import Message, Time
 
 Count = Annotated[int, Field(ge=0, le=100000)]
 RevisionName = Annotated[str, Field(max_length=10)]
@@ -52,6 +52,25 @@ class RevisionStatus(ApiModel):
     """The number of ready replicas."""
     message: Message | None = None
     """What Ray reports of the revision, if there is a problem."""
+
+
+class ScalingStatus(ApiModel):
+    """The replicas of the stable revision or, while there is none, of the candidate."""
+
+    desired_replicas: Count
+    """The desired number of replicas. With automatic scaling, this is what Ray decided from the load."""
+    replicas: Count
+    """The number of replicas that run."""
+    min_replicas: Count
+    """The number below which the load cannot bring the replicas now. It is higher than `spec.scaling.minReplicas` while
+    a rollout needs them, or if `spec.scaling.replicas` is higher.
+    """
+    max_replicas: Count
+    """The number above which the load cannot bring the replicas now."""
+    waiting_since: Time | None = None
+    """The time since when a replica waits for room on the Ray cluster. Absent while none does."""
+    message: Message
+    """The same in one sentence, with what is waited for."""
 
 
 class Endpoints(ApiModel):

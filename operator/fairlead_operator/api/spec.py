@@ -18,11 +18,14 @@ from fairlead_operator.api.model import ApiModel
 from fairlead_operator.api.placement import ClusterChoice
 from fairlead_operator.api.routing import Match, Shadow, Sticky
 from fairlead_operator.api.rules import SERVER_DEFAULT, rule, rules
+from fairlead_operator.api.scaling import Scaling
 from fairlead_operator.api.steps import RolloutStep
 from fairlead_operator.api.strategies import BlueGreen, OnInsufficientCapacity, RollbackWindow, RollingUpdate
 
 REQUEST_TIMEOUT_S: Final = 30
 PROGRESS_DEADLINE_S: Final = 600
+ONGOING_REQUESTS_MAX: Final = 64
+QUEUED_REQUESTS_MAX: Final = 256
 STEPS_MAX: Final = 20
 MATCHES_MAX: Final = 8
 
@@ -168,9 +171,9 @@ class Serving(ApiModel):
     """The compute resources of one replica."""
     batching: Batching = Batching()
     """Whether requests may share a call of the model."""
-    max_ongoing_requests: Annotated[int, Field(ge=1, le=10000)] = 64
+    max_ongoing_requests: Annotated[int, Field(ge=1, le=10000)] = ONGOING_REQUESTS_MAX
     """The maximum number of requests that a replica processes at the same time. Default: 64."""
-    max_queued_requests: Annotated[int, Field(ge=0, le=100000)] = 256
+    max_queued_requests: Annotated[int, Field(ge=0, le=100000)] = QUEUED_REQUESTS_MAX
     """The maximum number of requests that wait in a replica beyond `maxOngoingRequests`. Further requests get 503 with
     `Retry-After`. Default: 256.
     """
@@ -178,22 +181,6 @@ class Serving(ApiModel):
     """The maximum duration of a request in seconds. A longer request gets 504. Default: 30."""
     max_request_bytes: Annotated[int, Field(ge=1024, le=16777216)] = 1048576
     """The maximum size of a request body in bytes. A larger body gets 413. Default: 1048576."""
-
-
-class Scaling(ApiModel):
-    """The number of replicas. A change creates no new revision."""
-
-    replicas: Annotated[
-        int,
-        Field(
-            ge=0,
-            le=1000,
-            json_schema_extra={SERVER_DEFAULT: 1},
-        ),
-    ] = 1
-    """The desired number of replicas of each revision that takes traffic. `kubectl scale` and a HorizontalPodAutoscaler
-    change this field. With 0, requests get 503. Default: 1.
-    """
 
 
 class Rollout(ApiModel):
@@ -353,7 +340,18 @@ class ModelDeploymentSpec(ApiModel):
                 f"({PROGRESS_DEADLINE_S} unless set) must be greater than spec.serving.requestTimeoutSeconds "
                 f"({REQUEST_TIMEOUT_S} unless set), as a candidate has to answer a request within it",
                 field=".rollout.progressDeadlineSeconds",
-            )
+            ),
+            rule(
+                f"""!has(self.scaling.target) || self.scaling.target.ongoingRequests
+                <= (has(self.serving) && has(self.serving.maxOngoingRequests)
+                ? self.serving.maxOngoingRequests : {ONGOING_REQUESTS_MAX})
+                + (has(self.serving) && has(self.serving.maxQueuedRequests)
+                ? self.serving.maxQueuedRequests : {QUEUED_REQUESTS_MAX})""",
+                f"must be at most spec.serving.maxOngoingRequests ({ONGOING_REQUESTS_MAX} unless set) plus "
+                f"maxQueuedRequests ({QUEUED_REQUESTS_MAX} unless set): a replica never has more requests, so that no "
+                "load would add a replica",
+                field=".scaling.target.ongoingRequests",
+            ),
         )
     )
 
@@ -364,7 +362,9 @@ class ModelDeploymentSpec(ApiModel):
     # The only defaults that the API server sets: without them it answers 500 to a read of the scale subresource, and
     # so to `kubectl scale --current-replicas`, `kubectl autoscale` and an autoscaler.
     scaling: Annotated[Scaling, Field(json_schema_extra={SERVER_DEFAULT: {}})] = Scaling()
-    """The number of replicas. A change creates no new revision."""
+    """The number of replicas, fixed or scaled with the load. Only turning automatic scaling on or off creates a new
+    revision.
+    """
     rollout: Rollout = Rollout()
     """How a new revision takes over from the stable one. A change creates no new revision."""
     cluster: ClusterChoice = ClusterChoice()

@@ -22,6 +22,7 @@ from fairlead_operator.api.revision_status import (
     RevisionName,
     RevisionNumber,
     RevisionStatus,
+    ScalingStatus,
 )
 from fairlead_operator.api.rules import rule, rules
 from fairlead_operator.api.text import LIST_MAP_KEYS, Message, Time
@@ -157,10 +158,14 @@ class RolloutStatus(ApiModel):
     weight_basis_points: Annotated[int, Field(ge=0, le=BASIS_POINTS_MAX)] = 0
     """The same percentage in hundredths of a percent, from 0 to 10000."""
     candidate_replicas: Count | None = None
-    """The maximum number of replicas of the candidate. If absent, there is no limit besides `spec.scaling.replicas`."""
+    """The number of replicas of the candidate in this step: the maximum or, with automatic scaling, the minimum. If
+    absent, it has as many as the stable revision.
+    """
     stable_replicas: Count | None = None
-    """The maximum number of replicas of the stable revision. If absent, there is no limit besides
-    `spec.scaling.replicas`.
+    """The maximum number of replicas of the stable revision. If absent, there is no limit besides `spec.scaling`."""
+    scaled_replicas: Count | None = None
+    """The number of replicas that the rollout works with if scaling is automatic: what the stable revision had when the
+    rollout started. Until the rollout ends, it keeps as many.
     """
     started_at: Time | None = None
     """The time when the rollout started."""
@@ -333,8 +338,10 @@ class ModelDeploymentStatus(ApiModel):
     """The number of ready replicas, over all revisions."""
     replicas_missing_since: Time | None = None
     """The time since when the stable revision has fewer ready replicas than desired."""
+    scaling: ScalingStatus | None = None
+    """The replicas of the stable revision, and what they wait for."""
     selector: Annotated[str, Field(max_length=512)] | None = None
-    """The label selector of the model, for the scale subresource."""
+    """The label selector of the stable revision's pods, for the scale subresource."""
     endpoints: Endpoints | None = None
     """The URLs of the model. Absent if the operator is not configured with a public URL for the namespace."""
     model: ModelStatus | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fairlead_operator.api import names
 from fairlead_operator.clients import kubernetes
+from fairlead_operator.state.infrastructure import ObjectKind
 
 REVISION_API = "apps/v1"
 EVENT_API = "events.k8s.io/v1"
@@ -19,6 +20,15 @@ def revisions(namespace: str | None, name: str | None = None) -> str:
 
 def model_routes(namespace: str, name: str | None = None) -> str:
     return kubernetes.path_of(names.API_VERSION, names.ROUTE_PLURAL, namespace=namespace, name=name)
+
+
+def serving_classes(name: str | None = None) -> str:
+    return kubernetes.path_of(names.API_VERSION, names.CLASS_PLURAL, name=name)
+
+
+def of_kind(kind: ObjectKind, namespace: str | None, name: str | None = None) -> str:
+    """The objects of a kind, or one of them."""
+    return kubernetes.path_of(kind.api_version, kind.plural, namespace=namespace, name=name)
 
 
 def schemas() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,7 +23,9 @@ CAPACITY_TIMEOUT_S = 2.0
 APPLICATIONS_PATH = "/api/serve/applications/"
 # Served by the same module as the applications, so it is there whenever they are.
 VERSION_PATH = "/api/ray/version"
-RUNNING = "RUNNING"
+RUNNING = ("RUNNING", "UPDATING")
+"""A replica is UPDATING while it takes another configuration, such as other bounds: it answers all the time."""
+STARTING = "STARTING"
 ANSWER_BYTES_MAX = 64 * 1024 * 1024
 """Some 10,000 applications with their configurations and a traceback in a few of them."""
 
@@ -33,6 +36,8 @@ class _Wire(pydantic.BaseModel):
 
 class _Replica(_Wire):
     state: str
+    node_id: str | None = None
+    start_time_s: float = 0.0
 
 
 class _Deployment(_Wire):
@@ -168,13 +173,18 @@ def _read_token(path: Path) -> str:
 
 def _view(name: str, application: _Application) -> serve.ApplicationView:
     messages = [application.message, *(deployment.message for deployment in application.deployments.values())]
-    states = [replica.state for deployment in application.deployments.values() for replica in deployment.replicas]
+    replicas = [replica for deployment in application.deployments.values() for replica in deployment.replicas]
+    states = [replica.state for replica in replicas]
+    # Ray names the node of a replica once it has found one with room.
+    waiting_s = [each.start_time_s for each in replicas if each.state == STARTING and each.node_id is None]
     return serve.ApplicationView(
         name=name,
         status=_status(application.status),
         message="\n".join(dict.fromkeys(message for message in messages if message)),
-        running_replicas=states.count(RUNNING),
+        running_replicas=sum(state in RUNNING for state in states),
         target_replicas=sum(deployment.target_num_replicas for deployment in application.deployments.values()),
+        waiting_replicas=len(waiting_s),
+        waiting_since=datetime.datetime.fromtimestamp(int(min(waiting_s)), datetime.UTC) if waiting_s else None,
         config=application.deployed_app_config,
         declarative=application.source != "imperative",
     )

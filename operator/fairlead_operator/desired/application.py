@@ -12,12 +12,19 @@ from typing import Any
 
 from fairlead_operator.api import names
 from fairlead_operator.state.bounds import Bounds
+from fairlead_operator.state.desired import Autoscaling
 from fairlead_operator.state.keys import ModelKey
 from fairlead_operator.state.observed import RevisionTemplate
 
 IMPORT_PATH = "fairlead_runtime.app:build"
 DEPLOYMENT = "replica"
 CONFIG_SCHEMA = 1
+POLICY = "fairlead_runtime.autoscaling:decide"
+"""Never another one for a revision that exists: its replicas would restart."""
+LOAD_INTERVAL_S = 2.0
+"""How often each replica reports its load to Ray's controller."""
+LOAD_LOOK_BACK_S = 6.0
+"""The time over which the load is averaged."""
 
 
 def compose(
@@ -70,11 +77,35 @@ def _replica_config(key: ModelKey, revision: str, number: int, template: Revisio
     }
 
 
-def deployed(kept: Mapping[str, Any], *, replicas: int, digest: str | None, attempt: int) -> dict[str, object]:
-    """The application as Ray gets it: what was kept, and what may change while it runs."""
+def deployed(
+    kept: Mapping[str, Any], *, replicas: Mapping[str, object], digest: str | None, attempt: int
+) -> dict[str, object]:
+    """The application as Ray gets it: what was kept, and what may change while it runs.
+
+    ``replicas`` are the options of a deployment that say how many there are: ``fixed`` or ``autoscaled``.
+    """
     (deployment,) = kept["deployments"]
     return {
         **kept,
         "args": {**kept["args"], "config": {**kept["args"]["config"], "attempt": attempt}},
-        "deployments": [{**deployment, "num_replicas": replicas, "user_config": {"digest": digest}}],
+        "deployments": [{**deployment, **replicas, "user_config": {"digest": digest}}],
     }
+
+
+def fixed(replicas: int) -> dict[str, object]:
+    return {"num_replicas": replicas}
+
+
+def autoscaled(scaling: Autoscaling) -> dict[str, object]:
+    """Ray's own autoscaling with the runtime's policy: it goes on while the operator is away."""
+    config = {
+        "min_replicas": scaling.least,
+        "max_replicas": scaling.most,
+        "target_ongoing_requests": scaling.ongoing_requests,
+        "upscale_delay_s": scaling.up_s,
+        "downscale_delay_s": scaling.down_s,
+        "metrics_interval_s": LOAD_INTERVAL_S,
+        "look_back_period_s": LOAD_LOOK_BACK_S,
+        "policy": {"policy_function": POLICY},
+    }
+    return {"autoscaling_config": config}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fairlead_operator.api import names
 from fairlead_operator.api.spec import ModelDeploymentSpec
-from fairlead_operator.desired import application, batches, routes, serve_config, strategy
+from fairlead_operator.desired import application, batches, routes, scaling, serve_config, strategy
 from fairlead_operator.desired import revision as revisions_of
 from fairlead_operator.state import analysis_spec
 from fairlead_operator.state.bounds import Bounds
@@ -34,7 +34,8 @@ def _build(
     template = revisions_of.template_of(spec)
     target = revisions_of.revision_of(view.uid, template, cluster)
     number = _number(view, kept, target)
-    replicas = spec.scaling.replicas
+    autoscaling = scaling.autoscaling_of(spec)
+    replicas = scaling.replicas_of(spec, view.status)
     limit = strategy.limits(spec.rollout, replicas)
     return Desired(
         key=key,
@@ -48,6 +49,7 @@ def _build(
         template=template,
         application=application.compose(key, target, number=number, template=template, bounds=bounds),
         replicas=replicas,
+        autoscaling=autoscaling,
         strategy=strategy.effective(spec.rollout, replicas),
         surge=limit.surge,
         unavailable=limit.unavailable,

@@ -19,9 +19,10 @@ from fairlead_operator.state.serving_class import RayPods, ServingClass
 
 DIRECTORY_PORT = 7999
 """Where each node lists its replicas (docs/contracts.md, "Replica discovery")."""
-WORKER_GROUP = "workers"
 DRAIN_S = 120
-"""How long a worker that is asked to end may go on with what is in flight."""
+"""How long a worker that is asked to end may go on: Ray moves its replicas to other workers, and they end theirs."""
+_STOP_S = 15
+"""Of it, what ending Ray's own processes may take."""
 OBJECT_STORE_BYTES = 200 * 1024 * 1024
 _NODE_FOLDER = "/run/fairlead"
 _USER = 10001
@@ -83,7 +84,7 @@ def _spec(class_: ServingClass, *, cluster: str, name: str) -> dict[str, Any]:
         },
         "workerGroupSpecs": [
             {
-                "groupName": WORKER_GROUP,
+                "groupName": infrastructure.WORKER_GROUP,
                 "numOfHosts": 1,
                 "rayStartParams": {"num-cpus": str(cores), **_common_params()},
                 "template": {
@@ -146,6 +147,7 @@ def _pod(class_: ServingClass, pods: RayPods, *, cluster: str, ports: dict[str, 
 def _container(
     class_: ServingClass, pods: RayPods, *, cluster: str, ports: dict[str, int], name: str
 ) -> dict[str, Any]:
+    is_head = ports is _HEAD_PORTS
     resources = {"cpu": f"{pods.size.cpu_millicores}m", "memory": str(pods.size.memory_bytes)}
     ready = ports.get("dashboard", _AGENT_PORT)
     alive = ports.get("gcs-server", _AGENT_PORT)
@@ -164,6 +166,8 @@ def _container(
             {"name": "RAY_SERVE_ENABLE_DIRECT_INGRESS", "value": "0"},
             {"name": "RAY_worker_niceness", "value": "0"},
             {"name": "RAY_prestart_worker_first_driver", "value": "0"},
+            # After SIGTERM: how long Ray waits for replicas to move. None is on the head.
+            {"name": "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S", "value": str(0 if is_head else DRAIN_S - _STOP_S)},
         ],
         "ports": [{"name": each, "containerPort": port} for each, port in ports.items()],
         # A limit on processors would throttle TensorFlow's threads in the middle of a request.

@@ -14,7 +14,7 @@ REVISION_LENGTH = 10
 
 def template_of(spec: ModelDeploymentSpec) -> RevisionTemplate:
     """The part of the spec that makes a revision; ``model.version`` is in it, as the replicas answer to that name."""
-    return RevisionTemplate(model=spec.model, serving=spec.serving)
+    return RevisionTemplate(model=spec.model, serving=spec.serving, is_autoscaled=spec.scaling.is_automatic)
 
 
 def revision_of(uid: str, template: RevisionTemplate, cluster: str = names.DEFAULT_CLUSTER) -> str:
@@ -27,6 +27,8 @@ def revision_of(uid: str, template: RevisionTemplate, cluster: str = names.DEFAU
         "model": template.model.model_dump(mode="json", by_alias=True, exclude_defaults=True),
         "serving": template.serving.model_dump(mode="json", by_alias=True, exclude_defaults=True),
     }
+    if template.is_autoscaled:
+        body["autoscaled"] = True
     if cluster != names.DEFAULT_CLUSTER:
         body["cluster"] = cluster
     return hashlib.sha256(uid.encode() + b"\n" + canonical_json(body)).hexdigest()[:REVISION_LENGTH]

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from fairlead_operator.api import names
 from fairlead_operator.desired import application as composed
-from fairlead_operator.desired import replicas
+from fairlead_operator.desired import scaling
+from fairlead_operator.state.desired import Autoscaling
 from fairlead_operator.state.keys import RayKey
 from fairlead_operator.state.observed import ModelDeploymentView, RevisionView
 from fairlead_operator.state.serve import ApplicationConfig, ServeConfig
@@ -58,17 +59,23 @@ def joined(key: RayKey, parts: Sequence[ServeConfig], *, may_get_models: bool) -
 
 def application(view: ModelDeploymentView, revision: RevisionView) -> ApplicationConfig | None:
     """The application of one revision, None where it should not run."""
-    wanted = replicas.wanted_replicas(view, revision)
-    if wanted == 0:
+    wanted = scaling.wanted(view, revision)
+    if wanted is None:
         return None
     body = composed.deployed(
         revision.application,
-        replicas=wanted,
+        replicas=composed.autoscaled(wanted) if isinstance(wanted, Autoscaling) else composed.fixed(wanted),
         digest=revision.content_digest,
         attempt=_attempt(view, revision),
     )
     name = names.serve_application(view.namespace, view.name, revision.revision)
-    return ApplicationConfig(name=name, revision=revision.revision, replicas=wanted, body=body)
+    return ApplicationConfig(
+        name=name,
+        revision=revision.revision,
+        replicas=wanted.least if isinstance(wanted, Autoscaling) else wanted,
+        replicas_max=wanted.most if isinstance(wanted, Autoscaling) else None,
+        body=body,
+    )
 
 
 def _attempt(view: ModelDeploymentView, revision: RevisionView) -> int:
@@ -79,11 +86,12 @@ def _attempt(view: ModelDeploymentView, revision: RevisionView) -> int:
 def _kept(model: KeptModel) -> list[str]:
     """Applications that go on as they run.
 
-    Those that have a place but no ControllerRevision any more: gone is the plan, not the need. And without a rollout
-    those that the route still names: an older CRD may have taken away what the status knew of them.
+    Those that have a place, but can't be composed: gone is the plan, not the need. Their ControllerRevision was
+    deleted, or the spec with the bounds of their scaling can't be read. And without a rollout those that the route
+    still names: an older CRD may have taken away what the status knew of them.
     """
     view, serving = model.view, model.view.serving
-    lost = set(serving.running) - {revision.revision for revision in model.revisions}
+    lost = set(serving.running) - {r.revision for r in model.revisions if not scaling.is_unreadable(view, r)}
     if serving.rollout is None and not view.is_deleting:
         lost |= model.routed - set(serving.running)
     return [names.serve_application(view.namespace, view.name, revision) for revision in sorted(lost)]

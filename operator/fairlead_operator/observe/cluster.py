@@ -165,6 +165,18 @@ class NamespaceView:
                 raise errors.Refused(view)
         return tuple(sorted((v for v in own if not isinstance(v, str)), key=lambda view: view.number))
 
+    def used_clusters(self) -> knowledge.Known[frozenset[str]] | knowledge.Unknown:
+        """The Ray clusters that the ControllerRevisions of all models record."""
+        if (error := self._revisions.error) is not None:
+            return knowledge.Unknown(str(error))
+        if not self._revisions.is_listed:
+            return knowledge.Unknown("the revisions were not read yet")
+        views = [kept.view for kept in self._owner_of.values()]
+        unread = next((view for view in views if isinstance(view, str)), None)
+        if unread is not None:
+            return knowledge.Unknown(unread)
+        return knowledge.Known(frozenset(view.cluster for view in views if not isinstance(view, str)))
+
     def wrote_route(self, body: Mapping[str, Any]) -> None:
         self._forbidden = None
         self._routes.wrote(body)

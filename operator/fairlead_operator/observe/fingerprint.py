@@ -68,7 +68,8 @@ class ServeParts:
             if found is None or found[0] is not application:
                 config = digest(serve.canonical_json(application.config))
                 state = (application.status, application.message, application.running_replicas)
-                found = (application, digest(name, state, application.target_replicas, config), config)
+                counts = (application.target_replicas, application.waiting_replicas)
+                found = (application, digest(name, state, counts, config), config)
             self._digests[name] = found
             owner = name.rpartition("--")[0]
             owned[owner] = owned.get(owner, NOTHING) + found[1]

@@ -10,7 +10,7 @@ from fairlead_operator.clients import errors, paths
 from fairlead_operator.clients.clock import Clock
 from fairlead_operator.observe import cluster
 from fairlead_operator.observe import kubernetes as objects
-from fairlead_operator.state import analysis, keys, knowledge, observed, question
+from fairlead_operator.state import analysis, infrastructure, keys, knowledge, observed, question
 
 CAPACITY_MAX_AGE_S = 2.0
 
@@ -28,6 +28,11 @@ class Measurements(Protocol):
     async def read(self, key: keys.ModelKey, asked: question.Question) -> analysis.Measured: ...
 
 
+def no_problem(_key: keys.ModelKey) -> None:
+    """Ray clusters and gateways are given."""
+    return None
+
+
 class Observer:
     """The reads of a pass: the object itself by a quorum GET, everything that is shared as it was read last."""
 
@@ -38,8 +43,13 @@ class Observer:
         *,
         clock: Clock,
         measurements: Measurements | None = None,
+        find_problem: Callable[[keys.ModelKey], infrastructure.Problem | None] = no_problem,
     ) -> None:
-        """Without ``measurements`` an analysis that is under way finds none."""
+        """Without ``measurements`` an analysis that is under way finds none.
+
+        ``find_problem`` says why a model can't get what it needs in its namespace.
+        """
+        self._find_problem = find_problem
         self._measurements = measurements
         self._reads = reads
         self._namespaces = namespaces
@@ -75,6 +85,7 @@ class Observer:
             gateway_url=namespace.gateway_url,
             ray_write=namespace.writes(),
             route_writes=namespace.route_writes,
+            problem=self._find_problem(key),
         )
         world = namespace.world()
         return Look(

@@ -26,6 +26,24 @@ MEMORY = frozenset(
 """The fields of the status that later passes decide by; the others only report."""
 
 
+def _require_infrastructure(context: Context) -> Plan | None:
+    """Waits where the namespace can't be given what models need; a model that runs already goes on."""
+    problem = context.observed.problem
+    if problem is None or context.serving.active:
+        return None
+    return context.wait(problem.reason, problem.message, requeue_after_s=context.bounds.resync_s)
+
+
+def _require_class(context: Context) -> Plan | None:
+    """Without a serving class it isn't known where a new revision should run."""
+    problem = context.observed.problem
+    if problem is None or problem.reason is not Reason.NO_SERVING_CLASS:
+        return None
+    if context.desired.target in context.desired.revisions:
+        return None
+    return context.wait(problem.reason, problem.message, requeue_after_s=context.bounds.resync_s)
+
+
 def _require_cluster_and_gateway(context: Context) -> Plan | None:
     """Waits for a person where the operator's own configuration lacks something."""
     namespace = context.observed.key.namespace
@@ -39,6 +57,8 @@ def _require_cluster_and_gateway(context: Context) -> Plan | None:
 
 
 DECIDERS: tuple[Decider, ...] = (
+    # What keeps the operator from making a Ray cluster and a gateway is said before that there are none.
+    _require_infrastructure,
     # Without a Ray cluster or a gateway nothing below can be done or proved.
     _require_cluster_and_gateway,
     # What a person asked for goes before what the spec says of it, and is refused when it is too late.
@@ -47,6 +67,7 @@ DECIDERS: tuple[Decider, ...] = (
     suspension.decide,
     # What serves is looked after before anything moves on: Ray alone is needed for that.
     attempts.restart_stable,
+    _require_class,
     # The desired revision is kept before anything refers to it.
     revisions.decide,
     # The history is trimmed while rollouts follow each other, too: what has no place in one is free to go.

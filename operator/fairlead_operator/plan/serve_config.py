@@ -102,9 +102,10 @@ def _changes(desired: Mapping[str, ApplicationConfig], view: ServeView) -> list[
 
 
 def _how(config: ApplicationConfig, deployed: ApplicationView) -> str:
-    if deployed.target_replicas != config.replicas:
-        return f" from {deployed.target_replicas} to {config.replicas} replicas"
-    return ""
+    if config.replicas <= deployed.target_replicas <= config.most:
+        return ""
+    aimed = f"{config.replicas}" if config.replicas_max is None else f"{config.replicas} to {config.replicas_max}"
+    return f" from {deployed.target_replicas} to {aimed} replicas"
 
 
 def is_ours(name: str, namespace: str, config: Mapping[str, object] | None) -> bool:

@@ -81,6 +81,13 @@ CONSEQUENCES: Mapping[Reason, Consequence] = {
         _person("Start a gateway for this namespace, and the operator with --gateway.", accepted=ConditionStatus.FALSE),
         stops_deadline=True,
     ),
+    Reason.NO_SERVING_CLASS: replace(
+        _person("Create it, or name another one in spec.cluster.class.", accepted=ConditionStatus.FALSE),
+        stops_deadline=True,
+    ),
+    Reason.KUBERAY_MISSING: replace(_person("Install KubeRay."), stops_deadline=True),
+    Reason.FOREIGN_OBJECT: replace(_person("Rename or remove that object."), stops_deadline=True),
+    Reason.INFRASTRUCTURE_FAILED: _BLOCKED,
     # What could not be read or written
     Reason.RAY_UNREACHABLE: _UNREADABLE,
     Reason.GATEWAY_UNREACHABLE: _UNREADABLE,

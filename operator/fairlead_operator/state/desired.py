@@ -60,6 +60,24 @@ Step = SetWeight | Pause | SetReplicas | Batch | Analyse | MinSamples
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Autoscaling:
+    """Ray decides the number of replicas, between ``least`` and ``most``.
+
+    Each replica is to have ``ongoing_requests`` in hand. The load has to ask for more replicas for ``up_s`` seconds, or
+    for fewer for ``down_s``.
+    """
+
+    least: int
+    most: int
+    ongoing_requests: int
+    up_s: int
+    down_s: int
+
+    def bounded(self, replicas: int) -> int:
+        return max(self.least, min(self.most, replicas))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WantedRevision:
     """A kept revision with everything derived from it.
 
@@ -80,8 +98,9 @@ class Desired:
     """``target`` is the revision that the spec hashes to; it may not be kept as a ControllerRevision yet.
 
     ``number`` is its number, ``cluster`` the Ray cluster where it goes, ``application`` what is to run there, as a
-    ControllerRevision keeps it. ``replicas`` is what each serving revision should have; ``surge`` and ``unavailable``
-    how far both together may be from it, and ``stable_at_first`` what batches leave of the stable one before they
+    ControllerRevision keeps it. ``replicas`` is what each serving revision should have, with ``autoscaling`` what a
+    rollout works with: as many as the stable revision had when it began. ``surge`` and ``unavailable`` are how far both
+    together may be from it, and ``stable_at_first`` what batches leave of the stable one before they
     begin. ``revisions`` are the kept ones, by revision. After a promotion the one before stays warm for ``warm_s``;
     within ``rollback_window_s`` a failure takes it back.
     """
@@ -97,6 +116,7 @@ class Desired:
     template: RevisionTemplate
     application: Mapping[str, object]
     replicas: int
+    autoscaling: Autoscaling | None
     strategy: Strategy
     surge: int
     unavailable: int

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from typing_extensions import override
 
 from fairlead_operator.api import names
+from fairlead_operator.state.knowledge import Known, Unknown
+from fairlead_operator.state.reasons import Reason
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -85,6 +87,110 @@ class MadeObject:
     is_deleting: bool = False
     digest: str | None = None
     bounds: WorkerBounds | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """Why a namespace can't have what its models need; ``message`` is a whole sentence for people."""
+
+    reason: Reason
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DesiredNamespace:
+    """What a namespace should have. ``problems`` are those of single models, by name.
+
+    Without models nothing is desired. Where there are some and none of them has a class, what is there stays as it is.
+    """
+
+    has_models: bool
+    clusters: tuple[WantedCluster, ...] = ()
+    objects: tuple[WantedObject, ...] = ()
+    problems: Mapping[str, Problem] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObservedNamespace:
+    """What a namespace has.
+
+    ``unknown`` are the kinds that can't be listed, each with the reason. ``used_clusters`` are those that a revision of
+    a model records. ``is_complete`` says that all models of the namespace are known, and could be read.
+    """
+
+    objects: Mapping[ObjectKey, MadeObject]
+    unknown: Mapping[ObjectKind, Exception]
+    used_clusters: Known[frozenset[str]] | Unknown
+    is_complete: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApplyObject:
+    """``is_new``: there was none, so one that is found belongs to somebody else."""
+
+    key: ObjectKey
+    body: Mapping[str, Any]
+    is_new: bool
+
+    @override
+    def __str__(self) -> str:
+        return f"apply {self.key}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MakeToken:
+    """Make the Secret with a new token."""
+
+    key: ObjectKey = ObjectKey(SECRET, names.TOKEN_SECRET)
+
+    @override
+    def __str__(self) -> str:
+        return f"create {self.key}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetBounds:
+    """Change the bounds of a RayCluster's workers, and nothing else of it."""
+
+    key: ObjectKey
+    bounds: WorkerBounds
+
+    @override
+    def __str__(self) -> str:
+        return f"set {self.bounds.least} to {self.bounds.most} workers for {self.key}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteObject:
+    """Delete exactly this object."""
+
+    key: ObjectKey
+    uid: str
+
+    @override
+    def __str__(self) -> str:
+        return f"delete {self.key}"
+
+
+NamespaceWrite = ApplyObject | MakeToken | SetBounds | DeleteObject
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamespacePlan:
+    """The writes of a pass in their order. ``problem`` is what keeps every model of the namespace waiting."""
+
+    writes: tuple[NamespaceWrite, ...] = ()
+    problem: Problem | None = None
+
+
+WORKER_GROUP = "workers"
+"""The name of the one worker group of a RayCluster."""
+
+
+def is_ours(body: Mapping[str, Any]) -> bool:
+    """Whether an object has the labels of those that the operator made."""
+    labels = body["metadata"].get("labels") or {}
+    return all(labels.get(name) == value for name, value in product_labels().items())
 
 
 def product_labels() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What the queue holds: one key for each model, one for each Ray cluster."""
+"""What the queue holds: one key for each model, Ray cluster, namespace and serving class."""
 
 from __future__ import annotations
 
@@ -31,4 +31,28 @@ class RayKey:
         return f"ray/{self.namespace}/{self.cluster}"
 
 
-Key = ModelKey | RayKey
+@dataclass(frozen=True, slots=True, order=True)
+class NamespaceKey:
+    """One namespace; its pass makes and removes what models need to be served there."""
+
+    namespace: str
+
+    @override
+    def __str__(self) -> str:
+        return f"namespace/{self.namespace}"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ClassKey:
+    """One serving class; its pass writes the status of the object."""
+
+    name: str
+
+    @override
+    def __str__(self) -> str:
+        return f"serving-class/{self.name}"
+
+
+Key = ModelKey | RayKey | NamespaceKey | ClassKey
+WaitingKey = ModelKey | RayKey
+"""Keys that wait for their own part of the world; the others are queued by each change of what they rest on."""

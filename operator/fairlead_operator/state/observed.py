@@ -14,13 +14,17 @@ from fairlead_operator.state import rollout
 from fairlead_operator.state.analysis import Measured
 from fairlead_operator.state.capacity import Capacity
 from fairlead_operator.state.gateways import Gateways, MemberState
+from fairlead_operator.state.infrastructure import Problem
 from fairlead_operator.state.keys import ModelKey
 from fairlead_operator.state.knowledge import UNREAD, Absent, Known, Unknown
 from fairlead_operator.state.route import RouteText
 from fairlead_operator.state.serve import ApplicationView, RayWrite, ServeView
 
 SHOWN_FIELDS = frozenset(
-    {"conditions", "endpoints", "model", "observedGeneration", "phase", "readyReplicas", "replicas", "selector"}
+    {
+        *("conditions", "endpoints", "model", "observedGeneration", "phase", "readyReplicas", "replicas", "scaling"),
+        "selector",
+    }
 )
 """What the operator writes into a status for others, and never reads."""
 
@@ -60,10 +64,16 @@ class ModelDeploymentView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RevisionTemplate:
-    """What makes a revision: everything a replica is started with. Scaling and rollout settings are not part of it."""
+    """What makes a revision: everything a replica is started with.
+
+    Of the scaling settings only whether scaling is automatic is part of it: Ray restarts all replicas of an application
+    that gets an autoscaling policy or loses it, and none where bounds, target or delays change. Source:
+    ``get_app_code_version`` in ``ray/serve/_private/deploy_utils.py`` of Ray 2.60.
+    """
 
     model: ModelSource
     serving: Serving
+    is_autoscaled: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +124,8 @@ class Observed:
     that of ``placement``, read while no rollout is under way. ``measured`` is None while no analysis is under way.
     ``ray_write`` is what became of the last write of each Ray cluster's Serve config, by name; a cluster without one
     had no pass yet. ``route_writes`` says whether a route could be written now. ``dropped_fields`` are those of the
-    status that the CRD lacks, and those that the API server dropped from the last write of it.
+    status that the CRD lacks, and those that the API server dropped from the last write of it. ``problem`` is why the
+    model can't get a Ray cluster or a gateway in its namespace.
     """
 
     key: ModelKey
@@ -131,6 +142,7 @@ class Observed:
     ray_write: Mapping[str, RayWrite] = field(default_factory=dict)
     dropped_fields: tuple[str, ...] = ()
     route_writes: RouteWrites = RouteWrites.POSSIBLE
+    problem: Problem | None = None
 
     def serve_on(self, cluster: str) -> Known[ServeView] | Unknown:
         """What a Ray cluster runs; Unknown also for one that isn't listed, as it may still run."""

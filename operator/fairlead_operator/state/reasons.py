@@ -44,6 +44,15 @@ class Reason(StrEnum):
     NO_GATEWAY = "NoGateway"
     """No gateway is configured for this namespace, or none is running."""
 
+    NO_SERVING_CLASS = "NoServingClass"
+    """The ServingClass that the spec names doesn't exist, or there is no default one."""
+    KUBERAY_MISSING = "KubeRayMissing"
+    """The cluster has no RayClusters, as KubeRay is not installed."""
+    FOREIGN_OBJECT = "ForeignObject"
+    """An object that the namespace needs can't be created, as another one has its name."""
+    INFRASTRUCTURE_FAILED = "InfrastructureFailed"
+    """The API server refuses an object that the namespace needs; the operator tries again."""
+
     # What could not be read or written
     RAY_UNREACHABLE = "RayUnreachable"
     """Ray could not be read, so nothing is known of the replicas and nothing is moved."""
@@ -196,3 +205,14 @@ class Reason(StrEnum):
     """The candidate answered predictions wrongly."""
     ROLLOUT_FAILED = "RolloutFailed"
     """The desired revision failed and is not tried again until the spec changes."""
+
+
+class ClassReason(StrEnum):
+    """Why the condition Ready of a serving class is as it is; a namespace's reason stands for itself."""
+
+    READY = "Ready"
+    """Every namespace that uses the class has what its models need."""
+    INVALID_SPEC = "InvalidSpec"
+    """The stored spec can't be read by this version of the operator."""
+    SEVERAL_DEFAULTS = "SeveralDefaults"
+    """More than one class has spec.default set; the oldest is used."""

@@ -57,6 +57,7 @@ def template_to_json(template: RevisionTemplate) -> dict[str, object]:
     return {
         "model": template.model.model_dump(mode="json", by_alias=True, exclude_none=True),
         "serving": template.serving.model_dump(mode="json", by_alias=True, exclude_none=True),
+        **({"autoscaled": True} if template.is_autoscaled else {}),
     }
 
 
@@ -67,7 +68,9 @@ def template_from_json(body: Mapping[str, object]) -> RevisionTemplate:
         ValueError: The kept template is not one of ours.
     """
     return RevisionTemplate(
-        model=ModelSource.model_validate(body.get("model")), serving=Serving.model_validate(body.get("serving"))
+        model=ModelSource.model_validate(body.get("model")),
+        serving=Serving.model_validate(body.get("serving")),
+        is_autoscaled=body.get("autoscaled") is True,
     )
 
 

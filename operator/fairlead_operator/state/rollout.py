@@ -49,8 +49,10 @@ class Rollout:
     counts the seconds in which the candidate could have got on, up to ``progress_at``: only they count towards the
     deadline. ``stable_lost_at`` is since when no gateway has a ready replica of the stable revision. ``replicas`` is
     the most that the candidate may have, and what it keeps when it leaves; ``stable_replicas`` is the same of the
-    stable revision. None is all of them. ``baseline`` is what was counted of the stable revision in the steps that are
-    done, and of the one before after the promotion. ``ray_sessions`` are the lives of the heads, by cluster.
+    stable revision. None is all of them. ``scaled_replicas`` is what "all" means where scaling is automatic: what the
+    stable revision had when the rollout began. With it, ``replicas`` is the least of the candidate. ``baseline`` is
+    what was counted of the stable revision in the steps that are done, and of the one before after the promotion.
+    ``ray_sessions`` are the lives of the heads, by cluster.
     """
 
     phase: RolloutPhase
@@ -59,6 +61,7 @@ class Rollout:
     weight: int = 0
     replicas: int | None = None
     stable_replicas: int | None = None
+    scaled_replicas: int | None = None
     started_at: datetime.datetime
     step_started_at: datetime.datetime
     attempt: int = 0

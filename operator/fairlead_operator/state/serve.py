@@ -30,8 +30,9 @@ class ApplicationView:
     """One application as Ray reports it.
 
     ``running_replicas`` counts replicas in state RUNNING of all its deployments, ``target_replicas`` what Ray aims
-    at. ``message`` joins the application's and its deployments' messages. ``config`` is ``deployed_app_config`` as it
-    was read, None where Ray shows none. ``declarative`` is false for an application made with ``serve.run``.
+    at. ``waiting_replicas`` have no node with room yet, the first of them since ``waiting_since``. ``message`` joins
+    the application's and its deployments' messages. ``config`` is ``deployed_app_config`` as it was read, None where
+    Ray shows none. ``declarative`` is false for an application made with ``serve.run``.
     """
 
     name: str
@@ -39,6 +40,8 @@ class ApplicationView:
     message: str = ""
     running_replicas: int = 0
     target_replicas: int = 0
+    waiting_replicas: int = 0
+    waiting_since: datetime.datetime | None = None
     config: Mapping[str, object] | None = None
     declarative: bool = True
 
@@ -105,12 +108,21 @@ RayEvidence = Known[ServeView] | EmptyServe | Unknown
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApplicationConfig:
-    """One application of the wanted Serve config; ``body`` is its JSON as Ray gets it."""
+    """One application of the wanted Serve config; ``body`` is its JSON as Ray gets it.
+
+    ``replicas`` have to run. Up to ``replicas_max`` may, where Ray decides how many; elsewhere it is None.
+    """
 
     name: str
     revision: str
     replicas: int
+    replicas_max: int | None = None
     body: Mapping[str, object]
+
+    @property
+    def most(self) -> int:
+        """The largest number of replicas that Ray may run."""
+        return self.replicas if self.replicas_max is None else self.replicas_max
 
     def is_deployed_as(self, deployed: Mapping[str, object] | None) -> bool:
         """Whether Ray's ``deployed_app_config`` says the same; what we don't set is Ray's business."""

@@ -58,8 +58,6 @@ class StoredClass:
     """A ServingClass as the API server has it; ``created_at`` is as there, and so sorts by time."""
 
     name: str
-    uid: str
-    generation: int
     created_at: str
     is_default: bool
     content: ServingClass

@@ -79,7 +79,20 @@ class PassResult:
         route = self.observed.route
         return not isinstance(route, Known) or revision not in route.value.weights()
 
+    def aimed_replicas(self, revision: str) -> int:
+        """The number of replicas that should run: what Ray decided last, where it is Ray that decides."""
+        wanted = self.desired_if_valid.revisions.get(revision) if self.desired_if_valid is not None else None
+        if wanted is None or wanted.application is None:
+            return 0
+        application, view = wanted.application, self.application(revision)
+        if isinstance(self.serve_of(revision), Unknown):
+            aimed = next((row.wanted_replicas for row in self.view.status.revisions if row.name == revision), 0)
+        else:
+            aimed = view.target_replicas if view is not None else 0
+        return max(application.replicas, min(application.most, aimed))
+
     def wanted_replicas(self, revision: str | None) -> int:
+        """The number of replicas that have to run: with automatic scaling, the least of them."""
         wanted = (
             self.desired_if_valid.revisions.get(revision)
             if self.desired_if_valid is not None and revision is not None

@@ -45,7 +45,7 @@ def _row(result: PassResult, wanted: WantedRevision) -> RevisionStatus:
         version=model.version,
         digest=wanted.digest,
         cluster=wanted.cluster,
-        wanted_replicas=result.wanted_replicas(wanted.revision),
+        wanted_replicas=result.aimed_replicas(wanted.revision),
         ready_replicas=_ready(result, wanted.revision),
         message=f"{quarantined.reason}: {quarantined.message}" if quarantined is not None else None,
     )

@@ -20,7 +20,7 @@ from fairlead_operator.state.observed import SHOWN_FIELDS, InvalidSpec, ModelDep
 from fairlead_operator.state.reasons import ConditionType, Reason
 from fairlead_operator.state.rollout import record
 from fairlead_operator.state.time import elapsed_s
-from fairlead_operator.status import availability, conditions, events, fold, rows
+from fairlead_operator.status import availability, conditions, events, fold, rows, scaling
 from fairlead_operator.status.conditions import Verdict, truth
 from fairlead_operator.status.pass_result import PassResult
 
@@ -80,7 +80,8 @@ def _status(result: PassResult) -> ModelDeploymentStatus:
             "revisions": listed,
             "replicas": rows.existing(result),
             "ready_replicas": sum(row.ready_replicas for row in listed),
-            "selector": f"{names.LABEL_MODEL}={result.view.name}",
+            "scaling": scaling.describe(result),
+            "selector": _selector(result),
             "endpoints": _endpoints(result),
             "model": _model(result),
             "conditions": settled,
@@ -90,6 +91,15 @@ def _status(result: PassResult) -> ModelDeploymentStatus:
         return status
     rollout = status.rollout.model_copy(update={"message": bounded(result.plan.message)})
     return status.model_copy(update={"rollout": rollout})
+
+
+def _selector(result: PassResult) -> str:
+    """An autoscaler that counts pods must not count those of a candidate: it would scale for both, by the load of one.
+
+    Source: argoproj/argo-rollouts#2857.
+    """
+    model, stable = f"{names.LABEL_MODEL}={result.view.name}", result.serving.stable
+    return f"{model},{names.LABEL_REVISION}={stable}" if stable is not None else model
 
 
 def _conditions(result: PassResult) -> tuple[Condition, ...]:

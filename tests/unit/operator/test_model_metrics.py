@@ -55,6 +55,14 @@ def test_a_models_series_are_those_of_its_status() -> None:
     }
 
 
+def test_a_replica_that_waits_for_room_is_shown_while_it_waits() -> None:
+    metrics = ModelMetrics()
+    for name, scaling in (("digits", {"replicas": 3}), ("reviews", {"replicas": 1, "waitingSince": "2026-01-01"})):
+        metrics.show("shop", name, {"scaling": scaling})
+    waits = {model: value for (name, _, model), value in _series(metrics.exposition()).items() if name.endswith("s")}
+    assert waits == {"digits": 0, "reviews": 1}
+
+
 def test_series_that_no_longer_hold_are_removed() -> None:
     metrics = ModelMetrics()
     metrics.show("shop", "digits", READY)

@@ -142,7 +142,7 @@ def test_without_a_folder_a_new_one_is_made(tmp_path: Path, monkeypatch: pytest.
 
 def test_the_template_is_started_early_from_the_command_line_of_the_raylet() -> None:
     raylet = ["A=1", "B=x=y", "LD_PRELOAD=libjemalloc.so", "not a variable"]
-    expected = {"A": "1", "B": "x=y", "RAY_JOB_ID": "01000000", "RAY_RAYLET_PID": "77"}
+    expected = {"A": "1", "B": "x=y", "SPT_NOENV": "1", "RAY_JOB_ID": "01000000", "RAY_RAYLET_PID": "77"}
     assert early.worker_environment(raylet, 77) == expected
     option = '--python_worker_command=/run/python "/a b/setup_worker.py" "/a b/default_worker.py" --temp-dir=/t --x'
     assert early.worker_command(["raylet", option]) == ["/a b/default_worker.py", "--temp-dir=/t", "--x"]

@@ -185,9 +185,9 @@ class NodeCluster:
         name = "kuberay-operator"
         program = binaries.find([name], self._sources, self._reporter).path(name)
         image = self._builder(self._programs()).ensure(image_builder.program(name, program))
-        for items in (kuberay.definitions(manifests), kuberay.objects(manifests, image=image)):
-            apply = ("apply", "--server-side", "--field-manager=fairlead-local", "--filename=-")
-            self._must(*apply, manifest=kuberay.as_list(items))
+        apply = ("apply", "--server-side", "--field-manager=fairlead-local")
+        self._must(*apply, f"--filename={kuberay.definitions(manifests)}")
+        self._must(*apply, "--filename=-", manifest=kuberay.as_list(kuberay.objects(manifests, image=image)))
         where = (f"--namespace={kuberay.NAMESPACE}", f"--timeout={_READY_WITHIN_S:.0f}s")
         self._must("rollout", "status", "deployment/kuberay-operator", *where)
 

@@ -10,12 +10,18 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
 
 from fairlead_cli.local import errors, locks, progress
-from fairlead_cli.local.node import debian, image_builder
+from fairlead_cli.local.node import debian, image_builder, wheels
 
 _REPOSITORY = pathlib.Path(__file__).parents[4]
-NAMES = ("operator", "gateway", "ray-node")
+# The images, and the packages of Fairlead that each runs.
+NAMES: Mapping[str, Sequence[str]] = {
+    "operator": ("fairlead_operator",),
+    "gateway": ("fairlead_gateway",),
+    "ray-node": ("fairlead_runtime", "fairlead_ray_node"),
+}
 _SUITE = "bookworm"
 _PACKAGES = ("ca-certificates", "libgomp1", "libstdc++6", "python3")
 # What nobody reads in a container.
@@ -56,13 +62,13 @@ class Materials:
             if name == "base":
                 return self._base()
             files = {path.name: path for path in folder.iterdir() if path.name != "Containerfile"}
-            wheels = self._wheels(name, folder / "requirements.lock")
-            own = self._own_wheel()
+            required = self._wheels(name, folder / "requirements.lock")
+            own = self._own_wheel(NAMES[name])
             return image_builder.Image(
                 name=name,
                 containerfile=folder / "Containerfile",
                 files={**files, f"wheels/{own.name}": own},
-                pinned={f"wheels/{path.name}": path for path in wheels},
+                pinned={f"wheels/{path.name}": path for path in required},
                 bases={"BASE": self._base()},
             )
 
@@ -104,8 +110,8 @@ class Materials:
         argv = [sys.executable, "-m", "pip", "download", "--quiet", "--require-hashes", "--no-deps"]
         self._run(*argv, "--only-binary=:all:", f"--requirement={lock}", f"--dest={into}")
 
-    def _own_wheel(self) -> pathlib.Path:
-        """Fairlead's own wheel: equal bytes for equal sources.
+    def _own_wheel(self, packages: Sequence[str]) -> pathlib.Path:
+        """Fairlead's own wheel with these packages: equal bytes for equal sources.
 
         Its folder is named by its content: another command may be building an image with a wheel of other sources.
         """
@@ -114,10 +120,12 @@ class Materials:
         _remove_older(parent, than_s=_WHEELS_KEPT_S)
         with tempfile.TemporaryDirectory(dir=parent, prefix=".wheel-") as temporary:
             self._run(sys.executable, "-m", "hatchling", "build", "--target=wheel", f"--directory={temporary}")
-            (wheel,) = pathlib.Path(temporary).glob("*.whl")
-            kept = parent / image_builder.digest(wheel).hex()[:16]
+            (whole,) = pathlib.Path(temporary).glob("*.whl")
+            part = pathlib.Path(temporary, "part")
+            wheels.reduce(whole, packages, part)
+            kept = parent / image_builder.digest(part).hex()[:16]
             kept.mkdir(exist_ok=True)
-            return wheel.replace(kept / wheel.name)
+            return part.replace(kept / whole.name)
 
     def _run(self, *argv: str) -> None:
         # The programs' libraries only where they are needed: Python has its own.

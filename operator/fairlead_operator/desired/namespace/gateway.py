@@ -30,12 +30,11 @@ def service_account() -> dict[str, Any]:
 
 def role() -> dict[str, Any]:
     """It reads routes, and where the Ray nodes are."""
-    read = ["get", "list", "watch"]
     return {
         "metadata": {"labels": selector()},
         "rules": [
-            {"apiGroups": [names.GROUP], "resources": [names.ROUTE_PLURAL], "verbs": read},
-            {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": read},
+            {"apiGroups": [names.GROUP], "resources": [names.ROUTE_PLURAL], "verbs": ["get", "list", "watch"]},
+            {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["list", "watch"]},
         ],
     }
 
@@ -134,7 +133,8 @@ def _container(pods: GatewayPods, namespace: str) -> dict[str, Any]:
             f"--namespace={namespace}",
             f"--listen=0.0.0.0:{DATA_PORT}",
             f"--admin=0.0.0.0:{ADMIN_PORT}",
-            f"--state-dir={_STATE_FOLDER}",
+            # A volume's own folder belongs to root, and the gateway closes its folder to all others.
+            f"--state-dir={_STATE_FOLDER}/gateway",
             "--discover-nodes",
             "--gateway-id=$(POD_NAME)",
             f"--stop-delay={STOP_DELAY_S}",

@@ -97,5 +97,6 @@ def _create(context: Context, phase: Phase, *, leaving: str | None = None) -> Ro
         started_at=at,
         step_started_at=at,
         progress_at=at,
+        scaled_replicas=context.desired.replicas if context.desired.autoscaling is not None else None,
         ray_sessions=context.ray_sessions,
     )

@@ -6,6 +6,7 @@ import datetime
 import math
 
 from fairlead_operator.api.analysis_status import AnalysisPhase
+from fairlead_operator.api.spec import Strategy
 from fairlead_operator.api.text import one_line
 from fairlead_operator.plan.context import Context
 from fairlead_operator.plan.verdict import Verdict
@@ -48,15 +49,31 @@ def replicas_at(context: Context, step: int, before: int | None) -> int | None:
     match steps[step]:
         case SetReplicas(count=count) | Batch(candidate=count):
             return max(before, min(count, context.desired.replicas))
+        case SetWeight(weight=weight) if _scales_by_share(context):
+            return max(before, _share(context, weight))
         case _:
             return before
 
 
+def _scales_by_share(context: Context) -> bool:
+    """Whether the candidate begins with what its weight needs, and its load adds to that.
+
+    Where the number is fixed there is no load to add to it, so the candidate has all its replicas from the start.
+    """
+    return context.desired.autoscaling is not None and context.desired.strategy is Strategy.CANARY
+
+
+def _share(context: Context, weight: int) -> int:
+    return max(1, math.ceil(context.desired.replicas * weight / FULL_WEIGHT))
+
+
 def replicas_at_first(context: Context) -> int | None:
-    """A list that begins with a number of replicas holds from the start."""
+    """A list that begins with a number of replicas, or with a share that scales, holds from the start."""
     match context.steps[:1]:
         case (SetReplicas(count=count) | Batch(candidate=count),):
             return min(count, context.desired.replicas)
+        case (first,) if _scales_by_share(context) and first != SetWeight(weight=FULL_WEIGHT):
+            return _share(context, first.weight if isinstance(first, SetWeight) else 0)
         case _:
             return None
 
@@ -83,7 +100,9 @@ def is_growing(context: Context, rollout: Rollout) -> bool:
     """Whether the step waits for more of the candidate's replicas before anything else."""
     if rollout.replicas is None:
         return False
-    return isinstance(context.step_of(rollout), SetReplicas | Batch) or rollout.weight == FULL_WEIGHT
+    step = context.step_of(rollout)
+    has_more = isinstance(step, SetReplicas | Batch) or (isinstance(step, SetWeight) and _scales_by_share(context))
+    return has_more or rollout.weight == FULL_WEIGHT
 
 
 def held_by(context: Context, rollout: Rollout) -> str | None:

@@ -93,8 +93,8 @@ def replicas(context: Context, stable: WantedRevision) -> Plan | None:
         message = f"{view.running_replicas} of {wanted.replicas} replicas of {called} run."
         scales = view.status is ApplicationStatus.DEPLOYING and view.running_replicas > 0
         return context.wait(Reason.SCALING if scales else Reason.REPLICAS_MISSING, message)
-    if view.running_replicas > wanted.replicas:
-        return context.wait(Reason.SCALING, f"{called} scales down to {wanted.replicas} replicas.")
+    if view.running_replicas > wanted.most:
+        return context.wait(Reason.SCALING, f"{called} scales down to {wanted.most} replicas.")
     return None
 
 
@@ -127,5 +127,10 @@ def _rest(context: Context) -> tuple[Reason, str]:
         return Reason.SCALED_TO_ZERO, f"Requests are answered with 503, because spec.scaling.replicas is 0.{held}"
     if stable is None:
         return Reason.NOT_SERVING, "No revision serves; requests are answered with 503."
-    replicas = "1 replica" if desired.replicas == 1 else f"{desired.replicas} replicas"
-    return Reason.SERVING, f"{context.called(stable)} serves with {replicas}."
+    count, bounds = desired.replicas, ""
+    view = context.application(stable)
+    if desired.autoscaling is not None and view is not None:
+        count = view.running_replicas
+        bounds = f"; its load decides between {desired.autoscaling.least} and {desired.autoscaling.most}"
+    replicas = "1 replica" if count == 1 else f"{count} replicas"
+    return Reason.SERVING, f"{context.called(stable)} serves with {replicas}{bounds}."

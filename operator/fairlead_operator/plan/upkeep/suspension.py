@@ -30,7 +30,13 @@ def _begin(context: Context) -> Plan:
     old = context.serving.rollout
     rollout = Rollout(phase=RolloutPhase.RETIRING, started_at=at, step_started_at=at)
     if old is not None:
-        rollout = replace(rollout, leaving=old.leaving, replicas=old.replicas, stable_replicas=old.stable_replicas)
+        rollout = replace(
+            rollout,
+            leaving=old.leaving,
+            replicas=old.replicas,
+            stable_replicas=old.stable_replicas,
+            scaled_replicas=old.scaled_replicas,
+        )
     message = "All traffic is removed, because spec.suspend is true."
     return context.announce(replace(context.serving, rollout=rollout), Reason.SUSPENDED, message)
 

@@ -129,6 +129,7 @@ def _wait_for(
                 leaving=rollout.leaving,
                 replicas=rollout.replicas,
                 stable_replicas=rollout.stable_replicas,
+                scaled_replicas=rollout.scaled_replicas,
             )
     elif rollout.progress_at is None or not 0 <= (at - rollout.progress_at).total_seconds() < TICK_S:
         begun = replace(rollout, progress_s=int(down.waited_s), progress_at=at)

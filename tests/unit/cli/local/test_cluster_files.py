@@ -98,7 +98,8 @@ def test_the_operator_is_bound_in_the_models_namespace_only() -> None:
     bindings = {(each["kind"], each["metadata"]["name"], each["metadata"].get("namespace")) for each in objects}
     assert ("RoleBinding", "fairlead-operator", "models") in bindings
     everywhere = {name for kind, name, _ in bindings if kind == "ClusterRoleBinding"}
-    assert everywhere == {"fairlead-operator-deletion"}, "what a namespace's end needs, limited by a policy"
+    deletion, classes = "fairlead-operator-deletion", "fairlead-operator-classes"
+    assert everywhere == {deletion, classes}, "what a namespace's end needs, and what belongs to no namespace"
     assert "${" not in manifests.render("models")
 
 

@@ -44,6 +44,12 @@ def test_kubeconfig_fails_when_the_cluster_is_not_running() -> None:
     assert "not running" in output
 
 
+def test_install_without_a_node_says_how_to_start_one() -> None:
+    code, output = run("install", "--name", "none")
+    assert code == 1
+    assert "fairlead local up --node" in output
+
+
 FOREIGN = [
     pytest.param(
         '{"name": "old", "mark": "00ff", "phase": "Up", "chosen": {"future": 1}, "run": "/x"}', id="a newer one"

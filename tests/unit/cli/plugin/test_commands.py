@@ -52,6 +52,15 @@ def test_status_shows_revisions_weights_the_step_and_what_it_waits_for(found: Wo
     assert "until it is promoted" in output
 
 
+def test_status_says_how_a_model_scales_and_what_it_waits_for(found: WorldCluster) -> None:
+    assert "scaling:" not in run("status", NAME)[1]
+    bounds = {"minReplicas": 1, "maxReplicas": 4, "target": {"ongoingRequests": 4}}
+    found.world.apply(NAME, model={"uri": "file:///m/3"}, scaling=bounds)
+    found.world.settle()
+    assert "scaling: 2 replicas; the load decides between 1 and 4." in run("status", NAME)[1]
+    assert json.loads(run("status", NAME, "-o", "json")[1])["scaling"]["desiredReplicas"] == 2
+
+
 def test_status_as_json_has_the_same_content(found: WorldCluster) -> None:
     as_json = json.loads(run("status", NAME, "-o", "json")[1])
     assert as_json == yaml.safe_load(run("status", NAME, "-o", "yaml")[1])
@@ -151,6 +160,9 @@ def test_plan_says_what_applying_would_do_and_changes_nothing(found: WorldCluste
         "Surge: 2 more replicas need 1 CPU and 1024 MiB. If Ray has no room for them, the rollout waits.",
         f"Signature: compared with that of {_stable(found)} before any traffic. A breaking change stops the rollout.",
     ]
+    scaled = planned(scaling={"minReplicas": 1, "maxReplicas": 5, "target": {"ongoingRequests": 4}})
+    assert (scaled["newRevision"], scaled["replicasAtMost"]) == (True, 10)
+    assert scaled["notes"][0].startswith("Surge: 2 more replicas")
     options = {"allowSignatureChange": True, "rollbackWindow": {"seconds": 60}, "onInsufficientCapacity": "Recreate"}
     other = planned(model={"uri": "file:///m/3"}, rollout=options)["notes"]
     assert other[0].endswith(f"If Ray has no room for them, {_stable(found)} stops first.")

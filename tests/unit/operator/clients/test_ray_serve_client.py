@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -49,6 +50,26 @@ async def test_applications_are_read_as_they_were_put(http_client: http.HttpClie
         view = instance.applications["a"]
         assert (view.status, view.running_replicas, view.target_replicas) == (serve.ApplicationStatus.RUNNING, 2, 2)
         assert view.config == APPLICATION
+
+
+async def test_replicas_that_no_node_has_room_for_are_counted_with_the_time_of_the_first(
+    http_client: http.HttpClient,
+) -> None:
+    replicas = [
+        {"replica_id": "0", "state": "UPDATING", "node_id": "n", "start_time_s": 50.0},
+        {"replica_id": "1", "state": "RUNNING", "node_id": "n", "start_time_s": 50.0},
+        {"replica_id": "2", "state": "STARTING", "node_id": "n", "start_time_s": 60.0},
+        {"replica_id": "3", "state": "STARTING", "node_id": None, "start_time_s": 80.5},
+        {"replica_id": "4", "state": "STARTING", "node_id": None, "start_time_s": 70.5},
+    ]
+    deployment = {"name": "replica", "target_num_replicas": 5, "replicas": replicas}
+    application = {"status": "RUNNING", "deployments": {"replica": deployment}}
+    body = {"controller_info": {"actor_id": "x"}, "applications": {"a": application}}
+
+    async with _Answering(body) as url:
+        view = (await client_of(url, http_client).fetch_instance()).applications["a"]
+    assert (view.running_replicas, view.target_replicas, view.waiting_replicas) == (2, 5, 2)
+    assert view.waiting_since == datetime.datetime(1970, 1, 1, 0, 1, 10, tzinfo=datetime.UTC)
 
 
 async def test_a_rotated_token_is_read_again_once(http_client: http.HttpClient, tmp_path: Path) -> None:

@@ -155,6 +155,8 @@ STEPS = st.one_of(
     op("away", st.booleans()),
     op("label", st.tuples(st.integers(1, 4), st.booleans())),
     op("replicas", st.sampled_from((1, 2, 3, 0, 40))),
+    op("scaling", st.sampled_from((None, (1, 4), (2, 3), (3, 3)))),
+    op("load", st.tuples(st.integers(1, 4), st.integers(0, 6))),
     op("ends", st.sampled_from(("suspend", "resume", "delete"))),
     op("pause", st.booleans()),
     op("allow", st.booleans()),
@@ -222,6 +224,15 @@ def set_strategy(world: VirtualWorld, name: str, strategy: str) -> None:
     world.apply(name, **spec)
 
 
+def set_scaling(world: VirtualWorld, name: str, bounds: Any) -> None:
+    spec = copy.deepcopy(world.models[name].spec)
+    fixed = {"replicas": spec.get("scaling", {}).get("replicas", 1)}
+    if bounds is not None:
+        least, most = bounds
+        fixed |= {"minReplicas": least, "maxReplicas": most, "target": {"ongoingRequests": 4}}
+    world.apply(name, **{**spec, "scaling": fixed})
+
+
 def label(world: VirtualWorld, name: str, number: int, is_right: bool) -> None:
     """True labels for what a revision predicted, nine of ten right or every second one."""
     for revision in world.models[name].revisions.values() if name in world.models else ():
@@ -273,6 +284,7 @@ DEEDS: dict[str, Callable[[VirtualWorld, str, Any], object]] = {
     "away": lambda world, name, is_away: setattr(world, "measurements_are_away", is_away),
     "label": lambda world, name, labels: label(world, name, *labels),
     "cores": lambda world, name, cores: setattr(world, "cores", cores),
+    "load": lambda world, name, number_and_replicas: world.aim(name, *number_and_replicas),
     "busy": lambda world, name, number: world.occupy(world.gateways[number]),
 }
 PATHS = {
@@ -292,6 +304,8 @@ def step(first: VirtualWorld, kind: str, name: str, argument: object) -> None:
         world.apply(name, model={"uri": URIS[0]}, rollout={"progressDeadlineSeconds": 30})
     if kind == "ends":
         world.delete(name) if argument == "delete" else world.change(name, "suspend", argument == "suspend")
+    elif kind == "scaling":
+        set_scaling(world, name, argument)
     elif kind == "strategy":
         set_strategy(world, name, str(argument))
     else:

@@ -1,0 +1,113 @@
+"""Which revisions run, and with how many replicas: a pure function of spec and status, for both kinds of key.
+
+With automatic scaling Ray decides the number, between bounds from here. A rollout then works with the number that the
+stable revision had when it began: it stays the least of every revision that takes traffic or may take it back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from fairlead_operator.api.spec import ModelDeploymentSpec
+from fairlead_operator.api.status import ModelDeploymentStatus
+from fairlead_operator.api.status import RolloutPhase as Phase
+from fairlead_operator.state.desired import Autoscaling
+from fairlead_operator.state.observed import InvalidSpec, ModelDeploymentView, RevisionView
+from fairlead_operator.state.rollout import Rollout, Serving
+
+
+def autoscaling_of(spec: ModelDeploymentSpec) -> Autoscaling | None:
+    """None where the number is fixed, and where ``replicas: 0`` stops the model."""
+    scaling = spec.scaling
+    if scaling.min_replicas is None or scaling.max_replicas is None or scaling.target is None or scaling.replicas == 0:
+        return None
+    return Autoscaling(
+        least=min(scaling.max_replicas, max(scaling.min_replicas, scaling.replicas)),
+        most=scaling.max_replicas,
+        ongoing_requests=scaling.target.ongoing_requests,
+        up_s=scaling.scale_up.stabilization_seconds,
+        down_s=scaling.scale_down.stabilization_seconds,
+    )
+
+
+def replicas_of(spec: ModelDeploymentSpec, status: ModelDeploymentStatus) -> int:
+    """The number that a rollout works with: the fixed one, or what the stable revision had when it began."""
+    automatic = autoscaling_of(spec)
+    if automatic is None:
+        return spec.scaling.replicas
+    known = status.rollout.scaled_replicas if status.rollout is not None else None
+    if known is None and status.stable_revision is not None:
+        known = _last_wanted(status, status.stable_revision)
+    return automatic.bounded(known if known is not None else automatic.least)
+
+
+def wanted(view: ModelDeploymentView, revision: RevisionView) -> Autoscaling | int | None:
+    """The replicas that a kept revision should have now, a number or bounds; None where it should not run at all.
+
+    A spec that can't be read changes nothing: the number last written to the status stands.
+    """
+    serving = view.serving
+    if revision.revision not in serving.running or is_unreadable(view, revision):
+        return None
+    automatic = autoscaling_of(view.spec) if isinstance(view.spec, ModelDeploymentSpec) else None
+    count = _limited(serving, revision, _count(view, revision, automatic))
+    if count == 0:
+        return None
+    if not revision.template.is_autoscaled:
+        return count
+    if automatic is None:
+        # It runs with the policy: taking that away would restart its replicas.
+        return Autoscaling(least=count, most=count, ongoing_requests=1, up_s=0, down_s=0)
+    return replace(automatic, least=count, most=count if _is_exact(serving, revision) else max(count, automatic.most))
+
+
+def is_unreadable(view: ModelDeploymentView, revision: RevisionView) -> bool:
+    """Whether the bounds of its scaling are in a spec that can't be read: then what Ray has stands."""
+    return revision.template.is_autoscaled and isinstance(view.spec, InvalidSpec)
+
+
+def _count(view: ModelDeploymentView, revision: RevisionView, automatic: Autoscaling | None) -> int:
+    """The number before a step of a rollout limits it."""
+    if isinstance(view.spec, InvalidSpec):
+        return _last_wanted(view.status, revision.revision) or 1
+    if automatic is None or view.serving.rollout is not None:
+        return replicas_of(view.spec, view.status)
+    if revision.template.is_autoscaled:
+        return automatic.least
+    return automatic.bounded(_last_wanted(view.status, revision.revision) or 1)
+
+
+def _last_wanted(status: ModelDeploymentStatus, revision: str) -> int | None:
+    return next((known.wanted_replicas for known in status.revisions if known.name == revision), None)
+
+
+def _limited(serving: Serving, revision: RevisionView, count: int) -> int:
+    rollout = serving.rollout
+    if rollout is not None and rollout.replicas is not None and revision.revision == _moving(serving):
+        count = min(count, rollout.replicas)
+    if rollout is not None and rollout.stable_replicas is not None and revision.revision == serving.stable:
+        count = min(count, rollout.stable_replicas)
+    if revision.content_digest is None and revision.revision != serving.stable:
+        return min(count, 1)
+    return count
+
+
+def _is_exact(serving: Serving, revision: RevisionView) -> bool:
+    """Whether the load may add nothing: content that is not known yet, or a revision that gives replicas away."""
+    if revision.content_digest is None and revision.revision != serving.stable:
+        return True
+    rollout = serving.rollout
+    if rollout is None:
+        return False
+    if revision.revision == serving.stable:
+        return rollout.stable_replicas is not None and rollout.phase is not Phase.RESTORING
+    return _is_given_up(rollout, serving) and rollout.replicas is not None
+
+
+def _is_given_up(rollout: Rollout, serving: Serving) -> bool:
+    return rollout.phase is Phase.RESTORING or serving.candidate is None
+
+
+def _moving(serving: Serving) -> str | None:
+    """The candidate; once it is given up it leaves with what it had."""
+    return serving.candidate if serving.candidate is not None else serving.leaving

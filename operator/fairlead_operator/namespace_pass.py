@@ -1,0 +1,137 @@
+"""The pass over one namespace: what its models need there is composed, compared with what is there, and written.
+
+All that differs is written in one pass, as the objects don't depend on each other: one that is refused holds up none.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from fairlead_operator import composition, problems, telemetry
+from fairlead_operator.api.text import hide_addresses
+from fairlead_operator.clients import errors, kubernetes
+from fairlead_operator.desired.namespace import build, objects
+from fairlead_operator.effects import namespace as effects
+from fairlead_operator.observe import made_objects, serving_classes
+from fairlead_operator.plan import namespace as plan
+from fairlead_operator.state import infrastructure, keys, knowledge
+from fairlead_operator.state.infrastructure import NamespaceWrite, ObservedNamespace, Problem
+from fairlead_operator.state.reasons import Reason
+
+PENDING_S = 0.2
+INCOMPLETE_S = 1.0
+NO_MODELS = knowledge.Unknown("the namespace has no models")
+
+log = logging.getLogger(__name__)
+
+Failure = tuple[NamespaceWrite, errors.FairleadError]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamespacePass:
+    """Compose, compare with what the watches show, write what differs."""
+
+    api: kubernetes.KubernetesClient
+    made: made_objects.MadeObjects
+    classes: serving_classes.ServingClasses
+    composed: composition.Composition
+    used_clusters: Callable[[str], knowledge.Known[frozenset[str]] | knowledge.Unknown]
+    """The Ray clusters that the revisions of a namespace's models record."""
+    problems: problems.Problems
+    system_namespace: str
+    metrics: telemetry.Metrics
+
+    async def run(self, key: keys.NamespaceKey) -> float | None:
+        """When the namespace is due once more; None where it waits for a change.
+
+        Raises:
+            errors.FairleadError: Something was refused or could not be read; the models' conditions say what.
+        """
+        classes = self.classes.known()
+        if self.made.is_pending(key.namespace) or self.classes.is_pending():
+            return PENDING_S
+        if isinstance(classes, knowledge.Unknown):
+            self._report(key, Problem(reason=Reason.INFRASTRUCTURE_FAILED, message=_classes_unread(classes)))
+            raise errors.RetryLater(_classes_unread(classes))
+        observed = self._observe(key.namespace)
+        desired = build.build(
+            key.namespace,
+            self._models(key.namespace),
+            classes.value,
+            existing_clusters=_clusters(observed),
+            system_namespace=self.system_namespace,
+        )
+        decided = plan.decide(desired, observed)
+        failures = [failure for write in decided.writes if (failure := await self._write(key, write)) is not None]
+        problem = _problem_of(observed, failures) if desired.has_models else None
+        self.problems.put(
+            key.namespace, problems.NamespaceProblems(shared=problem or decided.problem, own=desired.problems)
+        )
+        if failures:
+            write, error = failures[0]
+            raise errors.RetryLater(f"could not {write}: {error}", retry_after_s=error.retry_after_s)
+        return None if observed.is_complete else INCOMPLETE_S
+
+    def _models(self, namespace: str) -> build.NamespaceModels:
+        classes = self.composed.used.classes(namespace)
+        return build.NamespaceModels(classes=classes, unread=len(self.composed.models(namespace) - classes.keys()))
+
+    def _observe(self, namespace: str) -> ObservedNamespace:
+        found = ((kind, self.made.error_of(namespace, kind)) for kind in made_objects.KINDS)
+        unread = self.composed.models(namespace) - self.composed.used.classes(namespace).keys()
+        return ObservedNamespace(
+            objects=self.made.objects(namespace),
+            unknown={kind: error for kind, error in found if error is not None},
+            used_clusters=self.used_clusters(namespace) if self.composed.models(namespace) else NO_MODELS,
+            is_complete=self.composed.is_complete(namespace) and not unread,
+        )
+
+    async def _write(self, key: keys.NamespaceKey, write: NamespaceWrite) -> Failure | None:
+        ended = "Refused"
+        try:
+            body = await effects.write(self.api, key.namespace, write, build_secret=objects.token_secret)
+            if body is not None:
+                self.made.wrote(key.namespace, write.key.kind, body)
+            ended = "Done"
+            return None
+        except errors.FairleadError as error:
+            log.warning("could not %s: %s", write, error, extra={"key": str(key)})
+            return write, error
+        finally:
+            self.metrics.actions.labels(type(write).__name__, ended).inc()
+            if ended == "Done":
+                log.info(str(write), extra={"key": str(key), "action": type(write).__name__, "outcome": ended})
+
+    def _report(self, key: keys.NamespaceKey, problem: Problem) -> None:
+        if self.composed.models(key.namespace):
+            self.problems.put(key.namespace, problems.NamespaceProblems(shared=problem))
+
+
+def _clusters(observed: ObservedNamespace) -> list[str]:
+    return [
+        key.name
+        for key, made in observed.objects.items()
+        if key.kind is infrastructure.RAY_CLUSTER and made.is_ours and not made.is_deleting
+    ]
+
+
+def _problem_of(observed: ObservedNamespace, failures: Iterable[Failure]) -> Problem | None:
+    error = observed.unknown.get(infrastructure.RAY_CLUSTER)
+    if isinstance(error, errors.NotFound):
+        message = "The API server knows no RayClusters, as KubeRay is not installed in this cluster."
+        return Problem(reason=Reason.KUBERAY_MISSING, message=message)
+    for kind, unread in sorted(observed.unknown.items()):
+        message = f"The {kind.plural} of the namespace can't be listed: {hide_addresses(str(unread))}"
+        return Problem(reason=Reason.INFRASTRUCTURE_FAILED, message=message)
+    for write, refused in failures:
+        if isinstance(refused, effects.ForeignObject):
+            return Problem(reason=Reason.FOREIGN_OBJECT, message=str(refused))
+        message = f"The operator could not {write}: {hide_addresses(str(refused))}"
+        return Problem(reason=Reason.INFRASTRUCTURE_FAILED, message=message)
+    return None
+
+
+def _classes_unread(unknown: knowledge.Unknown) -> str:
+    return f"The serving classes can't be read: {hide_addresses(unknown.reason)}"

@@ -1,0 +1,111 @@
+"""What a pass writes so that a namespace has what its models need, and no more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from fairlead_operator.api import names
+from fairlead_operator.state import infrastructure
+from fairlead_operator.state.infrastructure import (
+    ApplyObject,
+    DeleteObject,
+    DesiredNamespace,
+    MadeObject,
+    MakeToken,
+    NamespacePlan,
+    NamespaceWrite,
+    ObjectKey,
+    ObservedNamespace,
+    Problem,
+    SetBounds,
+    WantedCluster,
+    WantedObject,
+)
+from fairlead_operator.state.knowledge import Known
+from fairlead_operator.state.reasons import Reason
+
+TOKEN = ObjectKey(infrastructure.SECRET, names.TOKEN_SECRET)
+
+
+def decide(desired: DesiredNamespace, observed: ObservedNamespace) -> NamespacePlan:
+    """An object that is as it was applied is not written; one of somebody else is never touched.
+
+    Of a kind that can't be listed nothing is written: unknown is not absent.
+    """
+    if not desired.has_models:
+        return NamespacePlan(writes=tuple(_remove_all(observed)) if observed.is_complete else ())
+    if not desired.objects:
+        return NamespacePlan()
+    writes = tuple(_make(desired, observed))
+    foreign = _find_foreign(desired, observed)
+    if foreign is not None:
+        message = f"{foreign} exists and isn't Fairlead's, so it is left as it is."
+        return NamespacePlan(writes=writes, problem=Problem(reason=Reason.FOREIGN_OBJECT, message=message))
+    return NamespacePlan(writes=writes)
+
+
+def _make(desired: DesiredNamespace, observed: ObservedNamespace) -> Iterator[NamespaceWrite]:
+    if TOKEN not in observed.objects and TOKEN.kind not in observed.unknown:
+        yield MakeToken()
+    for wanted in desired.objects:
+        if (write := _object(wanted, observed)) is not None:
+            yield write
+    for cluster in desired.clusters:
+        if (write := _cluster(cluster, observed)) is not None:
+            yield write
+    yield from _remove_unused(desired, observed)
+
+
+def _object(wanted: WantedObject, observed: ObservedNamespace) -> NamespaceWrite | None:
+    if wanted.key.kind in observed.unknown:
+        return None
+    made = observed.objects.get(wanted.key)
+    if made is None:
+        return ApplyObject(key=wanted.key, body=wanted.body, is_new=True)
+    if _is_settled(made) or made.digest == wanted.digest:
+        return None
+    return ApplyObject(key=wanted.key, body=wanted.body, is_new=False)
+
+
+def _cluster(wanted: WantedCluster, observed: ObservedNamespace) -> NamespaceWrite | None:
+    if wanted.key.kind in observed.unknown:
+        return None
+    made = observed.objects.get(wanted.key)
+    if made is None:
+        return ApplyObject(key=wanted.key, body=wanted.body, is_new=True)
+    if _is_settled(made) or made.bounds is None or made.bounds == wanted.bounds:
+        return None
+    return SetBounds(key=wanted.key, bounds=wanted.bounds)
+
+
+def _is_settled(made: MadeObject) -> bool:
+    """Whether nothing may be written: it isn't ours, or it goes and is made once more when it has gone."""
+    return not made.is_ours or made.is_deleting
+
+
+def _remove_unused(desired: DesiredNamespace, observed: ObservedNamespace) -> Iterator[DeleteObject]:
+    """What no model needs any more; a RayCluster only on evidence that no revision records it."""
+    wanted = {TOKEN, *(each.key for each in desired.objects), *(each.key for each in desired.clusters)}
+    for key, made in sorted(observed.objects.items()):
+        if key in wanted or _is_settled(made):
+            continue
+        if key.kind is not infrastructure.RAY_CLUSTER or _is_unused(key.name, observed):
+            yield DeleteObject(key=key, uid=made.uid)
+
+
+def _is_unused(cluster: str, observed: ObservedNamespace) -> bool:
+    used = observed.used_clusters
+    return observed.is_complete and isinstance(used, Known) and cluster not in used.value
+
+
+def _remove_all(observed: ObservedNamespace) -> Iterator[DeleteObject]:
+    """The last model has gone, and with it all traffic."""
+    for key, made in sorted(observed.objects.items()):
+        if not _is_settled(made):
+            yield DeleteObject(key=key, uid=made.uid)
+
+
+def _find_foreign(desired: DesiredNamespace, observed: ObservedNamespace) -> ObjectKey | None:
+    keys = (TOKEN, *(each.key for each in desired.objects), *(each.key for each in desired.clusters))
+    found = ((key, observed.objects.get(key)) for key in keys)
+    return next((key for key, made in found if made is not None and not made.is_ours), None)

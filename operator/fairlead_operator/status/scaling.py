@@ -1,0 +1,67 @@
+"""The replicas of what serves: how many there should be, how many there are, and what the others wait for."""
+
+from __future__ import annotations
+
+from fairlead_operator.api.revision_status import ScalingStatus
+from fairlead_operator.state.desired import WantedRevision
+from fairlead_operator.state.knowledge import Unknown
+from fairlead_operator.state.serve import ApplicationView
+from fairlead_operator.status.pass_result import PassResult
+
+
+def describe(result: PassResult) -> ScalingStatus | None:
+    """None while nothing should run; as last known while Ray, or the spec, can't be read."""
+    revision = result.serving.stable or result.serving.candidate
+    if revision is None:
+        return None
+    if result.desired_if_valid is None or isinstance(result.serve_of(revision), Unknown):
+        return result.view.status.scaling
+    wanted = result.desired_if_valid.revisions.get(revision)
+    if wanted is None or wanted.application is None:
+        return None
+    view, application = result.application(revision), wanted.application
+    desired = result.aimed_replicas(revision)
+    running = view.running_replicas if view is not None else 0
+    waits = view is not None and running < desired and view.waiting_replicas > 0
+    return ScalingStatus(
+        desired_replicas=desired,
+        replicas=running,
+        min_replicas=application.replicas,
+        max_replicas=application.most,
+        waiting_since=view.waiting_since if view is not None and waits else None,
+        message=_sentence(result, wanted, view, desired=desired, running=running),
+    )
+
+
+def _sentence(
+    result: PassResult, wanted: WantedRevision, view: ApplicationView | None, *, desired: int, running: int
+) -> str:
+    if running > desired:
+        return f"{_count(running)}; {running - desired} stop."
+    if running < desired:
+        return f"{running} of {_count(desired)}; {_missing(wanted, view, desired - running)}."
+    is_automatic = result.desired_if_valid is not None and result.desired_if_valid.autoscaling is not None
+    application = wanted.application
+    if application is None or not is_automatic:
+        return f"{_count(desired)}, as spec.scaling asks."
+    if not wanted.template.is_autoscaled:
+        return f"{_count(desired)}. The load does not change it, as the revision was created with a fixed number."
+    if desired == application.most:
+        return f"{_count(desired)}, which is the maximum."
+    return f"{_count(desired)}; the load decides between {application.replicas} and {application.most}."
+
+
+def _missing(wanted: WantedRevision, view: ApplicationView | None, missing: int) -> str:
+    waiting = min(missing, view.waiting_replicas) if view is not None else 0
+    if view is None or view.waiting_since is None or waiting == 0:
+        return f"{missing} {'starts' if missing == 1 else 'start'}"
+    size = wanted.template.serving.resources
+    room = f"{size.cpu_cores:g} CPU and {size.memory_bytes / 2**20:g} MiB each"
+    since = f"since {view.waiting_since:%Y-%m-%dT%H:%M:%SZ}"
+    words = f"{waiting} {'waits' if waiting == 1 else 'wait'} for room on the Ray cluster ({room}) {since}"
+    others = missing - waiting
+    return words if others == 0 else f"{words}, {others} {'starts' if others == 1 else 'start'}"
+
+
+def _count(replicas: int) -> str:
+    return "1 replica" if replicas == 1 else f"{replicas} replicas"
