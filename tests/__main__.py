@@ -11,7 +11,7 @@ import sys
 
 import pytest
 import rich.console
-from tests.support import prometheus_binary
+from tests.support import gitops_engine, prometheus_binary
 
 from fairlead_cli.local import binaries, progress
 
@@ -25,6 +25,7 @@ def main() -> int:
     binaries.find((*binaries.CONTROL_PLANE, "helm"), binaries.Sources.from_environment(), reporter)
     for program in (prometheus_binary.PACKAGE, prometheus_binary.PROMTOOL):
         reporter.step(f"{program}: {prometheus_binary.obtain(program)}")
+    reporter.step(f"GitOps libraries: {gitops_engine.obtain(reporter)}")
     folders = [f"tests/{folder}" for folder in FOLDERS]
     split = [f"--numprocesses={PROCESSES}", "--dist=loadscope", "--no-loadscope-reorder"]
     return int(pytest.main(["--durations=15", *split, *folders, *sys.argv[1:]]))

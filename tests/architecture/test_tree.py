@@ -156,7 +156,7 @@ DOCUMENTS = (
     "CONTRIBUTING.md",
     "operator/README.md",
     *(f"docs/{name}.md" for name in ("tutorial", "concepts", "rollouts-guide", "rollouts", "operations", "runtime")),
-    *(f"docs/{name}.md" for name in ("monitoring", "metrics", "runbook")),
+    *(f"docs/{name}.md" for name in ("monitoring", "metrics", "runbook", "gitops")),
 )
 PATH = re.compile(r"`((?:operator|runtime|cli|charts|crds|docs|examples|tests|benchmarks)/[A-Za-z0-9_./-]+)`")
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)")

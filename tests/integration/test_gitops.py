@@ -1,0 +1,62 @@
+"""What GitOps tools do with kubectl, against a real API server and the real operator."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from tests.support import chart
+from tests.support.operated import Operated
+
+from fairlead_cli.local import cluster
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
+NAME = "digits"
+PATCH = chart.CHART / "files" / "argocd" / "argocd-cm.yaml"
+
+
+@pytest.fixture
+def operated(kubernetes: cluster.LocalCluster, tmp_path: Path) -> Iterator[Operated]:
+    with Operated(kubernetes, tmp_path) as made:
+        yield made
+
+
+def wait(operated: Operated, condition: str) -> None:
+    operated.kubectl("wait", f"mdep/{NAME}", f"--for=condition={condition}", "--timeout=100s")
+
+
+def test_kubectl_waits_for_a_commit_a_bad_one_and_its_revert(operated: Operated) -> None:
+    operated.apply(NAME)
+    wait(operated, "Ready")
+    operated.apply(NAME, "file:///models/broken")
+    wait(operated, "Stalled")
+    wait(operated, "Ready=False")
+    assert "ModelCorrupt" in operated.condition(NAME, "Stalled")["message"]
+    assert operated.condition(NAME, "Available")["status"] == "True"
+    operated.apply(NAME)
+    wait(operated, "Ready")
+    wait(operated, "Stalled=False")
+
+
+def test_applying_the_same_manifest_again_changes_nothing(operated: Operated) -> None:
+    operated.apply(NAME)
+    operated.until_ready(NAME)
+    before = operated.get(NAME)
+    for _ in range(10):
+        operated.apply(NAME)
+    after = operated.get(NAME)
+    assert before is not None
+    assert after is not None
+    assert after["spec"] == before["spec"]
+    assert after["metadata"]["generation"] == before["metadata"]["generation"]
+
+
+def test_argo_cds_configuration_is_patched_as_documented(operated: Operated) -> None:
+    own = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "argocd-cm"}, "data": {"url": "https://argo"}}
+    operated.kubectl("create", "--filename=-", input_text=json.dumps(own))
+    operated.kubectl("patch", "configmap", "argocd-cm", "--type", "merge", "--patch-file", str(PATCH))
+    found = json.loads(operated.kubectl("get", "configmap", "argocd-cm", "--output=json"))["data"]
+    assert found == {"url": "https://argo", **yaml.safe_load(PATCH.read_text())["data"]}
