@@ -97,7 +97,7 @@ class Operator:
             self._namespace,
             clock=self._clock,
             measurements=self._measurements(),
-            find_problem=self._problems.find,
+            find_problem=self._problems.find if settings.is_cluster_mode else None,
         )
         self._cluster_mode = self._make_cluster_mode() if settings.is_cluster_mode else None
         self._reconciler = reconcile.Reconciler(

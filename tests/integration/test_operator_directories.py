@@ -8,7 +8,7 @@ import pytest
 from tests.support.discovered import Discovered
 from tests.support.until import until
 
-from fairlead_cli.local import cluster
+from fairlead_cli.local import cluster, manifests
 
 pytestmark = pytest.mark.real
 
@@ -19,6 +19,17 @@ CANARY = {"strategy": "Canary", "steps": [{"setWeight": 25}, {"pause": {}}]}
 def world(kubernetes: cluster.LocalCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Discovered]:
     with Discovered(kubernetes, tmp_path_factory.mktemp("directories")) as made:
         yield made
+
+
+@pytest.fixture
+def everywhere(kubernetes: cluster.LocalCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Discovered]:
+    binding = manifests.rbac_files()[0].with_name("operator-cluster.yaml")  # not one of the local cluster's own
+    kubernetes.kubectl("apply", "-f", str(binding))
+    try:
+        with Discovered(kubernetes, tmp_path_factory.mktemp("everywhere"), where=("--all-namespaces",)) as made:
+            yield made
+    finally:
+        kubernetes.kubectl("delete", "-f", str(binding))
 
 
 def serve(world: Discovered, name: str, **spec: object) -> str:
@@ -74,6 +85,14 @@ def test_a_model_waits_for_each_thing_that_it_needs_and_says_for_which(world: Di
     assert not ray.applications()
 
 
+def test_with_all_namespaces_one_watch_of_a_kind_serves_each_namespace(everywhere: Discovered) -> None:
+    """Under rules that allow the list of one Secret's name alone."""
+    name = serve(everywhere, "digits")
+    (kept,) = everywhere.revisions("digits")
+    assert kept["data"]["cluster"] == name
+    everywhere.kubectl("delete", "mdep", "digits", "--timeout=60s")
+
+
 def test_another_image_moves_the_model_by_a_rollout_and_a_rotated_token_is_taken(world: Discovered) -> None:
     old = serve(world, "digits", rollout={"strategy": "Recreate"})
     first = world.status("digits")["stableRevision"]
@@ -85,6 +104,7 @@ def test_another_image_moves_the_model_by_a_rollout_and_a_rotated_token_is_taken
     until(lambda: world.status("digits").get("readyReplicas") == 2, "what serves is scaled meanwhile")
     assert world.status("digits")["stableRevision"] == first
     assert world.condition("digits", "Available")["status"] == "True"
+    assert world.has_cluster(old), "what serves keeps its Ray cluster"
     world.rotate_token()
     ray = world.start_head(new)
     until(
@@ -93,8 +113,9 @@ def test_another_image_moves_the_model_by_a_rollout_and_a_rotated_token_is_taken
         explain=lambda: world.explain("digits"),
     )
     world.until_ready("digits")
-    assert {each["data"]["cluster"] for each in world.revisions("digits")} == {old, new}
     until(lambda: not world.heads.rays[old].applications(), "nothing is left on the old cluster")
+    until(lambda: not world.has_cluster(old), "the old cluster is gone", explain=world.operator.tail)
+    assert {each["data"]["cluster"] for each in world.revisions("digits")} == {new}
     assert len(ray.applications()) == 1
     world.kubectl("delete", "mdep", "digits", "--timeout=60s")
 

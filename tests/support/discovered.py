@@ -65,8 +65,8 @@ class Heads:
 class Discovered(Operated):
     """The operator makes what the namespace needs; the test does what KubeRay and pods would do."""
 
-    def __init__(self, kubernetes: cluster.LocalCluster, folder: Path) -> None:
-        super().__init__(kubernetes, folder, clusters=("unused",))
+    def __init__(self, kubernetes: cluster.LocalCluster, folder: Path, *, where: tuple[str, ...] = ()) -> None:
+        super().__init__(kubernetes, folder, where=where, clusters=("unused",))
         self.heads = Heads()
         self.address = machine_address()
         self.gateways: dict[str, FakeGateway] = {}

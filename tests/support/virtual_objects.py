@@ -56,6 +56,7 @@ class Objects:
     def __init__(self, namespace: str, placement: str, clock: Clock) -> None:
         self.namespace = namespace
         self.placement = placement
+        self.is_placed_by_class = False
         self.awaited: str | None = None
         """Why the cluster of new revisions can't run one yet."""
         self.unplaced: Unplaced | None = None

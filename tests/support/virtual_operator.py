@@ -114,6 +114,7 @@ class Operated(Traffic):
             revisions=tuple(stored.revisions.values()) if stored is not None else (),
             serve=self._serve(fault),
             placement=self.placement,
+            is_placed_by_class=self.is_placed_by_class,
             unplaced=self.unplaced,
             awaited=self.awaited,
             route=self._route(name, fault),
@@ -281,7 +282,9 @@ class Operated(Traffic):
         self.serve_queued = False
         fault = Fault.REFUSED if self.puts_are_refused and fault is Fault.NONE else fault
         models = tuple(
-            serve_config.KeptModel(view=self.view(name), revisions=tuple(stored.revisions.values()))
+            serve_config.KeptModel(
+                view=self.view(name), revisions=tuple(stored.revisions.values()), routed=self.observe(name).routed
+            )
             for name, stored in self.models.items()
         )
         wanted = serve_config.compose(RayKey(self.namespace, cluster), models, is_placement=cluster == self.placement)

@@ -45,13 +45,14 @@ class Observer:
         *,
         clock: Clock,
         measurements: Measurements | None = None,
-        find_problem: Callable[[keys.ModelKey], infrastructure.Problem | None] = no_problem,
+        find_problem: Callable[[keys.ModelKey], infrastructure.Problem | None] | None = None,
     ) -> None:
         """Without ``measurements`` an analysis that is under way finds none.
 
-        ``find_problem`` says why a model can't get what it needs in its namespace.
+        ``find_problem`` says why a model can't get what it needs in its namespace; None where that is given by flags.
         """
-        self._find_problem = find_problem
+        self._find_problem = find_problem or no_problem
+        self._is_placed_by_class = find_problem is not None
         self._measurements = measurements
         self._reads = reads
         self._namespaces = namespaces
@@ -92,6 +93,7 @@ class Observer:
             ray_write=namespace.writes(),
             route_writes=namespace.route_writes,
             problem=self._find_problem(key),
+            is_placed_by_class=self._is_placed_by_class,
         )
         world = namespace.world()
         return Look(

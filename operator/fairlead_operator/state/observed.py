@@ -110,6 +110,10 @@ class RouteWrites(StrEnum):
     """The namespace is being deleted, so no route can be created."""
 
 
+ROLLOUT_FIELD = "rollout"
+"""The field of the status without which no rollout is remembered."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
     """One snapshot.
@@ -123,7 +127,8 @@ class Observed:
     ``ray_write`` is what became of the last write of each Ray cluster's Serve config, by name; a cluster without one
     had no pass yet. ``route_writes`` says whether a route could be written now. ``dropped_fields`` are those of the
     status that the CRD lacks, and those that the API server dropped from the last write of it. ``problem`` is why the
-    model can't get a Ray cluster or a gateway in its namespace.
+    model can't get a Ray cluster or a gateway in its namespace. ``is_placed_by_class`` says that the operator makes the
+    Ray clusters, and keeps those that are recorded.
     """
 
     key: ModelKey
@@ -143,10 +148,26 @@ class Observed:
     dropped_fields: tuple[str, ...] = ()
     route_writes: RouteWrites = RouteWrites.POSSIBLE
     problem: Problem | None = None
+    is_placed_by_class: bool = False
 
     def serve_on(self, cluster: str) -> Known[ServeView] | Unknown:
         """What a Ray cluster runs; Unknown also for one that isn't listed, as it may still run."""
         return self.serve.get(cluster) or Unknown(f"Ray cluster {cluster} is not among those of the namespace")
+
+    @property
+    def drops_rollout(self) -> bool:
+        """Whether the status can't keep what is known of a rollout."""
+        return ROLLOUT_FIELD in self.dropped_fields
+
+    @property
+    def routed(self) -> frozenset[str]:
+        """The revisions that the route or a gateway names; where one can't be read and no rollout is kept, all."""
+        everyone = self.gateways.value.everyone if isinstance(self.gateways, Known) else None
+        if self.drops_rollout and (isinstance(self.route, Unknown) or everyone is None):
+            return frozenset(revision.revision for revision in self.revisions)
+        live = [view.routes.get(self.key.name) for view in everyone or ()]
+        named = self.route.value.revisions if isinstance(self.route, Known) else ()
+        return frozenset(named).union(*(route.revisions for route in live if route is not None))
 
     @property
     def clusters(self) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 from tests.support.one_model import NAME, round_of, serving, until
@@ -97,6 +98,39 @@ def test_a_move_to_another_cluster_is_an_ordinary_rollout(world: VirtualWorld) -
     assert first != second
     rows = {row.name: row.cluster for row in world.view(NAME).status.revisions}
     assert rows == {before: "old", serving(world).stable: "new"}
+
+
+@pytest.mark.parametrize("rollout", [{}, {"rollbackWindow": {"seconds": 20}}], ids=["plain", "with a window"])
+def test_where_the_operator_makes_the_clusters_no_revision_holds_one_that_the_model_left(
+    world: VirtualWorld, rollout: dict[str, Any]
+) -> None:
+    world.is_placed_by_class = True
+    world.apply(NAME, model={"uri": "file:///m/1"}, rollout=rollout)
+    world.settle()
+    world.change(NAME, "model.uri", "file:///m/2")
+    until(world, lambda: serving(world).rollout is None and len(kept(world)) == 2)
+    world.placement = "new"
+    until(world, lambda: "new" in kept(world))
+    while serving(world).rollout is not None:
+        assert "old" in kept(world), "the revision that serves, or that is warm, keeps its cluster"
+        round_of(world)
+    until(world, lambda: kept(world) == ["new"])
+
+
+def test_a_ray_cluster_that_never_answered_is_held_by_no_revision(world: VirtualWorld) -> None:
+    world.is_placed_by_class = True
+    world.clusters["old"].is_away = True
+    world.apply(NAME, model={"uri": "file:///m/1"})
+    until(world, lambda: kept(world) == ["old"])
+    world.placement = "new"
+    world.settle()
+    assert kept(world) == ["new"]
+    assert serving(world).stable is not None
+
+
+def kept(world: VirtualWorld) -> list[str]:
+    """The clusters that the kept revisions record."""
+    return [revision.cluster for revision in world.models[NAME].revisions.values()]
 
 
 def test_the_same_template_goes_back_to_the_revision_of_the_cluster_it_was_on(world: VirtualWorld) -> None:
