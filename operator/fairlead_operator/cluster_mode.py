@@ -28,6 +28,7 @@ class Parts:
     waits: waiting.Waiting
     composed: composition.Composition
     problems: problems.Problems
+    classes: serving_classes.ServingClasses
     used_clusters: Callable[[str], knowledge.Known[frozenset[str]] | knowledge.Unknown]
     system_namespace: str
     clock: Clock
@@ -39,7 +40,8 @@ class ClusterMode:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self.classes = serving_classes.ServingClasses(parts.watch_api, clock=parts.clock, on_change=self.queue_all)
+        self.classes = parts.classes
+        self.classes.listeners.append(self.queue_all)
         self.made = made_objects.MadeObjects(
             parts.watch_api, parts.scopes, clock=parts.clock, on_change=self._queue_namespace
         )

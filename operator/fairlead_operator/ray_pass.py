@@ -84,7 +84,7 @@ class RayPass:
     def _wanted(self, key: keys.RayKey, evidence: serve.RayEvidence) -> serve.ServeConfig:
         namespace = key.namespace
         parts, unknown = self.composed.parts_on(key)
-        is_placement = self.namespaces(namespace).placement == key.cluster
+        is_placement = key.cluster in self.namespaces(namespace).placements
         may_get_models = self.composed.has_models(namespace) and is_placement
         wanted = serve_config.joined(key, parts, may_get_models=may_get_models)
         if not unknown:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,6 +67,9 @@ class _Version(_Wire):
     session_name: str
 
 
+ReadToken = Callable[[], str]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instance:
     """What ``GET`` said. Without a controller the empty list of applications proves nothing."""
@@ -76,13 +79,17 @@ class Instance:
 
 
 class RayServeClient:
-    """One Ray cluster. The token is read from its file at first use, and again when Ray refuses it."""
+    """One Ray cluster. The token is read at first use, and again when Ray refuses it.
+
+    So a token that was replaced is used from when Ray's head has it, and the one before until then.
+    """
 
     def __init__(
-        self, base_url: str, *, token_file: Path | None, http_client: http.HttpClient, on_request: http.OnRequest
+        self, base_url: str, *, read_token: ReadToken | None, http_client: http.HttpClient, on_request: http.OnRequest
     ) -> None:
+        """``read_token`` raises errors.Forbidden where the token can't be read; None: Ray asks for none."""
         self._base_url = base_url.rstrip("/")
-        self._token_file = token_file
+        self._read_token = read_token
         self._http = http_client
         self._on_request = on_request
         self._token: str | None = None
@@ -148,9 +155,9 @@ class RayServeClient:
 
     async def _send_once(self, method: str, path: str, body: bytes | None, *, timeout_s: float) -> http.Answer:
         headers = {"Content-Type": "application/json"} if body is not None else {}
-        if self._token_file is not None:
+        if self._read_token is not None:
             if self._token is None:
-                self._token = _read_token(self._token_file)
+                self._token = self._read_token()
             headers["Authorization"] = f"Bearer {self._token}"
         request = http.Request(
             method=method,
@@ -164,7 +171,12 @@ class RayServeClient:
         return await self._http.send(request, who="Ray", on_request=self._on_request)
 
 
-def _read_token(path: Path) -> str:
+def read_token_file(path: Path) -> str:
+    """The token in a file.
+
+    Raises:
+        errors.Forbidden: it can't be read.
+    """
     try:
         return path.read_text(encoding="utf-8").strip()
     except OSError as error:

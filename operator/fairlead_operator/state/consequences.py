@@ -90,6 +90,7 @@ CONSEQUENCES: Mapping[Reason, Consequence] = {
     Reason.INFRASTRUCTURE_FAILED: _BLOCKED,
     # What could not be read or written
     Reason.RAY_UNREACHABLE: _UNREADABLE,
+    Reason.RAY_CLUSTER_STARTING: _BLOCKED,
     Reason.GATEWAY_UNREACHABLE: _UNREADABLE,
     Reason.ROUTE_REFUSED: _GOES_ON,
     Reason.CRD_OUTDATED: _person("Update the CRD."),
@@ -99,6 +100,7 @@ CONSEQUENCES: Mapping[Reason, Consequence] = {
     # Serving
     Reason.SERVING: _DONE,
     Reason.SCALING: _SHORT,
+    Reason.SCALING_WAITS: _DONE,
     Reason.SCALED_TO_ZERO: replace(_DONE, answers_nobody=True),
     Reason.REPLICAS_MISSING: _SHORT,
     Reason.REPLICAS_LOST: _SHORT,

@@ -43,7 +43,7 @@ class Place:
         self.composed = composition.Composition()
         world = SimpleNamespace(hash_ray=lambda _: b"")
         parts: dict[str, Any] = {
-            "namespaces": lambda _: SimpleNamespace(placement="default", world=lambda: world),
+            "namespaces": lambda _: SimpleNamespace(placements={"default"}, world=lambda: world),
             "clusters": SimpleNamespace(find=lambda _: SimpleNamespace(poller=self.poller, client=self)),
             "composed": self.composed,
             "waits": SimpleNamespace(park=self.parked.append, hold=lambda key, _: self.held.append(key)),
