@@ -15,9 +15,10 @@ from __future__ import annotations
 import datetime
 from collections.abc import Sequence
 
+from tests.support.virtual_drafts import Process
 from tests.support.virtual_faults import Fault, Outage
 from tests.support.virtual_objects import Clock
-from tests.support.virtual_operator import Operated, Process
+from tests.support.virtual_operator import Operated
 from tests.support.virtual_ray import RayApplication, digest_of
 from tests.support.virtual_traffic import Gateway
 
@@ -42,10 +43,12 @@ class VirtualWorld(Operated):
         clusters: Sequence[str] = (names.DEFAULT_CLUSTER,),
         namespace: str = NAMESPACE,
         beside: VirtualWorld | None = None,
+        has_drafts: bool = False,
     ) -> None:
         """New revisions go to the first of the clusters, until ``placement`` is changed.
 
-        With ``beside`` it joins the world of that one.
+        With ``beside`` it joins the world of that one. With ``has_drafts`` the operator keeps statuses for a moment,
+        as the real one does; without, each pass writes its own, so that a story can look at each.
         """
         super().__init__(
             namespace,
@@ -53,7 +56,7 @@ class VirtualWorld(Operated):
             gateways=gateways,
             clock=beside.clock if beside is not None else Clock(),
             bounds=bounds or Bounds(),
-            process=beside.process if beside is not None else Process(),
+            process=beside.process if beside is not None else Process(has_drafts=has_drafts),
         )
         self.home = beside or self
         """The first namespace, which has the others beside it."""
