@@ -16,6 +16,7 @@ from tests.support.virtual_traffic import Traffic, asked_by
 
 from fairlead_operator.api import names
 from fairlead_operator.desired import build, serve_config
+from fairlead_operator.observe import snapshot
 from fairlead_operator.plan import planner
 from fairlead_operator.plan import serve_config as serve_plan
 from fairlead_operator.state import actions, analysis, question
@@ -126,6 +127,12 @@ class Operated(Traffic):
             dropped_fields=(*sorted(self.pruned), *self.process.dropped.get(ModelKey(self.namespace, name), ())),
         )
 
+    def _placement_of(self, name: str) -> str:
+        stored = self.models.get(name)
+        if self.unplaced is None or stored is None:
+            return self.placement
+        return snapshot.recorded_cluster(self.view(name), tuple(stored.revisions.values()))
+
     def _forbids_route(self, name: str) -> bool:
         return self.route_writes is RouteWrites.FORBIDDEN or (
             self.route_writes is RouteWrites.ENDING and name not in self.routes
@@ -195,7 +202,7 @@ class Operated(Traffic):
         self.steps += 1
         observed = self.observe(name, fault)
         view = observed.object.value if isinstance(observed.object, Known) else None
-        kept, at = observed.revisions, self.placement
+        kept, at = observed.revisions, observed.placement
         desired = build.build(view, kept, self.bounds, cluster=at) if view is not None else ABSENT
         plan = planner.make(desired, observed, self.bounds, self.now)
         consistency.check_plan(observed, plan)
