@@ -42,7 +42,7 @@ class Composer:
     def _compose(self, seen: observed.Observed, view: observed.ModelDeploymentView) -> composition.Parts | None:
         if view.status_problem is not None and not view.is_deleting:
             return None
-        kept = serve_config.KeptModel(view=view, revisions=seen.revisions)
+        kept = serve_config.KeptModel(view=view, revisions=seen.revisions, routed=seen.routed)
         clusters = {*(revision.cluster for revision in seen.revisions), *seen.serve}
         try:
             return {name: serve_config.of_model(keys.RayKey(view.namespace, name), kept) for name in clusters}

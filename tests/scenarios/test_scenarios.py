@@ -57,6 +57,8 @@ def happen(world: VirtualWorld, step: dict[str, Any]) -> None:
             world.crash_replica(NAME, number, words)
         case {"aim": {"revision": number, "replicas": replicas}}:
             world.aim(NAME, number, replicas)
+        case {"room": {"revision": number, "replicas": replicas}}:
+            world.make_room(NAME, number, replicas)
         case {"wait": seconds}:
             world.advance(seconds)
         case _:

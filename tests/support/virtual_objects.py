@@ -189,6 +189,7 @@ class Objects:
         match action:
             case actions.AddFinalizer(finalizers=finalizers) | actions.RemoveFinalizer(finalizers=finalizers):
                 stored.finalizers = finalizers
+                stored.resource_version += 1
                 self._reap(name)
             case actions.CreateRevision():
                 stored.revisions[action.revision] = RevisionView(
@@ -206,7 +207,6 @@ class Objects:
                 stored.revisions.pop(revision, None)
             case _:
                 raise AssertionError(f"{action} is not an action on the object")
-        stored.resource_version += 1
         return actions.Done()
 
     def _reap(self, name: str) -> None:

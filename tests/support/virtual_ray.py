@@ -39,6 +39,8 @@ class RayApplication:
     deleting: bool = False
     aimed: int = 0
     """Where scaling is automatic: what Ray's policy decided last, before the bounds."""
+    room: int = 1000
+    """No node has room for more replicas than these."""
 
     @property
     def target(self) -> int:
@@ -48,6 +50,16 @@ class RayApplication:
         if (scaled := deployment.get("autoscaling_config")) is None:
             return int(deployment["num_replicas"])
         return max(int(scaled["min_replicas"]), min(int(scaled["max_replicas"]), self.aimed))
+
+    @property
+    def waiting(self) -> int:
+        return max(0, self.target - max(self.room, self.running))
+
+    @property
+    def least(self) -> int:
+        """With so many replicas Ray calls the application RUNNING."""
+        scaled = self.config["deployments"][0].get("autoscaling_config")
+        return int(scaled["min_replicas"]) if scaled else self.target
 
     @property
     def cores(self) -> float:
@@ -72,7 +84,7 @@ class RayApplication:
         elif pinned not in (None, digest_of(self.uri)):
             self.failed = f"fairlead: DigestMismatch: {self.uri} is not {pinned}"
         elif "/slow" not in self.uri:
-            self.running += (self.running < self.target) - (self.running > self.target)
+            self.running += (self.running < min(self.target, self.room)) - (self.running > self.target)
             self.has_run = self.has_run or self.running > 0
             self.is_hurt = self.is_hurt and self.running < self.target
 
@@ -84,6 +96,8 @@ class RayApplication:
             message=self.failed or (self.words if status is ApplicationStatus.UNHEALTHY else ""),
             running_replicas=self.running,
             target_replicas=self.target,
+            waiting_replicas=self.waiting,
+            waiting_since=EPOCH if self.waiting else None,
             config=self.config,
         )
 
@@ -92,7 +106,7 @@ class RayApplication:
             return ApplicationStatus.DELETING
         if self.failed:
             return ApplicationStatus.DEPLOY_FAILED
-        if self.running == self.target:
+        if self.least <= self.running <= max(self.least, self.target):
             return ApplicationStatus.RUNNING
         return ApplicationStatus.UNHEALTHY if self.is_hurt else ApplicationStatus.DEPLOYING
 

@@ -81,6 +81,11 @@ class Traffic(Objects):
             if revision.number == number and application is not None:
                 application.aimed = replicas
 
+    def make_room(self, name: str, number: int, replicas: int) -> None:
+        """The nodes have room for so many replicas of a revision."""
+        revision = next(r.revision for r in self.models[name].revisions.values() if r.number == number)
+        self.applications[names.serve_application(self.namespace, name, revision)].room = replicas
+
     # The clients
 
     def take_routes(self, gateway: Gateway) -> None:

@@ -15,9 +15,10 @@ from __future__ import annotations
 import datetime
 from collections.abc import Sequence
 
+from tests.support.virtual_drafts import Process
 from tests.support.virtual_faults import Fault, Outage
 from tests.support.virtual_objects import Clock
-from tests.support.virtual_operator import Operated, Process
+from tests.support.virtual_operator import Operated
 from tests.support.virtual_ray import RayApplication, digest_of
 from tests.support.virtual_traffic import Gateway
 
@@ -44,10 +45,12 @@ class VirtualWorld(Operated):
         clusters: Sequence[str] = (names.DEFAULT_CLUSTER,),
         namespace: str = NAMESPACE,
         beside: VirtualWorld | None = None,
+        has_drafts: bool = False,
     ) -> None:
         """New revisions go to the first of the clusters, until ``placement`` is changed.
 
-        With ``beside`` it joins the world of that one.
+        With ``beside`` it joins the world of that one. With ``has_drafts`` the operator keeps statuses for a moment,
+        as the real one does; without, each pass writes its own, so that a story can look at each.
         """
         super().__init__(
             namespace,
@@ -55,7 +58,7 @@ class VirtualWorld(Operated):
             gateways=gateways,
             clock=beside.clock if beside is not None else Clock(),
             bounds=bounds or Bounds(),
-            process=beside.process if beside is not None else Process(),
+            process=beside.process if beside is not None else Process(has_drafts=has_drafts),
         )
         self.home = beside or self
         """The first namespace, which has the others beside it."""
@@ -120,10 +123,8 @@ class VirtualWorld(Operated):
             case Outage.RAY:
                 for cluster in self.clusters.values():
                     cluster.is_away = True
-            case Outage.GATEWAY:
-                self.gateways[0].is_away = True
-            case Outage.GATEWAYS:
-                for gateway in self.gateways:
+            case Outage.GATEWAY | Outage.GATEWAYS:
+                for gateway in self.gateways[: 1 if outage is Outage.GATEWAY else None]:
                     gateway.is_away = True
             case Outage.STORE:
                 self.sources_are_away = True

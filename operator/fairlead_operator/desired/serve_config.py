@@ -19,10 +19,11 @@ from fairlead_operator.state.serve import ApplicationConfig, ServeConfig
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeptModel:
-    """A ModelDeployment and its own ControllerRevisions."""
+    """A ModelDeployment and its own ControllerRevisions; ``routed`` are those that the route or a gateway names."""
 
     view: ModelDeploymentView
     revisions: tuple[RevisionView, ...]
+    routed: frozenset[str] = frozenset()
 
 
 def compose(key: RayKey, models: Sequence[KeptModel], *, is_placement: bool) -> ServeConfig:
@@ -41,7 +42,7 @@ def of_model(key: RayKey, model: KeptModel) -> ServeConfig:
     return ServeConfig(
         namespace=key.namespace,
         applications=tuple(config for config in found if config is not None),
-        kept=tuple(_unreadable(model)),
+        kept=tuple(_kept(model)),
         has_models=bool(own),
     )
 
@@ -82,11 +83,15 @@ def _attempt(view: ModelDeploymentView, revision: RevisionView) -> int:
     return attempt.number if attempt is not None else 0
 
 
-def _unreadable(model: KeptModel) -> list[str]:
-    """Applications that have a place, but can't be composed: gone is the plan, not the need.
+def _kept(model: KeptModel) -> list[str]:
+    """Applications that go on as they run.
 
-    Their ControllerRevision was deleted, or the spec with the bounds of their scaling can't be read.
+    Those that have a place, but can't be composed: gone is the plan, not the need. Their ControllerRevision was
+    deleted, or the spec with the bounds of their scaling can't be read. And without a rollout those that the route
+    still names: an older CRD may have taken away what the status knew of them.
     """
-    serving = model.view.serving
-    lost = set(serving.running) - {r.revision for r in model.revisions if not scaling.is_unreadable(model.view, r)}
-    return [names.serve_application(model.view.namespace, model.view.name, revision) for revision in lost]
+    view, serving = model.view, model.view.serving
+    lost = set(serving.running) - {r.revision for r in model.revisions if not scaling.is_unreadable(view, r)}
+    if serving.rollout is None and not view.is_deleting:
+        lost |= model.routed - set(serving.running)
+    return [names.serve_application(view.namespace, view.name, revision) for revision in sorted(lost)]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from fairlead_operator.api import names
 from fairlead_operator.plan import requests
 from fairlead_operator.plan.context import Context
-from fairlead_operator.plan.rollout import advance
+from fairlead_operator.plan.rollout import advance, forgotten
 from fairlead_operator.plan.upkeep import attempts, revisions, steady, suspension, teardown
 from fairlead_operator.state.actions import AddFinalizer, Plan, Prove, Wait
 from fairlead_operator.state.bounds import Bounds
@@ -98,7 +98,9 @@ def make(desired: Desired | InvalidSpec | Absent, observed: Observed, bounds: Bo
         return _unreadable(desired, view, observed, bounds)
     if names.FINALIZER not in view.finalizers:
         return _adopt(view, observed, bounds)
-    return _first(Context(desired=desired, observed=observed, serving=view.serving, bounds=bounds, now=now))
+    context = Context(desired=desired, observed=observed, serving=view.serving, bounds=bounds, now=now)
+    restored = forgotten.restore(context)
+    return forgotten.announce(restored, view.serving) or forgotten.hold(restored, view.serving, _first(restored))
 
 
 def _first(context: Context) -> Plan:
@@ -118,8 +120,7 @@ def _hold_what_is_forgotten(context: Context, plan: Plan) -> Plan:
     begins = context.serving.candidate is None and plan.serving.candidate is not None
     if not dropped or not (begins or isinstance(plan.action, Prove)):
         return plan
-    message = f"The CRD is older than the operator: the API server drops status.{dropped[0]}. Update the CRD."
-    return context.wait(Reason.CRD_OUTDATED, message, requeue_after_s=context.bounds.resync_s)
+    return forgotten.hold_beginning(context, dropped[0]) if begins else forgotten.outdated(context, dropped[0])
 
 
 def _unreadable(invalid: InvalidSpec, view: ModelDeploymentView, observed: Observed, bounds: Bounds) -> Plan:

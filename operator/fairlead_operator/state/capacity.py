@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from fairlead_operator.api.spec import Resources
+from fairlead_operator.state.serve import ApplicationView
+
 CPU = "CPU"
 MEMORY = "memory"
 
@@ -15,6 +18,22 @@ class Size:
 
     cpu_cores: float
     memory_bytes: int
+
+    @classmethod
+    def from_resources(cls, resources: Resources) -> Size:
+        return cls(cpu_cores=resources.cpu_cores, memory_bytes=resources.memory_bytes)
+
+
+def describe_missing(view: ApplicationView | None, size: Size, missing: int) -> str:
+    """What the replicas that don't run yet wait for, as the part of a sentence."""
+    waiting = min(missing, view.waiting_replicas) if view is not None else 0
+    if view is None or view.waiting_since is None or waiting == 0:
+        return f"{missing} {'starts' if missing == 1 else 'start'}"
+    room = f"{size.cpu_cores:g} CPU and {size.memory_bytes / 2**20:g} MiB each"
+    since = f"since {view.waiting_since:%Y-%m-%dT%H:%M:%SZ}"
+    words = f"{waiting} {'waits' if waiting == 1 else 'wait'} for room on the Ray cluster ({room}) {since}"
+    others = missing - waiting
+    return words if others == 0 else f"{words}, {others} {'starts' if others == 1 else 'start'}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

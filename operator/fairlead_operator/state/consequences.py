@@ -100,6 +100,7 @@ CONSEQUENCES: Mapping[Reason, Consequence] = {
     # Serving
     Reason.SERVING: _DONE,
     Reason.SCALING: _SHORT,
+    Reason.SCALING_WAITS: _DONE,
     Reason.SCALED_TO_ZERO: replace(_DONE, answers_nobody=True),
     Reason.REPLICAS_MISSING: _SHORT,
     Reason.REPLICAS_LOST: _SHORT,

@@ -110,6 +110,10 @@ class RouteWrites(StrEnum):
     """The namespace is being deleted, so no route can be created."""
 
 
+ROLLOUT_FIELD = "rollout"
+"""The field of the status without which no rollout is remembered."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
     """One snapshot.
@@ -149,6 +153,21 @@ class Observed:
     def serve_on(self, cluster: str) -> Known[ServeView] | Unknown:
         """What a Ray cluster runs; Unknown also for one that isn't listed, as it may still run."""
         return self.serve.get(cluster) or Unknown(f"Ray cluster {cluster} is not among those of the namespace")
+
+    @property
+    def drops_rollout(self) -> bool:
+        """Whether the status can't keep what is known of a rollout."""
+        return ROLLOUT_FIELD in self.dropped_fields
+
+    @property
+    def routed(self) -> frozenset[str]:
+        """The revisions that the route or a gateway names; where one can't be read and no rollout is kept, all."""
+        everyone = self.gateways.value.everyone if isinstance(self.gateways, Known) else None
+        if self.drops_rollout and (isinstance(self.route, Unknown) or everyone is None):
+            return frozenset(revision.revision for revision in self.revisions)
+        live = [view.routes.get(self.key.name) for view in everyone or ()]
+        named = self.route.value.revisions if isinstance(self.route, Known) else ()
+        return frozenset(named).union(*(route.revisions for route in live if route is not None))
 
     @property
     def clusters(self) -> tuple[str, ...]:

@@ -76,6 +76,8 @@ class Reason(StrEnum):
     """The desired revision serves with all its replicas."""
     SCALING = "Scaling"
     """The number of ready replicas is changing to the desired one."""
+    SCALING_WAITS = "ScalingWaits"
+    """The load asks for more replicas than the Ray cluster has room for; the others serve."""
     SCALED_TO_ZERO = "ScaledToZero"
     """spec.scaling.replicas is 0; requests are answered with 503."""
     REPLICAS_MISSING = "ReplicasMissing"

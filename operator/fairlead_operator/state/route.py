@@ -169,6 +169,12 @@ class RouteText:
         stable = self._body().get("stable")
         return stable if isinstance(stable, str) else None
 
+    @property
+    def revisions(self) -> tuple[str, ...]:
+        """Those that it names, with or without a share."""
+        named = self._body().get("revisions")
+        return tuple(named) if isinstance(named, dict) else ()
+
     def is_matched(self, candidate: str) -> bool:
         """Whether some requests go to this candidate by their headers or cookies."""
         body = self._body()

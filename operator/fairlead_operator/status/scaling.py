@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fairlead_operator.api.revision_status import ScalingStatus
+from fairlead_operator.state.capacity import Size, describe_missing
 from fairlead_operator.state.desired import WantedRevision
 from fairlead_operator.state.knowledge import Unknown
 from fairlead_operator.state.serve import ApplicationView
@@ -39,7 +40,9 @@ def _sentence(
     if running > desired:
         return f"{_count(running)}; {running - desired} stop."
     if running < desired:
-        return f"{running} of {_count(desired)}; {_missing(wanted, view, desired - running)}."
+        size = Size.from_resources(wanted.template.serving.resources)
+        words = describe_missing(view, size, desired - running)
+        return f"{running} of {_count(desired)}; {words}."
     is_automatic = result.desired_if_valid is not None and result.desired_if_valid.autoscaling is not None
     application = wanted.application
     if application is None or not is_automatic:
@@ -49,18 +52,6 @@ def _sentence(
     if desired == application.most:
         return f"{_count(desired)}, which is the maximum."
     return f"{_count(desired)}; the load decides between {application.replicas} and {application.most}."
-
-
-def _missing(wanted: WantedRevision, view: ApplicationView | None, missing: int) -> str:
-    waiting = min(missing, view.waiting_replicas) if view is not None else 0
-    if view is None or view.waiting_since is None or waiting == 0:
-        return f"{missing} {'starts' if missing == 1 else 'start'}"
-    size = wanted.template.serving.resources
-    room = f"{size.cpu_cores:g} CPU and {size.memory_bytes / 2**20:g} MiB each"
-    since = f"since {view.waiting_since:%Y-%m-%dT%H:%M:%SZ}"
-    words = f"{waiting} {'waits' if waiting == 1 else 'wait'} for room on the Ray cluster ({room}) {since}"
-    others = missing - waiting
-    return words if others == 0 else f"{words}, {others} {'starts' if others == 1 else 'start'}"
 
 
 def _count(replicas: int) -> str:

@@ -65,5 +65,4 @@ def _freed(context: Context, stable: str, candidate: WantedRevision) -> int:
 
 
 def _size(revision: WantedRevision) -> Size:
-    resources = revision.template.serving.resources
-    return Size(cpu_cores=resources.cpu_cores, memory_bytes=resources.memory_bytes)
+    return Size.from_resources(revision.template.serving.resources)

@@ -7,7 +7,7 @@ from fairlead_operator.plan import traffic
 from fairlead_operator.plan.condemn import ray, readiness
 from fairlead_operator.plan.context import Context
 from fairlead_operator.plan.rollout import contract, cover, deadline, measuring, proof, steps
-from fairlead_operator.plan.upkeep import attempts
+from fairlead_operator.plan.upkeep import attempts, steady
 from fairlead_operator.plan.verdict import Verdict
 from fairlead_operator.state import load_reasons
 from fairlead_operator.state.actions import PinDigest, Plan
@@ -212,7 +212,7 @@ def _replicas_in_ray(
         return _failed(Reason.PROGRESS_DEADLINE_EXCEEDED, one_line(message), word=word)
     if view is None:
         return _not_taken(context, reason, candidate.revision)
-    return context.wait(reason, f"{waits_for}.")
+    return context.wait(reason, f"{waits_for}{steady.describe_waiting(candidate, view)}.")
 
 
 def _not_taken(context: Context, reason: Reason, candidate: str) -> Plan:

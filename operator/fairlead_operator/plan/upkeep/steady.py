@@ -9,11 +9,12 @@ from fairlead_operator.plan import traffic
 from fairlead_operator.plan.condemn import ray
 from fairlead_operator.plan.context import Context
 from fairlead_operator.state.actions import NudgeServe, Plan, Wait, WriteRoute
+from fairlead_operator.state.capacity import Size, describe_missing
 from fairlead_operator.state.consequences import consequence_of
 from fairlead_operator.state.desired import WantedRevision
 from fairlead_operator.state.knowledge import Absent, Unknown
 from fairlead_operator.state.reasons import Reason
-from fairlead_operator.state.serve import ApplicationStatus
+from fairlead_operator.state.serve import ApplicationStatus, ApplicationView
 
 
 def decide(context: Context) -> Plan | None:
@@ -90,12 +91,22 @@ def replicas(context: Context, stable: WantedRevision) -> Plan | None:
         message = f"Ray reports {called} as {view.status}: {view.running_replicas} of {wanted.replicas} replicas run."
         return context.wait_unknown(Reason.APPLICATION_UNHEALTHY, message)
     if view.running_replicas < wanted.replicas:
-        message = f"{view.running_replicas} of {wanted.replicas} replicas of {called} run."
+        message = (
+            f"{view.running_replicas} of {wanted.replicas} replicas of {called} run{describe_waiting(stable, view)}."
+        )
         scales = view.status is ApplicationStatus.DEPLOYING and view.running_replicas > 0
         return context.wait(Reason.SCALING if scales else Reason.REPLICAS_MISSING, message)
     if view.running_replicas > wanted.most:
         return context.wait(Reason.SCALING, f"{called} scales down to {wanted.most} replicas.")
     return None
+
+
+def describe_waiting(revision: WantedRevision, view: ApplicationView | None) -> str:
+    """The part of a sentence that says what replicas without room wait for; empty where none does."""
+    if view is None or view.waiting_replicas == 0:
+        return ""
+    size = Size.from_resources(revision.template.serving.resources)
+    return f"; {describe_missing(view, size, view.waiting_replicas)}"
 
 
 def _unwanted_applications(context: Context) -> Plan | None:
@@ -127,10 +138,17 @@ def _rest(context: Context) -> tuple[Reason, str]:
         return Reason.SCALED_TO_ZERO, f"Requests are answered with 503, because spec.scaling.replicas is 0.{held}"
     if stable is None:
         return Reason.NOT_SERVING, "No revision serves; requests are answered with 503."
-    count, bounds = desired.replicas, ""
     view = context.application(stable)
-    if desired.autoscaling is not None and view is not None:
-        count = view.running_replicas
-        bounds = f"; its load decides between {desired.autoscaling.least} and {desired.autoscaling.most}"
-    replicas = "1 replica" if count == 1 else f"{count} replicas"
-    return Reason.SERVING, f"{context.called(stable)} serves with {replicas}{bounds}."
+    if desired.autoscaling is None or view is None:
+        return Reason.SERVING, f"{context.called(stable)} serves with {_count(desired.replicas)}."
+    called, running = context.called(stable), view.running_replicas
+    missing = view.target_replicas - running
+    if missing > 0 and view.waiting_replicas > 0:
+        words = describe_waiting(desired.revisions[stable], view)
+        return Reason.SCALING_WAITS, f"{called} serves with {running} of {_count(view.target_replicas)}{words}."
+    bounds = f"its load decides between {desired.autoscaling.least} and {desired.autoscaling.most}"
+    return Reason.SERVING, f"{called} serves with {_count(running)}; {bounds}."
+
+
+def _count(replicas: int) -> str:
+    return "1 replica" if replicas == 1 else f"{replicas} replicas"

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 
 import pytest
 from tests.support import client_oracle
 from tests.support.virtual_world import VirtualWorld
-from tests.unit.operator.plan.test_invariants import PRUNED, STRATEGIES
+from tests.unit.operator.plan.test_invariants import PRUNED, STARTS, STRATEGIES, rest
 
 from fairlead_operator.state.reasons import Reason
+from fairlead_operator.state.route import FULL_WEIGHT, RouteText
 
 NAME = "digits"
 ROUNDS = 120
@@ -65,3 +67,42 @@ def test_a_dropped_field_is_named_in_a_condition() -> None:
         world.look()
     reasons = {c.reason: c.message for c in world.view(NAME).status.conditions}
     assert "status.rollout" in reasons[Reason.CRD_OUTDATED]
+
+
+@pytest.mark.parametrize("passes", [0, 1, 3])
+@pytest.mark.parametrize("start", [name for name in sorted(STARTS) if name != "fresh"])
+def test_a_rollout_whose_memory_an_older_crd_takes_away_gives_all_traffic_to_the_stable_revision(
+    start: str, passes: int
+) -> None:
+    world = copy.deepcopy(STARTS[start]())
+    world.load = 400
+    for _ in range(passes):
+        world.look()
+    for one in world.all:
+        one.pruned = frozenset({"rollout"})
+    stable = world.view(NAME).serving.stable
+    for _ in range(ROUNDS):
+        world.look()
+        assert client_oracle.are_answered(world, NAME), world.plans[-1]
+    assert world.view(NAME).serving.stable == stable
+    assert all(RouteText(text=g.routes[NAME]).weights() == {stable: FULL_WEIGHT} for g in world.gateways)
+    before = len(world.writes)
+    for _ in range(LAST):
+        world.look()
+    assert world.writes[before:] == []
+    rest(world)  # the CRD has every field again
+
+
+@pytest.mark.parametrize("passes", range(7))
+def test_a_recreate_whose_memory_is_taken_away_leaves_a_revision_that_serves(passes: int) -> None:
+    world = served("Recreate")
+    if passes == 0:
+        world.pruned = frozenset({"rollout"})
+    world.change(NAME, "model.uri", "file:///m/2")
+    for _ in range(passes):
+        world.look()
+    world.pruned = frozenset({"rollout"})
+    for _ in range(ROUNDS):
+        world.look()
+    assert client_oracle.are_answered(world, NAME), world.plans[-1]
+    rest(world)  # the CRD has every field again
