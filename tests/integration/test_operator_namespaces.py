@@ -171,3 +171,11 @@ def test_without_kuberay_the_models_and_the_class_say_so(kubernetes: cluster.Loc
         text = json.dumps(copy.deepcopy(dict(RAY_CLUSTERS)))
         world.kubectl("apply", "--server-side", "-f", "-", scoped=False, input_text=text)
         world.until_prepared()
+
+
+def test_a_namespace_with_everything_in_it_can_be_deleted(prepared: Prepared) -> None:
+    prepared.apply_class("small", default=True)
+    prepared.apply_model("doomed")
+    prepared.until_prepared()
+    prepared.kubectl("delete", "namespace", prepared.namespace, "--timeout=100s", scoped=False)
+    prepared.operator.require_running()

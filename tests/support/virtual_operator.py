@@ -199,7 +199,7 @@ class Operated(Drafting):
         if draft is not None and isinstance(plan.action, execute.ANNOUNCED):
             if is_late or not self._announce(name, draft, fault):
                 return plan
-            draft = None
+            draft, view = None, self.view(name)
         outcome = self._execute(plan, name, fault, is_late=is_late)
         if fault in CRASHES:
             self.process.crash()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -28,6 +29,9 @@ RUNNING = ("RUNNING", "UPDATING")
 STARTING = "STARTING"
 ANSWER_BYTES_MAX = 64 * 1024 * 1024
 """Some 10,000 applications with their configurations and a traceback in a few of them."""
+
+
+_DIGEST_BYTES = 16
 
 
 class _Wire(pydantic.BaseModel):
@@ -96,29 +100,30 @@ class RayServeClient:
         self.parse_s = 0.0
         """How long the last answer that differed kept the event loop."""
         self._last: tuple[bytes, Instance] | None = None
-        self._views: dict[str, tuple[_Application, serve.ApplicationView]] = {}
+        """The digest of the last answer, and what it said. The answer of many applications is too large to be kept."""
 
     async def fetch_instance(self) -> Instance:
         """Every application with its state: a missing field is Unreachable, an unknown status UNKNOWN_STATUS."""
         answer = await self._send("GET", APPLICATIONS_PATH)
-        if self._last is not None and self._last[0] == answer.body:
-            return self._last[1]
         began_s = time.perf_counter()
+        digest = hashlib.blake2b(answer.body, digest_size=_DIGEST_BYTES).digest()
+        if self._last is not None and self._last[0] == digest:
+            return self._last[1]
         try:
             instance = _Instance.model_validate_json(answer.body)
         except pydantic.ValidationError as error:
             raise errors.Unreachable(f"Ray: unexpected answer: {_first_problem(error)}") from error
         applications = {name: self._view(name, application) for name, application in instance.applications.items()}
-        self._views = {name: (instance.applications[name], view) for name, view in applications.items()}
         made = Instance(controller_id=instance.controller_info.actor_id or None, applications=applications)
-        self._last = (answer.body, made)
+        self._last = (digest, made)
         self.parse_s = time.perf_counter() - began_s
         return made
 
     def _view(self, name: str, application: _Application) -> serve.ApplicationView:
         """The same object as last time where nothing of it changed: whoever compares a thousand of them is quick."""
-        known = self._views.get(name)
-        return known[1] if known is not None and known[0] == application else _view(name, application)
+        made = _view(name, application)
+        known = self._last[1].applications.get(name) if self._last is not None else None
+        return known if known is not None and known == made else made
 
     async def fetch_session(self) -> str:
         """The name of the life of Ray's head: another one means that everything was lost."""
