@@ -6,7 +6,7 @@ It is off where Ray clusters or gateways are given by flags.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -28,6 +28,7 @@ class Parts:
     waits: waiting.Waiting
     composed: composition.Composition
     problems: problems.Problems
+    classes: serving_classes.ServingClasses
     used_clusters: Callable[[str], knowledge.Known[frozenset[str]] | knowledge.Unknown]
     system_namespace: str
     clock: Clock
@@ -39,7 +40,9 @@ class ClusterMode:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self.classes = serving_classes.ServingClasses(parts.watch_api, clock=parts.clock, on_change=self.queue_all)
+        self.classes = parts.classes
+        self.classes.listeners.append(self._on_class)
+        self._contents: Mapping[str, object] = {}
         self.made = made_objects.MadeObjects(
             parts.watch_api, parts.scopes, clock=parts.clock, on_change=self._queue_namespace
         )
@@ -90,6 +93,17 @@ class ClusterMode:
         kinds = [each.kind for each in self.made.objects(key.namespace)]
         if kinds.count(infrastructure.RAY_CLUSTER) > 1:
             self._queue_namespace(key.namespace)
+
+    def _on_class(self) -> None:
+        """Somebody changed what a pass may have failed at; a status is written by our own passes."""
+        contents = {name: view.content for name, view in self.classes.views().items()}
+        is_same, self._contents = contents == self._contents, contents
+        if is_same:
+            self._queue_classes()
+            return
+        for namespace in self._parts.composed.used.namespaces() | self.made.namespaces():
+            self._parts.work.add_now(keys.NamespaceKey(namespace))
+        self._queue_classes()
 
     def _queue_namespace(self, namespace: str) -> None:
         self._parts.work.add(keys.NamespaceKey(namespace))

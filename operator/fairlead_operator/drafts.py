@@ -8,7 +8,7 @@ loses the draft, and the next process takes the same steps again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -62,6 +62,27 @@ def follow(
         return None
     update = replace(update, patch=patch, events=(*before.update.events, *update.events))
     return replace(before, view=_with_status(stored, update), update=update)
+
+
+def is_to_be_written(
+    draft: Draft,
+    plan: actions.Plan,
+    outcome: actions.Outcome,
+    *,
+    goes_on: bool,
+    is_due: bool,
+    differs: Callable[[], bool],
+) -> bool:
+    """Whether a pass ends with a write of the draft.
+
+    ``goes_on``: the next pass follows at once. ``is_due``: it was kept for long enough. ``differs``: something else
+    would run on Ray. What runs there is composed from what is stored, so that a successor composes the same.
+    """
+    if isinstance(outcome, actions.Refused):
+        return outcome.reason is not reasons.Reason.CONFLICT
+    if plan.reason is reasons.Reason.STATUS_UNREADABLE:
+        return True
+    return not goes_on and (draft.is_awaited or is_due or differs())
 
 
 def _with_status(stored: observed.ModelDeploymentView, update: actions.StatusUpdate) -> observed.ModelDeploymentView:

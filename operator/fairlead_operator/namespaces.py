@@ -25,6 +25,10 @@ class Namespaces(Generic[V]):
             self._views[namespace] = self._make(namespace)
         return self._views[namespace]
 
+    def known(self, namespace: str | None) -> frozenset[str]:
+        """The namespaces that are read; where one is named, that one alone."""
+        return frozenset(self._views if namespace is None else self._views.keys() & {namespace})
+
     def keep_only(self, needed: Set[str]) -> None:
         """End the views of all other namespaces: their last model is gone, perhaps with the namespace."""
         for namespace in self._views.keys() - needed:

@@ -16,6 +16,7 @@ from fairlead_operator import (
     cluster_mode,
     composition,
     crd_check,
+    directories,
     drafts,
     election,
     handlers,
@@ -37,7 +38,7 @@ from fairlead_operator.observe import cluster, ray_clusters, readers, snapshot
 from fairlead_operator.observe import gateway as gateway_reads
 from fairlead_operator.observe import measurements as measurement_reads
 from fairlead_operator.settings import Settings
-from fairlead_operator.state import directory, keys
+from fairlead_operator.state import keys
 
 FINISH_STEP_S = 10.0
 TEND_WATCHES_S = 5.0
@@ -96,7 +97,7 @@ class Operator:
             self._namespace,
             clock=self._clock,
             measurements=self._measurements(),
-            find_problem=self._problems.find,
+            find_problem=self._problems.find if settings.is_cluster_mode else None,
         )
         self._cluster_mode = self._make_cluster_mode() if settings.is_cluster_mode else None
         self._reconciler = reconcile.Reconciler(
@@ -129,7 +130,7 @@ class Operator:
         workers = self._settings.workers
         share = max(1, workers // LANES)
         self._queue: queue.KeyedQueue[keys.Key] = queue.KeyedQueue(
-            lane_of=_lane_of, lane_limit=share, lane_max=workers // 2, busy_max=workers - share
+            lane_of=keys.lane_of, lane_limit=share, lane_max=workers // 2, busy_max=workers - share
         )
         self._queue.on_wait = self._metrics.queue_wait_s.observe
         self._waiting = waiting.Waiting(self._queue, self._namespace, clock=self._clock)
@@ -147,10 +148,13 @@ class Operator:
             on_revision=self._revision_changed,
             on_route=self._waiting.on_model,
         )
-        self._gateways = directory.StaticGateways(self._settings.gateways)
-        self._clusters = ray_clusters.RayClusters(
-            directory.StaticClusters(self._settings.clusters), self._ray_client, readers=self._readers
+        self._directories = directories.make(
+            self._settings,
+            self._watch_api,
+            clock=self._clock,
+            on_change=lambda name: self._sweep.note_listings(self._namespaces.known(name)),
         )
+        self._clusters = ray_clusters.RayClusters(self._directories.clusters, self._ray_client, readers=self._readers)
 
     async def run(self) -> int:
         """The exit code: 0 after a signal, 1 when the process can't go on and should be started again."""
@@ -163,6 +167,7 @@ class Operator:
             return await self._leave(0)
         self._spawn("lease", self._election.keep(lifetime.exit_at_once))
         self._spawn("events", self._events.run())
+        self._spawn("directories", self._directories.run())
         self._workers = [
             asyncio.create_task(queue.work(self._queue, self._reconciler.handle), name=f"worker {number}")
             for number in range(self._settings.workers)
@@ -261,7 +266,7 @@ class Operator:
         self._metrics.watch_starts.set(sum(watch.starts for watch in self._watches.values()))
 
     def _configured(self, namespace: str | None) -> Iterable[str]:
-        return self._settings.clusters if namespace is None else (namespace,)
+        return self._directories.clusters.namespaces() if namespace is None else (namespace,)
 
     async def _show_gauges(self) -> None:
         self._metrics.queue_depth.set(len(self._queue))
@@ -288,20 +293,21 @@ class Operator:
             namespace,
             api=self._watch_api,
             ray=self._clusters,
-            gateways=gateway_reads.GatewaysPoller(self._gateway, self._gateways, namespace, self._readers),
+            gateways=gateway_reads.GatewaysPoller(self._gateway, self._directories.gateways, namespace, self._readers),
             readers=self._readers,
             gateway_url=self._settings.public_urls.get(namespace),
         )
 
     async def _end_unused_namespaces(self) -> None:
-        configured = {*self._settings.namespaces, *self._settings.clusters, *self._settings.gateways}
+        clusters = self._directories.clusters.namespaces()
+        configured = {*self._settings.namespaces, *clusters, *self._settings.gateways}
         self._namespaces.keep_only(configured | self._sweep.namespaces_known)
 
     def _measurements(self) -> measurement_reads.MeasurementsReader:
         return measurement_reads.MeasurementsReader(
             measurements.MeasurementsClient(http_client=self._http, on_request=self._metrics.on_gateway_request),
             prometheus.PrometheusClient(http_client=self._http, on_request=self._metrics.on_prometheus_request),
-            listed=self._gateways,
+            listed=self._directories.gateways,
             prometheus=self._settings.prometheus_urls,
         )
 
@@ -316,10 +322,10 @@ class Operator:
             connections=connections,
         )
 
-    def _ray_client(self, url: str) -> ray_serve.RayServeClient:
+    def _ray_client(self, namespace: str, url: str) -> ray_serve.RayServeClient:
         return ray_serve.RayServeClient(
             url,
-            token_file=self._settings.ray_token_file,
+            read_token=self._directories.find_token(namespace),
             http_client=self._http,
             on_request=self._metrics.on_ray_request,
         )
@@ -333,7 +339,7 @@ class Operator:
             hands=execute.Hands(
                 api=self._api,
                 gateways=self._gateway,
-                members=self._gateways,
+                members=self._directories.gateways,
                 namespace=self._namespace,
                 # Not before the next PUT may go out: a thousand models ask in one second.
                 nudge=lambda key: self._queue.add_after(key, max(NUDGE_DELAY_S, self._clusters.put_pause_s(key))),
@@ -354,6 +360,7 @@ class Operator:
             waits=self._waiting,
             composed=self._composition,
             problems=self._problems,
+            classes=self._directories.classes,
             used_clusters=lambda namespace: self._namespace(namespace).used_clusters(),
             system_namespace=self._settings.lease_namespace,
             clock=self._clock,
@@ -386,14 +393,3 @@ def run(settings: Settings) -> int:
         return await Operator(settings, configuration, telemetry.Metrics(), selector=selector).run()
 
     return asyncio.SelectorEventLoop(selector).run_until_complete(live())
-
-
-def _lane_of(key: keys.Key) -> Hashable:
-    """Namespaces take turns; the writes of Serve configs are a lane of their own, as each may hang for long."""
-    match key:
-        case keys.RayKey():
-            return "ray"
-        case keys.ClassKey():
-            return "classes"
-        case keys.ModelKey() | keys.NamespaceKey():
-            return (key.namespace,)

@@ -38,12 +38,13 @@ class RayPass:
     metrics: telemetry.Metrics
     confirming: set[keys.RayKey] = field(default_factory=set)
     """Clusters that were asked once more because a PUT is due: what somebody else put meanwhile must be in it."""
+    shown: set[keys.RayKey] = field(default_factory=set)
+    """Clusters that have a series of their last PUT."""
 
     async def run(self, key: keys.RayKey) -> float | None:
         """When the cluster is due again; None where it waits for evidence, or where there is none."""
         ray = self.clusters.find(key)
         if ray is None:
-            self.metrics.ray_put_at.remove(key.namespace, key.cluster)
             return None
         if (pause_s := ray.poller.put_pause_s()) > 0:
             return pause_s
@@ -84,7 +85,7 @@ class RayPass:
     def _wanted(self, key: keys.RayKey, evidence: serve.RayEvidence) -> serve.ServeConfig:
         namespace = key.namespace
         parts, unknown = self.composed.parts_on(key)
-        is_placement = self.namespaces(namespace).placement == key.cluster
+        is_placement = key.cluster in self.namespaces(namespace).placements
         may_get_models = self.composed.has_models(namespace) and is_placement
         wanted = serve_config.joined(key, parts, may_get_models=may_get_models)
         if not unknown:
@@ -99,13 +100,21 @@ class RayPass:
         )
         return replace(wanted, kept=tuple(sorted({*wanted.kept, *running})))
 
+    def _show_put(self, key: keys.RayKey) -> None:
+        """Clusters that are gone lose their series: each change of a class makes another cluster."""
+        self.metrics.ray_put_at.labels(key.namespace, key.cluster).set_to_current_time()
+        self.shown.add(key)
+        for gone in [each for each in self.shown if self.clusters.find(each) is None]:
+            self.shown.discard(gone)
+            self.metrics.ray_put_at.remove(gone.namespace, gone.cluster)
+
     async def _put(self, key: keys.RayKey, ray: ray_clusters.Connection, put: serve.Put) -> float:
         ended, began_s, was_sent = "failed", time.perf_counter(), True
         try:
             await ray.client.put_applications(put.body)
             ended = "done"
             ray.poller.report(serve.RayWriteKind.PUT)
-            self.metrics.ray_put_at.labels(key.namespace, key.cluster).set_to_current_time()
+            self._show_put(key)
         except errors.RetryLater as error:
             # The Lease has too little time left: Ray was asked nothing, so it refused nothing.
             ended, was_sent = "put off", False

@@ -246,7 +246,7 @@ class Reconciler:
             read = await self._write(draft, seen)
         if isinstance(outcome, actions.Refused):
             raise execute.error_of(plan, outcome)
-        if is_written or _goes_on(plan):
+        if is_written or goes_on(plan):
             self._go_on(key, read, look)
             return min(plan.requeue_after_s, AFTER_WRITE_S)
         return self._hold(plan, look, read, before=held if update.patch is None else None)
@@ -297,16 +297,14 @@ class Reconciler:
     def _is_to_be_written(
         self, draft: drafts.Draft, plan: actions.Plan, outcome: actions.Outcome, seen: observed.Observed
     ) -> bool:
-        if isinstance(outcome, actions.Refused):
-            return outcome.reason is not reasons.Reason.CONFLICT
-        if plan.reason is reasons.Reason.STATUS_UNREADABLE:
-            return True
-        if _goes_on(plan):
-            return False
-        if draft.is_awaited or self._parts.clock.monotonic_s() >= self._write_at_s(draft):
-            return True
-        # What runs on Ray is composed from what is stored, so that a successor composes the same.
-        return self._composer.differs(seen, draft.view)
+        return drafts.is_to_be_written(
+            draft,
+            plan,
+            outcome,
+            goes_on=goes_on(plan),
+            is_due=self._parts.clock.monotonic_s() >= self._write_at_s(draft),
+            differs=lambda: self._composer.differs(seen, draft.view),
+        )
 
     def _write_at_s(self, draft: drafts.Draft) -> float:
         return draft.began_s + min(DRAFT_MAX_S, CROWD_DRAFT_S * (1 + self._parts.waits.crowd))
@@ -393,6 +391,6 @@ class Reconciler:
 _FAILURES = actions.Refused | actions.NotProved | actions.ProofUnavailable
 
 
-def _goes_on(plan: actions.Plan) -> bool:
+def goes_on(plan: actions.Plan) -> bool:
     """Whether the next pass has something to do at once."""
     return execute.is_write(plan.action) or plan.requeue_after_s <= AFTER_WRITE_S

@@ -40,6 +40,7 @@ class Settings:
     kubeconfig: Path | None
     clusters: Mapping[str, tuple[directory.Cluster, ...]]
     ray_token_file: Path | None
+    ray_head_url: str
     gateways: Mapping[str, tuple[directory.Gateway, ...]]
     lease_namespace: str
     listen: Listen
@@ -71,11 +72,19 @@ _OPTIONS: Mapping[str, _Option] = {
     "namespace": _Option(help="a namespace to serve (repeatable)", is_list=True),
     "all-namespaces": _Option(help="serve all namespaces", is_switch=True, default=False),
     "ray": _Option(
-        help="NS[/CLUSTER]=URL of a Ray head's dashboard (repeatable); new revisions go to a namespace's first one",
+        help="NS[/CLUSTER]=URL of a Ray head's dashboard (repeatable); new revisions go to a namespace's first one. "
+        "Without --ray and --gateway, RayClusters, ServingClasses and EndpointSlices say what there is",
         is_list=True,
     ),
+    "ray-head-url": _Option(
+        help="URL of the head's dashboard of a RayCluster, with {namespace} and {cluster} for its names",
+        default="http://{cluster}-head-svc.{namespace}.svc:8265",
+    ),
     "ray-token-file": _Option(help="file with Ray's authentication token; read again when Ray refuses it"),
-    "gateway": _Option(help="NS=DATA_URL,ADMIN_URL of a gateway (repeatable, also for one namespace)", is_list=True),
+    "gateway": _Option(
+        help="NS=DATA_URL,ADMIN_URL of a gateway (repeatable, also for one namespace)",
+        is_list=True,
+    ),
     "public-url": _Option(
         help="NS=URL under which clients reach the gateways, for status.endpoints (repeatable)", is_list=True
     ),
@@ -171,6 +180,7 @@ def _build(values: Mapping[str, Any]) -> Settings:
         namespaces=namespaces,
         kubeconfig=_file("kubeconfig", values["kubeconfig"]),
         clusters=_clusters(values["ray"]),
+        ray_head_url=_head_url(values["ray-head-url"]),
         ray_token_file=_file("ray-token-file", values["ray-token-file"]),
         gateways=_gateways(values["gateway"]),
         public_urls=dict(_public(text) for text in values["public-url"]),
@@ -225,6 +235,15 @@ def _clusters(texts: Sequence[str]) -> dict[str, tuple[directory.Cluster, ...]]:
         flags[address] = text
         found[namespace] = (*found.get(namespace, ()), directory.Cluster(name=name, url=url))
     return found
+
+
+def _head_url(text: str) -> str:
+    """Two clusters must never have the same address."""
+    rest = text.replace("{namespace}", "").replace("{cluster}", "")
+    is_whole = "{namespace}" in text and "{cluster}" in text and not {"{", "}"} & set(rest)
+    if not is_whole or not text.startswith(("http://", "https://")):
+        raise SettingsError(f"ray-head-url: {text!r} must be a URL with {{namespace}} and {{cluster}} in it")
+    return text
 
 
 def _address(name: str, url: str) -> str:

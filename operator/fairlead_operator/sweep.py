@@ -191,6 +191,13 @@ class Sweep:
         for key in [key for key in self._newest if namespace in (None, key.namespace) and key not in self._known]:
             del self._newest[key]
 
+    def note_listings(self, namespaces: Iterable[str]) -> None:
+        """Ray clusters, gateways or serving classes came, went or changed: models may have a place now."""
+        for namespace in namespaces:
+            for name in self.namespaces(namespace).clusters:
+                self.waits.touch(keys.RayKey(namespace, name))
+            self.waits.on_answer(namespace)
+
     def _notice_leftovers(self, namespace: str) -> bool:
         """Ray clusters, and models forced away while no operator ran: what is left of those is a route."""
         view = self.namespaces(namespace)

@@ -39,11 +39,10 @@ class Replica:
     def __init__(self, raw: Mapping[str, object]) -> None:
         """Cheap: the model comes with the first `reconfigure`, and Ray counts the replica as started only after it."""
         self._config = config.parse(raw)
-        self._metrics = ReplicaMetrics(
-            {"namespace": self._config.namespace, "model": self._config.model, "revision": self._config.revision}
-        )
-        self._prepared: prepare.PreparedModel | None = None
         self._name = entry.make_name(self._config.revision)
+        labels = {"namespace": self._config.namespace, "model": self._config.model, "revision": self._config.revision}
+        self._metrics = ReplicaMetrics({**labels, "replica": self._name})
+        self._prepared: prepare.PreparedModel | None = None
         self._member: member.Member | None = None
         self._server: ServerThread | None = None
         self._dataplane: dataplane.Dataplane | None = None

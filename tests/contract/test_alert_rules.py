@@ -28,9 +28,9 @@ def test_every_alert_has_a_case_that_fires_and_one_that_does_not() -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_an_alert_fires_with_its_series_and_stays_quiet_with_others(name: str, tmp_path: Path) -> None:
     given = CASES[name]
-    firing = alert_rules.case(name, given["fires"], is_firing=True)
+    firing = [alert_rules.case(name, each, is_firing=True) for each in (given["fires"], *given.get("also", ()))]
     quiet = [alert_rules.case(name, each, is_firing=False) for each in given["quiet"]]
-    done = alert_rules.run_cases(tmp_path, [firing, *quiet])
+    done = alert_rules.run_cases(tmp_path, [*firing, *quiet])
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -12,8 +12,9 @@ EXPORTED = metrics_reference.series_names() | {rule["record"] for rule in alert_
 ENABLED = "monitoring.dashboards.enabled=true"
 
 
-def test_there_are_dashboards_for_models_gateways_and_the_operator() -> None:
-    assert [path.stem for path in dashboards.FILES] == ["fairlead-gateways", "fairlead-models", "fairlead-operator"]
+def test_there_is_a_dashboard_for_each_program_and_one_for_models() -> None:
+    names = [path.stem.removeprefix("fairlead-") for path in dashboards.FILES]
+    assert names == ["gateways", "models", "operator", "replicas"]
 
 
 @pytest.mark.parametrize("path", dashboards.FILES, ids=lambda path: path.stem)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 from tests.support import chart
-from tests.support.operated import Operated
+from tests.support.operated import Operated, manifest
 
 from fairlead_cli.local import cluster
 
@@ -41,17 +41,29 @@ def test_kubectl_waits_for_a_commit_a_bad_one_and_its_revert(operated: Operated)
     wait(operated, "Stalled=False")
 
 
-def test_applying_the_same_manifest_again_changes_nothing(operated: Operated) -> None:
-    operated.apply(NAME)
+def test_two_managers_share_an_object_and_ten_reconciles_find_no_difference(operated: Operated) -> None:
+    """Flux applies on the server's side with its own manager; `replicas` is left to another one."""
+    text = json.dumps(manifest(NAME, "file:///models/good", {}))
+    flux = ("--server-side", "--field-manager=kustomize-controller", "--filename=-")
+    operated.kubectl("apply", *flux, input_text=text)
+    operated.until_ready(NAME)
+    replicas = manifest(NAME, "file:///models/good", {"scaling": {"replicas": 2}})
+    del replicas["spec"]["model"]
+    operated.kubectl(
+        "apply", "--server-side", "--field-manager=scaler", "--filename=-", input_text=json.dumps(replicas)
+    )
     operated.until_ready(NAME)
     before = operated.get(NAME)
-    for _ in range(10):
-        operated.apply(NAME)
-    after = operated.get(NAME)
     assert before is not None
+    for _ in range(10):
+        operated.kubectl("diff", *flux, input_text=text)  # fails where there is a difference
+        operated.kubectl("apply", *flux, input_text=text)
+    after = operated.get(NAME)
     assert after is not None
-    assert after["spec"] == before["spec"]
-    assert after["metadata"]["generation"] == before["metadata"]["generation"]
+    assert (after["spec"], after["metadata"]["generation"]) == (before["spec"], before["metadata"]["generation"])
+    assert after["spec"]["scaling"] == {"replicas": 2}
+    managers = {each["manager"]: each["operation"] for each in after["metadata"]["managedFields"]}
+    assert {"kustomize-controller": "Apply", "scaler": "Apply"}.items() <= managers.items()
 
 
 def test_argo_cds_configuration_is_patched_as_documented(operated: Operated) -> None:

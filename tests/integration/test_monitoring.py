@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 import secrets
 from collections.abc import Iterator
@@ -10,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support import alert_rules, chart, dashboards
-from tests.support.gateway_process import Gateway, fetch, make_node, revision, spec
+from tests.support import alert_rules, chart, dashboards, replica_parts
+from tests.support.gateway_process import Answer, Gateway, fetch, make_node, revision, spec
 from tests.support.odd_replica import answer, odd_replica
 from tests.support.operated import Operated
 from tests.support.prometheus_process import PrometheusProcess
@@ -23,6 +24,7 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
 NAME = "digits"
 A = "aaaaaaaaaa"
 PREDICT = f"/v2/models/{NAME}/infer"
+ROW = {"name": "x", "datatype": "FP32", "shape": [1, 4], "data": [0.1, 0.2, 0.9, 0.3]}
 NEEDS = {
     "fairlead_gateway_retries_total": "a request that ends its replica",
     "fairlead_gateway_empty_answers_total": "a request that ends two replicas, one after the other",
@@ -30,6 +32,8 @@ NEEDS = {
     "fairlead_gateway_shadow_copies_total": "a copy of a request",
     "fairlead_gateway_feedback_requests_total": "a true label",
     "fairlead_gateway_proofs_total": "a proof",
+    "fairlead_replica_feedback": "a true label, and one that is refused",
+    "fairlead_replica_shadow_pairs_total": "a copy of a request",
     "fairlead_operator_quarantines_total": "a revision that can't be loaded",
     "fairlead_operator_prometheus_requests_total": "an analysis that asks a Prometheus",
     "fairlead_operator_model_rollout": "a rollout that is in progress",
@@ -46,9 +50,16 @@ def act(request: bytes) -> bytes | None:
 class World:
     """One namespace with an operated model, a gateway whose replicas do as they are asked, and a Prometheus."""
 
-    def __init__(self, operated: Operated, gateway: Gateway, prometheus: PrometheusProcess) -> None:
+    def __init__(
+        self,
+        operated: Operated,
+        gateway: Gateway,
+        replica: replica_parts.Running,
+        prometheus: PrometheusProcess,
+    ) -> None:
         self.operated = operated
         self.gateway = gateway
+        self.replica = replica
         self.prometheus = prometheus
         self._wanted = 1
 
@@ -56,9 +67,25 @@ class World:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         return fetch(self.gateway.url + path, body=body, headers=named).status
 
+    def ask_replica(self, body: dict[str, Any], path: str = PREDICT, **headers: str) -> Answer:
+        url = f"http://127.0.0.1:{self.replica.port}{path}"
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return fetch(url, body=json.dumps(body).encode(), headers={"content-type": "application/json", **named})
+
+    def predict(self, **headers: str) -> str:
+        """A prediction of the replica; the token with which its true label can be sent."""
+        found = self.ask_replica({"inputs": [ROW]}, **headers)
+        assert found.status == 200, found.text
+        return found.headers["x-fairlead-feedback"]
+
+    def label(self, token: str) -> int:
+        """Send a prediction's true label to the replica."""
+        return self.ask_replica({"token": token, "label": 2}, path=f"/v2/models/{NAME}/feedback").status
+
     def work(self) -> None:
-        """A request for the gateway, and a change for the operator."""
+        """A request for the gateway and for the replica, and a change for the operator."""
         self.ask()
+        self.predict()
         self._wanted = 3 - self._wanted
         self.operated.api.merge(self.operated.api.models_path(NAME), {"spec": {"scaling": {"replicas": self._wanted}}})
 
@@ -101,12 +128,18 @@ def world(kubernetes: cluster.LocalCluster, tmp_path: Path) -> Iterator[World]:
         gateway.start()
         gateway.apply(digits=spec(A, {A: revision()}))
         gateway.wait_up(NAME, A, 4)
+        # A node of its own for a replica that is more than odd: it answers, counts and gets true labels.
+        place = make_node(tmp_path / "replicas")
+        setting = replica_parts.Setting(node=place, namespace=operated.namespace)
+        replica = stack.enter_context(replica_parts.running(setting))
+        replica.parts.metrics.phases_s = {"all": 1.0}
         jobs = [
             scrape_job(dict(monitors["fairlead-operator"]), namespace=chart.SYSTEM, port=operated.operator.port),
             scrape_job(dict(monitors["fairlead-gateway"]), namespace=operated.namespace, port=gateway.admin_port),
+            scrape_job(dict(monitors["fairlead-replicas"]), namespace=operated.namespace, port=place.directory_port),
         ]
         prometheus = PrometheusProcess(tmp_path / "scraping", jobs=jobs, rule_files=[alert_rules.RULES])
-        yield World(operated, gateway, stack.enter_context(prometheus))
+        yield World(operated, gateway, replica, stack.enter_context(prometheus))
 
 
 def everything_asked() -> set[str]:
@@ -125,6 +158,8 @@ def make_everything_happen(world: World) -> None:
         "unknown": world.ask(path="/v2/models/nothing/infer"),
     }
     assert statuses == {"poison": 502, "copy": 200, "feedback": 200, "proof": 200, "unknown": 404}
+    assert [world.label(world.predict()), world.label("made up")] == [200, 400]
+    world.predict(x_fairlead_shadow=f"127.0.0.1:{world.replica.port}/bbbbbbbbbb")
     operated = world.operated
     operated.apply(NAME, "file:///models/broken")
     until(lambda: operated.status(NAME).get("quarantine"), "a quarantine", explain=lambda: operated.explain(NAME))

@@ -26,7 +26,7 @@ def values(served: product.Product, tmp_path_factory: pytest.TempPathFactory) ->
 def two_replicas(served: product.Product) -> product.Product:
     """One on each worker."""
     served.kubectl("patch", "mdep/doubling", "--type=merge", '--patch={"spec":{"scaling":{"replicas":2}}}')
-    until(lambda: served.model()["status"].get("replicas", {}).get("ready") == 2, "two replicas", deadline_s=180)
+    until(lambda: served.model()["status"].get("readyReplicas") == 2, "two replicas", deadline_s=180)
     served.await_ready()
     return served
 

@@ -14,14 +14,18 @@ from fairlead_cli.local import binaries, progress
 
 CHART = Path(__file__).parents[2] / "charts" / "fairlead"
 SYSTEM = "fairlead-system"
-IMAGE = "operator.image.repository=registry.example/operator"
+IMAGES = tuple(
+    f"{part}.repository=registry.example/{part}"
+    for part in ("operator.image", "servingClass.image", "servingClass.gateway.image")
+)
+"""What has to be given."""
 
 
 def render(*values: str) -> list[Mapping[str, Any]]:
     """The objects that ``helm template`` makes with these values, ``path=value`` each."""
     reporter = progress.RichReporter(rich.console.Console())
     helm = binaries.find(["helm"], binaries.Sources.from_environment(), reporter).path("helm")
-    given = [f"--set={value}" for value in (IMAGE, *values)]
+    given = [f"--set={value}" for value in (*IMAGES, *values)]
     argv = [str(helm), "template", "fairlead", str(CHART), f"--namespace={SYSTEM}", *given]
     done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr

@@ -22,25 +22,30 @@ def machine_address() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A pod; its conditions are those of a pod that is ready, unless it ends."""
+    """A pod of a Service that has `publishNotReadyAddresses`, so that `ready` is always true."""
 
     address: str
     is_ready: bool = True
     is_ending: bool = False
+    pod: str | None = None
 
     def body(self) -> dict[str, Any]:
         conditions = {
-            "ready": self.is_ready and not self.is_ending,
+            "ready": True,
             "serving": self.is_ready,
             "terminating": self.is_ending,
         }
-        return {"addresses": [self.address], "conditions": conditions}
+        target = {} if self.pod is None else {"targetRef": {"kind": "Pod", "name": self.pod}}
+        return {"addresses": [self.address], "conditions": conditions, **target}
 
 
 class Slices:
     """The slices that one test wrote."""
 
-    def __init__(self, kubernetes: cluster.LocalCluster, *, labels: Mapping[str, str]) -> None:
+    def __init__(
+        self, kubernetes: cluster.LocalCluster, *, labels: Mapping[str, str], namespace: str | None = None
+    ) -> None:
+        self._namespace = namespace or kubernetes.namespace
         self._kubernetes = kubernetes
         self._labels = labels
         self._names: set[str] = set()
@@ -50,7 +55,7 @@ class Slices:
         body = {
             "apiVersion": "discovery.k8s.io/v1",
             "kind": "EndpointSlice",
-            "metadata": {"name": name, "namespace": self._kubernetes.namespace, "labels": dict(self._labels)},
+            "metadata": {"name": name, "namespace": self._namespace, "labels": dict(self._labels)},
             "addressType": "IPv4",
             "ports": [{"name": each, "port": port, "protocol": "TCP"} for each, port in ports.items()],
             "endpoints": [each.body() for each in endpoints],
@@ -62,7 +67,9 @@ class Slices:
 
     def delete(self, name: str) -> None:
         self._names.discard(name)
-        self._kubernetes.kubectl("delete", RESOURCE, name, "--ignore-not-found").check_returncode()
+        self._kubernetes.kubectl(
+            "-n", self._namespace, "delete", RESOURCE, name, "--ignore-not-found"
+        ).check_returncode()
 
     def delete_all(self) -> None:
         for name in tuple(self._names):

@@ -32,7 +32,13 @@ class FakeGateway:
     """Data and admin port of one gateway of one namespace."""
 
     def __init__(
-        self, *, namespace: str, rays: Mapping[str, FakeRay], read_routes: ReadRoutes, name: str = "gateway-0"
+        self,
+        *,
+        namespace: str,
+        rays: Mapping[str, FakeRay],
+        read_routes: ReadRoutes,
+        name: str = "gateway-0",
+        host: str = "127.0.0.1",
     ) -> None:
         """``rays`` are the namespace's Ray clusters, by name: a route says on which one a revision runs."""
         self._namespace = namespace
@@ -42,6 +48,8 @@ class FakeGateway:
         self._table = Table()
         self.is_frozen = False
         """While true, the gateway keeps its table: set but not verified."""
+        self.connections: int | None = None
+        """The clients that are connected; None: not known."""
         self.sessions: dict[str, int] = {}
         """Requests in flight by revision."""
         self.failing_predictions: set[str] = set()
@@ -50,8 +58,8 @@ class FakeGateway:
         """As of an agent's process; a test that restarts the agent sets another, and counters to zero."""
         self.measurements: dict[str, dict[str, Any]] = {}
         """By revision, in place of the zeros of `/v1/measurements`: whole parts, such as `requests`."""
-        self._data = HttpThread(self._data_application)
-        self._admin = HttpThread(self._admin_application)
+        self._data = HttpThread(self._data_application, host=host)
+        self._admin = HttpThread(self._admin_application, host=host)
 
     def __enter__(self) -> Self:
         self._data.start()
@@ -67,6 +75,11 @@ class FakeGateway:
         """As one that is killed: connections are refused from now on."""
         self._data.stop()
         self._admin.stop()
+
+    @property
+    def ports(self) -> dict[str, int]:
+        """By the names that the ports have in a Service."""
+        return {"data": self._data.port, "admin": self._admin.port}
 
     @property
     def addresses(self) -> str:
@@ -122,9 +135,10 @@ class FakeGateway:
                 "replicas": 0,
             }
         ]
-        return web.json_response(
-            {"gateway": self._name, "routes": routes, "errors": {}, "failure": None, "nodes": nodes}
-        )
+        body = {"gateway": self._name, "routes": routes, "errors": {}, "failure": None, "nodes": nodes}
+        if self.connections is not None:
+            body["connections"] = self.connections
+        return web.json_response(body)
 
     async def _measurements(self, request: web.Request) -> web.Response:
         await asyncio.get_running_loop().run_in_executor(None, self._refresh)

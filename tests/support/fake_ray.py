@@ -122,6 +122,10 @@ class FakeRay:
 
         self._server.run(restart)
 
+    def set_token(self, token: str) -> None:
+        """As a head that was started with another one."""
+        self._server.run(lambda: setattr(self, "_token", token))
+
     def set_trap(self, trap: Trap) -> None:
         self._server.run(lambda: setattr(self._state, "trap", trap))
 

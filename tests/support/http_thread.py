@@ -16,7 +16,10 @@ START_DEADLINE_S = 10
 class HttpThread:
     """Serves one aiohttp application; state of its handlers is touched only on its own loop, through ``run``."""
 
-    def __init__(self, make_application: Callable[[], web.Application], *, port: int = 0) -> None:
+    def __init__(
+        self, make_application: Callable[[], web.Application], *, port: int = 0, host: str = "127.0.0.1"
+    ) -> None:
+        self._host = host
         self._make_application = make_application
         self._port = port
         self._loop = asyncio.new_event_loop()
@@ -30,7 +33,7 @@ class HttpThread:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._port}"
+        return f"http://{self._host}:{self._port}"
 
     def start(self) -> None:
         self._thread.start()
@@ -60,7 +63,7 @@ class HttpThread:
     async def _main(self) -> None:
         runner: Any = web.AppRunner(self._make_application(), shutdown_timeout=0.1)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", self._port, reuse_address=True)
+        site = web.TCPSite(runner, self._host, self._port, reuse_address=True)
         await site.start()
         self._port = runner.addresses[0][1]
         self._started.set()

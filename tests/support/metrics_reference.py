@@ -12,9 +12,10 @@ from prometheus_client import CollectorRegistry
 from fairlead_gateway import metrics as gateway
 from fairlead_operator import model_metrics, telemetry
 from fairlead_runtime import metrics as runtime
+from fairlead_runtime.discovery import scrape
 
 PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
-REPLICA_LABELS = ("namespace", "model", "revision")
+REPLICA_LABELS = ("namespace", "model", "revision", "replica")
 _SUFFIXES = {"counter": "_total"}
 HEAD = """# Metrics
 
@@ -72,6 +73,7 @@ def _models() -> Iterator[Metric]:
 
 def programs() -> tuple[Program, ...]:
     replica = runtime.ReplicaMetrics(dict.fromkeys(REPLICA_LABELS, ""))
+    pages = Metric(name=scrape.PAGES, kind="gauge", labels=("state",), text=scrape.PAGES_HELP)
     operator = (*_registered(telemetry.Metrics().registry), *_models())
     return (
         Program(
@@ -108,12 +110,14 @@ def programs() -> tuple[Program, ...]:
         ),
         Program(
             title="Replica",
-            where="the replica's own port, path `/metrics`",
-            metrics=_sorted(_registered(replica._registry)),
+            where="the directory of each Ray node (`FAIRLEAD_NODE_DIRECTORY`), path `/metrics`, for all its replicas",
+            metrics=_sorted((*_registered(replica._registry), pages)),
             bounds={
                 "namespace": "1: its own",
                 "model": "1: its own",
                 "revision": "1: its own",
+                "replica": "1: its own; another one for each process",
+                "state": "2: Read, Unread",
                 "protocol": "6",
                 "code": "the HTTP status codes that a replica answers with",
                 "phase": "the phases of a start, about 5",

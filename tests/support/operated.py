@@ -54,20 +54,23 @@ class Operated:
         )
         for ray in self.rays.values():
             ray.__enter__()
-        token_file = self.folder / "ray-token"
-        token_file.write_text(TOKEN + "\n")
         self.gateway = FakeGateway(namespace=self.namespace, rays=self.rays, read_routes=self._routes)
         self.gateway.__enter__()
         kubeconfig = self.kubernetes.service_account_kubeconfig("fairlead-system", "fairlead-operator")
         self._own_flags = (
             *("--kubeconfig", str(kubeconfig), *(self._where or ("--namespace", self.namespace))),
-            *("--ray-token-file", str(token_file)),
-            *("--gateway", f"{self.namespace}={self.gateway.addresses}"),
+            *self.infrastructure(),
             *("--public-url", f"{self.namespace}={PUBLIC_URL}", "--log-level", "debug", *self._flags),
             *self.flags_of_namespace(self.namespace),
         )
         self.start_operator(*self.rays)
         return self
+
+    def infrastructure(self) -> tuple[str, ...]:
+        """The flags that say where gateways are, and what Ray asks for."""
+        token_file = self.folder / "ray-token"
+        token_file.write_text(TOKEN + "\n")
+        return ("--ray-token-file", str(token_file), "--gateway", f"{self.namespace}={self.gateway.addresses}")
 
     def start_operator(self, *clusters: str) -> None:
         """An operator that knows these Ray clusters; new revisions go to the first one."""

@@ -125,7 +125,8 @@ def answered_warm_up(signature: Signature) -> WarmUp:
 
 
 def assemble(loop: asyncio.AbstractEventLoop, setting: Setting) -> Parts:
-    metrics = ReplicaMetrics({"model": MODEL})
+    labels = {"namespace": setting.namespace, "model": MODEL, "revision": setting.revision, "replica": setting.name}
+    metrics = ReplicaMetrics(labels)
     runner = batching.Runner(
         setting.model,
         sharing=setting.sharing or batching.Sharing(is_proved=setting.signature.is_batched),

@@ -16,6 +16,7 @@ from fairlead_operator.api.spec import ModelDeploymentSpec
 from fairlead_operator.api.status import ModelDeploymentStatus, Verb
 from fairlead_operator.desired import revision as revisions_of
 from fairlead_operator.state import actions
+from fairlead_operator.state.directory import Unplaced
 from fairlead_operator.state.observed import ModelDeploymentView, RevisionView
 from fairlead_operator.state.rollout import recall
 
@@ -55,6 +56,10 @@ class Objects:
     def __init__(self, namespace: str, placement: str, clock: Clock) -> None:
         self.namespace = namespace
         self.placement = placement
+        self.is_placed_by_class = False
+        self.awaited: str | None = None
+        """Why the cluster of new revisions can't run one yet."""
+        self.unplaced: Unplaced | None = None
         """The cluster that new revisions go to."""
         self.clock = clock
         self.models: dict[str, StoredModel] = {}
@@ -184,6 +189,7 @@ class Objects:
         match action:
             case actions.AddFinalizer(finalizers=finalizers) | actions.RemoveFinalizer(finalizers=finalizers):
                 stored.finalizers = finalizers
+                stored.resource_version += 1
                 self._reap(name)
             case actions.CreateRevision():
                 stored.revisions[action.revision] = RevisionView(
@@ -201,7 +207,6 @@ class Objects:
                 stored.revisions.pop(revision, None)
             case _:
                 raise AssertionError(f"{action} is not an action on the object")
-        stored.resource_version += 1
         return actions.Done()
 
     def _reap(self, name: str) -> None:

@@ -5,17 +5,21 @@ from __future__ import annotations
 import datetime
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from tests.support import client_oracle, consistency
+from tests.support.virtual_drafts import Drafting, Process
 from tests.support.virtual_faults import Fault, Outage
 from tests.support.virtual_objects import Clock, Written
-from tests.support.virtual_ray import EPOCH, RayCluster, digest_of
-from tests.support.virtual_traffic import Traffic, asked_by
+from tests.support.virtual_ray import EPOCH, digest_of
+from tests.support.virtual_traffic import asked_by
 
+from fairlead_operator import drafts
 from fairlead_operator.api import names
 from fairlead_operator.desired import build, serve_config
+from fairlead_operator.effects import execute
+from fairlead_operator.observe import snapshot
 from fairlead_operator.plan import planner
 from fairlead_operator.plan import serve_config as serve_plan
 from fairlead_operator.state import actions, analysis, question
@@ -23,7 +27,7 @@ from fairlead_operator.state.bounds import Bounds
 from fairlead_operator.state.gateways import Gateways
 from fairlead_operator.state.keys import ModelKey, RayKey
 from fairlead_operator.state.knowledge import ABSENT, Absent, Known, Unknown
-from fairlead_operator.state.observed import InvalidSpec, Observed, RouteWrites
+from fairlead_operator.state.observed import InvalidSpec, ModelDeploymentView, Observed, RouteWrites
 from fairlead_operator.state.reasons import Reason
 from fairlead_operator.state.route import FULL_WEIGHT, RetiredRoute, RouteText
 from fairlead_operator.state.serve import (
@@ -49,24 +53,6 @@ def nothing() -> None:
     """What happens between two steps of a pass, by default."""
 
 
-@dataclass
-class Process:
-    """What the operator knows from memory alone, of all namespaces: a crash takes it."""
-
-    ray_write: dict[RayKey, RayWrite] = field(default_factory=dict)
-    """How the last pass over each Ray cluster ended."""
-    dropped: dict[ModelKey, tuple[str, ...]] = field(default_factory=dict)
-    """The fields that the API server dropped from the last status write of a model."""
-    clusters: list[RayCluster] = field(default_factory=list)
-    """Those that it reads."""
-
-    def crash(self) -> None:
-        self.ray_write.clear()
-        self.dropped.clear()
-        for cluster in self.clusters:
-            cluster.forget()
-
-
 @dataclass(frozen=True)
 class Held(Generic[T]):
     """A source hangs: what was read last, and when."""
@@ -82,15 +68,14 @@ def signature_of(uri: str) -> Signature:
     )
 
 
-class Operated(Traffic):
+class Operated(Drafting):
     """Passes over the models and the Ray clusters of one namespace."""
 
     def __init__(
         self, namespace: str, clusters: Sequence[str], *, gateways: int, clock: Clock, bounds: Bounds, process: Process
     ) -> None:
-        super().__init__(namespace, clusters, gateways=gateways, clock=clock)
+        super().__init__(namespace, clusters, gateways=gateways, clock=clock, process=process)
         self.bounds = bounds
-        self.process = process
         process.clusters += self.clusters.values()
         self.route_writes = self.noted_writes = RouteWrites.POSSIBLE
         """What the API server lets the operator write, and what it has noticed of it."""
@@ -100,28 +85,38 @@ class Operated(Traffic):
         """By cluster, while it hangs."""
         self.held_gateways: Held[Gateways] | None = None
         self.answers: dict[str, Known[float | None] | Unknown] = {}
-        self.events: list[actions.Event] = []
         self.plans: list[actions.Plan] = []
 
     # What the operator sees
 
-    def observe(self, name: str, fault: Fault = Fault.NONE) -> Observed:
+    def observe(self, name: str, fault: Fault = Fault.NONE, draft: drafts.Draft | None = None) -> Observed:
+        """What a pass sees; the object as the draft has it, if there is one."""
         stored = self.models.get(name)
+        view = (draft.view if draft is not None else self.view(name)) if stored is not None else None
         return Observed(
             key=ModelKey(self.namespace, name),
             observed_at=self.now,
-            object=Known(self.view(name)) if stored is not None else ABSENT,
+            object=Known(view) if view is not None else ABSENT,
             revisions=tuple(stored.revisions.values()) if stored is not None else (),
             serve=self._serve(fault),
             placement=self.placement,
+            is_placed_by_class=self.is_placed_by_class,
+            unplaced=self.unplaced,
+            awaited=self.awaited,
             route=self._route(name, fault),
             gateways=Known(self._gateways(fault)),
             capacity=Unknown("timed out") if fault is Fault.RAY_UNREAD else self.clusters[self.placement].room(),
-            measured=self._measured(name, fault) if stored is not None else None,
+            measured=self._measured(name, view, fault) if view is not None else None,
             ray_write=self._ray_writes(),
             route_writes=self.noted_writes,
             dropped_fields=(*sorted(self.pruned), *self.process.dropped.get(ModelKey(self.namespace, name), ())),
         )
+
+    def _placement_of(self, name: str) -> str:
+        stored = self.models.get(name)
+        if self.unplaced is None or stored is None:
+            return self.placement
+        return snapshot.recorded_cluster(self.view(name), tuple(stored.revisions.values()))
 
     def _forbids_route(self, name: str) -> bool:
         return self.route_writes is RouteWrites.FORBIDDEN or (
@@ -140,8 +135,8 @@ class Operated(Traffic):
         ended = self.process.ray_write.items()
         return {key.cluster: write for key, write in ended if key.namespace == self.namespace}
 
-    def _measured(self, name: str, fault: Fault) -> analysis.Measured | None:
-        asked = question.find_question(self.view(name), self.now)
+    def _measured(self, name: str, view: ModelDeploymentView, fault: Fault) -> analysis.Measured | None:
+        asked = question.find_question(view, self.now)
         if asked is None:
             return None
         answers = {metric: self.answers.get(metric, Known(None)) for metric in asked.queries}
@@ -190,9 +185,10 @@ class Operated(Traffic):
     ) -> actions.Plan:
         """One pass, as ``reconcile`` runs it. ``meanwhile`` happens after its reads: it decides by what was."""
         self.steps += 1
-        observed = self.observe(name, fault)
+        draft = self._take_draft(name)
+        observed = self.observe(name, fault, draft)
         view = observed.object.value if isinstance(observed.object, Known) else None
-        kept, at = observed.revisions, self.placement
+        kept, at = observed.revisions, observed.placement
         desired = build.build(view, kept, self.bounds, cluster=at) if view is not None else ABSENT
         plan = planner.make(desired, observed, self.bounds, self.now)
         consistency.check_plan(observed, plan)
@@ -200,6 +196,10 @@ class Operated(Traffic):
         now, version = self.now, self._version(name)
         meanwhile()
         is_late = self._version(name) != version
+        if draft is not None and isinstance(plan.action, execute.ANNOUNCED):
+            if is_late or not self._announce(name, draft, fault):
+                return plan
+            draft, view = None, self.view(name)
         outcome = self._execute(plan, name, fault, is_late=is_late)
         if fault in CRASHES:
             self.process.crash()
@@ -210,10 +210,7 @@ class Operated(Traffic):
         update = summary.summarise(desired, view, observed, plan=plan, outcome=outcome, now=now)
         if self.now == now and fault is Fault.NONE and meanwhile is nothing:
             self._check_available(name, update.status)
-        dropped = self._store_status(name, view.uid, update)
-        if dropped is not None and fault is not Fault.STATUS_ANSWER_LOST:
-            self.events.extend(update.events)
-            self.process.dropped[observed.key] = dropped
+        self._follow(name, draft, view, update, plan, outcome, fault)
         return plan
 
     def _execute(self, plan: actions.Plan, name: str, fault: Fault, *, is_late: bool) -> actions.Outcome | None:

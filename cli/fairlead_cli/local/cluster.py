@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
 import pathlib
 import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from fairlead_cli.local import (
     binaries,
     control_plane,
     errors,
+    folder,
     kubeconfig,
     layout,
-    locks,
     manifests,
     options,
     parts,
     paths,
     ports,
-    processes,
     progress,
     ray_head,
     ray_node,
@@ -57,6 +55,7 @@ class LocalCluster:
         self._sources = sources or binaries.Sources.from_environment()
         self._found: binaries.Binaries | None = None
         self._layout = layout.Layout(root=self.root, run=state.run_dir(self.root))
+        self._folder = folder.Folder(self.name, self.root, starts="fairlead local up", reporter=self._reporter)
 
     # --- up and down ---------------------------------------------------------------------------------------------
 
@@ -70,11 +69,11 @@ class LocalCluster:
         """
         if unknown := sorted(set(wanted) - set(parts.TABLE)):
             raise errors.LocalClusterError(f"unknown parts: {', '.join(unknown)}; choose from {', '.join(parts.TABLE)}")
-        self._read_state()  # what this version can't read is said before anything is built
+        self._folder.read()  # what this version can't read is said before anything is built
         self._binaries()
-        with self._locked():
+        with self._folder.locked():
             self._make_ready_for_start()
-            missing = [part for part in self._with_needs(wanted) if self._ledger().living(part) is None]
+            missing = [part for part in self._with_needs(wanted) if self._folder.ledger().living(part) is None]
             # Ray depends on no other part and takes longest, so it starts first, in parallel with the others.
             began = {part: self._launch(part) for part in missing if part == "ray"}
             for part in missing:
@@ -88,21 +87,21 @@ class LocalCluster:
                 self._await(part, began[part])
             if ray_node.WORKER.part in missing:
                 self.start(ray_node.WORKER.part)
-            self._save(self._state().model_copy(update={"phase": state.Phase.UP}))
+            self._folder.save(self._folder.require().model_copy(update={"phase": state.Phase.UP}))
 
     def down(self) -> None:
         """End all processes of this cluster and remove its data; nothing happens when there is none."""
-        with self._locked():
+        with self._folder.locked():
             self._clean()
 
     def start(self, part: str) -> None:
         """Start a stopped part again, with its ports and data, and wait until it is ready."""
-        if self._ledger().living(part) is None:
+        if self._folder.ledger().living(part) is None:
             self._await(part, self._launch(part))
 
     def stop(self, part: str, signal_number: int = signal.SIGTERM) -> None:
         """End a part with all that it started; with SIGKILL it has no chance to say goodbye."""
-        self._ledger().stop(part, grace_s=_GRACE_S, signal_number=signal_number)
+        self._folder.ledger().stop(part, grace_s=_GRACE_S, signal_number=signal_number)
 
     def restart(self, part: str, signal_number: int = signal.SIGTERM) -> None:
         """Stop and start a part."""
@@ -117,34 +116,34 @@ class LocalCluster:
         Raises:
             LocalClusterError: it does not run.
         """
-        found = self._ledger().living(part)
+        found = self._folder.ledger().living(part)
         if found is None:
             raise errors.LocalClusterError(f"{part} is not running")
         return found.pid
 
     def running(self) -> tuple[str, ...]:
         """The parts that run now."""
-        if self._read_state() is None:
+        if self._folder.read() is None:
             return ()
-        return tuple(part for part in parts.TABLE if self._ledger().living(part) is not None)
+        return tuple(part for part in parts.TABLE if self._folder.ledger().living(part) is not None)
 
     def states(self) -> Mapping[str, bool]:
         """For each part that was started and not stopped: whether it runs now. Empty when the cluster is not up."""
-        if self._read_state() is None:
+        if self._folder.read() is None:
             return {}
-        recorded = self._ledger().names()
-        return {part: self._ledger().living(part) is not None for part in parts.TABLE if part in recorded}
+        recorded = self._folder.ledger().names()
+        return {part: self._folder.ledger().living(part) is not None for part in parts.TABLE if part in recorded}
 
     @property
     def namespace(self) -> str:
         """Where the models live."""
-        remembered = self._read_state()
+        remembered = self._folder.read()
         return (remembered.chosen if remembered else self._chosen).namespace
 
     @property
     def ports(self) -> Mapping[str, int]:
         """The port of each listener, by `<part>` or `<part>-<what>`."""
-        return self._state().ports
+        return self._folder.require().ports
 
     @property
     def kubeconfig(self) -> pathlib.Path:
@@ -243,7 +242,7 @@ class LocalCluster:
         closed = parts.with_needs(wanted)
         if ray_node.HEAD.part not in closed:
             return closed
-        return parts.with_needs((*closed, *(node.part for node in ray_node.nodes(self._state().chosen))))
+        return parts.with_needs((*closed, *(node.part for node in ray_node.nodes(self._folder.require().chosen))))
 
     def _launch(self, part: str) -> float:
         """Start a part's process and give the moment it was started at."""
@@ -253,7 +252,7 @@ class LocalCluster:
         if row.account is not None and not self._layout.service_account_kubeconfig(*row.account(at)).exists():
             self.service_account_kubeconfig(*row.account(at))
         began = time.monotonic()
-        self._ledger().start(part, row.command(at))
+        self._folder.ledger().start(part, row.command(at))
         return began
 
     def _await(self, part: str, began: float) -> None:
@@ -263,7 +262,7 @@ class LocalCluster:
             if starts_left == 0 or time.monotonic() > began + _READY_WITHIN_S:
                 raise errors.LocalClusterError(f"{part} did not become ready. The end of {log}:\n{_tail(log)}")
             self._reporter.step(f"  {part} gave up while starting (is the machine busy?); starting it again")
-            self._ledger().stop(part, grace_s=0)
+            self._folder.ledger().stop(part, grace_s=0)
             self._launch(part)
         self._reporter.step(f"  {part} is ready ({time.monotonic() - began:.1f} s)")
 
@@ -271,14 +270,14 @@ class LocalCluster:
         """Wait until the part is ready; False when it ended, or time is up."""
         at, pause_s = self._context(), 0.05
         while not parts.TABLE[part].is_ready(at):
-            if self._ledger().living(part) is None or time.monotonic() > deadline:
+            if self._folder.ledger().living(part) is None or time.monotonic() > deadline:
                 return False
             time.sleep(pause_s)
             pause_s = min(pause_s * 1.2, 0.3)
         return True
 
     def _context(self) -> parts.Context:
-        remembered = self._state()
+        remembered = self._folder.require()
         return parts.Context(
             where=self._layout, ports=remembered.ports, found=self._binaries(), chosen=remembered.chosen
         )
@@ -295,7 +294,7 @@ class LocalCluster:
         return self._found
 
     def _make_ready_for_start(self) -> None:
-        remembered = self._read_state()
+        remembered = self._folder.read()
         if remembered is not None and not self._can_continue(remembered):
             self._reporter.step("cleaning what an earlier run left")
             self._clean()
@@ -305,13 +304,13 @@ class LocalCluster:
 
     def _can_continue(self, remembered: state.State) -> bool:
         """Whether the cluster can be gone on with: it was up once, and its Kubernetes still runs."""
-        living = self._ledger().living
+        living = self._folder.ledger().living
         return remembered.phase is state.Phase.UP and all(living(part) is not None for part in KUBERNETES_PARTS)
 
     def _create(self) -> None:
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         # First of all: from here on a killed run is found by the next.
-        self._save(state.State.new(self.name, self.root, self._chosen))
+        self._folder.save(state.State.new(self.name, self.root, self._chosen))
         shutil.rmtree(self._layout.run, ignore_errors=True)
         try:
             self._layout.run.mkdir(mode=0o700)
@@ -319,17 +318,16 @@ class LocalCluster:
             raise errors.LocalClusterError(
                 f"{self._layout.run} exists and belongs to another user; remove it or choose another name"
             ) from error
-        for folder in (self._layout.logs, self._layout.etcd_data):
-            folder.mkdir(mode=0o700)
+        for made in (self._layout.logs, self._layout.etcd_data):
+            made.mkdir(mode=0o700)
         for part in KUBERNETES_PARTS:
             self._claim_ports(part)
         control_plane.prepare(self._layout, ports=self.ports)
         ray_head.make_token(self._layout.ray_token)
 
     def _clean(self) -> None:
-        mark = state.read_mark(self._state_path)
-        if mark is not None:
-            processes.Ledger(folder=self.root / "processes", mark=mark).stop_everything(grace_s=_GRACE_S)
+        if (ledger := self._folder.left_ledger()) is not None:
+            ledger.stop_everything(grace_s=_GRACE_S)
         shutil.rmtree(self._layout.run, ignore_errors=True)
         if self.root.exists():
             shutil.rmtree(self.root)
@@ -339,34 +337,7 @@ class LocalCluster:
         for port_name in parts.TABLE[part].ports:
             if port_name not in chosen:
                 chosen[port_name] = ports.pick(chosen.values())
-        self._save(self._state().model_copy(update={"ports": chosen}))
-
-    def _ledger(self) -> processes.Ledger:
-        return processes.Ledger(folder=self.root / "processes", mark=self._state().mark)
-
-    @property
-    def _state_path(self) -> pathlib.Path:
-        return self.root / "state.json"
-
-    def _read_state(self) -> state.State | None:
-        return state.State.read(self._state_path)
-
-    def _state(self) -> state.State:
-        found = self._read_state()
-        if found is None:
-            raise errors.LocalClusterError(
-                f"the local cluster {self.name!r} is not running; start it with `fairlead local up`"
-            )
-        return found
-
-    def _save(self, new: state.State) -> None:
-        new.write(self._state_path)
-
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        what = f"another command works on the cluster {self.name!r}"
-        with locks.hold(self.root.with_name(self.root.name + ".lock"), what=what, reporter=self._reporter):
-            yield
+        self._folder.save(self._folder.require().model_copy(update={"ports": chosen}))
 
 
 def _tail(path: pathlib.Path, *, lines: int = 12) -> str:

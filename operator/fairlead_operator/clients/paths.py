@@ -8,6 +8,7 @@ from fairlead_operator.state.infrastructure import ObjectKind
 
 REVISION_API = "apps/v1"
 EVENT_API = "events.k8s.io/v1"
+SLICE_API = "discovery.k8s.io/v1"
 
 
 def models(namespace: str | None, name: str | None = None) -> str:
@@ -24,6 +25,10 @@ def model_routes(namespace: str, name: str | None = None) -> str:
 
 def serving_classes(name: str | None = None) -> str:
     return kubernetes.path_of(names.API_VERSION, names.CLASS_PLURAL, name=name)
+
+
+def endpoint_slices(namespace: str | None) -> str:
+    return kubernetes.path_of(SLICE_API, "endpointslices", namespace=namespace)
 
 
 def of_kind(kind: ObjectKind, namespace: str | None, name: str | None = None) -> str:

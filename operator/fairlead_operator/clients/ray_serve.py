@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,9 @@ RUNNING = ("RUNNING", "UPDATING")
 STARTING = "STARTING"
 ANSWER_BYTES_MAX = 64 * 1024 * 1024
 """Some 10,000 applications with their configurations and a traceback in a few of them."""
+
+
+_DIGEST_BYTES = 16
 
 
 class _Wire(pydantic.BaseModel):
@@ -67,6 +71,9 @@ class _Version(_Wire):
     session_name: str
 
 
+ReadToken = Callable[[], str]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instance:
     """What ``GET`` said. Without a controller the empty list of applications proves nothing."""
@@ -76,42 +83,47 @@ class Instance:
 
 
 class RayServeClient:
-    """One Ray cluster. The token is read from its file at first use, and again when Ray refuses it."""
+    """One Ray cluster. The token is read at first use, and again when Ray refuses it.
+
+    So a token that was replaced is used from when Ray's head has it, and the one before until then.
+    """
 
     def __init__(
-        self, base_url: str, *, token_file: Path | None, http_client: http.HttpClient, on_request: http.OnRequest
+        self, base_url: str, *, read_token: ReadToken | None, http_client: http.HttpClient, on_request: http.OnRequest
     ) -> None:
+        """``read_token`` raises errors.Forbidden where the token can't be read; None: Ray asks for none."""
         self._base_url = base_url.rstrip("/")
-        self._token_file = token_file
+        self._read_token = read_token
         self._http = http_client
         self._on_request = on_request
         self._token: str | None = None
         self.parse_s = 0.0
         """How long the last answer that differed kept the event loop."""
         self._last: tuple[bytes, Instance] | None = None
-        self._views: dict[str, tuple[_Application, serve.ApplicationView]] = {}
+        """The digest of the last answer, and what it said. The answer of many applications is too large to be kept."""
 
     async def fetch_instance(self) -> Instance:
         """Every application with its state: a missing field is Unreachable, an unknown status UNKNOWN_STATUS."""
         answer = await self._send("GET", APPLICATIONS_PATH)
-        if self._last is not None and self._last[0] == answer.body:
-            return self._last[1]
         began_s = time.perf_counter()
+        digest = hashlib.blake2b(answer.body, digest_size=_DIGEST_BYTES).digest()
+        if self._last is not None and self._last[0] == digest:
+            return self._last[1]
         try:
             instance = _Instance.model_validate_json(answer.body)
         except pydantic.ValidationError as error:
             raise errors.Unreachable(f"Ray: unexpected answer: {_first_problem(error)}") from error
         applications = {name: self._view(name, application) for name, application in instance.applications.items()}
-        self._views = {name: (instance.applications[name], view) for name, view in applications.items()}
         made = Instance(controller_id=instance.controller_info.actor_id or None, applications=applications)
-        self._last = (answer.body, made)
+        self._last = (digest, made)
         self.parse_s = time.perf_counter() - began_s
         return made
 
     def _view(self, name: str, application: _Application) -> serve.ApplicationView:
         """The same object as last time where nothing of it changed: whoever compares a thousand of them is quick."""
-        known = self._views.get(name)
-        return known[1] if known is not None and known[0] == application else _view(name, application)
+        made = _view(name, application)
+        known = self._last[1].applications.get(name) if self._last is not None else None
+        return known if known is not None and known == made else made
 
     async def fetch_session(self) -> str:
         """The name of the life of Ray's head: another one means that everything was lost."""
@@ -148,9 +160,9 @@ class RayServeClient:
 
     async def _send_once(self, method: str, path: str, body: bytes | None, *, timeout_s: float) -> http.Answer:
         headers = {"Content-Type": "application/json"} if body is not None else {}
-        if self._token_file is not None:
+        if self._read_token is not None:
             if self._token is None:
-                self._token = _read_token(self._token_file)
+                self._token = self._read_token()
             headers["Authorization"] = f"Bearer {self._token}"
         request = http.Request(
             method=method,
@@ -164,7 +176,12 @@ class RayServeClient:
         return await self._http.send(request, who="Ray", on_request=self._on_request)
 
 
-def _read_token(path: Path) -> str:
+def read_token_file(path: Path) -> str:
+    """The token in a file.
+
+    Raises:
+        errors.Forbidden: it can't be read.
+    """
     try:
         return path.read_text(encoding="utf-8").strip()
     except OSError as error:

@@ -10,7 +10,7 @@ from fairlead_operator.api import names
 from fairlead_operator.clients import errors, kubernetes, paths
 from fairlead_operator.observe import fingerprint, gateway, ray_clusters, readers, reflector, source
 from fairlead_operator.observe import kubernetes as objects
-from fairlead_operator.state import capacity, keys, knowledge, observed, route, serve
+from fairlead_operator.state import capacity, directory, keys, knowledge, observed, route, serve
 
 REFUSED_FOR_S = 60.0
 """After this time a write that the API server forbade is tried again."""
@@ -88,17 +88,23 @@ class NamespaceView:
 
     @property
     def clusters(self) -> tuple[str, ...]:
-        """The names of its Ray clusters; new revisions go to the first one."""
-        return self._ray.names(self.namespace)
+        """The names of its Ray clusters."""
+        return tuple(cluster.name for cluster in self._ray.listed.clusters(self.namespace))
+
+    def place(self, class_name: str | None) -> directory.Placement | directory.Unplaced:
+        """Where a new revision goes of a model that names this serving class, or none."""
+        return self._ray.listed.place(self.namespace, class_name)
 
     @property
-    def placement(self) -> str:
-        """The cluster where new revisions go; a name like any other where the namespace has none."""
-        return next(iter(self.clusters), names.DEFAULT_CLUSTER)
+    def placements(self) -> frozenset[str]:
+        """The clusters where new revisions may go."""
+        return self._ray.listed.placements(self.namespace)
 
     def is_pending(self) -> bool:
         """Whether an answer is on its way without which nothing can be said."""
         if any(not one.is_listed and one.error is None for one in (self._revisions, self._routes)):
+            return True
+        if self._ray.listed.is_pending(self.namespace):
             return True
         if isinstance(self._gateways.latest(), source.Pending):
             return True
@@ -118,16 +124,22 @@ class NamespaceView:
     def serve_views(self, model: str) -> Mapping[str, knowledge.Known[serve.ServeView] | knowledge.Unknown]:
         """Each Ray cluster as a model's pass may believe it, with the model's own applications alone."""
         owner = f"{self.namespace}--{model}"
-        return {cluster: part.view_of(owner) for cluster, part in self._serve_parts().items()}
+        starting = {each.name: each.starting for each in self._ray.listed.clusters(self.namespace)}
+        views: dict[str, knowledge.Known[serve.ServeView] | knowledge.Unknown] = {}
+        for cluster, part in self._serve_parts().items():
+            views[cluster] = view = part.view_of(owner)
+            if isinstance(view, knowledge.Unknown) and (why := starting.get(cluster)) is not None:
+                views[cluster] = knowledge.Unknown(why)
+        return views
 
     def writes(self) -> Mapping[str, serve.RayWrite]:
         """What became of the last write of each Ray cluster's Serve config."""
         pollers = self._ray.pollers(self.namespace)
         return {name: poller.last_write for name, poller in pollers.items() if poller.last_write is not None}
 
-    async def capacity(self, max_age_s: float) -> knowledge.Known[capacity.Capacity] | knowledge.Unknown:
-        """What is free on the cluster where new revisions go: read now, with a short deadline of its own."""
-        poller = self._ray.pollers(self.namespace).get(self.placement)
+    async def capacity(self, cluster: str, max_age_s: float) -> knowledge.Known[capacity.Capacity] | knowledge.Unknown:
+        """What is free on a cluster: read now, with a short deadline of its own."""
+        poller = self._ray.pollers(self.namespace).get(cluster)
         return await poller.free(max_age_s) if poller is not None else knowledge.Unknown("there is no Ray cluster")
 
     def gateways(self) -> gateway.GatewaysEvidence:
@@ -149,7 +161,14 @@ class NamespaceView:
 
     def world(self) -> fingerprint.World:
         """Everything above as a waiting key compares it."""
-        return fingerprint.World(self.namespace, self._serve_parts(), self.routes(), self._members(), self.writes())
+        return fingerprint.World(
+            self.namespace,
+            self._serve_parts(),
+            self.routes(),
+            self._members(),
+            self.writes(),
+            placing=self._ray.listed.state(self.namespace),
+        )
 
     def revisions_of(self, uid: str) -> tuple[observed.RevisionView, ...]:
         """The object's own ControllerRevisions, by owner uid: an earlier object of the same name left none of them.

@@ -122,13 +122,16 @@ class World:
         routes: Mapping[str, str] | None,
         members: Members,
         writes: Mapping[str, serve.RayWrite],
+        *,
+        placing: object = (),
     ) -> None:
+        """``placing`` is what decides where new revisions go."""
         self._namespace = namespace
         self._parts = sorted(parts.items())
         self._routes = routes
         self._members = members
         refused = ((name, write) for name, write in writes.items() if not write.is_accepted)
-        self._writes = digest(sorted((name, write.kind, write.message) for name, write in refused))
+        self._shared = digest(sorted((name, write.kind, write.message) for name, write in refused), placing)
 
     def hash_model(self, model: str, *, is_hot: bool = False) -> bytes:
         """Of a model."""
@@ -138,7 +141,7 @@ class World:
         seen = self._members
         if not isinstance(seen, str):
             seen = repr([(m.name, m.state.value, m.is_idle, part.part_of(model, is_hot=is_hot)) for m, part in seen])
-        return digest(own, text, seen, self._writes)
+        return digest(own, text, seen, self._shared)
 
     def hash_ray(self, cluster: str) -> bytes:
         """Of a Ray cluster's Serve config."""

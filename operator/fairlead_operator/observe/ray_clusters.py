@@ -31,17 +31,18 @@ class RayClusters:
     """Asks the directory each time, so that a cluster that comes, goes or moves needs no restart."""
 
     def __init__(
-        self, listed: directory.ClusterDirectory, connect: Callable[[str], RayClient], *, readers: readers.Readers
+        self, listed: directory.ClusterDirectory, connect: Callable[[str, str], RayClient], *, readers: readers.Readers
     ) -> None:
-        """``connect`` makes the client of the Ray head at a URL."""
+        """``connect`` makes the client of a namespace's Ray head at a URL."""
         self._directory = listed
         self._connect = connect
         self._readers = readers
         self._connections: dict[keys.RayKey, Connection] = {}
 
-    def names(self, namespace: str) -> tuple[str, ...]:
-        """The namespace's clusters; new revisions go to the first one."""
-        return tuple(cluster.name for cluster in self._directory.clusters(namespace))
+    @property
+    def listed(self) -> directory.ClusterDirectory:
+        """Which clusters there are."""
+        return self._directory
 
     def pollers(self, namespace: str) -> Mapping[str, ray_serve.RayPoller]:
         found = {cluster.name: self._at(namespace, cluster).poller for cluster in self._directory.clusters(namespace)}
@@ -66,7 +67,7 @@ class RayClusters:
             return known
         if known is not None:
             known.reading.cancel()
-        client = self._connect(cluster.url)
+        client = self._connect(namespace, cluster.url)
         poller = ray_serve.RayPoller(client, self._readers, namespace)
         reading = self._readers.start(poller.run())
         made = Connection(url=cluster.url, client=client, poller=poller, reading=reading)

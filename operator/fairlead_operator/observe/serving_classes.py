@@ -10,7 +10,7 @@ import pydantic
 
 from fairlead_operator.api import serving_class as api
 from fairlead_operator.api.status import Condition
-from fairlead_operator.clients import paths
+from fairlead_operator.clients import errors, paths
 from fairlead_operator.clients.clock import Clock
 from fairlead_operator.observe import reflector
 from fairlead_operator.state import knowledge, serving_class
@@ -30,15 +30,20 @@ class ClassView:
 class ServingClasses:
     """What is known of all classes; nothing here waits for the network."""
 
-    def __init__(self, api_: reflector.WatchApi, *, clock: Clock, on_change: Callable[[], None]) -> None:
-        """``on_change`` is called after each change, and once all are known."""
+    def __init__(self, api_: reflector.WatchApi, *, clock: Clock) -> None:
+        self.listeners: list[Callable[[], None]] = []
+        """Each is called after each change, and once all are known."""
         self._reflector = reflector.Reflector(
             api_,
             reflector.Collection(path=paths.serving_classes()),
             _view,
             clock=clock,
-            on_change=lambda _: on_change(),
+            on_change=self._note,
         )
+
+    def _note(self, _name: str) -> None:
+        for listener in self.listeners:
+            listener()
 
     async def run(self) -> None:
         """List and watch for ever."""
@@ -47,6 +52,12 @@ class ServingClasses:
     def is_pending(self) -> bool:
         """Whether the first answer is still to come."""
         return not self._reflector.is_listed and self._reflector.error is None
+
+    def unlisted(self) -> errors.FairleadError | None:
+        """Why they were never listed; None once they were."""
+        if self._reflector.is_listed:
+            return None
+        return self._reflector.error or errors.RetryLater("they were not read yet")
 
     def views(self) -> Mapping[str, ClassView]:
         """Every object that is known, by name."""

@@ -6,11 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from fairlead_operator.api import names
+from fairlead_operator.api.spec import ModelDeploymentSpec
 from fairlead_operator.clients import errors, paths
 from fairlead_operator.clients.clock import Clock
 from fairlead_operator.observe import cluster
 from fairlead_operator.observe import kubernetes as objects
-from fairlead_operator.state import analysis, infrastructure, keys, knowledge, observed, question
+from fairlead_operator.state import analysis, directory, infrastructure, keys, knowledge, observed, question
 
 CAPACITY_MAX_AGE_S = 2.0
 
@@ -43,13 +45,14 @@ class Observer:
         *,
         clock: Clock,
         measurements: Measurements | None = None,
-        find_problem: Callable[[keys.ModelKey], infrastructure.Problem | None] = no_problem,
+        find_problem: Callable[[keys.ModelKey], infrastructure.Problem | None] | None = None,
     ) -> None:
         """Without ``measurements`` an analysis that is under way finds none.
 
-        ``find_problem`` says why a model can't get what it needs in its namespace.
+        ``find_problem`` says why a model can't get what it needs in its namespace; None where that is given by flags.
         """
-        self._find_problem = find_problem
+        self._find_problem = find_problem or no_problem
+        self._is_placed_by_class = find_problem is not None
         self._measurements = measurements
         self._reads = reads
         self._namespaces = namespaces
@@ -73,19 +76,24 @@ class Observer:
             errors.FairleadError: Its revisions could not be read, so nothing can be decided.
         """
         namespace = self._namespaces(key.namespace)
+        revisions = _revisions_of(namespace, view) if view is not None else ()
+        placed = namespace.place(_class_of(view))
         seen = observed.Observed(
             key=key,
             observed_at=self._clock.now(),
             object=knowledge.Known(view) if view is not None else knowledge.ABSENT,
-            revisions=_revisions_of(namespace, view) if view is not None else (),
+            revisions=revisions,
             serve=namespace.serve_views(key.name),
-            placement=namespace.placement,
+            placement=placed.cluster if isinstance(placed, directory.Placement) else recorded_cluster(view, revisions),
+            unplaced=placed if isinstance(placed, directory.Unplaced) else None,
+            awaited=placed.awaited if isinstance(placed, directory.Placement) else None,
             route=namespace.route_of(key.name),
             gateways=namespace.gateways(),
             gateway_url=namespace.gateway_url,
             ray_write=namespace.writes(),
             route_writes=namespace.route_writes,
             problem=self._find_problem(key),
+            is_placed_by_class=self._is_placed_by_class,
         )
         world = namespace.world()
         return Look(
@@ -110,7 +118,21 @@ class Observer:
         """The same with what is free on the cluster where new revisions go: read now."""
         if not isinstance(seen.serve.get(seen.placement), knowledge.Known):
             return seen
-        return replace(seen, capacity=await self._namespaces(seen.key.namespace).capacity(CAPACITY_MAX_AGE_S))
+        return replace(
+            seen, capacity=await self._namespaces(seen.key.namespace).capacity(seen.placement, CAPACITY_MAX_AGE_S)
+        )
+
+
+def _class_of(view: observed.ModelDeploymentView | None) -> str | None:
+    """The serving class that the model names."""
+    spec = view.spec if view is not None else None
+    return spec.cluster.class_name if isinstance(spec, ModelDeploymentSpec) else None
+
+
+def recorded_cluster(view: observed.ModelDeploymentView | None, revisions: tuple[observed.RevisionView, ...]) -> str:
+    """The cluster of what serves: while no other is known, the model has no reason to move."""
+    stable = view.status.stable_revision if view is not None else None
+    return next((each.cluster for each in revisions if each.revision == stable), names.DEFAULT_CLUSTER)
 
 
 def _revisions_of(

@@ -12,7 +12,7 @@ from fairlead_operator.plan.rollout import advance, forgotten
 from fairlead_operator.plan.upkeep import attempts, revisions, steady, suspension, teardown
 from fairlead_operator.state.actions import AddFinalizer, Plan, Prove, Wait
 from fairlead_operator.state.bounds import Bounds
-from fairlead_operator.state.consequences import with_advice
+from fairlead_operator.state.consequences import consequence_of, with_advice
 from fairlead_operator.state.desired import Desired
 from fairlead_operator.state.knowledge import Absent
 from fairlead_operator.state.observed import InvalidSpec, ModelDeploymentView, Observed
@@ -34,26 +34,29 @@ def _require_infrastructure(context: Context) -> Plan | None:
     return context.wait(problem.reason, problem.message, requeue_after_s=context.bounds.resync_s)
 
 
-def _require_class(context: Context) -> Plan | None:
-    """Without a serving class it isn't known where a new revision should run."""
-    problem = context.observed.problem
-    if problem is None or problem.reason is not Reason.NO_SERVING_CLASS:
-        return None
-    if context.desired.target in context.desired.revisions:
-        return None
-    return context.wait(problem.reason, problem.message, requeue_after_s=context.bounds.resync_s)
-
-
 def _require_cluster_and_gateway(context: Context) -> Plan | None:
-    """Waits for a person where the operator's own configuration lacks something."""
+    """Waits where nothing of the model runs and there is no place for it, or where there is no gateway."""
     namespace = context.observed.key.namespace
-    if not context.observed.serve:
-        message = f"No Ray cluster is configured for namespace {namespace}."
-        return context.wait(Reason.NO_RAY_CLUSTER, message, requeue_after_s=context.bounds.resync_s)
+    if not context.serving.active and (waits := _without_place(context)) is not None:
+        return waits
     if isinstance(context.observed.gateways, Absent):
         message = f"No gateway is configured for namespace {namespace}."
         return context.wait(Reason.NO_GATEWAY, message, requeue_after_s=context.bounds.resync_s)
     return None
+
+
+def _require_place(context: Context) -> Plan | None:
+    """What runs goes on where it is; a new revision waits until it is known where it goes."""
+    return None if context.desired.target in context.desired.revisions else _without_place(context)
+
+
+def _without_place(context: Context) -> Plan | None:
+    unplaced = context.observed.unplaced
+    if unplaced is None:
+        return None
+    is_stalled = consequence_of(unplaced.reason).is_stalled
+    later_s = context.bounds.resync_s if is_stalled else context.bounds.unknown_s
+    return context.wait(unplaced.reason, unplaced.message, requeue_after_s=later_s)
 
 
 DECIDERS: tuple[Decider, ...] = (
@@ -67,7 +70,7 @@ DECIDERS: tuple[Decider, ...] = (
     suspension.decide,
     # What serves is looked after before anything moves on: Ray alone is needed for that.
     attempts.restart_stable,
-    _require_class,
+    _require_place,
     # The desired revision is kept before anything refers to it.
     revisions.decide,
     # The history is trimmed while rollouts follow each other, too: what has no place in one is free to go.

@@ -90,6 +90,7 @@ CONSEQUENCES: Mapping[Reason, Consequence] = {
     Reason.INFRASTRUCTURE_FAILED: _BLOCKED,
     # What could not be read or written
     Reason.RAY_UNREACHABLE: _UNREADABLE,
+    Reason.RAY_CLUSTER_STARTING: _BLOCKED,
     Reason.GATEWAY_UNREACHABLE: _UNREADABLE,
     Reason.ROUTE_REFUSED: _GOES_ON,
     Reason.CRD_OUTDATED: _person("Update the CRD."),

@@ -8,14 +8,32 @@ from typing import Protocol
 
 from fairlead_operator.state.gateways import MemberState
 from fairlead_operator.state.knowledge import ABSENT, Absent, Known, Unknown
+from fairlead_operator.state.reasons import Reason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cluster:
-    """A Ray cluster; ``url`` is the address of its head's dashboard."""
+    """A Ray cluster; ``url`` is the address of its head's dashboard. ``starting`` says why it can't answer yet."""
 
     name: str
     url: str
+    starting: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """The Ray cluster of a new revision; ``awaited`` says why it can't run one yet."""
+
+    cluster: str
+    awaited: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unplaced:
+    """Why there is no Ray cluster for a new revision, or why that can't be said now."""
+
+    reason: Reason
+    message: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,14 +47,30 @@ class Gateway:
 
 
 class ClusterDirectory(Protocol):
-    """The Ray clusters of each namespace. An implementation answers from memory, and only once it knows them all."""
+    """The Ray clusters of each namespace, answered from memory. One that isn't listed may still run."""
 
     def namespaces(self) -> frozenset[str]:
         """Every namespace with a cluster."""
         ...
 
+    def is_pending(self, namespace: str) -> bool:
+        """Whether a first answer is on its way."""
+        ...
+
     def clusters(self, namespace: str) -> tuple[Cluster, ...]:
-        """The namespace's clusters; new revisions go to the first one."""
+        """The namespace's clusters."""
+        ...
+
+    def place(self, namespace: str, class_name: str | None) -> Placement | Unplaced:
+        """Where a new revision goes of a model that names this serving class, or none."""
+        ...
+
+    def placements(self, namespace: str) -> frozenset[str]:
+        """Every cluster where new revisions may go."""
+        ...
+
+    def state(self, namespace: str) -> object:
+        """What all answers for a namespace depend on: plain values, which stay equal while the answers do."""
         ...
 
 
@@ -62,6 +96,23 @@ class StaticClusters:
 
     def clusters(self, namespace: str) -> tuple[Cluster, ...]:
         return self.by_namespace.get(namespace, ())
+
+    def is_pending(self, namespace: str) -> bool:
+        return False
+
+    def place(self, namespace: str, class_name: str | None) -> Placement | Unplaced:
+        """The first one, whatever the class."""
+        first = next(iter(self.clusters(namespace)), None)
+        if first is None:
+            message = f"No Ray cluster is configured for namespace {namespace}."
+            return Unplaced(reason=Reason.NO_RAY_CLUSTER, message=message)
+        return Placement(cluster=first.name)
+
+    def placements(self, namespace: str) -> frozenset[str]:
+        return frozenset(cluster.name for cluster in self.clusters(namespace)[:1])
+
+    def state(self, namespace: str) -> object:
+        return ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 from typing_extensions import override
@@ -56,3 +57,14 @@ class ClassKey:
 Key = ModelKey | RayKey | NamespaceKey | ClassKey
 WaitingKey = ModelKey | RayKey
 """Keys that wait for their own part of the world; the others are queued by each change of what they rest on."""
+
+
+def lane_of(key: Key) -> Hashable:
+    """Namespaces take turns; the writes of Serve configs are a lane of their own, as each may hang for long."""
+    match key:
+        case RayKey():
+            return "ray"
+        case ClassKey():
+            return "classes"
+        case ModelKey() | NamespaceKey():
+            return (key.namespace,)

@@ -13,6 +13,7 @@ from fairlead_operator.api.status import ModelDeploymentStatus
 from fairlead_operator.state import rollout
 from fairlead_operator.state.analysis import Measured
 from fairlead_operator.state.capacity import Capacity
+from fairlead_operator.state.directory import Unplaced
 from fairlead_operator.state.gateways import Gateways, MemberState
 from fairlead_operator.state.infrastructure import Problem
 from fairlead_operator.state.keys import ModelKey
@@ -118,14 +119,16 @@ class Observed:
     """One snapshot.
 
     ``revisions`` are the object's own ControllerRevisions (by owner uid). ``serve`` is what each Ray cluster of the
-    namespace runs, by name; it is empty where there is none. ``placement`` is the cluster where new revisions go.
+    namespace runs, by name; it is empty where there is none. ``placement`` is the cluster where new revisions go;
+    ``awaited`` says why it can't run one yet, ``unplaced`` why there is no such cluster.
     ``gateways`` is Absent where the namespace has none, Unknown where its members can't be listed. ``route`` is the
     model's ModelRoute. ``gateway_url`` is the base URL for clients, where one is configured. ``capacity`` is
     that of ``placement``, read while no rollout is under way. ``measured`` is None while no analysis is under way.
     ``ray_write`` is what became of the last write of each Ray cluster's Serve config, by name; a cluster without one
     had no pass yet. ``route_writes`` says whether a route could be written now. ``dropped_fields`` are those of the
     status that the CRD lacks, and those that the API server dropped from the last write of it. ``problem`` is why the
-    model can't get a Ray cluster or a gateway in its namespace.
+    model can't get a Ray cluster or a gateway in its namespace. ``is_placed_by_class`` says that the operator makes the
+    Ray clusters, and keeps those that are recorded.
     """
 
     key: ModelKey
@@ -134,6 +137,8 @@ class Observed:
     revisions: tuple[RevisionView, ...] = ()
     serve: Mapping[str, Known[ServeView] | Unknown]
     placement: str = names.DEFAULT_CLUSTER
+    unplaced: Unplaced | None = None
+    awaited: str | None = None
     route: Known[RouteText] | Absent | Unknown
     gateways: Known[Gateways] | Absent | Unknown
     gateway_url: str | None = None
@@ -143,6 +148,7 @@ class Observed:
     dropped_fields: tuple[str, ...] = ()
     route_writes: RouteWrites = RouteWrites.POSSIBLE
     problem: Problem | None = None
+    is_placed_by_class: bool = False
 
     def serve_on(self, cluster: str) -> Known[ServeView] | Unknown:
         """What a Ray cluster runs; Unknown also for one that isn't listed, as it may still run."""

@@ -56,6 +56,8 @@ class Reason(StrEnum):
     # What could not be read or written
     RAY_UNREACHABLE = "RayUnreachable"
     """Ray could not be read, so nothing is known of the replicas and nothing is moved."""
+    RAY_CLUSTER_STARTING = "RayClusterStarting"
+    """The Ray cluster of the next revision is being made, or its head isn't ready yet."""
     GATEWAY_UNREACHABLE = "GatewayUnreachable"
     """A gateway or the route could not be read, so no traffic is moved."""
     ROUTE_REFUSED = "RouteRefused"

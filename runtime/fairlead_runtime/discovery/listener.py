@@ -15,6 +15,7 @@ from concurrent.futures import Future
 from fairlead_runtime.discovery import request
 from fairlead_runtime.discovery.folder import FolderError
 from fairlead_runtime.discovery.request import RefusedError
+from fairlead_runtime.discovery.scrape import Scrape
 from fairlead_runtime.discovery.watch import Watch
 from fairlead_runtime.errors import LoadError, LoadReason
 
@@ -24,6 +25,9 @@ CONNECTIONS_MAX = 256
 HEAD_BYTES_MAX = 4096
 IDLE_S = 30.0
 WRITE_S = 5.0
+_JSON = "application/json"
+_PLAIN = "text/plain; charset=utf-8"
+_EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
 _PHRASES = {
     200: "OK",
     304: "Not Modified",
@@ -51,9 +55,11 @@ def bind(host: str, port: int) -> socket.socket:
 class DirectoryThread:
     """Answers for the folder on a thread of its own, whatever the model does. Methods may be called from any thread."""
 
-    def __init__(self, bound: socket.socket, watch: Watch) -> None:
+    def __init__(self, bound: socket.socket, watch: Watch, *, replica_host: str) -> None:
+        """The node's replicas listen at `replica_host`."""
         self._bound = bound
         self._watch = watch
+        self._scrape = Scrape(replica_host, watch)
         self._loop = asyncio.new_event_loop()
         self._started: Future[None] = Future()
         self._connections: set[asyncio.Task[None]] = set()
@@ -118,21 +124,25 @@ class DirectoryThread:
     async def _answer_request(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """Reads and answers one request; whether another one may come."""
         head = await self._head(reader)
-        keep_alive = False
+        keep_alive, kind = False, _PLAIN
         try:
             if head is None:
                 raise RefusedError(400, f"the request's head has more than {HEAD_BYTES_MAX} bytes")
             asked = request.parse(head)
             keep_alive = asked.keep_alive
-            answer = await self._watch.wait(asked.since, asked.wait_s)
-            status, body = (304, b"") if answer is None else (200, answer.body)
+            if asked.is_scrape:
+                status, body, kind = 200, await self._scrape.page(), _EXPOSITION
+            else:
+                answer = await self._watch.wait(asked.since, asked.wait_s)
+                status, body = (304, b"") if answer is None else (200, answer.body)
+                kind = _JSON
         except RefusedError as refused:
-            status, body = refused.status, refused.sentence.encode()
+            status, body, kind = refused.status, refused.sentence.encode(), _PLAIN
         except FolderError as unknown:
             LOG.warning("the node's replicas can't be listed: %s", unknown)
-            status, body = 503, b"the node's replicas are unknown; the replica's log says why"
+            status, body, kind = 503, b"the node's replicas are unknown; the replica's log says why", _PLAIN
         keep_alive = keep_alive and not self._stop.is_set()
-        writer.write(_render(status, body, keep_alive=keep_alive))
+        writer.write(_render(status, body, kind=kind, keep_alive=keep_alive))
         async with asyncio.timeout(WRITE_S):
             await writer.drain()
         return keep_alive
@@ -153,10 +163,9 @@ class DirectoryThread:
             stopped.cancel()
 
 
-def _render(status: int, body: bytes, *, keep_alive: bool) -> bytes:
+def _render(status: int, body: bytes, *, kind: str, keep_alive: bool) -> bytes:
     lines = [f"HTTP/1.1 {status} {_PHRASES[status]}"]
     if status != 304:
-        kind = "application/json" if status == 200 else "text/plain; charset=utf-8"
         lines += [f"content-type: {kind}", f"content-length: {len(body)}"]
     if not keep_alive:
         lines.append("connection: close")

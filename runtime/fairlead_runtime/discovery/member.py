@@ -38,7 +38,7 @@ class Member:
             if self._bound is None or self._thread is not None:
                 raise RuntimeError("a member announces itself once")
             watch = Watch(self._node.cluster, Reader(self._node.folder), own_name=self._own_name, restore=self._restore)
-            self._thread = DirectoryThread(self._bound, watch)
+            self._thread = DirectoryThread(self._bound, watch, replica_host=self._node.replica_host)
             self._thread.start()
             try:
                 self._own = OwnFile(self._node.folder, replica)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
 PATH = "/v1/replicas"
+METRICS_PATH = "/metrics"
 WAIT_S_MAX = 5.0
 _VERSION = re.compile(r"[0-9a-f]{16}")
 _SECONDS = re.compile(r"[0-9]{1,2}(\.[0-9]{1,6})?")
@@ -23,8 +24,12 @@ class RefusedError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """Answer at once, or where the version is still `since` after up to `wait_s` seconds."""
+    """Answer at once, or where the version is still `since` after up to `wait_s` seconds.
 
+    With `is_scrape` it is the replicas' metrics that are asked for.
+    """
+
+    is_scrape: bool
     since: str | None
     wait_s: float
     keep_alive: bool
@@ -41,13 +46,13 @@ def parse(head: bytes) -> Question:
     if "transfer-encoding" in headers or headers.get("content-length", "0") != "0":
         raise RefusedError(400, "a request to the directory has no body")
     path, _, query = target.partition("?")
-    if path != PATH:
-        raise RefusedError(404, f"only {PATH} is served here")
+    if path not in (PATH, METRICS_PATH):
+        raise RefusedError(404, f"only {PATH} and {METRICS_PATH} are served here")
     if method != "GET":
         raise RefusedError(405, "only GET is answered")
     since, wait_s = _query(query)
     keep_alive = version == "HTTP/1.1" and headers.get("connection", "").lower() != "close"
-    return Question(since=since, wait_s=wait_s, keep_alive=keep_alive)
+    return Question(is_scrape=path == METRICS_PATH, since=since, wait_s=wait_s, keep_alive=keep_alive)
 
 
 def _headers(rest: str) -> dict[str, str]:

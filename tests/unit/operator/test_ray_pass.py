@@ -43,7 +43,7 @@ class Place:
         self.composed = composition.Composition()
         world = SimpleNamespace(hash_ray=lambda _: b"")
         parts: dict[str, Any] = {
-            "namespaces": lambda _: SimpleNamespace(placement="default", world=lambda: world),
+            "namespaces": lambda _: SimpleNamespace(placements={"default"}, world=lambda: world),
             "clusters": SimpleNamespace(find=lambda _: SimpleNamespace(poller=self.poller, client=self)),
             "composed": self.composed,
             "waits": SimpleNamespace(park=self.parked.append, hold=lambda key, _: self.held.append(key)),
@@ -108,6 +108,20 @@ async def test_an_application_that_appeared_since_the_last_read_is_not_removed()
     await place.run()
     (body,) = place.puts
     assert "someone" in {each["name"] for each in body["applications"]}
+
+
+async def test_a_cluster_that_is_gone_loses_the_series_of_its_last_put() -> None:
+    place = Place()
+    place.complete()
+    await place.poller.read_once()
+    metrics, here = place.ray_pass.metrics, place.ray_pass.clusters.find(KEY)
+    gone = keys.RayKey(builders.NAMESPACE, "older")
+    metrics.ray_put_at.labels(gone.namespace, gone.cluster).set(1)
+    place.ray_pass.shown.add(gone)
+    place.ray_pass.clusters.find = lambda key: here if key == KEY else None  # type: ignore[method-assign]
+    await place.run()
+    shown = {sample.labels["cluster"] for family in metrics.ray_put_at.collect() for sample in family.samples}
+    assert shown == {KEY.cluster}
 
 
 async def test_a_put_is_compared_with_a_fresh_answer() -> None:

@@ -86,6 +86,11 @@ def test_all_namespaces_is_an_empty_list() -> None:
             id="two namespaces on one gateway",
         ),
         pytest.param((*BASE, "--ray", "a=http://[x"), "is no URL", id="a broken address"),
+        pytest.param((*BASE, "--ray-head-url", "http://x:1/{cluster}"), "with {namespace}", id="heads of one address"),
+        pytest.param((*BASE, "--ray-head-url", "{namespace}/{cluster}"), "must be a URL", id="heads without a scheme"),
+        pytest.param(
+            (*BASE, "--ray-head-url", "http://{cluster}.{namespace}.{zone}"), "must be a URL", id="an unknown name"
+        ),
         pytest.param((*BASE, "--gateway", "a=http://x:1"), "gateway: 'a=http://x:1' must look like", id="one port"),
         pytest.param(
             (*BASE, "--public-url", "a=http://me:secret@x:1"), "public-url: that of a must have no user", id="a user"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import json
 import os
@@ -12,16 +11,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
 from fairlead_cli.local import (
     binaries,
     errors,
+    folder,
     layout,
-    locks,
     options,
     paths,
-    processes,
     progress,
     state,
 )
@@ -63,6 +61,7 @@ class NodeCluster:
         self._reporter = reporter or progress.Silent()
         self._sources = sources or binaries.Sources.from_environment()
         self._layout = layout.Layout(root=self.root, run=state.run_dir(self.root))
+        self._folder = folder.Folder(self.name, self.root, starts="fairlead local up --node", reporter=self._reporter)
         self._short = f"fairlead-{self._layout.run.name[-8:]}"
 
     # --- up and down ---------------------------------------------------------------------------------------------
@@ -75,11 +74,11 @@ class NodeCluster:
         """
         _require_linux_and_root()
         found, programs = self._binaries(), self._programs()
-        with self._locked():
+        with self._folder.locked():
             self._make_ready_for_start(programs)
             self._ensure_namespaces()
             context = self._context(found, programs)
-            missing = [part for part in parts.TABLE if self._ledger().living(part) is None]
+            missing = [part for part in parts.TABLE if self._folder.ledger().living(part) is None]
             since = datetime.datetime.now(datetime.UTC) if "kubelet" in missing else None
             for part in missing:
                 if part == "containerd":  # it asks for this image when the first pod starts
@@ -87,16 +86,16 @@ class NodeCluster:
                 self._start(part, context)
             self._apply_name_server(self._builder(programs))
             self._await_node(since)
-            self._save(self._state().model_copy(update={"phase": state.Phase.UP}))
+            self._folder.save(self._folder.require().model_copy(update={"phase": state.Phase.UP}))
 
     def down(self) -> None:
         """End all processes of this cluster, pods included, and remove its data; nothing happens when there is none."""
-        with self._locked():
+        with self._folder.locked():
             self._clean()
 
     def stop(self, part: str, signal_number: int = signal.SIGTERM) -> None:
         """End a part."""
-        self._ledger().stop(part, grace_s=_GRACE_S, signal_number=signal_number)
+        self._folder.ledger().stop(part, grace_s=_GRACE_S, signal_number=signal_number)
 
     def start(self, part: str) -> None:
         """Start a stopped part again and wait until it is ready."""
@@ -114,7 +113,7 @@ class NodeCluster:
     @property
     def addresses(self) -> addresses.Addresses:
         """Of node, services and pods."""
-        block = self._state().network
+        block = self._folder.require().network
         if block is None:
             raise errors.LocalClusterError(f"the local cluster {self.name!r} has no node")
         return addresses.Addresses(block=block)
@@ -152,18 +151,18 @@ class NodeCluster:
         Raises:
             LocalClusterError: it does not run.
         """
-        found = self._ledger().living(part)
+        found = self._folder.ledger().living(part)
         if found is None:
             raise errors.LocalClusterError(f"{part} does not run")
         return found.pid
 
     def states(self) -> Mapping[str, bool]:
         """For each part that was started and not stopped: whether it runs now. Empty when the cluster is not up."""
-        if self._remembered() is None:
+        if self._folder.read() is None:
             return {}
-        recorded = self._ledger().names()
+        recorded = self._folder.ledger().names()
         known = (sandbox.HOLDER, *parts.TABLE)
-        return {part: self._ledger().living(part) is not None for part in known if part in recorded}
+        return {part: self._folder.ledger().living(part) is not None for part in known if part in recorded}
 
     def kubectl(self, *arguments: str, input: str | None = None) -> subprocess.CompletedProcess[str]:  # noqa: A002
         """Run kubectl as admin; `input` is as in `subprocess.run`. The caller looks at the return code."""
@@ -195,13 +194,13 @@ class NodeCluster:
 
     def _start(self, part: str, context: parts.Context) -> None:
         began = time.monotonic()
-        self._ledger().start(part, parts.TABLE[part].command(context))
+        self._folder.ledger().start(part, parts.TABLE[part].command(context))
         self._await(part, lambda: parts.TABLE[part].is_ready(context), began)
 
     def _await(self, part: str, is_ready: Callable[[], bool], began: float) -> None:
         pause_s = 0.05
         while not is_ready():
-            if self._ledger().living(part) is None or time.monotonic() - began > _READY_WITHIN_S:
+            if self._folder.ledger().living(part) is None or time.monotonic() - began > _READY_WITHIN_S:
                 log = self._layout.log(part)
                 end = "\n".join(log.read_text(errors="replace").splitlines()[-12:])
                 raise errors.LocalClusterError(f"{part} does not become ready; the end of {log}:\n{end}")
@@ -211,9 +210,9 @@ class NodeCluster:
 
     def _ensure_namespaces(self) -> None:
         held = self._sandbox()
-        if self._ledger().living(sandbox.HOLDER) is None:
+        if self._folder.ledger().living(sandbox.HOLDER) is None:
             began = time.monotonic()
-            self._ledger().start(sandbox.HOLDER, held.holder())
+            self._folder.ledger().start(sandbox.HOLDER, held.holder())
             self._await(sandbox.HOLDER, held.is_ready, began)
         held.connect(self.pid(sandbox.HOLDER))
 
@@ -275,7 +274,7 @@ class NodeCluster:
         )
 
     def _make_ready_for_start(self, programs: debian.Programs) -> None:
-        remembered = self._remembered()
+        remembered = self._folder.read()
         if remembered is not None and not self.has_node():
             raise errors.LocalClusterError(f"the local cluster {self.name!r} has no node: take another --name")
         if remembered is not None and not self._goes_on(remembered):
@@ -287,7 +286,7 @@ class NodeCluster:
 
     def _goes_on(self, remembered: state.State) -> bool:
         """Whether the cluster can be gone on with: it was up once, and its namespaces are still there."""
-        return remembered.phase is state.Phase.UP and self._ledger().living(sandbox.HOLDER) is not None
+        return remembered.phase is state.Phase.UP and self._folder.ledger().living(sandbox.HOLDER) is not None
 
     def _create(self, programs: debian.Programs) -> None:
         if self.root.is_relative_to("/var") or self.root.is_relative_to("/run"):
@@ -297,11 +296,11 @@ class NodeCluster:
         chosen = addresses.choose()
         fresh = state.State.new(self.name, self.root, options.Options())
         # First of all: from here on a killed run is found by the next.
-        self._save(fresh.model_copy(update={"network": chosen.block}))
+        self._folder.save(fresh.model_copy(update={"network": chosen.block}))
         shutil.rmtree(self._layout.run, ignore_errors=True)
         self._layout.run.mkdir(mode=0o700)
-        for folder in (self._layout.logs, self._layout.etcd_data):
-            folder.mkdir(mode=0o700)
+        for made in (self._layout.logs, self._layout.etcd_data):
+            made.mkdir(mode=0o700)
         accounts.prepare(self._layout, chosen)
         cgroups.create(self._short)
         pause = self._program_image("pause").reference
@@ -339,45 +338,17 @@ class NodeCluster:
         return self.root / "has-a-node"
 
     def _clean(self) -> None:
-        mark = state.read_mark(self._state_path)
-        ledger = processes.Ledger(folder=self.root / "processes", mark=mark or "")
-        if mark is not None:
+        ledger = self._folder.left_ledger()
+        if ledger is not None:
             for part in _STARTERS:
                 ledger.stop(part, grace_s=_GRACE_S, signal_number=signal.SIGKILL)
         cgroups.remove(self._short)
-        if mark is not None:
+        if ledger is not None:
             ledger.stop_everything(grace_s=_GRACE_S)
         sandbox.disconnect(self._interface)
         shutil.rmtree(self._layout.run, ignore_errors=True)
         if self.root.exists():
             shutil.rmtree(self.root)
-
-    def _ledger(self) -> processes.Ledger:
-        return processes.Ledger(folder=self.root / "processes", mark=self._state().mark)
-
-    @property
-    def _state_path(self) -> pathlib.Path:
-        return self.root / "state.json"
-
-    def _remembered(self) -> state.State | None:
-        return state.State.read(self._state_path)
-
-    def _state(self) -> state.State:
-        found = self._remembered()
-        if found is None:
-            raise errors.LocalClusterError(
-                f"the local cluster {self.name!r} is not up; `fairlead local up --node` starts it"
-            )
-        return found
-
-    def _save(self, new: state.State) -> None:
-        new.write(self._state_path)
-
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        what = f"another command works on the cluster {self.name!r}"
-        with locks.hold(self.root.with_name(self.root.name + ".lock"), what=what, reporter=self._reporter):
-            yield
 
 
 def _require_linux_and_root() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fairlead_operator.api import names
+from fairlead_operator.desired import ray_cluster
 from fairlead_operator.desired.namespace import gateway
 
 RAY_POLICY = "fairlead-ray"
@@ -30,6 +31,8 @@ def gateway_policy(system_namespace: str) -> dict[str, Any]:
 def ray_policy(system_namespace: str) -> dict[str, Any]:
     """The nodes and the gateway may connect to every port, the operator to the dashboard, Prometheus to the metrics.
 
+    Ray's are at a port of their own, those of the replicas at the node's directory.
+
     A replica trusts everything that reaches its port, and Ray's token doesn't protect it.
     """
     return {
@@ -48,7 +51,7 @@ def ray_policy(system_namespace: str) -> dict[str, Any]:
                     ]
                 },
                 {"ports": [_tcp(DASHBOARD_PORT)], "from": [_namespace(system_namespace)]},
-                {"ports": [_tcp(METRICS_PORT)], "from": _prometheus()},
+                {"ports": [_tcp(METRICS_PORT), _tcp(ray_cluster.DIRECTORY_PORT)], "from": _prometheus()},
             ],
         },
     }

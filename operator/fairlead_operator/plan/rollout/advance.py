@@ -43,7 +43,7 @@ def _begin(context: Context) -> Plan | None:
     if aimed is None or aimed == serving.stable:
         return None
     if isinstance(serve := context.serve_of(aimed), Unknown):
-        return context.wait_unknown(Reason.RAY_UNREACHABLE, f"Ray can't be read: {hide_addresses(serve.reason)}")
+        return _without_ray(context, aimed, serve.reason)
     if aimed not in context.desired.revisions:
         return None
     if context.desired.strategy is Strategy.RECREATE and serving.stable is not None:
@@ -53,6 +53,18 @@ def _begin(context: Context) -> Plan | None:
         return _without_room(context, lack)
     message = f"Starts {context.called(aimed)}."
     return advance(context, Verdict(trigger=Trigger.BEGIN, reason=Reason.ROLLOUT_STARTED, message=message))
+
+
+def _without_ray(context: Context, aimed: str, why: str) -> Plan:
+    """What serves on another Ray cluster is looked after while that of the next revision can't be read."""
+    cluster, awaited = context.cluster_of(aimed), context.observed.awaited
+    waits = context.wait_unknown(Reason.RAY_UNREACHABLE, f"Ray can't be read: {hide_addresses(why)}")
+    if awaited is not None and cluster == context.observed.placement:
+        message = f"{context.called(aimed)} waits for its Ray cluster: {awaited}"
+        waits = context.wait_unknown(Reason.RAY_CLUSTER_STARTING, message)
+    stable = context.serving.stable
+    is_elsewhere = stable is not None and context.cluster_of(stable) != cluster
+    return (steady.decide(context) if is_elsewhere else None) or waits
 
 
 def _without_room(context: Context, lack: capacity.Lack) -> Plan:

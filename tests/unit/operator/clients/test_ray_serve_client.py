@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -26,7 +27,8 @@ async def http_client() -> AsyncIterator[http.HttpClient]:
 
 
 def client_of(url: str, http_client: http.HttpClient, token_file: Path | None = None) -> ray_serve.RayServeClient:
-    return ray_serve.RayServeClient(url, token_file=token_file, http_client=http_client, on_request=lambda *_: None)
+    read = functools.partial(ray_serve.read_token_file, token_file) if token_file is not None else None
+    return ray_serve.RayServeClient(url, read_token=read, http_client=http_client, on_request=lambda *_: None)
 
 
 APPLICATION = {
@@ -81,6 +83,20 @@ async def test_a_rotated_token_is_read_again_once(http_client: http.HttpClient, 
             await client.fetch_instance()
         token.write_text("new\n")
         await client.fetch_instance()
+
+
+async def test_a_token_that_ray_still_takes_is_kept_after_a_rotation(http_client: http.HttpClient) -> None:
+    """The head has the one that it was started with."""
+    with FakeRay(token="old") as ray:
+        tokens = ["new", "old"]
+        client = ray_serve.RayServeClient(
+            ray.url, read_token=tokens.pop, http_client=http_client, on_request=lambda *_: None
+        )
+        await client.fetch_instance()
+        await client.fetch_instance()
+        ray.set_token("new")
+        await client.fetch_instance()
+        assert tokens == []
 
 
 async def test_an_unreadable_token_file_is_reported(http_client: http.HttpClient, tmp_path: Path) -> None:

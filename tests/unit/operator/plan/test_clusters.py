@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 from tests.support.one_model import NAME, round_of, serving, until
@@ -11,6 +12,7 @@ from tests.support.virtual_world import Fault, VirtualWorld
 
 from fairlead_operator.api.status import RolloutPhase
 from fairlead_operator.state.bounds import Bounds
+from fairlead_operator.state.directory import Unplaced
 from fairlead_operator.state.reasons import Reason
 
 CANARY = {"strategy": "Canary", "steps": [{"setWeight": 25}, {"pause": {}}]}
@@ -43,6 +45,46 @@ def world() -> VirtualWorld:
     return made
 
 
+@pytest.mark.parametrize("strategy", ["RollingUpdate", "Recreate"])
+def test_a_move_waits_for_the_other_cluster_while_what_serves_is_looked_after(
+    world: VirtualWorld, strategy: str
+) -> None:
+    world.apply(NAME, model={"uri": "file:///m/1"}, scaling={"replicas": 2}, rollout={"strategy": strategy})
+    world.settle()
+    first = serving(world).stable
+    world.placement, world.awaited, world.clusters["new"].is_away = "new", "RayCluster new does not exist yet.", True
+    until(world, lambda: world.plans[-1].reason is Reason.RAY_CLUSTER_STARTING)
+    assert "does not exist yet" in world.plans[-1].message
+    world.apply(NAME, model={"uri": "file:///m/1"}, scaling={"replicas": 3}, rollout={"strategy": strategy})
+    until(world, lambda: any(app.running == 3 for app in world.clusters["old"].applications.values()))
+    for _ in range(20):
+        round_of(world)
+    assert serving(world).stable == first
+    assert serving(world).rollout is None
+    world.awaited, world.clusters["new"].is_away = None, False
+    world.settle()
+    assert serving(world).stable not in (None, first)
+    assert running(world, "old") == ["someone"]
+
+
+def test_a_model_without_a_serving_class_keeps_what_serves_and_can_be_deleted(world: VirtualWorld) -> None:
+    world.apply(NAME, model={"uri": "file:///m/1"})
+    world.settle()
+    before = running(world, "old")
+    world.unplaced = Unplaced(reason=Reason.NO_SERVING_CLASS, message="ServingClass fast does not exist.")
+    world.apply(NAME, model={"uri": "file:///m/2"})
+    for _ in range(5):
+        round_of(world)
+    conditions = {each.type: each for each in world.view(NAME).status.conditions}
+    assert conditions["Accepted"].reason == "NoServingClass"
+    assert "fast does not exist" in conditions["Accepted"].message
+    assert conditions["Available"].status == "True"
+    assert running(world, "old") == before
+    world.delete(NAME)
+    world.settle()
+    assert running(world, "old") == ["someone"]
+
+
 def test_a_move_to_another_cluster_is_an_ordinary_rollout(world: VirtualWorld) -> None:
     world.apply(NAME, model={"uri": "file:///m/1"}, scaling={"replicas": 2})
     world.settle()
@@ -56,6 +98,39 @@ def test_a_move_to_another_cluster_is_an_ordinary_rollout(world: VirtualWorld) -
     assert first != second
     rows = {row.name: row.cluster for row in world.view(NAME).status.revisions}
     assert rows == {before: "old", serving(world).stable: "new"}
+
+
+@pytest.mark.parametrize("rollout", [{}, {"rollbackWindow": {"seconds": 20}}], ids=["plain", "with a window"])
+def test_where_the_operator_makes_the_clusters_no_revision_holds_one_that_the_model_left(
+    world: VirtualWorld, rollout: dict[str, Any]
+) -> None:
+    world.is_placed_by_class = True
+    world.apply(NAME, model={"uri": "file:///m/1"}, rollout=rollout)
+    world.settle()
+    world.change(NAME, "model.uri", "file:///m/2")
+    until(world, lambda: serving(world).rollout is None and len(kept(world)) == 2)
+    world.placement = "new"
+    until(world, lambda: "new" in kept(world))
+    while serving(world).rollout is not None:
+        assert "old" in kept(world), "the revision that serves, or that is warm, keeps its cluster"
+        round_of(world)
+    until(world, lambda: kept(world) == ["new"])
+
+
+def test_a_ray_cluster_that_never_answered_is_held_by_no_revision(world: VirtualWorld) -> None:
+    world.is_placed_by_class = True
+    world.clusters["old"].is_away = True
+    world.apply(NAME, model={"uri": "file:///m/1"})
+    until(world, lambda: kept(world) == ["old"])
+    world.placement = "new"
+    world.settle()
+    assert kept(world) == ["new"]
+    assert serving(world).stable is not None
+
+
+def kept(world: VirtualWorld) -> list[str]:
+    """The clusters that the kept revisions record."""
+    return [revision.cluster for revision in world.models[NAME].revisions.values()]
 
 
 def test_the_same_template_goes_back_to_the_revision_of_the_cluster_it_was_on(world: VirtualWorld) -> None:

@@ -10,6 +10,7 @@ from tests.support import builders
 from fairlead_operator.desired import build
 from fairlead_operator.plan import planner
 from fairlead_operator.state.actions import CreateRevision, Plan, Wait
+from fairlead_operator.state.directory import Unplaced
 from fairlead_operator.state.infrastructure import Problem
 from fairlead_operator.state.knowledge import Known
 from fairlead_operator.state.observed import ModelDeploymentView, Observed
@@ -41,7 +42,8 @@ def test_a_model_that_serves_begins_no_revision_without_a_class(problem: Problem
     view = builders.model_deployment(
         spec={"model": {"uri": "file:///models/digits/2"}}, status={"stableRevision": stable.revision}
     )
-    seen = replace(builders.observed(view, revisions=(stable,)), problem=problem)
+    unplaced = None if goes_on else Unplaced(reason=problem.reason, message=problem.message)
+    seen = replace(builders.observed(view, revisions=(stable,)), problem=problem, unplaced=unplaced)
     decided = plan_of(seen)
     assert isinstance(decided.action, CreateRevision) == goes_on
     assert (decided.reason is problem.reason) != goes_on

@@ -178,7 +178,7 @@ STEPS = st.one_of(
 
 def fresh() -> VirtualWorld:
     """Two namespaces of one operator; the first has two Ray clusters."""
-    world = VirtualWorld(clusters=CLUSTERS)
+    world = VirtualWorld(clusters=CLUSTERS, has_drafts=True)
     VirtualWorld(namespace=BESIDE, beside=world)
     return world
 

@@ -171,9 +171,12 @@ def test_measurements_and_metrics_show_what_was_counted() -> None:
     assert measured["feedback"] == {REVISION: {"labelled": 1, "correct": 1}}
     assert len(measured["scores"]["counts"]) == len(measured["scores"]["bounds"]) + 1
     assert sum(measured["scores"]["counts"]) == 1
-    assert f'fairlead_replica_feedback_total{{model="digits",outcome="correct",predicted_by="{REVISION}"}} 1.0' in shown
-    assert 'fairlead_replica_feedback_refused_total{kind="malformed",model="digits"} 1.0' in shown
-    assert 'fairlead_replica_top_score_bucket{le="2.0",model="digits"} 1.0' in shown
+    own = f'replica="{NAME}",revision="{REVISION}"'
+    counted = f'outcome="correct",predicted_by="{REVISION}"'
+    assert f'fairlead_replica_feedback_total{{model="digits",namespace="default",{counted},{own}}} 1.0' in shown
+    refused = 'fairlead_replica_feedback_refused_total{kind="malformed",model="digits",namespace="default"'
+    assert f"{refused},{own}}} 1.0" in shown
+    assert f'fairlead_replica_top_score_bucket{{le="2.0",model="digits",namespace="default",{own}}} 1.0' in shown
 
 
 def test_measurements_under_the_name_of_another_replica_are_refused() -> None:

@@ -329,8 +329,9 @@ def test_every_reason_has_a_code_and_every_code_a_phrase() -> None:
 def test_metrics_are_prometheus_text(parts: Parts) -> None:
     parts.metrics.count_answer("v2", 200, 0.001)
     body = answer_of(parts.handler, request("GET", "/metrics")).body.decode()
-    assert 'fairlead_replica_requests_total{code="200",model="digits",protocol="v2"} 1.0' in body
-    assert 'fairlead_replica_request_duration_seconds_bucket{le="+Inf",model="digits"} 1.0' in body
+    model, own = 'model="digits",namespace="default"', f'replica="{NAME}",revision="{REVISION}"'
+    assert f'fairlead_replica_requests_total{{code="200",{model},protocol="v2",{own}}} 1.0' in body
+    assert f'fairlead_replica_request_duration_seconds_bucket{{le="+Inf",{model},{own}}} 1.0' in body
 
 
 RAGGED = {

@@ -1,0 +1,176 @@
+"""The Ray clusters of each namespace as RayClusters, and where a model's serving class places new revisions.
+
+Source: KubeRay v1.6.2, `ray-operator/apis/ray/v1/raycluster_types.go` (states and conditions).
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fairlead_operator.api import names
+from fairlead_operator.api.text import hide_addresses, one_line
+from fairlead_operator.clients import errors, kubernetes, paths
+from fairlead_operator.clients.clock import Clock
+from fairlead_operator.observe import reflector, serving_classes
+from fairlead_operator.observe.directory import scoped
+from fairlead_operator.state import directory, infrastructure, serving_class
+from fairlead_operator.state.reasons import Reason
+
+OBJECTS = scoped.Kind(
+    path_of=functools.partial(paths.of_kind, infrastructure.RAY_CLUSTER),
+    selector=kubernetes.Selector(labels=f"{names.LABEL_MANAGED_BY}={names.PRODUCT}"),
+)
+_HEAD_READY, _REPLICA_FAILURE = "HeadPodReady", "ReplicaFailure"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RayClusterView:
+    """A RayCluster of ours; ``starting`` says why its head can't answer yet."""
+
+    is_deleting: bool
+    starting: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Naming:
+    """How a RayCluster is called, by class and namespace, and its head's URL, by namespace and name."""
+
+    name_of: Callable[[serving_class.ServingClass, str], str]
+    url_of: Callable[[str, str], str]
+
+
+class KubernetesClusters:
+    """Implements ``state.directory.ClusterDirectory``.
+
+    Once it has been listed, the last list stays true while the API server is away: Ray is asked itself.
+    """
+
+    def __init__(
+        self,
+        api: reflector.WatchApi,
+        namespaces: Sequence[str],
+        *,
+        classes: serving_classes.ServingClasses,
+        naming: Naming,
+        clock: Clock,
+        on_change: Callable[[str | None], None],
+    ) -> None:
+        """``on_change`` gets the namespace where something changed, None where it may be any."""
+        self._naming = naming
+        self._on_change = on_change
+        self._clusters = scoped.Scoped(api, namespaces, OBJECTS, view_cluster, clock=clock, on_change=self._note)
+        self._classes = classes
+        classes.listeners.append(lambda: self._note(None))
+        self._names: dict[tuple[str, str], tuple[serving_class.ServingClass, str]] = {}
+        self._states: dict[str, object] = {}
+
+    async def run(self) -> None:
+        """List and watch for ever."""
+        await self._clusters.run()
+
+    def namespaces(self) -> frozenset[str]:
+        return self._clusters.namespaces()
+
+    def is_pending(self, namespace: str) -> bool:
+        return self._classes.is_pending() or self._clusters.is_pending(namespace)
+
+    def clusters(self, namespace: str) -> tuple[directory.Cluster, ...]:
+        return tuple(
+            directory.Cluster(name=name, url=self._naming.url_of(namespace, name), starting=one.starting)
+            for name, one in scoped.items(self._clusters.values(namespace))
+            if not one.is_deleting
+        )
+
+    def place(self, namespace: str, class_name: str | None) -> directory.Placement | directory.Unplaced:
+        if (why := self._unread(namespace)) is not None:
+            return directory.Unplaced(reason=Reason.RAY_UNREACHABLE, message=why)
+        found = serving_class.find_class(self._stored(), class_name)
+        if found is None:
+            return directory.Unplaced(reason=Reason.NO_SERVING_CLASS, message=self._no_class(class_name))
+        cluster = self._name_of(namespace, found)
+        one = self._clusters.values(namespace).get(cluster)
+        if one is None or one.is_deleting:
+            why = f"RayCluster {cluster} of ServingClass {found.name} does not exist yet."
+            return directory.Placement(cluster=cluster, awaited=why)
+        return directory.Placement(cluster=cluster, awaited=one.starting)
+
+    def placements(self, namespace: str) -> frozenset[str]:
+        return frozenset(self._name_of(namespace, each) for each in self._stored().values())
+
+    def state(self, namespace: str) -> object:
+        if namespace not in self._states:
+            classes = sorted(
+                (each.name, each.is_default, each.created_at, self._name_of(namespace, each))
+                for each in self._stored().values()
+            )
+            self._states[namespace] = (repr(self.clusters(namespace)), classes)
+        return self._states[namespace]
+
+    def _note(self, namespace: str | None) -> None:
+        if namespace is None:
+            self._states.clear()
+            stored = self._stored()
+            self._names = {key: found for key, found in self._names.items() if key[0] in stored}
+        else:
+            self._states.pop(namespace, None)
+        self._on_change(namespace)
+
+    def _stored(self) -> Mapping[str, serving_class.StoredClass]:
+        """The last classes that were listed."""
+        views = self._classes.views().values()
+        return {view.name: view.content for view in views if not isinstance(view.content, str)}
+
+    def _unread(self, namespace: str) -> str | None:
+        """Why it isn't known what there is; None once both were listed."""
+        if (error := self._classes.unlisted()) is not None:
+            return f"The ServingClasses can't be read: {hide_addresses(str(error))}"
+        if self._clusters.is_listed(namespace):
+            return None
+        error = self._clusters.error(namespace)
+        if isinstance(error, errors.NotFound):
+            return "The API server knows no RayClusters: install KubeRay."
+        return f"The RayClusters can't be read: {hide_addresses(str(error or 'they were not read yet'))}"
+
+    def _no_class(self, class_name: str | None) -> str:
+        if class_name is None:
+            return "There is no default ServingClass."
+        view = self._classes.views().get(class_name)
+        if view is not None and isinstance(view.content, str):
+            return f"ServingClass {class_name} can't be read: {one_line(view.content)}."
+        return f"There is no ServingClass {class_name}."
+
+    def _name_of(self, namespace: str, class_: serving_class.StoredClass) -> str:
+        """The name holds a digest of the whole class, so it is kept for as long as the class is the same."""
+        kept = self._names.get((class_.name, namespace))
+        if kept is None or kept[0] is not class_.content:
+            kept = (class_.content, self._naming.name_of(class_.content, namespace))
+            self._names[class_.name, namespace] = kept
+        return kept[1]
+
+
+def view_cluster(body: Mapping[str, Any]) -> RayClusterView:
+    """A RayCluster; whatever is odd in its status is no sign that the head is ready."""
+    metadata = body["metadata"]
+    return RayClusterView(
+        is_deleting=metadata.get("deletionTimestamp") is not None, starting=_starting(metadata["name"], body)
+    )
+
+
+def _starting(name: str, body: Mapping[str, Any]) -> str | None:
+    """Why the head can't answer, in KubeRay's words where there are some; None where it is ready."""
+    status = body.get("status")
+    status = status if isinstance(status, dict) else {}
+    listed = status.get("conditions")
+    conditions = [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
+    by_type = {each.get("type"): each for each in conditions}
+    head = by_type.get(_HEAD_READY, {})
+    if head.get("status") == "True" or (not head and status.get("state") == "ready"):
+        return None
+    failure = by_type.get(_REPLICA_FAILURE, {})
+    condition = failure if failure.get("status") == "True" else head
+    words = ": ".join(str(condition[key]) for key in ("reason", "message") if condition.get(key))
+    sentence = f"The head of RayCluster {name} is not ready yet"
+    return one_line(hide_addresses(f"{sentence}: {words}" if words else f"{sentence}."))

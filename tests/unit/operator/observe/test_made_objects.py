@@ -1,0 +1,96 @@
+"""What the operator made in its namespaces, one watch for each kind, ours and others' told apart."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from tests.support.hand_clock import HandClock
+
+from fairlead_operator.clients import errors, kubernetes
+from fairlead_operator.observe import made_objects
+from fairlead_operator.state import infrastructure
+from fairlead_operator.state.infrastructure import ObjectKey, WorkerBounds
+
+pytestmark = [pytest.mark.looptime, pytest.mark.asyncio]
+
+GATEWAY = ObjectKey(infrastructure.DEPLOYMENT, "fairlead-gateway")
+
+
+def body(namespace: str, name: str, *, ours: bool = True, **more: Any) -> dict[str, Any]:
+    labels = infrastructure.product_labels() if ours else {}
+    metadata = {"name": name, "namespace": namespace, "uid": f"{namespace}-{name}", "resourceVersion": "5"}
+    return {"metadata": {**metadata, "labels": labels}, **more}
+
+
+class Api:
+    """Lists what a test sets by the plural in the path; watches are silent."""
+
+    def __init__(self, **items: list[dict[str, Any]]) -> None:
+        self.items = items
+        self.asked: dict[str, kubernetes.Selector] = {}
+
+    async def list_all(
+        self, path: str, *, selector: kubernetes.Selector = kubernetes.EVERYTHING
+    ) -> tuple[list[dict[str, Any]], str]:
+        plural = path.rpartition("/")[2]
+        self.asked[plural] = selector
+        if plural == "rayclusters" and plural not in self.items:
+            raise errors.NotFound("no such kind")
+        return self.items.get(plural, []), "10"
+
+    async def watch(self, _path: str, **_: Any) -> AsyncIterator[dict[str, Any]]:
+        await asyncio.Event().wait()
+        yield {}
+
+
+async def listed(api: Api) -> tuple[made_objects.MadeObjects, list[str]]:
+    changed: list[str] = []
+    made = made_objects.MadeObjects(api, (None,), clock=HandClock(), on_change=changed.append)
+    assert made.is_pending("models")
+    task = asyncio.create_task(made.run())
+    await asyncio.sleep(0.1)
+    task.cancel()
+    return made, changed
+
+
+async def test_objects_are_kept_by_namespace_and_told_apart_from_those_of_others() -> None:
+    api = Api(deployments=[body("models", "fairlead-gateway"), body("other", "fairlead-gateway", ours=False)])
+    made, changed = await listed(api)
+    assert made.objects("models")[GATEWAY].is_ours
+    assert not made.objects("other")[GATEWAY].is_ours
+    assert made.namespaces() == {"models"}
+    assert {"models", "other"} <= set(changed)
+
+
+async def test_watches_are_limited_to_one_name_where_there_is_only_one() -> None:
+    api = Api()
+    await listed(api)
+    assert api.asked["secrets"].fields == "metadata.name=fairlead-ray-token"
+    assert api.asked["roles"].fields == "metadata.name=fairlead-gateway"
+    assert api.asked["services"].labels is not None
+
+
+async def test_a_kind_that_does_not_exist_is_known_to_be_unreadable() -> None:
+    made, _ = await listed(Api())
+    assert not made.is_pending("models")
+    assert isinstance(made.error_of("models", infrastructure.RAY_CLUSTER), errors.NotFound)
+    assert made.error_of("models", infrastructure.SECRET) is None
+
+
+@pytest.mark.parametrize(
+    ("groups", "bounds"),
+    [
+        ([{"minReplicas": 1, "maxReplicas": 3}], WorkerBounds(least=1, most=3)),
+        ([], None),
+        ([{}, {}], None),
+        ("odd", None),
+        ([{"minReplicas": "1", "maxReplicas": 3}], None),
+    ],
+)
+async def test_the_bounds_of_a_ray_cluster_are_those_of_its_one_group(groups: Any, bounds: WorkerBounds | None) -> None:
+    api = Api(rayclusters=[body("models", "small-0123456789", spec={"workerGroupSpecs": groups})])
+    made, _ = await listed(api)
+    assert made.objects("models")[ObjectKey(infrastructure.RAY_CLUSTER, "small-0123456789")].bounds == bounds
