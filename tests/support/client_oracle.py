@@ -31,7 +31,7 @@ def are_answered(world: Traffic, name: str) -> bool:
 
 
 def condition(status: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
-    return next(c for c in status["conditions"] if c["type"] == kind)
+    return next((c for c in status.get("conditions", ()) if c["type"] == kind), {"status": "Unknown"})
 
 
 def check_available(world: Traffic, name: str, status: Mapping[str, Any]) -> None:

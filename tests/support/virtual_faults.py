@@ -32,5 +32,7 @@ class Outage(StrEnum):
     STORE = "no model can be fetched"
     PUTS = "Ray refuses every configuration"
     REACH = "no gateway reaches any replica"
+    CLASS = "no serving class says where a revision goes"
+    PLACE = "the Ray cluster of new revisions is not up yet"
     RAY_STALE = "Ray hangs: what was read of it before grows old"
     GATEWAYS_STALE = "the gateways hang: what was read of them before grows old"

@@ -19,6 +19,7 @@ from fairlead_operator import drafts
 from fairlead_operator.api import names
 from fairlead_operator.desired import build, serve_config
 from fairlead_operator.effects import execute
+from fairlead_operator.observe import snapshot
 from fairlead_operator.plan import planner
 from fairlead_operator.plan import serve_config as serve_plan
 from fairlead_operator.state import actions, analysis, question
@@ -111,6 +112,12 @@ class Operated(Drafting):
             dropped_fields=(*sorted(self.pruned), *self.process.dropped.get(ModelKey(self.namespace, name), ())),
         )
 
+    def _placement_of(self, name: str) -> str:
+        stored = self.models.get(name)
+        if self.unplaced is None or stored is None:
+            return self.placement
+        return snapshot.recorded_cluster(self.view(name), tuple(stored.revisions.values()))
+
     def _forbids_route(self, name: str) -> bool:
         return self.route_writes is RouteWrites.FORBIDDEN or (
             self.route_writes is RouteWrites.ENDING and name not in self.routes
@@ -181,7 +188,7 @@ class Operated(Drafting):
         draft = self._take_draft(name)
         observed = self.observe(name, fault, draft)
         view = observed.object.value if isinstance(observed.object, Known) else None
-        kept, at = observed.revisions, self.placement
+        kept, at = observed.revisions, observed.placement
         desired = build.build(view, kept, self.bounds, cluster=at) if view is not None else ABSENT
         plan = planner.make(desired, observed, self.bounds, self.now)
         consistency.check_plan(observed, plan)
@@ -192,7 +199,7 @@ class Operated(Drafting):
         if draft is not None and isinstance(plan.action, execute.ANNOUNCED):
             if is_late or not self._announce(name, draft, fault):
                 return plan
-            draft = None
+            draft, view = None, self.view(name)
         outcome = self._execute(plan, name, fault, is_late=is_late)
         if fault in CRASHES:
             self.process.crash()

@@ -24,6 +24,8 @@ from tests.support.virtual_traffic import Gateway
 
 from fairlead_operator.api import names
 from fairlead_operator.state.bounds import Bounds
+from fairlead_operator.state.directory import Unplaced
+from fairlead_operator.state.reasons import Reason
 
 __all__ = ["NAMESPACE", "Fault", "Gateway", "Outage", "RayApplication", "VirtualWorld", "digest_of"]
 
@@ -121,10 +123,8 @@ class VirtualWorld(Operated):
             case Outage.RAY:
                 for cluster in self.clusters.values():
                     cluster.is_away = True
-            case Outage.GATEWAY:
-                self.gateways[0].is_away = True
-            case Outage.GATEWAYS:
-                for gateway in self.gateways:
+            case Outage.GATEWAY | Outage.GATEWAYS:
+                for gateway in self.gateways[: 1 if outage is Outage.GATEWAY else None]:
                     gateway.is_away = True
             case Outage.STORE:
                 self.sources_are_away = True
@@ -132,11 +132,22 @@ class VirtualWorld(Operated):
                 self.puts_are_refused = True
             case Outage.REACH:
                 self.is_cut_off = True
+            case Outage.CLASS | Outage.PLACE:
+                self.take_place(outage)
             case Outage.RAY_STALE | Outage.GATEWAYS_STALE:
                 self.hang(outage)
 
+    def take_place(self, outage: Outage) -> None:
+        """New revisions have no place: it isn't known, or is not up yet."""
+        if outage is Outage.CLASS:
+            self.unplaced = Unplaced(reason=Reason.NO_SERVING_CLASS, message="There is no default ServingClass.")
+        else:
+            self.clusters[self.placement].is_away = True
+            self.awaited = f"The head of RayCluster {self.placement} is not ready yet."
+
     def end_outages(self) -> None:
         self.sources_are_away = self.puts_are_refused = self.is_cut_off = False
+        self.unplaced, self.awaited = None, None
         for cluster in self.clusters.values():
             cluster.is_away = False
         for gateway in self.gateways:

@@ -84,7 +84,7 @@ class Observer:
             object=knowledge.Known(view) if view is not None else knowledge.ABSENT,
             revisions=revisions,
             serve=namespace.serve_views(key.name),
-            placement=placed.cluster if isinstance(placed, directory.Placement) else _recorded(view, revisions),
+            placement=placed.cluster if isinstance(placed, directory.Placement) else recorded_cluster(view, revisions),
             unplaced=placed if isinstance(placed, directory.Unplaced) else None,
             awaited=placed.awaited if isinstance(placed, directory.Placement) else None,
             route=namespace.route_of(key.name),
@@ -129,7 +129,7 @@ def _class_of(view: observed.ModelDeploymentView | None) -> str | None:
     return spec.cluster.class_name if isinstance(spec, ModelDeploymentSpec) else None
 
 
-def _recorded(view: observed.ModelDeploymentView | None, revisions: tuple[observed.RevisionView, ...]) -> str:
+def recorded_cluster(view: observed.ModelDeploymentView | None, revisions: tuple[observed.RevisionView, ...]) -> str:
     """The cluster of what serves: while no other is known, the model has no reason to move."""
     stable = view.status.stable_revision if view is not None else None
     return next((each.cluster for each in revisions if each.revision == stable), names.DEFAULT_CLUSTER)

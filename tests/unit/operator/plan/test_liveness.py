@@ -91,7 +91,7 @@ def expect_to_recover(world: VirtualWorld) -> None:
 def unwell(world: VirtualWorld) -> dict[str, Any]:
     """The conditions of every model that is neither answered nor waits for a person."""
     return {
-        f"{one.namespace}/{name}": one.models[name].status["conditions"]
+        f"{one.namespace}/{name}": one.models[name].status.get("conditions", [])
         for one in world.all
         for name in one.models
         if not is_well(one, name)
