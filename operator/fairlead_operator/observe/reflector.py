@@ -140,7 +140,9 @@ class Reflector(Generic[T]):
             except errors.FairleadError as error:
                 is_news = self._error is None or str(self._error) != str(error)
                 self._error = error
-                if isinstance(error, errors.NotFound | errors.Forbidden | errors.Refused | errors.Expired):
+                is_lost = isinstance(error, errors.NotFound | errors.Forbidden | errors.Refused | errors.Expired)
+                # Silent for long: where an API server sends no bookmarks, only a list says that all is well.
+                if is_lost or self.error is not None:
                     version = None
                 log.log(
                     logging.WARNING if is_news and not isinstance(error, errors.Expired) else logging.DEBUG,

@@ -148,6 +148,18 @@ async def test_a_long_silence_is_an_error() -> None:
     place.task.cancel()
 
 
+async def test_a_collection_is_listed_once_more_where_its_watch_was_silent() -> None:
+    """An API server whose etcd reports no progress sends no bookmarks for what doesn't change."""
+    place = Place()
+    await asyncio.sleep(0.01)
+    place.clock.seconds += reflector.OUT_OF_TOUCH_S + 1
+    place.api.stream.put_nowait(errors.Unreachable("no answer within 90 s"))
+    await asyncio.sleep(3)
+    assert place.api.lists == 2
+    assert place.kept.error is None
+    place.task.cancel()
+
+
 async def test_a_list_that_stays_refused_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     """A namespace that is gone, or that the operator may not read, is listed again without a line each time."""
     place = Place()
