@@ -17,12 +17,12 @@ REQUESTS = 30_000
 CONNECTIONS = 8
 
 
-@pytest.fixture(scope="module")
-def values(served: product.Product, tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    return helm.values_file(served.node, release.values(served.node, workers=2), tmp_path_factory.mktemp("values"))
+@pytest.fixture
+def values(served: product.Product, tmp_path: pathlib.Path) -> pathlib.Path:
+    return helm.values_file(served.node, release.values(served.node, workers=2), tmp_path)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def two_replicas(served: product.Product) -> product.Product:
     """One on each worker."""
     served.kubectl("patch", "mdep/doubling", "--type=merge", '--patch={"spec":{"scaling":{"replicas":2}}}')
