@@ -21,7 +21,7 @@ from fairlead_operator.state.infrastructure import (
     WantedCluster,
     WantedObject,
 )
-from fairlead_operator.state.knowledge import Known
+from fairlead_operator.state.knowledge import Known, Unknown
 from fairlead_operator.state.reasons import Reason
 
 TOKEN = ObjectKey(infrastructure.SECRET, names.TOKEN_SECRET)
@@ -84,18 +84,28 @@ def _is_settled(made: MadeObject) -> bool:
 
 
 def _remove_unused(desired: DesiredNamespace, observed: ObservedNamespace) -> Iterator[DeleteObject]:
-    """What no model needs any more; a RayCluster only on evidence that no revision records it."""
+    """What no model needs any more, once all models and all RayClusters are known."""
+    if not observed.is_complete or infrastructure.RAY_CLUSTER in observed.unknown:
+        return
     wanted = {TOKEN, *(each.key for each in desired.objects), *(each.key for each in desired.clusters)}
     for key, made in sorted(observed.objects.items()):
-        if key in wanted or _is_settled(made):
-            continue
-        if key.kind is not infrastructure.RAY_CLUSTER or _is_unused(key.name, observed):
+        if key not in wanted and not _is_settled(made) and _is_unused(key, observed):
             yield DeleteObject(key=key, uid=made.uid)
 
 
-def _is_unused(cluster: str, observed: ObservedNamespace) -> bool:
-    used = observed.used_clusters
-    return observed.is_complete and isinstance(used, Known) and cluster not in used.value
+def _is_unused(key: ObjectKey, observed: ObservedNamespace) -> bool:
+    """A RayCluster only on evidence that no revision records it; its nodes' Service once it is gone as well."""
+    if key.kind is infrastructure.RAY_CLUSTER:
+        return _is_recorded_by_none(key.name, observed.used_clusters)
+    cluster = key.name.removesuffix(names.RAY_NODES_SUFFIX)
+    if key.kind is not infrastructure.SERVICE or cluster == key.name:
+        return True
+    is_gone = ObjectKey(infrastructure.RAY_CLUSTER, cluster) not in observed.objects
+    return is_gone and _is_recorded_by_none(cluster, observed.used_clusters)
+
+
+def _is_recorded_by_none(cluster: str, used: Known[frozenset[str]] | Unknown) -> bool:
+    return isinstance(used, Known) and cluster not in used.value
 
 
 def _remove_all(observed: ObservedNamespace) -> Iterator[DeleteObject]:

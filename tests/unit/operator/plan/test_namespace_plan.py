@@ -27,6 +27,7 @@ from fairlead_operator.state.reasons import Reason
 from fairlead_operator.state.serving_class import StoredClass
 
 OLD = ObjectKey(infrastructure.RAY_CLUSTER, "small-0000000000")
+NODES = ObjectKey(infrastructure.SERVICE, "small-0000000000-nodes")
 
 
 def stored(name: str = "small", *, is_default: bool = True, created_at: str = "2026", **changes: Any) -> StoredClass:
@@ -133,6 +134,27 @@ def test_a_ray_cluster_goes_only_on_evidence_that_no_revision_records_it() -> No
         {"is_complete": False},
     ):
         assert plan.decide(desired, seen(made, **doubt)).writes == ()
+
+
+def test_the_service_of_nodes_stays_while_ray_clusters_cannot_be_listed_or_models_are_unknown() -> None:
+    desired = desire(stored())
+    made = {**as_made(desired), NODES: MadeObject(uid="nodes", is_ours=True)}
+    unlisted = {infrastructure.RAY_CLUSTER: errors.Unreachable("API server: it doesn't answer")}
+    for doubt in (
+        {"unknown": unlisted},
+        {"is_complete": False},
+        {"used_clusters": Known(frozenset({OLD.name}))},
+        {"used_clusters": Unknown("the revisions were not read yet")},
+    ):
+        assert plan.decide(desired, seen(made, **doubt)).writes == ()
+    assert plan.decide(desired, seen(made)).writes == (DeleteObject(key=NODES, uid="nodes"),)
+
+
+def test_the_service_of_nodes_stays_until_its_ray_cluster_has_gone() -> None:
+    desired = desire(stored())
+    ends = MadeObject(uid="old", is_ours=True, is_deleting=True)
+    made = {**as_made(desired), OLD: ends, NODES: MadeObject(uid="nodes", is_ours=True)}
+    assert plan.decide(desired, seen(made)).writes == ()
 
 
 def test_with_the_last_model_everything_of_ours_goes_once_all_models_are_known() -> None:
