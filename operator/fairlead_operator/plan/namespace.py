@@ -48,15 +48,15 @@ def _make(desired: DesiredNamespace, observed: ObservedNamespace) -> Iterator[Na
     if TOKEN not in observed.objects and TOKEN.kind not in observed.unknown:
         yield MakeToken()
     for wanted in desired.objects:
-        if (write := _object(wanted, observed)) is not None:
+        if (write := _object(wanted, observed)) is not None and (write.is_new or wanted.key not in desired.made_once):
             yield write
     for cluster in desired.clusters:
-        if (write := _cluster(cluster, observed)) is not None:
-            yield write
+        if (change := _cluster(cluster, observed)) is not None:
+            yield change
     yield from _remove_unused(desired, observed)
 
 
-def _object(wanted: WantedObject, observed: ObservedNamespace) -> NamespaceWrite | None:
+def _object(wanted: WantedObject, observed: ObservedNamespace) -> ApplyObject | None:
     if wanted.key.kind in observed.unknown:
         return None
     made = observed.objects.get(wanted.key)

@@ -101,13 +101,16 @@ class Problem:
 class DesiredNamespace:
     """What a namespace should have. ``problems`` are those of single models, by name.
 
-    Without models nothing is desired. Where there are some and none of them has a class, what is there stays as it is.
+    ``made_once`` are objects that are made where they are missing, and else left as they are: once all models are known
+    they may have to be others. Without models nothing is desired. Where there are some and none of them has a class,
+    what is there stays as it is.
     """
 
     has_models: bool
     clusters: tuple[WantedCluster, ...] = ()
     objects: tuple[WantedObject, ...] = ()
     problems: Mapping[str, Problem] = field(default_factory=dict)
+    made_once: frozenset[ObjectKey] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,6 +17,8 @@ from fairlead_operator.state import infrastructure
 from fairlead_operator.state.infrastructure import ObjectKey, ObjectKind, WantedObject
 from fairlead_operator.state.serving_class import ServingClass
 
+OF_CLASS = frozenset(ObjectKey(kind, names.GATEWAY) for kind in (infrastructure.SERVICE, infrastructure.DEPLOYMENT))
+"""The objects that differ from class to class."""
 _DIGEST_DIGITS = 16
 _TOKEN_KEY = "auth_token"  # noqa: S105 - a key
 

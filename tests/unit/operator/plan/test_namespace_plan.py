@@ -28,6 +28,7 @@ from fairlead_operator.state.serving_class import StoredClass
 
 OLD = ObjectKey(infrastructure.RAY_CLUSTER, "small-0000000000")
 NODES = ObjectKey(infrastructure.SERVICE, "small-0000000000-nodes")
+OF_CLASS = {ObjectKey(kind, "fairlead-gateway") for kind in (infrastructure.SERVICE, infrastructure.DEPLOYMENT)}
 
 
 def stored(name: str = "small", *, is_default: bool = True, created_at: str = "2026", **changes: Any) -> StoredClass:
@@ -35,10 +36,16 @@ def stored(name: str = "small", *, is_default: bool = True, created_at: str = "2
     return StoredClass(name=name, created_at=created_at, is_default=is_default, content=content)
 
 
-def desire(*classes: StoredClass, models: dict[str, str | None] | None = None, unread: int = 0) -> DesiredNamespace:
+def desire(
+    *classes: StoredClass,
+    models: dict[str, str | None] | None = None,
+    unread: int = 0,
+    is_complete: bool = True,
+) -> DesiredNamespace:
+    chosen = {"digits": None} if models is None else models
     return build.build(
         "models",
-        build.NamespaceModels(classes={"digits": None} if models is None else models, unread=unread),
+        build.NamespaceModels(classes=chosen, unread=unread, is_complete=is_complete),
         {each.name: each for each in classes},
         existing_clusters=(),
         system_namespace="fairlead-system",
@@ -194,3 +201,21 @@ def test_of_two_default_classes_the_older_one_is_used() -> None:
     desired = desire(stored("a", created_at="2026-02"), stored("b", created_at="2026-01"))
     (cluster,) = desired.clusters
     assert cluster.name.startswith("b-")
+
+
+def test_without_a_default_class_a_gateway_is_not_changed_before_all_models_are_known() -> None:
+    small = stored(is_default=False)
+    large = stored("large", is_default=False, gateway={"image": "another", "serviceType": "LoadBalancer"})
+    made = as_made(desire(small, large, models={"digits": "small", "big": "large"}))
+    first = desire(small, large, models={"digits": "small"}, is_complete=False)
+    changed = plan.decide(desire(small, large, models={"digits": "small"}), seen(made, is_complete=False)).writes
+    assert {each.key for each in changed} == OF_CLASS
+    assert plan.decide(first, seen(made, is_complete=False)).writes == ()
+    assert {each.key for each in plan.decide(first, seen({}, is_complete=False)).writes} >= OF_CLASS
+
+
+def test_with_a_default_class_a_gateway_is_changed_before_all_models_are_known() -> None:
+    made = as_made(desire(stored()))
+    other = desire(stored(gateway={"image": "another"}), is_complete=False)
+    (write,) = plan.decide(other, seen(made, is_complete=False)).writes
+    assert write.key in OF_CLASS
