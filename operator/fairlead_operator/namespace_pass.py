@@ -114,7 +114,7 @@ def _clusters(observed: ObservedNamespace) -> list[str]:
     return [
         key.name
         for key, made in observed.objects.items()
-        if key.kind is infrastructure.RAY_CLUSTER and made.is_ours and not made.is_deleting
+        if key.kind is infrastructure.RAY_CLUSTER and made.is_ours and not made.is_copy and not made.is_deleting
     ]
 
 

@@ -83,13 +83,17 @@ def _is_settled(made: MadeObject) -> bool:
     return not made.is_ours or made.is_deleting
 
 
+def _may_be_deleted(made: MadeObject) -> bool:
+    return not _is_settled(made) and not made.is_copy
+
+
 def _remove_unused(desired: DesiredNamespace, observed: ObservedNamespace) -> Iterator[DeleteObject]:
     """What no model needs any more, once all models and all RayClusters are known."""
     if not observed.is_complete or infrastructure.RAY_CLUSTER in observed.unknown:
         return
     wanted = {TOKEN, *(each.key for each in desired.objects), *(each.key for each in desired.clusters)}
     for key, made in sorted(observed.objects.items()):
-        if key not in wanted and not _is_settled(made) and _is_unused(key, observed):
+        if key not in wanted and _may_be_deleted(made) and _is_unused(key, observed):
             yield DeleteObject(key=key, uid=made.uid)
 
 
@@ -111,7 +115,7 @@ def _is_recorded_by_none(cluster: str, used: Known[frozenset[str]] | Unknown) ->
 def _remove_all(observed: ObservedNamespace) -> Iterator[DeleteObject]:
     """The last model has gone, and with it all traffic."""
     for key, made in sorted(observed.objects.items()):
-        if not _is_settled(made):
+        if _may_be_deleted(made):
             yield DeleteObject(key=key, uid=made.uid)
 
 

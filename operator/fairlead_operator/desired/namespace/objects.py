@@ -35,7 +35,7 @@ def compose(
         (infrastructure.ROLE, names.GATEWAY, gateway.role()),
         (infrastructure.ROLE_BINDING, names.GATEWAY, gateway.role_binding(namespace)),
         (infrastructure.NETWORK_POLICY, names.GATEWAY, network.gateway_policy(system_namespace)),
-        (infrastructure.NETWORK_POLICY, network.RAY_POLICY, network.ray_policy(system_namespace)),
+        (infrastructure.NETWORK_POLICY, names.RAY_POLICY, network.ray_policy(system_namespace)),
         *(
             (infrastructure.SERVICE, f"{name}{names.RAY_NODES_SUFFIX}", nodes_service(name))
             for name in sorted(clusters)

@@ -164,6 +164,16 @@ def test_the_service_of_nodes_stays_until_its_ray_cluster_has_gone() -> None:
     assert plan.decide(desired, seen(made)).writes == ()
 
 
+def test_a_copy_of_an_object_of_ours_stays() -> None:
+    desired = desire(stored())
+    copies = {
+        ObjectKey(kind, "copy"): MadeObject(uid="copy", is_ours=True, is_copy=True)
+        for kind in (infrastructure.SERVICE, infrastructure.NETWORK_POLICY, infrastructure.RAY_CLUSTER)
+    }
+    assert plan.decide(desired, seen({**as_made(desired), **copies})).writes == ()
+    assert plan.decide(desire(models={}), seen(copies)).writes == ()
+
+
 def test_with_the_last_model_everything_of_ours_goes_once_all_models_are_known() -> None:
     made = {**as_made(desire(stored())), OLD: MadeObject(uid="old", is_ours=True)}
     gone = desire(stored(), models={})
