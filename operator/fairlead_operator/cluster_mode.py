@@ -47,6 +47,7 @@ class ClusterMode:
             parts.watch_api, parts.scopes, clock=parts.clock, on_change=self._queue_namespace
         )
         parts.composed.used.on_change = self._queue_namespace
+        parts.composed.used.on_places = self.on_revision
         parts.problems.on_change = self._on_problem
         self._namespaces = namespace_pass.NamespacePass(
             api=parts.api,
@@ -89,7 +90,7 @@ class ClusterMode:
         self._queue_classes()
 
     def on_revision(self, key: keys.ModelKey) -> None:
-        """A revision changed; where several Ray clusters are, one of them may be used no more."""
+        """A revision changed, or its place; where several Ray clusters are, one of them may be used no more."""
         kinds = [each.kind for each in self.made.objects(key.namespace)]
         if kinds.count(infrastructure.RAY_CLUSTER) > 1:
             self._queue_namespace(key.namespace)
