@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from fairlead_operator import composition, problems, telemetry
 from fairlead_operator.api.text import hide_addresses
@@ -17,7 +17,13 @@ from fairlead_operator.effects import namespace as effects
 from fairlead_operator.observe import made_objects, serving_classes
 from fairlead_operator.plan import namespace as plan
 from fairlead_operator.state import infrastructure, keys, knowledge
-from fairlead_operator.state.infrastructure import NamespaceWrite, ObservedNamespace, Problem
+from fairlead_operator.state.infrastructure import (
+    DeleteObject,
+    DesiredNamespace,
+    NamespaceWrite,
+    ObservedNamespace,
+    Problem,
+)
 from fairlead_operator.state.reasons import Reason
 
 PENDING_S = 0.2
@@ -42,6 +48,8 @@ class NamespacePass:
     problems: problems.Problems
     system_namespace: str
     metrics: telemetry.Metrics
+    _kept: dict[str, str] = field(init=False, default_factory=dict)
+    """What was said last of what is kept, by namespace."""
 
     async def run(self, key: keys.NamespaceKey) -> float | None:
         """When the namespace is due once more; None where it waits for a change.
@@ -64,6 +72,7 @@ class NamespacePass:
             system_namespace=self.system_namespace,
         )
         decided = plan.decide(desired, observed)
+        self._report_kept(key, desired, observed)
         failures = [failure for write in decided.writes if (failure := await self._write(key, write)) is not None]
         problem = _problem_of(observed, failures) if desired.has_models else None
         self.problems.put(
@@ -72,21 +81,24 @@ class NamespacePass:
         if failures:
             write, error = failures[0]
             raise errors.RetryLater(f"could not {write}: {error}", retry_after_s=error.retry_after_s)
-        return None if observed.is_complete else INCOMPLETE_S
+        # A model that can't be read queues the namespace itself, once it can be or is gone.
+        return None if self.composed.is_complete(key.namespace) else INCOMPLETE_S
 
     def _models(self, namespace: str, *, is_complete: bool) -> build.NamespaceModels:
-        classes = self.composed.used.classes(namespace)
-        unread = len(self.composed.models(namespace) - classes.keys())
-        return build.NamespaceModels(classes=classes, unread=unread, is_complete=is_complete)
+        classes, unread = self.composed.used.classes(namespace), self._unread(namespace)
+        return build.NamespaceModels(classes=classes, unread=len(unread), is_complete=is_complete)
+
+    def _unread(self, namespace: str) -> frozenset[str]:
+        """The models that can't be read, and never could."""
+        return self.composed.models(namespace) - self.composed.used.classes(namespace).keys()
 
     def _observe(self, namespace: str) -> ObservedNamespace:
         found = ((kind, self.made.error_of(namespace, kind)) for kind in made_objects.KINDS)
-        unread = self.composed.models(namespace) - self.composed.used.classes(namespace).keys()
         return ObservedNamespace(
             objects=self.made.objects(namespace),
             unknown={kind: error for kind, error in found if error is not None},
             used_clusters=self.used_clusters(namespace) if self.composed.models(namespace) else NO_MODELS,
-            is_complete=self.composed.is_complete(namespace) and not unread,
+            is_complete=self.composed.is_complete(namespace) and not self._unread(namespace),
         )
 
     async def _write(self, key: keys.NamespaceKey, write: NamespaceWrite) -> Failure | None:
@@ -104,6 +116,19 @@ class NamespacePass:
             self.metrics.actions.labels(type(write).__name__, ended).inc()
             if ended == "Done":
                 log.info(str(write), extra={"key": str(key), "action": type(write).__name__, "outcome": ended})
+
+    def _report_kept(self, key: keys.NamespaceKey, desired: DesiredNamespace, observed: ObservedNamespace) -> None:
+        """Says in the log, once, what is not deleted only because models can't be read."""
+        said = ""
+        if self.composed.is_complete(key.namespace) and (unread := self._unread(key.namespace)):
+            unused = plan.decide(desired, replace(observed, is_complete=True)).writes
+            if kept := ", ".join(str(write.key) for write in unused if isinstance(write, DeleteObject)):
+                said = f"kept, as models can't be read ({', '.join(sorted(unread))}): {kept}"
+        if said and said != self._kept.get(key.namespace):
+            log.warning(said, extra={"key": str(key)})
+        self._kept.pop(key.namespace, None)
+        if said:
+            self._kept[key.namespace] = said
 
     def _report(self, key: keys.NamespaceKey, problem: Problem) -> None:
         if self.composed.models(key.namespace):
