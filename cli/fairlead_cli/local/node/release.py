@@ -42,7 +42,7 @@ def values(node: cluster.NodeCluster, *, workers: int = 1) -> dict[str, Any]:
         "operator": {"image": image_value(node.ensure_image("operator")), "resources": small},
         "servingClass": {
             "image": image_value(node.ensure_image("ray-node")),
-            "head": {"cpu": "50m", "memory": "2Gi"},
+            "head": {"cpu": "100m", "memory": "2Gi"},
             "worker": {"cpu": "500m", "memory": "3Gi"},
             "workers": {"min": workers, "max": workers},
             "gateway": {
