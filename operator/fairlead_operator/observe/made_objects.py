@@ -124,9 +124,11 @@ class MadeObjects:
 def view_made(kind: ObjectKind, body: Mapping[str, Any]) -> MadeObject:
     """An object of one of the kinds; the items of a list don't say their kind themselves."""
     metadata = body["metadata"]
+    is_ours = infrastructure.is_ours(body)
     return MadeObject(
         uid=metadata["uid"],
-        is_ours=infrastructure.is_ours(body),
+        is_ours=is_ours,
+        is_copy=is_ours and not infrastructure.is_named_by_us(kind, body),
         is_deleting=metadata.get("deletionTimestamp") is not None,
         digest=(metadata.get("annotations") or {}).get(names.ANNOTATION_APPLIED),
         bounds=_bounds(body) if kind is infrastructure.RAY_CLUSTER else None,

@@ -138,5 +138,5 @@ def test_it_is_enough_for_all_traffic_and_counts_a_load_once(before: int, load_o
     found = max(before, growth.total(stable, candidate, weight))
     assert found >= stable.now
     assert 2 * found >= load_of
-    again, other = replicas(found)
-    assert growth.total(again, other, weight) <= found
+    larger, other = replicas(found)
+    assert growth.total(larger, other, weight) <= found
