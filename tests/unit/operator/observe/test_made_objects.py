@@ -51,7 +51,7 @@ class Api:
 
 async def listed(api: Api) -> tuple[made_objects.MadeObjects, list[str]]:
     changed: list[str] = []
-    made = made_objects.MadeObjects(api, (None,), clock=HandClock(), on_change=changed.append)
+    made = made_objects.MadeObjects(api, (None,), clock=HandClock(), on_change=changed.append, on_loss=changed.append)
     assert made.is_pending("models")
     task = asyncio.create_task(made.run())
     await asyncio.sleep(0.1)
