@@ -58,7 +58,7 @@ class NamespacePass:
         observed = self._observe(key.namespace)
         desired = build.build(
             key.namespace,
-            self._models(key.namespace),
+            self._models(key.namespace, is_complete=observed.is_complete),
             classes.value,
             existing_clusters=_clusters(observed),
             system_namespace=self.system_namespace,
@@ -74,9 +74,10 @@ class NamespacePass:
             raise errors.RetryLater(f"could not {write}: {error}", retry_after_s=error.retry_after_s)
         return None if observed.is_complete else INCOMPLETE_S
 
-    def _models(self, namespace: str) -> build.NamespaceModels:
+    def _models(self, namespace: str, *, is_complete: bool) -> build.NamespaceModels:
         classes = self.composed.used.classes(namespace)
-        return build.NamespaceModels(classes=classes, unread=len(self.composed.models(namespace) - classes.keys()))
+        unread = len(self.composed.models(namespace) - classes.keys())
+        return build.NamespaceModels(classes=classes, unread=unread, is_complete=is_complete)
 
     def _observe(self, namespace: str) -> ObservedNamespace:
         found = ((kind, self.made.error_of(namespace, kind)) for kind in made_objects.KINDS)
@@ -113,7 +114,7 @@ def _clusters(observed: ObservedNamespace) -> list[str]:
     return [
         key.name
         for key, made in observed.objects.items()
-        if key.kind is infrastructure.RAY_CLUSTER and made.is_ours and not made.is_deleting
+        if key.kind is infrastructure.RAY_CLUSTER and made.is_ours and not made.is_copy and not made.is_deleting
     ]
 
 

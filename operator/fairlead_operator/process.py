@@ -361,7 +361,9 @@ class Operator:
             composed=self._composition,
             problems=self._problems,
             classes=self._directories.classes,
-            used_clusters=lambda namespace: self._namespace(namespace).used_clusters(),
+            used_clusters=lambda namespace: self._namespace(namespace).used_clusters(
+                self._composition.used.placed(namespace)
+            ),
             system_namespace=self._settings.lease_namespace,
             clock=self._clock,
             metrics=self._metrics,

@@ -1,7 +1,8 @@
 """Which revisions run, and with how many replicas: a pure function of spec and status, for both kinds of key.
 
 With automatic scaling Ray decides the number, between bounds from here. A rollout then works with the number that the
-stable revision had when it began: it stays the least of every revision that takes traffic or may take it back.
+stable revision had when it began, or that the load asked for since (``plan.rollout.growth``): it stays the least of
+every revision that takes traffic or may take it back.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def autoscaling_of(spec: ModelDeploymentSpec) -> Autoscaling | None:
 
 
 def replicas_of(spec: ModelDeploymentSpec, status: ModelDeploymentStatus) -> int:
-    """The number that a rollout works with: the fixed one, or what the stable revision had when it began."""
+    """The number that a rollout works with: the fixed one, or what the rollout remembers of the load."""
     automatic = autoscaling_of(spec)
     if automatic is None:
         return spec.scaling.replicas

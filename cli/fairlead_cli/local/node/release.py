@@ -42,8 +42,9 @@ def values(node: cluster.NodeCluster, *, workers: int = 1) -> dict[str, Any]:
         "operator": {"image": image_value(node.ensure_image("operator")), "resources": small},
         "servingClass": {
             "image": image_value(node.ensure_image("ray-node")),
-            "head": {"cpu": "100m", "memory": "2Gi"},
-            "worker": {"cpu": "500m", "memory": "3Gi"},
+            # Ray gives its head 30 s to start, so it gets more of a busy machine than the workers that wait for it.
+            "head": {"cpu": "500m", "memory": "2Gi"},
+            "worker": {"cpu": "300m", "memory": "3Gi"},
             "workers": {"min": workers, "max": workers},
             "gateway": {
                 "image": image_value(node.ensure_image("gateway")),

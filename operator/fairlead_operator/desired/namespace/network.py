@@ -8,7 +8,6 @@ from fairlead_operator.api import names
 from fairlead_operator.desired import ray_cluster
 from fairlead_operator.desired.namespace import gateway
 
-RAY_POLICY = "fairlead-ray"
 DASHBOARD_PORT = 8265
 METRICS_PORT = 8080
 

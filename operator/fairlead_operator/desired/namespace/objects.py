@@ -17,6 +17,8 @@ from fairlead_operator.state import infrastructure
 from fairlead_operator.state.infrastructure import ObjectKey, ObjectKind, WantedObject
 from fairlead_operator.state.serving_class import ServingClass
 
+OF_CLASS = frozenset(ObjectKey(kind, names.GATEWAY) for kind in (infrastructure.SERVICE, infrastructure.DEPLOYMENT))
+"""The objects that differ from class to class."""
 _DIGEST_DIGITS = 16
 _TOKEN_KEY = "auth_token"  # noqa: S105 - a key
 
@@ -33,7 +35,7 @@ def compose(
         (infrastructure.ROLE, names.GATEWAY, gateway.role()),
         (infrastructure.ROLE_BINDING, names.GATEWAY, gateway.role_binding(namespace)),
         (infrastructure.NETWORK_POLICY, names.GATEWAY, network.gateway_policy(system_namespace)),
-        (infrastructure.NETWORK_POLICY, network.RAY_POLICY, network.ray_policy(system_namespace)),
+        (infrastructure.NETWORK_POLICY, names.RAY_POLICY, network.ray_policy(system_namespace)),
         *(
             (infrastructure.SERVICE, f"{name}{names.RAY_NODES_SUFFIX}", nodes_service(name))
             for name in sorted(clusters)

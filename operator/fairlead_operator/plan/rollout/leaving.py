@@ -44,7 +44,12 @@ def withdrawing(context: Context, rollout: Rollout) -> Plan | Verdict:
 
 
 def _is_another_desired(context: Context) -> bool:
-    """Whether neither revision is to stay: then a stable one that is not ready must not hold up the next."""
+    """Whether neither revision is to stay: then a stable one that is not ready must not hold up the next.
+
+    Where the status can't keep a rollout there is no next one.
+    """
+    if context.observed.drops_rollout:
+        return False
     goal_revision = goal.choose_revision(context)
     return goal_revision is not None and goal_revision not in context.serving.active
 

@@ -106,3 +106,16 @@ def test_a_recreate_whose_memory_is_taken_away_leaves_a_revision_that_serves(pas
         world.look()
     assert client_oracle.are_answered(world, NAME), world.plans[-1]
     rest(world)  # the CRD has every field again
+
+
+def test_without_its_memory_no_revision_gets_traffic_that_is_not_ready_though_a_third_is_desired() -> None:
+    world = copy.deepcopy(STARTS["in batches"]())
+    world.lose_ray()
+    world.tick()
+    world.change(NAME, "model.uri", "file:///m/3")
+    world.pass_model(NAME)
+    world.pruned = frozenset({"rollout"})
+    for _ in range(6):  # each route that is written is checked for it
+        world.pass_model(NAME)
+        world.tick()
+    rest(world)
