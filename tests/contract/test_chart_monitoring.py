@@ -13,7 +13,7 @@ from fairlead_operator.desired import ray_cluster
 from fairlead_operator.desired.namespace import gateway
 
 pytestmark = pytest.mark.timeout(600)
-ON = ("monitoring.podMonitors.enabled=true", "monitoring.rules.enabled=true")
+ON = ("monitoring.namespace=monitoring", "monitoring.podMonitors.enabled=true", "monitoring.rules.enabled=true")
 CLASS = serving_classes.make()
 REPLICAS = "fairlead-replicas"
 Pods = Mapping[str, Any]

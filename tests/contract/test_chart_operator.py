@@ -22,6 +22,11 @@ def test_without_urls_the_operator_serves_all_namespaces_and_shows_and_asks_noth
     assert found.is_cluster_mode
 
 
+def test_the_network_policies_let_in_the_prometheus_of_the_namespace_that_is_given() -> None:
+    assert load().monitoring_namespace is None
+    assert load("monitoring.namespace=monitoring").monitoring_namespace == "monitoring"
+
+
 def test_the_urls_of_a_namespace_are_what_the_values_say() -> None:
     prometheus, public = "http://prometheus.monitoring.svc:9090", "https://models.example.com"
     namespaces = ("shop", "search")

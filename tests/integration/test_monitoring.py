@@ -24,6 +24,7 @@ from fairlead_cli.local import cluster
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
 NAME = "digits"
+MONITORS = ("monitoring.namespace=monitoring", "monitoring.podMonitors.enabled=true")
 A = "aaaaaaaaaa"
 PREDICT = f"/v2/models/{NAME}/infer"
 ROW = {"name": "x", "datatype": "FP32", "shape": [1, 4], "data": [0.1, 0.2, 0.9, 0.3]}
@@ -120,7 +121,7 @@ def scrape_job(monitor: dict[str, Any], *, namespace: str, port: int) -> dict[st
 
 @pytest.fixture
 def world(kubernetes: cluster.LocalCluster, tmp_path: Path) -> Iterator[World]:
-    monitors = chart.of_kind(chart.render("monitoring.podMonitors.enabled=true"), "PodMonitor")
+    monitors = chart.of_kind(chart.render(*MONITORS), "PodMonitor")
     with contextlib.ExitStack() as stack:
         analysed = stack.enter_context(PrometheusProcess(tmp_path / "analysed"))
         operated = Operated(kubernetes, tmp_path)
@@ -249,7 +250,7 @@ def made_up_page() -> web.Application:
 
 
 def test_a_pod_that_a_namespaces_user_made_shows_nothing_of_another_namespace(tmp_path: Path) -> None:
-    monitors = chart.of_kind(chart.render("monitoring.podMonitors.enabled=true"), "PodMonitor")
+    monitors = chart.of_kind(chart.render(*MONITORS), "PodMonitor")
     own = {
         "fairlead-gateway": "fairlead_gateway_requests_total",
         "fairlead-replicas": "fairlead_replica_pages",

@@ -12,7 +12,7 @@ from tests.support import serving_classes
 
 from fairlead_cli.local import cluster
 from fairlead_operator.desired import ray_cluster
-from fairlead_operator.desired.namespace import objects
+from fairlead_operator.desired.namespace import network, objects
 from fairlead_operator.state import infrastructure
 
 pytestmark = pytest.mark.real
@@ -107,9 +107,8 @@ def test_the_objects_and_their_pods_are_taken_at_the_level_restricted(kubernetes
     made = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": level}}
     assert kubernetes.kubectl("apply", "--filename=-", input=json.dumps(made)).returncode == 0
     class_ = serving_classes.make(**{key: value for key, value in ACCEPTED["everything"].items() if key != "default"})
-    composed = objects.compose(
-        namespace, gateway_class=class_, clusters=["small-0123456789"], system_namespace="fairlead-system"
-    )
+    callers = network.Callers(operator="fairlead-system", prometheus="monitoring")
+    composed = objects.compose(namespace, gateway_class=class_, clusters=["small-0123456789"], callers=callers)
     bodies = [dict(each.body) for each in composed] + [objects.token_secret(namespace, "a" * 64)]
     templates = [each["spec"]["template"] for each in bodies if each["kind"] == infrastructure.DEPLOYMENT.kind]
     ray = ray_cluster.build(class_, namespace=namespace).body["spec"]
