@@ -17,6 +17,13 @@ from fairlead_operator.state import infrastructure
 
 pytestmark = pytest.mark.real
 
+PODS: dict[str, Any] = {"cpu": 1, "memory": "1Gi"}
+
+
+def tolerating(**toleration: Any) -> dict[str, Any]:
+    return {"worker": {**PODS, "tolerations": [toleration]}}
+
+
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "more workers at least than at most": ({"workers": {"min": 3, "max": 2}}, "must not be greater than"),
     "no worker": ({"workers": {"min": 0, "max": 2}}, "greater than or equal to 1"),
@@ -25,18 +32,39 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "an image with a space": ({"image": "a b"}, "must be an image's name"),
     "no gateway": ({"gateway": {}}, "spec.gateway.image"),
     "an unknown Service type": ({"gateway": {"image": "a", "serviceType": "Other"}}, "Unsupported value"),
+    "a toleration of every key with one value": (tolerating(value="a"), "spec.worker.tolerations[0].key: "),
+    "a toleration of an empty key": (tolerating(key="", operator="Equal"), "or the operator must be Exists"),
+    "a toleration of every value with one": (
+        tolerating(key="a", operator="Exists", value="b"),
+        "must not be set with the operator Exists",
+    ),
+    "seconds for a taint that moves no pod": (
+        tolerating(key="a", effect="NoSchedule", tolerationSeconds=5),
+        "needs the effect NoExecute",
+    ),
+    "seconds for every effect": (tolerating(key="a", tolerationSeconds=5), "needs the effect NoExecute"),
+    "a head without a processor": ({"head": {**PODS, "cpu": "99m"}}, "spec.head.cpu: Invalid value"),
+    "a worker without a processor": ({"worker": {**PODS, "cpu": "0.05"}}, "must be at least 100m"),
+    "a head in which Ray can't start": ({"head": {**PODS, "memory": "511Mi"}}, "must be at least 512Mi"),
+    "bytes in which Ray can't start": ({"worker": {**PODS, "memory": 500000000}}, "must be at least 512Mi"),
+    "no quantity": ({"worker": {**PODS, "memory": "much"}}, "as in 512Mi"),
     "an unknown field": ({"replicas": 2}, "unknown field"),
 }
 ACCEPTED: dict[str, dict[str, Any]] = {
     "as it is": {},
     "a tag": {"image": "ray-node:1"},
+    "numbers without a unit": {"head": {"cpu": 1, "memory": 536870912}},
     "everything": {
         "default": True,
         "worker": {
-            "cpu": "1m",
-            "memory": "1Gi",
+            "cpu": "100m",
+            "memory": "512Mi",
             "nodeSelector": {"pool": "serving"},
-            "tolerations": [{"operator": "Exists"}],
+            "tolerations": [
+                {"operator": "Exists"},
+                {"key": "a", "value": "b", "effect": "NoSchedule"},
+                {"key": "a", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 0},
+            ],
             "priorityClassName": "serving",
         },
         "gateway": {
