@@ -13,6 +13,7 @@ from typing import assert_never
 from fairlead_operator import class_pass, composition, namespace_pass, problems, queue, telemetry, waiting
 from fairlead_operator.clients import kubernetes
 from fairlead_operator.clients.clock import Clock
+from fairlead_operator.desired.namespace import network
 from fairlead_operator.observe import made_objects, reflector, serving_classes
 from fairlead_operator.state import infrastructure, keys, knowledge
 
@@ -30,7 +31,7 @@ class Parts:
     problems: problems.Problems
     classes: serving_classes.ServingClasses
     used_clusters: Callable[[str], knowledge.Known[frozenset[str]] | knowledge.Unknown]
-    system_namespace: str
+    callers: network.Callers
     clock: Clock
     metrics: telemetry.Metrics
 
@@ -60,7 +61,7 @@ class ClusterMode:
             composed=parts.composed,
             used_clusters=parts.used_clusters,
             problems=parts.problems,
-            system_namespace=parts.system_namespace,
+            callers=parts.callers,
             metrics=parts.metrics,
         )
         self._class_pass = class_pass.ClassPass(

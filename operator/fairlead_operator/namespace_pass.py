@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from fairlead_operator import composition, problems, telemetry
 from fairlead_operator.api.text import hide_addresses
 from fairlead_operator.clients import errors, kubernetes
-from fairlead_operator.desired.namespace import build, objects
+from fairlead_operator.desired.namespace import build, network, objects
 from fairlead_operator.effects import namespace as effects
 from fairlead_operator.observe import made_objects, serving_classes
 from fairlead_operator.plan import namespace as plan
@@ -46,7 +46,7 @@ class NamespacePass:
     used_clusters: Callable[[str], knowledge.Known[frozenset[str]] | knowledge.Unknown]
     """The Ray clusters that the revisions of a namespace's models record."""
     problems: problems.Problems
-    system_namespace: str
+    callers: network.Callers
     metrics: telemetry.Metrics
     _kept: dict[str, str] = field(init=False, default_factory=dict)
     """What was said last of what is kept, by namespace."""
@@ -69,7 +69,7 @@ class NamespacePass:
             self._models(key.namespace, is_complete=observed.is_complete),
             classes.value,
             existing_clusters=_clusters(observed),
-            system_namespace=self.system_namespace,
+            callers=self.callers,
         )
         decided = plan.decide(desired, observed)
         self._report_kept(key, desired, observed)

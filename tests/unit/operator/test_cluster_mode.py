@@ -14,6 +14,7 @@ from tests.support.hand_clock import HandClock
 from fairlead_operator import cluster_mode, composition, problems, queue, telemetry
 from fairlead_operator.api import names
 from fairlead_operator.clients import kubernetes
+from fairlead_operator.desired.namespace import network
 from fairlead_operator.observe import serving_classes as classes
 from fairlead_operator.state import infrastructure, keys, knowledge
 
@@ -69,7 +70,7 @@ async def started(api: Api, work: queue.KeyedQueue[keys.Key]) -> tuple[compositi
         composed=made,
         problems=problems.Problems(),
         used_clusters=lambda _: knowledge.Unknown("nothing is read here"),
-        system_namespace="fairlead-system",
+        callers=network.Callers(operator="fairlead-system"),
         clock=HandClock(),
         metrics=telemetry.Metrics(),
     )

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from fairlead_operator.desired import ray_cluster
-from fairlead_operator.desired.namespace import objects
+from fairlead_operator.desired.namespace import network, objects
 from fairlead_operator.state import serving_class
 from fairlead_operator.state.infrastructure import DesiredNamespace, Problem
 from fairlead_operator.state.reasons import Reason
@@ -31,7 +31,7 @@ def build(
     classes: Mapping[str, StoredClass],
     *,
     existing_clusters: Collection[str],
-    system_namespace: str,
+    callers: network.Callers,
 ) -> DesiredNamespace:
     """``existing_clusters`` are the RayClusters of ours that are there: the gateway needs to find their nodes."""
     if not models.classes:
@@ -50,7 +50,7 @@ def build(
         namespace,
         gateway_class=gateway_class.content,
         clusters={*existing_clusters, *(cluster.name for cluster in clusters)},
-        system_namespace=system_namespace,
+        callers=callers,
     )
     is_certain = default is not None or models.is_complete
     return DesiredNamespace(

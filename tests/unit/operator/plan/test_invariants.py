@@ -477,7 +477,9 @@ def expect_desired_state_of(world: VirtualWorld) -> None:
             or (serving.stable != desired.target)
         )
         if serving.stable is not None:
-            expected[f"{world.namespace}--{name}--{serving.stable}"] = desired.replicas
+            stable = desired.revisions[serving.stable].application
+            kept = stable.replicas if stable is not None and stable.keeps_more else desired.replicas
+            expected[f"{world.namespace}--{name}--{serving.stable}"] = kept
             assert weights == {serving.stable: FULL_WEIGHT}
             entry = json.loads(world.routes[name])
             assert list(entry["revisions"]) == [serving.stable]

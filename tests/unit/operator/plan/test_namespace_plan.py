@@ -8,7 +8,7 @@ from typing import Any
 from tests.support import serving_classes
 
 from fairlead_operator.clients import errors
-from fairlead_operator.desired.namespace import build
+from fairlead_operator.desired.namespace import build, network
 from fairlead_operator.plan import namespace as plan
 from fairlead_operator.state import infrastructure
 from fairlead_operator.state.infrastructure import (
@@ -48,7 +48,7 @@ def desire(
         build.NamespaceModels(classes=chosen, unread=unread, is_complete=is_complete),
         {each.name: each for each in classes},
         existing_clusters=(),
-        system_namespace="fairlead-system",
+        callers=network.Callers(operator="fairlead-system"),
     )
 
 
