@@ -49,7 +49,7 @@ class NamespacePass:
     callers: network.Callers
     metrics: telemetry.Metrics
     _kept: dict[str, str] = field(init=False, default_factory=dict)
-    """What was said last of what is kept, by namespace."""
+    """The last warning about what is kept, by namespace."""
 
     async def run(self, key: keys.NamespaceKey) -> float | None:
         """When the namespace is due once more; None where it waits for a change.
@@ -119,16 +119,16 @@ class NamespacePass:
 
     def _report_kept(self, key: keys.NamespaceKey, desired: DesiredNamespace, observed: ObservedNamespace) -> None:
         """Says in the log, once, what is not deleted only because models can't be read."""
-        said = ""
+        warning = ""
         if self.composed.is_complete(key.namespace) and (unread := self._unread(key.namespace)):
             unused = plan.decide(desired, replace(observed, is_complete=True)).writes
             if kept := ", ".join(str(write.key) for write in unused if isinstance(write, DeleteObject)):
-                said = f"kept, as models can't be read ({', '.join(sorted(unread))}): {kept}"
-        if said and said != self._kept.get(key.namespace):
-            log.warning(said, extra={"key": str(key)})
+                warning = f"kept, as models can't be read ({', '.join(sorted(unread))}): {kept}"
+        if warning and warning != self._kept.get(key.namespace):
+            log.warning(warning, extra={"key": str(key)})
         self._kept.pop(key.namespace, None)
-        if said:
-            self._kept[key.namespace] = said
+        if warning:
+            self._kept[key.namespace] = warning
 
     def _report(self, key: keys.NamespaceKey, problem: Problem) -> None:
         if self.composed.models(key.namespace):

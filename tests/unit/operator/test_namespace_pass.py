@@ -15,7 +15,7 @@ from tests.support.hand_clock import HandClock
 from fairlead_operator import composition, namespace_pass, problems, telemetry
 from fairlead_operator.api import names
 from fairlead_operator.desired import ray_cluster
-from fairlead_operator.desired.namespace import objects
+from fairlead_operator.desired.namespace import network, objects
 from fairlead_operator.observe import made_objects
 from fairlead_operator.observe import serving_classes as classes
 from fairlead_operator.state import infrastructure, keys, knowledge
@@ -24,6 +24,7 @@ pytestmark = [pytest.mark.looptime, pytest.mark.asyncio]
 
 NAMESPACE = keys.NamespaceKey("models")
 READ, UNREAD = keys.ModelKey("models", "digits"), keys.ModelKey("models", "odd")
+CALLERS = network.Callers(operator="fairlead-system")
 OLD = "small-0123456789"
 
 
@@ -41,9 +42,7 @@ class Api:
 def lists() -> defaultdict[str, list[dict[str, Any]]]:
     class_ = serving_classes.make("small")
     cluster = ray_cluster.build(class_, namespace="models")
-    made = objects.compose(
-        "models", gateway_class=class_, clusters=(cluster.name, OLD), system_namespace="fairlead-system"
-    )
+    made = objects.compose("models", gateway_class=class_, clusters=(cluster.name, OLD), callers=CALLERS)
     old = {**cluster.body["metadata"], "name": OLD, "labels": {**cluster.body["metadata"]["labels"]}}
     old["labels"][names.LABEL_CLUSTER] = OLD
     found = defaultdict(list)
@@ -81,7 +80,7 @@ async def started(composed: composition.Composition) -> namespace_pass.Namespace
         composed=composed,
         used_clusters=lambda _: knowledge.Known(frozenset()),
         problems=problems.Problems(),
-        system_namespace="fairlead-system",
+        callers=CALLERS,
         metrics=telemetry.Metrics(),
     )
 
@@ -97,8 +96,8 @@ async def test_a_model_that_cannot_be_read_asks_for_no_pass_and_what_is_kept_is_
     passes = await started(composed)
     caplog.set_level(logging.INFO)
     assert [await passes.run(NAMESPACE) for _ in range(3)] == [None, None, None]
-    (said,) = [record for record in caplog.records if "odd" in record.message]
-    assert f"RayCluster {OLD}" in said.message
+    (warning,) = [record for record in caplog.records if "odd" in record.message]
+    assert f"RayCluster {OLD}" in warning.message
 
 
 async def test_before_all_models_had_a_pass_the_namespace_is_looked_at_once_more() -> None:

@@ -12,7 +12,7 @@ from tests.support.hand_clock import HandClock
 
 from fairlead_operator.clients import errors, kubernetes
 from fairlead_operator.desired import ray_cluster
-from fairlead_operator.desired.namespace import objects
+from fairlead_operator.desired.namespace import network, objects
 from fairlead_operator.observe import made_objects
 from fairlead_operator.state import infrastructure
 from fairlead_operator.state.infrastructure import ObjectKey, WorkerBounds
@@ -87,7 +87,7 @@ async def test_what_the_operator_composes_is_no_copy_and_another_name_makes_one(
     class_ = serving_classes.make("small")
     cluster = ray_cluster.build(class_, namespace="models")
     wanted = objects.compose(
-        "models", gateway_class=class_, clusters=[cluster.name], system_namespace="fairlead-system"
+        "models", gateway_class=class_, clusters=[cluster.name], callers=network.Callers(operator="fairlead-system")
     )
     secret = ObjectKey(infrastructure.SECRET, "fairlead-ray-token"), objects.token_secret("models", "token")
     for key, composed in [secret, (cluster.key, cluster.body), *((each.key, each.body) for each in wanted)]:
