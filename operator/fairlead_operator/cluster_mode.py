@@ -13,6 +13,7 @@ from typing import assert_never
 from fairlead_operator import class_pass, composition, namespace_pass, problems, queue, telemetry, waiting
 from fairlead_operator.clients import kubernetes
 from fairlead_operator.clients.clock import Clock
+from fairlead_operator.desired.namespace import network
 from fairlead_operator.observe import made_objects, reflector, serving_classes
 from fairlead_operator.state import infrastructure, keys, knowledge
 
@@ -30,7 +31,7 @@ class Parts:
     problems: problems.Problems
     classes: serving_classes.ServingClasses
     used_clusters: Callable[[str], knowledge.Known[frozenset[str]] | knowledge.Unknown]
-    system_namespace: str
+    callers: network.Callers
     clock: Clock
     metrics: telemetry.Metrics
 
@@ -44,9 +45,14 @@ class ClusterMode:
         self.classes.listeners.append(self._on_class)
         self._contents: Mapping[str, object] = {}
         self.made = made_objects.MadeObjects(
-            parts.watch_api, parts.scopes, clock=parts.clock, on_change=self._queue_namespace
+            parts.watch_api,
+            parts.scopes,
+            clock=parts.clock,
+            on_change=self._queue_namespace,
+            on_loss=self._queue_namespace_now,
         )
-        parts.composed.used.on_change = self._queue_namespace
+        parts.composed.used.on_change = self._queue_namespace_now
+        parts.composed.used.on_places = self.on_revision
         parts.problems.on_change = self._on_problem
         self._namespaces = namespace_pass.NamespacePass(
             api=parts.api,
@@ -55,7 +61,7 @@ class ClusterMode:
             composed=parts.composed,
             used_clusters=parts.used_clusters,
             problems=parts.problems,
-            system_namespace=parts.system_namespace,
+            callers=parts.callers,
             metrics=parts.metrics,
         )
         self._class_pass = class_pass.ClassPass(
@@ -89,7 +95,7 @@ class ClusterMode:
         self._queue_classes()
 
     def on_revision(self, key: keys.ModelKey) -> None:
-        """A revision changed; where several Ray clusters are, one of them may be used no more."""
+        """A revision changed, or its place; where several Ray clusters are, one of them may be used no more."""
         kinds = [each.kind for each in self.made.objects(key.namespace)]
         if kinds.count(infrastructure.RAY_CLUSTER) > 1:
             self._queue_namespace(key.namespace)
@@ -102,8 +108,12 @@ class ClusterMode:
             self._queue_classes()
             return
         for namespace in self._parts.composed.used.namespaces() | self.made.namespaces():
-            self._parts.work.add_now(keys.NamespaceKey(namespace))
+            self._queue_namespace_now(namespace)
         self._queue_classes()
+
+    def _queue_namespace_now(self, namespace: str) -> None:
+        """A write that is refused for long doesn't hold up what a pass can do. Our own writes don't repeat it."""
+        self._parts.work.add_now(keys.NamespaceKey(namespace))
 
     def _queue_namespace(self, namespace: str) -> None:
         self._parts.work.add(keys.NamespaceKey(namespace))

@@ -7,17 +7,23 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from fairlead_operator import composition, problems, telemetry
 from fairlead_operator.api.text import hide_addresses
 from fairlead_operator.clients import errors, kubernetes
-from fairlead_operator.desired.namespace import build, objects
+from fairlead_operator.desired.namespace import build, network, objects
 from fairlead_operator.effects import namespace as effects
 from fairlead_operator.observe import made_objects, serving_classes
 from fairlead_operator.plan import namespace as plan
 from fairlead_operator.state import infrastructure, keys, knowledge
-from fairlead_operator.state.infrastructure import NamespaceWrite, ObservedNamespace, Problem
+from fairlead_operator.state.infrastructure import (
+    DeleteObject,
+    DesiredNamespace,
+    NamespaceWrite,
+    ObservedNamespace,
+    Problem,
+)
 from fairlead_operator.state.reasons import Reason
 
 PENDING_S = 0.2
@@ -40,8 +46,10 @@ class NamespacePass:
     used_clusters: Callable[[str], knowledge.Known[frozenset[str]] | knowledge.Unknown]
     """The Ray clusters that the revisions of a namespace's models record."""
     problems: problems.Problems
-    system_namespace: str
+    callers: network.Callers
     metrics: telemetry.Metrics
+    _kept: dict[str, str] = field(init=False, default_factory=dict)
+    """The last warning about what is kept, by namespace."""
 
     async def run(self, key: keys.NamespaceKey) -> float | None:
         """When the namespace is due once more; None where it waits for a change.
@@ -58,12 +66,13 @@ class NamespacePass:
         observed = self._observe(key.namespace)
         desired = build.build(
             key.namespace,
-            self._models(key.namespace),
+            self._models(key.namespace, is_complete=observed.is_complete),
             classes.value,
             existing_clusters=_clusters(observed),
-            system_namespace=self.system_namespace,
+            callers=self.callers,
         )
         decided = plan.decide(desired, observed)
+        self._report_kept(key, desired, observed)
         failures = [failure for write in decided.writes if (failure := await self._write(key, write)) is not None]
         problem = _problem_of(observed, failures) if desired.has_models else None
         self.problems.put(
@@ -72,20 +81,24 @@ class NamespacePass:
         if failures:
             write, error = failures[0]
             raise errors.RetryLater(f"could not {write}: {error}", retry_after_s=error.retry_after_s)
-        return None if observed.is_complete else INCOMPLETE_S
+        # A model that can't be read queues the namespace itself, once it can be or is gone.
+        return None if self.composed.is_complete(key.namespace) else INCOMPLETE_S
 
-    def _models(self, namespace: str) -> build.NamespaceModels:
-        classes = self.composed.used.classes(namespace)
-        return build.NamespaceModels(classes=classes, unread=len(self.composed.models(namespace) - classes.keys()))
+    def _models(self, namespace: str, *, is_complete: bool) -> build.NamespaceModels:
+        classes, unread = self.composed.used.classes(namespace), self._unread(namespace)
+        return build.NamespaceModels(classes=classes, unread=len(unread), is_complete=is_complete)
+
+    def _unread(self, namespace: str) -> frozenset[str]:
+        """The models that can't be read, and never could."""
+        return self.composed.models(namespace) - self.composed.used.classes(namespace).keys()
 
     def _observe(self, namespace: str) -> ObservedNamespace:
         found = ((kind, self.made.error_of(namespace, kind)) for kind in made_objects.KINDS)
-        unread = self.composed.models(namespace) - self.composed.used.classes(namespace).keys()
         return ObservedNamespace(
             objects=self.made.objects(namespace),
             unknown={kind: error for kind, error in found if error is not None},
             used_clusters=self.used_clusters(namespace) if self.composed.models(namespace) else NO_MODELS,
-            is_complete=self.composed.is_complete(namespace) and not unread,
+            is_complete=self.composed.is_complete(namespace) and not self._unread(namespace),
         )
 
     async def _write(self, key: keys.NamespaceKey, write: NamespaceWrite) -> Failure | None:
@@ -104,6 +117,19 @@ class NamespacePass:
             if ended == "Done":
                 log.info(str(write), extra={"key": str(key), "action": type(write).__name__, "outcome": ended})
 
+    def _report_kept(self, key: keys.NamespaceKey, desired: DesiredNamespace, observed: ObservedNamespace) -> None:
+        """Says in the log, once, what is not deleted only because models can't be read."""
+        warning = ""
+        if self.composed.is_complete(key.namespace) and (unread := self._unread(key.namespace)):
+            unused = plan.decide(desired, replace(observed, is_complete=True)).writes
+            if kept := ", ".join(str(write.key) for write in unused if isinstance(write, DeleteObject)):
+                warning = f"kept, as models can't be read ({', '.join(sorted(unread))}): {kept}"
+        if warning and warning != self._kept.get(key.namespace):
+            log.warning(warning, extra={"key": str(key)})
+        self._kept.pop(key.namespace, None)
+        if warning:
+            self._kept[key.namespace] = warning
+
     def _report(self, key: keys.NamespaceKey, problem: Problem) -> None:
         if self.composed.models(key.namespace):
             self.problems.put(key.namespace, problems.NamespaceProblems(shared=problem))
@@ -113,7 +139,7 @@ def _clusters(observed: ObservedNamespace) -> list[str]:
     return [
         key.name
         for key, made in observed.objects.items()
-        if key.kind is infrastructure.RAY_CLUSTER and made.is_ours and not made.is_deleting
+        if key.kind is infrastructure.RAY_CLUSTER and made.is_ours and not made.is_copy and not made.is_deleting
     ]
 
 

@@ -33,6 +33,7 @@ from fairlead_operator import (
 )
 from fairlead_operator.api import names
 from fairlead_operator.clients import clock, gateway, http, kubernetes, measurements, prometheus, ray_serve
+from fairlead_operator.desired.namespace import network
 from fairlead_operator.effects import events, execute
 from fairlead_operator.observe import cluster, ray_clusters, readers, snapshot
 from fairlead_operator.observe import gateway as gateway_reads
@@ -361,8 +362,12 @@ class Operator:
             composed=self._composition,
             problems=self._problems,
             classes=self._directories.classes,
-            used_clusters=lambda namespace: self._namespace(namespace).used_clusters(),
-            system_namespace=self._settings.lease_namespace,
+            used_clusters=lambda namespace: self._namespace(namespace).used_clusters(
+                self._composition.used.placed(namespace)
+            ),
+            callers=network.Callers(
+                operator=self._settings.lease_namespace, prometheus=self._settings.monitoring_namespace
+            ),
             clock=self._clock,
             metrics=self._metrics,
         )

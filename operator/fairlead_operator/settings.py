@@ -43,6 +43,7 @@ class Settings:
     ray_head_url: str
     gateways: Mapping[str, tuple[directory.Gateway, ...]]
     lease_namespace: str
+    monitoring_namespace: str | None
     listen: Listen
     workers: int
     resync_s: float
@@ -89,6 +90,9 @@ _OPTIONS: Mapping[str, _Option] = {
         help="NS=URL under which clients reach the gateways, for status.endpoints (repeatable)", is_list=True
     ),
     "prometheus": _Option(help="NS=URL of the Prometheus for the queries of analyses (repeatable)", is_list=True),
+    "monitoring-namespace": _Option(
+        help="the namespace of the Prometheus that may scrape gateways and Ray; without it none may"
+    ),
     "lease-namespace": _Option(help="the namespace of the Lease", default="fairlead-system"),
     "listen": _Option(help="HOST:PORT of /healthz, /readyz and /metrics", default="127.0.0.1:8080"),
     "workers": _Option(help="passes that run at the same time", default="32"),
@@ -186,6 +190,7 @@ def _build(values: Mapping[str, Any]) -> Settings:
         public_urls=dict(_public(text) for text in values["public-url"]),
         prometheus_urls=dict(_assigned("prometheus", text) for text in values["prometheus"]),
         lease_namespace=values["lease-namespace"],
+        monitoring_namespace=values["monitoring-namespace"],
         listen=_listen(values["listen"]),
         workers=_number("workers", values["workers"], int, lowest=1),
         resync_s=resync_s,

@@ -13,7 +13,7 @@ from fairlead_operator.desired import ray_cluster
 from fairlead_operator.desired.namespace import gateway
 
 pytestmark = pytest.mark.timeout(600)
-ON = ("monitoring.podMonitors.enabled=true", "monitoring.rules.enabled=true")
+ON = ("monitoring.namespace=monitoring", "monitoring.podMonitors.enabled=true", "monitoring.rules.enabled=true")
 CLASS = serving_classes.make()
 REPLICAS = "fairlead-replicas"
 Pods = Mapping[str, Any]
@@ -53,8 +53,24 @@ def test_each_monitor_selects_its_pods_and_no_others_by_a_port_that_they_have() 
             selected = {is_selected(spec["selector"], pod["metadata"]["labels"]) for pod in pods}
             assert selected == {owner == its_owner}, f"{name} and the pods of {owner}"
         for endpoint in spec["podMetricsEndpoints"]:
-            assert endpoint["honorLabels"], "else `namespace` of a model becomes exported_namespace"
             assert any(endpoint["port"] in port_names(pod) for pod in templates[its_owner])
+
+
+def test_only_the_operators_series_may_name_a_namespace_or_have_any_name() -> None:
+    """A user of a namespace may make pods that the other monitors select."""
+    monitors = chart.of_kind(chart.render(*ON), "PodMonitor")
+    kept = {"fairlead-gateway": "fairlead_gateway_.*", REPLICAS: "fairlead_replica_.*", "fairlead-ray": "ray_.*"}
+    assert monitors.keys() == {"fairlead-operator", *kept}
+    for name, monitor in monitors.items():
+        (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+        if name == "fairlead-operator":
+            assert endpoint["honorLabels"] is True, "else `namespace` of a model becomes exported_namespace"
+            assert "metricRelabelings" not in endpoint
+        else:
+            assert "honorLabels" not in endpoint
+            keep, drop = endpoint["metricRelabelings"]
+            assert keep == {"action": "keep", "sourceLabels": ["__name__"], "regex": kept[name]}
+            assert drop == {"action": "labeldrop", "regex": "exported_namespace"}
 
 
 def test_monitors_look_where_models_are() -> None:

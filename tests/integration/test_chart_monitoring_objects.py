@@ -16,6 +16,7 @@ MODULE, VERSION = "github.com/prometheus-operator/prometheus-operator", "v0.85.0
 CHECKSUM = "h1:M5xLCLEoaW2IJfnuCwFzzpL+jSVQu3KGT84Pye+fW8s="
 KINDS = {"PodMonitor": "podmonitors", "PrometheusRule": "prometheusrules"}
 ON = (
+    "monitoring.namespace=monitoring",
     *(f"monitoring.{part}.enabled=true" for part in ("podMonitors", "rules", "dashboards")),
     "monitoring.podMonitors.labels.release=prometheus",
     "namespaces={shop}",

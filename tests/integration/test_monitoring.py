@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 from tests.support import alert_rules, chart, dashboards, replica_parts
 from tests.support.gateway_process import Answer, Gateway, fetch, make_node, revision, spec
+from tests.support.http_thread import HttpThread
 from tests.support.odd_replica import answer, odd_replica
 from tests.support.operated import Operated
 from tests.support.prometheus_process import PrometheusProcess
@@ -22,6 +24,7 @@ from fairlead_cli.local import cluster
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
 NAME = "digits"
+MONITORS = ("monitoring.namespace=monitoring", "monitoring.podMonitors.enabled=true")
 A = "aaaaaaaaaa"
 PREDICT = f"/v2/models/{NAME}/infer"
 ROW = {"name": "x", "datatype": "FP32", "shape": [1, 4], "data": [0.1, 0.2, 0.9, 0.3]}
@@ -107,14 +110,18 @@ def scrape_job(monitor: dict[str, Any], *, namespace: str, port: int) -> dict[st
         "scrape_interval": "500ms",
         "scrape_timeout": "500ms",
         "metrics_path": endpoint["path"],
-        "honor_labels": endpoint["honorLabels"],
+        "honor_labels": endpoint.get("honorLabels", False),
+        "metric_relabel_configs": [
+            {"source_labels" if key == "sourceLabels" else key: value for key, value in each.items()}
+            for each in endpoint.get("metricRelabelings", ())
+        ],
         "static_configs": [{"targets": [f"127.0.0.1:{port}"], "labels": labels}],
     }
 
 
 @pytest.fixture
 def world(kubernetes: cluster.LocalCluster, tmp_path: Path) -> Iterator[World]:
-    monitors = chart.of_kind(chart.render("monitoring.podMonitors.enabled=true"), "PodMonitor")
+    monitors = chart.of_kind(chart.render(*MONITORS), "PodMonitor")
     with contextlib.ExitStack() as stack:
         analysed = stack.enter_context(PrometheusProcess(tmp_path / "analysed"))
         operated = Operated(kubernetes, tmp_path)
@@ -220,3 +227,44 @@ def test_names_that_clients_make_up_become_no_series(world: World) -> None:
         assert world.ask(x_fairlead_revision=name[:10]) == 404
     until(lambda: counted() == 3 + 2 * count, "they are counted")
     assert series() == before
+
+
+MADE_UP = """
+fairlead_operator_model_condition{namespace="shop",model="digits",type="Available"} 0
+fairlead_gateway_requests_total{namespace="shop",model="digits",revision="aaaaaaaaaa",code="500"} 7
+fairlead_replica_pages{namespace="shop",state="Read"} 7
+ray_node_mem_used{namespace="shop"} 7
+ALERTS{namespace="shop",alertname="FairleadDown",alertstate="firing"} 1
+fairlead:model_errors:rate5m{namespace="shop",model="digits"} 7
+"""
+"""What a pod of another namespace could show of the namespace shop."""
+
+
+def made_up_page() -> web.Application:
+    async def metrics(_: web.Request) -> web.Response:
+        return web.Response(text=MADE_UP, content_type="text/plain")
+
+    application = web.Application()
+    application.router.add_get("/metrics", metrics)
+    return application
+
+
+def test_a_pod_that_a_namespaces_user_made_shows_nothing_of_another_namespace(tmp_path: Path) -> None:
+    monitors = chart.of_kind(chart.render(*MONITORS), "PodMonitor")
+    own = {
+        "fairlead-gateway": "fairlead_gateway_requests_total",
+        "fairlead-replicas": "fairlead_replica_pages",
+        "fairlead-ray": "ray_node_mem_used",
+    }
+    page = HttpThread(made_up_page)
+    page.start()
+    jobs = [scrape_job(dict(monitors[name]), namespace="tenant", port=page.port) for name in own]
+    try:
+        with PrometheusProcess(tmp_path, jobs=jobs) as prometheus:
+            for name, series in own.items():
+                query = f'{series}{{namespace="tenant",job="{chart.SYSTEM}/{name}"}}'
+                until(lambda query=query: prometheus.ask(query), f"the series of {name}")
+            made_up = '{namespace="shop"}', '{exported_namespace!=""}', '{__name__=~"fairlead_operator_.*|fairlead:.*"}'
+            assert [prometheus.ask(query) for query in (*made_up, "ALERTS")] == [[], [], [], []]
+    finally:
+        page.stop()

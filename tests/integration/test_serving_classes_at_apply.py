@@ -12,10 +12,17 @@ from tests.support import serving_classes
 
 from fairlead_cli.local import cluster
 from fairlead_operator.desired import ray_cluster
-from fairlead_operator.desired.namespace import objects
+from fairlead_operator.desired.namespace import network, objects
 from fairlead_operator.state import infrastructure
 
 pytestmark = pytest.mark.real
+
+PODS: dict[str, Any] = {"cpu": 1, "memory": "1Gi"}
+
+
+def tolerating(**toleration: Any) -> dict[str, Any]:
+    return {"worker": {**PODS, "tolerations": [toleration]}}
+
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "more workers at least than at most": ({"workers": {"min": 3, "max": 2}}, "must not be greater than"),
@@ -25,18 +32,39 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "an image with a space": ({"image": "a b"}, "must be an image's name"),
     "no gateway": ({"gateway": {}}, "spec.gateway.image"),
     "an unknown Service type": ({"gateway": {"image": "a", "serviceType": "Other"}}, "Unsupported value"),
+    "a toleration of every key with one value": (tolerating(value="a"), "spec.worker.tolerations[0].key: "),
+    "a toleration of an empty key": (tolerating(key="", operator="Equal"), "or the operator must be Exists"),
+    "a toleration of every value with one": (
+        tolerating(key="a", operator="Exists", value="b"),
+        "must not be set with the operator Exists",
+    ),
+    "seconds for a taint that moves no pod": (
+        tolerating(key="a", effect="NoSchedule", tolerationSeconds=5),
+        "needs the effect NoExecute",
+    ),
+    "seconds for every effect": (tolerating(key="a", tolerationSeconds=5), "needs the effect NoExecute"),
+    "a head without a processor": ({"head": {**PODS, "cpu": "99m"}}, "spec.head.cpu: Invalid value"),
+    "a worker without a processor": ({"worker": {**PODS, "cpu": "0.05"}}, "must be at least 100m"),
+    "a head in which Ray can't start": ({"head": {**PODS, "memory": "511Mi"}}, "must be at least 512Mi"),
+    "bytes in which Ray can't start": ({"worker": {**PODS, "memory": 500000000}}, "must be at least 512Mi"),
+    "no quantity": ({"worker": {**PODS, "memory": "much"}}, "as in 512Mi"),
     "an unknown field": ({"replicas": 2}, "unknown field"),
 }
 ACCEPTED: dict[str, dict[str, Any]] = {
     "as it is": {},
     "a tag": {"image": "ray-node:1"},
+    "numbers without a unit": {"head": {"cpu": 1, "memory": 536870912}},
     "everything": {
         "default": True,
         "worker": {
-            "cpu": "1m",
-            "memory": "1Gi",
+            "cpu": "100m",
+            "memory": "512Mi",
             "nodeSelector": {"pool": "serving"},
-            "tolerations": [{"operator": "Exists"}],
+            "tolerations": [
+                {"operator": "Exists"},
+                {"key": "a", "value": "b", "effect": "NoSchedule"},
+                {"key": "a", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 0},
+            ],
             "priorityClassName": "serving",
         },
         "gateway": {
@@ -79,9 +107,8 @@ def test_the_objects_and_their_pods_are_taken_at_the_level_restricted(kubernetes
     made = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": level}}
     assert kubernetes.kubectl("apply", "--filename=-", input=json.dumps(made)).returncode == 0
     class_ = serving_classes.make(**{key: value for key, value in ACCEPTED["everything"].items() if key != "default"})
-    composed = objects.compose(
-        namespace, gateway_class=class_, clusters=["small-0123456789"], system_namespace="fairlead-system"
-    )
+    callers = network.Callers(operator="fairlead-system", prometheus="monitoring")
+    composed = objects.compose(namespace, gateway_class=class_, clusters=["small-0123456789"], callers=callers)
     bodies = [dict(each.body) for each in composed] + [objects.token_secret(namespace, "a" * 64)]
     templates = [each["spec"]["template"] for each in bodies if each["kind"] == infrastructure.DEPLOYMENT.kind]
     ray = ray_cluster.build(class_, namespace=namespace).body["spec"]

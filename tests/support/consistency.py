@@ -258,8 +258,8 @@ def check_put(
         if (promised := serving.get(name, 0)) == 0:
             continue
         hold(name in desired, f"stops {name}, which gets requests")
-        floor = min(promised, _replicas(config))
-        hold(_replicas(desired[name]) >= floor, f"scales {name} below the {floor} replicas that are promised")
+        floor = min(promised, replicas_of(config))
+        hold(replicas_of(desired[name]) >= floor, f"scales {name} below the {floor} replicas that are promised")
     by_model: dict[str, list[str]] = {}
     for name in desired:
         by_model.setdefault(name.rsplit("--", 1)[0], []).append(name)
@@ -271,7 +271,7 @@ def _code(config: Mapping[str, Any]) -> tuple[object, object]:
     return config["args"], (config["deployments"][0].get("autoscaling_config") or {}).get("policy")
 
 
-def _replicas(config: Mapping[str, Any]) -> int:
+def replicas_of(config: Mapping[str, Any]) -> int:
     """As many as Ray may keep: bounds alone take nothing away that is within them."""
     (deployment,) = config["deployments"]
     scaled = deployment.get("autoscaling_config")

@@ -348,7 +348,10 @@ class Operated(Drafting):
         return stored.deleting and waited >= consistency.DELETION_S - 10
 
     def _promise(self, model: str, replicas: int, weight: int) -> int:
-        """All replicas, except in batches: there what its share needs of those that may not be missing."""
+        """All replicas, except in batches: there what its share needs of those that may not be missing.
+
+        In batches no more are promised than run: those of a scale-up amid a rollout come with its end.
+        """
         if model not in self.models or self._is_overdue(model):
             return 0
         view = self.view(model)
@@ -357,7 +360,17 @@ class Operated(Drafting):
         rollout = view.status.rollout
         if isinstance(desired, InvalidSpec) or rollout is None or rollout.stable_replicas is None:
             return replicas
-        return weight * (min(replicas, desired.replicas) - desired.unavailable) // FULL_WEIGHT
+        promised = min(replicas, desired.replicas, self._count_replicas(model))
+        return weight * (promised - desired.unavailable) // FULL_WEIGHT
+
+    def _count_replicas(self, model: str) -> int:
+        """Of all revisions of a model, on every Ray cluster, as Ray was asked for them."""
+        applications = (pair for ray in self.clusters.values() for pair in ray.applications.items())
+        return sum(
+            consistency.replicas_of(application.config)
+            for name, application in applications
+            if names.is_application_of(name, self.namespace, model) and not application.deleting
+        )
 
 
 def _least(scaling: Mapping[str, int]) -> int:

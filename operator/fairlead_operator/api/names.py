@@ -44,6 +44,8 @@ TOKEN_SECRET = "fairlead-ray-token"  # noqa: S105 - a name
 GATEWAY = "fairlead-gateway"
 """The name of all that makes up a namespace's gateway."""
 GATEWAY_MEMBERS = "fairlead-gateway-members"
+RAY_POLICY = "fairlead-ray"
+"""The NetworkPolicy of all Ray clusters of a namespace."""
 RAY_NODES_SUFFIX = "-nodes"
 CLUSTER_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 CLUSTER_MAX = 63

@@ -7,7 +7,7 @@ it is another Ray cluster (docs/decisions/0035).
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from pydantic import ConfigDict, Field
 
@@ -72,6 +72,27 @@ class TaintEffect(StrEnum):
 class Toleration(ApiModel):
     """A taint that the pods tolerate, as in a pod's `spec.tolerations`."""
 
+    # Source: Kubernetes, `pkg/apis/core/validation/validation.go` (ValidateTolerations)
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            rule(
+                "(has(self.key) && self.key != '') || (has(self.operator) && self.operator == 'Exists')",
+                "must name the key of a taint, or the operator must be Exists, which tolerates every taint",
+                field=".key",
+            ),
+            rule(
+                "!has(self.value) || self.value == '' || !has(self.operator) || self.operator != 'Exists'",
+                "must not be set with the operator Exists, which tolerates every value: choose Equal for this one",
+                field=".value",
+            ),
+            rule(
+                "!has(self.tolerationSeconds) || (has(self.effect) && self.effect == 'NoExecute')",
+                "needs the effect NoExecute, as no other taint makes a pod leave its node",
+                field=".tolerationSeconds",
+            ),
+        )
+    )
+
     key: Annotated[str, Field(max_length=317)] | None = None
     """The key of the taint. If unset, every key is tolerated, which needs the operator `Exists`."""
     operator: TolerationOperator | None = None
@@ -84,15 +105,32 @@ class Toleration(ApiModel):
     """How many seconds a pod stays on a node that gets a taint with the effect `NoExecute`. If unset, it stays."""
 
 
+def _at_least(field: str, least: str, message: str) -> dict[str, Any]:
+    """A rule for a field that is a number or a quantity; what is neither is left to the field's own rule."""
+    quantity = f"string(self.{field})"
+    return rule(
+        f"!isQuantity({quantity}) || quantity({quantity}).compareTo(quantity('{least}')) >= 0",
+        message,
+        field=f".{field}",
+    )
+
+
 class RayPods(ApiModel):
     """The size of the pods of one kind, and the nodes that they may run on."""
 
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            _at_least("cpu", "100m", "must be at least 100m, or Ray's processes get no time while the node is busy"),
+            _at_least("memory", "512Mi", "must be at least 512Mi, or Ray's own processes don't fit"),
+        )
+    )
+
     cpu: Cpu
-    """The CPU request of the Ray container, as a quantity such as `500m` or `2`. Ray offers replicas that many cores,
-    rounded up to a whole number. There is no CPU limit.
+    """The CPU request of the Ray container, at least `100m`, as a quantity such as `500m` or `2`. Ray offers replicas
+    that many cores, rounded up to a whole number. There is no CPU limit.
     """
     memory: Memory
-    """The memory request and limit of the Ray container, as a quantity such as `4Gi`."""
+    """The memory request and limit of the Ray container, at least `512Mi`, as a quantity such as `4Gi`."""
     node_selector: Annotated[
         dict[str, Annotated[str, Field(max_length=63, description="The value of the label.")]],
         Field(

@@ -165,7 +165,8 @@ class RolloutStatus(ApiModel):
     """The maximum number of replicas of the stable revision. If absent, there is no limit besides `spec.scaling`."""
     scaled_replicas: Count | None = None
     """The number of replicas that the rollout works with if scaling is automatic: what the stable revision had when the
-    rollout started. Until the rollout ends, it keeps as many.
+    rollout started or, if the load asked for more before a later step, that number. Until the rollout ends, the stable
+    revision keeps as many.
     """
     started_at: Time | None = None
     """The time when the rollout started."""

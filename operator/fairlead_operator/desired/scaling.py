@@ -1,7 +1,8 @@
 """Which revisions run, and with how many replicas: a pure function of spec and status, for both kinds of key.
 
 With automatic scaling Ray decides the number, between bounds from here. A rollout then works with the number that the
-stable revision had when it began: it stays the least of every revision that takes traffic or may take it back.
+stable revision had when it began, or that the load asked for since (``plan.rollout.growth``): it stays the least of
+every revision that takes traffic or may take it back.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def autoscaling_of(spec: ModelDeploymentSpec) -> Autoscaling | None:
 
 
 def replicas_of(spec: ModelDeploymentSpec, status: ModelDeploymentStatus) -> int:
-    """The number that a rollout works with: the fixed one, or what the stable revision had when it began."""
+    """The number that a rollout works with: the fixed one, or what the rollout remembers of the load."""
     automatic = autoscaling_of(spec)
     if automatic is None:
         return spec.scaling.replicas
@@ -50,7 +51,8 @@ def wanted(view: ModelDeploymentView, revision: RevisionView) -> Autoscaling | i
     if revision.revision not in serving.running or is_unreadable(view, revision):
         return None
     automatic = autoscaling_of(view.spec) if isinstance(view.spec, ModelDeploymentSpec) else None
-    count = _limited(serving, revision, _count(view, revision, automatic))
+    count = _count(view, revision, automatic)
+    count = count if keeps_more(view, revision) else _limited(serving, revision, count)
     if count == 0:
         return None
     if not revision.template.is_autoscaled:
@@ -66,10 +68,22 @@ def is_unreadable(view: ModelDeploymentView, revision: RevisionView) -> bool:
     return revision.template.is_autoscaled and isinstance(view.spec, InvalidSpec)
 
 
+def keeps_more(view: ModelDeploymentView, revision: RevisionView) -> bool:
+    """Whether it serves, and lost its bounds: it keeps what it has until a revision with a fixed number is stable."""
+    return (
+        revision.template.is_autoscaled
+        and revision.revision == view.serving.stable
+        and isinstance(view.spec, ModelDeploymentSpec)
+        and autoscaling_of(view.spec) is None
+    )
+
+
 def _count(view: ModelDeploymentView, revision: RevisionView, automatic: Autoscaling | None) -> int:
     """The number before a step of a rollout limits it."""
     if isinstance(view.spec, InvalidSpec):
         return _last_wanted(view.status, revision.revision) or 1
+    if automatic is None and revision.template.is_autoscaled and view.spec.scaling.replicas > 0:
+        return max(view.spec.scaling.replicas, _last_wanted(view.status, revision.revision) or 0)
     if automatic is None or view.serving.rollout is not None:
         return replicas_of(view.spec, view.status)
     if revision.template.is_autoscaled:

@@ -74,6 +74,7 @@ def application(view: ModelDeploymentView, revision: RevisionView) -> Applicatio
         revision=revision.revision,
         replicas=wanted.least if isinstance(wanted, Autoscaling) else wanted,
         replicas_max=wanted.most if isinstance(wanted, Autoscaling) else None,
+        keeps_more=scaling.keeps_more(view, revision),
         body=body,
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -184,12 +184,17 @@ class NamespaceView:
                 raise errors.Refused(view)
         return tuple(sorted((v for v in own if not isinstance(v, str)), key=lambda view: view.number))
 
-    def used_clusters(self) -> knowledge.Known[frozenset[str]] | knowledge.Unknown:
-        """The Ray clusters that the ControllerRevisions of all models record."""
+    def used_clusters(self, placed: Collection[str]) -> knowledge.Known[frozenset[str]] | knowledge.Unknown:
+        """The Ray clusters that the ControllerRevisions of all models record.
+
+        ``placed`` are the ControllerRevisions that models name: where one is lost, nobody knows where it runs.
+        """
         if (error := self._revisions.error) is not None:
             return knowledge.Unknown(str(error))
         if not self._revisions.is_listed:
             return knowledge.Unknown("the revisions were not read yet")
+        if lost := sorted(name for name in placed if name not in self._owner_of):
+            return knowledge.Unknown(f"ControllerRevision {lost[0]} is lost")
         views = [kept.view for kept in self._owner_of.values()]
         unread = next((view for view in views if isinstance(view, str)), None)
         if unread is not None:

@@ -37,7 +37,10 @@ _Reflector = reflector.Reflector[MadeObject]
 
 
 class MadeObjects:
-    """``scopes`` are the namespaces that are served, None alone for all. ``on_change`` gets a namespace's name."""
+    """``scopes`` are the namespaces that are served, None alone for all.
+
+    ``on_change`` gets a namespace's name, ``on_loss`` that of one in which an object of ours is gone.
+    """
 
     def __init__(
         self,
@@ -46,8 +49,10 @@ class MadeObjects:
         *,
         clock: Clock,
         on_change: Callable[[str], None],
+        on_loss: Callable[[str], None],
     ) -> None:
         self._on_change = on_change
+        self._on_loss = on_loss
         self._by_namespace: dict[str, dict[ObjectKey, MadeObject]] = defaultdict(dict)
         self._reflectors: dict[tuple[str | None, ObjectKind], _Reflector] = {
             (scope, kind): self._reflect(api, scope, kind, clock) for scope in scopes for kind in KINDS
@@ -99,8 +104,9 @@ class MadeObjects:
                 return
             namespace, _, name = qualified.partition("/")
             made = self._reflectors[scope, kind].get(qualified)
-            self._keep(namespace, ObjectKey(kind, name), made)
-            self._on_change(namespace)
+            before = self._keep(namespace, ObjectKey(kind, name), made)
+            is_lost = made is None and before is not None and before.is_ours
+            (self._on_loss if is_lost else self._on_change)(namespace)
 
         return reflector.Reflector(
             api,
@@ -111,22 +117,25 @@ class MadeObjects:
             key_of=reflector.qualified_name_of,
         )
 
-    def _keep(self, namespace: str, key: ObjectKey, made: MadeObject | None) -> None:
+    def _keep(self, namespace: str, key: ObjectKey, made: MadeObject | None) -> MadeObject | None:
+        """What was there before."""
         objects = self._by_namespace[namespace]
+        before = objects.pop(key, None)
         if made is not None:
             objects[key] = made
-        else:
-            objects.pop(key, None)
-            if not objects:
-                del self._by_namespace[namespace]
+        elif not objects:
+            del self._by_namespace[namespace]
+        return before
 
 
 def view_made(kind: ObjectKind, body: Mapping[str, Any]) -> MadeObject:
     """An object of one of the kinds; the items of a list don't say their kind themselves."""
     metadata = body["metadata"]
+    is_ours = infrastructure.is_ours(body)
     return MadeObject(
         uid=metadata["uid"],
-        is_ours=infrastructure.is_ours(body),
+        is_ours=is_ours,
+        is_copy=is_ours and not infrastructure.is_named_by_us(kind, body),
         is_deleting=metadata.get("deletionTimestamp") is not None,
         digest=(metadata.get("annotations") or {}).get(names.ANNOTATION_APPLIED),
         bounds=_bounds(body) if kind is infrastructure.RAY_CLUSTER else None,

@@ -21,7 +21,7 @@ from fairlead_operator.state.infrastructure import (
     WantedCluster,
     WantedObject,
 )
-from fairlead_operator.state.knowledge import Known
+from fairlead_operator.state.knowledge import Known, Unknown
 from fairlead_operator.state.reasons import Reason
 
 TOKEN = ObjectKey(infrastructure.SECRET, names.TOKEN_SECRET)
@@ -48,15 +48,15 @@ def _make(desired: DesiredNamespace, observed: ObservedNamespace) -> Iterator[Na
     if TOKEN not in observed.objects and TOKEN.kind not in observed.unknown:
         yield MakeToken()
     for wanted in desired.objects:
-        if (write := _object(wanted, observed)) is not None:
+        if (write := _object(wanted, observed)) is not None and (write.is_new or wanted.key not in desired.made_once):
             yield write
     for cluster in desired.clusters:
-        if (write := _cluster(cluster, observed)) is not None:
-            yield write
+        if (change := _cluster(cluster, observed)) is not None:
+            yield change
     yield from _remove_unused(desired, observed)
 
 
-def _object(wanted: WantedObject, observed: ObservedNamespace) -> NamespaceWrite | None:
+def _object(wanted: WantedObject, observed: ObservedNamespace) -> ApplyObject | None:
     if wanted.key.kind in observed.unknown:
         return None
     made = observed.objects.get(wanted.key)
@@ -83,25 +83,39 @@ def _is_settled(made: MadeObject) -> bool:
     return not made.is_ours or made.is_deleting
 
 
+def _may_be_deleted(made: MadeObject) -> bool:
+    return not _is_settled(made) and not made.is_copy
+
+
 def _remove_unused(desired: DesiredNamespace, observed: ObservedNamespace) -> Iterator[DeleteObject]:
-    """What no model needs any more; a RayCluster only on evidence that no revision records it."""
+    """What no model needs any more, once all models and all RayClusters are known."""
+    if not observed.is_complete or infrastructure.RAY_CLUSTER in observed.unknown:
+        return
     wanted = {TOKEN, *(each.key for each in desired.objects), *(each.key for each in desired.clusters)}
     for key, made in sorted(observed.objects.items()):
-        if key in wanted or _is_settled(made):
-            continue
-        if key.kind is not infrastructure.RAY_CLUSTER or _is_unused(key.name, observed):
+        if key not in wanted and _may_be_deleted(made) and _is_unused(key, observed):
             yield DeleteObject(key=key, uid=made.uid)
 
 
-def _is_unused(cluster: str, observed: ObservedNamespace) -> bool:
-    used = observed.used_clusters
-    return observed.is_complete and isinstance(used, Known) and cluster not in used.value
+def _is_unused(key: ObjectKey, observed: ObservedNamespace) -> bool:
+    """A RayCluster only on evidence that no revision records it; its nodes' Service once it is gone as well."""
+    if key.kind is infrastructure.RAY_CLUSTER:
+        return _is_recorded_by_none(key.name, observed.used_clusters)
+    cluster = key.name.removesuffix(names.RAY_NODES_SUFFIX)
+    if key.kind is not infrastructure.SERVICE or cluster == key.name:
+        return True
+    is_gone = ObjectKey(infrastructure.RAY_CLUSTER, cluster) not in observed.objects
+    return is_gone and _is_recorded_by_none(cluster, observed.used_clusters)
+
+
+def _is_recorded_by_none(cluster: str, used: Known[frozenset[str]] | Unknown) -> bool:
+    return isinstance(used, Known) and cluster not in used.value
 
 
 def _remove_all(observed: ObservedNamespace) -> Iterator[DeleteObject]:
     """The last model has gone, and with it all traffic."""
     for key, made in sorted(observed.objects.items()):
-        if not _is_settled(made):
+        if _may_be_deleted(made):
             yield DeleteObject(key=key, uid=made.uid)
 
 

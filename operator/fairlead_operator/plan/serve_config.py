@@ -71,7 +71,7 @@ def _find_doubt(wanted: ServeConfig, empty: EmptyServe) -> str | None:
 
 
 def _compare(wanted: ServeConfig, view: ServeView, bounds: Bounds) -> ServeDecision:
-    desired = {config.name: config for config in wanted.applications}
+    desired = {config.name: _with_what_runs(config, view) for config in wanted.applications}
     carried: list[Mapping[str, object]] = []
     changes = _changes(desired, view)
     for name, application in sorted(view.applications.items()):
@@ -86,8 +86,14 @@ def _compare(wanted: ServeConfig, view: ServeView, bounds: Bounds) -> ServeDecis
             carried.append(application.config)
     if not changes:
         return Keep(reason="it is deployed as desired")
-    bodies = [dict(config.body) for config in wanted.applications] + [dict(config) for config in carried]
+    bodies = [dict(config.body) for config in desired.values()] + [dict(config) for config in carried]
     return Put(body=_body(bodies), changes=tuple(changes))
+
+
+def _with_what_runs(config: ApplicationConfig, view: ServeView) -> ApplicationConfig:
+    """The status may not say yet what Ray's scaling did last."""
+    deployed = view.applications.get(config.name)
+    return config if deployed is None else config.at_least(max(deployed.target_replicas, deployed.running_replicas))
 
 
 def _changes(desired: Mapping[str, ApplicationConfig], view: ServeView) -> list[str]:

@@ -78,7 +78,11 @@ CONSEQUENCES: Mapping[Reason, Consequence] = {
     ),
     Reason.NO_RAY_CLUSTER: _person("Start the operator with --ray for this namespace.", accepted=ConditionStatus.FALSE),
     Reason.NO_GATEWAY: replace(
-        _person("Start a gateway for this namespace, and the operator with --gateway.", accepted=ConditionStatus.FALSE),
+        _person(
+            "Find out why the pods of Deployment fairlead-gateway are not ready. An operator with --ray or --gateway "
+            "makes none: start a gateway, and the operator with its --gateway.",
+            accepted=ConditionStatus.FALSE,
+        ),
         stops_deadline=True,
     ),
     Reason.NO_SERVING_CLASS: replace(

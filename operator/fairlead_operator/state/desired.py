@@ -99,7 +99,7 @@ class Desired:
 
     ``number`` is its number, ``cluster`` the Ray cluster where it goes, ``application`` what is to run there, as a
     ControllerRevision keeps it. ``replicas`` is what each serving revision should have, with ``autoscaling`` what a
-    rollout works with: as many as the stable revision had when it began. ``surge`` and ``unavailable`` are how far both
+    rollout works with: ``scaled_replicas`` of the rollout. ``surge`` and ``unavailable`` are how far both
     together may be from it, and ``stable_at_first`` what batches leave of the stable one before they
     begin. ``revisions`` are the kept ones, by revision. After a promotion the one before stays warm for ``warm_s``;
     within ``rollback_window_s`` a failure takes it back.

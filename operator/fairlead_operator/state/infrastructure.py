@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -79,11 +80,13 @@ class WantedCluster:
 class MadeObject:
     """An object that is there, under a name of ours. ``digest`` is what was applied last; ``bounds`` a RayCluster's.
 
-    One that is not ``is_ours`` lacks our labels: it is never changed.
+    One that is not ``is_ours`` lacks our labels: it is never changed. One that ``is_copy`` has them, but under a name
+    that the operator doesn't give: somebody copied an object of ours, and it is never deleted.
     """
 
     uid: str
     is_ours: bool
+    is_copy: bool = False
     is_deleting: bool = False
     digest: str | None = None
     bounds: WorkerBounds | None = None
@@ -101,13 +104,16 @@ class Problem:
 class DesiredNamespace:
     """What a namespace should have. ``problems`` are those of single models, by name.
 
-    Without models nothing is desired. Where there are some and none of them has a class, what is there stays as it is.
+    ``made_once`` are objects that are made where they are missing, and else left as they are: once all models are known
+    they may have to be others. Without models nothing is desired. Where there are some and none of them has a class,
+    what is there stays as it is.
     """
 
     has_models: bool
     clusters: tuple[WantedCluster, ...] = ()
     objects: tuple[WantedObject, ...] = ()
     problems: Mapping[str, Problem] = field(default_factory=dict)
+    made_once: frozenset[ObjectKey] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,6 +197,28 @@ def is_ours(body: Mapping[str, Any]) -> bool:
     """Whether an object has the labels of those that the operator made."""
     labels = body["metadata"].get("labels") or {}
     return all(labels.get(name) == value for name, value in product_labels().items())
+
+
+_FIXED_NAMES: Mapping[ObjectKind, frozenset[str]] = {
+    SECRET: frozenset({names.TOKEN_SECRET}),
+    SERVICE: frozenset({names.GATEWAY, names.GATEWAY_MEMBERS}),
+    NETWORK_POLICY: frozenset({names.GATEWAY, names.RAY_POLICY}),
+    RAY_CLUSTER: frozenset(),
+}
+_GATEWAY_ONLY = frozenset({names.GATEWAY})
+
+
+def is_named_by_us(kind: ObjectKind, body: Mapping[str, Any]) -> bool:
+    """Whether an object has a name that the operator gives to one of its kind and labels."""
+    name, labels = body["metadata"]["name"], body["metadata"].get("labels") or {}
+    cluster = labels.get(names.LABEL_CLUSTER)
+    if name in _FIXED_NAMES.get(kind, _GATEWAY_ONLY):
+        return True
+    if kind is SERVICE:
+        return cluster is not None and name == f"{cluster}{names.RAY_NODES_SUFFIX}"
+    class_, _, digits = name.rpartition("-")
+    is_digest = re.fullmatch(rf"[0-9a-f]{{{names.RAY_CLUSTER_DIGITS}}}", digits) is not None
+    return kind is RAY_CLUSTER and is_digest and class_ == labels.get(names.LABEL_CLASS) and name == cluster
 
 
 def product_labels() -> dict[str, str]:

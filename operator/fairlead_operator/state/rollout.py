@@ -50,9 +50,9 @@ class Rollout:
     deadline. ``stable_lost_at`` is since when no gateway has a ready replica of the stable revision. ``replicas`` is
     the most that the candidate may have, and what it keeps when it leaves; ``stable_replicas`` is the same of the
     stable revision. None is all of them. ``scaled_replicas`` is what "all" means where scaling is automatic: what the
-    stable revision had when the rollout began. With it, ``replicas`` is the least of the candidate. ``baseline`` is
-    what was counted of the stable revision in the steps that are done, and of the one before after the promotion.
-    ``ray_sessions`` are the lives of the heads, by cluster.
+    stable revision had when the rollout began, or what the load asked for before a later step. With it, ``replicas``
+    is the least of the candidate. ``baseline`` is what was counted of the stable revision in the steps that are done,
+    and of the one before after the promotion. ``ray_sessions`` are the lives of the heads, by cluster.
     """
 
     phase: RolloutPhase

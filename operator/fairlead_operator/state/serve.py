@@ -5,8 +5,9 @@ from __future__ import annotations
 import datetime
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Any
 
 from typing_extensions import override
 
@@ -110,14 +111,16 @@ RayEvidence = Known[ServeView] | EmptyServe | Unknown
 class ApplicationConfig:
     """One application of the wanted Serve config; ``body`` is its JSON as Ray gets it.
 
-    ``replicas`` have to run. Up to ``replicas_max`` may, where Ray decides how many; elsewhere it is None.
+    ``replicas`` have to run. Up to ``replicas_max`` may, where Ray decides how many; elsewhere it is None. With
+    ``keeps_more`` its scaling was turned off while it serves: if Ray has more replicas of it, these stay.
     """
 
     name: str
     revision: str
     replicas: int
     replicas_max: int | None = None
-    body: Mapping[str, object]
+    keeps_more: bool = False
+    body: Mapping[str, Any]
 
     @property
     def most(self) -> int:
@@ -126,7 +129,19 @@ class ApplicationConfig:
 
     def is_deployed_as(self, deployed: Mapping[str, object] | None) -> bool:
         """Whether Ray's ``deployed_app_config`` says the same; what we don't set is Ray's business."""
-        return deployed is not None and says_the_same(self.body, deployed)
+        if deployed is None or says_the_same(self.body, deployed):
+            return deployed is not None
+        least = _least(deployed) if self.keeps_more else 0
+        return least > self.replicas and says_the_same(self.at_least(least).body, deployed)
+
+    def at_least(self, replicas: int) -> ApplicationConfig:
+        """The same with so many replicas, where they are more and such a number stays; not for a fixed number."""
+        if not self.keeps_more or replicas <= self.replicas:
+            return self
+        (deployment,) = self.body["deployments"]
+        scaled = {**deployment["autoscaling_config"], "min_replicas": replicas, "max_replicas": replicas}
+        body = {**self.body, "deployments": [{**deployment, "autoscaling_config": scaled}]}
+        return replace(self, replicas=replicas, replicas_max=replicas, body=body)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,6 +203,15 @@ class Hold:
 
 
 ServeDecision = Put | Keep | Hold
+
+
+def _least(deployed: Mapping[str, object]) -> int:
+    """The lower bound of the one deployment that an application of ours has; 0 where there is none."""
+    match deployed:
+        case {"deployments": [{"autoscaling_config": {"min_replicas": int(least)}}]}:
+            return least
+        case _:
+            return 0
 
 
 def says_the_same(wanted: object, deployed: object) -> bool:

@@ -89,7 +89,8 @@ class PassResult:
             aimed = next((row.wanted_replicas for row in self.view.status.revisions if row.name == revision), 0)
         else:
             aimed = view.target_replicas if view is not None else 0
-        return max(application.replicas, min(application.most, aimed))
+        most = aimed if application.keeps_more else application.most
+        return max(application.replicas, min(most, aimed))
 
     def wanted_replicas(self, revision: str | None) -> int:
         """The number of replicas that have to run: with automatic scaling, the least of them."""

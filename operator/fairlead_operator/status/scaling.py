@@ -45,6 +45,8 @@ def _sentence(
         return f"{running} of {_count(desired)}; {words}."
     is_automatic = result.desired_if_valid is not None and result.desired_if_valid.autoscaling is not None
     application = wanted.application
+    if application is not None and application.keeps_more:
+        return f"{_count(desired)}, which stay until a revision with a fixed number is stable."
     if application is None or not is_automatic:
         return f"{_count(desired)}, as spec.scaling asks."
     if not wanted.template.is_autoscaled:

@@ -41,3 +41,18 @@ def test_a_model_s_own_problem_goes_before_the_one_that_all_share() -> None:
     assert found.find(KEY) is None
     assert found.shared() == {}
     assert changed == ["models", "models"]
+
+
+def test_the_revisions_that_have_a_place_are_known_and_another_place_is_noticed() -> None:
+    used, moved = class_usage.ClassUsage(), list[keys.ModelKey]()
+    used.on_places = moved.append
+    rollout = {"phase": "Draining", "previousRevision": "c" * 10}
+    used.note(KEY, builders.model_deployment(status={"stableRevision": "a" * 10, "rollout": rollout}))
+    assert used.placed("models") == {f"digits-{'a' * 10}", f"digits-{'c' * 10}"}
+    assert moved == []
+    unreadable = builders.model_deployment(spec=InvalidSpec(message=""), status={"stableRevision": "a" * 10})
+    used.note(KEY, unreadable)
+    used.note(KEY, unreadable)
+    assert (used.placed("models"), moved) == ({f"digits-{'a' * 10}"}, [KEY])
+    used.remove(KEY)
+    assert used.placed("models") == frozenset()

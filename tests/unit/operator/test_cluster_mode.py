@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -11,9 +12,11 @@ from tests.support import builders, serving_classes
 from tests.support.hand_clock import HandClock
 
 from fairlead_operator import cluster_mode, composition, problems, queue, telemetry
+from fairlead_operator.api import names
 from fairlead_operator.clients import kubernetes
+from fairlead_operator.desired.namespace import network
 from fairlead_operator.observe import serving_classes as classes
-from fairlead_operator.state import keys, knowledge
+from fairlead_operator.state import infrastructure, keys, knowledge
 
 pytestmark = [pytest.mark.looptime, pytest.mark.asyncio]
 
@@ -22,10 +25,13 @@ NAMESPACE = keys.NamespaceKey("models")
 
 
 class Api:
-    """One class, and whatever a test sends of it."""
+    """One class, and whatever events a test sends, by the plural in the path."""
 
     def __init__(self) -> None:
-        self.events: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self.events: defaultdict[str, asyncio.Queue[dict[str, Any]]] = defaultdict(asyncio.Queue)
+
+    def send(self, plural: str, event: str, body: dict[str, Any]) -> None:
+        self.events[plural].put_nowait({"type": event, "object": body})
 
     async def list_all(
         self, path: str, *, selector: kubernetes.Selector = kubernetes.EVERYTHING
@@ -33,10 +39,8 @@ class Api:
         return ([stored(5)] if path.endswith("servingclasses") else []), "10"
 
     async def watch(self, path: str, **_: Any) -> AsyncIterator[dict[str, Any]]:
-        if not path.endswith("servingclasses"):
-            await asyncio.Event().wait()
         while True:
-            yield {"type": "MODIFIED", "object": await self.events.get()}
+            yield await self.events[path.rpartition("/")[2]].get()
 
 
 def stored(version: int, *, status: Any = None, **changes: Any) -> dict[str, Any]:
@@ -45,8 +49,15 @@ def stored(version: int, *, status: Any = None, **changes: Any) -> dict[str, Any
     return {**body, "metadata": metadata, "status": status or {}}
 
 
-async def test_after_a_failure_another_content_of_a_class_is_tried_at_once_and_its_status_is_not() -> None:
-    api, work = Api(), queue.KeyedQueue[keys.Key]()
+def gateway(version: int, digest: str, labels: dict[str, str] | None = None) -> dict[str, Any]:
+    """The gateway's Deployment."""
+    ours = infrastructure.product_labels() if labels is None else labels
+    metadata = {"name": names.GATEWAY, "namespace": "models", "uid": "g", "resourceVersion": str(version)}
+    return {"metadata": {**metadata, "labels": ours, "annotations": {names.ANNOTATION_APPLIED: digest}}}
+
+
+async def started(api: Api, work: queue.KeyedQueue[keys.Key]) -> tuple[composition.Composition, asyncio.Task[None]]:
+    """The mode as it is after its first passes, with one model; the namespace's pass has just failed."""
     made = composition.Composition()
     known = classes.ServingClasses(api, clock=HandClock())
     parts = cluster_mode.Parts(
@@ -59,7 +70,7 @@ async def test_after_a_failure_another_content_of_a_class_is_tried_at_once_and_i
         composed=made,
         problems=problems.Problems(),
         used_clusters=lambda _: knowledge.Unknown("nothing is read here"),
-        system_namespace="fairlead-system",
+        callers=network.Callers(operator="fairlead-system"),
         clock=HandClock(),
         metrics=telemetry.Metrics(),
     )
@@ -69,11 +80,50 @@ async def test_after_a_failure_another_content_of_a_class_is_tried_at_once_and_i
     await asyncio.sleep(0.1)
     await drain(work)
     work.add_failed(NAMESPACE, first_s=100)
-    api.events.put_nowait(stored(11, status={"conditions": []}))
+    return made, watching
+
+
+async def test_after_a_failure_another_content_of_a_class_is_tried_at_once_and_its_status_is_not() -> None:
+    api, work = Api(), queue.KeyedQueue[keys.Key]()
+    _, watching = await started(api, work)
+    api.send("servingclasses", "MODIFIED", stored(11, status={"conditions": []}))
     await asyncio.sleep(0.1)
     assert NAMESPACE not in await drain(work)
-    api.events.put_nowait(stored(12, image=serving_classes.GATEWAY_IMAGE))
+    api.send("servingclasses", "MODIFIED", stored(12, image=serving_classes.GATEWAY_IMAGE))
     await asyncio.sleep(0.1)
+    assert NAMESPACE in await drain(work)
+    watching.cancel()
+
+
+async def test_after_a_failure_an_object_of_ours_that_is_gone_is_made_at_once() -> None:
+    api, work = Api(), queue.KeyedQueue[keys.Key]()
+    _, watching = await started(api, work)
+    for version, event in ((11, "ADDED"), (12, "MODIFIED")):
+        api.send("deployments", event, gateway(version, event))
+        await asyncio.sleep(0.1)
+        assert NAMESPACE not in await drain(work), "our own writes are seen like this, and must not repeat a failure"
+    api.send("deployments", "DELETED", gateway(13, "DELETED"))
+    await asyncio.sleep(0.1)
+    assert NAMESPACE in await drain(work)
+    watching.cancel()
+
+
+async def test_after_a_failure_an_object_of_somebody_else_that_is_gone_ends_no_pause() -> None:
+    api, work = Api(), queue.KeyedQueue[keys.Key]()
+    _, watching = await started(api, work)
+    api.send("deployments", "ADDED", gateway(11, "ADDED", labels={}))
+    api.send("deployments", "DELETED", gateway(12, "DELETED", labels={}))
+    await asyncio.sleep(0.1)
+    assert NAMESPACE not in await drain(work)
+    watching.cancel()
+
+
+async def test_after_a_failure_a_model_s_other_class_is_tried_at_once() -> None:
+    work = queue.KeyedQueue[keys.Key]()
+    made, watching = await started(Api(), work)
+    made.used.note(KEY, builders.model_deployment())
+    assert NAMESPACE not in await drain(work)
+    made.used.note(KEY, builders.model_deployment(spec={"cluster": {"class": "large"}}))
     assert NAMESPACE in await drain(work)
     watching.cancel()
 

@@ -34,6 +34,8 @@ def test_ray_clusters_and_gateways_are_given_by_namespace() -> None:
     assert [gateway.name for gateway in loaded.gateways["a"]] == ["gateway-0", "gateway-1"], "no address is shown"
     loaded = settings.load([*BASE, "--prometheus", "a=http://prometheus:9090"], {})
     assert loaded.prometheus_urls == {"a": "http://prometheus:9090"}
+    loaded = settings.load([*BASE, "--monitoring-namespace", "monitoring"], {})
+    assert loaded.monitoring_namespace == "monitoring"
     loaded = settings.load([*BASE, "--public-url", "a=https://models.example/a/"], {})
     assert loaded.public_urls == {"a": "https://models.example/a"}
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from fairlead_operator.desired import ray_cluster
-from fairlead_operator.desired.namespace import objects
+from fairlead_operator.desired.namespace import network, objects
 from fairlead_operator.state import serving_class
 from fairlead_operator.state.infrastructure import DesiredNamespace, Problem
 from fairlead_operator.state.reasons import Reason
@@ -15,10 +15,14 @@ from fairlead_operator.state.serving_class import StoredClass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NamespaceModels:
-    """The class that each model names (None: the default one), and how many models can't be read."""
+    """The class that each model names (None: the default one), and how many models can't be read.
+
+    ``is_complete``: no model is missing, not even those that can't be read.
+    """
 
     classes: Mapping[str, str | None]
     unread: int = 0
+    is_complete: bool = True
 
 
 def build(
@@ -27,7 +31,7 @@ def build(
     classes: Mapping[str, StoredClass],
     *,
     existing_clusters: Collection[str],
-    system_namespace: str,
+    callers: network.Callers,
 ) -> DesiredNamespace:
     """``existing_clusters`` are the RayClusters of ours that are there: the gateway needs to find their nodes."""
     if not models.classes:
@@ -35,7 +39,8 @@ def build(
     found = {name: serving_class.find_class(classes, chosen) for name, chosen in models.classes.items()}
     problems = {name: _missing(models.classes[name]) for name, class_ in found.items() if class_ is None}
     used = {class_.name: class_ for class_ in found.values() if class_ is not None}
-    gateway_class = next(iter(serving_class.find_defaults(classes.values())), None)
+    default = next(iter(serving_class.find_defaults(classes.values())), None)
+    gateway_class = default
     if gateway_class is None:
         gateway_class = min(used.values(), key=lambda each: each.name, default=None)
     if gateway_class is None:
@@ -45,9 +50,16 @@ def build(
         namespace,
         gateway_class=gateway_class.content,
         clusters={*existing_clusters, *(cluster.name for cluster in clusters)},
-        system_namespace=system_namespace,
+        callers=callers,
     )
-    return DesiredNamespace(has_models=True, clusters=clusters, objects=composed, problems=problems)
+    is_certain = default is not None or models.is_complete
+    return DesiredNamespace(
+        has_models=True,
+        clusters=clusters,
+        objects=composed,
+        problems=problems,
+        made_once=frozenset() if is_certain else objects.OF_CLASS,
+    )
 
 
 def _missing(chosen: str | None) -> Problem:

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from fairlead_operator.api import names
 from fairlead_operator.desired import ray_cluster
 from fairlead_operator.desired.namespace import gateway
 
-RAY_POLICY = "fairlead-ray"
 DASHBOARD_PORT = 8265
 METRICS_PORT = 8080
 
 
-def gateway_policy(system_namespace: str) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Callers:
+    """The namespaces of the operator and of Prometheus; with None no Prometheus may connect."""
+
+    operator: str
+    prometheus: str | None = None
+
+
+def gateway_policy(callers: Callers) -> dict[str, Any]:
     """Everybody may send requests; only the operator and Prometheus may read the admin port."""
     return {
         "metadata": {"labels": gateway.selector()},
@@ -22,13 +30,13 @@ def gateway_policy(system_namespace: str) -> dict[str, Any]:
             "policyTypes": ["Ingress"],
             "ingress": [
                 {"ports": [_tcp(gateway.DATA_PORT)]},
-                {"ports": [_tcp(gateway.ADMIN_PORT)], "from": [_namespace(system_namespace), *_prometheus()]},
+                {"ports": [_tcp(gateway.ADMIN_PORT)], "from": [_namespace(callers.operator), *_prometheus(callers)]},
             ],
         },
     }
 
 
-def ray_policy(system_namespace: str) -> dict[str, Any]:
+def ray_policy(callers: Callers) -> dict[str, Any]:
     """The nodes and the gateway may connect to every port, the operator to the dashboard, Prometheus to the metrics.
 
     Ray's are at a port of their own, those of the replicas at the node's directory.
@@ -50,8 +58,12 @@ def ray_policy(system_namespace: str) -> dict[str, Any]:
                         {"podSelector": {"matchLabels": gateway.selector()}},
                     ]
                 },
-                {"ports": [_tcp(DASHBOARD_PORT)], "from": [_namespace(system_namespace)]},
-                {"ports": [_tcp(METRICS_PORT), _tcp(ray_cluster.DIRECTORY_PORT)], "from": _prometheus()},
+                {"ports": [_tcp(DASHBOARD_PORT)], "from": [_namespace(callers.operator)]},
+                # A rule without a source would let everybody in.
+                *(
+                    {"ports": [_tcp(METRICS_PORT), _tcp(ray_cluster.DIRECTORY_PORT)], "from": [source]}
+                    for source in _prometheus(callers)
+                ),
             ],
         },
     }
@@ -65,6 +77,9 @@ def _namespace(name: str) -> dict[str, Any]:
     return {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}}}
 
 
-def _prometheus() -> list[dict[str, Any]]:
-    """Prometheus in any namespace, with the label that its operator and its chart give it."""
-    return [{"namespaceSelector": {}, "podSelector": {"matchLabels": {"app.kubernetes.io/name": "prometheus"}}}]
+def _prometheus(callers: Callers) -> list[dict[str, Any]]:
+    """The pods with the label that Prometheus' operator and its chart give them: anybody may give it to a pod."""
+    if callers.prometheus is None:
+        return []
+    labels = {"app.kubernetes.io/name": "prometheus"}
+    return [{**_namespace(callers.prometheus), "podSelector": {"matchLabels": labels}}]

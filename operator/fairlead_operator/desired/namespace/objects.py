@@ -17,23 +17,22 @@ from fairlead_operator.state import infrastructure
 from fairlead_operator.state.infrastructure import ObjectKey, ObjectKind, WantedObject
 from fairlead_operator.state.serving_class import ServingClass
 
+OF_CLASS = frozenset(ObjectKey(kind, names.GATEWAY) for kind in (infrastructure.SERVICE, infrastructure.DEPLOYMENT))
+"""The objects that differ from class to class."""
 _DIGEST_DIGITS = 16
 _TOKEN_KEY = "auth_token"  # noqa: S105 - a key
 
 
 def compose(
-    namespace: str, *, gateway_class: ServingClass, clusters: Iterable[str], system_namespace: str
+    namespace: str, *, gateway_class: ServingClass, clusters: Iterable[str], callers: network.Callers
 ) -> tuple[WantedObject, ...]:
-    """The objects in the order in which they are made. ``clusters`` are all RayClusters, those that are to go too.
-
-    ``system_namespace`` is where the operator runs.
-    """
+    """The objects in the order in which they are made. ``clusters`` are all RayClusters, those that are to go too."""
     parts = [
         (infrastructure.SERVICE_ACCOUNT, names.GATEWAY, gateway.service_account()),
         (infrastructure.ROLE, names.GATEWAY, gateway.role()),
         (infrastructure.ROLE_BINDING, names.GATEWAY, gateway.role_binding(namespace)),
-        (infrastructure.NETWORK_POLICY, names.GATEWAY, network.gateway_policy(system_namespace)),
-        (infrastructure.NETWORK_POLICY, network.RAY_POLICY, network.ray_policy(system_namespace)),
+        (infrastructure.NETWORK_POLICY, names.GATEWAY, network.gateway_policy(callers)),
+        (infrastructure.NETWORK_POLICY, names.RAY_POLICY, network.ray_policy(callers)),
         *(
             (infrastructure.SERVICE, f"{name}{names.RAY_NODES_SUFFIX}", nodes_service(name))
             for name in sorted(clusters)

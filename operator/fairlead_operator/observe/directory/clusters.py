@@ -63,7 +63,8 @@ class KubernetesClusters:
         self._on_change = on_change
         self._clusters = scoped.Scoped(api, namespaces, OBJECTS, view_cluster, clock=clock, on_change=self._note)
         self._classes = classes
-        classes.listeners.append(lambda: self._note(None))
+        classes.listeners.append(self._on_class)
+        self._seen_classes: object = None
         self._names: dict[tuple[str, str], tuple[serving_class.ServingClass, str]] = {}
         self._states: dict[str, object] = {}
 
@@ -109,6 +110,14 @@ class KubernetesClusters:
             self._states[namespace] = (repr(self.clusters(namespace)), classes)
         return self._states[namespace]
 
+    def _on_class(self) -> None:
+        """A write of a status, which is our own, changes nothing here: every Ray head would be read once more."""
+        contents = {name: view.content for name, view in self._classes.views().items()}
+        seen = (self._classes.unlisted() is None, contents)
+        if seen != self._seen_classes:
+            self._seen_classes = seen
+            self._note(None)
+
     def _note(self, namespace: str | None) -> None:
         if namespace is None:
             self._states.clear()
@@ -145,7 +154,7 @@ class KubernetesClusters:
     def _name_of(self, namespace: str, class_: serving_class.StoredClass) -> str:
         """The name holds a digest of the whole class, so it is kept for as long as the class is the same."""
         kept = self._names.get((class_.name, namespace))
-        if kept is None or kept[0] is not class_.content:
+        if kept is None or kept[0] != class_.content:
             kept = (class_.content, self._naming.name_of(class_.content, namespace))
             self._names[class_.name, namespace] = kept
         return kept[1]

@@ -74,7 +74,7 @@ class KubernetesGateways:
     """Implements ``state.directory.GatewayDirectory``.
 
     Every pod counts that is ready, ends, or was ready before: one that lost its readiness may still have clients. One
-    that was never ready has none yet.
+    that was never ready has none yet. Of a pod that the first list has it isn't known, so it counts as one that was.
     """
 
     def __init__(
@@ -90,6 +90,9 @@ class KubernetesGateways:
         self._slices = scoped.Scoped(api, namespaces, OBJECTS, view_slice, clock=clock, on_change=self._note)
         self._answers: dict[str, knowledge.Known[Members] | knowledge.Unknown] = {}
         self._were_ready: dict[str, frozenset[str]] = {}
+        self._unlisted: set[str | None] = set(namespaces or (None,))
+        self._without_past: set[str] = set()
+        """Namespaces in which nothing was read since the first list: every pod there may have been ready."""
 
     async def run(self) -> None:
         """List and watch for ever."""
@@ -110,6 +113,9 @@ class KubernetesGateways:
         return self._answers[namespace]
 
     def _note(self, namespace: str | None) -> None:
+        if namespace in self._unlisted and (namespace is None or self._slices.is_listed(namespace)):
+            self._unlisted.remove(namespace)
+            self._without_past |= self._slices.namespaces() if namespace is None else {namespace}
         if namespace is None:
             self._answers.clear()
         else:
@@ -130,6 +136,9 @@ class KubernetesGateways:
         if len(found) > MEMBERS_MAX:
             return knowledge.Unknown(f"the EndpointSlices list {len(found)} gateways, more than {MEMBERS_MAX}")
         before = self._were_ready.get(namespace, frozenset())
+        if namespace in self._without_past:
+            self._without_past.remove(namespace)
+            before = frozenset(found)
         self._were_ready[namespace] = frozenset(
             name for name, (_, is_ready) in found.items() if is_ready or name in before
         )

@@ -6,7 +6,7 @@ from fairlead_operator.api.text import hide_addresses, one_line
 from fairlead_operator.plan import traffic
 from fairlead_operator.plan.condemn import ray, readiness
 from fairlead_operator.plan.context import Context
-from fairlead_operator.plan.rollout import contract, cover, deadline, measuring, proof, steps
+from fairlead_operator.plan.rollout import contract, cover, deadline, growth, measuring, proof, steps
 from fairlead_operator.plan.upkeep import attempts, steady
 from fairlead_operator.plan.verdict import Verdict
 from fairlead_operator.state import load_reasons
@@ -139,7 +139,7 @@ def _growing(context: Context, rollout: Rollout, candidate: WantedRevision) -> J
     """More replicas first, more traffic then; a route that the gateways already have stays as it is."""
     route = context.observed.route
     is_told = isinstance(route, Known) and route.value.holds(traffic.entry(context))
-    if (waits := _stable_grows(context, rollout)) is not None:
+    if (waits := growth.grow(context, rollout) or _stable_grows(context, rollout)) is not None:
         return waits
     if not steps.is_growing(context, rollout) or (is_told and rollout.weight == FULL_WEIGHT):
         return None

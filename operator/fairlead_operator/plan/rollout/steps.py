@@ -99,7 +99,8 @@ def stable_after(context: Context, done: Rollout) -> int | None:
 def is_growing(context: Context, rollout: Rollout) -> bool:
     """Whether the step waits for more of the candidate's replicas before anything else."""
     if rollout.replicas is None:
-        return False
+        # It had all of them before its first request; where scaling is automatic, more may be needed by now.
+        return context.desired.autoscaling is not None and rollout.weight == FULL_WEIGHT
     step = context.step_of(rollout)
     has_more = isinstance(step, SetReplicas | Batch) or (isinstance(step, SetWeight) and _scales_by_share(context))
     return has_more or rollout.weight == FULL_WEIGHT

@@ -140,7 +140,9 @@ def _rest(context: Context) -> tuple[Reason, str]:
         return Reason.NOT_SERVING, "No revision serves; requests are answered with 503."
     view = context.application(stable)
     if desired.autoscaling is None or view is None:
-        return Reason.SERVING, f"{context.called(stable)} serves with {_count(desired.replicas)}."
+        application = desired.revisions[stable].application
+        count = application.replicas if application is not None else desired.replicas
+        return Reason.SERVING, f"{context.called(stable)} serves with {_count(count)}."
     called, running = context.called(stable), view.running_replicas
     missing = view.target_replicas - running
     if missing > 0 and view.waiting_replicas > 0:

@@ -7,9 +7,12 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from tests.support import serving_classes
 from tests.support.hand_clock import HandClock
 
 from fairlead_operator.clients import errors, kubernetes
+from fairlead_operator.desired import ray_cluster
+from fairlead_operator.desired.namespace import network, objects
 from fairlead_operator.observe import made_objects
 from fairlead_operator.state import infrastructure
 from fairlead_operator.state.infrastructure import ObjectKey, WorkerBounds
@@ -48,7 +51,7 @@ class Api:
 
 async def listed(api: Api) -> tuple[made_objects.MadeObjects, list[str]]:
     changed: list[str] = []
-    made = made_objects.MadeObjects(api, (None,), clock=HandClock(), on_change=changed.append)
+    made = made_objects.MadeObjects(api, (None,), clock=HandClock(), on_change=changed.append, on_loss=changed.append)
     assert made.is_pending("models")
     task = asyncio.create_task(made.run())
     await asyncio.sleep(0.1)
@@ -78,6 +81,21 @@ async def test_a_kind_that_does_not_exist_is_known_to_be_unreadable() -> None:
     assert not made.is_pending("models")
     assert isinstance(made.error_of("models", infrastructure.RAY_CLUSTER), errors.NotFound)
     assert made.error_of("models", infrastructure.SECRET) is None
+
+
+async def test_what_the_operator_composes_is_no_copy_and_another_name_makes_one() -> None:
+    class_ = serving_classes.make("small")
+    cluster = ray_cluster.build(class_, namespace="models")
+    wanted = objects.compose(
+        "models", gateway_class=class_, clusters=[cluster.name], callers=network.Callers(operator="fairlead-system")
+    )
+    secret = ObjectKey(infrastructure.SECRET, "fairlead-ray-token"), objects.token_secret("models", "token")
+    for key, composed in [secret, (cluster.key, cluster.body), *((each.key, each.body) for each in wanted)]:
+        original = {**composed, "metadata": {**composed["metadata"], "uid": "u"}}
+        assert not made_objects.view_made(key.kind, original).is_copy
+        for name in ("copy", "copy-nodes", "small-0000000000"):
+            copy = {**original, "metadata": {**original["metadata"], "name": name}}
+            assert made_objects.view_made(key.kind, copy).is_copy
 
 
 @pytest.mark.parametrize(

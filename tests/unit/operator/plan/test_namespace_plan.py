@@ -8,7 +8,7 @@ from typing import Any
 from tests.support import serving_classes
 
 from fairlead_operator.clients import errors
-from fairlead_operator.desired.namespace import build
+from fairlead_operator.desired.namespace import build, network
 from fairlead_operator.plan import namespace as plan
 from fairlead_operator.state import infrastructure
 from fairlead_operator.state.infrastructure import (
@@ -27,6 +27,8 @@ from fairlead_operator.state.reasons import Reason
 from fairlead_operator.state.serving_class import StoredClass
 
 OLD = ObjectKey(infrastructure.RAY_CLUSTER, "small-0000000000")
+NODES = ObjectKey(infrastructure.SERVICE, "small-0000000000-nodes")
+OF_CLASS = {ObjectKey(kind, "fairlead-gateway") for kind in (infrastructure.SERVICE, infrastructure.DEPLOYMENT)}
 
 
 def stored(name: str = "small", *, is_default: bool = True, created_at: str = "2026", **changes: Any) -> StoredClass:
@@ -34,13 +36,19 @@ def stored(name: str = "small", *, is_default: bool = True, created_at: str = "2
     return StoredClass(name=name, created_at=created_at, is_default=is_default, content=content)
 
 
-def desire(*classes: StoredClass, models: dict[str, str | None] | None = None, unread: int = 0) -> DesiredNamespace:
+def desire(
+    *classes: StoredClass,
+    models: dict[str, str | None] | None = None,
+    unread: int = 0,
+    is_complete: bool = True,
+) -> DesiredNamespace:
+    chosen = {"digits": None} if models is None else models
     return build.build(
         "models",
-        build.NamespaceModels(classes={"digits": None} if models is None else models, unread=unread),
+        build.NamespaceModels(classes=chosen, unread=unread, is_complete=is_complete),
         {each.name: each for each in classes},
         existing_clusters=(),
-        system_namespace="fairlead-system",
+        callers=network.Callers(operator="fairlead-system"),
     )
 
 
@@ -135,6 +143,37 @@ def test_a_ray_cluster_goes_only_on_evidence_that_no_revision_records_it() -> No
         assert plan.decide(desired, seen(made, **doubt)).writes == ()
 
 
+def test_the_service_of_nodes_stays_while_ray_clusters_cannot_be_listed_or_models_are_unknown() -> None:
+    desired = desire(stored())
+    made = {**as_made(desired), NODES: MadeObject(uid="nodes", is_ours=True)}
+    unlisted = {infrastructure.RAY_CLUSTER: errors.Unreachable("API server: it doesn't answer")}
+    for doubt in (
+        {"unknown": unlisted},
+        {"is_complete": False},
+        {"used_clusters": Known(frozenset({OLD.name}))},
+        {"used_clusters": Unknown("the revisions were not read yet")},
+    ):
+        assert plan.decide(desired, seen(made, **doubt)).writes == ()
+    assert plan.decide(desired, seen(made)).writes == (DeleteObject(key=NODES, uid="nodes"),)
+
+
+def test_the_service_of_nodes_stays_until_its_ray_cluster_has_gone() -> None:
+    desired = desire(stored())
+    ends = MadeObject(uid="old", is_ours=True, is_deleting=True)
+    made = {**as_made(desired), OLD: ends, NODES: MadeObject(uid="nodes", is_ours=True)}
+    assert plan.decide(desired, seen(made)).writes == ()
+
+
+def test_a_copy_of_an_object_of_ours_stays() -> None:
+    desired = desire(stored())
+    copies = {
+        ObjectKey(kind, "copy"): MadeObject(uid="copy", is_ours=True, is_copy=True)
+        for kind in (infrastructure.SERVICE, infrastructure.NETWORK_POLICY, infrastructure.RAY_CLUSTER)
+    }
+    assert plan.decide(desired, seen({**as_made(desired), **copies})).writes == ()
+    assert plan.decide(desire(models={}), seen(copies)).writes == ()
+
+
 def test_with_the_last_model_everything_of_ours_goes_once_all_models_are_known() -> None:
     made = {**as_made(desire(stored())), OLD: MadeObject(uid="old", is_ours=True)}
     gone = desire(stored(), models={})
@@ -172,3 +211,21 @@ def test_of_two_default_classes_the_older_one_is_used() -> None:
     desired = desire(stored("a", created_at="2026-02"), stored("b", created_at="2026-01"))
     (cluster,) = desired.clusters
     assert cluster.name.startswith("b-")
+
+
+def test_without_a_default_class_a_gateway_is_not_changed_before_all_models_are_known() -> None:
+    small = stored(is_default=False)
+    large = stored("large", is_default=False, gateway={"image": "another", "serviceType": "LoadBalancer"})
+    made = as_made(desire(small, large, models={"digits": "small", "big": "large"}))
+    first = desire(small, large, models={"digits": "small"}, is_complete=False)
+    changed = plan.decide(desire(small, large, models={"digits": "small"}), seen(made, is_complete=False)).writes
+    assert {each.key for each in changed} == OF_CLASS
+    assert plan.decide(first, seen(made, is_complete=False)).writes == ()
+    assert {each.key for each in plan.decide(first, seen({}, is_complete=False)).writes} >= OF_CLASS
+
+
+def test_with_a_default_class_a_gateway_is_changed_before_all_models_are_known() -> None:
+    made = as_made(desire(stored()))
+    other = desire(stored(gateway={"image": "another"}), is_complete=False)
+    (write,) = plan.decide(other, seen(made, is_complete=False)).writes
+    assert write.key in OF_CLASS

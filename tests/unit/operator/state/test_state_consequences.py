@@ -5,6 +5,7 @@ import re
 import pytest
 from tests.architecture.test_tree import ROOT
 
+from fairlead_operator.api import names
 from fairlead_operator.state.consequences import CONSEQUENCES, Next
 from fairlead_operator.state.reasons import Reason
 
@@ -20,6 +21,13 @@ def test_exactly_the_reasons_that_need_a_person_have_advice(reason: Reason) -> N
     row = CONSEQUENCES[reason]
     assert bool(row.advice) == (reason in NEEDS_A_PERSON and reason is not Reason.PAUSED)
     assert not row.advice or re.fullmatch(r"[A-Z].*\.", row.advice)
+
+
+def test_the_advice_on_missing_gateways_is_right_with_and_without_flags() -> None:
+    """Without flags the operator makes them itself, and there is no flag to add."""
+    advice = CONSEQUENCES[Reason.NO_GATEWAY].advice
+    assert "--gateway" in advice
+    assert f"Deployment {names.GATEWAY}" in advice
 
 
 @pytest.mark.parametrize("reason", NEEDS_A_PERSON)

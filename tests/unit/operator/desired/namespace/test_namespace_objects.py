@@ -11,11 +11,12 @@ import yaml
 from tests.support import serving_classes
 
 from fairlead_operator.desired import ray_cluster
-from fairlead_operator.desired.namespace import gateway, objects
+from fairlead_operator.desired.namespace import gateway, network, objects
 from fairlead_operator.state import infrastructure
 from fairlead_operator.state.infrastructure import ObjectKey, WantedObject
 
 FOLDER = Path(__file__).parent / "golden"
+CALLERS = network.Callers(operator="fairlead-system", prometheus="monitoring")
 FULL = {
     "head": {"cpu": 1, "memory": "2Gi", "priorityClassName": "serving"},
     "worker": {
@@ -31,9 +32,7 @@ FULL = {
 
 def compose(**changes: Any) -> tuple[WantedObject, ...]:
     class_ = serving_classes.make(**changes)
-    return objects.compose(
-        "models", gateway_class=class_, clusters=["small-0123456789"], system_namespace="fairlead-system"
-    )
+    return objects.compose("models", gateway_class=class_, clusters=["small-0123456789"], callers=CALLERS)
 
 
 def digests(wanted: tuple[WantedObject, ...]) -> dict[ObjectKey, str]:
@@ -60,6 +59,17 @@ def test_every_object_carries_the_labels_by_which_it_is_found_and_removed() -> N
     secret = objects.token_secret("models", "a" * 64)
     assert secret["metadata"]["labels"] == infrastructure.product_labels()
     assert secret["immutable"]
+
+
+def test_without_a_namespace_of_prometheus_only_the_operator_reads_the_gateway_and_the_dashboard() -> None:
+    callers = network.Callers(operator="fairlead-system")
+    for policy, port in ((network.gateway_policy(callers), 8001), (network.ray_policy(callers), 8265)):
+        rules = [rule for rule in policy["spec"]["ingress"] if "ports" in rule and "from" in rule]
+        assert [[each["port"] for each in rule["ports"]] for rule in rules] == [[port]]
+        (source,) = rules[0]["from"]
+        assert source == {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "fairlead-system"}}}
+        for_everybody = [rule for rule in policy["spec"]["ingress"] if not rule.get("from")]
+        assert all([each["port"] for each in rule["ports"]] == [gateway.DATA_PORT] for rule in for_everybody)
 
 
 def test_a_change_of_the_gateway_changes_what_it_is_about_and_nothing_else() -> None:

@@ -14,7 +14,7 @@ from tests.support.hand_clock import HandClock
 from fairlead_operator.clients import errors, paths
 from fairlead_operator.observe import serving_classes
 from fairlead_operator.observe.directory import clusters
-from fairlead_operator.state import directory, infrastructure
+from fairlead_operator.state import directory, infrastructure, serving_class
 from fairlead_operator.state.reasons import Reason
 
 pytestmark = [pytest.mark.looptime, pytest.mark.asyncio]
@@ -42,8 +42,9 @@ class World:
     def __init__(self, *namespaces: str) -> None:
         self.api = FakeWatches()
         self.changed: list[str | None] = []
+        self.named: list[str] = []
         naming = clusters.Naming(
-            name_of=lambda class_, namespace: f"{class_.name}-{class_.image.replace(':', '')}-{namespace}",
+            name_of=self._name,
             url_of=lambda namespace, name: f"http://{name}.{namespace}",
         )
         self.classes = serving_classes.ServingClasses(self.api, clock=HandClock())
@@ -65,6 +66,10 @@ class World:
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+
+    def _name(self, class_: serving_class.ServingClass, namespace: str) -> str:
+        self.named.append(class_.name)
+        return f"{class_.name}-{class_.image.replace(':', '')}-{namespace}"
 
     def unplaced(self, class_name: str | None = None) -> directory.Unplaced:
         found = self.found.place("a", class_name)
@@ -128,6 +133,41 @@ async def test_another_image_is_another_place_and_another_state() -> None:
         assert found.cluster == "fast-ray2-a"
         assert world.found.state("a") != before
         assert world.changed == [None]
+
+
+async def test_a_status_of_a_class_changes_nothing() -> None:
+    condition = {
+        "type": "Ready",
+        "status": "True",
+        "reason": "Ready",
+        "message": "",
+        "lastTransitionTime": "2026-01-01T00:00:00Z",
+    }
+    async with World().running() as world:
+        await world.api.put(CLASSES, "fast", **class_of(default=True))
+        before = world.found.state("a")
+        world.changed.clear()
+        world.named.clear()
+        await world.api.put(CLASSES, "fast", **class_of(default=True), status={"conditions": [condition]})
+        assert world.classes.views()["fast"].conditions
+        assert world.found.state("a") is before
+        assert (world.changed, world.named) == ([], [])
+
+
+async def test_a_name_is_kept_while_its_class_is_the_same() -> None:
+    async with World().running() as world:
+        await world.api.put(CLASSES, "fast", **class_of(default=True))
+        assert world.found.placements("a") == {"fast-ray1-a"}
+        await world.api.put(CLASSES, "fast", **class_of(default=False))
+        await world.api.put(CLASSES, "big", **class_of())
+        assert world.found.placements("a") == {"fast-ray1-a", "big-ray1-a"}
+        assert world.named == ["fast", "big"]
+
+
+async def test_classes_that_are_listed_are_a_change_also_where_there_is_none() -> None:
+    async with World().running() as world:
+        assert None in world.changed
+        assert world.unplaced().reason is Reason.NO_SERVING_CLASS
 
 
 @pytest.mark.parametrize(

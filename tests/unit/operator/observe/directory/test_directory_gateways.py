@@ -37,10 +37,11 @@ def content(*endpoints: Endpoint, **changed: Any) -> dict[str, Any]:
 
 
 class World:
-    def __init__(self) -> None:
+    def __init__(self, *namespaces: str) -> None:
         self.api = FakeWatches()
+        self.path = paths.endpoint_slices(namespaces[0] if namespaces else None)
         self.changed: list[str | None] = []
-        self.found = gateways.KubernetesGateways(self.api, (), clock=HandClock(), on_change=self.changed.append)
+        self.found = gateways.KubernetesGateways(self.api, namespaces, clock=HandClock(), on_change=self.changed.append)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[World]:
@@ -53,7 +54,7 @@ class World:
             await asyncio.gather(task, return_exceptions=True)
 
     async def write(self, *endpoints: Endpoint, name: str = "s", namespace: str = "a", **changed: Any) -> None:
-        await self.api.put(SLICES, name, namespace=namespace, **content(*endpoints, **changed))
+        await self.api.put(self.path, name, namespace=namespace, **content(*endpoints, **changed))
 
     def states(self, namespace: str = "a") -> dict[str, MemberState]:
         found = self.found.members(namespace)
@@ -95,6 +96,37 @@ async def test_members_become_ready_end_and_are_gone_each_in_its_namespace() -> 
 async def test_one_that_ends_counts_also_for_an_operator_that_never_saw_it_ready() -> None:
     async with World().running() as world:
         await world.write(one(1, is_ready=False, is_ending=True))
+        assert world.states() == {"gateway-1": TERMINATING}
+
+
+@pytest.mark.parametrize("served", [(), ("a",)])
+async def test_one_that_is_not_ready_when_the_operator_starts_may_have_clients(served: tuple[str, ...]) -> None:
+    """It was ready perhaps, and still sends its open connections to a revision that leaves."""
+    world = World(*served)
+    await world.write(one(1), one(2, is_ready=False))
+    async with world.running():
+        assert world.states() == {"gateway-1": READY, "gateway-2": TERMINATING}
+        await world.write(one(1), one(2, is_ready=False), one(3, is_ready=False))
+        assert world.states() == {"gateway-1": READY, "gateway-2": TERMINATING}, "the third one came later"
+        await world.write(one(1), one(3, is_ready=False))
+        assert world.states() == {"gateway-1": READY}
+
+
+@pytest.mark.parametrize("served", [(), ("a",)])
+async def test_one_that_loses_its_readiness_before_the_first_question_may_have_clients(served: tuple[str, ...]) -> None:
+    world = World(*served)
+    await world.write(one(1))
+    async with world.running():
+        await world.write(one(1, is_ready=False))
+        assert world.states() == {"gateway-1": TERMINATING}
+
+
+async def test_one_in_a_slice_that_could_not_be_read_at_the_start_may_have_clients() -> None:
+    world = World()
+    await world.write(one(1), ports=None)
+    async with world.running():
+        assert "no ports called" in world.problem()
+        await world.write(one(1, is_ready=False))
         assert world.states() == {"gateway-1": TERMINATING}
 
 
