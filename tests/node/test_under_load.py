@@ -157,7 +157,7 @@ def test_a_worker_is_killed(two_replicas: product.Product) -> None:
 
 
 def test_the_head_is_killed(two_replicas: product.Product) -> None:
-    """The replicas outlive it."""
+    """Without GCS fault tolerance the workers end with it: requests fail until Ray and the replicas are back."""
     two_replicas.await_ready()
     (name,) = two_replicas.ready_pods("ray.io/node-type=head")
     report = run_through(
@@ -168,3 +168,5 @@ def test_the_head_is_killed(two_replicas: product.Product) -> None:
         ),
     )
     print_report(report)
+    until(lambda: two_replicas.predict()[0] == 200, "a right answer", deadline_s=300, poll_s=0.5)
+    two_replicas.await_ready()
