@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import pytest
 from aiohttp import web
+from prometheus_client.parser import text_string_to_metric_families
 from tests.support.replica_parts import MODEL, Setting, answer_of, assemble, float_signature, request
 
 from fairlead_runtime.analysis_counters import AnalysisCounters
@@ -214,9 +215,10 @@ async def test_a_replica_offers_its_answers_to_the_mirror(gateway: Gateway) -> N
 
     assert counts(parts.metrics.measured)["disagreed"] == 0
     shown = answer_of(parts.handler, request("GET", "/metrics")).body.decode()
-    assert (
-        f'fairlead_replica_shadow_pairs_total{{candidate="{CANDIDATE}",model="digits",outcome="agreed"}} 1.0' in shown
-    )
+    samples = [sample for family in text_string_to_metric_families(shown) for sample in family.samples]
+    pairs = [sample for sample in samples if sample.name == "fairlead_replica_shadow_pairs_total"]
+    agreed = [(sample.labels["candidate"], sample.value) for sample in pairs if sample.labels["outcome"] == "agreed"]
+    assert agreed == [(CANDIDATE, 1.0)]
 
 
 async def test_a_request_marked_as_copy_is_answered_only_with_the_proof_of_a_replica() -> None:
