@@ -156,17 +156,30 @@ def test_a_worker_is_killed(two_replicas: product.Product) -> None:
     assert report.failed <= CONNECTIONS
 
 
+def starts_of_workers(served: product.Product) -> dict[str, int]:
+    """How often the container of each worker's pod was started again."""
+    found = served.pods("ray.io/node-type=worker")
+    return {each["metadata"]["name"]: each["status"]["containerStatuses"][0]["restartCount"] for each in found}
+
+
 def test_the_head_is_killed(two_replicas: product.Product) -> None:
     """Without GCS fault tolerance the workers end with it: requests fail until Ray and the replicas are back."""
     two_replicas.await_ready()
     (name,) = two_replicas.ready_pods("ray.io/node-type=head")
+    before = starts_of_workers(two_replicas)
     report = run_through(
         two_replicas,
         lambda: two_replicas.kubectl("delete", f"pod/{name}", "--force", "--grace-period=0"),
         lambda: until(
             lambda: two_replicas.ready_pods("ray.io/node-type=head") not in ([], [name]), "another head", deadline_s=300
         ),
+        lambda: until(
+            lambda: all(before.get(each, -1) < count for each, count in starts_of_workers(two_replicas).items()),
+            "workers that began again",
+            deadline_s=300,
+            explain=lambda: starts_of_workers(two_replicas),
+        ),
+        lambda: until(lambda: two_replicas.predict()[0] == 200, "a right answer", deadline_s=300, poll_s=0.5),
     )
     print_report(report)
-    until(lambda: two_replicas.predict()[0] == 200, "a right answer", deadline_s=300, poll_s=0.5)
     two_replicas.await_ready()
