@@ -7,15 +7,8 @@ from collections.abc import Callable, Mapping
 
 from fairlead_operator.api import names
 from fairlead_operator.api.spec import ModelDeploymentSpec
+from fairlead_operator.observe import readers
 from fairlead_operator.state import keys, observed
-
-
-def ignore(_namespace: str) -> None:
-    """Nobody waits."""
-
-
-def ignore_model(_key: keys.ModelKey) -> None:
-    """Nobody waits."""
 
 
 class ClassUsage:
@@ -23,11 +16,11 @@ class ClassUsage:
 
     def __init__(self) -> None:
         self._classes: dict[str, dict[str, str | None]] = defaultdict(dict)
-        self.on_change: Callable[[str], None] = ignore
+        self.on_change: Callable[[str], None] = readers.ignore
         """Gets the name of each namespace in which a model came, went, or chose another class."""
         self._placed: dict[str, dict[str, frozenset[str]]] = defaultdict(dict)
-        self.on_places: Callable[[keys.ModelKey], None] = ignore_model
-        """Gets each model of which other revisions have a place than before."""
+        self.on_places: Callable[[keys.ModelKey], None] = readers.ignore_model
+        """Gets each model whose stable, candidate or leaving revisions changed."""
 
     def note(self, key: keys.ModelKey, view: observed.ModelDeploymentView) -> None:
         """A pass saw the object."""

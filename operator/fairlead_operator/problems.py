@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from fairlead_operator.observe import readers
 from fairlead_operator.state import keys
 from fairlead_operator.state.infrastructure import Problem
 
@@ -20,16 +21,12 @@ class NamespaceProblems:
 NONE = NamespaceProblems()
 
 
-def ignore(_namespace: str) -> None:
-    """Nobody waits."""
-
-
 class Problems:
     """By namespace."""
 
     def __init__(self) -> None:
         self._found: dict[str, NamespaceProblems] = {}
-        self.on_change: Callable[[str], None] = ignore
+        self.on_change: Callable[[str], None] = readers.ignore
         """Gets the name of each namespace with other problems than before."""
 
     def put(self, namespace: str, found: NamespaceProblems) -> None:

@@ -1,7 +1,7 @@
 """One node for all tests of this folder; those that break one have their own.
 
-``FAIRLEAD_TEST_NODE=NAME`` takes the node that `fairlead local up --node --name NAME` started, and leaves it up: for
-whoever works on one test.
+``FAIRLEAD_TEST_NODE=NAME`` takes the node that `fairlead local up --node --name NAME` started, and leaves it up,
+for work on one test.
 """
 
 from __future__ import annotations

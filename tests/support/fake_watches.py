@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from typing import Any
 
 from fairlead_operator.clients import errors, kubernetes
@@ -66,3 +67,15 @@ class FakeWatches:
         for stream in self._streams[path]:
             stream.put_nowait(event)
         await asyncio.sleep(0.01)
+
+
+@contextlib.asynccontextmanager
+async def running(*watches: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """The watches run inside the block, and have listed what there is when it begins."""
+    task = asyncio.gather(*watches)
+    await asyncio.sleep(0.01)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

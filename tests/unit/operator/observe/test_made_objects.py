@@ -1,4 +1,4 @@
-"""What the operator made in its namespaces, one watch for each kind, ours and others' told apart."""
+"""What the operator made in its namespaces, one watch for each kind, ours kept apart from those of others."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ async def listed(api: Api) -> tuple[made_objects.MadeObjects, list[str]]:
     return made, changed
 
 
-async def test_objects_are_kept_by_namespace_and_told_apart_from_those_of_others() -> None:
+async def test_objects_are_kept_by_namespace_and_apart_from_those_of_others() -> None:
     api = Api(deployments=[body("models", "fairlead-gateway"), body("other", "fairlead-gateway", ours=False)])
     made, changed = await listed(api)
     assert made.objects("models")[GATEWAY].is_ours

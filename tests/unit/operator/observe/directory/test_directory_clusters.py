@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from tests.support import fake_watches
 from tests.support.fake_watches import FakeWatches
 from tests.support.hand_clock import HandClock
 
@@ -59,13 +59,8 @@ class World:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[World]:
-        task = asyncio.gather(self.found.run(), self.classes.run())
-        await asyncio.sleep(0.01)
-        try:
+        async with fake_watches.running(self.found.run(), self.classes.run()):
             yield self
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
 
     def _name(self, class_: serving_class.ServingClass, namespace: str) -> str:
         self.named.append(class_.name)

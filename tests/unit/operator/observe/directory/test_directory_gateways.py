@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from tests.support import fake_watches
 from tests.support.endpoint_slices import Endpoint
 from tests.support.fake_watches import FakeWatches
 from tests.support.hand_clock import HandClock
@@ -45,13 +45,8 @@ class World:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[World]:
-        task = asyncio.create_task(self.found.run())
-        await asyncio.sleep(0.01)
-        try:
+        async with fake_watches.running(self.found.run()):
             yield self
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
 
     async def write(self, *endpoints: Endpoint, name: str = "s", namespace: str = "a", **changed: Any) -> None:
         await self.api.put(self.path, name, namespace=namespace, **content(*endpoints, **changed))

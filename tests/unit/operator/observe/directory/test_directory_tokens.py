@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import contextlib
 import logging
 from collections.abc import AsyncIterator
 
 import pytest
+from tests.support import fake_watches
 from tests.support.fake_watches import FakeWatches
 from tests.support.hand_clock import HandClock
 
@@ -28,13 +28,8 @@ class World:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[World]:
-        task = asyncio.create_task(self.tokens.run())
-        await asyncio.sleep(0.01)
-        try:
+        async with fake_watches.running(self.tokens.run()):
             yield self
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
 
     async def write(self, text: bytes, *, namespace: str = "a") -> None:
         data = {"auth_token": base64.b64encode(text).decode()}
