@@ -98,10 +98,6 @@ class Fold:
             if not kept:
                 del self._seen[place]
 
-    def is_watched(self, model: str) -> bool:
-        """Whether the model's replicas are read now."""
-        return model in self._since_s
-
     def add(self, place: Place, reading: Reading, now_s: float) -> None:
         """Add what a process counted since it was read last: all of it, where it began while its model was watched."""
         processes = self._seen.setdefault(place, {})
@@ -156,13 +152,15 @@ class Scraper:
     def start(self, session: aiohttp.ClientSession, places: Mapping[str, Iterable[Place]]) -> None:
         """Start to read the places of each model once; its keys are the models that are watched from now on.
 
-        A model whose last round goes on is left out.
+        A model whose last round goes on is left out; the round of a model that is no longer watched ends.
         """
         found = {model: list(each) for model, each in places.items()}
         self._fold.watch(found, time.monotonic())
         self._begun &= found.keys()
         every = {place for each in found.values() for place in each}
         self._refused = {place: reason for place, reason in self._refused.items() if place in every}
+        for model in self._rounds.keys() - found.keys():
+            self._rounds.pop(model).cancel()
         self._rounds = {model: task for model, task in self._rounds.items() if not task.done()}
         for model, each in found.items():
             if model not in self._rounds:
@@ -177,7 +175,7 @@ class Scraper:
     async def _read_model(self, session: aiohttp.ClientSession, model: str, places: Iterable[Place]) -> None:
         limit = asyncio.Semaphore(_AT_ONCE_OF_A_MODEL)
         await asyncio.gather(*(self._scrape_replica(session, place, limit) for place in places))
-        if model not in self._begun and self._fold.is_watched(model):
+        if model not in self._begun:
             self._begun.add(model)
             self._note_begun()
 

@@ -154,6 +154,32 @@ async def test_a_replica_that_never_answers_delays_the_first_reading_of_no_other
         assert scraper.begun == set()
 
 
+async def test_a_round_that_goes_on_says_nothing_of_a_model_that_left_and_came_back() -> None:
+    asked, answer = asyncio.Event(), asyncio.Event()
+
+    async def answer_late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        asked.set()
+        await answer.wait()
+        writer.write(b"HTTP/1.1 503 X\r\ncontent-length: 0\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(answer_late, "127.0.0.1", 0)
+    places = {"digits": [replace(PLACE, port=server.sockets[0].getsockname()[1])]}
+    scraper = Scraper(metrics.Metrics())
+    async with make_session() as session, server, contextlib.aclosing(scraper):
+        scraper.start(session, places)
+        await asked.wait()
+        scraper.start(session, {})
+        asked.clear()
+        scraper.start(session, places)
+        await asked.wait()
+
+        assert scraper.begun == set()
+
+        answer.set()
+
+
 NUMBERS = st.one_of(st.integers(-2, 3), st.floats(), st.just(1e999), st.just(10**400), st.booleans())
 ODD = st.recursive(
     st.one_of(NUMBERS, st.none(), st.text(max_size=5), st.sampled_from([STABLE, CANDIDATE, "a"])),
