@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.locked
 
-.PHONY: demo test e2e faults model-check lint format lock crd clean bytecode
+.PHONY: demo test e2e faults model-check bench release lint format lock crd clean bytecode
 
 demo: bytecode
 	$(BIN)/fairlead demo $(ARGS)
@@ -13,6 +13,7 @@ test: bytecode
 	$(BIN)/python -m tests $(ARGS)
 
 # On a node of its own, with real pods (docs/development/node.md). Linux and root; the first run builds what a node needs.
+# `ARGS=--core` runs the core path alone: install, predict, canary, scale, uninstall.
 e2e: bytecode
 	$(BIN)/python -m tests.node $(ARGS)
 
@@ -24,6 +25,15 @@ faults: bytecode
 model-check: $(STAMP)
 	FAIRLEAD_MODEL_STEPS=$${FAIRLEAD_MODEL_STEPS:-1000000} FAIRLEAD_MODEL_SEED=$${FAIRLEAD_MODEL_SEED:-$$(date +%s)} \
 	    $(BIN)/python -m pytest -q -s tests/unit/operator/plan/test_invariants.py $(ARGS)
+
+# Our replica and gateway against other model servers, each in an environment of its own (docs/benchmarks.md). Hours with
+# everything; `ARGS='--models dense --encodings json --connections 16 --rounds 3 --seconds 2'` is a short run.
+bench: bytecode
+	$(BIN)/python -m benchmarks.peers $(ARGS)
+
+# The chart, the wheel, images with their bills of materials, and checksums, in dist/ (docs/development/releases.md).
+release: bytecode
+	$(BIN)/python -m release $(ARGS)
 
 # What a contributor runs before each commit: seconds, no real processes.
 lint: $(STAMP)
@@ -49,7 +59,7 @@ lock: $(STAMP)
 # A process that finds no bytecode compiles all that it imports, each time. Ours is brought up to date here, for where
 # PYTHONDONTWRITEBYTECODE is set (it is inherited by every replica) no process would write it.
 bytecode: $(STAMP)
-	@$(BIN)/python -m compileall -q operator runtime cli tests benchmarks examples
+	@$(BIN)/python -m compileall -q operator runtime cli release tests benchmarks examples
 
 $(STAMP): requirements.lock requirements-bootstrap.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info[:2] == (3, 11) else "Fairlead needs Python 3.11: make PYTHON=/path/to/python3.11")'

@@ -29,6 +29,7 @@ from fairlead_runtime.feedback.issuer import Issuer
 from fairlead_runtime.inference import batching, costs, dataplane, executor
 from fairlead_runtime.metrics import ReplicaMetrics
 from fairlead_runtime.model import prepare
+from fairlead_runtime.model.explaining.explainer import Explainer
 from fairlead_runtime.model.predictor import Tensors
 from fairlead_runtime.model.signature import example_inputs
 from fairlead_runtime.protocols.handler import Handler
@@ -113,6 +114,7 @@ def serve(variant: Variant, prepared: prepare.PreparedModel) -> int:
                 revision=REVISION,
                 number=1,
                 versions=names,
+                engine="TensorFlow",
                 digest=prepared.digest,
             ),
             signature,
@@ -121,7 +123,9 @@ def serve(variant: Variant, prepared: prepare.PreparedModel) -> int:
             metrics=metrics,
         )
         plane.phase = dataplane.Phase.READY
-        handler = Handler(plane, metrics, variant.feedback(prepared, metrics), prepared.warm_up)
+        explainer = Explainer(prepared.model, shares_calls=prepared.merging.is_proved)
+        feedback = variant.feedback(prepared, metrics)
+        handler = Handler(plane, metrics, feedback, prepared.warm_up, explainer, body_bytes_max=1 << 20)
         return Shared(
             handle=handler.handle,
             check_head=handler.check_head,

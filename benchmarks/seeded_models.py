@@ -20,7 +20,7 @@ from fairlead_operator.effects import kubernetes as writes
 from fairlead_operator.effects import traffic
 from fairlead_operator.observe import kubernetes as objects
 from fairlead_operator.plan import planner
-from fairlead_operator.state import actions, gateways, keys, knowledge, observed, route, serve
+from fairlead_operator.state import actions, gateways, json_text, keys, knowledge, observed, route, serve
 from fairlead_operator.state.bounds import Bounds
 from fairlead_operator.status import summary
 
@@ -50,7 +50,7 @@ def _seed_one(api: KubeApi, namespace: str, number: int) -> Mapping[str, Any]:
     status, entry, application = _settle(key, stored, kept)
     api.create(api.routes_path(), traffic._body(key, entry.to_spec(), wanted.owner_uid))
     api.merge(api.models_path(name) + "/status", {"status": status})
-    return application
+    return json_text.plain(application)
 
 
 def _revision(key: keys.ModelKey, view: observed.ModelDeploymentView) -> actions.CreateRevision:

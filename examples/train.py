@@ -1,8 +1,8 @@
 """``python -m examples.train dense cnn lstm --out models``: trains, judges and stores what the manifests point to.
 
-Each model gets a folder ``OUT/FAMILY/VERSION`` with ``saved_model/``, ``model.keras``, ``evaluation.json``,
-``manifest.yaml``, ``heldout.npz`` (inputs, labels, the outputs of the model itself, and texts), and for the LSTM
-``vocabulary.txt``.
+Each model gets a folder ``OUT/FAMILY/VERSION`` with ``saved_model/``, ``model.keras``, ``training.json``,
+``manifest.yaml``, ``heldout.npz`` (inputs, labels, the outputs of the model itself, texts, the names of the classes),
+``reference.npz`` (inputs and labels of up to 2,000 training samples) and, for reviews, ``vocabulary.txt``.
 
 ``--then`` begins another training, with arguments of its own, in the same process: TensorFlow is imported once.
 """
@@ -24,9 +24,10 @@ os.environ["KERAS_BACKEND"] = "tensorflow"
 import keras
 import numpy
 
-from examples import dataset, digest, evaluation, families, manifest, vocabulary
+from examples import dataset, digest, families, manifest, training_record, vocabulary
 
 HELD_OUT_KEPT = 500
+REFERENCE_KEPT = 2000
 THEN = "--then"
 
 
@@ -44,7 +45,7 @@ class Order:
     seed: int = 0
 
 
-def train(order: Order) -> evaluation.Evaluation:
+def train(order: Order) -> training_record.TrainingRecord:
     """Trains, exports and judges one model; the folder is complete when this returns."""
     data = order.family.load(order.data or order.family.default_data)
     keras.utils.set_random_seed(order.seed)
@@ -53,23 +54,24 @@ def train(order: Order) -> evaluation.Evaluation:
     folder = order.out / order.family.name / order.version
     digests = _export(model, folder)
     _keep_held_out(model, data, folder / "heldout.npz")
+    _keep_reference(data, folder / "reference.npz")
     if data.vocabulary:
         vocabulary.Vocabulary(words=data.vocabulary).save(folder / "vocabulary.txt")
-    record = evaluation.Evaluation(
+    record = training_record.TrainingRecord(
         family=order.family.name,
         version=order.version,
         data=data.name,
-        held_out=evaluation.score(model, data.held_out_inputs, data.held_out_labels),
-        held_out_parts={name: evaluation.score(model, *part) for name, part in data.extra_held_out.items()},
-        baselines=evaluation.baselines(data),
+        held_out=training_record.score(model, data.held_out_inputs, data.held_out_labels),
+        held_out_parts={name: training_record.score(model, *part) for name, part in data.extra_held_out.items()},
+        baselines=training_record.baselines(data),
         classes=data.classes,
-        confusion=evaluation.confusion(model, data),
+        confusion=training_record.confusion(model, data),
         parameters=model.count_params(),
         training=training,
         digests=digests,
-        versions=dict(evaluation.versions()),
+        versions=dict(training_record.versions()),
     )
-    (folder / "evaluation.json").write_text(record.model_dump_json(by_alias=True, indent=2) + "\n", encoding="utf-8")
+    (folder / "training.json").write_text(record.model_dump_json(by_alias=True, indent=2) + "\n", encoding="utf-8")
     manifest.write(
         folder / "manifest.yaml",
         model=folder / "saved_model",
@@ -80,12 +82,12 @@ def train(order: Order) -> evaluation.Evaluation:
     return record
 
 
-def _fit(order: Order, model: keras.Model, data: dataset.Dataset) -> evaluation.Training:
+def _fit(order: Order, model: keras.Model, data: dataset.Dataset) -> training_record.Training:
     epochs = order.family.epochs if order.epochs is None else order.epochs
     optimizer = families.optimizer(order.optimizer, order.learning_rate)
     learning_rate = float(optimizer.learning_rate)
     model.compile(optimizer, order.family.loss, metrics=["accuracy"])
-    learned, watched = _split(len(data.train_labels), order.seed)
+    learned, watched = divide(len(data.train_labels), order.seed)
     inputs, labels = data.vary(data.train_inputs[learned], data.train_labels[learned])
     begun = time.monotonic()
     history = model.fit(
@@ -100,7 +102,7 @@ def _fit(order: Order, model: keras.Model, data: dataset.Dataset) -> evaluation.
         ],
         verbose=0,
     )
-    return evaluation.Training(
+    return training_record.Training(
         optimizer=order.optimizer,
         learning_rate=learning_rate,
         epochs_asked=epochs,
@@ -111,7 +113,7 @@ def _fit(order: Order, model: keras.Model, data: dataset.Dataset) -> evaluation.
     )
 
 
-def _split(count: int, seed: int) -> tuple[dataset.Array, dataset.Array]:
+def divide(count: int, seed: int) -> tuple[dataset.Array, dataset.Array]:
     """Early stopping looks at a tenth of the training data; the held-out samples are for the verdict alone."""
     shuffled = numpy.random.default_rng(seed).permutation(count)
     return shuffled[count // 10 :], shuffled[: count // 10]
@@ -132,9 +134,15 @@ def _keep_held_out(model: keras.Model, data: dataset.Dataset, path: pathlib.Path
         path,
         inputs=inputs,
         labels=data.held_out_labels[:HELD_OUT_KEPT],
-        outputs=evaluation.predict(model, inputs),
+        outputs=training_record.predict(model, inputs),
         texts=numpy.array(data.held_out_texts[:HELD_OUT_KEPT], dtype=str),
+        classes=numpy.array(data.classes, dtype=str),
     )
+
+
+def _keep_reference(data: dataset.Dataset, path: pathlib.Path) -> None:
+    """A part of what was learned from, for the statistics that `fairlead package` makes of it."""
+    numpy.savez_compressed(path, inputs=data.train_inputs[:REFERENCE_KEPT], labels=data.train_labels[:REFERENCE_KEPT])
 
 
 def _print_epoch(order: Order, epochs: int, epoch: int, logs: dict[str, float]) -> None:
@@ -142,7 +150,7 @@ def _print_epoch(order: Order, epochs: int, epoch: int, logs: dict[str, float]) 
     print(f"{output}, validation accuracy {logs['val_accuracy']:.3f}", flush=True)
 
 
-def summary(record: evaluation.Evaluation) -> str:
+def summary(record: training_record.TrainingRecord) -> str:
     """What a person wants to know of a finished training, in a few lines."""
     name, training = f"{record.family} {record.version}", record.training
     beside = ", ".join(f"{kind} {accuracy:.3f}" for kind, accuracy in record.baselines.items())
@@ -202,7 +210,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", default="v1", help="the model's folder and spec.model.version")
     parser.add_argument("--optimizer", choices=sorted(families.OPTIMIZERS), default="adam")
     parser.add_argument("--learning-rate", type=float)
-    parser.add_argument("--data", help="bundled, mnist or a path (digits); written, imdb or a path (lstm)")
+    parser.add_argument("--data", help="bundled, mnist or a path (digits); written, imdb or a path (reviews)")
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--seed", type=int, default=0)
     return parser

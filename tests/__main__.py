@@ -7,16 +7,19 @@ out whole and in order, so whatever starts real parts comes before the many shor
 
 from __future__ import annotations
 
+import os
 import sys
 
 import pytest
 import rich.console
-from tests.support import gitops_engine, prometheus_binary
+from tests.support import go_programs, prometheus_binary
 
 from fairlead_cli.local import binaries, progress
 
-FOLDERS = ("architecture", "e2e", "integration", "contract", "unit", "scenarios")
+FOLDERS = ("architecture", "e2e", "integration", "contract", "corpus", "unit", "scenarios")
 PROCESSES = 3
+GOGC = "400"
+"""Of API servers and etcd, in percent: they have memory to spare, and collect garbage a quarter as often."""
 
 
 def main() -> int:
@@ -25,7 +28,9 @@ def main() -> int:
     binaries.find((*binaries.CONTROL_PLANE, "helm"), binaries.Sources.from_environment(), reporter)
     for program in (prometheus_binary.PACKAGE, prometheus_binary.PROMTOOL):
         reporter.step(f"{program}: {prometheus_binary.obtain(program)}")
-    reporter.step(f"GitOps libraries: {gitops_engine.obtain(reporter)}")
+    for module in ("gitops", "kube-score", "kubeconform"):
+        reporter.step(f"{module}: {go_programs.obtain(module, reporter)}")
+    os.environ.setdefault("GOGC", GOGC)
     folders = [f"tests/{folder}" for folder in FOLDERS]
     split = [f"--numprocesses={PROCESSES}", "--dist=loadscope", "--no-loadscope-reorder"]
     return int(pytest.main(["--durations=15", *split, *folders, *sys.argv[1:]]))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 from pathlib import Path
 
 import hypothesis
@@ -14,19 +16,21 @@ from xdist.scheduler import loadscope
 
 __all__ = ["kubernetes", "local_cluster"]
 
-# An example's time is the machine's: no test asserts one.
-hypothesis.settings.register_profile("fairlead", deadline=None)
+# Each process of the suite rewrites the assertions of all test files and compiles them, unless an earlier run kept it.
+sys.dont_write_bytecode = False
+
+# An example's time is the machine's: no test asserts one. A run has the same examples as the one before.
+hypothesis.settings.register_profile("fairlead", deadline=None, derandomize="FAIRLEAD_RANDOM" not in os.environ)
 hypothesis.settings.load_profile("fairlead")
 
 
-# Two halves of about the same time: what breaks parts, shadows and matches; and the rollouts' strategies.
+# Two halves of about the same time: what breaks parts, shadows and matches; and the rollouts' strategies with the rest.
 ON_THE_FIRST_CLUSTER = (
     "test_apply_to_prediction",
     "test_scale_and_delete",
     "test_version_change",
     "test_bad_revisions",
     "test_restarts",
-    "test_killed_replicas",
     "test_shadow",
     "test_shadow_analysis",
     "test_matches",

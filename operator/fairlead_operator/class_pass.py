@@ -32,10 +32,11 @@ class ClassPass:
         condition = status.settle(self._observe(view), self.clock.now())
         if condition in view.conditions:
             return
-        body = {
-            "metadata": {"resourceVersion": view.resource_version},
-            "status": {"conditions": [condition.model_dump(mode="json", by_alias=True, exclude_none=True)]},
+        shown = {
+            "observedGeneration": view.generation,
+            "conditions": [condition.model_dump(mode="json", by_alias=True, exclude_none=True)],
         }
+        body = {"metadata": {"resourceVersion": view.resource_version}, "status": shown}
         try:
             self.classes.wrote(await self.api.merge_patch(f"{paths.serving_classes(key.name)}/status", body))
         except errors.NotFound:
@@ -52,6 +53,7 @@ class ClassPass:
             name=view.name,
             generation=view.generation,
             unreadable=view.content if isinstance(view.content, str) else None,
+            workers_min=None if isinstance(view.content, str) else view.content.content.workers_min,
             defaults=[each.name for each in serving_class.find_defaults(stored.values())],
             problems=using,
             conditions=view.conditions,

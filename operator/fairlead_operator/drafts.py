@@ -14,14 +14,12 @@ from typing import Any
 
 from fairlead_operator import telemetry
 from fairlead_operator.api import skew
-from fairlead_operator.api.status import ModelDeploymentStatus
 from fairlead_operator.clients import errors, kubernetes
 from fairlead_operator.clients.clock import Clock
 from fairlead_operator.effects import events
 from fairlead_operator.effects import status as effect
 from fairlead_operator.observe import kubernetes as objects
 from fairlead_operator.state import actions, keys, merge_patch, observed, reasons
-from fairlead_operator.status import summary
 
 _AWAITED_FIELDS = ("observedGeneration", "stableRevision", "request", "handledRequest", "quarantine", "rollback")
 _AWAITED_CONDITIONS = frozenset({"Ready", "Degraded", "Stalled"})
@@ -43,7 +41,7 @@ class Draft:
     @property
     def is_awaited(self) -> bool:
         """Whether somebody may wait for what it says: a condition, an answer to a request, a generation."""
-        old, new = summary.as_read(self.stored.status), self.update.status
+        old, new = self.stored.wire_status, self.update.status
         return any(old.get(name) != new.get(name) for name in _AWAITED_FIELDS) or _awaited(old) - _awaited(new) != set()
 
 
@@ -54,14 +52,14 @@ def follow(
     if before is None:
         if update.patch is None:
             return None
-        return Draft(stored=stored, view=_with_status(stored, update), update=update, began_s=now_s)
+        return Draft(stored=stored, view=stored.with_status(update.status), update=update, began_s=now_s)
     if update.patch is None:
         return before
-    patch = merge_patch.between(summary.as_read(stored.status), update.status)
+    patch = merge_patch.between(stored.wire_status, update.status)
     if patch is None:
         return None
     update = replace(update, patch=patch, events=(*before.update.events, *update.events))
-    return replace(before, view=_with_status(stored, update), update=update)
+    return replace(before, view=stored.with_status(update.status), update=update)
 
 
 def is_to_be_written(
@@ -83,10 +81,6 @@ def is_to_be_written(
     if plan.reason is reasons.Reason.STATUS_UNREADABLE:
         return True
     return not goes_on and (draft.is_awaited or is_due or differs())
-
-
-def _with_status(stored: observed.ModelDeploymentView, update: actions.StatusUpdate) -> observed.ModelDeploymentView:
-    return replace(stored, status=ModelDeploymentStatus.model_validate(update.status))
 
 
 def _awaited(status: Mapping[str, Any]) -> set[tuple[str, str]]:
@@ -126,7 +120,7 @@ class StatusWriter:
         if written is None:
             return stored
         self._events.send(stored, *update.events, at=update.written_at)
-        self._metrics.rollouts.count(summary.as_read(stored.status), update.status, update.events)
+        self._metrics.rollouts.count(stored.wire_status, update.status, update.events)
         self._require_kept(draft, written)
         return objects.view_model(written, known=(draft.view, update.status))
 

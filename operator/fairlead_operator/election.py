@@ -156,7 +156,8 @@ class Election:
         """One attempt to take or renew; False where it failed or is not ours."""
         asked_at_s = self._clock.monotonic_s()
         try:
-            taken = await asyncio.wait_for(self._take(asked_at_s), timeout=RENEW_DEADLINE_S / 2)
+            async with asyncio.timeout(RENEW_DEADLINE_S / 2):
+                taken = await self._take(asked_at_s)
         except (errors.FairleadError, TimeoutError) as error:
             log.warning("lease attempt failed", extra={"error": str(error)})
             return False

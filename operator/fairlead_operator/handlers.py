@@ -213,6 +213,7 @@ def build_settings() -> kopf.OperatorSettings:
     settings.watching.inactivity_timeout = 70
     settings.watching.chunk_size = None  # a 410 on a continue token ends the process
     settings.queueing.worker_limit = None  # handlers are trivial, a limit only adds latency
+    settings.queueing.idle_timeout = 0.1  # for five seconds each object's task would keep the object as it was listed
     settings.process.ultimate_exiting_timeout = None  # SIGKILL after ten minutes
     settings.persistence.diffbase_storage = _NoDiffBase()  # copies each object at each event
     return settings

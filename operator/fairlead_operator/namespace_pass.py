@@ -135,29 +135,30 @@ class NamespacePass:
             self.problems.put(key.namespace, problems.NamespaceProblems(shared=problem))
 
 
-def _clusters(observed: ObservedNamespace) -> list[str]:
-    return [
-        key.name
+def _clusters(observed: ObservedNamespace) -> dict[str, int | None]:
+    return {
+        key.name: made.workers
         for key, made in observed.objects.items()
         if key.kind is infrastructure.RAY_CLUSTER and made.is_ours and not made.is_copy and not made.is_deleting
-    ]
+    }
 
 
 def _problem_of(observed: ObservedNamespace, failures: Iterable[Failure]) -> Problem | None:
     error = observed.unknown.get(infrastructure.RAY_CLUSTER)
     if isinstance(error, errors.NotFound):
-        message = "The API server knows no RayClusters, as KubeRay is not installed in this cluster."
-        return Problem(reason=Reason.KUBERAY_MISSING, message=message)
+        return Problem(reason=Reason.KUBERAY_MISSING, message=infrastructure.NO_RAYCLUSTER_CRD)
     for kind, unread in sorted(observed.unknown.items()):
-        message = f"The {kind.plural} of the namespace can't be listed: {hide_addresses(str(unread))}"
+        cause = hide_addresses(errors.cause_of(unread)).rstrip(".")
+        message = f"Cannot list the {kind.kind} objects of the namespace: {cause}. The operator retries."
         return Problem(reason=Reason.INFRASTRUCTURE_FAILED, message=message)
     for write, refused in failures:
         if isinstance(refused, effects.ForeignObject):
             return Problem(reason=Reason.FOREIGN_OBJECT, message=str(refused))
-        message = f"The operator could not {write}: {hide_addresses(str(refused))}"
+        cause = hide_addresses(refused.cause).rstrip(".")
+        message = f"The operator failed to {write}: {cause}. It retries."
         return Problem(reason=Reason.INFRASTRUCTURE_FAILED, message=message)
     return None
 
 
 def _classes_unread(unknown: knowledge.Unknown) -> str:
-    return f"The serving classes can't be read: {hide_addresses(unknown.reason)}"
+    return f"Cannot read the ServingClasses: {hide_addresses(unknown.reason).rstrip('.')}. The operator retries."

@@ -9,7 +9,7 @@ import logging
 import random
 import socket
 import uuid
-from collections.abc import Awaitable, Coroutine, Hashable, Iterable
+from collections.abc import Coroutine, Hashable, Iterable
 from typing import Any
 
 from fairlead_operator import (
@@ -19,7 +19,7 @@ from fairlead_operator import (
     directories,
     drafts,
     election,
-    handlers,
+    garbage,
     health,
     lifetime,
     namespaces,
@@ -30,6 +30,7 @@ from fairlead_operator import (
     sweep,
     telemetry,
     waiting,
+    watches,
 )
 from fairlead_operator.api import names
 from fairlead_operator.clients import clock, gateway, http, kubernetes, measurements, prometheus, ray_serve
@@ -42,10 +43,8 @@ from fairlead_operator.settings import Settings
 from fairlead_operator.state import keys
 
 FINISH_STEP_S = 10.0
-TEND_WATCHES_S = 5.0
 LANES = 4
 """One namespace has a quarter of the workers; up to half of them while others need less."""
-WATCH_SILENT_MAX_S = 60.0
 RELEASE_S = 2.0
 EXIT_AFTER_S = 18.0
 """Whatever hangs, the process is gone this long after SIGTERM."""
@@ -75,7 +74,6 @@ class Operator:
         self._identity = f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}"
         self._tasks: list[asyncio.Task[Any]] = []
         self._workers: list[asyncio.Task[Any]] = []
-        self._watches: dict[str | None, handlers.NamespaceWatch] = {}
         self._namespaces = namespaces.Namespaces(self._make_namespace)
         self._namespace = self._namespaces.get
         self._ledger = health.WatchLedger(clock=self._clock)
@@ -83,16 +81,7 @@ class Operator:
         self._make_clients()
         self._make_queue()
         self._make_readers()
-        self._sweep = sweep.Sweep(
-            work=self._queue,
-            reads=self._api,
-            namespaces=self._namespace,
-            waits=self._waiting,
-            composed=self._composition,
-            watched=self._ledger,
-            metrics=metrics,
-            clock=self._clock,
-        )
+        self._make_sweep()
         self._observer = snapshot.Observer(
             self._api,
             self._namespace,
@@ -157,6 +146,27 @@ class Operator:
         )
         self._clusters = ray_clusters.RayClusters(self._directories.clusters, self._ray_client, readers=self._readers)
 
+    def _make_sweep(self) -> None:
+        self._watches = watches.Watches(
+            self._settings.namespaces or (None,),
+            self,
+            self._configuration,
+            ledger=self._ledger,
+            clock=self._clock,
+            metrics=self._metrics,
+        )
+        self._sweep = sweep.Sweep(
+            work=self._queue,
+            reads=self._api,
+            namespaces=self._namespace,
+            waits=self._waiting,
+            composed=self._composition,
+            watched=self._ledger,
+            metrics=self._metrics,
+            clock=self._clock,
+            on_listed=self._watches.start,
+        )
+
     async def run(self) -> int:
         """The exit code: 0 after a signal, 1 when the process can't go on and should be started again."""
         stop = asyncio.Event()
@@ -185,8 +195,8 @@ class Operator:
                 "namespaces' resync", self._repeat("infrastructure", self._cluster_mode.resync, self._settings.resync_s)
             )
         self._spawn("gauges", self._repeat("gauges", self._show_gauges, self._settings.sweep_s))
-        self._start_watches()
-        self._spawn("watches", self._repeat("looking after the watches", self._tend_watches, TEND_WATCHES_S))
+        self._watches.start_late()
+        self._spawn("watches", self._repeat("looking after the watches", self._watches.tend, watches.TEND_S))
         await lifetime.wait_for_first(*self._tasks, stop.wait())
         ended = [task for task in self._tasks if task.done()]
         for task in ended:
@@ -224,8 +234,7 @@ class Operator:
             _, late = await asyncio.wait(self._workers, timeout=FINISH_STEP_S)
             if late:
                 log.warning("steps in hand were dropped", extra={"keys": [str(key) for key in self._queue.busy]})
-        for watch in self._watches.values():
-            watch.stop()
+        self._watches.stop()
         for task in (*self._tasks, *self._workers):
             task.cancel()
         if self._api.writes_under_way or self._http.writes_under_way:
@@ -233,7 +242,8 @@ class Operator:
             self._selector.on_wake = None
         else:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._election.release(), RELEASE_S)
+                async with asyncio.timeout(RELEASE_S):
+                    await self._election.release()
         await self._server.stop()
         await self._http.close()
         await self._api.close()
@@ -245,26 +255,6 @@ class Operator:
     def _exit_when_run_out(self) -> None:
         if self._election.has_run_out:
             lifetime.exit_at_once()
-
-    def _start_watches(self) -> None:
-        def fetch_credentials() -> Awaitable[kubernetes.Credentials]:
-            return kubernetes.fetch_credentials(self._configuration)
-
-        loop = asyncio.get_running_loop()
-        for namespace in self._settings.namespaces or (None,):
-            watch = handlers.NamespaceWatch(namespace, self, fetch_credentials, loop=loop, clock=self._clock)
-            self._watches[namespace] = watch
-            watch.start()
-
-    async def _tend_watches(self) -> None:
-        """Start again each watch that is deaf or not there."""
-        deaf = self._ledger.find_deaf()
-        for namespace, watch in self._watches.items():
-            is_deaf = bool(deaf) if namespace is None else namespace in deaf
-            if is_deaf or watch.silent_s() > WATCH_SILENT_MAX_S:
-                log.warning("a watch is deaf or gone", extra={"namespace": namespace or "all", "deaf": is_deaf})
-                watch.restart()
-        self._metrics.watch_starts.set(sum(watch.starts for watch in self._watches.values()))
 
     def _configured(self, namespace: str | None) -> Iterable[str]:
         return self._directories.clusters.namespaces() if namespace is None else (namespace,)
@@ -391,6 +381,7 @@ class Operator:
 
 def run(settings: Settings) -> int:
     """One life of the operator, on an event loop of its own."""
+    garbage.collect_seldom()
     selector = election.WakingSelector()
 
     async def live() -> int:

@@ -22,6 +22,8 @@ AFTER_PUT_S = 0.02
 PUT_OFF_S = 1.0
 EVIDENCE_MAX_S = 1.0
 """A PUT replaces everything, so what it is compared with was read at most so long before."""
+ASKED_EVIDENCE_MAX_S = 15.0
+"""What was asked for because of the PUT may be older: a busy Ray takes seconds to answer, at most ten."""
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +54,9 @@ class RayPass:
         if isinstance(evidence, source.Pending) or not self.composed.is_complete(key.namespace):
             self.waits.park(key)
             return None
-        if ray.poller.age_s() > EVIDENCE_MAX_S and not isinstance(evidence, knowledge.Unknown):
+        is_unknown = isinstance(evidence, knowledge.Unknown)
+        longest_s = ASKED_EVIDENCE_MAX_S if key in self.confirming else EVIDENCE_MAX_S
+        if ray.poller.age_s() > longest_s and not is_unknown:
             self._ask_again(key, ray)
             return None
         wanted = self._wanted(key, evidence)
@@ -61,7 +65,9 @@ class RayPass:
         if isinstance(decision, serve.Put) and key not in self.confirming:
             self._ask_again(key, ray)
             return None
-        self.confirming.discard(key)
+        if not is_unknown:
+            # Else the answer that was asked for is still on its way.
+            self.confirming.discard(key)
         match decision:
             case serve.Put() as put:
                 return await self._put(key, ray, put)
@@ -120,7 +126,7 @@ class RayPass:
             ended, was_sent = "put off", False
             return error.retry_after_s or PUT_OFF_S
         except errors.FairleadError as error:
-            ray.poller.report(serve.RayWriteKind.REFUSED, str(error))
+            ray.poller.report(serve.RayWriteKind.REFUSED, error.cause)
             raise
         finally:
             if was_sent:

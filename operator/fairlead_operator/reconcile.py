@@ -37,10 +37,10 @@ REST_GROWTH = 2.0
 CROWD_REST_S = 0.05
 CROWD_REST_MAX_S = 30.0
 """Of many such models each is looked at so much more seldom: looking takes some milliseconds of the processor."""
-CROWD_DRAFT_S = 0.02
-DRAFT_MAX_S = 10.0
+CROWD_DRAFT_S = 0.05
+DRAFT_MAX_S = 30.0
 """A status that says nothing that anybody waits for is written so long after it was decided, for each model that is on
-its way: fifty of them a second, over all models."""
+its way: twenty of them a second, over all models."""
 PROOF_QUIET_S = 1.0
 """A proof that takes longer than this is said in the status."""
 DATE_SLACK_S = 0.005
@@ -214,7 +214,8 @@ class Reconciler:
             raise
         except Exception as error:
             message = (
-                f"The operator can't work on this object: {type(error).__name__}. The operator's log has the details."
+                f"An unexpected error ended the operator's pass: {type(error).__name__}. The operator's log has the "
+                "details. It retries."
             )
             event = actions.Event(type=reasons.EventType.WARNING, reason=reasons.Reason.INTERNAL_ERROR, message=message)
             self._parts.statuses.report(read.stored, event)
@@ -267,7 +268,7 @@ class Reconciler:
 
         None where the object is not as it was read: nothing may be done.
         """
-        if not isinstance(plan.action, execute.ANNOUNCED):
+        if not execute.is_announced(plan.action):
             return read
         if read.draft is not None:
             return await self._write(read.draft, seen)

@@ -14,7 +14,7 @@ from fairlead_operator.state.reasons import Reason
 OUTCOMES = {
     Reason.ROLLOUT_STARTED: "Started",
     Reason.PROMOTED: "Promoted",
-    Reason.TAKEN_BACK: "TakenBack",
+    Reason.ROLLED_BACK_AUTOMATICALLY: "RolledBackAutomatically",
     Reason.SUPERSEDED: "Superseded",
     Reason.REVERTED: "Reverted",
 }

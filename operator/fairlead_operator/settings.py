@@ -73,7 +73,8 @@ _OPTIONS: Mapping[str, _Option] = {
     "namespace": _Option(help="a namespace to serve (repeatable)", is_list=True),
     "all-namespaces": _Option(help="serve all namespaces", is_switch=True, default=False),
     "ray": _Option(
-        help="NS[/CLUSTER]=URL of a Ray head's dashboard (repeatable); new revisions go to a namespace's first one. "
+        help="NS[/CLUSTER]=URL of a Ray head's dashboard (repeatable); a model runs on the one that its "
+        "spec.cluster.class names, without a class on its namespace's first one. "
         "Without --ray and --gateway, RayClusters, ServingClasses and EndpointSlices say what there is",
         is_list=True,
     ),

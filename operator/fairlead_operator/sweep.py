@@ -55,6 +55,8 @@ class Sweep:
     watched: health.WatchLedger
     metrics: telemetry.Metrics
     clock: Clock
+    on_listed: Callable[[str | None], None]
+    """Called with the namespace (None: of all) once its models are listed and queued, or could not be listed."""
     _known: set[keys.ModelKey] = field(default_factory=set)
     _intents: dict[keys.ModelKey, Hashable] = field(default_factory=dict)
     _listed: dict[keys.ModelKey, kubernetes.Object] = field(default_factory=dict)
@@ -149,12 +151,19 @@ class Sweep:
         is_full = self._rounds.get(namespace, 0) % FULL_ROUNDS == 0
         listed: dict[keys.ModelKey, str] = {}
         self._forget_versions_of_gone(namespace)
-        async with self._seeding:
-            async for page in self.reads.list_pages(paths.models(namespace)):
-                listed |= self._queue_page(page.get("items") or (), is_full=is_full)
-                await self.work.wait_below(SEEDED_MAX)
-        self._rounds[namespace] = self._rounds.get(namespace, 0) + 1
-        self.watched.compare(namespace, listed)
+        try:
+            async with self._seeding:
+                async for page in self.reads.list_pages(paths.models(namespace)):
+                    listed |= self._queue_page(page.get("items") or (), is_full=is_full)
+                    await self.work.wait_below(SEEDED_MAX)
+        except errors.FairleadError:
+            self.on_listed(namespace)
+            raise
+        self.on_listed(namespace)
+        earlier = self._rounds.get(namespace, 0)
+        self._rounds[namespace] = earlier + 1
+        if earlier:  # the watch has only just started after the first listing
+            self.watched.compare(namespace, listed)
         own = {key for key in self._known if namespace in (None, key.namespace)}
         for key in sorted(own - set(listed)):
             self.notice(key)

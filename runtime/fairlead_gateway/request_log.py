@@ -21,12 +21,17 @@ _PAUSE_S = 0.05
 """Between two reads: at thousands of requests a second, waking for each would cost more than counting them."""
 
 _LINE_MARK = b"R"
+_HOLD_MARK = b"H"
+_HOLD_ENDS = {end.value: end for end in metrics.HoldEnd}
+"""A line of a hold that goes on, here or in the worker that took over, counts nothing."""
+
 _INTERNAL_KINDS = {
     "S": metrics.InternalKind.SHADOW_COPY,
     "F": metrics.InternalKind.FEEDBACK,
     "P": metrics.InternalKind.PROOF,
+    "E": metrics.InternalKind.EXPLANATION,
 }
-"""The last field of a line, which is `-` for what a client asked of a model."""
+"""The last field of a line, which is `-` for a prediction for a client."""
 
 _ABORTED = "499"
 """The code of a request whose client disconnected before the answer (nginx's convention; HAProxy writes -1)."""
@@ -51,25 +56,44 @@ def _ignore() -> None:
     """Nobody listens."""
 
 
-def count_lines(chunk: bytes, counted: metrics.Metrics, *, on_remark: Callable[[], None] = _ignore) -> bytes:
+def _ignore_model(model: str) -> None:
+    """Nobody listens."""
+
+
+def count_lines(
+    chunk: bytes,
+    counted: metrics.Metrics,
+    *,
+    on_remark: Callable[[], None] = _ignore,
+    on_request: Callable[[str], None] = _ignore_model,
+) -> bytes:
     """Count each whole line, and return the rest.
 
-    `on_remark` hears of each line that is no request: a server that came up or went down says so.
+    `on_remark` hears of each line that is no request: a server that came up or went down says so, and so does a request
+    that is held. `on_request` gets the model of each request of a client that a revision was chosen for.
     """
     lines = chunk.split(b"\n")
     for line in lines[:-1]:
         fields = line.split(b" ")
-        if fields[0] != _LINE_MARK:
-            on_remark()
-            continue
         try:
-            _count(fields, counted)
+            if fields[0] == _LINE_MARK:
+                _count(fields, counted, on_request)
+                continue
+            if fields[0] == _HOLD_MARK:
+                _count_hold(fields, counted)
         except (ValueError, IndexError):
             counted.count_bad_line()
+        on_remark()
     return lines[-1]
 
 
-def _count(fields: list[bytes], counted: metrics.Metrics) -> None:
+def _count_hold(fields: list[bytes], counted: metrics.Metrics) -> None:
+    _, model, what, held_ms = (field.decode("ascii") for field in fields)
+    if (end := _HOLD_ENDS.get(what)) is not None:
+        counted.holds.add(model, end, int(held_ms))
+
+
+def _count(fields: list[bytes], counted: metrics.Metrics, on_request: Callable[[str], None]) -> None:
     # HAProxy may still run with the configuration of an older version, whose lines have no kind.
     _, model, revision, code, termination, duration, received, sent, retries, *more = (
         field.decode("ascii") for field in fields
@@ -80,18 +104,30 @@ def _count(fields: list[bytes], counted: metrics.Metrics) -> None:
     code = _ABORTED if code == "-1" else code
     if kind in _INTERNAL_KINDS:
         counted.requests.add_internal(_INTERNAL_KINDS[kind], key, code)
+        if _INTERNAL_KINDS[kind] is metrics.InternalKind.EXPLANATION and key[1]:
+            # A model that is asked for explanations alone is in use, and keeps its replicas.
+            on_request(key[0])
         return
     counted.requests.add(key, code, termination, duration_us)
     if key[1]:
         counted.measured.add(key, code, termination, duration_us)
+        on_request(key[0])
     counted.requests.add_traffic(key, received=int(received), sent=int(sent), retries=int(retries.lstrip("+")))
 
 
 class Reader:
     """Follows the pipe for as long as it runs."""
 
-    def __init__(self, descriptor: int, counted: metrics.Metrics, *, on_remark: Callable[[], None] = _ignore) -> None:
+    def __init__(
+        self,
+        descriptor: int,
+        counted: metrics.Metrics,
+        *,
+        on_remark: Callable[[], None] = _ignore,
+        on_request: Callable[[str], None] = _ignore_model,
+    ) -> None:
         self._on_remark = on_remark
+        self._on_request = on_request
         self._descriptor = descriptor
         self._metrics = counted
         self._rest = b""
@@ -117,4 +153,6 @@ class Reader:
                 chunk = os.read(self._descriptor, _READ_BYTES)
             except BlockingIOError:
                 return
-            self._rest = count_lines(self._rest + chunk, self._metrics, on_remark=self._on_remark)
+            self._rest = count_lines(
+                self._rest + chunk, self._metrics, on_remark=self._on_remark, on_request=self._on_request
+            )

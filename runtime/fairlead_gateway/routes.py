@@ -55,6 +55,13 @@ class _Sticky(pydantic.BaseModel):
     header: HeaderName
 
 
+class _Hold(pydantic.BaseModel):
+    requests: int = pydantic.Field(ge=1, le=1_000_000)
+    seconds: int = pydantic.Field(ge=1, le=3600)
+    parallel: int = pydantic.Field(ge=1, le=1_000_000)
+    idle_seconds: int = pydantic.Field(alias="idleSeconds", ge=1, le=86_400)
+
+
 class _Retired(pydantic.BaseModel):
     """What every spec has; of a retired route the rest means nothing."""
 
@@ -72,6 +79,7 @@ class _Spec(_Retired):
     match: Annotated[list[_Match], pydantic.Field(max_length=MATCHES_MAX)] = []
     sticky: _Sticky | None = None
     shadow: int = pydantic.Field(default=0, ge=0, le=WEIGHT_SCALE)
+    hold: _Hold | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,11 +108,25 @@ class Match:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """The model may have no replica: requests for its stable revision wait for one.
+
+    At most `requests` wait at a time, each for at most `seconds`. Once a replica is ready, at most `parallel` of them
+    are sent at a time. The model counts as idle after `idle_s` without a request.
+    """
+
+    requests: int
+    seconds: int
+    parallel: int
+    idle_s: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
     """One model's route. `text` is its spec as it was read.
 
     With `sticky_header` a hash of that header's value decides in place of the counter; `shadow_share` of the stable's
-    requests is marked, in hundredths of a percent.
+    requests is marked, in hundredths of a percent. Without `hold` a request that finds no replica is refused.
     """
 
     model: str
@@ -118,6 +140,7 @@ class Route:
     matches: tuple[Match, ...]
     sticky_header: str | None
     shadow_share: int
+    hold: Hold | None
     text: str
 
 
@@ -196,6 +219,7 @@ def parse_route(model: str, text: str) -> Route | Retired:
         matches=tuple(_match(match) for match in spec.match),
         sticky_header=spec.sticky.header if spec.sticky is not None else None,
         shadow_share=spec.shadow,
+        hold=_hold(spec.hold) if spec.hold is not None else None,
         text=text,
     )
 
@@ -239,6 +263,10 @@ def _match(match: _Match) -> Match:
     if match.header is not None:
         return Match(kind=MatchKind.HEADER, name=match.header, value=match.value)
     return Match(kind=MatchKind.COOKIE, name=match.cookie or "", value=match.value)
+
+
+def _hold(hold: _Hold) -> Hold:
+    return Hold(requests=hold.requests, seconds=hold.seconds, parallel=hold.parallel, idle_s=hold.idle_seconds)
 
 
 def _check_routing(spec: _Spec) -> None:

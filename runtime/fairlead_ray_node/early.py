@@ -46,7 +46,8 @@ def find_raylet(parent: int) -> int | None:
     while time.monotonic() < end_s and os.getppid() == parent:
         for task in (_PROC / f"{parent}/task").iterdir():
             for child in _read(task / "children").split():
-                if _read(_PROC / child / "comm").strip() == "raylet":
+                # The kernel sets the name of a new program before it sets its arguments.
+                if _read(_PROC / child / "comm").strip() == "raylet" and _read(_PROC / child / "cmdline"):
                     return int(child)
         time.sleep(0.1)
     return None

@@ -29,8 +29,10 @@ if TYPE_CHECKING:  # as `typing` has it; importing that takes longer than all el
 
 # A fork takes up to 0.2 s on a busy machine; Ray waits a minute for a worker.
 ANSWER_WITHIN_S = 5.0
-# It imports for 2 s on an idle machine.
-TEMPLATE_WITHIN_S = 15.0
+# How long a worker waits for a template that imports: that takes 2 s on an idle machine.
+TEMPLATE_WITHIN = "FAIRLEAD_WARM_START_SECONDS"
+TEMPLATE_WITHIN_S = 15
+TEMPLATE_WITHIN_S_MAX = 600
 # Each takes some 190 MiB. One serves all workers of a job, and all of Serve is one job; others may use the cluster too.
 TEMPLATES_MAX = 2
 # Of one job. A template that keeps dying costs more than it saves.
@@ -98,9 +100,18 @@ def template_name(environment: Mapping[str, str]) -> str:
     return "-".join(values)
 
 
+def template_within_s(environment: Mapping[str, str]) -> int:
+    """How many seconds a worker waits for its template; raises ValueError with the name of the variable."""
+    given = environment.get(TEMPLATE_WITHIN, "") or str(TEMPLATE_WITHIN_S)
+    if not (given.isascii() and given.isdecimal() and 1 <= int(given) <= TEMPLATE_WITHIN_S_MAX):
+        raise ValueError(f"{TEMPLATE_WITHIN} must be a whole number from 1 to {TEMPLATE_WITHIN_S_MAX}, not {given!r}")
+    return int(given)
+
+
 def connect(start: Start, name: str) -> socket.socket:
     """Start the template if there is none, and wait for it: to import the same things beside it takes both longer."""
-    end_s = time.monotonic() + TEMPLATE_WITHIN_S
+    within_s = template_within_s(os.environ)
+    end_s = time.monotonic() + within_s
     while True:
         link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         link.settimeout(ANSWER_WITHIN_S)
@@ -111,7 +122,7 @@ def connect(start: Start, name: str) -> socket.socket:
             link.close()
         start_template(start, name)
         if time.monotonic() > end_s:
-            raise NotForked(f"the template is not ready after {TEMPLATE_WITHIN_S:.0f} s")
+            raise NotForked(f"the template is not ready after {within_s} s")
         time.sleep(0.02)
 
 

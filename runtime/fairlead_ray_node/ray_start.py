@@ -1,10 +1,12 @@
 """``python -m fairlead_ray_node.ray_start [OPTION …]``: `ray start`, whose workers are forked from a template.
 
-Ray takes the program of its workers from `sys.executable` of this process. A small script takes that place; nothing in
-Ray is changed. Where a reason speaks against it, one line states the reason and Ray starts its workers itself.
+Ray takes the program of its workers from `sys.executable` of this process. A small script takes that place. The raylet
+gets the port of its agent as well (`agent_port`); nothing else in Ray is changed. Where a reason speaks against forks,
+one line states the reason and Ray starts its workers itself.
 
 ``FAIRLEAD_WARM_START=off`` switches it off. ``FAIRLEAD_WARM_START_FOLDER`` is the folder of the sockets: an absolute
 path of at most 60 bytes, accessible to this user alone. Without it a new folder is made.
+``FAIRLEAD_WARM_START_SECONDS`` is how long a worker waits for a template that is not ready, 15 without it.
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+
+from fairlead_ray_node import agent_port, launcher
 
 SWITCH = "FAIRLEAD_WARM_START"
 FOLDER = "FAIRLEAD_WARM_START_FOLDER"
@@ -46,6 +50,11 @@ def main(arguments: Sequence[str]) -> int:
         print(f"{SWITCH} must be 'on' or 'off', not {switch!r}", file=sys.stderr)
         return 2
     try:
+        launcher.template_within_s(os.environ)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+    try:
         if switch == "off":
             raise NotWarm(f"{SWITCH} is 'off'")
         refuse(arguments, os.environ)
@@ -68,6 +77,7 @@ def main(arguments: Sequence[str]) -> int:
         print(f"workers start the ordinary way: {reason}", file=sys.stderr, flush=True)
     from ray.scripts.scripts import main as ray
 
+    agent_port.give_to_raylet(arguments)
     sys.argv = ["ray", "start", *arguments]
     return int(ray() or 0)
 

@@ -44,6 +44,8 @@ class Source(_Part):
     format: ModelFormat | None = None
     signature: str | None = None
     digest: Digest | None = None
+    endpoint: str | None = None
+    credentials_secret_name: str | None = None
 
 
 class Limits(_Part):
@@ -68,10 +70,84 @@ class Batching(_Part):
     max_delay_milliseconds: Annotated[int, Field(ge=0, le=500)] = 0
 
 
+class Engine(StrEnum):
+    """What calls the model."""
+
+    TENSORFLOW = "TensorFlow"
+    ONNX_RUNTIME = "ONNXRuntime"
+
+
+class EngineMode(StrEnum):
+    """Which engine is asked for; `Auto` is the faster one of those that give TensorFlow's answers."""
+
+    AUTO = "Auto"
+    TENSORFLOW = "TensorFlow"
+    ONNX_RUNTIME = "ONNXRuntime"
+
+
+class GuardMode(StrEnum):
+    """What becomes of a request in which a guard finds something."""
+
+    OFF = "Off"
+    OBSERVE = "Observe"
+    REJECT = "Reject"
+
+
+class Guards(_Part):
+    """What is looked for in the inputs and answers of predictions."""
+
+    not_finite: GuardMode = GuardMode.OFF
+    range: GuardMode = GuardMode.OFF
+    size: GuardMode = GuardMode.OFF
+    outlier: GuardMode = GuardMode.OFF
+    perturbation: GuardMode = GuardMode.OFF
+    impossible_answer: GuardMode = GuardMode.OFF
+    score: GuardMode = GuardMode.OFF
+
+
+class Technique(StrEnum):
+    """A way to make a smaller or faster variant of a converted model."""
+
+    FOLDING = "Folding"
+    STATIC_INT8 = "StaticInt8"
+    DYNAMIC_INT8 = "DynamicInt8"
+    STRUCTURED_PRUNING = "StructuredPruning"
+    MAGNITUDE_PRUNING = "MagnitudePruning"
+    WEIGHT_CLUSTERING = "WeightClustering"
+
+
+class OptimizeFor(StrEnum):
+    """What the variant that serves is best in."""
+
+    LATENCY = "Latency"
+    THROUGHPUT = "Throughput"
+    MEMORY = "Memory"
+    SIZE = "Size"
+
+
+class AccuracyFloor(_Part):
+    """How much lower than the float model's a variant's metric may be, on the samples beside the model."""
+
+    metric: Literal["Accuracy"] = "Accuracy"
+    max_drop: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.01
+
+
+class Optimization(_Part):
+    """Which variants are tried, and what one must keep to be served."""
+
+    techniques: Annotated[tuple[Technique, ...], Field(min_length=1)] = tuple(Technique)
+    optimize_for: OptimizeFor = OptimizeFor.LATENCY
+    accuracy_floor: AccuracyFloor = AccuracyFloor()
+    max_score_change: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 0.1
+
+
 class Warmup(_Part):
     """Predictions run before the replica is ready."""
 
     batch_sizes: tuple[Annotated[int, Field(ge=1, le=4096)], ...] = (1,)
+
+
+EXAMPLE_CHARS_MAX = 16 * 1024
 
 
 class ReplicaConfig(_Part):
@@ -86,7 +162,12 @@ class ReplicaConfig(_Part):
     source: Source
     limits: Limits = Limits()
     batching: Batching = Batching()
+    engine: EngineMode = EngineMode.TENSORFLOW
+    guards: Guards = Guards()
+
+    optimization: Optimization | None = None
     warmup: Warmup = Warmup()
+    example: Annotated[str, Field(max_length=EXAMPLE_CHARS_MAX)] | None = None
     attempt: int = 0
 
     @property
@@ -118,6 +199,15 @@ class Environment(_Part):
     max_model_bytes: int = 8 * 1024 * MIB
     fetch_idle_s: float = 20
     fetch_total_s: float = 900
+    convert_s: Annotated[float, Field(gt=0)] = 240
+    convert_bytes: Annotated[int, Field(gt=0)] = 4096 * MIB
+    source_hosts: str = ""
+    source_networks: str = ""
+    source_credentials: str = ""
+    source_secrets_dir: Path | None = None
+    source_claims_dir: Path | None = None
+    https_proxy: str = ""
+    no_proxy: str = ""
 
 
 def environment() -> Environment:
@@ -126,9 +216,18 @@ def environment() -> Environment:
     names = {
         "cache_bytes": "FAIRLEAD_CACHE_BYTES",
         "ca_file": "FAIRLEAD_CA_FILE",
+        "convert_bytes": "FAIRLEAD_CONVERT_BYTES",
+        "convert_s": "FAIRLEAD_CONVERT_SECONDS",
         "max_model_bytes": "FAIRLEAD_MAX_MODEL_BYTES",
         "fetch_idle_s": "FAIRLEAD_FETCH_IDLE_SECONDS",
         "fetch_total_s": "FAIRLEAD_FETCH_TOTAL_SECONDS",
+        "source_hosts": "FAIRLEAD_SOURCE_HOSTS",
+        "source_networks": "FAIRLEAD_SOURCE_NETWORKS",
+        "source_credentials": "FAIRLEAD_SOURCE_CREDENTIALS",
+        "source_secrets_dir": "FAIRLEAD_SOURCE_SECRETS_DIR",
+        "source_claims_dir": "FAIRLEAD_SOURCE_CLAIMS_DIR",
+        "https_proxy": "HTTPS_PROXY",
+        "no_proxy": "NO_PROXY",
     }
     given = {field: os.environ[name] for field, name in names.items() if name in os.environ}
     return Environment.model_validate({"cache_dir": os.environ.get("FAIRLEAD_CACHE_DIR", default_dir), **given})

@@ -33,10 +33,16 @@ class LoadReason(StrEnum):
     """The model asks for something a model must not do."""
     MODEL_CORRUPT = "ModelCorrupt"
     """The content can't be read as a model."""
+    MODEL_UNSUPPORTED = "ModelUnsupported"
+    """The content is a model, but has a part that can't be served."""
     FORMAT_MISMATCH = "FormatMismatch"
     """The content is a model, but of another format than the one asked for."""
     SIGNATURE_NOT_FOUND = "SignatureNotFound"
     """The model has no signature of that name."""
+    EXAMPLE_INVALID = "ExampleInvalid"
+    """The example that a person gave does not fit the model's signature, or the model refuses it."""
+    GUARD_UNUSABLE = "GuardUnusable"
+    """A guard is asked for that the model, or the statistics beside it, give no means for."""
     WARMUP_FAILED = "WarmupFailed"
     """The model was loaded, but doesn't answer."""
     NODE_MISCONFIGURED = "NodeMisconfigured"
@@ -50,9 +56,12 @@ class RequestReason(StrEnum):
 
     MALFORMED = "Malformed"
     INVALID_INPUT = "InvalidInput"
+    GUARDED = "Guarded"
     UNKNOWN_PATH = "UnknownPath"
     UNKNOWN_MODEL = "UnknownModel"
     WRONG_METHOD = "WrongMethod"
+    UNKNOWN_METHOD = "UnknownMethod"
+    UNKNOWN_ENCODING = "UnknownEncoding"
     REPLICA_GONE = "ReplicaGone"
     WRONG_REPLICA = "WrongReplica"
     TOO_LARGE = "TooLarge"
@@ -61,6 +70,7 @@ class RequestReason(StrEnum):
     SLOW_CLIENT = "SlowClient"
     EXPECTATION = "Expectation"
     QUEUE_FULL = "QueueFull"
+    EXPLANATIONS_FULL = "ExplanationsFull"
     DEADLINE = "Deadline"
     NOT_READY = "NotReady"
     DRAINING = "Draining"
@@ -104,10 +114,10 @@ class WrongMethodError(RequestError):
         self.allowed = allowed
 
 
-def one_sentence(text: str) -> str:
+def one_sentence(text: str, *, most: int = SENTENCE_CHARS_MAX) -> str:
     """One bounded, printable line without credentials: user info and query of every URL are cut out."""
     line = " ".join("".join(c if c.isprintable() else " " for c in _URL.sub(_bare_url, text)).split())
-    return line if len(line) <= SENTENCE_CHARS_MAX else line[: SENTENCE_CHARS_MAX - 1] + "…"
+    return line if len(line) <= most else line[: most - 1] + "…"
 
 
 def bare_url(url: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -11,14 +12,19 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 from typing_extensions import override
 
+from fairlead_runtime import sketches
 from fairlead_runtime.analysis_counters import SCORE_BOUNDS, AnalysisCounters
+from fairlead_runtime.guard_counters import Guard, Rows
+from fairlead_runtime.sketches import Sketch
 
 LATENCY_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+EXPLANATION_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+EXPLANATION_OUTCOMES = ("answered", "refused", "full", "expired", "abandoned", "failed")
 _OF_GATEWAYS = ("health", "measurements")
 ROWS_BUCKETS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0)
 
 
-MODEL_PROTOCOLS = frozenset({"v1", "v2", "feedback"})
+MODEL_PROTOCOLS = frozenset({"v1", "v2", "v1_grpc", "v2_grpc", "feedback"})
 """What clients ask for. Health checks and scrapes come all the time, and would be most of an idle model's durations."""
 
 
@@ -34,6 +40,16 @@ class Histogram:
         self._counts[bisect_left(self._bounds, value)] += 1
         self._sum += value
 
+    @property
+    def count(self) -> int:
+        """How many values were observed."""
+        return sum(self._counts)
+
+    @property
+    def sum(self) -> float:
+        """All observed values together."""
+        return self._sum
+
     def buckets(self) -> tuple[list[tuple[str, float]], float]:
         return _accumulate(self._bounds, self._counts), self._sum
 
@@ -41,6 +57,54 @@ class Histogram:
 def _accumulate(bounds: Sequence[float], counts: Sequence[int]) -> list[tuple[str, float]]:
     """Buckets as Prometheus has them: each with what the ones before hold."""
     return list(zip((*map(str, bounds), "+Inf"), map(float, accumulate(counts)), strict=True))
+
+
+@dataclass(slots=True)
+class Predictions:
+    """How requests for predictions ended, and where the time of the answered ones went. Written on the loop alone."""
+
+    answered: int = 0
+    refused: int = 0
+    answered_s: float = 0.0
+    refused_s: float = 0.0
+    decode_s: float = 0.0
+    call_s: float = 0.0
+    encode_s: float = 0.0
+    last_s: float | None = None
+    """When the last one was answered, by the clock of `time.perf_counter`."""
+
+    def add_success(self, now_s: float, whole_s: float, decode_s: float, call_s: float, encode_s: float) -> None:
+        """Count a request that was answered `now_s`, `whole_s` after it was there whole."""
+        self.answered += 1
+        self.answered_s += whole_s
+        self.decode_s += decode_s
+        self.call_s += call_s
+        self.encode_s += encode_s
+        self.last_s = now_s
+
+    def add_failure(self, whole_s: float) -> None:
+        """Count a request that got no prediction, whatever the reason."""
+        self.refused += 1
+        self.refused_s += whole_s
+
+    @property
+    def wait_s(self) -> float:
+        """What answered requests spent neither in their decoding and encoding nor in a call of the model."""
+        return max(0.0, self.answered_s - self.decode_s - self.call_s - self.encode_s)
+
+
+class Explanations:
+    """How requests for explanations ended, and how long the answered ones took. Written on the loop alone."""
+
+    def __init__(self) -> None:
+        self.outcomes: dict[str, int] = dict.fromkeys(EXPLANATION_OUTCOMES, 0)
+        self.duration = Histogram(EXPLANATION_BUCKETS_S)
+
+    def add(self, outcome: str, whole_s: float = 0.0) -> None:
+        """Count a request that ended so, `whole_s` seconds after it was there whole."""
+        self.outcomes[outcome] += 1
+        if outcome == "answered":
+            self.duration.observe(whole_s)
 
 
 class ReplicaMetrics(Collector):
@@ -51,6 +115,8 @@ class ReplicaMetrics(Collector):
         self.measured = AnalysisCounters()
         self.requests: dict[tuple[str, int], int] = {}
         self.latency = Histogram(LATENCY_BUCKETS_S)
+        self.predictions = Predictions()
+        self.explanations = Explanations()
         self.batch_rows = Histogram(ROWS_BUCKETS)
         self.rejected = 0
         self.abandoned = 0
@@ -59,6 +125,11 @@ class ReplicaMetrics(Collector):
         self.pending = 0
         self.connections = 0
         self.shares_calls = False
+        self.engine: tuple[str, str] | None = None
+        self.variant: tuple[str, str] | None = None
+        self.reference: str | None = None
+        self.sketches: Sequence[Sketch] = ()
+        self.guarded: Mapping[Guard, Rows] = {}
         self.phases_s: dict[str, float] = {}
         self.evicted_bytes: Sequence[int] = ()
         self._registry = CollectorRegistry()
@@ -92,6 +163,8 @@ class ReplicaMetrics(Collector):
             "fairlead_replica_request_duration_seconds", "Time from the complete request to the answer.", self.latency
         )
         yield self._histogram("fairlead_replica_batch_rows", "Rows in one call of the model.", self.batch_rows)
+        yield from self._collect_predictions()
+        yield from self._collect_explanations()
         rejected = CounterMetricFamily(
             "fairlead_replica_rejected", "Predictions refused because the queue was full.", labels=names
         )
@@ -102,6 +175,7 @@ class ReplicaMetrics(Collector):
         yield abandoned
         yield from self._collect_evicted()
         yield from self._collect_measured()
+        yield from self._collect_sketches()
         yield self._gauge("fairlead_replica_pending_requests", "Predictions running or queued.", self.pending)
         yield self._gauge("fairlead_replica_connections", "Open client connections.", self.connections)
         yield self._gauge(
@@ -109,12 +183,52 @@ class ReplicaMetrics(Collector):
             "1 when the warm-up showed that requests can share a call of the model.",
             self.shares_calls,
         )
+        engine = GaugeMetricFamily(
+            "fairlead_replica_engine", "1 for the engine that calls the model.", labels=[*names, "engine", "reason"]
+        )
+        if self.engine is not None:
+            engine.add_metric([*values, *self.engine], 1)
+        yield engine
+        variant = GaugeMetricFamily(
+            "fairlead_replica_variant",
+            "1 for the variant of the model that serves, where spec.optimization asks for one.",
+            labels=[*names, "variant", "reason"],
+        )
+        if self.variant is not None:
+            variant.add_metric([*values, *self.variant], 1)
+        yield variant
         load = GaugeMetricFamily(
             "fairlead_replica_start_seconds", "How long each phase of the start took.", labels=[*names, "phase"]
         )
         for phase, duration_s in self.phases_s.items():
             load.add_metric([*values, phase], duration_s)
         yield load
+
+    def _collect_predictions(self) -> Iterator[Metric]:
+        values, counted = list(self._labels.values()), self.predictions
+        ended = self._counter("fairlead_replica_predictions", "Requests for a prediction that ended.", "outcome")
+        ended.add_metric([*values, "answered"], counted.answered)
+        ended.add_metric([*values, "refused"], counted.refused)
+        yield ended
+        parts = self._counter(
+            "fairlead_replica_prediction_seconds",
+            "Where the time of answered predictions went: waiting, decoding, the call of the model, encoding.",
+            "part",
+        )
+        for part in ("wait", "decode", "call", "encode"):
+            parts.add_metric([*values, part], getattr(counted, f"{part}_s"))
+        yield parts
+
+    def _collect_explanations(self) -> Iterator[Metric]:
+        ended = self._counter("fairlead_replica_explanations", "Requests for an explanation that ended.", "outcome")
+        for outcome, count in self.explanations.outcomes.items():
+            ended.add_metric([*self._labels.values(), outcome], count)
+        yield ended
+        yield self._histogram(
+            "fairlead_replica_explanation_duration_seconds",
+            "Time from the complete request for an explanation to its answer, with the wait for others.",
+            self.explanations.duration,
+        )
 
     def _collect_evicted(self) -> Iterator[Metric]:
         models = self._counter(
@@ -154,6 +268,24 @@ class ReplicaMetrics(Collector):
         )
         scores.add_metric(list(self._labels.values()), _accumulate(SCORE_BOUNDS, self.measured.scores), None)
         yield scores
+
+    def _collect_sketches(self) -> Iterator[Metric]:
+        found = GaugeMetricFamily(
+            "fairlead_replica_reference",
+            "1 for what became of the reference statistics beside the model.",
+            labels=[*self._labels, "outcome"],
+        )
+        if self.reference is not None:
+            found.add_metric([*self._labels.values(), self.reference], 1)
+        yield found
+        yield from sketches.collect(self._labels, self.sketches)
+        guarded = self._counter(
+            "fairlead_replica_guarded_rows", "Rows that guards judged, by what became of them.", "guard", "outcome"
+        )
+        for guard, rows in self.guarded.items():
+            for outcome in ("passed", "observed", "rejected"):
+                guarded.add_metric([*self._labels.values(), guard.value, outcome], getattr(rows, outcome))
+        yield guarded
 
     def _counter(self, name: str, text: str, *labels: str) -> CounterMetricFamily:
         return CounterMetricFamily(name, text, labels=[*self._labels, *labels])

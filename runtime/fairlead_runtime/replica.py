@@ -10,16 +10,26 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
-from fairlead_runtime import config
+from fairlead_runtime import config, failed_starts
 from fairlead_runtime.discovery import entry, member
 from fairlead_runtime.errors import LoadError, LoadReason
 from fairlead_runtime.feedback import keys, wiring
-from fairlead_runtime.inference import batching, costs, dataplane, executor
+from fairlead_runtime.inference import batching, costs, dataplane, executor, guard_checks, sampling
+from fairlead_runtime.inference.guarding import Guards
 from fairlead_runtime.metrics import ReplicaMetrics
 from fairlead_runtime.model import digest, prepare
-from fairlead_runtime.model.signature import Signature, example_inputs
+from fairlead_runtime.model.cache import Cache
+from fairlead_runtime.model.evaluation_record import Outcome
+from fairlead_runtime.model.explaining.explainer import Explainer
+from fairlead_runtime.model.onnx import conversions
+from fairlead_runtime.model.predictor import Tensors
+from fairlead_runtime.model.signature import Signature
+from fairlead_runtime.model.variant import Vary
+from fairlead_runtime.optimization import variants
+from fairlead_runtime.protocols import example
 from fairlead_runtime.protocols.handler import Handler
 from fairlead_runtime.server import listener, writer
 from fairlead_runtime.server.connection import Shared
@@ -30,7 +40,10 @@ from fairlead_runtime.shadow import mirror
 LOG = logging.getLogger(__name__)
 SILENT_S_MAX = 20.0
 DRAIN_RESERVE_S = 5.0
+HEALTHY_S = 2.5
+"""A draining replica is healthy for so long: a gateway that has no other one of the revision goes on sending to it."""
 TOUCH_EVERY_S = 600.0
+UNUSED_STATISTICS = (Outcome.OTHER_MODEL, Outcome.UNREADABLE)
 
 
 class Replica:
@@ -57,7 +70,7 @@ class Replica:
         async with self._starting:
             try:
                 if self._prepared is None:
-                    await self._start(pinned)
+                    await self._start_after_pause(pinned)
                 else:
                     digest.verify(self._prepared.digest, pinned)
             except LoadError as error:
@@ -95,7 +108,8 @@ class Replica:
         now_s = time.monotonic()
         if self._prepared is not None and now_s >= self._next_touch_s:
             self._next_touch_s = now_s + TOUCH_EVERY_S
-            self._prepared.lease.touch()
+            for lease in self._prepared.leases:
+                lease.touch()
 
     async def __del__(self) -> None:
         """Drains. Ray awaits this within `graceful_shutdown_timeout_s` before it kills the process."""
@@ -104,10 +118,30 @@ class Replica:
             return
         # First of all the directory: the gateways' health checks may be seconds apart.
         await asyncio.to_thread(joined.drain)
-        server.call(lambda: _set_phase(plane, dataplane.Phase.DRAINING))
+        server.call(lambda: _set_phase(plane, dataplane.Phase.DRAINING), delay_s=HEALTHY_S)
         timeout_s = self._config.limits.request_timeout_seconds + DRAIN_RESERVE_S
         await asyncio.to_thread(server.drain, timeout_s=timeout_s)
         await asyncio.to_thread(joined.leave)
+
+    async def _start_after_pause(self, pinned: str | None) -> None:
+        given = self._config
+        failed = failed_starts.FailedStarts(
+            config.environment().cache_dir,
+            namespace=given.namespace,
+            model=given.model,
+            revision=given.revision,
+            attempt=given.attempt,
+        )
+        pause_s = failed.pause_s()
+        if pause_s > 0:
+            LOG.warning("the revision failed to start on this node again and again: waiting %.1f s", pause_s)
+            await asyncio.sleep(pause_s)
+        try:
+            await self._start(pinned)
+        except Exception:
+            await asyncio.to_thread(failed.record)
+            raise
+        await asyncio.to_thread(failed.clear)
 
     async def _start(self, pinned: str | None) -> None:
         # Before the model is read: a node that isn't set up says so at once.
@@ -128,14 +162,27 @@ class Replica:
     async def _serve(self, pinned: str | None, bound: socket.socket, joined: member.Member) -> None:
         started_s = time.perf_counter()
         environment = config.environment()
-        prepared = await asyncio.to_thread(prepare.prepare, self._config, pinned, environment, threads=_threads())
-        server = ServerThread(bound, lambda loop: self._assemble(loop, prepared))
+        prepared = await asyncio.to_thread(
+            prepare.prepare,
+            self._config,
+            pinned,
+            environment,
+            threads=_threads(),
+            read_examples=self._read_examples,
+            make_vary=self._make_vary,
+        )
+        guards = self._guards(prepared)
+        server = ServerThread(bound, lambda loop: self._assemble(loop, prepared, guards))
         await asyncio.to_thread(server.start)
         plane = self._dataplane
         if plane is None:
             raise RuntimeError("the server started without its parts")
         self._metrics.evicted_bytes = [each.size_bytes for each in prepared.evicted]
         self._metrics.shares_calls = prepared.merging.is_proved
+        self._metrics.engine = (prepared.engine.engine.value, prepared.engine.reason.value)
+        if prepared.variant is not None:
+            self._metrics.variant = (prepared.variant.name, prepared.variant.reason.value)
+        self._metrics.reference = prepared.reference.outcome.value
         self._metrics.phases_s = {**prepared.phases_s, "all": time.perf_counter() - started_s}
         if prepared.warm_up.refusal is not None:
             LOG.warning("serving although the warm-up could not run: %s", prepared.warm_up.refusal)
@@ -150,8 +197,29 @@ class Replica:
             "%s serves %s on port %d: %s, %s",
             *(self._name, prepared.digest, server.port, prepared.model.kind, self._metrics.phases_s),
         )
+        LOG.info(
+            "the engine is %s (%s): %s",
+            *(prepared.engine.engine.value, prepared.engine.reason.value, prepared.engine.why),
+        )
+        if prepared.variant is not None:
+            LOG.info(
+                "the variant is %s (%s): %s",
+                *(prepared.variant.name, prepared.variant.reason.value, prepared.variant.why),
+            )
+        found = prepared.evaluation
+        LOG.info("the evaluation record: %s %s", found.outcome.value, found.message)
+        level = logging.WARNING if prepared.reference.outcome in UNUSED_STATISTICS else logging.INFO
+        reference = prepared.reference
+        LOG.log(level, "the reference statistics: %s %s", reference.outcome.value, reference.message)
         shares = "share calls" if prepared.merging.is_proved else "share no calls"
         LOG.info("requests %s of the model: %s", shares, prepared.merging.why)
+
+    def _read_examples(self, folder: Path, signature: Signature) -> Sequence[Tensors]:
+        return example.read(self._config.example, folder, signature)
+
+    def _make_vary(self, wanted: conversions.Wanted, cache: Cache) -> Vary | None:
+        bounds = self._config.optimization
+        return None if bounds is None else variants.vary(wanted, cache, bounds)
 
     def _describe(self, port: int) -> entry.Replica:
         """This replica as the node's directory lists it."""
@@ -160,7 +228,9 @@ class Replica:
             name=self._name, namespace=given.namespace, model=given.model, revision=given.revision, port=port
         )
 
-    def _assemble(self, loop: asyncio.AbstractEventLoop, prepared: prepare.PreparedModel) -> Shared:
+    def _assemble(
+        self, loop: asyncio.AbstractEventLoop, prepared: prepare.PreparedModel, guards: Guards | None
+    ) -> Shared:
         """Puts the parts together on the server's thread."""
         given = self._config
         signature = prepared.model.signature
@@ -174,6 +244,9 @@ class Replica:
                 versions=given.versions,
                 digest=prepared.digest,
                 folder=prepared.model.folder,
+                engine=prepared.engine.engine.value,
+                evaluation=prepared.evaluation,
+                variant=prepared.variant,
             ),
             signature,
             executor=executor.Executor(runner, loop),
@@ -183,11 +256,20 @@ class Replica:
                 timeout_s=given.limits.request_timeout_seconds,
             ),
             metrics=self._metrics,
+            sampler=self._sampler(prepared),
         )
+        plane.guards = guards
         self._dataplane = plane
         secret = keys.own_ray_token()
         copies = self._mirror(loop, secret)
-        handler = Handler(plane, self._metrics, self._feedback(signature, secret), prepared.warm_up)
+        handler = Handler(
+            plane,
+            self._metrics,
+            self._feedback(signature, secret),
+            prepared.warm_up,
+            Explainer(prepared.model, shares_calls=prepared.merging.is_proved),
+            body_bytes_max=given.limits.max_request_bytes,
+        )
         return Shared(
             handle=handler.handle,
             check_head=handler.check_head,
@@ -204,7 +286,7 @@ class Replica:
     def _runner(self, prepared: prepare.PreparedModel) -> batching.Runner:
         learned = costs.LearnedCosts()
         for rows, spent_s in prepared.warm_up.speed.call_s.items():
-            learned.observe(costs.size_of([example_inputs(prepared.model.signature, rows)]), spent_s)
+            learned.observe(costs.size_of([prepared.warm_up.inputs_of(rows)]), spent_s)
         given = self._config.batching
         sharing = batching.Sharing(
             is_proved=prepared.merging.is_proved,
@@ -214,6 +296,24 @@ class Replica:
         return batching.Runner(
             prepared.model.predictor, sharing=sharing, costs=learned, observe_rows=self._metrics.batch_rows.observe
         )
+
+    def _sampler(self, prepared: prepare.PreparedModel) -> sampling.RowSampler | None:
+        statistics = prepared.reference.statistics
+        if statistics is None:
+            return None
+        self._metrics.sketches = statistics.sketches()
+        signature = prepared.model.signature
+        return sampling.RowSampler(signature, statistics.reader(signature), self._metrics.sketches)
+
+    def _guards(self, prepared: prepare.PreparedModel) -> Guards | None:
+        """Raises LoadError for one that the model gives no means for."""
+        modes = guard_checks.modes_of(self._config.guards)
+        if not modes:
+            return None
+        reference = prepared.reference
+        guards = guard_checks.build(modes, prepared.model.signature, reference, prepared.answers)
+        self._metrics.guarded = guards.rows
+        return guards
 
     def _mirror(self, loop: asyncio.AbstractEventLoop, secret: str | None) -> mirror.Mirror:
         given = self._config

@@ -12,7 +12,7 @@ from tests.support import alert_rules, chart, serving_classes
 from fairlead_operator.desired import ray_cluster
 from fairlead_operator.desired.namespace import gateway
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(1200)
 ON = ("monitoring.namespace=monitoring", "monitoring.podMonitors.enabled=true", "monitoring.rules.enabled=true")
 CLASS = serving_classes.make()
 REPLICAS = "fairlead-replicas"

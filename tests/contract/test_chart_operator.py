@@ -7,7 +7,7 @@ from tests.support import chart
 
 from fairlead_operator import settings
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(1200)
 
 
 def load(*values: str) -> settings.Settings:

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 from tests.faults import prefork
-from tests.support.operator_process import OperatorProcess, free_port
+from tests.support.free_ports import free_port
+from tests.support.operator_process import OperatorProcess
 from tests.support.until import until
 
 pytestmark = pytest.mark.real

@@ -15,7 +15,7 @@ from tests.support.until import until
 
 from fairlead_cli.local import cluster, process_table, state
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(1200)]
 REPOSITORY = Path(__file__).resolve().parents[2]
 APPLICATION = {
     "name": "app",
@@ -29,6 +29,12 @@ WITHOUT_TEMPLATE = """
 import os, sys
 if any(each.endswith("/fairlead_ray_node/template.py") for each in sys.orig_argv):
     os._exit(1)
+"""
+# The agents of a busy machine, but for ever: they are stopped before they have imported anything.
+WITHOUT_AGENT = """
+import os, signal, sys
+if any(each.endswith("/dashboard/agent.py") for each in sys.orig_argv):
+    os.kill(os.getpid(), signal.SIGSTOP)
 """
 
 
@@ -106,7 +112,8 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
             patch.delenv("FAIRLEAD_WARM_START", raising=False)
             started.up(("ray",))
         found = Node(started)
-        until(lambda: list(started.warm_start("ray").glob("*.sock")), "the template is ready", explain=found.log)
+        sockets = started.warm_start("ray")
+        until(lambda: list(sockets.glob("*.sock")), "the template is ready", deadline_s=400, explain=found.log)
         found.put(APPLICATION)
         yield found
 
@@ -134,13 +141,13 @@ def test_a_replica_ends_with_its_launcher_and_is_replaced(node: Node) -> None:
 
 def test_a_replica_survives_its_template_and_the_next_one_gets_a_new_template(node: Node) -> None:
     first = node.replica()
-    template = template_of(first)
+    template, before = template_of(first), node.log().count(": ready after")
     os.kill(template, signal.SIGKILL)
     until(lambda: not is_alive(template), "the template has ended")
     assert node.replica() == first
     os.kill(first, signal.SIGKILL)
     second = node.replica(other_than=first)
-    until(lambda: node.log().count("ready after") == 2, "another template is ready", explain=node.log)
+    until(lambda: node.log().count(": ready after") > before, "another template is ready", explain=node.log)
     # On a busy machine the worker that asked for it didn't wait so long.
     os.kill(second, signal.SIGKILL)
     assert template_of(node.replica(other_than=second)) != template
@@ -162,6 +169,20 @@ def test_workers_start_without_a_fork_when_there_is_no_template(node: Node, tmp_
     node.put(APPLICATION)
     assert "/raylet" in command(parent(node.replica()))
     assert "starts the ordinary way: the template died 5 times" in node.log()
+
+
+def test_a_node_starts_before_its_agent_does(node: Node, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(WITHOUT_AGENT)
+    node.local.stop("ray", signal.SIGKILL)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{REPOSITORY}")
+        node.local.start("ray")
+    commands = {each.identity.pid: command(each.identity.pid) for each in process_table.entries()}
+    # The raylet has the agent's command among its arguments.
+    (agent,) = (pid for pid, found in commands.items() if "/dashboard/agent.py" in found and "_command=" not in found)
+    assert "State:\tT (stopped)" in Path(f"/proc/{agent}/status").read_text()
+    node.put(APPLICATION)
+    assert node.replica() > 0
 
 
 def test_down_leaves_no_process(node: Node) -> None:

@@ -16,7 +16,7 @@ def fairlead(stage: Stage, verb: str, model: Model, *arguments: str) -> tuple[in
 
 
 def asked(stage: Stage, verb: str, model: Model, *arguments: str) -> None:
-    code, output = fairlead(stage, verb, model, *arguments)
+    code, output = fairlead(stage, verb, model, *arguments, "--timeout", "300")
     assert code == 0, output
 
 

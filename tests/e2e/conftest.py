@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import shutil
@@ -10,11 +11,14 @@ from collections.abc import Iterator
 import pytest
 from tests.e2e import measured
 from tests.e2e.stage import Stage, raised
+from tests.support import per_folder
 
 ORDER = (
     "test_apply_to_prediction",
+    "test_bucket",
     "test_scale_and_delete",
     "test_autoscaling",
+    "test_to_zero",
     "test_version_change",
     "test_discovery",
     "test_canary",
@@ -24,6 +28,8 @@ ORDER = (
     "test_feedback",
     "test_shadow_analysis",
     "test_signature_contract",
+    "test_required_evaluation",
+    "test_optimized_model",
     "test_rollback_window",
     "test_rolling_update",
     "test_recreate",
@@ -31,6 +37,7 @@ ORDER = (
     "test_bad_revisions",
     "test_restarts",
     "test_killed_replicas",
+    "test_move",
     "test_idle",
 )
 
@@ -57,14 +64,28 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             terminalreporter.write_line(path.read_text(encoding="utf-8"))
 
 
-@pytest.fixture(scope="session")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    """Kubernetes, Ray, gateway and operator, and two trained versions of a model.
+@pytest.fixture(scope="module")
+def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Stage:
+    """Kubernetes, Ray, gateway and operator, and two trained versions of a model, for the whole folder.
 
     With ``FAIRLEAD_E2E_FOLDER`` they are kept in that folder and keep running, for work on one of the tests.
     """
     kept = os.environ.get("FAIRLEAD_E2E_FOLDER")
-    folder = pathlib.Path(kept) if kept else tmp_path_factory.mktemp("e2e")
-    with raised(folder, keep=bool(kept)) as made:
-        yield made
-    measured.RESULTS.keep()
+
+    @contextlib.contextmanager
+    def made() -> Iterator[Stage]:
+        if kept:
+            opened = raised(pathlib.Path(kept), keep=True)
+        else:
+            opened = raised(tmp_path_factory.mktemp("e2e"), models_in=_of_the_run(tmp_path_factory) / "e2e-models")
+        with opened as found:
+            yield found
+        measured.RESULTS.keep()
+
+    return per_folder.shared(request, made)
+
+
+def _of_the_run(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """The folder that all processes of the run share."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own

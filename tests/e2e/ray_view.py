@@ -7,16 +7,19 @@ from typing import Any
 
 import httpx
 
-from fairlead_cli.local import cluster
+from fairlead_cli.local import cluster, ray_node
+
+# An answer takes the dashboard and Serve's controller some processor time, which replicas need to start.
+RAY_POLL_S = 0.25
 
 
 class RayView:
     """Reads with the token each time, for Ray may be another one by now."""
 
-    def __init__(self, local: cluster.LocalCluster) -> None:
+    def __init__(self, local: cluster.LocalCluster, head: ray_node.Node = ray_node.HEAD) -> None:
         self._local = local
         # One client for all: each makes a TLS context of its own, which takes longer than an answer.
-        self._client = httpx.Client(base_url=local.ray_address, timeout=30)
+        self._client = httpx.Client(base_url=f"http://127.0.0.1:{local.ports[head.port('dashboard')]}", timeout=30)
 
     def close(self) -> None:
         self._client.close()

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import httpx
-from tests.e2e.ray_view import RayView
+from tests.e2e.ray_view import RAY_POLL_S, RayView
 from tests.e2e.trained import Models, Version
 from tests.support import leftovers
 from tests.support.kube_api import KubeApi
@@ -20,9 +20,11 @@ from tests.support.until import until
 from fairlead_cli import load
 from fairlead_cli.local import cluster, options
 
-DEADLINE_S = 200
+DEADLINE_S = 500
 # Requests a second of a counting client: as fast as answers come it takes a processor from what every story waits for.
-RATE = 500.0
+RATE = 300.0
+# That of a story that lasts for about a minute: the requests that it promises come before its end anyway.
+LONG_RATE = 200.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,11 +89,14 @@ class Stage:
 
 
 @contextlib.contextmanager
-def raised(folder: pathlib.Path, *, keep: bool = False) -> Iterator[Stage]:
-    """Kubernetes, Ray, gateway and operator, and two trained versions of a model, all in this folder."""
+def raised(folder: pathlib.Path, *, models_in: pathlib.Path | None = None, keep: bool = False) -> Iterator[Stage]:
+    """Kubernetes, Ray, gateway and operator, and trained versions of a model, all in this folder.
+
+    With ``models_in`` the versions are there, also those that another process trained.
+    """
     local = cluster.LocalCluster("e2e", folder / "cluster", chosen=options.Options(namespace="models"))
     with contextlib.ExitStack() as ending:
-        models = Models(folder / "models")
+        models = Models(models_in or folder / "models")
         ending.callback(models.stop)
         if not keep:
             ending.enter_context(leftovers.owned(local))
@@ -190,7 +195,12 @@ class Model:
 
     def until_gone(self, *, deadline_s: float = DEADLINE_S) -> None:
         until(lambda: self.read() is None, f"{self.name} gone", deadline_s=deadline_s, explain=self.explain)
-        until(lambda: not self._stage.ray.applications(self.name), f"{self.name} gone from Ray", deadline_s=60)
+        until(
+            lambda: not self._stage.ray.applications(self.name),
+            f"{self.name} gone from Ray",
+            deadline_s=60,
+            poll_s=RAY_POLL_S,
+        )
         until(lambda: self.name not in self._stage.api.routes(), f"{self.name} gone from the table", deadline_s=60)
         until(lambda: self.name not in self._stage.live(), f"{self.name} gone from the gateway", deadline_s=60)
 

@@ -8,7 +8,7 @@ from tests.e2e.stage import Model, Stage
 from tests.support import ray_nodes
 from tests.support.until import until
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(1200)]
 ROWS = 20
 
 

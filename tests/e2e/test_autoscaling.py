@@ -9,13 +9,14 @@ import pytest
 from tests.e2e.asking import asked, fairlead
 from tests.e2e.counted import counted, require_no_failures
 from tests.e2e.measured import RESULTS
-from tests.e2e.our_processes import kill_for_good
+from tests.e2e.our_processes import kill_for_good, start_operator
+from tests.e2e.ray_view import RAY_POLL_S
 from tests.e2e.stage import Model, Stage
 from tests.support.until import until
 
 from fairlead_cli import load
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(1200)]
 MOST = 3
 SCALING = {
     "minReplicas": 1,
@@ -49,6 +50,16 @@ def until_scaled(model: Model, count: int) -> None:
     model.until_up(count)
 
 
+def until_run(stage: Stage, count: int) -> None:
+    """So many replicas run, whatever the operator says, as it may be away."""
+    until(
+        lambda: len(stage.ray.replica_pids("elastic")) == count,
+        f"{count} without the operator",
+        deadline_s=200,
+        poll_s=RAY_POLL_S,
+    )
+
+
 def test_replicas_follow_the_load_without_the_operator_and_in_a_canary(stage: Stage) -> None:
     COUNTED.clear()
     with (
@@ -62,10 +73,10 @@ def test_replicas_follow_the_load_without_the_operator_and_in_a_canary(stage: St
             assert set(first) < set(stage.ray.replica_pids("elastic"))
             assert "3 replicas, which is the maximum." in fairlead(stage, "status", model)[1]
             kill_for_good(stage.local, "operator")
-        until(lambda: len(stage.ray.replica_pids("elastic")) == 1, "one replica without the operator", deadline_s=120)
+        until_run(stage, 1)
         with busy(model):
-            until(lambda: len(stage.ray.replica_pids("elastic")) == MOST, "three without the operator", deadline_s=200)
-            stage.local.start("operator")
+            until_run(stage, MOST)
+            start_operator(stage.local)
             until_scaled(model, MOST)
             _roll_out(stage, model)
         until_scaled(model, 1)

@@ -13,16 +13,16 @@ import pytest
 from tests.e2e.asking import asked, fairlead, next_version
 from tests.e2e.counted import CONNECTIONS, count_by_revision, counted, require_no_failures
 from tests.e2e.measured import RESULTS
-from tests.e2e.our_processes import kill_for_good, kill_operator
+from tests.e2e.our_processes import kill_for_good, kill_operator, start_operator
 from tests.e2e.second_gateway import Gateway, two_gateways
-from tests.e2e.stage import Model, Stage, condition
+from tests.e2e.stage import LONG_RATE, Model, Stage, condition
+from tests.support import request_counts
 from tests.support.until import until
 
 from fairlead_cli import load
-from fairlead_cli.plugin import commands
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
-REQUESTS = 10_000
+pytestmark = [pytest.mark.real, pytest.mark.timeout(1200)]
+REQUESTS = request_counts.at_least(10_000)
 TABLE = "A canary under load"
 STEPS: list[dict[str, Any]] = [{"setWeight": 1}, {"setWeight": 25}, {"pause": {}}, {"setWeight": 60}]
 COUNTED: dict[str, Any] = {
@@ -66,11 +66,11 @@ def keep(report: load.Report, what: str) -> None:
 
 
 def test_25_percent_is_exact_at_each_of_two_gateways_and_a_promote_waits_for_both(stage: Stage, canary: Model) -> None:
-    asking = canary.load(connections=CONNECTIONS // 2)
+    asking = canary.load(connections=CONNECTIONS // 2, rate=LONG_RATE)
     at_once = asking.model_copy(update={"requests": REQUESTS, "rate_limit": None})
     with two_gateways(stage) as second:
         stable, candidate = begin(canary, "split", analysis=COUNTED)
-        until(lambda: sums(canary), "the measurements begin", deadline_s=30, explain=canary.explain)
+        until(lambda: sums(canary), "the measurements begin", deadline_s=120, explain=canary.explain)
         urls = (stage.local.gateway_url, second.data_url)
         limited = [at_once.model_copy(update={"url": url, "id_prefix": url[-5:]}) for url in urls]
         with load.background(limited[0]) as one, load.background(limited[1]) as other:
@@ -85,7 +85,7 @@ def test_25_percent_is_exact_at_each_of_two_gateways_and_a_promote_waits_for_bot
         until(
             lambda: sums(canary) == summed,
             f"the measurements of both are summed: {summed}",
-            deadline_s=30,
+            deadline_s=120,
             explain=canary.explain,
         )
         _promoted_at_both(stage, canary, second, asking, (stable, candidate))
@@ -100,7 +100,7 @@ def _promoted_at_both(
     with load.background(asking) as here, load.background(there) as beyond:
         with second.stopped():
             asked(stage, "promote", canary, "--full")
-            canary.until("waiting for the gateway", lambda found: "Gateway gateway-1 can't be read" in _progress(found))
+            canary.until("waiting for the gateway", lambda found: "Cannot read gateway gateway-1" in _progress(found))
             until(lambda: _has_moved(stage, canary), "the first gateway has the new table", deadline_s=60)
             moved = count_by_revision(here, stable), count_by_revision(beyond, stable)
             here.wait_until(lambda seen: seen.requests > REQUESTS, timeout_s=200)
@@ -170,12 +170,14 @@ def test_a_killed_operator_finds_the_step_and_the_pause_as_they_were(stage: Stag
     ]
     canary.until_settled()
     before = canary.stable
-    with counted(canary) as run:
+    with counted(canary, rate=LONG_RATE) as run:
         canary.apply(next_version(canary), label="killed", rollout={"strategy": "Canary", "steps": steps})
         canary.until("in its pause", lambda found: condition(found, "Progressing").get("reason") == "StepPaused")
         began = canary.status()["rollout"]["stepStartedAt"]
         kill_operator(stage.local)
-        assert canary.status()["rollout"]["stepStartedAt"] == began, "the pause did not begin again"
+        now = canary.status()["rollout"]
+        # A busy machine may need more than the pause to start the operator.
+        assert now["step"] > 1 or now["stepStartedAt"] == began, "the pause did not begin again"
         canary.until("paused at 50 %", lambda found: (found["status"].get("rollout") or {}).get("step") == 3)
         kill_operator(stage.local)
         asked(stage, "promote", canary)
@@ -188,24 +190,21 @@ def test_a_killed_operator_finds_the_step_and_the_pause_as_they_were(stage: Stag
     assert (handled["verb"], handled["outcome"]) == ("Promote", "Done")
 
 
-def test_no_other_request_replaces_a_pending_abort_of_a_running_rollout(
-    stage: Stage, canary: Model, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(commands, "ANSWER_WITHIN_S", 1.0)
+def test_no_other_request_replaces_a_pending_abort_of_a_running_rollout(stage: Stage, canary: Model) -> None:
     stable, candidate = begin(canary, "abort-wins")
     kill_for_good(stage.local, "operator")
     try:
-        assert "is requested and not carried out yet" in fairlead(stage, "promote", canary)[1]
-        assert "is requested and not carried out yet" in fairlead(stage, "abort", canary)[1]
+        assert "is requested and not carried out yet" in fairlead(stage, "promote", canary, "--timeout", "1")[1]
+        assert "is requested and not carried out yet" in fairlead(stage, "abort", canary, "--timeout", "1")[1]
         assert "not carried out yet" in fairlead(stage, "promote", canary, "--full")[1]
         request = {"id": "by-hand", "verb": "PromoteFull", "revision": candidate, "time": "2026-01-01T00:00:00Z"}
         patch = json.dumps({"status": {"request": request}})
         by_hand = ("patch", "mdep", canary.name, "--subresource=status", "--type=merge", "-p", patch)
         done = stage.kubectl_tried(*by_hand)
         assert done.returncode != 0
-        assert "is an Abort that is still to be carried out" in done.stderr
+        assert "must not be replaced while an Abort is pending" in done.stderr
     finally:
-        stage.local.start("operator")
+        start_operator(stage.local)
     found = canary.until("withdrawn", lambda found: "rollout" not in found["status"])
     assert found["status"]["stableRevision"] == stable
 

@@ -11,7 +11,7 @@ from tests.e2e.measured import RESULTS
 from tests.e2e.stage import Stage
 from tests.support.until import until
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(1200)]
 WATCHED_S = 60.0
 OURS = ("system:serviceaccount:fairlead-system:fairlead-operator", "system:serviceaccount:models:fairlead-gateway")
 

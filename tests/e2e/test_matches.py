@@ -11,11 +11,12 @@ from tests.e2e.counted import count_by_revision, require_no_failures
 from tests.e2e.measured import RESULTS
 from tests.e2e.our_processes import kill_operator
 from tests.e2e.stage import Model, Stage
+from tests.support import request_counts
 
 from fairlead_cli import load
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
-REQUESTS = 30_000
+pytestmark = [pytest.mark.real, pytest.mark.timeout(1200)]
+REQUESTS = request_counts.at_least(30_000)
 USERS = ("ada", "bob", "eve", "joe")
 CANARY: dict[str, Any] = {
     "strategy": "Canary",

@@ -11,9 +11,11 @@ from tests.e2e.counted import counted, require_no_failures
 from tests.e2e.measured import RESULTS
 from tests.e2e.our_processes import kill_operator
 from tests.e2e.stage import Stage
+from tests.support import request_counts
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(1200)]
 REPLICAS = 2
+REQUESTS = request_counts.at_least(10_000)
 STEPS: list[dict[str, Any]] = [{"setReplicas": 1}, {"setWeight": 10}, {"pause": {}}]
 
 
@@ -32,7 +34,7 @@ def test_a_canary_of_few_replicas_is_asked_read_and_promoted_to_all_of_them(stag
             kill_operator(stage.local)
             model.until_settled(other_than=stable)
             model.until_up(REPLICAS)
-            run.wait_until(lambda seen: seen.requests > 10_000, timeout_s=300)
+            run.wait_until(lambda seen: seen.requests > REQUESTS, timeout_s=300)
             report = run.stop()
     require_no_failures(report)
     RESULTS.add(

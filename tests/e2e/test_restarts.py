@@ -11,13 +11,13 @@ import httpx
 import pytest
 from tests.e2e.counted import CONNECTIONS, counted, require_no_failures
 from tests.e2e.measured import RESULTS
-from tests.e2e.our_processes import haproxy_master, kill_for_good
+from tests.e2e.our_processes import haproxy_master, kill_for_good, start_operator
 from tests.e2e.stage import Model, Stage
 from tests.support.until import until
 
 from fairlead_cli import load
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(1200)]
 TABLE = "Restarts"
 
 
@@ -49,7 +49,7 @@ def test_what_was_deleted_while_the_operator_was_away_is_cleaned_up(stage: Stage
         stage.api.merge(stage.api.models_path("forced"), {"metadata": {"finalizers": []}})
         until(lambda: forced.read() is None, "forced is gone from Kubernetes")
         stage.local.restart("kube-apiserver", signal.SIGKILL)
-        stage.local.start("operator")
+        start_operator(stage.local)
         asked.until_gone()
         forced.until_gone()
 
@@ -60,7 +60,7 @@ def test_a_killed_haproxy_is_restarted_at_once(stage: Stage, serving: Model) -> 
         master = haproxy_master(stage.local)
         assert master is not None
         os.kill(master, signal.SIGKILL)
-        until(lambda: haproxy_master(stage.local) not in (None, master), "another HAProxy runs", deadline_s=20)
+        until(lambda: haproxy_master(stage.local) not in (None, master), "another HAProxy runs", deadline_s=60)
         answered = run.progress().requests
         run.wait_until(lambda seen: seen.requests > answered + 500, timeout_s=60)
         report = run.stop()
@@ -78,7 +78,7 @@ def test_a_restarted_gateway_serves_from_its_saved_routes(stage: Stage, serving:
         until(lambda: _answers(stage, serving, row), "the gateway serves without API server and operator")
     finally:
         stage.local.start("kube-apiserver")
-        stage.local.start("operator")
+        start_operator(stage.local)
     serving.until_settled()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,10 +11,12 @@ from tests.e2e.asking import asked, next_version
 from tests.e2e.counted import CONNECTIONS, count_by_revision, counted, require_no_failures
 from tests.e2e.measured import RESULTS
 from tests.e2e.our_processes import kill_operator
-from tests.e2e.stage import Model, Stage, condition, is_settled
+from tests.e2e.ray_view import RAY_POLL_S
+from tests.e2e.stage import LONG_RATE, Model, Stage, condition, is_settled
+from tests.support import request_counts
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
-REQUESTS = 10_000
+pytestmark = [pytest.mark.real, pytest.mark.timeout(1200)]
+REQUESTS = request_counts.at_least(10_000)
 REPLICAS = 3
 ONE_MORE: dict[str, Any] = {"rollingUpdate": {"surge": 1, "unavailable": 0}}
 ONE_LESS: dict[str, Any] = {"rollingUpdate": {"surge": 0, "unavailable": 1}}
@@ -27,18 +30,25 @@ class Watched:
         self._stage, self._model = stage, model
         self.most, self.least = 0, REPLICAS
         self.up_at_least: dict[str, int] = {}
+        self._ray_due_s = 0.0
 
     def and_then(self, holds: Callable[[dict[str, Any]], object]) -> Callable[[dict[str, Any]], object]:
         def look(found: dict[str, Any]) -> object:
-            applications = self._stage.ray.applications(self._model.name).values()
-            targets = [each["target_num_replicas"] for a in applications for each in a["deployments"].values()]
-            self.most = max(self.most, sum(targets))
+            if time.monotonic() >= self._ray_due_s:
+                self._look_at_ray()
             up = self._model.up_by_revision()
             if sum(up.values()) < self.least:
                 self.least, self.up_at_least = sum(up.values()), up
             return holds(found)
 
         return look
+
+    def _look_at_ray(self) -> None:
+        """Less often than the gateway: what Ray aims at changes with the operator's writes alone."""
+        applications = self._stage.ray.applications(self._model.name).values()
+        targets = [each["target_num_replicas"] for a in applications for each in a["deployments"].values()]
+        self.most = max(self.most, sum(targets))
+        self._ray_due_s = time.monotonic() + RAY_POLL_S
 
 
 def moves(found: dict[str, Any]) -> bool:
@@ -65,7 +75,7 @@ def at_rest_at(revision: str) -> Callable[[dict[str, Any]], bool]:
 
 def test_batches_keep_to_their_limits_and_fail_no_request(stage: Stage, batches: Model) -> None:
     seen, before = Watched(stage, batches), batches.stable
-    with counted(batches) as run:
+    with counted(batches, rate=LONG_RATE) as run:
         batches.apply(next_version(batches), label="next", rollout=ONE_MORE)
         batches.until("in its second batch", seen.and_then(moves))
         kill_operator(stage.local)
@@ -83,7 +93,7 @@ def test_a_rollback_moves_in_batches_within_their_limits(stage: Stage, batches: 
     batches.until("with the new limits", is_settled)
     batches.until_up(REPLICAS)
     seen = Watched(stage, batches)
-    with counted(batches) as run:
+    with counted(batches, rate=LONG_RATE) as run:
         asked(stage, "rollback", batches)
         batches.until("in its second batch", seen.and_then(moves))
         kill_operator(stage.local)
@@ -98,7 +108,7 @@ def test_a_rollback_moves_in_batches_within_their_limits(stage: Stage, batches: 
 def test_reverting_the_spec_during_a_rollout_fails_no_request(stage: Stage, batches: Model) -> None:
     batches.until_up(REPLICAS)
     seen, before = Watched(stage, batches), batches.stable
-    with counted(batches) as run:
+    with counted(batches, rate=LONG_RATE) as run:
         batches.apply("v2", label="there", rollout=ONE_MORE)
         batches.until("in its second batch", seen.and_then(moves))
         batches.apply("v1", rollout=ONE_MORE)
@@ -117,7 +127,7 @@ def test_reverting_the_spec_during_a_rollout_fails_no_request(stage: Stage, batc
 def test_an_abort_during_a_rollout_restores_replicas_before_traffic(stage: Stage, batches: Model) -> None:
     batches.until_up(REPLICAS)
     seen, before = Watched(stage, batches), batches.stable
-    with counted(batches) as run:
+    with counted(batches, rate=LONG_RATE) as run:
         batches.apply("v2", label="aborted", rollout=ONE_MORE)
         candidate = batches.until("in its second batch", seen.and_then(moves))["status"]["candidateRevision"]
         asked(stage, "abort", batches)

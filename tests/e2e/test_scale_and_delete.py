@@ -12,7 +12,7 @@ from tests.e2e.our_processes import pause_ray
 from tests.e2e.stage import Stage
 from tests.support.until import until
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(1200)]
 
 
 def test_scaling_to_three_and_back_fails_no_request(stage: Stage) -> None:

@@ -16,24 +16,28 @@ from tests.e2e.measured import RESULTS
 from tests.e2e.our_processes import kill_operator
 from tests.e2e.stage import Model, Stage
 from tests.e2e.test_rollback_window import is_watched
+from tests.support import request_counts
 from tests.support.until import until
 
 from fairlead_cli import load
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
-REQUESTS = 20_000
-BEFORE = 5_000
-PACED = 1_000
+pytestmark = [pytest.mark.real, pytest.mark.timeout(1200)]
+REQUESTS = request_counts.at_least(20_000)
+BEFORE = max(2_000, request_counts.at_least(5_000))
+"""A fifth of them are copied, and more than 100 copies are compared."""
+PACED = request_counts.at_least(1_000)
 PERCENT = 20
 TABLE = "A candidate in the shadow, 20 % of the requests copied"
 SHADOW = {"strategy": "Shadow", "shadow": {"percent": PERCENT}}
 ROWS = 16
+ALONE = {"batching": {"mode": "Off"}}
+"""Requests that share a call get the same numbers but for their last digits, and these stories compare bytes."""
 
 
 def start_shadow(model: Model, /, *, warm_s: int = 0, **changes: Any) -> str:
     """Another revision, come to its pause without traffic; its name."""
     window = {"rollbackWindow": {"seconds": warm_s}} if warm_s else {}
-    model.apply("v1", rollout={**SHADOW, **window}, **changes)
+    model.apply("v1", rollout={**SHADOW, **window}, serving=ALONE, **changes)
     found = model.until("in the shadow", is_shadowed)
     return str(found["status"]["candidateRevision"])
 
@@ -92,7 +96,7 @@ def test_a_candidate_with_different_answers_is_noticed_in_the_counts_and_by_no_c
     swapped_share = sum(each in (first, second) for each in output) / len(output)
     source = pathlib.Path(stage.models.version("v1").uri.removeprefix("file://"))
     other = swapped.make(source, tmp_path / "swapped", first, second)
-    with stage.deployed("shadowed") as model:
+    with stage.deployed("shadowed", serving=ALONE) as model:
         stable, asking = model.stable, settings(stage, model)
         with load.background(asking) as run:
             run.wait_until(lambda seen: seen.requests >= BEFORE, timeout_s=300)
@@ -118,7 +122,7 @@ def test_a_candidate_with_different_answers_is_noticed_in_the_counts_and_by_no_c
                 abs(sum(pairs(stage, model, candidate)[each] for each in ("pairs", "failed", "dropped")) - marked) <= 2
             ),
             "each copy is accounted for",
-            deadline_s=30,
+            deadline_s=120,
             explain=lambda: f"{marked} marked, {pairs(stage, model, candidate)}",
         )
         paced(stage, model, "beside the shadow, paced")
@@ -142,10 +146,10 @@ def test_a_candidate_with_different_answers_is_noticed_in_the_counts_and_by_no_c
 def test_a_candidate_with_equal_answers_is_promoted_from_the_shadow_and_can_be_rolled_back(
     stage: Stage,
 ) -> None:
-    with stage.deployed("same") as model:
+    with stage.deployed("same", serving=ALONE) as model:
         stable = model.stable
         candidate = start_shadow(model, label="same-again", warm_s=600)
-        with load.background(model.load(rate=None)) as run:
+        with load.background(model.load()) as run:
             run.wait_until(lambda seen: seen.requests >= BEFORE, timeout_s=300)
             asked(stage, "promote", model)
             model.until("promoted and watched", is_watched)

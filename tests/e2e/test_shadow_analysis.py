@@ -12,7 +12,7 @@ from tests.e2e.stage import Model, Stage
 
 from fairlead_cli import load
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(1200)]
 DIFFERENT_ROWS = 300
 ROLLOUT: dict[str, Any] = {
     "strategy": "Shadow",

@@ -12,9 +12,10 @@ from tests.e2e.counted import counted, require_no_failures
 from tests.e2e.measured import RESULTS
 from tests.e2e.our_processes import kill_operator
 from tests.e2e.stage import Stage, condition
+from tests.support import request_counts
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
-REQUESTS = 10_000
+pytestmark = [pytest.mark.real, pytest.mark.timeout(1200)]
+REQUESTS = request_counts.at_least(10_000)
 
 
 def test_a_changed_input_is_held_before_its_first_request_until_the_spec_allows_it(

@@ -12,14 +12,15 @@ from tests.e2e.counted import counted, require_no_failures
 from tests.e2e.measured import RESULTS
 from tests.e2e.our_processes import kill_alone, kill_operator
 from tests.e2e.stage import Model, Stage
+from tests.support import request_counts
 from tests.support.until import until
 
 from fairlead_cli import load
 from fairlead_operator.state import route
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
-REQUESTS = 30_000
-RATE = 1_500.0
+pytestmark = [pytest.mark.real, pytest.mark.timeout(1200)]
+REQUESTS = request_counts.at_least(30_000)
+RATE = 800.0
 RELOADS = 10
 
 
@@ -83,7 +84,7 @@ def _calm(_stage: Stage, _model: Model, _replicas: int) -> Iterator[None]:
 def _operator_killed(stage: Stage, model: Model, replicas: int) -> Iterator[None]:
     """Right after it announced a step: while traffic moves, or before a gateway has the candidate."""
     phases = {"Shifting", "Promoting"} if replicas == 1 else {"Connecting"}
-    with _at_phase(stage, model, phases, lambda: kill_operator(stage.local)):
+    with _at_phase(stage, model, phases, lambda: kill_operator(stage.local, lease_runs_out=replicas == 1)):
         yield
 
 

@@ -7,7 +7,9 @@ costs more than the training. ``worse`` is ``v1``, but wrong ten points more oft
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -32,7 +34,7 @@ class Version:
 
     @property
     def digest(self) -> str:
-        return str(json.loads((self.folder / "evaluation.json").read_text())["digests"]["saved_model"])
+        return str(json.loads((self.folder / "training.json").read_text())["digests"]["saved_model"])
 
     @property
     def accuracy(self) -> float:
@@ -52,7 +54,7 @@ class Models:
     def __init__(self, out: pathlib.Path) -> None:
         self._out = out
         out.mkdir(parents=True, exist_ok=True)
-        self._log = (out / "training.log").open("wb")
+        self._log = (out / f"training-{os.getpid()}.log").open("w+b")
         command = [sys.executable, "-m", "tests.e2e.trained", str(out)]
         self._process = subprocess.Popen(command, cwd=ROOT, stdout=self._log, stderr=subprocess.STDOUT)
 
@@ -62,8 +64,9 @@ class Models:
 
     def wait(self) -> None:
         """Return once both are trained."""
-        code = self._process.wait(timeout=280)
-        assert code == 0, (self._out / "training.log").read_text()
+        code = self._process.wait(timeout=900)
+        self._log.seek(0)
+        assert code == 0, self._log.read().decode(errors="replace")
 
     def stop(self) -> None:
         """End the training where nobody waits for it any more."""
@@ -88,8 +91,14 @@ class Models:
 
 
 def main(out: pathlib.Path) -> None:
-    if (out / "dense" / "worse" / "evaluation.json").exists():
-        return
+    """Trains, unless another process has; of several that are started at once, one trains and the others wait."""
+    with (out / "training.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (out / "dense" / "worse" / "training.json").exists():
+            _train(out)
+
+
+def _train(out: pathlib.Path) -> None:
     from examples import families, train  # imports TensorFlow: for the process that trains
 
     dense = families.FAMILIES["dense"]
@@ -119,7 +128,7 @@ def _make_worse(good: pathlib.Path, folder: pathlib.Path) -> None:
     model.export(folder / "saved_model", verbose=False)
     np.savez_compressed(folder / "heldout.npz", inputs=inputs, labels=labels, outputs=outputs)
     made = {"digests": {"saved_model": digest.hash_path(folder / "saved_model")}}
-    (folder / "evaluation.json").write_text(json.dumps(made))
+    (folder / "training.json").write_text(json.dumps(made))
 
 
 if __name__ == "__main__":

@@ -77,7 +77,7 @@ def main(out: pathlib.Path) -> None:
         folder, module = out / "dense" / name, worsened(first)
         tf.saved_model.save(module, str(folder / "saved_model"), signatures={"serving_default": module.call})
         digests = {"saved_model": digest.hash_path(folder / "saved_model")}
-        (folder / "evaluation.json").write_text(json.dumps({"digests": digests}))
+        (folder / "training.json").write_text(json.dumps({"digests": digests}))
 
 
 if __name__ == "__main__":

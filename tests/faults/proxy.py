@@ -117,7 +117,8 @@ class FaultProxy:
         while True:
             try:
                 # A stream in which nothing is sent just then is struck, too.
-                line = await asyncio.wait_for(lines.get(), STRIKE_POLL_S if self._script.may_strike_watches else None)
+                async with asyncio.timeout(STRIKE_POLL_S if self._script.may_strike_watches else None):
+                    line = await lines.get()
             except TimeoutError:
                 line = None
             if line == b"":

@@ -15,7 +15,7 @@ from tests.faults.scenarios import Scenario, is_at_rest
 from tests.faults.script import Kind, Point, Write
 from tests.faults.witness import Witness
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 MakeBench = Callable[[], Bench]
 

@@ -11,7 +11,7 @@ from tests.support import chart, go_modules
 
 from fairlead_cli.local import cluster
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(1200)]
 MODULE, VERSION = "github.com/prometheus-operator/prometheus-operator", "v0.85.0"
 CHECKSUM = "h1:M5xLCLEoaW2IJfnuCwFzzpL+jSVQu3KGT84Pye+fW8s="
 KINDS = {"PodMonitor": "podmonitors", "PrometheusRule": "prometheusrules"}

@@ -17,7 +17,7 @@ SEED = 20261124
 AT_ONCE = 8
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1200)
 def test_a_fault_at_a_write_changes_nothing_of_the_end(kubernetes: cluster.LocalCluster, tmp_path: Path) -> None:
     with (
         stage.opened(kubernetes, tmp_path) as make_bench,

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import os
 import signal
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.support import moving_replicas
-from tests.support.gateway_process import Gateway, fetch, revision, spec
+from tests.support.gateway_process import Answer, Gateway, fetch, revision, spec
 from tests.support.moving_replicas import World
 from tests.support.until import until
 
@@ -34,6 +37,38 @@ def test_no_request_fails_while_replicas_start_drain_and_die(world: World, story
 
     assert report.failures == (), report.summary()
     assert report.requests > 1000
+
+
+@pytest.mark.parametrize("others", [0, 2], ids=["the only ones", "two of four"])
+def test_replicas_killed_together_cost_errors_that_clients_may_repeat(world: World, others: int) -> None:
+    """What a client sees where a node with all of a model's replicas is lost, or half of them."""
+    for _ in range(others):
+        world.start_and_meet()
+    refused: list[Answer] = []
+    ended = threading.Event()
+
+    def ask() -> None:
+        """As a careful client does: what is refused is sent again after a second."""
+        while not ended.is_set():
+            while (found := fetch(f"{world.gateway.url}/v1/models/digits:predict", body=b"{}")).status != 200:
+                refused.append(found)
+                time.sleep(1)
+
+    with concurrent.futures.ThreadPoolExecutor(8) as clients:
+        asking = [clients.submit(ask) for _ in range(8)]
+        for victim in world.random.sample(world.living, 2):
+            os.kill(victim.process.pid, signal.SIGKILL)
+            world.kill(victim)
+        world.start()
+        world.settle()
+        ended.set()
+    for each in asking:
+        each.result()
+
+    assert {found.status for found in refused} <= {502, 503}
+    assert all(list(found.json) == ["error"] for found in refused)
+    assert all(found.headers["retry-after"] == "1" for found in refused if found.status == 503)
+    assert refused or others, "nothing can answer while there is no replica"
 
 
 def test_a_directory_whose_process_hangs_hides_no_replica(world: World) -> None:

@@ -188,7 +188,7 @@ def test_the_request_of_a_disconnected_client_is_cancelled_at_the_replica(gatewa
 
     def act(_: bytes) -> bytes | None:
         # Answers nothing before the test is over: only the gateway can end the connection.
-        gone.wait(30)
+        gone.wait(120)
         return None
 
     with one_replica(gateway, act) as replica:
@@ -198,7 +198,7 @@ def test_the_request_of_a_disconnected_client_is_cancelled_at_the_replica(gatewa
             until(lambda: replica.requests, "the replica has the request")
             assert replica.is_connected()
         try:
-            until(lambda: not replica.is_connected(), "the gateway closes the replica's connection", deadline_s=10)
+            until(lambda: not replica.is_connected(), "the gateway closes the replica's connection", deadline_s=60)
         finally:
             gone.set()
     until(lambda: gateway.measurements("digits")["revisions"][A]["requests"]["aborted"] == 1, "it is counted")

@@ -24,7 +24,7 @@ from tests.support.until import until
 
 pytestmark = pytest.mark.real
 
-A, B = "aaaaaaaaaa", "bbbbbbbbbb"
+A, B, C = "aaaaaaaaaa", "bbbbbbbbbb", "cccccccccc"
 
 
 class World:
@@ -197,6 +197,31 @@ def test_a_request_id_is_passed_through_or_made(world: World) -> None:
     made = {fetch(url).headers["x-request-id"] for _ in range(3)}
     assert len(made) == 3
     assert len(fetch(url, headers={"x-request-id": "x" * 200}).headers["x-request-id"]) == 36
+
+
+def test_a_trace_context_reaches_the_replica_as_it_was(world: World) -> None:
+    world.gateway.apply(digits=spec(A, world.revisions))
+    context = {"traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "tracestate": "vendor=1"}
+    assert fetch(f"{world.gateway.url}/v2/models/digits/infer", headers=context).json["headers"] == context
+
+
+def test_the_index_lists_each_revision_and_whether_it_has_a_replica(world: World) -> None:
+    world.gateway.apply(digits=spec(A, {**world.revisions, C: revision()}))
+    url = f"{world.gateway.url}/v2/repository/index"
+
+    listed = fetch(url, body=b"{}")
+    assert {each["version"]: (each["name"], each["state"], each["reason"]) for each in listed.json} == {
+        "1": ("digits", "READY", ""),
+        "2": ("digits", "READY", ""),
+        C: ("digits", "UNAVAILABLE", "no replica is ready"),
+    }
+    assert {each["version"] for each in fetch(url, body=b'{"ready": true}').json} == {"1", "2"}
+    refused = {body: fetch(url, body=body) for body in (b'{"ready": 1}', b" " * 4097)}
+    assert [(each.status, each.json["error"]) for each in refused.values()] == [
+        (400, "ready must be true or false"),
+        (413, "a request to the gateway itself may have at most 4096 bytes"),
+    ]
+    assert (fetch(url).status, fetch(url).headers["allow"]) == (405, "POST")
 
 
 def test_an_invalid_route_keeps_the_last_valid_one_and_does_not_block_other_models(world: World) -> None:

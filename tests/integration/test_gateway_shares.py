@@ -296,7 +296,7 @@ def test_the_same_feedback_meets_the_same_replica_of_the_stable(alone: World) ->
 
     assert ports(tokens) == first
     assert set(share) == {each.port for each in alone.of_a}
-    assert min(share.values()) > 40
+    assert min(share.values()) > 20
     # Who is lost takes only its own with it, and another one takes some of both.
     alone.of_a[0].kill()
     alone.gateway.wait_up("digits", A, 1)
@@ -308,7 +308,7 @@ def test_the_same_feedback_meets_the_same_replica_of_the_stable(alone: World) ->
         alone.of_a[1].port,
         alone.of_a[0].port,
     }
-    assert min(collections.Counter(second.values()).values()) > 40
+    assert min(collections.Counter(second.values()).values()) > 20
     pinned = feedback(url, "token-1", {"x-fairlead-revision": B, "x-group": "beta"})
     assert (pinned["revision"], pinned["port"]) == (A, second["token-1"])
 
@@ -366,7 +366,7 @@ async def up_by_backend(gateway: Gateway) -> dict[str, set[str]]:
 def test_no_request_fails_while_matches_a_sticky_header_and_marks_come_and_go(alone: World) -> None:
     gateway = alone.gateway
     asked = counting_client.Settings(
-        url=gateway.url, model="digits", bodies=(b"{}",), connections=8, timeout_s=10, headers=(("x-user", "ada"),)
+        url=gateway.url, model="digits", bodies=(b"{}",), connections=8, timeout_s=60, headers=(("x-user", "ada"),)
     )
     matched = asked.model_copy(update={"headers": (("x-0", "1"),), "connections": 2})
     with counting_client.background(asked) as load, counting_client.background(matched) as other:

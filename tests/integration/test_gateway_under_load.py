@@ -43,7 +43,7 @@ class World:
 
     def load(self, connections: int = 8) -> counting_client.Background:
         asked = counting_client.Settings(
-            url=self.gateway.url, model="digits", bodies=(b'{"inputs":[]}',), connections=connections, timeout_s=10
+            url=self.gateway.url, model="digits", bodies=(b'{"inputs":[]}',), connections=connections, timeout_s=60
         )
         return counting_client.Background(asked)
 
@@ -246,13 +246,13 @@ def test_a_gateway_starts_from_its_last_table_when_its_source_is_away(world: Wor
 def test_a_stopped_gateway_answers_what_is_in_flight_and_leaves_no_process(world: World) -> None:
     gateway = world.gateway
     asked = counting_client.Settings(
-        url=gateway.url, model="digits", bodies=(b"{}",), connections=4, requests=4, headers=(("x-delay-s", "1"),)
+        url=gateway.url, model="digits", bodies=(b"{}",), connections=4, requests=4, headers=(("x-delay-s", "6"),)
     )
     with counting_client.background(asked) as slow:
         until(lambda: sessions(gateway, A) == 4, "four requests in flight")
         master, workers = gateway.master(), gateway.workers()
         gateway.stop()
-        report = slow.wait(timeout_s=30)
+        report = slow.wait(timeout_s=60)
 
     assert report.failures == (), report.summary()
     assert gateway.master() is None

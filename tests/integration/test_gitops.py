@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
-from tests.support import chart
+from tests.support import chart, serving_classes
 from tests.support.operated import Operated, manifest
 
 from fairlead_cli.local import cluster
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(1200)]
 NAME = "digits"
 PATCH = chart.CHART / "files" / "argocd" / "argocd-cm.yaml"
 
@@ -25,7 +26,7 @@ def operated(kubernetes: cluster.LocalCluster, tmp_path: Path) -> Iterator[Opera
 
 
 def wait(operated: Operated, condition: str) -> None:
-    operated.kubectl("wait", f"mdep/{NAME}", f"--for=condition={condition}", "--timeout=100s")
+    operated.kubectl("wait", f"mdep/{NAME}", f"--for=condition={condition}", "--timeout=400s")
 
 
 def test_kubectl_waits_for_a_commit_a_bad_one_and_its_revert(operated: Operated) -> None:
@@ -64,6 +65,17 @@ def test_two_managers_share_an_object_and_ten_reconciles_find_no_difference(oper
     assert after["spec"]["scaling"] == {"replicas": 2}
     managers = {each["manager"]: each["operation"] for each in after["metadata"]["managedFields"]}
     assert {"kustomize-controller": "Apply", "scaler": "Apply"}.items() <= managers.items()
+
+
+def test_an_object_that_the_operator_has_not_seen_says_so(kubernetes: cluster.LocalCluster) -> None:
+    """Flux takes an object without a status for one that needs no controller, and so for a finished one."""
+    name = f"unseen-{uuid.uuid4().hex[:8]}"
+    for body in (manifest(name, "file:///models/good", {}), serving_classes.manifest(name)):
+        created = kubernetes.kubectl("create", "--filename=-", "--output=json", input=json.dumps(body))
+        assert created.returncode == 0, created.stderr
+        kubernetes.kubectl("delete", f"{body['kind']}/{name}")
+        found = json.loads(created.stdout)
+        assert (found["metadata"]["generation"], found.get("status")) == (1, {"observedGeneration": 0}), body["kind"]
 
 
 def test_argo_cds_configuration_is_patched_as_documented(operated: Operated) -> None:

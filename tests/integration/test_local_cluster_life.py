@@ -186,7 +186,7 @@ def listening_elsewhere(pids: set[int]) -> list[str]:
     return [each for each in addresses if not each.startswith(("0100007F:", "0000000000000000FFFF00000100007F:"))]
 
 
-@pytest.mark.timeout(900)  # two starts of Ray, each of minutes where the machine is shared
+@pytest.mark.timeout(1200)  # two starts of Ray, each of minutes where the machine is shared
 def test_ray_asks_for_its_token_listens_on_loopback_and_goes_down_whole(root: pathlib.Path) -> None:
     made = cluster.LocalCluster("t", root)
     made.up(["ray"])

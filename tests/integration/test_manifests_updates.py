@@ -202,7 +202,7 @@ def test_the_content_of_a_served_version_cannot_change(
     done = kubectl("patch", name, "--type=merge", f"--patch={patch}")
     if is_refused:
         assert "spec.model.version" in done.stderr
-        assert "give another version" in done.stderr
+        assert "set a new version" in done.stderr
     assert (done.returncode != 0) == is_refused, done.stderr
 
 

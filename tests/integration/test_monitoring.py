@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import random
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from tests.support import alert_rules, chart, dashboards, replica_parts
+from tests.support import alert_rules, chart, dashboards, guard_parts, replica_parts
 from tests.support.gateway_process import Answer, Gateway, fetch, make_node, revision, spec
 from tests.support.http_thread import HttpThread
 from tests.support.odd_replica import answer, odd_replica
@@ -21,13 +22,17 @@ from tests.support.prometheus_process import PrometheusProcess
 from tests.support.until import until
 
 from fairlead_cli.local import cluster
+from fairlead_runtime import sketches
+from fairlead_runtime.config import GuardMode
+from fairlead_runtime.guard_counters import Guard
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(1200)]
 NAME = "digits"
 MONITORS = ("monitoring.namespace=monitoring", "monitoring.podMonitors.enabled=true")
 A = "aaaaaaaaaa"
 PREDICT = f"/v2/models/{NAME}/infer"
 ROW = {"name": "x", "datatype": "FP32", "shape": [1, 4], "data": [0.1, 0.2, 0.9, 0.3]}
+FEATURES = ("input0_0", "input0_1")
 NEEDS = {
     "fairlead_gateway_retries_total": "a request that ends its replica",
     "fairlead_gateway_empty_answers_total": "a request that ends two replicas, one after the other",
@@ -35,6 +40,7 @@ NEEDS = {
     "fairlead_gateway_shadow_copies_total": "a copy of a request",
     "fairlead_gateway_feedback_requests_total": "a true label",
     "fairlead_gateway_proofs_total": "a proof",
+    "fairlead_gateway_explanations_total": "an explanation",
     "fairlead_replica_feedback": "a true label, and one that is refused",
     "fairlead_replica_shadow_pairs_total": "a copy of a request",
     "fairlead_operator_quarantines_total": "a revision that can't be loaded",
@@ -86,9 +92,10 @@ class World:
         return self.ask_replica({"token": token, "label": 2}, path=f"/v2/models/{NAME}/feedback").status
 
     def work(self) -> None:
-        """A request for the gateway and for the replica, and a change for the operator."""
+        """Requests for the gateway and for the replica, and a change for the operator."""
         self.ask()
         self.predict()
+        self.ask_replica({"inputs": [ROW]}, path=f"/v2/models/{NAME}/explain")
         self._wanted = 3 - self._wanted
         self.operated.api.merge(self.operated.api.models_path(NAME), {"spec": {"scaling": {"replicas": self._wanted}}})
 
@@ -107,8 +114,8 @@ def scrape_job(monitor: dict[str, Any], *, namespace: str, port: int) -> dict[st
     labels = {"namespace": namespace, "pod": "pod-0"}
     return {
         "job_name": name,
-        "scrape_interval": "500ms",
-        "scrape_timeout": "500ms",
+        "scrape_interval": "2s",
+        "scrape_timeout": "2s",
         "metrics_path": endpoint["path"],
         "honor_labels": endpoint.get("honorLabels", False),
         "metric_relabel_configs": [
@@ -137,7 +144,9 @@ def world(kubernetes: cluster.LocalCluster, tmp_path: Path) -> Iterator[World]:
         gateway.wait_up(NAME, A, 4)
         # A node of its own for a replica that is more than odd: it answers, counts and gets true labels.
         place = make_node(tmp_path / "replicas")
-        setting = replica_parts.Setting(node=place, namespace=operated.namespace)
+        compared = [sketches.of_numbers("input0_0", (0.5,), (50, 50, 0))]
+        guards = guard_parts.build({Guard.NOT_FINITE: GuardMode.OBSERVE})
+        setting = replica_parts.Setting(node=place, namespace=operated.namespace, sketches=compared, guards=guards)
         replica = stack.enter_context(replica_parts.running(setting))
         replica.parts.metrics.phases_s = {"all": 1.0}
         jobs = [
@@ -151,7 +160,7 @@ def world(kubernetes: cluster.LocalCluster, tmp_path: Path) -> Iterator[World]:
 
 def everything_asked() -> set[str]:
     """Each query of each dashboard, and each recorded series."""
-    asked = {query for path in dashboards.FILES for _, query in dashboards.queries(path, rate_interval="10s")}
+    asked = {query for path in dashboards.FILES for _, query in dashboards.queries(path, rate_interval="20s")}
     return asked | {rule["record"] for rule in alert_rules.rules() if "record" in rule}
 
 
@@ -162,9 +171,10 @@ def make_everything_happen(world: World) -> None:
         "copy": world.ask(x_fairlead_shadow_copy="unsigned", x_fairlead_revision=A),
         "feedback": world.ask(path=f"/v2/models/{NAME}/feedback"),
         "proof": world.ask(b"", path=f"/v2/models/{NAME}/proof", x_fairlead_revision=A),
+        "explanation": world.ask(path=f"/v2/models/{NAME}/explain"),
         "unknown": world.ask(path="/v2/models/nothing/infer"),
     }
-    assert statuses == {"poison": 502, "copy": 200, "feedback": 200, "proof": 200, "unknown": 404}
+    assert statuses == {"poison": 502, "copy": 200, "feedback": 200, "proof": 200, "explanation": 200, "unknown": 404}
     assert [world.label(world.predict()), world.label("made up")] == [200, 400]
     world.predict(x_fairlead_shadow=f"127.0.0.1:{world.replica.port}/bbbbbbbbbb")
     operated = world.operated
@@ -177,7 +187,7 @@ def make_everything_happen(world: World) -> None:
     until(
         lambda: (operated.status(NAME).get("rollout") or {}).get("analysis"),
         "a rollout that stands at its analysis",
-        deadline_s=60,
+        deadline_s=200,
         explain=lambda: operated.explain(NAME),
     )
 
@@ -194,9 +204,9 @@ def test_every_query_of_every_dashboard_and_every_recorded_series_returns_data(w
         without.update(world.without_data(queries))
         return not without
 
-    until(lambda: all_have_data(asked - later), "data of a model in service", deadline_s=60, explain=lambda: without)
+    until(lambda: all_have_data(asked - later), "data of a model in service", deadline_s=200, explain=lambda: without)
     make_everything_happen(world)
-    until(lambda: all_have_data(asked), "data of everything", deadline_s=60, explain=lambda: without)
+    until(lambda: all_have_data(asked), "data of everything", deadline_s=200, explain=lambda: without)
     # `namespace` is the model's, not that of the operator's pod.
     namespace = world.operated.namespace
     assert world.prometheus.ask(f'fairlead_operator_model_revisions{{namespace="{namespace}"}}')
@@ -227,6 +237,34 @@ def test_names_that_clients_make_up_become_no_series(world: World) -> None:
         assert world.ask(x_fairlead_revision=name[:10]) == 404
     until(lambda: counted() == 3 + 2 * count, "they are counted")
     assert series() == before
+
+
+def test_changed_inputs_of_live_requests_raise_the_alert_of_their_feature_alone(tmp_path: Path) -> None:
+    """Of each row the first number is above what half of the training data has, and the second is as there."""
+    monitors = chart.of_kind(chart.render(*MONITORS), "PodMonitor")
+    place = make_node(tmp_path / "replicas")
+    compared = [sketches.of_numbers(f"input0_{column}", (0.5,), (500, 500, 0)) for column in range(2)]
+    chance = random.Random(1)
+    with replica_parts.running(replica_parts.Setting(node=place, sketches=compared)) as replica:
+        job = scrape_job(dict(monitors["fairlead-replicas"]), namespace="default", port=place.directory_port)
+        with PrometheusProcess(tmp_path / "scraping", jobs=[job], rule_files=[alert_rules.RULES]) as prometheus:
+
+            def raised() -> list[str]:
+                row = {**ROW, "data": [0.9, chance.random(), 0, 0]}
+                url = f"http://127.0.0.1:{replica.port}{PREDICT}"
+                body, kind = json.dumps({"inputs": [row]}).encode(), {"content-type": "application/json"}
+                assert fetch(url, body=body, headers=kind).status == 200
+                return prometheus.ask('ALERTS{alertname="FairleadInputDrift",alertstate="firing",feature="input0_0"}')
+
+            def sampled() -> str:
+                return f"{[sketch.counts for sketch in compared]} {prometheus.ask('fairlead:drift:proved')}"
+
+            until(raised, "the alert", deadline_s=400, explain=sampled)
+            assert len(prometheus.ask('ALERTS{alertname=~"Fairlead.*Drift"}')) == 1
+            assert [len(prometheus.ask(f'fairlead:drift:proved{{feature="{name}"}} > 0.1')) for name in FEATURES] == [
+                1,
+                0,
+            ]
 
 
 MADE_UP = """

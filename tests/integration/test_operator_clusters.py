@@ -59,6 +59,21 @@ def test_a_move_to_another_cluster_is_a_rollout_and_touches_no_foreign_applicati
     assert all("someone" in ray.applications() for ray in operated.rays.values())
 
 
+def test_a_model_moves_to_the_cluster_that_its_class_names(operated: Operated) -> None:
+    operated.apply("choosing")
+    first = operated.until_ready("choosing")["stableRevision"]
+    operated.apply("choosing", cluster={"class": "gpu"})
+    until(lambda: operated.status("choosing").get("stableRevision") not in (None, first), "another one is stable")
+    second = operated.until_ready("choosing")["stableRevision"]
+    assert placed(operated, "choosing") == {first: "default", second: "gpu"}
+    until(lambda: not ours(operated, "default", "choosing"), "the old cluster stops its replicas")
+    operated.apply("choosing", cluster={"class": "tpu"})
+    until(lambda: operated.condition("choosing", "Accepted").get("status") == "False", "an unknown class is refused")
+    assert "one of default, gpu" in operated.condition("choosing", "Accepted")["message"]
+    assert ours(operated, "gpu", "choosing") == {second}
+    operated.kubectl("delete", "mdep", "choosing", "--timeout=60s")
+
+
 def test_one_cluster_that_is_away_holds_up_its_own_models_alone(operated: Operated) -> None:
     operated.apply("staying")
     first = operated.until_ready("staying")["stableRevision"]

@@ -21,6 +21,12 @@ def operated(kubernetes: cluster.LocalCluster, tmp_path_factory: pytest.TempPath
         yield world
 
 
+@pytest.fixture(autouse=True)
+def running_operator(operated: Operated) -> None:
+    """No test is the victim of what ended the operator in the one before."""
+    operated.require_operator()
+
+
 def test_an_applied_model_becomes_ready_with_a_proved_revision(operated: Operated) -> None:
     operated.apply("digits")
     status = operated.until_ready("digits")
@@ -112,7 +118,7 @@ def test_kubectl_scale_changes_the_replicas_and_makes_no_revision(operated: Oper
 def test_a_deleted_model_leaves_nothing_behind(operated: Operated) -> None:
     operated.apply("gone")
     operated.until_ready("gone")
-    operated.kubectl("delete", "mdep", "gone", "--timeout=30s")
+    operated.kubectl("delete", "mdep", "gone", "--timeout=200s")
     assert "gone" not in operated.gateway.entries()
     assert not [name for name in operated.ray.applications() if "--gone--" in name]
     until(lambda: not operated.revisions("gone"), "the garbage collector removed the history")

@@ -100,13 +100,14 @@ def test_other_bounds_are_patched_and_what_an_autoscaler_wrote_stays(prepared: P
     (ray,) = prepared.ray_clusters()
     scaled = [{"op": "add", "path": "/spec/workerGroupSpecs/0/replicas", "value": 7}]
     prepared.kubectl("patch", "raycluster", ray, "--type=json", "-p", json.dumps(scaled))
-    prepared.apply_class("small", default=True, workers={"min": 2, "max": 30})
+    prepared.apply_class("small", default=True, workers={"min": 2, "max": 30, "idleSeconds": 60})
+    keys = ("replicas", "minReplicas", "maxReplicas", "idleTimeoutSeconds")
 
     def group() -> Any:
         found = json.loads(prepared.kubectl("get", "raycluster", ray, "-o", "json"))
-        return {key: found["spec"]["workerGroupSpecs"][0][key] for key in ("replicas", "minReplicas", "maxReplicas")}
+        return tuple(found["spec"]["workerGroupSpecs"][0][key] for key in keys)
 
-    until(lambda: group() == {"replicas": 7, "minReplicas": 2, "maxReplicas": 30}, "the bounds", explain=group)
+    until(lambda: group() == (7, 2, 30, 60), "the bounds", explain=group)
     assert prepared.ray_clusters() == {ray}
 
 
@@ -118,7 +119,7 @@ def test_an_object_of_somebody_else_is_never_touched_and_the_model_says_so(prepa
     prepared.apply_class("small", default=True)
     prepared.apply_model("blocked")
     message = prepared.until_reason("mdep/blocked", "ForeignObject")
-    assert "Service fairlead-gateway exists and isn't Fairlead's" in message
+    assert "Service fairlead-gateway already exists" in message
     assert "Service fairlead-gateway" in prepared.until_reason("sclass/small", "ForeignObject")
     assert "Deployment/fairlead-gateway" in prepared.objects()
     prepared.kubectl("delete", "mdep", "blocked", "--timeout=60s")
@@ -129,9 +130,9 @@ def test_an_object_of_somebody_else_is_never_touched_and_the_model_says_so(prepa
 
 def test_a_missing_class_is_named_and_its_creation_is_noticed(prepared: Prepared) -> None:
     prepared.apply_model("waiting")
-    assert "no default ServingClass" in prepared.until_reason("mdep/waiting", "NoServingClass")
+    assert "No ServingClass has spec.default" in prepared.until_reason("mdep/waiting", "NoServingClass")
     prepared.apply_model("choosy", cluster={"class": "large"})
-    assert "no ServingClass large" in prepared.until_reason("mdep/choosy", "NoServingClass")
+    assert "ServingClass large does not exist" in prepared.until_reason("mdep/choosy", "NoServingClass")
     assert prepared.objects() == {}
     prepared.apply_class("large")
     prepared.until_prepared()
@@ -145,7 +146,9 @@ def test_two_default_classes_are_both_named_and_the_older_one_is_used(prepared: 
     prepared.until_prepared()
     ray = prepared.ray_clusters()
     until(lambda: prepared.condition("sclass/b-older", "Ready").get("status") == "True", "the one class is ready")
-    created = json.loads(prepared.kubectl("get", "sclass", "b-older", "-o", "json"))["metadata"]["creationTimestamp"]
+    older = json.loads(prepared.kubectl("get", "sclass", "b-older", "-o", "json"))
+    assert older["status"]["observedGeneration"] == older["metadata"]["generation"]
+    created = older["metadata"]["creationTimestamp"]
 
     def is_younger() -> bool:
         """Creation times are whole seconds."""
@@ -166,8 +169,8 @@ def test_without_kuberay_the_models_and_the_class_say_so(kubernetes: cluster.Loc
     with Prepared(kubernetes, tmp_path) as world:
         world.apply_class("small", default=True)
         world.apply_model("stranded")
-        assert "KubeRay is not installed" in world.until_reason("mdep/stranded", "KubeRayMissing")
-        assert "KubeRay is not installed" in world.until_reason("sclass/small", "KubeRayMissing")
+        assert "The RayCluster CRD is not installed" in world.until_reason("mdep/stranded", "KubeRayMissing")
+        assert "The RayCluster CRD is not installed" in world.until_reason("sclass/small", "KubeRayMissing")
         text = json.dumps(copy.deepcopy(dict(RAY_CLUSTERS)))
         world.kubectl("apply", "--server-side", "-f", "-", scoped=False, input_text=text)
         world.until_prepared()

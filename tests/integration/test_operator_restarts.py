@@ -18,7 +18,7 @@ from fairlead_cli.local import cluster
 
 pytestmark = pytest.mark.real
 
-IDLE_S = 60
+IDLE_S = 30
 LEASE = ("-n", "fairlead-system", "get", "lease", "fairlead-operator", "-o", "jsonpath={.spec.holderIdentity}")
 
 
@@ -27,6 +27,12 @@ def operated(kubernetes: cluster.LocalCluster, tmp_path_factory: pytest.TempPath
     flags = ("--resync-seconds", "5", "--sweep-seconds", "1")
     with Operated(kubernetes, tmp_path_factory.mktemp("operated"), flags=flags) as world:
         yield world
+
+
+@pytest.fixture(autouse=True)
+def running_operator(operated: Operated) -> None:
+    """No test is the victim of what ended the operator in the one before."""
+    operated.require_operator()
 
 
 def test_an_idle_operator_writes_nothing_but_its_lease(operated: Operated) -> None:
@@ -56,7 +62,7 @@ def test_a_killed_operator_finishes_the_rollout_after_its_restart(operated: Oper
     operated.ray.set_start_s(1.0)
     operated.apply("killed", uri="file:///models/two")
     until(lambda: operated.status("killed").get("candidateRevision"), "the rollout is under way")
-    operated.operator.kill()
+    operated.kill_operator()
     assert operated.gateway.entries()["killed"]["stable"] == old, "the crash itself moved no traffic"
     operated.operator.start()
     operated.ray.set_start_s(0.05)
@@ -69,7 +75,7 @@ def test_the_spec_that_came_while_the_operator_was_down_wins(operated: Operated)
     operated.apply("late", uri="file:///models/one")
     operated.until_ready("late")
     operated.apply("late", uri="file:///models/two")
-    operated.operator.kill()
+    operated.kill_operator()
     operated.apply("late", uri="file:///models/three")
     operated.operator.start()
     stable = operated.until_ready("late")["stableRevision"]

@@ -18,6 +18,7 @@ from fairlead_operator.state import infrastructure
 pytestmark = pytest.mark.real
 
 PODS: dict[str, Any] = {"cpu": 1, "memory": "1Gi"}
+JWT: dict[str, Any] = {"configMapName": "issuer-keys", "issuer": "https://issuer.example.org", "audiences": ["models"]}
 
 
 def tolerating(**toleration: Any) -> dict[str, Any]:
@@ -26,28 +27,153 @@ def tolerating(**toleration: Any) -> dict[str, Any]:
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "more workers at least than at most": ({"workers": {"min": 3, "max": 2}}, "must not be greater than"),
+    "a time without replicas for a fixed number of workers": (
+        {"workers": {"min": 2, "max": 2, "idleSeconds": 60}},
+        "because no worker is removed then",
+    ),
+    "no time without replicas": ({"workers": {"min": 1, "max": 2, "idleSeconds": 0}}, "greater than or equal to 1"),
     "no worker": ({"workers": {"min": 0, "max": 2}}, "greater than or equal to 1"),
     "a Ray without tokens": ({"rayVersion": "2.51.9"}, "2.52.0 or later"),
     "half a version": ({"rayVersion": "2.60"}, "as in 2.60.0"),
-    "an image with a space": ({"image": "a b"}, "must be an image's name"),
+    "an image with a space": ({"image": "a b"}, "must be the name of an image"),
     "no gateway": ({"gateway": {}}, "spec.gateway.image"),
     "an unknown Service type": ({"gateway": {"image": "a", "serviceType": "Other"}}, "Unsupported value"),
+    "an origin with a path": ({"gateway": {"image": "a", "allowedOrigins": ["https://a.org/"]}}, "as in https://app."),
+    "an origin with the port of https": (
+        {"gateway": {"image": "a", "allowedOrigins": ["https://a.org:443"]}},
+        "must not have the default port",
+    ),
+    "an origin beside every one": (
+        {"gateway": {"image": "a", "allowedOrigins": ["*", "https://a.org"]}},
+        "must hold no other origin beside *",
+    ),
+    "TLS without a certificate": ({"gateway": {"image": "a", "tls": {}}}, "spec.gateway.tls.secretName: Required"),
+    "a Secret that is none": (
+        {"gateway": {"image": "a", "tls": {"secretName": "A B"}}},
+        "must be the name of a Secret",
+    ),
+    "authentication by nothing": (
+        {"gateway": {"image": "a", "authentication": {}}},
+        "spec.gateway.authentication: Invalid value: must have apiKeys, jwt or both",
+    ),
+    "tokens of nobody": (
+        {"gateway": {"image": "a", "authentication": {"jwt": {"configMapName": "keys", "audiences": ["a"]}}}},
+        "spec.gateway.authentication.jwt.issuer: Required",
+    ),
+    "tokens for nobody": (
+        {"gateway": {"image": "a", "authentication": {"jwt": {**JWT, "audiences": []}}}},
+        "spec.gateway.authentication.jwt.audiences",
+    ),
+    "an issuer with a quotation mark": (
+        {"gateway": {"image": "a", "authentication": {"jwt": {**JWT, "issuer": "it's"}}}},
+        "must be letters, digits and characters of",
+    ),
+    "tokens with a secret of both sides": (
+        {"gateway": {"image": "a", "authentication": {"jwt": {**JWT, "algorithms": ["HS256"]}}}},
+        'Unsupported value: "HS256"',
+    ),
+    "clocks that differ by an hour": (
+        {"gateway": {"image": "a", "authentication": {"jwt": {**JWT, "clockSkewSeconds": 3600}}}},
+        "less than or equal to 300",
+    ),
+    "a claim without a value": (
+        {
+            "gateway": {
+                "image": "a",
+                "authentication": {"jwt": {**JWT, "requiredClaims": [{"name": "a", "values": []}]}},
+            }
+        },
+        "spec.gateway.authentication.jwt.requiredClaims[0].values",
+    ),
+    "API keys of nothing": (
+        {"gateway": {"image": "a", "authentication": {"apiKeys": {}}}},
+        "spec.gateway.authentication.apiKeys.secretName: Required",
+    ),
+    "no request": (
+        {"gateway": {"image": "a", "rateLimit": {"requestsPerSecond": 0}}},
+        "greater than or equal to 1",
+    ),
+    "a burst alone": (
+        {"gateway": {"image": "a", "rateLimit": {"burst": 1}}},
+        "spec.gateway.rateLimit.requestsPerSecond: Required",
+    ),
+    "a burst that is too small": (
+        {"gateway": {"image": "a", "rateLimit": {"requestsPerSecond": 100, "burst": 9}}},
+        "spec.gateway.rateLimit.burst: Invalid value: must be at least a tenth of requestsPerSecond",
+    ),
+    "a burst that is too large": (
+        {"gateway": {"image": "a", "rateLimit": {"requestsPerSecond": 1, "burst": 61}}},
+        "must be at most 60 times requestsPerSecond",
+    ),
     "a toleration of every key with one value": (tolerating(value="a"), "spec.worker.tolerations[0].key: "),
-    "a toleration of an empty key": (tolerating(key="", operator="Equal"), "or the operator must be Exists"),
+    "a toleration of an empty key": (tolerating(key="", operator="Equal"), "must be set, unless operator is Exists"),
     "a toleration of every value with one": (
         tolerating(key="a", operator="Exists", value="b"),
-        "must not be set with the operator Exists",
+        "must not be set if operator is Exists",
     ),
     "seconds for a taint that moves no pod": (
         tolerating(key="a", effect="NoSchedule", tolerationSeconds=5),
-        "needs the effect NoExecute",
+        "requires effect: NoExecute",
     ),
-    "seconds for every effect": (tolerating(key="a", tolerationSeconds=5), "needs the effect NoExecute"),
+    "seconds for every effect": (tolerating(key="a", tolerationSeconds=5), "requires effect: NoExecute"),
     "a head without a processor": ({"head": {**PODS, "cpu": "99m"}}, "spec.head.cpu: Invalid value"),
     "a worker without a processor": ({"worker": {**PODS, "cpu": "0.05"}}, "must be at least 100m"),
     "a head in which Ray can't start": ({"head": {**PODS, "memory": "511Mi"}}, "must be at least 512Mi"),
     "bytes in which Ray can't start": ({"worker": {**PODS, "memory": 500000000}}, "must be at least 512Mi"),
-    "no quantity": ({"worker": {**PODS, "memory": "much"}}, "as in 512Mi"),
+    "no quantity": ({"worker": {**PODS, "memory": "much"}}, "such as 512Mi"),
+    "a Redis without a port": ({"gcsFaultTolerance": {"redisAddress": "redis"}}, "as in redis.databases.svc:6379"),
+    "a port that is none": ({"gcsFaultTolerance": {"redisAddress": "redis:65536"}}, "must be HOST:PORT"),
+    "a password in the address": ({"gcsFaultTolerance": {"redisAddress": "redis://:a@b:1"}}, "without a user or"),
+    "no Redis": ({"gcsFaultTolerance": {"redisPassword": {"name": "a"}}}, "spec.gcsFaultTolerance.redisAddress"),
+    "an allowed host that is a URL": ({"sources": {"allowedHosts": ["https://a"]}}, "as in models.example.org"),
+    "an allowed host with a port": (
+        {"sources": {"allowedHosts": ["host:9000"]}},
+        "must be an exact host name without a port",
+    ),
+    "an allowed address that is none": ({"sources": {"allowedHosts": ["fd00::1::2"]}}, "must be an IPv6 address"),
+    "an allowed network with a zero too many": ({"sources": {"allowedNetworks": ["10.00.0.0/8"]}}, "as in 10.0.0.0/8"),
+    "an allowed network of a colon": (
+        {"sources": {"allowedNetworks": [":/8"]}},
+        "address is the first",
+    ),
+    "an allowed network with two gaps": (
+        {"sources": {"allowedNetworks": ["fd00::1::/8"]}},
+        "address is the first",
+    ),
+    "an allowed network with an address": (
+        {"sources": {"allowedNetworks": ["10.1.0.0/8"]}},
+        "address is the first",
+    ),
+    "an excluded network with an address": (
+        {"sources": {"httpsProxy": "http://a:1", "noProxy": ["10.1.0.0/8"]}},
+        "address is the first",
+    ),
+    "an excluded host with a port": (
+        {"sources": {"httpsProxy": "http://a:1", "noProxy": ["a:9000"]}},
+        "must be a host name without a port",
+    ),
+    "a claim twice": ({"sources": {"volumeClaimNames": ["a", "a"]}}, "Duplicate value"),
+    "a Secret twice": (
+        {"sources": {"credentials": [{"secretName": "a", "hosts": ["b"]}, {"secretName": "a", "hosts": ["c"]}]}},
+        "Duplicate value",
+    ),
+    "a Secret without hosts": ({"sources": {"credentials": [{"secretName": "a"}]}}, "hosts: Required value"),
+    "a Secret for no host": ({"sources": {"credentials": [{"secretName": "a", "hosts": []}]}}, "at least 1 items"),
+    "a Secret for a port": (
+        {"sources": {"credentials": [{"secretName": "a", "hosts": ["b:1"]}]}},
+        "must be an exact host name without a port",
+    ),
+    "a Secret for every host": (
+        {"sources": {"credentials": [{"secretName": "a", "hosts": ["*"]}]}},
+        "must be an exact host",
+    ),
+    "an allowed network without a size": ({"sources": {"allowedNetworks": ["10.0.0.0"]}}, "as in 10.0.0.0/8"),
+    "a proxy with a password": ({"sources": {"httpsProxy": "http://a:b@c:1"}}, "without a user or password"),
+    "exceptions of no proxy": ({"sources": {"noProxy": ["a"]}}, "has no effect without spec.sources.httpsProxy"),
+    "a Secret of another namespace": (
+        {"sources": {"credentials": [{"secretName": "a/b", "hosts": ["c"]}]}},
+        "the name of a Secret",
+    ),
     "an unknown field": ({"replicas": 2}, "unknown field"),
 }
 ACCEPTED: dict[str, dict[str, Any]] = {
@@ -72,8 +198,34 @@ ACCEPTED: dict[str, dict[str, Any]] = {
             "replicas": 1,
             "serviceType": "NodePort",
             "resources": {"cpu": 1, "memory": "256Mi"},
+            "allowedOrigins": [
+                "https://app.example.org",
+                "http://localhost:3000",
+                "http://[fd00::1]:8080",
+                "http://a.org:443",
+            ],
+            "tls": {"secretName": "gateway-certificate"},
+            "authentication": {
+                "apiKeys": {"secretName": "api-keys"},
+                "jwt": {
+                    **JWT,
+                    "algorithms": ["RS256", "ES384"],
+                    "clockSkewSeconds": 0,
+                    "requiredClaims": [{"name": "https://example.org/groups", "values": ["data", "ml"]}],
+                },
+            },
+            "rateLimit": {"requestsPerSecond": 100_000, "burst": 10_000},
         },
+        "gcsFaultTolerance": {"redisAddress": "rediss://redis.databases.svc:65535", "redisPassword": {"name": "redis"}},
         "imagePullSecrets": ["registry-credentials"],
+        "sources": {
+            "allowedHosts": ["models.example.org", "*.example.net", "fd00::1", "10.1.2.3"],
+            "allowedNetworks": ["10.96.0.0/12", "fd00::/8"],
+            "credentials": [{"secretName": "bucket-reader", "hosts": ["s3.eu-central-1.amazonaws.com"]}],
+            "volumeClaimNames": ["shared-models"],
+            "httpsProxy": "http://proxy.example.org:3128",
+            "noProxy": [".svc", "10.0.0.0/8", "*", "fd00::1"],
+        },
     },
 }
 
@@ -108,7 +260,7 @@ def test_the_objects_and_their_pods_are_taken_at_the_level_restricted(kubernetes
     assert kubernetes.kubectl("apply", "--filename=-", input=json.dumps(made)).returncode == 0
     class_ = serving_classes.make(**{key: value for key, value in ACCEPTED["everything"].items() if key != "default"})
     callers = network.Callers(operator="fairlead-system", prometheus="monitoring")
-    composed = objects.compose(namespace, gateway_class=class_, clusters=["small-0123456789"], callers=callers)
+    composed = objects.compose(namespace, gateway_class=class_, clusters={"small-0123456789": 3}, callers=callers)
     bodies = [dict(each.body) for each in composed] + [objects.token_secret(namespace, "a" * 64)]
     templates = [each["spec"]["template"] for each in bodies if each["kind"] == infrastructure.DEPLOYMENT.kind]
     ray = ray_cluster.build(class_, namespace=namespace).body["spec"]

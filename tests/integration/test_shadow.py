@@ -39,7 +39,7 @@ class World:
         self.gateway = gateway
         self._node = node
         self._stack = stack
-        self.stable = self.replica(STABLE)
+        self.stable = self.replica(STABLE, timeout_s=300)
 
     def replica(self, name: str, *, stack: contextlib.ExitStack | None = None, **setting: Any) -> replica_parts.Running:
         signature = replica_parts.float_signature(rows=None)

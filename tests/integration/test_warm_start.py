@@ -16,7 +16,9 @@ import pytest
 from tests.support.until import until
 
 from fairlead_cli.local import process_table
-from fairlead_ray_node import preload, ray_start
+from fairlead_ray_node import launcher, preload, ray_start
+
+pytestmark = pytest.mark.timeout(1200)
 
 JOB = "01000000"
 NICENESS = min(19, os.getpriority(os.PRIO_PROCESS, 0) + 3)
@@ -68,6 +70,7 @@ class Node:
         self.raylet = subprocess.Popen(["sleep", "600"])
         names = {"RAY_JOB_ID": JOB, "RAY_RAYLET_PID": str(self.raylet.pid), "TF_CPP_MIN_LOG_LEVEL": "2"}
         names["PWD"] = str(folder)  # a shell sets it
+        names[launcher.TEMPLATE_WITHIN] = "120"  # a busy machine imports for longer than a worker waits otherwise
         self.environment = {**os.environ, **environment, **names}
         self._started: list[subprocess.Popen[bytes]] = []
 
@@ -101,7 +104,7 @@ class Node:
     def run(self, *options: str, **variables: str) -> dict:
         """Start a worker, wait for its end, and give what it found."""
         before = len(self.found())
-        assert self.start(*options, **variables).wait(timeout=60) == 0, self.log()
+        assert self.start(*options, **variables).wait(timeout=240) == 0, self.log()
         found = self.found()
         assert len(found) == before + 1, self.log()
         return found[-1]
@@ -164,7 +167,7 @@ def real() -> Iterator[Node]:
     node = Node(pathlib.Path(tempfile.mkdtemp(prefix="warm-")), {})
     # A worker doesn't wait for ever for a template that is importing. Tests begin with one that is ready.
     node.run()
-    until(lambda: list(node.sockets.glob("*.sock")), "the template is ready", explain=node.log)
+    until(lambda: list(node.sockets.glob("*.sock")), "the template is ready", deadline_s=400, explain=node.log)
     yield node
     node.end()
 
@@ -208,7 +211,7 @@ def write_module(folder: pathlib.Path, name: str, source: str) -> None:
 
 
 def test_a_forked_worker_has_the_same_environment_as_an_ordinary_one(real: Node) -> None:
-    assert real.start_ordinary("--do=look").wait(timeout=60) == 0
+    assert real.start_ordinary("--do=look").wait(timeout=240) == 0
     ordinary = real.found()[-1]
     forked = real.run("--do=look")
     assert real.template().pid == forked["ppid"], real.log()
@@ -229,11 +232,11 @@ def test_forked_workers_draw_different_numbers(real: Node) -> None:
 
 def test_a_launcher_ends_with_its_workers_code(light: Stubs) -> None:
     node = light()
-    assert node.start("--exit=7").wait(timeout=60) == 7
+    assert node.start("--exit=7").wait(timeout=240) == 7
     assert node.template()
     staying = node.start("--do=stay")
     os.kill(node.until_found(2)["pid"], signal.SIGTERM)
-    assert staying.wait(timeout=60) == 128 + signal.SIGTERM
+    assert staying.wait(timeout=240) == 128 + signal.SIGTERM
 
 
 def test_a_killed_launcher_takes_its_worker_with_it_and_no_other(light: Stubs) -> None:
@@ -259,7 +262,7 @@ def test_a_killed_template_leaves_its_workers_and_another_one_starts(light: Stub
     assert is_alive(worker)
     assert launcher.poll() is None
     os.kill(worker, signal.SIGKILL)
-    assert launcher.wait(timeout=60) == 0
+    assert launcher.wait(timeout=240) == 0
 
 
 def test_a_template_that_keeps_dying_is_not_started_for_ever(light: Stubs) -> None:

@@ -1,6 +1,7 @@
 """``make e2e``: gets binaries and packages, then runs what needs a node with pods. It needs Linux and root.
 
-In one process: there is one node, and its pods share two cores.
+In one process: there is one node, and its pods share two cores. ``--core`` runs the core path alone: install, predict,
+canary, scale, uninstall, and the removal of the node. All other arguments are pytest's.
 """
 
 from __future__ import annotations
@@ -13,14 +14,19 @@ import rich.console
 from fairlead_cli.local import binaries, paths, progress
 from fairlead_cli.local.node import debian
 
+ALL = ("tests/node",)
+CORE = ("tests/node/test_interface.py", "tests/node/test_product.py")
+
 
 def main() -> int:
+    arguments = [each for each in sys.argv[1:] if each != "--core"]
+    chosen = ALL if arguments == sys.argv[1:] else CORE
     # Outside of any test: building takes longer than a test may.
     reporter = progress.RichReporter(rich.console.Console())
     names = (*binaries.CONTROL_PLANE, *binaries.NODE, *binaries.ON_A_NODE)
     binaries.find(names, binaries.Sources.from_environment(), reporter)
     debian.obtain(paths.cache_dir(), reporter)
-    return int(pytest.main(["--durations=15", "--timeout=1800", "tests/node", *sys.argv[1:]]))
+    return int(pytest.main(["--durations=15", "--timeout=1800", *chosen, *arguments]))
 
 
 if __name__ == "__main__":

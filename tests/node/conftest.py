@@ -52,10 +52,15 @@ def installed(node: cluster.NodeCluster, tmp_path_factory: pytest.TempPathFactor
     helm.uninstall(node)
 
 
+@pytest.fixture(scope="session")
+def url(node: cluster.NodeCluster, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Where the tests' model is. Made once: another archive has another digest, and a revision keeps its first one."""
+    return product.publish_model(node, tmp_path_factory.mktemp("model"), namespace="stores")
+
+
 @pytest.fixture
-def served(installed: product.Product, tmp_path: Path) -> product.Product:
+def served(installed: product.Product, url: str) -> product.Product:
     """The model `doubling`, served as the manifest of `product.MANIFEST` says; it stays for the next test."""
-    url = product.publish_model(installed.node, tmp_path, namespace="stores")
     manifest = product.MANIFEST.format(namespace=installed.namespace, url=url)
     pods.run(installed.node, "apply", "--filename=-", text=manifest)
     installed.await_ready(deadline_s=600)

@@ -31,6 +31,8 @@ spec:
 """
 # What the operator makes in a namespace, by its labels.
 MADE = "app.kubernetes.io/managed-by=fairlead,app.kubernetes.io/part-of=fairlead"
+# The pods of Ray and of the gateways.
+PARTS = "app.kubernetes.io/part-of=fairlead"
 KINDS = (
     "rayclusters,deployments,services,secrets,serviceaccounts,roles,rolebindings,networkpolicies,poddisruptionbudgets"
 )
@@ -48,6 +50,12 @@ class Product:
     def kubectl(self, *arguments: str) -> str:
         """Its output, in the namespace; fails with its error output."""
         return pods.run(self.node, f"--namespace={self.namespace}", *arguments)
+
+    def apply(self, *objects: Mapping[str, object]) -> None:
+        """Apply them in the namespace; those of the whole cluster, such as a ServingClass, are applied as well."""
+        listed = {"apiVersion": "v1", "kind": "List", "items": objects}
+        where = f"--namespace={self.namespace}"
+        pods.run(self.node, where, "apply", "--server-side", "--filename=-", text=json.dumps(listed))
 
     def pods(self, selector: str) -> list[dict[str, Any]]:
         """The namespace's pods with these labels."""
@@ -74,6 +82,10 @@ class Product:
             poll_s=0.5,
             explain=lambda: self.kubectl("get", "mdep,pods,events", "--output=wide") + json.dumps(self.model(name)),
         )
+
+    def await_no_pods(self) -> None:
+        """Wait until no pod of Ray or of a gateway is left."""
+        until(lambda: not self.pods(PARTS), "no pod of the namespace's own", deadline_s=240, poll_s=1)
 
     def address(self) -> str:
         """Where clients reach the namespace's gateways, on port 80."""

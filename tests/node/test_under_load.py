@@ -70,7 +70,7 @@ def leader(served: product.Product) -> str:
 
 def uids(served: product.Product) -> set[str]:
     """The pods that serve."""
-    return {each["metadata"]["uid"] for each in served.pods("app.kubernetes.io/part-of=fairlead")}
+    return {each["metadata"]["uid"] for each in served.pods(product.PARTS)}
 
 
 def try_to_evict(served: product.Product, namespace: str, name: str) -> bool:
@@ -118,6 +118,30 @@ def test_the_working_operator_is_killed_and_another_is_evicted(two_replicas: pro
 
     assert_none_failed(run_through(two_replicas, kill, evict_leader))
     assert uids(two_replicas) == before
+
+
+def test_the_gateway_pods_are_replaced(two_replicas: product.Product) -> None:
+    """By a restart of their Deployment, and each by an eviction."""
+    selector = "app.kubernetes.io/name=fairlead-gateway"
+
+    def evict(name: str) -> None:
+        until(lambda: len(two_replicas.ready_pods(selector)) == 2, "two gateways", deadline_s=300)
+        until(lambda: try_to_evict(two_replicas, two_replicas.namespace, name), "an eviction that the budget allows")
+        until(
+            lambda: name not in [each["metadata"]["name"] for each in two_replicas.pods(selector)],
+            "the gateway to be gone",
+            deadline_s=180,
+        )
+
+    def restart() -> None:
+        two_replicas.kubectl("rollout", "restart", "deployment/fairlead-gateway")
+        two_replicas.kubectl("rollout", "status", "deployment/fairlead-gateway", "--timeout=300s")
+
+    def evict_each() -> None:
+        for name in two_replicas.ready_pods(selector):
+            evict(name)
+
+    assert_none_failed(run_through(two_replicas, restart, evict_each))
 
 
 def workers(served: product.Product) -> list[str]:

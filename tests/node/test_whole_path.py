@@ -31,5 +31,4 @@ def test_the_last_model_takes_what_was_made_for_its_namespace(served: product.Pr
     served.kubectl("delete", "mdep/doubling", "--timeout=120s")
     made = ("get", product.KINDS, f"--selector={product.MADE}", "--output=name")
     until(lambda: served.kubectl(*made) == "", "nothing that was made", deadline_s=240, poll_s=1)
-    part = "app.kubernetes.io/part-of=fairlead"
-    until(lambda: not served.pods(part), "no pod of it", deadline_s=240, poll_s=1)
+    served.await_no_pods()

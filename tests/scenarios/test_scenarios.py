@@ -59,6 +59,10 @@ def happen(world: VirtualWorld, step: dict[str, Any]) -> None:
             world.aim(NAME, number, replicas)
         case {"room": {"revision": number, "replicas": replicas}}:
             world.make_room(NAME, number, replicas)
+        case {"hold": requests}:
+            world.hold(world.gateways[0], NAME, requests)
+        case {"idle": True}:
+            world.rest(NAME)
         case {"wait": seconds}:
             world.advance(seconds)
         case _:

@@ -26,11 +26,11 @@ class AuditLog:
         return sum((e.get("objectRef") or {}).get("resource") == resource for e in self._finished())
 
     def writes(self, *, but: frozenset[str] = frozenset({"leases"})) -> list[str]:
-        """``verb resource namespace/name`` of each finished write, some resources left out."""
+        """``verb resource namespace/name`` of each finished write, some resources and all dry runs left out."""
         found = []
         for entry in self._finished():
             about = entry.get("objectRef") or {}
-            if entry["verb"] not in WRITES or about.get("resource") in but:
+            if entry["verb"] not in WRITES or about.get("resource") in but or "dryRun=All" in entry["requestURI"]:
                 continue
             kind = "/".join(filter(None, (about.get("resource"), about.get("subresource"))))
             found.append(f"{entry['verb']} {kind} {about.get('namespace')}/{about.get('name')}")

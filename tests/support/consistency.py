@@ -9,14 +9,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from fairlead_operator.api.analysis_status import AnalysisPhase
-from fairlead_operator.api.status import RolloutPhase
+from fairlead_operator.api.counts import Sums
+from fairlead_operator.api.status import Rollout, RolloutPhase
 from fairlead_operator.api.text import MESSAGE_MAX
 from fairlead_operator.desired import revision as revisions
 from fairlead_operator.state import actions
 from fairlead_operator.state.knowledge import Absent, Known, Unknown
-from fairlead_operator.state.measurements import Sums
 from fairlead_operator.state.observed import InvalidSpec, Observed
-from fairlead_operator.state.rollout import Rollout, Serving, recall
+from fairlead_operator.state.rollout import Serving, recall
 from fairlead_operator.state.route import BY_WEIGHT, FULL_WEIGHT, GatewayView, RouteEntry
 from fairlead_operator.state.time import elapsed_s
 
@@ -96,7 +96,7 @@ def _is_overdue(observed: Observed) -> bool:
     if not isinstance(observed.object, Known) or not observed.object.value.is_deleting:
         return False
     rollout = observed.object.value.status.rollout
-    return rollout is not None and rollout.progress_seconds >= DELETION_S - 10
+    return rollout is not None and rollout.progress_s >= DELETION_S - 10
 
 
 def _check_unmeasured(observed: Observed, before: Serving, plan: actions.Plan) -> None:
@@ -177,8 +177,14 @@ def _check_route(observed: Observed, entry: RouteEntry) -> None:
     before: Mapping[str, int] = observed.route.value.weights() if isinstance(observed.route, Known) else {}
     for revision, weight in weights.items():
         if weight > before.get(revision, 0):
-            is_allowed = _is_seen_ready(observed, revision) or _is_last_resort(observed, revision)
+            is_held = entry.hold is not None and revision == entry.stable and _is_at_zero(observed)
+            is_allowed = is_held or _is_seen_ready(observed, revision) or _is_last_resort(observed, revision)
             hold(is_allowed, f"raises {revision} to {weight} without a ready replica seen")
+
+
+def _is_at_zero(observed: Observed) -> bool:
+    """Whether the stable revision has no replica because it had no requests: those that come are held."""
+    return isinstance(observed.object, Known) and observed.object.value.serving.at_zero_since is not None
 
 
 def _is_last_resort(observed: Observed, revision: str) -> bool:
@@ -206,7 +212,9 @@ def _check_routing(observed: Observed, entry: RouteEntry) -> None:
     serving = recall(observed.object.value.status) if isinstance(observed.object, Known) else Serving()
     rollout = serving.rollout
     hold(entry.candidate is not None and entry.stable is not None, f"nothing to choose between: {entry}")
-    is_compared = rollout is not None and rollout.phase is RolloutPhase.SHIFTING and rollout.proved
+    # An API server with another CRD may have removed either of the two, which are written together.
+    is_proved = rollout is not None and (rollout.proved or rollout.proof_digest is not None)
+    is_compared = is_proved and rollout is not None and rollout.phase is RolloutPhase.SHIFTING
     hold(is_compared and serving.candidate == entry.candidate, f"leads to a candidate that is not proved: {entry}")
     was_led = isinstance(observed.route, Known) and observed.route.value.is_matched(entry.candidate or "")
     if entry.routing.matches and not was_led:

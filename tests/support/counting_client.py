@@ -51,24 +51,26 @@ class HostileServer:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         on_connection = 0
-        while not writer.is_closing():
-            try:
-                head = await reader.readuntil(b"\r\n\r\n")
-                body = await reader.readexactly(int(_header(head, "content-length")))
-            except (asyncio.IncompleteReadError, ConnectionError):
-                break
-            request = Request(
-                number=len(self.requests),
-                number_on_connection=on_connection,
-                id=_header(head, "x-request-id"),
-                body=body,
-            )
-            on_connection += 1
-            self.requests.append(request)
-            outcome = self.act(request, writer)
-            if asyncio.iscoroutine(outcome):
-                await outcome
-        writer.close()
+        try:
+            while not writer.is_closing():
+                try:
+                    head = await reader.readuntil(b"\r\n\r\n")
+                    body = await reader.readexactly(int(_header(head, "content-length")))
+                except (asyncio.IncompleteReadError, ConnectionError):
+                    break
+                request = Request(
+                    number=len(self.requests),
+                    number_on_connection=on_connection,
+                    id=_header(head, "x-request-id"),
+                    body=body,
+                )
+                on_connection += 1
+                self.requests.append(request)
+                outcome = self.act(request, writer)
+                if asyncio.iscoroutine(outcome):
+                    await outcome
+        finally:
+            writer.close()
 
 
 @asynccontextmanager

@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 import yaml
 from aiohttp import web
-from tests.support.endpoint_slices import Endpoint, Slices, machine_address
+from tests.support.endpoint_slices import OWN_ADDRESS, Endpoint, Slices
 from tests.support.fake_gateway import FakeGateway
 from tests.support.fake_ray import FakeRay
 from tests.support.http_thread import HttpThread
@@ -68,7 +68,6 @@ class Discovered(Operated):
     def __init__(self, kubernetes: cluster.LocalCluster, folder: Path, *, where: tuple[str, ...] = ()) -> None:
         super().__init__(kubernetes, folder, where=where, clusters=("unused",))
         self.heads = Heads()
-        self.address = machine_address()
         self.gateways: dict[str, FakeGateway] = {}
         self.class_name = f"fast-{self.namespace}"
 
@@ -76,7 +75,7 @@ class Discovered(Operated):
     def __enter__(self) -> Discovered:
         self.kubectl("apply", "--server-side", "-f", "-", scoped=False, input_text=yaml.safe_dump(dict(RAY_CLUSTERS)))
         self.kubectl("wait", "--for=condition=Established", "crd/rayclusters.ray.io", scoped=False)
-        labels = {"fairlead.dev/endpoints": "gateways"}
+        labels = {"fairlead.dev/endpoints": "gateways", "kubernetes.io/service-name": "fairlead-gateway-members"}
         self.slices = Slices(self.kubernetes, labels=labels, namespace=self.namespace)
         super().__enter__()
         return self
@@ -152,7 +151,7 @@ class Discovered(Operated):
             rays=self.heads.rays,
             read_routes=self._routes,
             name=name,
-            host=self.address,
+            host=OWN_ADDRESS,
         )
         made.__enter__()
         self.gateways[name] = made
@@ -163,7 +162,7 @@ class Discovered(Operated):
         for name in set(self.gateways) - set(names):
             self.slices.delete(name)
         for name in names:
-            endpoint = Endpoint(self.address, is_ready=name not in unready, is_ending=name in ending, pod=name)
+            endpoint = Endpoint(OWN_ADDRESS, is_ready=name not in unready, is_ending=name in ending, pod=name)
             self.slices.write(name, [endpoint], ports=self.gateways[name].ports)
 
     def apply_placed(self, name: str, uri: str = "file:///models/good", **spec: Any) -> None:

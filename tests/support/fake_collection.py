@@ -1,7 +1,7 @@
 """A collection of the Kubernetes API that has state and fails on order: what it lists, in pages, and its watches.
 
 The contract test beside it is the real API server: `tests/integration/test_gateway_model_routes.py` and
-`test_gateway_endpoint_slices.py`.
+`tests/own_network/test_gateway_endpoint_slices.py`.
 """
 
 from __future__ import annotations

@@ -180,6 +180,7 @@ class FakeGateway:
             "digest": ray.digest_of(application) or digest_of_uri(uri),
             "outcome": "Failed" if is_failed else "Proved",
             "message": "the model failed" if is_failed else "",
+            "sharesCalls": True,
             **SIGNATURE,
         }
         return web.json_response(document, headers={"x-fairlead-revision": revision})

@@ -18,6 +18,8 @@ class FakePrometheus:
         self.is_late = False
         """While true, no answer comes."""
         self.queries: list[str] = []
+        self.namespaces: list[str] = []
+        """Of the queries, as a proxy that restricts them would read it."""
         self._server = HttpThread(self._application)
 
     def __enter__(self) -> Self:
@@ -40,7 +42,9 @@ class FakePrometheus:
         return application
 
     async def _query(self, request: web.Request) -> web.Response:
-        self.queries.append(str((await request.post())["query"]))
+        form = await request.post()
+        self.queries.append(str(form["query"]))
+        self.namespaces.append(str(form["namespace"]))
         while self.is_late:
             await asyncio.sleep(0.05)
         if self.code != 200:

@@ -17,8 +17,11 @@ from pathlib import Path
 from fairlead_runtime.errors import LoadError
 from fairlead_runtime.model import cache, source
 from fairlead_runtime.model.bounds import Bounds
+from fairlead_runtime.model.fetching.access import Access
+from fairlead_runtime.model.fetching.outbound import Outbound, parse_networks
 
 MIB = 1024 * 1024
+LOOPBACK = Access(outbound=Outbound(networks=parse_networks("127.0.0.0/8")))
 BOUNDS = Bounds(bytes_max=100 * MIB, total_s=30)
 
 
@@ -30,7 +33,7 @@ def main(disk: str, endless: str) -> None:
 
     def fetch(uri: str) -> cache.Fetched | str:
         try:
-            return source.fetch(uri, None, kept, BOUNDS)
+            return source.fetch(uri, None, kept, BOUNDS, access=LOOPBACK)
         except LoadError as error:
             return f"{error.reason}: {error.sentence}"
 

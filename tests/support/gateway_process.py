@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support import node_members, replica_stand_in
+from tests.support.free_ports import free_port
 from tests.support.until import until
 
 from fairlead_gateway import routes
@@ -24,12 +25,6 @@ from fairlead_gateway.haproxy import config, observed, process
 from fairlead_runtime.config import NodeEnvironment
 
 DEADLINE_S = 30.0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def make_node(folder: Path, *, host: str = "127.0.0.1", cluster: str = "default") -> NodeEnvironment:
@@ -124,11 +119,13 @@ class Answer:
         return json.loads(self.text)
 
 
-def fetch(url: str, *, body: bytes | None = None, headers: Mapping[str, str] | None = None) -> Answer:
+def fetch(
+    url: str, *, body: bytes | None = None, headers: Mapping[str, str] | None = None, timeout_s: float = DEADLINE_S
+) -> Answer:
     """One request with its answer, whatever its status."""
     request = urllib.request.Request(url, data=body, headers=dict(headers or {}))
     try:
-        with urllib.request.urlopen(request, timeout=DEADLINE_S) as response:
+        with urllib.request.urlopen(request, timeout=timeout_s) as response:
             return Answer(
                 response.status, {k.lower(): v for k, v in response.headers.items()}, response.read().decode()
             )
@@ -154,7 +151,7 @@ class Gateway:
         self.data_port = free_port()
         self.admin_port = free_port()
         self._routes_file = state_dir.parent / f"{state_dir.name}-routes.json"
-        self._arguments = arguments or ("--routes-file", str(self._routes_file))
+        self.arguments = arguments or ("--routes-file", str(self._routes_file))
         self._agent: subprocess.Popen[bytes] | None = None
 
     @property
@@ -175,7 +172,7 @@ class Gateway:
                     sys.executable, "-c", "from fairlead_gateway.main import main; main()",
                     "--listen", f"127.0.0.1:{self.data_port}", "--admin", f"127.0.0.1:{self.admin_port}",
                     "--state-dir", str(self.state_dir), "--stop-grace", "10",
-                    "--stop-delay", str(self._stop_delay_s), *self._node_flags(), *self._arguments,
+                    "--stop-delay", str(self._stop_delay_s), *self._node_flags(), *self.arguments,
                 ],
                 stdout=log,
                 stderr=log,

@@ -1,41 +1,21 @@
-"""Argo CD's own Lua engine and kstatus, as a program that is built once and kept in our cache."""
+"""Argo CD's own Lua engine and kstatus, as a program that answers questions."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fairlead_cli.local import build, locks, paths, progress
+from tests.support import go_programs
 
-MODULE = Path(__file__).parent / "gitops"
-_SOURCES = ("go.mod", "go.sum", "main.go")
+from fairlead_cli.local import progress
 
 
 def obtain(reporter: progress.Reporter) -> Path:
-    """The program, built where it isn't kept: some minutes with an empty cache of Go, seconds with a warm one."""
-    digest = hashlib.sha256(b"".join((MODULE / name).read_bytes() for name in _SOURCES)).hexdigest()[:16]
-    program = paths.cache_dir() / "bin" / f"gitops-{digest}" / "gitops"
-    if not program.exists():
-        with locks.hold(program.parent.parent / "gitops.lock", what="another test builds it", reporter=reporter):
-            if not program.exists():
-                reporter.step("building Argo CD's Lua engine and kstatus")
-                _build(program)
-    return program
-
-
-def _build(program: Path) -> None:
-    program.parent.mkdir(parents=True, exist_ok=True)
-    fresh = program.with_suffix(".new")
-    argv = [str(build.find_go(os.environ)), "build", "-buildvcs=false", "-ldflags=-s -w", "-o", str(fresh), "."]
-    environment = {**os.environ, "CGO_ENABLED": "0"}
-    done = subprocess.run(argv, cwd=MODULE, capture_output=True, text=True, check=False, env=environment)
-    assert done.returncode == 0, done.stderr
-    fresh.replace(program)
+    """The program."""
+    return go_programs.obtain("gitops", reporter) / "gitops"
 
 
 class Engine:

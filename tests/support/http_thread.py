@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from aiohttp import web
 
 T = TypeVar("T")
-START_DEADLINE_S = 10
+START_DEADLINE_S = 60
 
 
 class HttpThread:

@@ -11,14 +11,14 @@ from kubernetes.aio import client as aio_client
 from fairlead_operator import election
 from fairlead_operator.clients import clock, errors, kubernetes
 
-DURATION_S = 4.0
+DURATION_S = 12.0
 LARGE_BYTES = 16 * 2**20
 """More than all the socket buffers between two processes."""
 SMALL, LARGE = "/small", "/large"
 
 
 async def main(url: str, selector: election.WakingSelector) -> None:
-    election.LEASE_DURATION_S, election.RENEW_DEADLINE_S, election.RETRY_PERIOD_S = DURATION_S, 2.0, 0.2
+    election.LEASE_DURATION_S, election.RENEW_DEADLINE_S, election.RETRY_PERIOD_S = DURATION_S, 8.0, 0.2
     configuration = aio_client.Configuration(host=url)
     system = clock.SystemClock()
     lease_api = kubernetes.KubernetesClient(configuration, clock=system, on_request=lambda *_: None)

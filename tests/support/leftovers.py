@@ -25,7 +25,9 @@ def owned(local: Owned, *, notes: pathlib.Path | None = None) -> Iterator[Owned]
     assert me is not None
     note = folder / f"{uuid.uuid4().hex}.json"
     record = {"root": str(local.root), "pid": me.identity.pid, "startTicks": me.identity.start_ticks}
-    note.write_text(json.dumps(record), encoding="utf-8")
+    new = note.with_suffix(".new")
+    new.write_text(json.dumps(record), encoding="utf-8")
+    new.replace(note)  # another run reads every note that there is
     try:
         yield local
     finally:
@@ -36,7 +38,9 @@ def owned(local: Owned, *, notes: pathlib.Path | None = None) -> Iterator[Owned]
 def end_orphans(folder: pathlib.Path) -> None:
     """Take down each cluster whose test run is gone."""
     for note in folder.glob("*.json"):
-        with contextlib.suppress(FileNotFoundError):  # another run does the same
+        with contextlib.suppress(
+            FileNotFoundError, ValueError
+        ):  # another run does the same, or was cut off amid its note
             record = json.loads(note.read_text(encoding="utf-8"))
             owner = process_table.Identity(pid=record["pid"], start_ticks=record["startTicks"])
             if process_table.is_alive(owner):

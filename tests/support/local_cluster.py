@@ -1,4 +1,4 @@
-"""The real local cluster for tests: session-scoped, in a folder of its own, taken down whole at the end."""
+"""The real local cluster for tests, in a folder of its own, taken down whole at the end."""
 
 from __future__ import annotations
 
@@ -7,25 +7,30 @@ import pathlib
 from collections.abc import Callable, Iterator, Sequence
 
 import pytest
-from tests.support import leftovers
+from tests.support import leftovers, per_folder
 
 from fairlead_cli.local import cluster, options
 
 LocalClusterFactory = Callable[..., cluster.LocalCluster]
 
 
-@pytest.fixture(scope="session")
-def kubernetes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[cluster.LocalCluster]:
-    """Etcd, kube-apiserver and kube-controller-manager, with CRD and RBAC applied; shared by the session."""
-    started = cluster.LocalCluster("kubernetes", tmp_path_factory.mktemp("kubernetes") / "cluster")
-    with leftovers.owned(started):
-        started.up(cluster.KUBERNETES_PARTS)
-        yield started
+@pytest.fixture(scope="module")
+def kubernetes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> cluster.LocalCluster:
+    """Etcd, kube-apiserver and kube-controller-manager, with CRD and RBAC applied; shared by the folder's files."""
+
+    @contextlib.contextmanager
+    def started() -> Iterator[cluster.LocalCluster]:
+        local = cluster.LocalCluster("kubernetes", tmp_path_factory.mktemp("kubernetes") / "cluster")
+        with leftovers.owned(local):
+            local.up(cluster.KUBERNETES_PARTS)
+            yield local
+
+    return per_folder.shared(request, started)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def local_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalClusterFactory]:
-    """Start clusters of chosen parts (all by default); all of them end with the session."""
+    """Start clusters of chosen parts (all by default); all of them end with the test file."""
     started = contextlib.ExitStack()
 
     def start(

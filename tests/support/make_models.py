@@ -53,6 +53,61 @@ class Counter(tf.Module):
         return {"y": x + self.calls.assign_add(1.0)}
 
 
+class Engines(tf.Module):
+    """What a converter may get wrong."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = tf.Variable(np.arange(20, dtype=np.float32).reshape(10, 2))
+        self.calls = tf.Variable(0, dtype=tf.int64)
+
+    @tf.function(input_signature=[FLOATS])
+    def blanks(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+        """NaN stands for a number that is missing."""
+        return {"y": tf.where(tf.math.is_nan(x), -1.0, x)}
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 3], tf.int32, "ids")])
+    def lookup(self, ids: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Refuses an index that the table doesn't have; to ONNX -1 is the last one."""
+        return {"y": tf.gather(self.table, ids)}
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 3], tf.int32, "ids")])
+    def marked(self, ids: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Marks no class for an index that doesn't exist; to ONNX -1 is the last class."""
+        return {"y": tf.one_hot(ids[:, 0], 5)}
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 3], tf.int32, "ids")])
+    def halved(self, ids: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Half of -7 is -4; ONNX rounds towards zero."""
+        return {"y": ids[:, 0] // 2}
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 3], tf.int32, "ids")])
+    def left_over(self, ids: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"y": ids[:, 0] % ids[:, 1]}
+
+    @tf.function(input_signature=[FLOATS])
+    def branch(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"y": tf.cond(tf.reduce_sum(x) > 1e9, lambda: x * 2, lambda: x)}
+
+    @tf.function(input_signature=[FLOATS])
+    def tired(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Counts its calls, and answers otherwise after a thousand."""
+        calls = self.calls.read_value()
+        self.calls.assign(calls + 1)
+        return {"y": tf.where(calls > 1000, x * 2, x)}
+
+    @tf.function(input_signature=[FLOATS])
+    def counted(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Counts its calls, which no answer shows."""
+        self.calls.assign(self.calls.read_value() + 1)
+        return {"y": x * 2}
+
+    @tf.function(input_signature=[FLOATS])
+    def asserted(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+        tf.debugging.assert_less(tf.reduce_sum(x), 1e9)
+        return {"y": x}
+
+
 class Listwise(tf.Module):
     """Its first dimension is free and no batch: the rows of a call are compared with each other, or come out twice."""
 
@@ -248,6 +303,12 @@ def make_saved_models(root: Path, canary: str) -> None:
     save(dense, root / "dense", serving_default=dense.call, total=dense.total)
     save(Words(), root / "words")
     save(Counter(), root / "counter")
+    engines = Engines()
+    kinds = (
+        *("blanks", "lookup", "marked", "halved", "left_over"),
+        *("branch", "tired", "counted", "asserted"),
+    )
+    save(engines, root / "engines", **{name: getattr(engines, name) for name in kinds})
     listwise = Listwise()
     kinds = {name: getattr(listwise, name) for name in ("ranked", "repeated", "rows", "sorted", "centred")}
     save(listwise, root / "listwise", **kinds)
@@ -278,6 +339,14 @@ def make_keras_models(root: Path) -> None:
         [layers.Input((6,), dtype="int32"), layers.Embedding(20, 4), layers.LSTM(4), layers.Dense(1)]
     )
     lstm.export(root / "lstm", verbose=False)
+    tokens = [layers.Input((6,), dtype="int32", name="tokens"), layers.Embedding(20, 4)]
+    dropping = layers.LSTM(4, dropout=0.2, recurrent_dropout=0.2)
+    keras.Sequential([*tokens, dropping, layers.Dense(1)]).export(root / "lstm-dropout", verbose=False)
+    scale = layers.Normalization()
+    scale.adapt(np.arange(12, dtype=np.float32).reshape(3, 4))
+    keras.Sequential([layers.Input((4,), name="x"), scale, layers.Dense(2, "gelu")]).export(
+        root / "normalized", verbose=False
+    )
     conv = [layers.Input((8, 8, 1)), layers.Conv2D(2, 3), layers.MaxPooling2D(), layers.Flatten(), layers.Dense(3)]
     keras.Sequential(conv).export(root / "cnn", verbose=False)
     free = [layers.Input((None, None, 1)), layers.Conv2D(4, 3), layers.MaxPooling2D(2), layers.Conv2D(4, 3)]

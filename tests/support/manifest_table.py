@@ -23,6 +23,7 @@ _LONG: Mapping[str, str] = {
     "LONG-URI": "file:///" + "m" * 2041,
     "LONG-URI-MINUS-1": "file:///" + "m" * 2040,
     "LONG-254": "s" * 254,
+    "LONG-EXAMPLE": '{"instances": [[' + "1," * 8200 + "1]]}",
     "LONG-64": "v" * 64,
     "HEX-64": "0123456789abcdef" * 4,
 }

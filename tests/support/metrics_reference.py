@@ -67,7 +67,7 @@ def _registered(registry: CollectorRegistry) -> Iterator[Metric]:
 
 def _models() -> Iterator[Metric]:
     for family in model_metrics.FAMILIES:
-        labels = ("namespace", "model", *family.others)
+        labels = ("namespace", "model", *((family.other,) if family.other is not None else ()))
         yield Metric(name=family.name, kind="gauge", labels=labels, text=f"{family.text}.")
 
 
@@ -106,6 +106,7 @@ def programs() -> tuple[Program, ...]:
                 "code": "the HTTP status codes",
                 "termination": "HAProxy's termination states, about 30; in fact those of the errors that occur",
                 "state": "2: Known, Unknown",
+                "end": "3: released, timeout, refused",
             },
         ),
         Program(
@@ -118,12 +119,20 @@ def programs() -> tuple[Program, ...]:
                 "revision": "1: its own",
                 "replica": "1: its own; another one for each process",
                 "state": "2: Read, Unread",
-                "protocol": "6",
+                "protocol": "8",
                 "code": "the HTTP status codes that a replica answers with",
                 "phase": "the phases of a start, about 5",
+                "part": "4: wait, decode, call, encode",
+                "engine": "1 of 2: TensorFlow, ONNXRuntime",
+                "variant": "10: Float and the [variants](optimization.md#techniques)",
+                "reason": "1 of 5: why this [engine](engines.md#which-engine-serves-and-why) or this "
+                "[variant](optimization.md#which-variant-serves-and-why)",
+                "feature": "18: at most 16 of the inputs, `score` and `class`",
+                "guard": "7: the guards of `spec.serving.guards` that are not off",
+                "bin": "34: those of the reference statistics",
                 "candidate": "64",
                 "predicted_by": "64",
-                "outcome": "4",
+                "outcome": "at most 6",
                 "kind": "the reasons to refuse feedback, about 5",
             },
         ),

@@ -27,6 +27,7 @@ class Web:
     steps: list[int | str] = field(default_factory=list)
     ranges: list[str | None] = field(default_factory=list)
     targets: list[str] = field(default_factory=list)
+    authorizations: list[str | None] = field(default_factory=list)
     silent_until: Event | None = None
     drips: bool = False
 
@@ -57,6 +58,7 @@ class _Answer(BaseHTTPRequestHandler):
         web, asked = self.server.web, self.headers.get("range")
         web.ranges.append(asked)
         web.targets.append(self.path)
+        web.authorizations.append(self.headers.get("authorization"))
         if web.silent_until is not None:
             web.silent_until.wait(20)
         step = web.steps.pop(0) if web.steps else len(CONTENT)

@@ -10,7 +10,6 @@ import http.client
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.free_ports import free_port
 
 from fairlead_runtime.config import NodeEnvironment
 from fairlead_runtime.discovery import entry, member
@@ -35,7 +35,7 @@ def node(folder: Path, *, host: str = "127.0.0.1", cluster: str = CLUSTER) -> No
         replica_host=host,
         folder=folder / "node",
         directory_host=host,
-        directory_port=_free_port(host),
+        directory_port=free_port(),
     )
 
 
@@ -144,12 +144,6 @@ def processes(node: NodeEnvironment, count: int, *, first: int = 0) -> Iterator[
     finally:
         for each in started:
             each.kill()
-
-
-def _free_port(host: str) -> int:
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
 
 
 def main(environment: str, described: str) -> None:

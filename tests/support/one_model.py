@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 from tests.support.virtual_world import VirtualWorld
 
+from fairlead_operator.api.status import Rollout
 from fairlead_operator.state import actions
-from fairlead_operator.state.rollout import Rollout, Serving, recall
+from fairlead_operator.state.rollout import Serving, recall
 from fairlead_operator.state.route import RouteText
 
 NAME = "digits"

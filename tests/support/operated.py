@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import yaml
+from tests.support import leases
 from tests.support.fake_gateway import FakeGateway
 from tests.support.fake_ray import FakeRay
 from tests.support.kube_api import KubeApi
@@ -49,9 +50,7 @@ class Operated:
         self.kubectl("create", "namespace", self.namespace, scoped=False)
         if not self._where:
             grant(self.kubernetes, self.namespace)
-        self.kubectl(
-            "-n", "fairlead-system", "delete", "lease", "fairlead-operator", "--ignore-not-found", scoped=False
-        )
+        leases.take_away(self.kubernetes)
         for ray in self.rays.values():
             ray.__enter__()
         self.gateway = FakeGateway(namespace=self.namespace, rays=self.rays, read_routes=self._routes)
@@ -78,6 +77,16 @@ class Operated:
         self.flags = (*self._own_flags, *rays)
         self.operator = OperatorProcess(self.flags, log=self.folder / "operator.log")
         self.operator.start()
+
+    def require_operator(self) -> None:
+        """Start the operator again if it has ended, as it does where a busy machine let its Lease run out."""
+        if not self.operator.is_running():
+            self.operator.start()
+
+    def kill_operator(self) -> None:
+        """SIGKILL; the next one does not wait for the Lease of the dead one."""
+        self.operator.kill()
+        leases.take_away(self.kubernetes)
 
     def __exit__(self, *_: object) -> None:
         self.operator.stop()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -14,17 +13,13 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from tests.support.free_ports import free_port
 from tests.support.until import until
 
 START_DEADLINE_S = 120
 EXIT_DEADLINE_S = 30
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+IMAGE_ENVIRONMENT = {"MALLOC_ARENA_MAX": "2"}
+"""What images/operator/Containerfile sets that changes the operator's memory."""
 
 
 class OperatorProcess:
@@ -44,7 +39,10 @@ class OperatorProcess:
     def start(self, *, ready: bool = True) -> None:
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "fairlead_operator.cli", *self._flags], stdout=log, stderr=log
+                [sys.executable, "-m", "fairlead_operator.cli", *self._flags],
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **IMAGE_ENVIRONMENT},
             )
         if ready:
             until(lambda: self.get("/readyz") == (200, "leader"), "the operator leads", deadline_s=START_DEADLINE_S)
@@ -67,6 +65,9 @@ class OperatorProcess:
         finally:
             done.set()
             watcher.join()
+
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
 
     def require_running(self) -> None:
         """Raises an AssertionError with the end of its log where the process has ended."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 import datetime
+import json
 from collections.abc import Mapping
 from typing import Any
 
 from tests.support.virtual_world import NAMESPACE, VirtualWorld
 
-from fairlead_cli.plugin import cluster, errors
+from fairlead_cli.plugin import applying, cluster, errors
 from fairlead_operator.api import names
 from fairlead_operator.state import revision_data
 
@@ -25,6 +26,8 @@ class WorldCluster(cluster.Cluster):
         self.conflicts = 0
         """So many writes are refused for being late."""
         self.asked: list[Mapping[str, Any]] = []
+        self.annotations: Mapping[str, str] | None = None
+        """Those of each model; None: the stored spec is what `kubectl apply` applied last."""
 
     def model(self, name: str) -> Mapping[str, Any] | None:
         stored = self.world.models.get(name)
@@ -36,6 +39,9 @@ class WorldCluster(cluster.Cluster):
             "uid": stored.uid,
             "generation": stored.generation,
             "resourceVersion": str(stored.resource_version),
+            "annotations": {applying.ANNOTATION: json.dumps({"spec": stored.spec})}
+            if self.annotations is None
+            else dict(self.annotations),
         }
         body = copy.deepcopy({"metadata": metadata, "spec": stored.spec, "status": stored.status})
         request, handled = stored.status.get("request"), stored.status.get("handledRequest")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from tests.support import operated, serving_classes
+from tests.support import leases, operated, serving_classes
 from tests.support.operator_process import OperatorProcess
 from tests.support.until import until
 
@@ -76,9 +76,7 @@ class Prepared:
     def __enter__(self) -> Prepared:
         self.kubectl("create", "namespace", self.namespace, scoped=False)
         operated.grant(self.kubernetes, self.namespace)
-        self.kubectl(
-            "-n", "fairlead-system", "delete", "lease", "fairlead-operator", "--ignore-not-found", scoped=False
-        )
+        leases.take_away(self.kubernetes)
         kubeconfig = self.kubernetes.service_account_kubeconfig("fairlead-system", "fairlead-operator")
         flags = ("--kubeconfig", str(kubeconfig), "--namespace", self.namespace, "--log-level", "debug")
         self.operator = OperatorProcess(flags, log=self.folder / "operator.log")
@@ -120,9 +118,9 @@ class Prepared:
         return {name.partition("/")[2] for name in self.objects() if name.startswith("RayCluster/")}
 
     def until_prepared(self, *, clusters: int = 1) -> Objects:
-        """Everything is there: nine objects, and two for each Ray cluster."""
+        """Everything is there: ten objects, and three for each Ray cluster."""
         until(
-            lambda: len(self.objects()) == 10 + 2 * clusters,
+            lambda: len(self.objects()) == 10 + 3 * clusters,
             "the namespace has what its models need",
             explain=lambda: f"{sorted(self.objects())}\n{self.operator.tail()}",
         )

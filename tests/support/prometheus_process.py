@@ -13,8 +13,8 @@ from typing import Any, Self
 
 from aiohttp import web
 from tests.support import prometheus_binary
+from tests.support.free_ports import free_port
 from tests.support.http_thread import HttpThread
-from tests.support.operator_process import free_port
 from tests.support.until import until
 
 
@@ -45,7 +45,7 @@ class PrometheusProcess:
         self._folder.mkdir(parents=True, exist_ok=True)
         config = self._folder / "prometheus.yml"
         target = self._target.url.removeprefix("http://")
-        job = {"job_name": "models", "scrape_interval": "200ms", "scrape_timeout": "200ms"}
+        job = {"job_name": "models", "scrape_interval": "1s", "scrape_timeout": "1s"}
         jobs = [job | {"static_configs": [{"targets": [target]}]}, *self._jobs]
         rules = {"rule_files": [str(path) for path in self._rule_files], "global": {"evaluation_interval": "1s"}}
         config.write_text(json.dumps({"scrape_configs": jobs, **rules}))
@@ -53,7 +53,7 @@ class PrometheusProcess:
         listen = f"--web.listen-address=127.0.0.1:{self._port}"
         with (self._folder / "prometheus.log").open("wb") as log:
             self._process = subprocess.Popen((program, *flags, listen), stdout=log, stderr=log)
-        until(self._is_ready, "Prometheus is ready", deadline_s=60, explain=self._log)
+        until(self._is_ready, "Prometheus is ready", deadline_s=200, explain=self._log)
         return self
 
     def __exit__(
@@ -67,7 +67,7 @@ class PrometheusProcess:
     def ask(self, query: str) -> list[str]:
         """The values that an expression has now."""
         url = f"{self.url}/api/v1/query?{urllib.parse.urlencode({'query': query})}"
-        with urllib.request.urlopen(url, timeout=5) as answer:
+        with urllib.request.urlopen(url, timeout=60) as answer:
             return [series["value"][1] for series in json.load(answer)["data"]["result"]]
 
     def _is_ready(self) -> bool:

@@ -6,7 +6,7 @@ import asyncio
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -17,9 +17,15 @@ from fairlead_runtime.config import NodeEnvironment
 from fairlead_runtime.discovery import entry, member
 from fairlead_runtime.feedback import keys, wiring
 from fairlead_runtime.inference import batching, costs, dataplane, executor
+from fairlead_runtime.inference.guarding import Guards
+from fairlead_runtime.inference.sampling import RowSampler
 from fairlead_runtime.metrics import ReplicaMetrics
-from fairlead_runtime.model.predictor import Tensors
+from fairlead_runtime.model import evaluation_record
+from fairlead_runtime.model.explaining.explainer import Explainer
+from fairlead_runtime.model.predictor import LoadedModel, Tensors
+from fairlead_runtime.model.row_features import RowReader
 from fairlead_runtime.model.signature import DType, Signature, TensorSpec, example_inputs
+from fairlead_runtime.model.variant import VariantChoice
 from fairlead_runtime.model.warmup import Speed, WarmUp
 from fairlead_runtime.protocols.handler import Handler
 from fairlead_runtime.protocols.http import Request, Response
@@ -28,6 +34,7 @@ from fairlead_runtime.server.connection import Shared
 from fairlead_runtime.server.limits import ServerLimits
 from fairlead_runtime.server.thread import ServerThread
 from fairlead_runtime.shadow import mirror
+from fairlead_runtime.sketches import Sketch
 
 MODEL = "digits"
 REVISION = "3f0c9a1b2d"
@@ -65,7 +72,7 @@ class DoublingModel:
         self.rows.append(inputs[0].shape[0])
         self.begun.set()
         if self.gate is not None:
-            self.gate.wait(20)
+            self.gate.wait(200)
         return tuple(np.asarray(array * 2) if array.dtype != object else array for array in inputs)
 
 
@@ -100,7 +107,11 @@ class Setting:
     """The Ray node whose directory lists the replica; without one only its port leads to it."""
     secret: str | None = "a cluster's token"
     folder: str | None = None
+    evaluation: evaluation_record.Found = evaluation_record.NOTHING
+    variant: VariantChoice | None = None
+    sketches: Sequence[Sketch] = ()
     limits: ServerLimits = field(default_factory=lambda: ServerLimits(body_bytes_max=64 * 1024))
+    guards: Guards | None = None
     warm_up: WarmUp | None = None
     """None: the model answered one row of zeros."""
 
@@ -127,12 +138,14 @@ def answered_warm_up(signature: Signature) -> WarmUp:
 def assemble(loop: asyncio.AbstractEventLoop, setting: Setting) -> Parts:
     labels = {"namespace": setting.namespace, "model": MODEL, "revision": setting.revision, "replica": setting.name}
     metrics = ReplicaMetrics(labels)
+    metrics.sketches = setting.sketches
     runner = batching.Runner(
         setting.model,
         sharing=setting.sharing or batching.Sharing(is_proved=setting.signature.is_batched),
         costs=FixedCosts(setting.call_s) if setting.costs is None else setting.costs,
         observe_rows=metrics.batch_rows.observe,
     )
+    sampler = RowSampler(setting.signature, RowReader(setting.signature, {}), setting.sketches)
     plane = dataplane.Dataplane(
         dataplane.Identity(
             name=setting.name,
@@ -140,8 +153,11 @@ def assemble(loop: asyncio.AbstractEventLoop, setting: Setting) -> Parts:
             revision=setting.revision,
             number=3,
             versions=frozenset({setting.revision, "3", "v2"}),
+            engine="TensorFlow",
             digest=DIGEST,
             folder=setting.folder,
+            evaluation=setting.evaluation,
+            variant=setting.variant,
         ),
         setting.signature,
         executor=executor.Executor(runner, loop),
@@ -149,11 +165,18 @@ def assemble(loop: asyncio.AbstractEventLoop, setting: Setting) -> Parts:
             ongoing_max=setting.ongoing_max, queued_max=setting.queued_max, timeout_s=setting.timeout_s
         ),
         metrics=metrics,
+        sampler=sampler if setting.sketches else None,
     )
+    if setting.guards is not None:
+        plane.guards = setting.guards
+        metrics.guarded = setting.guards.rows
     plane.phase = dataplane.Phase.READY
     names = wiring.Names(namespace=setting.namespace, model=MODEL, revision=setting.revision)
     feedback = wiring.build(setting.signature, metrics.measured, names, secret=setting.secret)
-    handler = Handler(plane, metrics, feedback, setting.warm_up or answered_warm_up(setting.signature))
+    warm_up = setting.warm_up or answered_warm_up(setting.signature)
+    loaded = LoadedModel(signature=setting.signature, predictor=setting.model, kind="stand-in")
+    explainer = Explainer(loaded, shares_calls=setting.signature.is_batched)
+    handler = Handler(plane, metrics, feedback, warm_up, explainer, body_bytes_max=setting.limits.body_bytes_max)
 
     def sign(candidate: str) -> str:
         return keys.copy_mark(setting.secret, namespace=setting.namespace, model=MODEL, candidate=candidate)

@@ -20,11 +20,22 @@ from typing_extensions import override
 from fairlead_runtime import config
 from fairlead_runtime.discovery import entry, member
 
-SHOWN = ("x-fairlead-revision", "x-fairlead-shadow", "x-fairlead-shadow-copy", "x-fairlead-shadow-more")
+SHOWN = (
+    "x-fairlead-revision",
+    "x-fairlead-shadow",
+    "x-fairlead-shadow-copy",
+    "x-fairlead-shadow-more",
+    "traceparent",
+    "tracestate",
+)
 """Request headers that an answer repeats."""
 
 QUIET_S = 1.0
 """How long no prediction may have come before the port is closed."""
+
+HEALTHY_S = 2.5
+LISTENS_S = 5.0
+"""From the beginning of the drain: until health answers 404, and until the port is closed though predictions come."""
 
 
 class Replica:
@@ -37,6 +48,7 @@ class Replica:
         self.delay_s = delay_s
         self.port = 0
         self.is_draining = False
+        self.has_drained_long = False
         self.in_flight = 0
         self.served = 0
         self.served_after_drain = 0
@@ -45,7 +57,10 @@ class Replica:
     def health(self, path: str) -> int:
         if not path.endswith(f"/{self.name}"):
             return 410
-        return 404 if self.is_draining else 200
+        return 404 if self.has_drained_long else 200
+
+    def end_health(self) -> None:
+        self.has_drained_long = True
 
     def counts(self) -> bytes:
         return json.dumps({"served": self.served, "marked": self.marked}).encode()
@@ -64,6 +79,7 @@ class Replica:
                 "path": path,
                 "received": body_bytes,
                 "headers": {name: value for name, value in headers.items() if name in SHOWN},
+                "names": sorted(headers),
             }
         ).encode()
 
@@ -151,11 +167,14 @@ async def serve(replica: Replica, joined: member.Member, bound: socket.socket) -
     # Source: docs/contracts.md, "Draining".
     await asyncio.to_thread(joined.drain)
     replica.is_draining = True
-    seen = -1
-    while replica.in_flight or seen != replica.served:
+    loop.call_later(HEALTHY_S, replica.end_health)
+    began, seen = loop.time(), -1
+    while (replica.in_flight or seen != replica.served) and loop.time() - began < LISTENS_S:
         seen = replica.served
         await asyncio.sleep(QUIET_S)
     server.close()
+    while replica.in_flight:
+        await asyncio.sleep(0.02)
     await asyncio.to_thread(joined.leave)
     print(json.dumps({"served": replica.served, "servedAfterDrain": replica.served_after_drain}), flush=True)
 

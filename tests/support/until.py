@@ -14,7 +14,7 @@ def until(
     condition: Callable[[], T],
     what: str,
     *,
-    deadline_s: float = 120,
+    deadline_s: float = 400,
     poll_s: float = POLL_S,
     explain: Callable[[], object] = str,
 ) -> T:

@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from tests.support import client_oracle, consistency
 from tests.support.virtual_drafts import Drafting, Process
+from tests.support.virtual_evaluations import evaluation_of
 from tests.support.virtual_faults import Fault, Outage
 from tests.support.virtual_objects import Clock, Written
 from tests.support.virtual_ray import EPOCH, digest_of
@@ -41,6 +42,7 @@ from fairlead_operator.state.serve import (
     ServeView,
 )
 from fairlead_operator.state.signature import Signature, Tensor, differences
+from fairlead_operator.state.workers import WorkerLimits, WorkerPods
 from fairlead_operator.status import summary
 
 MAX_AGE_S = 30.0
@@ -76,6 +78,10 @@ class Operated(Drafting):
     ) -> None:
         super().__init__(namespace, clusters, gateways=gateways, clock=clock, process=process)
         self.bounds = bounds
+        self.limits: WorkerLimits | None = None
+        """What the workers of the models' class can hold."""
+        self.workers: dict[str, WorkerPods] = {}
+        """The worker pods by Ray cluster. A cluster whose pods are not known is left out."""
         process.clusters += self.clusters.values()
         self.route_writes = self.noted_writes = RouteWrites.POSSIBLE
         """What the API server lets the operator write, and what it has noticed of it."""
@@ -103,9 +109,11 @@ class Operated(Drafting):
             is_placed_by_class=self.is_placed_by_class,
             unplaced=self.unplaced,
             awaited=self.awaited,
+            limits=self.limits,
+            workers=self.workers,
             route=self._route(name, fault),
             gateways=Known(self._gateways(fault)),
-            capacity=Unknown("timed out") if fault is Fault.RAY_UNREAD else self.clusters[self.placement].room(),
+            capacity={} if fault is Fault.RAY_UNREAD else {name: c.room() for name, c in self.clusters.items()},
             measured=self._measured(name, view, fault) if view is not None else None,
             ray_write=self._ray_writes(),
             route_writes=self.noted_writes,
@@ -196,7 +204,7 @@ class Operated(Drafting):
         now, version = self.now, self._version(name)
         meanwhile()
         is_late = self._version(name) != version
-        if draft is not None and isinstance(plan.action, execute.ANNOUNCED):
+        if draft is not None and execute.is_announced(plan.action):
             if is_late or not self._announce(name, draft, fault):
                 return plan
             draft, view = None, self.view(name)
@@ -263,7 +271,13 @@ class Operated(Drafting):
                 return actions.ProofUnavailable(revision=revision, message="503 from the gateway")
             before = self.applications[names.serve_application(self.namespace, name, contract_of)]
             changes = differences(signature_of(before.uri), signature_of(application.uri))
-        return actions.Proved(revision=revision, digest=digest_of(application.uri), signature_changes=changes)
+        return actions.Proved(
+            revision=revision,
+            digest=digest_of(application.uri),
+            signature_changes=changes,
+            shares_calls="/ranking" not in application.uri,
+            evaluation=evaluation_of(application.uri),
+        )
 
     def pass_ray(
         self,
@@ -336,10 +350,17 @@ class Operated(Drafting):
                 replicas = min(asked.get(model, 0), now.get(model, 0))
                 weights = RouteText(text=text).weights()
                 for revision in asked_by(text):
+                    if self._is_held(model, revision, text):
+                        continue
                     name = names.serve_application(self.namespace, model, revision)
                     weight = weights.get(revision, 0)
                     promised[name] = max(promised.get(name, 0), self._promise(model, replicas, weight))
         return promised
+
+    def _is_held(self, model: str, revision: str, text: str) -> bool:
+        """Whether the gateway holds the requests of a model that is at zero."""
+        is_at_zero = model in self.models and "atZeroSince" in self.models[model].status
+        return is_at_zero and "hold" in json.loads(text) and revision == RouteText(text=text).stable
 
     def _is_overdue(self, model: str) -> bool:
         """Whether its deletion has waited for a gateway for long enough."""

@@ -29,6 +29,9 @@ def digest_of(uri: str) -> str:
 class RayApplication:
     config: dict[str, Any]
     running: int = 0
+    ids: list[str] = field(default_factory=list)
+    """Of the replicas that run, the oldest first."""
+    born: int = 0
     failed: str = ""
     has_run: bool = False
     """Once a replica of this configuration was ready Ray goes on trying; before that it gives up for good."""
@@ -88,6 +91,19 @@ class RayApplication:
             self.has_run = self.has_run or self.running > 0
             self.is_hurt = self.is_hurt and self.running < self.target
 
+    def running_ids(self) -> tuple[str, ...]:
+        """A replica that replaced another has another id."""
+        del self.ids[self.running :]
+        while len(self.ids) < self.running:
+            self.ids.append(f"{self.born:08x}")
+            self.born += 1
+        return tuple(self.ids)
+
+    def kill(self, which: int) -> None:
+        """The replica at a place in the order of their age ends by itself."""
+        del self.ids[which : which + 1 or None]
+        self.running -= 1
+
     def view(self, name: str) -> ApplicationView:
         status = self._status()
         return ApplicationView(
@@ -95,6 +111,7 @@ class RayApplication:
             status=status,
             message=self.failed or (self.words if status is ApplicationStatus.UNHEALTHY else ""),
             running_replicas=self.running,
+            running_ids=self.running_ids(),
             target_replicas=self.target,
             waiting_replicas=self.waiting,
             waiting_since=EPOCH if self.waiting else None,

@@ -10,10 +10,11 @@ from tests.support.virtual_objects import Clock, Objects
 from tests.support.virtual_ray import RayApplication, RayCluster
 
 from fairlead_operator.api import names
+from fairlead_operator.api.counts import Counters, Scale
 from fairlead_operator.state.gateways import Gateways, GatewaySeen
 from fairlead_operator.state.knowledge import Known, Unknown
-from fairlead_operator.state.measurements import Counters, GatewayReading, Scale
-from fairlead_operator.state.route import FULL_WEIGHT, GatewayView, RevisionLive, RouteLive, RouteText
+from fairlead_operator.state.measurements import GatewayReading
+from fairlead_operator.state.route import FULL_WEIGHT, GatewayView, HoldLive, RevisionLive, RouteLive, RouteText
 
 REQUEST_TICKS = 4
 DURATION_BOUNDS_S = (0.01, 0.1)
@@ -32,6 +33,10 @@ class Gateway:
     """Why it refuses a model's entry, by model."""
     counted: dict[tuple[str, str], Counters] = field(default_factory=dict)
     """By model and revision, since the epoch began."""
+    waiting: dict[str, int] = field(default_factory=dict)
+    """Requests that wait for a first replica, by model."""
+    idle: set[str] = field(default_factory=set)
+    """Models without a request for the time that their route names."""
 
 
 class Traffic(Objects):
@@ -43,6 +48,8 @@ class Traffic(Objects):
         self.clusters = {name: RayCluster(name=name) for name in clusters}
         self.is_cut_off = False
         """No gateway reaches any replica."""
+        self.unnoticed: dict[str, int] = {}
+        """By revision, the replicas that Ray stops or has stopped while the gateways still see them."""
         self.load = 0
         """Requests that come to each gateway with each tick."""
 
@@ -57,10 +64,11 @@ class Traffic(Objects):
         application = self.applications.get(names.serve_application(self.namespace, name, revision))
         return application.running if application is not None else 0
 
-    def kill_replica(self, name: str, words: str = "") -> None:
+    def kill_replica(self, name: str, words: str = "", *, which: int = -1) -> None:
+        """Ends the youngest replica of an application, or another by its age."""
         application = self.applications.get(name)
         if application is not None and application.running:
-            application.running -= 1
+            application.kill(which)
             application.is_hurt, application.words = True, words
 
     def stop_replicas(self, name: str, number: int) -> None:
@@ -140,6 +148,27 @@ class Traffic(Objects):
         new = Counters(requests=requests, server_errors=errors, durations=durations)
         gateway.counted[model, revision] = gateway.counted.get((model, revision), Counters()).plus(new)
 
+    def hold(self, gateway: Gateway, name: str, requests: int) -> None:
+        """Requests come that find no replica: those that may wait do, the others are refused."""
+        self.steps += 1
+        entry = json.loads(gateway.routes.get(name, "{}"))
+        limit = entry.get("hold", {}).get("requests", 0)
+        gateway.waiting[name] = min(limit, gateway.waiting.get(name, 0) + requests)
+        gateway.idle.discard(name)
+
+    def release(self, gateway: Gateway) -> None:
+        """What waits is answered where a replica runs."""
+        for name in list(gateway.waiting):
+            stable = RouteText(text=gateway.routes.get(name, "{}")).stable
+            if stable is not None and self.running(name, stable) and not self.is_cut_off:
+                del gateway.waiting[name]
+
+    def rest(self, name: str) -> None:
+        """No request came to any gateway for long enough."""
+        self.steps += 1
+        for gateway in self.gateways:
+            gateway.idle.add(name)
+
     def label(self, name: str, revision: str, *, right: int, wrong: int) -> None:
         """True labels come for what a revision predicted; every gateway reads them of the same replicas."""
         new = Counters(labelled=right + wrong, correct=right)
@@ -175,13 +204,20 @@ class Traffic(Objects):
         entry = json.loads(text)
         revisions = {
             revision: RevisionLive(
-                up=0 if self.is_cut_off else self.running(name, revision),
+                up=0 if self.is_cut_off else self.running(name, revision) + self.unnoticed.get(revision, 0),
                 draining=0,
                 sessions=int((name, revision) in gateway.sessions),
             )
             for revision in entry.get("revisions", {})
         }
-        return RouteLive(version=entry["version"], revisions=revisions, is_retired=entry.get("retired", False))
+        waiting = gateway.waiting.get(name, 0)
+        is_idle = name in gateway.idle and not waiting and not any(model == name for model, _ in gateway.sessions)
+        return RouteLive(
+            version=entry["version"],
+            revisions=revisions,
+            is_retired=entry.get("retired", False),
+            hold=HoldLive(waiting=waiting, is_idle=is_idle) if "hold" in entry else None,
+        )
 
 
 def asked_by(text: str) -> set[str]:

@@ -109,6 +109,7 @@ class VirtualWorld(Operated):
             if not gateway.is_stuck and not gateway.is_away:
                 self.take_routes(gateway)
             self.send(gateway, self.load)
+            self.release(gateway)
             gateway.sessions = {where: ticks - 1 for where, ticks in gateway.sessions.items() if ticks > 1}
 
     def advance(self, seconds: float) -> None:
@@ -140,10 +141,10 @@ class VirtualWorld(Operated):
     def take_place(self, outage: Outage) -> None:
         """New revisions have no place: it isn't known, or is not up yet."""
         if outage is Outage.CLASS:
-            self.unplaced = Unplaced(reason=Reason.NO_SERVING_CLASS, message="There is no default ServingClass.")
+            self.unplaced = Unplaced(reason=Reason.NO_SERVING_CLASS, message="No ServingClass has spec.default: true.")
         else:
             self.clusters[self.placement].is_away = True
-            self.awaited = f"The head of RayCluster {self.placement} is not ready yet."
+            self.awaited = f"the head of RayCluster {self.placement} is not ready yet."
 
     def end_outages(self) -> None:
         self.sources_are_away = self.puts_are_refused = self.is_cut_off = False

@@ -1,6 +1,6 @@
 {{- define "fairlead.labels" -}}
 app.kubernetes.io/name: fairlead
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
@@ -8,14 +8,14 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 
 {{- define "fairlead.operatorSelector" -}}
 app.kubernetes.io/name: fairlead
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/component: operator
 {{- end }}
 
 {{- /* An image's reference: (list "path of the value" VALUE CONTEXT). */ -}}
 {{- define "fairlead.image" -}}
 {{- $image := index . 1 -}}
-{{- $repository := required (printf "%s.repository is to be given: where the image was pushed to" (index . 0)) $image.repository -}}
+{{- $repository := required (printf "%s.repository is required: set the repository that the image was pushed to" (index . 0)) $image.repository -}}
 {{- if $image.digest -}}
 {{ $repository }}@{{ $image.digest }}
 {{- else -}}

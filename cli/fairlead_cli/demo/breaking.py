@@ -19,7 +19,7 @@ def write_tampered(good: training.Trained, out: pathlib.Path) -> pathlib.Path:
     content[len(content) // 2] ^= 0xFF
     victim = out / "model.keras"
     victim.write_bytes(content)
-    digests = json.loads((good.folder / "evaluation.json").read_text())["digests"]
+    digests = json.loads((good.folder / "training.json").read_text())["digests"]
     text = good.manifest.read_text()
     for old, new in (
         ((good.folder / "saved_model").resolve().as_uri(), victim.resolve().as_uri()),

@@ -7,16 +7,22 @@ import shutil
 import tempfile
 from typing import Annotated
 
+import httpx
 import rich.console
 import typer
 
 from fairlead_cli.demo import narration, reporting, story
-from fairlead_cli.local import cluster, errors
+from fairlead_cli.local import cluster, commands, errors
+
+NAME = "demo"
+"""A local cluster of this name is the demo's own: it is removed at the start."""
 
 
 def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Leave the cluster running and print commands to try.")] = False,
-    name: Annotated[str, typer.Option("--name", help="The local cluster's name.")] = "demo",
+    name: Annotated[
+        str, typer.Option("--name", callback=commands.require_name, help="The name of the demo's local cluster.")
+    ] = NAME,
 ) -> None:
     """Train three models, serve them, roll out versions, refuse a broken one, roll back and clean up, on real parts."""
     console = rich.console.Console()
@@ -24,12 +30,21 @@ def demo(
     folder = pathlib.Path(tempfile.mkdtemp(prefix="fairlead-demo-"))
     local = cluster.LocalCluster(name, reporter=reporting.InChapter(narrator))
     is_complete = False
+    if name != NAME and local.root.exists():
+        console.print(
+            f"The local cluster {name!r} exists, and the demo begins with a new one. Choose another --name, or remove "
+            f"it: fairlead local down --name {name}",
+            highlight=False,
+        )
+        raise typer.Exit(1)
     try:
         local.down()
         story.Story(local, narrator, folder).run()
         is_complete = True
-    except (narration.DemoFailed, errors.LocalClusterError) as error:
-        console.print(f"\n[bold red]The demo failed:[/] {error}", highlight=False)
+    except (narration.DemoFailed, errors.LocalClusterError, httpx.HTTPError) as error:
+        where = f"{error.request.url}: {type(error).__name__}: " if isinstance(error, httpx.HTTPError) else ""
+        console.print("\n[bold red]The demo failed:[/]", end=" ", highlight=False)
+        console.print(f"{where}{error}", highlight=False, markup=False, soft_wrap=True)
         console.print(
             f"The processes' logs are in {local.logs}; `fairlead local down --name {name}` removes the cluster."
         )

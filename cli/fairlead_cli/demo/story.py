@@ -49,7 +49,7 @@ _LOAD_CONNECTIONS = 8
 # Requests a second: as fast as answers come they would take a whole processor from what the chapter shows.
 _LOAD_RATE = 600.0
 _HELD_OUT_ASKED = 200
-# The stored labels are of samples that the model never saw; answers over HTTP must score as the evaluation record does.
+# The stored labels are of samples that the model never saw; answers over HTTP must score as the training record does.
 _SCORE_TOLERANCE = 0.08
 
 
@@ -124,7 +124,7 @@ class Story:
                     raise narration.DemoFailed(f"{family} answers {v2.accuracy:.1%} right, not {trained.accuracy:.1%}")
         finally:
             asker.close()
-        narrator.proved("the answers over HTTP are as good as the models' evaluation records say")
+        narrator.proved("the answers over HTTP are as good as the models' training records say")
 
     def _canary_under_load(self) -> None:
         narrator = self._narrator

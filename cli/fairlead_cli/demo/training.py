@@ -97,7 +97,7 @@ class Training:
             if time.monotonic() > deadline:
                 raise narration.DemoFailed(f"training {family} did not end within {_WITHIN_S:.0f} s; see {log}")
             time.sleep(_POLL_S)
-        record = json.loads((folder / "evaluation.json").read_text())
+        record = json.loads((folder / "training.json").read_text())
         trained = Trained(
             family=family, folder=folder, accuracy=record["heldOut"]["accuracy"], samples=record["heldOut"]["n"]
         )

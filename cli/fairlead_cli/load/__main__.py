@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import pathlib
 import signal
 import sys
 
+import pydantic
+
+from fairlead_cli import gateway_access
 from fairlead_cli.load import process, report, runner, settings
 
 
@@ -18,7 +22,10 @@ def main(arguments: list[str] | None = None) -> int:
         return asyncio.run(_serve_parent())
     if not (flags.url and flags.model and flags.body_file):
         parser.error("--url, --model and --body-file are required")
-    result = asyncio.run(_run_for_person(_settings(flags)))
+    try:
+        result = asyncio.run(_run_for_person(_settings(flags)))
+    except (gateway_access.AccessError, pydantic.ValidationError) as error:
+        parser.error(str(error))
     print(result.summary())
     if flags.json is not None:
         flags.json.write_text(result.model_dump_json(indent=2) + "\n", encoding="utf-8")
@@ -34,6 +41,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--path", help="default: /v2/models/MODEL/infer")
     parser.add_argument("--header", action="append", default=[], metavar="NAME: VALUE")
+    parser.add_argument(
+        "--api-key-file", type=pathlib.Path, metavar="FILE",
+        help=f"the file with the API key; default: the variable {gateway_access.KEY_VARIABLE}",
+    )  # fmt: skip
+    parser.add_argument(
+        "--ca-file", type=pathlib.Path, metavar="FILE",
+        default=os.environ.get(gateway_access.CA_VARIABLE),
+        help=f"the certificates that the gateway's must be issued by; default: {gateway_access.CA_VARIABLE}",
+    )  # fmt: skip
     parser.add_argument("--expect-shape", help="the expected shape of the first output, such as 1,10")
     parser.add_argument("--requests", type=int)
     parser.add_argument("--duration", type=float, metavar="SECONDS")
@@ -53,6 +69,8 @@ def _settings(flags: argparse.Namespace) -> settings.Settings:
         model=flags.model,
         bodies=tuple(path.read_bytes() for path in flags.body_file),
         path=flags.path,
+        api_key=gateway_access.read_api_key(flags.api_key_file, os.environ),
+        ca_file=flags.ca_file,
         headers=tuple((name.strip(), value.strip()) for name, _, value in headers),
         expect_shape=tuple(int(size) for size in flags.expect_shape.split(",")) if flags.expect_shape else None,
         requests=flags.requests,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from fairlead_cli import gateway_access
 from fairlead_cli.load import answers, connection, report, settings
 
 # A worker whose request failed waits this long: a dead server must not turn the loop into a busy one.
@@ -18,7 +19,11 @@ async def run(
     on_progress: Callable[[report.Progress], None] | None = None,
     progress_every_s: float = 0.25,
 ) -> report.Report:
-    """Runs to the end that ``asked`` sets, or until ``stop`` is set and the requests under way are answered."""
+    """Runs to the end that ``asked`` sets, or until ``stop`` is set and the requests under way are answered.
+
+    Raises:
+        gateway_access.AccessError: the file of certificates can't be used.
+    """
     loop = _Loop(asked, stop or asyncio.Event())
     async with asyncio.TaskGroup() as group:
         reporter = group.create_task(_report(loop, on_progress, progress_every_s)) if on_progress else None
@@ -45,6 +50,7 @@ class _Loop:
         self.recorder = report.Recorder()
         self._asked = asked
         self._stop = stop
+        self._trust = gateway_access.build_trust(asked.url, asked.ca_file)
         self._next = 0
         self._now = asyncio.get_running_loop().time
         self._started = self._now()
@@ -55,12 +61,12 @@ class _Loop:
     async def work(self) -> None:
         link: connection.Connection | None = None
         served = 0
-        while (number := await self._take()) is not None:
+        while (taken := await self._take()) is not None:
+            number, begun = taken
             if link is not None and not link.is_usable:
                 self.recorder.reconnects["closed_by_answer" if link.closed_by_answer else "idle_closed"] += 1
                 link.abort()
                 link = None
-            begun = self._now()
             request_id, request = self._asked.request(number)
             if link is None:
                 served = 0
@@ -74,20 +80,25 @@ class _Loop:
         if link is not None:
             link.abort()
 
-    async def _take(self) -> int | None:
-        """The next request's number, at the moment it is due; None when the run is over."""
+    async def _take(self) -> tuple[int, float] | None:
+        """The next request's number, and when its time begins; None when the run is over."""
         asked = self._asked
         if self._is_over() or (asked.requests is not None and self._next >= asked.requests):
             return None
         number = self._next
         self._next += 1
         if asked.rate_limit is not None:
-            delay_s = number / asked.rate_limit - self.elapsed_s()
+            due_s = number / asked.rate_limit
+            if asked.duration_s is not None and due_s >= asked.duration_s:
+                return None  # nor is any later one: the run must not wait for when it would have been due
+            delay_s = due_s - self.elapsed_s()
             if delay_s > 0:
                 await _sleep_unless(self._stop, delay_s)
                 if self._is_over():
                     return None
-        return number
+            if asked.open_loop:
+                return number, self._started + number / asked.rate_limit
+        return number, self._now()
 
     def _is_over(self) -> bool:
         limit_s = self._asked.duration_s
@@ -105,7 +116,9 @@ class _Loop:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self._asked.timeout_s):
-                _, link = await loop.create_connection(connection.Connection, self._asked.host, self._asked.port)
+                _, link = await loop.create_connection(
+                    connection.Connection, self._asked.host, self._asked.port, ssl=self._trust
+                )
         except TimeoutError:
             self._fail(request_id, begun, kind=report.Kind.CONNECT, detail="no connection within the time limit")
             return None
@@ -157,7 +170,7 @@ class _Loop:
         expected = self._asked.expected_answer(request_id)
         if expected is not None and answer.body != expected:
             return report.Kind.BAD_ANSWER, "not the answer that was expected, byte for byte"
-        detail = answers.fault(self._asked, answer.body)
+        detail = answers.fault(self._asked, answer.body, answer.headers.get(answers.HEADER_LENGTH))
         return None if detail is None else (report.Kind.BAD_ANSWER, detail)
 
     def _fail(

@@ -62,6 +62,7 @@ PROGRAMS: Mapping[str, Program] = {
         package="github.com/ray-project/kuberay/ray-operator",
         file="ray-operator",
     ),
+    "kube-router": Program(module="kube-router", version=versions.KUBE_ROUTER, package=".", file="kube-router"),
     "pause": Program(module="pause", version=versions.PAUSE, package=".", file="pause"),
 }
 _MODULE_LINE = re.compile(r"go: downloading ")

@@ -31,7 +31,7 @@ KUBERNETES_PARTS = parts.KUBERNETES
 PARTS = parts.USUAL
 # The API server waits for its watchers to go, up to a minute; nobody gains by it here.
 _GRACE_S = 3.0
-_READY_WITHIN_S = 240.0
+_READY_WITHIN_S = 600.0
 _TOKEN_LIFETIME = "8760h"  # noqa: S105 - a duration
 
 
@@ -49,7 +49,7 @@ class LocalCluster:
     ) -> None:
         """Starts nothing. `state_dir` is this cluster's own folder; `chosen` matters only when it is created."""
         self.name = name
-        self.root = (state_dir if state_dir is not None else paths.clusters_dir() / name).resolve()
+        self.root = (state_dir if state_dir is not None else paths.cluster_dir(name)).resolve()
         self._chosen = chosen or options.Options()
         self._reporter = reporter or progress.Silent()
         self._sources = sources or binaries.Sources.from_environment()
@@ -62,7 +62,7 @@ class LocalCluster:
     def up(self, wanted: Sequence[str] = PARTS) -> None:
         """Start what of `wanted` (and of what that needs) does not run; first clean what a killed run left.
 
-        Ray means all Ray nodes of the cluster (`ray_nodes` of its options).
+        Ray means all Ray nodes of the cluster (`ray_nodes` and `second_class` of its options).
 
         Raises:
             LocalClusterError: a part did not become ready; what was started stays, for its logs, until `down`.
@@ -85,8 +85,9 @@ class LocalCluster:
             began |= {part: self._launch(part) for part in missing if part in ("gateway", "operator")}
             for part in reversed(began):
                 self._await(part, began[part])
-            if ray_node.WORKER.part in missing:
-                self.start(ray_node.WORKER.part)
+            for node in (ray_node.WORKER, ray_node.SECOND):
+                if node.part in missing:
+                    self.start(node.part)
             self._folder.save(self._folder.require().model_copy(update={"phase": state.Phase.UP}))
 
     def down(self) -> None:
@@ -173,12 +174,17 @@ class LocalCluster:
         return self._layout.ray_token
 
     @property
+    def source_secrets(self) -> pathlib.Path:
+        """The folder whose sub-folders take the place of Secrets for models' sources."""
+        return self._layout.source_secrets
+
+    @property
     def ray_logs(self) -> pathlib.Path:
         """Where the Ray that runs now writes its own logs, those of Serve and the replicas in `serve`."""
-        return self._layout.ray_temp / "session_latest" / "logs"
+        return self._layout.ray_temp() / "session_latest" / "logs"
 
     def node_folder(self, part: str) -> pathlib.Path:
-        """Where the replicas of a Ray node (`ray` or `worker`) have their files; the first of them makes it."""
+        """Where the replicas of a Ray node (`ray`, `worker`, `second`) have their files; the first of them makes it."""
         return self._layout.node_folder(part)
 
     def warm_start(self, part: str) -> pathlib.Path:

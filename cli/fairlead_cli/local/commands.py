@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Annotated
 
+import pydantic
 import rich.console
 import rich.table
 import typer
@@ -16,7 +17,28 @@ from fairlead_cli.local.node import release
 
 app = typer.Typer(no_args_is_help=True, help="Run a real Kubernetes API, Ray, gateway and operator on this machine.")
 
-Name = Annotated[str, typer.Option("--name", help="The name of the local cluster. Several can run at once.")]
+
+def require_name(name: str) -> str:
+    """The name, as an option of a command."""
+    try:
+        paths.cluster_dir(name)
+    except errors.LocalClusterError as error:
+        raise typer.BadParameter(str(error)) from error
+    return name
+
+
+def require_class(name: str) -> str:
+    """The name of the second class, as an option of a command."""
+    try:
+        return options.Options(second_class=name).second_class
+    except pydantic.ValidationError as error:
+        raise typer.BadParameter(error.errors()[0]["msg"].removeprefix("Value error, ")) from error
+
+
+Name = Annotated[
+    str,
+    typer.Option("--name", callback=require_name, help="The name of the local cluster. Several can run at once."),
+]
 
 
 @contextlib.contextmanager
@@ -37,7 +59,8 @@ def _printing_errors() -> Iterator[rich.console.Console]:
 
 
 @app.command()
-def up(
+def up(  # noqa: PLR0913 - the options of a command
+    asked: typer.Context,
     name: Name = "default",
     only: Annotated[
         str,
@@ -47,6 +70,14 @@ def up(
     nodes: Annotated[
         int, typer.Option(help="The number of Ray nodes, 1 or 2. The second one uses 127.0.0.2.", min=1, max=2)
     ] = 1,
+    second_class: Annotated[
+        str,
+        typer.Option(
+            callback=require_class,
+            help="Start a second Ray cluster; spec.cluster.class calls it by this name, and the first one 'default'.",
+        ),
+    ] = "",
+    second_cpus: Annotated[int, typer.Option(help="The logical CPUs of the second Ray cluster.", min=1)] = 8,
     with_node: Annotated[
         bool, typer.Option("--node", help="Start a Kubernetes node that runs pods, and nothing else (Linux, root).")
     ] = False,
@@ -54,21 +85,35 @@ def up(
     """Start the cluster, or the parts of it that are not running.
 
     FAIRLEAD_KUBERNETES_URL and FAIRLEAD_ETCD_URL are the base URLs of their binaries. Empty: build them from source.
+    FAIRLEAD_CACHE (default: fairlead in XDG_CACHE_HOME) keeps them, FAIRLEAD_STATE (default: fairlead/local in
+    XDG_STATE_HOME) keeps the clusters.
     """
     with _printing_errors() as console:
         if with_node:
+            _refuse_given(asked, "--node", ("only", "namespace", "nodes", "second_class", "second_cpus"))
             _up_with_node(console, name)
             return
         if isinstance(either.opened(name), node_cluster.NodeCluster):
             raise errors.LocalClusterError(f"the local cluster {name!r} has a node: start it with `--node`")
         made = cluster.LocalCluster(
             name,
-            chosen=options.Options(namespace=namespace, ray_nodes=nodes),
+            chosen=options.Options(
+                namespace=namespace, ray_nodes=nodes, second_class=second_class, second_cpus=second_cpus
+            ),
             reporter=progress.RichReporter(console),
         )
         console.print(f"starting the local cluster {name!r} (state and logs: {made.root})", highlight=False)
         made.up(_parts(only))
         _print_next_steps(console, made)
+
+
+def _refuse_given(asked: typer.Context, option: str, others: tuple[str, ...]) -> None:
+    """Refuses options on the command line that have no effect beside ``option``."""
+    for other in others:
+        source = asked.get_parameter_source(other)
+        if source is not None and source.name == "COMMANDLINE":
+            flag = f"--{other.replace('_', '-')}"
+            raise errors.LocalClusterError(f"{flag} has no effect with {option}: leave one of them out")
 
 
 def _up_with_node(console: rich.console.Console, name: str) -> None:
@@ -140,11 +185,14 @@ def _print_next_steps(console: rich.console.Console, made: cluster.LocalCluster)
 
 @app.command()
 def down(
+    asked: typer.Context,
     name: Name = "default",
     every: Annotated[bool, typer.Option("--all", help="All local clusters of this user.")] = False,
 ) -> None:
     """Stop the cluster's processes, including those of a killed run, and remove its data."""
     with _printing_errors() as console:
+        if every:
+            _refuse_given(asked, "--all", ("name",))
         # Folders, not states: also what was left without one is removed.
         names = [path.name for path in sorted(paths.clusters_dir().glob("*/"))] if every else [name]
         for each in names:

@@ -18,6 +18,7 @@ _API_WITHOUT_NODES = (
 _CONTROLLERS = (
     "clusterrole-aggregation-controller",
     "garbage-collector-controller",
+    "horizontal-pod-autoscaler-controller",
     "namespace-controller",
     "root-ca-certificate-publisher-controller",
     "serviceaccount-controller",

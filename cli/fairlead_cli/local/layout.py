@@ -61,8 +61,13 @@ class Layout:
         return self.root / "ray-token"
 
     @property
-    def ray_temp(self) -> pathlib.Path:
-        return self.run / "ray"
+    def source_secrets(self) -> pathlib.Path:
+        """What takes the place of Secrets for models' sources: a folder for each name, a file in it for each key."""
+        return self.root / "source-secrets"
+
+    def ray_temp(self, part: str = "ray") -> pathlib.Path:
+        """Where the Ray cluster whose head is this part has its sockets and logs."""
+        return self.run / part
 
     def node_folder(self, part: str) -> pathlib.Path:
         """Where the replicas of a Ray node have their files; made by the first of them."""

@@ -76,15 +76,25 @@ TABLE: Mapping[str, Part] = {
         is_ready=lambda at: ray_worker.is_ready(at.where, at.ports),
         starts=6,
     ),
+    "second": Part(
+        ports=ray_head.port_names(ray_node.SECOND),
+        command=lambda at: ray_head.command(at.where, at.ports, at.chosen, ray_node.SECOND),
+        is_ready=lambda at: ray_head.is_ready(at.where, at.ports, ray_node.SECOND),
+        starts=6,
+    ),
     "gateway": Part(
         # It is started with the addresses at which it asks for replicas, whether or not a Ray node is there.
-        ports=("gateway-data", "gateway-admin", ray_node.HEAD.directory, ray_node.WORKER.directory),
+        ports=(
+            "gateway-data",
+            "gateway-admin",
+            *(each.directory for each in (ray_node.HEAD, ray_node.WORKER, ray_node.SECOND)),
+        ),
         command=lambda at: programs.gateway(at.where, at.ports, at.chosen),
         is_ready=lambda at: programs.is_healthy(at.ports["gateway-admin"]),
         account=lambda at: (at.chosen.namespace, programs.GATEWAY_ACCOUNT),
     ),
     "operator": Part(
-        ports=("operator",),
+        ports=("operator", ray_node.SECOND.port("dashboard")),
         command=lambda at: programs.operator(at.where, at.ports, at.chosen),
         is_ready=lambda at: programs.is_healthy(at.ports["operator"]),
         account=lambda _at: programs.OPERATOR_ACCOUNT,
@@ -94,7 +104,7 @@ KUBERNETES = ("etcd", "kube-apiserver", "kube-controller-manager")
 # What kubectl needs.
 KUBECTL = ("etcd", "kube-apiserver")
 # What a cluster has unless more is asked for.
-USUAL = tuple(part for part in TABLE if part != ray_node.WORKER.part)
+USUAL = tuple(part for part in TABLE if part not in (ray_node.WORKER.part, ray_node.SECOND.part))
 NEEDS: Mapping[str, Sequence[str]] = {
     "worker": ("ray",),
     "gateway": KUBERNETES,

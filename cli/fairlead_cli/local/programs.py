@@ -58,6 +58,7 @@ def operator(where: layout.Layout, ports: layout.Ports, chosen: options.Options)
         f"--kubeconfig={where.service_account_kubeconfig(*OPERATOR_ACCOUNT)}",
         f"--namespace={namespace}",
         f"--ray={namespace}=http://127.0.0.1:{ports['ray-dashboard']}",
+        *_second_cluster(ports, chosen),
         f"--ray-token-file={where.ray_token}",
         f"--gateway={namespace}={data},{admin}",
         f"--public-url={namespace}={data}",
@@ -66,6 +67,13 @@ def operator(where: layout.Layout, ports: layout.Ports, chosen: options.Options)
         *chosen.operator_arguments,
     ]
     return processes.Command(argv=argv, log=where.log("operator"))
+
+
+def _second_cluster(ports: layout.Ports, chosen: options.Options) -> tuple[str, ...]:
+    if not chosen.second_class:
+        return ()
+    url = f"http://127.0.0.1:{ports[ray_node.SECOND.port('dashboard')]}"
+    return (f"--ray={chosen.namespace}/{chosen.second_class}={url}",)
 
 
 def is_healthy(port: int) -> bool:

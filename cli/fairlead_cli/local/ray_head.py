@@ -10,20 +10,28 @@ import sys
 
 from fairlead_cli.local import layout, loopback, options, processes, ray_node
 
-PORTS = (
-    "ray-dashboard",
-    "ray-gcs",
-    "ray-node-manager",
-    "ray-object-manager",
-    "ray-agent-http",
-    "ray-agent-grpc",
-    "ray-runtime-env-agent",
-    "ray-metrics",
-    "ray-client",
-    "ray-autoscaler-metrics",
-    "ray-dashboard-metrics",
-    ray_node.HEAD.directory,
+_LISTENERS = (
+    "dashboard",
+    "gcs",
+    "node-manager",
+    "object-manager",
+    "agent-http",
+    "agent-grpc",
+    "runtime-env-agent",
+    "metrics",
+    "client",
+    "autoscaler-metrics",
+    "dashboard-metrics",
+    "directory",
 )
+
+
+def port_names(node: ray_node.Node = ray_node.HEAD) -> tuple[str, ...]:
+    """The names of a head's ports."""
+    return tuple(node.port(each) for each in _LISTENERS)
+
+
+PORTS = port_names()
 
 
 def make_token(path: pathlib.Path) -> None:
@@ -33,10 +41,12 @@ def make_token(path: pathlib.Path) -> None:
             file.write(secrets.token_hex(32))
 
 
-def environment(where: layout.Layout, ports: layout.Ports, chosen: options.Options) -> dict[str, str]:
-    """The environment variables for Ray, on the head and on nodes that join it."""
+def environment(
+    where: layout.Layout, ports: layout.Ports, chosen: options.Options, node: ray_node.Node = ray_node.HEAD
+) -> dict[str, str]:
+    """The environment variables for Ray, on a head and on nodes that join it."""
     return {
-        **ray_node.variables(ray_node.HEAD, where, ports, chosen),
+        **ray_node.variables(node, where, ports, chosen),
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(where.ray_token),
         # Ray replaces 127.0.0.1 by the machine's outer address and then listens on all interfaces, except where it
@@ -46,6 +56,10 @@ def environment(where: layout.Layout, ports: layout.Ports, chosen: options.Optio
         "RAY_SERVE_ENABLE_HA_PROXY": "0",
         "RAY_SERVE_ENABLE_DIRECT_INGRESS": "0",
         "RAY_worker_niceness": "0",
+        # How long a raylet waits for its runtime environment agent before it ends, which a busy machine may need.
+        "RAY_agent_register_timeout_ms": "120000",
+        # How long Ray waits for its dashboard before it ends all (60 s unless set): its parts import for as long there.
+        "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "300",
         # Ray kills replicas when the machine's memory is short. On a person's machine other programs have taken it.
         "RAY_memory_monitor_refresh_ms": "0",
         # How soon Ray says what a replica that can't be placed asks for and what there is (30 s unless set): nothing is
@@ -55,16 +69,22 @@ def environment(where: layout.Layout, ports: layout.Ports, chosen: options.Optio
         "RAY_USAGE_STATS_ENABLED": "0",
         # Ray would start a worker for each logical CPU at once; here they outnumber the machine's.
         "RAY_prestart_worker_first_driver": "0",
-        "AUTOSCALER_METRIC_PORT": str(ports["ray-autoscaler-metrics"]),
-        "DASHBOARD_METRIC_PORT": str(ports["ray-dashboard-metrics"]),
+        "AUTOSCALER_METRIC_PORT": str(ports[node.port("autoscaler-metrics")]),
+        "DASHBOARD_METRIC_PORT": str(ports[node.port("dashboard-metrics")]),
         "TF_CPP_MIN_LOG_LEVEL": "2",
-        "FAIRLEAD_WARM_START_FOLDER": str(where.warm_start(ray_node.HEAD.part)),
+        "FAIRLEAD_WARM_START_FOLDER": str(where.warm_start(node.part)),
+        # A store on this machine may be asked, which on a cluster the platform has to allow.
+        "FAIRLEAD_SOURCE_NETWORKS": "127.0.0.0/8,::1/128",
+        "FAIRLEAD_SOURCE_CREDENTIALS": "*=localhost,127.0.0.1,::1",
+        "FAIRLEAD_SOURCE_SECRETS_DIR": str(where.source_secrets),
         # setproctitle writes over the environment of a process, by which we know ours.
         "SPT_NOENV": "1",
     }
 
 
-def command(where: layout.Layout, ports: layout.Ports, chosen: options.Options) -> processes.Command:
+def command(
+    where: layout.Layout, ports: layout.Ports, chosen: options.Options, node: ray_node.Node = ray_node.HEAD
+) -> processes.Command:
     """`--block` keeps the command as the parent of all: it ends when one of Ray's own processes dies."""
     argv = [
         # `ray start`, whose workers are forks of a process that has imported everything. -P: nothing is imported from
@@ -76,37 +96,39 @@ def command(where: layout.Layout, ports: layout.Ports, chosen: options.Options) 
         "--head",
         "--block",
         "--node-ip-address=127.0.0.1",
-        f"--port={ports['ray-gcs']}",
+        f"--port={ports[node.port('gcs')]}",
         "--include-dashboard=true",
         "--dashboard-host=127.0.0.1",
-        f"--dashboard-port={ports['ray-dashboard']}",
-        f"--dashboard-agent-listen-port={ports['ray-agent-http']}",
-        f"--dashboard-agent-grpc-port={ports['ray-agent-grpc']}",
-        f"--node-manager-port={ports['ray-node-manager']}",
-        f"--object-manager-port={ports['ray-object-manager']}",
-        f"--runtime-env-agent-port={ports['ray-runtime-env-agent']}",
-        f"--metrics-export-port={ports['ray-metrics']}",
-        f"--ray-client-server-port={ports['ray-client']}",
+        f"--dashboard-port={ports[node.port('dashboard')]}",
+        f"--dashboard-agent-listen-port={ports[node.port('agent-http')]}",
+        f"--dashboard-agent-grpc-port={ports[node.port('agent-grpc')]}",
+        f"--node-manager-port={ports[node.port('node-manager')]}",
+        f"--object-manager-port={ports[node.port('object-manager')]}",
+        f"--runtime-env-agent-port={ports[node.port('runtime-env-agent')]}",
+        f"--metrics-export-port={ports[node.port('metrics')]}",
+        f"--ray-client-server-port={ports[node.port('client')]}",
         # Workers take ports from the kernel's own range.
         "--min-worker-port=0",
         "--max-worker-port=0",
-        f"--num-cpus={chosen.ray_cpus}",
+        f"--num-cpus={chosen.second_cpus if node == ray_node.SECOND else chosen.ray_cpus}",
         f"--object-store-memory={chosen.ray_object_store_bytes}",
-        f"--temp-dir={where.ray_temp}",
+        f"--temp-dir={where.ray_temp(node.part)}",
         "--include-log-monitor=false",
         "--disable-usage-stats",
         "--log-color=false",
     ]
     return processes.Command(
         argv=argv,
-        log=where.log("ray"),
-        environment=environment(where, ports, chosen),
+        log=where.log(node.part),
+        environment=environment(where, ports, chosen, node),
         without=("RAY_", "OMP_NUM_THREADS"),
     )
 
 
-def is_ready(where: layout.Layout, ports: layout.Ports) -> bool:
+def is_ready(where: layout.Layout, ports: layout.Ports, node: ray_node.Node = ray_node.HEAD) -> bool:
     """Whether Serve's REST API answers (later than the dashboard itself)."""
     headers = {"Authorization": f"Bearer {where.ray_token.read_text()}"}
-    answered = loopback.get_status(ports["ray-dashboard"], "/api/serve/applications/", headers=headers, timeout_s=30)
+    answered = loopback.get_status(
+        ports[node.port("dashboard")], "/api/serve/applications/", headers=headers, timeout_s=30
+    )
     return answered == http.HTTPStatus.OK

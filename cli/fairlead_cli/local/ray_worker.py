@@ -42,7 +42,7 @@ def command(where: layout.Layout, ports: layout.Ports, chosen: options.Options) 
         "--max-worker-port=0",
         f"--num-cpus={chosen.ray_cpus}",
         f"--object-store-memory={chosen.ray_object_store_bytes}",
-        f"--temp-dir={where.ray_temp}",
+        f"--temp-dir={where.ray_temp()}",
         "--disable-usage-stats",
         "--log-color=false",
     ]

@@ -11,5 +11,6 @@ CONTAINERD = "v2.4.2"
 COREDNS = "v1.15.0"
 KUBERAY = "v1.6.2"
 HELM = "v4.3.2"
+KUBE_ROUTER = "v2.1.0"
 PAUSE = "v1"
 GO_MINIMUM = (1, 26)

@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 import kubernetes
 import urllib3
+import yaml
 from typing_extensions import override
 
 from fairlead_cli.plugin import errors
@@ -20,7 +21,9 @@ from fairlead_operator.api import names
 
 TIMEOUT_S = 10
 MESSAGE_MAX = 400
-FORBIDDEN, NOT_FOUND, CONFLICT = 403, 404, 409
+UNAUTHORIZED, FORBIDDEN, NOT_FOUND, CONFLICT = 401, 403, 404, 409
+NOT_INSTALLED = "This cluster has no ModelDeployments: Fairlead is not installed there (docs/install.md)."
+CHECK = "Check that the cluster runs, and the server's address in the kubeconfig (kubectl cluster-info)."
 
 T = TypeVar("T")
 
@@ -55,11 +58,18 @@ class KubernetesCluster(Cluster):
             contexts, active = kubernetes.config.list_kube_config_contexts(config_file=file)
         except (kubernetes.config.ConfigException, OSError) as error:
             raise errors.PluginError(f"The kubeconfig can't be used: {error}") from error
+        except (yaml.YAMLError, ValueError, TypeError, AttributeError, LookupError) as error:
+            # The library reads the file as it comes, and fails on its content in these ways.
+            raise errors.PluginError(
+                f"The kubeconfig{f' {file}' if file else ''} can't be used: it is not a kubeconfig in YAML "
+                f"({type(error).__name__})"
+            ) from error
         chosen = next((each for each in contexts if each["name"] == context), active)
         self.namespace = namespace or chosen["context"].get("namespace") or "default"
         self._objects = kubernetes.client.CustomObjectsApi(client)
         self._apps = kubernetes.client.AppsV1Api(client)
         self._client = client
+        self._address = client.configuration.host
 
     def close(self) -> None:
         self._client.close()
@@ -70,9 +80,12 @@ class KubernetesCluster(Cluster):
             return self._objects.get_namespaced_custom_object(*self._place(), name, _request_timeout=TIMEOUT_S)
 
         try:
-            return dict(self._call(read, f"read ModelDeployment {name}"))
+            found = self._call(read, f"read ModelDeployment {name}")
         except LookupError:
             return None
+        if not isinstance(found, Mapping):
+            raise errors.PluginError(f"{self._address} is no Kubernetes API: it did not answer with JSON. {CHECK}")
+        return dict(found)
 
     @override
     def revisions(self, name: str) -> list[Mapping[str, Any]]:
@@ -97,23 +110,32 @@ class KubernetesCluster(Cluster):
             )
 
         try:
-            self._call(write, f"ask that of ModelDeployment {name}")
+            self._call(write, f"send the request to ModelDeployment {name}", role="fairlead-rollouts")
         except LookupError as error:
             raise unknown_model(self.namespace, name) from error
 
     def _place(self) -> tuple[str, str, str, str]:
         return names.GROUP, names.VERSION, self.namespace, names.PLURAL
 
-    def _call(self, call: Callable[[], T], what: str) -> T:
-        """The answer, or the server's refusal in one line; a 404 is a LookupError."""
+    def _call(self, call: Callable[[], T], what: str, *, role: str = "fairlead-view") -> T:
+        """The answer, or the server's refusal in one line; a 404 is a LookupError. ``role`` allows the call."""
         try:
             return call()
         except kubernetes.client.ApiException as error:
             if error.status == NOT_FOUND:
+                if not _is_of_an_object(error):
+                    raise errors.PluginError(NOT_INSTALLED) from error
                 raise LookupError(what) from error
-            raise _to_plugin_error(error, what, self.namespace) from error
+            if not error.status:  # no answer of a server: the library's own words on the certificate
+                raise self._unreachable(error.reason) from error
+            raise _to_plugin_error(error, what, self.namespace, role) from error
+        except urllib3.exceptions.MaxRetryError as error:
+            raise self._unreachable(error.reason) from error
         except urllib3.exceptions.HTTPError as error:
-            raise errors.PluginError(f"The API server can't be reached: {error}") from error
+            raise self._unreachable(error) from error
+
+    def _unreachable(self, reason: object) -> errors.PluginError:
+        return errors.PluginError(f"The API server {self._address} can't be reached: {reason}. {CHECK}")
 
 
 def _message(error: Any) -> str:
@@ -124,11 +146,19 @@ def _message(error: Any) -> str:
         return str(error.reason)
 
 
-def _to_plugin_error(error: Any, what: str, namespace: str) -> errors.PluginError:
+def _is_of_an_object(error: Any) -> bool:
+    """Whether a 404 is about an object. Without the CRD the whole path is unknown, which is no Status of an object."""
+    try:
+        return bool(json.loads(error.body)["details"]["name"])
+    except (TypeError, ValueError, LookupError):
+        return False
+
+
+def _to_plugin_error(error: Any, what: str, namespace: str, role: str) -> errors.PluginError:
+    if error.status == UNAUTHORIZED:
+        return errors.PluginError("The API server does not accept the credentials of the kubeconfig.")
     if error.status == FORBIDDEN:
-        return errors.PluginError(
-            f"Not allowed to {what} in namespace {namespace}: this needs the role fairlead-rollouts."
-        )
+        return errors.PluginError(f"Not allowed to {what} in namespace {namespace}: this needs the role {role}.")
     if error.status == CONFLICT:
         return errors.ConflictError(f"The object changed at the same time, so this could not {what}; try again.")
     reason = " ".join(_message(error).split())[:MESSAGE_MAX]

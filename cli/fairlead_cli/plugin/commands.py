@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import pathlib
 import sys
 import time
-from collections.abc import Iterator
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -16,10 +16,23 @@ import rich.live
 import typer
 import yaml
 
-from fairlead_cli.plugin import cluster, errors, history, logs, model_view, predict, preview, requests, tree
-from fairlead_operator.api.status import RequestOutcome, Verb
+from fairlead_cli import gateway_access
+from fairlead_cli.plugin import (
+    cluster,
+    errors,
+    history,
+    logs,
+    manifests,
+    model_view,
+    predict,
+    preview,
+    tree,
+    verbs,
+    watching,
+)
+from fairlead_cli.plugin.console import Context, Kubeconfig, Name, Namespace, Output, printing_errors
+from fairlead_cli.plugin.explaining import explain, heat_map, word_weights
 
-ANSWER_WITHIN_S = 15.0
 LOOK_EVERY_S = 1.0
 
 app = typer.Typer(
@@ -28,35 +41,33 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
     help="Show and drive the rollouts of ModelDeployments.",
 )
+app.add_typer(verbs.app)
 
 
-class Output(StrEnum):
-    TEXT = "text"
+class Drawing(StrEnum):
     JSON = "json"
-    YAML = "yaml"
+    PNG = "png"
+    HTML = "html"
 
 
-Name = Annotated[str, typer.Argument(help="The ModelDeployment.")]
-Namespace = Annotated[
-    str | None, typer.Option("--namespace", "-n", help="The namespace. Default: that of the context.")
-]
-Context = Annotated[str | None, typer.Option("--context", help="The context of the kubeconfig.")]
-Kubeconfig = Annotated[
+GatewayUrl = Annotated[str | None, typer.Option("--gateway", envvar="FAIRLEAD_GATEWAY", help="The URL of the gateway.")]
+KeyFile = Annotated[
     pathlib.Path | None,
-    typer.Option("--kubeconfig", help="The kubeconfig file. Default: KUBECONFIG or ~/.kube/config."),
+    typer.Option("--api-key-file", help=f"The file with the API key. Default: {gateway_access.KEY_VARIABLE}."),
+]
+TokenFile = Annotated[
+    pathlib.Path | None,
+    typer.Option("--token-file", help=f"The file with a bearer token. Default: {gateway_access.TOKEN_VARIABLE}."),
+]
+CaFile = Annotated[
+    pathlib.Path | None,
+    typer.Option(
+        "--ca-file",
+        envvar=gateway_access.CA_VARIABLE,
+        help="The certificates that the gateway's must be issued by, in PEM form. Default: those of the system.",
+    ),
 ]
 Format = Annotated[Output, typer.Option("--output", "-o", help="The output format.")]
-
-
-@contextlib.contextmanager
-def _printing_errors() -> Iterator[rich.console.Console]:
-    """A console; an error of the plugin is printed in one line and ends the command with status 1."""
-    try:
-        yield rich.console.Console(highlight=False)
-    except errors.PluginError as error:
-        text = " ".join(str(error).split())
-        rich.console.Console(stderr=True, highlight=False).print(text, style="red", markup=False, soft_wrap=True)
-        raise typer.Exit(1) from error
 
 
 def _print(console: rich.console.Console, output: Output, data: Any, drawn: Any) -> None:
@@ -74,23 +85,31 @@ def _print(console: rich.console.Console, output: Output, data: Any, drawn: Any)
 @app.command()
 def status(
     name: Name,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Update the output until interrupted.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Show each change until interrupted.")] = False,
     output: Format = Output.TEXT,
     namespace: Namespace = None,
     context: Context = None,
     kubeconfig: Kubeconfig = None,
 ) -> None:
     """Show the revisions, the rollout and what it waits for."""
-    with _printing_errors() as console:
+    with printing_errors() as console:
         found = cluster.connect(namespace=namespace, context=context, kubeconfig=kubeconfig)
         model = model_view.read(found, name)
-        if not watch or output is not Output.TEXT:
+        if not watch:
             _print(console, output, tree.facts(model), tree.draw(model))
-            return
-        with contextlib.suppress(KeyboardInterrupt), rich.live.Live(tree.draw(model), console=console) as live:
-            while True:
-                time.sleep(LOOK_EVERY_S)
-                live.update(tree.draw(model_view.read(found, name)))
+        elif output is Output.TEXT and console.is_terminal:
+            with contextlib.suppress(KeyboardInterrupt), rich.live.Live(tree.draw(model), console=console) as live:
+                while True:
+                    time.sleep(LOOK_EVERY_S)
+                    live.update(tree.draw(model_view.read(found, name)))
+        else:
+            with contextlib.suppress(KeyboardInterrupt):
+                watching.follow(
+                    lambda: model_view.read(found, name),
+                    output,
+                    sys.stdout,
+                    lambda: watching.wait_for_reader(sys.stdout, LOOK_EVERY_S),
+                )
 
 
 @app.command(name="history")
@@ -102,7 +121,7 @@ def history_(
     kubeconfig: Kubeconfig = None,
 ) -> None:
     """List the revisions that are kept for a rollback."""
-    with _printing_errors() as console:
+    with printing_errors() as console:
         found = cluster.connect(namespace=namespace, context=context, kubeconfig=kubeconfig)
         rows = history.facts(found, model_view.read(found, name))
         _print(console, output, rows, history.draw(rows))
@@ -118,7 +137,7 @@ def diff(
     kubeconfig: Kubeconfig = None,
 ) -> None:
     """Show the differences between two kept revisions."""
-    with _printing_errors():
+    with printing_errors():
         found = cluster.connect(namespace=namespace, context=context, kubeconfig=kubeconfig)
         lines = history.difference(found, model_view.read(found, name), revision, other)
         sys.stdout.write("".join(f"{line}\n" for line in lines))
@@ -133,16 +152,19 @@ def plan(
     kubeconfig: Kubeconfig = None,
 ) -> None:
     """Show what applying a manifest would do. Changes nothing."""
-    with _printing_errors() as console:
-        manifests = preview.manifests(_read_text(file))
+    with printing_errors() as console:
+        read = manifests.read(_read_text(file))
         plans = []
-        for manifest in manifests:
-            place = namespace or (manifest.get("metadata") or {}).get("namespace")
+        for manifest in read.models:
+            place = manifests.find_namespace(manifest, namespace)
             plans.append(
                 preview.describe(cluster.connect(namespace=place, context=context, kubeconfig=kubeconfig), manifest)
             )
         words = "".join(f"{line}\n" for each in plans for line in preview.lines(each))
         _print(console, output, plans, words)
+        if read.others:
+            others = f"Not planned, as only ModelDeployments are: {', '.join(read.others)}."
+            rich.console.Console(stderr=True, highlight=False).print(others, markup=False, soft_wrap=True)
 
 
 def _read_text(file: str, what: str = "manifest") -> str:
@@ -159,25 +181,74 @@ def predict_(  # noqa: PLR0913 (to typer an option is a parameter)
         str | None, typer.Option("--filename", "-f", help="The request file; - reads standard input. Default: zeros.")
     ] = None,
     revision: Annotated[str | None, typer.Option("--revision", help="The revision, by number, hash or alias.")] = None,
-    gateway: Annotated[
-        str | None, typer.Option("--gateway", envvar="FAIRLEAD_GATEWAY", help="The URL of the gateway.")
-    ] = None,
+    gateway: GatewayUrl = None,
+    key_file: KeyFile = None,
+    token_file: TokenFile = None,
+    ca_file: CaFile = None,
     namespace: Namespace = None,
     context: Context = None,
     kubeconfig: Kubeconfig = None,
 ) -> None:
     """Send one request through the gateway and print the answer."""
-    with _printing_errors() as console:
+    with printing_errors() as console:
         model = model_view.read(cluster.connect(namespace=namespace, context=context, kubeconfig=kubeconfig), name)
         text = _read_text(file, "request") if file is not None else None
-        answer = predict.ask(predict.base_url(model, gateway), name, text, revision=revision)
-        answered = (
-            model.describe_revision(answer["revision"])
-            if answer["revision"] is not None
-            else "a replica that did not name its revision"
-        )
-        rich.console.Console(stderr=True, highlight=False).print(f"answered by {answered}", markup=False)
+        files = predict.Files(key=key_file, token=token_file, ca=ca_file)
+        asked = predict.connect(model, gateway, files, os.environ)
+        answer = predict.ask(asked, name, text, revision=revision)
+        _print_revision(model, answer["revision"])
         _print(console, Output.JSON, answer["answer"], None)
+
+
+def _print_revision(model: model_view.Model, revision: str | None) -> None:
+    """Who answered, on standard error."""
+    answered = model.describe_revision(revision) if revision is not None else "a replica that did not name its revision"
+    rich.console.Console(stderr=True, highlight=False).print(f"answered by {answered}", markup=False)
+
+
+@app.command(name="explain")
+def explain_(  # noqa: PLR0913 (to typer an option is a parameter)
+    name: Name,
+    file: Annotated[str, typer.Option("--filename", "-f", help="The request file; - reads standard input.")],
+    output: Annotated[
+        Drawing, typer.Option("--output", "-o", help="json, png for images, html for texts and sequences of numbers.")
+    ] = Drawing.JSON,
+    target: Annotated[
+        int | None, typer.Option("--target", min=0, help="The class that is explained. Default: the highest score.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option("--steps", help="The work for each row, 8 to 256.")] = None,
+    vocabulary: Annotated[
+        str | None, typer.Option("--vocabulary", help="For html: a file whose line n, from 0, is the word of number n.")
+    ] = None,
+    revision: Annotated[str | None, typer.Option("--revision", help="The revision, by number, hash or alias.")] = None,
+    gateway: GatewayUrl = None,
+    key_file: KeyFile = None,
+    token_file: TokenFile = None,
+    ca_file: CaFile = None,
+    namespace: Namespace = None,
+    context: Context = None,
+    kubeconfig: Kubeconfig = None,
+) -> None:
+    """Show what each part of an input adds to a score, as JSON, as a heat map or as a page of words."""
+    with printing_errors() as console:
+        if vocabulary is not None and output is not Drawing.HTML:
+            raise errors.PluginError("--vocabulary is for -o html alone.")
+        if output is Drawing.PNG and sys.stdout.isatty():
+            raise errors.PluginError("A PNG is not for a terminal: write it to a file with > FILE.png.")
+        words = _read_text(vocabulary, "vocabulary").splitlines() if vocabulary is not None else None
+        body = explain.compose(_read_text(file, "request"), target=target, steps=steps)
+        model = model_view.read(cluster.connect(namespace=namespace, context=context, kubeconfig=kubeconfig), name)
+        files = predict.Files(key=key_file, token=token_file, ca=ca_file)
+        asked = predict.connect(model, gateway, files, os.environ)
+        answer = explain.ask(asked, name, body, revision=revision)
+        match output:
+            case Drawing.JSON:
+                _print(console, Output.JSON, answer["answer"], None)
+            case Drawing.PNG:
+                sys.stdout.buffer.write(heat_map.draw(explain.read(body, answer["answer"])))
+            case Drawing.HTML:
+                sys.stdout.write(word_weights.draw(explain.read(body, answer["answer"]), words))
+        _print_revision(model, answer["revision"])
 
 
 @app.command(name="logs")
@@ -197,7 +268,7 @@ def logs_(  # noqa: PLR0913 (to typer an option is a parameter)
     kubeconfig: Kubeconfig = None,
 ) -> None:
     """Print the last log lines of the replicas."""
-    with _printing_errors():
+    with printing_errors():
         if ray is None:
             raise errors.PluginError(
                 "Give the address of Ray's dashboard with --ray http://HOST:PORT or in FAIRLEAD_RAY."
@@ -208,72 +279,3 @@ def logs_(  # noqa: PLR0913 (to typer an option is a parameter)
         )
         for line in found_lines:
             sys.stdout.write(f"{line}\n")
-
-
-@app.command()
-def promote(
-    name: Name,
-    full: Annotated[bool, typer.Option("--full", help="Skip all remaining steps.")] = False,
-    namespace: Namespace = None,
-    context: Context = None,
-    kubeconfig: Kubeconfig = None,
-) -> None:
-    """Continue past the current step, or past all steps with --full. The proof is never skipped."""
-    _ask(name, Verb.PROMOTE_FULL if full else Verb.PROMOTE, (namespace, context, kubeconfig))
-
-
-@app.command()
-def pause(name: Name, namespace: Namespace = None, context: Context = None, kubeconfig: Kubeconfig = None) -> None:
-    """Pause the rollout at the current weight."""
-    _ask(name, Verb.PAUSE, (namespace, context, kubeconfig))
-
-
-@app.command()
-def resume(name: Name, namespace: Namespace = None, context: Context = None, kubeconfig: Kubeconfig = None) -> None:
-    """Continue a paused rollout."""
-    _ask(name, Verb.RESUME, (namespace, context, kubeconfig))
-
-
-@app.command()
-def abort(name: Name, namespace: Namespace = None, context: Context = None, kubeconfig: Kubeconfig = None) -> None:
-    """Withdraw the candidate. It is not tried again until the spec changes, or by a retry."""
-    _ask(name, Verb.ABORT, (namespace, context, kubeconfig))
-
-
-@app.command()
-def retry(name: Name, namespace: Namespace = None, context: Context = None, kubeconfig: Kubeconfig = None) -> None:
-    """Try the desired revision again after it failed or was aborted."""
-    _ask(name, Verb.RETRY, (namespace, context, kubeconfig))
-
-
-@app.command()
-def rollback(
-    name: Name,
-    to: Annotated[
-        int | None, typer.Option("--to", min=1, help="The number of the revision. Default: the previous one.")
-    ] = None,
-    namespace: Namespace = None,
-    context: Context = None,
-    kubeconfig: Kubeconfig = None,
-) -> None:
-    """Return to an earlier revision until the spec changes, or until a retry. The spec is not changed."""
-    _ask(name, Verb.ROLLBACK, (namespace, context, kubeconfig), number=to)
-
-
-def _ask(
-    name: str, verb: Verb, place: tuple[str | None, str | None, pathlib.Path | None], *, number: int | None = None
-) -> None:
-    namespace, context, kubeconfig = place
-    with _printing_errors() as console:
-        found = cluster.connect(namespace=namespace, context=context, kubeconfig=kubeconfig)
-        id_ = requests.ask(found, name, verb, number=number)
-        handled = requests.wait(found, name, id_, timeout_s=ANSWER_WITHIN_S).handled
-        if handled is None:
-            console.print(
-                f"{verb.value} is requested and not carried out yet; follow it with: kubectl fairlead status {name}",
-                soft_wrap=True,
-            )
-        elif handled.outcome is RequestOutcome.REFUSED:
-            raise errors.PluginError(handled.message)
-        else:
-            console.print(handled.message, markup=False, soft_wrap=True)

@@ -7,5 +7,9 @@ class PluginError(Exception):
     """The command can't be carried out; the message is a whole sentence."""
 
 
+class UntrustedError(PluginError):
+    """A server has no certificate that is accepted."""
+
+
 class ConflictError(PluginError):
     """The object changed between the read and the write."""

@@ -13,6 +13,7 @@ from fairlead_cli.plugin import cluster, errors, history, model_view, wire
 from fairlead_operator.api import names
 
 OK, UNAUTHORIZED = 200, 401
+CHECK = "that Ray's dashboard runs, and its address (--ray or FAIRLEAD_RAY)"
 
 
 class Dashboard:
@@ -27,23 +28,37 @@ class Dashboard:
 
     def get(self, path: str, **query: str) -> wire.Answer:
         url = f"{self._url}{path}?{urllib.parse.urlencode(query)}"
-        answer = wire.send("GET", url, headers=self._headers)
+        answer = wire.send("GET", url, check=CHECK, headers=self._headers)
         if answer.code == UNAUTHORIZED:
             raise errors.PluginError("Ray's dashboard refused the token: give its file with --ray-token-file.")
         if answer.code != OK:
-            raise errors.PluginError(f"Ray's dashboard answered {answer.code}: {answer.text()[:200]}")
+            raise errors.PluginError(
+                f"{url} answered {answer.code}, so it may be no dashboard of Ray: {answer.text()[:200]}"
+            )
         return answer
 
     def nodes(self) -> list[str]:
-        found = self.get("/api/v0/nodes", limit="1000").json()
-        return [node["node_id"] for node in found["data"]["result"]["result"] if node["state"] == "ALIVE"]
+        answer = self.get("/api/v0/nodes", limit="1000")
+        found = answer.json()
+        try:
+            return [node["node_id"] for node in found["data"]["result"]["result"] if node["state"] == "ALIVE"]
+        except (KeyError, TypeError) as error:
+            raise _is_no_dashboard(answer) from error
 
     def files(self, node: str, glob: str) -> list[str]:
-        found = self.get("/api/v0/logs", node_id=node, glob=glob).json()
-        return sorted(file for files in found["data"]["result"].values() for file in files)
+        answer = self.get("/api/v0/logs", node_id=node, glob=glob)
+        found = answer.json()
+        try:
+            return sorted(file for files in found["data"]["result"].values() for file in files)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise _is_no_dashboard(answer) from error
 
     def tail(self, node: str, file: str, lines: int) -> str:
         return self.get("/api/v0/logs/file", node_id=node, filename=file, lines=str(lines)).text()
+
+
+def _is_no_dashboard(answer: wire.Answer) -> errors.PluginError:
+    return errors.PluginError(f"{answer.url} is no answer of Ray's dashboard: {answer.text()[:200]} Check {CHECK}.")
 
 
 def read_lines(
@@ -67,5 +82,5 @@ def read_lines(
 
 def _placed_revisions(model: model_view.Model) -> list[str]:
     status = model.status
-    leaving = status.rollout.previous_revision if status.rollout is not None else None
+    leaving = status.rollout.leaving if status.rollout is not None else None
     return [name for name in (status.stable_revision, status.candidate_revision, leaving) if name is not None]

@@ -1,6 +1,6 @@
-"""`plan -f`: what applying a manifest would do, from the operator's own pure code. Changes nothing.
+"""`plan -f`: what `kubectl apply` of a manifest would do, from the operator's own pure code. Changes nothing.
 
-The API server's own checks are not run here: `kubectl apply --dry-run=server` does that.
+The rules of the CRD in CEL are not run here: `kubectl apply --dry-run=server` does that.
 """
 
 from __future__ import annotations
@@ -10,40 +10,21 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pydantic
-import yaml
 
-from fairlead_cli.plugin import cluster, errors, model_view
+from fairlead_cli.plugin import applying, cluster, errors, model_view
 from fairlead_operator.api import names, spec, strategies
 from fairlead_operator.api import status as statuses
 from fairlead_operator.desired import revision, scaling, strategy
 
-
-def manifests(text: str) -> list[Mapping[str, Any]]:
-    """The ModelDeployments of a file.
-
-    Raises:
-        errors.PluginError: it is no YAML, or holds none.
-    """
-    try:
-        documents = list(yaml.safe_load_all(text))
-    except yaml.YAMLError as error:
-        raise errors.PluginError(f"The file is not YAML: {' '.join(str(error).split())}") from error
-    ours: list[Mapping[str, Any]] = [
-        each for each in documents if isinstance(each, dict) and each.get("kind") == names.KIND
-    ]
-    if not ours:
-        raise errors.PluginError(f"The file contains no {names.KIND}.")
-    return ours
+NEVER_APPLIED = "It was not created by kubectl apply: fields that the manifest leaves out keep their values."
 
 
 def describe(found: cluster.Cluster, manifest: Mapping[str, Any]) -> dict[str, Any]:
     """What applying it would do, as data; ``does`` says it in sentences."""
-    name = str((manifest.get("metadata") or {}).get("name"))
-    try:
-        desired = spec.ModelDeploymentSpec.model_validate(manifest.get("spec"))
-    except pydantic.ValidationError as error:
-        raise errors.PluginError(f"{name}: spec.{model_view.describe_first_error(error)}") from error
+    name = manifest["metadata"]["name"]
     body = found.model(name)
+    applied = applying.last_applied_spec(body) if body is not None else None
+    desired = _validate(name, _build_spec(body, applied, manifest.get("spec")))
     model = model_view.parse(body) if body is not None else None
     hashed = None
     if model is not None:
@@ -62,8 +43,25 @@ def describe(found: cluster.Cluster, manifest: Mapping[str, Any]) -> dict[str, A
         if rolls_out and _serves(model)
         else [],
         "replicasAtMost": _count_replicas_max(model, desired, rolls_out=rolls_out),
-        "notes": list(_list_notes(model, desired)) if rolls_out and _serves(model) and not desired.suspend else [],
+        "notes": [
+            *([NEVER_APPLIED] if body is not None and applied is None else []),
+            *(_list_notes(model, desired) if rolls_out and _serves(model) and not desired.suspend else ()),
+        ],
     }
+
+
+def _build_spec(body: Mapping[str, Any] | None, applied: Mapping[str, Any] | None, given: Any) -> Any:
+    """The spec that would be stored."""
+    if body is None or not isinstance(given or {}, Mapping):
+        return given
+    return applying.merge({"spec": body["spec"]}, {"spec": applied or {}}, {"spec": given or {}})["spec"]
+
+
+def _validate(name: str, desired: Any) -> spec.ModelDeploymentSpec:
+    try:
+        return spec.ModelDeploymentSpec.model_validate(desired)
+    except pydantic.ValidationError as error:
+        raise errors.PluginError(f"{name}: spec.{model_view.describe_first_error(error)}") from error
 
 
 def _placed_revisions(model: model_view.Model | None) -> tuple[str | None, ...]:
@@ -100,7 +98,7 @@ def _describe_effects(
     model: model_view.Model | None, hashed: str | None, desired: spec.ModelDeploymentSpec, *, is_kept: bool
 ) -> Iterator[str]:
     if model is None or hashed is None:
-        yield "The model is created. Its first revision takes all traffic after its proof."
+        yield "The model is created. Its first revision takes all traffic after its test prediction."
         return
     status = model.status
     if desired.suspend:
@@ -159,8 +157,11 @@ def _list_notes(model: model_view.Model | None, desired: spec.ModelDeploymentSpe
     """What is looked at before and after the traffic moves; what only the cluster knows is not guessed."""
     rollout, count, size = desired.rollout, _count_replicas(model, desired), desired.serving.resources
     stable = model.describe_revision(str(model.status.stable_revision)) if model is not None else "the stable revision"
+    if (required := rollout.require_evaluation) is not None:
+        yield f"Evaluation: {required.metric} of the model's record must be at least {required.min:g} (lower bound)."
     if rollout.strategy is spec.Strategy.RECREATE:
-        yield f"{_capitalize(stable)} stops first. Requests get 503 until the new revision has passed its proof."
+        until = "until the new revision has passed its test prediction"
+        yield f"{_capitalize(stable)} stops first. Requests get 503 {until}."
         yield "Signature: not compared, because the two revisions never run at the same time."
         return
     count = strategy.limits(rollout, count).surge

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,7 +64,7 @@ def _build_request(model: model_view.Model, verb: Verb) -> str:
     return current.candidate_revision
 
 
-def _pauses(model: model_view.Model, rollout: status.RolloutStatus) -> bool:
+def _pauses(model: model_view.Model, rollout: status.Rollout) -> bool:
     is_there = rollout.phase is status.RolloutPhase.SHIFTING and rollout.step < len(model.steps)
     return is_there and isinstance(model.steps[rollout.step], Pause)
 
@@ -112,12 +112,3 @@ def wait(
         if time.monotonic() >= deadline_s:
             return Asked(id=id_, handled=None)
         sleep(POLL_S)
-
-
-def to_wire(asked: Asked) -> Mapping[str, Any]:
-    handled = asked.handled
-    return {
-        "id": asked.id,
-        "outcome": handled.outcome.value if handled is not None else "Waits",
-        "message": handled.message if handled is not None else "",
-    }

@@ -6,11 +6,18 @@ from typing import Any
 
 import rich.markup
 import rich.tree
+from pydantic import TypeAdapter
 
 from fairlead_cli.plugin import model_view
-from fairlead_operator.api.analysis_status import AnalysisStatus, MetricPhase
+from fairlead_operator.api.analysis_status import MetricPhase, Run
+from fairlead_operator.api.evaluation_status import Evaluation, EvaluationOutcome
+from fairlead_operator.api.optimization import Variant
 from fairlead_operator.api.revision_status import RevisionStatus
-from fairlead_operator.api.status import Condition, RolloutPhase, RolloutStatus
+from fairlead_operator.api.status import Condition, Rollout, RolloutPhase
+
+_RUN = TypeAdapter(Run)
+_EVALUATION = TypeAdapter(Evaluation)
+_VARIANT = TypeAdapter(Variant)
 
 
 def facts(model: model_view.Model) -> dict[str, Any]:
@@ -38,7 +45,7 @@ def _dump(part: Any) -> Any:
 
 
 def leaving(model: model_view.Model) -> str | None:
-    return model.status.rollout.previous_revision if model.status.rollout is not None else None
+    return model.status.rollout.leaving if model.status.rollout is not None else None
 
 
 def ready(model: model_view.Model) -> dict[str, str] | None:
@@ -51,7 +58,7 @@ def weight_of(model: model_view.Model, revision: str) -> float:
     rollout = model.status.rollout
     if rollout is not None and rollout.phase in (RolloutPhase.RETIRING, RolloutPhase.RETIRED):
         return 0
-    share = rollout.weight_basis_points / 100 if rollout is not None and model.status.candidate_revision else 0
+    share = rollout.weight / 100 if rollout is not None and model.status.candidate_revision else 0
     if revision == model.status.candidate_revision:
         return share
     return 100 - share if revision == model.status.stable_revision else 0
@@ -59,17 +66,22 @@ def weight_of(model: model_view.Model, revision: str) -> float:
 
 def _revision(model: model_view.Model, name: str) -> dict[str, Any]:
     row = model.row(name)
-    known = {} if row is None else {"number": row.number, "version": row.version, "uri": row.uri}
+    known: dict[str, Any] = {} if row is None else {"number": row.number, "version": row.version, "uri": row.uri}
+    evaluation = row.evaluation if row is not None else None
+    if evaluation is not None:
+        known["evaluation"] = _EVALUATION.dump_python(evaluation, mode="json", by_alias=True, exclude_none=True)
+    if row is not None and row.variant is not None:
+        known["variant"] = _VARIANT.dump_python(row.variant, mode="json", by_alias=True, exclude_none=True)
     counts = {"ready": row.ready_replicas, "wanted": row.wanted_replicas} if row is not None else None
     return {"revision": name, **known, "weight": weight_of(model, name), "replicas": counts}
 
 
-def _rollout(model: model_view.Model, rollout: RolloutStatus) -> dict[str, Any]:
+def _rollout(model: model_view.Model, rollout: Rollout) -> dict[str, Any]:
     return {
         "phase": rollout.phase.value,
-        "step": rollout.step + 1,
+        "step": step_number(model, rollout),
         "steps": model_view.describe_steps(model.steps),
-        "weight": rollout.weight_basis_points / 100,
+        "weight": rollout.weight / 100,
         "routing": model.routing.to_json(),
         "pausedByRequest": rollout.paused_by_request,
         "pausedBySpec": model.spec.rollout.paused,
@@ -78,11 +90,22 @@ def _rollout(model: model_view.Model, rollout: RolloutStatus) -> dict[str, Any]:
     }
 
 
-def _analysis(analysis: AnalysisStatus) -> dict[str, Any]:
+def step_number(model: model_view.Model, rollout: Rollout) -> int | None:
+    """The step where a rollout stands, from 1; None before the first and after the last one."""
+    stands = rollout.phase is RolloutPhase.SHIFTING and rollout.step < len(model.steps)
+    return rollout.step + 1 if stands else None
+
+
+def _analysis(analysis: Run) -> dict[str, Any]:
     """What it found; its counters and marks are its own."""
-    return analysis.model_dump(
-        mode="json", by_alias=True, exclude_none=True, include={"phase", "count", "errors", "message", "metrics"}
+    shown: dict[str, Any] = _RUN.dump_python(
+        analysis,
+        mode="json",
+        by_alias=True,
+        exclude_none=True,
+        include={"phase", "count", "errors", "message", "results"},
     )
+    return shown
 
 
 def draw(model: model_view.Model) -> rich.tree.Tree:
@@ -92,6 +115,7 @@ def draw(model: model_view.Model) -> rich.tree.Tree:
     for place, name in (("stable", status.stable_revision), ("candidate", status.candidate_revision)):
         if name is not None:
             branch = root.add(_line(model, place, name))
+            _draw_evaluation(model, name, branch)
             if place == "candidate" and status.rollout is not None:
                 _draw_rollout(model, status.rollout, branch)
     if (name := leaving(model)) is not None and status.rollout is not None:
@@ -103,13 +127,23 @@ def draw(model: model_view.Model) -> rich.tree.Tree:
     return root
 
 
-def _draw_rollout(model: model_view.Model, rollout: RolloutStatus, branch: rich.tree.Tree) -> None:
+def _draw_evaluation(model: model_view.Model, name: str, branch: rich.tree.Tree) -> None:
+    """Of a model without a record nothing is said: most have none."""
+    row = model.row(name)
+    evaluation = row.evaluation if row is not None else None
+    if evaluation is not None and evaluation.outcome is not EvaluationOutcome.ABSENT:
+        branch.add(_plain(f"evaluation: {evaluation.describe()}"))
+    if row is not None and row.variant is not None:
+        branch.add(_plain(f"variant: {row.variant.describe()}"))
+
+
+def _draw_rollout(model: model_view.Model, rollout: Rollout, branch: rich.tree.Tree) -> None:
     where = rollout.phase.value
     if rollout.phase is RolloutPhase.SHIFTING and model.steps:
-        count = len(model.steps)
+        number = step_number(model, rollout)
         where = (
-            f"step {rollout.step + 1} of {count}: {model_view.describe_step(model.steps[rollout.step])}"
-            if (rollout.step < count)
+            f"step {number} of {len(model.steps)}: {model_view.describe_step(model.steps[rollout.step])}"
+            if number is not None
             else "all steps are done: the candidate gets all traffic"
         )
     branch.add(_plain(where))
@@ -134,12 +168,13 @@ _MARKS = {
 }
 
 
-def _draw_analysis(analysis: AnalysisStatus | None, branch: rich.tree.Tree) -> None:
-    if analysis is None or not (analysis.metrics or analysis.errors):
+def _draw_analysis(analysis: Run | None, branch: rich.tree.Tree) -> None:
+    if analysis is None or not (analysis.results or analysis.errors):
         return
     errors = f", {analysis.errors} not available" if analysis.errors else ""
-    measured = branch.add(_plain(f"analysis {analysis.phase}: {analysis.count} measurements{errors}"))
-    for metric in analysis.metrics:
+    left_out = f", {analysis.uncounted_gateways} gateways not counted" if analysis.uncounted_gateways else ""
+    measured = branch.add(_plain(f"analysis {analysis.phase}: {analysis.count} measurements{errors}{left_out}"))
+    for metric in analysis.results:
         measured.add(f"{_MARKS[metric.phase]} {_plain(f'{metric.name}: {metric.message}')}")
 
 

@@ -41,7 +41,7 @@ PromQL = Annotated[
         "must be a PromQL expression that gives one number",
         rule(
             f"!{_WITHOUT_KNOWN}.contains('{{{{')",
-            f"may put in {', '.join(PLACEHOLDERS)} and nothing else in double braces",
+            f"must have nothing in double braces except {', '.join(PLACEHOLDERS)}",
         ),
         max_length=QUERY_MAX,
     ),
@@ -49,59 +49,64 @@ PromQL = Annotated[
 
 
 class ErrorRatio(ApiModel):
-    """Compares the ratio of failed requests, as clients saw them. Set at most one field."""
+    """Limits the ratio of failed requests of the candidate, as clients see it. Set at most one field."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(
-            rule("!has(self.marginPercent) || !has(self.maxPercent)", "takes marginPercent or maxPercent, not both")
+            rule("!has(self.marginPercent) || !has(self.maxPercent)", "must not have both marginPercent and maxPercent")
         )
     )
 
     margin_percent: Percent | None = None
-    """The maximum difference to the stable revision's ratio, in percentage points. Both 5xx and 4xx count as failed.
-    Default: 1, unless `maxPercent` is set.
+    """The number of percentage points by which the candidate's ratio of failed requests may exceed the stable
+    revision's. Requests answered with 4xx or 5xx count as failed. Default: 1, unless `maxPercent` is set.
     """
     max_percent: Percent | None = None
-    """The maximum ratio in percent, whatever the stable revision's ratio is. Only 5xx count as failed."""
+    """The maximum percentage of failed requests of the candidate, independent of the stable revision. Only requests
+    answered with 5xx count as failed.
+    """
 
 
 class Latency(ApiModel):
-    """Compares a quantile of the request duration, as clients saw it. Set at most one of `ratio` and `maxSeconds`."""
+    """Limits a quantile of the request duration, as clients see it. Set at most one of `ratio` and `maxSeconds`."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(
-            rule("!has(self.ratio) || !has(self.maxSeconds)", "takes ratio or maxSeconds, not both")
+            rule("!has(self.ratio) || !has(self.maxSeconds)", "must not have both ratio and maxSeconds")
         )
     )
 
     quantile: Quantile = 0.95
-    """The quantile to compare. Default: 0.95."""
+    """The quantile that is limited, such as `0.95` or `0.99`. Default: 0.95."""
     ratio: Annotated[float, Field(ge=1, le=100)] | None = None
-    """The maximum ratio of the candidate's quantile to the stable revision's. Default: 1.5, unless `maxSeconds` is set.
+    """The factor by which the candidate's quantile may exceed the stable revision's: with `1.5`, the candidate may take
+    1.5 times as long. Default: 1.5, unless `maxSeconds` is set.
     """
     max_seconds: Seconds | None = None
-    """The maximum of the candidate's quantile in seconds, whatever the stable revision's is."""
+    """The maximum of the candidate's quantile in seconds, independent of the stable revision."""
 
 
 class Disagreement(ApiModel):
-    """Limits the ratio of copied requests that the candidate answered differently, or not at all."""
+    """Limits the share of copied requests that the candidate answers differently or not at all."""
 
     max_percent: Percent = 2.0
-    """The maximum ratio in percent. Default: 2."""
+    """The maximum percentage of copied requests with a different answer or none. Default: 2."""
 
 
 class Accuracy(ApiModel):
-    """Compares the ratio of correct predictions among those with a true label from feedback."""
+    """Limits how far the ratio of correct predictions may be below the stable revision's."""
 
     margin_percent: Percent = 2.0
-    """The maximum difference below the stable revision's ratio, in percentage points. Default: 2."""
+    """The number of percentage points by which the candidate's ratio of correct predictions may be below the stable
+    revision's. Default: 2.
+    """
 
 
 class Drift(ApiModel):
     """Limits the distance between the score distributions of the candidate and the stable revision."""
 
     max_distance: Distance = 0.1
-    """The maximum Kolmogorov-Smirnov distance, from 0 to 1. Default: 0.1."""
+    """The maximum Kolmogorov-Smirnov distance between the distributions, from 0.01 to 1. Default: 0.1."""
 
 
 class Range(ApiModel):
@@ -117,9 +122,9 @@ class Range(ApiModel):
     )
 
     min: Number | None = None
-    """The lowest number of the range. If unset, there is no lower limit."""
+    """The lowest value of the range. If unset, there is no lower limit."""
     max: Number | None = None
-    """The highest number of the range. If unset, there is no upper limit."""
+    """The highest value of the range. If unset, there is no upper limit."""
 
 
 class Prometheus(ApiModel):
@@ -135,50 +140,63 @@ class Prometheus(ApiModel):
     )
 
     query: PromQL
-    """The PromQL expression. It is evaluated by the Prometheus server that the operator is configured with for the
-    namespace, and must return one number. The placeholders {{candidate}}, {{stable}}, {{model}} and {{namespace}} are
-    replaced by names.
+    """The PromQL expression. It must return one number. The operator sends it to the Prometheus server that it is
+    configured with for the namespace (chart value `prometheusUrls`). The placeholders {{candidate}}, {{stable}},
+    {{model}} and {{namespace}} are replaced by the names of the two revisions, the ModelDeployment and its namespace.
     """
     success: Range | None = None
-    """Values that count as a success. If only `success` is set, every other value is a failure."""
+    """The values with which a measurement succeeds. If only `success` is set, it fails with every other value."""
     failure: Range | None = None
-    """Values that count as a failure, also if `success` includes them. If only `failure` is set, every other value is a
-    success.
+    """The values with which a measurement fails, even if `success` includes them. If only `failure` is set, it succeeds
+    with every other value. If both are set, it is inconclusive with every other value.
     """
 
 
 class Metric(ApiModel):
-    """A metric that the candidate has to meet. Set `name` and exactly one kind of metric."""
+    """A metric that the candidate must meet. Set `name` and exactly one kind of metric."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(
-            rule(_ONE_KIND, f"must be exactly one of {', '.join(KINDS)}, as in {{name: errors, errorRatio: {{}}}}"),
+            rule(_ONE_KIND, f"must have exactly one of {', '.join(KINDS)}, as in {{name: errors, errorRatio: {{}}}}"),
             rule(
                 "!has(self.minSamples) || !has(self.prometheus)",
-                "does nothing with prometheus, whose query decides what it counts: leave it out",
+                "must not be set for prometheus, whose query decides what is counted: leave it out",
                 field=".minSamples",
             ),
         )
     )
 
     name: MetricName
-    """The name of the metric in the status and in messages. It must be unique within the analysis."""
+    """The name of the metric in the status and in messages. Must be unique within the analysis."""
     min_samples: Annotated[int, Field(ge=50, le=1000000)] | None = None
-    """The minimum number of samples of each revision before a result is concluded. Not allowed for `prometheus`.
-    Default: 100.
+    """The number of samples that each revision must have before a measurement can succeed or fail: requests, copied
+    requests, labelled predictions or scores. Until then it is inconclusive. Not allowed for `prometheus`. Default: 100.
     """
     error_ratio: ErrorRatio | None = None
-    """Compares the ratio of failed requests."""
+    """Limits the ratio of failed requests of the candidate, by default compared with the stable revision. `{}` uses the
+    defaults. With the strategy Shadow, only requests selected by `match` count; without them the metric can be decided
+    only after the promotion, within `rollbackWindow`.
+    """
     latency: Latency | None = None
-    """Compares a quantile of the request duration."""
+    """Limits a quantile of the candidate's request duration, by default compared with the stable revision. `{}` uses
+    the defaults. With the strategy Shadow, only requests selected by `match` count; without them the metric can be
+    decided only after the promotion, within `rollbackWindow`, and only with `maxSeconds`.
+    """
     disagreement: Disagreement | None = None
-    """Limits the ratio of copied requests with a different answer."""
+    """Limits the share of copied requests that the candidate answers differently or not at all. Only allowed for the
+    strategy Shadow, because only Shadow copies requests.
+    """
     accuracy: Accuracy | None = None
-    """Compares the ratio of correct predictions, known from feedback."""
+    """Limits how far the ratio of correct predictions may be below the stable revision's. Clients send the true labels
+    as feedback. With the strategy Shadow, only requests selected by `match` count; without them the metric can be
+    decided only after the promotion, within `rollbackWindow`.
+    """
     drift: Drift | None = None
-    """Limits the distance between the score distributions."""
+    """Limits the distance between the distributions of the candidate's and the stable revision's scores. A score is the
+    highest class score of a prediction, or the predicted number.
+    """
     prometheus: Prometheus | None = None
-    """Evaluates a PromQL expression."""
+    """Limits the result of a PromQL expression."""
 
 
 class Analysis(ApiModel):
@@ -194,29 +212,33 @@ class Analysis(ApiModel):
             ),
         ),
     ]
-    """The metrics that the candidate has to meet."""
+    """The metrics that the candidate must meet."""
     interval_seconds: Annotated[int, Field(ge=1, le=3600)] = 10
     """The time between two measurements in seconds. Default: 10."""
     initial_delay_seconds: Annotated[int, Field(ge=0, le=86400)] = 0
-    """The time in seconds after the start of a step in which nothing is measured. Default: 0."""
+    """The number of seconds after the start of each step in which nothing is measured. Default: 0."""
     count: Annotated[
         int,
         Field(ge=1, le=10000),
     ] = 30
-    """The number of measurements after which an `analysis` step without a result is inconclusive. Default: 30."""
+    """The number of measurements after which an `analysis` step is inconclusive if a metric has not succeeded. The
+    rollout then waits for a person. Default: 30.
+    """
     failure_limit: Annotated[int, Field(ge=0, le=10000)] = 0
-    """The number of failed measurements of one metric that are tolerated. One more withdraws the candidate. Default: 0.
+    """The number of failed measurements of one metric that are tolerated. After one more, the candidate is removed.
+    Default: 0.
     """
     inconclusive_limit: Annotated[int, Field(ge=0, le=10000)] | None = None
-    """The number of inconclusive measurements of one metric that an `analysis` step tolerates. Default: the value of
-    `count`.
+    """The number of inconclusive measurements of one metric that an `analysis` step tolerates. After one more, the
+    rollout waits for a person. Default: the value of `count`.
     """
     error_limit: Annotated[int, Field(ge=0, le=10000)] = 4
-    """The number of consecutive measurements that may be unavailable before the analysis is inconclusive. Default: 4.
+    """The number of consecutive measurements that may be unavailable, for example because a gateway cannot be read.
+    After one more, the rollout waits for a person. Default: 4.
     """
     dry_run: bool = False
-    """Whether the analysis only reports its results, without any effect on the rollout. Default: false."""
+    """Whether the analysis only reports its results and has no effect on the rollout. Default: false."""
 
 
 class AnalysisStep(ApiModel):
-    """Waits until every metric of `spec.rollout.analysis` is proved to be within its limit. It has no fields."""
+    """Waits until every metric of `spec.rollout.analysis` succeeded. It has no fields."""

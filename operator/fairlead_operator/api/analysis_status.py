@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, with_config
 
 from fairlead_operator.api.analysis import METRICS_MAX, NAME_MAX
-from fairlead_operator.api.model import ApiModel
+from fairlead_operator.api.counts import GATEWAYS_MAX, Amount, Bounds, Counter, Counters, Mark, Scale, Sums
+from fairlead_operator.api.model import MEMORY
 from fairlead_operator.api.text import LIST_MAP_KEYS, Message, Time
 
-GATEWAYS_MAX = 16
-BUCKETS_MAX = 65
 SHORT_MESSAGE_MAX = 256
-
-Counter = Annotated[int, Field(ge=0, le=2**53)]
 COUNT_MAX = 1000000
-Small = Annotated[int, Field(ge=0, le=COUNT_MAX)]
-AMOUNT_MAX = 9e15
-Amount = Annotated[float, Field(ge=-AMOUNT_MAX, le=AMOUNT_MAX)]
-Buckets = Annotated[tuple[Counter, ...], Field(max_length=BUCKETS_MAX)]
-Scale = Annotated[tuple[Amount, ...], Field(max_length=BUCKETS_MAX)]
+
+
+def _capped(count: object) -> object:
+    """Measurements beyond what the schema counts are judged like all others; they are counted no further."""
+    return min(count, COUNT_MAX) if isinstance(count, int) else count
+
+
+Small = Annotated[int, Field(ge=0, le=COUNT_MAX), BeforeValidator(_capped)]
 
 
 class AnalysisPhase(StrEnum):
@@ -42,104 +43,90 @@ class MetricPhase(StrEnum):
     ERROR = "Error"
 
 
-class CountersStatus(ApiModel):
-    """Counters of one revision."""
-
-    requests: Counter = 0
-    """The number of requests."""
-    server_errors: Counter = 0
-    """The number of requests that failed with 5xx."""
-    client_errors: Counter = 0
-    """The number of requests that were answered with 4xx."""
-    pairs: Counter = 0
-    """The number of copied requests."""
-    disagreed: Counter = 0
-    """The number of copied requests with a different answer, or none."""
-    labelled: Counter = 0
-    """The number of predictions with a true label from feedback."""
-    correct: Counter = 0
-    """The number of predictions that match their true label."""
-    durations: Buckets = ()
-    """The number of requests in each bucket of `durationBoundsSeconds`; the last bucket is above all bounds."""
-    scores: Buckets = ()
-    """The number of predictions in each bucket of `scoreBounds`; the last bucket is above all bounds."""
-
-
-class BaselineStatus(ApiModel):
-    """Counters of the revision that was stable before, from the completed steps of the rollout."""
-
-    requests: Counter = 0
-    """The number of requests."""
-    server_errors: Counter = 0
-    """The number of requests that failed with 5xx."""
-    labelled: Counter = 0
-    """The number of predictions with a true label from feedback."""
-    correct: Counter = 0
-    """The number of predictions that match their true label."""
-
-
-class MarkStatus(ApiModel):
-    """The counters of one gateway at the last measurement, from which later readings are counted."""
-
-    gateway: Annotated[str, Field(max_length=253)]
-    """The name of the gateway."""
-    epoch: Annotated[str, Field(max_length=64)]
-    """The process of the gateway's agent. Counters start at zero in each epoch."""
-    stable: CountersStatus
-    """The counters of the stable revision."""
-    candidate: CountersStatus
-    """The counters of the candidate."""
-
-
-class MetricStatus(ApiModel):
-    """The last measurement of one metric."""
+@with_config(MEMORY)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """The last measurement of a metric."""
 
     name: Annotated[str, Field(max_length=NAME_MAX)]
     """The name of the metric."""
     phase: MetricPhase
     """The result of the last measurement: Successful, Failed, Inconclusive or Error."""
     value: Amount | None = None
-    """The measured value of the candidate."""
+    """The value that was measured for the candidate. Absent if there is none."""
     limit: Amount | None = None
-    """The limit that the value is compared with."""
+    """The limit that the value was compared with."""
     samples: Counter = 0
     """The number of samples of the candidate."""
     failed: Small = 0
-    """The number of failed measurements in this step."""
+    """The number of failed measurements of the metric in this step."""
     inconclusive: Small = 0
-    """The number of inconclusive measurements in this step."""
+    """The number of inconclusive measurements of the metric in this step."""
     message: Annotated[str, Field(max_length=SHORT_MESSAGE_MAX)] = ""
-    """The result in words."""
+    """A description of the result."""
 
 
-class AnalysisStatus(ApiModel):
+@with_config(MEMORY)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
     """The analysis of the current step, or of the promoted revision."""
 
     phase: AnalysisPhase
-    """The result so far: Running, Successful, Failed or Inconclusive."""
+    """The result so far: Running, Successful, Failed or Inconclusive. If it is Inconclusive, a person must decide."""
     started_at: Time
-    """The time when this analysis started."""
+    """The time at which this analysis started."""
     measured_at: Time
     """The time of the last measurement."""
     count: Small = 0
     """The number of measurements so far."""
     errors: Small = 0
-    """The number of consecutive measurements that were unavailable."""
+    """The number of consecutive measurements that were unavailable, up to the last one."""
     message: Message = ""
-    """The result so far in words."""
-    metrics: Annotated[
-        tuple[MetricStatus, ...], Field(max_length=METRICS_MAX, json_schema_extra={LIST_MAP_KEYS: ["name"]})
+    """A description of the result so far."""
+    results: Annotated[
+        tuple[Result, ...],
+        Field(alias="metrics", max_length=METRICS_MAX, json_schema_extra={LIST_MAP_KEYS: ["name"]}),
     ] = ()
     """The last measurement of each metric."""
-    stable: CountersStatus = CountersStatus()
+    stable: Counters = field(default_factory=Counters)
     """The counters of the stable revision since this analysis started."""
-    candidate: CountersStatus = CountersStatus()
+    candidate: Counters = field(default_factory=Counters)
     """The counters of the candidate since this analysis started."""
-    duration_bounds_seconds: Scale = ()
+    duration_bounds_seconds: Bounds = ()
     """The upper bounds of the duration buckets in seconds."""
-    score_bounds: Scale = ()
+    score_bounds: Bounds = ()
     """The upper bounds of the score buckets."""
     marks: Annotated[
-        tuple[MarkStatus, ...], Field(max_length=GATEWAYS_MAX, json_schema_extra={LIST_MAP_KEYS: ["gateway"]})
+        tuple[Mark, ...], Field(max_length=GATEWAYS_MAX, json_schema_extra={LIST_MAP_KEYS: ["gateway"]})
     ] = ()
-    """The counters of each gateway at the last measurement."""
+    """The counters of each gateway at the last measurement. The next measurement counts from them."""
+    uncounted_gateways: Annotated[Small, Field(exclude_if=lambda gateways: not gateways)] = 0
+    """The number of gateways whose requests are not counted. An analysis counts the requests of the first 16 gateways
+    by name.
+    """
+
+    @property
+    def sums(self) -> Sums:
+        scale = Scale(durations_s=self.duration_bounds_seconds, scores=self.score_bounds)
+        return Sums(
+            stable=self.stable,
+            candidate=self.candidate,
+            scale=scale,
+            marks=self.marks,
+            uncounted_gateways=self.uncounted_gateways,
+        )
+
+    def with_sums(self, sums: Sums) -> Run:
+        return replace(
+            self,
+            stable=sums.stable,
+            candidate=sums.candidate,
+            duration_bounds_seconds=sums.scale.durations_s,
+            score_bounds=sums.scale.scores,
+            marks=sums.marks,
+            uncounted_gateways=sums.uncounted_gateways,
+        )
+
+    def without_marks(self) -> Run:
+        """What is counted until the next reading is left out."""
+        return replace(self, marks=())

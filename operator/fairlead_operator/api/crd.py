@@ -1,8 +1,8 @@
-"""The typed models -> ``crds/<plural>.yaml`` for each kind, and the chart's copies of them.
+"""The typed models -> ``crds/<plural>.yaml`` for each kind, the chart's copies of them, and their reference in docs.
 
 ``python -m fairlead_operator.api.crd`` writes the files, ``--check`` compares them. The schema is structural: no
 references, no alternatives. Defaults live in code, so that nothing is written into what Git holds, except where the
-API server itself needs one (`rules.SERVER_DEFAULT`).
+API server itself needs one (`rules.SERVER_DEFAULT`), and the status, which no manifest holds.
 
 Source: https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions/
 """
@@ -15,15 +15,17 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+import pydantic
 import yaml
 from typing_extensions import override
 
-from fairlead_operator.api import model_route, names, rules, serving_class, spec, status, text
+from fairlead_operator.api import model_route, names, reference, rules, serving_class, spec, status, text
 
 Schema = dict[str, Any]
 
 # The second is the chart's copy: Helm packs only what lies in the chart's own folder, and never upgrades its `crds/`.
 FOLDERS = (pathlib.Path("crds"), pathlib.Path("charts/fairlead/files/crds"))
+REFERENCE = pathlib.Path("docs/api-reference.md")
 HEADER = """\
 # Generated from operator/fairlead_operator/api/ by `python -m fairlead_operator.api.crd`: change those models instead.
 """
@@ -46,6 +48,7 @@ _KEPT = (
     rules.VALIDATIONS,
     rules.INT_OR_STRING,
     text.LIST_MAP_KEYS,
+    text.LIST_TYPE,
 )
 
 
@@ -105,9 +108,9 @@ def root_schema() -> Schema:
     """The schema of a whole ModelDeployment."""
     properties = {
         "spec": structural(spec.ModelDeploymentSpec.model_json_schema(by_alias=True)),
-        "status": structural(status.ModelDeploymentStatus.model_json_schema(by_alias=True)),
+        "status": _status(status.ModelDeploymentStatus),
     }
-    root = _root("A model in production: what to serve, how, and how a new revision takes over.", properties)
+    root = _root("ModelDeployment serves a TensorFlow model and rolls out new revisions of it.", properties)
     return root | {rules.VALIDATIONS: list(spec.OBJECT_RULES)}
 
 
@@ -127,10 +130,20 @@ def _model_deployments() -> Schema:
     return _definition(names.KIND, names.PLURAL, version, short=(names.SHORT_NAME,), categories=("fairlead",))
 
 
+def _status(model: type[pydantic.BaseModel]) -> Schema:
+    """A status that says, before the operator's first one, that it has seen no generation.
+
+    Tools take an object without a status for one that needs no controller: kstatus calls it Current.
+    """
+    return structural(model.model_json_schema(by_alias=True)) | {"default": {"observedGeneration": 0}}
+
+
 def _model_routes() -> Schema:
     """Without a category: people look at it only to find a fault."""
     properties = {"spec": structural(model_route.ModelRouteSpec.model_json_schema(by_alias=True))}
-    words = "Where the requests for one model go: written by the operator, read by the gateways, and changed by nobody."
+    words = (
+        "ModelRoute defines which revision gets which requests of one model. The operator manages it. Do not edit it."
+    )
     columns = [
         _column("Stable", "string", ".spec.stable"),
         _column("Candidate", "string", ".spec.candidate"),
@@ -145,9 +158,12 @@ def _model_routes() -> Schema:
 def _serving_classes() -> Schema:
     properties = {
         "spec": structural(serving_class.ServingClassSpec.model_json_schema(by_alias=True)),
-        "status": structural(serving_class.ServingClassStatus.model_json_schema(by_alias=True)),
+        "status": _status(serving_class.ServingClassStatus),
     }
-    words = "What the pods that serve models are made of: the choice of the cluster's administrators."
+    words = (
+        "ServingClass defines the Ray clusters and gateways that serve models. Cluster administrators create it; a "
+        "ModelDeployment selects it with `spec.cluster.class`."
+    )
     ready = '.status.conditions[?(@.type=="Ready")]'
     columns = [
         _column("Default", "boolean", ".spec.default"),
@@ -201,9 +217,9 @@ def _root(description: str, properties: Schema) -> Schema:
         "type": "object",
         "required": ["spec"],
         "properties": {
-            "apiVersion": {"type": "string"},
-            "kind": {"type": "string"},
-            "metadata": {"type": "object"},
+            "apiVersion": {"type": "string", "description": "The API group and version of this object."},
+            "kind": {"type": "string", "description": "The kind of this object."},
+            "metadata": {"type": "object"},  # the API server describes it by itself, and refuses a description here
             **properties,
         },
     }
@@ -232,7 +248,7 @@ def _flatten(schema: Schema, definitions: dict[str, Schema]) -> Schema:
         flat["additionalProperties"] = _flatten(full["additionalProperties"], definitions)
     if "items" in full:
         flat["items"] = _flatten(full["items"], definitions)
-        flat["x-kubernetes-list-type"] = "map" if text.LIST_MAP_KEYS in flat else "atomic"
+        flat["x-kubernetes-list-type"] = flat.get(text.LIST_TYPE, "map" if text.LIST_MAP_KEYS in flat else "atomic")
     return flat
 
 
@@ -267,7 +283,9 @@ def main(arguments: list[str]) -> int:
 
 def files() -> dict[pathlib.Path, str]:
     """Each file with its text."""
-    return {folder / f"{plural}.yaml": render(plural) for plural in custom_resource_definitions() for folder in FOLDERS}
+    definitions = custom_resource_definitions()
+    schemas = {folder / f"{plural}.yaml": render(plural) for plural in definitions for folder in FOLDERS}
+    return schemas | {REFERENCE: reference.render(definitions)}
 
 
 def _is_current(path: pathlib.Path, wanted: str) -> bool:

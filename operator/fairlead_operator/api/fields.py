@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
@@ -19,11 +19,19 @@ _PORT = "0*([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2
 _HOST = r"(\[[0-9A-Fa-f:.]+\]|[^]/?#:@[]+)"
 _HTTP_URL = f"^https?://([^/?#]*@)?{_HOST}(:{_PORT})?([/?#]|$)"
 
+_HUB_URL = "^hf://[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*@[A-Za-z0-9][A-Za-z0-9._-]*(/|$)"
+_REGISTRY_URI = "^models:/[^/@?#]+(/[A-Za-z0-9._-]+|@[A-Za-z0-9._-]+)$"
+_ARTIFACT_URI = (
+    f"^oci://([^/?#]*@)?{_HOST}(:{_PORT})?/[a-z0-9][a-z0-9/._-]*(:[A-Za-z0-9_][A-Za-z0-9._-]*|@sha256:[0-9a-f]{{64}})$"
+)
+_BUCKET_URL = "^(s3|gs|az)://([^/?#]*@)?[A-Za-z0-9][A-Za-z0-9._-]*(/|$)"
+
 Uri = Annotated[
     str,
     text(
-        r"^(file|https?)://.+",
-        "must begin with file://, http:// or https:// and name a file or folder, as in file:///models/digits/1",
+        r"^((file|https?|s3|gs|az|hf|oci|pvc)://.+|models:/.+)",
+        "must begin with file://, http://, https://, s3://, gs://, az://, hf://, oci://, pvc:// or models:/ and name a "
+        "file or folder, as in s3://models/digits/1",
         rule(
             r"!self.startsWith('file://') || self.startsWith('file:///')",
             "a file URI takes three slashes and an absolute path, as in file:///models/digits/1",
@@ -33,7 +41,28 @@ Uri = Annotated[
             "must be a valid URL with a host, and a port from 1 to 65535 if any, as in https://models.example.org/2.keras",
         ),
         rule(
-            r"!self.matches('^[a-z]+://[^/?#]*@')",
+            f"!self.matches('^(s3|gs|az)://') || self.matches('{_BUCKET_URL}')",
+            "must name a bucket (for az:// a container) and what is in it, as in s3://models/digits/1",
+        ),
+        rule(
+            f"!self.startsWith('hf:') || self.matches('{_HUB_URL}')",
+            "must name an organization, a repository and a revision, as in hf://example-org/digits@main/digits.keras",
+        ),
+        rule(
+            f"!self.startsWith('models:') || self.matches('{_REGISTRY_URI}')",
+            "must name a registered model and its version, alias or stage, as in models:/digits/3 or "
+            "models:/digits@champion",
+        ),
+        rule(
+            f"!self.startsWith('oci:') || self.matches(r'{_ARTIFACT_URI}')",
+            "must name a registry, a repository and a tag or a digest, as in oci://registry.example.org/models/digits:3",
+        ),
+        rule(
+            "!self.startsWith('pvc:') || self.matches('^pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/|$)')",
+            "must name a PersistentVolumeClaim and a path on it, as in pvc://models/digits/1",
+        ),
+        rule(
+            r"!self.matches('^[a-z0-9]+://[^/?#]*@')",
             "must not carry a user name or password: everyone who can read the object would see it",
         ),
         rule(
@@ -41,8 +70,9 @@ Uri = Annotated[
             "must not contain the path segments . or .., write the path that is meant",
         ),
         rule(
-            r"!self.contains('#') && (!self.startsWith('file:') || !self.contains('?'))",
-            "must not contain a fragment (#), nor a file URI a query (?): percent-encode what belongs to a name",
+            r"!self.contains('#') && (self.matches('^https?:') || !self.contains('?'))",
+            "must not contain a fragment (#), nor a query (?) unless it is an http or https URI: percent-encode what "
+            "belongs to a name",
         ),
         rule(
             r"""self.matches(r"^([A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*$") && !self.contains('%00')""",
@@ -55,6 +85,34 @@ Uri = Annotated[
         max_length=2048,
     ),
 ]
+
+Endpoint = Annotated[
+    str,
+    text(
+        rf"^https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:{_PORT})?(/[A-Za-z0-9._~/-]*)?$",
+        "must be the URL of a service, with a host, a port from 1 to 65535 if any, and nothing behind the path, as in "
+        "https://minio.example.org:9000",
+        max_length=512,
+    ),
+]
+
+
+def _object_name(kind: str, example: str) -> Any:
+    return text(
+        r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$",
+        f"must be the name of a {kind}: lower-case letters, digits, '-' and '.', as in {example}",
+        max_length=253,
+    )
+
+
+CredentialsSecretName = Annotated[str, _object_name("Secret", "bucket-reader")]
+PullSecretName = Annotated[str, _object_name("Secret", "registry-credentials")]
+ApiKeysSecretName = Annotated[str, _object_name("Secret", "api-keys")]
+TlsSecretName = Annotated[str, _object_name("Secret", "gateway-certificate")]
+JwksConfigMapName = Annotated[str, _object_name("ConfigMap", "issuer-keys")]
+RedisSecretName = Annotated[str, _object_name("Secret", "ray-redis")]
+ClaimName = Annotated[str, _object_name("PersistentVolumeClaim", "models")]
+PriorityClassName = Annotated[str, _object_name("PriorityClass", "model-serving")]
 
 Digest = Annotated[
     str,
@@ -87,12 +145,20 @@ _NOT_OURS = rule(
     "must not begin with x-fairlead-, which are the gateway's own headers: choose another, as in x-user",
 )
 
+# A gateway removes both from a gRPC call before it chooses the revision; and the value of a match is not secret.
+_NO_KEY = rule(
+    "!(self.lowerAscii() in ['authorization', 'x-api-key'])",
+    "must not be authorization or x-api-key, which have the API key of a client and are removed from gRPC calls:"
+    " choose another, as in x-user",
+)
+
 HeaderName = Annotated[
     str,
     text(
         r"^[A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9])?$",
         "must be letters, digits, '_' and '-' that begin and end with a letter or digit, as in x-user",
         _NOT_OURS,
+        _NO_KEY,
         max_length=64,
     ),
 ]
@@ -128,7 +194,7 @@ Cpu = Annotated[
                 : (string(self).matches('{quantities.CPU}')
                 && quantity(string(self)).compareTo(quantity('0')) > 0
                 && quantity(string(self)).compareTo(quantity('1024')) <= 0)""",
-                "must be cores from 1m to 1024, in thousandths at the finest, as in 500m, 2 or '0.5' (in quotes)",
+                "must be a CPU quantity from 1m to 1024 in steps of 1m, such as 500m, 2 or '0.5' (in quotes)",
             )
         ),
     ),
@@ -163,7 +229,8 @@ Memory = Annotated[
                 : (string(self).matches('{quantities.MEMORY}')
                 && quantity(string(self)).compareTo(quantity('16Mi')) >= 0
                 && quantity(string(self)).compareTo(quantity('16Ti')) <= 0)""",
-                "must be bytes from 16Mi to 16Ti: a whole number, with a unit Ki, Mi, Gi, Ti, k, M, G, T, as in 512Mi",
+                "must be a memory quantity from 16Mi to 16Ti: a whole number of bytes, or with the unit Ki, Mi, Gi, "
+                "Ti, k, M, G or T, such as 512Mi",
             )
         ),
     ),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sized
+from typing import Final
+
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
@@ -19,3 +22,15 @@ class ApiModel(BaseModel):
         extra="ignore",
         use_attribute_docstrings=True,
     )
+
+
+MEMORY: Final = ConfigDict(alias_generator=to_camel, extra="ignore", use_attribute_docstrings=True)
+"""The same for a part of a status that the operator works with: a frozen dataclass, which is copied by ``replace``.
+
+It is checked where it is read and where it is recorded, not each time that it is made.
+"""
+
+
+def is_empty(value: Sized) -> bool:
+    """For ``exclude_if``: a field that is left out of what is written while it is empty."""
+    return not value

@@ -44,9 +44,12 @@ TOKEN_SECRET = "fairlead-ray-token"  # noqa: S105 - a name
 GATEWAY = "fairlead-gateway"
 """The name of all that makes up a namespace's gateway."""
 GATEWAY_MEMBERS = "fairlead-gateway-members"
+LABEL_SERVICE_NAME = "kubernetes.io/service-name"
+"""Of an EndpointSlice: the Service that Kubernetes made it for."""
 RAY_POLICY = "fairlead-ray"
 """The NetworkPolicy of all Ray clusters of a namespace."""
 RAY_NODES_SUFFIX = "-nodes"
+RAY_BUDGET_SUFFIX = "-workers"
 CLUSTER_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 CLUSTER_MAX = 63
 

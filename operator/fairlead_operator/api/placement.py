@@ -24,6 +24,7 @@ class ClusterChoice(ApiModel):
     """The Ray cluster of a model."""
 
     class_name: Annotated[ClassName | None, Field(alias="class")] = None
-    """The name of the ServingClass of the Ray cluster. A change moves the model to another Ray cluster by a rollout. If
-    unset, the default ServingClass is used.
+    """The name of the ServingClass that defines the Ray cluster. After a change, a rollout moves the model to the other
+    Ray cluster. If unset, the default ServingClass is used. If the operator runs with --ray, it is the name of a Ray
+    cluster given there; if unset, the first one.
     """

@@ -8,7 +8,9 @@ from typing import Annotated
 from pydantic import Field
 
 from fairlead_operator.api import names
+from fairlead_operator.api.evaluation_status import Evaluation
 from fairlead_operator.api.model import ApiModel
+from fairlead_operator.api.optimization import Variant
 from fairlead_operator.api.text import Message, Time
 
 Count = Annotated[int, Field(ge=0, le=100000)]
@@ -35,42 +37,54 @@ class RevisionStatus(ApiModel):
     name: RevisionName
     """The name of the revision: 10 hex digits."""
     number: RevisionNumber
-    """The number of the revision, starting with 1."""
+    """The number of the revision. The first revision of a ModelDeployment has the number 1."""
     role: RevisionRole
-    """The role of the revision: Stable, Candidate, Warm, Draining or Retired."""
+    """The role of the revision. Stable: it gets all traffic except for the candidate's share. Candidate: it is being
+    rolled out. Warm: it keeps running for a rollback. Draining: it finishes its last requests. Retired: it is stopped.
+    """
     uri: Uri
     """The location of the model."""
     version: Annotated[str, Field(max_length=63)] | None = None
-    """The name of the model's version."""
+    """The name of the model's version, as in `spec.model.version`."""
     digest: DigestText | None = None
-    """The digest of the content, if it is known."""
+    """The digest of the content. Absent while it is not known."""
     cluster: ClusterName = names.DEFAULT_CLUSTER
     """The name of the Ray cluster that runs the revision."""
     wanted_replicas: Count = 0
     """The desired number of replicas."""
     ready_replicas: Count = 0
     """The number of ready replicas."""
+    shares_calls: bool | None = None
+    """Whether requests may share a call of the model: the warm-up showed that the model answers each row independently
+    of the others. Absent while this is not known. The log of the replica has the reason.
+    """
+    evaluation: Evaluation | None = None
+    """The evaluation record of the model. Absent while no replica of the revision has reported on it."""
+    variant: Variant | None = None
+    """The variant of the model that serves. Absent if `spec.optimization` is unset, or while no replica of the revision
+    has reported on it.
+    """
     message: Message | None = None
-    """What Ray reports of the revision, if there is a problem."""
+    """The problem that Ray reports for the revision. Absent if there is none."""
 
 
 class ScalingStatus(ApiModel):
-    """The replicas of the stable revision or, while there is none, of the candidate."""
+    """The scaling state of the stable revision or, if there is none, of the candidate."""
 
     desired_replicas: Count
-    """The desired number of replicas. With automatic scaling, this is what Ray decided from the load."""
+    """The desired number of replicas. With automatic scaling, Ray decides it from the load."""
     replicas: Count
-    """The number of replicas that run."""
+    """The number of running replicas."""
     min_replicas: Count
-    """The number below which the load cannot bring the replicas now. It is higher than `spec.scaling.minReplicas` while
-    a rollout needs them, or if `spec.scaling.replicas` is higher.
+    """The current lower limit of automatic scaling. It is higher than `spec.scaling.minReplicas` during a rollout that
+    needs more replicas, or if `spec.scaling.replicas` is higher. With a fixed number of replicas, it is that number.
     """
     max_replicas: Count
-    """The number above which the load cannot bring the replicas now."""
+    """The current upper limit of automatic scaling. With a fixed number of replicas, it is that number."""
     waiting_since: Time | None = None
-    """The time since when a replica waits for room on the Ray cluster. Absent while none does."""
+    """The time at which a replica started to wait for room on the Ray cluster. Absent while none waits."""
     message: Message
-    """The same in one sentence, with what is waited for."""
+    """A summary of the scaling state, including the reason why replicas are missing."""
 
 
 class Endpoints(ApiModel):
@@ -88,6 +102,6 @@ class ModelStatus(ApiModel):
     uri: Uri
     """The location of the model."""
     digest: DigestText | None = None
-    """The digest of the content, if it is known."""
+    """The digest of the content. Absent while it is not known."""
     version: Annotated[str, Field(max_length=63)] | None = None
-    """The name of the model's version."""
+    """The name of the model's version, as in `spec.model.version`."""

@@ -24,20 +24,19 @@ class Match(ApiModel):
     )
 
     header: HeaderName | None = None
-    """The name of a request header, compared without regard to case. Exactly one of `header` and `cookie` must be set.
-    """
+    """The name of a request header, case-insensitive. Exactly one of `header` and `cookie` must be set."""
     cookie: CookieName | None = None
-    """The name of a cookie, compared with regard to case. Exactly one of `header` and `cookie` must be set."""
+    """The name of a cookie, case-sensitive. Exactly one of `header` and `cookie` must be set."""
     value: MatchValue
-    """The value that the header or cookie must have, compared as a whole and with regard to case."""
+    """The exact value that the header or cookie must have, case-sensitive."""
 
 
 class Sticky(ApiModel):
-    """How requests of one caller stay with one revision."""
+    """How the requests of one client are kept at one revision."""
 
     header: HeaderName
-    """The name of the request header that identifies the caller. Requests with the same value go to the same revision
-    while the weight does not change. Requests without the header are split by the weight alone.
+    """The name of the request header that identifies the client. Requests with the same value go to the same revision
+    while the weight does not change. Requests without the header are distributed by the weight alone.
     """
 
 
@@ -45,4 +44,4 @@ class Shadow(ApiModel):
     """How much of the traffic is copied to the candidate. The answers of the candidate are compared and discarded."""
 
     percent: Annotated[int, Field(ge=1, le=100)]
-    """The percentage of the stable revision's predictions that is copied to the candidate."""
+    """The percentage of the stable revision's prediction requests that is copied to the candidate."""

@@ -43,3 +43,13 @@ def text(pattern: str, message: str, *more: dict[str, Any], max_length: int) -> 
     """A field of text of one form. ``max_length`` is what the API server needs to bound the cost of the rules."""
     form = rule(f"self.matches({json.dumps(pattern)})", message)
     return Field(max_length=max_length, pattern=pattern, json_schema_extra=rules(form, *more))
+
+
+def at_least(field: str, least: str, message: str) -> dict[str, Any]:
+    """A rule for a field that is a number or a quantity; what is neither is left to the field's own rule."""
+    quantity = f"string(self.{field})"
+    return rule(
+        f"!isQuantity({quantity}) || quantity({quantity}).compareTo(quantity('{least}')) >= 0",
+        message,
+        field=f".{field}",
+    )

@@ -7,49 +7,63 @@ it is another Ray cluster (docs/decisions/0035).
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from pydantic import ConfigDict, Field
 
 from fairlead_operator.api import names
-from fairlead_operator.api.fields import Cpu, Memory
+from fairlead_operator.api.fields import (
+    Cpu,
+    Memory,
+    PriorityClassName,
+    PullSecretName,
+    RedisSecretName,
+)
+from fairlead_operator.api.gateway import Gateway, image
 from fairlead_operator.api.model import ApiModel
-from fairlead_operator.api.rules import rule, rules, text
+from fairlead_operator.api.rules import at_least, rule, rules, text
+from fairlead_operator.api.sources import Sources
 from fairlead_operator.api.status import Condition
 from fairlead_operator.api.text import LIST_MAP_KEYS
 
 WORKERS_MAX: Final = 1000
-GATEWAYS_MAX: Final = 100
+IDLE_DEFAULT_S: Final = 300
+IDLE_MAX_S: Final = 86400
 TOLERATIONS_MAX: Final = 16
 LABELS_MAX: Final = 16
 PULL_SECRETS_MAX: Final = 8
 
-Image = Annotated[
-    str,
-    text(
-        r"^[A-Za-z0-9][A-Za-z0-9._:@/-]*$",
-        "must be an image's name, best with its digest, as in registry.example.org/ray-node@sha256:…",
-        max_length=512,
-    ),
-]
-ObjectName = Annotated[
-    str,
-    text(
-        r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$",
-        "must be the name of an object: lower-case letters, digits, '-' and '.', as in registry-credentials",
-        max_length=253,
-    ),
-]
+
+RayNodeImage = Annotated[str, image("ray-node")]
 RayVersion = Annotated[
     str,
     text(
         r"^[0-9]{1,4}[.][0-9]{1,4}[.][0-9]{1,4}$",
-        "must be a whole version of Ray, as in 2.60.0",
+        "must be a complete version of Ray, as in 2.60.0",
         rule(
             "!self.matches('^([01][.]|2[.]([0-9]|[1-4][0-9]|5[01])[.])')",
             "must be 2.52.0 or later, as older versions of Ray have no token authentication",
         ),
         max_length=14,
+    ),
+]
+
+RedisAddress = Annotated[
+    str,
+    text(
+        r"^(rediss?://)?[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|"
+        r"65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])$",
+        "must be HOST:PORT, redis://HOST:PORT or rediss://HOST:PORT (TLS), as in redis.databases.svc:6379, without a "
+        "user or password",
+        max_length=300,
+    ),
+]
+SecretKey = Annotated[
+    str,
+    text(
+        r"^[-A-Za-z0-9._]+$",
+        "must be a key of a Secret: letters, digits, '-', '_' and '.', as in password",
+        max_length=253,
     ),
 ]
 
@@ -77,60 +91,54 @@ class Toleration(ApiModel):
         json_schema_extra=rules(
             rule(
                 "(has(self.key) && self.key != '') || (has(self.operator) && self.operator == 'Exists')",
-                "must name the key of a taint, or the operator must be Exists, which tolerates every taint",
+                "must be set, unless operator is Exists",
                 field=".key",
             ),
             rule(
                 "!has(self.value) || self.value == '' || !has(self.operator) || self.operator != 'Exists'",
-                "must not be set with the operator Exists, which tolerates every value: choose Equal for this one",
+                "must not be set if operator is Exists, which tolerates every value: set operator: Equal, or remove it",
                 field=".value",
             ),
             rule(
                 "!has(self.tolerationSeconds) || (has(self.effect) && self.effect == 'NoExecute')",
-                "needs the effect NoExecute, as no other taint makes a pod leave its node",
+                "requires effect: NoExecute, because only such a taint removes running pods from a node",
                 field=".tolerationSeconds",
             ),
         )
     )
 
     key: Annotated[str, Field(max_length=317)] | None = None
-    """The key of the taint. If unset, every key is tolerated, which needs the operator `Exists`."""
+    """The key of the taint. If unset, taints with any key are tolerated, and `operator` must be `Exists`."""
     operator: TolerationOperator | None = None
-    """`Exists`: every value of the taint is tolerated. `Equal`: only `value` is. Default: Equal."""
+    """How the value of the taint is compared. `Exists`: any value is tolerated. `Equal`: only `value` is tolerated.
+    Default: Equal.
+    """
     value: Annotated[str, Field(max_length=63)] | None = None
-    """The value of the taint, for the operator `Equal`."""
+    """The value of the taint. Not allowed for the operator `Exists`."""
     effect: TaintEffect | None = None
-    """The effect of the taint. If unset, every effect is tolerated."""
+    """The effect of the taint: NoSchedule, PreferNoSchedule or NoExecute. If unset, any effect is tolerated."""
     toleration_seconds: Annotated[int, Field(ge=0, le=86400)] | None = None
-    """How many seconds a pod stays on a node that gets a taint with the effect `NoExecute`. If unset, it stays."""
-
-
-def _at_least(field: str, least: str, message: str) -> dict[str, Any]:
-    """A rule for a field that is a number or a quantity; what is neither is left to the field's own rule."""
-    quantity = f"string(self.{field})"
-    return rule(
-        f"!isQuantity({quantity}) || quantity({quantity}).compareTo(quantity('{least}')) >= 0",
-        message,
-        field=f".{field}",
-    )
+    """The number of seconds that a pod stays on a node after the node got the taint. Only allowed for the effect
+    `NoExecute`. If unset, the pod stays.
+    """
 
 
 class RayPods(ApiModel):
-    """The size of the pods of one kind, and the nodes that they may run on."""
+    """The resources of the worker pods, and the nodes that they may run on."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(
-            _at_least("cpu", "100m", "must be at least 100m, or Ray's processes get no time while the node is busy"),
-            _at_least("memory", "512Mi", "must be at least 512Mi, or Ray's own processes don't fit"),
+            at_least("cpu", "100m", "must be at least 100m: Ray's own processes need it"),
+            at_least("memory", "512Mi", "must be at least 512Mi: Ray's own processes need it"),
         )
     )
 
     cpu: Cpu
-    """The CPU request of the Ray container, at least `100m`, as a quantity such as `500m` or `2`. Ray offers replicas
-    that many cores, rounded up to a whole number. There is no CPU limit.
+    """The CPU request of the Ray container of each worker pod, at least `100m`, such as `500m` or `2`. There is no CPU
+    limit. This many cores, rounded up to a whole number, can be reserved by the replicas on the pod.
     """
     memory: Memory
-    """The memory request and limit of the Ray container, at least `512Mi`, as a quantity such as `4Gi`."""
+    """The memory request and limit of the Ray container of the pod, at least `512Mi`, such as `4Gi`."""
     node_selector: Annotated[
         dict[str, Annotated[str, Field(max_length=63, description="The value of the label.")]],
         Field(
@@ -140,97 +148,121 @@ class RayPods(ApiModel):
             ),
         ),
     ] = Field(default_factory=dict)
-    """The labels that a node must have to run the pods."""
+    """The labels that a node must have so that the pods may run on it."""
     tolerations: Annotated[tuple[Toleration, ...], Field(max_length=TOLERATIONS_MAX)] = ()
     """The taints that the pods tolerate."""
-    priority_class_name: ObjectName | None = None
+    priority_class_name: PriorityClassName | None = None
     """The name of the PriorityClass of the pods."""
 
 
+class RayHead(RayPods):
+    """The resources of the head pod, and the nodes that it may run on."""
+
+    cpu: Cpu
+    """The CPU request of the Ray container of the head pod, at least `100m`, such as `500m` or `2`. There is no CPU
+    limit. No replicas run on the head.
+    """
+
+
 class Workers(ApiModel):
-    """The bounds of the number of worker pods of one Ray cluster. A change creates no new Ray cluster."""
+    """The number of worker pods of each Ray cluster: fixed if `min` and `max` are equal, otherwise automatic."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(
             rule("self.min <= self.max", "must not be greater than spec.workers.max", field=".min"),
+            rule(
+                "!has(self.idleSeconds) || self.min < self.max",
+                "must not be set if spec.workers.min and spec.workers.max are equal, because no worker is removed then",
+                field=".idleSeconds",
+            ),
         )
     )
 
     min: Annotated[int, Field(ge=1, le=WORKERS_MAX)]
-    """The number of worker pods that a Ray cluster starts with, and never has fewer than."""
-    max: Annotated[int, Field(ge=1, le=WORKERS_MAX)]
-    """The maximum number of worker pods, also for an autoscaler that scales the RayCluster's worker group."""
-
-
-class ServiceType(StrEnum):
-    """The type of a Service."""
-
-    CLUSTER_IP = "ClusterIP"
-    NODE_PORT = "NodePort"
-    LOAD_BALANCER = "LoadBalancer"
-
-
-class GatewayResources(ApiModel):
-    """The compute resources of one gateway pod."""
-
-    cpu: Cpu = "250m"
-    """The CPU request of the container, as a quantity. There is no CPU limit. Default: 250m."""
-    memory: Memory = "512Mi"
-    """The memory request and limit of the container, as a quantity. Default: 512Mi."""
-
-
-class Gateway(ApiModel):
-    """The gateway of a namespace: the pods that send each request to a revision of its model."""
-
-    image: Image
-    """The image of the gateway, best with its digest."""
-    replicas: Annotated[int, Field(ge=1, le=GATEWAYS_MAX)] = 2
-    """The number of gateway pods. With 1, requests fail while the pod is replaced. Default: 2."""
-    service_type: ServiceType = ServiceType.CLUSTER_IP
-    """The type of the Service `fairlead-gateway`, which clients call: `ClusterIP`, `NodePort` or `LoadBalancer`.
-    Default: ClusterIP.
+    """The minimum number of worker pods, with which each Ray cluster starts. Changing between a fixed number
+    (`min` = `max`) and a range creates a new Ray cluster; other changes do not.
     """
-    resources: GatewayResources = GatewayResources()
-    """The compute resources of one gateway pod."""
+    max: Annotated[int, Field(ge=1, le=WORKERS_MAX)]
+    """The maximum number of worker pods. If it is greater than `min`, Ray's autoscaler adds workers for replicas that
+    have no room, and removes workers without replicas.
+    """
+    idle_seconds: Annotated[int, Field(ge=1, le=IDLE_MAX_S)] | None = None
+    """The number of seconds without a replica after which a worker is removed. Only allowed if `max` is greater than
+    `min`. Default: 300.
+    """
+
+
+class RedisPassword(ApiModel):
+    """A key of a Secret in the namespace of the Ray cluster."""
+
+    name: RedisSecretName
+    """The name of the Secret. It must exist in each namespace that uses the class."""
+    key: SecretKey = "password"
+    """The key of the Secret that holds the password. Default: password."""
+
+
+class GcsFaultTolerance(ApiModel):
+    """A Redis in which the head of each Ray cluster stores its state, so that workers continue while it restarts."""
+
+    redis_address: RedisAddress
+    """The address of the Redis: `HOST:PORT`, `redis://HOST:PORT`, or `rediss://HOST:PORT` for TLS. The pods of every
+    namespace that uses the class must reach it. Several Ray clusters can share one Redis.
+    """
+    redis_password: RedisPassword | None = None
+    """The Secret with the password of the Redis. If unset, no password is sent."""
 
 
 class ServingClassSpec(ApiModel):
-    """What the Ray clusters and gateways of a class are made of."""
+    """The desired configuration of the Ray clusters and gateways."""
 
     default: bool = False
-    """Whether ModelDeployments without `spec.cluster.class` use this class. Exactly one class should be the default;
-    of several, the oldest is used. Default: false.
+    """Whether ModelDeployments without `spec.cluster.class` use this class. Only one class should be the default; if
+    there are several, the oldest is used. Default: false.
     """
-    image: Image
-    """The image of the Ray nodes, best with its digest. A change creates a new Ray cluster, and every model of the
-    class moves to it by a rollout.
+    image: RayNodeImage
+    """The image of the head pod and the worker pods, preferably with a digest. After a change, a new Ray cluster is
+    created, and rollouts move all models of the class to it.
     """
     ray_version: RayVersion
-    """The version of Ray in the image. A change creates a new Ray cluster."""
-    head: RayPods
-    """The head pod of a Ray cluster, which runs no replicas. A change creates a new Ray cluster."""
+    """The version of Ray in the image, such as `2.60.0`. A change creates a new Ray cluster."""
+    head: RayHead
+    """The head pod of each Ray cluster. It runs no replicas. A change creates a new Ray cluster."""
     worker: RayPods
-    """The worker pods of a Ray cluster, which run the replicas. A change creates a new Ray cluster."""
+    """The worker pods of each Ray cluster. They run the replicas. A change creates a new Ray cluster."""
     workers: Workers
-    """The bounds of the number of worker pods. A change creates no new Ray cluster."""
-    gateway: Gateway
-    """The gateway of a namespace. The default class's is used where a namespace uses several classes. A change creates
-    no new Ray cluster; the gateway pods are replaced one by one.
+    """The number of worker pods of each Ray cluster: fixed if `min` and `max` are equal, otherwise automatic. Changing
+    between the two creates a new Ray cluster; other changes do not.
     """
-    image_pull_secrets: Annotated[tuple[ObjectName, ...], Field(max_length=PULL_SECRETS_MAX)] = ()
-    """The names of the Secrets with which the images are pulled. They must exist in each namespace that uses the class.
-    A change creates a new Ray cluster.
+    gateway: Gateway
+    """The gateway of each namespace with models. The gateway settings of the default class apply to all namespaces,
+    whichever classes their models use. If no class is the default, those of the first class by name that the models of
+    the namespace use apply. A change creates no new Ray cluster; the gateway pods are replaced one by one.
+    """
+    gcs_fault_tolerance: GcsFaultTolerance | None = None
+    """A Redis in which the head of each Ray cluster stores its state, so that workers continue while it restarts. If
+    unset and the head fails, its workers end too, and requests fail until the replicas have started again. A change
+    creates a new Ray cluster.
+    """
+    sources: Sources = Sources()
+    """Where models may be read from, and with which credentials. A change creates a new Ray cluster."""
+    image_pull_secrets: Annotated[tuple[PullSecretName, ...], Field(max_length=PULL_SECRETS_MAX)] = ()
+    """The names of the Secrets for pulling the images. They must exist in each namespace that uses the class. A change
+    creates a new Ray cluster.
     """
 
 
 class ServingClassStatus(ApiModel):
-    """What was observed of the class."""
+    """The observed state of a ServingClass."""
 
+    observed_generation: Annotated[int, Field(ge=0)] | None = None
+    """The `metadata.generation` that the operator processed last."""
     conditions: Annotated[
         tuple[Condition, ...],
         Field(max_length=8, json_schema_extra={LIST_MAP_KEYS: ["type"]}),
     ] = ()
-    """The conditions of the class. `Ready`: namespaces that use the class get their Ray cluster and gateway."""
+    """The conditions of the class. If `Ready` is True, the namespaces that use the class get their Ray clusters and
+    gateways.
+    """
 
 
 OBJECT_RULES: Final = (

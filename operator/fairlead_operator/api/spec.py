@@ -13,8 +13,12 @@ from pydantic import ConfigDict, Field
 
 from fairlead_operator.api import names, quantities
 from fairlead_operator.api.analysis import Analysis
-from fairlead_operator.api.fields import Cpu, Digest, Memory, Uri, Version
+from fairlead_operator.api.evaluation import RequireEvaluation
+from fairlead_operator.api.fields import Cpu, Memory
+from fairlead_operator.api.guards import Guards
 from fairlead_operator.api.model import ApiModel
+from fairlead_operator.api.model_source import ModelSource
+from fairlead_operator.api.optimization import Optimization
 from fairlead_operator.api.placement import ClusterChoice
 from fairlead_operator.api.routing import Match, Shadow, Sticky
 from fairlead_operator.api.rules import SERVER_DEFAULT, rule, rules
@@ -30,15 +34,8 @@ STEPS_MAX: Final = 20
 MATCHES_MAX: Final = 8
 
 
-class ModelFormat(StrEnum):
-    """The file format of a model."""
-
-    SAVED_MODEL = "SavedModel"
-    KERAS = "Keras"
-
-
 class Strategy(StrEnum):
-    """How a new revision takes over from the stable one."""
+    """How a new revision replaces the stable one."""
 
     ROLLING_UPDATE = "RollingUpdate"
     RECREATE = "Recreate"
@@ -47,79 +44,17 @@ class Strategy(StrEnum):
     SHADOW = "Shadow"
 
 
-class Warmup(ApiModel):
-    """The predictions that a replica runs before it is ready."""
-
-    batch_sizes: Annotated[
-        tuple[Annotated[int, Field(ge=1, le=1024)], ...],
-        Field(
-            min_length=1,
-            max_length=8,
-            json_schema_extra=rules(
-                rule("self.all(x, self.exists_one(y, y == x))", "must name each batch size once, as in [1, 8, 32]")
-            ),
-        ),
-    ] = (1,)
-    """The number of rows of each warm-up prediction. Each size must appear once. A model that is not batched is called
-    with one row. Default: [1].
-    """
-
-
-class ModelSource(ApiModel):
-    """The model to serve. A change of any field creates a new revision."""
-
-    model_config = ConfigDict(
-        json_schema_extra=rules(
-            rule(
-                """!has(self.format) || self.format != 'SavedModel'
-                || !self.uri.lowerAscii().matches('[.]keras([?]|$)')""",
-                "is SavedModel but spec.model.uri ends in .keras: set format: Keras, or leave it out",
-                field=".format",
-            ),
-            rule(
-                """!has(self.format) || self.format != 'Keras'
-                || !self.uri.lowerAscii().matches('[.](pb|tar|tgz|tar[.]gz|zip)([?]|$)')""",
-                "is Keras but spec.model.uri names another kind of file: Keras takes one .keras file",
-                field=".format",
-            ),
-            rule(
-                """!has(self.signature) || ((!has(self.format) || self.format != 'Keras')
-                && !self.uri.lowerAscii().matches('[.]keras([?]|$)'))""",
-                "is only allowed for a SavedModel, as a Keras file has no signatures: leave it out",
-                field=".signature",
-            ),
-        )
-    )
-
-    uri: Uri
-    """The location of the model: a `file:///`, `http://` or `https://` URI of a SavedModel folder, a `.keras` file, or
-    an archive (`.tar`, `.tar.gz`, `.tgz`, `.zip`) of one of them. Credentials in the URI are refused.
-    """
-    format: ModelFormat | None = None
-    """The format of the model: `SavedModel` or `Keras`. If unset, it is detected from the files."""
-    digest: Digest | None = None
-    """The expected digest of the content, as `sha256:` and 64 lower-case hex digits. A replica that reads other content
-    does not serve. If unset, the digest that the first replica reads is pinned for the revision.
-    """
-    signature: Annotated[str, Field(min_length=1, max_length=253)] | None = None
-    """The signature of the SavedModel to call. If unset, `serving_default` is used, or the only signature if there is
-    one. Not allowed for Keras files.
-    """
-    version: Version | None = None
-    """A name for the model's version, for example `v2`. Requests can select the revision by it. It must not consist of
-    digits alone, nor of 10 hex digits. It cannot keep its value while `uri` changes, unless `digest` stays the same.
-    """
-    warmup: Warmup = Warmup()
-    """The predictions that a replica runs before it is ready."""
-
-
 class Resources(ApiModel):
-    """The compute resources that one replica requests from the Ray scheduler, as Kubernetes quantities."""
+    """The CPU and memory that Ray reserves for each replica."""
 
     cpu: Cpu = "500m"
-    """The number of CPU cores of one replica, as a quantity such as `500m` or `2`. Default: 500m."""
+    """The number of CPU cores that Ray reserves for each replica, such as `500m` or `2`. It also sets the number of
+    threads that call the model: the whole cores, at least 1. It is not a limit. Default: 500m.
+    """
     memory: Memory = "512Mi"
-    """The memory of one replica in bytes, as a quantity such as `512Mi`. Default: 512Mi."""
+    """The memory that Ray reserves on a worker for each replica, such as `512Mi`. It is not a limit: a replica that
+    uses more can exhaust the memory of the worker pod. Default: 512Mi.
+    """
 
     @property
     def cpu_cores(self) -> float:
@@ -156,35 +91,51 @@ class Batching(ApiModel):
     `Off`: each request has a call of its own. Default: Auto.
     """
     max_rows: Annotated[int, Field(ge=1, le=1024)] = 64
-    """The maximum number of rows of a call that several requests share. Default: 64."""
+    """The maximum number of rows of a call that requests share. Default: 64."""
     max_delay_milliseconds: Annotated[
         int,
         Field(ge=0, le=500),
     ] = 0
-    """The maximum time in milliseconds that a request waits for others to share its call. Default: 0."""
+    """The maximum number of milliseconds that a request waits for others to share its call. Default: 0."""
+
+
+class Engine(StrEnum):
+    """The engine that calls the model."""
+
+    AUTO = "Auto"
+    TENSORFLOW = "TensorFlow"
+    ONNX_RUNTIME = "ONNXRuntime"
 
 
 class Serving(ApiModel):
     """How each replica serves requests. A change of any field creates a new revision."""
 
     resources: Resources = Resources()
-    """The compute resources of one replica."""
+    """The CPU and memory that Ray reserves for each replica."""
+    engine: Engine = Engine.TENSORFLOW
+    """The library that calls the model. `TensorFlow`: always TensorFlow. `ONNXRuntime`: each node converts the model
+    once and uses ONNX Runtime if it gives the same answers as TensorFlow to trial inputs, otherwise TensorFlow.
+    `Auto`: as `ONNXRuntime`, but only if ONNX Runtime is also measured to be faster on the node. The metric
+    `fairlead_replica_engine` shows which library is used, and why. Default: TensorFlow.
+    """
     batching: Batching = Batching()
     """Whether requests may share a call of the model."""
+    guards: Guards = Guards()
+    """What is looked for in the inputs and answers of predictions, and what becomes of a request that has it."""
     max_ongoing_requests: Annotated[int, Field(ge=1, le=10000)] = ONGOING_REQUESTS_MAX
     """The maximum number of requests that a replica processes at the same time. Default: 64."""
     max_queued_requests: Annotated[int, Field(ge=0, le=100000)] = QUEUED_REQUESTS_MAX
-    """The maximum number of requests that wait in a replica beyond `maxOngoingRequests`. Further requests get 503 with
-    `Retry-After`. Default: 256.
+    """The maximum number of requests that wait in a replica in addition to the `maxOngoingRequests` that it processes.
+    Further requests get 503 with `Retry-After`. Default: 256.
     """
     request_timeout_seconds: Annotated[int, Field(ge=1, le=3600)] = REQUEST_TIMEOUT_S
-    """The maximum duration of a request in seconds. A longer request gets 504. Default: 30."""
+    """The maximum duration of a request in seconds. A request that takes longer gets 504. Default: 30."""
     max_request_bytes: Annotated[int, Field(ge=1024, le=16777216)] = 1048576
     """The maximum size of a request body in bytes. A larger body gets 413. Default: 1048576."""
 
 
 class Rollout(ApiModel):
-    """How a new revision takes over from the stable one. A change creates no new revision."""
+    """How a new revision replaces the stable one. A change creates no new revision."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(
@@ -222,7 +173,7 @@ class Rollout(ApiModel):
             ),
             rule(
                 "!has(self.steps) || self.steps.map(s, has(s.setReplicas), s.setReplicas).isSorted()",
-                "must not take replicas away: each setReplicas must be at least as high as the previous one",
+                "must not remove replicas: each setReplicas must be at least as high as the previous one",
                 field=".steps",
             ),
             rule(
@@ -235,6 +186,23 @@ class Rollout(ApiModel):
                 "is only allowed if the candidate receives a part of the traffic: "
                 "set spec.rollout.strategy: Canary or Shadow, or leave it out",
                 field=".analysis",
+            ),
+            rule(
+                "!has(self.analysis) || !has(self.strategy) || self.strategy != 'Canary' "
+                "|| !self.analysis.metrics.exists(metric, has(metric.disagreement))",
+                "must not use the metric disagreement with the strategy Canary, which copies no requests: set "
+                "spec.rollout.strategy: Shadow, or remove the metric",
+                field=".analysis.metrics",
+            ),
+            # After the promotion these metrics can be decided, within the window.
+            rule(
+                "!has(self.analysis) || !has(self.strategy) || self.strategy != 'Shadow' || has(self.match) "
+                "|| has(self.rollbackWindow) || !self.analysis.metrics.exists(metric, has(metric.errorRatio) "
+                "|| has(metric.latency) || has(metric.accuracy))",
+                "must not use the metrics errorRatio, latency and accuracy with the strategy Shadow, which sends no "
+                "clients to the candidate: use disagreement, drift or prometheus, or select clients with "
+                "spec.rollout.match",
+                field=".analysis.metrics",
             ),
             rule(
                 "!has(self.steps) || has(self.analysis) || self.steps.all(step, !has(step.analysis))",
@@ -260,7 +228,8 @@ class Rollout(ApiModel):
             ),
             rule(
                 "!has(self.rollingUpdate) || !has(self.rollbackWindow)",
-                "stops replicas of the old revision that a rollbackWindow would keep: leave one of them out",
+                "must not be set together with rollbackWindow, which keeps the replicas that it stops: leave one of "
+                "them out",
                 field=".rollingUpdate",
             ),
             rule(
@@ -272,58 +241,69 @@ class Rollout(ApiModel):
     )
 
     strategy: Strategy = Strategy.ROLLING_UPDATE
-    """The strategy of a rollout. `RollingUpdate`: the new revision takes all traffic once it is proved, or batch by
-    batch with `rollingUpdate`. `Recreate`: the old revision stops first, and requests get 503 in between. `BlueGreen`:
-    the new revision waits without traffic until it is promoted. `Canary`: traffic moves by `steps`. `Shadow`: the new
-    revision waits without traffic and receives copies of requests. Default: RollingUpdate.
+    """The strategy of a rollout. `RollingUpdate`: the new revision gets all traffic after it passed a test prediction,
+    or batch by batch with `rollingUpdate`. `Recreate`: the old revision stops first; meanwhile requests get 503.
+    `BlueGreen`: the new revision waits without traffic until it is promoted. `Canary`: traffic moves by `steps`.
+    `Shadow`: the new revision waits without traffic and receives copies of requests. If `analysis` succeeds, it is
+    promoted automatically. Default: RollingUpdate.
     """
     steps: Annotated[tuple[RolloutStep, ...], Field(min_length=1, max_length=STEPS_MAX)] | None = None
-    """The steps of a Canary, executed in order. After the last step the candidate takes all traffic. Required for the
-    strategy Canary, not allowed for others.
+    """The steps of a Canary, executed in order. After the last step, the candidate (the new revision) gets all traffic.
+    Required for the strategy Canary, not allowed for others.
     """
     match: Annotated[tuple[Match, ...], Field(min_length=1, max_length=MATCHES_MAX)] | None = None
-    """Requests that go to the candidate during the steps, whatever its weight is. A request has to meet one of the
-    conditions. Allowed for the strategies Canary, BlueGreen and Shadow.
+    """Requests that go to the candidate (the new revision) before it is promoted, whatever its weight is. A request
+    must meet one of the conditions. Allowed for the strategies Canary, BlueGreen and Shadow.
     """
     sticky: Sticky | None = None
-    """Keeps the requests of one caller with one revision while the weight of a Canary does not change."""
+    """Sends all requests of a client to the same revision while the weight does not change. Only allowed for the
+    strategy Canary.
+    """
     shadow: Shadow | None = None
-    """How much of the traffic is copied to the candidate. Required for the strategy Shadow, not allowed for others."""
+    """How many requests are copied to the candidate (the new revision). Required for the strategy Shadow, not allowed
+    for others.
+    """
     rolling_update: RollingUpdate | None = None
-    """The size of the batches of a RollingUpdate. If unset, all replicas of the new revision start beside all replicas
-    of the old one. Not allowed together with `rollbackWindow`.
+    """The size of the batches of a RollingUpdate. If unset, all replicas of the new revision run before the first
+    replica of the old one is removed. Not allowed together with `rollbackWindow`.
     """
     blue_green: BlueGreen | None = None
-    """Options of the strategy BlueGreen."""
+    """Options of the strategy BlueGreen. Not allowed for others."""
     rollback_window: RollbackWindow | None = None
-    """How long the previous revision stays ready after a promotion. If unset, it is removed after the promotion. Not
-    allowed for the strategy Recreate.
+    """Keeps the previous revision running after a promotion and returns all traffic to it if the new revision fails. If
+    unset, there is no automatic rollback. Not allowed for the strategy Recreate.
     """
     on_insufficient_capacity: OnInsufficientCapacity = OnInsufficientCapacity.WAIT
-    """What happens if the Ray cluster is known to lack the capacity for the new replicas beside the old ones. `Wait`:
-    the rollout does not start until there is capacity. `Recreate`: the old revision stops first, if that is known to
-    free enough. Default: Wait.
+    """What happens if the Ray cluster lacks the capacity to run the new replicas in addition to the old ones. `Wait`:
+    the rollout does not start until there is capacity. `Recreate`: the old revision stops first if that frees enough;
+    meanwhile requests get 503. Not allowed for the strategy Recreate. Default: Wait.
     """
     progress_deadline_seconds: Annotated[
         int,
         Field(ge=10, le=86400),
     ] = PROGRESS_DEADLINE_S
-    """The maximum time in seconds in which a candidate must become ready and be proved, and in which each change of
-    replicas during a step must complete. A candidate that misses it is withdrawn and quarantined. Only time in which
-    the candidate could make progress counts: not while the rollout is paused, nor while Ray or a gateway cannot be
-    read. Must be greater than `spec.serving.requestTimeoutSeconds`. Default: 600.
+    """The maximum time in seconds for a candidate (the new revision) to become ready and pass its test prediction, and
+    for each change of replicas in a step. After that, the candidate is removed and not retried. Time does not count
+    while the rollout is paused or while Ray or a gateway cannot be read. Must be greater than
+    `spec.serving.requestTimeoutSeconds`. Default: 600.
     """
     analysis: Analysis | None = None
-    """The metrics that the candidate has to meet while it receives traffic. A candidate that is proved worse than a
-    limit is withdrawn. Allowed for the strategies Canary and Shadow.
+    """The metrics that the candidate (the new revision) must meet while it receives requests or copies of them. A
+    candidate that fails a metric is removed. Allowed for the strategies Canary and Shadow.
     """
     paused: bool = False
-    """Whether the rollout is paused. A paused rollout moves no traffic to the candidate and promotes nothing. A failed
-    candidate is still withdrawn. Default: false.
+    """Whether the rollout is paused. While it is, no more traffic moves to the candidate (the new revision) and it is
+    not promoted. A candidate that fails is still removed. Default: false.
     """
     allow_signature_change: bool = False
-    """Whether a candidate may have inputs or outputs that break callers of the stable revision. If false, such a
-    candidate is held before its first request. Not allowed for the strategy Recreate. Default: false.
+    """Whether a new revision may change the inputs or outputs of the model in a way that breaks its clients. If false,
+    the rollout of such a revision waits before its first request. Not allowed for the strategy Recreate. Default:
+    false.
+    """
+    require_evaluation: RequireEvaluation | None = None
+    """What the evaluation record of a candidate (the new revision) must show, which is the file `evaluation.json`
+    beside the model. A candidate without a record of this model, or below `min`, is removed before its first request. A
+    revision that was stable before is not checked. If unset, no record is needed.
     """
 
 
@@ -337,8 +317,8 @@ class ModelDeploymentSpec(ApiModel):
                 ? self.rollout.progressDeadlineSeconds : {PROGRESS_DEADLINE_S})
                 > (has(self.serving) && has(self.serving.requestTimeoutSeconds)
                 ? self.serving.requestTimeoutSeconds : {REQUEST_TIMEOUT_S})""",
-                f"({PROGRESS_DEADLINE_S} unless set) must be greater than spec.serving.requestTimeoutSeconds "
-                f"({REQUEST_TIMEOUT_S} unless set), as a candidate has to answer a request within it",
+                "must be greater than spec.serving.requestTimeoutSeconds (defaults: "
+                f"{PROGRESS_DEADLINE_S} and {REQUEST_TIMEOUT_S})",
                 field=".rollout.progressDeadlineSeconds",
             ),
             rule(
@@ -347,32 +327,46 @@ class ModelDeploymentSpec(ApiModel):
                 ? self.serving.maxOngoingRequests : {ONGOING_REQUESTS_MAX})
                 + (has(self.serving) && has(self.serving.maxQueuedRequests)
                 ? self.serving.maxQueuedRequests : {QUEUED_REQUESTS_MAX})""",
-                f"must be at most spec.serving.maxOngoingRequests ({ONGOING_REQUESTS_MAX} unless set) plus "
-                f"maxQueuedRequests ({QUEUED_REQUESTS_MAX} unless set): a replica never has more requests, so that no "
-                "load would add a replica",
+                f"must be at most spec.serving.maxOngoingRequests (default {ONGOING_REQUESTS_MAX}) plus "
+                f"maxQueuedRequests (default {QUEUED_REQUESTS_MAX}): a replica never holds more requests, so scaling "
+                "up would never start",
                 field=".scaling.target.ongoingRequests",
+            ),
+            rule(
+                "!has(self.optimization) || (has(self.serving) && has(self.serving.engine) "
+                "&& self.serving.engine in ['ONNXRuntime', 'Auto'])",
+                "needs ONNX Runtime, which serves the variants: set spec.serving.engine: ONNXRuntime or Auto, or leave "
+                "spec.optimization out",
+                field=".optimization",
             ),
         )
     )
 
     model: ModelSource
-    """The model to serve. A change creates a new revision."""
+    """The model to serve. A change creates a new revision, which a rollout brings into service."""
     serving: Serving = Serving()
     """How each replica serves requests. A change creates a new revision."""
+    optimization: Optimization | None = None
+    """Smaller or faster variants of the model. Each node serves the best one that keeps the accuracy. Needs
+    `spec.serving.engine: ONNXRuntime` or `Auto`, and labelled samples beside the model (`fairlead package --samples`).
+    If unset, no variants are made. A change creates a new revision.
+    """
     # The only defaults that the API server sets: without them it answers 500 to a read of the scale subresource, and
     # so to `kubectl scale --current-replicas`, `kubectl autoscale` and an autoscaler.
     scaling: Annotated[Scaling, Field(json_schema_extra={SERVER_DEFAULT: {}})] = Scaling()
-    """The number of replicas, fixed or scaled with the load. Only turning automatic scaling on or off creates a new
-    revision.
+    """The number of replicas: fixed by `replicas`, or automatic between `minReplicas` and `maxReplicas`. A change
+    creates no new revision, except for turning automatic scaling on or off.
     """
     rollout: Rollout = Rollout()
-    """How a new revision takes over from the stable one. A change creates no new revision."""
+    """How a new revision replaces the stable one. A change creates no new revision."""
     cluster: ClusterChoice = ClusterChoice()
     """The Ray cluster that the model runs on. A change creates a new revision."""
     revision_history_limit: Annotated[int, Field(ge=1, le=50)] = 10
-    """The number of old revisions to keep for a rollback. Default: 10."""
+    """The number of old revisions that are kept, so that a rollback can return to them. Default: 10."""
     suspend: bool = False
-    """Whether all replicas are stopped. Requests get 503; the object and its history stay. Default: false."""
+    """Whether all replicas are stopped. While they are, requests get 503. The object and its revisions are kept.
+    Default: false.
+    """
 
 
 OBJECT_RULES: Final = (
@@ -392,8 +386,8 @@ OBJECT_RULES: Final = (
         || oldSelf.status.model.uri == self.spec.model.uri
         || (has(self.spec.model.digest) && has(oldSelf.status.model.digest)
         && oldSelf.status.model.digest == self.spec.model.digest)""",
-        "must change together with spec.model.uri: give another version, or the same spec.model.digest if only the "
-        "place changed",
+        "must change when spec.model.uri changes: set a new version or, if the content is the same, set "
+        "spec.model.digest to the value of status.model.digest",
         field=".spec.model.version",
     ),
 )

@@ -15,8 +15,8 @@ class PauseStep(ApiModel):
     """A pause of the rollout at the current weight."""
 
     duration_seconds: Annotated[int, Field(ge=1, le=604800)] | None = None
-    """The length of the pause in seconds, from the moment when every gateway confirmed the previous step. If unset, the
-    pause lasts until `kubectl fairlead promote` or `resume`.
+    """The length of the pause in seconds, from the time at which every gateway confirmed the previous step. If unset,
+    the pause lasts until `kubectl fairlead promote` or `kubectl fairlead resume`.
     """
 
 
@@ -28,22 +28,22 @@ class RolloutStep(ApiModel):
             rule(
                 "[has(self.setWeight), has(self.pause), has(self.setReplicas), has(self.analysis), "
                 "has(self.minSamples)].filter(x, x).size() == 1",
-                "must be exactly one of setWeight, pause, setReplicas, analysis and minSamples, as in "
+                "must have exactly one of setWeight, pause, setReplicas, analysis and minSamples, as in "
                 "{setWeight: 25} or {pause: {durationSeconds: 60}}",
             )
         )
     )
 
     set_weight: Annotated[int, Field(ge=0, le=100)] | None = None
-    """Sets the percentage of requests that go to the candidate. The step is complete when every gateway confirms it."""
+    """Sets the percentage of requests that go to the candidate. The step ends when every gateway confirmed it."""
     pause: PauseStep | None = None
     """Pauses the rollout for a time, or until a person continues it."""
     analysis: AnalysisStep | None = None
-    """Waits until every metric of `spec.rollout.analysis` is proved to be within its limit."""
+    """Waits until every metric of `spec.rollout.analysis` succeeded. Write it as `analysis: {}`."""
     min_samples: Annotated[int, Field(ge=1, le=1000000000)] | None = None
-    """Waits until the candidate received this number of requests since the step started."""
+    """Waits until the candidate received this number of requests in this step."""
     set_replicas: Annotated[int, Field(ge=1, le=1000)] | None = None
-    """Sets the number of the candidate's replicas, at most `spec.scaling.replicas`. Later steps must not set fewer. As
-    the first step it applies from the start of the rollout. Before the candidate takes all traffic it gets all its
-    replicas.
+    """Sets the number of replicas of the candidate, at most `spec.scaling.replicas`. Later steps must not set fewer. If
+    it is the first step, it applies from the start of the rollout. Before the candidate gets all traffic, it is scaled
+    to the full number.
     """

@@ -20,7 +20,7 @@ class OnInsufficientCapacity(StrEnum):
 
 
 class RollbackWindow(ApiModel):
-    """How long the previous revision stays ready after a promotion."""
+    """How long the previous revision keeps running after a promotion."""
 
     seconds: Annotated[
         int,
@@ -29,9 +29,8 @@ class RollbackWindow(ApiModel):
             le=604800,
         ),
     ]
-    """The length of the window in seconds, from the moment when every gateway confirmed the promotion. Within it a
-    promoted revision that fails is replaced by the previous one without a restart. The replicas of both revisions run
-    in that time.
+    """The length of the window in seconds, from the time at which every gateway confirmed the promotion. The replicas
+    of both revisions run during this time.
     """
 
 
@@ -43,28 +42,31 @@ class RollingUpdate(ApiModel):
             rule(
                 "!(string(self.surge) in ['0', '0%']) || (has(self.unavailable) && !(string(self.unavailable) in "
                 "['0', '0%']))",
-                "must not be 0 where unavailable is 0 as well: then no replica could be changed for another",
+                "must not be 0 if unavailable is 0: no replica could be replaced",
                 field=".surge",
             )
         )
     )
 
     surge: CountOrPercent
-    """The number of replicas that may run beyond `spec.scaling.replicas`, as a count or as a percentage rounded up.
-    Must not be 0 if `unavailable` is 0.
+    """The number of replicas that may run in addition to `spec.scaling.replicas`, as a number such as `1` or as a
+    percentage such as `25%` (rounded up). Must not be 0 if `unavailable` is 0.
     """
     unavailable: CountOrPercent = "0"
-    """The number of replicas that may be unavailable, as a count or as a percentage rounded down. Default: 0."""
+    """The number of replicas that may be missing, as a number such as `1` or as a percentage such as `25%` (rounded
+    down). Default: 0.
+    """
 
 
 class BlueGreen(ApiModel):
     """Options of the strategy BlueGreen."""
 
     auto_promote_seconds: Annotated[int, Field(ge=1, le=604800)] | None = None
-    """The number of seconds that a ready candidate waits before it is promoted automatically. If unset, a person has to
-    promote it.
+    """The number of seconds that a ready candidate waits before it is promoted automatically. If unset, it waits for
+    `kubectl fairlead promote`.
     """
     scale_down_delay_seconds: Annotated[int, Field(ge=1, le=604800)] | None = None
-    """The number of seconds that the previous revision stays ready after the promotion. If unset, it is removed after
-    the promotion.
+    """The number of seconds that the previous revision keeps running after the promotion. If `rollbackWindow` is
+    longer, that applies instead. Does not enable automatic rollback. If both are unset, the previous revision is
+    removed after the promotion.
     """

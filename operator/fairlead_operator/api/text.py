@@ -11,6 +11,7 @@ from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, Plai
 MESSAGE_MAX = 1024
 LINE_MAX_BYTES = 512
 LIST_MAP_KEYS = "x-kubernetes-list-map-keys"
+LIST_TYPE = "x-kubernetes-list-type"
 
 _ADDRESS = re.compile(
     r"https?://[^\s,;)\]]+(?<!:)"
@@ -18,6 +19,7 @@ _ADDRESS = re.compile(
     r"|\('[^']+', \d+\)"
     r"|\b[\w-]+(?:\.[\w-]+)*:\d{2,5}\b"
 )
+_SECONDS = len("2026-01-02T03:04:05")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
@@ -28,13 +30,13 @@ def bounded(text: object) -> object:
     return text
 
 
-def one_line(text: str) -> str:
-    """One line without control characters, of at most 512 bytes of UTF-8."""
+def one_line(text: str, *, most_bytes: int = LINE_MAX_BYTES) -> str:
+    """One line without control characters, of at most 512 bytes of UTF-8 unless said otherwise."""
     clean = _CONTROL.sub(" ", text).strip()
     encoded = clean.encode()
-    if len(encoded) <= LINE_MAX_BYTES:
+    if len(encoded) <= most_bytes:
         return clean
-    return encoded[: LINE_MAX_BYTES - 3].decode(errors="ignore") + "…"
+    return encoded[: most_bytes - 3].decode(errors="ignore") + "…"
 
 
 def hide_addresses(text: str) -> str:
@@ -47,7 +49,7 @@ def _whole_second(time: datetime.datetime) -> datetime.datetime:
 
 
 def _rfc3339(time: datetime.datetime) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return time.isoformat()[:_SECONDS] + "Z"
 
 
 Message = Annotated[str, BeforeValidator(bounded), Field(max_length=MESSAGE_MAX)]

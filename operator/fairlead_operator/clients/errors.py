@@ -6,15 +6,24 @@ from __future__ import annotations
 class FairleadError(Exception):
     """A request to another system failed.
 
+    ``str()`` of it is for logs: it names the request.
+
     Attributes:
+        cause: What went wrong, without the request: the part that messages for users show.
         retry_after_s: How long the other side asked to be left alone; None where it said nothing.
     """
 
     retry_after_s: float | None = None
 
-    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+    def __init__(self, message: str, *, cause: str | None = None, retry_after_s: float | None = None) -> None:
         super().__init__(message)
+        self.cause = message if cause is None else cause
         self.retry_after_s = retry_after_s
+
+
+def cause_of(error: Exception) -> str:
+    """What went wrong, for messages that users see."""
+    return error.cause if isinstance(error, FairleadError) else str(error)
 
 
 class Unreachable(FairleadError):

@@ -6,22 +6,25 @@ before anybody sees it. No tensor is sent or read.
 
 from __future__ import annotations
 
+import hashlib
 import time
 import urllib.parse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
+import orjson
 import pydantic
 
-from fairlead_operator.api import names
-from fairlead_operator.api.text import one_line
+from fairlead_operator.api import evaluation_status, names, optimization
+from fairlead_operator.api.text import MESSAGE_MAX, one_line
 from fairlead_operator.clients import errors, http
 from fairlead_operator.state import route, signature
 
 TIMEOUT_S = 5.0
 ROUTES_BYTES_MAX = 32 * 1024 * 1024
+ROUTES_VALUES_MAX = 1_000_000
 """The routes of some 10,000 models with their revisions."""
 REPORT_BYTES_MAX = 1024 * 1024
 """A replica's report or metadata: some 8,000 tensors, which no model has."""
@@ -31,6 +34,7 @@ CHANGES_BYTES_MAX = 1024
 CHANGES_WAIT_MAX_S = 5.0
 """So long a gateway holds a question for changes."""
 _BUSY = (413, 429)
+_DIGEST_BYTES = 16
 PROBLEM_MAX = 400
 """Of what a gateway says of an entry that it refused, so many characters are shown."""
 
@@ -42,6 +46,7 @@ class _Wire(pydantic.BaseModel):
 _Count = Annotated[int, pydantic.Field(ge=0, le=2**53)]
 _Size = Annotated[int, pydantic.Field(ge=-1, le=2**53)]
 _Line = Annotated[str, pydantic.AfterValidator(one_line)]
+_Long = Annotated[str, pydantic.AfterValidator(lambda text: one_line(text, most_bytes=MESSAGE_MAX))]
 
 
 class _Revision(_Wire):
@@ -50,10 +55,16 @@ class _Revision(_Wire):
     sessions: _Count = 0
 
 
+class _Hold(_Wire):
+    waiting: _Count
+    idle: bool
+
+
 class _Route(_Wire):
     version: Annotated[str, pydantic.Field(max_length=64)] | None
     retired: bool = False
     revisions: dict[str, _Revision] = {}
+    hold: _Hold | None = None
 
 
 class _Node(_Wire):
@@ -95,12 +106,38 @@ class ProofOutcome(StrEnum):
     FAILED = "Failed"
 
 
+class _Evaluation(_Wire):
+    outcome: evaluation_status.EvaluationOutcome
+    message: _Line = ""
+    metric: Annotated[str, pydantic.Field(pattern=r"^[A-Za-z0-9]{1,64}$")] | None = None
+    value: evaluation_status.Ratio | None = None
+    low: evaluation_status.Ratio | None = None
+    high: evaluation_status.Ratio | None = None
+    samples: Annotated[int, pydantic.Field(ge=1, le=evaluation_status.SAMPLES_MAX)] | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _check_is_whole(self) -> Self:
+        is_read = self.outcome is evaluation_status.EvaluationOutcome.READ
+        if is_read and None in (self.metric, self.value, self.low, self.high, self.samples):
+            raise ValueError("a record that was read has metric, value, low, high and samples")
+        return self
+
+
+class _Variant(_Wire):
+    name: Annotated[str, pydantic.Field(pattern=optimization.VARIANT_PATTERN)]
+    reason: optimization.VariantReason
+    message: _Long = ""
+
+
 class _Report(_Metadata):
     schema_: Annotated[Literal[1], pydantic.Field(alias="schema")]
     revision: str
     digest: Annotated[str, pydantic.Field(pattern=r"^sha256:[0-9a-f]{64}$")]
     outcome: ProofOutcome
     message: _Line = ""
+    shares_calls: Annotated[bool | None, pydantic.Field(alias="sharesCalls")] = None
+    evaluation: _Evaluation | None = None
+    variant: _Variant | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,14 +148,20 @@ class ProofReport:
     outcome: ProofOutcome
     message: str
     signature: signature.Signature
+    shares_calls: bool | None = None
+    """Whether requests may share a call of the model; None where the replica does not say it."""
+    evaluation: evaluation_status.Evaluation | None = None
+    """What the replica found as the evaluation record; None where it is of a version that does not report it."""
+    variant: optimization.Variant | None = None
+    """The variant that it serves; None where none is asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Last:
-    """The last answer that differed from the one before; ``entries`` are its routes as they came."""
+    """The last answer that differed from the one before: its digest, and the digest of each of its routes."""
 
-    body: bytes
-    entries: dict[str, Any]
+    digest: bytes
+    entries: dict[str, bytes]
     view: route.GatewayView
     parse_s: float
 
@@ -141,12 +184,13 @@ class GatewayClient:
             url=f"{admin_url.rstrip('/')}/v1/routes",
             timeout_s=TIMEOUT_S,
             answer_bytes_max=ROUTES_BYTES_MAX,
+            answer_values_max=ROUTES_VALUES_MAX,
         )
         answer = await self._send(request)
         if answer.code != 200:
-            raise errors.Unreachable(f"gateway: {answer.code}: {answer.excerpt()}")
+            raise errors.Unreachable(f"gateway: {answer.code}: {answer.excerpt()}", cause=answer.describe())
         last = self._last.get(admin_url)
-        if last is not None and last.body == answer.body:
+        if last is not None and last.digest == _digest(answer.body):
             return last.view
         self._last[admin_url] = made = _read(answer, last)
         return made.view
@@ -172,7 +216,8 @@ class GatewayClient:
         try:
             return _Changes.model_validate(answer.json()).version
         except pydantic.ValidationError as error:
-            raise errors.Unreachable(f"gateway: unexpected answer: {_first(error)}") from error
+            words = f"unexpected answer: {_first(error)}"
+            raise errors.Unreachable(f"gateway: {words}", cause=words) from error
 
     async def prove(self, data_url: str, model: str, revision: str, *, timeout_s: float) -> ProofReport:
         """Let a replica of the revision run its example.
@@ -190,7 +235,13 @@ class GatewayClient:
         if report.revision != revision:
             raise errors.Refused(f"the proof of revision {revision} is of revision {one_line(report.revision)}")
         return ProofReport(
-            digest=report.digest, outcome=report.outcome, message=report.message, signature=_signature(report)
+            digest=report.digest,
+            outcome=report.outcome,
+            message=report.message,
+            signature=_signature(report),
+            shares_calls=report.shares_calls,
+            evaluation=_evaluation(report.evaluation),
+            variant=None if report.variant is None else optimization.Variant(**dict(report.variant)),
         )
 
     async def fetch_signature(self, data_url: str, model: str, revision: str) -> signature.Signature:
@@ -215,16 +266,16 @@ class GatewayClient:
         try:
             answer = await self._send(request)
         except errors.AnswerTooLong as error:
-            raise errors.Refused(f"{what} of revision {revision}: {error}") from error
+            raise errors.Refused(f"{what} of revision {revision}: {error}", cause=error.cause) from error
         answered_by = answer.headers.get(names.HEADER_REVISION)
         message = f"{what} of revision {revision}: {answer.code}: {answer.excerpt()}"
         if answered_by is None or answer.code >= 500 or answer.code in _BUSY:
             # The gateway's own answer, or a replica that is busy, draining or too slow at this moment.
-            raise errors.Unreachable(message)
+            raise errors.Unreachable(message, cause=answer.describe())
         if answered_by != revision:
             raise errors.Unreachable(f"{what} of revision {revision} was answered by {one_line(answered_by)}")
         if answer.code != 200:
-            raise errors.Refused(message)
+            raise errors.Refused(message, cause=answer.describe())
         return answer
 
     async def _send(self, request: http.Request) -> http.Answer:
@@ -234,17 +285,24 @@ class GatewayClient:
 def _read(answer: http.Answer, last: _Last | None) -> _Last:
     """The answer; what it says of a model as the last one did is the same object again."""
     began_s = time.perf_counter()
-    document = answer.json()
+    try:
+        document = orjson.loads(answer.body)
+    except ValueError as error:
+        raise errors.Unreachable(
+            "gateway: the answer is not whole JSON", cause="the answer is not whole JSON"
+        ) from error
     raw = document.get("routes") if isinstance(document, dict) else None
-    entries: dict[str, Any] = raw if isinstance(raw, dict) else {}
+    given: dict[str, Any] = raw if isinstance(raw, dict) else {}
+    entries = {name: _digest(orjson.dumps(entry)) for name, entry in given.items()}
     known = {}
     if last is not None:
         known = {name: last.view.routes[name] for name, entry in entries.items() if last.entries.get(name) == entry}
-        document = {**document, "routes": {name: entry for name, entry in entries.items() if name not in known}}
+        document = {**document, "routes": {name: entry for name, entry in given.items() if name not in known}}
     try:
         routes = _Routes.model_validate(document)
     except pydantic.ValidationError as error:
-        raise errors.Unreachable(f"gateway: unexpected answer: {_first(error)}") from error
+        words = f"unexpected answer: {_first(error)}"
+        raise errors.Unreachable(f"gateway: {words}", cause=words) from error
     view = route.GatewayView(
         id=routes.gateway,
         routes={name: known.get(name) or _live(routes.routes[name]) for name in entries},
@@ -253,7 +311,12 @@ def _read(answer: http.Answer, last: _Last | None) -> _Last:
         connections=routes.connections,
         replicas=sum(node.replicas for node in routes.nodes),
     )
-    return _Last(body=answer.body, entries=entries, view=view, parse_s=time.perf_counter() - began_s)
+    parse_s = time.perf_counter() - began_s
+    return _Last(digest=_digest(answer.body), entries=entries, view=view, parse_s=parse_s)
+
+
+def _digest(body: bytes) -> bytes:
+    return hashlib.blake2b(body, digest_size=_DIGEST_BYTES).digest()
 
 
 def _live(entry: _Route) -> route.RouteLive:
@@ -264,6 +327,7 @@ def _live(entry: _Route) -> route.RouteLive:
             name: route.RevisionLive(up=revision.up, draining=revision.draining, sessions=revision.sessions)
             for name, revision in entry.revisions.items()
         },
+        hold=route.HoldLive(waiting=entry.hold.waiting, is_idle=entry.hold.idle) if entry.hold is not None else None,
     )
 
 
@@ -272,6 +336,15 @@ def _first(error: Exception) -> str:
         return str(error)
     first = error.errors(include_input=False, include_url=False)[0]
     return one_line(f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}")
+
+
+def _evaluation(reported: _Evaluation | None) -> evaluation_status.Evaluation | None:
+    """Figures count only of a record that was read."""
+    if reported is None:
+        return None
+    if reported.outcome is not evaluation_status.EvaluationOutcome.READ:
+        return evaluation_status.Evaluation(outcome=reported.outcome, message=reported.message)
+    return evaluation_status.Evaluation(**dict(reported))
 
 
 def _signature(metadata: _Metadata) -> signature.Signature:

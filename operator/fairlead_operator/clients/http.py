@@ -72,6 +72,11 @@ class Request:
     timeout_s: float = 10.0
     answer_bytes_max: int
     """The longest body that is read; a longer one is ``errors.AnswerTooLong``."""
+    answer_values_max: int | None = None
+    """The most values of a JSON body: one of empty lists takes 30 times its bytes in memory, and seconds to parse.
+
+    More are ``errors.AnswerTooLong``. A comma, a list and an object count as one each, also within a text.
+    """
     verb: str | None = None
     """What it is counted as, where that isn't the method."""
     least_s: float = WRITE_LEAST_S
@@ -97,6 +102,10 @@ class Answer:
         """The first words of the body, for a message: one line of printable characters."""
         text = self.body[:BODY_EXCERPT_MAX].decode("utf-8", "replace")
         return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+    def describe(self) -> str:
+        """The status and the first words of the body, as the cause of a failure."""
+        return f"HTTP status {self.code}: {self.excerpt()}".removesuffix(": ")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,7 +157,7 @@ class HttpClient:
 
         Raises:
             errors.Unreachable: There was none, or it was cut; the address is in the log, not in the message.
-            errors.AnswerTooLong: It has more than ``answer_bytes_max`` bytes.
+            errors.AnswerTooLong: It has more than ``answer_bytes_max`` bytes or ``answer_values_max`` values.
             errors.RetryLater: It is a write and the Lease has too little time left; nothing was sent.
         """
         is_write = request.is_write and request.method not in READS
@@ -225,9 +234,7 @@ class HttpClient:
                         yield line
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             log.debug("stream ended", extra={"url": request.url, "error": str(error) or type(error).__name__})
-            raise errors.Unreachable(
-                f"{who}: {request.method} {_path(request.url)}: {_describe(error, request.timeout_s)}"
-            ) from error
+            raise _unreachable(request, who, error, request.timeout_s) from error
         finally:
             on_request(request.verb or request.method, code, 0.0)
 
@@ -238,18 +245,25 @@ class HttpClient:
             async with self._request(request, timeout) as answer:
                 code = str(answer.status)
                 body = await _read(answer, request.answer_bytes_max, who)
+                if request.answer_values_max is not None:
+                    _require_few_values(body, request.answer_values_max, who)
                 return Answer(code=answer.status, headers=answer.headers, body=body)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             log.debug("request failed", extra={"url": request.url, "error": str(error) or type(error).__name__})
-            raise errors.Unreachable(
-                f"{who}: {request.method} {_path(request.url)}: {_describe(error, timeout_s)}"
-            ) from error
+            raise _unreachable(request, who, error, timeout_s) from error
         finally:
             on_request(request.verb or request.method, code, self._clock.monotonic_s() - started_s)
 
 
+def _require_few_values(body: bytes, values_max: int, who: str) -> None:
+    if sum(body.count(mark) for mark in (b",", b"[", b"{")) > values_max:
+        words = f"the answer has more than {values_max} values"
+        raise errors.AnswerTooLong(f"{who}: {words}", cause=words)
+
+
 async def _read(answer: aiohttp.ClientResponse, bytes_max: int, who: str) -> bytes:
-    too_long = errors.AnswerTooLong(f"{who}: the answer is longer than {bytes_max} bytes")
+    words = f"the answer is longer than {bytes_max} bytes"
+    too_long = errors.AnswerTooLong(f"{who}: {words}", cause=words)
     if answer.content_length is not None and answer.content_length > bytes_max:
         answer.close()
         raise too_long
@@ -264,8 +278,10 @@ async def _read(answer: aiohttp.ClientResponse, bytes_max: int, who: str) -> byt
     return b"".join(parts)
 
 
-def _path(url: str) -> str:
-    return urllib.parse.urlsplit(url).path
+def _unreachable(request: Request, who: str, error: Exception, timeout_s: float) -> errors.Unreachable:
+    cause = _describe(error, timeout_s)
+    path = urllib.parse.urlsplit(request.url).path
+    return errors.Unreachable(f"{who}: {request.method} {path}: {cause}", cause=cause)
 
 
 def _describe(error: Exception, timeout_s: float) -> str:
@@ -276,8 +292,12 @@ def _describe(error: Exception, timeout_s: float) -> str:
         return f"no answer within {timeout_s:g} s"
     if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError):
         return "the TLS connection could not be made"
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return "the host name could not be resolved"
     if isinstance(error, aiohttp.ClientConnectorError):
-        return f"no connection: {os.strerror(error.os_error.errno or 0)}"
+        number = error.os_error.errno
+        words = os.strerror(number) if number is not None and number > 0 else "no connection"
+        return words[:1].lower() + words[1:]
     if isinstance(error, aiohttp.ClientPayloadError):
         return "the answer was cut off"
     return "the connection was lost"

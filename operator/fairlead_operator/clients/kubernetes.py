@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import orjson
 from kubernetes.aio import client as aio_client
 from kubernetes.aio import config as aio_config
 from kubernetes.aio.client import rest
@@ -268,7 +269,7 @@ def _compact(body: Any) -> bytes:
 
 def _event(what: str, line: bytes) -> Object:
     try:
-        event = json.loads(line)
+        event = orjson.loads(line)
     except ValueError as error:
         raise errors.Unreachable(f"API server: {what}: a line is not whole JSON") from error
     if not isinstance(event, dict):
@@ -278,23 +279,29 @@ def _event(what: str, line: bytes) -> Object:
 
 def _parse(what: str, answer: http.Answer) -> Object:
     if answer.code < 400:
-        document = answer.json() if answer.body else {}
+        try:
+            document = orjson.loads(answer.body) if answer.body else {}
+        except ValueError as error:
+            words = "the answer is not whole JSON"
+            raise errors.Unreachable(f"API server: {what}: {words}", cause=words) from error
         if isinstance(document, dict):
             return document
-        raise errors.Unreachable(f"API server: {what}: the answer is not an object")
+        words = "the answer is not an object"
+        raise errors.Unreachable(f"API server: {what}: {words}", cause=words)
     try:
-        status = json.loads(answer.body)
+        status = orjson.loads(answer.body)
     except ValueError:
         status = {}
     reason, message = (status.get(key, "") if isinstance(status, dict) else "" for key in ("reason", "message"))
-    sentence = f"API server: {what}: {answer.code} {reason}: {message or answer.excerpt()}"
+    cause = f"{answer.code} {reason}: {message or answer.excerpt()}"
+    sentence = f"API server: {what}: {cause}"
     if answer.code == 409:
-        raise (errors.AlreadyExists if reason == "AlreadyExists" else errors.Conflict)(sentence)
+        raise (errors.AlreadyExists if reason == "AlreadyExists" else errors.Conflict)(sentence, cause=cause)
     if isinstance(status, dict) and _is_namespace_ending(answer.code, status.get("details")):
-        raise errors.NamespaceEnding(sentence)
+        raise errors.NamespaceEnding(sentence, cause=cause)
     kind = _ERROR_OF_CODE.get(answer.code, errors.Unreachable if answer.code >= 500 else errors.Refused)
     wait = answer.headers.get("Retry-After", "")
-    raise kind(sentence, retry_after_s=float(wait) if wait.isdigit() else None)
+    raise kind(sentence, cause=cause, retry_after_s=float(wait) if wait.isdigit() else None)
 
 
 def _is_namespace_ending(code: int, details: Any) -> bool:

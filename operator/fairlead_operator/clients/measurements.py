@@ -11,6 +11,7 @@ import pydantic
 from pydantic.alias_generators import to_camel
 from typing_extensions import override
 
+from fairlead_operator.api.counts import Counters, Scale
 from fairlead_operator.clients import errors, http
 from fairlead_operator.state import measurements
 
@@ -111,17 +112,20 @@ class MeasurementsClient:
         request = http.Request(method="GET", url=url, timeout_s=TIMEOUT_S, answer_bytes_max=ANSWER_BYTES_MAX)
         answer = await self._http.send(request, who="gateway", on_request=self._on_request)
         if answer.code != 200:
-            raise errors.Unreachable(f"gateway: measurements: {answer.code}: {answer.excerpt()}")
+            raise errors.Unreachable(
+                f"gateway: measurements: {answer.code}: {answer.excerpt()}", cause=answer.describe()
+            )
         try:
             return _reading(_Measurements.model_validate(answer.json()))
         except (pydantic.ValidationError, ValueError) as error:
-            raise errors.Unreachable(f"gateway: unexpected measurements: {_first(error)}") from error
+            words = f"unexpected measurements: {_first(error)}"
+            raise errors.Unreachable(f"gateway: {words}", cause=words) from error
 
 
 def _reading(body: _Measurements) -> measurements.GatewayReading:
-    scale: measurements.Scale | None = measurements.Scale()
+    scale: Scale | None = Scale()
     for revision in body.revisions.values():
-        own = measurements.Scale(durations_s=revision.durations.scale, scores=revision.scores.scale)
+        own = Scale(durations_s=revision.durations.scale, scores=revision.scores.scale)
         scale = scale.joined(own) if scale is not None else None
     if scale is None:
         raise ValueError("the revisions' histograms have different bounds")
@@ -133,10 +137,10 @@ def _reading(body: _Measurements) -> measurements.GatewayReading:
     )
 
 
-def _counters(revision: _Revision) -> measurements.Counters:
+def _counters(revision: _Revision) -> Counters:
     """A shadowed request that the candidate did not answer at all disagrees, too."""
     shadow = revision.shadow
-    return measurements.Counters(
+    return Counters(
         requests=revision.requests.total,
         server_errors=revision.requests.server_errors,
         client_errors=revision.requests.client_errors,

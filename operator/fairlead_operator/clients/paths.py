@@ -31,6 +31,10 @@ def endpoint_slices(namespace: str | None) -> str:
     return kubernetes.path_of(SLICE_API, "endpointslices", namespace=namespace)
 
 
+def pods(namespace: str | None) -> str:
+    return kubernetes.path_of("v1", "pods", namespace=namespace)
+
+
 def of_kind(kind: ObjectKind, namespace: str | None, name: str | None = None) -> str:
     """The objects of a kind, or one of them."""
     return kubernetes.path_of(kind.api_version, kind.plural, namespace=namespace, name=name)

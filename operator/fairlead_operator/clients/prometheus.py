@@ -49,14 +49,16 @@ class PrometheusClient:
         self._http = http_client
         self._on_request = on_request
 
-    async def fetch_number(self, url: str, query: str) -> float | None:
+    async def fetch_number(self, url: str, query: str, *, namespace: str) -> float | None:
         """What the expression gives now; None where it gives no series, or NaN.
+
+        Prometheus itself ignores ``namespace``; a proxy that restricts tenants to their own series requires it.
 
         Raises:
             errors.Unreachable: No answer in time, or one that says nothing about the expression.
             errors.Refused: The expression is wrong, or gives more than one number.
         """
-        encoded = urllib.parse.urlencode({"query": query, "timeout": f"{TIMEOUT_S:g}s"})
+        encoded = urllib.parse.urlencode({"query": query, "namespace": namespace, "timeout": f"{TIMEOUT_S:g}s"})
         request = http.Request(
             method="POST",
             url=f"{url.rstrip('/')}/api/v1/query",

@@ -1,7 +1,8 @@
 """What is free on a Ray cluster, from the status that its monitor keeps.
 
 Only a cluster without an autoscaler has a known capacity: there the monitor itself made up a type for each node, named
-after it. Source: ``BASE_READONLY_CONFIG`` in ``ray/autoscaler/_private/monitor.py`` and ``get_cluster_status`` in
+after it. Beside KubeRay, Ray's autoscaler keeps no such status. Source: ``BASE_READONLY_CONFIG`` in
+``ray/autoscaler/_private/monitor.py`` and ``get_cluster_status`` in
 ``ray/dashboard/modules/reporter/reporter_head.py`` of Ray 2.60.
 """
 

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pydantic
 
 from fairlead_operator.clients import errors, http, ray_capacity
-from fairlead_operator.state import capacity, serve
+from fairlead_operator.state import capacity, json_text, serve
 
 TIMEOUT_S = 10.0
 PUT_TIMEOUT_S = 10.0
@@ -29,6 +30,8 @@ RUNNING = ("RUNNING", "UPDATING")
 STARTING = "STARTING"
 ANSWER_BYTES_MAX = 64 * 1024 * 1024
 """Some 10,000 applications with their configurations and a traceback in a few of them."""
+ANSWER_VALUES_MAX = 2_000_000
+"""Some 10,000 applications: one has about 130, and 11 more for each replica."""
 
 
 _DIGEST_BYTES = 16
@@ -39,6 +42,7 @@ class _Wire(pydantic.BaseModel):
 
 
 class _Replica(_Wire):
+    replica_id: str = ""
     state: str
     node_id: str | None = None
     start_time_s: float = 0.0
@@ -112,7 +116,8 @@ class RayServeClient:
         try:
             instance = _Instance.model_validate_json(answer.body)
         except pydantic.ValidationError as error:
-            raise errors.Unreachable(f"Ray: unexpected answer: {_first_problem(error)}") from error
+            words = f"unexpected answer: {_first_problem(error)}"
+            raise errors.Unreachable(f"Ray: {words}", cause=words) from error
         applications = {name: self._view(name, application) for name, application in instance.applications.items()}
         made = Instance(controller_id=instance.controller_info.actor_id or None, applications=applications)
         self._last = (digest, made)
@@ -121,8 +126,8 @@ class RayServeClient:
 
     def _view(self, name: str, application: _Application) -> serve.ApplicationView:
         """The same object as last time where nothing of it changed: whoever compares a thousand of them is quick."""
-        made = _view(name, application)
         known = self._last[1].applications.get(name) if self._last is not None else None
+        made = _view(name, application, known.config if known is not None else None)
         return known if known is not None and known == made else made
 
     async def fetch_session(self) -> str:
@@ -131,7 +136,8 @@ class RayServeClient:
         try:
             return _Version.model_validate(answer.json()).session_name
         except pydantic.ValidationError as error:
-            raise errors.Unreachable(f"Ray: no session name: {_first_problem(error)}") from error
+            words = f"no session name: {_first_problem(error)}"
+            raise errors.Unreachable(f"Ray: {words}", cause=words) from error
 
     async def fetch_capacity(self, *, now_s: float) -> capacity.Capacity:
         """The free room of the cluster; Unreachable where it can't be known."""
@@ -151,12 +157,12 @@ class RayServeClient:
             answer = await self._send_once(method, path, body, timeout_s=timeout_s)
         if answer.code < 300:
             return answer
-        sentence = f"Ray: {method} {path}: {answer.code}: {answer.excerpt()}"
+        sentence, cause = f"Ray: {method} {path}: {answer.code}: {answer.excerpt()}", answer.describe()
         if answer.code in (401, 403):
-            raise errors.Forbidden(sentence)
+            raise errors.Forbidden(sentence, cause=cause)
         if answer.code in (400, 422):
-            raise errors.Refused(sentence)
-        raise errors.Unreachable(sentence)
+            raise errors.Refused(sentence, cause=cause)
+        raise errors.Unreachable(sentence, cause=cause)
 
     async def _send_once(self, method: str, path: str, body: bytes | None, *, timeout_s: float) -> http.Answer:
         headers = {"Content-Type": "application/json"} if body is not None else {}
@@ -171,6 +177,7 @@ class RayServeClient:
             body=body,
             timeout_s=timeout_s,
             answer_bytes_max=ANSWER_BYTES_MAX,
+            answer_values_max=ANSWER_VALUES_MAX,
             least_s=PUT_LEAST_S,
         )
         return await self._http.send(request, who="Ray", on_request=self._on_request)
@@ -188,7 +195,8 @@ def read_token_file(path: Path) -> str:
         raise errors.Forbidden(f"cannot read Ray's token file {path}: {error.strerror}") from error
 
 
-def _view(name: str, application: _Application) -> serve.ApplicationView:
+def _view(name: str, application: _Application, known: Mapping[str, object] | None) -> serve.ApplicationView:
+    """``known`` is the application's configuration as it was read before."""
     messages = [application.message, *(deployment.message for deployment in application.deployments.values())]
     replicas = [replica for deployment in application.deployments.values() for replica in deployment.replicas]
     states = [replica.state for replica in replicas]
@@ -201,10 +209,27 @@ def _view(name: str, application: _Application) -> serve.ApplicationView:
         running_replicas=sum(state in RUNNING for state in states),
         target_replicas=sum(deployment.target_num_replicas for deployment in application.deployments.values()),
         waiting_replicas=len(waiting_s),
+        running_ids=tuple(sorted(each.replica_id for each in replicas if each.state in RUNNING and each.replica_id)),
         waiting_since=datetime.datetime.fromtimestamp(int(min(waiting_s)), datetime.UTC) if waiting_s else None,
-        config=application.deployed_app_config,
+        config=_keep(application.deployed_app_config, known),
         declarative=application.source != "imperative",
     )
+
+
+def _keep(config: dict[str, Any] | None, known: Mapping[str, object] | None) -> json_text.KeptJson | None:
+    if config is None:
+        return None
+    if isinstance(known, json_text.KeptJson) and known.text == _sorted_json(config):
+        return known
+    return json_text.KeptJson(config)
+
+
+def _sorted_json(config: dict[str, Any]) -> bytes | None:
+    """The same as ``json_text.canonical_json``, in a tenth of the time; None where an integer has more than 64 bits."""
+    try:
+        return orjson.dumps(config, option=orjson.OPT_SORT_KEYS)
+    except orjson.JSONEncodeError:
+        return None
 
 
 def _status(word: str) -> serve.ApplicationStatus:

@@ -7,10 +7,15 @@ Source: docs/contracts.md, "Operator → Ray: the Serve config".
 
 from __future__ import annotations
 
+import functools
+import json
 from collections.abc import Mapping
 from typing import Any
 
 from fairlead_operator.api import names
+from fairlead_operator.api.guards import Guards
+from fairlead_operator.api.model_source import ModelSource
+from fairlead_operator.state import json_text
 from fairlead_operator.state.bounds import Bounds
 from fairlead_operator.state.desired import Autoscaling
 from fairlead_operator.state.keys import ModelKey
@@ -25,6 +30,8 @@ LOAD_INTERVAL_S = 2.0
 """How often each replica reports its load to Ray's controller."""
 LOAD_LOOK_BACK_S = 6.0
 """The time over which the load is averaged."""
+COMPOSED_MAX = 512
+"""So many composed applications are kept at hand: a pass has few, and hundreds of passes are under way at most."""
 
 
 def compose(
@@ -56,39 +63,75 @@ def _replica_config(key: ModelKey, revision: str, number: int, template: Revisio
         "revision": revision,
         "revisionNumber": number,
         "aliases": [model.version] if model.version else [],
-        "source": {
-            "uri": model.uri,
-            "format": model.format.value if model.format else None,
-            "signature": model.signature,
-            "digest": model.digest,
-        },
+        "source": _source(model),
         "limits": {
             "maxRequestBytes": serving.max_request_bytes,
             "requestTimeoutSeconds": serving.request_timeout_seconds,
             "maxOngoingRequests": serving.max_ongoing_requests,
             "maxQueuedRequests": serving.max_queued_requests,
         },
+        "engine": serving.engine.value,
         "batching": {
             "mode": serving.batching.mode.value,
             "maxRows": serving.batching.max_rows,
             "maxDelayMilliseconds": serving.batching.max_delay_milliseconds,
         },
         "warmup": {"batchSizes": list(model.warmup.batch_sizes)},
+        **_optimization(template),
+        # Left out where they are unset: a revision that exists keeps its configuration.
+        **({"guards": guards} if (guards := _guards(serving.guards)) else {}),
+        **({} if model.example is None else {"example": model.example}),
     }
 
 
+def _guards(guards: Guards) -> dict[str, object]:
+    """Those that are not off."""
+    return guards.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+
+
+def _optimization(template: RevisionTemplate) -> dict[str, object]:
+    optimization = template.optimization
+    return {} if optimization is None else {"optimization": optimization.model_dump(mode="json", by_alias=True)}
+
+
+def _source(model: ModelSource) -> dict[str, object]:
+    """The name of a Secret, never what is in it: Ray shows its configuration to all who may read its dashboard."""
+    given = {
+        "uri": model.uri,
+        "format": model.format.value if model.format else None,
+        "signature": model.signature,
+        "digest": model.digest,
+    }
+    optional = {"endpoint": model.endpoint, "credentialsSecretName": model.credentials_secret_name}
+    return {**given, **{name: value for name, value in optional.items() if value is not None}}
+
+
 def deployed(
-    kept: Mapping[str, Any], *, replicas: Mapping[str, object], digest: str | None, attempt: int
-) -> dict[str, object]:
+    kept: Mapping[str, Any], *, replicas: Autoscaling | int, digest: str | None, attempt: int
+) -> Mapping[str, object]:
     """The application as Ray gets it: what was kept, and what may change while it runs.
 
-    ``replicas`` are the options of a deployment that say how many there are: ``fixed`` or ``autoscaled``.
+    One that is kept as text is composed as text: a pass composes each of its applications several times.
     """
+    if isinstance(kept, json_text.KeptJson):
+        return _deployed_text(kept.text, replicas, digest, attempt)
+    return _deployed(kept, replicas, digest, attempt)
+
+
+@functools.lru_cache(maxsize=COMPOSED_MAX)
+def _deployed_text(kept: bytes, replicas: Autoscaling | int, digest: str | None, attempt: int) -> json_text.KeptJson:
+    return json_text.KeptJson(_deployed(json.loads(kept), replicas, digest, attempt))
+
+
+def _deployed(
+    kept: Mapping[str, Any], replicas: Autoscaling | int, digest: str | None, attempt: int
+) -> dict[str, object]:
     (deployment,) = kept["deployments"]
+    options = autoscaled(replicas) if isinstance(replicas, Autoscaling) else fixed(replicas)
     return {
         **kept,
         "args": {**kept["args"], "config": {**kept["args"]["config"], "attempt": attempt}},
-        "deployments": [{**deployment, **replicas, "user_config": {"digest": digest}}],
+        "deployments": [{**deployment, **options, "user_config": {"digest": digest}}],
     }
 
 

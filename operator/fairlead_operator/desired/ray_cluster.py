@@ -1,7 +1,8 @@
 """A serving class -> the RayCluster object, as KubeRay 1.6 takes it.
 
 A RayCluster is never changed, except for the bounds of its workers: another image, size or Ray is another cluster with
-another name, and models move to it by a rollout. So the name holds a digest of all that KubeRay makes pods from.
+another name, and models move to it by a rollout. So the name holds a digest of all that KubeRay makes pods from, which
+an autoscaler in the head's pod is part of.
 
 Source: KubeRay v1.6.2, `ray-operator/controllers/ray/common/pod.go` (what it adds to the pods), `apis/ray/v1`.
 """
@@ -13,9 +14,10 @@ import json
 from typing import Any
 
 from fairlead_operator.api import names
+from fairlead_operator.desired import model_sources, node_removal, ray_autoscaler
 from fairlead_operator.state import infrastructure
 from fairlead_operator.state.infrastructure import WantedCluster, WorkerBounds
-from fairlead_operator.state.serving_class import RayPods, ServingClass
+from fairlead_operator.state.serving_class import HeadStorage, RayPods, ServingClass
 
 DIRECTORY_PORT = 7999
 """Where each node lists its replicas (docs/contracts.md, "Replica discovery")."""
@@ -23,17 +25,23 @@ DRAIN_S = 120
 """How long a worker that is asked to end may go on: Ray moves its replicas to other workers, and they end theirs."""
 _STOP_S = 15
 """Of it, what ending Ray's own processes may take."""
+STORAGE_CLEANUP_S = 120
+"""How long KubeRay may try to remove a deleted cluster's state from Redis. It begins a Job for that, which no namespace
+that is being deleted takes: then the RayCluster goes without it."""
 OBJECT_STORE_BYTES = 200 * 1024 * 1024
 _NODE_FOLDER = "/run/fairlead"
 _USER = 10001
 _HEAD_PORTS = {"gcs-server": 6379, "dashboard": 8265, "client": 10001, "metrics": 8080}
 _WORKER_PORTS = {"metrics": 8080, "directory": DIRECTORY_PORT}
 _AGENT_PORT = 52365
-"""The dashboard's agent of each node listens here, once the node has joined. Ray's default."""
+"""The dashboard's agent of each node listens here. Ray's default."""
+_AGENT_GRPC_PORT = 8267
+_RUNTIME_ENV_AGENT_PORT = 8268
+"""Fixed, as the one above: a raylet that has to learn a port from its agent ends when that takes 15 seconds."""
 
 
 def build(class_: ServingClass, *, namespace: str) -> WantedCluster:
-    """The object, without owner; its name depends on everything in its spec but the bounds of the workers.
+    """The object, without owner; its name depends on its spec, without the workers' bounds and the pods' annotations.
 
     Raises:
         ValueError: the class's name leaves no room for the digest.
@@ -41,14 +49,23 @@ def build(class_: ServingClass, *, namespace: str) -> WantedCluster:
     name = cluster_name(class_, namespace=namespace)
     labels = {**infrastructure.product_labels(), names.LABEL_CLUSTER: name, names.LABEL_CLASS: class_.name}
     spec = _spec(class_, cluster=f"{namespace}/{name}", name=name)
-    bounds = WorkerBounds(least=class_.workers_min, most=class_.workers_max)
+    idle_s = class_.idle_s if class_.is_scaled else None
+    bounds = WorkerBounds(least=class_.workers_min, most=class_.workers_max, idle_s=idle_s)
     (workers,) = spec["workerGroupSpecs"]
-    # Without `replicas` KubeRay has as many workers as the lower bound says.
+    # Without `replicas` KubeRay has as many workers as the lower bound says; afterwards the autoscaler writes it.
     workers |= {"minReplicas": bounds.least, "maxReplicas": bounds.most}
+    # No part of the digest, as they change nothing in a pod: a cluster without them is not replaced for them.
+    spec["headGroupSpec"]["template"]["metadata"]["annotations"] = node_removal.of_head(class_.head_storage)
+    workers["template"]["metadata"]["annotations"] = node_removal.MOVES
+    if idle_s is not None:
+        workers["idleTimeoutSeconds"] = idle_s
+    metadata: dict[str, Any] = {"name": name, "namespace": namespace, "labels": labels}
+    if class_.head_storage is not None:
+        metadata["annotations"] = {"ray.io/gcs-ft-deletion-timeout": str(STORAGE_CLEANUP_S)}
     body = {
         "apiVersion": infrastructure.RAY_CLUSTER.api_version,
         "kind": infrastructure.RAY_CLUSTER.kind,
-        "metadata": {"name": name, "namespace": namespace, "labels": labels},
+        "metadata": metadata,
         "spec": spec,
     }
     return WantedCluster(name=name, body=body, bounds=bounds)
@@ -70,8 +87,8 @@ def cluster_name(class_: ServingClass, *, namespace: str) -> str:
 
 def _spec(class_: ServingClass, *, cluster: str, name: str) -> dict[str, Any]:
     labels = {names.LABEL_PART_OF: names.PRODUCT, names.LABEL_CLUSTER: name}
-    cores = -(-class_.worker.size.cpu_millicores // 1000)
-    return {
+    spec = {
+        **_storage(class_.head_storage),
         "rayVersion": class_.ray_version,
         "authOptions": {"mode": "token", "secretName": names.TOKEN_SECRET},
         "headGroupSpec": {
@@ -86,7 +103,7 @@ def _spec(class_: ServingClass, *, cluster: str, name: str) -> dict[str, Any]:
             {
                 "groupName": infrastructure.WORKER_GROUP,
                 "numOfHosts": 1,
-                "rayStartParams": {"num-cpus": str(cores), **_common_params()},
+                "rayStartParams": {"num-cpus": str(class_.worker.ray_cores), **_common_params()},
                 "template": {
                     "metadata": {"labels": labels},
                     "spec": _pod(class_, class_.worker, cluster=cluster, ports=_WORKER_PORTS, name="ray-worker"),
@@ -94,12 +111,26 @@ def _spec(class_: ServingClass, *, cluster: str, name: str) -> dict[str, Any]:
             }
         ],
     }
+    return ray_autoscaler.add(spec) if class_.is_scaled else spec
+
+
+def _storage(storage: HeadStorage | None) -> dict[str, Any]:
+    """The storage namespace is left to KubeRay: it takes the object's UID, which no other cluster ever has."""
+    if storage is None:
+        return {}
+    options: dict[str, Any] = {"redisAddress": storage.redis_address}
+    if storage.password is not None:
+        name, key = storage.password
+        options["redisPassword"] = {"valueFrom": {"secretKeyRef": {"name": name, "key": key}}}
+    return {"gcsFaultToleranceOptions": options}
 
 
 def _common_params() -> dict[str, str]:
     return {
         "object-store-memory": str(OBJECT_STORE_BYTES),
         "dashboard-agent-listen-port": str(_AGENT_PORT),
+        "dashboard-agent-grpc-port": str(_AGENT_GRPC_PORT),
+        "runtime-env-agent-port": str(_RUNTIME_ENV_AGENT_PORT),
         "disable-usage-stats": "true",
     }
 
@@ -108,6 +139,8 @@ def _pod(class_: ServingClass, pods: RayPods, *, cluster: str, ports: dict[str, 
     is_head = ports is _HEAD_PORTS
     spec: dict[str, Any] = {
         "automountServiceAccountToken": False,
+        # A Service of the namespace could set a variable that Ray reads.
+        "enableServiceLinks": False,
         "terminationGracePeriodSeconds": 30 if is_head else DRAIN_S,
         "securityContext": {
             "runAsNonRoot": True,
@@ -121,6 +154,8 @@ def _pod(class_: ServingClass, pods: RayPods, *, cluster: str, ports: dict[str, 
             {"name": "tmp", "emptyDir": {}},
             {"name": "node", "emptyDir": {}},
             {"name": "shared-memory", "emptyDir": {"medium": "Memory"}},
+            # No replica runs on the head, so it gets nothing for reading models.
+            *([] if is_head else model_sources.volumes(class_.sources)),
         ],
     }
     if class_.image_pull_secrets:
@@ -165,9 +200,12 @@ def _container(
             {"name": "RAY_SERVE_ENABLE_HA_PROXY", "value": "0"},
             {"name": "RAY_SERVE_ENABLE_DIRECT_INGRESS", "value": "0"},
             {"name": "RAY_worker_niceness", "value": "0"},
+            # How long a raylet waits for its runtime environment agent before it ends, which busy processors may need.
+            {"name": "RAY_agent_register_timeout_ms", "value": "120000"},
             {"name": "RAY_prestart_worker_first_driver", "value": "0"},
             # After SIGTERM: how long Ray waits for replicas to move. None is on the head.
             {"name": "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S", "value": str(0 if is_head else DRAIN_S - _STOP_S)},
+            *([] if is_head else model_sources.variables(class_.sources)),
         ],
         "ports": [{"name": each, "containerPort": port} for each, port in ports.items()],
         # A limit on processors would throttle TensorFlow's threads in the middle of a request.
@@ -190,5 +228,6 @@ def _container(
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - the pod's own
             {"name": "node", "mountPath": _NODE_FOLDER},
             {"name": "shared-memory", "mountPath": "/dev/shm"},  # noqa: S108
+            *([] if is_head else model_sources.mounts(class_.sources)),
         ],
     }

@@ -10,11 +10,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from fairlead_operator.api.spec import ModelDeploymentSpec
-from fairlead_operator.api.status import ModelDeploymentStatus
+from fairlead_operator.api.status import ModelDeploymentStatus, Rollout
 from fairlead_operator.api.status import RolloutPhase as Phase
-from fairlead_operator.state.desired import Autoscaling
+from fairlead_operator.state.desired import Autoscaling, ScaleToZero
 from fairlead_operator.state.observed import InvalidSpec, ModelDeploymentView, RevisionView
-from fairlead_operator.state.rollout import Rollout, Serving
+from fairlead_operator.state.rollout import Serving
 
 
 def autoscaling_of(spec: ModelDeploymentSpec) -> Autoscaling | None:
@@ -23,11 +23,36 @@ def autoscaling_of(spec: ModelDeploymentSpec) -> Autoscaling | None:
     if scaling.min_replicas is None or scaling.max_replicas is None or scaling.target is None or scaling.replicas == 0:
         return None
     return Autoscaling(
-        least=min(scaling.max_replicas, max(scaling.min_replicas, scaling.replicas)),
+        # The operator alone takes the last replica away, once no gateway has had a request for it.
+        least=min(scaling.max_replicas, max(scaling.min_replicas, scaling.replicas, 1)),
         most=scaling.max_replicas,
         ongoing_requests=scaling.target.ongoing_requests,
         up_s=scaling.scale_up.stabilization_seconds,
         down_s=scaling.scale_down.stabilization_seconds,
+    )
+
+
+def least_field_of(spec: ModelDeploymentSpec) -> str:
+    """The field whose value is the fixed number, or the least of automatic scaling."""
+    scaling, automatic = spec.scaling, autoscaling_of(spec)
+    if automatic is not None and automatic.least == scaling.min_replicas:
+        return "spec.scaling.minReplicas"
+    is_limited = automatic is not None and automatic.least < scaling.replicas
+    return "spec.scaling.maxReplicas" if is_limited else "spec.scaling.replicas"
+
+
+def scale_to_zero_of(spec: ModelDeploymentSpec) -> ScaleToZero | None:
+    """None where the model always has a replica.
+
+    ``replicas`` is 1 where nobody set it, so only a larger number asks for replicas.
+    """
+    scaling = spec.scaling
+    if autoscaling_of(spec) is None or scaling.min_replicas != 0:
+        return None
+    return ScaleToZero(
+        idle_s=scaling.scale_to_zero.idle_seconds,
+        hold_s=scaling.scale_to_zero.hold_seconds,
+        keeps_replicas=scaling.replicas > 1,
     )
 
 
@@ -50,6 +75,8 @@ def wanted(view: ModelDeploymentView, revision: RevisionView) -> Autoscaling | i
     serving = view.serving
     if revision.revision not in serving.running or is_unreadable(view, revision):
         return None
+    if serving.at_zero_since is not None and revision.revision == serving.stable:
+        return None
     automatic = autoscaling_of(view.spec) if isinstance(view.spec, ModelDeploymentSpec) else None
     count = _count(view, revision, automatic)
     count = count if keeps_more(view, revision) else _limited(serving, revision, count)
@@ -60,7 +87,7 @@ def wanted(view: ModelDeploymentView, revision: RevisionView) -> Autoscaling | i
     if automatic is None:
         # It runs with the policy: taking that away would restart its replicas.
         return Autoscaling(least=count, most=count, ongoing_requests=1, up_s=0, down_s=0)
-    return replace(automatic, least=count, most=count if _is_exact(serving, revision) else max(count, automatic.most))
+    return replace(automatic, least=count, most=count if _is_exact(view, revision) else max(count, automatic.most))
 
 
 def is_unreadable(view: ModelDeploymentView, revision: RevisionView) -> bool:
@@ -106,16 +133,32 @@ def _limited(serving: Serving, revision: RevisionView, count: int) -> int:
     return count
 
 
-def _is_exact(serving: Serving, revision: RevisionView) -> bool:
+def _is_exact(view: ModelDeploymentView, revision: RevisionView) -> bool:
     """Whether the load may add nothing: content that is not known yet, or a revision that gives replicas away."""
+    serving = view.serving
     if revision.content_digest is None and revision.revision != serving.stable:
         return True
     rollout = serving.rollout
     if rollout is None:
         return False
     if revision.revision == serving.stable:
-        return rollout.stable_replicas is not None and rollout.phase is not Phase.RESTORING
+        return _gives_way(view, rollout)
     return _is_given_up(rollout, serving) and rollout.replicas is not None
+
+
+def _gives_way(view: ModelDeploymentView, rollout: Rollout) -> bool:
+    """Whether the stable revision makes room for a candidate, and the load does not need more than both have.
+
+    The candidate's batch has what its share needed as the rollout began. Once its load adds to that, the load has
+    grown, and the stable revision has to follow it: a rollout may pause for hours. After the promotion there is no
+    candidate, and nothing to make room for.
+    """
+    candidate = view.serving.candidate
+    if candidate is None or rollout.stable_replicas is None or rollout.phase is Phase.RESTORING:
+        return False
+    if isinstance(view.spec, ModelDeploymentSpec) and rollout.stable_replicas >= replicas_of(view.spec, view.status):
+        return False
+    return (_last_wanted(view.status, candidate) or 0) <= (rollout.replicas or 0)
 
 
 def _is_given_up(rollout: Rollout, serving: Serving) -> bool:

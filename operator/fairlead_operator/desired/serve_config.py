@@ -62,12 +62,8 @@ def application(view: ModelDeploymentView, revision: RevisionView) -> Applicatio
     wanted = scaling.wanted(view, revision)
     if wanted is None:
         return None
-    body = composed.deployed(
-        revision.application,
-        replicas=composed.autoscaled(wanted) if isinstance(wanted, Autoscaling) else composed.fixed(wanted),
-        digest=revision.content_digest,
-        attempt=_attempt(view, revision),
-    )
+    attempt = _attempt(view, revision)
+    body = composed.deployed(revision.application, replicas=wanted, digest=revision.content_digest, attempt=attempt)
     name = names.serve_application(view.namespace, view.name, revision.revision)
     return ApplicationConfig(
         name=name,
@@ -75,6 +71,7 @@ def application(view: ModelDeploymentView, revision: RevisionView) -> Applicatio
         replicas=wanted.least if isinstance(wanted, Autoscaling) else wanted,
         replicas_max=wanted.most if isinstance(wanted, Autoscaling) else None,
         keeps_more=scaling.keeps_more(view, revision),
+        attempt=attempt,
         body=body,
     )
 

@@ -42,10 +42,10 @@ async def execute(plan: actions.Plan, hands: Hands) -> actions.Outcome:
     try:
         return await _execute(plan.key, plan.action, hands)
     except errors.Conflict as error:
-        return actions.Refused(reason=reasons.Reason.CONFLICT, message=str(error), retry_after_s=error.retry_after_s)
+        return actions.Refused(reason=reasons.Reason.CONFLICT, message=error.cause, retry_after_s=error.retry_after_s)
     except errors.FairleadError as error:
         return actions.Refused(
-            reason=reasons.Reason.WRITE_FAILED, message=str(error), retry_after_s=error.retry_after_s
+            reason=reasons.Reason.WRITE_FAILED, message=error.cause, retry_after_s=error.retry_after_s
         )
 
 
@@ -74,11 +74,18 @@ async def _execute(key: keys.ModelKey, action: actions.Action, hands: Hands) -> 
     assert_never(action)
 
 
-ANNOUNCED = (
-    actions.WriteRoute | actions.RetireRoute | actions.DeleteRoute | actions.DeleteRevision | actions.RemoveFinalizer
-)
-"""Writes that move traffic or remove something: the next process has to know why. The others have the same result when
-they are repeated by any process."""
+def is_announced(action: actions.Action) -> bool:
+    """Whether the write moves traffic or removes something: the next process has to know why.
+
+    The others have the same result when they are repeated by any process.
+    """
+    match action:
+        case actions.WriteRoute():
+            return action.moves_traffic
+        case actions.RetireRoute() | actions.DeleteRoute() | actions.DeleteRevision() | actions.RemoveFinalizer():
+            return True
+        case _:
+            return False
 
 
 def is_write(action: actions.Action) -> bool:

@@ -50,6 +50,8 @@ async def write(
                 {"op": "replace", "path": f"{_GROUP}/minReplicas", "value": bounds.least},
                 {"op": "replace", "path": f"{_GROUP}/maxReplicas", "value": bounds.most},
             ]
+            if bounds.idle_s is not None:
+                operations.append({"op": "add", "path": f"{_GROUP}/idleTimeoutSeconds", "value": bounds.idle_s})
             return await api.json_patch(path, operations)
         case DeleteObject(uid=uid):
             await api.delete(path, uid=uid)
@@ -64,6 +66,6 @@ async def _require_free(api: kubernetes.KubernetesClient, path: str, key: Object
     except errors.NotFound:
         return
     if not infrastructure.is_ours(found):
-        raise ForeignObject(f"{key} exists and isn't Fairlead's, so it is left as it is.")
+        raise ForeignObject(infrastructure.describe_foreign(key))
     if key.kind is infrastructure.SECRET:
         raise errors.Conflict(f"{key} is there already")

@@ -9,6 +9,10 @@ from fairlead_operator.state import actions, directory, keys, knowledge, signatu
 from fairlead_operator.state.gateways import MemberState
 
 PROOF_TIMEOUT_S = 30.0
+_EARLIER = (
+    "the replica's version does not report evaluation records, which spec.rollout.requireEvaluation needs: update the "
+    "image of the Ray nodes"
+)
 
 
 class Gateways(Protocol):
@@ -35,19 +39,28 @@ async def prove(
         try:
             report = await gateways.prove(data_url, key.name, action.revision, timeout_s=PROOF_TIMEOUT_S)
         except errors.Refused as error:
-            return actions.NotProved(revision=action.revision, message=str(error))
+            return actions.NotProved(revision=action.revision, message=error.cause)
         except errors.FairleadError as error:
-            message = str(error)
+            message = error.cause
             continue
         if report.outcome is gateway.ProofOutcome.FAILED:
             return actions.NotProved(revision=action.revision, message=report.message)
+        if action.needs_evaluation and report.evaluation is None:
+            message = _EARLIER
+            continue
         try:
             changes = await _changes(gateways, data_url, key, action, report)
         except errors.FairleadError as error:
-            message = f"the signature of the stable revision can't be read: {error}"
+            message = f"cannot read the signature of the stable revision: {error.cause}"
             continue
         return actions.Proved(
-            revision=action.revision, digest=report.digest, signature_changes=changes, note=report.message
+            revision=action.revision,
+            digest=report.digest,
+            signature_changes=changes,
+            note=report.message,
+            shares_calls=report.shares_calls,
+            evaluation=report.evaluation,
+            variant=report.variant,
         )
     return actions.ProofUnavailable(revision=action.revision, message=message)
 

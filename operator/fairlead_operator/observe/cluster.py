@@ -10,7 +10,7 @@ from fairlead_operator.api import names
 from fairlead_operator.clients import errors, kubernetes, paths
 from fairlead_operator.observe import fingerprint, gateway, ray_clusters, readers, reflector, source
 from fairlead_operator.observe import kubernetes as objects
-from fairlead_operator.state import capacity, directory, keys, knowledge, observed, route, serve
+from fairlead_operator.state import capacity, directory, keys, knowledge, observed, route, serve, workers
 
 REFUSED_FOR_S = 60.0
 """After this time a write that the API server forbade is tried again."""
@@ -91,6 +91,12 @@ class NamespaceView:
         """The names of its Ray clusters."""
         return tuple(cluster.name for cluster in self._ray.listed.clusters(self.namespace))
 
+    @property
+    def workers(self) -> Mapping[str, workers.WorkerPods]:
+        """The worker pods by Ray cluster. A cluster whose pods are not known is left out."""
+        listed = self._ray.listed.clusters(self.namespace)
+        return {cluster.name: cluster.workers for cluster in listed if cluster.workers is not None}
+
     def place(self, class_name: str | None) -> directory.Placement | directory.Unplaced:
         """Where a new revision goes of a model that names this serving class, or none."""
         return self._ray.listed.place(self.namespace, class_name)
@@ -149,7 +155,9 @@ class NamespaceView:
     def route_of(self, model: str) -> knowledge.Known[route.RouteText] | knowledge.Absent | knowledge.Unknown:
         routes = self.routes()
         if routes is None:
-            return knowledge.Unknown(str(self._routes.error or "the routes were not read yet"))
+            return knowledge.Unknown(
+                errors.cause_of(self._routes.error) if self._routes.error else "the routes were not read yet"
+            )
         text = routes.get(model)
         return knowledge.ABSENT if text is None else knowledge.Known(route.RouteText(text=text))
 
@@ -190,7 +198,7 @@ class NamespaceView:
         ``placed`` are the ControllerRevisions that models name: where one is lost, nobody knows where it runs.
         """
         if (error := self._revisions.error) is not None:
-            return knowledge.Unknown(str(error))
+            return knowledge.Unknown(errors.cause_of(error))
         if not self._revisions.is_listed:
             return knowledge.Unknown("the revisions were not read yet")
         if lost := sorted(name for name in placed if name not in self._owner_of):

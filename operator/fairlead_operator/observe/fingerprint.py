@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 
 from fairlead_operator.observe import gateway
-from fairlead_operator.state import gateways, knowledge, route, serve
+from fairlead_operator.state import gateways, json_text, knowledge, route, serve
 
 DIGEST_BYTES = 12
 NOTHING = b""
@@ -48,7 +48,7 @@ class ServeParts:
                 own = self._owned.get(owner, {})
                 return knowledge.Known(serve.ServeView(session=view.session, applications=own))
             case serve.EmptyServe():
-                return knowledge.Unknown("Ray answers without a Serve controller: nothing is known of the replicas")
+                return knowledge.Unknown("it reports no Serve controller, so nothing is known of the replicas")
             case knowledge.Unknown() as unknown:
                 return unknown
 
@@ -66,8 +66,8 @@ class ServeParts:
         for name, application in sorted(view.applications.items()):
             found = known.get(name)
             if found is None or found[0] is not application:
-                config = digest(serve.canonical_json(application.config))
-                state = (application.status, application.message, application.running_replicas)
+                config = digest(_text_of(application.config))
+                state = (application.status, application.message, application.running_replicas, application.running_ids)
                 counts = (application.target_replicas, application.waiting_replicas)
                 found = (application, digest(name, state, counts, config), config)
             self._digests[name] = found
@@ -155,6 +155,10 @@ class World:
         if isinstance(self._members, str):
             return self._members == knowledge.Unknown.__name__
         return any(isinstance(part.view, knowledge.Unknown) for _, part in self._members)
+
+
+def _text_of(config: Mapping[str, object] | None) -> bytes:
+    return config.text if isinstance(config, json_text.KeptJson) else json_text.canonical_json(config)
 
 
 def digest(*values: object) -> bytes:

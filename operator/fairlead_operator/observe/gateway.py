@@ -46,6 +46,7 @@ class GatewaysPoller:
         self.on_replicas: Callable[[], None] = lambda: None
         """Is called when the Ray nodes list another number of replicas than before."""
         self._by_url: dict[str, _Reader] = {}
+        self._silent_since_s: dict[str, float] = {}
         self._versions: dict[str, str] = {}
         self._replicas: dict[str, int] = {}
 
@@ -60,7 +61,8 @@ class GatewaysPoller:
             view = self._view(member)
             if isinstance(view, source.Pending):
                 return view
-            members.append(gateways.GatewaySeen(name=member.name, state=member.state, view=view))
+            if not self._is_gone(member, view):
+                members.append(gateways.GatewaySeen(name=member.name, state=member.state, view=view))
         return knowledge.Known(gateways.Gateways(members=tuple(members)))
 
     def hurry(self) -> None:
@@ -86,14 +88,26 @@ class GatewaysPoller:
             case source.Answer(value=value):
                 return value
             case source.TooOld(reason=reason):
-                return knowledge.Unknown(f"gateway {member.name} gave {reason}")
+                return knowledge.Unknown(reason)
             case source.Pending() as pending:
                 return pending
+
+    def _is_gone(self, member: directory.Gateway, view: View) -> bool:
+        """Whether a gateway that is not ready has been silent for so long that it has no client left.
+
+        The count lives only here, and starts again with the process.
+        """
+        if member.state is gateways.MemberState.READY or isinstance(view, knowledge.Known):
+            self._silent_since_s.pop(member.admin_url, None)
+            return False
+        now_s = self._readers.clock.monotonic_s()
+        return now_s - self._silent_since_s.setdefault(member.admin_url, now_s) > gateways.SILENT_MAX_S
 
     def _drop_all_but(self, listed: set[str]) -> None:
         for url in [url for url in self._by_url if url not in listed]:
             self._by_url.pop(url).reading.cancel()
             self._versions.pop(url, None)
+            self._silent_since_s.pop(url, None)
             self._replicas.pop(url, None)
 
     async def _read(self, admin_url: str) -> View:
@@ -104,7 +118,7 @@ class GatewaysPoller:
             self._replicas[admin_url] = view.replicas
             return knowledge.Known(view)
         except errors.FairleadError as error:
-            return knowledge.Unknown(str(error))
+            return knowledge.Unknown(error.cause)
 
     async def _await_change(self, admin_url: str, wait_s: float) -> bool:
         """What changed between the last read and this question is heard of at once: the version is of before."""
@@ -128,7 +142,8 @@ def live(entry: route.RouteLive | None, is_hot: bool) -> object:
         return None
     revisions = entry.revisions.items()
     seen = sorted((name, one.up, one.draining, is_hot and one.sessions > 0) for name, one in revisions)
-    return (entry.version, entry.is_retired, seen)
+    hold = (entry.hold.waiting > 0, entry.hold.is_idle) if entry.hold is not None else None
+    return (entry.version, entry.is_retired, seen, hold)
 
 
 def _is_same_view(one: route.GatewayView, other: route.GatewayView, is_hot: bool) -> bool:

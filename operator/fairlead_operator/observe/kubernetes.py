@@ -11,7 +11,7 @@ import pydantic
 
 from fairlead_operator.api import names, spec, status
 from fairlead_operator.clients import errors
-from fairlead_operator.state import observed, revision_data
+from fairlead_operator.state import json_text, observed, revision_data
 
 UNKNOWN_TIME = "1970-01-01T00:00:00Z"
 
@@ -60,7 +60,7 @@ def view_revision(body: Mapping[str, Any]) -> observed.RevisionView:
             number=int(body["revision"]),
             template=data.template,
             cluster=data.cluster,
-            application=data.application,
+            application=json_text.KeptJson(data.application),
             digest=(metadata.get("annotations") or {}).get(names.ANNOTATION_DIGEST),
         )
     except (KeyError, TypeError, ValueError) as error:

@@ -27,7 +27,7 @@ _SELECTORS: Mapping[ObjectKind, kubernetes.Selector] = {
     infrastructure.DEPLOYMENT: _GATEWAY,
     infrastructure.ROLE: _GATEWAY,
     infrastructure.ROLE_BINDING: _GATEWAY,
-    infrastructure.DISRUPTION_BUDGET: _GATEWAY,
+    infrastructure.DISRUPTION_BUDGET: _OURS,
     infrastructure.NETWORK_POLICY: _OURS,
     infrastructure.RAY_CLUSTER: _OURS,
 }
@@ -132,20 +132,31 @@ def view_made(kind: ObjectKind, body: Mapping[str, Any]) -> MadeObject:
     """An object of one of the kinds; the items of a list don't say their kind themselves."""
     metadata = body["metadata"]
     is_ours = infrastructure.is_ours(body)
+    bounds = bounds_of(body) if kind is infrastructure.RAY_CLUSTER else None
     return MadeObject(
         uid=metadata["uid"],
         is_ours=is_ours,
         is_copy=is_ours and not infrastructure.is_named_by_us(kind, body),
         is_deleting=metadata.get("deletionTimestamp") is not None,
         digest=(metadata.get("annotations") or {}).get(names.ANNOTATION_APPLIED),
-        bounds=_bounds(body) if kind is infrastructure.RAY_CLUSTER else None,
+        bounds=bounds,
+        workers=_workers(body, bounds) if bounds is not None else None,
     )
 
 
-def _bounds(body: Mapping[str, Any]) -> WorkerBounds | None:
-    """None where the RayCluster has not the one worker group that it was made with."""
+def bounds_of(body: Mapping[str, Any]) -> WorkerBounds | None:
+    """The bounds of a RayCluster's workers; None where it has not the one worker group that it was made with."""
     groups = (body.get("spec") or {}).get("workerGroupSpecs")
     if not isinstance(groups, list) or len(groups) != 1 or not isinstance(groups[0], Mapping):
         return None
     least, most = groups[0].get("minReplicas"), groups[0].get("maxReplicas")
-    return WorkerBounds(least=least, most=most) if isinstance(least, int) and isinstance(most, int) else None
+    if not isinstance(least, int) or not isinstance(most, int):
+        return None
+    idle_s = groups[0].get("idleTimeoutSeconds")
+    return WorkerBounds(least=least, most=most, idle_s=idle_s if isinstance(idle_s, int) else None)
+
+
+def _workers(body: Mapping[str, Any], bounds: WorkerBounds) -> int:
+    """How many worker pods KubeRay says that there are to be; the least until it has said so."""
+    desired = (body.get("status") or {}).get("desiredWorkerReplicas")
+    return desired if isinstance(desired, int) else bounds.least

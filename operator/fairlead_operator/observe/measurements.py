@@ -17,7 +17,7 @@ class MeasurementReads(Protocol):
 
 
 class NumberReads(Protocol):
-    async def fetch_number(self, url: str, query: str) -> float | None: ...
+    async def fetch_number(self, url: str, query: str, *, namespace: str) -> float | None: ...
 
 
 class MeasurementsReader:
@@ -52,19 +52,30 @@ class MeasurementsReader:
         if isinstance(listed, knowledge.Unknown):
             return listed
         members = listed.value if isinstance(listed, knowledge.Known) else ()
-        urls = [member.admin_url for member in members if member.state is gateways.MemberState.READY]
-        if not urls:
+        ready = [member for member in members if member.state is gateways.MemberState.READY]
+        if not ready:
             return knowledge.Unknown(f"namespace {key.namespace} has no gateway that is ready")
+        ordered = sorted(ready, key=lambda member: member.name)
+        answers = await asyncio.gather(*(self._fetch(member, key.name) for member in ordered))
+        # Of several that can't be read the first by name is named, so that the message stays the same.
+        failed = next((answer for answer in answers if isinstance(answer, knowledge.Unknown)), None)
+        if failed is not None:
+            return failed
+        return knowledge.Known(tuple(answer.value for answer in answers if isinstance(answer, knowledge.Known)))
+
+    async def _fetch(
+        self, member: directory.Gateway, model: str
+    ) -> knowledge.Known[measurements.GatewayReading] | knowledge.Unknown:
         try:
-            return knowledge.Known(tuple(await asyncio.gather(*(self._gateways.fetch(url, key.name) for url in urls))))
+            return knowledge.Known(await self._gateways.fetch(member.admin_url, model))
         except errors.FairleadError as error:
-            return knowledge.Unknown(str(error))
+            return knowledge.Unknown(f"gateway {member.name}: {error.cause}")
 
     async def _number(self, namespace: str, query: str) -> Number:
         url = self._prometheus.get(namespace)
         if url is None:
             return knowledge.Unknown(f"the operator was given no Prometheus for namespace {namespace}")
         try:
-            return knowledge.Known(await self._numbers.fetch_number(url, query))
+            return knowledge.Known(await self._numbers.fetch_number(url, query, namespace=namespace))
         except errors.FairleadError as error:
-            return knowledge.Unknown(str(error))
+            return knowledge.Unknown(error.cause)

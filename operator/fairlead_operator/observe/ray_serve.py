@@ -87,7 +87,7 @@ class RayPoller:
         try:
             found = await self._reads.fetch_capacity(now_s=self._clock.now().timestamp())
         except errors.FairleadError as error:
-            return knowledge.Unknown(str(error))
+            return knowledge.Unknown(error.cause)
         return knowledge.Known(found)
 
     def put_pause_s(self) -> float:
@@ -107,13 +107,13 @@ class RayPoller:
             session = await self._session_of(instance.controller_id)
         except errors.FairleadError as error:
             self._session, self._empty = None, None
-            return knowledge.Unknown(str(error))
+            return knowledge.Unknown(error.cause)
         if instance.controller_id is not None:
             self._empty, self._last_session = None, session
             return knowledge.Known(serve.ServeView(session=session, applications=instance.applications))
         if instance.applications:
             self._empty = None
-            return knowledge.Unknown("Ray lists applications but no Serve controller")
+            return knowledge.Unknown("it lists applications but no Serve controller")
         reads = self._empty.consecutive_reads if self._empty is not None and self._empty.session == session else 0
         now_s = self._clock.monotonic_s()
         if reads == 0:
@@ -141,7 +141,7 @@ def _evidence(
         case source.Answer(value=value):
             return value
         case source.TooOld(reason=reason):
-            return knowledge.Unknown(f"Ray gave {reason}")
+            return knowledge.Unknown(reason)
         case source.Pending() as pending:
             return pending
 

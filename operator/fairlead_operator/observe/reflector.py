@@ -102,7 +102,8 @@ class Reflector(Generic[T]):
         silent_s = self._clock.monotonic_s() - self._in_touch_at_s
         if silent_s <= OUT_OF_TOUCH_S:
             return None
-        return self._error or errors.Unreachable(f"API server: {self._collection.path} is silent for {silent_s:.0f} s")
+        words = f"no answer for {silent_s:.0f} s"
+        return self._error or errors.Unreachable(f"API server: {self._collection.path}: {words}", cause=words)
 
     def get(self, name: str) -> T | None:
         found = self._stored.get(name)

@@ -70,7 +70,7 @@ class ServingClasses:
     def known(self) -> knowledge.Known[Mapping[str, serving_class.StoredClass]] | knowledge.Unknown:
         """The classes that can be read, by name."""
         if (error := self._reflector.error) is not None:
-            return knowledge.Unknown(str(error))
+            return knowledge.Unknown(errors.cause_of(error))
         if not self._reflector.is_listed:
             return knowledge.Unknown("the serving classes were not read yet")
         views = self._reflector.values.values()

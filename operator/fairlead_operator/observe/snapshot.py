@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -87,6 +88,8 @@ class Observer:
             placement=placed.cluster if isinstance(placed, directory.Placement) else recorded_cluster(view, revisions),
             unplaced=placed if isinstance(placed, directory.Unplaced) else None,
             awaited=placed.awaited if isinstance(placed, directory.Placement) else None,
+            limits=placed.limits if isinstance(placed, directory.Placement) else None,
+            workers=namespace.workers,
             route=namespace.route_of(key.name),
             gateways=namespace.gateways(),
             gateway_url=namespace.gateway_url,
@@ -115,12 +118,15 @@ class Observer:
         return replace(look, seen=replace(seen, measured=measured))
 
     async def add_capacity(self, seen: observed.Observed) -> observed.Observed:
-        """The same with what is free on the cluster where new revisions go: read now."""
-        if not isinstance(seen.serve.get(seen.placement), knowledge.Known):
-            return seen
-        return replace(
-            seen, capacity=await self._namespaces(seen.key.namespace).capacity(seen.placement, CAPACITY_MAX_AGE_S)
-        )
+        """The same with what is free on each cluster where a revision may start, read now.
+
+        A rollback may go back to one that the model has left.
+        """
+        namespace = self._namespaces(seen.key.namespace)
+        places = {seen.placement, *(each.cluster for each in seen.revisions)}
+        read = [name for name in sorted(places) if isinstance(seen.serve.get(name), knowledge.Known)]
+        free = await asyncio.gather(*(namespace.capacity(name, CAPACITY_MAX_AGE_S) for name in read))
+        return replace(seen, capacity=dict(zip(read, free, strict=True)))
 
 
 def _class_of(view: observed.ModelDeploymentView | None) -> str | None:

@@ -5,18 +5,21 @@ from __future__ import annotations
 import datetime
 from dataclasses import dataclass, replace
 
-from fairlead_operator.api.status import Request
+from fairlead_operator.api.status import Request, Rollout
+from fairlead_operator.state import unread
 from fairlead_operator.state.actions import Action, NudgeServe, Plan, Wait
 from fairlead_operator.state.bounds import Bounds
 from fairlead_operator.state.consequences import with_advice
 from fairlead_operator.state.desired import Batch, Desired, SetWeight, Step
+from fairlead_operator.state.gateways import MemberState
 from fairlead_operator.state.knowledge import Known, Unknown
 from fairlead_operator.state.observed import Observed
 from fairlead_operator.state.reasons import Reason
-from fairlead_operator.state.rollout import Rollout, Serving
+from fairlead_operator.state.rollout import Serving
 from fairlead_operator.state.route import FULL_WEIGHT, GatewayView, RevisionLive, RouteEntry
 from fairlead_operator.state.serve import ApplicationView, ServeView
 from fairlead_operator.state.time import elapsed_s, whole_second
+from fairlead_operator.state.workers import WorkerPods
 
 CLOCK_TOLERANCE_S = 5.0
 """Clocks of two processes of the operator may differ by so much."""
@@ -45,11 +48,23 @@ class Context:
 
     def wait(self, reason: Reason, message: str, *, requeue_after_s: float | None = None) -> Plan:
         """Writes nothing outside; where a person has to act, the message says how."""
-        plan = self.act(Wait(), reason, with_advice(reason, message))
+        plan = self.act(Wait(), reason, with_advice(reason, message, name=self.observed.key.name))
         return plan if requeue_after_s is None else replace(plan, requeue_after_s=requeue_after_s)
 
     def wait_unknown(self, reason: Reason, message: str) -> Plan:
         return self.wait(reason, message, requeue_after_s=self.bounds.unknown_s)
+
+    def wait_for_gateways(self, message: str | None = None) -> Plan:
+        """Waits until a gateway or route can be read; without a ``message`` it says which gateway can't."""
+        message = message or self.observed.describe_unread_gateway(*MemberState)
+        if message is None:
+            return self.wait_unknown(Reason.GATEWAY_UNREACHABLE, "No gateway is running.")
+        held_up = " The rollout waits until this is possible." if self.serving.candidate is not None else ""
+        return self.wait_unknown(Reason.GATEWAY_UNREACHABLE, f"{message}{held_up}")
+
+    def wait_for_ray(self, cluster: str, why: str) -> Plan:
+        """Waits until a Ray cluster can be read."""
+        return self.wait_unknown(Reason.RAY_UNREACHABLE, unread.describe_ray(cluster, why))
 
     def announce(self, serving: Serving, reason: Reason, message: str) -> Plan:
         """Writes only the status: the next pass takes the step that it announces."""
@@ -63,7 +78,7 @@ class Context:
         if wanted is None or wanted.application is None or not isinstance(serve, Known):
             return None
         view = serve.value.applications.get(wanted.application.name)
-        return view if view is not None and wanted.application.is_deployed_as(view.config) else None
+        return view if view is not None and wanted.application.is_deployed_as(view) else None
 
     def cluster_of(self, revision: str) -> str:
         """The Ray cluster that a revision runs on; one that isn't kept yet goes where new ones go."""
@@ -73,6 +88,10 @@ class Context:
     def serve_of(self, revision: str) -> Known[ServeView] | Unknown:
         """What the Ray cluster of a revision runs."""
         return self.observed.serve_on(self.cluster_of(revision))
+
+    def workers_of(self, revision: str) -> WorkerPods | None:
+        """The worker pods of a revision's Ray cluster; None where nothing is known of them."""
+        return self.observed.workers.get(self.cluster_of(revision))
 
     def nudge(self, revision: str, reason: Reason, message: str) -> Plan:
         """Has the Ray cluster of a revision looked at."""

@@ -39,7 +39,7 @@ def decide(desired: DesiredNamespace, observed: ObservedNamespace) -> NamespaceP
     writes = tuple(_make(desired, observed))
     foreign = _find_foreign(desired, observed)
     if foreign is not None:
-        message = f"{foreign} exists and isn't Fairlead's, so it is left as it is."
+        message = infrastructure.describe_foreign(foreign)
         return NamespacePlan(writes=writes, problem=Problem(reason=Reason.FOREIGN_OBJECT, message=message))
     return NamespacePlan(writes=writes)
 
@@ -113,10 +113,16 @@ def _is_recorded_by_none(cluster: str, used: Known[frozenset[str]] | Unknown) ->
 
 
 def _remove_all(observed: ObservedNamespace) -> Iterator[DeleteObject]:
-    """The last model has gone, and with it all traffic."""
+    """The last model has gone, and with it all traffic. The token goes in a later pass, once no RayCluster is left."""
     for key, made in sorted(observed.objects.items()):
-        if _may_be_deleted(made):
+        if _may_be_deleted(made) and (key != TOKEN or _has_no_ray_cluster(observed)):
             yield DeleteObject(key=key, uid=made.uid)
+
+
+def _has_no_ray_cluster(observed: ObservedNamespace) -> bool:
+    """One that is being deleted counts: KubeRay's Job that removes its head's state from Redis reads the token."""
+    kinds = {key.kind for key in observed.objects} | observed.unknown.keys()
+    return infrastructure.RAY_CLUSTER not in kinds
 
 
 def _find_foreign(desired: DesiredNamespace, observed: ObservedNamespace) -> ObjectKey | None:

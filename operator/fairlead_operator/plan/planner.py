@@ -6,22 +6,32 @@ import datetime
 from collections.abc import Callable
 
 from fairlead_operator.api import names
+from fairlead_operator.api.spec import ModelDeploymentSpec
 from fairlead_operator.plan import requests
 from fairlead_operator.plan.context import Context
-from fairlead_operator.plan.rollout import advance, forgotten
+from fairlead_operator.plan.rollout import advance, forgotten, idle
 from fairlead_operator.plan.upkeep import attempts, revisions, steady, suspension, teardown
 from fairlead_operator.state.actions import AddFinalizer, Plan, Prove, Wait
 from fairlead_operator.state.bounds import Bounds
 from fairlead_operator.state.consequences import consequence_of, with_advice
 from fairlead_operator.state.desired import Desired
-from fairlead_operator.state.knowledge import Absent
+from fairlead_operator.state.knowledge import Absent, Known
 from fairlead_operator.state.observed import InvalidSpec, ModelDeploymentView, Observed
 from fairlead_operator.state.reasons import Reason
 
 Decider = Callable[[Context], Plan | None]
 
 MEMORY = frozenset(
-    {"rollout", "quarantine", "attempts", "handledRequest", "rollback", "stableRevision", "candidateRevision"}
+    {
+        "rollout",
+        "quarantine",
+        "attempts",
+        "handledRequest",
+        "rollback",
+        "stableRevision",
+        "candidateRevision",
+        "atZeroSince",
+    }
 )
 """The fields of the status that later passes decide by; the others only report."""
 
@@ -50,6 +60,16 @@ def _require_place(context: Context) -> Plan | None:
     return None if context.desired.target in context.desired.revisions else _without_place(context)
 
 
+def _require_class(context: Context) -> Plan | None:
+    """A class that is not there is said of a model that serves too: its owner meant to move it."""
+    view, unplaced = context.observed.object, context.observed.unplaced
+    if unplaced is None or unplaced.reason is not Reason.NO_SERVING_CLASS or not isinstance(view, Known):
+        return None
+    spec = view.value.spec
+    names_one = isinstance(spec, ModelDeploymentSpec) and spec.cluster.class_name is not None
+    return _without_place(context) if names_one else None
+
+
 def _without_place(context: Context) -> Plan | None:
     unplaced = context.observed.unplaced
     if unplaced is None:
@@ -70,6 +90,8 @@ DECIDERS: tuple[Decider, ...] = (
     suspension.decide,
     # What serves is looked after before anything moves on: Ray alone is needed for that.
     attempts.restart_stable,
+    # So is a model at zero: its requests need no new revision, nor a place for one.
+    idle.wake,
     _require_place,
     # The desired revision is kept before anything refers to it.
     revisions.decide,
@@ -77,8 +99,12 @@ DECIDERS: tuple[Decider, ...] = (
     revisions.trim_history,
     # One step of the rollout, or its beginning.
     advance.decide,
+    # Without requests the last replicas go.
+    idle.fall_idle,
     # Nothing is being rolled out: the stable revision's route and replicas are as they should be.
     steady.decide,
+    # Nothing is left to do for what serves, and the class that it should move to is not there.
+    _require_class,
 )
 
 
@@ -129,7 +155,11 @@ def _unreadable(invalid: InvalidSpec, view: ModelDeploymentView, observed: Obser
         action=Wait(),
         serving=view.serving,
         reason=Reason.INVALID_SPEC,
-        message=with_advice(Reason.INVALID_SPEC, f"The spec can't be read, so nothing is changed: {invalid.message}"),
+        message=with_advice(
+            Reason.INVALID_SPEC,
+            f"Cannot read the spec, so the operator changes nothing: {invalid.message}",
+            name=observed.key.name,
+        ),
         requeue_after_s=bounds.resync_s,
     )
 
@@ -142,7 +172,8 @@ def _unreadable_status(problem: str, view: ModelDeploymentView, observed: Observ
         reason=Reason.STATUS_UNREADABLE,
         message=with_advice(
             Reason.STATUS_UNREADABLE,
-            f"This version of the operator can't read the status, so nothing is changed: {problem}",
+            f"This version of the operator can't read the status, so it changes nothing: {problem}",
+            name=observed.key.name,
         ),
         requeue_after_s=bounds.resync_s,
     )
@@ -154,6 +185,6 @@ def _adopt(view: ModelDeploymentView, observed: Observed, bounds: Bounds) -> Pla
         action=AddFinalizer(resource_version=view.resource_version, finalizers=(*view.finalizers, names.FINALIZER)),
         serving=view.serving,
         reason=Reason.INITIALIZING,
-        message="Adds the finalizer.",
+        message="Adding the finalizer.",
         requeue_after_s=bounds.poll_s,
     )

@@ -18,6 +18,7 @@ from fairlead_operator.api.status import (
     Request,
     RequestOutcome,
     Rollback,
+    Rollout,
     Verb,
 )
 from fairlead_operator.api.text import one_line
@@ -28,7 +29,7 @@ from fairlead_operator.state.actions import Plan
 from fairlead_operator.state.desired import Batch, MinSamples, Pause, WantedRevision
 from fairlead_operator.state.knowledge import Known
 from fairlead_operator.state.reasons import Reason
-from fairlead_operator.state.rollout import Rollout, Serving
+from fairlead_operator.state.rollout import Serving
 from fairlead_operator.state.triggers import Trigger
 
 
@@ -49,6 +50,8 @@ class Granted:
 
 
 Answer = Granted | Refusal
+_NAMES: Mapping[Verb, str] = {verb: verb.value for verb in Verb} | {Verb.PROMOTE_FULL: "Promote (full)"}
+"""How messages call the verbs."""
 Judge = Callable[[Context, Request], Answer]
 
 
@@ -59,7 +62,7 @@ def decide(context: Context) -> Plan | None:
         return _forget(context)
     answer = JUDGES[request.verb](context, request)
     if isinstance(answer, Refusal):
-        message = f"{request.verb} is refused: {answer.message}"
+        message = f"{_NAMES[request.verb]} is refused: {answer.message}"
         return _handled(context, request, context.serving, RequestOutcome.REFUSED, message)
     if not context.serving.rules.reacts_to(answer.trigger) or _still_there(context, answer.trigger):
         return _forget(context)
@@ -96,7 +99,7 @@ def _forget(context: Context) -> Plan | None:
     rollback = serving.rollback if context.rollback is not None else None
     if (kept, rollback) == (serving.quarantine, serving.rollback):
         return None
-    message = "The spec changed, so a request for its previous revision no longer applies."
+    message = "The spec changed. A request for its previous revision no longer applies."
     return context.announce(replace(serving, quarantine=kept, rollback=rollback), Reason.REQUEST_FORGOTTEN, message)
 
 
@@ -109,10 +112,10 @@ def _candidate(context: Context, request: Request) -> Rollout | Refusal:
     asked_for = context.called(request.revision)
     if serving.candidate is None or serving.rollout is None:
         now = f"; {context.called(serving.stable)} is stable" if serving.stable is not None else ""
-        return Refusal(message=f"it was meant for {asked_for}, but there is no candidate{now}.")
+        return Refusal(message=f"the request is for {asked_for}, but there is no candidate{now}.")
     if serving.candidate != request.revision:
         return Refusal(
-            message=f"it was meant for {asked_for}, but {context.called(serving.candidate)} is the candidate."
+            message=f"the request is for {asked_for}, but the candidate is {context.called(serving.candidate)}."
         )
     return serving.rollout
 
@@ -122,7 +125,7 @@ def _promote(context: Context, request: Request) -> Answer:
     if isinstance(found, Refusal):
         return found
     if request.step is not None and request.step != found.step:
-        return Refusal(message=f"it was meant for step {request.step + 1}, but step {found.step + 1} is in progress.")
+        return Refusal(message=f"the request is for step {request.step + 1}, but step {found.step + 1} is in progress.")
     return _go_on(context, found, "Promote")
 
 
@@ -136,9 +139,10 @@ def _promote_full(context: Context, request: Request) -> Answer:
         return Refusal(message=f"{broken}; set spec.rollout.allowSignatureChange: true to allow it.")
     if isinstance(context.step_of(found), Batch):
         return Refusal(
-            message=f"{_called(context)} is rolled out in batches that fit the cluster, so none can be skipped."
+            message=f"{_called(context)} is rolled out in batches (spec.rollout.rollingUpdate). Batches cannot be "
+            "skipped, because the cluster may have no room for all replicas at once."
         )
-    message = f"{_called(context)} is promoted by request: the remaining steps are skipped."
+    message = f"Promote (full) accepted: the remaining steps of {_called(context)} are skipped."
     return Granted(
         trigger=Trigger.PROMOTE_FULL,
         then=lambda: _unpaused(_after(context, Trigger.PROMOTE_FULL, message)),
@@ -157,8 +161,8 @@ def _go_on(context: Context, found: Rollout, verb: str) -> Answer:
     """What the step waits for is over, and a person's pause as well."""
     is_waiting = steps.is_wait(context.step_of(found)) or _is_inconclusive(found)
     if is_waiting and context.serving.rules.reacts_to(Trigger.PROMOTE):
-        what = f"the {_wait(context, found)} of {_called(context)}"
-        message = f"{verb} by request: step {found.step + 1}, {what}, is over."
+        what = f"the {_wait(context, found)} in step {found.step + 1} of {_called(context)}"
+        message = f"{verb} accepted: {what} is over."
         return Granted(
             trigger=Trigger.PROMOTE,
             then=lambda: _unpaused(_after(context, Trigger.PROMOTE, message)),
@@ -182,18 +186,20 @@ def _release(context: Context, found: Rollout, verb: str) -> Answer:
     """Ends a person's pause, or has an inconclusive analysis measured once more."""
     if _is_inconclusive(found) and not found.paused_by_request:
         retried = replace(context.serving, rollout=replace(found, analysis=None))
-        message = f"{verb} by request: {_called(context)} is measured once more."
+        message = f"{verb} accepted: {_called(context)} is measured again."
         return Granted(trigger=Trigger.RELEASE, then=lambda: retried, message=message)
     if not found.paused_by_request:
-        return Refusal(message=f"{_called(context)} does not wait for a person: {_where(context, found)}.")
-    message = f"{verb} by request: {_called(context)} continues."
+        where = f"{_where(context, found)}, with no pause and no inconclusive analysis"
+        return Refusal(message=f"there is nothing to continue: {where}.")
+    message = f"{verb} accepted: the rollout of {_called(context)} continues."
     return Granted(trigger=Trigger.RELEASE, then=lambda: _unpaused(context.serving), message=message)
 
 
 def _where(context: Context, found: Rollout) -> str:
     count = len(context.steps)
     is_stepping = context.serving.rules.reacts_to(Trigger.PROMOTE) and found.step < count
-    return f"step {found.step + 1} of {count} is in progress" if is_stepping else f"it is {found.phase.value}"
+    step = f", step {found.step + 1} of {count}" if is_stepping else ""
+    return f"the rollout is in phase {found.phase.value}{step}"
 
 
 def _pause(context: Context, request: Request) -> Answer:
@@ -201,9 +207,11 @@ def _pause(context: Context, request: Request) -> Answer:
     if isinstance(found, Refusal):
         return found
     if found.paused_by_request:
-        return Refusal(message=f"{_called(context)} is paused by an earlier request.")
+        return Refusal(message=f"the rollout of {_called(context)} is already paused on request.")
     held = replace(context.serving, rollout=replace(found, paused_by_request=True))
-    return Granted(trigger=Trigger.HOLD, then=lambda: held, message=f"{_called(context)} is paused by request.")
+    return Granted(
+        trigger=Trigger.HOLD, then=lambda: held, message=f"Pause accepted: the rollout of {_called(context)} is paused."
+    )
 
 
 def _resume(context: Context, request: Request) -> Answer:
@@ -218,11 +226,16 @@ def _abort(context: Context, request: Request) -> Answer:
     found = _candidate(context, request)
     if isinstance(found, Refusal):
         return found
-    message = f"{_called(context)} is withdrawn by request."
-    if not steps.is_to_be_restored(context):
-        return Granted(trigger=Trigger.ABORTED, then=lambda: _aborted(context, message), message=message)
-    waits = f"{message[:-1]}, step by step, while the stable revision gets its replicas back. Another abort skips that."
-    return Granted(trigger=Trigger.RESTORE, then=lambda: _restored(context, message), message=waits)
+    called, stable = _called(context), context.serving.stable
+    message = f"Aborted on request: {called} is withdrawn."
+    if stable is None or not steps.is_to_be_restored(context):
+        answer = f"Abort accepted: {called} is withdrawn."
+        return Granted(trigger=Trigger.ABORTED, then=lambda: _aborted(context, message), message=answer)
+    answer = (
+        f"Abort accepted: {called} is removed in batches while {context.called(stable)} gets its replicas back. Abort "
+        "again to return all traffic immediately."
+    )
+    return Granted(trigger=Trigger.RESTORE, then=lambda: _restored(context, message), message=answer)
 
 
 def _restored(context: Context, message: str) -> Serving:
@@ -248,7 +261,7 @@ def _retry(context: Context, request: Request) -> Answer:
     serving, target = context.serving, context.desired.target
     if request.revision != target:
         asked_for = context.called(request.revision)
-        return Refusal(message=f"it was meant for {asked_for}, but the spec asks for {context.called(target)}.")
+        return Refusal(message=f"the request is for {asked_for}, but the spec asks for {context.called(target)}.")
     if serving.quarantined(target) is None:
         return Refusal(message=f"{context.called(target)} is not in quarantine.")
     last = serving.attempt_of(target)
@@ -256,7 +269,7 @@ def _retry(context: Context, request: Request) -> Answer:
     lifted = replace(serving, quarantine=tuple(q for q in serving.quarantine if q.revision != target), rollback=None)
     # What is stable already runs: another attempt would restart it.
     retried = lifted if target == serving.stable else lifted.with_attempt(attempt)
-    message = f"{context.called(target)} is retried by request."
+    message = f"Retry accepted: {context.called(target)} is no longer in quarantine."
     return Granted(trigger=Trigger.RETRY, then=lambda: retried, message=message)
 
 
@@ -264,19 +277,21 @@ def _rollback(context: Context, request: Request) -> Answer:
     serving, target = context.serving, context.desired.target
     leaving = serving.candidate or serving.stable
     if request.revision != leaving:
-        now = context.called(leaving) if leaving is not None else "no revision"
-        return Refusal(message=f"it was meant for {context.called(request.revision)}, but {now} is there now.")
+        now = f"the current revision is {context.called(leaving)}" if leaving is not None else "no revision serves"
+        return Refusal(message=f"the request is for {context.called(request.revision)}, but {now}.")
     if target not in (serving.candidate, serving.stable) and serving.quarantined(target) is None:
-        return Refusal(message=f"the spec asks for {context.called(target)} now, whose rollout has not begun.")
+        return Refusal(message=f"the spec now asks for {context.called(target)}, and its rollout has not begun.")
     found = _destination(context, request.number)
     if isinstance(found, Refusal):
         return found
-    message = f"{context.called(found.revision)} is chosen by request in place of {context.called(target)}."
+    chosen_one, left = context.called(found.revision), context.called(target)
+    message = f"Rolled back on request: {chosen_one} is used instead of {left}."
     given_up = Quarantine(revision=target, reason=Reason.ROLLED_BACK, message=message, time=context.second)
     chosen = replace(serving, rollback=Rollback(revision=found.revision, instead_of=target))
     if serving.quarantined(target) is None:
         chosen = replace(chosen, quarantine=advance.with_entry(serving.quarantine, given_up))
-    return Granted(trigger=Trigger.ROLLBACK, then=lambda: chosen, message=message)
+    answer = f"Rollback accepted: {chosen_one} replaces {left}."
+    return Granted(trigger=Trigger.ROLLBACK, then=lambda: chosen, message=answer)
 
 
 def _destination(context: Context, number: int | None) -> WantedRevision | Refusal:
@@ -284,7 +299,7 @@ def _destination(context: Context, number: int | None) -> WantedRevision | Refus
     if number is None:
         name = serving.stable if serving.candidate is not None else serving.previous_stable
         found = kept.get(name) if name is not None else None
-        missing = "no earlier stable revision is kept; name one by its number."
+        missing = "there is no earlier stable revision: use `--to NUMBER`."
     else:
         found = next((revision for revision in kept.values() if revision.number == number), None)
         missing = f"revision {number} is not kept."
@@ -292,7 +307,8 @@ def _destination(context: Context, number: int | None) -> WantedRevision | Refus
         return Refusal(message=missing)
     called = context.called(found.revision)
     if found.revision == context.desired.target:
-        return Refusal(message=f"{called} is what the spec asks for. Retry it to lift its quarantine.")
+        retry = f"kubectl fairlead retry {context.observed.key.name}"
+        return Refusal(message=f"{called} is what the spec asks for. Run `{retry}` to start it again.")
     if found.revision == serving.stable and serving.candidate is None:
         return Refusal(message=f"{called} is stable already.")
     if found.revision == serving.candidate:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import assert_never
 
+from fairlead_operator.state import json_text
 from fairlead_operator.state.bounds import Bounds
 from fairlead_operator.state.knowledge import Known, Unknown
 from fairlead_operator.state.serve import (
@@ -23,7 +24,6 @@ from fairlead_operator.state.serve import (
     ServeConfig,
     ServeDecision,
     ServeView,
-    canonical_json,
 )
 
 EMPTY_READS = 3
@@ -38,7 +38,7 @@ def decide(wanted: ServeConfig, observed: RayObserved, bounds: Bounds) -> ServeD
     """PUTs only what differs, and never on an answer that proves nothing."""
     match observed.evidence:
         case Unknown(reason=reason):
-            return Hold(reason=f"Ray can't be read: {reason}", requeue_after_s=bounds.unknown_s)
+            return Hold(reason=f"the Ray cluster can't be read: {reason}", requeue_after_s=bounds.unknown_s)
         case EmptyServe() as empty:
             return _from_nothing(wanted, empty, bounds)
         case Known(value=view):
@@ -54,7 +54,7 @@ def _from_nothing(wanted: ServeConfig, empty: EmptyServe, bounds: Bounds) -> Ser
         reason = f"Ray shows no Serve controller, which proves nothing yet ({doubt})"
         return Hold(reason=reason, requeue_after_s=bounds.poll_s)
     changes = tuple(f"start {config.name}" for config in wanted.applications) or ("start Serve with no application",)
-    return Put(body=_body([dict(config.body) for config in wanted.applications]), changes=changes)
+    return Put(body=_body([config.body for config in wanted.applications]), changes=changes)
 
 
 def _find_doubt(wanted: ServeConfig, empty: EmptyServe) -> str | None:
@@ -86,14 +86,16 @@ def _compare(wanted: ServeConfig, view: ServeView, bounds: Bounds) -> ServeDecis
             carried.append(application.config)
     if not changes:
         return Keep(reason="it is deployed as desired")
-    bodies = [dict(config.body) for config in desired.values()] + [dict(config) for config in carried]
+    bodies = [config.body for config in desired.values()] + carried
     return Put(body=_body(bodies), changes=tuple(changes))
 
 
 def _with_what_runs(config: ApplicationConfig, view: ServeView) -> ApplicationConfig:
-    """The status may not say yet what Ray's scaling did last."""
+    """The status may not say yet what Ray's scaling did last, or that replicas of an earlier attempt run after all."""
     deployed = view.applications.get(config.name)
-    return config if deployed is None else config.at_least(max(deployed.target_replicas, deployed.running_replicas))
+    if deployed is None:
+        return config
+    return config.at_least(max(deployed.target_replicas, deployed.running_replicas)).as_it_runs(deployed)
 
 
 def _changes(desired: Mapping[str, ApplicationConfig], view: ServeView) -> list[str]:
@@ -102,7 +104,7 @@ def _changes(desired: Mapping[str, ApplicationConfig], view: ServeView) -> list[
         deployed = view.applications.get(name)
         if deployed is None or deployed.status is ApplicationStatus.DELETING:
             changes.append(f"start {name}")
-        elif not config.is_deployed_as(deployed.config):
+        elif not config.is_deployed_as(deployed):
             changes.append(f"change {name}{_how(config, deployed)}")
     return changes
 
@@ -121,12 +123,12 @@ def is_ours(name: str, namespace: str, config: Mapping[str, object] | None) -> b
     """
     if re.fullmatch(rf"{re.escape(namespace)}--[a-z]([-a-z0-9]*[a-z0-9])?--[0-9a-f]{{10}}", name) is None:
         return False
-    found: object = config
+    found: object = json_text.plain(config) if config is not None else None
     for part in ("args", "config", "namespace"):
         found = found.get(part) if isinstance(found, Mapping) else None
     return found is None or found == namespace
 
 
-def _body(applications: list[dict[str, object]]) -> bytes:
-    ordered = sorted(applications, key=lambda body: str(body.get("name")))
-    return canonical_json({"proxy_location": "Disabled", "applications": ordered})
+def _body(applications: list[Mapping[str, object]]) -> bytes:
+    ordered = sorted(map(json_text.plain, applications), key=lambda body: str(body.get("name")))
+    return json_text.canonical_json({"proxy_location": "Disabled", "applications": ordered})

@@ -7,12 +7,13 @@ from typing import assert_never
 
 from fairlead_operator.api.text import hide_addresses, one_line
 from fairlead_operator.plan.context import Context
+from fairlead_operator.state import unread
 from fairlead_operator.state.actions import Plan, WriteRoute
-from fairlead_operator.state.gateways import Confirmation, MemberState
+from fairlead_operator.state.gateways import SILENT_MAX_S, Confirmation, MemberState
 from fairlead_operator.state.knowledge import Absent, Known, Unknown
 from fairlead_operator.state.phases import Place
 from fairlead_operator.state.reasons import Reason
-from fairlead_operator.state.route import BY_WEIGHT, FULL_WEIGHT, RouteEntry, RouteRevision, RouteText, Routing
+from fairlead_operator.state.route import BY_WEIGHT, FULL_WEIGHT, Hold, RouteEntry, RouteRevision, RouteText, Routing
 from fairlead_operator.state.time import elapsed_s
 
 
@@ -51,7 +52,34 @@ def _build(context: Context, *, stable: str | None, candidate: str | None, drain
         max_request_bytes=max(s.max_request_bytes for s in serving),
         request_timeout_s=max(s.request_timeout_seconds for s in serving),
         routing=_routing(context) if stable is not None and candidate is not None else BY_WEIGHT,
+        hold=hold(context, stable) if stable is not None else None,
     )
+
+
+def hold(context: Context, stable: str) -> Hold | None:
+    """As many requests as a replica takes at once wait for the first one; it gets so many at a time as it runs."""
+    zero, serving = context.desired.scale_to_zero, context.desired.revisions[stable].template.serving
+    if zero is None:
+        return _last_hold(context, stable)
+    return Hold(
+        requests=serving.max_ongoing_requests + serving.max_queued_requests,
+        seconds=zero.hold_s,
+        parallel=serving.max_ongoing_requests,
+        idle_s=zero.idle_s,
+    )
+
+
+def _last_hold(context: Context, stable: str) -> Hold | None:
+    """What a model keeps that left zero for good, until its first replica is ready: its requests wait for that.
+
+    A replica that does not come in the time for a rollout's progress is waited for no more.
+    """
+    written, since = context.observed.route, context.serving.short_since
+    if not isinstance(written, Known) or context.desired.replicas == 0 or context.fewest_up(stable):
+        return None
+    if since is not None and elapsed_s(since, context.now) > context.desired.progress_deadline_s:
+        return None
+    return written.value.hold
 
 
 def _weight(context: Context) -> int:
@@ -99,13 +127,11 @@ def write(context: Context, wanted: RouteEntry, *, is_last_resort: bool = False)
     nothing is written while a revision that should be in it can't be read.
     """
     if (lost := _find_lost(context)) is not None:
-        message = f"The ControllerRevision of {lost} was deleted, so the route and the replicas stay as they are."
+        message = f"The ControllerRevision of {lost} was deleted. The route and the replicas stay unchanged."
         return context.wait(Reason.REVISION_LOST, message, requeue_after_s=context.bounds.resync_s)
     match context.observed.route:
         case Unknown(reason=reason):
-            return context.wait_unknown(
-                Reason.GATEWAY_UNREACHABLE, f"The route can't be read: {hide_addresses(reason)}"
-            )
+            return context.wait_for_gateways(unread.describe_route(context.observed.key.name, reason))
         case Known(value=text) if text.holds(wanted):
             return None
         case Known(value=text):
@@ -118,12 +144,15 @@ def write(context: Context, wanted: RouteEntry, *, is_last_resort: bool = False)
 
 def _write(context: Context, wanted: RouteEntry, *, before: RouteText | None, is_last_resort: bool) -> Plan:
     for revision in (wanted.stable, wanted.candidate) if not is_last_resort else ():
-        if revision is not None and _gains(wanted, revision, before) and not context.is_seen_ready(revision):
+        is_held = context.serving.at_zero_since is not None and revision == wanted.stable and wanted.hold is not None
+        if revision is None or is_held or not _gains(wanted, revision, before):
+            continue
+        if not context.is_seen_ready(revision):
             return _no_replica(context, revision)
     return context.act(
-        WriteRoute(entry=wanted, owner_uid=context.desired.uid),
+        WriteRoute(entry=wanted, owner_uid=context.desired.uid, is_first=before is None),
         context.serving.rules.reason,
-        f"Writes the route: {describe(context, wanted)}.",
+        f"Updating the traffic: {describe(context, wanted)}.",
     )
 
 
@@ -136,21 +165,22 @@ def _gains(wanted: RouteEntry, revision: str, before: RouteText | None) -> bool:
 
 
 def _no_replica(context: Context, revision: str) -> Plan:
-    went_back = context.serving.rules.gives_back and revision == context.serving.stable
-    reason = Reason.NO_WAY_BACK if went_back else context.serving.rules.reason
-    message = f"{context.called(revision)} gets no more traffic yet: no ready replica of it was found."
-    if went_back:
-        message = f"{message} The operator restarts it."
-    return context.wait(reason, message)
+    called = context.called(revision)
+    if context.serving.rules.gives_back and revision == context.serving.stable:
+        message = (
+            f"Traffic cannot return to {called}: it has no ready replica. The operator restarts it; until then traffic "
+            "stays unchanged."
+        )
+        return context.wait(Reason.ROLLBACK_BLOCKED, message)
+    message = f"{called} gets no more traffic yet: it has no ready replica."
+    return context.wait(context.serving.rules.reason, message)
 
 
 def confirm(context: Context, wanted: RouteEntry) -> Plan | None:
     """None once every gateway says that it has the entry."""
     match context.observed.gateways:
         case Unknown(reason=reason):
-            return context.wait_unknown(
-                Reason.GATEWAY_UNREACHABLE, f"The gateways can't be listed: {hide_addresses(reason)}"
-            )
+            return context.wait_for_gateways(unread.describe_gateways(reason))
         case Known(value=gateways) if any(member.state is MemberState.READY for member in gateways.members):
             return _unconfirmed(context, wanted, gateways.confirmation(lambda view: context.has_entry(view, wanted)))
         case Known() | Absent():
@@ -169,11 +199,17 @@ def _unconfirmed(context: Context, wanted: RouteEntry, confirmation: Confirmatio
             return context.wait_unknown(Reason.ROUTE_REFUSED, one_line(message))
     for member in confirmation.unread:
         if isinstance(member.view, Unknown):
-            message = f"Gateway {member.name} can't be read: {hide_addresses(member.view.reason)}"
+            if member.state is MemberState.READY:
+                return context.wait_for_gateways(unread.describe_gateway(member.name, member.view.reason))
+            message = (
+                f"Gateway {member.name} is terminating or not ready, and cannot be read: "
+                f"{hide_addresses(member.view.reason)}. The operator waits for it up to {SILENT_MAX_S:g} s, because it "
+                "may still handle requests."
+            )
             return context.wait_unknown(Reason.GATEWAY_UNREACHABLE, message)
     missing = ", ".join(sorted(member.called for member in confirmation.missing))
     return context.wait(
-        context.serving.rules.reason, f"Waits for gateway {missing} to apply the route: {describe(context, wanted)}."
+        context.serving.rules.reason, f"Waiting for gateway {missing} to apply the route: {describe(context, wanted)}."
     )
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from typing_extensions import override
 
+from fairlead_operator.api.evaluation_status import Evaluation
+from fairlead_operator.api.optimization import Variant
 from fairlead_operator.state.keys import ModelKey
 from fairlead_operator.state.observed import RevisionTemplate
 from fairlead_operator.state.reasons import EventType, Reason
@@ -84,10 +86,16 @@ class DeleteRevision:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WriteRoute:
-    """Server-side apply of the model's ModelRoute, which the object of ``owner_uid`` owns."""
+    """Server-side apply of the model's ModelRoute, which the object of ``owner_uid`` owns; ``is_first`` creates it."""
 
     entry: RouteEntry
     owner_uid: str
+    is_first: bool = False
+
+    @property
+    def moves_traffic(self) -> bool:
+        """Whether requests without a pinned revision go elsewhere than before."""
+        return not self.is_first or self.entry.stable is not None or self.entry.candidate_weight > 0
 
     @override
     def __str__(self) -> str:
@@ -121,11 +129,13 @@ class Prove:
     """Let a replica of the revision run its example, through a gateway, and report.
 
     The outcome is Proved, NotProved or ProofUnavailable. The replica's signature is compared with that of
-    ``contract_of``, where that is set.
+    ``contract_of``, where that is set. With ``needs_evaluation`` a report that doesn't say what evaluation record there
+    is proves nothing.
     """
 
     revision: str
     contract_of: str | None = None
+    needs_evaluation: bool = False
 
     @override
     def __str__(self) -> str:
@@ -221,6 +231,12 @@ class Proved:
     digest: str
     signature_changes: tuple[str, ...] = ()
     note: str = ""
+    shares_calls: bool | None = None
+    """Whether requests may share a call of the model; None where the replica does not say it."""
+    evaluation: Evaluation | None = None
+    """What the replica found as the evaluation record; None where it is of a version that does not report it."""
+    variant: Variant | None = None
+    """The variant that the replica serves; None where none is asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,15 +1,13 @@
-"""What a candidate is asked while traffic moves, and what the status remembers of the answers."""
+"""What a candidate is asked while traffic moves, and what one pass read of the answers."""
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Final, assert_never
 
-from fairlead_operator.api.analysis_status import AnalysisPhase, MetricPhase
 from fairlead_operator.state.knowledge import Known, Unknown
-from fairlead_operator.state.measurements import GatewayReading, Sums
+from fairlead_operator.state.measurements import GatewayReading
 
 STABLE_PLACEHOLDER: Final = "{{stable}}"
 
@@ -115,34 +113,6 @@ class Analysis:
         """What of it goes on to be measured within the rollback window; None where nothing does."""
         metrics = tuple(metric for metric in self.metrics if metric.outlives_promotion)
         return replace(self, metrics=metrics) if metrics else None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
-    """The last measurement of a metric, and how many were bad."""
-
-    name: str
-    phase: MetricPhase
-    value: float | None = None
-    limit: float | None = None
-    samples: int = 0
-    failed: int = 0
-    inconclusive: int = 0
-    message: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
-    """The analysis of one step. ``count`` are its measurements, ``errors`` those in a row that could not be had."""
-
-    phase: AnalysisPhase
-    started_at: datetime.datetime
-    measured_at: datetime.datetime
-    count: int = 0
-    errors: int = 0
-    message: str = ""
-    sums: Sums = field(default_factory=Sums)
-    results: tuple[Result, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

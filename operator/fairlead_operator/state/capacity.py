@@ -24,8 +24,11 @@ class Size:
         return cls(cpu_cores=resources.cpu_cores, memory_bytes=resources.memory_bytes)
 
 
-def describe_missing(view: ApplicationView | None, size: Size, missing: int) -> str:
-    """What the replicas that don't run yet wait for, as the part of a sentence."""
+def describe_missing(view: ApplicationView | None, size: Size, missing: int, *, workers: str = "") -> str:
+    """What the replicas that don't run yet wait for, as the part of a sentence.
+
+    ``workers`` is the part that says what they have room for on: empty where nothing is known of the worker pods.
+    """
     waiting = min(missing, view.waiting_replicas) if view is not None else 0
     if view is None or view.waiting_since is None or waiting == 0:
         return f"{missing} {'starts' if missing == 1 else 'start'}"
@@ -33,7 +36,9 @@ def describe_missing(view: ApplicationView | None, size: Size, missing: int) -> 
     since = f"since {view.waiting_since:%Y-%m-%dT%H:%M:%SZ}"
     words = f"{waiting} {'waits' if waiting == 1 else 'wait'} for room on the Ray cluster ({room}) {since}"
     others = missing - waiting
-    return words if others == 0 else f"{words}, {others} {'starts' if others == 1 else 'start'}"
+    if others > 0:
+        words = f"{words}, {others} {'starts' if others == 1 else 'start'}"
+    return f"{words}; {workers}" if workers else words
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,7 +29,7 @@ class Consequence:
     """``ready`` is the condition Ready of a stable revision that is also the desired one; ``accepted`` is Accepted.
 
     ``event`` is the type of the event that announces a pass with this reason, None where none does.
-    ``advice`` is what a person can do, in the imperative.
+    ``advice`` is what a person can do, in the imperative; ``{name}`` in it stands for the model's name.
     """
 
     next: Next = Next.OPERATOR
@@ -73,24 +73,21 @@ def _paused(advice: str = "") -> Consequence:
 CONSEQUENCES: Mapping[Reason, Consequence] = {
     # The spec
     Reason.ACCEPTED: _GOES_ON,
-    Reason.INVALID_SPEC: replace(
-        _person("Correct the field that the message names.", accepted=ConditionStatus.FALSE), answers_nobody=True
-    ),
+    Reason.INVALID_SPEC: replace(_person("Correct the field.", accepted=ConditionStatus.FALSE), answers_nobody=True),
     Reason.NO_RAY_CLUSTER: _person("Start the operator with --ray for this namespace.", accepted=ConditionStatus.FALSE),
     Reason.NO_GATEWAY: replace(
         _person(
-            "Find out why the pods of Deployment fairlead-gateway are not ready. An operator with --ray or --gateway "
-            "makes none: start a gateway, and the operator with its --gateway.",
+            "Check why the pods of Deployment fairlead-gateway are not ready. If the operator runs with --ray or "
+            "--gateway, it does not create gateways: start a gateway and pass its address to the operator with "
+            "--gateway.",
             accepted=ConditionStatus.FALSE,
         ),
         stops_deadline=True,
     ),
-    Reason.NO_SERVING_CLASS: replace(
-        _person("Create it, or name another one in spec.cluster.class.", accepted=ConditionStatus.FALSE),
-        stops_deadline=True,
-    ),
+    # What helps depends on whether spec.cluster.class is set: the message of the pass says it.
+    Reason.NO_SERVING_CLASS: replace(_person("", accepted=ConditionStatus.FALSE), stops_deadline=True),
     Reason.KUBERAY_MISSING: replace(_person("Install KubeRay."), stops_deadline=True),
-    Reason.FOREIGN_OBJECT: replace(_person("Rename or remove that object."), stops_deadline=True),
+    Reason.FOREIGN_OBJECT: replace(_person("Delete it, or use another namespace."), stops_deadline=True),
     Reason.INFRASTRUCTURE_FAILED: _BLOCKED,
     # What could not be read or written
     Reason.RAY_UNREACHABLE: _UNREADABLE,
@@ -106,15 +103,16 @@ CONSEQUENCES: Mapping[Reason, Consequence] = {
     Reason.SCALING: _SHORT,
     Reason.SCALING_WAITS: _DONE,
     Reason.SCALED_TO_ZERO: replace(_DONE, answers_nobody=True),
+    Reason.AT_ZERO: replace(_DONE, event=EventType.NORMAL),
+    Reason.SCALING_FROM_ZERO: replace(_SHORT, ready=ConditionStatus.TRUE, event=EventType.NORMAL),
     Reason.REPLICAS_MISSING: _SHORT,
     Reason.REPLICAS_LOST: _SHORT,
-    Reason.RESTARTED: _ANNOUNCED,
+    Reason.RESTARTED: Consequence(event=EventType.WARNING),
     Reason.START_RETRIED: _BLOCKED,
-    Reason.START_BLOCKED: replace(
-        _person("Fix what the message names; the operator keeps trying."), stops_deadline=True
-    ),
-    Reason.STABLE_LOST: replace(
-        _person("To continue without the stable revision, use `kubectl fairlead promote --full`."), stops_deadline=True
+    Reason.START_BLOCKED: replace(_person("Fix the cause. The operator keeps retrying."), stops_deadline=True),
+    Reason.STABLE_UNAVAILABLE: replace(
+        _person("To continue without the stable revision, run `kubectl fairlead promote {name} --full`."),
+        stops_deadline=True,
     ),
     Reason.RAY_REFUSED: _BLOCKED,
     Reason.APPLICATION_UNHEALTHY: _SHORT,
@@ -123,10 +121,22 @@ CONSEQUENCES: Mapping[Reason, Consequence] = {
     Reason.NOT_SERVING: Consequence(next=Next.NOBODY),
     Reason.SUSPENDED: Consequence(answers_nobody=True),
     Reason.DELETING: Consequence(answers_nobody=True),
-    Reason.LEFT_BEHIND: _person("Check that what the message names doesn't run any more."),
+    Reason.CLEANUP_INCOMPLETE: _person("Check that the replicas of the model have stopped."),
     # The rollout
     Reason.INSUFFICIENT_CAPACITY: replace(
-        _person("Add nodes to the Ray cluster, or lower the replicas or their resources."), event=EventType.NORMAL
+        _person(
+            "Raise spec.workers.max of the ServingClass, or add nodes to the Ray cluster; or lower the replicas or "
+            "their resources."
+        ),
+        event=EventType.NORMAL,
+    ),
+    Reason.EXCEEDS_CLASS: replace(
+        _person(
+            "Lower the value in the ModelDeployment, or raise it in the ServingClass.",
+            accepted=ConditionStatus.FALSE,
+        ),
+        event=EventType.WARNING,
+        stops_deadline=True,
     ),
     Reason.INITIALIZING: _GOES_ON,
     Reason.REVISION_CREATED: _GOES_ON,
@@ -136,7 +146,7 @@ CONSEQUENCES: Mapping[Reason, Consequence] = {
     Reason.PROVING: _GOES_ON,
     Reason.EXAMPLE_REFUSED: _GOES_ON,
     Reason.PINNING: _GOES_ON,
-    Reason.WIDENING: _GOES_ON,
+    Reason.SCALING_UP_CANDIDATE: _GOES_ON,
     Reason.SHIFTING: _GOES_ON,
     Reason.RESTORING: _GOES_ON,
     Reason.PROMOTING: _GOES_ON,
@@ -152,10 +162,11 @@ CONSEQUENCES: Mapping[Reason, Consequence] = {
     Reason.ANALYSIS_SUCCESSFUL: _ANNOUNCED,
     Reason.ANALYSIS_IGNORED: _ANNOUNCED,
     Reason.ANALYSIS_INCONCLUSIVE: _paused(
-        "Continue with `kubectl fairlead promote`, measure once more with `resume`, or end with `abort`."
+        "Run `kubectl fairlead promote {name}` to continue, `kubectl fairlead resume {name}` to measure again, or "
+        "`kubectl fairlead abort {name}` to withdraw the candidate."
     ),
-    Reason.WATCHED: replace(_DONE, next=Next.TIME, event=EventType.NORMAL),
-    Reason.TAKEN_BACK: _GOES_ON,
+    Reason.ROLLBACK_WINDOW_OPEN: replace(_DONE, next=Next.TIME, event=EventType.NORMAL),
+    Reason.ROLLED_BACK_AUTOMATICALLY: _GOES_ON,
     Reason.PROMOTED: _GOES_ON,
     Reason.ROLLOUT_COMPLETE: _ANNOUNCED,
     Reason.REMOVED: _ANNOUNCED,
@@ -165,9 +176,10 @@ CONSEQUENCES: Mapping[Reason, Consequence] = {
     Reason.HISTORY_TRIMMED: _DONE,
     Reason.INTERNAL_ERROR: _GOES_ON,
     Reason.REVISION_LOST: replace(
-        _person("Restore the ControllerRevision, or set the spec back to that revision."), stops_deadline=True
+        _person("Restore it from a backup, or set spec.model and spec.serving back to that revision."),
+        stops_deadline=True,
     ),
-    Reason.NO_WAY_BACK: _person("Change spec.model to a revision that can serve."),
+    Reason.ROLLBACK_BLOCKED: _person("To replace both revisions, change spec.model."),
     # What a person asked for
     Reason.REQUESTED: _GOES_ON,
     Reason.REQUEST_REFUSED: _GOES_ON,
@@ -181,6 +193,7 @@ CONSEQUENCES: Mapping[Reason, Consequence] = {
     Reason.READINESS_LOST: _FAILURE,
     Reason.CRASH_LOOP: _FAILURE,
     Reason.PROOF_FAILED: _FAILURE,
+    Reason.EVALUATION_NOT_MET: _FAILURE,
     Reason.ROLLOUT_FAILED: replace(_FAILURE, has_own_event=True),
 }
 
@@ -189,7 +202,7 @@ def consequence_of(reason: Reason) -> Consequence:
     return CONSEQUENCES[reason]
 
 
-def with_advice(reason: Reason, message: str) -> str:
-    """The message, and what a person can do."""
-    advice = consequence_of(reason).advice
+def with_advice(reason: Reason, message: str, *, name: str) -> str:
+    """The message, and what a person can do for the model of this name."""
+    advice = consequence_of(reason).advice.format(name=name)
     return f"{message.rstrip('.')}. {advice}" if advice else message

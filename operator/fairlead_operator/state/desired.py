@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from fairlead_operator.api.evaluation import RequireEvaluation
 from fairlead_operator.api.spec import Strategy
 from fairlead_operator.api.strategies import OnInsufficientCapacity
 from fairlead_operator.state.analysis import Analysis
@@ -78,6 +79,18 @@ class Autoscaling:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ScaleToZero:
+    """The model may have no replica: a request then waits for ``hold_s``.
+
+    After ``idle_s`` without a request its replicas go, unless ``keeps_replicas``: a person asks for some.
+    """
+
+    idle_s: int
+    hold_s: int
+    keeps_replicas: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WantedRevision:
     """A kept revision with everything derived from it.
 
@@ -99,16 +112,15 @@ class Desired:
 
     ``number`` is its number, ``cluster`` the Ray cluster where it goes, ``application`` what is to run there, as a
     ControllerRevision keeps it. ``replicas`` is what each serving revision should have, with ``autoscaling`` what a
-    rollout works with: ``scaled_replicas`` of the rollout. ``surge`` and ``unavailable`` are how far both
-    together may be from it, and ``stable_at_first`` what batches leave of the stable one before they
-    begin. ``revisions`` are the kept ones, by revision. After a promotion the one before stays warm for ``warm_s``;
-    within ``rollback_window_s`` a failure takes it back.
+    rollout works with: ``scaled_replicas`` of the rollout. ``least_field`` is the field of the spec that sets the
+    fewest replicas. ``surge`` and ``unavailable`` are how far both together may be from it, and ``stable_at_first``
+    what batches leave of the stable one before they begin. ``revisions`` are the kept ones, by revision. After a
+    promotion the one before stays warm for ``warm_s``; within ``rollback_window_s`` a failure takes it back.
+    ``scale_to_zero`` is None where the model always has a replica.
     """
 
     key: ModelKey
     uid: str
-    generation: int
-    deleting: bool
     suspended: bool
     target: str
     cluster: str
@@ -117,6 +129,8 @@ class Desired:
     application: Mapping[str, object]
     replicas: int
     autoscaling: Autoscaling | None
+    least_field: str
+    scale_to_zero: ScaleToZero | None
     strategy: Strategy
     surge: int
     unavailable: int
@@ -127,6 +141,7 @@ class Desired:
     paused: bool
     analysis: Analysis | None
     allow_signature_change: bool
+    require_evaluation: RequireEvaluation | None
     on_insufficient_capacity: OnInsufficientCapacity
     rollback_window_s: int
     warm_s: int

@@ -9,23 +9,32 @@ from typing import Protocol
 from fairlead_operator.state.gateways import MemberState
 from fairlead_operator.state.knowledge import ABSENT, Absent, Known, Unknown
 from fairlead_operator.state.reasons import Reason
+from fairlead_operator.state.workers import WorkerLimits, WorkerPods
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cluster:
-    """A Ray cluster; ``url`` is the address of its head's dashboard. ``starting`` says why it can't answer yet."""
+    """A Ray cluster; ``url`` is the address of its head's dashboard. ``starting`` says why it can't answer yet.
+
+    ``workers`` is None where nothing is known of its worker pods.
+    """
 
     name: str
     url: str
     starting: str | None = None
+    workers: WorkerPods | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placement:
-    """The Ray cluster of a new revision; ``awaited`` says why it can't run one yet."""
+    """The Ray cluster of a new revision; ``awaited`` says why it can't run one yet.
+
+    ``limits`` is what its workers can hold; None where the cluster is not made from a serving class.
+    """
 
     cluster: str
     awaited: str | None = None
+    limits: WorkerLimits | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,15 +110,22 @@ class StaticClusters:
         return False
 
     def place(self, namespace: str, class_name: str | None) -> Placement | Unplaced:
-        """The first one, whatever the class."""
-        first = next(iter(self.clusters(namespace)), None)
-        if first is None:
+        """The one with the name of the class; the first one where the model names none."""
+        listed = {cluster.name: cluster for cluster in self.clusters(namespace)}
+        if not listed:
             message = f"No Ray cluster is configured for namespace {namespace}."
             return Unplaced(reason=Reason.NO_RAY_CLUSTER, message=message)
-        return Placement(cluster=first.name)
+        name = class_name if class_name is not None else next(iter(listed))
+        if name in listed:
+            return Placement(cluster=name)
+        message = (
+            f"No Ray cluster {name} is configured for namespace {namespace}. Set spec.cluster.class to one of "
+            f"{', '.join(listed)}, or leave it out."
+        )
+        return Unplaced(reason=Reason.NO_SERVING_CLASS, message=message)
 
     def placements(self, namespace: str) -> frozenset[str]:
-        return frozenset(cluster.name for cluster in self.clusters(namespace)[:1])
+        return frozenset(cluster.name for cluster in self.clusters(namespace))
 
     def state(self, namespace: str) -> object:
         return ()

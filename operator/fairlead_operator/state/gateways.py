@@ -9,6 +9,10 @@ from enum import StrEnum
 from fairlead_operator.state.knowledge import Known, Unknown
 from fairlead_operator.state.route import GatewayView
 
+SILENT_MAX_S = 180.0
+"""A gateway that is neither ready nor readable for so long has no client left: it gets no new one, and the kubelet has
+killed its container by then. That takes 60 s of failed liveness probes and the 85 s in which a container may end."""
+
 
 class MemberState(StrEnum):
     READY = "Ready"

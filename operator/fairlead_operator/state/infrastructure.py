@@ -57,10 +57,14 @@ class WantedObject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerBounds:
-    """The bounds of a RayCluster's worker group, the only part of it that is ever changed."""
+    """What of a RayCluster's worker group is changed in place, and nothing else of it.
+
+    ``idle_s`` is how long a worker is without replicas before it is removed; None where their number is fixed.
+    """
 
     least: int
     most: int
+    idle_s: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +82,9 @@ class WantedCluster:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MadeObject:
-    """An object that is there, under a name of ours. ``digest`` is what was applied last; ``bounds`` a RayCluster's.
+    """An object that is there, under a name of ours. ``digest`` is what was applied last.
+
+    ``bounds`` and ``workers`` are a RayCluster's: the bounds of its workers, and how many it is to have now.
 
     One that is not ``is_ours`` lacks our labels: it is never changed. One that ``is_copy`` has them, but under a name
     that the operator doesn't give: somebody copied an object of ours, and it is never deleted.
@@ -90,6 +96,7 @@ class MadeObject:
     is_deleting: bool = False
     digest: str | None = None
     bounds: WorkerBounds | None = None
+    workers: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,7 +170,8 @@ class SetBounds:
 
     @override
     def __str__(self) -> str:
-        return f"set {self.bounds.least} to {self.bounds.most} workers for {self.key}"
+        idle = "" if self.bounds.idle_s is None else f", removed after {self.bounds.idle_s} s without replicas,"
+        return f"set {self.bounds.least} to {self.bounds.most} workers{idle} for {self.key}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,6 +207,14 @@ def is_ours(body: Mapping[str, Any]) -> bool:
     return all(labels.get(name) == value for name, value in product_labels().items())
 
 
+NO_RAYCLUSTER_CRD = "The RayCluster CRD is not installed."
+
+
+def describe_foreign(key: ObjectKey) -> str:
+    """What is said of an object that has the name of one of ours."""
+    return f"{key} already exists and was not created by Fairlead."
+
+
 _FIXED_NAMES: Mapping[ObjectKind, frozenset[str]] = {
     SECRET: frozenset({names.TOKEN_SECRET}),
     SERVICE: frozenset({names.GATEWAY, names.GATEWAY_MEMBERS}),
@@ -206,6 +222,11 @@ _FIXED_NAMES: Mapping[ObjectKind, frozenset[str]] = {
     RAY_CLUSTER: frozenset(),
 }
 _GATEWAY_ONLY = frozenset({names.GATEWAY})
+_SUFFIXES: Mapping[ObjectKind, str] = {
+    SERVICE: names.RAY_NODES_SUFFIX,
+    DISRUPTION_BUDGET: names.RAY_BUDGET_SUFFIX,
+}
+"""What follows a RayCluster's name in that of an object which it has."""
 
 
 def is_named_by_us(kind: ObjectKind, body: Mapping[str, Any]) -> bool:
@@ -214,8 +235,8 @@ def is_named_by_us(kind: ObjectKind, body: Mapping[str, Any]) -> bool:
     cluster = labels.get(names.LABEL_CLUSTER)
     if name in _FIXED_NAMES.get(kind, _GATEWAY_ONLY):
         return True
-    if kind is SERVICE:
-        return cluster is not None and name == f"{cluster}{names.RAY_NODES_SUFFIX}"
+    if kind in _SUFFIXES:
+        return cluster is not None and name == f"{cluster}{_SUFFIXES[kind]}"
     class_, _, digits = name.rpartition("-")
     is_digest = re.fullmatch(rf"[0-9a-f]{{{names.RAY_CLUSTER_DIGITS}}}", digits) is not None
     return kind is RAY_CLUSTER and is_digest and class_ == labels.get(names.LABEL_CLASS) and name == cluster

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from fairlead_operator.api import names
-from fairlead_operator.api.spec import ModelDeploymentSpec, ModelSource, Serving
+from fairlead_operator.api.model_source import ModelSource
+from fairlead_operator.api.optimization import Optimization
+from fairlead_operator.api.spec import ModelDeploymentSpec, Serving
 from fairlead_operator.api.status import ModelDeploymentStatus
-from fairlead_operator.state import rollout
+from fairlead_operator.state import rollout, unread
 from fairlead_operator.state.analysis import Measured
 from fairlead_operator.state.capacity import Capacity
 from fairlead_operator.state.directory import Unplaced
@@ -20,6 +22,7 @@ from fairlead_operator.state.keys import ModelKey
 from fairlead_operator.state.knowledge import UNREAD, Absent, Known, Unknown
 from fairlead_operator.state.route import RouteText
 from fairlead_operator.state.serve import ApplicationView, RayWrite, ServeView
+from fairlead_operator.state.workers import WorkerLimits, WorkerPods
 
 SHOWN_FIELDS = frozenset(
     {
@@ -54,9 +57,28 @@ class ModelDeploymentView:
     """Why ``status`` lacks a part of what the operator remembers there: another version wrote it, or a stranger."""
     serving: rollout.Serving = field(init=False, compare=False, repr=False)
     """What ``status`` remembers, read once."""
+    _wire: Mapping[str, object] | None = field(init=False, default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "serving", rollout.recall(self.status))
+
+    @property
+    def wire_status(self) -> Mapping[str, object]:
+        """The status as JSON, made once.
+
+        Only what was really there: a default that the server doesn't have yet still has to be written.
+        """
+        if self._wire is None:
+            wire = self.status.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_unset=True)
+            object.__setattr__(self, "_wire", wire)
+            return wire
+        return self._wire
+
+    def with_status(self, wire: Mapping[str, object]) -> ModelDeploymentView:
+        """The same object with this status, which is JSON."""
+        view = replace(self, status=ModelDeploymentStatus.model_validate(wire))
+        object.__setattr__(view, "_wire", wire)
+        return view
 
     @property
     def is_deleting(self) -> bool:
@@ -75,6 +97,7 @@ class RevisionTemplate:
     model: ModelSource
     serving: Serving
     is_autoscaled: bool = False
+    optimization: Optimization | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,12 +143,13 @@ class Observed:
 
     ``revisions`` are the object's own ControllerRevisions (by owner uid). ``serve`` is what each Ray cluster of the
     namespace runs, by name; it is empty where there is none. ``placement`` is the cluster where new revisions go;
-    ``awaited`` says why it can't run one yet, ``unplaced`` why there is no such cluster.
+    ``awaited`` says why it can't run one yet, ``unplaced`` why there is no such cluster, ``limits`` what its workers
+    can hold. ``workers`` are the worker pods of each Ray cluster, by name, where they are known.
     ``gateways`` is Absent where the namespace has none, Unknown where its members can't be listed. ``route`` is the
-    model's ModelRoute. ``gateway_url`` is the base URL for clients, where one is configured. ``capacity`` is
-    that of ``placement``, read while no rollout is under way. ``measured`` is None while no analysis is under way.
-    ``ray_write`` is what became of the last write of each Ray cluster's Serve config, by name; a cluster without one
-    had no pass yet. ``route_writes`` says whether a route could be written now. ``dropped_fields`` are those of the
+    model's ModelRoute. ``gateway_url`` is the base URL for clients, where one is configured. ``capacity`` is what is
+    free on each Ray cluster, by name: read where a rollout would begin. ``measured`` is None while no analysis is under
+    way. ``ray_write`` is what became of the last write of each Ray cluster's Serve config, by name; a cluster without
+    one had no pass yet. ``route_writes`` says whether a route could be written now. ``dropped_fields`` are those of the
     status that the CRD lacks, and those that the API server dropped from the last write of it. ``problem`` is why the
     model can't get a Ray cluster or a gateway in its namespace. ``is_placed_by_class`` says that the operator makes the
     Ray clusters, and keeps those that are recorded.
@@ -139,11 +163,13 @@ class Observed:
     placement: str = names.DEFAULT_CLUSTER
     unplaced: Unplaced | None = None
     awaited: str | None = None
+    limits: WorkerLimits | None = None
+    workers: Mapping[str, WorkerPods] = field(default_factory=dict)
     route: Known[RouteText] | Absent | Unknown
     gateways: Known[Gateways] | Absent | Unknown
     gateway_url: str | None = None
     measured: Measured | None = None
-    capacity: Known[Capacity] | Unknown = UNREAD
+    capacity: Mapping[str, Known[Capacity] | Unknown] = field(default_factory=dict)
     ray_write: Mapping[str, RayWrite] = field(default_factory=dict)
     dropped_fields: tuple[str, ...] = ()
     route_writes: RouteWrites = RouteWrites.POSSIBLE
@@ -152,7 +178,11 @@ class Observed:
 
     def serve_on(self, cluster: str) -> Known[ServeView] | Unknown:
         """What a Ray cluster runs; Unknown also for one that isn't listed, as it may still run."""
-        return self.serve.get(cluster) or Unknown(f"Ray cluster {cluster} is not among those of the namespace")
+        return self.serve.get(cluster) or Unknown("the namespace has no Ray cluster of this name")
+
+    def free_on(self, cluster: str) -> Known[Capacity] | Unknown:
+        """What is free on a Ray cluster."""
+        return self.capacity.get(cluster, UNREAD)
 
     @property
     def drops_rollout(self) -> bool:
@@ -191,15 +221,18 @@ class Observed:
 
     @property
     def why_gateways_are_unknown(self) -> str | None:
-        """A sentence part that names the Ready gateway that can't be read, or says that none can be listed."""
+        """The sentence on the Ready gateway that can't be read, or on the list of gateways."""
+        return self.describe_unread_gateway(MemberState.READY)
+
+    def describe_unread_gateway(self, *states: MemberState) -> str | None:
+        """The same for gateways in any of these states."""
         match self.gateways:
             case Unknown(reason=reason):
-                return f"the gateways can't be listed: {reason}"
+                return unread.describe_gateways(reason)
             case Known(value=gateways):
-                ready = (member for member in gateways.members if member.state is MemberState.READY)
-                unread = ((member.name, member.view) for member in ready)
-                found = ((name, view.reason) for name, view in unread if isinstance(view, Unknown))
-                return next((f"gateway {name} can't be read: {reason}" for name, reason in found), None)
+                views = ((member.name, member.view) for member in gateways.members if member.state in states)
+                found = ((name, view.reason) for name, view in views if isinstance(view, Unknown))
+                return next((unread.describe_gateway(name, reason) for name, reason in found), None)
             case _:
                 return None
 

@@ -138,7 +138,7 @@ PHASES: Mapping[Phase, PhaseRules] = {
         on=_with_candidate(Phase.PROVING, way_out=Phase.WITHDRAWING, ready=Phase.WIDENING),
     ),
     Phase.WIDENING: PhaseRules(
-        reason=Reason.WIDENING,
+        reason=Reason.SCALING_UP_CANDIDATE,
         progress=Progress(needs=Evidence.ROUTE),
         on=_with_candidate(Phase.WIDENING, way_out=Phase.WITHDRAWING, ready=Phase.SHIFTING),
     ),

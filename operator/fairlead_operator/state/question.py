@@ -6,9 +6,10 @@ import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from fairlead_operator.api.analysis_status import Run
 from fairlead_operator.api.spec import ModelDeploymentSpec
 from fairlead_operator.state import analysis_spec
-from fairlead_operator.state.analysis import Analysis, Run
+from fairlead_operator.state.analysis import Analysis
 from fairlead_operator.state.observed import ModelDeploymentView
 from fairlead_operator.state.phases import rules_of
 
@@ -35,7 +36,7 @@ def find_question(view: ModelDeploymentView, now: datetime.datetime) -> Question
     if rollout is None or found is None:
         return None
     run = view.serving.rollout.analysis if view.serving.rollout is not None else None
-    is_due = due_at(found.analysis, rollout.step_started_at or now, run) <= now
+    is_due = due_at(found.analysis, rollout.step_started_at, run) <= now
     if rules_of(rollout.phase).keeps_warm and not is_due:
         return None
     if run is None or not is_due:
@@ -51,14 +52,14 @@ def _under_way(view: ModelDeploymentView, now: datetime.datetime) -> _UnderWay |
     analysis, candidate, warm = (
         analysis_spec.analysis_of(spec.rollout),
         view.status.candidate_revision,
-        rollout.previous_revision,
+        rollout.leaving,
     )
     rules = rules_of(rollout.phase)
     if rules.moves_traffic and analysis is not None and candidate is not None:
         return _UnderWay(analysis=analysis, measured=candidate, other=stable)
     after = analysis.after_promotion if analysis is not None else None
     window_s = spec.rollout.rollback_window.seconds if spec.rollout.rollback_window is not None else 0
-    is_open = now - (rollout.step_started_at or now) <= datetime.timedelta(seconds=window_s)
+    is_open = now - rollout.step_started_at <= datetime.timedelta(seconds=window_s)
     if rules.keeps_warm and after is not None and warm is not None and is_open:
         return _UnderWay(analysis=after, measured=stable, other=warm)
     return None

@@ -5,6 +5,7 @@ Source: docs/contracts.md, "Names".
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -12,11 +13,15 @@ from typing import Annotated, Any
 import pydantic
 
 from fairlead_operator.api import names
-from fairlead_operator.api.spec import ModelSource, Serving
+from fairlead_operator.api.model_source import ModelSource
+from fairlead_operator.api.optimization import Optimization
+from fairlead_operator.api.spec import Serving
+from fairlead_operator.state import json_text
 from fairlead_operator.state.observed import RevisionTemplate
 
 IMPORT_PREFIX = "fairlead_runtime."
 DEPLOYMENT = "replica"
+SERVINGS_MAX = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +63,12 @@ def template_to_json(template: RevisionTemplate) -> dict[str, object]:
         "model": template.model.model_dump(mode="json", by_alias=True, exclude_none=True),
         "serving": template.serving.model_dump(mode="json", by_alias=True, exclude_none=True),
         **({"autoscaled": True} if template.is_autoscaled else {}),
+        **({} if template.optimization is None else {"optimization": _written(template.optimization)}),
     }
+
+
+def _written(optimization: Optimization) -> dict[str, object]:
+    return optimization.model_dump(mode="json", by_alias=True)
 
 
 def template_from_json(body: Mapping[str, object]) -> RevisionTemplate:
@@ -69,9 +79,16 @@ def template_from_json(body: Mapping[str, object]) -> RevisionTemplate:
     """
     return RevisionTemplate(
         model=ModelSource.model_validate(body.get("model")),
-        serving=Serving.model_validate(body.get("serving")),
+        serving=_serving(json_text.canonical_json(body.get("serving"))),
         is_autoscaled=body.get("autoscaled") is True,
+        optimization=None if body.get("optimization") is None else Optimization.model_validate(body["optimization"]),
     )
+
+
+@functools.lru_cache(maxsize=SERVINGS_MAX)
+def _serving(text: bytes) -> Serving:
+    """Thousands of revisions have the same settings: they share one object."""
+    return Serving.model_validate_json(text)
 
 
 class _Part(pydantic.BaseModel):

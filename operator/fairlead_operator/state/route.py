@@ -5,14 +5,19 @@ Source: docs/contracts.md, "Operator → gateway: routes".
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from fairlead_operator.api.scaling import HOLD_MAX_S
+
 FULL_WEIGHT = 10_000
 """All traffic, in hundredths of a percent."""
+PARSED_MAX = 256
+"""So many routes that were read are kept at hand as values."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +76,28 @@ BY_WEIGHT = Routing()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """Requests for the stable revision that find no replica wait for one.
+
+    At each gateway ``requests`` wait at a time, each for ``seconds``; ``parallel`` are sent at a time once a replica is
+    ready. After ``idle_s`` without a request the gateway reports the model as idle.
+    """
+
+    requests: int
+    seconds: int
+    parallel: int
+    idle_s: int
+
+    def to_json(self) -> dict[str, int]:
+        return {
+            "requests": self.requests,
+            "seconds": self.seconds,
+            "parallel": self.parallel,
+            "idleSeconds": self.idle_s,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RouteEntry:
     """A revision in ``revisions`` that is neither stable nor candidate drains."""
 
@@ -81,6 +108,7 @@ class RouteEntry:
     max_request_bytes: int
     request_timeout_s: int
     routing: Routing = BY_WEIGHT
+    hold: Hold | None = None
 
     def weight_of(self, revision: str) -> int:
         """The share of unpinned requests that goes to a revision, in hundredths of a percent."""
@@ -100,6 +128,7 @@ class RouteEntry:
             "maxRequestBytes": self.max_request_bytes,
             "requestTimeoutSeconds": self.request_timeout_s,
             **self.routing.to_json(),
+            **({"hold": self.hold.to_json()} if self.hold is not None else {}),
         }
         places = {"stable": self.stable, "candidate": self.candidate}
         return {**{place: revision for place, revision in places.items() if revision is not None}, **body}
@@ -111,7 +140,8 @@ class RouteEntry:
 
     def to_spec(self) -> dict[str, object]:
         """The ``spec`` of the model's ModelRoute."""
-        return {**self._body(), "version": self.version}
+        body = self._body()
+        return {**body, "version": version_of(body)}
 
     def to_json(self) -> str:
         """The same as text; the same entry gives the same bytes."""
@@ -175,17 +205,36 @@ class RouteText:
         named = self._body().get("revisions")
         return tuple(named) if isinstance(named, dict) else ()
 
+    @property
+    def hold(self) -> Hold | None:
+        """How requests that find no replica wait; None where they don't, and where no ModelDeployment can say so."""
+        found = self._body().get("hold")
+        if not isinstance(found, dict):
+            return None
+        values = [found.get(name) for name in ("requests", "seconds", "parallel", "idleSeconds")]
+        numbers = [value for value in values if isinstance(value, int) and not isinstance(value, bool)]
+        if len(numbers) < len(values) or min(numbers) < 1 or numbers[1] > HOLD_MAX_S:
+            return None
+        requests, seconds, parallel, idle_s = numbers
+        return Hold(requests=requests, seconds=seconds, parallel=parallel, idle_s=idle_s)
+
     def is_matched(self, candidate: str) -> bool:
         """Whether some requests go to this candidate by their headers or cookies."""
         body = self._body()
         return bool(body.get("match")) and body.get("candidate") == candidate
 
-    def _body(self) -> dict[str, object]:
-        try:
-            body = json.loads(self.text)
-        except ValueError:
-            return {}
-        return body if isinstance(body, dict) else {}
+    def _body(self) -> Mapping[str, object]:
+        return _parsed(self.text)
+
+
+@functools.lru_cache(maxsize=PARSED_MAX)
+def _parsed(text: str) -> Mapping[str, object]:
+    """A pass asks several times what its route says."""
+    try:
+        body = json.loads(text)
+    except ValueError:
+        return {}
+    return body if isinstance(body, dict) else {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,12 +247,24 @@ class RevisionLive:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HoldLive:
+    """What one gateway holds of a model: requests without an answer; ``is_idle`` after its time without any request."""
+
+    waiting: int
+    is_idle: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RouteLive:
-    """What one gateway was read to have for one model; ``version`` is None while a change is not yet whole there."""
+    """What one gateway was read to have for one model; ``version`` is None while a change is not yet whole there.
+
+    ``hold`` is None where the gateway holds no request of the model.
+    """
 
     version: str | None
     revisions: Mapping[str, RevisionLive]
     is_retired: bool = False
+    hold: HoldLive | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -11,6 +10,7 @@ from typing import Any
 
 from typing_extensions import override
 
+from fairlead_operator.state import json_text
 from fairlead_operator.state.knowledge import Known, Unknown
 
 
@@ -32,7 +32,8 @@ class ApplicationView:
 
     ``running_replicas`` counts replicas in state RUNNING of all its deployments, ``target_replicas`` what Ray aims
     at. ``waiting_replicas`` have no node with room yet, the first of them since ``waiting_since``. ``message`` joins
-    the application's and its deployments' messages. ``config`` is ``deployed_app_config`` as it was read, None where
+    the application's and its deployments' messages. ``running_ids`` name the running replicas: each has another id than
+    the one that it replaced. ``config`` is ``deployed_app_config`` as it was read, None where
     Ray shows none. ``declarative`` is false for an application made with ``serve.run``.
     """
 
@@ -43,6 +44,7 @@ class ApplicationView:
     target_replicas: int = 0
     waiting_replicas: int = 0
     waiting_since: datetime.datetime | None = None
+    running_ids: tuple[str, ...] = ()
     config: Mapping[str, object] | None = None
     declarative: bool = True
 
@@ -112,7 +114,8 @@ class ApplicationConfig:
     """One application of the wanted Serve config; ``body`` is its JSON as Ray gets it.
 
     ``replicas`` have to run. Up to ``replicas_max`` may, where Ray decides how many; elsewhere it is None. With
-    ``keeps_more`` its scaling was turned off while it serves: if Ray has more replicas of it, these stay.
+    ``keeps_more`` its scaling was turned off while it serves: if Ray has more replicas of it, these stay. ``attempt``
+    counts how often it was started again after Ray had given it up.
     """
 
     name: str
@@ -120,6 +123,7 @@ class ApplicationConfig:
     replicas: int
     replicas_max: int | None = None
     keeps_more: bool = False
+    attempt: int = 0
     body: Mapping[str, Any]
 
     @property
@@ -127,20 +131,44 @@ class ApplicationConfig:
         """The largest number of replicas that Ray may run."""
         return self.replicas if self.replicas_max is None else self.replicas_max
 
-    def is_deployed_as(self, deployed: Mapping[str, object] | None) -> bool:
-        """Whether Ray's ``deployed_app_config`` says the same; what we don't set is Ray's business."""
-        if deployed is None or says_the_same(self.body, deployed):
+    def is_deployed_as(self, view: ApplicationView) -> bool:
+        """Whether Ray's ``deployed_app_config`` says the same; what we don't set is Ray's business.
+
+        The attempt may be an earlier one where its replicas run after all.
+        """
+        return self.as_it_runs(view)._is_in(view.config)
+
+    def _is_in(self, deployed: Mapping[str, object] | None) -> bool:
+        if deployed is None or self.body == deployed:
             return deployed is not None
+        body, deployed = json_text.plain(self.body), json_text.plain(deployed)
+        if says_the_same(body, deployed):
+            return True
         least = _least(deployed) if self.keeps_more else 0
         return least > self.replicas and says_the_same(self.at_least(least).body, deployed)
+
+    def as_it_runs(self, view: ApplicationView) -> ApplicationConfig:
+        """The same with the attempt whose replicas run, where that is an earlier one: another number restarts them.
+
+        An attempt is announced while nothing runs. Ray may have replaced the replicas by itself since then.
+        """
+        if self.attempt == 0 or view.config is None or view.running_replicas == 0:
+            return self
+        found = _attempt_of(json_text.plain(view.config))
+        if found is None or found >= self.attempt:
+            return self
+        body = json_text.plain(self.body)
+        config = {**body["args"]["config"], "attempt": found}
+        return replace(self, attempt=found, body={**body, "args": {**body["args"], "config": config}})
 
     def at_least(self, replicas: int) -> ApplicationConfig:
         """The same with so many replicas, where they are more and such a number stays; not for a fixed number."""
         if not self.keeps_more or replicas <= self.replicas:
             return self
-        (deployment,) = self.body["deployments"]
+        body = json_text.plain(self.body)
+        (deployment,) = body["deployments"]
         scaled = {**deployment["autoscaling_config"], "min_replicas": replicas, "max_replicas": replicas}
-        body = {**self.body, "deployments": [{**deployment, "autoscaling_config": scaled}]}
+        body = {**body, "deployments": [{**deployment, "autoscaling_config": scaled}]}
         return replace(self, replicas=replicas, replicas_max=replicas, body=body)
 
 
@@ -205,6 +233,14 @@ class Hold:
 ServeDecision = Put | Keep | Hold
 
 
+def _attempt_of(body: Mapping[str, object]) -> int | None:
+    """The number in the replicas' own configuration; None where Ray shows something else."""
+    found: object = body
+    for part in ("args", "config", "attempt"):
+        found = found.get(part) if isinstance(found, Mapping) else None
+    return found if isinstance(found, int) else None
+
+
 def _least(deployed: Mapping[str, object]) -> int:
     """The lower bound of the one deployment that an application of ours has; 0 where there is none."""
     match deployed:
@@ -227,8 +263,3 @@ def says_the_same(wanted: object, deployed: object) -> bool:
             return False
         return all(says_the_same(one, other) for one, other in zip(wanted, deployed, strict=True))
     return wanted == deployed
-
-
-def canonical_json(value: object) -> bytes:
-    """The same value gives the same bytes: sorted keys, no spaces, UTF-8."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from fairlead_operator.api import quantities
+from fairlead_operator.api import gateway, quantities
 from fairlead_operator.api import serving_class as api
 
 
@@ -27,6 +27,23 @@ class RayPods:
     tolerations: Sequence[Mapping[str, Any]] = ()
     priority_class: str | None = None
 
+    @property
+    def ray_cores(self) -> int:
+        """How many cores Ray offers replicas on such a pod: a whole number."""
+        return -(-self.size.cpu_millicores // 1000)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tokens:
+    """The ConfigMap with the keys that sign tokens, and what these must claim: each claim with its values."""
+
+    config_map: str
+    issuer: str
+    audiences: Sequence[str]
+    algorithms: Sequence[str]
+    clock_skew_s: int
+    claims: Sequence[tuple[str, Sequence[str]]]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayPods:
@@ -36,6 +53,43 @@ class GatewayPods:
     replicas: int
     service_type: str
     size: PodSize
+    allowed_origins: Sequence[str] = ()
+    tls_secret: str | None = None
+    """The Secret with the certificate of the port for clients; None where they use no TLS."""
+    api_keys_secret: str | None = None
+    """The Secret with the API keys of clients; None where they need none."""
+    tokens: Tokens | None = None
+    """Which JSON Web Tokens are accepted; None where clients send none."""
+    rate_limit: tuple[int, int] | None = None
+    """Requests per second and burst of each client at each pod; None where clients are not limited."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadStorage:
+    """The Redis that keeps the state of Ray's heads; ``password`` is a Secret's name and key in the namespace."""
+
+    redis_address: str
+    password: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecretHosts:
+    """A Secret by its name, and the hosts that it may be sent to."""
+
+    secret: str
+    hosts: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sources:
+    """Where models may be read from: hosts and networks, the proxy, and the Secrets and claims that pods mount."""
+
+    hosts: Sequence[str] = ()
+    networks: Sequence[str] = ()
+    credentials: Sequence[SecretHosts] = ()
+    claims: Sequence[str] = ()
+    https_proxy: str | None = None
+    no_proxy: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,8 +103,17 @@ class ServingClass:
     worker: RayPods
     workers_min: int
     workers_max: int
+    idle_s: int = api.IDLE_DEFAULT_S
+    """How long a worker is without replicas before it is removed, where the number of workers may change."""
     gateway: GatewayPods
+    head_storage: HeadStorage | None = None
     image_pull_secrets: Sequence[str] = ()
+    sources: Sources = Sources()
+
+    @property
+    def is_scaled(self) -> bool:
+        """Whether Ray's autoscaler decides the number of workers."""
+        return self.workers_max > self.workers_min
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,13 +136,30 @@ def from_spec(name: str, spec: api.ServingClassSpec) -> ServingClass:
         worker=_ray_pods(spec.worker),
         workers_min=spec.workers.min,
         workers_max=spec.workers.max,
+        idle_s=api.IDLE_DEFAULT_S if spec.workers.idle_seconds is None else spec.workers.idle_seconds,
         gateway=GatewayPods(
             image=spec.gateway.image,
             replicas=spec.gateway.replicas,
             service_type=spec.gateway.service_type.value,
             size=_size(spec.gateway.resources.cpu, spec.gateway.resources.memory),
+            allowed_origins=spec.gateway.allowed_origins,
+            tls_secret=None if spec.gateway.tls is None else spec.gateway.tls.secret_name,
+            api_keys_secret=_api_keys_secret(spec.gateway.authentication),
+            tokens=_tokens(spec.gateway.authentication),
+            rate_limit=_rate_limit(spec.gateway.rate_limit),
         ),
+        head_storage=_head_storage(spec.gcs_fault_tolerance),
         image_pull_secrets=spec.image_pull_secrets,
+        sources=Sources(
+            hosts=spec.sources.allowed_hosts,
+            networks=spec.sources.allowed_networks,
+            credentials=tuple(
+                SecretHosts(secret=each.secret_name, hosts=each.hosts) for each in spec.sources.credentials
+            ),
+            claims=spec.sources.volume_claim_names,
+            https_proxy=spec.sources.https_proxy,
+            no_proxy=spec.sources.no_proxy,
+        ),
     )
 
 
@@ -93,6 +173,46 @@ def find_class(classes: Mapping[str, StoredClass], name: str | None) -> StoredCl
     if name is not None:
         return classes.get(name)
     return next(iter(find_defaults(classes.values())), None)
+
+
+def describe_missing(name: str | None) -> str:
+    """What is said to a model whose spec names this class, or none, and what helps."""
+    if name is None:
+        return "No ServingClass has spec.default: true. Set it in one ServingClass, or set spec.cluster.class."
+    return f"ServingClass {name} does not exist. Create it, or set spec.cluster.class to an existing one."
+
+
+def _api_keys_secret(chosen: gateway.GatewayAuthentication | None) -> str | None:
+    return None if chosen is None or chosen.api_keys is None else chosen.api_keys.secret_name
+
+
+def _tokens(chosen: gateway.GatewayAuthentication | None) -> Tokens | None:
+    if chosen is None or chosen.jwt is None:
+        return None
+    return Tokens(
+        config_map=chosen.jwt.config_map_name,
+        issuer=chosen.jwt.issuer,
+        audiences=chosen.jwt.audiences,
+        algorithms=tuple(each.value for each in chosen.jwt.algorithms),
+        clock_skew_s=chosen.jwt.clock_skew_seconds,
+        claims=tuple((each.name, each.values) for each in chosen.jwt.required_claims),
+    )
+
+
+def _rate_limit(chosen: gateway.RateLimit | None) -> tuple[int, int] | None:
+    if chosen is None:
+        return None
+    rate = chosen.requests_per_second
+    return rate, rate if chosen.burst is None else chosen.burst
+
+
+def _head_storage(chosen: api.GcsFaultTolerance | None) -> HeadStorage | None:
+    if chosen is None:
+        return None
+    secret = chosen.redis_password
+    return HeadStorage(
+        redis_address=chosen.redis_address, password=None if secret is None else (secret.name, secret.key)
+    )
 
 
 def _ray_pods(pods: api.RayPods) -> RayPods:

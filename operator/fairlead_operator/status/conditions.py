@@ -6,12 +6,14 @@ from dataclasses import dataclass
 
 from fairlead_operator.api.status import Condition, ConditionStatus, Quarantine
 from fairlead_operator.api.text import bounded, hide_addresses
+from fairlead_operator.state import unread
 from fairlead_operator.state.actions import Refused
 from fairlead_operator.state.knowledge import Known, Unknown
 from fairlead_operator.state.observed import InvalidSpec
 from fairlead_operator.state.reasons import ConditionType, Reason
 from fairlead_operator.state.serve import ApplicationStatus
 from fairlead_operator.state.time import whole_second
+from fairlead_operator.status import tasks
 from fairlead_operator.status.pass_result import PassResult
 
 
@@ -24,7 +26,8 @@ class Verdict:
     message: str
 
 
-_RETRY = "until you run `kubectl fairlead retry`"
+CHECK_NETWORK = "Check the NetworkPolicies and the network between the gateway pods and the Ray pods."
+"""What helps where Ray runs replicas that a gateway does not reach."""
 
 
 def truth(is_true: bool, reason: Reason, message: str) -> Verdict:
@@ -55,13 +58,16 @@ def degraded(result: PassResult) -> Verdict:
     if stable is None:
         return truth(False, result.plan.reason, "No revision serves.")
     if isinstance(serve := result.serve_of(stable), Unknown):
-        message = f"Ray can't be read: {hide_addresses(serve.reason)}"
+        message = unread.describe_ray(result.cluster_of(stable), serve.reason)
         return Verdict(status=ConditionStatus.UNKNOWN, reason=Reason.RAY_UNREACHABLE, message=message)
-    if (missing := _missing(result, stable) or _unreachable(result, stable)) is not None:
+    is_held = result.plan.reason in (Reason.AT_ZERO, Reason.SCALING_FROM_ZERO)
+    if not is_held and (missing := _missing(result, stable) or _unreachable(result, stable)) is not None:
         return missing
     if result.failed is not None:
         message = f"{result.called(stable)} serves. {sentence(failure_message(result))}"
         return truth(True, failure_reason(result.failed), message)
+    if is_held:
+        return truth(False, result.plan.reason, result.plan.message)
     return truth(False, Reason.SERVING, f"{result.called(stable)} has all its replicas.")
 
 
@@ -70,10 +76,10 @@ def _missing(result: PassResult, stable: str) -> Verdict | None:
     if wanted == 0 or result.is_being_changed(stable):
         return None
     if view is None:
-        return truth(
-            True, Reason.REPLICAS_LOST, f"Ray has no application of {result.called(stable)}. The operator starts it."
-        )
+        return truth(True, Reason.REPLICAS_LOST, f"Ray does not run {result.called(stable)}. The operator starts it.")
     if view.status in (ApplicationStatus.UNHEALTHY, ApplicationStatus.DEPLOY_FAILED):
+        if result.plan.reason is Reason.APPLICATION_UNHEALTHY and result.serving.candidate is None:
+            return truth(True, result.plan.reason, result.plan.message)
         message = (
             f"Ray reports {result.called(stable)} as {view.status}: {view.running_replicas} of {wanted} replicas run."
         )
@@ -87,26 +93,28 @@ def _missing(result: PassResult, stable: str) -> Verdict | None:
 def _unreachable(result: PassResult, stable: str) -> Verdict | None:
     """What Ray runs and a gateway does not reach; Unknown while a gateway can't be read."""
     if (why := result.observed.why_gateways_are_unknown) is not None:
-        message = hide_addresses(why)
-        return Verdict(status=ConditionStatus.UNKNOWN, reason=Reason.GATEWAY_UNREACHABLE, message=message)
+        return Verdict(status=ConditionStatus.UNKNOWN, reason=Reason.GATEWAY_UNREACHABLE, message=why)
     if result.plan.reason is Reason.REPLICAS_UNREACHABLE:
-        return truth(True, result.plan.reason, result.plan.message)
+        return truth(True, result.plan.reason, f"{result.plan.message} {CHECK_NETWORK}")
     route = result.observed.route
     if not isinstance(route, Known) or stable not in route.value.weights():
         return None
     without = [gateway for gateway, up in (result.observed.up_by_gateway(stable) or {}).items() if up == 0]
     if not without or result.wanted_replicas(stable) == 0:
         return None
-    message = f"Gateway {', '.join(sorted(without))} has no ready replica of {result.called(stable)}, which Ray runs."
+    message = (
+        f"Replicas of {result.called(stable)} run, but gateway {', '.join(sorted(without))} has no ready one. "
+        f"{CHECK_NETWORK}"
+    )
     return truth(True, Reason.REPLICAS_UNREACHABLE, message)
 
 
 def reconciling(result: PassResult) -> Verdict:
     """kstatus: present work towards the spec."""
     if isinstance(result.outcome, Refused) and result.outcome.reason is not Reason.CONFLICT:
-        return truth(
-            True, Reason.WRITE_FAILED, f"Could not {result.plan.action}: {hide_addresses(result.outcome.message)}"
-        )
+        cause = hide_addresses(result.outcome.message).rstrip(".")
+        message = f"The operator failed to {tasks.describe(result)}: {cause}. It retries."
+        return truth(True, Reason.WRITE_FAILED, message)
     return truth(result.is_moving, result.plan.reason, result.plan.message)
 
 
@@ -120,19 +128,21 @@ def stalled(result: PassResult) -> Verdict:
     if result.failed is not None:
         return truth(True, failure_reason(result.failed), failure_message(result))
     if result.consequence.is_paused:
-        return truth(False, result.plan.reason, "The rollout is paused as configured or requested.")
-    return truth(False, result.plan.reason, "No action is needed.")
+        return truth(False, result.plan.reason, "The rollout is paused.")
+    return truth(False, result.plan.reason, "No manual action is needed.")
 
 
 def failure_message(result: PassResult) -> str:
     """The revision that failed or was given up, its reason, the loader's own words, and what helps."""
-    failed = result.failed
+    failed, retry = result.failed, f"run `kubectl fairlead retry {result.view.name}`"
     if failed is None:
         return ""
     if failed.is_by_request:
-        return f"{failed.message.rstrip('.')}. The spec is not rolled out until it changes, or {_RETRY}."
+        return f"{failed.message.rstrip('.')}. To start a new rollout, change spec.model or spec.serving, or {retry}."
     why = f"{result.called(failed.revision)} failed: {failed.reason}: {failed.message}"
-    return f"{why.rstrip('.')}. It is not retried until the spec changes, or {_RETRY}."
+    return (
+        f"{why.rstrip('.')}. The operator does not retry this revision. Change spec.model or spec.serving, or {retry}."
+    )
 
 
 def failure_reason(failed: Quarantine) -> Reason:
@@ -148,11 +158,18 @@ def settle(kind: ConditionType, verdict: Verdict, result: PassResult) -> Conditi
     """The condition with its history: the transition time changes only with the status."""
     old = next((c for c in result.view.status.conditions if c.type == kind), None)
     same = old is not None and old.status is verdict.status
+    message, generation = str(bounded(sentence(verdict.message))), result.view.generation
+    if (
+        old is not None
+        and same
+        and (old.reason, old.message, old.observed_generation) == (verdict.reason, message, generation)
+    ):
+        return old
     return Condition(
         type=kind,
         status=verdict.status,
-        observed_generation=result.view.generation,
+        observed_generation=generation,
         last_transition_time=old.last_transition_time if old is not None and same else whole_second(result.now),
         reason=verdict.reason,
-        message=str(bounded(sentence(verdict.message))),
+        message=message,
     )

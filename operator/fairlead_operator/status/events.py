@@ -7,7 +7,7 @@ from dataclasses import replace
 from fairlead_operator.api.analysis_status import AnalysisPhase
 from fairlead_operator.api.status import Condition, ConditionStatus, RequestOutcome, RolloutPhase
 from fairlead_operator.state.actions import CreateRevision, DeleteRevision, Done, Event
-from fairlead_operator.state.consequences import consequence_of
+from fairlead_operator.state.consequences import consequence_of, with_advice
 from fairlead_operator.state.reasons import ConditionType, EventType, Reason
 from fairlead_operator.state.rollout import Serving
 from fairlead_operator.status import conditions
@@ -33,10 +33,13 @@ def _done(result: PassResult) -> list[Event]:
     if not isinstance(result.outcome, Done):
         return []
     match result.plan.action:
-        case CreateRevision() | DeleteRevision():
-            return [_normal(result.plan.reason, result.plan.message)]
+        case CreateRevision(name=name, number=number, revision=revision):
+            message = f"Created ControllerRevision {name} of revision {number} ({revision})."
+        case DeleteRevision(name=name, revision=revision):
+            message = f"Deleted {result.called(revision)} from the revision history (ControllerRevision {name})."
         case _:
             return []
+    return [_normal(result.plan.reason, message)]
 
 
 def _rollout(result: PassResult, before: Serving) -> list[Event]:
@@ -47,9 +50,11 @@ def _rollout(result: PassResult, before: Serving) -> list[Event]:
             words = f"{entry.reason}: {entry.message}".rstrip(".")
             events.append(_warning(Reason.ROLLOUT_FAILED, f"{result.called(entry.revision)} failed: {words}."))
     if (note := _proof_note(after)) is not None and _proof_note(before) is None:
-        events.append(_normal(Reason.EXAMPLE_REFUSED, f"{result.called(str(after.candidate))} is ready. {note}"))
+        events.append(_normal(Reason.EXAMPLE_REFUSED, f"{result.called(str(after.candidate))} {note}"))
     if (unclear := _inconclusive(after)) is not None and _inconclusive(before) is None:
-        events.append(_warning(Reason.ANALYSIS_INCONCLUSIVE, unclear))
+        words = f"The analysis of {result.called(str(after.candidate))} is inconclusive: {unclear}"
+        words = with_advice(Reason.ANALYSIS_INCONCLUSIVE, words, name=result.view.name)
+        events.append(_warning(Reason.ANALYSIS_INCONCLUSIVE, words))
     if after.candidate is not None and after.candidate != before.candidate:
         events.append(_normal(Reason.ROLLOUT_STARTED, plan.message))
     if after.stable is not None and after.stable != before.stable:
@@ -58,7 +63,8 @@ def _rollout(result: PassResult, before: Serving) -> list[Event]:
         events.append(
             Event(type=result.consequence.event, reason=plan.reason, message=conditions.sentence(plan.message))
         )
-    if after.phase is RolloutPhase.RETIRING and before.phase is not RolloutPhase.RETIRING:
+    is_retiring = after.phase is RolloutPhase.RETIRING and before.phase is not RolloutPhase.RETIRING
+    if is_retiring and not result.view.is_deleting:
         events.append(_normal(Reason.SUSPENDED, plan.message))
     return events
 
@@ -69,11 +75,11 @@ def _but_measured(serving: Serving) -> Serving:
 
 
 def _proof_note(serving: Serving) -> str | None:
-    """Why the example of a proved candidate was not answered in full."""
+    """What is said of a candidate that is proved although the model rejected the test prediction."""
     rollout = serving.rollout
     if rollout is None or not rollout.proved or not rollout.proof_message:
         return None
-    return f"Its example was not answered in full: {rollout.proof_message}"
+    return f"passed its test prediction, but the model rejected the generated input: {rollout.proof_message}"
 
 
 def _inconclusive(serving: Serving) -> str | None:
@@ -82,8 +88,10 @@ def _inconclusive(serving: Serving) -> str | None:
 
 
 def _stable(result: PassResult, before: Serving, stable: str) -> Event:
-    if before.rules.keeps_warm and stable == before.leaving:
-        return _normal(Reason.TAKEN_BACK, f"{result.called(stable)} was still warm and gets all traffic back.")
+    is_desired_again = result.plan.reason is Reason.PROMOTED
+    if before.rules.keeps_warm and stable == before.leaving and not is_desired_again:
+        message = f"{result.called(stable)} was still warm and gets all traffic again."
+        return _normal(Reason.ROLLED_BACK_AUTOMATICALLY, message)
     return _normal(Reason.PROMOTED, result.plan.message)
 
 
@@ -101,8 +109,10 @@ def _conditions(result: PassResult, settled: tuple[Condition, ...]) -> list[Even
     events: list[Event] = []
     reasons: set[Reason] = set()
     for condition in settled:
+        if condition.type not in _WARNINGS:
+            continue
         reason = Reason(condition.reason)
-        if condition.type not in _WARNINGS or consequence_of(reason).has_own_event or reason in reasons:
+        if consequence_of(reason).has_own_event or reason in reasons:
             continue
         old = before.get(condition.type)
         was_true = old is not None and old.status is ConditionStatus.TRUE

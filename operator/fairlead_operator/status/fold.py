@@ -6,10 +6,10 @@ import datetime
 from dataclasses import replace
 from typing import assert_never
 
-from fairlead_operator.api.status import SIGNATURE_CHANGE_MAX, SIGNATURE_CHANGES_MAX
+from fairlead_operator.api.status import SIGNATURE_CHANGE_MAX, SIGNATURE_CHANGES_MAX, Rollout
 from fairlead_operator.api.text import one_line
-from fairlead_operator.state.actions import Done, NotProved, Outcome, Plan, ProofUnavailable, Proved, Refused
-from fairlead_operator.state.rollout import Rollout, Serving
+from fairlead_operator.state.actions import Done, NotProved, Outcome, Plan, ProofUnavailable, Prove, Proved, Refused
+from fairlead_operator.state.rollout import Serving
 from fairlead_operator.state.time import whole_second
 
 
@@ -18,7 +18,10 @@ def after(plan: Plan, outcome: Outcome, now: datetime.datetime) -> Serving:
     serving = plan.serving
     if isinstance(outcome, Done | Refused) or serving.rollout is None or outcome.revision != serving.candidate:
         return serving
-    return replace(serving, rollout=_after_proof(serving.rollout, outcome, whole_second(now)))
+    rollout = _after_proof(serving.rollout, outcome, whole_second(now))
+    if isinstance(outcome, Proved) and isinstance(plan.action, Prove) and plan.action.needs_evaluation:
+        rollout = replace(rollout, evaluation=outcome.evaluation)
+    return replace(serving, rollout=rollout)
 
 
 def _after_proof(rollout: Rollout, outcome: Proved | NotProved | ProofUnavailable, now: datetime.datetime) -> Rollout:

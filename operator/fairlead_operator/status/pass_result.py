@@ -65,8 +65,11 @@ class PassResult:
 
     def serve_of(self, revision: str) -> Known[ServeView] | Unknown:
         """What the Ray cluster of a revision runs."""
+        return self.observed.serve_on(self.cluster_of(revision))
+
+    def cluster_of(self, revision: str) -> str:
         wanted = self.desired_if_valid.revisions.get(revision) if self.desired_if_valid is not None else None
-        return self.observed.serve_on(wanted.cluster if wanted is not None else self.observed.placement)
+        return wanted.cluster if wanted is not None else self.observed.placement
 
     def is_being_changed(self, revision: str) -> bool:
         """Whether what Ray has of it is not yet what is wanted, by our own doing: scaling, or a start from zero."""
@@ -75,7 +78,7 @@ class PassResult:
             return False
         view = self.application(revision)
         if view is not None:
-            return not wanted.application.is_deployed_as(view.config) and view.running_replicas > 0
+            return not wanted.application.is_deployed_as(view) and view.running_replicas > 0
         route = self.observed.route
         return not isinstance(route, Known) or revision not in route.value.weights()
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from fairlead_operator.api.evaluation_status import Evaluation
+from fairlead_operator.api.optimization import Variant
 from fairlead_operator.api.revision_status import RevisionRole, RevisionStatus
+from fairlead_operator.state.actions import Proved
 from fairlead_operator.state.desired import WantedRevision
 from fairlead_operator.state.knowledge import Known, Unknown
 from fairlead_operator.status.pass_result import PassResult
@@ -47,8 +50,32 @@ def _row(result: PassResult, wanted: WantedRevision) -> RevisionStatus:
         cluster=wanted.cluster,
         wanted_replicas=result.aimed_replicas(wanted.revision),
         ready_replicas=_ready(result, wanted.revision),
+        shares_calls=_shares_calls(result, wanted.revision),
+        evaluation=_evaluation(result, wanted.revision),
+        variant=_variant(result, wanted.revision),
         message=f"{quarantined.reason}: {quarantined.message}" if quarantined is not None else None,
     )
+
+
+def _shares_calls(result: PassResult, revision: str) -> bool | None:
+    """As the replica said with its proof; nobody asks again."""
+    if isinstance(result.outcome, Proved) and result.outcome.revision == revision:
+        return result.outcome.shares_calls
+    return next((row.shares_calls for row in result.view.status.revisions if row.name == revision), None)
+
+
+def _evaluation(result: PassResult, revision: str) -> Evaluation | None:
+    """The same of the evaluation record."""
+    if isinstance(result.outcome, Proved) and result.outcome.revision == revision:
+        return result.outcome.evaluation
+    return next((row.evaluation for row in result.view.status.revisions if row.name == revision), None)
+
+
+def _variant(result: PassResult, revision: str) -> Variant | None:
+    """The same of the variant that serves."""
+    if isinstance(result.outcome, Proved) and result.outcome.revision == revision:
+        return result.outcome.variant
+    return next((row.variant for row in result.view.status.revisions if row.name == revision), None)
 
 
 def _ready(result: PassResult, revision: str) -> int:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from fairlead_operator.api.status import Condition, ConditionStatus
 from fairlead_operator.api.text import bounded
+from fairlead_operator.state.consequences import consequence_of
 from fairlead_operator.state.infrastructure import Problem
 from fairlead_operator.state.reasons import ClassReason
 from fairlead_operator.state.time import whole_second
@@ -19,12 +20,13 @@ READY = "Ready"
 class ObservedClass:
     """``unreadable`` says why the spec can't be read. ``defaults`` are all classes that are marked so, oldest first.
 
-    ``problems`` are those of namespaces that use the class, by namespace.
+    ``problems`` are those of namespaces that use the class, by namespace. ``workers_min`` is the spec's.
     """
 
     name: str
     generation: int
     unreadable: str | None = None
+    workers_min: int | None = None
     defaults: Sequence[str] = ()
     problems: Mapping[str, Problem] = field(default_factory=dict)
     conditions: Sequence[Condition] = ()
@@ -56,5 +58,9 @@ def _judge(seen: ObservedClass) -> tuple[ConditionStatus, str, str]:
         )
         return ConditionStatus.FALSE, ClassReason.SEVERAL_DEFAULTS, message
     for namespace, problem in sorted(seen.problems.items()):
-        return ConditionStatus.FALSE, problem.reason, f"In namespace {namespace}: {problem.message}"
-    return ConditionStatus.TRUE, ClassReason.READY, "Every namespace that uses the class has what its models need."
+        message = f"In namespace {namespace}: {problem.message} {consequence_of(problem.reason).advice}".rstrip()
+        return ConditionStatus.FALSE, problem.reason, message
+    message = "Every namespace that uses the class has what its models need."
+    if seen.workers_min == 1:
+        message += " With spec.workers.min: 1, requests fail while the node of the only worker is drained."
+    return ConditionStatus.TRUE, ClassReason.READY, message

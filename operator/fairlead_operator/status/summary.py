@@ -7,12 +7,12 @@ import datetime
 from fairlead_operator.api import names
 from fairlead_operator.api.revision_status import Endpoints, ModelStatus
 from fairlead_operator.api.status import (
+    CONDITIONS_MAX,
     Condition,
     ConditionStatus,
     ModelDeploymentStatus,
     Phase,
 )
-from fairlead_operator.api.text import bounded
 from fairlead_operator.state import merge_patch
 from fairlead_operator.state.actions import Outcome, Plan, StatusUpdate
 from fairlead_operator.state.desired import Desired
@@ -48,7 +48,7 @@ def summarise(
         now=now,
     )
     status = _status(result)
-    new, old = status.to_wire(), as_read(view.status)
+    new, old = status.to_wire(), view.wire_status
     return StatusUpdate(
         key=observed.key,
         status=new,
@@ -65,15 +65,11 @@ def _kept_back(patch: dict[str, object] | None, plan: Plan) -> dict[str, object]
     return {name: value for name, value in patch.items() if name in SHOWN_FIELDS} or None
 
 
-def as_read(status: ModelDeploymentStatus) -> dict[str, object]:
-    """Only what was really there: a default that the server doesn't have yet still has to be written."""
-    return status.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_unset=True)
-
-
 def _status(result: PassResult) -> ModelDeploymentStatus:
     listed = rows.revisions(result)
     settled = _conditions(result)
-    status = record(result.serving, result.view.status).model_copy(
+    kept = record(result.serving, result.view.status, message=result.plan.message)
+    return kept.model_copy(
         update={
             "observed_generation": result.view.generation,
             "phase": _phase(result, settled),
@@ -87,10 +83,6 @@ def _status(result: PassResult) -> ModelDeploymentStatus:
             "conditions": settled,
         }
     )
-    if status.rollout is None:
-        return status
-    rollout = status.rollout.model_copy(update={"message": bounded(result.plan.message)})
-    return status.model_copy(update={"rollout": rollout})
 
 
 def _selector(result: PassResult) -> str:
@@ -103,6 +95,7 @@ def _selector(result: PassResult) -> str:
 
 
 def _conditions(result: PassResult) -> tuple[Condition, ...]:
+    """The operator's own; those that another controller set stay as they are."""
     verdicts = (
         (ConditionType.READY, _ready(result)),
         (ConditionType.AVAILABLE, availability.available(result)),
@@ -112,7 +105,9 @@ def _conditions(result: PassResult) -> tuple[Condition, ...]:
         (ConditionType.RECONCILING, conditions.reconciling(result)),
         (ConditionType.STALLED, conditions.stalled(result)),
     )
-    return tuple(conditions.settle(kind, verdict, result) for kind, verdict in verdicts)
+    own = tuple(conditions.settle(kind, verdict, result) for kind, verdict in verdicts)
+    foreign = tuple(each for each in result.view.status.conditions if each.type not in set(ConditionType))
+    return (*own, *foreign)[:CONDITIONS_MAX]
 
 
 def _ready(result: PassResult) -> Verdict:

@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from fairlead_gateway.haproxy import config
+from fairlead_gateway.haproxy import access, config
 from fairlead_gateway.haproxy.observed import STATE_HEADER, Observed
-from fairlead_gateway.haproxy.wanted import NO_REVISION, READY_KEY, VERSION_FIELD, Wanted
+from fairlead_gateway.haproxy.wanted import NO_REVISION, READY_KEY, VERSION_FIELD, Readiness, Wanted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +52,7 @@ def find_change(wanted: Wanted, observed: Observed) -> Change:
         *_list_changes(config.VERSION_MAP, names, observed.version_map),
         *_list_changes(config.MATCH_MAP, wanted.match_map, observed.match_map),
         *_list_changes(config.ROUTE_MAP, routes, _parse_models(observed.route_map)),
+        *credential_commands(wanted.key_map, wanted.token_map, observed),
         *_list_removals(config.BACKEND_MAP, {**kept, **places}, observed.backend_map),
     )
     if lines:
@@ -61,10 +62,30 @@ def find_change(wanted: Wanted, observed: Observed) -> Change:
     return Nothing()
 
 
-def ready_commands(*, is_ready: bool, observed: Observed) -> tuple[str, ...]:
+def credential_commands(
+    key_map: Mapping[str, str] | None, token_map: Mapping[str, str] | None, observed: Observed
+) -> tuple[str, ...]:
+    """What changes the API keys and the keys of tokens alone; nothing where the running configuration takes none.
+
+    A kind that is not known, None, stays as it is.
+
+    A token finds a new key here, and is refused until the reload with which HAProxy reads it.
+    """
+    keys: Iterable[str] = () if key_map is None else _list_changes(access.KEY_MAP, key_map, observed.key_map)
+    if token_map is None or observed.token_file is None:
+        return tuple(keys)
+    return (*keys, *_list_changes(observed.token_file, token_map, observed.token_map))
+
+
+def ready_commands(readiness: Readiness, observed: Observed) -> tuple[str, ...]:
     """Say on the data port what the admin port's readiness says."""
     seen = {READY_KEY: observed.route_map[READY_KEY]} if READY_KEY in observed.route_map else {}
-    return tuple(_list_changes(config.ROUTE_MAP, {READY_KEY: "1" if is_ready else "0"}, seen))
+    return tuple(_list_changes(config.ROUTE_MAP, {READY_KEY: readiness.value}, seen))
+
+
+def readiness_command(readiness: Readiness) -> str:
+    """The command that sets the readiness in a running worker, whose route map has the key from its start on."""
+    return f"set map {config.ROUTE_MAP} {READY_KEY} {readiness}"
 
 
 def live_versions(wanted: Wanted, observed: Observed) -> dict[str, str]:

@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from fairlead_gateway import routes
+from fairlead_gateway import routes, settings
+from fairlead_gateway.haproxy import access, tokens
 
 LOG_FD_VARIABLE = "FAIRLEAD_LOG_FD"
 LISTEN_FD_VARIABLE = "FAIRLEAD_LISTEN_FD"
@@ -23,6 +24,10 @@ SERVERS_STATE = "servers.state"
 RUNTIME_SOCKET = "runtime.sock"
 MASTER_SOCKET = "master.sock"
 HANDOVER_SOCKET = "handover.sock"
+HOLD_FILE = "hold.lua"
+HOLD_TABLE = "hold"
+RPC_SOCKET = "rpc.sock"
+SERVER_CALLS_SOCKET = "calls.sock"
 ERRORS_DIR = "errors"
 
 CHECKS_PER_S = 1000
@@ -51,6 +56,39 @@ ERRORS = {
     504: ("Gateway Timeout", "the replica did not answer within requestTimeoutSeconds"),
 }
 
+EXPOSED = (
+    "x-fairlead-revision, x-fairlead-feedback, x-fairlead-replica, x-request-id, retry-after,"
+    " inference-header-content-length"
+)
+"""Headers of answers that a page of another origin may read."""
+
+GRPC_STATUS = {
+    400: 3,
+    401: 16,
+    403: 7,
+    404: 5,
+    405: 12,
+    408: 4,
+    410: 14,
+    411: 3,
+    413: 8,
+    414: 3,
+    415: 12,
+    417: 3,
+    422: 9,
+    429: 8,
+    431: 8,
+    500: 13,
+    501: 12,
+    502: 14,
+    503: 14,
+    504: 4,
+}
+"""What a refusal's status is for a gRPC client; every other one is 2, UNKNOWN.
+
+Source: https://github.com/grpc/grpc/blob/master/doc/statuscodes.md
+"""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
@@ -59,6 +97,20 @@ class Options:
     version: str
     max_connections: int
     threads: int = 1
+    allowed_origins: tuple[str, ...] = ()
+    """Of web pages that may call from a browser; `*` stands for every one."""
+    is_tls: bool = False
+    """Whether clients of the data port use TLS, with the certificate in the file `access.TLS_FILE`."""
+    has_api_keys: bool = False
+    """Whether a client has to send a key that is in the map `access.KEY_MAP`."""
+    tokens: settings.Tokens | None = None
+    """Which tokens are accepted; None where clients send none."""
+    token_keys: tuple[str, ...] = ()
+    """The names of the keys that sign tokens: HAProxy reads keys at its start."""
+    rate_limit: settings.RateLimit | None = None
+    """How many requests a client may send; None where it is not limited."""
+    internal: tuple[str, int] | None = None
+    """Host and port for the operator and for replicas; None where they use the data port."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,6 +262,11 @@ def pool_text(shape: Shape, servers: Mapping[str, Sequence[StaticServer]]) -> st
     return "\n".join(lines) + "\n"
 
 
+def hold_script() -> str:
+    """What holds a request of a model without a replica, as Lua."""
+    return importlib.resources.files(__package__).joinpath(HOLD_FILE).read_text()
+
+
 def error_response(code: int) -> str:
     """What HAProxy answers on its own account, as the whole message that an `errorfile` holds."""
     title, reason = ERRORS[code]
@@ -220,14 +277,19 @@ def error_response(code: int) -> str:
     )
 
 
+def _longest_s(route: routes.Route) -> int:
+    """How long a request may take in whole seconds, with its wait for the first replica."""
+    return route.request_timeout_ms // 1000 + (route.hold.seconds if route.hold is not None else 0)
+
+
 def _global(options: Options, digest: str, table: Iterable[routes.Route]) -> str:
-    longest_s = max((route.request_timeout_ms for route in table), default=0) // 1000
+    longest_s = max((_longest_s(route) for route in table), default=0)
     # An old worker lives as long as its longest request may; a step of a minute keeps the text stable.
     hard_stop_s = (longest_s // 60 + 2) * 60
     return f"""global
   master-worker
   description {digest}
-  maxconn {options.max_connections}
+  maxconn {options.max_connections + _calls_max(options)}
   # Where the system allows fewer descriptors, serve fewer connections and not none.
   no strict-limits
   nbthread {options.threads}
@@ -237,33 +299,83 @@ def _global(options: Options, digest: str, table: Iterable[routes.Route]) -> str
   hard-stop-after {hard_stop_s}s
   tune.bufsize {BUFFER_BYTES}
   tune.http.maxhdr 100
-  # A slow start of checks would leave a new gateway without its replicas for seconds.
+  # One for the split, one for shadows, one for holds, one for the rate of a client, two for attempts without a key.
+  tune.stick-counters 6
+  lua-load {HOLD_FILE}
+{tokens.load_line(options.tokens)}  # A slow start of checks would leave a new gateway without its replicas for seconds.
   spread-checks 0
 
 """
 
 
+def _calls_max(options: Options) -> int:
+    """How many gRPC calls may be under way: each takes a connection of its own besides its client's."""
+    return max(1, options.max_connections // 2)
+
+
 def _rules(options: Options, names: Names, shape: Shape) -> str:
     """The part that is the same for every table: `rules.cfg`, filled in."""
-    values = {
+    values: dict[str, object] = {
         "BACKEND_MAP": BACKEND_MAP,
+        "CALLS_MAX": _calls_max(options),
         "CHECK": check_text(shape.check_ms),
+        "CLIENTS_MAX": options.max_connections,
         "UNSIZED_BYTES_MAX": UNSIZED_BYTES_MAX,
         "ERROR_FILES": "\n".join(f"  errorfile {code} {ERRORS_DIR}/{code}.http" for code in sorted(ERRORS)),
         "FEEDBACK_CHECK": check_text(FEEDBACK_INTERVAL_MS),
+        "GRPC_STATUS": "\n".join(
+            f"  http-response set-var(txn.grpc_status) int({code}) if {{ status {status} }}"
+            for status, code in GRPC_STATUS.items()
+        ),
+        "BIND_TLS": f" ssl crt {access.TLS_FILE} alpn h2,http/1.1 ssl-min-ver TLSv1.2" if options.is_tls else "",
+        "COPY_PORT": "%[dst_port]" if options.internal is None else options.internal[1],
         "HANDOVER_SOCKET": HANDOVER_SOCKET,
+        "HOLD_TABLE": HOLD_TABLE,
         "LISTEN_FD_VARIABLE": LISTEN_FD_VARIABLE,
+        "ORIGINS": "\n".join(origin_rules(options.allowed_origins)),
         "LOG_FD_VARIABLE": LOG_FD_VARIABLE,
         "MATCHES": "\n".join(_match_rules(names)),
         "ROUTE_MAP": ROUTE_MAP,
+        "RPC_SOCKET": RPC_SOCKET,
+        "SERVER_CALLS_SOCKET": SERVER_CALLS_SOCKET,
         "SPLIT_STEP": SPLIT_STEP,
         "STICKY": "\n".join(_sticky_rules(names)),
         "VERSION": options.version,
         "VERSION_MAP": VERSION_MAP,
         "WEIGHT_SCALE": routes.WEIGHT_SCALE,
     }
+    values.update(access.internal_texts(None if options.internal is None else address_text(*options.internal)))
+    is_known = options.has_api_keys or options.tokens is not None
+    by_token = tokens.lookup_text(options.tokens, options.token_keys, has_api_keys=options.has_api_keys)
+    values.update(access.authentication_texts(has_api_keys=options.has_api_keys, by_token=by_token))
+    values.update(access.rate_limit_texts(options.rate_limit, is_authenticated=is_known))
     template = importlib.resources.files(__package__).joinpath("rules.cfg").read_text()
     return re.sub("@([A-Z_]+)@", lambda match: str(values[match[1]]), template)
+
+
+def origin_rules(origins: Sequence[str]) -> Iterator[str]:
+    """What browsers ask before and read after a call from another origin; nothing where none is allowed.
+
+    Source: https://fetch.spec.whatwg.org/#http-cors-protocol
+    """
+    if not origins:
+        return
+    is_every = "*" in origins
+    matched = "-m found" if is_every else f"-m str {' '.join(origins)}"
+    # The whole header, `fhdr`: of a value with commas `hdr` gives the last part alone.
+    value = "*" if is_every else "%[var(txn.origin)]"
+    yield "  http-request set-var(txn.origin) req.fhdr(origin) if !is_call"
+    yield f"  acl is_from_page var(txn.origin) {matched}"
+    yield (
+        '  http-request return status 204 hdr access-control-allow-methods "GET, POST" hdr access-control-max-age 600'
+        " hdr access-control-allow-headers %[req.fhdr(access-control-request-headers)]"
+        " if is_from_page METH_OPTIONS { req.hdr(access-control-request-method) -m found }"
+    )
+    yield f"  http-after-response set-header access-control-allow-origin {value} if is_from_page"
+    yield f'  http-after-response set-header access-control-expose-headers "{EXPOSED}" if is_from_page'
+    if not is_every:
+        # Also where no page asks: a cache must not give a page an answer that lacks the permission.
+        yield "  http-after-response add-header vary origin if !is_call { var(txn.start_us) -m found }"
 
 
 def _match_rules(names: Names) -> Iterator[str]:

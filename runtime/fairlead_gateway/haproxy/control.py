@@ -2,16 +2,19 @@
 
 import asyncio
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from fairlead_gateway.haproxy import config
+from fairlead_gateway.haproxy import access, certificate, config, tokens
 from fairlead_gateway.haproxy.observed import (
     Observed,
     Processes,
     is_unknown_map,
+    parse_held,
     parse_info,
     parse_map,
+    parse_map_files,
     parse_processes,
     parse_servers,
     parse_sessions,
@@ -22,6 +25,10 @@ _DONE = frozenset({"New server registered.", "Server deleted."})
 
 _LINE_BYTES = 8000
 """Below `tune.bufsize`, which bounds a command line."""
+
+
+_DIGEST = re.compile(r"\b[0-9A-F]{64}\b")
+"""Of an API key: no error shows it."""
 
 
 class HAProxyError(Exception):
@@ -48,7 +55,7 @@ class Control:
         """
         answer = await self._exchange(config.RUNTIME_SOCKET, command, self._timeout_s)
         if not _is_whole(answer):
-            raise HAProxyError(f"{config.RUNTIME_SOCKET}: {command[:60]!r}: the answer was cut off")
+            raise HAProxyError(f"{config.RUNTIME_SOCKET}: {_first_line(command)!r}: the answer was cut off")
         return answer
 
     async def ask_master(self, command: str, *, timeout_s: float | None = None) -> str:
@@ -64,7 +71,7 @@ class Control:
         for batch in _batches(lines):
             answer = (await self.ask(batch)).strip()
             if answer:
-                raise HAProxyError(f"{batch[:200]!r}: {answer[:500]}")
+                raise HAProxyError(f"{_DIGEST.sub('…', batch)[:200]!r}: {answer[:500]}")
 
     async def try_each(self, lines: Iterable[str]) -> list[str]:
         """Run commands about servers. A refused one does not stop the others; returns HAProxy's text of each refusal.
@@ -78,6 +85,24 @@ class Control:
             refused += [line for line in answer.splitlines() if line.strip() and line.strip() not in _DONE]
         return refused
 
+    async def set_certificate(self, current: certificate.Certificate) -> None:
+        """Use this pair for new connections. Those that are open go on.
+
+        Raises:
+            HAProxyError: with HAProxy's words when it does not take the pair; nothing has changed then.
+        """
+        answer = await self.ask(f"set ssl cert {access.TLS_FILE} <<\n{current.pem}")
+        if not answer.startswith("Transaction "):
+            raise HAProxyError(f"set ssl cert: {answer.strip()[:500]}")
+        answer = await self.ask(f"commit ssl cert {access.TLS_FILE}")
+        if "Success!" not in answer:
+            await self.ask(f"abort ssl cert {access.TLS_FILE}")
+            raise HAProxyError(f"commit ssl cert: {answer.strip()[:500]}")
+
+    async def find_certificate(self) -> certificate.Shown | None:
+        """The certificate that new connections get; None where they use no TLS."""
+        return certificate.parse_shown(await self.ask(f"show ssl cert {access.TLS_FILE}"))
+
     async def observe(self) -> Observed:
         """Read everything that routing depends on."""
         info = parse_info(await self.ask("show info"))
@@ -85,6 +110,12 @@ class Control:
         version_map = parse_map(await self.ask(f"show map {config.VERSION_MAP}"))
         matches = await self.ask(f"show map {config.MATCH_MAP}")
         backends = await self.ask(f"show map {config.BACKEND_MAP}")
+        keys = await self.ask(f"show map {access.KEY_MAP}")
+        token_file = tokens.find_map(parse_map_files(await self.ask("show map")))
+        token_keys = None if token_file is None else await self.ask(f"show map {token_file}")
+        if token_keys is None or is_unknown_map(token_keys):
+            token_file, token_keys = None, None
+        held = parse_held(await self.ask(f"show table {config.HOLD_TABLE}"))
         servers = parse_servers(await self.ask("show servers state"))
         try:
             return Observed(
@@ -95,6 +126,10 @@ class Control:
                 version_map=version_map,
                 match_map=None if is_unknown_map(matches) else parse_map(matches),
                 backend_map=None if is_unknown_map(backends) else parse_map(backends),
+                key_map=None if is_unknown_map(keys) else parse_map(keys),
+                token_map=None if token_keys is None else parse_map(token_keys),
+                token_file=token_file,
+                held=held,
                 servers=servers,
             )
         except (KeyError, ValueError) as error:
@@ -133,7 +168,12 @@ class Control:
                 finally:
                     writer.close()
         except (OSError, TimeoutError) as error:
-            raise HAProxyError(f"{socket}: {command[:60]!r}: {error or 'no answer in time'}") from error
+            raise HAProxyError(f"{socket}: {_first_line(command)!r}: {error or 'no answer in time'}") from error
+
+
+def _first_line(command: str) -> str:
+    """What of a command may stand in an error: the lines after the first hold a private key."""
+    return command.partition("\n")[0][:60]
 
 
 def _is_whole(answer: str) -> bool:

@@ -6,9 +6,11 @@ Source: https://docs.haproxy.org/2.8/management.html#9.3
 import enum
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 _PLACE = re.compile(r"[pf]\d{4}")
+_MAP_FILE = re.compile(r"-?\d+ \(([^)]+)\)")
+_HELD = re.compile(r"\bkey=(\S+) .*\bconn_cur=(\d+)")
 
 STATE_HEADER = (
     "1\n# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight srv_iweight "
@@ -68,7 +70,9 @@ class Observed:
     """The worker that takes new connections, as it answered. `digest` is its configuration's description.
 
     `match_map` is None where the configuration asks for no name, and so has no such map; `backend_map` where the
-    configuration is of another version.
+    configuration is of another version, `key_map` and `token_map` where it takes no API keys or no tokens. The file of
+    `token_map` says by its name which rules tokens are judged by. `held` counts by model the requests that were held
+    and have no answer yet.
     """
 
     pid: int
@@ -78,6 +82,10 @@ class Observed:
     version_map: Mapping[str, str]
     match_map: Mapping[str, str] | None
     backend_map: Mapping[str, str] | None
+    key_map: Mapping[str, str] | None = None
+    token_map: Mapping[str, str] | None = None
+    token_file: str | None = None
+    held: Mapping[str, int] = field(default_factory=dict)
     servers: Mapping[tuple[str, str], Server]
 
 
@@ -106,9 +114,20 @@ def parse_map(text: str) -> dict[str, str]:
     return found
 
 
+def parse_map_files(text: str) -> tuple[str, ...]:
+    """`show map` without a file: those that the configuration names."""
+    return tuple(found[1] for line in text.splitlines() if (found := _MAP_FILE.match(line)))
+
+
 def is_unknown_map(text: str) -> bool:
     """Whether `show map` was asked for a file that the configuration does not name."""
     return text.startswith("Unknown map identifier")
+
+
+def parse_held(text: str) -> dict[str, int]:
+    """`show table` of the held requests, by model; an older configuration has no such table."""
+    pairs = ((found[1], int(found[2])) for line in text.splitlines() if (found := _HELD.search(line)))
+    return {model: count for model, count in pairs if count > 0}
 
 
 def parse_servers(text: str) -> dict[tuple[str, str], Server]:

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import ctypes
 import json
+import logging
 import os
 import signal
 import socket
@@ -19,6 +20,8 @@ from pathlib import Path
 from fairlead_gateway import files, settings
 from fairlead_gateway.haproxy import config
 from fairlead_gateway.haproxy.control import HAProxyError
+
+_log = logging.getLogger(__name__)
 
 RECORD_FILE = "haproxy.json"
 OUTPUT_FILE = "haproxy.log"
@@ -80,6 +83,7 @@ class Process:
             return False
         self._listener = _copy_listener(self._pidfd, pid)
         self._write_record(pid)
+        _log.info("haproxy adopted pid=%d", pid)
         return True
 
     def start(self) -> None:
@@ -138,13 +142,21 @@ class Process:
             raise HAProxyError(f"HAProxy refused the configuration: {output.decode(errors='replace')[:2000]}")
 
     async def stop(self, *, grace_s: float) -> None:
-        """End HAProxy: requests in flight are finished within the grace, then it is ended hard."""
+        """End HAProxy: requests in flight are finished within the grace, then it is ended hard.
+
+        Nobody accepts connections from then on, so new ones are refused at once instead of waiting in the queue.
+        """
+        if self._listener is not None:
+            # For HAProxy's copies, too: closing this one would leave the queue open.
+            with contextlib.suppress(OSError):
+                self._listener.shutdown(socket.SHUT_RDWR)
         if self.pid is not None and not self.died.is_set():
             for number, wait_s in ((signal.SIGUSR1, grace_s), (signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0)):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(self.pid, number)
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self.died.wait(), wait_s)
+                    async with asyncio.timeout(wait_s):
+                        await self.died.wait()
                     break
         (self._state_dir / RECORD_FILE).unlink(missing_ok=True)
         self.leave()
@@ -227,7 +239,8 @@ class Process:
 def _copy_listener(pidfd: int, pid: int) -> socket.socket | None:
     """The listening socket that an adopted master holds; None where the system does not let us have it.
 
-    Without it the gateway works too; only connections made while HAProxy restarts are refused.
+    Without it the gateway works too; only connections made while HAProxy restarts are refused. That of a HAProxy which
+    an agent was ending is shut, and another one has to take its place.
     """
     try:
         variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
@@ -239,4 +252,10 @@ def _copy_listener(pidfd: int, pid: int) -> socket.socket | None:
         return None
     libc = ctypes.CDLL(None, use_errno=True)
     descriptor = libc.syscall(_PIDFD_GETFD, pidfd, number, 0)
-    return socket.socket(fileno=descriptor) if descriptor >= 0 else None
+    if descriptor < 0:
+        return None
+    listener = socket.socket(fileno=descriptor)
+    if not listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        listener.close()
+        return None
+    return listener

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fairlead_gateway import files, metrics, routes, settings
-from fairlead_gateway.haproxy import changes, config, pool, process, servers
+from fairlead_gateway.haproxy import certificate, changes, config, guard, pool, process, servers, tokens
 from fairlead_gateway.haproxy.control import Control, HAProxyError
 from fairlead_gateway.haproxy.observed import Observed, Processes
-from fairlead_gateway.haproxy.wanted import NO_NAMES, READY_KEY, Wanted, build_wanted, map_text
+from fairlead_gateway.haproxy.wanted import NO_NAMES, Readiness, Wanted, build_wanted, map_files
 from fairlead_gateway.nodes import knowledge
 
 _log = logging.getLogger(__name__)
@@ -33,7 +33,8 @@ class State:
     """What HAProxy was read to have, and how it compares with what was wanted.
 
     `sessions` are by place. `unchecked` replicas have not had their first check. `reload_due_s` is the time until a
-    reload that is due will be done, None where none is; `is_settled` is false while servers are still to be removed.
+    reload that is due will be done, None where none is; `is_settled` is false while servers are still to be removed or
+    drained.
     `is_read_whole` is false while a worker is being replaced.
     """
 
@@ -61,7 +62,7 @@ class Router:
         self._dir = settings_.state_dir
         self.process = process.Process(settings_, log_fd=log_fd)
         self._control = Control(settings_.state_dir)
-        self._is_ready = False
+        self._readiness = Readiness.UNCHECKED
         self._refused: str | None = None
         self._reloaded_at = 0.0
         self._seen: tuple[float, Observed | None] = (0.0, None)
@@ -70,12 +71,11 @@ class Router:
         self._check_ms = config.CHECK_INTERVALS_MS[0]
         self._pool = self._load_pool()
         self._targets = servers.NO_TARGETS
-        (self._dir / config.ERRORS_DIR).mkdir(exist_ok=True)
-        for code in config.ERRORS:
-            files.write(self._dir / config.ERRORS_DIR / f"{code}.http", config.error_response(code))
+        self._certificates = certificate.Store(settings_.tls, self._dir) if settings_.tls is not None else None
+        self.guard = guard.Guard(settings_, process_=self.process, control=self._control, metrics_=metrics_)
 
-    async def adopt(self) -> bool:
-        """Take over a HAProxy that an earlier agent left; False when there is none."""
+    async def adopt(self) -> None:
+        """Take over a HAProxy that an earlier agent left, if there is one. Write what no table changes."""
         is_adopted = self.process.adopt_recorded()
         if not is_adopted:
             # An agent that was killed before it could write the record: HAProxy itself says who it is.
@@ -85,39 +85,60 @@ class Router:
         if is_adopted:
             with contextlib.suppress(HAProxyError):
                 self._take_over(await self._control.observe())
-        return is_adopted
+        (self._dir / config.ERRORS_DIR).mkdir(exist_ok=True)
+        files.write(self._dir / config.HOLD_FILE, config.hold_script())
+        files.write(self._dir / tokens.LUA_FILE, tokens.script())
+        for code in config.ERRORS:
+            files.write(self._dir / config.ERRORS_DIR / f"{code}.http", config.error_response(code))
 
     async def apply(self, table: routes.Table, known: knowledge.Knowledge) -> State:
         """Bring HAProxy to the table and the known replicas, and return what it was then read to have.
 
         Raises:
-            HAProxyError: when it could not be brought there; it goes on with what it had.
+            HAProxyError: when it could not be brought there; it goes on with what it had, unless it lets in everybody.
         """
+        try:
+            state = await self._apply(table, known)
+        except HAProxyError:
+            await self.guard.end_open_haproxy()
+            raise
+        await self.guard.judge(state.observed)
+        return state
+
+    async def _apply(self, table: routes.Table, known: knowledge.Knowledge) -> State:
+        found = await self.guard.settle()
+        if found.token_keys != self._options.token_keys:
+            self._options, self._built = dataclasses.replace(self._options, token_keys=found.token_keys), None
+        current = self._read_certificate()
+        await self._settle_running_certificate(current)
         self._assign_places(table, known)
-        wanted = self._build_wanted(table)
+        wanted = dataclasses.replace(self._build_wanted(table), key_map=found.key_map, token_map=found.token_map)
         if self.process.died.is_set():
-            await self._start(wanted)
+            await self._start(wanted, current)
         tried: tuple[str, ...] = ()
         for _ in range(_MAX_STEPS):
             observed = await self._control.observe()
             shape = config.parse_shape(observed.digest)
             lines = servers.find_commands(self._targets, observed, shape) if shape is not None else ()
+            is_settled = not lines and not servers.is_drain_due(self._targets, observed)
             if lines and lines != tried:
                 tried = lines
                 await self._change_servers(lines)
                 continue
             match changes.find_change(wanted, observed):
                 case changes.Nothing():
-                    return await self._finish(wanted, observed, is_settled=not lines)
+                    await self._settle_certificate(current)
+                    return await self._finish(wanted, observed, is_settled=is_settled)
                 case changes.Reload() if self._has_unused_names(table):
                     # It is due anyhow: the names that nothing asks for any more go with it.
-                    wanted = self._build_wanted(table)
+                    rebuilt = self._build_wanted(table)
+                    wanted = dataclasses.replace(rebuilt, key_map=wanted.key_map, token_map=wanted.token_map)
                 case changes.Reload(wanted=digest):
-                    state = await self._finish(wanted, observed, is_settled=not lines)
+                    state = await self._finish(wanted, observed, is_settled=is_settled)
                     wait_s = self._reload_wait_s(len(state.processes.old_workers))
                     if wait_s > 0:
                         return dataclasses.replace(state, reload_due_s=wait_s)
-                    await self._reload(wanted, digest)
+                    await self._reload(wanted, digest, current)
                 case changes.Commands(lines=lines):
                     self._write_maps(wanted)
                     await self._control.run(lines)
@@ -127,18 +148,71 @@ class Router:
         """What HAProxy has now, compared with the table. Changes nothing."""
         return await self._state(self._build_wanted(table), await self._control.observe(), is_settled=True)
 
-    async def set_ready(self, state: State, *, is_ready: bool) -> None:
+    async def set_readiness(self, state: State, readiness: Readiness) -> None:
         """Make `/v2/health/ready` on the data port say so."""
-        self._is_ready = is_ready
-        lines = changes.ready_commands(is_ready=is_ready, observed=state.observed)
+        self._readiness = readiness
+        lines = changes.ready_commands(readiness, state.observed)
         if lines:
             self._write_maps(state.wanted)
             await self._control.run(lines)
 
+    async def leave(self) -> None:
+        """Say on the data port that the gateway stops, also while routes can't be applied."""
+        self._readiness = Readiness.LEAVING
+        await self._try_to_run(changes.readiness_command(Readiness.LEAVING))
+
     async def stop(self) -> None:
-        """End HAProxy gracefully."""
+        """End HAProxy gracefully: each open connection gets the answer to one more request.
+
+        HAProxy's connections to itself, for the second way of calls, end before: it would wait for them.
+        """
+        await self._try_to_run(changes.readiness_command(Readiness.ENDING), "disable server rpc/self")
         await self.process.stop(grace_s=self._settings.stop_grace_s)
         self._control.close()
+
+    async def _try_to_run(self, *lines: str) -> None:
+        """In the worker that routes now. A replaced one has old tables, and keys that may be revoked."""
+        with contextlib.suppress(HAProxyError):  # one that can't be reached answers nobody
+            await self._control.run(lines)
+
+    async def _settle_running_certificate(self, current: certificate.Certificate | None) -> None:
+        """Give a running HAProxy this pair, whatever becomes of the routes. One without TLS is configured first."""
+        if current is None or self.process.died.is_set():
+            return
+        if await self._control.find_certificate() is not None:
+            await self._settle_certificate(current)
+
+    def _read_certificate(self) -> certificate.Certificate | None:
+        """What clients of the data port get; None where they use no TLS."""
+        if self._certificates is None:
+            return None
+        current = self._certificates.read()
+        if current is None:
+            raise HAProxyError(f"no certificate for the data port: {self._certificates.error}")
+        return current
+
+    def _keep_certificate(self, current: certificate.Certificate | None) -> None:
+        if self._certificates is not None and current is not None:
+            self._certificates.keep(current)
+
+    async def _settle_certificate(self, current: certificate.Certificate | None) -> None:
+        """Hand HAProxy the pair if it has another one, and report the one that it has."""
+        if self._certificates is None or current is None:
+            return
+        shown = await self._control.find_certificate()
+        if shown is None or shown.fingerprint != current.fingerprint or not self._certificates.is_kept(current):
+            try:
+                await self._control.set_certificate(current)
+            except HAProxyError as error:
+                self._certificates.note_refusal(str(error))
+            else:
+                self._certificates.keep(current)
+                _log.info("certificate changed fingerprint=%s", current.fingerprint)
+                shown = await self._control.find_certificate()
+        expires_at = shown.expires_at if shown is not None else None
+        if expires_at is not None and self._certificates.is_first_expiry(expires_at, time.time()):
+            _log.warning("certificate expired fingerprint=%s: clients refuse it", current.fingerprint)
+        self._metrics.set_certificate(expires_at=expires_at, is_refused=self._certificates.error is not None)
 
     def _assign_places(self, table: routes.Table, known: knowledge.Knowledge) -> None:
         """Find the replicas of each revision, and how often they are to be checked."""
@@ -259,25 +333,28 @@ class Router:
             is_read_whole=is_read_whole,
         )
 
-    async def _start(self, wanted: Wanted) -> None:
+    async def _start(self, wanted: Wanted, current: certificate.Certificate | None) -> None:
         began = time.monotonic()
-        self._is_ready = False
+        self._readiness = Readiness.UNCHECKED
         # What was up a moment ago is taken to be up: to be refused there and sent elsewhere costs a request nothing, to
         # wait for the first check would cost it a 503.
         seen_at, seen = self._seen
+        self._keep_certificate(current)
         self._write_all(wanted, seen if began - seen_at < _SEEN_AGE_S else None)
         self.process.start()
+        self.guard.note_start()
         self._metrics.count_start()
         await self._wait_for(wanted.digest, _START_TIMEOUT_S)
         _log.info("haproxy started pid=%s seconds=%.3f", self.process.pid, time.monotonic() - began)
 
-    async def _reload(self, wanted: Wanted, digest: str) -> None:
+    async def _reload(self, wanted: Wanted, digest: str, current: certificate.Certificate | None) -> None:
         if self._refused == digest:
             raise HAProxyError("HAProxy refused this configuration before, and it has not changed")
         candidate = f"{config.CONFIG_FILE}.candidate"
         seen = await self._control.observe()
         files.write(self._dir / candidate, _whole_config(wanted, seen))
         # The check loads the same files as the worker will, so they are written for it too.
+        self._keep_certificate(current)
         self._write_maps(wanted)
         try:
             await self.process.check(candidate)
@@ -312,11 +389,8 @@ class Router:
         self._write_maps(wanted)
 
     def _write_maps(self, wanted: Wanted) -> None:
-        ready = {READY_KEY: "1" if self._is_ready else "0"}
-        files.write(self._dir / config.ROUTE_MAP, map_text({**ready, **wanted.route_map}))
-        files.write(self._dir / config.VERSION_MAP, map_text(wanted.version_map))
-        files.write(self._dir / config.MATCH_MAP, map_text(wanted.match_map))
-        files.write(self._dir / config.BACKEND_MAP, map_text(wanted.backend_map))
+        for name, text in map_files(wanted, self._readiness).items():
+            files.write(self._dir / name, text)
 
 
 def _whole_config(wanted: Wanted, observed: Observed | None) -> str:

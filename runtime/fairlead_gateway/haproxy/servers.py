@@ -25,11 +25,13 @@ class Target:
 class Targets:
     """The replicas of each place by name; `silent` has the hosts of each place's cluster that nothing is known of.
 
-    While the nodes are not listed, nothing is known of any host.
+    While the nodes are not listed, nothing is known of any host. `holding` are the backends whose requests wait at the
+    gateway while no server is up.
     """
 
     places: Mapping[int, Mapping[str, Target]]
     silent: Mapping[int, frozenset[str]]
+    holding: Set[str] = frozenset()
     is_listed: bool = True
 
     def is_kept(self, place: int, server: Server, leads: Set[int]) -> bool:
@@ -52,7 +54,9 @@ NO_TARGETS = Targets(places={}, silent={})
 
 def find_targets(table: Iterable[routes.Route], places: pool.Pool, known: knowledge.Knowledge) -> Targets:
     """The replicas of the table's revisions, each at the cluster that its revision runs on."""
-    clusters = {(route.model, each.name): each.cluster for route in table for each in route.revisions}
+    listed = tuple(table)
+    clusters = {(route.model, each.name): each.cluster for route in listed for each in route.revisions}
+    holding = {(route.model, route.stable) for route in listed if route.hold is not None}
     silent = known.silent()
     found: dict[int, dict[str, Target]] = {}
     for each in known.replicas():
@@ -71,6 +75,7 @@ def find_targets(table: Iterable[routes.Route], places: pool.Pool, known: knowle
             for key, cluster in clusters.items()
             if key in places.places
         },
+        holding=frozenset(config.backend_name(place) for key, place in places.places.items() if key in holding),
         is_listed=known.is_listed,
     )
 
@@ -89,6 +94,11 @@ def count_unchecked(targets: Targets, observed: Observed) -> int:
         if not target.is_draining
         and not ((server := observed.servers.get((config.backend_name(place), name))) and server.is_checked)
     )
+
+
+def is_drain_due(targets: Targets, observed: Observed) -> bool:
+    """Whether a replica drains that still takes requests until another one of its revision does."""
+    return next(_last_ones(targets, observed), None) is not None
 
 
 def _missing(targets: Targets, observed: Mapping[tuple[str, str], Server], shape: config.Shape) -> Iterator[str]:
@@ -116,6 +126,7 @@ def _add(server: str, name: str, target: Target, check_ms: int) -> str:
 
 def _differing(targets: Targets, observed: Observed) -> Iterator[str]:
     leads = {int(value) for value in (observed.backend_map or {}).values()}
+    last_ones = frozenset(_last_ones(targets, observed))
     for (backend, name), server in observed.servers.items():
         place = config.parse_place(backend)
         if place is None:
@@ -128,8 +139,29 @@ def _differing(targets: Targets, observed: Observed) -> Iterator[str]:
             # Refused while a connection is left there; it is asked again at each pass.
             yield f"set server {path} state maint;del server {path}" if server.is_enabled else f"del server {path}"
         elif target.is_draining:
-            if server.is_enabled and not server.is_drained:
+            if server.is_enabled and not server.is_drained and (backend, name) not in last_ones:
                 yield f"set server {path} state drain"
         elif not server.is_enabled:
             # A listing that had missed it took it out.
             yield f"set server {path} state ready;set server {path} health down"
+
+
+def _last_ones(targets: Targets, observed: Observed) -> Iterator[tuple[str, str]]:
+    """The draining servers that are up in a backend without one that is up and doesn't drain.
+
+    Their replicas listen for some seconds more, so they answer until their successor has had its first check. Where
+    requests are held none is spared: a quiet one may close its port before a check says that it drains, and a request
+    that meets the closed port is refused.
+    """
+    draining: list[tuple[str, str]] = []
+    succeeded: set[str] = set()
+    for (backend, name), server in observed.servers.items():
+        place = config.parse_place(backend)
+        target = targets.places.get(place, {}).get(name) if place is not None else None
+        if target is None or not server.is_up or backend in targets.holding:
+            continue
+        if target.is_draining:
+            draining.append((backend, name))
+        else:
+            succeeded.add(backend)
+    return (each for each in draining if each[0] not in succeeded)

@@ -1,14 +1,27 @@
 """What HAProxy should have for a table of routes: maps and the configuration. Pure."""
 
 from collections.abc import Iterable, Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import StrEnum
 
-from fairlead_gateway import routes
-from fairlead_gateway.haproxy import config, pool
+from fairlead_gateway import routes, settings
+from fairlead_gateway.haproxy import access, config, pool, tokens
 from fairlead_gateway.haproxy.config import Shape
 
 READY_KEY = "/ready"
-"""In the route map no model can have this name; it says whether the gateway calls itself ready."""
+"""In the route map no model can have this name; its value is the gateway's readiness."""
+
+
+class Readiness(StrEnum):
+    """What the gateway says of itself on the data port, as the value in the route map."""
+
+    UNCHECKED = "0"
+    READY = "1"
+    LEAVING = "leaving"
+    """It serves on for the stop's delay, and closes each connection with the answer to its next request."""
+    ENDING = "ending"
+    """HAProxy stops: there is no other worker to hand a request to."""
+
 
 NO_REVISION = "none"
 NO_HEADER = "-"
@@ -23,7 +36,8 @@ class Wanted:
 
     `digest` is the configuration's description. Weights, limits and the values of headers and cookies are no part of
     it, so they change without a reload. `named` are the models whose route needs the names that are. `backend_map` has
-    the place of each revision.
+    the place of each revision, `key_map` the client of each API key's digest, `token_map` the keys that sign tokens.
+    The file of that map is `token_file`, None where clients send no tokens.
     """
 
     config: str
@@ -34,6 +48,24 @@ class Wanted:
     match_map: Mapping[str, str]
     backend_map: Mapping[str, str]
     named: Set[str]
+    key_map: Mapping[str, str] = field(default_factory=dict)
+    token_map: Mapping[str, str] = field(default_factory=dict)
+    token_file: str | None = None
+
+
+def build_options(settings_: settings.Settings, version: str) -> config.Options:
+    """What a gateway's flags say of the configuration."""
+    return config.Options(
+        version=version,
+        max_connections=settings_.max_connections,
+        threads=settings_.threads,
+        allowed_origins=settings_.allowed_origins,
+        is_tls=settings_.tls is not None,
+        has_api_keys=settings_.api_keys is not None,
+        tokens=settings_.tokens,
+        rate_limit=settings_.rate_limit,
+        internal=None if settings_.internal_port is None else (settings_.listen.host, settings_.internal_port),
+    )
 
 
 def build_wanted(
@@ -61,6 +93,7 @@ def build_wanted(
             for revision in route.revisions
         },
         named=frozenset(route.model for route in ordered if route.matches or route.sticky_header is not None),
+        token_file=None if options.tokens is None else tokens.map_file(options.tokens),
     )
 
 
@@ -77,13 +110,35 @@ def route_value(route: routes.Route) -> str:
             route.sticky_header or NO_HEADER,
             "1" if route.matches else "0",
             str(route.shadow_share),
+            *_hold_fields(route.hold),
         )
     )
+
+
+def _hold_fields(hold: routes.Hold | None) -> tuple[str, ...]:
+    """Milliseconds, requests, requests sent at a time; 0 where nothing is held."""
+    if hold is None:
+        return ("0", "0", "0")
+    return (str(hold.seconds * 1000), str(hold.requests), str(hold.parallel))
 
 
 def _matches(route: routes.Route) -> Iterable[str]:
     for match in route.matches:
         yield match.value.encode().hex().upper() + config.match_suffix(match.kind, match.name, route.model)
+
+
+def map_files(wanted: Wanted, readiness: Readiness) -> dict[str, str]:
+    """The files of the maps by their names, with which a worker starts."""
+    maps = {
+        config.ROUTE_MAP: {READY_KEY: readiness.value, **wanted.route_map},
+        config.VERSION_MAP: wanted.version_map,
+        config.MATCH_MAP: wanted.match_map,
+        config.BACKEND_MAP: wanted.backend_map,
+        access.KEY_MAP: wanted.key_map,
+    }
+    if wanted.token_file is not None:
+        maps[wanted.token_file] = wanted.token_map
+    return {name: map_text(entries) for name, entries in maps.items()}
 
 
 def map_text(entries: Mapping[str, str]) -> str:

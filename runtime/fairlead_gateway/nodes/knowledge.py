@@ -10,7 +10,10 @@ from fairlead_gateway.settings import Node
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """One node. `answer` is its last good one, None before the first; `reason` says why it can't be read now."""
+    """One node. `answer` is its last good one, None before the first; `reason` says why it can't be read now.
+
+    `is_asked` says whether it has answered, or failed so often that the gateway doesn't wait for it.
+    """
 
     node: Node
     answer: Answer | None = None
@@ -66,7 +69,7 @@ class Knowledge:
             self._views[view.node] = view
 
     def is_asked(self) -> bool:
-        """Whether each node has answered or failed once."""
+        """Whether each node has answered, or failed so often that the gateway doesn't wait for it."""
         return self.is_listed and all(view.is_asked for view in self._views.values())
 
     def replicas(self) -> Iterator[Found]:

@@ -26,6 +26,9 @@ _RETRY_S = 0.02
 _RETRY_MAX_S = 1.0
 _LIST_RETRY_S = 1.0
 
+FAILURES = 3
+"""So many failures in a row count as an answer. After the first one a gateway would be ready too early."""
+
 
 class _RefusedError(Exception):
     """The directory answered with something else than its replicas."""
@@ -80,14 +83,15 @@ class Poller:
 
     async def _ask_on(self, session: aiohttp.ClientSession, node: settings.Node) -> None:
         view = knowledge.View(node=node)
-        pause_s = _RETRY_S
+        pause_s, failures = _RETRY_S, 0
         while True:
             before = view
             try:
                 answer = await self._ask(session, node, view)
             except _UNREADABLE as error:
                 reason = f"{type(error).__name__}: {error}"[:300]
-                view = dataclasses.replace(view, is_asked=True, reason=reason)
+                failures += 1
+                view = dataclasses.replace(view, is_asked=view.is_asked or failures >= FAILURES, reason=reason)
                 self._metrics.count_node_error()
                 if before.reason is None:
                     _log.warning("node unreadable cluster=%s address=%s reason=%r", node.cluster, node.address, reason)
@@ -97,7 +101,7 @@ class Poller:
                 continue
             if before.reason is not None:
                 _log.info("node readable cluster=%s address=%s", node.cluster, node.address)
-            pause_s = _RETRY_S
+            pause_s, failures = _RETRY_S, 0
             view = knowledge.View(node=node, answer=answer, answered_at=time.monotonic(), is_asked=True)
             self._keep(view, before)
             # A directory that never waits, or changes all the time, must not keep this process busy.
@@ -111,7 +115,7 @@ class Poller:
             unknown=sum(not each.is_known for each in views),
             replicas=sum(len(each.answer.replicas) for each in views if each.answer is not None),
         )
-        if view.answer is not before.answer or not before.is_asked:
+        if view.answer is not before.answer or view.is_asked is not before.is_asked:
             self._changed()
 
     async def _ask(self, session: aiohttp.ClientSession, node: settings.Node, view: knowledge.View) -> directory.Answer:

@@ -13,6 +13,7 @@ import numpy as np
 
 from fairlead_runtime.errors import RequestError, RequestReason
 from fairlead_runtime.inference.costs import Costs, Size, size_of
+from fairlead_runtime.inference.timing import Timing
 from fairlead_runtime.model.predictor import InputRefusedError, Predictor, Tensors
 
 SCAN_MAX = 64
@@ -35,11 +36,13 @@ class Sharing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A request's tensors and where its answer goes."""
+    """A request's tensors and where its answer goes. Nothing was proved of calls with NaN or infinities in them."""
 
     inputs: Tensors
     future: Future[Tensors]
     arrived_s: float = field(default_factory=time.monotonic)
+    is_finite: bool = True
+    timing: Timing = field(default_factory=Timing)
 
     @property
     def rows(self) -> int:
@@ -50,6 +53,11 @@ class Job:
     def row_shapes(self) -> tuple[tuple[int, ...], ...]:
         """The shape of one row of each input. Only jobs with equal row shapes can share a call."""
         return tuple(array.shape[1:] for array in self.inputs)
+
+
+def is_finite(inputs: Tensors) -> bool:
+    """Whether no number of the inputs is NaN or an infinity."""
+    return all(array.dtype.kind != "f" or bool(np.isfinite(array).all()) for array in inputs)
 
 
 def rows_of(inputs: Tensors) -> int:
@@ -88,8 +96,12 @@ class Runner:
         """Expected seconds of a call of this size; None when no such call was measured."""
         return self._costs.predict_s(size)
 
-    def run_one(self, inputs: Tensors, size: Size | None = None) -> Tensors:
-        """The outputs for these inputs, in the signature's order. Raises RequestError (InvalidInput, ModelFailed)."""
+    def run_one(self, inputs: Tensors, *, size: Size | None = None, timing: Timing | None = None) -> Tensors:
+        """The outputs for these inputs, in the signature's order; `timing` gets how long the call took.
+
+        Raises:
+            RequestError: the model refuses the inputs (InvalidInput) or fails (ModelFailed).
+        """
         started_s = time.perf_counter()
         try:
             outputs = self._predictor(inputs)
@@ -101,7 +113,10 @@ class Runner:
             raise _to_request_error(error) from error
         finally:
             # A call that failed has taken its time as well.
-            self._costs.observe(size or size_of([inputs]), time.perf_counter() - started_s)
+            spent_s = time.perf_counter() - started_s
+            self._costs.observe(size or size_of([inputs]), spent_s)
+            if timing is not None:
+                timing.call_s = spent_s
         self._observe_rows(rows_of(inputs))
         return outputs
 
@@ -120,8 +135,9 @@ class Runner:
         if not self.is_sharing or len({job.row_shapes for job in jobs}) != 1:
             return None
         columns = zip(*(job.inputs for job in jobs), strict=True)
+        shared = Timing()
         try:
-            outputs = self.run_one(tuple(np.concatenate(column) for column in columns))
+            outputs = self.run_one(tuple(np.concatenate(column) for column in columns), timing=shared)
         except (RequestError, MemoryError):
             return None
         total = sum(job.rows for job in jobs)
@@ -130,6 +146,8 @@ class Runner:
             self._is_disproved = True
             LOG.error("batching is switched off: %d rows of input gave a different number of output rows", total)
             return None
+        for job in jobs:
+            job.timing.call_s = shared.call_s
         return _split(outputs, [job.rows for job in jobs])
 
     def _run_alone(self, job: Job) -> Result:
@@ -137,7 +155,7 @@ class Runner:
             # Its client went away while the jobs before it ran.
             return ()
         try:
-            return self.run_one(job.inputs)
+            return self.run_one(job.inputs, timing=job.timing)
         except RequestError as error:
             return error
 
@@ -197,7 +215,7 @@ def _drop_done(waiting: deque[Job]) -> None:
 
 
 def _fits(job: Job, first: Job, rows: int, rows_max: int) -> bool:
-    return rows + job.rows <= rows_max and job.row_shapes == first.row_shapes
+    return job.is_finite and first.is_finite and rows + job.rows <= rows_max and job.row_shapes == first.row_shapes
 
 
 def deliver(jobs: Sequence[Job], results: Sequence[Result]) -> None:

@@ -8,9 +8,11 @@ from __future__ import annotations
 import base64
 import binascii
 import math
+import re
 import struct
 from collections.abc import Sequence
 from itertools import chain
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -140,7 +142,7 @@ def _check_kinds(spec: TensorSpec, leaves: list[object]) -> None:
     elif spec.dtype is DType.BOOL:
         allowed, words = {bool}, "booleans"
     elif spec.dtype.is_float:
-        allowed, words = {int, float}, "numbers"
+        allowed, words = {int, float, NoneType}, "numbers"
     else:
         allowed, words = {int}, "integers"
     if not kinds <= allowed:
@@ -148,17 +150,19 @@ def _check_kinds(spec: TensorSpec, leaves: list[object]) -> None:
 
 
 def _to_float(spec: TensorSpec, leaves: list[Any]) -> Array:
+    """NaN and infinities are values as others are, and null is NaN; a number beyond the type's range is none."""
+    form = f"={len(leaves)}{spec.dtype.numpy.char}"
     try:
         # Twice as fast as NumPy, and it takes nothing but numbers.
-        raw = struct.pack(f"={len(leaves)}{spec.dtype.numpy.char}", *leaves)
+        raw = struct.pack(form, *leaves)
     except (struct.error, OverflowError):
         _check_kinds(spec, leaves)
-        # Numbers all of them, so one is beyond the type's range.
-        raw = b""
-    array = np.frombuffer(raw, dtype=spec.dtype.numpy)
-    if not raw or not np.isfinite(array).all():
-        raise _input_error(spec, f"its data holds a number that is not finite in {spec.dtype.value}")
-    return array
+        try:
+            raw = struct.pack(form, *(math.nan if leaf is None else leaf for leaf in leaves))
+        except (struct.error, OverflowError):
+            text = f"its data holds a number that is not finite in {spec.dtype.value}"
+            raise _input_error(spec, text) from None
+    return np.frombuffer(raw, dtype=spec.dtype.numpy)
 
 
 def _string(spec: TensorSpec, value: object) -> bytes:
@@ -176,25 +180,51 @@ def _input_error(spec: TensorSpec, why: str) -> RequestError:
     return RequestError(RequestReason.INVALID_INPUT, f"input {spec.name!r}: {why}")
 
 
-def to_json(array: Array) -> object:
-    """What the JSON encoder takes: numbers as they are, strings as text, or as `{"b64": …}` where they aren't UTF-8."""
+def to_json(array: Array, *, with_words: bool = False) -> object:
+    """What the JSON encoder takes: numbers as they are, strings as text, or as `{"b64": …}` where they aren't UTF-8.
+
+    A number that is not finite becomes null or, `with_words`, one of `NaN`, `Infinity` and `-Infinity`.
+    """
     if array.dtype.kind not in "OSU":
         # float16 is unknown to the encoder, and so is memory that isn't contiguous.
-        widened = array.astype(np.float32) if array.dtype == np.float16 else array
-        if widened.size > PIECE_VALUES:
-            return orjson.Fragment(_in_pieces(np.ascontiguousarray(widened)))
-        return np.ascontiguousarray(widened) if widened.ndim else widened.item()
+        widened = np.ascontiguousarray(array.astype(np.float32) if array.dtype == np.float16 else array)
+        has_words = with_words and widened.dtype.kind == "f" and not np.isfinite(widened).all()
+        if not array.ndim:
+            return number_to_json(array.item()) if has_words else array.item()
+        if widened.size > PIECE_VALUES or has_words:
+            return orjson.Fragment(_in_pieces(widened, with_words=has_words))
+        return widened
     return _strings_to_json(array.tolist())
 
 
-def _in_pieces(array: Array) -> bytes:
+def number_to_json(value: float) -> object:
+    """A number for the JSON encoder, which writes a word where it is not finite."""
+    return value if math.isfinite(value) else orjson.Fragment(_word(value))
+
+
+def _word(value: float) -> bytes:
+    if math.isnan(value):
+        return b"NaN"
+    return b"Infinity" if value > 0 else b"-Infinity"
+
+
+def _in_pieces(array: Array, *, with_words: bool) -> bytes:
     """A large tensor as JSON, by some calls of the encoder: each keeps the interpreter's lock until it returns."""
     row_values = array.size // len(array)
     if row_values > PIECE_VALUES:
-        return b"[" + b",".join(_in_pieces(row) for row in array) + b"]"
+        return b"[" + b",".join(_in_pieces(row, with_words=with_words) for row in array) + b"]"
     step = max(1, PIECE_VALUES // max(1, row_values))
     pieces = (array[at : at + step] for at in range(0, len(array), step))
-    return b"[" + b",".join(orjson.dumps(piece, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1] for piece in pieces) + b"]"
+    return b"[" + b",".join(_encode_piece(piece, with_words=with_words)[1:-1] for piece in pieces) + b"]"
+
+
+def _encode_piece(piece: Array, *, with_words: bool) -> bytes:
+    text = orjson.dumps(piece, option=orjson.OPT_SERIALIZE_NUMPY)
+    if not with_words:
+        return text
+    # The encoder writes each number that is not finite as null, and nothing else.
+    words = map(_word, piece[~np.isfinite(piece)].tolist())
+    return re.sub(b"null", lambda _: next(words), text)
 
 
 def _strings_to_json(value: object) -> object:
@@ -209,9 +239,9 @@ def _strings_to_json(value: object) -> object:
 
 
 def rows_of(array: Array) -> list[object]:
-    """The rows of a tensor of shape [rows, ...], each ready for the JSON encoder."""
-    return [to_json(np.asarray(row)) if array.ndim > 1 else _scalar(row) for row in array]
+    """The rows of a tensor of shape [rows, ...], each ready for the JSON encoder, as `to_json` with words."""
+    return [to_json(np.asarray(row), with_words=True) if array.ndim > 1 else _scalar(row) for row in array]
 
 
 def _scalar(value: object) -> object:
-    return _strings_to_json(value) if isinstance(value, bytes) else np.asarray(value).item()
+    return _strings_to_json(value) if isinstance(value, bytes | str) else to_json(np.asarray(value), with_words=True)

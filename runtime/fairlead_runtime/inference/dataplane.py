@@ -12,10 +12,16 @@ from typing import TypeVar
 from fairlead_runtime.errors import RequestError, RequestReason
 from fairlead_runtime.inference import codec
 from fairlead_runtime.inference.executor import Executor
+from fairlead_runtime.inference.explaining import ExplanationQueue
+from fairlead_runtime.inference.guarding import Guards
 from fairlead_runtime.inference.mean_load import MeanLoad
+from fairlead_runtime.inference.sampling import RowSampler
+from fairlead_runtime.inference.timing import Timing
 from fairlead_runtime.metrics import ReplicaMetrics
+from fairlead_runtime.model import evaluation_record
 from fairlead_runtime.model.predictor import Tensors
 from fairlead_runtime.model.signature import Signature
+from fairlead_runtime.model.variant import VariantChoice
 
 T = TypeVar("T")
 CALL_S_MAX = 60.0
@@ -38,7 +44,10 @@ class Identity:
     number: int
     versions: frozenset[str]
     digest: str
+    engine: str
     folder: str | None = None
+    evaluation: evaluation_record.Found = evaluation_record.NOTHING
+    variant: VariantChoice | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,13 +70,18 @@ class Dataplane:
         executor: Executor,
         admission: Admission,
         metrics: ReplicaMetrics,
+        sampler: RowSampler | None = None,
     ) -> None:
         self.identity = identity
         self.signature = signature
         self.phase = Phase.LOADING
         self._executor = executor
         self._admission = admission
-        self._metrics = metrics
+        self.metrics = metrics
+        self.sampler = sampler
+        self.guards: Guards | None = None
+        """What judges predictions; set before the first request, and None where nobody asks for it."""
+        self.explanations = ExplanationQueue(metrics.explanations, timeout_s=admission.timeout_s)
         self._load = MeanLoad()
         # One thread: decoding holds the interpreter's lock, so a second one would only take turns from the loop.
         self._beside = ThreadPoolExecutor(max_workers=1, thread_name_prefix="fairlead-codec")
@@ -86,6 +100,11 @@ class Dataplane:
         """Requests that wait for a call of the model."""
         return self._executor.queued()
 
+    @property
+    def is_sharing(self) -> bool:
+        """Whether several requests may share a call of the model."""
+        return self._executor.is_sharing
+
     def require_model(self, model: str, version: str | None) -> None:
         """Raises RequestError when the request names another model or version."""
         if model != self.identity.model:
@@ -102,11 +121,11 @@ class Dataplane:
         """Why this replica can never answer again; None when it can. Safe to call from any thread."""
         return self._executor.trouble(max(CALL_S_MAX, 2 * self._admission.timeout_s))
 
-    def infer(self, inputs: Tensors) -> Tensors | asyncio.Future[Tensors]:
+    def infer(self, inputs: Tensors, timing: Timing | None = None) -> Tensors | asyncio.Future[Tensors]:
         """Predict. Inputs and outputs are tensors in the signature's order, checked by `inference/codec.py`.
 
         The result is there at once when the call was quick enough to run on the event loop; otherwise it is a future,
-        and cancelling it cancels the request.
+        and cancelling it cancels the request. `timing` has the call's duration once the result is there.
 
         Raises:
             RequestError: requests share calls and the inputs differ in their rows (InvalidInput), the model is not
@@ -121,14 +140,14 @@ class Dataplane:
         self._admit()
         self._load.add(1)
         try:
-            result = self._executor.submit(inputs)
+            result = self._executor.submit(inputs, timing)
         except BaseException:
             self._load.add(-1)
             raise
         if not isinstance(result, asyncio.Future):
             self._load.add(-1)
             return result
-        self._metrics.pending = self.pending
+        self.metrics.pending = self.pending
         timer = result.get_loop().call_later(self._admission.timeout_s, _expire, result, self._admission.timeout_s)
         result.add_done_callback(self._make_callback(timer))
         return result
@@ -146,18 +165,19 @@ class Dataplane:
     def close(self) -> None:
         """End the threads; waiting requests fail."""
         self._executor.close()
+        self.explanations.close()
         self._beside.shutdown(wait=False, cancel_futures=True)
 
     def _admit(self) -> None:
         if self.pending >= self._admission.ongoing_max + self._admission.queued_max:
-            self._metrics.rejected += 1
+            self.metrics.rejected += 1
             raise RequestError(RequestReason.QUEUE_FULL, f"the queue is full: {self.pending} requests are waiting")
 
     def _make_callback(self, timer: asyncio.TimerHandle) -> Callable[[asyncio.Future[Tensors]], None]:
         def settle(_: asyncio.Future[Tensors]) -> None:
             timer.cancel()
             self._load.add(-1)
-            self._metrics.pending = self.pending
+            self.metrics.pending = self.pending
 
         return settle
 

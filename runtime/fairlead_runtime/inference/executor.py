@@ -16,8 +16,9 @@ from collections import deque
 from collections.abc import Sequence
 
 from fairlead_runtime.errors import RequestError, RequestReason
-from fairlead_runtime.inference.batching import Job, Runner, count_rows, deliver, take
+from fairlead_runtime.inference.batching import Job, Runner, count_rows, deliver, is_finite, take
 from fairlead_runtime.inference.costs import size_of
+from fairlead_runtime.inference.timing import Timing
 from fairlead_runtime.model.predictor import Tensors
 
 INLINE_CALL_S_MAX = 60e-6
@@ -35,7 +36,7 @@ class Executor:
         self._turn: deque[Job] = deque()
         self._worker = Worker(runner, loop)
 
-    def submit(self, inputs: Tensors) -> Tensors | asyncio.Future[Tensors]:
+    def submit(self, inputs: Tensors, timing: Timing | None = None) -> Tensors | asyncio.Future[Tensors]:
         """The outputs, now or later; raises RequestError. A cancelled future's work is dropped if it hasn't begun."""
         size = size_of([inputs])
         expected_s = self._runner.predict_s(size)
@@ -43,8 +44,9 @@ class Executor:
         if expected_s is None or self._runner.delay_s:
             expected_s = math.inf
         if expected_s <= INLINE_CALL_S_MAX:
-            return self._runner.run_one(inputs, size)
-        job = Job(inputs=inputs, future=self._loop.create_future())
+            return self._runner.run_one(inputs, size=size, timing=timing)
+        may_share = self._runner.is_sharing and is_finite(inputs)
+        job = Job(inputs=inputs, future=self._loop.create_future(), is_finite=may_share, timing=timing or Timing())
         if expected_s <= TURN_CALL_S_MAX:
             if not self._turn:
                 self._loop.call_soon(self._flush)

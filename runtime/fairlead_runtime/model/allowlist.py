@@ -1,5 +1,8 @@
 """Which SavedModels are run: every operation they could reach is on a list. TensorFlow itself calls models programs.
 
+What no prediction, no loading and no restoring reaches is never run, so it may be anything: a recurrent layer that
+Keras 2 saved carries its variant for a GPU along. TensorFlow may exchange functions that say by `api_implements` that
+they do the same, so all of those count as reached. Tables may be filled from the model's own files (`asset_tables.py`).
 The saver's own operations write and read files; they are in every SavedModel, and are allowed only where nothing but
 saving and restoring reaches them. Source: https://github.com/tensorflow/tensorflow/blob/master/SECURITY.md
 """
@@ -11,10 +14,12 @@ from importlib import resources
 from typing import Any
 
 from fairlead_runtime.errors import LoadError, LoadReason
+from fairlead_runtime.model import asset_tables
 
 SAVE_OPS = frozenset({"SaveV2", "MergeV2Checkpoints", "ShardedFilename", "ShardedFilespec", "RestoreV2"})
 RESTORE_OPS = frozenset({"RestoreV2", "ShardedFilename"})
 NAMED_MAX = 5
+_RUN_ON_LOADING = ("saved_model_main_op", "legacy_init_op", "table_initializer")
 
 
 def allowed_ops() -> frozenset[str]:
@@ -27,15 +32,27 @@ def check(meta_graph: Any) -> None:
     """Raises LoadError (UnsafeModel) naming the operations of a `MetaGraphDef` that are not allowed."""
     graph = _Graph(meta_graph)
     allowed = allowed_ops()
-    everywhere = graph.all_ops() - allowed - SAVE_OPS
-    serving = graph.ops_from(graph.serving_nodes(), graph.object_functions) - allowed
+    if meta_graph.HasField("object_graph_def"):
+        serving = graph.ops_from(graph.serving_nodes(), graph.object_functions) - allowed
+    else:
+        # TensorFlow 1: collections name what is run on loading, so nothing counts as never run.
+        serving = graph.all_ops() - allowed - SAVE_OPS
+        serving |= graph.ops_from(graph.serving_nodes(), ()) - allowed
     restoring = graph.ops_from([_node(meta_graph.saver_def.restore_op_name)], ()) - allowed - RESTORE_OPS
-    refused = sorted(everywhere | serving | restoring)
+    refused = sorted(serving | restoring)
+    if asset_tables.OP in refused:
+        problem = asset_tables.find_problem(meta_graph)
+        if problem is not None:
+            raise LoadError(LoadReason.UNSAFE_MODEL, problem)
+        refused.remove(asset_tables.OP)
     if refused:
         named = ", ".join(refused[:NAMED_MAX]) + (
             f" and {len(refused) - NAMED_MAX} more" if len(refused) > NAMED_MAX else ""
         )
-        text = f"the model contains operations that are not allowed: {named}"
+        text = (
+            f"the model contains operations that are not allowed: {named}. A model may only compute: export a "
+            "signature that reads and writes no files, prints nothing and runs no Python code"
+        )
         raise LoadError(LoadReason.UNSAFE_MODEL, text)
 
 
@@ -46,16 +63,21 @@ class _Graph:
         self._meta = meta_graph
         self._nodes = {node.name: node for node in meta_graph.graph_def.node}
         self._functions = {function.signature.name: function for function in meta_graph.graph_def.library.function}
+        by_interface: dict[bytes, set[str]] = {}
+        for name, function in self._functions.items():
+            by_interface.setdefault(_interface(function), set()).add(name)
+        self._implementations = {key: frozenset(names) for key, names in by_interface.items() if key}
         self.object_functions = tuple(meta_graph.object_graph_def.concrete_functions)
 
     def all_ops(self) -> set[str]:
+        """Every operation, whatever reaches it."""
         nodes = [*self._nodes.values(), *(node for f in self._functions.values() for node in f.node_def)]
         return {node.op for node in nodes if node.op not in self._functions}
 
     def serving_nodes(self) -> list[str]:
         """What a prediction or the loading runs: outputs of the signatures and the initialisers."""
         infos = (info for signature in self._meta.signature_def.values() for info in signature.outputs.values())
-        main_ops = [name for key in ("saved_model_main_op", "legacy_init_op") for name in self._collection(key)]
+        main_ops = [name for key in _RUN_ON_LOADING for name in self._collection(key)]
         return [_node(name) for name in (*(info.name for info in infos), *main_ops)]
 
     def ops_from(self, roots: Iterable[str], functions: Iterable[str]) -> set[str]:
@@ -92,10 +114,21 @@ class _Graph:
         for value in node.attr.values():
             names.add(value.func.name)
             names.update(function.name for function in value.list.func)
-        return names & self._functions.keys()
+        called = names & self._functions.keys()
+        return called | {other for name in called for other in self._alternatives(name)}
+
+    def _alternatives(self, name: str) -> frozenset[str]:
+        """Functions that TensorFlow may run in place of this one."""
+        return self._implementations.get(_interface(self._functions[name]), frozenset())
 
     def _collection(self, key: str) -> list[str]:
         return list(self._meta.collection_def[key].node_list.value) if key in self._meta.collection_def else []
+
+
+def _interface(function: Any) -> bytes:
+    """What a function says that it implements, as others may; empty where it says nothing."""
+    interface: bytes = function.attr["api_implements"].s if "api_implements" in function.attr else b""
+    return interface
 
 
 def _node(tensor: str) -> str:

@@ -123,6 +123,9 @@ def _read(archive: Path, bounds: Bounds, sink: _Sink) -> None:
         if zipfile.is_zipfile(archive):
             zip_directory.check(archive, entries_max=bounds.entries_max)
             _read_zip(archive, entries)
+        elif _begins_as_zip(archive):
+            text = "the file begins as a zip or .keras file but lacks its end: it was cut off; copy or save it again"
+            raise LoadError(LoadReason.MODEL_CORRUPT, text)
         else:
             _read_tar(archive, entries)
     except _DAMAGED as error:
@@ -131,6 +134,11 @@ def _read(archive: Path, bounds: Bounds, sink: _Sink) -> None:
         if isinstance(error, OSError) and is_full(error):
             raise
         raise LoadError(LoadReason.MODEL_CORRUPT, f"the archive can't be extracted: {error}") from None
+
+
+def _begins_as_zip(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(2) == b"PK"
 
 
 def _read_zip(path: Path, entries: _Entries) -> None:
@@ -223,7 +231,7 @@ class _Entries:
         if len(name) > NAME_CHARS_MAX or len(parts) > DEPTH_MAX:
             raise _unsafe_error(name, "is too long or too deep")
         if not digest.is_plain_name(name):
-            raise _unsafe_error(name, "has whose name has control characters")
+            raise _unsafe_error(name, "has control characters in its name")
         if not parts and is_folder:
             return ()
         # Compared without case: two names that differ in case alone are one file on some file systems.

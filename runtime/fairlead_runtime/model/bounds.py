@@ -7,11 +7,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
-    """Limits on a fetch; an archive's ratio counts only past `ratio_free_bytes`: some text shrinks a hundredfold."""
+    """Limits on a fetch; an archive's ratio counts only past `ratio_free_bytes`: some text shrinks a hundredfold.
+
+    `overhead_bytes_max` are bytes on the wire that are not content: listings, heads, errors.
+    """
 
     bytes_max: int
     entries_max: int = 10_000
     ratio_max: int = 100
     ratio_free_bytes: int = 16 * 1024 * 1024
+    overhead_bytes_max: int = 64 * 1024 * 1024
     idle_s: float = 20
     total_s: float = 900

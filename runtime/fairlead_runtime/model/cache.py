@@ -94,19 +94,26 @@ class Cache:
         self._bytes_max = bytes_max
 
     @contextmanager
-    def exclusive(self, uri: str, timeout_s: float) -> Iterator[None]:
-        """One fetch of a URI at a time."""
+    def exclusive(
+        self, name: str, timeout_s: float, *, what: str = "fetching this model", at_once: int = 1
+    ) -> Iterator[None]:
+        """One process of the node at a time: a fetch of a URI, by its name, or `what` else is done under a name.
+
+        With `at_once` so many processes may do that beside each other; raises LoadError when the time is over.
+        """
         self._make_root()
-        path = self._root / f"{hashlib.sha256(uri.encode()).hexdigest()[:32]}.lock"
+        names = (name, *(f"{name} {number}" for number in range(1, at_once)))
+        paths = [self._root / f"{hashlib.sha256(each.encode()).hexdigest()[:32]}.lock" for each in names]
         deadline_s = time.monotonic() + timeout_s
         while True:
-            with path.open("a") as file:
-                # One that is no longer under its name was removed as unused, between our opening and locking it.
-                if _try_lock(file.fileno(), fcntl.LOCK_EX) and _is_at(file.fileno(), path):
-                    yield
-                    return
+            for path in paths:
+                with path.open("a") as file:
+                    # One no longer under its name was removed as unused, between our opening and locking it.
+                    if _try_lock(file.fileno(), fcntl.LOCK_EX) and _is_at(file.fileno(), path):
+                        yield
+                        return
             if time.monotonic() > deadline_s:
-                raise LoadError(LoadReason.FETCH_FAILED, "another replica on this node is still fetching this model")
+                raise LoadError(LoadReason.FETCH_FAILED, f"another replica on this node is still {what}")
             time.sleep(_POLL_S)
 
     def _make_root(self) -> None:
@@ -138,7 +145,7 @@ class Cache:
             lease.touch()
             return Fetched(path=content, digest=wanted, lease=lease)
         lease.close()
-        LOG.warning("the cached copy of %s is damaged and is removed", wanted)
+        LOG.warning("the cached copy of %s is damaged, or counts no longer, and is removed", wanted)
         with self._locked(), suppress(FileNotFoundError):
             path.rename(self._fresh_name())
         self._clean()

@@ -64,5 +64,9 @@ def is_plain_name(name: str) -> bool:
 def verify(actual: str, pinned: str | None) -> None:
     """Raises LoadError (DigestMismatch) if the content is not the pinned one."""
     if pinned is not None and actual != pinned:
-        text = f"the content has the digest {actual}, but spec.model.digest pins {pinned}"
+        text = (
+            f"the content has the digest {actual}, but this revision is pinned to {pinned} (by spec.model.digest or "
+            "by its first replica). Restore the content, or roll out the new content with another spec.model.uri or "
+            "version"
+        )
         raise LoadError(LoadReason.DIGEST_MISMATCH, text)

@@ -1,11 +1,13 @@
-"""Downloads one file over HTTP: streaming, bounded, resumed when broken off, and never from a metadata service."""
+"""Downloads one file over HTTP: streaming, bounded, resumed when broken off, and only from where models may be read."""
 
 from __future__ import annotations
 
+import base64
+import dataclasses
+import http
 import http.client
-import ipaddress
+import json
 import random
-import socket
 import ssl
 import time
 from collections.abc import Callable, Mapping
@@ -13,20 +15,27 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
-from typing_extensions import override
-
 from fairlead_runtime.errors import LoadError, LoadReason, bare_url
-from fairlead_runtime.model.bounds import Bounds
 from fairlead_runtime.model.cache import is_full
+from fairlead_runtime.model.fetching import credentials
+from fairlead_runtime.model.fetching.access import Access
+from fairlead_runtime.model.fetching.allowance import Allowance
+from fairlead_runtime.model.fetching.http_connection import Response, connecting
 
 CHUNK_BYTES = 1024 * 1024
 ATTEMPTS = 6
+TAG_CHARS_MAX = 256
+CHALLENGE_CHARS_MAX = 4096
+JSON_BYTES_MAX = 4 * 1024 * 1024
+"""As objects of Python it takes up to 25 times as much memory."""
+TARGET_CHARS_MAX = 200
+"""What of a redirect's target is shown."""
 _URL_SAFE = "/:@!$&'()*+,;=~?%-._"
 REDIRECTS_MAX = 3
 BACKOFF_FIRST_S = 0.2
 BACKOFF_MAX_S = 5.0
 _PERMANENT = {
-    401: LoadReason.MODEL_FORBIDDEN,
+    400: LoadReason.MODEL_NOT_FOUND,
     403: LoadReason.MODEL_FORBIDDEN,
     404: LoadReason.MODEL_NOT_FOUND,
     410: LoadReason.MODEL_NOT_FOUND,
@@ -34,24 +43,63 @@ _PERMANENT = {
 _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
+class UnauthorizedError(LoadError):
+    """The server at the address `peer` wants credentials, or other ones; `challenge` is the header that says which.
+
+    What came of the body by earlier attempts counts no longer.
+    """
+
+    def __init__(self, reason: LoadReason, sentence: str, challenge: str = "", peer: str = "") -> None:
+        super().__init__(reason, sentence)
+        self.challenge = challenge
+        self.peer = peer
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Asking:
+    """Headers of a request. Without an `authorization` it has that of the model's Secret."""
+
+    accept: str | None = None
+    authorization: str | None = None
+
+    def with_accept(self, accept: str) -> Asking:
+        return dataclasses.replace(self, accept=accept)
+
+
+DEFAULT = Asking()
+
+
 class _Broken(Exception):
     """The attempt failed in a way that another attempt may not."""
 
 
-def download(
-    url: str, into: Path, bounds: Bounds, *, expect: Callable[[int], None], ca_file: Path | None = None
-) -> None:
-    """Writes the body of `url` to the new file `into`; raises LoadError when it can't be had.
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Listener:
+    """What is called during a download; either may end it with a LoadError.
 
-    `expect` hears how many bytes will come, as soon as the server has said so. `ca_file` holds authorities that are
-    trusted beside the system's. A full disk is the caller's matter: its OSError is passed on.
+    `expect` gets how many bytes will come, as soon as the server has said so, and `count` those that came: fewer than 0
+    for bytes that are read again. More than `bytes_max` are refused; without it, the bound of a model holds.
     """
-    fetch = _Download(url, into, bounds, expect, trust(ca_file))
+
+    expect: Callable[[int], None] = lambda _: None
+    count: Callable[[int], None] = lambda _: None
+    bytes_max: int | None = None
+
+
+def download(
+    url: str, into: Path, allowance: Allowance, access: Access, listener: Listener, asking: Asking = DEFAULT
+) -> None:
+    """Writes the body of `url` to the file `into`; raises LoadError when it can't be had.
+
+    A full disk is the caller's matter: its OSError is passed on.
+    """
     last = ""
+    fetch = _Download(url, into, allowance, access, listener, asking)
     for attempt in range(ATTEMPTS):
         if attempt:
             pause_s = min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2**attempt) * random.uniform(0.5, 1)  # noqa: S311 - jitter is no secret
-            time.sleep(max(0.0, min(pause_s, fetch.remaining_s())))
+            time.sleep(min(pause_s, allowance.left_s()))
+            allowance.check(last)
         try:
             fetch.attempt()
         except ssl.SSLCertVerificationError as error:
@@ -63,10 +111,8 @@ def download(
         except (_Broken, OSError, http.client.HTTPException) as error:
             if isinstance(error, OSError) and is_full(error):
                 raise
-            is_silent = isinstance(error, TimeoutError)
-            last = f"nothing came for {bounds.idle_s:g} s" if is_silent else str(error) or type(error).__name__
-            if fetch.remaining_s() <= 0:
-                break
+            allowance.check(last)  # What the deadline ended says nothing of the server.
+            last = _describe(error, allowance)
         else:
             return
     raise LoadError(LoadReason.FETCH_FAILED, f"{bare_url(url)} could not be read completely: {last}")
@@ -76,20 +122,20 @@ class _Download:
     """What is had so far, across attempts."""
 
     def __init__(
-        self, url: str, into: Path, bounds: Bounds, expect: Callable[[int], None], tls: ssl.SSLContext
+        self, url: str, into: Path, allowance: Allowance, access: Access, listener: Listener, asking: Asking
     ) -> None:
         self._url = url
         self._into = into
-        self._bounds = bounds
-        self._expect = expect
-        self._tls = tls
-        self._deadline = time.monotonic() + bounds.total_s
+        self._allowance = allowance
+        self._bytes_max = allowance.bounds.bytes_max if listener.bytes_max is None else listener.bytes_max
+        self._listener = listener
+        self._tls = trust(access.ca_file)
+        self._outbound = access.outbound
+        self._accept_header = asking.accept
+        self._authorization = asking.authorization or authorization(access.read_secret_for(url))
         self._received = 0
         self._validator: str | None = None
-        into.touch(exist_ok=False)
-
-    def remaining_s(self) -> float:
-        return self._deadline - time.monotonic()
+        into.touch()
 
     def attempt(self) -> None:
         url = self._url
@@ -103,45 +149,62 @@ class _Download:
     def _attempt_at(self, url: str) -> str | None:
         """Reads the body, or returns where the server sends us."""
         parts = urlsplit(url)
-        connection = _connect(parts, self._tls, timeout_s=max(0.1, min(self._bounds.idle_s, self.remaining_s())))
-        try:
-            connection.request("GET", _target(parts), headers=self._headers())
+        with (
+            connecting(parts, self._tls, self._outbound, self._allowance) as connection,
+            self._allowance.ending(connection.sock),
+        ):
+            connection.request("GET", _target(parts), headers=self._headers(url, connection.peer))
             # Closed by itself: a response that ends with its connection outlives the connection object.
-            with connection.getresponse() as response:
+            with Response(connection.sock, self._allowance) as response:
+                response.begin()
                 if response.status in (301, 302, 303, 307, 308):
                     return response.headers.get("location") or ""
+                if response.status == 401:
+                    raise self._unauthorized(response, url, connection.peer)
                 self._accept(response)
                 self._read(response)
-        finally:
-            connection.close()
         return None
 
-    def _headers(self) -> Mapping[str, str]:
+    def _headers(self, url: str, peer: str) -> Mapping[str, str]:
         headers = {"accept-encoding": "identity", "user-agent": "fairlead-runtime"}
+        if self._accept_header is not None:
+            headers["accept"] = self._accept_header
+        # Never to another host or port, to which the server may redirect.
+        if self._authorization is not None and _origin(url) == _origin(self._url):
+            if not url.startswith("https://"):
+                self._outbound.check_credentials_in_clear(peer, bare_url(url))
+            headers["authorization"] = self._authorization
         if self._received and self._validator:
             return {**headers, "range": f"bytes={self._received}-", "if-range": self._validator}
         return headers
 
+    def _unauthorized(self, response: http.client.HTTPResponse, url: str, peer: str) -> UnauthorizedError:
+        # What another host wants to have, to which the server redirects, is not answered.
+        asked = response.headers.get_all("www-authenticate", []) if _origin(url) == _origin(self._url) else []
+        challenge = ", ".join(asked)[:CHALLENGE_CHARS_MAX]
+        self._listener.count(-self._received)
+        text = f"{bare_url(self._url)} answered {_phrase(response.status)}"
+        return UnauthorizedError(LoadReason.MODEL_FORBIDDEN, text, challenge, peer)
+
     def _accept(self, response: http.client.HTTPResponse) -> None:
         status = response.status
         if status in _PERMANENT:
-            raise LoadError(_PERMANENT[status], f"{bare_url(self._url)} answered {status} {response.reason}")
+            raise LoadError(_PERMANENT[status], f"{bare_url(self._url)} answered {_phrase(status)}")
         if status in _TRANSIENT:
-            raise _Broken(f"the server answered {status} {response.reason}")
+            raise _Broken(f"the server answered {_phrase(status)}")
         resumed = status == 206 and response.headers.get("content-range", "").startswith(f"bytes {self._received}-")
         if status == 206 and not resumed:
             self._validator = None
             raise _Broken("the server sent another byte range than the requested one")
         if status not in (200, 206):
-            raise LoadError(LoadReason.FETCH_FAILED, f"{bare_url(self._url)} answered {status} {response.reason}")
+            raise LoadError(LoadReason.FETCH_FAILED, f"{bare_url(self._url)} answered {_phrase(status)}")
         if not resumed:
+            self._listener.count(-self._received)
             self._received = 0
-        # Only a strong validator may be used with If-Range. Source: RFC 9110, 13.1.5
-        etag = response.headers.get("etag", "")
-        self._validator = etag if etag and not etag.startswith("W/") else None
-        if self._received + (response.length or 0) > self._bounds.bytes_max:
+        self._validator = strong_tag(response.headers.get("etag"))
+        if self._received + (response.length or 0) > self._bytes_max:
             raise self._too_large()
-        self._expect(response.length or 0)
+        self._listener.expect(response.length or 0)
 
     def _read(self, response: http.client.HTTPResponse) -> None:
         with self._into.open("r+b") as file:
@@ -150,18 +213,19 @@ class _Download:
             # `read1` returns what has come: a slow server is seen by the deadline, not only by the idle timeout.
             while chunk := response.read1(CHUNK_BYTES):
                 self._received += len(chunk)
-                if self._received > self._bounds.bytes_max:
+                self._listener.count(len(chunk))
+                if self._received > self._bytes_max:
                     raise self._too_large()
                 file.write(chunk)
-                if self.remaining_s() <= 0:
-                    raise _Broken(f"the download was not complete after {self._bounds.total_s:g} s")
+        # A connection that the deadline ended looks like a body that is complete, where the server gave no length.
+        self._allowance.check()
         if response.length:
             raise _Broken(f"the connection ended {response.length} bytes early")
 
     def _too_large(self) -> LoadError:
         return LoadError(
             LoadReason.MODEL_TOO_LARGE,
-            f"{bare_url(self._url)} is larger than the limit of {self._bounds.bytes_max} bytes",
+            f"{bare_url(self._url)} is larger than the limit of {self._bytes_max} bytes",
         )
 
 
@@ -178,12 +242,25 @@ def _follow(url: str, target: str) -> str:
     # The header came as bytes, of which http.client made one character each; servers mean UTF-8 by them.
     with suppress(UnicodeError):
         target = target.encode("latin-1").decode()
-    joined = urljoin(url, target)
+    try:
+        joined = urljoin(url, target)
+        shown = bare_url(joined)[:TARGET_CHARS_MAX]
+        urlsplit(joined)
+    except ValueError:
+        raise LoadError(LoadReason.FETCH_FAILED, f"{bare_url(url)} redirects to what is no address") from None
     if not joined.startswith(("http://", "https://")) or (url.startswith("https://") and joined.startswith("http://")):
-        raise LoadError(
-            LoadReason.MODEL_FORBIDDEN, f"{bare_url(url)} redirects to {bare_url(joined)}, which is not followed"
-        )
+        raise LoadError(LoadReason.MODEL_FORBIDDEN, f"{bare_url(url)} redirects to {shown}, which is not followed")
     return joined
+
+
+def strong_tag(tag: str | None) -> str | None:
+    """An entity tag that a later request can have: not a weak one, which matches nothing, and no text that is no tag.
+
+    Source: RFC 9110, 8.8.3, 13.1.1 and 13.1.5
+    """
+    if not tag or tag.startswith("W/") or len(tag) > TAG_CHARS_MAX or not (tag.isascii() and tag.isprintable()):
+        return None
+    return tag
 
 
 def trust(ca_file: Path | None) -> ssl.SSLContext:
@@ -205,66 +282,65 @@ def _describe_failure(error: ssl.SSLCertVerificationError) -> str:
     return error.verify_message.rstrip(".") + ("; FAIRLEAD_CA_FILE can name its authority" if unknown else "")
 
 
-def _connect(parts: SplitResult, tls: ssl.SSLContext, *, timeout_s: float) -> http.client.HTTPConnection:
-    try:
-        host, port = parts.hostname, parts.port
-        if host:
-            host = host if ":" in host else host.encode("idna").decode()
-    except ValueError:  # also what a name that IDNA can't write raises
-        host = port = None
-    if not host:
-        raise LoadError(LoadReason.MODEL_NOT_FOUND, "the model's URI has no host, or no valid port")
-    if parts.scheme == "https":
-        return _CheckedHttpsConnection(host, port or 443, timeout=timeout_s, tls=tls)
-    # The port is always given: http.client would look for one in an IPv6 address.
-    return _CheckedConnection(host, port or 80, timeout=timeout_s)
-
-
-def _checked_socket(host: str, port: int, timeout_s: float) -> socket.socket:
-    """A connection to an address that was checked: the name is not resolved a second time."""
-    _refuse_forbidden(host, host)
-    last: OSError = OSError(f"no address for {host}")
-    for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
-        _refuse_forbidden(host, str(address[0]))
-        candidate = socket.socket(family, kind, protocol)
-        candidate.settimeout(timeout_s)
-        try:
-            candidate.connect(address)
-        except OSError as error:
-            candidate.close()
-            last = error
-        else:
-            return candidate
-    raise last
-
-
-def _refuse_forbidden(host: str, address: str) -> None:
-    """Link-local (cloud metadata services live there), multicast and unspecified addresses; a name passes."""
-    try:
-        ip = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return
-    mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
-    ip = mapped or ip
-    if ip.is_link_local or ip.is_multicast or ip.is_unspecified or ip == ipaddress.ip_address("fd00:ec2::254"):
+def authorization(secret: Mapping[str, str]) -> str | None:
+    """The header of a Secret for an HTTP server: `token`, or `username` and `password`; None without a Secret."""
+    if not secret:
+        return None
+    if "token" in secret:
+        value = f"Bearer {secret['token']}"
+    else:
+        credentials.require(secret, ("username", "password"), "an http or https source takes token, or else")
+        pair = f"{secret['username']}:{secret['password']}"
+        value = f"Basic {base64.b64encode(pair.encode()).decode()}"
+    if not (value.isascii() and value.isprintable()):
         raise LoadError(
-            LoadReason.MODEL_FORBIDDEN,
-            f"{host} is a link-local, multicast or otherwise reserved address, which models are never read from",
+            LoadReason.MODEL_FORBIDDEN, f"{credentials.FIELD}: the Secret's token has other than ASCII letters"
         )
+    return value
 
 
-class _CheckedConnection(http.client.HTTPConnection):
-    @override
-    def connect(self) -> None:
-        self.sock = _checked_socket(self.host, self.port, float(self.timeout or 0))
+def read_json(url: str, scratch: Path, allowance: Allowance, access: Access) -> object:
+    """The JSON at the URL, as `read_small` reads it; raises LoadError."""
+    content = read_small(url, scratch, allowance, access)
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError):
+        raise LoadError(LoadReason.FETCH_FAILED, f"{bare_url(url)} answered with something else than JSON") from None
 
 
-class _CheckedHttpsConnection(http.client.HTTPSConnection):
-    def __init__(self, host: str, port: int, *, timeout: float, tls: ssl.SSLContext) -> None:
-        super().__init__(host, port, timeout=timeout, context=tls)
-        self._tls = tls
+def read_small(url: str, scratch: Path, allowance: Allowance, access: Access, asking: Asking = DEFAULT) -> bytes:
+    """What is at the URL, of at most 4 MiB, by way of the file `scratch`; raises LoadError.
 
-    @override
-    def connect(self) -> None:
-        plain = _checked_socket(self.host, self.port, float(self.timeout or 0))
-        self.sock = self._tls.wrap_socket(plain, server_hostname=self.host)
+    It is no content, so all that a fetch reads counts together.
+    """
+    try:
+        download(url, scratch, allowance, access, Listener(bytes_max=JSON_BYTES_MAX), asking)
+        return scratch.read_bytes()
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port
+
+
+def _phrase(status: int) -> str:
+    """A status in our own words: those of a server could be anything."""
+    try:
+        return f"{status} {http.HTTPStatus(status).phrase}"
+    except ValueError:
+        return str(status)
+
+
+def _describe(error: Exception, allowance: Allowance) -> str:
+    """Why an attempt failed, without what the server sent."""
+    if isinstance(error, TimeoutError):
+        return f"nothing came for {allowance.bounds.idle_s:g} s"
+    if isinstance(error, http.client.RemoteDisconnected):
+        return "the server ended the connection without an answer"
+    if isinstance(error, http.client.IncompleteRead):
+        return "the connection ended within the body"
+    if isinstance(error, http.client.HTTPException):
+        return "what answers doesn't keep to HTTP"
+    return str(error) or type(error).__name__

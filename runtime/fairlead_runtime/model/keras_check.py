@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from fairlead_runtime.errors import LoadError, LoadReason
@@ -27,10 +27,30 @@ _MODULES = frozenset(
         "keras.models",
     )
 )
-_PLAIN_MODULES = frozenset({"keras", "keras.src.models.functional", "keras.src.models.sequential", "builtins"})
-_REFUSED_CLASSES = frozenset(
-    {"Lambda", "TFSMLayer", "TorchModuleWrapper", "FlaxLayer", "JaxLayer", "StringLookup", "TextVectorization"}
+_OPERATIONS = frozenset(
+    ("keras.src.ops.numpy", "keras.src.ops.nn", "keras.src.ops.math", "keras.src.ops.linalg", "keras.src.ops.image")
 )
+"""Arithmetic between layers. `keras.src.ops.core` isn't here: some of its operations run functions."""
+
+_CORE_OPERATIONS = frozenset(
+    {"Cast", "ConvertToTensor", "Scatter", "ScatterUpdate", "Shape", "Slice", "SliceUpdate", "StopGradient", "Unstack"}
+)
+_QUANTIZED: Mapping[str, frozenset[str]] = {
+    "keras.dtype_policies": frozenset(
+        {
+            *("DTypePolicy", "DTypePolicyMap", "FloatDTypePolicy", "QuantizedDTypePolicy"),
+            *("QuantizedFloat8DTypePolicy", "Int4DTypePolicy", "GPTQDTypePolicy", "AWQDTypePolicy"),
+        }
+    ),
+    "keras.quantizers": frozenset(
+        {"AbsMaxQuantizer", "Int8QuantizationConfig", "Int4QuantizationConfig", "Float8QuantizationConfig"}
+    ),
+}
+"""How a quantized layer keeps its numbers: names of types and of ways to round, which run nothing."""
+_PLAIN_MODULES = frozenset({"keras", "keras.src.models.functional", "keras.src.models.sequential", "builtins"})
+_REFUSED_CLASSES = frozenset({"Lambda", "TFSMLayer", "TorchModuleWrapper", "FlaxLayer", "JaxLayer"})
+_FILE_SETTINGS = frozenset({"vocabulary", "idf_weights"})
+"""Where text layers take a list, or the path of a file, which would be another file than the model's."""
 _BUILTIN_CLASSES = frozenset({"function"})
 _PLAIN_KERAS = frozenset({"Functional", "Sequential", "DTypePolicy", "KerasTensor", "Model"})
 
@@ -41,6 +61,7 @@ def check(path: Path, bounds: Bounds) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             _check_entries(archive, bounds, path.stat().st_size)
+            _check_version(archive)
             config = _read_config(archive)
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RecursionError, EOFError) as error:
         raise LoadError(LoadReason.MODEL_CORRUPT, f"the Keras file can't be read: {error}") from None
@@ -63,6 +84,16 @@ def _check_entries(archive: zipfile.ZipFile, bounds: Bounds, archive_bytes: int)
     total = sum(info.file_size for info in infos)
     if total > bounds.bytes_max or (total > bounds.ratio_free_bytes and total > archive_bytes * bounds.ratio_max):
         raise LoadError(LoadReason.MODEL_TOO_LARGE, f"the Keras file unpacks to {total} bytes")
+
+
+def _check_version(archive: zipfile.ZipFile) -> None:
+    """Files of Keras 2 have the same form but name classes that Keras 3 doesn't have."""
+    with archive.open("metadata.json") as file:
+        metadata = json.loads(file.read(CONFIG_BYTES_MAX))
+    version = str(metadata.get("keras_version", "")) if isinstance(metadata, dict) else ""
+    if version.startswith(("0.", "1.", "2.")):
+        text = f"the file was saved by Keras {version[:20]}: load it there and export it as a SavedModel"
+        raise LoadError(LoadReason.MODEL_CORRUPT, text)
 
 
 def _read_config(archive: zipfile.ZipFile) -> object:
@@ -105,7 +136,9 @@ def _check_item(item: dict[str, object]) -> None:
         return
     module = item.get("module")
     registered = item.get("registered_name")
-    is_known = module is None or module in _PLAIN_MODULES or module in _MODULES
+    is_operation = module in _OPERATIONS or (module == "keras.src.ops.core" and name in _CORE_OPERATIONS)
+    is_quantized = isinstance(module, str) and name in _QUANTIZED.get(module, frozenset())
+    is_known = module is None or is_operation or is_quantized or module in _PLAIN_MODULES or module in _MODULES
     if name in _REFUSED_CLASSES or name.startswith("__lambda__") or not is_known:
         raise _unsafe_error(f"{module}.{name}" if module else name)
     if module == "builtins" and name not in _BUILTIN_CLASSES:
@@ -114,10 +147,21 @@ def _check_item(item: dict[str, object]) -> None:
         raise _unsafe_error(f"keras.{name}")
     if isinstance(registered, str) and ">" in registered:
         raise _unsafe_error(registered)
+    config = item.get("config")
+    if isinstance(config, dict):
+        _refuse_files(name, config)
+
+
+def _refuse_files(layer: str, config: dict[str, object]) -> None:
+    for setting in sorted(_FILE_SETTINGS):
+        if isinstance(config.get(setting), str):
+            text = f"the layer {layer[:50]!r} reads its {setting} from a file: pass the values, or export a SavedModel"
+            raise LoadError(LoadReason.UNSAFE_MODEL, text)
 
 
 def _unsafe_error(what: str) -> LoadError:
     return LoadError(
         LoadReason.UNSAFE_MODEL,
-        f"the Keras file asks for {what[:100]!r}; only Keras' own layers without code are loaded",
+        f"the Keras file asks for {what[:100]!r}; only Keras' own layers without code are loaded from a Keras file: "
+        "export the model as a SavedModel (model.export)",
     )

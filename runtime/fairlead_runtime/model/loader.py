@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from fairlead_runtime.model import (
     predictor_function,
     signature,
     tensorflow_import,
+    widening,
 )
 from fairlead_runtime.model.bounds import Bounds
 from fairlead_runtime.model.predictor import InputRefusedError, LoadedModel, ModelFailedError, Predictor
@@ -37,25 +38,72 @@ _KERAS_ERRORS = (
 )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """A model whose content may be loaded. `signature` is None where only loading shows it (a Keras file).
+
+    `tags` are those of the SavedModel's graph that is served.
+    """
+
+    root: Path
+    format: ModelFormat
+    folder: str | None
+    signature: signature.Signature | None
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """A model within TensorFlow: `function` takes and gives tensors by name, `owner` keeps its variables alive."""
+
+    function: Any
+    signature: signature.Signature
+    owner: object
+
+
 def load(
     path: Path, wanted: ModelFormat | None, signature_name: str | None, bounds: Bounds, *, threads: int
 ) -> LoadedModel:
-    """Loads a SavedModel folder or a `.keras` file; raises LoadError."""
-    root = _find_root(path)
+    """Loads a SavedModel folder or a `.keras` file into TensorFlow; raises LoadError."""
+    checked = check(path, wanted, signature_name, bounds)
+    opened = open_checked(checked, signature_name, threads=threads)
+    return replace(choose(opened, threads=threads), folder=checked.folder)
+
+
+def check(path: Path, wanted: ModelFormat | None, signature_name: str | None, bounds: Bounds) -> Checked:
+    """Refuses by LoadError what may not be loaded, without TensorFlow."""
+    root = find_root(path)
     actual = ModelFormat.SAVED_MODEL if root.is_dir() else ModelFormat.KERAS
     if wanted is not None and wanted is not actual:
-        text = f"spec.model.format is {wanted.value}, but the content is a {actual.value}"
+        text = (
+            f"spec.model.format is {wanted.value}, but the content is of the format {actual.value}: set that, or leave "
+            "spec.model.format out"
+        )
         raise LoadError(LoadReason.FORMAT_MISMATCH, text)
+    read: signature.Signature | None = None
+    tags: tuple[str, ...] = ()
     match actual:
         case ModelFormat.SAVED_MODEL:
-            loaded = _load_saved_model(root, signature_name, threads=threads)
+            read, tags = _check_saved_model(root, signature_name)
         case ModelFormat.KERAS:
-            loaded = _load_keras(root, signature_name, bounds, threads=threads)
-    return replace(loaded, folder=root.name if root.is_dir() and root != path else None)
+            keras_check.check(root, bounds)
+            signature.pick_name([signature.DEFAULT_NAME], signature_name)
+    folder = root.name if root.is_dir() and root != path else None
+    return Checked(root=root, format=actual, folder=folder, signature=read, tags=tags)
 
 
-def _find_root(path: Path) -> Path:
-    """The SavedModel's folder or the Keras file, also one folder down, as archives have it."""
+def open_checked(checked: Checked, signature_name: str | None, *, threads: int) -> Opened:
+    """Loads it into TensorFlow; raises LoadError."""
+    if checked.signature is not None:
+        opened = _open_saved_model(checked, checked.signature, threads=threads)
+    else:
+        name = signature.pick_name([signature.DEFAULT_NAME], signature_name)
+        opened = _open_keras(checked.root, name, threads=threads)
+    return replace(opened, function=widening.widen(opened.function, opened.signature))
+
+
+def find_root(path: Path) -> Path:
+    """The SavedModel's folder or the Keras file, also one folder down, as archives have it; raises LoadError."""
     if path.is_file():
         with path.open("rb") as file:
             head = file.read(len(HDF5_MAGIC))
@@ -64,7 +112,11 @@ def _find_root(path: Path) -> Path:
                 LoadReason.UNSAFE_MODEL, "the file is HDF5 (.h5), which can contain code; save the model as .keras"
             )
         if not head.startswith(b"PK"):
-            raise LoadError(LoadReason.MODEL_CORRUPT, "the file is neither a Keras file nor an archive")
+            text = (
+                "the file is neither a .keras file nor an archive: save the model as .keras, or export it as a "
+                "SavedModel (model.export, tf.saved_model.save) and let spec.model.uri name its folder"
+            )
+            raise LoadError(LoadReason.MODEL_CORRUPT, text)
         return path
     entries = sorted(path.iterdir())
     if _is_saved_model(path):
@@ -72,9 +124,16 @@ def _find_root(path: Path) -> Path:
     below = [entry for entry in entries if entry.is_dir() and _is_saved_model(entry)]
     if below:
         return _pick_version(below)
+    keras_files = [entry for entry in entries if entry.is_file() and entry.suffix == ".keras"]
+    if len(keras_files) == 1:
+        return find_root(keras_files[0])
     if len(entries) == 1 and entries[0].is_file():
-        return _find_root(entries[0])
-    raise LoadError(LoadReason.MODEL_CORRUPT, "the folder has no saved_model.pb, so it is not a SavedModel")
+        return find_root(entries[0])
+    text = (
+        "the folder has no saved_model.pb, so it is not a SavedModel: export the model (model.export, "
+        "tf.saved_model.save) and let spec.model.uri name that folder"
+    )
+    raise LoadError(LoadReason.MODEL_CORRUPT, text)
 
 
 def _is_saved_model(folder: Path) -> bool:
@@ -99,18 +158,22 @@ def _pick_version(folders: list[Path]) -> Path:
     raise LoadError(LoadReason.MODEL_CORRUPT, text)
 
 
-def _load_saved_model(folder: Path, signature_name: str | None, *, threads: int) -> LoadedModel:
+def _check_saved_model(folder: Path, signature_name: str | None) -> tuple[signature.Signature, tuple[str, ...]]:
     meta_graph = _read_meta_graph(folder)
     allowlist.check(meta_graph)
     available = [name for name in meta_graph.signature_def if name != signature.INIT_OP]
     name = signature.pick_name(available, signature_name)
-    read = signature.from_proto(name, meta_graph.signature_def[name])
+    return signature.from_proto(name, meta_graph.signature_def[name]), tuple(sorted(meta_graph.meta_info_def.tags))
+
+
+def _open_saved_model(checked: Checked, read: signature.Signature, *, threads: int) -> Opened:
     tensorflow_import.import_for_saved_models()
     _configure(threads=threads)
     errors = tensorflow_import.import_part("python.framework.errors_impl")
     try:
-        owner = tensorflow_import.import_part("python.saved_model.load").load(str(folder), tags=None)
-        function = owner.signatures[name]
+        load_folder = tensorflow_import.import_part("python.saved_model.load").load
+        owner = load_folder(str(checked.root), tags=list(checked.tags))
+        function = owner.signatures[read.name]
     except (
         errors.OpError,
         OSError,
@@ -121,9 +184,12 @@ def _load_saved_model(folder: Path, signature_name: str | None, *, threads: int)
         RuntimeError,
         IndexError,
     ) as error:
-        text = f"TensorFlow can't load the SavedModel: {predictor_function.first_line(error)}"
+        why = predictor_function.first_line(error).replace(str(checked.root), "the model's folder")
+        if not (checked.root / "variables" / "variables.index").is_file():
+            why = "its folder has no variables/variables.index: copy the whole folder"
+        text = f"TensorFlow can't load the SavedModel: {why}"
         raise LoadError(LoadReason.MODEL_CORRUPT, text) from None
-    return _choose(function, read, owner, threads=threads)
+    return Opened(function=function, signature=read, owner=owner)
 
 
 def _read_meta_graph(folder: Path) -> Any:
@@ -132,17 +198,27 @@ def _read_meta_graph(folder: Path) -> Any:
     try:
         saved_model.ParseFromString((folder / "saved_model.pb").read_bytes())
     except protobuf_error:
-        raise LoadError(LoadReason.MODEL_CORRUPT, "saved_model.pb can't be read as a SavedModel") from None
+        text = (
+            "saved_model.pb can't be read as a SavedModel: it is damaged or of another format; copy or export it again"
+        )
+        raise LoadError(LoadReason.MODEL_CORRUPT, text) from None
     graphs = [graph for graph in saved_model.meta_graphs if SERVE_TAG in graph.meta_info_def.tags]
+    if len(graphs) > 1:
+        # Others are the same for other devices: TensorFlow Serving takes the one with no further tag.
+        graphs = [graph for graph in graphs if set(graph.meta_info_def.tags) == {SERVE_TAG}]
     if len(graphs) != 1:
-        text = f"the SavedModel has {len(graphs)} graphs with the tag {SERVE_TAG!r}; exactly one is needed"
+        text = (
+            f"the SavedModel has {len(graphs)} graphs with the tag {SERVE_TAG!r}; exactly one is needed: export the "
+            "model for serving"
+        )
         raise LoadError(LoadReason.MODEL_CORRUPT, text)
+    if len(saved_model.meta_graphs) > 1:
+        # TensorFlow then loads the graph as one of TensorFlow 1, so it is checked as one.
+        graphs[0].ClearField("object_graph_def")
     return graphs[0]
 
 
-def _load_keras(path: Path, signature_name: str | None, bounds: Bounds, *, threads: int) -> LoadedModel:
-    keras_check.check(path, bounds)
-    name = signature.pick_name([signature.DEFAULT_NAME], signature_name)
+def _open_keras(path: Path, name: str, *, threads: int) -> Opened:
     tensorflow = tensorflow_import.import_complete()
     _configure(threads=threads)
     import keras
@@ -153,18 +229,23 @@ def _load_keras(path: Path, signature_name: str | None, bounds: Bounds, *, threa
     except _KERAS_ERRORS as error:
         text = f"Keras can't load the file: {predictor_function.first_line(error)}"
         raise LoadError(LoadReason.MODEL_CORRUPT, text) from None
-    return _choose(function, read, model, threads=threads)
+    return Opened(function=function, signature=read, owner=model)
 
 
 def _keras_function(tensorflow: Any, model: Any, name: str) -> tuple[Any, signature.Signature]:
     """A concrete function of the inputs by name, and its signature; outputs are named as `model.export` names them."""
+    import keras
+
     inputs = {tensor.name: tensorflow.TensorSpec(tensor.shape, tensor.dtype, tensor.name) for tensor in model.inputs}
-    order = list(inputs)
+    # A functional model takes its inputs in the structure that it was made with: a tensor, a list or a dict.
+    structure = model.inputs[0] if len(model.inputs) == 1 else model.input
 
     def call(**tensors: Any) -> dict[str, Any]:
-        values = [tensors[key] for key in order]
-        results = tensorflow.nest.flatten(model(values[0] if len(values) == 1 else values, training=False))
-        return {f"output_{i}": result for i, result in enumerate(results)}
+        given = keras.tree.map_structure(lambda tensor: tensors[tensor.name], structure)
+        results = model(given, training=False)
+        if isinstance(results, dict) and all(hasattr(each, "shape") for each in results.values()):
+            return dict(results)
+        return {f"output_{i}": result for i, result in enumerate(tensorflow.nest.flatten(results))}
 
     concrete = tensorflow.function(call, autograph=False).get_concrete_function(**inputs)
     outputs = concrete.structured_outputs
@@ -179,12 +260,13 @@ def _keras_function(tensorflow: Any, model: Any, name: str) -> tuple[Any, signat
 
 def _spec(name: str, tensor: Any) -> signature.TensorSpec:
     shape = None if tensor.shape.rank is None else tuple(tensor.shape.as_list())
-    return signature.TensorSpec(name=name, dtype=signature.DType(tensor.dtype.name), shape=shape)
+    return signature.TensorSpec(name=name, dtype=signature.dtype_by_name(tensor.dtype.name), shape=shape)
 
 
-def _choose(function: Any, read: signature.Signature, owner: object, *, threads: int) -> LoadedModel:
+def choose(opened: Opened, *, threads: int) -> LoadedModel:
     """The fast way if the model allows it and answers the same, else the general one."""
-    general: Predictor = predictor_function.FunctionPredictor(function, read, owner)
+    function, read = opened.function, opened.signature
+    general: Predictor = predictor_function.FunctionPredictor(function, read, opened.owner)
     try:
         fast = predictor_frozen.freeze(function, read, threads=threads)
         if predictor_frozen.agrees(general, fast, read):

@@ -6,14 +6,17 @@ answer to one request would depend on another's data.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from fairlead_runtime.model.predictor import Array, InputRefusedError, LoadedModel, ModelFailedError, Tensors
-from fairlead_runtime.model.signature import EXAMPLE_BYTES_MAX, DType, Signature, TensorSpec, example_bytes
+from fairlead_runtime.model.random_inputs import random_inputs
+from fairlead_runtime.model.signature import EXAMPLE_BYTES_MAX, example_bytes
+from fairlead_runtime.model.warmup import has_equal_rows
 
 CASES_NEEDED = 3
 """Fewer that the model accepts prove nothing."""
@@ -54,50 +57,68 @@ _CASES = (
 )
 
 
-def prove(model: LoadedModel, *, single_s: float) -> Proof:
-    """Tries each case; one that the model refuses, or that is too large, says nothing; other answers say no."""
+def prove(model: LoadedModel, *, single_s: float, examples: Sequence[Tensors] = ()) -> Proof:
+    """Tries each case; one that the model refuses, or that is too large, says nothing; other answers say no.
+
+    Rows of the given examples are tried as well as random inputs, which many models refuse.
+    """
     if not model.signature.is_batched:
         return Proof(is_proved=False, why="its first dimensions are not all free")
     generator = np.random.default_rng(11)
     accepted = 0
     depends = False
-    for case in _CASES[:CASES_NEEDED] if single_s > SLOW_CALL_S else _CASES:
-        if example_bytes(model.signature, case.first + case.second, free=case.size) > EXAMPLE_BYTES_MAX:
-            continue
-        a = _random(model.signature, case.first, case, generator)
-        b = _random(model.signature, case.second, case, generator)
+    cases = _CASES[:CASES_NEEDED] if single_s > SLOW_CALL_S else _CASES
+    for a, b in itertools.chain(_pairs_of(examples, cases, generator), _random_pairs(model, cases, generator)):
+        rows = len(a[0]), len(b[0])
         try:
             apart = model.predictor(a), model.predictor(b)
             together = model.predictor(tuple(np.concatenate(pair) for pair in zip(a, b, strict=True)))
         except (InputRefusedError, ModelFailedError):
             continue
-        if not _is_joined(together, apart, (case.first, case.second)):
-            return Proof(is_proved=False, why=f"rows depend on each other: {case.first} and {case.second} rows")
+        if not _is_joined(together, apart, rows):
+            return Proof(is_proved=False, why=f"rows depend on each other: {rows[0]} and {rows[1]} rows")
         accepted += 1
         depends = depends or _differ(apart)
     if accepted < CASES_NEEDED:
-        return Proof(is_proved=False, why=f"it accepted {accepted} random inputs, fewer than {CASES_NEEDED}")
+        return Proof(is_proved=False, why=f"it accepted {accepted} trials, fewer than {CASES_NEEDED}")
     if not depends:
-        return Proof(is_proved=False, why="it gave the same answer to all random inputs")
+        return Proof(is_proved=False, why="it gave the same answer in all trials")
     return Proof(is_proved=True, why=f"rows are independent in {accepted} trials")
 
 
-def _random(signature: Signature, rows: int, case: _Case, generator: np.random.Generator) -> Tensors:
-    return tuple(_random_tensor(spec, rows, case, generator) for spec in signature.inputs)
+def _random_pairs(
+    model: LoadedModel, cases: Sequence[_Case], generator: np.random.Generator
+) -> Iterator[tuple[Tensors, Tensors]]:
+    for case in cases:
+        if example_bytes(model.signature, case.first + case.second, free=case.size) <= EXAMPLE_BYTES_MAX:
+            first, second = (
+                random_inputs(model.signature, rows, generator, spread=case.spread, free=case.size)
+                for rows in (case.first, case.second)
+            )
+            yield first, second
 
 
-def _random_tensor(spec: TensorSpec, rows: int, case: _Case, generator: np.random.Generator) -> Array:
-    shape = tuple((rows if i == 0 else case.size) if size is None else size for i, size in enumerate(spec.shape or ()))
-    if spec.dtype is DType.STRING:
-        found = np.empty(int(np.prod(shape)), dtype=object)
-        found[:] = [b"%d" % number for number in generator.integers(0, 100, found.size)]
-        return found.reshape(shape)
-    if spec.dtype is DType.BOOL:
-        return generator.integers(0, 2, shape).astype(bool)
-    if spec.dtype.is_float:
-        return np.asarray(generator.normal(0, case.spread, shape), dtype=spec.dtype.numpy)
-    # Whole numbers are often indices, and small ones are the most likely to exist.
-    return generator.integers(0, 2 + min(100, int(case.spread)), shape).astype(spec.dtype.numpy)
+def _pairs_of(
+    examples: Sequence[Tensors], cases: Sequence[_Case], generator: np.random.Generator
+) -> Iterator[tuple[Tensors, Tensors]]:
+    """Two requests of rows of the examples, drawn at random; those of other row shapes are left out."""
+    usable = [each for each in examples if has_equal_rows(each)]
+    same = [each for each in usable if _row_shapes(each) == _row_shapes(usable[0])]
+    if not same:
+        return
+    rows = tuple(np.concatenate(column) for column in zip(*same, strict=True))
+    row_bytes = sum(array.nbytes for array in rows) // len(rows[0])
+    for case in cases:
+        if (case.first + case.second) * row_bytes <= EXAMPLE_BYTES_MAX:
+            first, second = (
+                tuple(array[chosen] for array in rows)
+                for chosen in (generator.integers(0, len(rows[0]), count) for count in (case.first, case.second))
+            )
+            yield first, second
+
+
+def _row_shapes(inputs: Tensors) -> tuple[tuple[int, ...], ...]:
+    return tuple(array.shape[1:] for array in inputs)
 
 
 def _is_joined(together: Tensors, apart: Sequence[Tensors], rows: tuple[int, int]) -> bool:

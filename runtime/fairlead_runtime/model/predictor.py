@@ -27,6 +27,10 @@ class ModelFailedError(Exception):
     """The model failed by itself; the text is TensorFlow's first line."""
 
 
+class ValueFailedError(ModelFailedError):
+    """The model failed in a way that some of TensorFlow's kernels also fail in for values that they don't take."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedModel:
     """A model that can be called; `kind` says by which way, `folder` in which folder of the content it was found."""

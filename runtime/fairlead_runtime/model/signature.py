@@ -63,6 +63,24 @@ _DTYPE_BY_NUMBER = {
     22: DType.UINT32,
     23: DType.UINT64,
 }
+_COMPLEX_NUMBERS = frozenset({8, 18})
+BFLOAT16 = "bfloat16"
+_BFLOAT16_NUMBER = 14
+_NUMBER_BY_DTYPE = {dtype: number for number, dtype in _DTYPE_BY_NUMBER.items()}
+
+
+def dtype_number(dtype: DType) -> int:
+    """The number of the type in TensorFlow's enum DataType."""
+    return _NUMBER_BY_DTYPE[dtype]
+
+
+def dtype_by_name(name: str) -> DType:
+    """The type as clients see it: bfloat16 is float32 to them (`model/widening.py`). Raises LoadError."""
+    try:
+        return DType.FLOAT32 if name == BFLOAT16 else DType(name)
+    except ValueError:
+        text = f"a tensor has the type {name}, which can't be served: cast it within the model to float32 or int64"
+        raise LoadError(LoadReason.MODEL_UNSUPPORTED, text) from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +128,8 @@ def pick_name(available: list[str], wanted: str | None) -> str:
         return available[0]
     asked = f"no signature {wanted!r}" if wanted is not None else f"no signature {DEFAULT_NAME!r}, and none was named"
     listed = ", ".join(repr(name) for name in sorted(available)) or "none"
-    raise LoadError(LoadReason.SIGNATURE_NOT_FOUND, f"the model has {asked}; available: {listed}")
+    text = f"the model has {asked}; available: {listed}: let spec.model.signature name one, or leave it out"
+    raise LoadError(LoadReason.SIGNATURE_NOT_FOUND, text)
 
 
 def from_proto(name: str, signature_def: Any) -> Signature:
@@ -118,21 +137,43 @@ def from_proto(name: str, signature_def: Any) -> Signature:
     inputs = tuple(_spec(key, signature_def.inputs[key]) for key in sorted(signature_def.inputs))
     outputs = tuple(_spec(key, signature_def.outputs[key]) for key in sorted(signature_def.outputs))
     if not inputs or not outputs:
-        text = f"the signature {name!r} has {len(inputs)} inputs and {len(outputs)} outputs; both are needed"
-        raise LoadError(LoadReason.MODEL_CORRUPT, text)
+        text = (
+            f"the signature {name!r} has {len(inputs)} inputs and {len(outputs)} outputs; both are needed: export a "
+            "function with at least one of each"
+        )
+        raise LoadError(LoadReason.MODEL_UNSUPPORTED, text)
     return Signature(name=name, method=signature_def.method_name, inputs=inputs, outputs=outputs)
 
 
 def _spec(name: str, info: Any) -> TensorSpec:
-    dtype = _DTYPE_BY_NUMBER.get(info.dtype)
-    if dtype is None or info.WhichOneof("encoding") != "name":
-        kind = info.WhichOneof("encoding")
-        text = f"the tensor {name!r} has a type that can't be served (type number {info.dtype}, {kind})"
-        raise LoadError(LoadReason.MODEL_CORRUPT, text)
+    dtype = DType.FLOAT32 if info.dtype == _BFLOAT16_NUMBER else _DTYPE_BY_NUMBER.get(info.dtype)
+    encoding = info.WhichOneof("encoding")
+    if dtype is None or encoding != "name":
+        raise LoadError(LoadReason.MODEL_UNSUPPORTED, f"the tensor {name!r} {_unsupported(info, encoding)}")
     if info.tensor_shape.unknown_rank:
         return TensorSpec(name=name, dtype=dtype, shape=None)
     shape = tuple(None if dim.size < 0 else int(dim.size) for dim in info.tensor_shape.dim)
     return TensorSpec(name=name, dtype=dtype, shape=shape)
+
+
+def _unsupported(info: Any, encoding: str | None) -> str:
+    """What can't be served of a tensor, and what the signature may have in its place."""
+    match encoding:
+        case "name":
+            has = f"the type {_type_name(info)}"
+            instead = "its real and imaginary parts" if info.dtype in _COMPLEX_NUMBERS else "a cast to float32 or int64"
+        case "coo_sparse":
+            has, instead = "the encoding coo_sparse", "its indices, values and shape as tensors, or a dense tensor"
+        case _:
+            has = f"the encoding {encoding}"
+            instead = "its parts (of a ragged tensor values and row splits) as tensors, or a dense tensor"
+    return f"has {has}, which can't be served: export a signature with {instead}"
+
+
+def _type_name(info: Any) -> str:
+    """As TensorFlow's enum DataType has it; a number that it lacks stays one."""
+    known = info.DESCRIPTOR.fields_by_name["dtype"].enum_type.values_by_number.get(info.dtype)
+    return known.name if known is not None else str(info.dtype)
 
 
 def example_inputs(

@@ -5,8 +5,6 @@ The digest is checked on our own copy, before anything parses it, so what is ver
 
 from __future__ import annotations
 
-import os
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -15,18 +13,26 @@ from fairlead_runtime.errors import LoadError, LoadReason, bare_url
 from fairlead_runtime.model import archive, digest, http_fetch
 from fairlead_runtime.model.bounds import Bounds
 from fairlead_runtime.model.cache import Cache, Fetched, is_full, sync
+from fairlead_runtime.model.fetching import allowance, hub, mlflow, oci, store_process, tree, volume
+from fairlead_runtime.model.fetching.access import Access
+from fairlead_runtime.model.fetching.allowance import Allowance
 
+SCHEMES = ("file", "http", "https", *store_process.SCHEMES, "hf", "models", "oci", "pvc")
 FOLDER, FILE, PACKED = "model", "model.keras", "archive"
 
 
-def fetch(uri: str, pinned: str | None, cache: Cache, bounds: Bounds, *, ca_file: Path | None = None) -> Fetched:
-    """The content of `uri`, from the cache if the pinned one is there; raises LoadError."""
+def fetch(uri: str, pinned: str | None, cache: Cache, bounds: Bounds, *, access: Access | None = None) -> Fetched:
+    """The content of `uri`, from the cache if the pinned one is there; raises LoadError.
+
+    Without an `access` only public addresses are asked, and none with credentials.
+    """
+    wanted = _Wanted(uri=uri, pinned=pinned, access=access or Access())
     try:
-        with cache.exclusive(uri, bounds.total_s):
+        with cache.exclusive(f"{wanted.access.endpoint or ''} {uri}", bounds.total_s):
             known = _find(pinned, cache, bounds) if pinned is not None else None
             if known is None:
                 with cache.scratch_folder() as work:
-                    known = _fetch_into(work, _Wanted(uri=uri, pinned=pinned, ca_file=ca_file), cache, bounds)
+                    known = _fetch_into(work, wanted, cache, bounds)
             cache.make_room(0)
             return known
     except OSError as error:
@@ -39,7 +45,7 @@ def fetch(uri: str, pinned: str | None, cache: Cache, bounds: Bounds, *, ca_file
 class _Wanted:
     uri: str
     pinned: str | None
-    ca_file: Path | None
+    access: Access
 
 
 def _find(wanted: str, cache: Cache, bounds: Bounds) -> Fetched | None:
@@ -61,40 +67,55 @@ def _content(entry: Path, wanted: str, bounds: Bounds) -> Path | None:
 
 def _fetch_into(work: Path, wanted: _Wanted, cache: Cache, bounds: Bounds) -> Fetched:
     raw = work / "raw"
-    cache.with_room(lambda: _read_source(wanted, raw, cache, bounds), raw)
+    with allowance.starting(bounds) as allowed:
+        cache.with_room(lambda: _read_source(wanted, raw, cache, allowed), raw)
     actual = digest.hash_path(raw)
     digest.verify(actual, wanted.pinned)
     return _find(actual, cache, bounds) or _store(work, raw, actual, cache, bounds)
 
 
-def _read_source(wanted: _Wanted, into: Path, cache: Cache, bounds: Bounds) -> None:
-    uri = wanted.uri
+def _read_source(wanted: _Wanted, into: Path, cache: Cache, allowed: Allowance) -> None:
+    uri, access, bounds = wanted.uri, wanted.access, allowed.bounds
     try:
         scheme, path = urlsplit(uri).scheme, unquote(urlsplit(uri).path)
         if scheme in ("http", "https"):
-            http_fetch.download(uri, into, bounds, expect=cache.make_room, ca_file=wanted.ca_file)
+            listener = http_fetch.Listener(expect=cache.make_room, count=tree.Transfer(allowed).count)
+            http_fetch.download(uri, into, allowed, access, listener)
+        elif scheme in store_process.SCHEMES:
+            store_process.download(uri, into, allowed, access, cache)
+        elif scheme == "hf":
+            hub.download(uri, into, allowed, access, expect=cache.make_room)
+        elif scheme == "oci":
+            oci.download(uri, into, allowed, access, expect=cache.make_room)
+        elif scheme == "models":
+            mlflow.download(uri, into, allowed, access, cache)
+        elif scheme == "pvc":
+            _copy_local(volume.find(uri, access), into, cache, bounds)
         elif scheme == "file":
-            _copy_local(Path(path), into, cache, bounds)
+            _copy_local(volume.find_file(Path(path), access), into, cache, bounds)
         else:
             raise LoadError(
-                LoadReason.MODEL_NOT_FOUND, f"{bare_url(uri)}: the URI's scheme must be file, http or https"
+                LoadReason.MODEL_NOT_FOUND,
+                f"{bare_url(uri)}: the URI's scheme must be one of {', '.join(SCHEMES)}",
             )
     except ValueError as error:
         # What a library says of an address that it can't write, like one with a null byte.
         raise LoadError(LoadReason.MODEL_NOT_FOUND, f"{bare_url(uri)} is not a valid URI of a model: {error}") from None
 
 
-def _copy_local(source: Path, into: Path, cache: Cache, bounds: Bounds) -> None:
+def _copy_local(place: volume.Place, into: Path, cache: Cache, bounds: Bounds) -> None:
     try:
-        if source.is_dir():
-            _copy_folder(source, into, cache, bounds)
+        if place.path.is_dir():
+            _copy_folder(place, into, cache, bounds)
         else:
-            _make_room(source.stat().st_size, cache, bounds)
-            _copy_file(source, into, bounds.bytes_max)
-    except FileNotFoundError:
-        raise LoadError(LoadReason.MODEL_NOT_FOUND, f"there is no file or folder {source}") from None
+            _make_room(place.path.stat().st_size, cache, bounds)
+            _copy_file(place, place.path, into, bounds.bytes_max)
+    except (FileNotFoundError, NotADirectoryError):
+        raise LoadError(
+            LoadReason.MODEL_NOT_FOUND, f"there is no file or folder {place.path}: correct spec.model.uri"
+        ) from None
     except PermissionError:
-        raise LoadError(LoadReason.MODEL_FORBIDDEN, f"{source}: permission denied") from None
+        raise LoadError(LoadReason.MODEL_FORBIDDEN, f"{place.path}: permission denied") from None
 
 
 def _make_room(size_bytes: int, cache: Cache, bounds: Bounds) -> None:
@@ -103,22 +124,20 @@ def _make_room(size_bytes: int, cache: Cache, bounds: Bounds) -> None:
         cache.make_room(size_bytes)
 
 
-def _copy_folder(source: Path, into: Path, cache: Cache, bounds: Bounds) -> None:
-    names = digest.list_files(source, entries_max=bounds.entries_max)
+def _copy_folder(place: volume.Place, into: Path, cache: Cache, bounds: Bounds) -> None:
+    names = digest.list_files(place.path, entries_max=bounds.entries_max)
     if not names:
-        raise LoadError(LoadReason.MODEL_CORRUPT, f"the folder {source} is empty")
-    _make_room(sum((source / name).stat().st_size for name in names), cache, bounds)
+        raise LoadError(LoadReason.MODEL_CORRUPT, f"the folder {place.path} is empty: let spec.model.uri name a model")
+    _make_room(sum((place.path / name).lstat().st_size for name in names), cache, bounds)
     left = bounds.bytes_max
     for name in names:
         (into / name).parent.mkdir(parents=True, exist_ok=True)
-        left -= _copy_file(source / name, into / name, left)
+        left -= _copy_file(place, place.path / name, into / name, left)
 
 
-def _copy_file(source: Path, into: Path, bytes_max: int) -> int:
-    """Copies a regular file; returns its size. Never follows a last link, never waits at a pipe."""
-    with open(os.open(source, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file, into.open("xb") as copy:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise LoadError(LoadReason.UNSAFE_MODEL, f"{source} is neither a file nor a folder")
+def _copy_file(place: volume.Place, source: Path, into: Path, bytes_max: int) -> int:
+    """Copies a regular file of the place; returns its size."""
+    with place.open_file(source) as file, into.open("xb") as copy:
         copied = 0
         while chunk := file.read(digest.CHUNK_BYTES):
             copied += len(chunk)

@@ -31,9 +31,8 @@ def split(body: bytes, header_length: bytes | None) -> tuple[bytes, memoryview]:
 class Reader:
     """Takes tensors from the binary part, in order."""
 
-    def __init__(self, blob: memoryview, *, takes_any_float: bool = False) -> None:
+    def __init__(self, blob: memoryview) -> None:
         self._blob = blob
-        self._takes_any_float = takes_any_float
         self._at = 0
 
     def read(self, spec: TensorSpec, size: object, shape: list[int]) -> Array:
@@ -49,8 +48,6 @@ class Reader:
         if size != expected:
             raise _input_error(spec, f"its shape needs {expected} bytes, binary_data_size says {size}")
         array = np.frombuffer(part, dtype=spec.dtype.numpy.newbyteorder("<")).reshape(shape)
-        if spec.dtype.is_float and not self._takes_any_float and not np.isfinite(array).all():
-            raise _input_error(spec, "its data holds a number that is not finite")
         if spec.dtype is DType.BOOL:
             return np.asarray(array.view(np.uint8) != 0)
         return array

@@ -11,8 +11,11 @@ from fairlead_runtime.feedback import wiring
 from fairlead_runtime.inference.dataplane import Dataplane, Phase
 from fairlead_runtime.metrics import ReplicaMetrics
 from fairlead_runtime.model import warmup
-from fairlead_runtime.protocols import feedback_rest, proof_rest, refusals, v1_rest, v2_rest
+from fairlead_runtime.model.explaining.explainer import Explainer
+from fairlead_runtime.protocols import encoding, explain_rest, feedback_rest, proof_rest, refusals, v1_rest, v2_rest
+from fairlead_runtime.protocols.grpc import calls
 from fairlead_runtime.protocols.http import Answer, Request, Response, dump
+from fairlead_runtime.protocols.inferring import Inferring
 
 LOG = logging.getLogger(__name__)
 HEALTH_PREFIX = "/-/healthz/"
@@ -26,22 +29,33 @@ class Handler:
     """Answers one request at a time, without sockets: `check_head`, then `handle`, are the whole interface."""
 
     def __init__(
-        self, dataplane: Dataplane, metrics: ReplicaMetrics, feedback: wiring.Feedback, warm_up: warmup.WarmUp
+        self,
+        dataplane: Dataplane,
+        metrics: ReplicaMetrics,
+        feedback: wiring.Feedback,
+        warm_up: warmup.WarmUp,
+        explainer: Explainer,
+        *,
+        body_bytes_max: int,
     ) -> None:
         self._dataplane = dataplane
         self._metrics = metrics
         self._name = dataplane.identity.name.encode()
         self._copy_mark = feedback.copy_mark
-        self._v1 = v1_rest.V1Rest(dataplane, feedback.issuer)
+        self._body_bytes_max = body_bytes_max
+        self._inferring = Inferring(dataplane)
+        self._v1 = v1_rest.V1Rest(dataplane, feedback.issuer, body_bytes_max=body_bytes_max)
         self._v2 = v2_rest.V2Rest(
             dataplane,
             feedback.issuer,
             feedback_rest.FeedbackRest(feedback.ledger, metrics),
             proof_rest.ProofRest(dataplane, warm_up),
+            explain_rest.ExplainRest(dataplane, explainer),
         )
         self._routes: tuple[tuple[str, Callable[[Request], Answer]], ...] = (
             ("/v2/", self._v2.handle),
             ("/v1/models/", self._v1.handle),
+            (calls.PREFIX, calls.Calls(dataplane, feedback.issuer, body_bytes_max=body_bytes_max).handle),
             (HEALTH_PREFIX, self._health),
             (MEASUREMENTS_PREFIX, self._measurements),
         )
@@ -60,9 +74,18 @@ class Handler:
             )
 
     def _route(self, request: Request) -> Answer:
-        path = request.path
         if COPY_HEADER in request.headers:
             self._require_copy(request)
+        if encoding.HEADER in request.headers:
+            return self._inferring.answer_with(
+                lambda: encoding.unpack(request, self._body_bytes_max),
+                self._answer,
+                body_bytes=len(request.body) * encoding.UNPACKED_PER_BYTE,
+            )
+        return self._answer(request)
+
+    def _answer(self, request: Request) -> Answer:
+        path = request.path
         for prefix, answer in self._routes:
             if path.startswith(prefix):
                 return answer(request)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import orjson
@@ -45,6 +47,10 @@ class Response:
     body: bytes
     content_type: bytes = JSON
     headers: Headers = ()
+    trailers: Headers = ()
+    """Fields behind the body, which is sent in chunks then."""
+    packed: bytes | None = None
+    """The body compressed by gzip, where the client gets it so."""
     protocol: str = "other"
 
 
@@ -108,15 +114,47 @@ class _Pending(Generic[T]):
 
 
 def parse_object(body: bytes) -> dict[str, object]:
-    """The JSON object in a body; raises RequestError."""
+    """The JSON object in a body; raises RequestError.
+
+    Its numbers may be `NaN`, `Infinity` and `-Infinity`, which JSON has no words for, as TensorFlow Serving takes them.
+    """
     _bound_values(body)
     try:
         with _no_collections() if len(body) > UNCOLLECTED_BYTES else nullcontext():
-            value = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
+            value = parse(body)
+    except ValueError as error:
         raise RequestError(RequestReason.MALFORMED, f"the body is not JSON: {error}") from None
     if not isinstance(value, dict):
         raise RequestError(RequestReason.MALFORMED, "the body must be a JSON object")
+    return value
+
+
+def parse(body: bytes) -> Any:
+    """The value of a JSON text that may hold NaN and Infinity; raises ValueError."""
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        if b"NaN" not in body and b"Infinity" not in body:
+            raise
+        return _parse_with_words(body)
+
+
+def _parse_with_words(body: bytes) -> object:
+    """Slower, so it is for texts with such a word alone; as strict as the other decoder with everything else."""
+    try:
+        value: object = json.loads(body.decode(), parse_float=_parse_finite)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+    if b"\\u" in body:
+        # Half of a surrogate pair, which is no text: UnicodeEncodeError is a ValueError.
+        json.dumps(value, ensure_ascii=False).encode()
+    return value
+
+
+def _parse_finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"the number {text[:32]} is beyond what 64 bits hold")
     return value
 
 
@@ -159,5 +197,5 @@ def show_value(value: object) -> str:
 
 
 def dump(value: object) -> bytes:
-    """JSON, with NumPy arrays as nested lists; a number that is not finite becomes null."""
+    """JSON, with NumPy arrays as nested lists. A number that is not finite becomes null, unless the codec wrote it."""
     return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)

@@ -7,15 +7,18 @@ lock with the loop, so large work is also cut into calls that each return soon (
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 from fairlead_runtime.errors import RequestError
 from fairlead_runtime.inference.codec import Array
 from fairlead_runtime.inference.dataplane import Dataplane
+from fairlead_runtime.inference.guarding import Guards, Verdict
+from fairlead_runtime.inference.timing import Timing
 from fairlead_runtime.model.predictor import Tensors
-from fairlead_runtime.protocols import refusals
+from fairlead_runtime.protocols import encoding, refusals
 from fairlead_runtime.protocols.http import Answer, Headers, Response, then
 
 T = TypeVar("T")
@@ -46,37 +49,136 @@ class Inferring:
     def __init__(self, dataplane: Dataplane) -> None:
         self._dataplane = dataplane
 
-    def answer(self, decode: Callable[[], Call], *, body_bytes: int) -> Answer:
-        """The answer to a request whose body takes about `body_bytes` of JSON; raises RequestError."""
-        return self.answer_with(decode, self._run, body_bytes=body_bytes)
+    def answer(self, decode: Callable[[], Call], *, body_bytes: int, accepts_gzip: bool = False) -> Answer:
+        """The answer to a request whose body takes about `body_bytes` of JSON; raises RequestError.
+
+        It is compressed where the client `accepts_gzip` and it is large enough to be encoded on a thread.
+        """
+        prediction = _Prediction(self._dataplane, decode, accepts_gzip)
+        if body_bytes <= INLINE_BYTES:
+            return prediction.answer()
+        return asyncio.get_running_loop().create_task(
+            self._answer_beside(prediction.decode, prediction.run, prediction.refuse)
+        )
 
     def answer_with(self, decode: Callable[[], T], answer: Callable[[T], Answer], *, body_bytes: int) -> Answer:
         """`answer`, on the loop, of what `decode` makes of a body, there or on a thread; raises RequestError."""
         if body_bytes <= INLINE_BYTES:
             return answer(decode())
-        return asyncio.get_running_loop().create_task(self._answer_beside(decode, answer))
+        return asyncio.get_running_loop().create_task(self._answer_beside(decode, answer, refusals.answer))
 
-    async def _answer_beside(self, decode: Callable[[], T], answer: Callable[[T], Answer]) -> Response:
+    async def _answer_beside(
+        self, decode: Callable[[], T], answer: Callable[[T], Answer], refuse: Callable[[RequestError], Response]
+    ) -> Response:
         try:
             made = answer(await self._dataplane.run_beside(decode, is_new=True))
             return made if isinstance(made, Response) else await made
         except RequestError as error:
-            return refusals.answer(error)
+            return refuse(error)
 
-    def _run(self, call: Call) -> Answer:
-        return then(self._dataplane.infer(call.inputs), lambda outputs: self._encode(call, outputs), refusals.answer)
 
-    def _encode(self, call: Call, outputs: Tensors) -> Answer:
-        headers = call.headers(outputs)
-        if sum(map(_values, outputs)) <= INLINE_VALUES:
-            return _with_headers(call.encode(outputs), headers)
-        return asyncio.get_running_loop().create_task(self._encode_beside(call, outputs, headers))
+class _Prediction(Timing):
+    """One request from its body to its answer, and the times that its parts take. Counts how it ends, on the loop."""
 
-    async def _encode_beside(self, call: Call, outputs: Tensors, headers: Headers) -> Response:
+    __slots__ = ("_accepts_gzip", "_begun_s", "_call", "_dataplane", "_decode", "_decode_s", "_encode_s", "_verdicts")
+
+    def __init__(self, dataplane: Dataplane, decode: Callable[[], Call], accepts_gzip: bool) -> None:
+        self.call_s = 0.0
+        self._dataplane = dataplane
+        self._decode = decode
+        self._accepts_gzip = accepts_gzip
+        self._begun_s = time.perf_counter()
+        self._verdicts: Sequence[Verdict] = ()
+
+    def answer(self) -> Answer:
+        """The answer, with all that is small done at once; raises RequestError."""
         try:
-            return _with_headers(await self._dataplane.run_beside(lambda: call.encode(outputs), is_new=False), headers)
+            call = self._decode()
+            self._decode_s = time.perf_counter() - self._begun_s
+            guards = self._dataplane.guards
+            if guards is not None:
+                if sum(map(_values, call.inputs)) > INLINE_VALUES:
+                    # Raw numbers cost nothing to decode, but something to judge.
+                    return asyncio.get_running_loop().create_task(self._judge_beside(guards, call))
+                self._verdicts = guards.judge_inputs(call.inputs)
+            return self.run(call)
+        except RequestError:
+            self._count_failure()
+            raise
+
+    def decode(self) -> Call:
+        """The decoded and judged request, on a thread, where it may have waited; raises RequestError."""
+        begun_s = time.perf_counter()
+        call = self._decode()
+        if self._dataplane.guards is not None:
+            self._verdicts = self._dataplane.guards.judge_inputs(call.inputs)
+        self._decode_s = time.perf_counter() - begun_s
+        return call
+
+    def run(self, call: Call) -> Answer:
+        """The answer to a decoded and judged request; raises RequestError."""
+        self._call = call
+        if self._dataplane.guards is not None:
+            self._dataplane.guards.settle(self._verdicts)
+        return then(self._dataplane.infer(call.inputs, self), self._answer, self.refuse)
+
+    async def _judge_beside(self, guards: Guards, call: Call) -> Response:
+        try:
+            self._verdicts = await self._dataplane.run_beside(lambda: guards.judge_inputs(call.inputs), is_new=True)
+            made = self.run(call)
+            return made if isinstance(made, Response) else await made
         except RequestError as error:
-            return refusals.answer(error)
+            return self.refuse(error)
+
+    def refuse(self, error: RequestError) -> Response:
+        """The answer for an error, which is counted."""
+        self._count_failure()
+        return refusals.answer(error)
+
+    def _count_failure(self) -> None:
+        self._dataplane.metrics.predictions.add_failure(time.perf_counter() - self._begun_s)
+
+    def _answer(self, outputs: Tensors) -> Answer:
+        guards = self._dataplane.guards
+        is_large = sum(map(_values, outputs)) > INLINE_VALUES
+        if guards is not None and not is_large:
+            guards.settle(guards.judge_answers(outputs))
+        headers = self._call.headers(outputs)
+        if self._dataplane.sampler is not None:
+            self._dataplane.sampler.sample(self._call.inputs, outputs)
+        if is_large:
+            return asyncio.get_running_loop().create_task(self._answer_beside(outputs, headers))
+        begun_s = time.perf_counter()
+        response = self._call.encode(outputs)
+        now_s = time.perf_counter()
+        self._encode_s = now_s - begun_s
+        return self._finish(response, headers, now_s)
+
+    async def _answer_beside(self, outputs: Tensors, headers: Headers) -> Response:
+        try:
+            encoded = await self._dataplane.run_beside(lambda: self._encode(outputs), is_new=False)
+            if self._dataplane.guards is not None:
+                self._dataplane.guards.settle(self._verdicts)
+        except RequestError as error:
+            return self.refuse(error)
+        return self._finish(encoded, headers, time.perf_counter())
+
+    def _encode(self, outputs: Tensors) -> Response:
+        begun_s = time.perf_counter()
+        if self._dataplane.guards is not None:
+            self._verdicts = self._dataplane.guards.judge_answers(outputs)
+        response = self._call.encode(outputs)
+        if self._accepts_gzip:
+            encoding.pack(response)
+        self._encode_s = time.perf_counter() - begun_s
+        return response
+
+    def _finish(self, response: Response, headers: Headers, now_s: float) -> Response:
+        self._dataplane.metrics.predictions.add_success(
+            now_s, now_s - self._begun_s, self._decode_s, self.call_s, self._encode_s
+        )
+        response.headers = (*headers, *response.headers)
+        return response
 
 
 def _values(array: Array) -> int:
@@ -84,8 +186,3 @@ def _values(array: Array) -> int:
     if array.dtype.kind != "O" or array.size > INLINE_VALUES:
         return array.size
     return array.size + sum(map(len, array.reshape(-1).tolist())) // 8
-
-
-def _with_headers(response: Response, headers: Headers) -> Response:
-    response.headers = (*headers, *response.headers)
-    return response

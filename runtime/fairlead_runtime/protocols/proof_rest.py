@@ -10,12 +10,16 @@ from enum import StrEnum
 
 from fairlead_runtime.errors import RequestError, RequestReason, one_sentence
 from fairlead_runtime.inference.dataplane import Dataplane
+from fairlead_runtime.model.evaluation_record import Found
+from fairlead_runtime.model.variant import VariantChoice
 from fairlead_runtime.model.warmup import WarmUp
 from fairlead_runtime.protocols import datatypes, refusals
 from fairlead_runtime.protocols.http import Answer, Request, Response, dump, then
 
 PROTOCOL = "proof"
 SCHEMA = 1
+VARIANT_CHARS_MAX = 1024
+"""Of the sentence on what serves and why each of the others does not: all nine variants fit."""
 
 
 class Outcome(StrEnum):
@@ -67,7 +71,37 @@ class ProofRest:
             "digest": identity.digest,
             "outcome": outcome.value,
             "message": one_sentence(message),
+            "sharesCalls": self._dataplane.is_sharing,
+            "evaluation": _describe(identity.evaluation),
+            "variant": _describe_variant(identity.variant),
             "inputs": [datatypes.describe(spec) for spec in signature.inputs],
             "outputs": [datatypes.describe(spec) for spec in signature.outputs],
         }
         return Response(status=200, body=dump(body), protocol=PROTOCOL)
+
+
+def _describe_variant(choice: VariantChoice | None) -> dict[str, object] | None:
+    """Which variant serves and why; null where none was asked for."""
+    if choice is None:
+        return None
+    return {
+        "name": choice.name,
+        "reason": choice.reason.value,
+        "message": one_sentence(choice.why, most=VARIANT_CHARS_MAX),
+    }
+
+
+def _describe(found: Found) -> dict[str, object]:
+    """The record in a few words and numbers; the table of classes stays in the file."""
+    head: dict[str, object] = {"outcome": found.outcome.value, "message": one_sentence(found.message)}
+    record = found.record
+    if record is None:
+        return head
+    return {
+        **head,
+        "metric": record.metric.value,
+        "value": record.value,
+        "low": record.interval.low,
+        "high": record.interval.high,
+        "samples": record.samples,
+    }

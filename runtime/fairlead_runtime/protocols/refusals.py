@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fairlead_runtime.errors import RequestError, WrongMethodError
+from fairlead_runtime.errors import RequestError, RequestReason, WrongMethodError
 from fairlead_runtime.protocols import status_codes
 from fairlead_runtime.protocols.http import Headers, Response, dump
 
@@ -14,4 +14,7 @@ def answer(error: RequestError) -> Response:
     if isinstance(error, WrongMethodError):
         # Source: RFC 9110, 15.5.6
         headers = ((b"allow", error.allowed.encode()),)
+    if error.reason is RequestReason.UNKNOWN_ENCODING:
+        # Source: RFC 9110, 15.5.16
+        headers = ((b"accept-encoding", b"gzip, deflate, identity"),)
     return Response(status=status_codes.HTTP[error.reason], body=dump({"error": error.sentence}), headers=headers)

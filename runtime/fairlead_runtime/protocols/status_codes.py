@@ -19,11 +19,16 @@ HTTP = MappingProxyType(
         RequestReason.REPLICA_GONE: 410,
         RequestReason.TOO_LARGE: 413,
         RequestReason.URL_TOO_LONG: 414,
+        RequestReason.UNKNOWN_ENCODING: 415,
         RequestReason.EXPECTATION: 417,
+        RequestReason.GUARDED: 422,
         # The gateway reached a port that another replica has taken since. 425: the one code that HAProxy sends again
         # elsewhere (`retry-on 425`) and that no model answers with.
         RequestReason.WRONG_REPLICA: 425,
+        # Not 503: predictions of the same replica go on.
+        RequestReason.EXPLANATIONS_FULL: 429,
         RequestReason.HEADERS_TOO_LARGE: 431,
+        RequestReason.UNKNOWN_METHOD: 501,
         RequestReason.MODEL_FAILED: 500,
         RequestReason.INTERNAL: 500,
         RequestReason.QUEUE_FULL: 503,
@@ -33,7 +38,14 @@ HTTP = MappingProxyType(
         RequestReason.DEADLINE: 504,
     }
 )
-RETRY_AFTER_S = MappingProxyType({RequestReason.QUEUE_FULL: 1, RequestReason.NOT_READY: 1, RequestReason.DRAINING: 1})
+RETRY_AFTER_S = MappingProxyType(
+    {
+        RequestReason.QUEUE_FULL: 1,
+        RequestReason.EXPLANATIONS_FULL: 1,
+        RequestReason.NOT_READY: 1,
+        RequestReason.DRAINING: 1,
+    }
+)
 PHRASES = MappingProxyType(
     {
         200: "OK",
@@ -45,10 +57,14 @@ PHRASES = MappingProxyType(
         410: "Gone",
         413: "Content Too Large",
         414: "URI Too Long",
+        415: "Unsupported Media Type",
         417: "Expectation Failed",
+        422: "Unprocessable Content",
         425: "Too Early",
+        429: "Too Many Requests",
         431: "Request Header Fields Too Large",
         500: "Internal Server Error",
+        501: "Not Implemented",
         503: "Service Unavailable",
         504: "Gateway Timeout",
     }

@@ -1,4 +1,4 @@
-"""Classify and regress: `tf.Example` features in, labels and scores or numbers out.
+"""Classify and regress by REST: the features of `tf.Example`s in, pairs of labels and scores out.
 
 Source: https://github.com/tensorflow/serving/blob/master/tensorflow_serving/g3doc/api_rest.md
 Source: https://github.com/tensorflow/tensorflow/blob/master/tensorflow/core/example/feature.proto
@@ -9,96 +9,82 @@ from __future__ import annotations
 import base64
 import binascii
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from fairlead_runtime.errors import RequestError, RequestReason
 from fairlead_runtime.inference import codec
 from fairlead_runtime.model.predictor import Tensors
-from fairlead_runtime.model.signature import DType, Signature
+from fairlead_runtime.model.signature import Signature
+from fairlead_runtime.protocols import v1_results
 
-Encoder = Callable[[Tensors], list[object]]
+EXPANDED_PER_BYTE = 4
+"""All examples, each with the context, may be this much larger than the largest body. JSON alone never is: `[-1,-1]`
+has 3 characters for each 10 bytes.
+"""
+
+DECODING_PER_BYTE = 8
+"""How much longer than JSON of numbers the same bytes of examples are taken to keep the server's loop."""
+
 _INT64 = range(-(2**63), 2**63)
 
 
-def inputs(signature: Signature, body: Mapping[str, object]) -> Tensors:
-    """The serialized examples as the one string tensor that such a signature takes."""
+def inputs(signature: Signature, body: Mapping[str, object], *, body_bytes_max: int) -> Tensors:
+    """The serialized examples as the one string tensor that such a signature takes.
+
+    Raises:
+        RequestError: what is no example, or examples that are too large with their context (TooLarge).
+    """
     examples = body.get("examples")
     context = body.get("context", {})
     if not isinstance(examples, list) or not examples or not isinstance(context, dict):
         raise RequestError(
             RequestReason.INVALID_INPUT, "examples must be a list with at least one object, context an object"
         )
-    serialized = np.empty(len(examples), dtype=object)
+    own = []
     for i, example in enumerate(examples):
         if not isinstance(example, dict) or example.keys() & context.keys():
             text = f"examples[{i}] must be an object, and must not repeat a feature of context"
             raise RequestError(RequestReason.INVALID_INPUT, text)
-        serialized[i] = _example({**context, **example})
+        own.append(_entries(example))
+    shared = _entries(context)
+    require_room(shared, own, body_bytes_max)
+    serialized = np.empty(len(own), dtype=object)
+    serialized[:] = [_field(1, shared + entries) for entries in own]
     return (codec.check_array(signature.inputs[0], serialized),)
 
 
-def classifier(signature: Signature) -> Encoder:
-    """How outputs become `[[label, score], …]` for each example; raises RequestError for what is no classifier."""
-    _require_examples(signature, "classify")
-    at = {spec.name: i for i, spec in enumerate(signature.outputs)}
-    if not at.keys() & {"classes", "scores"}:
-        raise _unsupported_error(signature, "classify", "an output named classes or scores")
-
-    def encode(outputs: Tensors) -> list[object]:
-        scores = outputs[at["scores"]].tolist() if "scores" in at else None
-        classes = codec.to_json(outputs[at["classes"]]) if "classes" in at else None
-        count = len(outputs[0])
-        return [
-            _pairs(classes[i] if isinstance(classes, list) else None, scores[i] if scores else None)
-            for i in range(count)
-        ]
-
-    return encode
+def require_room(context: bytes, examples: Sequence[bytes], body_bytes_max: int) -> None:
+    """Raises RequestError (TooLarge) where the examples, each with a copy of the context, are too large."""
+    size = len(context) * len(examples) + sum(map(len, examples))
+    if size > (size_max := body_bytes_max * EXPANDED_PER_BYTE):
+        text = (
+            f"the examples have {size} bytes, counting the context once for each; at most {size_max} are allowed: send "
+            "fewer examples in a request, or a smaller context"
+        )
+        raise RequestError(RequestReason.TOO_LARGE, text)
 
 
-def regressor(signature: Signature) -> Encoder:
-    """How the output becomes one number for each example; raises RequestError where the model is no regressor."""
-    _require_examples(signature, "regress")
-    if len(signature.outputs) != 1 or not signature.outputs[0].dtype.is_float:
-        raise _unsupported_error(signature, "regress", "exactly one float output")
-
-    def encode(outputs: Tensors) -> list[object]:
-        values = outputs[0]
-        if values.size != len(values):
-            raise RequestError(
-                RequestReason.INVALID_INPUT, "regress: the model returns more than one number for each example"
-            )
-        return list(values.reshape(-1).tolist())
-
-    return encode
+def classes_to_json(classes: v1_results.Classes) -> list[object]:
+    """`[[label, score], …]` for each example. A label that the model doesn't give is empty, such a score 0."""
+    rows, columns = classes.shape
+    labels = np.full((rows, columns), b"", dtype=object) if classes.labels is None else classes.labels
+    scores = np.zeros((rows, columns)) if classes.scores is None else classes.scores
+    texts: Any = codec.to_json(labels)
+    return [
+        [[label, codec.number_to_json(score)] for label, score in zip(*row, strict=True)]
+        for row in zip(texts, scores.tolist(), strict=True)
+    ]
 
 
-def _pairs(classes: object, scores: object) -> object:
-    labels = classes if isinstance(classes, list) else None
-    numbers = scores if isinstance(scores, list) else None
-    count = len(labels or numbers or ())
-    return [[labels[i] if labels else "", numbers[i] if numbers else 0.0] for i in range(count)]
-
-
-def _require_examples(signature: Signature, verb: str) -> None:
-    if len(signature.inputs) != 1 or signature.inputs[0].dtype is not DType.STRING:
-        raise _unsupported_error(signature, verb, "one input of serialized tf.Example strings")
-
-
-def _unsupported_error(signature: Signature, verb: str, needs: str) -> RequestError:
-    text = f"{verb} needs a signature with {needs}, which {signature.name!r} does not have; use predict"
-    return RequestError(RequestReason.INVALID_INPUT, text)
-
-
-def _example(features: Mapping[str, object]) -> bytes:
-    """A serialized `tf.Example`: field 1 of Example is Features, whose field 1 is a map of name to Feature."""
-    entries = (
+def _entries(features: Mapping[str, object]) -> bytes:
+    """What field 1 of a serialized `tf.Example` holds: Features, whose field 1 is a map of name to Feature."""
+    return b"".join(
         _field(1, _field(1, name.encode()) + _field(2, _feature(name, value)))
         for name, value in sorted(features.items())
     )
-    return _field(1, b"".join(entries))
 
 
 def _feature(name: str, value: object) -> bytes:

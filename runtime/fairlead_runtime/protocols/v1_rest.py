@@ -13,7 +13,7 @@ from fairlead_runtime.inference import codec
 from fairlead_runtime.inference.dataplane import Dataplane, Phase
 from fairlead_runtime.model.predictor import Tensors
 from fairlead_runtime.model.signature import DType, TensorSpec
-from fairlead_runtime.protocols import v1_examples
+from fairlead_runtime.protocols import encoding, v1_body, v1_examples, v1_results
 from fairlead_runtime.protocols.http import Answer, Request, Response, dump, parse_object, show_value
 from fairlead_runtime.protocols.inferring import Call, Inferring
 
@@ -39,9 +39,10 @@ _DTYPES = {
 class V1Rest:
     """Answers everything below `/v1/models/`."""
 
-    def __init__(self, dataplane: Dataplane, issuer: Issuer) -> None:
+    def __init__(self, dataplane: Dataplane, issuer: Issuer, *, body_bytes_max: int) -> None:
         self._dataplane = dataplane
         self._issuer = issuer
+        self._body_bytes_max = body_bytes_max
         self._signature = dataplane.signature
         self._inferring = Inferring(dataplane)
         self._verbs: dict[str, Callable[[dict[str, object]], Call]] = {
@@ -82,7 +83,11 @@ class V1Rest:
         return self._infer(request, decode)
 
     def _infer(self, request: Request, decode: Callable[[dict[str, object]], Call]) -> Answer:
-        return self._inferring.answer(lambda: decode(self._body(request)), body_bytes=len(request.body))
+        return self._inferring.answer(
+            lambda: decode(self._body(request)),
+            body_bytes=len(request.body) * (1 if decode == self._predict else v1_examples.DECODING_PER_BYTE),
+            accepts_gzip=encoding.accepts_gzip(request.headers),
+        )
 
     def _body(self, request: Request) -> dict[str, object]:
         body = parse_object(request.body)
@@ -111,58 +116,17 @@ class V1Rest:
         }
 
     def _predict(self, body: dict[str, object]) -> Call:
-        if ("instances" in body) == ("inputs" in body):
-            raise RequestError(
-                RequestReason.MALFORMED, "the body must hold exactly one of instances (rows) and inputs (columns)"
-            )
-        if "instances" in body:
-            inputs, encode = self._rows(body["instances"]), self._encode_rows
-        else:
-            inputs, encode = self._columns(body["inputs"]), self._encode_columns
+        inputs = v1_body.read(self._signature, body)
+        encode = self._encode_rows if v1_body.ROWS in body else self._encode_columns
         return Call(inputs=inputs, encode=encode, headers=self._issuer.headers)
-
-    def _rows(self, instances: object) -> Tensors:
-        """Row format: a list of values where there is one input, or of objects with a value for each."""
-        if not isinstance(instances, list) or not instances:
-            raise RequestError(RequestReason.INVALID_INPUT, "instances must be a list with at least one element")
-        specs = self._signature.inputs
-        if not isinstance(instances[0], dict) or instances[0].keys() == {"b64"}:
-            if len(specs) != 1:
-                names = ", ".join(repr(spec.name) for spec in specs)
-                raise RequestError(
-                    RequestReason.INVALID_INPUT, f"each element of instances must be an object with {names}"
-                )
-            return (codec.from_json(specs[0], instances),)
-        wanted = {spec.name for spec in specs}
-        for i, instance in enumerate(instances):
-            if not isinstance(instance, dict) or instance.keys() != wanted:
-                names = ", ".join(repr(name) for name in sorted(wanted))
-                raise RequestError(
-                    RequestReason.INVALID_INPUT, f"instances[{i}] must be an object with exactly {names}"
-                )
-        return tuple(codec.from_json(spec, [instance[spec.name] for instance in instances]) for spec in specs)
-
-    def _columns(self, inputs: object) -> Tensors:
-        specs = self._signature.inputs
-        if isinstance(inputs, dict) and inputs.keys() != {"b64"}:
-            wanted = {spec.name for spec in specs}
-            if inputs.keys() != wanted:
-                names = ", ".join(repr(name) for name in sorted(wanted))
-                raise RequestError(RequestReason.INVALID_INPUT, f"inputs must hold exactly {names}")
-            return tuple(codec.from_json(spec, inputs[spec.name]) for spec in specs)
-        if len(specs) != 1:
-            names = ", ".join(repr(spec.name) for spec in specs)
-            raise RequestError(RequestReason.INVALID_INPUT, f"inputs must be an object with {names}")
-        return (codec.from_json(specs[0], inputs),)
 
     def _encode_rows(self, outputs: Tensors) -> Response:
         rows = {len(array) if array.ndim else -1 for array in outputs}
         if len(rows) != 1 or -1 in rows:
             text = "the outputs differ in their number of rows; use the column format (inputs)"
             raise RequestError(RequestReason.INVALID_INPUT, text)
-        columns = [codec.to_json(array) for array in outputs]
-        if len(columns) == 1:
-            return _ok({"predictions": columns[0]})
+        if len(outputs) == 1:
+            return _ok({"predictions": codec.to_json(outputs[0], with_words=True)})
         names = [spec.name for spec in self._signature.outputs]
         values = [codec.rows_of(array) for array in outputs]
         rows_shown = [dict(zip(names, row, strict=True)) for row in zip(*values, strict=True)]
@@ -170,19 +134,28 @@ class V1Rest:
 
     def _encode_columns(self, outputs: Tensors) -> Response:
         if len(outputs) == 1:
-            return _ok({"outputs": codec.to_json(outputs[0])})
+            return _ok({"outputs": codec.to_json(outputs[0], with_words=True)})
         pairs = zip(self._signature.outputs, outputs, strict=True)
-        return _ok({"outputs": {spec.name: codec.to_json(array) for spec, array in pairs}})
+        return _ok({"outputs": {spec.name: codec.to_json(array, with_words=True) for spec, array in pairs}})
 
     def _classify(self, body: dict[str, object]) -> Call:
-        encode = v1_examples.classifier(self._signature)
-        inputs = v1_examples.inputs(self._signature, body)
-        return Call(inputs=inputs, encode=lambda outputs: _ok({"results": encode(outputs)}))
+        read = v1_results.classifier(self._signature)
+        inputs = self._examples(body)
+        return Call(
+            inputs=inputs,
+            encode=lambda outputs: _ok({"results": v1_examples.classes_to_json(read(outputs, len(inputs[0])))}),
+        )
 
     def _regress(self, body: dict[str, object]) -> Call:
-        encode = v1_examples.regressor(self._signature)
-        inputs = v1_examples.inputs(self._signature, body)
-        return Call(inputs=inputs, encode=lambda outputs: _ok({"results": encode(outputs)}))
+        read = v1_results.regressor(self._signature)
+        inputs = self._examples(body)
+        return Call(
+            inputs=inputs,
+            encode=lambda outputs: _ok({"results": list(map(codec.number_to_json, read(outputs, len(inputs[0]))))}),
+        )
+
+    def _examples(self, body: dict[str, object]) -> Tensors:
+        return v1_examples.inputs(self._signature, body, body_bytes_max=self._body_bytes_max)
 
 
 def _ok(body: object) -> Response:

@@ -6,6 +6,7 @@ Source: https://github.com/triton-inference-server/server/blob/main/docs/protoco
 
 from __future__ import annotations
 
+import importlib.metadata
 from urllib.parse import quote
 
 from fairlead_runtime.errors import RequestError, RequestReason, WrongMethodError
@@ -13,15 +14,28 @@ from fairlead_runtime.feedback.issuer import Issuer
 from fairlead_runtime.inference import codec
 from fairlead_runtime.inference.dataplane import Dataplane, Phase
 from fairlead_runtime.model.predictor import Tensors
-from fairlead_runtime.model.signature import DType, TensorSpec
-from fairlead_runtime.protocols import binary, datatypes, feedback_rest, proof_rest
+from fairlead_runtime.model.signature import DType
+from fairlead_runtime.protocols import (
+    binary,
+    datatypes,
+    encoding,
+    explain_rest,
+    feedback_rest,
+    model_config,
+    proof_rest,
+    statistics,
+    v2_body,
+)
 from fairlead_runtime.protocols.http import Answer, Headers, Request, Response, dump, parse_object, show_value
 from fairlead_runtime.protocols.inferring import Call, Inferring
 
 SERVER_NAME = "fairlead"
-SERVER_VERSION = "0.1.0"
+SERVER_VERSION = importlib.metadata.version(SERVER_NAME)
 HEADER_LENGTH = b"inference-header-content-length"
 PROTOCOL = "v2"
+EXTENSIONS = ("binary_tensor_data", "model_configuration", "statistics")
+_OF_REQUESTS = frozenset({"binary_data_output"})
+_OF_OUTPUTS = frozenset({"binary_data"})
 BLOB_BYTES_PER_BYTE = 64
 """Raw numbers that cost as much as one byte of JSON."""
 
@@ -35,11 +49,13 @@ class V2Rest:
         issuer: Issuer,
         feedback: feedback_rest.FeedbackRest,
         proof: proof_rest.ProofRest,
+        explain: explain_rest.ExplainRest,
     ) -> None:
         self._dataplane = dataplane
         self._issuer = issuer
         self._feedback = feedback
         self._proof = proof
+        self._explain = explain
         self._inferring = Inferring(dataplane)
         self._has_strings = any(spec.dtype is DType.STRING for spec in dataplane.signature.inputs)
         self._inputs = {spec.name: spec for spec in dataplane.signature.inputs}
@@ -53,9 +69,7 @@ class V2Rest:
             return self._infer(request)
         match request.path.strip("/").split("/")[1:]:
             case []:
-                return self._get(
-                    request, {"name": SERVER_NAME, "version": SERVER_VERSION, "extensions": ["binary_tensor_data"]}
-                )
+                return self._get(request, {"name": SERVER_NAME, "version": SERVER_VERSION, "extensions": EXTENSIONS})
             case ["health", "live"]:
                 return self._get(request, {"live": True})
             case ["health", "ready"]:
@@ -87,6 +101,13 @@ class V2Rest:
                     lambda body: feedback.take(request, body),
                     body_bytes=len(request.body),
                 )
+            case ["config"]:
+                return self._get(request, model_config.describe(self._dataplane, by_number=False))
+            case ["stats"]:
+                counted = [{**one, "batch_stats": []} for one in statistics.describe(self._dataplane)]
+                return self._get(request, {"model_stats": counted}, headers=statistics.headers(self._dataplane))
+            case ["explain"]:
+                return self._explain.handle(request)
             case ["proof"]:
                 return self._proof.handle(request)
             case _:
@@ -117,12 +138,16 @@ class V2Rest:
         header, blob = binary.split(request.body, request.headers.get(HEADER_LENGTH))
         # Raw numbers are a view of the body, and cost next to nothing; raw strings become objects.
         blob_bytes = len(blob) if self._has_strings else len(blob) // BLOB_BYTES_PER_BYTE
-        return self._inferring.answer(lambda: self._decode(header, blob), body_bytes=len(header) + blob_bytes)
+        return self._inferring.answer(
+            lambda: self._decode(header, blob),
+            body_bytes=len(header) + blob_bytes,
+            accepts_gzip=encoding.accepts_gzip(request.headers),
+        )
 
     def _decode(self, header: bytes, blob: memoryview) -> Call:
         body = parse_object(header)
         reader = binary.Reader(blob)
-        inputs = self._tensors(body.get("inputs"), reader)
+        inputs = v2_body.read(self._inputs, body.get("inputs"), reader)
         reader.finish()
         wanted = self._parse_wanted(body)
         request_id = body.get("id")
@@ -134,35 +159,10 @@ class V2Rest:
 
         return Call(inputs=inputs, encode=encode, headers=self._issuer.headers)
 
-    def _tensors(self, given: object, reader: binary.Reader) -> Tensors:
-        if not isinstance(given, list):
-            raise RequestError(RequestReason.MALFORMED, "inputs must be a list of tensors")
-        by_name: dict[str, codec.Array] = {}
-        for item in given:
-            if not isinstance(item, dict):
-                raise RequestError(RequestReason.MALFORMED, "each element of inputs must be an object")
-            spec = self._spec(item.get("name"))
-            if spec.name in by_name:
-                raise RequestError(RequestReason.INVALID_INPUT, f"input {spec.name!r} is listed twice")
-            by_name[spec.name] = _tensor(spec, item, reader)
-        missing = [name for name in self._inputs if name not in by_name]
-        if missing:
-            raise RequestError(RequestReason.INVALID_INPUT, f"input {missing[0]!r} is missing")
-        return tuple(by_name[name] for name in self._inputs)
-
-    def _spec(self, name: object) -> TensorSpec:
-        spec = self._inputs.get(name) if isinstance(name, str) else None
-        if spec is None:
-            known = ", ".join(repr(known) for known in self._inputs)
-            raise RequestError(
-                RequestReason.INVALID_INPUT, f"there is no input {show_value(name)}; the model has {known}"
-            )
-        return spec
-
     def _parse_wanted(self, body: dict[str, object]) -> list[tuple[int, bool]]:
         """Which outputs are asked for, and whether as binary."""
-        parameters = body.get("parameters") or {}
-        every_binary = isinstance(parameters, dict) and parameters.get("binary_data_output") is True
+        parameters = v2_body.parameters("the request", body, _OF_REQUESTS)
+        every_binary = parameters.get("binary_data_output") is True
         asked = body.get("outputs")
         if asked is None or asked == []:
             return [(i, every_binary) for i in self._outputs.values()]
@@ -183,8 +183,7 @@ class V2Rest:
             raise RequestError(
                 RequestReason.INVALID_INPUT, f"there is no output {show_value(name)}; the model has {known}"
             )
-        parameters = item.get("parameters") or {}
-        own = parameters.get("binary_data") if isinstance(parameters, dict) else None
+        own = v2_body.parameters(f"output {name!r}", item, _OF_OUTPUTS).get("binary_data")
         return self._outputs[name], own if isinstance(own, bool) else every_binary
 
     def _encode(self, outputs: Tensors, wanted: list[tuple[int, bool]], request_id: str | None) -> Response:
@@ -224,28 +223,13 @@ class V2Rest:
 
 
 def _content_headers(dataplane: Dataplane) -> Headers:
-    """What is served: the digest of all that was fetched, and which folder of it where there were several."""
-    headers: Headers = ((b"x-fairlead-digest", dataplane.identity.digest.encode()),)
-    folder = dataplane.identity.folder
+    """What is served: the digest of all that was fetched, which folder of it where there were several, and by what."""
+    identity = dataplane.identity
+    headers: Headers = (
+        (b"x-fairlead-digest", identity.digest.encode()),
+        (b"x-fairlead-engine", identity.engine.encode()),
+    )
+    if identity.variant is not None:
+        headers = (*headers, (b"x-fairlead-variant", identity.variant.name.encode()))
+    folder = identity.folder
     return headers if folder is None else (*headers, (b"x-fairlead-folder", quote(folder).encode()))
-
-
-def _tensor(spec: TensorSpec, item: dict[str, object], reader: binary.Reader) -> codec.Array:
-    datatype = item.get("datatype")
-    if datatype != datatypes.NAMES[spec.dtype]:
-        text = f"input {spec.name!r}: expected datatype {datatypes.NAMES[spec.dtype]}, got {show_value(datatype)}"
-        raise RequestError(RequestReason.INVALID_INPUT, text)
-    shape = item.get("shape")
-    if not isinstance(shape, list) or not all(
-        type(size) is int and 0 <= size <= codec.SIZE_MAX for size in shape[: codec.RANK_MAX]
-    ):
-        text = f"input {spec.name!r}: shape must be a list of whole numbers from 0 to {codec.SIZE_MAX}"
-        raise RequestError(RequestReason.INVALID_INPUT, text)
-    codec.count_elements(spec, shape)
-    parameters = item.get("parameters")
-    size = parameters.get("binary_data_size") if isinstance(parameters, dict) else None
-    if size is not None:
-        return codec.check_array(spec, reader.read(spec, size, shape))
-    if "data" not in item:
-        raise RequestError(RequestReason.INVALID_INPUT, f"input {spec.name!r}: data is missing")
-    return codec.from_flat(spec, item["data"], shape)

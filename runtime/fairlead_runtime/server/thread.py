@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import threading
 import time
@@ -47,10 +48,10 @@ class ServerThread:
     def is_alive(self) -> bool:
         return self._thread.is_alive()
 
-    def call(self, function: Callable[[], None]) -> None:
-        """Runs `function` in the server's loop, if that still turns."""
+    def call(self, function: Callable[[], None], *, delay_s: float = 0.0) -> None:
+        """Runs `function` in the server's loop, now or later, if that still turns then."""
         if self._thread.is_alive():
-            self._loop.call_soon_threadsafe(function)
+            self._loop.call_soon_threadsafe(self._loop.call_later, delay_s, function)
 
     def drain(self, *, timeout_s: float) -> None:
         """Answers what comes until the gateways send nothing more and nothing is in flight; then closes. Blocks.
@@ -86,10 +87,9 @@ class ServerThread:
             self._last_beat_s = now_s
             for connection in tuple(self._shared.connections):
                 connection.check_time(now_s)
-            try:
-                await asyncio.wait_for(self._stop.wait(), SWEEP_S)
-            except TimeoutError:
-                continue
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(SWEEP_S):
+                    await self._stop.wait()
         self._shared.close()
         for connection in tuple(self._shared.connections):
             connection.abort()

@@ -12,6 +12,7 @@ from fairlead_runtime.protocols.status_codes import PHRASES
 
 REQUEST_ID = b"x-request-id"
 REQUEST_ID_BYTES_MAX = 128
+_PACKED = b"content-encoding: gzip\r\nvary: accept-encoding\r\n"
 
 
 class ResponseWriter:
@@ -35,24 +36,38 @@ class ResponseWriter:
             if given and len(given) <= REQUEST_ID_BYTES_MAX
             else f"{self._own_prefix}-{next(self._own_ids):x}".encode()
         )
+        body = response.body if response.packed is None else response.packed
         parts = [
             self._lines[response.status],
             b"content-type: ",
             response.content_type,
             b"\r\nx-request-id: ",
             request_id,
-            self._date_and_length(len(response.body)),
+            self._date_line(),
+            b"transfer-encoding: chunked\r\n" if response.trailers else b"content-length: %d\r\n" % len(body),
         ]
+        if response.packed is not None:
+            parts.append(_PACKED)
         for name, value in response.headers:
             parts += (name, b": ", value, b"\r\n")
         parts.append(b"\r\n" if keep_alive else b"connection: close\r\n\r\n")
-        if request.method != "HEAD":
-            parts.append(response.body)
+        if response.trailers:
+            parts += _chunked(response)
+        elif request.method != "HEAD":
+            parts.append(body)
         return b"".join(parts)
 
-    def _date_and_length(self, length: int) -> bytes:
+    def _date_line(self) -> bytes:
         """A server with a clock says when it answered. Source: RFC 9110, 6.6.1."""
         now_s = int(time.time())
         if now_s != self._date_s:
             self._date_s, self._date = now_s, email.utils.formatdate(now_s, usegmt=True).encode()
-        return b"\r\ndate: %s\r\ncontent-length: %d\r\n" % (self._date, length)
+        return b"\r\ndate: %s\r\n" % self._date
+
+
+def _chunked(response: Response) -> list[bytes]:
+    """The body as one chunk, and the trailer fields. Source: RFC 9112, 7.1."""
+    parts = [b"%x\r\n" % len(response.body), response.body, b"\r\n0\r\n"]
+    for name, value in response.trailers:
+        parts += (name, b": ", value, b"\r\n")
+    return [*parts, b"\r\n"]

@@ -10,7 +10,7 @@ import orjson
 
 from fairlead_runtime.errors import RequestError
 from fairlead_runtime.model.signature import TensorSpec
-from fairlead_runtime.protocols import binary, datatypes, v2_rest
+from fairlead_runtime.protocols import binary, datatypes, http, v2_rest
 
 ABSOLUTE_TOLERANCE = 1e-3
 RELATIVE_TOLERANCE = 1e-2
@@ -31,7 +31,7 @@ def decode(body: bytes, header_length: bytes | None, *, protocol: str) -> Output
     try:
         if protocol == v2_rest.PROTOCOL:
             return _decode_v2(body, header_length)
-        return _decode_v1(orjson.loads(body))
+        return _decode_v1(http.parse(body))
     except (RequestError, ValueError, TypeError, KeyError, OverflowError) as error:
         raise UnreadableError(str(error)) from error
 
@@ -52,6 +52,8 @@ def _differs(our_type: str, our: Array, their_type: str, their: Array) -> bool:
         return True
     if our.dtype.kind != "f":
         return not np.array_equal(our, their)
+    if not np.array_equal(np.isnan(our), np.isnan(their)):
+        return True
     if our.ndim > 1 and our.shape[-1] > 1:
         return not np.array_equal(our.argmax(axis=-1), their.argmax(axis=-1))
     near = np.isclose(their, our, rtol=RELATIVE_TOLERANCE, atol=ABSOLUTE_TOLERANCE, equal_nan=True)
@@ -60,7 +62,7 @@ def _differs(our_type: str, our: Array, their_type: str, their: Array) -> bool:
 
 def _decode_v2(body: bytes, header_length: bytes | None) -> Outputs:
     head, blob = binary.split(body, header_length)
-    reader = binary.Reader(blob, takes_any_float=True)
+    reader = binary.Reader(blob)
     return {str(item["name"]): _tensor(item, reader) for item in orjson.loads(head)["outputs"]}
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import aiohttp
 
 from fairlead_runtime.analysis_counters import AnalysisCounters
-from fairlead_runtime.protocols import handler, v1_rest, v2_rest
+from fairlead_runtime.protocols import encoding, handler, v1_rest, v2_rest
 from fairlead_runtime.protocols.http import Request, Response
 from fairlead_runtime.shadow import compare, mark
 
@@ -24,7 +24,7 @@ QUEUED_MAX = 64
 QUEUED_BYTES_MAX = 16 * 1024 * 1024
 IN_FLIGHT_MAX = 4
 ANSWER_BYTES_MAX = 16 * 1024 * 1024
-_PASSED_ON = (b"content-type", v2_rest.HEADER_LENGTH, b"x-request-id")
+_PASSED_ON = (b"content-type", encoding.HEADER, v2_rest.HEADER_LENGTH, b"x-request-id")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +134,7 @@ class Mirror:
             name.decode(): copy.request.headers[name].decode("latin-1") for name in self._headers_to_forward(copy)
         }
         headers["x-fairlead-revision"] = copy.to.candidate
+        headers["accept-encoding"] = "identity"
         headers[handler.COPY_HEADER.decode()] = self._settings.sign(copy.to.candidate)
         async with self._session.post(url, data=copy.request.body, headers=headers, allow_redirects=False) as answer:
             if answer.status != 200 or answer.headers.get("x-fairlead-revision") != copy.to.candidate:

@@ -1,8 +1,7 @@
-"""The three networks, the five optimizers, and everything that a training leaves beside a model."""
+"""The five networks, the five optimizers, and everything that a training leaves beside a model."""
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import pathlib
@@ -11,39 +10,14 @@ import keras
 import numpy as np
 import pytest
 import yaml
-from examples import dataset, digest, evaluation, families, train
+from examples import digest, families, train, training_record
+from tests.support.small_families import small
 
+from fairlead_cli.evaluation import evaluating
 from fairlead_operator.api import spec
 
-pytestmark = pytest.mark.timeout(180)
-
-
-def _small(family: str, rows: int = 96) -> families.Family:
-    """The family with its real data cut down: training it takes a moment."""
-    whole = families.FAMILIES[family]
-
-    def load(source: str) -> dataset.Dataset:
-        data = whole.load(source)
-        return dataclasses.replace(
-            data,
-            train_inputs=data.train_inputs[:rows],
-            train_labels=data.train_labels[:rows],
-            held_out_inputs=data.held_out_inputs[:32],
-            held_out_labels=data.held_out_labels[:32],
-            held_out_texts=data.held_out_texts[:32],
-            extra_held_out={name: (x[:8], y[:8]) for name, (x, y) in data.extra_held_out.items()},
-        )
-
-    return dataclasses.replace(whole, load=load, epochs=1)
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, pathlib.Path]:
-    """Each family trained for one epoch on little data, as the command does it."""
-    out = tmp_path_factory.mktemp("models")
-    for name in families.FAMILIES:
-        train.train(train.Order(family=_small(name), out=out, version="v7"))
-    return {name: out / name / "v7" for name in families.FAMILIES}
+pytestmark = pytest.mark.timeout(600)
+TEXT = ("attention", "gru", "lstm")
 
 
 @pytest.mark.parametrize(
@@ -59,6 +33,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, pathlib.Path]
             id="cnn",
         ),
         pytest.param("lstm", (None, 32), "int32", (None, 1), ["InputLayer", "Embedding", "LSTM", "Dense"], id="lstm"),
+        pytest.param("gru", (None, 32), "int32", (None, 1), ["InputLayer", "Embedding", "GRU", "Dense"], id="gru"),
     ],
 )
 def test_each_family_has_the_layers_and_shapes_it_promises(
@@ -77,12 +52,28 @@ def test_each_family_has_the_layers_and_shapes_it_promises(
     assert [type(layer).__name__ for layer in model.layers] == layers
 
 
-def test_the_lstm_drops_inputs_and_states_only_while_learning() -> None:
-    chosen = families.FAMILIES["lstm"]
+@pytest.mark.parametrize(("family", "kind"), [("lstm", keras.layers.LSTM), ("gru", keras.layers.GRU)])
+def test_a_recurrent_network_drops_inputs_and_states_only_while_learning(
+    family: str, kind: type[keras.layers.Layer]
+) -> None:
+    chosen = families.FAMILIES[family]
     data = chosen.load(chosen.default_data)
-    layer = next(layer for layer in chosen.build(data).layers if isinstance(layer, keras.layers.LSTM))
+    layer = next(layer for layer in chosen.build(data).layers if isinstance(layer, kind))
 
     assert (layer.units, layer.dropout, layer.recurrent_dropout) == (128, 0.2, 0.2)
+
+
+def test_attention_looks_at_the_words_and_at_their_order() -> None:
+    chosen = families.FAMILIES["attention"]
+    keras.utils.set_random_seed(0)
+    model = chosen.build(chosen.load(chosen.default_data))
+    tokens = np.zeros((3, 32), "int32")
+    tokens[:, -3:] = [[5, 6, 7], [7, 6, 5], [5, 6, 8]]
+    first, turned, other = training_record.predict(model, tokens)[:, 0]
+
+    assert (model.input_shape, model.output_shape) == ((None, 32), (None, 1))
+    assert [type(layer).__name__ for layer in model.layers].count("MultiHeadAttention") == 1
+    assert min(abs(first - turned), abs(first - other)) > 1e-6
 
 
 @pytest.mark.parametrize("name", ["sgd", "momentum", "adagrad", "rmsprop", "adam"])
@@ -107,8 +98,8 @@ def test_momentum_is_sgd_with_a_memory_and_learning_rates_can_be_chosen() -> Non
 
 @pytest.mark.parametrize("family", list(families.FAMILIES))
 def test_a_training_leaves_all_that_a_rollout_needs(trained: dict[str, pathlib.Path], family: str) -> None:
-    expected = {"saved_model", "model.keras", "evaluation.json", "heldout.npz", "manifest.yaml"}
-    if family == "lstm":
+    expected = {"saved_model", "model.keras", "training.json", "heldout.npz", "reference.npz", "manifest.yaml"}
+    if family in TEXT:
         expected.add("vocabulary.txt")
 
     assert {entry.name for entry in trained[family].iterdir()} == expected
@@ -137,16 +128,16 @@ def test_both_stored_forms_answer_as_the_trained_model_did(trained: dict[str, pa
     assert len(inputs) == len(outputs) == len(labels) == 32
     (value,) = served.values() if isinstance(served, dict) else (served,)
     np.testing.assert_allclose(np.asarray(value), outputs, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(evaluation.predict(loaded, inputs), outputs, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(training_record.predict(loaded, inputs), outputs, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("family", list(families.FAMILIES))
-def test_the_evaluation_record_holds_what_is_needed_to_trust_its_number(
+def test_the_training_record_holds_what_is_needed_to_trust_its_number(
     trained: dict[str, pathlib.Path], family: str
 ) -> None:
-    record = json.loads((trained[family] / "evaluation.json").read_text())
+    record = json.loads((trained[family] / "training.json").read_text())
     with np.load(trained[family] / "heldout.npz") as kept:
-        right = evaluation.classes_of(kept["outputs"]) == kept["labels"]
+        right = training_record.classes_of(kept["outputs"]) == kept["labels"]
 
     assert record["heldOut"] == {"accuracy": pytest.approx(float(right.mean())), "n": 32}
     matrix = np.array(record["confusion"])
@@ -158,23 +149,38 @@ def test_the_evaluation_record_holds_what_is_needed_to_trust_its_number(
     assert record["digests"] == {
         name: digest.hash_path(trained[family] / name) for name in ("saved_model", "model.keras")
     }
-    assert set(record["baselines"]) == ({"majority", "bagOfWords"} if family == "lstm" else {"majority"})
+    assert set(record["baselines"]) == ({"majority", "bagOfWords"} if family in TEXT else {"majority"})
     assert record["versions"]["keras"] == keras.__version__
 
 
-def test_a_seed_repeats_a_training(tmp_path: pathlib.Path) -> None:
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("family", list(families.FAMILIES))
+def test_an_evaluation_on_the_held_out_file_finds_what_the_training_found(
+    trained: dict[str, pathlib.Path], family: str
+) -> None:
+    training = json.loads((trained[family] / "training.json").read_text())
+    record = evaluating.evaluate(trained[family] / "saved_model", trained[family] / "heldout.npz", None).record
+
+    assert (record.value, record.samples) == (pytest.approx(training["heldOut"]["accuracy"]), 32)
+    assert record.model_digest == training["digests"]["saved_model"]
+    assert [row.name for row in record.classes] == training["classes"]
+    assert [row.correct for row in record.classes] == np.diag(training["confusion"]).tolist()
+
+
+@pytest.mark.parametrize("family", ["dense", "gru", "attention"])
+def test_a_seed_repeats_a_training(tmp_path: pathlib.Path, family: str) -> None:
     outputs = []
     for out in (tmp_path / "first", tmp_path / "second"):
-        train.train(train.Order(family=_small("dense"), out=out, seed=3))
-        with np.load(out / "dense" / "v1" / "heldout.npz") as kept:
+        train.train(train.Order(family=small(family), out=out, seed=3))
+        with np.load(out / family / "v1" / "heldout.npz") as kept:
             outputs.append(kept["outputs"])
 
-    np.testing.assert_array_equal(*outputs)
+    np.testing.assert_allclose(*outputs, rtol=0, atol=0 if family == "dense" else 1e-5)
 
 
 def test_samples_that_judge_are_never_varied(tmp_path: pathlib.Path) -> None:
     """Held-out images are kept as they were loaded, however the training ones were moved."""
-    family = _small("cnn")
+    family = small("cnn")
     train.train(train.Order(family=family, out=tmp_path))
     with np.load(tmp_path / "cnn" / "v1" / "heldout.npz") as kept:
         np.testing.assert_array_equal(kept["inputs"], family.load(family.default_data).held_out_inputs)

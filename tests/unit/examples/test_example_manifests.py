@@ -13,7 +13,7 @@ from fairlead_operator.api import spec
 EXAMPLES = pathlib.Path(manifest.__file__).parent
 
 
-@pytest.mark.parametrize("name", ["dense", "cnn", "lstm"])
+@pytest.mark.parametrize("name", ["dense", "cnn", "lstm", "gru", "attention"])
 def test_a_committed_manifest_has_at_most_15_lines_and_is_valid(name: str) -> None:
     text = (EXAMPLES / f"{name}.yaml").read_text()
     found = yaml.safe_load(text)
@@ -25,7 +25,7 @@ def test_a_committed_manifest_has_at_most_15_lines_and_is_valid(name: str) -> No
     assert parsed.model.uri == f"file:///srv/models/{name}/v1/saved_model"
 
 
-@pytest.mark.parametrize("name", ["dense", "cnn", "lstm"])
+@pytest.mark.parametrize("name", ["dense", "cnn", "lstm", "gru", "attention"])
 def test_a_committed_manifest_is_what_training_writes_but_for_path_and_digest(name: str) -> None:
     uri = f"file:///srv/models/{name}/v1/saved_model"
     written = manifest.render(name=name, uri=uri, version="v1", digest=None)

@@ -145,3 +145,62 @@ def test_haproxys_own_remarks_are_heard_and_not_counted() -> None:
     assert len(remarks) == 1
     found = samples(counted)
     assert found[f'fairlead_gateway_requests_total{{code="200",model="digits",revision="{A}"}}'] == 2
+
+
+def test_a_hold_is_counted_when_it_ends_and_announced_when_it_begins() -> None:
+    counted = metrics.Metrics()
+    remarks: list[str] = []
+    lines = (
+        "H digits begin 0\nH digits released 2400\nH digits timeout 60000\nH digits passed 100\nH digits refused 0\n"
+    )
+
+    request_log.count_lines(lines.encode(), counted, on_remark=lambda: remarks.append("changed"))
+
+    found = samples(counted)
+    assert len(remarks) == 5
+    for end in ("released", "timeout", "refused"):
+        assert found[f'fairlead_gateway_held_requests_ended_total{{end="{end}",model="digits"}}'] == 1
+    assert not any("passed" in name or "begin" in name for name in found)
+    assert found['fairlead_gateway_hold_duration_seconds_sum{model="digits"}'] == 2.4
+    assert found['fairlead_gateway_hold_duration_seconds_bucket{le="3.0",model="digits"}'] == 1
+    assert found['fairlead_gateway_hold_duration_seconds_bucket{le="2.0",model="digits"}'] == 0
+    counted.holds.follow(())
+    assert not any("hold" in name for name in samples(counted) if "{" in name)
+
+
+def test_only_clients_requests_that_have_a_revision_count_as_requests_of_a_model() -> None:
+    asked: list[str] = []
+    lines = f"{LINE}R digits {A} 200 -- 1 1 1 0 P\nR digits {A} 200 -- 1 1 1 0 S\nR digits - 404 -- 1 1 1 0 -\n"
+
+    request_log.count_lines(lines.encode(), metrics.Metrics(), on_request=asked.append)
+
+    assert asked == ["digits"]
+
+
+def test_an_odd_line_of_a_hold_is_counted_as_unreadable() -> None:
+    counted = metrics.Metrics()
+
+    request_log.count_lines(b"H digits released\n", counted)
+
+    assert samples(counted)["fairlead_gateway_unreadable_log_lines_total"] == 1
+
+
+def test_explanations_are_counted_apart_from_predictions_and_keep_a_model_in_use() -> None:
+    counted = metrics.Metrics()
+    used: list[str] = []
+
+    lines = (
+        f"R digits {A} 200 -- 900000 1 2 0 E\n" * 2
+        + f"R digits {A} 429 -- 9 1 2 0 E\n"
+        + "R digits - 503 -- 9 1 2 0 E\n"
+    )
+    request_log.count_lines(lines.encode(), counted, on_request=used.append)
+
+    found = samples(counted)
+    labels = f'model="digits",revision="{A}"'
+    assert found[f'fairlead_gateway_explanations_total{{code="200",{labels}}}'] == 2
+    assert found[f'fairlead_gateway_explanations_total{{code="429",{labels}}}'] == 1
+    assert not any(name.startswith(("fairlead_gateway_request", "fairlead_gateway_sent")) for name in found)
+    measured = counted.measured.counters_of("digits", A).body()["requests"]
+    assert measured["total"] == 0, "an analysis of a rollout sees no explanations"
+    assert used == ["digits"] * 3

@@ -11,8 +11,10 @@ from fairlead_operator.state.observed import InvalidSpec
 from fairlead_operator.state.reasons import Reason
 
 KEY = keys.ModelKey("models", "digits")
-MISSING = Problem(reason=Reason.NO_SERVING_CLASS, message="There is no default ServingClass.")
-REFUSED = Problem(reason=Reason.INFRASTRUCTURE_FAILED, message="The operator could not apply Service x.")
+MISSING = Problem(reason=Reason.NO_SERVING_CLASS, message="No ServingClass has spec.default: true.")
+REFUSED = Problem(
+    reason=Reason.INFRASTRUCTURE_FAILED, message="The operator failed to apply Service x: 503. It retries."
+)
 
 
 def test_a_model_that_comes_moves_and_goes_is_noticed() -> None:

@@ -42,7 +42,7 @@ class Api:
 def lists() -> defaultdict[str, list[dict[str, Any]]]:
     class_ = serving_classes.make("small")
     cluster = ray_cluster.build(class_, namespace="models")
-    made = objects.compose("models", gateway_class=class_, clusters=(cluster.name, OLD), callers=CALLERS)
+    made = objects.compose("models", gateway_class=class_, clusters={cluster.name: 1, OLD: 1}, callers=CALLERS)
     old = {**cluster.body["metadata"], "name": OLD, "labels": {**cluster.body["metadata"]["labels"]}}
     old["labels"][names.LABEL_CLUSTER] = OLD
     found = defaultdict(list)

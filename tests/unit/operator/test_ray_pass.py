@@ -36,6 +36,7 @@ class Place:
         self.applications = {RUNNING.name: RUNNING}
         self.error: errors.FairleadError | None = None
         self.is_empty = False
+        self.answer_s = 0.0
         self.parked: list[keys.Key] = []
         self.held: list[keys.Key] = []
         self.clock = HandClock()
@@ -51,6 +52,7 @@ class Place:
         self.ray_pass = ray_pass.RayPass(**parts, bounds=builders.BOUNDS, metrics=telemetry.Metrics())
 
     async def fetch_instance(self) -> client.Instance:
+        self.clock.seconds += self.answer_s
         if self.is_empty:
             return client.Instance(controller_id=None, applications={})
         return client.Instance(controller_id="c", applications=dict(self.applications))
@@ -73,6 +75,31 @@ class Place:
         self.composed.put(keys.ModelKey(builders.NAMESPACE, "good"), {"default": GOOD_PART})
         self.composed.put(keys.ModelKey(builders.NAMESPACE, "broken"), None)
         self.composed.note_listed(None)
+
+
+@pytest.mark.parametrize("answer_s", [0.1, 1.5, 9.0])
+async def test_a_ray_that_answers_slowly_gets_its_configuration(answer_s: float) -> None:
+    """Each answer of a busy Ray was too old when it came, so another one was asked for, and nothing was ever put."""
+    place = Place()
+    place.complete()
+    place.answer_s = answer_s
+    for _ in range(3):
+        await place.run()
+    assert len(place.puts) == 1
+
+
+async def test_an_answer_that_is_still_awaited_after_some_seconds_counts_when_it_comes() -> None:
+    place = Place()
+    place.complete()
+    await place.run()
+    assert place.puts == [], "it was asked once more, for the PUT"
+    place.clock.seconds += source.PENDING_MAX_S + 1
+    await place.ray_pass.run(KEY)
+    assert place.puts == [], "nothing is known for the moment"
+    place.answer_s = 8.0
+    await place.poller.read_once()
+    await place.ray_pass.run(KEY)
+    assert len(place.puts) == 1
 
 
 async def test_applications_of_an_unreadable_model_keep_running_while_others_change() -> None:

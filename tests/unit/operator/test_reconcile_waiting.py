@@ -6,6 +6,7 @@ import asyncio
 import datetime
 import itertools
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,7 +17,7 @@ from fairlead_operator import composition, drafts, health, queue, reconcile, swe
 from fairlead_operator.effects import execute, status
 from fairlead_operator.observe import snapshot
 from fairlead_operator.plan import planner
-from fairlead_operator.state import actions, keys, knowledge, reasons
+from fairlead_operator.state import actions, keys, knowledge, reasons, route
 from fairlead_operator.state.rollout import Serving
 from fairlead_operator.status import summary
 
@@ -78,6 +79,7 @@ class Place:
             watched=health.WatchLedger(clock=LoopClock()),
             metrics=self.metrics,
             clock=LoopClock(),
+            on_listed=lambda _: None,
         )
         ray: Any = None
         made = reconcile.Reconciler(parts, self.work, swept=self.swept, ray=ray)
@@ -308,6 +310,37 @@ async def test_steps_that_follow_each_other_are_one_status_and_it_is_written_bef
     await asyncio.sleep(1)
     assert steps.done[3:] == ["status 4 on 2"], "what nobody waits for is written a moment later"
     assert len(place.fetches) == 1, "each write is of the version that was read: nobody has to read it again"
+
+
+def first_route(stable: str | None) -> actions.WriteRoute:
+    entry = route.RouteEntry(
+        stable=stable,
+        candidate=None if stable else "30b6439bf5",
+        candidate_weight=0,
+        revisions={},
+        max_request_bytes=1,
+        request_timeout_s=1,
+    )
+    return actions.WriteRoute(entry=entry, owner_uid="u", is_first=True)
+
+
+@pytest.mark.parametrize(
+    ("entry", "is_written_first"),
+    [
+        (first_route(None), False),
+        (first_route("30b6439bf5"), True),
+        (replace(first_route(None), is_first=False), True),
+    ],
+)
+async def test_a_first_route_that_sends_requests_nowhere_needs_no_status_before_it(
+    place: Place, monkeypatch: pytest.MonkeyPatch, entry: actions.WriteRoute, is_written_first: bool
+) -> None:
+    pin = actions.PinDigest(name="n", revision="r", digest="d")
+    steps = Steps(place, monkeypatch, (actions.Wait(), 1), (pin, 2), (entry, 3), (actions.Wait(), 3))
+    place.work.add(KEY)
+    await asyncio.sleep(0.01)
+    statuses = ["status 2 on 1"] if is_written_first else []
+    assert steps.done == ["PinDigest", *statuses, "WriteRoute"]
 
 
 async def test_a_crowd_s_statuses_that_nobody_waits_for_are_written_a_bounded_time_later(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import random
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 import pytest
@@ -56,6 +56,7 @@ def make(
     routes: Mapping[str, str] | None,
     reads: Reads | None = None,
     gateways: tuple[GatewaySeen, ...] = (),
+    on_listed: Callable[[str | None], None] = lambda _: None,
 ) -> sweep.Sweep:
     namespaces: Any = lambda _: Namespace(routes, *gateways)  # noqa: E731 - only what a listing asks
     system = clock.SystemClock()
@@ -69,6 +70,7 @@ def make(
         watched=health.WatchLedger(clock=system),
         metrics=telemetry.Metrics(),
         clock=system,
+        on_listed=on_listed,
     )
 
 
@@ -133,6 +135,20 @@ async def test_a_forbidden_namespace_does_not_stop_the_listing_of_another() -> N
     assert not any(task.done() for task in tasks)
     for task in tasks:
         task.cancel()
+
+
+async def test_a_watch_may_start_once_the_models_are_queued_or_cannot_be_listed() -> None:
+    work: queue.KeyedQueue[keys.Key] = queue.KeyedQueue()
+    seen: list[tuple[str | None, bool]] = []
+
+    def note(namespace: str | None) -> None:
+        seen.append((namespace, len(work) > 0))
+
+    made = make(work, {}, Partly(), on_listed=note)
+    with pytest.raises(errors.Forbidden):
+        await made.resync("forbidden")
+    await made.resync("ns")
+    assert seen == [("forbidden", False), ("ns", True)]
 
 
 @pytest.mark.looptime

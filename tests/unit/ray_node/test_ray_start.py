@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fairlead_ray_node import early, ray_start
+from fairlead_ray_node import agent_port, early, launcher, ray_start
 
 PYTHON = sys.executable
 
@@ -32,11 +32,13 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Started:
     scripts = types.SimpleNamespace(main=main)
     accelerators = types.SimpleNamespace(get_all_accelerator_managers=lambda: set())
     monkeypatch.setitem(sys.modules, "ray.scripts.scripts", scripts)
+    monkeypatch.setitem(sys.modules, "ray._private", types.SimpleNamespace(services=types.SimpleNamespace()))
     monkeypatch.setitem(sys.modules, "ray._private.accelerators", accelerators)
     monkeypatch.setattr(sys, "argv", ["ray_start"])
     monkeypatch.setattr(sys, "executable", PYTHON)
     monkeypatch.delenv(ray_start.SWITCH, raising=False)
     monkeypatch.delenv(ray_start.SUBREAPER, raising=False)
+    monkeypatch.delenv(launcher.TEMPLATE_WITHIN, raising=False)
     return found
 
 
@@ -75,6 +77,23 @@ def test_the_switch_is_on_or_off(
     monkeypatch.setenv(ray_start.SWITCH, "0")
     assert ray_start.main([]) == 2
     assert capsys.readouterr().err == "FAIRLEAD_WARM_START must be 'on' or 'off', not '0'\n"
+
+
+def test_a_worker_waits_as_long_for_its_template_as_the_variable_says() -> None:
+    assert launcher.template_within_s({}) == 15
+    assert launcher.template_within_s({"FAIRLEAD_WARM_START_SECONDS": ""}) == 15
+    assert launcher.template_within_s({"FAIRLEAD_WARM_START_SECONDS": "120"}) == 120
+
+
+@pytest.mark.parametrize("given", ["0", "601", "-1", "1.5", "nan", "soon"])
+def test_a_wait_for_the_template_that_is_no_number_of_seconds_is_refused(
+    started: Started, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], given: str
+) -> None:
+    monkeypatch.setenv("FAIRLEAD_WARM_START_SECONDS", given)
+    assert ray_start.main([]) == 2
+    expected = f"FAIRLEAD_WARM_START_SECONDS must be a whole number from 1 to 600, not '{given}'\n"
+    assert capsys.readouterr().err == expected
+    assert started.arguments is None
 
 
 @pytest.mark.parametrize("arguments", [["--num-gpus=1"], ["--head", "--num-gpus", "2"]])
@@ -146,3 +165,37 @@ def test_the_template_is_started_early_from_the_command_line_of_the_raylet() -> 
     assert early.worker_environment(raylet, 77) == expected
     option = '--python_worker_command=/run/python "/a b/setup_worker.py" "/a b/default_worker.py" --temp-dir=/t --x'
     assert early.worker_command(["raylet", option]) == ["/a b/default_worker.py", "--temp-dir=/t", "--x"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "port"),
+    [
+        (["--head", "--dashboard-agent-listen-port=7"], 7),
+        (["--dashboard-agent-listen-port", "52365", "--block"], 52365),
+        (["--dashboard-agent-listen-port=0"], None),
+        (["--dashboard-agent-listen-port"], None),
+        (["--dashboard-agent-grpc-port=7"], None),
+    ],
+)
+def test_the_raylet_gets_the_fixed_port_of_its_agent(arguments: list[str], port: int | None) -> None:
+    assert agent_port.fixed_port(arguments) == port
+
+
+def test_only_a_raylet_without_the_port_gets_it() -> None:
+    seen: list[list[str]] = []
+
+    def start(command: list[str], process_type: str, fate_share: bool, *, cwd: str) -> str:
+        assert fate_share
+        assert cwd == "/"
+        seen.append(command)
+        return process_type
+
+    start_process = agent_port.with_port(start, 7)
+    assert start_process(["raylet"], "raylet", True, cwd="/") == "raylet"
+    assert start_process(["raylet", "--dashboard_agent_listen_port=8"], "raylet", True, cwd="/") == "raylet"
+    assert start_process(["gcs"], "gcs_server", fate_share=True, cwd="/") == "gcs_server"
+    assert seen == [
+        ["raylet", "--dashboard_agent_listen_port=7"],
+        ["raylet", "--dashboard_agent_listen_port=8"],
+        ["gcs"],
+    ]

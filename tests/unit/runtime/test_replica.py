@@ -5,15 +5,24 @@ from __future__ import annotations
 import asyncio
 import gc
 import http.client
+import json
+import logging
+import re
+import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 from tests.support import node_members
 from tests.support.replica_parts import DoublingModel, float_signature
 
-from fairlead_runtime.model import cache, loader
+from fairlead_runtime import config, failed_starts
+from fairlead_runtime import replica as replica_module
+from fairlead_runtime.errors import LoadError
+from fairlead_runtime.model import cache, digest, evaluation_record, loader
 from fairlead_runtime.model.predictor import LoadedModel
 from fairlead_runtime.replica import Replica
+from fairlead_runtime.server import thread as server_thread
 
 
 def metrics_at(port: int) -> str:
@@ -26,33 +35,144 @@ def metrics_at(port: int) -> str:
         connection.close()
 
 
-async def test_a_replica_keeps_its_model_in_the_cache_and_reports_evicted_models(
+def prepare(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    root = tmp_path / "cache"
-    unused = root / ("sha256-" + "0" * 64)
-    unused.mkdir(parents=True)
-    (unused / "data").write_bytes(bytes(5000))
-    monkeypatch.setenv("FAIRLEAD_CACHE_DIR", str(root))
-    monkeypatch.setenv("FAIRLEAD_CACHE_BYTES", "1000")
+) -> tuple[config.NodeEnvironment, Callable[[Replica], Awaitable[None]]]:
+    """A node with a model that needs no TensorFlow, and how Ray ends a replica there."""
     loaded = LoadedModel(signature=float_signature(), predictor=DoublingModel(), kind="stand-in")
     monkeypatch.setattr(loader, "load", lambda *_, **__: loaded)
+    monkeypatch.setattr(loader, "find_root", lambda path: path)
     (tmp_path / "model.keras").write_bytes(b"model")
     # Ray awaits it; Python would call it once more, and await nothing.
     drain = Replica.__del__
     monkeypatch.delattr(Replica, "__del__")
     node = node_members.node(tmp_path)
     node_members.set_environment(monkeypatch, node)
-    replica = Replica(
-        {
-            "schemaVersion": 1,
-            "namespace": "default",
-            "model": "digits",
-            "revision": "a" * 10,
-            "revisionNumber": 1,
-            "source": {"uri": (tmp_path / "model.keras").as_uri()},
-        }
+    return node, drain
+
+
+def configuration(tmp_path: Path) -> dict[str, object]:
+    return {
+        "schemaVersion": 1,
+        "namespace": "default",
+        "model": "digits",
+        "revision": "a" * 10,
+        "revisionNumber": 1,
+        "source": {"uri": (tmp_path / "model.keras").as_uri()},
+    }
+
+
+def status_of(port: int, method: str, path: str, body: bytes | None = None) -> int | None:
+    """Over a connection of its own; None where nobody listens any more."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    try:
+        connection.request(method, path, body)
+        with connection.getresponse() as answer:
+            return answer.status
+    except (ConnectionError, http.client.RemoteDisconnected):
+        return None
+    finally:
+        connection.close()
+
+
+async def test_a_draining_replica_stays_healthy_for_a_while_and_answers_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gateway that has no other one of the revision goes on sending to it."""
+    # On a busy machine more than the quiet time may pass between two requests.
+    monkeypatch.setattr(server_thread, "DRAIN_QUIET_S", 60.0)
+    node, drain = prepare(tmp_path, monkeypatch)
+    replica = Replica(configuration(tmp_path))
+    await replica.reconfigure({"digest": None})
+    (listed,) = (await asyncio.to_thread(node_members.ask, node)).replicas
+    port, health = listed["port"], f"/-/healthz/{listed['name']}"
+    seen: list[int | None] = []
+
+    def ask_on() -> None:
+        while None not in seen:
+            answered = status_of(port, "POST", "/v1/models/digits:predict", b'{"instances":[[1,2,3,4]]}')
+            seen.append(None if answered is None else status_of(port, "GET", health))
+            assert answered in (200, None), (answered, seen)
+
+    draining = asyncio.create_task(drain(replica))
+    await asyncio.to_thread(ask_on)
+    await draining
+
+    unhealthy = seen.index(404)
+    assert set(seen[:unhealthy]) == {200}, seen
+    assert set(seen[unhealthy:]) == {404, None}, seen
+    del replica
+    gc.collect()
+
+
+def write_statistics(folder: Path, *, edges: list[float]) -> None:
+    """An evaluation record and reference statistics beside the model."""
+    of_model = digest.hash_path(folder / "model.keras")
+    record = evaluation_record.EvaluationRecord(
+        metric=evaluation_record.Metric.ACCURACY,
+        value=0.9,
+        interval=evaluation_record.wilson(9, 10),
+        samples=10,
+        correct=9,
+        signature="serving_default",
+        model_digest=of_model,
+        data=evaluation_record.Data(name="heldout.npz", digest=of_model),
     )
+    (folder / "evaluation.json").write_text(evaluation_record.dump(record))
+    feature = {"name": "input0_3", "edges": edges, "counts": [1] * (len(edges) + 2)}
+    statistics = {"schemaVersion": 1, "modelDigest": of_model, "signature": "serving_default", "features": [feature]}
+    (folder / "statistics.json").write_text(json.dumps(statistics))
+
+
+@pytest.mark.parametrize(
+    ("edges", "outcome", "counted"),
+    [
+        pytest.param([3.0, 5.0], "Read", {("00", 0.0), ("01", 1.0), ("02", 0.0), ("NotFinite", 0.0)}, id="good"),
+        pytest.param([5.0, 3.0], "Unreadable", set(), id="edges that fall"),
+    ],
+)
+async def test_a_replica_counts_rows_by_the_statistics_beside_its_model_and_serves_without_them(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    edges: list[float],
+    outcome: str,
+    counted: set[tuple[str, float]],
+) -> None:
+    node, drain = prepare(tmp_path, monkeypatch)
+    monkeypatch.setattr(loader, "find_root", lambda path: path / "model.keras")
+    folder = tmp_path / "packaged"
+    folder.mkdir()
+    (tmp_path / "model.keras").rename(folder / "model.keras")
+    write_statistics(folder, edges=edges)
+    replica = Replica({**configuration(tmp_path), "source": {"uri": folder.as_uri()}})
+    with caplog.at_level(logging.WARNING):
+        await replica.reconfigure({"digest": None})
+    (listed,) = (await asyncio.to_thread(node_members.ask, node)).replicas
+    port, body = listed["port"], b'{"instances":[[1,2,3,4]]}'
+    assert await asyncio.to_thread(status_of, port, "POST", "/v1/models/digits:predict", body) == 200
+    exposition = await asyncio.to_thread(metrics_at, port)
+    assert re.findall(r'fairlead_replica_reference{.*outcome="(\w+)".*} 1.0', exposition) == [outcome]
+    rows = re.findall(r'fairlead_replica_sampled_rows_total{bin="(\w+)",feature="input0_3",.*} (\S+)', exposition)
+    assert {(name, float(value)) for name, value in rows} == counted
+    warned = "edges of input0_3 must grow" in caplog.text
+    assert warned == (outcome == "Unreadable")
+    await drain(replica)
+    del replica
+    gc.collect()
+
+
+async def test_a_replica_keeps_its_model_in_the_cache_and_reports_evicted_models(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node, drain = prepare(tmp_path, monkeypatch)
+    root = tmp_path / "cache"
+    unused = root / ("sha256-" + "0" * 64)
+    unused.mkdir(parents=True)
+    (unused / "data").write_bytes(bytes(5000))
+    monkeypatch.setenv("FAIRLEAD_CACHE_DIR", str(root))
+    monkeypatch.setenv("FAIRLEAD_CACHE_BYTES", "1000")
+    replica = Replica(configuration(tmp_path))
     await replica.reconfigure({"digest": None})
     await replica.check_health()
 
@@ -76,4 +196,42 @@ async def test_a_replica_keeps_its_model_in_the_cache_and_reports_evicted_models
     await drain(replica)
     assert list(node.folder.iterdir()) == []
     del replica
+    gc.collect()
+
+
+async def test_the_example_of_the_configuration_is_the_replicas_proof(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replica_module, "HEALTHY_S", 0.0)
+    _, drain = prepare(tmp_path, monkeypatch)
+    replica = Replica({**configuration(tmp_path), "example": '{"instances": [[1, 2, 3, 4]]}'})
+    await replica.reconfigure({"digest": None})
+    ready = replica._prepared
+    assert ready is not None
+    assert ready.warm_up.example is not None
+    assert ready.warm_up.example[0].tolist() == [[1, 2, 3, 4]]
+    await drain(replica)
+    del replica
+    gc.collect()
+
+
+async def test_a_replica_waits_while_its_revision_fails_to_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(failed_starts, "FREE", 0)
+    monkeypatch.setattr(failed_starts, "FIRST_S", 0.5)
+    monkeypatch.setenv("FAIRLEAD_CACHE_DIR", str(tmp_path / "cache"))
+    _, drain = prepare(tmp_path, monkeypatch)
+    (tmp_path / "model.keras").rename(tmp_path / "moved.keras")
+    with pytest.raises(LoadError, match="ModelNotFound"):
+        await Replica(configuration(tmp_path)).reconfigure(None)
+    (tmp_path / "moved.keras").rename(tmp_path / "model.keras")
+
+    replica, began_s = Replica(configuration(tmp_path)), time.monotonic()
+    await replica.reconfigure(None)
+    assert time.monotonic() - began_s >= 0.4
+    await drain(replica)
+    assert not list((tmp_path / "cache" / failed_starts.FOLDER).iterdir()), "a start ends the failures"
+    del replica
+    caplog.clear()  # the error's frames hold the one that failed
     gc.collect()

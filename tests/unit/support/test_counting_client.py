@@ -16,7 +16,7 @@ from tests.support import counting_client as client
 
 from fairlead_cli.load import runner
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(600)
 
 
 def _settings(url: str, **changes: object) -> client.Settings:
@@ -137,7 +137,7 @@ async def test_each_misbehaviour_is_one_failure_of_its_kind_and_the_run_goes_on(
             _good(request, writer)
 
     async with client.hostile_server(act) as server:
-        report = await client.run(_settings(server.url, timeout_s=0.3))
+        report = await client.run(_settings(server.url, timeout_s=2))
 
     assert (report.requests, report.ok, report.failed) == (10, 9, 1)
     (failure,) = report.failures
@@ -286,6 +286,92 @@ async def test_a_rate_limit_holds_back_and_bodies_are_sent_in_turn() -> None:
     assert report.ok == 10
     assert report.elapsed_s >= 9 / 50
     assert sorted(request.body for request in server.requests) == [b"first"] * 5 + [b"second"] * 5
+
+
+async def test_in_an_open_loop_a_request_that_waits_for_a_connection_counts_from_when_it_was_due() -> None:
+    release = asyncio.Event()
+    held: list[asyncio.StreamWriter] = []
+
+    def act(request: client.Request, writer: asyncio.StreamWriter) -> None:
+        if release.is_set():
+            writer.write(client.answer())
+        else:
+            held.append(writer)
+
+    async def one(open_loop: bool) -> float:
+        release.clear()
+        async with client.hostile_server(act) as server:
+            asked = _settings(server.url, requests=20, rate_limit=1000, open_loop=open_loop)
+            running = asyncio.create_task(client.run(asked))
+            while not held:
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.5)
+            release.set()
+            held.pop().write(client.answer())
+            report = await running
+        assert report.latency is not None
+        return report.latency.p50_ms
+
+    # The first answer takes half a second, and with one connection the other 19 requests wait for it.
+    assert await one(open_loop=True) > 300
+    assert await one(open_loop=False) < 300
+
+
+async def test_a_run_ends_after_its_time_however_many_connections_wait_for_a_later_request() -> None:
+    """With 64 connections at 20 a second, the last one would wait for 3 s."""
+    async with client.hostile_server(_good) as server:
+        asked = _settings(server.url, requests=None, connections=64, rate_limit=20, duration_s=0.5, open_loop=True)
+        report = await client.run(asked)
+
+    assert report.elapsed_s < 1.5
+    assert report.ok == 10, "those that were due in half a second, each of them"
+
+
+def test_an_open_loop_without_a_rate_is_refused() -> None:
+    with pytest.raises(ValueError, match="open_loop needs rate_limit"):
+        _settings("http://127.0.0.1:1", open_loop=True)
+
+
+def test_a_key_is_sent_and_shown_nowhere_else() -> None:
+    asked = _settings("http://127.0.0.1:1", api_key="a-key-0123456789", headers=(("x-other", "1"),))
+    assert b"\r\nx-other: 1\r\nauthorization: Bearer a-key-0123456789\r\n" in asked.request(0)[1]
+    assert "a-key" not in repr(asked)
+    for wrong in ({"api_key": "a key"}, {"api_key": "a-key\r\nx: 1"}, {"headers": (("Authorization", "Basic a-key"),)}):
+        with pytest.raises(ValueError, match=r"api_key|authorization") as refused:
+            _settings("http://127.0.0.1:1", **{"api_key": "a-key-0123456789", **wrong})
+        assert "a-key" not in str(refused.value)
+
+
+HEAD = (
+    b'{"model_name":"digits","outputs":[{"name":"y","shape":[1,2],"datatype":"FP32",'
+    b'"parameters":{"binary_data_size":8}}]}'
+)
+
+
+@pytest.mark.parametrize(
+    ("head", "blob", "length", "detail"),
+    [
+        pytest.param(HEAD, b"8 bytes.", None, "", id="good"),
+        pytest.param(HEAD, b"7 bytes", None, "7 bytes of binary data, 8 announced", id="cut"),
+        pytest.param(HEAD.replace(b"[1,2]", b"[1,1]"), b"8 bytes.", None, "2 values in shape [1, 1]", id="shape"),
+        pytest.param(HEAD.replace(b"[1,2]", b"[2,1]"), b"8 bytes.", None, "instead of [1, 2]", id="other shape"),
+        pytest.param(HEAD, b"8 bytes.", "7000", "'7000' in an answer of", id="length"),
+        pytest.param(HEAD.replace(b"digits", b"letter"), b"8 bytes.", None, "model 'letter'", id="model"),
+    ],
+)
+async def test_binary_answers_are_checked_by_their_header_and_their_bytes(
+    head: bytes, blob: bytes, length: str | None, detail: str
+) -> None:
+    headers = (f"inference-header-content-length: {length or len(head)}",)
+
+    def act(request: client.Request, writer: asyncio.StreamWriter) -> None:
+        writer.write(client.answer(head + blob, headers=headers))
+
+    async with client.hostile_server(act) as server:
+        report = await client.run(_settings(server.url, requests=1))
+
+    assert report.ok == (1 if not detail else 0)
+    assert all(detail in failure.detail for failure in report.failures)
 
 
 async def test_tensorflow_serving_answers_are_checked_by_their_rows() -> None:

@@ -9,6 +9,7 @@ from fairlead_cli.local.node import addresses, parts, ports
 _CLIENTS = {
     "kube-scheduler": ("system:kube-scheduler", None),
     "kube-proxy": ("system:kube-proxy", None),
+    "kube-router": ("fairlead-local:kube-router", None),
     "kubelet": (f"system:node:{parts.NODE_NAME}", "system:nodes"),
 }
 

@@ -31,6 +31,7 @@ from fairlead_cli.local.node import (
     debian,
     image_builder,
     kuberay,
+    packet_filter,
     parts,
     ports,
     product_images,
@@ -57,7 +58,7 @@ class NodeCluster:
     ) -> None:
         """Starts nothing. `state_dir` is this cluster's own folder."""
         self.name = name
-        self.root = (state_dir if state_dir is not None else paths.clusters_dir() / name).resolve()
+        self.root = (state_dir if state_dir is not None else paths.cluster_dir(name)).resolve()
         self._reporter = reporter or progress.Silent()
         self._sources = sources or binaries.Sources.from_environment()
         self._layout = layout.Layout(root=self.root, run=state.run_dir(self.root))
@@ -77,8 +78,8 @@ class NodeCluster:
         with self._folder.locked():
             self._make_ready_for_start(programs)
             self._ensure_namespaces()
-            context = self._context(found, programs)
-            missing = [part for part in parts.TABLE if self._folder.ledger().living(part) is None]
+            context, wanted = self._context(found, programs), (*parts.TABLE, *self._asked_for())
+            missing = [part for part in wanted if self._folder.ledger().living(part) is None]
             since = datetime.datetime.now(datetime.UTC) if "kubelet" in missing else None
             for part in missing:
                 if part == "containerd":  # it asks for this image when the first pod starts
@@ -161,7 +162,7 @@ class NodeCluster:
         if self._folder.read() is None:
             return {}
         recorded = self._folder.ledger().names()
-        known = (sandbox.HOLDER, *parts.TABLE)
+        known = (sandbox.HOLDER, *parts.TABLE, *parts.OPTIONAL)
         return {part: self._folder.ledger().living(part) is not None for part in known if part in recorded}
 
     def kubectl(self, *arguments: str, input: str | None = None) -> subprocess.CompletedProcess[str]:  # noqa: A002
@@ -190,12 +191,27 @@ class NodeCluster:
         where = (f"--namespace={kuberay.NAMESPACE}", f"--timeout={_READY_WITHIN_S:.0f}s")
         self._must("rollout", "status", "deployment/kuberay-operator", *where)
 
+    def enforce_policies(self) -> None:
+        """Start what enforces NetworkPolicies on the node; done again it changes nothing."""
+        part = "kube-router"
+        packet_filter.obtain(self._sources.cache, self._reporter)
+        found = binaries.find([*self._binaries().paths, part], self._sources, self._reporter)
+        with self._folder.locked():
+            self._apply("kube-router.yaml")
+            if self._folder.ledger().living(part) is None:
+                self._start(part, self._context(found, self._programs()))
+
     # --- how -----------------------------------------------------------------------------------------------------
 
+    def _asked_for(self) -> list[str]:
+        """What this node runs besides what every node runs."""
+        recorded = self._folder.ledger().names() if self._folder.read() is not None else ()
+        return [part for part in parts.OPTIONAL if part in recorded]
+
     def _start(self, part: str, context: parts.Context) -> None:
-        began = time.monotonic()
-        self._folder.ledger().start(part, parts.TABLE[part].command(context))
-        self._await(part, lambda: parts.TABLE[part].is_ready(context), began)
+        began, row = time.monotonic(), {**parts.TABLE, **parts.OPTIONAL}[part]
+        self._folder.ledger().start(part, row.command(context))
+        self._await(part, lambda: row.is_ready(context), began)
 
     def _await(self, part: str, is_ready: Callable[[], bool], began: float) -> None:
         pause_s = 0.05
@@ -217,8 +233,12 @@ class NodeCluster:
         held.connect(self.pid(sandbox.HOLDER))
 
     def _apply_name_server(self, builder: image_builder.Builder) -> None:
-        manifest = (_MANIFESTS / "coredns.yaml").read_text()
-        values = {"IMAGE": builder.ensure(self._program_image("coredns")), "ADDRESS": self.addresses.dns_service}
+        image = builder.ensure(self._program_image("coredns"))
+        self._apply("coredns.yaml", IMAGE=image, ADDRESS=self.addresses.dns_service)
+
+    def _apply(self, file_name: str, **values: str) -> None:
+        """Apply one of the manifests, with each `${NAME}` in it replaced by its value."""
+        manifest = (_MANIFESTS / file_name).read_text()
         for name, value in values.items():
             manifest = manifest.replace(f"${{{name}}}", value)
         self._must("apply", "--server-side", "--field-manager=fairlead-local", "--filename=-", manifest=manifest)
@@ -256,7 +276,7 @@ class NodeCluster:
         return done.stdout
 
     def _binaries(self) -> binaries.Binaries:
-        names = (*binaries.CONTROL_PLANE, *binaries.NODE)
+        names = (*binaries.CONTROL_PLANE, *binaries.NODE, *self._asked_for())
         return binaries.find(names, self._sources, self._reporter)
 
     def _programs(self) -> debian.Programs:
@@ -268,6 +288,7 @@ class NodeCluster:
             where=self._layout,
             found=found,
             programs=programs,
+            cache=self._sources.cache,
             at=self.addresses,
             files=self._files(programs),
             enter=lambda argv: sandbox.Sandbox.enter(pid, argv),

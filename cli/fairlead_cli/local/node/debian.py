@@ -96,13 +96,18 @@ def obtain(cache: pathlib.Path, reporter: progress.Reporter) -> Programs:
         with locks.hold(cache / "debian.lock", what="another command unpacks packages", reporter=reporter):
             if missing := found.missing():
                 reporter.step(f"getting Debian's packages {', '.join(missing)}")
-                _unpack(missing, found.tree)
+                unpack(missing, found.tree)
     if missing := found.missing():
         raise errors.LocalClusterError(f"the packages {', '.join(missing)} lack a program that a node needs")
     return found
 
 
-def _unpack(packages: Sequence[str], tree: pathlib.Path) -> None:
+def unpack(packages: Sequence[str], tree: pathlib.Path) -> None:
+    """Replace `tree` by what these packages and those that they depend on hold; what the system has is left out.
+
+    Raises:
+        LocalClusterError: with the package manager's own words.
+    """
     if not shutil.which("apt-get") or not shutil.which("dpkg-deb"):
         wanted = ", ".join(packages)
         raise errors.LocalClusterError(f"there is no apt-get here: install what corresponds to Debian's {wanted}")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import http
+import pathlib
 import subprocess
 from collections.abc import Callable, Mapping
 
 from fairlead_cli.local import binaries, control_plane, layout, loopback, processes
-from fairlead_cli.local.node import addresses, configuration, debian, ports
+from fairlead_cli.local.node import addresses, configuration, debian, packet_filter, ports
 
 NODE_NAME = "node-1"
 
@@ -20,6 +21,7 @@ class Context:
     where: layout.Layout
     found: binaries.Binaries
     programs: debian.Programs
+    cache: pathlib.Path
     at: addresses.Addresses
     files: configuration.Paths
     enter: Callable[[list[str]], list[str]]
@@ -127,6 +129,18 @@ def _kube_proxy(context: Context) -> processes.Command:
     return context.command("kube-proxy", argv)
 
 
+def _kube_router(context: Context) -> processes.Command:
+    argv = [
+        str(context.found.path("kube-router")),
+        f"--kubeconfig={context.where.root / 'kube-router.kubeconfig'}",
+        f"--hostname-override={NODE_NAME}",
+        f"--service-cluster-ip-range={context.at.services}",
+        f"--health-address={context.at.node}:{ports.KUBE_ROUTER_HEALTH}",
+    ]
+    command = context.command("kube-router", argv)
+    return dataclasses.replace(command, environment={**command.environment, **packet_filter.environment(context.cache)})
+
+
 def _answers(part: str, path: str) -> Callable[[Context], bool]:
     return lambda at: control_plane.answers(at.where, ports.BY_NAME[part], path, address=at.at.node)
 
@@ -135,6 +149,10 @@ def _answers_plainly(port: int, path: str) -> Callable[[Context], bool]:
     return lambda at: loopback.get_status(port, path, host=at.at.node) == http.HTTPStatus.OK
 
 
+# What a node runs only where it is asked for.
+OPTIONAL: Mapping[str, Part] = {
+    "kube-router": Part(command=_kube_router, is_ready=_answers_plainly(ports.KUBE_ROUTER_HEALTH, "/healthz")),
+}
 # In the order in which they are started.
 TABLE: Mapping[str, Part] = {
     "registry": Part(command=_registry, is_ready=_answers_plainly(ports.REGISTRY, "/v2/")),

@@ -9,6 +9,7 @@ KUBELET = 10250
 KUBELET_HEALTH = 10248
 KUBE_PROXY_METRICS = 10249
 KUBE_PROXY_HEALTH = 10256
+KUBE_ROUTER_HEALTH = 20244
 BY_NAME: Mapping[str, int] = {
     "etcd": 2379,
     "etcd-peer": 2380,
@@ -17,5 +18,6 @@ BY_NAME: Mapping[str, int] = {
     "kube-scheduler": 10259,
     "kubelet": KUBELET,
     "kube-proxy": KUBE_PROXY_HEALTH,
+    "kube-router": KUBE_ROUTER_HEALTH,
     "registry": REGISTRY,
 }

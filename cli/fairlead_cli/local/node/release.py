@@ -46,6 +46,8 @@ def values(node: cluster.NodeCluster, *, workers: int = 1) -> dict[str, Any]:
             "head": {"cpu": "500m", "memory": "2Gi"},
             "worker": {"cpu": "300m", "memory": "3Gi"},
             "workers": {"min": workers, "max": workers},
+            # Models may be read from Services: the node has no way to anywhere else.
+            "sources": {"allowedNetworks": [node.addresses.services]},
             "gateway": {
                 "image": image_value(node.ensure_image("gateway")),
                 "resources": {"cpu": "50m", "memory": "256Mi"},

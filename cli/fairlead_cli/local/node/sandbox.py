@@ -10,12 +10,14 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 import subprocess
+import time
 from collections.abc import Sequence
 
 from fairlead_cli.local import errors, layout, processes
 from fairlead_cli.local.node import addresses
 
 HOLDER = "node"
+_REMOVED_WITHIN_S = 20.0
 _INTERFACE = "node0"
 # Entered by nobody before `ready` is there. The host's /sys stays, for the control groups in it.
 _HOLD = """
@@ -89,11 +91,21 @@ class Sandbox:
 def disconnect(name: str) -> None:
     """Remove the interface, should a process that can't be ended keep the namespace alive.
 
+    The kernel removes it too, some time after the last process of the namespace has ended. It may do so at this very
+    moment, and the command then fails. Only an interface that stays is an error.
+
     Raises:
-        LocalClusterError: the system refuses.
+        LocalClusterError: the interface is there after 20 s.
     """
-    if pathlib.Path(f"/sys/class/net/{name}").exists():
-        _run("ip", "link", "delete", name)
+    interface = pathlib.Path(f"/sys/class/net/{name}")
+    deadline = time.monotonic() + _REMOVED_WITHIN_S
+    while interface.exists():
+        try:
+            _run("ip", "link", "delete", name)
+        except errors.LocalClusterError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
 
 
 def _run(*command: str) -> None:

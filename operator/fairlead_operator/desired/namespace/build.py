@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fairlead_operator.desired import ray_cluster
@@ -30,10 +30,13 @@ def build(
     models: NamespaceModels,
     classes: Mapping[str, StoredClass],
     *,
-    existing_clusters: Collection[str],
+    existing_clusters: Mapping[str, int | None],
     callers: network.Callers,
 ) -> DesiredNamespace:
-    """``existing_clusters`` are the RayClusters of ours that are there: the gateway needs to find their nodes."""
+    """``existing_clusters`` are the RayClusters of ours that are there, and how many workers each is to have.
+
+    The gateway needs to find their nodes.
+    """
     if not models.classes:
         return DesiredNamespace(has_models=models.unread > 0)
     found = {name: serving_class.find_class(classes, chosen) for name, chosen in models.classes.items()}
@@ -49,7 +52,7 @@ def build(
     composed = objects.compose(
         namespace,
         gateway_class=gateway_class.content,
-        clusters={*existing_clusters, *(cluster.name for cluster in clusters)},
+        clusters={**{each.name: None for each in clusters}, **existing_clusters},
         callers=callers,
     )
     is_certain = default is not None or models.is_complete
@@ -63,5 +66,4 @@ def build(
 
 
 def _missing(chosen: str | None) -> Problem:
-    message = "There is no default ServingClass." if chosen is None else f"There is no ServingClass {chosen}."
-    return Problem(reason=Reason.NO_SERVING_CLASS, message=message)
+    return Problem(reason=Reason.NO_SERVING_CLASS, message=serving_class.describe_missing(chosen))

@@ -11,6 +11,8 @@ from fairlead_operator.desired.namespace import gateway
 
 DASHBOARD_PORT = 8265
 METRICS_PORT = 8080
+OPERATOR_LABELS = {"app.kubernetes.io/name": "fairlead", "app.kubernetes.io/component": "operator"}
+"""Of the operator's pods, as the chart makes them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +24,10 @@ class Callers:
 
 
 def gateway_policy(callers: Callers) -> dict[str, Any]:
-    """Everybody may send requests; only the operator and Prometheus may read the admin port."""
+    """Everybody may send requests; only the operator and Prometheus may read the admin port.
+
+    The internal port is for the operator and for the replicas of the namespace.
+    """
     return {
         "metadata": {"labels": gateway.selector()},
         "spec": {
@@ -30,7 +35,8 @@ def gateway_policy(callers: Callers) -> dict[str, Any]:
             "policyTypes": ["Ingress"],
             "ingress": [
                 {"ports": [_tcp(gateway.DATA_PORT)]},
-                {"ports": [_tcp(gateway.ADMIN_PORT)], "from": [_namespace(callers.operator), *_prometheus(callers)]},
+                {"ports": [_tcp(gateway.ADMIN_PORT)], "from": [_operator(callers), *_prometheus(callers)]},
+                {"ports": [_tcp(gateway.INTERNAL_PORT)], "from": [_operator(callers), _ray_pods()]},
             ],
         },
     }
@@ -50,15 +56,11 @@ def ray_policy(callers: Callers) -> dict[str, Any]:
             "ingress": [
                 {
                     "from": [
-                        {
-                            "podSelector": {
-                                "matchExpressions": [{"key": names.LABEL_CLUSTER, "operator": "Exists"}],
-                            }
-                        },
+                        _ray_pods(),
                         {"podSelector": {"matchLabels": gateway.selector()}},
                     ]
                 },
-                {"ports": [_tcp(DASHBOARD_PORT)], "from": [_namespace(callers.operator)]},
+                {"ports": [_tcp(DASHBOARD_PORT)], "from": [_operator(callers)]},
                 # A rule without a source would let everybody in.
                 *(
                     {"ports": [_tcp(METRICS_PORT), _tcp(ray_cluster.DIRECTORY_PORT)], "from": [source]}
@@ -69,12 +71,21 @@ def ray_policy(callers: Callers) -> dict[str, Any]:
     }
 
 
+def _ray_pods() -> dict[str, Any]:
+    return {"podSelector": {"matchExpressions": [{"key": names.LABEL_CLUSTER, "operator": "Exists"}]}}
+
+
 def _tcp(port: int) -> dict[str, Any]:
     return {"protocol": "TCP", "port": port}
 
 
 def _namespace(name: str) -> dict[str, Any]:
     return {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}}}
+
+
+def _operator(callers: Callers) -> dict[str, Any]:
+    """The pods of the chart's Deployment alone: its namespace may have others."""
+    return {**_namespace(callers.operator), "podSelector": {"matchLabels": OPERATOR_LABELS}}
 
 
 def _prometheus(callers: Callers) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Any
 
 from fairlead_operator.api import names
@@ -24,9 +24,13 @@ _TOKEN_KEY = "auth_token"  # noqa: S105 - a key
 
 
 def compose(
-    namespace: str, *, gateway_class: ServingClass, clusters: Iterable[str], callers: network.Callers
+    namespace: str, *, gateway_class: ServingClass, clusters: Mapping[str, int | None], callers: network.Callers
 ) -> tuple[WantedObject, ...]:
-    """The objects in the order in which they are made. ``clusters`` are all RayClusters, those that are to go too."""
+    """The objects in the order in which they are made.
+
+    ``clusters`` are all RayClusters, those that are to go too, each with its number of workers: None where that isn't
+    known.
+    """
     parts = [
         (infrastructure.SERVICE_ACCOUNT, names.GATEWAY, gateway.service_account()),
         (infrastructure.ROLE, names.GATEWAY, gateway.role()),
@@ -36,6 +40,11 @@ def compose(
         *(
             (infrastructure.SERVICE, f"{name}{names.RAY_NODES_SUFFIX}", nodes_service(name))
             for name in sorted(clusters)
+        ),
+        *(
+            (infrastructure.DISRUPTION_BUDGET, f"{name}{names.RAY_BUDGET_SUFFIX}", worker_budget(name, workers=count))
+            for name, count in sorted(clusters.items())
+            if count is not None
         ),
         (infrastructure.SERVICE, names.GATEWAY, gateway.service(gateway_class.gateway)),
         (infrastructure.SERVICE, names.GATEWAY_MEMBERS, gateway.members_service()),
@@ -66,10 +75,30 @@ def nodes_service(cluster: str) -> dict[str, Any]:
             "clusterIP": "None",
             # A node counts as soon as it is there: the gateway asks it, and finds out by itself when it ends.
             "publishNotReadyAddresses": True,
-            "selector": {names.LABEL_CLUSTER: cluster, "ray.io/node-type": "worker"},
+            "selector": _worker_labels(cluster),
             "ports": [{"name": "directory", "port": ray_cluster.DIRECTORY_PORT, "targetPort": "directory"}],
         },
     }
+
+
+def worker_budget(cluster: str, *, workers: int) -> dict[str, Any]:
+    """Lets one worker of a RayCluster be evicted at a time: its replicas have moved before the next one.
+
+    It counts the pods that must stay: RayClusters have no `scale` subresource, and without one the API server finds out
+    of no `maxUnavailable`, and of no percentage, how many pods it leaves.
+    """
+    return {
+        "metadata": {"labels": {names.LABEL_CLUSTER: cluster}},
+        "spec": {
+            "minAvailable": max(0, workers - 1),
+            "unhealthyPodEvictionPolicy": "AlwaysAllow",
+            "selector": {"matchLabels": _worker_labels(cluster)},
+        },
+    }
+
+
+def _worker_labels(cluster: str) -> dict[str, str]:
+    return {names.LABEL_CLUSTER: cluster, "ray.io/node-type": "worker"}
 
 
 def _wanted(kind: ObjectKind, namespace: str, name: str, parts: dict[str, Any]) -> WantedObject:

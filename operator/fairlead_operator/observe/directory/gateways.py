@@ -16,7 +16,7 @@ import pydantic
 
 from fairlead_operator.api import names
 from fairlead_operator.api.text import hide_addresses, one_line
-from fairlead_operator.clients import kubernetes, paths
+from fairlead_operator.clients import errors, kubernetes, paths
 from fairlead_operator.clients.clock import Clock
 from fairlead_operator.observe import reflector
 from fairlead_operator.observe.directory import scoped
@@ -24,9 +24,13 @@ from fairlead_operator.state import directory, knowledge
 from fairlead_operator.state.gateways import MemberState
 
 OBJECTS = scoped.Kind(
-    path_of=paths.endpoint_slices, selector=kubernetes.Selector(labels=f"{names.LABEL_ENDPOINTS}=gateways")
+    path_of=paths.endpoint_slices,
+    # By the Service's name too: its object is the operator's, and anybody may give another Service the label.
+    selector=kubernetes.Selector(
+        labels=f"{names.LABEL_ENDPOINTS}=gateways,{names.LABEL_SERVICE_NAME}={names.GATEWAY_MEMBERS}"
+    ),
 )
-DATA_PORT, ADMIN_PORT = "data", "admin"
+DATA_PORT, ADMIN_PORT, INTERNAL_PORT = "data", "admin", "internal"
 MEMBERS_MAX = 256
 """A ServingClass allows a hundred, and a rolling update doubles them for a while."""
 
@@ -106,7 +110,7 @@ class KubernetesGateways:
         if not self._slices.is_listed(namespace):
             error = self._slices.error(namespace)
             return knowledge.Unknown(
-                hide_addresses(str(error)) if error is not None else "the EndpointSlices were not read yet"
+                hide_addresses(errors.cause_of(error)) if error is not None else "the EndpointSlices were not read yet"
             )
         if namespace not in self._answers:
             self._answers[namespace] = self._find(namespace)
@@ -178,7 +182,8 @@ def _member(endpoint: _Endpoint, ports: Mapping[str | None, int]) -> tuple[direc
     name = endpoint.target.name if endpoint.target is not None and endpoint.target.name else str(address)
     member = directory.Gateway(
         name=name,
-        data_url=f"http://{host}:{ports[DATA_PORT]}",
+        # A gateway of an earlier version has no port for the operator, and no TLS either.
+        data_url=f"http://{host}:{ports.get(INTERNAL_PORT, ports[DATA_PORT])}",
         admin_url=f"http://{host}:{ports[ADMIN_PORT]}",
         state=MemberState.TERMINATING if is_ending else MemberState.READY,
     )

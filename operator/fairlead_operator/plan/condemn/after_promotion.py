@@ -12,51 +12,44 @@ from __future__ import annotations
 import datetime
 from dataclasses import replace
 
-from fairlead_operator.api.analysis_status import AnalysisPhase, MetricPhase
+from fairlead_operator.api.analysis_status import AnalysisPhase, MetricPhase, Run
+from fairlead_operator.api.counts import Baseline, Counters, Sums
+from fairlead_operator.api.status import Rollout
 from fairlead_operator.api.text import one_line
 from fairlead_operator.plan.condemn import analysis as analyses
+from fairlead_operator.plan.condemn import metrics, readiness
 from fairlead_operator.plan.context import Context
-from fairlead_operator.plan.verdict import Verdict
+from fairlead_operator.plan.verdict import Condemned, Verdict
 from fairlead_operator.state import question
 from fairlead_operator.state.actions import Plan
-from fairlead_operator.state.analysis import Analysis, Measured, Run
+from fairlead_operator.state.analysis import Analysis, Measured
 from fairlead_operator.state.knowledge import Known, Unknown
-from fairlead_operator.state.measurements import Counters, Sums
 from fairlead_operator.state.reasons import Reason
-from fairlead_operator.state.rollout import Rollout
 from fairlead_operator.state.time import elapsed_s
 from fairlead_operator.state.triggers import Trigger
 
-EARLIER = "the earlier revision's"
+SIDES = metrics.Sides(judged="promoted", other="previous")
 CONFIRM_S = 4.0
 """What fails a measurement may be the first second of an outage, which gateways and Ray see only then."""
 
 
-def is_open(context: Context, rollout: Rollout) -> bool:
-    """Whether a failure takes the promoted revision back: never to one that failed itself, or that a person left."""
-    warm = rollout.leaving
-    if warm is None or context.serving.quarantined(warm) is not None:
-        return False
-    return context.since_step_s(rollout) <= context.desired.rollback_window_s
-
-
 def find_analysis(context: Context, rollout: Rollout) -> Analysis | None:
     asked = context.desired.analysis
-    return asked.after_promotion if asked is not None and is_open(context, rollout) else None
+    return asked.after_promotion if asked is not None and readiness.is_window_open(context, rollout) else None
 
 
 def interrupted(context: Context, rollout: Rollout, stable: str) -> Plan | None:
     """Leaves out what is counted until the revision is well again, and a failure that may have been the beginning."""
     run = rollout.analysis
-    if run is None or not run.sums.marks or not is_open(context, rollout):
+    if run is None or not run.marks or not readiness.is_window_open(context, rollout):
         return None
     is_away = rollout.health.unwell_since is not None or rollout.health.is_restarting
     if not is_away and context.most_up(stable) != 0:
         return None
-    kept = replace(run, sums=replace(run.sums, marks=())) if run.phase is not AnalysisPhase.FAILED else None
+    kept = run.without_marks() if run.phase is not AnalysisPhase.FAILED else None
     serving = replace(context.serving, rollout=replace(rollout, analysis=kept))
     message = f"The measurements of {context.called(stable)} continue when it is ready."
-    return context.announce(serving, Reason.WATCHED, message)
+    return context.announce(serving, Reason.ROLLBACK_WINDOW_OPEN, message)
 
 
 def measured(context: Context, rollout: Rollout, analysis: Analysis) -> Run | None:
@@ -73,34 +66,28 @@ def measured(context: Context, rollout: Rollout, analysis: Analysis) -> Run | No
     sums = analyses.summed(run.sums, seen.gateways.value, stable=rollout.leaving or "", candidate=stable)
     if sums is None:
         return _count_error(run, rollout, analysis, analyses.MISFIT, at)
-    if not run.sums.marks:
-        return replace(run, sums=sums, measured_at=at)
+    if not run.marks:
+        return replace(run.with_sums(sums), measured_at=at)
     if analyses.is_as_before(sums, run.sums) and not analysis.queries and not run.errors:
         return run
-    return _evaluate(replace(run, sums=sums, measured_at=at), seen, context, analysis)
+    return _evaluate(replace(run.with_sums(sums), measured_at=at), seen, context, analysis)
 
 
 def _is_seen(context: Context, stable: str) -> bool:
     return isinstance(context.serve_of(stable), Known) and bool(context.fewest_up(stable))
 
 
-def failed(context: Context, rollout: Rollout, analysis: Analysis, warm: str) -> Verdict | None:
+def worse(context: Context, rollout: Rollout) -> Condemned | None:
     """A failure that the status remembers, and that no outage explains by now."""
-    run = rollout.analysis
-    if run is None or run.phase is not AnalysisPhase.FAILED or analysis.is_dry_run:
+    analysis, run = find_analysis(context, rollout), rollout.analysis
+    if analysis is None or analysis.is_dry_run or run is None or run.phase is not AnalysisPhase.FAILED:
         return None
-    stable = context.serving.stable
-    if not context.fewest_up(warm) or stable is None or isinstance(context.serve_of(stable), Unknown):
+    stable, warm = context.serving.stable, rollout.leaving
+    if stable is None or warm is None or not context.fewest_up(warm) or isinstance(context.serve_of(stable), Unknown):
         return None
     if elapsed_s(run.measured_at, context.now) < CONFIRM_S:
         return None
-    return Verdict(
-        trigger=Trigger.STABLE_FAILED,
-        reason=Reason.ANALYSIS_FAILED,
-        message=run.message,
-        failure_reason=analyses.FAILED_WORD,
-        run=run,
-    )
+    return Condemned(reason=Reason.ANALYSIS_FAILED, message=run.message, word=analyses.FAILED_WORD, run=run)
 
 
 def ignored(context: Context, rollout: Rollout) -> Verdict | None:
@@ -131,18 +118,18 @@ def _count_error(run: Run, rollout: Rollout, analysis: Analysis, why: str, at: d
 
 
 def _evaluate(run: Run, seen: Measured, context: Context, analysis: Analysis) -> Run:
-    baseline = context.serving.rollout.baseline if context.serving.rollout is not None else Counters()
-    found = analyses.results(run, seen, context, analysis, sums=_compared(run.sums, baseline), other=EARLIER)
+    baseline = context.serving.rollout.baseline if context.serving.rollout is not None else Baseline()
+    found = analyses.results(run, seen, context, analysis, sums=_compared(run.sums, baseline), sides=SIDES)
     unavailable = next((result for result in found if result.phase is MetricPhase.ERROR), None)
     errors = min(run.errors + 1, analysis.error_limit + 1) if unavailable is not None else 0
     run = replace(run, count=run.count + 1, errors=errors, results=found)
     bad = next((result for result in found if result.failed > analysis.failure_limit), None)
     if bad is not None:
         return replace(run, phase=AnalysisPhase.FAILED, message=analyses.describe(bad))
-    return replace(run, message="; ".join(analyses.describe(result) for result in found))
+    return replace(run, message=analyses.describe_all(run.sums, found))
 
 
-def _compared(sums: Sums, baseline: Counters) -> Sums:
+def _compared(sums: Sums, baseline: Baseline) -> Sums:
     """Beside the promoted revision's own counts those that the earlier one left behind, and its late labels.
 
     Without what clients did wrong: they are no longer the same ones.
@@ -151,5 +138,10 @@ def _compared(sums: Sums, baseline: Counters) -> Sums:
     return replace(
         sums,
         candidate=replace(sums.candidate, client_errors=0),
-        stable=replace(baseline, labelled=baseline.labelled + late.labelled, correct=baseline.correct + late.correct),
+        stable=Counters(
+            requests=baseline.requests,
+            server_errors=baseline.server_errors,
+            labelled=baseline.labelled + late.labelled,
+            correct=baseline.correct + late.correct,
+        ),
     )

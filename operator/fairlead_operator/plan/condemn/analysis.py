@@ -10,18 +10,47 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from fairlead_operator.api.analysis_status import AnalysisPhase, MetricPhase
-from fairlead_operator.plan.condemn import metrics
+from fairlead_operator.api.analysis_status import AnalysisPhase, MetricPhase, Result, Run
+from fairlead_operator.api.counts import Sums
+from fairlead_operator.api.status import Rollout
+from fairlead_operator.plan import traffic
+from fairlead_operator.plan.condemn import metrics, readiness
 from fairlead_operator.plan.context import Context
+from fairlead_operator.plan.verdict import Condemned
 from fairlead_operator.state import measurements, question
-from fairlead_operator.state.analysis import Analysis, Measured, Query, Result, Run
+from fairlead_operator.state.analysis import Analysis, Measured, Query
 from fairlead_operator.state.desired import Analyse
 from fairlead_operator.state.knowledge import Known, Unknown
-from fairlead_operator.state.measurements import Sums
-from fairlead_operator.state.rollout import Rollout
+from fairlead_operator.state.reasons import Reason
 
 FAILED_WORD = "AnalysisFailed"
 MISFIT = "the gateways' histograms have different bounds"
+
+
+def find_analysis(context: Context, rollout: Rollout) -> Analysis | None:
+    """What is measured in this step: nothing on a way back, and nothing beyond the last step."""
+    if context.is_way_back or context.step_of(rollout) is None:
+        return None
+    return context.desired.analysis
+
+
+def is_comparable(context: Context, rollout: Rollout) -> bool:
+    """Whether the stable revision answers: its refusals must not make the candidate look good, or slow."""
+    stable = context.serving.stable
+    return stable is None or (rollout.stable_lost_at is None and context.most_up(stable) != 0)
+
+
+def worse(context: Context, rollout: Rollout) -> Condemned | None:
+    """A metric is proved worse, with this pass's measurement; while the gateways have the step's weight."""
+    analysis = find_analysis(context, rollout)
+    if analysis is None or analysis.is_dry_run or not is_comparable(context, rollout):
+        return None
+    if readiness.follow(context, rollout) is not None or traffic.ensure(context, traffic.entry(context)) is not None:
+        return None
+    run = measured(context, rollout, analysis)
+    if run is None or run.phase is not AnalysisPhase.FAILED:
+        return None
+    return Condemned(reason=Reason.ANALYSIS_FAILED, message=run.message, word=FAILED_WORD, run=run)
 
 
 def measured(context: Context, rollout: Rollout, analysis: Analysis) -> Run | None:
@@ -39,12 +68,12 @@ def measured(context: Context, rollout: Rollout, analysis: Analysis) -> Run | No
     if sums is None:
         return _count_error(run, analysis, MISFIT, context)
     if rollout.analysis is None:
-        return replace(run, sums=sums)
+        return run.with_sums(sums)
     is_condition = isinstance(context.step_of(rollout), Analyse)
     goes_on = is_condition and run.phase is AnalysisPhase.RUNNING
     if not goes_on and not run.errors and not analysis.queries and is_as_before(sums, run.sums):
         return run
-    return _evaluate(replace(run, sums=sums, measured_at=at), seen, context, is_condition=is_condition)
+    return _evaluate(replace(run.with_sums(sums), measured_at=at), seen, context, is_condition=is_condition)
 
 
 def summed(
@@ -90,7 +119,7 @@ def _evaluate(run: Run, seen: Measured, context: Context, *, is_condition: bool)
     run = replace(run, count=run.count + 1, errors=0)
     if run.phase is AnalysisPhase.INCONCLUSIVE:
         return run
-    running = replace(run, message="; ".join(describe(result) for result in found))
+    running = replace(run, message=describe_all(run.sums, found))
     return _concluded(running, analysis) if is_condition else running
 
 
@@ -102,9 +131,15 @@ def significance(context: Context, analysis: Analysis) -> float:
 
 
 def results(
-    run: Run, seen: Measured, context: Context, analysis: Analysis, *, sums: Sums, other: str = metrics.STABLE
+    run: Run,
+    seen: Measured,
+    context: Context,
+    analysis: Analysis,
+    *,
+    sums: Sums,
+    sides: metrics.Sides = metrics.IN_STEPS,
 ) -> tuple[Result, ...]:
-    """Each metric by ``sums`` or the answer to its query; ``other`` is how the compared revision is called."""
+    """Each metric by ``sums`` or the answer to its query; ``sides`` is how messages call the revisions."""
     alpha = significance(context, analysis)
     known = {result.name: result for result in run.results}
     found = []
@@ -114,7 +149,7 @@ def results(
             answer = seen.answers.get(metric.name, Unknown("the query was not sent"))
             found.append(metrics.judge_answer(metric, metric.kind, answer, before))
         else:
-            found.append(metrics.judge_counts(metric, metric.kind, sums, before=before, alpha=alpha, other=other))
+            found.append(metrics.judge_counts(metric, metric.kind, sums, before=before, alpha=alpha, sides=sides))
     return tuple(found)
 
 
@@ -136,6 +171,15 @@ def _concluded(run: Run, analysis: Analysis) -> Run:
 
 def _first(results: tuple[Result, ...], is_so: Callable[[Result], bool]) -> Result | None:
     return next((result for result in results if is_so(result)), None)
+
+
+def describe_all(sums: Sums, results: tuple[Result, ...]) -> str:
+    """The results, and of how many gateways where some are not counted."""
+    text = "; ".join(describe(result) for result in results)
+    if not sums.uncounted_gateways:
+        return text
+    counted = len(sums.marks)
+    return f"counted at {counted} of {counted + sums.uncounted_gateways} gateways; {text}"
 
 
 def describe(result: Result) -> str:

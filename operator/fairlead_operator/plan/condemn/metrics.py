@@ -7,28 +7,29 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import assert_never
 
-from fairlead_operator.api.analysis_status import SHORT_MESSAGE_MAX, MetricPhase
+from fairlead_operator.api.analysis_status import SHORT_MESSAGE_MAX, MetricPhase, Result
+from fairlead_operator.api.counts import AMOUNT_MAX, Sums
 from fairlead_operator.evidence import compare
 from fairlead_operator.evidence.compare import Compared, Finding, Histogram
 from fairlead_operator.evidence.share import Share
-from fairlead_operator.state.analysis import (
-    Accuracy,
-    Counted,
-    Disagreement,
-    Drift,
-    ErrorRatio,
-    Latency,
-    Metric,
-    Query,
-    Result,
-)
-from fairlead_operator.state.analysis_memory import shown
+from fairlead_operator.state.analysis import Accuracy, Counted, Disagreement, Drift, ErrorRatio, Latency, Metric, Query
 from fairlead_operator.state.knowledge import Known, Unknown
-from fairlead_operator.state.measurements import Sums
 
 SIGNIFICANCE = 0.05
 """How likely a rollout's candidate that is no worse than its limits is taken back, over all metrics and steps."""
-STABLE = "the stable revision's"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sides:
+    """How messages call the revision that is judged, and the one that it is compared with."""
+
+    judged: str
+    other: str
+
+
+IN_STEPS = Sides(judged="candidate", other="stable")
+DIGITS = 6
+"""Of what people are shown; nothing is computed from it."""
 
 _PHASES: Mapping[Finding, MetricPhase] = {
     Finding.WORSE: MetricPhase.FAILED,
@@ -48,21 +49,22 @@ class _Measured:
 
 
 def judge_counts(
-    metric: Metric, kind: Counted, sums: Sums, *, before: Result | None, alpha: float, other: str = STABLE
+    metric: Metric, kind: Counted, sums: Sums, *, before: Result | None, alpha: float, sides: Sides = IN_STEPS
 ) -> Result:
-    """Concludes nothing below the metric's minimum of samples; ``other`` is whose counts the candidate is beside."""
-    found = _measure(kind, sums, alpha, other)
+    """Concludes nothing below the metric's minimum of samples."""
+    found = _measure(kind, sums, alpha, sides)
     finding, words = found.compared.finding, found.words
     fewest = found.samples if found.others is None else min(found.samples, found.others)
     if fewest < metric.min_samples:
         finding = Finding.UNDECIDED
-        words = f"{words}; {metric.min_samples:,} of each are needed for a result"
+        each = "" if found.others is None else " of each revision"
+        words = f"{words}; a result needs at least {metric.min_samples:,}{each}"
     counted = _counted(metric.name, _PHASES[finding], before)
     return Result(
         name=metric.name,
         phase=_PHASES[finding],
-        value=shown(found.compared.value),
-        limit=shown(found.compared.limit),
+        value=_shown(found.compared.value),
+        limit=_shown(found.compared.limit),
         samples=found.samples,
         failed=counted.failed,
         inconclusive=counted.inconclusive,
@@ -86,7 +88,7 @@ def judge_answer(metric: Metric, query: Query, answer: Known[float | None] | Unk
     return Result(
         name=metric.name,
         phase=phase,
-        value=shown(value),
+        value=_shown(value),
         samples=(before.samples if before is not None else 0) + (value is not None),
         failed=counted.failed,
         inconclusive=counted.inconclusive,
@@ -114,25 +116,24 @@ def _counted(name: str, phase: MetricPhase, before: Result | None) -> Result:
     )
 
 
-def _measure(kind: Counted, sums: Sums, alpha: float, compared_with: str) -> _Measured:
+def _measure(kind: Counted, sums: Sums, alpha: float, sides: Sides) -> _Measured:
     mine, other = sums.candidate, sums.stable
     match kind:
         case ErrorRatio():
-            return _errors(kind, sums, alpha, compared_with)
+            return _errors(kind, sums, alpha, sides)
         case Latency():
-            return _latency(kind, sums, alpha, compared_with)
+            return _latency(kind, sums, alpha, sides)
         case Disagreement(maximum=maximum):
             compared = compare.with_limit(Share(hits=mine.disagreed, total=mine.pairs), maximum, alpha)
-            words = (
-                f"{_percent(compared.value)} of {mine.pairs:,} shadowed requests disagree (limit: {_percent(maximum)})"
-            )
+            answers = _share(compared.value, mine.pairs, "shadowed requests")
+            words = f"answers that disagree: {answers}; allowed: {_percent(maximum)}"
             return _Measured(compared=compared, samples=mine.pairs, others=None, words=words)
         case Accuracy(margin=margin):
-            return _accuracy(sums, margin, alpha, compared_with)
+            return _accuracy(sums, margin, alpha, sides)
         case Drift(maximum=maximum):
             one, two = (Histogram(bounds=sums.scale.scores, counts=_filled(c.scores, sums)) for c in (mine, other))
             compared = compare.distance(one, two, limit=maximum, alpha=alpha)
-            words = f"the distance of the scores is {_number(compared.value)} (limit: {maximum:g})"
+            words = f"distance of the scores: {_number(compared.value)}; allowed: {maximum:g}"
             return _Measured(compared=compared, samples=one.total, others=two.total, words=words)
     assert_never(kind)
 
@@ -142,42 +143,40 @@ def _filled(counts: tuple[int, ...], sums: Sums) -> tuple[int, ...]:
     return counts + (0,) * (len(sums.scale.scores) + 1 - len(counts))
 
 
-def _errors(kind: ErrorRatio, sums: Sums, alpha: float, compared_with: str) -> _Measured:
+def _errors(kind: ErrorRatio, sums: Sums, alpha: float, sides: Sides) -> _Measured:
     mine, other = sums.candidate, sums.stable
     if kind.maximum is not None:
         one = Share(hits=mine.server_errors, total=mine.requests)
         compared = compare.with_limit(one, kind.maximum, alpha)
-        words = f"{_percent(one.value)} of {one.total:,} requests failed (limit: {_percent(kind.maximum)})"
+        words = f"failed requests: {sides.judged} {_share(one.value, one.total)}; allowed: {_percent(kind.maximum)}"
         return _Measured(compared=compared, samples=one.total, others=None, words=words)
     # Both have the same clients: a revision that refuses more of what they send is worse, too.
     one, two = (Share(hits=c.server_errors + c.client_errors, total=c.requests) for c in (mine, other))
     compared = compare.with_stable(one, two, margin=kind.margin, alpha=alpha)
-    words = (
-        f"{_percent(one.value)} of {one.total:,} requests failed; {_percent(two.value)} of {compared_with} "
-        f"{two.total:,} (allowed: {_points(kind.margin)} more)"
-    )
+    failed = f"{sides.judged} {_share(one.value, one.total)}, {sides.other} {_share(two.value, two.total)}"
+    words = f"failed requests: {failed}; allowed: {_points(kind.margin)} more"
     return _Measured(compared=compared, samples=one.total, others=two.total, words=words)
 
 
-def _latency(kind: Latency, sums: Sums, alpha: float, compared_with: str) -> _Measured:
+def _latency(kind: Latency, sums: Sums, alpha: float, sides: Sides) -> _Measured:
     bounds = sums.scale.durations_s
     size = len(bounds) + 1
     one, two = (
         Histogram(bounds=bounds, counts=counters.durations + (0,) * (size - len(counters.durations)))
         for counters in (sums.candidate, sums.stable)
     )
-    mine = f"p{kind.quantile * 100:g} of {one.total:,} requests is {_seconds(one, kind.quantile)}"
+    mine = f"p{kind.quantile * 100:g} latency: {sides.judged} {_seconds(one, kind.quantile)}"
     if kind.maximum_s is not None:
         compared = compare.quantile_with_limit(one, q=kind.quantile, limit=kind.maximum_s, alpha=alpha)
-        words = f"{mine} (limit: {kind.maximum_s:g} s)"
+        words = f"{mine}; allowed: {kind.maximum_s:g} s"
         return _Measured(compared=compared, samples=one.total, others=None, words=words)
     compared = compare.quantile_with_stable(one, two, q=kind.quantile, ratio=kind.ratio, alpha=alpha)
-    other = f"{_seconds(two, kind.quantile)} of {compared_with} {two.total:,}"
-    words = f"{mine}; {other} (allowed: {kind.ratio:g} times that)"
+    other = f"{sides.other} {_seconds(two, kind.quantile)}"
+    words = f"{mine}, {other}; allowed: {kind.ratio:g} times the {sides.other} latency"
     return _Measured(compared=compared, samples=one.total, others=two.total, words=words)
 
 
-def _accuracy(sums: Sums, margin: float, alpha: float, compared_with: str) -> _Measured:
+def _accuracy(sums: Sums, margin: float, alpha: float, sides: Sides) -> _Measured:
     """Compared by what was wrong, described by what was right."""
     mine, other = sums.candidate, sums.stable
     one = Share(hits=mine.labelled - mine.correct, total=mine.labelled)
@@ -188,15 +187,27 @@ def _accuracy(sums: Sums, margin: float, alpha: float, compared_with: str) -> _M
         value=1 - wrong.value if wrong.value is not None else None,
         limit=1 - wrong.limit if wrong.limit is not None else None,
     )
-    words = (
-        f"{_percent(compared.value)} of {one.total:,} labelled predictions are right; {_percent(two.rest.value)} of "
-        f"{compared_with} {two.total:,} (allowed: {_points(margin)} less)"
-    )
+    right, labelled = _share(compared.value, one.total, "labelled"), _share(two.rest.value, two.total, "labelled")
+    words = f"correct predictions: {sides.judged} {right}, {sides.other} {labelled}; allowed: {_points(margin)} less"
     return _Measured(compared=compared, samples=one.total, others=two.total, words=words)
 
 
-def _percent(value: float | None) -> str:
-    return "none" if value is None else f"{100 * value:.3g} %"
+def _shown(value: float | None) -> float | None:
+    """A number as the status shows it: rounded, and none where it is beyond what the API server holds exactly."""
+    if value is None or not abs(value) <= AMOUNT_MAX:
+        return None
+    return float(f"{value:.{DIGITS}g}")
+
+
+def _share(value: float | None, total: int, what: str = "") -> str:
+    """A part of ``total``, with the words ``what`` for other things than requests."""
+    if value is None:
+        return f"no {'labelled predictions' if what == 'labelled' else what or 'requests'} yet"
+    return f"{_percent(value)} of {total:,}{f' {what}' if what else ''}"
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.3g} %"
 
 
 def _points(margin: float) -> str:
@@ -205,11 +216,12 @@ def _points(margin: float) -> str:
 
 
 def _number(value: float | None) -> str:
-    return "unknown" if value is None else f"{value:.3g}"
+    return "no scores yet" if value is None else f"{value:.3g}"
 
 
 def _seconds(histogram: Histogram, q: float) -> str:
     value = histogram.quantile(q)
     if value is None:
-        return "none"
-    return f"at most {value:g} s" if math.isfinite(value) else f"above {histogram.bounds[-1]:g} s"
+        return "no requests yet"
+    words = f"at most {value:g} s" if math.isfinite(value) else f"above {histogram.bounds[-1]:g} s"
+    return f"{words} ({histogram.total:,} requests)"

@@ -6,11 +6,10 @@ from dataclasses import replace
 from typing import assert_never
 
 from fairlead_operator.api.spec import Strategy
-from fairlead_operator.api.status import Quarantine
+from fairlead_operator.api.status import QUARANTINE_MAX, Quarantine
 from fairlead_operator.api.status import RolloutPhase as Phase
-from fairlead_operator.api.text import hide_addresses
 from fairlead_operator.plan.context import Context
-from fairlead_operator.plan.rollout import capacity, clock, deadline, goal, memory
+from fairlead_operator.plan.rollout import capacity, clock, goal, limits, memory, progress
 from fairlead_operator.plan.rollout.behaviour import BEHAVIOUR
 from fairlead_operator.plan.upkeep import steady
 from fairlead_operator.plan.verdict import Verdict
@@ -20,8 +19,6 @@ from fairlead_operator.state.phases import next_phase
 from fairlead_operator.state.reasons import Reason
 from fairlead_operator.state.rollout import Serving
 from fairlead_operator.state.triggers import Trigger
-
-QUARANTINE_MAX = 10
 
 
 def decide(context: Context) -> Plan | None:
@@ -35,32 +32,35 @@ def decide(context: Context) -> Plan | None:
     if (corrected := clock.correct(context, rollout)) is not None:
         return corrected
     judged = BEHAVIOUR[rollout.phase].judge(context, rollout)
-    return advance(context, judged) if isinstance(judged, Verdict) else deadline.count(context, rollout, judged)
+    return advance(context, judged) if isinstance(judged, Verdict) else progress.count(context, rollout, judged)
 
 
 def _begin(context: Context) -> Plan | None:
     serving, aimed = context.serving, goal.choose_revision(context)
     if aimed is None or aimed == serving.stable:
         return None
+    if aimed in context.desired.revisions and (excess := limits.find_excess(context, aimed)) is not None:
+        waits = context.wait(Reason.EXCEEDS_CLASS, excess, requeue_after_s=context.bounds.resync_s)
+        return steady.decide(context) or waits
     if isinstance(serve := context.serve_of(aimed), Unknown):
         return _without_ray(context, aimed, serve.reason)
     if aimed not in context.desired.revisions:
         return None
-    if context.desired.strategy is Strategy.RECREATE and serving.stable is not None:
-        message = f"Stops {context.called(serving.stable)} before {context.called(aimed)} is started."
-        return advance(context, Verdict(trigger=Trigger.RECREATE, reason=Reason.WITHDRAWING, message=message))
     if (lack := capacity.lack(context, aimed)) is not None:
         return _without_room(context, lack)
-    message = f"Starts {context.called(aimed)}."
+    if context.desired.strategy is Strategy.RECREATE and serving.stable is not None:
+        message = f"Stopping {context.called(serving.stable)} before starting {context.called(aimed)}."
+        return advance(context, Verdict(trigger=Trigger.RECREATE, reason=Reason.WITHDRAWING, message=message))
+    message = f"Starting {context.called(aimed)}."
     return advance(context, Verdict(trigger=Trigger.BEGIN, reason=Reason.ROLLOUT_STARTED, message=message))
 
 
 def _without_ray(context: Context, aimed: str, why: str) -> Plan:
     """What serves on another Ray cluster is looked after while that of the next revision can't be read."""
     cluster, awaited = context.cluster_of(aimed), context.observed.awaited
-    waits = context.wait_unknown(Reason.RAY_UNREACHABLE, f"Ray can't be read: {hide_addresses(why)}")
+    waits = context.wait_for_ray(cluster, why)
     if awaited is not None and cluster == context.observed.placement:
-        message = f"{context.called(aimed)} waits for its Ray cluster: {awaited}"
+        message = f"{context.called(aimed)} waits for Ray cluster {cluster}: {awaited}"
         waits = context.wait_unknown(Reason.RAY_CLUSTER_STARTING, message)
     stable = context.serving.stable
     is_elsewhere = stable is not None and context.cluster_of(stable) != cluster

@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+from fairlead_operator.api.health import Health
+from fairlead_operator.api.status import Rollout
 from fairlead_operator.api.status import RolloutPhase as Phase
 from fairlead_operator.plan.context import Context
 from fairlead_operator.plan.rollout import leaving, memory, phases, restoring, steps, watching
 from fairlead_operator.plan.verdict import Verdict
 from fairlead_operator.state.actions import Plan
-from fairlead_operator.state.rollout import Health, Rollout, Serving
+from fairlead_operator.state.rollout import Serving
 from fairlead_operator.state.triggers import Trigger
 
 Judge = Callable[[Context, Rollout], Plan | Verdict]

@@ -6,9 +6,9 @@ import datetime
 from dataclasses import replace
 from typing import Any
 
+from fairlead_operator.api.status import Rollout
 from fairlead_operator.plan.context import CLOCK_TOLERANCE_S, Context
 from fairlead_operator.state.actions import Plan
-from fairlead_operator.state.rollout import Rollout
 
 
 def correct(context: Context, rollout: Rollout) -> Plan | None:
@@ -17,7 +17,7 @@ def correct(context: Context, rollout: Rollout) -> Plan | None:
     if corrected == rollout:
         return None
     corrected = dated_until(rollout, context.second)
-    message = "The operator's clock was set back, so times in the future were reset to now."
+    message = "The operator's clock was set back. Times in the future are reset to now."
     return context.announce(replace(context.serving, rollout=corrected), context.serving.rules.reason, message)
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from fairlead_operator.api.status import Rollout
 from fairlead_operator.plan.context import Context
-from fairlead_operator.state.rollout import Rollout
 
 
 def compared_with(context: Context) -> str | None:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from fairlead_operator.api.status import Rollout
 from fairlead_operator.plan import traffic
 from fairlead_operator.plan.context import Context
 from fairlead_operator.state.actions import Plan
 from fairlead_operator.state.reasons import Reason
-from fairlead_operator.state.rollout import Rollout
 from fairlead_operator.state.time import elapsed_s
 
 
@@ -41,5 +41,5 @@ def _remember(context: Context, rollout: Rollout, reason: Reason, message: str) 
     """What was counted in the meantime can't be compared: the analysis continues from the next reading."""
     run = rollout.analysis
     if run is not None:
-        rollout = replace(rollout, analysis=replace(run, sums=replace(run.sums, marks=())))
+        rollout = replace(rollout, analysis=run.without_marks())
     return context.announce(replace(context.serving, rollout=rollout), reason, message)

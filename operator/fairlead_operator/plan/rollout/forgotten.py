@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from fairlead_operator.api.status import Rollout
 from fairlead_operator.api.status import RolloutPhase as Phase
 from fairlead_operator.plan import traffic
 from fairlead_operator.plan.context import Context
@@ -17,7 +18,7 @@ from fairlead_operator.state.actions import Plan, Wait
 from fairlead_operator.state.knowledge import Known
 from fairlead_operator.state.observed import ROLLOUT_FIELD
 from fairlead_operator.state.reasons import Reason
-from fairlead_operator.state.rollout import Rollout, Serving
+from fairlead_operator.state.rollout import Serving
 from fairlead_operator.state.route import FULL_WEIGHT, RouteText
 
 

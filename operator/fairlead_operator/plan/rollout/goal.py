@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from fairlead_operator.api.status import Rollout
 from fairlead_operator.plan.context import Context
 from fairlead_operator.plan.rollout import steps
 from fairlead_operator.plan.verdict import Verdict
 from fairlead_operator.state.reasons import Reason
-from fairlead_operator.state.rollout import Rollout
 from fairlead_operator.state.triggers import Trigger
 
 
@@ -49,7 +49,7 @@ def _is_kept(context: Context, revision: str) -> bool:
 
 
 def _withdraw(context: Context, candidate: str, aimed: str | None) -> Verdict:
-    gone = f"Withdraws {context.called(candidate)}"
+    gone = f"Withdrawing {context.called(candidate)}"
     if aimed is not None and aimed == context.serving.stable:
         message = f"{gone}: {_wisher(context)} asks for {context.called(aimed)} again."
         if context.desired.replicas == 0:
@@ -71,10 +71,10 @@ def _of_ray(context: Context) -> Verdict | None:
     rollout = context.serving.rollout
     if rollout is None or not is_restarted(context, rollout):
         return None
-    consequence = "the candidate starts again"
+    consequence = "The candidate is started again"
     if context.serving.rules.is_measured:
-        consequence = "traffic stays until they are back"
-    message = f"Ray's head was restarted and lost every replica: {consequence}."
+        consequence = "Traffic stays unchanged until they run again"
+    message = f"Ray's head was restarted and lost every replica. {consequence}."
     return Verdict(trigger=Trigger.RAY_RESTARTED, reason=Reason.RAY_RESTARTED, message=message)
 
 
@@ -101,5 +101,5 @@ def moved_last(context: Context) -> str | None:
 
 
 def _has_another_life(context: Context, rollout: Rollout, cluster: str) -> bool:
-    before, now = rollout.ray_sessions.get(cluster), context.ray_sessions.get(cluster)
+    before, now = rollout.session_of(cluster), context.ray_sessions.get(cluster)
     return before is not None and now is not None and before != now

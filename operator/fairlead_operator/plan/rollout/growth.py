@@ -8,12 +8,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+from fairlead_operator.api.status import Rollout
 from fairlead_operator.plan.context import Context
 from fairlead_operator.state.actions import Plan
 from fairlead_operator.state.desired import Batch
 from fairlead_operator.state.knowledge import Known
 from fairlead_operator.state.reasons import Reason
-from fairlead_operator.state.rollout import Rollout
 from fairlead_operator.state.route import FULL_WEIGHT
 
 

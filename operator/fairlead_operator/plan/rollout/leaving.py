@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from fairlead_operator.api.status import Rollout
 from fairlead_operator.plan import traffic
 from fairlead_operator.plan.context import Context
 from fairlead_operator.plan.rollout import goal, watching
 from fairlead_operator.plan.verdict import Verdict
 from fairlead_operator.state.actions import Plan
 from fairlead_operator.state.reasons import Reason
-from fairlead_operator.state.rollout import Rollout
 from fairlead_operator.state.triggers import Trigger
 
 
@@ -33,7 +33,7 @@ def _kept_warm(context: Context, warm: str) -> Verdict:
     message = (
         f"Every gateway confirmed the promotion; {context.called(warm)} stays warm for {context.desired.warm_s} s."
     )
-    return Verdict(trigger=Trigger.WATCH, reason=Reason.WATCHED, message=message)
+    return Verdict(trigger=Trigger.WATCH, reason=Reason.ROLLBACK_WINDOW_OPEN, message=message)
 
 
 def withdrawing(context: Context, rollout: Rollout) -> Plan | Verdict:
@@ -66,10 +66,10 @@ def draining(context: Context, rollout: Rollout) -> Plan | Verdict:
         return waiting
     sessions = context.sessions(rollout.leaving) if rollout.leaving is not None else 0
     if sessions is None:
-        return context.wait_unknown(Reason.GATEWAY_UNREACHABLE, "The gateways can't be read.")
+        return context.wait_for_gateways()
     called = _called(context, rollout)
     if sessions and context.since_step_s(rollout) <= context.bounds.drain_s:
-        return context.wait(Reason.DRAINING, f"Waits for the requests in flight at {called} to complete.")
+        return context.wait(Reason.DRAINING, f"Waiting for the requests in flight at {called} to complete.")
     rest = f" with {sessions} requests in flight after {context.bounds.drain_s} s" if sessions else ""
     message = f"{called} is removed from the gateways{rest}."
     return Verdict(trigger=Trigger.READY, reason=Reason.REMOVING, message=message)

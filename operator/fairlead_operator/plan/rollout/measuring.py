@@ -4,25 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from fairlead_operator.api.analysis_status import AnalysisPhase
-from fairlead_operator.plan.condemn.analysis import FAILED_WORD, measured
+from fairlead_operator.api.analysis_status import AnalysisPhase, Run
+from fairlead_operator.api.status import Rollout
+from fairlead_operator.plan.condemn.analysis import find_analysis, is_comparable, measured
 from fairlead_operator.plan.context import Context
 from fairlead_operator.plan.rollout import steps
 from fairlead_operator.plan.verdict import Verdict
 from fairlead_operator.state import question
 from fairlead_operator.state.actions import Plan
-from fairlead_operator.state.analysis import Analysis, Run
+from fairlead_operator.state.analysis import Analysis
 from fairlead_operator.state.knowledge import Known, Unknown
 from fairlead_operator.state.reasons import Reason
-from fairlead_operator.state.rollout import Rollout
-from fairlead_operator.state.triggers import Trigger
-
-
-def find_analysis(context: Context, rollout: Rollout) -> Analysis | None:
-    """What is measured in this step: nothing on a way back, and nothing beyond the last step."""
-    if context.is_way_back or context.step_of(rollout) is None:
-        return None
-    return context.desired.analysis
 
 
 def following(context: Context, rollout: Rollout, called: str) -> Plan | Verdict:
@@ -33,14 +25,6 @@ def following(context: Context, rollout: Rollout, called: str) -> Plan | Verdict
     if (holds := _compares_with_nothing(context, rollout, called)) is not None:
         return holds
     run = measured(context, rollout, analysis)
-    if run is not None and run.phase is AnalysisPhase.FAILED and not analysis.is_dry_run:
-        return Verdict(
-            trigger=Trigger.FAILED,
-            reason=Reason.ANALYSIS_FAILED,
-            message=run.message,
-            failure_reason=FAILED_WORD,
-            run=run,
-        )
     rollout = replace(rollout, analysis=run)
     context = replace(context, serving=replace(context.serving, rollout=rollout))
     judged = _held(context, run, analysis, called) or steps.following(context, rollout, called)
@@ -50,15 +34,18 @@ def following(context: Context, rollout: Rollout, called: str) -> Plan | Verdict
 
 
 def _compares_with_nothing(context: Context, rollout: Rollout, called: str) -> Plan | None:
-    """While the stable revision isn't ready, its refusals must not make the candidate look good, or slow."""
+    """Nothing is measured while the stable revision isn't ready."""
     stable = context.serving.stable
-    if stable is None or rollout.stable_lost_at is None:
+    if stable is None or is_comparable(context, rollout):
         return None
+    if rollout.stable_lost_at is None:
+        message = f"No gateway has a ready replica of {context.called(stable)}. The analysis waits until it has one."
+        return context.wait(Reason.REPLICAS_MISSING, message)
     message = (
-        f"{called} gets all requests, because no gateway has a ready replica of {context.called(stable)}, which is "
-        "restarted. The analysis continues when it is ready."
+        f"{called} gets all requests, because no gateway has a ready replica of {context.called(stable)}. The operator "
+        "restarts it. The analysis continues when it is ready."
     )
-    return context.wait(Reason.STABLE_LOST, message)
+    return context.wait(Reason.STABLE_UNAVAILABLE, message)
 
 
 def _held(context: Context, run: Run | None, analysis: Analysis, called: str) -> Plan | None:
@@ -75,7 +62,7 @@ def _unread(context: Context, analysis: Analysis) -> Plan | None:
     if analysis.is_dry_run or (seen is not None and isinstance(seen.gateways, Known)):
         return None
     why = seen.gateways.reason if seen is not None and isinstance(seen.gateways, Unknown) else "they were not read"
-    return context.wait_unknown(Reason.ANALYSING, f"The measurements can't be read: {why}")
+    return context.wait_unknown(Reason.ANALYSING, f"Cannot read the measurements: {why}")
 
 
 def _until_due(context: Context, rollout: Rollout, analysis: Analysis, plan: Plan) -> Plan:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from fairlead_operator.api.analysis_status import Run
+from fairlead_operator.api.counts import Baseline
+from fairlead_operator.api.health import Health
+from fairlead_operator.api.status import RaySession, Rollout
 from fairlead_operator.api.status import RolloutPhase as Phase
 from fairlead_operator.plan.context import Context
 from fairlead_operator.plan.rollout import goal, steps
-from fairlead_operator.state.analysis import Run
-from fairlead_operator.state.measurements import Counters
-from fairlead_operator.state.rollout import Health, Rollout, Serving
+from fairlead_operator.state.rollout import Serving
 
 
 def begin(context: Context, phase: Phase, candidate: str | None) -> Serving:
@@ -33,11 +35,11 @@ def move(context: Context, old: Rollout, phase: Phase, run: Run | None) -> Rollo
     return replace(old, phase=phase, step_started_at=context.second, analysis=None, baseline=baseline)
 
 
-def _baseline(context: Context, done: Rollout) -> Counters:
+def _baseline(context: Context, done: Rollout) -> Baseline:
     """The stable revision's counts of the steps so far; without a rollback window they are not needed."""
     if not context.serving.rules.moves_traffic or done.analysis is None or not context.desired.rollback_window_s:
         return done.baseline
-    return done.baseline.plus(done.analysis.sums.stable.as_baseline())
+    return done.baseline.plus(done.analysis.stable)
 
 
 def withdraw(context: Context, phase: Phase, run: Run | None = None) -> Serving:
@@ -70,7 +72,7 @@ def restart(context: Context, phase: Phase) -> Serving:
     )
     health = Health(is_restarting=True) if goal.has_lost_replicas(context, old) else old.health
     if context.serving.rules.keeps_warm:
-        fresh = replace(old, ray_sessions={**old.ray_sessions, **context.ray_sessions}, health=health)
+        fresh = replace(old, ray_sessions=_sessions(context, old), health=health)
     elif context.serving.rules.moves_traffic:
         fresh = replace(
             fresh,
@@ -84,9 +86,16 @@ def restart(context: Context, phase: Phase) -> Serving:
     return replace(context.serving, rollout=fresh)
 
 
+def _sessions(context: Context, old: Rollout | None = None) -> tuple[RaySession, ...]:
+    """Those that could be read, and of the others what ``old`` remembers."""
+    known = {one.cluster: one.session for one in old.ray_sessions} if old is not None else {}
+    sessions = sorted({**known, **context.ray_sessions}.items())
+    return tuple(RaySession(cluster=cluster, session=session) for cluster, session in sessions)
+
+
 def _without_marks(run: Run | None) -> Run | None:
     """The analysis that condemned a revision stays in the status until the revision is gone, without its marks."""
-    return replace(run, sums=replace(run.sums, marks=())) if run is not None else None
+    return run.without_marks() if run is not None else None
 
 
 def _create(context: Context, phase: Phase, *, leaving: str | None = None) -> Rollout:
@@ -98,5 +107,5 @@ def _create(context: Context, phase: Phase, *, leaving: str | None = None) -> Ro
         step_started_at=at,
         progress_at=at,
         scaled_replicas=context.desired.replicas if context.desired.autoscaling is not None else None,
-        ray_sessions=context.ray_sessions,
+        ray_sessions=_sessions(context),
     )

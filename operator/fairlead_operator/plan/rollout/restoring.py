@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from fairlead_operator.api.status import Rollout
 from fairlead_operator.plan import traffic
+from fairlead_operator.plan.condemn import deadline
 from fairlead_operator.plan.context import Context
-from fairlead_operator.plan.rollout import deadline
 from fairlead_operator.plan.verdict import Verdict
 from fairlead_operator.state.actions import Plan
-from fairlead_operator.state.knowledge import Known
+from fairlead_operator.state.knowledge import Known, Unknown
 from fairlead_operator.state.reasons import Reason
-from fairlead_operator.state.rollout import Rollout
 from fairlead_operator.state.route import FULL_WEIGHT
 from fairlead_operator.state.triggers import Trigger
 
@@ -73,13 +73,20 @@ def restoring(context: Context, rollout: Rollout) -> Plan | Verdict:
 
 
 def _replicas(context: Context, rollout: Rollout, stable: str) -> Plan | None:
+    """A gateway sees a replica that Ray stops for a moment longer, so one that Ray doesn't run doesn't count."""
     needed, up = min(rollout.stable_replicas or 0, context.desired.replicas), context.fewest_up(stable)
     if up is None:
-        return context.wait_unknown(Reason.GATEWAY_UNREACHABLE, "The gateways can't be read.")
+        return context.wait_for_gateways()
+    called, application = context.called(stable), context.application(stable)
+    message = f"The gateways see {up} of {needed} replicas of {called}, which gets its traffic again."
     if up >= needed:
-        return None
-    message = f"The gateways see {up} of {needed} replicas of {context.called(stable)}, which gets its traffic back."
-    if context.application(stable) is None:
+        if isinstance(context.serve_of(stable), Unknown):
+            return None
+        running = application.running_replicas if application is not None else 0
+        if running >= needed:
+            return None
+        message = f"Ray runs {running} of {needed} replicas of {called}, which gets its traffic again."
+    if application is None:
         return context.nudge(stable, Reason.RESTORING, message)
     return context.wait(Reason.RESTORING, message)
 

@@ -5,16 +5,15 @@ from __future__ import annotations
 import datetime
 import math
 
-from fairlead_operator.api.analysis_status import AnalysisPhase
+from fairlead_operator.api.analysis_status import AnalysisPhase, Run
 from fairlead_operator.api.spec import Strategy
+from fairlead_operator.api.status import Rollout
 from fairlead_operator.api.text import one_line
 from fairlead_operator.plan.context import Context
 from fairlead_operator.plan.verdict import Verdict
 from fairlead_operator.state.actions import Plan
-from fairlead_operator.state.analysis import Run
 from fairlead_operator.state.desired import Analyse, Batch, MinSamples, Pause, SetReplicas, SetWeight, Step
 from fairlead_operator.state.reasons import Reason
-from fairlead_operator.state.rollout import Rollout
 from fairlead_operator.state.route import FULL_WEIGHT
 from fairlead_operator.state.triggers import Trigger
 
@@ -107,25 +106,27 @@ def is_growing(context: Context, rollout: Rollout) -> bool:
 
 
 def held_by(context: Context, rollout: Rollout) -> str | None:
-    """Why the rollout is paused, and how to continue; a way back is never paused."""
+    """Why the rollout is paused, and how to continue, as the end of a sentence; a way back is never paused."""
     if context.is_way_back:
         return None
     if context.desired.paused:
-        return "because of spec.rollout.paused. Set it to false to continue"
-    return "because of a request to pause. Use `kubectl fairlead resume`" if rollout.paused_by_request else None
+        return "spec.rollout.paused is true. Set it to false to continue."
+    if not rollout.paused_by_request:
+        return None
+    return f"it is paused on request. Run `kubectl fairlead resume {context.observed.key.name}` to continue."
 
 
 def following(context: Context, rollout: Rollout, called: str) -> Plan | Verdict:
     """The step's weight is confirmed: what the step waits for besides, and what follows it."""
-    share = f"{rollout.weight * 100 / FULL_WEIGHT:g} %"
+    stays = f"{called} stays at {rollout.weight * 100 / FULL_WEIGHT:g} % of the traffic"
     if (holder := held_by(context, rollout)) is not None:
-        message = f"{called} stays at {share} {holder}."
-        return context.wait(Reason.PAUSED, message, requeue_after_s=context.bounds.resync_s)
+        return context.wait(Reason.PAUSED, f"{stays}: {holder}", requeue_after_s=context.bounds.resync_s)
     step, steps = context.step_of(rollout), context.steps
-    if step is not None and (waiting := _waits(context, rollout, step, f"{called} stays at {share}")) is not None:
+    if step is not None and (waiting := _waits(context, rollout, step, stays)) is not None:
         return waiting
     if rollout.step + 1 < len(steps) or (steps and rollout.weight < FULL_WEIGHT):
-        message = f"Step {rollout.step + 1} of {len(steps)} is done."
+        # The list may be shorter by now than the step's number: batches follow the number of replicas.
+        message = f"Step {rollout.step + 1} of {len(steps)} is done." if step is not None else "All steps are done."
         if isinstance(step, Analyse) and rollout.analysis is not None and context.desired.analysis is not None:
             return _analysed(rollout.analysis, message[:-1], called)
         return Verdict(trigger=Trigger.STEP, reason=Reason.SHIFTING, message=message)
@@ -175,7 +176,7 @@ def _analysed(run: Run, done: str, called: str) -> Verdict:
 
 
 def _samples(context: Context, rollout: Rollout, requests: int, stays: str) -> Plan | None:
-    seen = rollout.analysis.sums.candidate.requests if rollout.analysis is not None else 0
+    seen = rollout.analysis.candidate.requests if rollout.analysis is not None else 0
     if seen >= requests:
         return None
     message = f"{stays} until it has answered {requests:,} requests; {seen:,} so far."
@@ -185,7 +186,11 @@ def _samples(context: Context, rollout: Rollout, requests: int, stays: str) -> P
 def _pause(context: Context, rollout: Rollout, pause: Pause, stays: str) -> Plan | None:
     """None once it is over. It began when the step before was confirmed, which the status remembers."""
     if pause.duration_s is None:
-        message = f"{stays} until it is promoted. Use `kubectl fairlead promote`, or `abort` to end the rollout."
+        name = context.observed.key.name
+        message = (
+            f"{stays} until it is promoted. Run `kubectl fairlead promote {name}` to continue, or "
+            f"`kubectl fairlead abort {name}` to end the rollout."
+        )
         return context.wait(Reason.PAUSED, message, requeue_after_s=context.bounds.resync_s)
     left_s = pause.duration_s - context.since_step_s(rollout)
     if left_s <= 0:
@@ -206,7 +211,7 @@ def is_to_be_restored(context: Context) -> bool:
     serving, rollout = context.serving, context.serving.rollout
     if rollout is None or not serving.rules.moves_traffic or serving.candidate is None:
         return False
-    if rollout.replicas is None or rollout.stable_replicas is None or not context.fewest_up(serving.candidate):
-        return False
+    if rollout.replicas is None or rollout.stable_replicas is None or context.fewest_up(serving.candidate) == 0:
+        return False  # gateways that can't be read don't say that it has no replica
     is_well = rollout.health.unwell_since is None
     return is_well and rollout.weight > 0 and rollout.stable_replicas < context.desired.replicas

@@ -5,15 +5,15 @@ from __future__ import annotations
 import datetime
 from dataclasses import replace
 
+from fairlead_operator.api.status import Rollout
 from fairlead_operator.plan import traffic
-from fairlead_operator.plan.condemn import after_promotion, readiness
+from fairlead_operator.plan.condemn import after_promotion, chain, readiness
 from fairlead_operator.plan.context import Context
 from fairlead_operator.plan.rollout import goal
 from fairlead_operator.plan.upkeep import steady
 from fairlead_operator.plan.verdict import Verdict
 from fairlead_operator.state.actions import Plan, Wait
 from fairlead_operator.state.reasons import Reason
-from fairlead_operator.state.rollout import Rollout
 from fairlead_operator.state.triggers import Trigger
 
 LOOK_AGAIN_S = 2.0
@@ -39,33 +39,22 @@ def watching(context: Context, rollout: Rollout) -> Plan | Verdict:
         return after_promotion.ignored(context, rollout) or _end(gone)
     return (
         after_promotion.interrupted(context, rollout, stable)
-        or stable_failed(context, rollout, stable, warm)
+        or chain.find(context, rollout)
+        or readiness.follow(context, rollout)
         or traffic.ensure(context, traffic.entry(context))
-        or _measure(context, rollout, warm, _replicas(context, stable) or _wait(context, rollout, warm, left_s))
+        or _measure(context, rollout, _replicas(context, stable) or _wait(context, rollout, warm, left_s))
     )
-
-
-def stable_failed(context: Context, rollout: Rollout, stable: str, warm: str) -> Plan | Verdict | None:
-    """Whether what was promoted isn't ready within the rollback window: then the warm one takes all traffic back."""
-    if not after_promotion.is_open(context, rollout):
-        return None
-    judged = readiness.judge(context, rollout, stable, other=warm)
-    if isinstance(judged, readiness.Failed):
-        return Verdict(trigger=Trigger.STABLE_FAILED, reason=judged.reason, message=judged.message)
-    return judged
 
 
 def _replicas(context: Context, stable: str) -> Plan | None:
     return steady.replicas(context, context.desired.revisions[stable])
 
 
-def _measure(context: Context, rollout: Rollout, warm: str, plan: Plan) -> Plan | Verdict:
+def _measure(context: Context, rollout: Rollout, plan: Plan) -> Plan:
     """What it answers is measured within the rollback window, also while it waits for more replicas."""
     analysis = after_promotion.find_analysis(context, rollout)
     if analysis is None or not isinstance(plan.action, Wait):
         return plan
-    if (failed := after_promotion.failed(context, rollout, analysis, warm)) is not None:
-        return failed
     rollout = replace(rollout, analysis=after_promotion.measured(context, rollout, analysis))
     due_s = after_promotion.next_look_s(context, rollout, analysis)
     serving = replace(plan.serving, rollout=rollout)
@@ -76,8 +65,8 @@ def _take_back(context: Context, warm: str) -> Verdict | None:
     """None while the warm revision isn't seen ready by every gateway."""
     if not context.fewest_up(warm):
         return None
-    message = f"{context.called(warm)} is desired again. It is still warm and gets all traffic back."
-    return Verdict(trigger=Trigger.TAKEN_BACK, reason=Reason.TAKEN_BACK, message=message)
+    message = f"{context.called(warm)} is desired again. It is still warm and gets all traffic."
+    return Verdict(trigger=Trigger.TAKEN_BACK, reason=Reason.PROMOTED, message=message)
 
 
 def _return(context: Context, warm: str) -> Verdict:
@@ -97,4 +86,4 @@ def _wait(context: Context, rollout: Rollout, warm: str, left_s: float) -> Plan:
         f"{context.called(stable)} serves; {context.called(warm)} stays warm without traffic until "
         f"{until:%Y-%m-%dT%H:%M:%SZ}."
     )
-    return context.wait(Reason.WATCHED, message, requeue_after_s=min(left_s, LOOK_AGAIN_S))
+    return context.wait(Reason.ROLLBACK_WINDOW_OPEN, message, requeue_after_s=min(left_s, LOOK_AGAIN_S))

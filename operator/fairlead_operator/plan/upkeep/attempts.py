@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from fairlead_operator.api.status import Attempt
-from fairlead_operator.plan.condemn import ray
+from fairlead_operator.plan import failure
 from fairlead_operator.plan.context import Context
 from fairlead_operator.state import load_reasons
 from fairlead_operator.state.actions import NudgeServe, Plan, Wait
@@ -15,6 +15,7 @@ from fairlead_operator.state.serve import ApplicationStatus
 
 RETRY_AFTER_S = (30, 60, 120, 300)
 """How long after the first, second … attempt the next one may come; the last stands for all that follow."""
+BLOCKED_AFTER = 4
 
 
 def is_given_up(context: Context, revision: str) -> bool:
@@ -31,7 +32,7 @@ def is_bounded(context: Context, revision: str) -> bool:
     view, stable = context.application(revision), context.serving.stable
     if view is None or stable is None or not context.is_running(stable):
         return False
-    return load_reasons.blame_for(ray.read_failure(view.message).reason) is load_reasons.Blame.ADDRESS
+    return load_reasons.blame_for(failure.read_failure(view.message).reason) is load_reasons.Blame.ADDRESS
 
 
 def left_s(context: Context, revision: str) -> float:
@@ -49,13 +50,19 @@ def number_of(context: Context, revision: str) -> int:
     return last.number if last is not None else 0
 
 
-def start(context: Context, revision: str, failed: ray.Failure) -> Plan | None:
+def is_blocked(context: Context, revision: str) -> bool:
+    """Whether so many attempts failed for a reason outside the model that a person has to look."""
+    return number_of(context, revision) >= BLOCKED_AFTER
+
+
+def start(context: Context, revision: str, failed: failure.Failure) -> Plan | None:
     """Announces the next attempt; None until it is due."""
     if left_s(context, revision) > 0:
         return None
     attempt = Attempt(revision=revision, number=number_of(context, revision) + 1, time=context.second)
     message = (
-        f"Starts {context.called(revision)} again (attempt {attempt.number + 1}). {failed.reason}: {failed.message}"
+        f"{context.called(revision)} has no running replica and is restarted (attempt {attempt.number + 1}). "
+        f"{failed.reason}: {failed.message}"
     )
     return context.announce(context.serving.with_attempt(attempt), Reason.RESTARTED, message)
 
@@ -66,7 +73,7 @@ def restart_stable(context: Context) -> Plan | None:
     if stable is None or not is_given_up(context, stable):
         return None
     view = context.application(stable)
-    return start(context, stable, ray.read_failure(view.message if view is not None else ""))
+    return start(context, stable, failure.read_failure(view.message if view is not None else ""))
 
 
 def watch_stable(context: Context, plan: Plan) -> Plan:

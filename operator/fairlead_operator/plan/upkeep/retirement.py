@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import assert_never
 
-from fairlead_operator.api.text import hide_addresses, one_line
+from fairlead_operator.api.text import one_line
+from fairlead_operator.state import unread
 from fairlead_operator.state.actions import DeleteRoute, RetireRoute, Wait
 from fairlead_operator.state.gateways import Confirmation
 from fairlead_operator.state.knowledge import Absent, Known, Unknown
@@ -17,22 +18,22 @@ from fairlead_operator.state.observed import Observed, RouteWrites
 from fairlead_operator.state.reasons import Reason
 from fairlead_operator.state.route import GatewayView
 
+ANY_GATEWAY = "the gateways send no requests to the model"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """What is written next, with its sentence; with ``Wait``, ``what`` is waited for.
+    """What is written next, or waited for, with its sentence.
 
-    ``is_known`` is false where that can't be read or had.
+    ``left`` completes "It is not confirmed that" once nothing is waited for any longer. ``is_known`` is false where
+    what is waited for can't be read or had.
     """
 
     action: RetireRoute | DeleteRoute | Wait
-    what: str
+    message: str
+    left: str = ANY_GATEWAY
     reason: Reason = Reason.DELETING
     is_known: bool = True
-
-    @property
-    def message(self) -> str:
-        return f"Waits for {self.what}." if isinstance(self.action, Wait) else self.what
 
 
 def find_step(observed: Observed, owner_uid: str | None) -> Step | None:
@@ -41,24 +42,25 @@ def find_step(observed: Observed, owner_uid: str | None) -> Step | None:
     if step is None or isinstance(step.action, Wait) or observed.route_writes is RouteWrites.POSSIBLE:
         return step
     is_ending = observed.route_writes is RouteWrites.ENDING
-    why = "a namespace that is being deleted takes no route" if is_ending else "the operator may write no route here"
-    return Step(action=Wait(), what=f"the gateways to drop the route by themselves, as {why}", is_known=False)
+    why = "the namespace is being deleted" if is_ending else "the operator has no permission to change it"
+    return Step(action=Wait(), message=f"Waiting for the gateways to remove the route: {why}.", is_known=False)
 
 
 def _next_step(observed: Observed, owner_uid: str | None) -> Step | None:
-    retire = RetireRoute(owner_uid=owner_uid)
+    retire, model = RetireRoute(owner_uid=owner_uid), observed.key.name
     match observed.route:
         case Unknown(reason=why):
-            return _unread(f"the route, which can't be read: {hide_addresses(why)}")
+            return _unread(unread.describe_route(model, why))
         case Known(value=route) if not route.is_retired:
-            return Step(action=retire, what="The route is retired, so that no request comes any more.")
+            words = f"Marking ModelRoute {model} as retired. The gateways then send no more requests to the model."
+            return Step(action=retire, message=words)
         case Known():
-            words = "Every gateway has confirmed that the route is retired."
-            return _unconfirmed(observed) or Step(action=DeleteRoute(), what=words)
+            words = f"Every gateway has confirmed that the model gets no requests. Deleting ModelRoute {model}."
+            return _unconfirmed(observed) or Step(action=DeleteRoute(), message=words)
         case Absent():
             if _still_routed(observed):
-                words = "A gateway still routes for the model: the route is written once more, as retired."
-                return Step(action=retire, what=words)
+                words = f"A gateway still routes requests to the model. Marking ModelRoute {model} as retired again."
+                return Step(action=retire, message=words)
             return _unconfirmed(observed)
         case _ as never:
             assert_never(never)
@@ -85,19 +87,24 @@ def _still_routed(observed: Observed) -> bool:
 def _unconfirmed(observed: Observed) -> Step | None:
     """None once every gateway that may still get requests has confirmed, and where the namespace has none."""
     if isinstance(observed.gateways, Unknown):
-        return _unread(f"the gateways, which can't be listed: {hide_addresses(observed.gateways.reason)}")
+        return _unread(unread.describe_gateways(observed.gateways.reason))
     confirmation = _confirmation(observed)
     if confirmation is None or confirmation.is_complete:
         return None
     for member in confirmation.missing:
         if (refusal := member.refusal(observed.key.name)) is not None:
-            words = one_line(f"gateway {member.called}, which does not take the retired route: {refusal}")
-            return Step(action=Wait(), what=words, reason=Reason.ROUTE_REFUSED)
+            words = one_line(f"Gateway {member.called} does not accept the retired route: {refusal}")
+            left = f"gateway {member.called} sends no requests to the model"
+            return Step(action=Wait(), message=words, left=left, reason=Reason.ROUTE_REFUSED)
     if confirmation.missing:
         names = ", ".join(sorted(member.called for member in confirmation.missing))
-        return Step(action=Wait(), what=f"gateway {names} to confirm that the route is retired")
-    return _unread(f"gateway {', '.join(sorted(member.name for member in confirmation.unread))}, which can't be read")
+        words = f"Waiting for gateway {names} to confirm that it sends no requests to the model."
+        return Step(action=Wait(), message=words, left=f"gateway {names} sends no requests to the model")
+    seen = ((member.name, member.view) for member in confirmation.unread)
+    found = sorted((name, view.reason) for name, view in seen if isinstance(view, Unknown))
+    names = ", ".join(name for name, _ in found)
+    return _unread(unread.describe_gateway(*found[0]), left=f"gateway {names} sends no requests to the model")
 
 
-def _unread(what: str) -> Step:
-    return Step(action=Wait(), what=what, reason=Reason.GATEWAY_UNREACHABLE, is_known=False)
+def _unread(message: str, *, left: str = ANY_GATEWAY) -> Step:
+    return Step(action=Wait(), message=message, left=left, reason=Reason.GATEWAY_UNREACHABLE, is_known=False)

@@ -28,7 +28,7 @@ def decide(context: Context) -> Plan | None:
     return context.act(
         create,
         Reason.REVISION_CREATED,
-        f"Creates the ControllerRevision of revision {desired.number} ({desired.target}).",
+        f"Creating the ControllerRevision of revision {desired.number} ({desired.target}).",
     )
 
 
@@ -47,7 +47,7 @@ def trim_history(context: Context) -> Plan | None:
         name=names.controller_revision(context.observed.key.name, revision.revision), revision=revision.revision
     )
     return context.act(
-        delete, Reason.HISTORY_TRIMMED, f"Deletes {context.called(revision.revision)} from the revision history."
+        delete, Reason.HISTORY_TRIMMED, f"Deleting {context.called(revision.revision)} from the revision history."
     )
 
 

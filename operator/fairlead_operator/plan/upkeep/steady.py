@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from fairlead_operator.api.text import hide_addresses
-from fairlead_operator.plan import traffic
-from fairlead_operator.plan.condemn import ray
+from fairlead_operator.plan import failure, traffic
 from fairlead_operator.plan.context import Context
+from fairlead_operator.plan.upkeep import zero
 from fairlead_operator.state.actions import NudgeServe, Plan, Wait, WriteRoute
 from fairlead_operator.state.capacity import Size, describe_missing
 from fairlead_operator.state.consequences import consequence_of
 from fairlead_operator.state.desired import WantedRevision
 from fairlead_operator.state.knowledge import Absent, Unknown
+from fairlead_operator.state.load_reasons import Blame, blame_for
 from fairlead_operator.state.reasons import Reason
 from fairlead_operator.state.serve import ApplicationStatus, ApplicationView
 
@@ -21,7 +21,9 @@ def decide(context: Context) -> Plan | None:
     """None when everything is as it should be."""
     serving = context.serving
     if serving.stable is not None and serving.stable not in context.desired.revisions:
-        message = f"The ControllerRevision of stable {serving.stable} was deleted, so nothing is changed."
+        message = (
+            f"The ControllerRevision of the stable revision {serving.stable} was deleted. The operator changes nothing."
+        )
         return context.wait(Reason.REVISION_LOST, message, requeue_after_s=context.bounds.resync_s)
     stable = context.desired.revisions[serving.stable] if serving.stable is not None else None
     return _unwanted_applications(context) or _look_after(context, stable)
@@ -38,7 +40,7 @@ def _look_after(context: Context, stable: WantedRevision | None) -> Plan | None:
         return write
     missing = replicas(context, stable)
     waits = missing or write or traffic.confirm(context, entry) or reached(context, stable)
-    return remember_shortage(context, waits)
+    return zero.in_hold(context, remember_shortage(context, waits))
 
 
 def remember_shortage(context: Context, plan: Plan | None) -> Plan | None:
@@ -71,28 +73,31 @@ def reached(context: Context, stable: WantedRevision) -> Plan | None:
 def replicas(context: Context, stable: WantedRevision) -> Plan | None:
     """None while Ray runs all replicas of what serves."""
     if isinstance(serve := context.serve_of(stable.revision), Unknown):
-        return context.wait_unknown(Reason.RAY_UNREACHABLE, f"Ray can't be read: {hide_addresses(serve.reason)}")
+        return context.wait_for_ray(stable.cluster, serve.reason)
     called = context.called(stable.revision)
     wanted = stable.application
     if wanted is None:
         return None
     view = serve.value.applications.get(wanted.name)
     if view is None:
-        message = f"Ray has no application of {called}. The operator starts it."
+        message = f"Ray does not run {called}. The operator starts it."
         return context.nudge(stable.revision, Reason.REPLICAS_LOST, message)
-    if not wanted.is_deployed_as(view.config):
-        message = f"Waits for Ray to accept {wanted.replicas} replicas of {called}."
+    if not wanted.is_deployed_as(view):
+        message = f"Waiting for Ray to accept {wanted.replicas} replicas of {called}."
         return context.nudge(stable.revision, Reason.SCALING, message)
     if view.status is ApplicationStatus.DEPLOY_FAILED and view.running_replicas == 0:
-        failed = ray.read_failure(view.message)
-        message = f"Ray gave up {called}, which is retried. {failed.reason}: {failed.message}"
+        failed = failure.read_failure(view.message)
+        message = f"Ray gave up {called}. The operator retries it. {failed.reason}: {failed.message}"
         return context.wait(Reason.APPLICATION_UNHEALTHY, message)
     if view.status in (ApplicationStatus.UNHEALTHY, ApplicationStatus.DEPLOY_FAILED):
         message = f"Ray reports {called} as {view.status}: {view.running_replicas} of {wanted.replicas} replicas run."
+        if (stated := failure.find_stated(view.message)) is not None:
+            message += f" {_describe(stated)}"
         return context.wait_unknown(Reason.APPLICATION_UNHEALTHY, message)
     if view.running_replicas < wanted.replicas:
         message = (
-            f"{view.running_replicas} of {wanted.replicas} replicas of {called} run{describe_waiting(stable, view)}."
+            f"{view.running_replicas} of {wanted.replicas} replicas of {called} run"
+            f"{describe_waiting(context, stable, view)}."
         )
         scales = view.status is ApplicationStatus.DEPLOYING and view.running_replicas > 0
         return context.wait(Reason.SCALING if scales else Reason.REPLICAS_MISSING, message)
@@ -101,12 +106,18 @@ def replicas(context: Context, stable: WantedRevision) -> Plan | None:
     return None
 
 
-def describe_waiting(revision: WantedRevision, view: ApplicationView | None) -> str:
+def _describe(stated: failure.Failure) -> str:
+    """With its sentence, unless it is of the environment: that has figures, such as bytes, which differ at each try."""
+    return stated.reason if blame_for(stated.reason) is Blame.ENVIRONMENT else f"{stated.reason}: {stated.message}"
+
+
+def describe_waiting(context: Context, revision: WantedRevision, view: ApplicationView | None) -> str:
     """The part of a sentence that says what replicas without room wait for; empty where none does."""
     if view is None or view.waiting_replicas == 0:
         return ""
-    size = Size.from_resources(revision.template.serving.resources)
-    return f"; {describe_missing(view, size, view.waiting_replicas)}"
+    size, workers = Size.from_resources(revision.template.serving.resources), context.workers_of(revision.revision)
+    about = workers.describe() if workers is not None else ""
+    return f"; {describe_missing(view, size, view.waiting_replicas, workers=about)}"
 
 
 def _unwanted_applications(context: Context) -> Plan | None:
@@ -121,7 +132,7 @@ def _unwanted_applications(context: Context) -> Plan | None:
         return None
     cluster = left[0][0]
     stopping = ", ".join(name for where, name in left if where == cluster)
-    return context.act(NudgeServe(cluster=cluster), Reason.SCALING, f"Waits for Ray to stop {stopping}.")
+    return context.act(NudgeServe(cluster=cluster), Reason.SCALING, f"Waiting for Ray to stop {stopping}.")
 
 
 def rest(context: Context) -> Plan:
@@ -137,7 +148,9 @@ def _rest(context: Context) -> tuple[Reason, str]:
         held = "" if stable == desired.target else f" When it is more than 0, {next_one} is rolled out."
         return Reason.SCALED_TO_ZERO, f"Requests are answered with 503, because spec.scaling.replicas is 0.{held}"
     if stable is None:
-        return Reason.NOT_SERVING, "No revision serves; requests are answered with 503."
+        return Reason.NOT_SERVING, "No revision serves. Requests are answered with 503."
+    if (at_zero := zero.rest(context)) is not None:
+        return at_zero
     view = context.application(stable)
     if desired.autoscaling is None or view is None:
         application = desired.revisions[stable].application
@@ -146,7 +159,7 @@ def _rest(context: Context) -> tuple[Reason, str]:
     called, running = context.called(stable), view.running_replicas
     missing = view.target_replicas - running
     if missing > 0 and view.waiting_replicas > 0:
-        words = describe_waiting(desired.revisions[stable], view)
+        words = describe_waiting(context, desired.revisions[stable], view)
         return Reason.SCALING_WAITS, f"{called} serves with {running} of {_count(view.target_replicas)}{words}."
     bounds = f"its load decides between {desired.autoscaling.least} and {desired.autoscaling.most}"
     return Reason.SERVING, f"{called} serves with {_count(running)}; {bounds}."

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from fairlead_operator.api.status import RolloutPhase
-from fairlead_operator.api.text import hide_addresses
+from fairlead_operator.api.status import Rollout, RolloutPhase
 from fairlead_operator.plan import traffic
 from fairlead_operator.plan.context import Context
 from fairlead_operator.state.actions import NudgeServe, Plan
 from fairlead_operator.state.knowledge import Unknown
 from fairlead_operator.state.reasons import Reason
-from fairlead_operator.state.rollout import Rollout, Serving
+from fairlead_operator.state.rollout import Serving
 
 
 def decide(context: Context) -> Plan | None:
@@ -58,18 +57,18 @@ def _retire(context: Context) -> Plan:
         rollback=serving.rollback,
         handled=serving.handled,
     )
-    return context.announce(retired, Reason.SUSPENDED, "Every gateway has stopped the traffic. The replicas stop.")
+    return context.announce(retired, Reason.SUSPENDED, "The model gets no requests. Stopping its replicas.")
 
 
 def _rest(context: Context) -> Plan:
     running = context.observed.applications
     if running:
         cluster, _ = running[0]
-        message = f"Waits for Ray to stop {', '.join(view.name for where, view in running if where == cluster)}."
+        message = f"Waiting for Ray to stop {', '.join(view.name for where, view in running if where == cluster)}."
         return context.act(NudgeServe(cluster=cluster), Reason.SUSPENDED, message)
     for cluster in context.observed.clusters:
         if isinstance(serve := context.observed.serve_on(cluster), Unknown):
-            return context.wait_unknown(Reason.RAY_UNREACHABLE, f"Ray can't be read: {hide_addresses(serve.reason)}")
+            return context.wait_for_ray(cluster, serve.reason)
     message = "Nothing runs, because spec.suspend is true."
     return context.wait(Reason.SUSPENDED, message, requeue_after_s=context.bounds.resync_s)
 

@@ -10,15 +10,16 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from fairlead_operator.api import names
-from fairlead_operator.api.status import RolloutPhase
-from fairlead_operator.api.text import hide_addresses
+from fairlead_operator.api.status import Rollout, RolloutPhase
 from fairlead_operator.plan.upkeep import retirement
+from fairlead_operator.state import unread
 from fairlead_operator.state.actions import Action, NudgeServe, Plan, RemoveFinalizer, Wait
 from fairlead_operator.state.bounds import Bounds
+from fairlead_operator.state.consequences import with_advice
 from fairlead_operator.state.knowledge import Absent, Unknown
 from fairlead_operator.state.observed import ModelDeploymentView, Observed
 from fairlead_operator.state.reasons import Reason
-from fairlead_operator.state.rollout import Rollout, Serving
+from fairlead_operator.state.rollout import Serving
 from fairlead_operator.state.time import whole_second
 
 TICK_S = 5.0
@@ -60,7 +61,7 @@ def decide(view: ModelDeploymentView, observed: Observed, bounds: Bounds) -> Pla
     """The next step of a deletion; its ControllerRevisions go with the object, by their owner."""
     down = _Teardown(view=view, observed=observed, serving=view.serving, bounds=bounds)
     if names.FINALIZER not in view.finalizers:
-        message = "The object is being deleted; other finalizers hold it."
+        message = "The ModelDeployment is being deleted. Finalizers of others are left."
         return replace(down.plan(Wait(), message), requeue_after_s=bounds.resync_s)
     traffic, replicas = _traffic(down), None
     if isinstance(traffic, Plan):
@@ -80,7 +81,7 @@ def after_the_object(observed: Observed, bounds: Bounds) -> Plan:
         action=Wait(),
         serving=Serving(),
         reason=Reason.DELETING,
-        message="The object is gone.",
+        message="The ModelDeployment is gone.",
         requeue_after_s=bounds.resync_s,
     )
     step = retirement.find_step(observed, None)
@@ -96,10 +97,11 @@ def _traffic(down: _Teardown) -> Plan | str | None:
     step = retirement.find_step(down.observed, down.view.uid)
     if step is None:
         is_odd = isinstance(down.observed.gateways, Absent) and _has_served(down)
-        return _wait_for(down, "a gateway, as none is known here") if is_odd else None
+        message = "Waiting for a gateway: none was found in this namespace."
+        return _wait_for(down, message, left=retirement.ANY_GATEWAY) if is_odd else None
     if not isinstance(step.action, Wait):
         return down.plan(step.action, step.message, reason=step.reason)
-    return _wait_for(down, step.what, reason=step.reason, is_known=step.is_known)
+    return _wait_for(down, step.message, left=step.left, reason=step.reason, is_known=step.is_known)
 
 
 def _has_served(down: _Teardown) -> bool:
@@ -109,8 +111,9 @@ def _has_served(down: _Teardown) -> bool:
 
 def _wait_for(
     down: _Teardown,
-    left: str,
+    message: str,
     *,
+    left: str,
     action: Action | None = None,
     reason: Reason = Reason.DELETING,
     is_known: bool = False,
@@ -119,7 +122,7 @@ def _wait_for(
     limit_s = down.bounds.deletion_stuck_s if is_known else down.bounds.deletion_unknown_s
     if down.waited_s >= limit_s:
         return left
-    plan = down.plan(action or Wait(), f"Waits for {left}.", reason=reason, unknown=not is_known)
+    plan = down.plan(action or Wait(), message, reason=reason, unknown=not is_known)
     rollout, at = down.serving.rollout, whole_second(down.observed.observed_at)
     if rollout is None or not down.is_begun:
         begun = Rollout(phase=RolloutPhase.RETIRING, started_at=at, step_started_at=at, progress_at=at)
@@ -150,7 +153,7 @@ def _announce(down: _Teardown) -> Plan | None:
         quarantine=down.serving.quarantine,
         handled=down.serving.handled,
     )
-    plan = down.plan(Wait(), "No traffic comes any more; the replicas may go.")
+    plan = down.plan(Wait(), "The model gets no requests. Stopping its replicas.")
     return replace(plan, serving=retired, requeue_after_s=0.0)
 
 
@@ -160,12 +163,16 @@ def _replicas(down: _Teardown) -> Plan | str | None:
     if running:
         cluster = running[0][0]
         stopping = ", ".join(view.name for where, view in running if where == cluster)
-        return _wait_for(down, f"Ray to stop {stopping}", action=NudgeServe(cluster=cluster), is_known=True)
+        message, left = f"Waiting for Ray to stop {stopping}.", f"Ray cluster {cluster} has stopped {stopping}"
+        return _wait_for(down, message, left=left, action=NudgeServe(cluster=cluster), is_known=True)
     for cluster in down.observed.clusters:
         if isinstance(serve := down.observed.serve_on(cluster), Unknown):
-            left = f"Ray cluster {cluster} to say that the replicas are gone: {hide_addresses(serve.reason)}"
+            message, left = (
+                unread.describe_ray(cluster, serve.reason),
+                f"Ray cluster {cluster} has stopped the replicas",
+            )
             nudge = NudgeServe(cluster=cluster)
-            return _wait_for(down, left, action=nudge, reason=Reason.RAY_UNREACHABLE)
+            return _wait_for(down, message, left=left, action=nudge, reason=Reason.RAY_UNREACHABLE)
     return None
 
 
@@ -174,10 +181,11 @@ def _release(down: _Teardown, left: tuple[str, ...]) -> Plan:
     finalizers = tuple(f for f in down.view.finalizers if f != names.FINALIZER)
     action = RemoveFinalizer(resource_version=down.view.resource_version, finalizers=finalizers)
     if not left:
-        return down.plan(action, "Route and replicas are gone.")
+        return down.plan(action, "Traffic and replicas are removed.")
     message = (
-        f"Deleted without waiting any longer for {'; '.join(left)}. What may still run is stopped once its Ray cluster "
-        "answers again."
+        f"The ModelDeployment is deleted, but it is not confirmed that {', and that '.join(left)}. Replicas that still "
+        "run are stopped when their Ray cluster can be read again."
     )
-    is_told = any(condition.reason == Reason.LEFT_BEHIND for condition in down.view.status.conditions)
-    return down.plan(action if is_told else Wait(), message, reason=Reason.LEFT_BEHIND)
+    message = with_advice(Reason.CLEANUP_INCOMPLETE, message, name=down.observed.key.name)
+    is_said = any(condition.reason == Reason.CLEANUP_INCOMPLETE for condition in down.view.status.conditions)
+    return down.plan(action if is_said else Wait(), message, reason=Reason.CLEANUP_INCOMPLETE)

@@ -80,10 +80,11 @@ def test_each_ray_node_has_its_own_folder_and_address_and_the_gateway_asks_all_o
     assert joins.endswith(f":{given['ray-gcs']}")
 
 
-def test_a_unix_socket_of_ray_fits_into_its_folder(tmp_path: pathlib.Path) -> None:
-    deep = tmp_path / ("y" * 200)
+@pytest.mark.parametrize("part", ["ray", "second"])
+def test_a_unix_socket_of_ray_fits_into_its_folder(tmp_path: pathlib.Path, part: str) -> None:
+    where = layout.Layout(root=tmp_path, run=state.run_dir(tmp_path / ("y" * 200)))
     session = "session_2026-11-24_10-47-59_292904_1234567/sockets/plasma_store"
-    assert len(f"{state.run_dir(deep)}/ray/{session}") <= 107
+    assert len(f"{where.ray_temp(part)}/{session}") <= 107
 
 
 def test_state_is_read_as_it_was_written(tmp_path: pathlib.Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import re
 import secrets
 
 import pytest
@@ -30,6 +31,46 @@ def test_down_succeeds_when_the_cluster_is_not_running() -> None:
 
 def test_down_all_succeeds_when_there_is_no_cluster() -> None:
     assert run("down", "--all")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("up", "--node", "--only", "ray"), "--only has no effect with --node"),
+        (("up", "--node", "--namespace", "default"), "--namespace has no effect with --node"),
+        (("up", "--node", "--nodes", "2"), "--nodes has no effect with --node"),
+        (("down", "--all", "--name", "mine"), "--name has no effect with --all"),
+    ],
+)
+def test_options_without_effect_in_combination_are_refused(
+    arguments: tuple[str, ...], expected: str, tmp_path: pathlib.Path
+) -> None:
+    kept = tmp_path / "state" / "mine"
+    kept.mkdir(parents=True)
+    assert run(*arguments) == (1, f"{expected}: leave one of them out\n")
+    assert [path.name for path in (tmp_path / "state").iterdir()] == ["mine"]
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/b", "/tmp/x", "Upper", "x" * 41, "-a"])
+@pytest.mark.parametrize("command", ["down", "up", "status", "kubeconfig", "install"])
+def test_what_is_no_name_is_refused_before_anything_is_removed(command: str, name: str, tmp_path: pathlib.Path) -> None:
+    kept = tmp_path / "state" / "default" / "state.json"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("{}")
+    code, output = run(command, "--name", name)
+    assert code == 2
+    assert "lower-case letters" in " ".join(output.replace("│", " ").split())
+    assert kept.exists()
+
+
+def test_the_demo_removes_no_cluster_of_another_name(tmp_path: pathlib.Path) -> None:
+    kept = tmp_path / "state" / "mine" / "state.json"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("{}")
+    result = typer.testing.CliRunner().invoke(main.app, ["demo", "--name", "mine"])
+    assert result.exit_code == 1
+    assert "exists" in result.output
+    assert kept.exists()
 
 
 def test_status_of_a_stopped_cluster_says_how_to_start_it() -> None:
@@ -106,3 +147,12 @@ def test_an_unknown_part_is_refused_and_the_known_parts_are_listed() -> None:
     code, output = run("up", "--only", "ray,kubelet")
     assert code == 1
     assert "unknown parts: kubelet; choose from etcd" in output.replace("\n", " ")
+
+
+def test_each_variable_that_the_code_reads_is_documented() -> None:
+    root = pathlib.Path(__file__).parents[4]
+    code = "".join(path.read_text() for path in (root / "cli/fairlead_cli/local").rglob("*.py"))
+    read = set(re.findall(r"environ(?:ment)?\.get\(\"(\w+)\"", code)) - {"PATH", "LD_LIBRARY_PATH"}
+    documented = set(re.findall(r"^\| `(\w+)` \|", (root / "docs/tutorial.md").read_text(), re.MULTILINE))
+    assert {"FAIRLEAD_CACHE", "FAIRLEAD_KUBERNETES_URL", "FAIRLEAD_ETCD_URL", "XDG_STATE_HOME"} <= read
+    assert read == documented

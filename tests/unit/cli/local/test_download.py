@@ -68,7 +68,7 @@ def test_a_refused_connection_is_not_retried() -> None:
         began = time.monotonic()
         with pytest.raises(errors.NotThere, match="can't be reached"):
             download.check_reachable(f"http://127.0.0.1:{bound.getsockname()[1]}")
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 60
 
 
 @pytest.mark.parametrize(

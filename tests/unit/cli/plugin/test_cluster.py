@@ -28,7 +28,7 @@ class Server:
 
     def application(self) -> web.Application:
         made = web.Application()
-        made.router.add_route("*", "/{path:.*}", self._answer)
+        made.router.add_route("*", "/{path:.*}", lambda request: self._answer(request))
         return made
 
     async def _answer(self, request: web.Request) -> web.Response:
@@ -96,23 +96,54 @@ def test_revisions_are_selected_by_the_label_of_the_model(server: Server, found:
 
 
 def test_a_missing_model_is_none(server: Server, found: cluster.KubernetesCluster) -> None:
-    server.status = 404
+    server.status, server.body = 404, {"details": {"name": "digits"}}
     assert found.model("digits") is None
+
+
+def test_a_cluster_without_the_crd_is_called_so(server: Server, found: cluster.KubernetesCluster) -> None:
+    server.status, server.body = 404, {"message": "404 page not found"}
+    with pytest.raises(errors.PluginError, match="Fairlead is not installed there"):
+        found.model("digits")
+
+
+def test_a_read_needs_the_role_that_reads(server: Server, found: cluster.KubernetesCluster) -> None:
+    server.status = 403
+    with pytest.raises(errors.PluginError, match="needs the role fairlead-view"):
+        found.model("digits")
+
+
+@pytest.mark.parametrize(
+    "content", [b"a: [", b"hello", b"\xff\xfe\x00", b"clusters: 1", b"{current-context: c, contexts: [x]}", b"[]"]
+)
+def test_a_file_that_is_no_kubeconfig_is_one_line(tmp_path: pathlib.Path, content: bytes) -> None:
+    path = tmp_path / "config"
+    path.write_bytes(content)
+    with pytest.raises(errors.PluginError, match="The kubeconfig") as caught:
+        cluster.KubernetesCluster(namespace=None, context=None, kubeconfig=path)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
     ("status", "error", "expected"),
     [
-        (403, errors.PluginError, "Not allowed to ask that of ModelDeployment digits in namespace models"),
+        (401, errors.PluginError, "does not accept the credentials"),
+        (
+            403,
+            errors.PluginError,
+            "Not allowed to send the request to ModelDeployment digits .* role fairlead-rollouts",
+        ),
         (404, errors.PluginError, "There is no ModelDeployment digits in namespace models"),
         (409, errors.ConflictError, "The object changed at the same time"),
-        (422, errors.PluginError, "is an Abort that is still to be carried out"),
+        (422, errors.PluginError, "must not be replaced while an Abort is pending"),
     ],
 )
 def test_a_refusal_of_the_api_server_is_one_line(
     server: Server, found: cluster.KubernetesCluster, status: int, error: type[errors.PluginError], expected: str
 ) -> None:
-    server.status, server.body = status, {"message": "status.request: is an Abort that is still to be carried out"}
+    server.status, server.body = (
+        status,
+        {"details": {"name": "digits"}, "message": "status.request: must not be replaced while an Abort is pending"},
+    )
     with pytest.raises(error, match=expected) as caught:
         found.ask("digits", {"id": "a"}, resource_version="7")
     assert "\n" not in str(caught.value)
@@ -121,7 +152,22 @@ def test_a_refusal_of_the_api_server_is_one_line(
 def test_an_unreachable_api_server_is_one_line(tmp_path: pathlib.Path) -> None:
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))  # bound, not listening: refused
-        made = connected(tmp_path, f"http://127.0.0.1:{bound.getsockname()[1]}")
-        with pytest.raises(errors.PluginError, match="The API server can't be reached"):
+        url = f"http://127.0.0.1:{bound.getsockname()[1]}"
+        made = connected(tmp_path, url)
+        with pytest.raises(errors.PluginError) as caught:
             made.model("digits")
         made.close()
+    text = str(caught.value)
+    assert text.startswith(f"The API server {url} can't be reached: ")
+    assert "Connection refused. Check that the cluster runs, and the server's address in the kubeconfig" in text
+
+
+def test_another_server_than_kubernetes_is_called_so(
+    server: Server, found: cluster.KubernetesCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def welcome(_: Server, request: web.Request) -> web.Response:
+        return web.Response(text="<html>welcome</html>")
+
+    monkeypatch.setattr(Server, "_answer", welcome)
+    with pytest.raises(errors.PluginError, match=r"http://127.0.0.1:\d+ is no Kubernetes API"):
+        found.model("digits")

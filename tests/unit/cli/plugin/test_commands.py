@@ -16,6 +16,7 @@ from tests.support.virtual_world import VirtualWorld
 from fairlead_cli.plugin import cluster, commands, errors
 
 NAME = "digits"
+API = "fairlead.dev/v1alpha1"
 STEPS: list[dict[str, Any]] = [{"setWeight": 25}, {"pause": {}}, {"setWeight": 50}, {"pause": {}}]
 CANARY = {"strategy": "Canary", "steps": STEPS}
 
@@ -49,7 +50,16 @@ def test_status_shows_revisions_weights_the_step_and_what_it_waits_for(found: Wo
     assert re.search(r"stable +revision 1 \(\w{10}\)  v1  75 %  2/2 replicas", output)
     assert re.search(r"candidate +revision 2 \(\w{10}\)  v2  25 %  2/2 replicas", output)
     assert "step 2 of 4: pause until a person promotes" in output
-    assert "until it is promoted" in output
+    assert "until it is promoted" in " ".join(output.split())
+
+
+def test_status_shows_the_figure_of_each_evaluation_record(found: WorldCluster) -> None:
+    output = run("status", NAME)[1]
+    assert output.count("evaluation: Accuracy 0.9700 (95 %: 0.9512 to 0.9817, 500 samples)") == 2
+    revisions = json.loads(run("status", NAME, "-o", "json")[1])["revisions"]
+    assert revisions["stable"]["evaluation"] == {
+        **{"outcome": "Read", "metric": "Accuracy", "value": 0.97, "low": 0.9512, "high": 0.9817, "samples": 500}
+    }
 
 
 def test_status_says_how_a_model_scales_and_what_it_waits_for(found: WorldCluster) -> None:
@@ -66,6 +76,22 @@ def test_status_as_json_has_the_same_content(found: WorldCluster) -> None:
     assert as_json == yaml.safe_load(run("status", NAME, "-o", "yaml")[1])
     assert as_json["revisions"]["candidate"]["weight"] == 25
     assert (as_json["rollout"]["step"], len(as_json["rollout"]["steps"])) == (2, 4)
+
+
+def test_the_step_as_json_is_the_step_of_the_text(found: WorldCluster) -> None:
+    """There is none before the first step and after the last one; the object itself counts from 0."""
+    rollout = found.world.models[NAME].status["rollout"]
+    assert (rollout["step"], _step()) == (1, 2)
+    rollout["step"] = 4
+    assert _step() is None
+    assert "all steps are done" in run("status", NAME)[1]
+    rollout.update(step=0, phase="Proving")
+    assert _step() is None
+    assert "step 1" not in run("status", NAME)[1]
+
+
+def _step() -> Any:
+    return json.loads(run("status", NAME, "-o", "json")[1])["rollout"]["step"]
 
 
 def test_status_shows_matches_sticky_and_shadow_only_while_they_apply(found: WorldCluster) -> None:
@@ -88,7 +114,7 @@ def test_status_shows_matches_sticky_and_shadow_only_while_they_apply(found: Wor
 def test_a_promote_applies_to_the_step_that_was_read(found: WorldCluster) -> None:
     code, output = run("promote", NAME)
     assert (code, found.asked[-1]["step"]) == (0, 1)
-    assert "step 2, the pause of revision 2" in output
+    assert "the pause in step 2 of revision 2" in output
     assert phase(found) == "Paused"
 
 
@@ -98,10 +124,10 @@ def test_a_full_promote_ends_the_rollout(found: WorldCluster) -> None:
 
 
 def test_pause_stops_the_rollout_and_resume_continues_it(found: WorldCluster) -> None:
-    assert "is paused by request" in run("pause", NAME)[1]
+    assert " is paused" in run("pause", NAME)[1]
     assert "paused by a person: kubectl fairlead resume" in run("status", NAME)[1]
     code, output = run("pause", NAME)
-    assert (code, "is paused by an earlier request" in output) == (1, True)
+    assert (code, "is already paused on request" in output) == (1, True)
     assert "continues" in run("resume", NAME)[1]
 
 
@@ -145,7 +171,7 @@ def test_plan_says_what_applying_would_do_and_changes_nothing(found: WorldCluste
 
     def planned(**spec: Any) -> dict[str, Any]:
         base = found.world.models[NAME].spec
-        manifest = {"kind": "ModelDeployment", "metadata": {"name": NAME}, "spec": {**base, **spec}}
+        manifest = {"apiVersion": API, "kind": "ModelDeployment", "metadata": {"name": NAME}, "spec": {**base, **spec}}
         file = tmp_path / "model.yaml"
         file.write_text(yaml.safe_dump(manifest))
         return dict(json.loads(run("plan", "-f", str(file), "-o", "json")[1])[0])
@@ -184,7 +210,7 @@ def _stable(found: WorldCluster) -> str:
 
 def test_plan_describes_a_shadow_rollout(found: WorldCluster) -> None:
     spec = {"model": {"uri": "file:///m/4"}, "rollout": {"strategy": "Shadow", "shadow": {"percent": 5}}}
-    manifest = {"kind": "ModelDeployment", "metadata": {"name": NAME}, "spec": spec}
+    manifest = {"apiVersion": API, "kind": "ModelDeployment", "metadata": {"name": NAME}, "spec": spec}
     planned = json.loads(run("plan", "-f", "-", "-o", "json", stdin=yaml.safe_dump(manifest))[1])[0]
 
     assert planned["steps"] == ["pause until a person promotes"]
@@ -192,7 +218,12 @@ def test_plan_describes_a_shadow_rollout(found: WorldCluster) -> None:
 
 
 def test_plan_reads_standard_input_and_describes_a_new_model(found: WorldCluster) -> None:
-    manifest = {"kind": "ModelDeployment", "metadata": {"name": "new"}, "spec": {"model": {"uri": "file:///m/1"}}}
+    manifest = {
+        "apiVersion": API,
+        "kind": "ModelDeployment",
+        "metadata": {"name": "new"},
+        "spec": {"model": {"uri": "file:///m/1"}},
+    }
     code, output = run("plan", "-f", "-", stdin=yaml.safe_dump(manifest))
     assert code == 0
     assert "Its first revision takes all traffic" in output
@@ -245,11 +276,33 @@ def test_no_other_request_replaces_a_pending_abort(found: WorldCluster) -> None:
     assert "not carried out yet" in output
 
 
-def test_a_request_that_waits_is_reported(found: WorldCluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commands, "ANSWER_WITHIN_S", 0.0)
+def test_a_request_without_an_answer_fails_and_stays(found: WorldCluster) -> None:
     found.passes = 0
-    code, output = run("abort", NAME)
-    assert (code, "is requested and not carried out yet" in output) == (0, True)
+    code, output = run("abort", NAME, "--timeout", "0")
+    assert code == 1
+    assert "not carried out yet: the operator did not answer within 0 s" in output
+    assert f"kubectl fairlead status {NAME} -n default" in output
+    assert found.asked[-1]["verb"] == "Abort"
+
+
+@pytest.mark.parametrize("verb", ["promote", "pause", "resume", "abort", "rollback"])
+def test_without_a_wait_a_verb_returns_at_once(found: WorldCluster, verb: str) -> None:
+    found.passes = 0
+    code, output = run(verb, NAME, "--wait=false")
+    assert (code, len(found.asked)) == (0, 1)
+    assert " is requested; follow it with: kubectl fairlead status digits -n default" in output
+    assert "handledRequest" not in found.world.models[NAME].status
+
+
+def test_a_timeout_without_a_wait_is_refused(found: WorldCluster) -> None:
+    code, output = run("abort", NAME, "--wait=false", "--timeout", "3")
+    assert (code, found.asked) == (1, [])
+    assert "--timeout has no effect with --wait=false" in output
+
+
+def test_another_value_of_wait_is_refused_and_writes_nothing(found: WorldCluster) -> None:
+    assert run("abort", NAME, "--wait=no") == (1, "--wait must be true or false, not no.\n")
+    assert found.asked == []
 
 
 def test_a_missing_kubeconfig_is_reported_in_one_line(tmp_path: pathlib.Path) -> None:
@@ -276,6 +329,6 @@ def test_status_shows_what_the_analysis_measured(found: WorldCluster) -> None:
     output = run("status", NAME)[1]
     assert re.search(r"step 2 of 2: analysis", output)
     assert re.search(r"analysis Running: \d+ measurements", output)
-    assert re.search(r"\? errors: 0 % of \d+ requests failed", output)
+    assert re.search(r"\? errors: failed requests: candidate 0 % of \d+", output)
     data = json.loads(run("status", NAME, "-o", "json")[1])["rollout"]["analysis"]
     assert (data["phase"], data["metrics"][0]["phase"]) == ("Running", "Inconclusive")

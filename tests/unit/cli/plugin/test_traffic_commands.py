@@ -162,3 +162,46 @@ def test_logs_reports_what_is_missing(server: Server, monkeypatch: pytest.Monkey
     monkeypatch.delenv("FAIRLEAD_RAY")
     code, _, output = run("logs", NAME)
     assert (code, "--ray http://HOST:PORT" in output) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "check"),
+    [
+        (("predict", NAME), "--gateway", "(--gateway or FAIRLEAD_GATEWAY, else that of the status)"),
+        (("explain", NAME, "-f", "-"), "--gateway", "(--gateway or FAIRLEAD_GATEWAY, else that of the status)"),
+        (("logs", NAME), "--ray", "(--ray or FAIRLEAD_RAY)"),
+    ],
+)
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9", "127.0.0.1:9", "http://[", "ftp://127.0.0.1"])
+def test_an_address_without_a_server_is_named_with_what_to_check(
+    found: WorldCluster, command: tuple[str, ...], option: str, check: str, url: str
+) -> None:
+    code, output, error = run(*command, option, url, stdin='{"inputs": []}')
+    assert (code, output, error.count("\n")) == (1, "", 1)
+    assert error.startswith(f"{url}/")
+    assert "can't be reached: " in error
+    assert check in error
+
+
+@pytest.mark.parametrize(("command", "option"), [("predict", "--gateway"), ("logs", "--ray")])
+@pytest.mark.parametrize("content", ["{}", "[]", "<html>", "1"])
+def test_another_server_at_the_address_is_one_line(
+    found: WorldCluster, command: str, option: str, content: str
+) -> None:
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(text=content)
+
+    def application() -> web.Application:
+        made = web.Application()
+        made.router.add_route("*", "/{path:.*}", answer)
+        return made
+
+    thread = HttpThread(application)
+    thread.start()
+    try:
+        code, output, error = run(command, NAME, option, thread.url)
+    finally:
+        thread.stop()
+    assert (code, output, error.count("\n")) == (1, "", 1)
+    assert error.startswith(f"{thread.url}/")
+    assert content in error

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from fairlead_gateway.haproxy import changes, config
 from fairlead_gateway.haproxy.observed import Observed, Operation, Server
-from fairlead_gateway.haproxy.wanted import Wanted
+from fairlead_gateway.haproxy.wanted import Readiness, Wanted
 
 A, B = "aaaaaaaaaa", "bbbbbbbbbb"
 NAME = f"{A}-0123456789abcdef"
@@ -190,7 +190,7 @@ def test_a_configuration_without_the_match_map_is_reloaded_instead_of_changed() 
 
 
 def test_readiness_is_a_key_that_no_model_can_have() -> None:
-    assert changes.ready_commands(is_ready=True, observed=OBSERVED) == ()
-    assert changes.ready_commands(is_ready=False, observed=OBSERVED) == ("set map route.map /ready 0",)
+    assert changes.ready_commands(Readiness.READY, OBSERVED) == ()
+    assert changes.ready_commands(Readiness.UNCHECKED, OBSERVED) == ("set map route.map /ready 0",)
     bare = replace(OBSERVED, route_map={})
-    assert changes.ready_commands(is_ready=True, observed=bare) == ("add map route.map /ready 1",)
+    assert changes.ready_commands(Readiness.READY, bare) == ("add map route.map /ready 1",)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import os
@@ -32,12 +33,12 @@ def read_table(data: dict[str, Any]) -> routes.Table:
     return table
 
 
-def build(table: Iterable[routes.Route], kept: config.Names = NO_NAMES) -> Wanted:
+def build(table: Iterable[routes.Route], kept: config.Names = NO_NAMES, options: config.Options = OPTIONS) -> Wanted:
     """With the places that a new gateway gives, in a pool that is small enough to read."""
     table = tuple(table)
     keys = [(route.model, each.name) for route in table for each in route.revisions]
     places = pool.Pool(size=6).assign(keys)
-    return build_wanted(table, OPTIONS, places, check_ms=500, kept=kept)
+    return build_wanted(table, options, places, check_ms=500, kept=kept)
 
 
 def whole(wanted: Wanted) -> str:
@@ -50,6 +51,15 @@ def whole(wanted: Wanted) -> str:
 
 def golden_table(name: str) -> routes.Table:
     return read_table(yaml.safe_load((GOLDEN / f"{name}.in.yaml").read_text()))
+
+
+def test_a_worker_that_is_replaced_lives_as_long_as_a_request_that_waits_for_a_replica() -> None:
+    (route, *_) = golden_table("rollout").routes.values()
+    hold = routes.Hold(requests=1, seconds=600, parallel=1, idle_s=300)
+    for held, least_s in ((None, route.request_timeout_ms // 1000), (hold, 600 + route.request_timeout_ms // 1000)):
+        text = build([dataclasses.replace(route, hold=held)]).config
+        (line,) = (line.split() for line in text.splitlines() if "hard-stop-after" in line)
+        assert least_s < int(line[1].removesuffix("s")) <= least_s + 120
 
 
 @pytest.mark.parametrize("name", ["empty", "rollout", "routing"])
@@ -71,14 +81,25 @@ def test_a_table_gives_exactly_the_reviewed_configuration_and_maps(name: str) ->
 
 
 @pytest.mark.real
-@pytest.mark.parametrize("name", ["empty", "rollout", "routing"])
-def test_haproxy_takes_the_golden_configuration_without_a_warning(name: str, tmp_path: Path) -> None:
-    wanted = build(golden_table(name).routes.values())
+@pytest.mark.parametrize(
+    ("name", "origins"),
+    [
+        ("empty", ()),
+        ("rollout", ("https://app.example.org", "http://[fd00::1]:8080")),
+        ("routing", ("*",)),
+    ],
+)
+def test_haproxy_takes_the_golden_configuration_without_a_warning(
+    name: str, origins: tuple[str, ...], tmp_path: Path
+) -> None:
+    options = dataclasses.replace(OPTIONS, allowed_origins=origins)
+    wanted = build(golden_table(name).routes.values(), options=options)
     (tmp_path / config.CONFIG_FILE).write_text(whole(wanted))
     (tmp_path / config.BACKEND_MAP).write_text(map_text(wanted.backend_map))
     (tmp_path / config.ROUTE_MAP).write_text(map_text(wanted.route_map))
     (tmp_path / config.VERSION_MAP).write_text(map_text(wanted.version_map))
     (tmp_path / config.MATCH_MAP).write_text(map_text(wanted.match_map))
+    (tmp_path / config.HOLD_FILE).write_text(config.hold_script())
     (tmp_path / config.ERRORS_DIR).mkdir()
     for code in config.ERRORS:
         (tmp_path / config.ERRORS_DIR / f"{code}.http").write_text(config.error_response(code))
@@ -97,6 +118,22 @@ def test_haproxy_takes_the_golden_configuration_without_a_warning(name: str, tmp
 
     assert [line for line in checked.stderr.splitlines() if "WARNING" in line or "ALERT" in line] == []
     assert checked.returncode == 0
+
+
+def test_with_tls_only_the_port_for_clients_has_it() -> None:
+    options = dataclasses.replace(OPTIONS, is_tls=True, internal=("127.0.0.1", 8002))
+    text = build((), options=options).config
+    binds = [line.strip() for line in text.splitlines() if line.startswith("  bind ")]
+    assert [each for each in binds if " ssl " in each] == [
+        f'bind "fd@${{{config.LISTEN_FD_VARIABLE}}}" maxconn 4000 ssl crt tls.pem alpn h2,http/1.1 ssl-min-ver TLSv1.2'
+    ]
+    assert "bind 127.0.0.1:8002 name internal" in binds
+
+
+def test_a_copy_is_asked_for_at_the_internal_port() -> None:
+    options = dataclasses.replace(OPTIONS, internal=("0.0.0.0", 8002))
+    assert "set-header x-fairlead-shadow %[dst]:8002/" in build((), options=options).config
+    assert "set-header x-fairlead-shadow %[dst]:%[dst_port]/" in build(()).config
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
@@ -21,13 +22,14 @@ NODE = settings.Node(cluster="default", host="127.0.1.1", port=7999)
 OTHER = settings.Node(cluster="gpu", host="127.0.1.2", port=7999)
 
 
-def read(**clusters: str) -> routes.Table:
+def read(changed: Mapping[str, object] | None = None, /, **clusters: str) -> routes.Table:
     """The model `digits` with these revisions, each on its cluster."""
-    content = {
+    content: dict[str, object] = {
         "stable": None,
         "revisions": {name: {"cluster": cluster} for name, cluster in clusters.items()},
         "maxRequestBytes": 1,
         "requestTimeoutSeconds": 1,
+        **(changed or {}),
     }
     text = json.dumps({**content, "version": routes.spec_version(content)})
     table = routes.read_table({"digits": text}, routes.EMPTY_TABLE)
@@ -113,16 +115,67 @@ def test_no_command_is_needed_for_a_replica_with_its_servers() -> None:
 
 
 def test_a_draining_replica_is_drained_once_and_never_added() -> None:
-    targets = find(read(**{A: "default"}), know(view(NODE, draining=(ONE,))))
-    here = observed(*(seen(backend, ONE) for backend in BOTH))
-    drained = observed(*(seen(backend, ONE, is_drained=True) for backend in BOTH))
+    targets = find(read(**{A: "default"}), know(view(NODE, TWO, draining=(ONE,))))
+    other = [seen(backend, TWO) for backend in BOTH]
+    here = observed(*other, *(seen(backend, ONE) for backend in BOTH))
+    drained = observed(*other, *(seen(backend, ONE, is_drained=True) for backend in BOTH))
 
     assert servers.find_commands(targets, here, SHAPE) == tuple(
         f"set server {backend}/{ONE} state drain" for backend in BOTH
     )
     assert servers.find_commands(targets, drained, SHAPE) == ()
-    assert servers.find_commands(targets, observed(), SHAPE) == ()
-    assert servers.count_unchecked(targets, observed()) == 0
+    assert servers.find_commands(targets, observed(*other), SHAPE) == ()
+    assert servers.count_unchecked(targets, observed(*other)) == 0
+
+
+@pytest.mark.parametrize(
+    "successor",
+    [{"operation": Operation.STOPPED}, {"operation": Operation.DRAINING}, {"is_drained": True}, {"is_enabled": False}],
+    ids=["not checked yet", "its check says that it drains", "drained", "disabled"],
+)
+def test_the_last_replica_that_takes_requests_is_drained_when_another_one_is_up(successor: dict[str, object]) -> None:
+    targets = find(read(**{A: "default"}), know(view(NODE, TWO, draining=(ONE,))))
+    last = seen("p0001", ONE) | seen("f0001", ONE)
+    too_early = observed(last, seen("p0001", TWO, **successor), seen("f0001", TWO, **successor))
+    # Only predictions have a successor yet: what is said of answers has a backend of its own.
+    at_one = observed(last, seen("p0001", TWO), seen("f0001", TWO, **successor))
+
+    assert not any("drain" in line for line in servers.find_commands(targets, too_early, SHAPE))
+    assert servers.is_drain_due(targets, too_early)
+    assert f"set server p0001/{ONE} state drain" in servers.find_commands(targets, at_one, SHAPE)
+    assert f"set server f0001/{ONE} state drain" not in servers.find_commands(targets, at_one, SHAPE)
+    assert not servers.is_drain_due(targets, observed(last, seen("p0001", TWO), seen("f0001", TWO)))
+
+
+def test_the_last_replica_is_drained_at_once_where_requests_are_held() -> None:
+    """Feedback is never held, and neither are requests for a revision that is not stable."""
+    hold = {"requests": 1, "seconds": 1, "parallel": 1, "idleSeconds": 1}
+    table = read({"stable": A, "hold": hold}, **{A: "default", B: "default"})
+    name = f"{B}-0000000000000003"
+    here = observed(*(seen(backend, ONE) for backend in BOTH), seen("p0002", name), seen("f0002", name))
+
+    found = servers.find_commands(find(table, know(view(NODE, draining=(ONE, name)))), here, SHAPE)
+
+    assert found == (f"set server p0001/{ONE} state drain",)
+
+
+def test_the_last_replica_is_drained_once_it_takes_no_requests() -> None:
+    """Its own check says so after a while, or its port is closed."""
+    targets = find(read(**{A: "default"}), know(view(NODE, draining=(ONE,))))
+    for operation in (Operation.DRAINING, Operation.STOPPED):
+        here = observed(seen("p0001", ONE, operation=operation))
+
+        assert servers.find_commands(targets, here, SHAPE) == (f"set server p0001/{ONE} state drain",)
+        assert not servers.is_drain_due(targets, here)
+
+
+def test_another_revision_is_no_successor() -> None:
+    name = f"{B}-0000000000000003"
+    targets = find(read(**{A: "default", B: "default"}), know(view(NODE, name, draining=(ONE,))))
+    here = observed(seen("p0001", ONE), seen("p0002", name), seen("f0002", name))
+
+    assert servers.find_commands(targets, here, SHAPE) == ()
+    assert servers.is_drain_due(targets, here)
 
 
 def test_a_replica_that_is_no_longer_listed_is_disabled_and_then_deleted() -> None:

@@ -50,6 +50,20 @@ async def test_a_route_that_is_being_changed_hides_no_other_route(http_client: h
     assert view.routes["other"].version == "9f86d081884c7d65"
 
 
+async def test_routes_that_would_fill_the_memory_are_not_parsed(
+    http_client: http.HttpClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateway, "ROUTES_VALUES_MAX", 1000)
+    server = admin_port({"gateway": "g", "routes": {}, "errors": {}, "failure": None, "more": [[]] * 1000})
+    server.start()
+    try:
+        client = gateway.GatewayClient(http_client=http_client, on_request=lambda *_: None)
+        with pytest.raises(errors.AnswerTooLong, match="more than 1000 values"):
+            await client.fetch_view(server.url)
+    finally:
+        server.stop()
+
+
 async def test_a_route_without_a_version_is_no_answer(http_client: http.HttpClient) -> None:
     server = admin_port({"gateway": "g", "routes": {"one": {"revisions": {}}}})
     server.start()

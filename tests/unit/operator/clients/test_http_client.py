@@ -127,3 +127,10 @@ async def test_writes_under_way_are_counted(client: http.HttpClient, server: Ser
         task.cancel()
     await asyncio.gather(writing, reading, return_exceptions=True)
     assert client.writes_under_way == 0
+
+
+async def test_a_host_name_that_cannot_be_resolved_is_said_so_without_the_name(client: http.HttpClient) -> None:
+    request = http.Request(method="GET", url="http://no-such-host.invalid/api", answer_bytes_max=1)
+    with pytest.raises(errors.Unreachable) as raised:
+        await client.send(request, who="Ray", on_request=lambda *_: None)
+    assert raised.value.cause == "the host name could not be resolved"

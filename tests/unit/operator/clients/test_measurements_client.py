@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -9,13 +10,15 @@ import pytest
 from aiohttp import web
 from tests.support import builders
 from tests.support.http_thread import HttpThread
+from typing_extensions import override
 
 from fairlead_gateway import measurements as gateway_side
+from fairlead_operator.api.counts import Scale
 from fairlead_operator.clients import clock, errors, http, measurements
 from fairlead_operator.observe import measurements as observe
 from fairlead_operator.state import directory, keys, question
 from fairlead_operator.state.knowledge import Known, Unknown
-from fairlead_operator.state.measurements import GatewayReading, Scale
+from fairlead_operator.state.measurements import GatewayReading
 
 A, B = "3f0c9a1b2d", "7ab0c9d1e2"
 KEY = keys.ModelKey("default", "digits")
@@ -111,7 +114,7 @@ class Scripted:
         found: GatewayReading = self._answer(admin_url)
         return found
 
-    async def fetch_number(self, url: str, query: str) -> float | None:
+    async def fetch_number(self, url: str, query: str, *, namespace: str) -> float | None:
         found: float | None = self._answer(query)
         return found
 
@@ -137,8 +140,21 @@ READING = GatewayReading(gateway="g", epoch="1", scale=Scale(), revisions={})
 async def test_one_unreachable_gateway_makes_the_sums_unknown() -> None:
     scripted = Scripted(one=READING, two=errors.Unreachable("two is away"))
     found = await reader(scripted, "one", "two").read(KEY, question.Question())
-    assert found.gateways == Unknown("two is away")
+    assert found.gateways == Unknown("gateway gateway-1: two is away")
     assert (await reader(scripted, "one").read(KEY, question.Question())).gateways == Known((READING,))
+
+
+async def test_of_several_unreachable_gateways_the_first_by_name_is_given() -> None:
+    class LateFirst(Scripted):
+        @override
+        async def fetch(self, admin_url: str, model: str) -> GatewayReading:
+            if admin_url == "one":
+                await asyncio.sleep(0.01)
+            return await super().fetch(admin_url, model)
+
+    scripted = LateFirst(one=errors.Unreachable("one is away"), two=errors.Unreachable("two is away"))
+    found = await reader(scripted, "one", "two").read(KEY, question.Question())
+    assert found.gateways == Unknown("gateway gateway-0: one is away")
 
 
 async def test_each_query_has_its_own_answer() -> None:

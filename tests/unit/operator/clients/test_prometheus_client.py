@@ -39,14 +39,14 @@ async def test_an_expression_gives_one_number_or_none(
     number: float | None,
 ) -> None:
     server.answer = answer
-    assert await client.fetch_number(server.url, "sum(up) + 1") == number
-    assert server.queries == ["sum(up) + 1"]
+    assert await client.fetch_number(server.url, "sum(up) + 1", namespace="team-a") == number
+    assert (server.queries, server.namespaces) == (["sum(up) + 1"], ["team-a"])
 
 
 async def test_several_series_are_refused(server: FakePrometheus, client: prometheus.PrometheusClient) -> None:
     server.answer = [1.0, 2.0]
     with pytest.raises(errors.Refused, match="returns 2 series"):
-        await client.fetch_number(server.url, "up")
+        await client.fetch_number(server.url, "up", namespace="team-a")
 
 
 @pytest.mark.parametrize(("code", "kind"), [(400, errors.Refused), (422, errors.Refused), (500, errors.Unreachable)])
@@ -55,7 +55,7 @@ async def test_a_refused_query_differs_from_a_failed_one(
 ) -> None:
     server.code = code
     with pytest.raises(kind, match="as told"):
-        await client.fetch_number(server.url, "up")
+        await client.fetch_number(server.url, "up", namespace="team-a")
 
 
 async def test_a_late_answer_is_ignored(
@@ -64,10 +64,10 @@ async def test_a_late_answer_is_ignored(
     monkeypatch.setattr(prometheus, "TIMEOUT_S", 0.2)
     server.is_late = True
     with pytest.raises(errors.Unreachable):
-        await client.fetch_number(server.url, "up")
+        await client.fetch_number(server.url, "up", namespace="team-a")
 
 
 async def test_text_instead_of_a_number_is_refused(server: FakePrometheus, client: prometheus.PrometheusClient) -> None:
     server.answer = "many"
     with pytest.raises(errors.Unreachable, match="not a number"):
-        await client.fetch_number(server.url, "up")
+        await client.fetch_number(server.url, "up", namespace="team-a")

@@ -13,6 +13,9 @@ import pytest
 from aiohttp import web
 from tests.support.http_thread import HttpThread
 
+from fairlead_operator.api.evaluation_status import Evaluation
+from fairlead_operator.api.evaluation_status import EvaluationOutcome as Outcome
+from fairlead_operator.api.optimization import Variant, VariantReason
 from fairlead_operator.clients import clock, errors, gateway, http
 from fairlead_operator.state.signature import Tensor
 
@@ -82,6 +85,81 @@ async def test_a_proof_sends_no_tensor_whatever_the_size_of_the_input(client: ga
     assert bodies == [b""]
     assert (report.outcome, report.digest) == (gateway.ProofOutcome.PROVED, DIGEST)
     assert report.signature.inputs == {"x": Tensor(datatype="FP32", shape=(-1, 1024, 1024, 3))}
+
+
+@pytest.mark.parametrize(
+    ("added", "found"), [({"sharesCalls": False}, False), ({"sharesCalls": True}, True), ({}, None)]
+)
+async def test_what_a_replica_says_of_shared_calls_is_read(
+    client: gateway.GatewayClient, added: dict[str, bool], found: bool | None
+) -> None:
+    async with data_port(answering({**REPORT, **added})) as (url, _):
+        assert (await client.prove(url, "digits", REVISION, timeout_s=10)).shares_calls is found
+
+
+VARIANT = {"name": "StaticInt8", "reason": "Best", "message": "faster\nand smaller", "new": 1}
+
+
+async def test_the_variant_that_a_replica_reports_is_read(client: gateway.GatewayClient) -> None:
+    expected = Variant(name="StaticInt8", reason=VariantReason.BEST, message="faster and smaller")
+    for reported, found in ((VARIANT, expected), (None, None)):
+        async with data_port(answering({**REPORT, "variant": reported})) as (url, _):
+            assert (await client.prove(url, "digits", REVISION, timeout_s=10)).variant == found
+
+
+async def test_a_sentence_on_all_variants_is_read_up_to_what_the_status_holds(client: gateway.GatewayClient) -> None:
+    for reported, found in (("x" * 1024, "x" * 1024), ("x" * 1025, "x" * 1021 + "…")):
+        async with data_port(answering({**REPORT, "variant": {**VARIANT, "message": reported}})) as (url, _):
+            variant = (await client.prove(url, "digits", REVISION, timeout_s=10)).variant
+        assert variant is not None
+        assert variant.message == found
+
+
+@pytest.mark.parametrize("wrong", [{"name": "a b"}, {"name": "a" * 41}, {"reason": "Splendid"}, {"name": None}])
+async def test_a_variant_that_cannot_be_right_is_no_valid_report(
+    client: gateway.GatewayClient, wrong: dict[str, Any]
+) -> None:
+    async with data_port(answering({**REPORT, "variant": {**VARIANT, **wrong}})) as (url, _):
+        with pytest.raises(errors.Refused, match="is not valid: variant"):
+            await client.prove(url, "digits", REVISION, timeout_s=10)
+
+
+READ = {"outcome": "Read", "metric": "Accuracy", "value": 0.9, "low": 0.6, "high": 0.98, "samples": 10, "new": 1}
+
+
+@pytest.mark.parametrize(
+    ("reported", "found"),
+    [
+        pytest.param(None, None, id="a replica of an earlier version"),
+        pytest.param(
+            {**READ, "message": ""},
+            Evaluation(outcome=Outcome.READ, metric="Accuracy", value=0.9, low=0.6, high=0.98, samples=10),
+            id="a record",
+        ),
+        pytest.param(
+            {**READ, "outcome": "OtherModel", "message": "of\nanother"},
+            Evaluation(outcome=Outcome.OTHER_MODEL, message="of another"),
+            id="figures of another model do not count",
+        ),
+    ],
+)
+async def test_the_evaluation_that_a_replica_reports_is_read(
+    client: gateway.GatewayClient, reported: dict[str, Any] | None, found: Evaluation | None
+) -> None:
+    async with data_port(answering({**REPORT, "evaluation": reported})) as (url, _):
+        assert (await client.prove(url, "digits", REVISION, timeout_s=10)).evaluation == found
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"value": 1.1}, {"low": None}, {"samples": 0}, {"outcome": "Splendid"}, {"metric": "a b"}, {"metric": "a" * 65}],
+)
+async def test_an_evaluation_that_cannot_be_right_is_no_valid_report(
+    client: gateway.GatewayClient, wrong: dict[str, Any]
+) -> None:
+    async with data_port(answering({**REPORT, "evaluation": {**READ, **wrong}})) as (url, _):
+        with pytest.raises(errors.Refused, match="is not valid: evaluation"):
+            await client.prove(url, "digits", REVISION, timeout_s=10)
 
 
 @pytest.mark.parametrize(
@@ -181,4 +259,5 @@ async def test_a_message_contains_no_address(client: gateway.GatewayClient) -> N
         pass
     with pytest.raises(errors.Unreachable) as failure:
         await client.prove(url, "digits", REVISION, timeout_s=10)
-    assert str(failure.value) == "gateway: POST /v2/models/digits/proof: no connection: Connection refused"
+    assert str(failure.value) == "gateway: POST /v2/models/digits/proof: connection refused"
+    assert failure.value.cause == "connection refused", "the path is for logs alone"

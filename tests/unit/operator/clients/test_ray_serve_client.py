@@ -7,6 +7,7 @@ import functools
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -72,6 +73,7 @@ async def test_replicas_that_no_node_has_room_for_are_counted_with_the_time_of_t
         view = (await client_of(url, http_client).fetch_instance()).applications["a"]
     assert (view.running_replicas, view.target_replicas, view.waiting_replicas) == (2, 5, 2)
     assert view.waiting_since == datetime.datetime(1970, 1, 1, 0, 1, 10, tzinfo=datetime.UTC)
+    assert view.running_ids == ("0", "1")
 
 
 async def test_a_rotated_token_is_read_again_once(http_client: http.HttpClient, tmp_path: Path) -> None:
@@ -149,11 +151,58 @@ async def test_a_missing_field_is_unreachable_and_named(
             await client_of(url, http_client).fetch_instance()
 
 
+async def test_an_answer_that_would_fill_the_memory_is_not_parsed(
+    http_client: http.HttpClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A body of empty lists takes thirty times its bytes, so a hostile Ray could end the operator of all namespaces."""
+    monkeypatch.setattr(ray_serve, "ANSWER_VALUES_MAX", 1000)
+    config: dict[str, object] = {"x": []}
+    document = {"controller_info": {}, "applications": {"a": {"status": "RUNNING", "deployed_app_config": config}}}
+    async with _Answering(document) as url:
+        assert (await client_of(url, http_client).fetch_instance()).applications["a"].name == "a"
+    config["x"] = [[] for _ in range(1000)]
+    async with _Answering(document) as url:
+        with pytest.raises(errors.AnswerTooLong, match="more than 1000 values"):
+            await client_of(url, http_client).fetch_instance()
+
+
 async def test_an_unknown_status_does_not_count_as_healthy(http_client: http.HttpClient) -> None:
     document = {"controller_info": {"actor_id": "x"}, "applications": {"a": {"status": "BLOOMING"}}}
     async with _Answering(document) as url:
         instance = await client_of(url, http_client).fetch_instance()
     assert instance.applications["a"].status is serve.ApplicationStatus.UNKNOWN_STATUS
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param("ü", id="a text"),
+        pytest.param(2**70, id="an integer of more than 64 bits"),
+        pytest.param(float("inf"), id="a number that JSON has no form for"),
+    ],
+)
+async def test_an_application_that_is_as_it_was_is_the_same_object_again(
+    http_client: http.HttpClient, value: object
+) -> None:
+    """What somebody else runs there is put again as it was read, whatever is in it."""
+    theirs = {"status": "RUNNING", "deployed_app_config": {"name": "theirs", "args": {"value": value}}}
+    document: dict[str, Any] = {"controller_info": {"actor_id": "x"}, "applications": {"theirs": theirs}}
+    async with _Answering(document) as url:
+        client = client_of(url, http_client)
+        before = await client.fetch_instance()
+        document["applications"]["another"] = {"status": "RUNNING"}
+        now = await client.fetch_instance()
+    assert now.applications["theirs"] is before.applications["theirs"]
+    assert now.applications["theirs"].config == theirs["deployed_app_config"]
+
+
+async def test_an_application_with_another_configuration_is_another_object(http_client: http.HttpClient) -> None:
+    one: dict[str, Any] = {"status": "RUNNING", "deployed_app_config": {"name": "a", "deployments": []}}
+    async with _Answering({"controller_info": {"actor_id": "x"}, "applications": {"a": one}}) as url:
+        client = client_of(url, http_client)
+        await client.fetch_instance()
+        one["deployed_app_config"] = {"name": "a"}
+        assert (await client.fetch_instance()).applications["a"].config == {"name": "a"}
 
 
 class _Answering:

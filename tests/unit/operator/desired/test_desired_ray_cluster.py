@@ -9,11 +9,12 @@ import pytest
 from tests.support import serving_classes
 
 from fairlead_operator.api import names
-from fairlead_operator.desired import ray_cluster
+from fairlead_operator.desired import node_removal, ray_cluster
 from fairlead_operator.state.infrastructure import WantedCluster
-from fairlead_operator.state.serving_class import PodSize
+from fairlead_operator.state.serving_class import HeadStorage, PodSize
 
 SMALL = serving_classes.make()
+FIXED = serving_classes.make(workers={"min": 2, "max": 2})
 
 
 def pods(built: WantedCluster) -> list[dict[str, Any]]:
@@ -30,6 +31,7 @@ def test_equal_classes_have_one_cluster_and_each_change_has_another() -> None:
         {"ray_version": "2.61.0"},
         {"worker": worker},
         {"head": dataclasses.replace(SMALL.head, node_selector={"pool": "serving"})},
+        {"head_storage": HeadStorage(redis_address="redis:6379")},
         {"worker": dataclasses.replace(SMALL.worker, tolerations=({"key": "gpu", "operator": "Exists"},))},
     ]
     found = {ray_cluster.cluster_name(dataclasses.replace(SMALL, **each), namespace="models") for each in changes}
@@ -45,7 +47,12 @@ def test_the_bounds_of_the_workers_and_the_gateway_are_no_part_of_the_name() -> 
     assert (after.bounds.least, after.bounds.most) == (2, 20)
     (group,) = after.body["spec"]["workerGroupSpecs"]
     assert (group["minReplicas"], group["maxReplicas"]) == (2, 20)
-    assert "replicas" not in group
+
+
+def test_the_number_of_workers_is_left_to_the_autoscaler() -> None:
+    for built in (ray_cluster.build(SMALL, namespace="models"), ray_cluster.build(FIXED, namespace="models")):
+        (group,) = built.body["spec"]["workerGroupSpecs"]
+        assert not {"replicas", "scaleStrategy"} & group.keys()
 
 
 def test_a_name_has_room_for_what_kuberay_adds() -> None:
@@ -79,6 +86,30 @@ def test_replicas_learn_what_they_need_from_the_environment() -> None:
         assert any(str(given["FAIRLEAD_NODE_FOLDER"]).startswith(f"{each}/") for each in mounted)
 
 
+def test_a_node_autoscaler_moves_workers_and_leaves_the_head() -> None:
+    """A worker drains; the end of the head costs requests."""
+    spec = ray_cluster.build(SMALL, namespace="models").body["spec"]
+    head, workers = spec["headGroupSpec"]["template"], spec["workerGroupSpecs"][0]["template"]
+    assert head["metadata"]["annotations"] == {
+        "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
+        "karpenter.sh/do-not-disrupt": "true",
+    }
+    assert workers["metadata"]["annotations"] == {"cluster-autoscaler.kubernetes.io/safe-to-evict": "true"}
+    stored = serving_classes.make(gcsFaultTolerance={"redisAddress": "redis:6379"})
+    head = ray_cluster.build(stored, namespace="models").body["spec"]["headGroupSpec"]["template"]
+    assert head["metadata"]["annotations"] == workers["metadata"]["annotations"]
+
+
+def test_what_node_autoscalers_may_do_is_no_part_of_the_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It changes nothing in a pod, so no cluster is replaced for it."""
+    before = ray_cluster.build(SMALL, namespace="models")
+    monkeypatch.setattr(node_removal, "STAYS", {"another": "of the head"})
+    monkeypatch.setattr(node_removal, "MOVES", {"another": "of workers"})
+    after = ray_cluster.build(SMALL, namespace="models")
+    assert after.body != before.body
+    assert after.name == before.name
+
+
 def test_pods_fit_the_pod_security_level_restricted() -> None:
     """The API server decides it in the node's tests; here is what it looks at."""
     for pod in pods(ray_cluster.build(SMALL, namespace="models")):
@@ -104,3 +135,54 @@ def test_the_platform_s_choices_reach_every_pod() -> None:
         assert pod["imagePullSecrets"] == [{"name": "pull"}]
         assert pod["nodeSelector"] == {"pool": "serving"}
         assert pod["priorityClassName"] == "serving"
+
+
+def test_the_state_of_the_head_is_in_redis_only_where_the_class_says_so() -> None:
+    """Then a RayCluster may not wait for KubeRay's cleanup for ever: a namespace that is deleted takes no Job."""
+    plain = ray_cluster.build(SMALL, namespace="models").body
+    assert "gcsFaultToleranceOptions" not in plain["spec"]
+    assert "annotations" not in plain["metadata"]
+    kept = serving_classes.make(gcsFaultTolerance={"redisAddress": "redis:6379"})
+    body = ray_cluster.build(kept, namespace="models").body
+    assert body["spec"]["gcsFaultToleranceOptions"] == {"redisAddress": "redis:6379"}
+    assert body["metadata"]["annotations"] == {"ray.io/gcs-ft-deletion-timeout": "120"}
+    secret = {"name": "redis", "key": "word"}
+    closed = serving_classes.make(gcsFaultTolerance={"redisAddress": "redis:6379", "redisPassword": secret})
+    options = ray_cluster.build(closed, namespace="models").body["spec"]["gcsFaultToleranceOptions"]
+    assert options["redisPassword"] == {"valueFrom": {"secretKeyRef": secret}}
+
+
+def test_the_platform_s_rules_for_sources_reach_the_workers_alone_and_secrets_stay_with_the_kubelet() -> None:
+    given = {
+        "allowedHosts": ["models.example.org", "*.example.net"],
+        "allowedNetworks": ["10.0.0.0/8"],
+        "credentials": [{"secretName": "reader", "hosts": ["models.example.org", "*.example.net"]}],
+        "volumeClaimNames": ["shared-models"],
+        "httpsProxy": "http://proxy:3128",
+        "noProxy": [".svc"],
+    }
+    head, worker = pods(ray_cluster.build(serving_classes.make(sources=given), namespace="models"))
+    (container,) = worker["containers"]
+    variables = {each["name"]: each.get("value") for each in container["env"]}
+    assert variables["FAIRLEAD_SOURCE_HOSTS"] == "models.example.org,*.example.net"
+    assert variables["FAIRLEAD_SOURCE_CREDENTIALS"] == "reader=models.example.org,*.example.net"
+    assert variables["FAIRLEAD_SOURCE_NETWORKS"] == "10.0.0.0/8"
+    assert (variables["HTTPS_PROXY"], variables["NO_PROXY"]) == ("http://proxy:3128", ".svc")
+    (secret,) = (each for each in worker["volumes"] if "secret" in each)
+    # Optional: a class is for many namespaces, and not each of them has every Secret.
+    assert secret["secret"] == {"secretName": "reader", "optional": True, "defaultMode": 0o440}
+    (mount,) = (each for each in container["volumeMounts"] if each["name"] == secret["name"])
+    assert mount["mountPath"] == f"{variables['FAIRLEAD_SOURCE_SECRETS_DIR']}/reader"
+    assert mount["readOnly"]
+    (claim,) = (each for each in worker["volumes"] if "persistentVolumeClaim" in each)
+    assert claim["persistentVolumeClaim"] == {"claimName": "shared-models", "readOnly": True}
+    (mount,) = (each for each in container["volumeMounts"] if each["name"] == claim["name"])
+    assert mount["mountPath"] == f"{variables['FAIRLEAD_SOURCE_CLAIMS_DIR']}/shared-models"
+    assert mount["readOnly"]
+    assert "reader" not in str(head)
+
+
+def test_a_class_without_rules_for_sources_keeps_its_cluster() -> None:
+    assert ray_cluster.build(serving_classes.make(sources={}), namespace="models") == ray_cluster.build(
+        serving_classes.make(), namespace="models"
+    )

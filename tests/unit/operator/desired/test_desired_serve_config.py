@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 from tests.support import builders
 
-from fairlead_operator.desired import serve_config
-from fairlead_operator.state.keys import RayKey
+from fairlead_operator.desired import application, revision, serve_config
+from fairlead_operator.state.bounds import Bounds
+from fairlead_operator.state.json_text import canonical_json
+from fairlead_operator.state.keys import ModelKey, RayKey
 from fairlead_operator.state.observed import InvalidSpec, RevisionView
-from fairlead_operator.state.serve import canonical_json
 
 REV = builders.revision()
 KEY = RayKey(builders.NAMESPACE, "default")
@@ -94,6 +95,7 @@ def test_the_application_is_as_the_contract_says() -> None:
                     "maxOngoingRequests": 64,
                     "maxQueuedRequests": 256,
                 },
+                "engine": "TensorFlow",
                 "batching": {"mode": "Auto", "maxRows": 64, "maxDelayMilliseconds": 0},
                 "warmup": {"batchSizes": [1]},
                 "attempt": 0,
@@ -108,6 +110,38 @@ def test_the_application_is_as_the_contract_says() -> None:
                 "graceful_shutdown_timeout_s": 40,
             }
         ],
+    }
+
+
+def test_the_example_is_sent_as_it_was_written_and_left_out_where_there_is_none() -> None:
+    def config(**model: object) -> Any:
+        template = revision.template_of(builders.spec(model={"uri": builders.URI, **model}))
+        composed: Any = application.compose(
+            ModelKey("default", "digits"), "0123456789", number=1, template=template, bounds=Bounds()
+        )
+        return composed["args"]["config"]
+
+    given = '{"instances": [[1.0,  2]]}'
+    assert config(example=given)["example"] == given
+    assert "example" not in config()
+
+
+def test_an_optimization_is_sent_with_every_value_and_left_out_where_there_is_none() -> None:
+    def config(**spec: object) -> Any:
+        template = revision.template_of(builders.spec(**spec))
+        composed: Any = application.compose(
+            ModelKey("default", "digits"), "0123456789", number=1, template=template, bounds=Bounds()
+        )
+        return composed["args"]["config"]
+
+    assert "optimization" not in config()
+    assert config(optimization={"optimizeFor": "Size", "accuracyFloor": {"maxDrop": 0}})["optimization"] == {
+        "techniques": [
+            *("Folding", "StaticInt8", "DynamicInt8", "StructuredPruning", "MagnitudePruning", "WeightClustering"),
+        ],
+        "optimizeFor": "Size",
+        "accuracyFloor": {"metric": "Accuracy", "maxDrop": 0.0},
+        "maxScoreChange": 0.1,
     }
 
 

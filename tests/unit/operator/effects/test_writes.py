@@ -12,7 +12,9 @@ from tests.support import builders
 from tests.support.fake_objects import FakeObjects
 from tests.support.hand_clock import HandClock
 
-from fairlead_operator.api import spec, status
+from fairlead_operator.api import model_source, spec, status
+from fairlead_operator.api.evaluation_status import Evaluation, EvaluationOutcome
+from fairlead_operator.api.optimization import Variant, VariantReason
 from fairlead_operator.clients import errors, gateway, paths
 from fairlead_operator.effects import events, execute, prove
 from fairlead_operator.effects import kubernetes as objects
@@ -24,7 +26,9 @@ KEY = keys.ModelKey("ns", "digits")
 MODEL = paths.models("ns", "digits")
 REVISION = paths.revisions("ns", "digits-abcdef0123")
 NOW = datetime.datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=datetime.UTC)
-TEMPLATE = observed.RevisionTemplate(model=spec.ModelSource(uri="file:///models/digits"), serving=spec.Serving())
+TEMPLATE = observed.RevisionTemplate(
+    model=model_source.ModelSource(uri="file:///models/digits"), serving=spec.Serving()
+)
 CREATE = actions.CreateRevision(
     owner_uid="u1",
     name="digits-abcdef0123",
@@ -171,6 +175,8 @@ async def test_a_revision_is_deleted_by_the_uid_that_was_just_read(api: Any) -> 
     assert await objects.delete_revision(api, KEY, gone, namespace) == actions.Done()
 
 
+VARIANT = Variant(name="StaticInt8", reason=VariantReason.BEST, message="faster")
+EVALUATION = Evaluation(outcome=EvaluationOutcome.ABSENT, message="there is none")
 PROVED = actions.Proved(revision="r", digest="sha256:1")
 
 
@@ -178,6 +184,21 @@ PROVED = actions.Proved(revision="r", digest="sha256:1")
     ("answers", "outcome"),
     [
         pytest.param({"a": report()}, PROVED, id="the first answers"),
+        pytest.param(
+            {"a": dataclasses.replace(report(), shares_calls=False)},
+            dataclasses.replace(PROVED, shares_calls=False),
+            id="requests share no call",
+        ),
+        pytest.param(
+            {"a": dataclasses.replace(report(), evaluation=EVALUATION)},
+            dataclasses.replace(PROVED, evaluation=EVALUATION),
+            id="an evaluation record",
+        ),
+        pytest.param(
+            {"a": dataclasses.replace(report(), variant=VARIANT)},
+            dataclasses.replace(PROVED, variant=VARIANT),
+            id="a variant",
+        ),
         pytest.param({"a": errors.Unreachable("away"), "b": report()}, PROVED, id="the first gateway is away"),
         pytest.param(
             {"a": report(gateway.ProofOutcome.NOT_PROVED_BY_EXAMPLE, "too small")},
@@ -207,6 +228,16 @@ async def test_a_proof_must_come_from_the_revision_itself(answers: dict[str, Ans
     )
 
 
+async def test_a_report_without_a_word_on_the_record_proves_nothing_where_one_is_required() -> None:
+    asked = actions.Prove(revision="r", needs_evaluation=True)
+    answers = {"a": report(), "b": dataclasses.replace(report(), evaluation=EVALUATION)}
+    outcome = await prove.prove(Gateways({"a": report()}), KEY, asked, builders.gateways("a"))
+    assert isinstance(outcome, actions.ProofUnavailable)
+    assert "update the image of the Ray nodes" in outcome.message
+    outcome = await prove.prove(Gateways(answers), KEY, asked, builders.gateways(*answers))
+    assert outcome == dataclasses.replace(PROVED, evaluation=EVALUATION)
+
+
 WITH_AN_INPUT = dataclasses.replace(NOTHING, inputs={"x": signature.Tensor(datatype="FP32", shape=(-1, 4))})
 
 
@@ -222,7 +253,7 @@ WITH_AN_INPUT = dataclasses.replace(NOTHING, inputs={"x": signature.Tensor(datat
         pytest.param({"a": errors.Refused("503: no replica"), "b": NOTHING}, PROVED, id="another gateway can read it"),
         pytest.param(
             {"a": errors.Refused("503: no replica"), "b": errors.Unreachable("away")},
-            actions.ProofUnavailable(revision="r", message="the signature of the stable revision can't be read: away"),
+            actions.ProofUnavailable(revision="r", message="cannot read the signature of the stable revision: away"),
             id="nobody can read it, which speaks against nobody",
         ),
     ],

@@ -11,6 +11,7 @@ from tests.support.hand_clock import HandClock
 from fairlead_operator.clients import errors
 from fairlead_operator.observe import fingerprint, gateway, readers, source
 from fairlead_operator.state import directory, knowledge, route
+from fairlead_operator.state.gateways import SILENT_MAX_S, MemberState
 
 VIEW = route.GatewayView(
     id="gateway-0",
@@ -30,15 +31,33 @@ class Place:
         self.version = "e-0"
         self.asked: list[tuple[str, str | None]] = []
         self.is_hot = False
-        members = tuple(directory.Gateway(name=name, data_url=name, admin_url=name) for name in ("a", "b"))
+        self.clock = HandClock()
+        self.members_now = {name: directory.Gateway(name=name, data_url=name, admin_url=name) for name in ("a", "b")}
         self.poller = gateway.GatewaysPoller(
             self,
-            directory.StaticGateways({"ns": members}),
+            self,
             "ns",
             readers.Readers(
-                clock=HandClock(), idle_interval_s=0.01, is_hot=lambda _: self.is_hot, on_answer=self.heard.append
+                clock=self.clock, idle_interval_s=0.01, is_hot=lambda _: self.is_hot, on_answer=self.heard.append
             ),
         )
+
+    def members(self, namespace: str) -> knowledge.Known[tuple[directory.Gateway, ...]]:
+        assert namespace == "ns"
+        return knowledge.Known(tuple(self.members_now.values()))
+
+    def loses_readiness(self, name: str) -> None:
+        self.members_now[name] = dataclasses.replace(self.members_now[name], state=MemberState.TERMINATING)
+
+    async def seen_after(self, seconds: float) -> list[str]:
+        """The gateways that may still have clients, asked until then every few seconds."""
+        for _ in range(int(seconds / 5)):
+            self.clock.seconds += 5
+            for reader in self.poller._by_url.values():
+                await reader.source.read_once()
+            found = await self.evidence()
+        assert isinstance(found, knowledge.Known)
+        return [member.name for member in found.value.members]
 
     def parse_s(self, _: str) -> float:
         return 0.0
@@ -76,6 +95,30 @@ async def test_an_unreadable_gateway_alone_is_unknown() -> None:
     assert isinstance(found, knowledge.Known)
     views = [member.view for member in found.value.members]
     assert views == [knowledge.Known(VIEW), knowledge.Unknown("away")]
+
+
+async def test_one_that_is_neither_ready_nor_readable_counts_for_a_bounded_time() -> None:
+    place = Place()
+    place.views["b"] = errors.Unreachable("away")
+    place.loses_readiness("b")
+    await place.evidence()
+    assert await place.seen_after(SILENT_MAX_S) == ["a", "b"], "its container may still run"
+    assert await place.seen_after(5) == ["a"]
+    place.views["b"] = VIEW
+    assert await place.seen_after(5) == ["a", "b"], "it answers, so what it says counts"
+    place.views["b"] = errors.Unreachable("away")
+    assert await place.seen_after(SILENT_MAX_S) == ["a", "b"], "it is waited for once more"
+
+
+async def test_a_ready_one_that_cannot_be_read_counts_without_limit() -> None:
+    place = Place()
+    place.views["b"] = errors.Unreachable("away")
+    await place.evidence()
+    assert await place.seen_after(4 * SILENT_MAX_S) == ["a", "b"]
+    place.loses_readiness("b")
+    await place.evidence()
+    assert await place.seen_after(SILENT_MAX_S) == ["a", "b"], "it had clients until now"
+    assert await place.seen_after(5) == ["a"]
 
 
 @pytest.mark.parametrize(("is_hot", "reports"), [(False, 0), (True, 1)])

@@ -86,14 +86,13 @@ async def test_a_kind_that_does_not_exist_is_known_to_be_unreadable() -> None:
 async def test_what_the_operator_composes_is_no_copy_and_another_name_makes_one() -> None:
     class_ = serving_classes.make("small")
     cluster = ray_cluster.build(class_, namespace="models")
-    wanted = objects.compose(
-        "models", gateway_class=class_, clusters=[cluster.name], callers=network.Callers(operator="fairlead-system")
-    )
+    callers = network.Callers(operator="fairlead-system")
+    wanted = objects.compose("models", gateway_class=class_, clusters={cluster.name: 2}, callers=callers)
     secret = ObjectKey(infrastructure.SECRET, "fairlead-ray-token"), objects.token_secret("models", "token")
     for key, composed in [secret, (cluster.key, cluster.body), *((each.key, each.body) for each in wanted)]:
         original = {**composed, "metadata": {**composed["metadata"], "uid": "u"}}
         assert not made_objects.view_made(key.kind, original).is_copy
-        for name in ("copy", "copy-nodes", "small-0000000000"):
+        for name in ("copy", "copy-nodes", "copy-workers", "small-0000000000"):
             copy = {**original, "metadata": {**original["metadata"], "name": name}}
             assert made_objects.view_made(key.kind, copy).is_copy
 
@@ -102,6 +101,10 @@ async def test_what_the_operator_composes_is_no_copy_and_another_name_makes_one(
     ("groups", "bounds"),
     [
         ([{"minReplicas": 1, "maxReplicas": 3}], WorkerBounds(least=1, most=3)),
+        (
+            [{"minReplicas": 1, "maxReplicas": 3, "idleTimeoutSeconds": 60, "replicas": 2}],
+            WorkerBounds(least=1, most=3, idle_s=60),
+        ),
         ([], None),
         ([{}, {}], None),
         ("odd", None),
@@ -112,3 +115,14 @@ async def test_the_bounds_of_a_ray_cluster_are_those_of_its_one_group(groups: An
     api = Api(rayclusters=[body("models", "small-0123456789", spec={"workerGroupSpecs": groups})])
     made, _ = await listed(api)
     assert made.objects("models")[ObjectKey(infrastructure.RAY_CLUSTER, "small-0123456789")].bounds == bounds
+
+
+@pytest.mark.parametrize(
+    ("status", "workers"), [(None, 2), ({}, 2), ({"desiredWorkerReplicas": 5}, 5), ({"desiredWorkerReplicas": "5"}, 2)]
+)
+async def test_the_workers_of_a_ray_cluster_are_as_many_as_kuberay_says(status: Any, workers: int) -> None:
+    body = dict(ray_cluster.build(serving_classes.make(workers={"min": 2, "max": 9}), namespace="models").body)
+    stored = {**body, "metadata": {**body["metadata"], "uid": "u"}, "status": status}
+    assert made_objects.view_made(infrastructure.RAY_CLUSTER, stored).workers == workers
+    without_group = {**stored, "spec": {**body["spec"], "workerGroupSpecs": []}}
+    assert made_objects.view_made(infrastructure.RAY_CLUSTER, without_group).workers is None

@@ -85,6 +85,25 @@ def test_a_model_without_a_serving_class_keeps_what_serves_and_can_be_deleted(wo
     assert running(world, "old") == ["someone"]
 
 
+def test_a_class_that_is_not_there_is_said_of_a_model_that_serves(world: VirtualWorld) -> None:
+    world.apply(NAME, model={"uri": "file:///m/1"})
+    world.settle()
+    first, before = serving(world).stable, running(world, "old")
+    world.unplaced = Unplaced(reason=Reason.NO_SERVING_CLASS, message="ServingClass fast does not exist.")
+    world.apply(NAME, model={"uri": "file:///m/1"}, cluster={"class": "fast"})
+    for _ in range(5):
+        round_of(world)
+    conditions = {each.type: each for each in world.view(NAME).status.conditions}
+    assert (conditions["Accepted"].status, conditions["Accepted"].reason) == ("False", "NoServingClass")
+    assert (conditions["Ready"].status, conditions["Available"].status) == ("False", "True")
+    assert (serving(world).stable, running(world, "old")) == (first, before)
+    world.unplaced = None
+    world.apply(NAME, model={"uri": "file:///m/1"})
+    world.settle()
+    assert {each.type: each.status for each in world.view(NAME).status.conditions}["Ready"] == "True"
+    assert serving(world).stable == first
+
+
 def test_a_move_to_another_cluster_is_an_ordinary_rollout(world: VirtualWorld) -> None:
     world.apply(NAME, model={"uri": "file:///m/1"}, scaling={"replicas": 2})
     world.settle()

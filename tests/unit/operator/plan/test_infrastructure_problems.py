@@ -16,8 +16,10 @@ from fairlead_operator.state.knowledge import Known
 from fairlead_operator.state.observed import ModelDeploymentView, Observed
 from fairlead_operator.state.reasons import Reason
 
-NO_CLASS = Problem(reason=Reason.NO_SERVING_CLASS, message="There is no default ServingClass.")
-REFUSED = Problem(reason=Reason.INFRASTRUCTURE_FAILED, message="The operator could not apply Service x.")
+NO_CLASS = Problem(reason=Reason.NO_SERVING_CLASS, message="No ServingClass has spec.default: true.")
+REFUSED = Problem(
+    reason=Reason.INFRASTRUCTURE_FAILED, message="The operator failed to apply Service x: 503. It retries."
+)
 
 
 def plan_of(seen: Observed) -> Plan:

@@ -47,7 +47,7 @@ def desire(
         "models",
         build.NamespaceModels(classes=chosen, unread=unread, is_complete=is_complete),
         {each.name: each for each in classes},
-        existing_clusters=(),
+        existing_clusters={},
         callers=network.Callers(operator="fairlead-system"),
     )
 
@@ -126,7 +126,10 @@ def test_of_a_ray_cluster_only_the_bounds_are_changed() -> None:
     made = as_made(desired)
     key = desired.clusters[0].key
     made[key] = dataclasses.replace(made[key], bounds=WorkerBounds(least=5, most=5))
-    assert plan.decide(desired, seen(made)).writes == (SetBounds(key=key, bounds=WorkerBounds(least=1, most=10)),)
+    wanted = WorkerBounds(least=1, most=10, idle_s=300)
+    assert plan.decide(desired, seen(made)).writes == (SetBounds(key=key, bounds=wanted),)
+    made[key] = dataclasses.replace(made[key], bounds=dataclasses.replace(wanted, idle_s=60))
+    assert plan.decide(desired, seen(made)).writes == (SetBounds(key=key, bounds=wanted),)
     made[key] = dataclasses.replace(made[key], bounds=None)
     assert plan.decide(desired, seen(made)).writes == ()
 
@@ -177,9 +180,21 @@ def test_a_copy_of_an_object_of_ours_stays() -> None:
 def test_with_the_last_model_everything_of_ours_goes_once_all_models_are_known() -> None:
     made = {**as_made(desire(stored())), OLD: MadeObject(uid="old", is_ours=True)}
     gone = desire(stored(), models={})
-    assert {each.key for each in plan.decide(gone, seen(made)).writes} == set(made)
+    assert {each.key for each in plan.decide(gone, seen(made)).writes} == set(made) - {plan.TOKEN}
     assert plan.decide(gone, seen(made, is_complete=False)).writes == ()
     assert plan.decide(desire(stored(), models={}, unread=1), seen(made)).writes == ()
+
+
+def test_with_the_last_model_the_token_goes_once_no_ray_cluster_is_left() -> None:
+    """KubeRay's Job that removes a head's state from Redis reads the token, and holds the RayCluster until it ends."""
+    gone = desire(stored(), models={})
+    made = as_made(desire(stored()))
+    token, cluster = made[plan.TOKEN], desire(stored()).clusters[0].key
+    ends = dataclasses.replace(made[cluster], is_deleting=True)
+    assert plan.decide(gone, seen({plan.TOKEN: token, cluster: ends})).writes == ()
+    unlisted = {infrastructure.RAY_CLUSTER: errors.Unreachable("API server: it doesn't answer")}
+    assert plan.decide(gone, seen({plan.TOKEN: token}, unknown=unlisted)).writes == ()
+    assert plan.decide(gone, seen({plan.TOKEN: token})).writes == (DeleteObject(key=plan.TOKEN, uid=token.uid),)
 
 
 def test_without_a_class_what_is_there_stays() -> None:
@@ -192,7 +207,7 @@ def test_without_a_class_what_is_there_stays() -> None:
 def test_a_model_without_a_class_holds_up_no_other() -> None:
     desired = desire(stored(is_default=False), models={"digits": None, "choosy": "small", "lost": "none"})
     assert [each.name.rpartition("-")[0] for each in desired.clusters] == ["small"]
-    assert "There is no ServingClass none." in desired.problems["lost"].message
+    assert "ServingClass none does not exist." in desired.problems["lost"].message
     assert set(desired.problems) == {"digits", "lost"}
 
 

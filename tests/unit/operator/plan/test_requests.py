@@ -56,15 +56,15 @@ def test_every_verb_is_answered() -> None:
 @pytest.mark.parametrize(
     ("verb", "about", "why"),
     [
-        ("Promote", {"revision": "0000000000"}, "is the candidate."),
-        ("Promote", {"step": 3}, "it was meant for step 4, but step 2 is in progress"),
-        ("PromoteFull", {"revision": "0000000000"}, "is the candidate."),
-        ("Abort", {"revision": "0000000000"}, "is the candidate."),
-        ("Pause", {"revision": "0000000000"}, "is the candidate."),
-        ("Resume", {"revision": "0000000000"}, "is the candidate."),
+        ("Promote", {"revision": "0000000000"}, "but the candidate is revision 2"),
+        ("Promote", {"step": 3}, "is for step 4, but step 2 is in progress"),
+        ("PromoteFull", {"revision": "0000000000"}, "but the candidate is revision 2"),
+        ("Abort", {"revision": "0000000000"}, "but the candidate is revision 2"),
+        ("Pause", {"revision": "0000000000"}, "but the candidate is revision 2"),
+        ("Resume", {"revision": "0000000000"}, "but the candidate is revision 2"),
         ("Retry", {"revision": "0000000000"}, "but the spec asks for revision 2"),
         ("Retry", {}, "is not in quarantine"),
-        ("Rollback", {"revision": "0000000000"}, "is there now"),
+        ("Rollback", {"revision": "0000000000"}, "but the current revision is revision 2"),
         ("Rollback", {"number": 7}, "revision 7 is not kept"),
         ("Rollback", {"number": 2}, "is what the spec asks for"),
     ],
@@ -91,7 +91,7 @@ def test_without_a_candidate_there_is_nothing_to_ask_of_it(verb: str) -> None:
 
 def test_a_promote_outside_a_pause_waits_for_nobody() -> None:
     world = at_25(rounds=2)
-    assert "does not wait for a person: it is" in handled(asked(world, "Promote")).message
+    assert "there is nothing to continue: the rollout is in phase " in handled(asked(world, "Promote")).message
 
 
 def test_a_full_promote_waits_until_the_candidate_is_proved_and_then_skips_the_steps() -> None:
@@ -259,6 +259,6 @@ def test_a_rollback_from_before_a_change_of_the_spec_gives_up_nothing_that_nobod
     world = asked(at_25(), "PromoteFull")
     world.settle()
     world.change(NAME, "model.uri", "file:///m/3")
-    assert "whose rollout has not begun" in handled(asked(world, "Rollback")).message
+    assert "its rollout has not begun" in handled(asked(world, "Rollback")).message
     world.settle()
     assert world.models[NAME].status["phase"] == "Paused", "the third is at its first pause"

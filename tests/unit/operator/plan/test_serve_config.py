@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from tests.support import builders
@@ -91,6 +92,26 @@ def test_serve_is_not_started_for_a_namespace_without_models() -> None:
 def test_what_is_deployed_as_desired_is_not_written_twice() -> None:
     deployed = {**config().body, "route_prefix": None, "deployments": [{"name": "replica", "num_replicas": 2, "x": 1}]}
     assert isinstance(decide(builders.serve(builders.application(OURS, deployed)), config()), Keep)
+
+
+def attempted(number: int, replicas: int = 2) -> ApplicationConfig:
+    made = config(replicas=replicas)
+    return replace(made, attempt=number, body={**made.body, "args": {"config": {"attempt": number}}})
+
+
+@pytest.mark.parametrize(("running", "is_written"), [(0, True), (1, False)])
+def test_another_attempt_is_written_only_while_nothing_runs(running: int, is_written: bool) -> None:
+    """Ray may have replaced the replicas by itself since the attempt was announced: another number restarts them."""
+    deployed = builders.application(OURS, attempted(0).body, running_replicas=running)
+    assert isinstance(decide(builders.serve(deployed), attempted(1)), Put if is_written else Keep)
+
+
+def test_a_scaled_application_keeps_the_attempt_that_runs() -> None:
+    deployed = builders.application(OURS, attempted(0).body, running_replicas=2)
+    decision = decide(builders.serve(deployed), attempted(1, replicas=3))
+    assert isinstance(decision, Put)
+    (sent,) = json.loads(decision.body)["applications"]
+    assert (sent["args"]["config"]["attempt"], sent["deployments"][0]["num_replicas"]) == (0, 3)
 
 
 def test_a_changed_replica_count_is_written_and_said() -> None:

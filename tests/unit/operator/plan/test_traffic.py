@@ -161,7 +161,7 @@ def test_no_route_is_written_without_the_stable_revision() -> None:
         round_of(world)
     assert world.routes[NAME] == before
     assert world.plans[-1].reason is Reason.REVISION_LOST
-    assert "Restore the ControllerRevision, or set the spec back" in world.plans[-1].message
+    assert "set spec.model and spec.serving back to that revision" in world.plans[-1].message
     assert {c["reason"] for c in world.models[NAME].status["conditions"] if c["type"] == "Stalled"} == {"RevisionLost"}
     world.change(NAME, "model.uri", "file:///m/1")
     world.settle()

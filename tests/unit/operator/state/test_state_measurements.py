@@ -6,12 +6,13 @@ from collections.abc import Mapping
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import TypeAdapter
 from tests.support.builders import NOW
 
-from fairlead_operator.api.analysis_status import AnalysisPhase
-from fairlead_operator.state import analysis_memory, measurements
-from fairlead_operator.state.analysis import Run
-from fairlead_operator.state.measurements import Counters, GatewayReading, Scale, Sums
+from fairlead_operator.api.analysis_status import COUNT_MAX, AnalysisPhase, Run
+from fairlead_operator.api.counts import GATEWAYS_MAX, Counters, Scale, Sums
+from fairlead_operator.state import measurements
+from fairlead_operator.state.measurements import GatewayReading
 
 SCALE = Scale(durations_s=(0.1, 1.0))
 A, B = "aaaaaaaaaa", "bbbbbbbbbb"
@@ -122,7 +123,26 @@ def test_the_sum_equals_the_growth_since_the_first_mark_whatever_writes_are_lost
 
 def test_sums_survive_the_round_trip_through_the_status() -> None:
     sums = add(add(Sums(), reading(b=counters(1))), reading(b=counters(20, pairs=3), a=counters(4, labelled=1)))
-    run = Run(phase=AnalysisPhase.RUNNING, started_at=NOW, measured_at=NOW, count=2, errors=1, message="m", sums=sums)
-    status = analysis_memory.record(run)
-    wire = status.model_dump(mode="json", by_alias=True, exclude_none=True)
-    assert analysis_memory.recall(type(status).model_validate(wire)) == run
+    run = Run(phase=AnalysisPhase.RUNNING, started_at=NOW, measured_at=NOW, count=2, errors=1, message="m")
+    run, status = run.with_sums(sums), TypeAdapter(Run)
+    assert run.sums == sums
+    assert status.validate_python(status.dump_python(run, mode="json", by_alias=True, exclude_none=True)) == run
+
+
+def test_more_gateways_than_the_status_holds_make_no_status_that_is_refused() -> None:
+    names = [f"gateway-{number:02}" for number in range(GATEWAYS_MAX + 2)]
+    sums = add(Sums(), *(reading(name, b=counters(1)) for name in names))
+    sums = add(sums, *(reading(name, b=counters(4)) for name in names))
+    assert sums.candidate.requests == 3 * GATEWAYS_MAX
+    run = Run(phase=AnalysisPhase.RUNNING, started_at=NOW, measured_at=NOW).with_sums(sums)
+    status = TypeAdapter(Run)
+    stored = status.validate_python(status.dump_python(run, by_alias=True))
+    assert stored.sums == sums
+    assert [mark.gateway for mark in stored.marks] == names[:GATEWAYS_MAX]
+    assert stored.uncounted_gateways == 2
+
+
+def test_measurements_beyond_the_schema_s_bound_are_counted_no_further() -> None:
+    run = Run(phase=AnalysisPhase.RUNNING, started_at=NOW, measured_at=NOW, count=COUNT_MAX + 1)
+    status = TypeAdapter(Run)
+    assert status.validate_python(status.dump_python(run, by_alias=True)).count == COUNT_MAX

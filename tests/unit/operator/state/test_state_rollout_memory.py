@@ -11,12 +11,14 @@ from fairlead_operator.api.status import (
     HandledRequest,
     ModelDeploymentStatus,
     Quarantine,
+    RaySession,
     RequestOutcome,
     Rollback,
+    Rollout,
     RolloutPhase,
     Verb,
 )
-from fairlead_operator.state.rollout import Rollout, Serving, recall, record
+from fairlead_operator.state.rollout import Serving, recall, record
 
 revisions = st.none() | st.from_regex(r"[0-9a-f]{10}", fullmatch=True)
 seconds = st.datetimes(datetime.datetime(2020, 1, 1), datetime.datetime(2090, 1, 1)).map(  # noqa: DTZ001  # made aware
@@ -31,14 +33,13 @@ rollouts = st.builds(
     weight=st.integers(0, 10000),
     started_at=seconds,
     step_started_at=seconds,
-    attempt=st.integers(0, 9),
     proof_failures=st.integers(0, 9),
     proof_attempts=st.integers(0, 9),
     proof_tried_at=st.none() | seconds,
     proved=st.booleans(),
     proof_digest=st.none() | st.just("sha256:" + "0" * 64),
     proof_message=texts,
-    ray_sessions=st.just({}) | st.just({"default": "session_1", "b": "session_9"}),
+    ray_sessions=st.just(()) | st.just((RaySession(cluster="default", session="session_1"),)),
     paused_by_request=st.booleans(),
     progress_s=st.integers(0, 100_000),
     progress_at=st.none() | seconds,

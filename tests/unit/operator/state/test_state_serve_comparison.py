@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from fairlead_operator.state.serve import canonical_json, says_the_same
+from fairlead_operator.state.serve import says_the_same
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,3 @@ from fairlead_operator.state.serve import canonical_json, says_the_same
 )
 def test_a_config_is_compared_with_what_ray_reports(wanted: object, deployed: object, same: bool) -> None:
     assert says_the_same(wanted, deployed) is same
-
-
-def test_the_same_value_gives_the_same_bytes() -> None:
-    assert canonical_json({"b": 1, "a": "ü"}) == canonical_json({"a": "ü", "b": 1}) == '{"a":"ü","b":1}'.encode()

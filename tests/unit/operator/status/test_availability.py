@@ -6,12 +6,19 @@ import dataclasses
 from typing import Any
 
 import pytest
+from tests.support import client_oracle
 from tests.support.one_model import NAME, round_of, serving, until
 from tests.support.virtual_world import Fault, Outage, VirtualWorld
 
 from fairlead_operator.api.status import RolloutPhase as Phase
 from fairlead_operator.api.text import hide_addresses
+from fairlead_operator.desired import build
+from fairlead_operator.plan import planner
+from fairlead_operator.state.actions import Done
+from fairlead_operator.state.knowledge import Known
+from fairlead_operator.state.observed import InvalidSpec, ModelDeploymentView, Observed
 from fairlead_operator.state.route import RevisionLive, RouteLive
+from fairlead_operator.status import summary
 
 
 def served(replicas: int = 3, **spec: Any) -> VirtualWorld:
@@ -113,6 +120,50 @@ def test_a_model_without_a_serving_revision_is_not_available() -> None:
     world.change(NAME, "suspend", True)
     world.settle()
     assert condition(world, "Available") == ("False", "Suspended")
+
+
+@pytest.fixture(scope="module")
+def at_zero() -> VirtualWorld:
+    """Its desired revision failed, so the one before is stable, without a replica."""
+    world = VirtualWorld()
+    scaling = {"minReplicas": 0, "maxReplicas": 4, "target": {"ongoingRequests": 4}}
+    world.apply(NAME, model={"uri": "file:///m/1"}, scaling=scaling)
+    world.settle()
+    world.change(NAME, "model.uri", "file:///m/bad")
+    world.settle()
+    world.rest(NAME)
+    world.settle()
+    assert condition(world, "Available") == ("True", "AtZero")
+    return world
+
+
+def availability_of(world: VirtualWorld, view: ModelDeploymentView, seen: Observed) -> tuple[str, str]:
+    desired = build.build(view, seen.revisions, world.bounds, cluster=seen.placement)
+    plan = planner.make(desired, seen, world.bounds, world.now)
+    update = summary.summarise(desired, view, seen, plan=plan, outcome=Done(), now=world.now)
+    found = client_oracle.condition(update.status, "Available")
+    return found["status"], found["reason"]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"spec": InvalidSpec(message="spec.model: Field required")}, "InvalidSpec"),
+        ({"status_problem": "status.rollout.phase: unknown"}, "StatusUnreadable"),
+    ],
+)
+def test_a_model_at_zero_that_no_request_can_wake_is_not_available(
+    at_zero: VirtualWorld, change: dict[str, Any], reason: str
+) -> None:
+    view = dataclasses.replace(at_zero.view(NAME), **change)
+    seen = dataclasses.replace(at_zero.observe(NAME), object=Known(view))
+    assert availability_of(at_zero, view, seen) == ("False", reason)
+
+
+def test_a_model_at_zero_whose_revision_was_deleted_is_not_available(at_zero: VirtualWorld) -> None:
+    view, seen = at_zero.view(NAME), at_zero.observe(NAME)
+    left = tuple(revision for revision in seen.revisions if revision.revision != view.serving.stable)
+    assert availability_of(at_zero, view, dataclasses.replace(seen, revisions=left)) == ("False", "RevisionLost")
 
 
 @pytest.mark.parametrize(

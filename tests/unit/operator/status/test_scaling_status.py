@@ -15,6 +15,7 @@ from fairlead_operator.state.desired import Desired
 from fairlead_operator.state.knowledge import Unknown
 from fairlead_operator.state.reasons import Reason
 from fairlead_operator.state.serve import ApplicationView
+from fairlead_operator.state.workers import WorkerPods
 from fairlead_operator.status import scaling
 from fairlead_operator.status.pass_result import PassResult
 
@@ -23,7 +24,12 @@ SINCE = datetime.datetime(2026, 1, 2, 12, 3, 7, tzinfo=datetime.UTC)
 
 
 def described(
-    spec: dict[str, Any] = AUTOMATIC, *, is_readable: bool = True, status: dict[str, Any] | None = None, **seen: Any
+    spec: dict[str, Any] = AUTOMATIC,
+    *,
+    is_readable: bool = True,
+    status: dict[str, Any] | None = None,
+    workers: WorkerPods | None = None,
+    **seen: Any,
 ) -> ScalingStatus | None:
     revision = builders.revision(builders.spec(scaling=spec))
     view = builders.model_deployment(
@@ -35,7 +41,8 @@ def described(
     assert application is not None
     shown: ApplicationView = builders.application(application.name, application.body, **seen)
     serve = builders.serve(shown) if is_readable else Unknown("timed out")
-    observed = builders.observed(view, serve={"default": serve})
+    known = {"default": workers} if workers is not None else {}
+    observed = builders.observed(view, serve={"default": serve}, workers=known)
     plan = Plan(
         key=observed.key,
         action=Wait(),
@@ -110,3 +117,14 @@ def test_what_was_known_stands_while_ray_cannot_be_read() -> None:
     found = described(status={"scaling": known}, is_readable=False)
     assert found is not None
     assert found.message == "as it was"
+
+
+def test_it_says_what_the_workers_wait_for() -> None:
+    pods = WorkerPods(wanted=3, most=4, unscheduled=1, unscheduled_since=SINCE, reason="0/1 nodes are available")
+    seen: dict[str, Any] = {"target_replicas": 5, "running_replicas": 3, "waiting_replicas": 2, "waiting_since": SINCE}
+    found = described(workers=pods, **seen)
+    assert found is not None
+    assert found.message == (
+        "3 of 5 replicas; 2 wait for room on the Ray cluster (0.5 CPU and 512 MiB each) since 2026-01-02T12:03:07Z; "
+        "1 worker pod can't be scheduled since 2026-01-02T12:03:07Z: 0/1 nodes are available."
+    )

@@ -20,6 +20,13 @@ def test_a_class_that_works_is_ready() -> None:
     assert (found.status, found.reason, found.observed_generation) == (ConditionStatus.TRUE, "Ready", 3)
 
 
+def test_a_class_with_one_worker_says_what_a_drain_costs() -> None:
+    for workers, is_said in ((1, True), (2, False)):
+        found = status.settle(dataclasses.replace(GOOD, workers_min=workers), builders.NOW)
+        assert found.status is ConditionStatus.TRUE
+        assert ("is drained" in found.message) is is_said
+
+
 def test_two_defaults_are_both_named() -> None:
     for name in ("small", "large"):
         seen = dataclasses.replace(GOOD, name=name, defaults=("small", "large"))
@@ -31,9 +38,12 @@ def test_two_defaults_are_both_named() -> None:
 
 
 def test_a_namespace_s_problem_is_the_class_s() -> None:
-    problem = Problem(reason=Reason.KUBERAY_MISSING, message="KubeRay is not installed.")
+    problem = Problem(reason=Reason.KUBERAY_MISSING, message="The CRD is not installed.")
     found = status.settle(dataclasses.replace(GOOD, problems={"models": problem}), builders.NOW)
-    assert (found.reason, found.message) == ("KubeRayMissing", "In namespace models: KubeRay is not installed.")
+    assert (found.reason, found.message) == (
+        "KubeRayMissing",
+        "In namespace models: The CRD is not installed. Install KubeRay.",
+    )
 
 
 def test_a_spec_that_cannot_be_read_is_said_first() -> None:
@@ -45,6 +55,6 @@ def test_the_time_changes_with_the_status_alone() -> None:
     first = status.settle(GOOD, builders.NOW)
     later = builders.NOW + datetime.timedelta(hours=1)
     assert status.settle(dataclasses.replace(GOOD, conditions=(first,)), later) == first
-    problem = Problem(reason=Reason.KUBERAY_MISSING, message="KubeRay is not installed.")
+    problem = Problem(reason=Reason.KUBERAY_MISSING, message="The CRD is not installed.")
     changed = dataclasses.replace(GOOD, conditions=(first,), problems={"models": problem})
     assert status.settle(changed, later).last_transition_time == later

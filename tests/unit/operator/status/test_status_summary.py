@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import datetime
 from typing import Any
 
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.support import builders
 from tests.support.merge_patch import merged
+from tests.support.virtual_evaluations import evaluation_of
 from tests.support.virtual_world import VirtualWorld
 
 from fairlead_operator.desired import build
@@ -60,6 +62,8 @@ def test_a_refused_write_is_reported_and_a_conflict_is_not() -> None:
     world.apply("digits", model={"uri": "file:///m/1"})
     refused = summarise(world, actions.Refused(reason=Reason.WRITE_FAILED, message="503"))
     assert condition(refused, "Reconciling")["reason"] == Reason.WRITE_FAILED
+    message = condition(refused, "Reconciling")["message"]
+    assert message == "The operator failed to add the finalizer to ModelDeployment digits: 503. It retries."
     conflict = summarise(world, actions.Refused(reason=Reason.CONFLICT, message="somebody was faster"))
     assert condition(conflict, "Reconciling")["reason"] == Reason.INITIALIZING
 
@@ -118,6 +122,39 @@ def test_a_proofs_result_is_remembered(case: str, proved: bool, failures: int, a
     assert (rollout.proved, rollout.proof_failures, rollout.proof_attempts) == (proved, failures, attempts)
     assert rollout.proof_message == message
     assert (rollout.proof_tried_at is not None) == (attempts > 0)
+
+
+def test_whether_requests_share_calls_is_kept_from_the_proof_to_the_retired_revision() -> None:
+    world = served()
+    (row,) = world.view("digits").status.revisions
+    assert row.shares_calls is True
+    world.change("digits", "model.uri", "file:///m/ranking")
+    world.settle()
+    rows = {row.number: row.shares_calls for row in world.view("digits").status.revisions}
+    assert rows == {1: True, 2: False}
+
+
+def test_the_evaluation_record_is_kept_from_the_proof_to_the_retired_revision() -> None:
+    world = served()
+    world.change("digits", "model.uri", "file:///m/unevaluated")
+    world.settle()
+    rows = {row.number: row.evaluation for row in world.view("digits").status.revisions}
+    assert rows == {1: evaluation_of("file:///m/1"), 2: evaluation_of("file:///m/unevaluated")}
+    assert [row.outcome for row in rows.values() if row is not None] == ["Absent", "Read"]
+
+
+def test_a_condition_of_another_controller_stays() -> None:
+    world = served()
+    view = world.view("digits")
+    foreign = view.status.conditions[0].model_copy(update={"type": "example.com/Audited", "reason": "Audited"})
+    status = view.status.model_copy(update={"conditions": (foreign, *view.status.conditions)})
+    view = dataclasses.replace(view, status=status)
+    seen = builders.observed(view)
+    desired = build.build(view, tuple(world.models["digits"].revisions.values()), world.bounds)
+    plan = planner.make(desired, seen, world.bounds, world.now)
+    update = summary.summarise(desired, view, seen, plan=plan, outcome=actions.Done(), now=world.now)
+    assert condition(update, "example.com/Audited")["reason"] == "Audited"
+    assert condition(update, "Ready")
 
 
 def test_a_status_says_where_the_model_answers() -> None:

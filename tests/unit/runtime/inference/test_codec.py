@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import base64
+import json
+import math
 
 import numpy as np
+import orjson
 import pytest
 
 from fairlead_runtime.errors import RequestError, RequestReason
@@ -33,6 +36,23 @@ def test_json_becomes_a_tensor_of_the_signatures_dtype(dtype: DType, value: obje
     np.testing.assert_array_equal(array, expected)
 
 
+@pytest.mark.parametrize("dtype", [DType.FLOAT16, DType.FLOAT32, DType.FLOAT64])
+def test_missing_values_and_infinities_are_floats_as_others_are(dtype: DType) -> None:
+    array = codec.from_json(spec(dtype), [[math.nan, 1], [None, -math.inf], [math.inf, 2]])
+    assert array.dtype == dtype.numpy
+    np.testing.assert_array_equal(array, np.array([[np.nan, 1], [np.nan, -np.inf], [np.inf, 2]], dtype.numpy))
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (2, 3), (40, 1000)])
+def test_numbers_that_are_not_finite_are_written_as_words_where_the_protocol_has_them(shape: tuple[int, ...]) -> None:
+    array = np.full(shape, 0.1, np.float32)
+    array.reshape(-1)[:3] = (np.nan, np.inf, -np.inf)[: array.size]
+    text = orjson.dumps(codec.to_json(array, with_words=True), option=orjson.OPT_SERIALIZE_NUMPY)
+    np.testing.assert_array_equal(np.array(json.loads(text), np.float32), array)
+    without = orjson.loads(orjson.dumps(codec.to_json(array), option=orjson.OPT_SERIALIZE_NUMPY))
+    assert np.isnan(np.array(without, np.float64)).sum() == min(3, array.size)
+
+
 @pytest.mark.parametrize(
     ("dtype", "value", "words"),
     [
@@ -45,8 +65,12 @@ def test_json_becomes_a_tensor_of_the_signatures_dtype(dtype: DType, value: obje
         pytest.param(DType.FLOAT32, [[]], "empty", id="rows without numbers"),
         pytest.param(DType.FLOAT32, [["1", "2"]], "must be numbers", id="numbers in quotes"),
         pytest.param(DType.FLOAT32, [["nan", 1]], "must be numbers", id="nan in quotes"),
-        pytest.param(DType.FLOAT32, [[None, 1]], "must be numbers", id="null"),
-        pytest.param(DType.FLOAT32, None, "must be numbers", id="nothing but null"),
+        pytest.param(DType.FLOAT32, [[None, "1"]], "must be numbers", id="null and a number in quotes"),
+        pytest.param(DType.FLOAT32, None, "expected shape", id="nothing but null"),
+        pytest.param(DType.FLOAT32, [[None, 1e300]], "not finite in float32", id="null and a number too large"),
+        pytest.param(DType.INT64, [[None, 1]], "must be integers", id="null for integers"),
+        pytest.param(DType.BOOL, [[None, True]], "must be booleans", id="null for booleans"),
+        pytest.param(DType.STRING, [[None, "a"]], "must be strings", id="null for strings"),
         pytest.param(DType.FLOAT32, [[{"a": 1}, 1]], "must be numbers", id="an object"),
         pytest.param(DType.FLOAT32, {"a": [1, 2]}, "must be numbers", id="an object instead of a list"),
         pytest.param(DType.FLOAT32, [[True, False]], "must be numbers", id="booleans for floats"),

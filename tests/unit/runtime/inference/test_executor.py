@@ -36,7 +36,7 @@ class Model:
         self.calls.append((inputs[0].shape, threading.current_thread().name))
         self.begun.set()
         if self.gate is not None:
-            self.gate.wait(20)
+            self.gate.wait(200)
         return (self.answer(inputs[0]),)
 
     @property
@@ -87,6 +87,23 @@ async def test_quick_sizes_run_on_the_loop_and_slow_ones_do_not() -> None:
     assert not isinstance(slow, tuple)
     await slow
     assert model.calls[-1][1] == "fairlead-inference"
+    executor.close()
+
+
+@pytest.mark.parametrize("call_s", [PER_TURN, ON_THREAD], ids=["per turn", "on the thread"])
+@pytest.mark.parametrize("odd", [np.nan, np.inf])
+async def test_a_request_with_a_missing_value_shares_no_call(call_s: float, odd: float) -> None:
+    model = Model(gate=threading.Event() if call_s == ON_THREAD else None)
+    executor = made(model, FixedCosts(call_s))
+    first = [executor.submit(rows(1))]
+    if model.gate is not None:
+        await wait_until_started(model)
+    results = first + [executor.submit(rows(1, value=value)) for value in (1.0, odd, 2.0, odd)]
+    if model.gate is not None:
+        model.gate.set()
+    await asyncio.gather(*map(outcome, results))
+    shared = [1, 2] if model.gate is not None else [3]
+    assert sorted(model.rows) == sorted([*shared, 1, 1])
     executor.close()
 
 

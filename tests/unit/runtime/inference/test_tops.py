@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from fairlead_runtime.inference.tops import ROWS_MAX, Kind, Tops, reader
+from fairlead_runtime.inference.tops import NO_CLASS, ROWS_MAX, Kind, Tops, reader
 from fairlead_runtime.model.signature import DType, Signature, TensorSpec
 
 Shape = tuple[int | None, ...] | None
@@ -33,6 +33,8 @@ def signature(*outputs: tuple[DType, Shape]) -> Signature:
         pytest.param(DType.FLOAT32, (1, 3), [[0.1, 0.2, 0.7]], Kind.CLASS, (2,), id="a batch of always one"),
         pytest.param(DType.FLOAT32, (), 0.5, Kind.NUMBER, (0.5,), id="one number"),
         pytest.param(DType.INT64, (None,), [4, 5], Kind.CLASS, (4, 5), id="class numbers"),
+        pytest.param(DType.FLOAT32, (None, 2), [[np.nan, np.nan]], Kind.CLASS, (NO_CLASS,), id="one row of NaN"),
+        pytest.param(DType.FLOAT32, (None, 2), [[0.1, np.nan], [0.1, 0.9]], Kind.CLASS, (NO_CLASS, 1), id="a NaN"),
     ],
 )
 def test_the_top_prediction_of_each_row(

@@ -14,8 +14,9 @@ import pytest
 
 from fairlead_runtime.config import ModelFormat
 from fairlead_runtime.errors import LoadError, LoadReason
-from fairlead_runtime.model import allowlist, keras_check, loader, merging, warmup
+from fairlead_runtime.model import allowlist, keras_check, loader, merging, source, warmup
 from fairlead_runtime.model.bounds import Bounds
+from fairlead_runtime.model.cache import Cache
 from fairlead_runtime.model.predictor import LoadedModel
 from fairlead_runtime.model.signature import DType, Signature, TensorSpec, example_inputs
 
@@ -94,6 +95,16 @@ def test_a_keras_file_has_the_same_interface_as_a_saved_model(models) -> None:
     assert model.predictor(example_inputs(model.signature, 3))[0].shape == (3, 3)
 
 
+@pytest.mark.parametrize("packing", ["zip", "gztar"])
+def test_a_keras_file_in_an_archive_is_served_as_keras(models, tmp_path: Path, packing: str) -> None:
+    folder = tmp_path / "packed"
+    folder.mkdir()
+    shutil.copy(models.root / "dense.keras", folder / "dense.keras")
+    packed = Path(shutil.make_archive(str(tmp_path / "model"), packing, folder))
+    fetched = source.fetch(packed.as_uri(), None, Cache(tmp_path / "cache", bytes_max=BOUNDS.bytes_max), BOUNDS)
+    assert loader.check(fetched.path, ModelFormat.KERAS, None, BOUNDS).root.name == "dense.keras"
+
+
 @pytest.mark.parametrize("name", RISKY)
 def test_a_saved_model_with_a_risky_operation_is_refused_and_touches_nothing(models, name: str) -> None:
     folder = models.root / f"bad-{name}"
@@ -143,7 +154,7 @@ def test_large_inputs_and_convolutions_over_free_sizes_are_warmed_up(models, nam
 def test_a_model_is_never_called_with_an_example_too_large_for_memory(models) -> None:
     model = load(models.root / "huge")
     assert model.kind == "function (an example input would be too large for comparing the outputs)"
-    assert merging.prove(model, single_s=0.0).why == "it accepted 0 random inputs, fewer than 3"
+    assert merging.prove(model, single_s=0.0).why == "it accepted 0 trials, fewer than 3"
 
 
 def test_convolutions_over_free_sizes_are_frozen(models) -> None:
@@ -169,6 +180,14 @@ def test_a_model_that_fails_by_itself_says_why(models) -> None:
     with pytest.raises(LoadError) as error:
         warmup.run(load(models.root / "headless"), (1,))
     assert error.value.reason is LoadReason.WARMUP_FAILED
+
+
+def test_a_keras_file_is_found_beside_other_files_where_it_is_the_only_one(models, tmp_path: Path) -> None:
+    shutil.copy(models.root / "dense.keras", tmp_path / "model.keras")
+    (tmp_path / "evaluation.json").write_text("{}")
+    assert loader.find_root(tmp_path) == tmp_path / "model.keras"
+    shutil.copy(models.root / "dense.keras", tmp_path / "other.keras")
+    assert refused(tmp_path).reason is LoadReason.MODEL_CORRUPT
 
 
 def test_a_keras_file_that_was_compiled_is_loaded_without_its_training(models) -> None:

@@ -17,7 +17,10 @@ from fairlead_runtime.errors import LoadError, LoadReason, one_sentence
 from fairlead_runtime.model import archive, digest, source
 from fairlead_runtime.model.bounds import Bounds
 from fairlead_runtime.model.cache import Cache
+from fairlead_runtime.model.fetching.access import Access
+from fairlead_runtime.model.fetching.outbound import Outbound, parse_networks
 
+LOOPBACK = Access(outbound=Outbound(networks=parse_networks("127.0.0.0/8")))
 BOUNDS = Bounds(bytes_max=1_000_000, entries_max=50, ratio_free_bytes=100_000, idle_s=2, total_s=20)
 
 
@@ -125,7 +128,7 @@ def test_a_too_large_folder_is_refused_and_leaves_no_files(tmp_path: Path) -> No
 
 def test_an_interrupted_download_is_resumed_at_its_position(web: Web, tmp_path: Path) -> None:
     web.steps = [503, 1000, 2000, 5000]
-    fetched = source.fetch(web.url, sha(CONTENT), cached(tmp_path, "cache"), BOUNDS)
+    fetched = source.fetch(web.url, sha(CONTENT), cached(tmp_path, "cache"), BOUNDS, access=LOOPBACK)
     assert fetched.path.read_bytes() == CONTENT
     assert web.ranges == [None, None, "bytes=1000-", "bytes=3000-"]
 
@@ -142,23 +145,30 @@ def test_an_interrupted_download_is_resumed_at_its_position(web: Web, tmp_path: 
 )
 def test_a_permanent_error_is_not_retried(web: Web, tmp_path: Path, status: int, reason: LoadReason) -> None:
     web.steps = [status] * 3
-    assert reason_of(lambda: source.fetch(web.url, None, cached(tmp_path, "cache"), BOUNDS)) is reason
+    assert reason_of(lambda: source.fetch(web.url, None, cached(tmp_path, "cache"), BOUNDS, access=LOOPBACK)) is reason
     assert len(web.ranges) == 1
 
 
 def test_a_too_large_body_is_refused_before_it_is_read(web: Web, tmp_path: Path) -> None:
     small = Bounds(bytes_max=1000)
     assert (
-        reason_of(lambda: source.fetch(web.url, None, cached(tmp_path, "cache"), small)) is LoadReason.MODEL_TOO_LARGE
+        reason_of(lambda: source.fetch(web.url, None, cached(tmp_path, "cache"), small, access=LOOPBACK))
+        is LoadReason.MODEL_TOO_LARGE
     )
 
 
 def test_at_most_three_redirects_are_followed_and_none_to_a_file(web: Web, tmp_path: Path) -> None:
     web.steps = ["/a", "/b", "/c"]
-    assert source.fetch(web.url, None, cached(tmp_path, "cache"), BOUNDS).path.read_bytes() == CONTENT
-    for steps in (["/a"] * 9, ["file:///etc/passwd"], ["http://169.254.169.254/"]):
+    assert source.fetch(web.url, None, cached(tmp_path, "cache"), BOUNDS, access=LOOPBACK).path.read_bytes() == CONTENT
+    for steps in (
+        ["/a"] * 9,
+        ["file:///etc/passwd"],
+        ["http://169.254.169.254/"],
+        ["http://10.0.0.1/"],
+        ["http://[::1]:1/"],
+    ):
         web.steps = list(steps)
-        refused = reason_of(lambda: source.fetch(web.url, None, cached(tmp_path, "other"), BOUNDS))
+        refused = reason_of(lambda: source.fetch(web.url, None, cached(tmp_path, "other"), BOUNDS, access=LOOPBACK))
         assert refused in (LoadReason.FETCH_FAILED, LoadReason.MODEL_FORBIDDEN)
 
 
@@ -174,13 +184,15 @@ def test_at_most_three_redirects_are_followed_and_none_to_a_file(web: Web, tmp_p
 )
 def test_special_characters_of_a_url_are_encoded(web: Web, tmp_path: Path, path: str, sent: str) -> None:
     base = web.url.rpartition("/")[0]
-    assert source.fetch(base + path, None, cached(tmp_path, "cache"), BOUNDS).path.read_bytes() == CONTENT
+    assert (
+        source.fetch(base + path, None, cached(tmp_path, "cache"), BOUNDS, access=LOOPBACK).path.read_bytes() == CONTENT
+    )
     assert web.targets == [sent]
 
 
 def test_a_redirect_to_a_url_with_special_characters_is_followed(web: Web, tmp_path: Path) -> None:
     web.steps = ["/modèle v2".encode().decode("latin-1")]
-    assert source.fetch(web.url, None, cached(tmp_path, "cache"), BOUNDS).path.read_bytes() == CONTENT
+    assert source.fetch(web.url, None, cached(tmp_path, "cache"), BOUNDS, access=LOOPBACK).path.read_bytes() == CONTENT
     assert web.targets[1:] == ["/mod%C3%A8le%20v2"]
 
 

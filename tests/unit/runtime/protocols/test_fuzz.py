@@ -38,6 +38,7 @@ from fairlead_runtime.protocols.http import Response
 from fairlead_runtime.server.limits import ServerLimits
 
 INFER = f"/v2/models/{MODEL}/infer"
+EXPLAIN = f"/v2/models/{MODEL}/explain"
 PREDICT = f"/v1/models/{MODEL}:predict"
 LENGTH = b"inference-header-content-length"
 BODY_BYTES_MAX = 256 * 1024
@@ -151,7 +152,7 @@ def dumped(value: object) -> bytes:
 
 
 plain = st.one_of(
-    st.tuples(st.just(INFER), v2_bodies.map(dumped), st.just(b"")),
+    st.tuples(st.sampled_from([INFER, EXPLAIN]), v2_bodies.map(dumped), st.just(b"")),
     st.tuples(st.just(PREDICT), v1_bodies.map(dumped), st.just(b"")),
     st.tuples(
         st.sampled_from([f"/v1/models/{MODEL}:classify", f"/v1/models/{MODEL}:regress"]),

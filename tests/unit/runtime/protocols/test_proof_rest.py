@@ -20,8 +20,11 @@ from tests.support.replica_parts import (
     request,
 )
 
+from fairlead_runtime.inference.batching import Sharing
 from fairlead_runtime.inference.dataplane import Phase
+from fairlead_runtime.model import evaluation_record
 from fairlead_runtime.model.predictor import InputRefusedError, ModelFailedError, Tensors
+from fairlead_runtime.model.variant import VariantChoice, VariantReason
 from fairlead_runtime.model.warmup import Speed, WarmUp
 from fairlead_runtime.protocols.http import Response
 
@@ -44,8 +47,55 @@ def test_a_replica_runs_its_example_and_reports_digest_and_signature() -> None:
         "digest": DIGEST,
         "outcome": "Proved",
         "message": "",
+        "sharesCalls": True,
+        "evaluation": {"outcome": "Absent", "message": "there is no file evaluation.json beside the model"},
+        "variant": None,
         "inputs": [{"name": "x", **TENSOR}],
         "outputs": [{"name": "y", **TENSOR}],
+    }
+
+
+def test_a_replica_reports_which_variant_it_serves_and_why() -> None:
+    choice = VariantChoice(name="StaticInt8", reason=VariantReason.BEST, why="it is\nfaster")
+    found = {"name": "StaticInt8", "reason": "Best", "message": "it is faster"}
+    assert report(Setting(variant=choice))[1]["variant"] == found
+
+
+def test_a_replica_says_of_each_of_nine_variants_by_how_much_it_broke_a_bound() -> None:
+    refusal = (
+        "StructuredPruning25: accuracy falls by 0.0371 (from 0.9833 to 0.9458 on 240 samples), more than maxDrop 0.01"
+    )
+    why = "the float model serves, as " + "; ".join([refusal] * 9)
+    assert 900 < len(why) <= 1024
+    choice = VariantChoice(name="Float", reason=VariantReason.REFUSED, why=why)
+    assert report(Setting(variant=choice))[1]["variant"]["message"] == why
+
+
+@pytest.mark.parametrize("is_proved", [True, False])
+def test_a_replica_says_whether_requests_may_share_a_call(is_proved: bool) -> None:
+    assert report(Setting(sharing=Sharing(is_proved=is_proved)))[1]["sharesCalls"] is is_proved
+
+
+def test_a_replica_reports_the_figure_of_its_evaluation_record_and_not_its_table() -> None:
+    record = evaluation_record.EvaluationRecord(
+        metric=evaluation_record.Metric.ACCURACY,
+        value=0.9,
+        interval=evaluation_record.wilson(9, 10),
+        samples=10,
+        correct=9,
+        signature="serving_default",
+        model_digest=DIGEST,
+        data=evaluation_record.Data(name="heldout.npz", digest=DIGEST),
+    )
+    found = evaluation_record.Found(outcome=evaluation_record.Outcome.READ, record=record)
+    assert report(Setting(evaluation=found))[1]["evaluation"] == {
+        "outcome": "Read",
+        "message": "",
+        "metric": "Accuracy",
+        "value": 0.9,
+        "low": pytest.approx(0.5958, abs=1e-4),
+        "high": pytest.approx(0.9821, abs=1e-4),
+        "samples": 10,
     }
 
 

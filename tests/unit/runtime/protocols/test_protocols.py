@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import struct
 
 import numpy as np
@@ -15,8 +16,10 @@ from fairlead_runtime.inference.batching import Sharing
 from fairlead_runtime.inference.dataplane import Phase
 from fairlead_runtime.model.predictor import InputRefusedError, ModelFailedError, Tensors
 from fairlead_runtime.model.signature import DType, Signature, TensorSpec
+from fairlead_runtime.model.variant import VariantChoice, VariantReason
 from fairlead_runtime.protocols import status_codes
 from fairlead_runtime.protocols.handler import Handler
+from fairlead_runtime.server.limits import ServerLimits
 
 V2_INPUT = {"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [1, 2, 3, 4]}
 
@@ -90,14 +93,34 @@ def test_v2_metadata_gives_the_signature_and_the_digest(parts: Parts) -> None:
         "inputs": [{"name": "x", **tensor}],
         "outputs": [{"name": "y", **tensor}],
     }
-    assert response.headers == ((b"x-fairlead-digest", DIGEST.encode()),)
+    assert response.headers == ((b"x-fairlead-digest", DIGEST.encode()), (b"x-fairlead-engine", b"TensorFlow"))
     below = assemble_inline(Setting(folder="versión 10"))
     headers = answer_of(below.handler, request("GET", "/v2/models/digits")).headers
     assert (b"x-fairlead-folder", b"versi%C3%B3n%2010") in headers
+    varied = assemble_inline(Setting(variant=VariantChoice(name="Folded", reason=VariantReason.BEST, why="faster")))
+    headers = answer_of(varied.handler, request("GET", "/v2/models/digits")).headers
+    assert (b"x-fairlead-variant", b"Folded") in headers
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"parameters": {"priority": 1}}, "the request: the parameter 'priority' is not supported; leave it out"),
+        ({"parameters": [1]}, "the request: parameters must be an object"),
+        (
+            {"outputs": [{"name": "y", "parameters": {"classification": 2}}]},
+            "output 'y': the parameter 'classification'",
+        ),
+        ({"inputs": [{**V2_INPUT, "parameters": {"shared_memory_region": "a"}}]}, "input 'x': the parameter"),
+    ],
+)
+def test_a_parameter_that_would_be_ignored_is_refused(parts: Parts, changed: dict[str, object], words: str) -> None:
+    status, body = answered(parts.handler, "POST", "/v2/models/digits/infer", {"inputs": [V2_INPUT], **changed})
+    assert (status, words in str(body)) == (400, True), body
 
 
 def test_v2_infer_answers_with_the_request_id_and_flat_data(parts: Parts) -> None:
-    body = {"id": "42", "parameters": {"any": 1}, "inputs": [V2_INPUT]}
+    body = {"id": "42", "parameters": {"content_type": "np"}, "inputs": [V2_INPUT]}
     assert answered(parts.handler, "POST", "/v2/models/digits/infer", body) == (
         200,
         {
@@ -149,12 +172,70 @@ def test_an_impossible_v2_header_length_is_refused(parts: Parts, length: bytes) 
     assert answer_of(parts.handler, request("POST", "/v2/models/digits/infer", b"{}", headers)).status == 400
 
 
-def test_binary_numbers_that_are_not_finite_are_refused(parts: Parts) -> None:
+def test_binary_numbers_may_be_any_float(parts: Parts) -> None:
     tensor = {"name": "x", "shape": [1, 4], "datatype": "FP32", "parameters": {"binary_data_size": 16}}
-    head = orjson.dumps({"inputs": [tensor]})
-    body = head + struct.pack("<4f", 1, 2, float("nan"), 4)
+    head = orjson.dumps({"inputs": [tensor], "outputs": [{"name": "y", "parameters": {"binary_data": True}}]})
+    body = head + struct.pack("<4f", 1, float("-inf"), float("nan"), 4)
     headers = {b"inference-header-content-length": str(len(head)).encode()}
-    assert answer_of(parts.handler, request("POST", "/v2/models/digits/infer", body, headers)).status == 400
+    response = answer_of(parts.handler, request("POST", "/v2/models/digits/infer", body, headers))
+    assert response.status == 200
+    np.testing.assert_array_equal(np.frombuffer(response.body[-16:], "<f4"), [2, -np.inf, np.nan, 8])
+
+
+WORDS = b"[[1, NaN, Infinity, -Infinity], [null, 2, 3, 4]]"
+
+
+@pytest.mark.parametrize(
+    ("form", "key"), [(b'{"instances": %s}', "predictions"), (b'{"inputs": {"x": %s}}', "outputs")]
+)
+def test_v1_takes_and_gives_missing_values_as_tensorflow_serving_does(parts: Parts, form: bytes, key: str) -> None:
+    response = answer_of(parts.handler, request("POST", "/v1/models/digits:predict", form % WORDS))
+    assert b"NaN,Infinity,-Infinity" in response.body
+    nan, inf = float("nan"), float("inf")
+    np.testing.assert_array_equal(json.loads(response.body)[key], [[2, nan, inf, -inf], [nan, 4, 6, 8]])
+
+
+def test_v1_rows_of_several_outputs_have_the_same_words() -> None:
+    specs = tuple(TensorSpec(name=name, dtype=DType.FLOAT32, shape=(None,)) for name in ("a", "b"))
+    signature = Signature(name="serving_default", method="", inputs=specs, outputs=specs)
+    handler = assemble_inline(Setting(signature=signature)).handler
+    body = b'{"instances": [{"a": NaN, "b": 1}, {"a": 2, "b": -Infinity}]}'
+    response = answer_of(handler, request("POST", "/v1/models/digits:predict", body))
+    assert response.body == b'{"predictions":[{"a":NaN,"b":2.0},{"a":4.0,"b":-Infinity}]}'
+
+
+def test_v2_takes_missing_values_and_gives_null_for_them(parts: Parts) -> None:
+    body = b'{"inputs": [{"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [NaN, null, -Infinity, 1]}]}'
+    response = answer_of(parts.handler, request("POST", "/v2/models/digits/infer", body))
+    assert orjson.loads(response.body)["outputs"][0]["data"] == [None, None, None, 2]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b'{"inputs": [[NaN, 1e999, 1, 1]]}', id="a number beyond 64 bits"),
+        pytest.param(b'{"inputs": [[NaN, 1, 1, 1]], "id": "\\ud800"}', id="half of a surrogate pair"),
+        pytest.param(b'{"inputs": [[NaN, 1, 1, 1]], "id": "\xff"}', id="not UTF-8"),
+        pytest.param(b'{"inputs": [[NaN, nan, 1, 1]]}', id="another spelling"),
+        pytest.param(b'{"inputs": [[NaN, 1, 1, 1]],}', id="a comma too many"),
+        pytest.param(b'{"inputs": NaN, "x":' + b"[" * 5000, id="nested without end"),
+        pytest.param(b'{"inputs": [[NaN, 1' + b"0" * 5000 + b", 1, 1]]}", id="an integer of thousands of digits"),
+    ],
+)
+@pytest.mark.parametrize("path", ["/v1/models/digits:predict", "/v2/models/digits/infer"])
+def test_a_body_with_such_words_is_held_to_json_in_everything_else(parts: Parts, path: str, body: bytes) -> None:
+    response = answer_of(parts.handler, request("POST", path, body))
+    assert response.status == 400
+    assert "not JSON" in orjson.loads(response.body)["error"]
+
+
+def test_strings_that_look_like_such_words_stay_strings() -> None:
+    spec = TensorSpec(name="t", dtype=DType.STRING, shape=(None,))
+    signature = Signature(name="serving_default", method="", inputs=(spec,), outputs=(spec,))
+    handler = assemble_inline(Setting(signature=signature)).handler
+    body = b'{"instances": ["NaN", "a \\"NaN\\" b", "Infinity"], "ignored": NaN}'
+    response = answer_of(handler, request("POST", "/v1/models/digits:predict", body))
+    assert orjson.loads(response.body) == {"predictions": ["NaN", 'a "NaN" b', "Infinity"]}
 
 
 @pytest.mark.parametrize(
@@ -163,7 +244,8 @@ def test_binary_numbers_that_are_not_finite_are_refused(parts: Parts) -> None:
         pytest.param(b"{", "not JSON", id="cut off"),
         pytest.param(b"", "not JSON", id="empty"),
         pytest.param(b"[1]", "must be a JSON object", id="a list"),
-        pytest.param(b'{"inputs": NaN}', "not JSON", id="NaN"),
+        pytest.param(b'{"inputs": nan}', "not JSON", id="NaN in small letters"),
+        pytest.param(b'{"inputs": NaN}', "inputs must be a list", id="NaN for the inputs"),
         pytest.param(b'{"inputs":' + b"[" * 5000, "not JSON", id="nested without end"),
         pytest.param({}, "inputs must be a list", id="no inputs"),
         pytest.param({"inputs": []}, "'x' is missing", id="empty inputs"),
@@ -179,7 +261,7 @@ def test_binary_numbers_that_are_not_finite_are_refused(parts: Parts) -> None:
         pytest.param({"inputs": [{**V2_INPUT, "shape": [True, 4]}]}, "shape must be", id="boolean size"),
         pytest.param({"inputs": [{**V2_INPUT, "shape": "x"}]}, "shape must be", id="shape is text"),
         pytest.param({"inputs": [{**V2_INPUT, "data": [1, 2, 3]}]}, "needs 4 elements", id="too little data"),
-        pytest.param({"inputs": [{**V2_INPUT, "data": None}]}, "must be numbers", id="null data"),
+        pytest.param({"inputs": [{**V2_INPUT, "data": None}]}, "needs 4 elements", id="null data"),
         pytest.param({"inputs": [V2_INPUT], "id": 7}, "id must be a string", id="id is a number"),
         pytest.param({"inputs": [V2_INPUT], "outputs": [{"name": "q"}]}, "no output 'q'", id="unknown output"),
         pytest.param({"inputs": [V2_INPUT], "outputs": "y"}, "outputs must be a list", id="outputs is text"),
@@ -287,6 +369,32 @@ def test_v1_classifies_examples_into_pairs_of_label_and_score() -> None:
     assert answered(handler, "POST", "/v1/models/digits:classify", body) == (200, expected)
     for bad in ({}, {"examples": []}, {"examples": [3]}, {"examples": [{"a": [1, "x"]}]}, {"examples": [{"a": None}]}):
         assert answered(handler, "POST", "/v1/models/digits:classify", bad)[0] == 400
+
+
+@pytest.mark.parametrize(("examples", "status"), [(15, 200), (16, 413)])
+def test_v1_counts_the_context_once_for_each_example(examples: int, status: int) -> None:
+    output = TensorSpec(name="outputs", dtype=DType.FLOAT32, shape=(None, 1))
+    signature = example_signature(output)
+
+    def model(inputs: Tensors) -> Tensors:
+        assert len(set(inputs[0])) == 1
+        return (np.ones((len(inputs[0]), 1), np.float32),)
+
+    setting = Setting(signature=signature, model=model, limits=ServerLimits(body_bytes_max=4096))
+    body = {"context": {"town": "x" * 1024}, "examples": [{}] * examples}
+    found, answer = answered(assemble_inline(setting).handler, "POST", "/v1/models/digits:regress", body)
+    assert found == status, answer
+    if status == 413:
+        assert "counting the context once for each; at most 16384 are allowed" in str(answer)
+
+
+def test_v1_refuses_results_of_another_number_of_examples() -> None:
+    output = TensorSpec(name="outputs", dtype=DType.FLOAT32, shape=(None, 1))
+    setting = Setting(signature=example_signature(output), model=lambda inputs: (np.array([[1.5]], np.float32),))
+    body = {"examples": [{"a": 1}, {"a": 2}]}
+    status, answer = answered(assemble_inline(setting).handler, "POST", "/v1/models/digits:regress", body)
+    assert status == 400
+    assert "not one number for each of 2 examples" in str(answer)
 
 
 def test_v1_regresses_examples_into_numbers() -> None:

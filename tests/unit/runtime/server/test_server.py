@@ -226,17 +226,28 @@ def test_a_request_to_upgrade_the_protocol_is_answered_as_http_1_1(replica: Runn
 
 
 def test_slow_heads_and_bodies_get_408_and_idle_connections_close() -> None:
-    limits = ServerLimits(body_bytes_max=1000, head_timeout_s=0.1, body_timeout_s=0.1, idle_timeout_s=0.1)
-    with running(Setting(limits=limits)) as quick:
+    slow = ServerLimits(body_bytes_max=1000, head_timeout_s=0.1, body_timeout_s=0.1, idle_timeout_s=60)
+    with running(Setting(limits=slow)) as quick:
         for raw in (b"GET /v2 HT", f"POST {PREDICT} HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n1".encode()):
             with quick.connect() as client:
                 client.sendall(raw)
                 assert statuses(read_all(client)) == [408]
+    idle = ServerLimits(body_bytes_max=1000, idle_timeout_s=0.1)
+    with running(Setting(limits=idle)) as quick:
         with quick.connect() as client:
             assert read_all(client) == b""
-        with quick.connect() as client:
+        # On a busy machine a connection may be idle for longer before its request is sent.
+        assert any(answered_and_closed(quick) == [200] for _ in range(20))
+
+
+def answered_and_closed(server: Running) -> list[int]:
+    """The statuses of a request on a connection that the server closes; none where it was closed before the request."""
+    with server.connect() as client:
+        try:
             client.sendall(HEALTH)
-            assert statuses(read_all(client)) == [200]
+            return statuses(read_all(client))
+        except ConnectionError:
+            return []
 
 
 def test_a_second_slow_request_on_a_connection_gets_408_too() -> None:
@@ -266,7 +277,7 @@ def test_requests_beyond_running_and_queue_get_503_with_retry_after() -> None:
 
 def test_a_prediction_that_takes_too_long_gets_504_and_the_next_is_answered() -> None:
     model = DoublingModel(gate=threading.Event())
-    with running(Setting(model=model, call_s=WORKER_CALL_S, timeout_s=0.1)) as slow:
+    with running(Setting(model=model, call_s=WORKER_CALL_S, timeout_s=2.0)) as slow:
         assert statuses(slow.send(post(PREDICT, ROW))) == [504]
         assert model.gate is not None
         model.gate.set()
@@ -352,7 +363,7 @@ def test_one_bad_request_in_a_shared_call_does_not_fail_its_neighbours() -> None
     gate = threading.Event()
 
     def model(inputs: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
-        gate.wait(20)
+        gate.wait(200)
         if (inputs[0] == 13).any():
             raise RuntimeError("13 is unlucky")
         return (inputs[0] * 2,)

@@ -35,6 +35,7 @@ def tensor(data: object, *, datatype: str = "FP32", name: str = "y") -> dict[str
     [
         pytest.param([[0.1, 0.9]], [[0.4, 0.6]], False, id="the same class with another score"),
         pytest.param([[0.1, 0.9]], [[0.6, 0.4]], True, id="another class"),
+        pytest.param([[0.9, 0.1]], [[None, None]], True, id="NaN, which argmax takes for the first class"),
         pytest.param([[0.1, 0.9], [0.8, 0.2]], [[0.1, 0.9], [0.2, 0.8]], True, id="another class in one row"),
         pytest.param([[0.1, 0.9]], [[0.1, 0.9], [0.1, 0.9]], True, id="more rows"),
         pytest.param([[0.1, 0.9]], [[0.05, 0.9, 0.05]], True, id="more classes"),

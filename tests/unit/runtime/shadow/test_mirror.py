@@ -91,7 +91,11 @@ async def test_a_copy_is_sent_to_the_candidate_through_the_gateway(
     gateway: Gateway, copies: mirror.Mirror, measured: AnalysisCounters
 ) -> None:
     asked = marked(
-        gateway, f"/v1/models/{MODEL}/versions/3:predict", content_type="application/json", x_request_id="a1"
+        gateway,
+        f"/v1/models/{MODEL}/versions/3:predict",
+        content_type="application/json",
+        x_request_id="a1",
+        content_encoding="identity",
     )
     copies.offer(asked, answered())
     await until(lambda: measured.pairs(CANDIDATE).pairs == 1)
@@ -101,6 +105,7 @@ async def test_a_copy_is_sent_to_the_candidate_through_the_gateway(
     assert headers["x-fairlead-revision"] == CANDIDATE
     assert headers["x-fairlead-shadow-copy"] == f"signed for {CANDIDATE}"
     assert (headers["content-type"], headers["x-request-id"]) == ("application/json", "a1")
+    assert headers["content-encoding"] == "identity", "the copied body is what the client sent"
     assert "x-fairlead-shadow" not in headers
     assert counts(measured) == {"pairs": 1, "disagreed": 0, "failed": 0, "dropped": 0}
 

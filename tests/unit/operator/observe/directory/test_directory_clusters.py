@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -15,7 +16,9 @@ from fairlead_operator.clients import errors, paths
 from fairlead_operator.observe import serving_classes
 from fairlead_operator.observe.directory import clusters
 from fairlead_operator.state import directory, infrastructure, serving_class
+from fairlead_operator.state.capacity import Size
 from fairlead_operator.state.reasons import Reason
+from fairlead_operator.state.workers import WorkerLimits
 
 pytestmark = [pytest.mark.looptime, pytest.mark.asyncio]
 
@@ -88,7 +91,7 @@ async def test_clusters_come_get_ready_end_and_go_each_in_its_namespace() -> Non
         (starting,) = world.found.clusters("a")
         assert (starting.url, starting.starting) == (
             "http://fast-1.a",
-            "The head of RayCluster fast-1 is not ready yet.",
+            "the head of RayCluster fast-1 is not ready yet.",
         )
         assert world.found.clusters("b") == (directory.Cluster(name="fast-1", url="http://fast-1.b"),)
         assert world.found.namespaces() == {"a", "b"}
@@ -109,11 +112,13 @@ async def test_a_model_goes_to_the_cluster_of_its_class() -> None:
         await world.api.put(CLASSES, "fast", **class_of(default=True))
         await world.api.put(CLASSES, "big", **class_of())
         why = "RayCluster fast-ray1-a of ServingClass fast does not exist yet."
-        assert world.found.place("a", None) == directory.Placement(cluster="fast-ray1-a", awaited=why)
+        limits = WorkerLimits(class_name="fast", size=Size(cpu_cores=1, memory_bytes=2**30), most=2)
+        assert world.found.place("a", None) == directory.Placement(cluster="fast-ray1-a", awaited=why, limits=limits)
         await world.api.put(RAY, "big-ray1-a", namespace="a", status=READY)
-        assert world.found.place("a", "big") == directory.Placement(cluster="big-ray1-a")
+        of_big = dataclasses.replace(limits, class_name="big")
+        assert world.found.place("a", "big") == directory.Placement(cluster="big-ray1-a", limits=of_big)
         assert world.found.placements("a") == {"fast-ray1-a", "big-ray1-a"}
-        assert world.unplaced("small").message == "There is no ServingClass small."
+        assert world.unplaced("small").message.startswith("ServingClass small does not exist.")
 
 
 async def test_another_image_is_another_place_and_another_state() -> None:
@@ -190,7 +195,7 @@ async def test_why_a_head_is_not_ready_is_said_in_words_of_kuberay(status: Any, 
     body = {"metadata": {"name": "fast-1", "namespace": "a"}, "status": status}
 
     found = clusters.view_cluster(body).starting
-    assert found == (None if expected is None else f"The head of RayCluster fast-1 {expected}")
+    assert found == (None if expected is None else f"the head of RayCluster fast-1 {expected}")
 
 
 async def test_what_cannot_be_listed_is_unknown_and_says_why() -> None:
@@ -199,14 +204,11 @@ async def test_what_cannot_be_listed_is_unknown_and_says_why() -> None:
     async with world.running():
         assert not world.found.is_pending("a")
         found = world.unplaced()
-        assert (found.reason, found.message) == (
-            Reason.RAY_UNREACHABLE,
-            "The API server knows no RayClusters: install KubeRay.",
-        )
+        assert (found.reason, found.message) == (Reason.KUBERAY_MISSING, "The RayCluster CRD is not installed.")
     world = World()
     world.api.failing = {CLASSES: errors.Forbidden("no right")}
     async with world.running():
-        assert world.unplaced().message == "The ServingClasses can't be read: no right"
+        assert world.unplaced().message == "Cannot read the ServingClasses: no right. The operator retries."
 
 
 async def test_a_class_that_cannot_be_read_is_named() -> None:
@@ -214,7 +216,7 @@ async def test_a_class_that_cannot_be_read_is_named() -> None:
         await world.api.put(CLASSES, "odd", spec={"image": 7})
         found = world.unplaced("odd")
         assert found.reason is Reason.NO_SERVING_CLASS
-        assert found.message.startswith("ServingClass odd can't be read: ")
+        assert found.message.startswith("Cannot read ServingClass odd: ")
 
 
 async def test_each_served_namespace_has_a_watch_of_its_own() -> None:

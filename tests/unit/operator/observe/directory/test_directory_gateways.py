@@ -67,7 +67,9 @@ async def test_nothing_is_known_before_the_first_list() -> None:
     assert "not read yet" in world.problem()
     async with world.running():
         assert world.states() == {}
-        assert world.api.selectors[SLICES].labels == "fairlead.dev/endpoints=gateways"
+        assert world.api.selectors[SLICES].labels == (
+            "fairlead.dev/endpoints=gateways,kubernetes.io/service-name=fairlead-gateway-members"
+        )
 
 
 async def test_members_become_ready_end_and_are_gone_each_in_its_namespace() -> None:
@@ -192,3 +194,11 @@ async def test_a_list_that_fails_says_why() -> None:
     world.api.failing = {SLICES: errors.Forbidden("no right")}
     async with world.running():
         assert world.problem() == "no right"
+
+
+async def test_the_operator_uses_the_internal_port_where_a_gateway_has_one() -> None:
+    older = content(one(1))
+    newer = content(one(2), ports=[*older["ports"], {"name": "internal", "port": 8082}])
+    views = [gateways.view_slice(body) for body in (older, newer)]
+    urls = [member.data_url for view in views if not isinstance(view, gateways.Unreadable) for member, _ in view]
+    assert urls == ["http://10.0.0.1:8080", "http://10.0.0.2:8082"]

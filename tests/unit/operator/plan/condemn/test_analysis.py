@@ -8,9 +8,9 @@ import pytest
 from tests.support.one_model import rollout, round_of, serving, share, until
 from tests.support.virtual_world import Fault, VirtualWorld
 
-from fairlead_operator.api.analysis_status import COUNT_MAX, AnalysisPhase
+from fairlead_operator.api.analysis_status import COUNT_MAX, AnalysisPhase, Run
+from fairlead_operator.api.counts import GATEWAYS_MAX
 from fairlead_operator.api.status import RolloutPhase as Phase
-from fairlead_operator.state.analysis import Run
 from fairlead_operator.state.knowledge import Known, Unknown
 from fairlead_operator.state.reasons import Reason
 
@@ -21,10 +21,16 @@ QUERY = {"query": "sum(errors{revision='{{candidate}}'})", "success": {"max": 1}
 
 
 def rolling(
-    uri: str = "file:///m/2", *, steps: list[dict[str, Any]] = STEPS, step: int = 1, load: int = 0, **analysis: Any
+    uri: str = "file:///m/2",
+    *,
+    steps: list[dict[str, Any]] = STEPS,
+    step: int = 1,
+    load: int = 0,
+    gateways: int = 2,
+    **analysis: Any,
 ) -> VirtualWorld:
     """A second revision, just come to this step."""
-    world = VirtualWorld()
+    world = VirtualWorld(gateways=gateways)
     desired = {"metrics": METRICS, "intervalSeconds": 5, "count": 4, **analysis}
     plan = {"progressDeadlineSeconds": 30, "strategy": "Canary", "steps": steps, "analysis": desired}
     world.apply(NAME, model={"uri": "file:///m/1"}, rollout=plan)
@@ -53,6 +59,32 @@ def rounds(world: VirtualWorld, count: int) -> None:
 
 def is_withdrawn(world: VirtualWorld) -> bool:
     return serving(world).phase in (Phase.WITHDRAWING, Phase.DRAINING, Phase.REMOVING)
+
+
+def test_gateways_beyond_those_that_an_analysis_counts_are_reported() -> None:
+    world = rolling(gateways=GATEWAYS_MAX + 2, load=20)
+    until(world, lambda: phase_of(world) is not None and bool(run_of(world).results))
+    assert run_of(world).uncounted_gateways == 2
+    assert "counted at 16 of 18 gateways" in world.models[NAME].status["rollout"]["message"]
+    assert "counted at 16 of 18 gateways" in run_of(world).message
+
+
+def test_all_gateways_are_counted_up_to_the_limit_and_nothing_is_reported() -> None:
+    world = rolling(gateways=GATEWAYS_MAX, load=20)
+    until(world, lambda: phase_of(world) is not None and bool(run_of(world).results))
+    assert run_of(world).uncounted_gateways == 0
+    assert "uncountedGateways" not in world.models[NAME].status["rollout"]["analysis"]
+    assert "gateways" not in run_of(world).message
+
+
+def test_an_uncounted_gateway_causes_no_writes_while_nobody_sends_requests() -> None:
+    world = rolling(steps=[{"setWeight": 20}, {"pause": {}}], gateways=GATEWAYS_MAX + 1, load=20)
+    until(world, lambda: phase_of(world) is not None and bool(run_of(world).results))
+    world.load = 0
+    rounds(world, 10)
+    before = world.models[NAME].resource_version
+    rounds(world, 20)
+    assert world.models[NAME].resource_version == before
 
 
 def test_requests_from_before_the_step_never_count() -> None:
@@ -262,7 +294,7 @@ def test_a_dry_run_tells_and_decides_nothing() -> None:
     until(world, lambda: serving(world).rollout is None)
     assert serving(world).quarantine == ()
     (event,) = [each for each in world.events if each.reason is Reason.ANALYSIS_IGNORED]
-    assert "a dry run with the result Failed: errors: 20 % of" in event.message
+    assert "a dry run with the result Failed: errors: failed requests: candidate 20 % of" in event.message
 
 
 def test_a_rollback_by_request_is_not_analysed() -> None:

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from fairlead_operator.api.analysis_status import MetricPhase
+from fairlead_operator.api.analysis_status import MetricPhase, Result
+from fairlead_operator.api.counts import Counters, Scale, Sums
 from fairlead_operator.plan.condemn import metrics
 from fairlead_operator.state.analysis import (
     Accuracy,
@@ -18,10 +19,8 @@ from fairlead_operator.state.analysis import (
     Latency,
     Metric,
     Query,
-    Result,
 )
 from fairlead_operator.state.knowledge import Known, Unknown
-from fairlead_operator.state.measurements import Counters, Scale, Sums
 
 SCALE = Scale(durations_s=(0.01, 0.1), scores=(0.5,))
 GOOD = Counters(
@@ -79,7 +78,7 @@ def test_callers_that_send_nonsense_to_both_revisions_are_not_the_candidates_fau
 def test_below_the_minimum_of_samples_nothing_is_concluded(name: str) -> None:
     found = judged(KINDS[name], BAD, min_samples=2001)
     assert (found.phase, found.failed, found.inconclusive) == (MetricPhase.INCONCLUSIVE, 0, 1)
-    assert "2,001 of each are needed" in found.message
+    assert "a result needs at least 2,001" in found.message
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -90,14 +89,15 @@ def test_nothing_counted_is_nothing_concluded(name: str) -> None:
 
 def test_the_numbers_are_told() -> None:
     assert judged(ERRORS, BAD).message == (
-        "5 % of 2,000 requests failed; 0 % of the stable revision's 2,000 (allowed: 1 percentage point more)"
+        "failed requests: candidate 5 % of 2,000, stable 0 % of 2,000; allowed: 1 percentage point more"
     )
     assert judged(LATENCY, BAD).message == (
-        "p90 of 2,000 requests is above 0.1 s; at most 0.01 s of the stable revision's 2,000 (allowed: 1.5 times that)"
+        "p90 latency: candidate above 0.1 s (2,000 requests), stable at most 0.01 s (2,000 requests); "
+        "allowed: 1.5 times the stable latency"
     )
     assert judged(Accuracy(margin=0.02), BAD).message == (
-        "75 % of 2,000 labelled predictions are right; 95 % of the stable revision's 2,000 "
-        "(allowed: 2 percentage points less)"
+        "correct predictions: candidate 75 % of 2,000 labelled, stable 95 % of 2,000 labelled; "
+        "allowed: 2 percentage points less"
     )
 
 

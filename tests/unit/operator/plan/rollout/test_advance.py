@@ -55,7 +55,7 @@ def test_partial_readiness_does_not_reset_the_deadline() -> None:
     for application in world.applications.values():
         application.is_stuck = True  # Ray has no place for all of them
     for _ in range(20):
-        assert round_of(world).reason is Reason.WIDENING
+        assert round_of(world).reason is Reason.SCALING_UP_CANDIDATE
     until(world, lambda: world.plans[-1].reason is Reason.PROGRESS_DEADLINE_EXCEEDED)
     assert [entry.revision for entry in serving(world).quarantine] == [candidate]
 

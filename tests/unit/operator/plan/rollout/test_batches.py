@@ -8,16 +8,17 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.support.virtual_faults import Fault
 from tests.support.virtual_world import NAMESPACE, VirtualWorld
 
 from fairlead_operator.api import names
-from fairlead_operator.api.status import RequestOutcome, Verb
+from fairlead_operator.api.status import RequestOutcome, Rollout, Verb
 from fairlead_operator.api.status import RolloutPhase as Phase
 from fairlead_operator.api.strategies import RollingUpdate
 from fairlead_operator.desired import batches
 from fairlead_operator.state.desired import Batch
 from fairlead_operator.state.reasons import Reason
-from fairlead_operator.state.rollout import Rollout, Serving, recall
+from fairlead_operator.state.rollout import Serving, recall
 from fairlead_operator.state.route import FULL_WEIGHT, RouteText
 
 NAME = "digits"
@@ -150,7 +151,7 @@ def test_where_all_may_be_missing_and_none_added_the_old_one_stops_first() -> No
     run = begun(0, 4)
     run.world.settle()
     assert number(run.world, serving(run.world).stable) == 2
-    assert any("Stops revision 1" in plan.message for plan in run.world.plans)
+    assert any("Stopping revision 1" in plan.message for plan in run.world.plans)
 
 
 def test_the_spec_s_way_back_gives_capacity_before_traffic() -> None:
@@ -188,6 +189,36 @@ def test_an_abort_gives_capacity_back_before_traffic_and_keeps_the_candidate_s_u
     assert number(run.world, serving(run.world).stable) == 1
     run.world.settle()
     assert [app.running for app in run.world.applications.values()] == [4]
+
+
+def test_an_abort_does_not_take_unread_gateways_for_gateways_without_replicas() -> None:
+    run = begun()
+    at_half(run)
+    before = weights(run.world)
+    run.world.ask(NAME, Verb.ABORT)
+    run.world.pass_model(NAME, Fault.GATEWAY_UNREAD)
+    assert serving(run.world).phase is Phase.RESTORING
+    run.world.pass_model(NAME, Fault.GATEWAY_UNREAD)
+    assert weights(run.world) == before
+    run.until(lambda: serving(run.world).rollout is None)
+    assert number(run.world, serving(run.world).stable) == 1
+
+
+def test_a_way_back_counts_no_replica_that_ray_stops_and_the_gateways_still_see() -> None:
+    run = begun(replicas=3)
+    run.until(lambda: serving(run.world).phase is Phase.SHIFTING and rollout(run.world).step == 1)
+    stable = str(serving(run.world).stable)
+    run.until(lambda: run.world.running(NAME, stable) == 2)
+    run.world.unnoticed[stable] = 1
+    application = run.world.applications[names.serve_application(NAMESPACE, NAME, stable)]
+    application.room = 2
+    run.world.ask(NAME, Verb.ABORT)
+    for _ in range(10):
+        run.round()
+    assert serving(run.world).phase is Phase.RESTORING
+    application.room = 3
+    run.until(lambda: serving(run.world).phase is Phase.WITHDRAWING)
+    assert run.world.running(NAME, stable) == 3
 
 
 def aborts_at_once(run: Run) -> None:

@@ -47,7 +47,7 @@ def test_what_does_not_fit_waits_starts_nothing_and_says_by_how_much() -> None:
     assert (number(world), serving(world).rollout, len(world.applications)) == (1, None, 1)
     plan = world.pass_model(NAME)
     assert plan.reason is Reason.INSUFFICIENT_CAPACITY
-    assert "has room for 1: 0.5 CPU and 512 MiB are missing" in plan.message
+    assert "(0.5 CPU, 512 MiB each); the Ray cluster has room for 1." in plan.message
 
 
 def test_it_waits_beyond_every_deadline_and_begins_once_there_is_room() -> None:

@@ -11,10 +11,11 @@ from tests.support.one_model import NAME, rollout, round_of, serving, share, unt
 from tests.support.virtual_world import NAMESPACE, VirtualWorld
 
 from fairlead_operator.api import names
-from fairlead_operator.api.status import CRASHES_MAX
+from fairlead_operator.api.health import CRASHES_MAX, Health
+from fairlead_operator.api.status import Rollout
 from fairlead_operator.api.status import RolloutPhase as Phase
 from fairlead_operator.plan.rollout import clock
-from fairlead_operator.state.rollout import Health, Rollout, Serving
+from fairlead_operator.state.rollout import Serving
 from fairlead_operator.state.route import FULL_WEIGHT
 
 HOUR = datetime.timedelta(hours=1)
@@ -74,6 +75,20 @@ def test_a_candidate_that_was_unwell_for_a_moment_stays(jump: datetime.timedelta
     assert serving(world).quarantine == ()
 
 
+def test_a_clock_set_forward_ends_the_time_of_a_spell_and_takes_nothing_but_the_candidate() -> None:
+    """A spell that has just begun counts as an hour old: the stable revision gets all traffic, and a retry is free."""
+    world = paused_canary()
+    stable, candidate = serving(world).stable, serving(world).candidate
+    stop(world, candidate)
+    rounds_until_unwell(world)
+    world.now += HOUR
+    until(world, lambda: serving(world).phase is None)
+    assert [q.revision for q in serving(world).quarantine] == [candidate]
+    assert (serving(world).stable, share(world)) == (stable, 0)
+    world.ask(NAME, "Retry")
+    until(world, lambda: serving(world).candidate == candidate)
+
+
 def test_crashes_that_the_clock_dates_in_the_future_make_no_loop() -> None:
     world = paused_canary()
     memory, health = rollout(world), Health(crashes=(world.now + HOUR,) * (CRASHES_MAX - 1))
@@ -103,11 +118,13 @@ def test_no_date_of_the_memory_is_left_in_the_future() -> None:
 
     def dates(kind: type) -> dict[str, datetime.datetime]:
         fields = {field.name: str(field.type) for field in dataclasses.fields(kind)}
-        return {name: future for name, type_ in fields.items() if type_.startswith("datetime.datetime")}
+        return {name: future for name, type_ in fields.items() if type_.startswith(("Time", "datetime.datetime"))}
 
     memory = Rollout(phase=Phase.SHIFTING, health=Health(**dates(Health)), **dates(Rollout))  # type: ignore[arg-type]
     corrected = clock.dated_until(memory, now)
     for part in (corrected, corrected.health):
+        assert dates(type(part))
         for name in dates(type(part)):
             assert getattr(part, name) == now, name
-    assert dates(Serving).keys() == {"short_since"}, "see test_replicas_that_stay_missing"
+    # No time is measured from `at_zero_since`: it is shown.
+    assert dates(Serving).keys() == {"short_since", "at_zero_since"}, "see test_replicas_that_stay_missing"

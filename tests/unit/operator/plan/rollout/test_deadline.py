@@ -77,7 +77,7 @@ def test_a_configuration_that_ray_never_took_condemns_nothing() -> None:
     assert serving(world).quarantine == ()
     assert world.plans[-1].reason is Reason.RAY_REFUSED
     ready = next(c for c in world.models[NAME].status["conditions"] if c["type"] == "Progressing")
-    assert "Ray has not accepted the configuration of revision 2" in ready["message"]
+    assert " has not accepted the configuration of revision 2" in ready["message"]
     world.settle()
     assert is_stable(world, 2)
 

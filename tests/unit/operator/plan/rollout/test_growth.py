@@ -11,6 +11,7 @@ from tests.support.one_model import NAME, round_of, serving, until
 from tests.support.virtual_world import NAMESPACE, VirtualWorld
 
 from fairlead_operator.api import names
+from fairlead_operator.api.status import RolloutPhase as Phase
 from fairlead_operator.api.status import Verb
 from fairlead_operator.plan.rollout import growth
 from fairlead_operator.state.route import FULL_WEIGHT, RouteText
@@ -40,9 +41,14 @@ def weight_of(world: VirtualWorld, revision: str) -> int:
     return RouteText(text=world.routes[NAME]).weights().get(revision, 0)
 
 
-def least(world: VirtualWorld, revision: str) -> int:
+def bounds(world: VirtualWorld, revision: str) -> tuple[int, int]:
     config = world.applications[names.serve_application(NAMESPACE, NAME, revision)].config
-    return int(config["deployments"][0]["autoscaling_config"]["min_replicas"])
+    scaling = config["deployments"][0]["autoscaling_config"]
+    return int(scaling["min_replicas"]), int(scaling["max_replicas"])
+
+
+def least(world: VirtualWorld, revision: str) -> int:
+    return bounds(world, revision)[0]
 
 
 def running_as_traffic_rises(world: VirtualWorld, candidate: str) -> list[tuple[int, int]]:
@@ -140,3 +146,87 @@ def test_it_is_enough_for_all_traffic_and_counts_a_load_once(before: int, load_o
     assert 2 * found >= load_of
     larger, other = replicas(found)
     assert growth.total(larger, other, weight) <= found
+
+
+BATCHES: dict[str, Any] = {"rollingUpdate": {"surge": 1}}
+
+
+def batches_of_four(**rollout: Any) -> VirtualWorld:
+    """A load that needs four replicas, and a second revision that replaces them one by one."""
+    world = VirtualWorld()
+    scaling = {"minReplicas": 1, "maxReplicas": 10, "target": {"ongoingRequests": 4}}
+    desired = {"progressDeadlineSeconds": 60, **BATCHES, **rollout}
+    world.apply(NAME, model={"uri": "file:///m/1"}, scaling=scaling, rollout=desired)
+    world.settle()
+    load(world, 1, 4)
+    world.change(NAME, "model.uri", "file:///m/2")
+    return world
+
+
+def held_at_half() -> VirtualWorld:
+    """Two of four batches are done, and a person holds the rollout."""
+    world = batches_of_four()
+    until(world, lambda: weight_of(world, str(serving(world).candidate)) == FULL_WEIGHT // 2)
+    world.change(NAME, "rollout.paused", True)
+    for _ in range(5):
+        round_of(world)
+    return world
+
+
+def test_while_batches_are_held_the_stable_revision_keeps_what_the_batch_left_it() -> None:
+    world = held_at_half()
+    stable = str(serving(world).stable)
+    assert bounds(world, stable)[0] == bounds(world, stable)[1] < 4
+
+
+def test_load_that_grows_while_batches_are_held_scales_both_revisions() -> None:
+    world = held_at_half()
+    stable, candidate = str(serving(world).stable), str(serving(world).candidate)
+    least_of_stable = bounds(world, stable)[0]
+    load(world, 2, 5)
+    assert world.running(NAME, candidate) == 5
+    assert bounds(world, stable) == (least_of_stable, 10)
+    load(world, 1, 5)
+    assert world.running(NAME, stable) == 5
+
+
+def test_once_the_load_has_fallen_again_batches_take_what_is_theirs() -> None:
+    world = held_at_half()
+    stable = str(serving(world).stable)
+    before = bounds(world, stable)
+    load(world, 2, 5)
+    load(world, 1, 5)
+    load(world, 2, 1)
+    assert bounds(world, stable) == before
+    world.change(NAME, "rollout.paused", False)
+    world.settle()
+    assert world.models[NAME].revisions[str(serving(world).stable)].number == 2
+
+
+def test_batches_go_on_under_a_load_that_has_grown() -> None:
+    world = held_at_half()
+    candidate = str(serving(world).candidate)
+    load(world, 2, 5)
+    load(world, 1, 5)
+    world.change(NAME, "rollout.paused", False)
+    world.settle()
+    assert serving(world).stable == candidate
+    assert world.running(NAME, candidate) >= 5
+    assert bounds(world, candidate) == (1, 10)
+
+
+def test_a_revision_that_batches_promoted_scales_while_the_one_before_drains() -> None:
+    world = batches_of_four()
+    until(world, lambda: serving(world).phase is Phase.DRAINING)
+    assert bounds(world, str(serving(world).stable)) == (4, 10)
+
+
+def test_a_stable_revision_that_got_all_its_replicas_back_scales_with_its_load() -> None:
+    """The strategy changed amid batches: nothing is taken from it any more, and the new steps may pause for days."""
+    world = held_at_half()
+    world.change(NAME, "rollout.rollingUpdate", None)
+    world.change(NAME, "rollout.steps", [{"setWeight": 50}, {"setWeight": 40}, {"setWeight": 30}, {"pause": {}}])
+    world.change(NAME, "rollout.strategy", "Canary")
+    world.change(NAME, "rollout.paused", False)
+    world.settle()
+    assert bounds(world, str(serving(world).stable)) == (4, 10)

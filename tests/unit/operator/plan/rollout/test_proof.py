@@ -65,7 +65,7 @@ def test_five_failures_in_a_row_condemn_it_and_a_blip_of_a_few_seconds_does_not(
     assert [(q.reason, q.message) for q in serving(asked.world).quarantine] == [
         (Reason.PROOF_FAILED, serving(asked.world).quarantine[0].message)
     ]
-    assert "failed its proof 5 times in a row: the model failed" in serving(asked.world).quarantine[0].message
+    assert "failed its test prediction 5 times in a row: the model failed" in serving(asked.world).quarantine[0].message
     assert asked.at_s[-1] - asked.at_s[0] >= sum(proof.PAUSES_S[:4])
 
 
@@ -74,7 +74,8 @@ def test_a_proof_that_can_not_be_had_ends_with_the_deadline() -> None:
     asked.rounds(DEADLINE_S + 100)
     (given_up,) = serving(asked.world).quarantine
     assert given_up.reason == Reason.PROGRESS_DEADLINE_EXCEEDED
-    assert given_up.message.endswith("is not proved: the gateway: 503")
+    assert "did not pass its test prediction within 600 s" in given_up.message
+    assert given_up.message.endswith(": the gateway: 503")
     assert len(asked.at_s) < 30
 
 
@@ -95,9 +96,9 @@ def test_a_refused_example_is_a_note_and_the_rollout_goes_on(note: str) -> None:
     until(asked.world, lambda: serving(asked.world).phase is Phase.WIDENING)
     assert rollout(asked.world).proof_message == note
     assert asked.world.models[NAME].status["rollout"].get("proofMessage", "") == note
-    announced = [plan.message for plan in asked.world.plans if plan.reason is Reason.WIDENING]
+    announced = [plan.message for plan in asked.world.plans if plan.reason is Reason.SCALING_UP_CANDIDATE]
     assert note in announced[-1]
-    assert bool(note) == ("was not answered in full" in announced[-1])
+    assert bool(note) == ("but the model rejected the generated input" in announced[-1])
     asked.world.settle()
     assert serving(asked.world).quarantine == ()
     refused = [event.message for event in asked.world.events if event.reason is Reason.EXAMPLE_REFUSED]
@@ -110,7 +111,7 @@ def test_while_it_waits_for_the_next_attempt_the_status_says_why() -> None:
     waiting = asked.world.pass_model(NAME)
     assert isinstance(waiting.action, actions.Wait)
     assert waiting.reason is Reason.PROVING
-    assert waiting.message.endswith("did not succeed: the gateway: 503")
+    assert waiting.message.endswith(" failed: the gateway: 503")
     assert 0 < waiting.requeue_after_s <= proof.PAUSES_S[2]
     conditions = {c["type"]: c for c in asked.world.models[NAME].status["conditions"]}
     assert conditions["Reconciling"]["reason"] == Reason.PROVING, "nothing was written, so no write failed"

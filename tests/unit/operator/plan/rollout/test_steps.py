@@ -141,10 +141,12 @@ def test_time_spent_held_counts_towards_no_deadline() -> None:
     world.advance(3600)
     (application,) = world.applications.values()
     application.running, application.is_stuck = 0, True
-    assert round_of(world).reason is Reason.WIDENING, "a lost replica is waited for, however long it was held"
+    assert round_of(world).reason is Reason.SCALING_UP_CANDIDATE, (
+        "a lost replica is waited for, however long it was held"
+    )
     world.change(NAME, "rollout.paused", False)
     for _ in range(20):
-        assert round_of(world).reason is Reason.WIDENING
+        assert round_of(world).reason is Reason.SCALING_UP_CANDIDATE
     until(world, lambda: world.plans[-1].reason is Reason.PROGRESS_DEADLINE_EXCEEDED)
 
 

@@ -100,6 +100,46 @@ def test_three_crashes_in_ten_minutes_are_a_loop() -> None:
     assert condemned(world) == [(2, Reason.CRASH_LOOP)]
 
 
+def crashes(world: VirtualWorld) -> int:
+    rollout = serving(world).rollout
+    assert rollout is not None
+    return len(rollout.health.crashes)
+
+
+def test_replicas_that_end_together_are_one_crash_in_however_many_reads_ray_reports_it() -> None:
+    world = changed()
+    name = names.serve_application(NAMESPACE, NAME, str(serving(world).stable))
+    world.kill_replica(name)
+    rounds(world, 3)
+    assert application(world, serving(world).stable).running == 2  # the first one is replaced already
+    world.kill_replica(name, which=0)
+    rounds(world, 4)
+    assert crashes(world) == 1
+
+
+def test_a_replacement_that_crashes_at_once_is_another_crash() -> None:
+    world = changed()
+    name = names.serve_application(NAMESPACE, NAME, str(serving(world).stable))
+    world.kill_replica(name)
+    rounds(world, 3)
+    world.kill_replica(name)
+    rounds(world, 4)
+    assert crashes(world) == 2
+
+
+def test_each_replica_that_crashes_while_ray_reports_it_unhealthy_counts() -> None:
+    world = changed()
+    name = names.serve_application(NAMESPACE, NAME, str(serving(world).stable))
+    application(world, serving(world).stable).room = 1  # no node has room for the replacement
+    world.kill_replica(name)
+    rounds(world, 12)
+    assert crashes(world) == 1
+    application(world, serving(world).stable).room = 0
+    world.kill_replica(name, which=0)
+    rounds(world, 4)
+    assert crashes(world) == 2
+
+
 def test_three_crashes_far_apart_are_none() -> None:
     world = changed(rollbackWindow={"seconds": 86400})
     for _ in range(5):
@@ -152,7 +192,7 @@ def test_scaling_up_reaches_both_revisions() -> None:
     rounds(world, 10)
     assert serving(world).phase is Phase.WATCHING
     assert [app.running for app in world.applications.values()] == [4, 4]
-    assert world.plans[-1].reason is Reason.WATCHED
+    assert world.plans[-1].reason is Reason.ROLLBACK_WINDOW_OPEN
 
 
 @pytest.mark.parametrize("by", ["the spec", "a request"])

@@ -6,7 +6,9 @@ import pytest
 from tests.support.virtual_world import VirtualWorld
 
 from fairlead_operator.state import actions
+from fairlead_operator.state.consequences import CONSEQUENCES
 from fairlead_operator.state.observed import RouteWrites
+from fairlead_operator.state.reasons import Reason
 
 MODELS = ("digits", "digits--two", "sentiment")
 
@@ -45,7 +47,10 @@ def test_a_namespace_that_lost_ray_and_gateways_first_is_gone_within_a_minute(ra
         world.delete(name)
     assert rounds_until_gone(world, most=120) <= 60
     warnings = {event.reason for event in world.events if event.type == "Warning"}
-    assert "LeftBehind" in warnings
+    assert "CleanupIncomplete" in warnings
+    message = next(event.message for event in world.events if event.reason == "CleanupIncomplete")
+    assert "Suspended" not in {event.reason for event in world.events}
+    assert message.endswith(CONSEQUENCES[Reason.CLEANUP_INCOMPLETE].advice), message
 
 
 def test_what_was_left_behind_is_stopped_once_its_cluster_answers_again() -> None:
@@ -77,7 +82,7 @@ def test_an_operator_that_was_away_asks_again_before_it_gives_anything_up() -> N
     assert all(isinstance(plan.action, actions.Wait | actions.DeleteRoute | actions.NudgeServe) for plan in plans)
     take_away(world, ray=False, gateways=False)
     rounds_until_gone_of(world, "digits", most=20)
-    assert "LeftBehind" not in {event.reason for event in world.events}
+    assert "CleanupIncomplete" not in {event.reason for event in world.events}
 
 
 @pytest.mark.parametrize("writes", [RouteWrites.FORBIDDEN, RouteWrites.ENDING])
@@ -90,7 +95,7 @@ def test_routes_that_went_first_and_can_not_be_written_again_hold_up_no_deletion
         world.prune_route(name)
     assert rounds_until_gone(world, most=120) <= 60
     assert world.applications == {}, "the replicas are stopped all the same"
-    assert {event.reason for event in world.events if event.type == "Warning"} == {"LeftBehind"}
+    assert {event.reason for event in world.events if event.type == "Warning"} == {"CleanupIncomplete"}
 
 
 def rounds_until_gone_of(world: VirtualWorld, name: str, most: int) -> None:

@@ -244,7 +244,7 @@ def test_a_dead_stable_revision_does_not_hold_up_a_third_one() -> None:
     for _ in range(100):
         round_of(world)
     assert serving(world).phase is Phase.WITHDRAWING
-    assert condition(world, "Stalled") == ("True", "NoWayBack")
+    assert condition(world, "Stalled") == ("True", "RollbackBlocked")
     world.change(NAME, "model.uri", "file:///m/3")
     until_it_serves(world, number=3)
 
@@ -274,3 +274,17 @@ def until_it_serves(world: VirtualWorld, number: int) -> None:
 def test_every_reason_of_the_runtime_says_whose_fault_it_is() -> None:
     assert {reason for reason, blame in BLAME.items() if blame is Blame.ENVIRONMENT} >= {"FetchFailed", "DiskFull"}
     assert all(blame is not Blame.UNKNOWN for blame in BLAME.values())
+
+
+def test_a_stable_revision_whose_replicas_do_not_come_back_says_why() -> None:
+    world = VirtualWorld()
+    world.apply(NAME, model={"uri": "file:///m/1"})
+    world.settle()
+    application_of(world, serving(world).stable).room = 0
+    words = "The deployment failed to start 9 times.\nfairlead: DigestMismatch: the content is another one\n"
+    world.kill_replica(names.serve_application(NAMESPACE, NAME, str(serving(world).stable)), words)
+    for _ in range(3):
+        round_of(world)
+    conditions = {each["type"]: each["message"] for each in world.models[NAME].status["conditions"]}
+    for kind in ("Ready", "Degraded"):
+        assert conditions[kind].endswith("0 of 1 replicas run. DigestMismatch: the content is another one")

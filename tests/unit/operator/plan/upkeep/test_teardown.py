@@ -55,7 +55,7 @@ def plan(
 @pytest.mark.parametrize(
     ("status", "seen", "action", "words"),
     [
-        pytest.param({}, {"route": ROUTE}, actions.RetireRoute, "route is retired", id="route first"),
+        pytest.param({}, {"route": ROUTE}, actions.RetireRoute, "as retired", id="route first"),
         pytest.param({}, {"route": RETIRED_ROUTE}, actions.DeleteRoute, "Every gateway has", id="all confirmed"),
         pytest.param(
             {}, {"route": RETIRED_ROUTE, "gateways": members(CONFIRMED)}, actions.DeleteRoute, "Every", id="confirmed"
@@ -71,12 +71,14 @@ def plan(
         ),
         pytest.param({}, {"route": RETIRED_ROUTE, "gateways": UNREAD}, actions.Wait, "gw-0", id="not to be read"),
         pytest.param({}, {"route": Unknown("503")}, actions.Wait, "503", id="route unread"),
-        pytest.param({}, {"gateways": members(FREE, HAVING)}, actions.RetireRoute, "once more", id="pruned"),
+        pytest.param({}, {"gateways": members(FREE, HAVING)}, actions.RetireRoute, "again", id="pruned"),
         pytest.param({}, {"gateways": Unknown("no list")}, actions.Wait, "no list", id="the gateways unlisted"),
-        pytest.param({}, {"gateways": UNREAD}, actions.Wait, "gateway gw-0, which can't", id="a gateway unread"),
-        pytest.param({}, {"gateways": terminating(3)}, actions.RetireRoute, "once", id="one that ends has clients"),
-        pytest.param({}, {"gateways": terminating(0)}, actions.Wait, "replicas may go", id="one that ends has none"),
-        pytest.param({}, {}, actions.Wait, "replicas may go", id="announced before the replicas go"),
+        pytest.param({}, {"gateways": UNREAD}, actions.Wait, "Cannot read gateway gw-0", id="a gateway unread"),
+        pytest.param({}, {"gateways": terminating(3)}, actions.RetireRoute, "again", id="one that ends has clients"),
+        pytest.param(
+            {}, {"gateways": terminating(0)}, actions.Wait, "Stopping its replicas", id="one that ends has none"
+        ),
+        pytest.param({}, {}, actions.Wait, "Stopping its replicas", id="announced before the replicas go"),
         pytest.param(
             RETIRED,
             {"serve": {"a": builders.serve(), "b": builders.serve(OURS)}},
@@ -88,16 +90,20 @@ def plan(
             RETIRED, {"serve": {"b": Unknown("refused")}, "revisions": ON_B}, actions.NudgeServe, "refused", id="unread"
         ),
         pytest.param(
-            RETIRED, {"serve": {}, "revisions": ON_B}, actions.NudgeServe, "not among", id="a cluster that isn't listed"
+            RETIRED,
+            {"serve": {}, "revisions": ON_B},
+            actions.NudgeServe,
+            "no Ray cluster of this name",
+            id="a cluster that isn't listed",
         ),
         pytest.param(
             RETIRED,
             {"serve": {"a": Unknown("refused"), "b": builders.serve(THEIRS)}, "revisions": ON_B},
             actions.RemoveFinalizer,
-            "gone",
+            "replicas are removed",
             id="all gone where it ran",
         ),
-        pytest.param(RETIRED, {"serve": {}}, actions.RemoveFinalizer, "gone", id="it never ran"),
+        pytest.param(RETIRED, {"serve": {}}, actions.RemoveFinalizer, "replicas are removed", id="it never ran"),
     ],
 )
 def test_a_deletion_goes_step_by_step_on_evidence(

@@ -1,0 +1,1 @@
+"""Compares candidate models on the same data and hardware, and recommends one under constraints."""

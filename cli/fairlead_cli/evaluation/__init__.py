@@ -1,0 +1,1 @@
+"""Evaluates a model on labelled data, by the loader and the rules of the replica that serves it."""

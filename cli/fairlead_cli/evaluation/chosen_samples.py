@@ -1,0 +1,50 @@
+"""Some rows of the labelled data, as the file `samples.npz` that a replica reads."""
+
+from __future__ import annotations
+
+import io
+import pathlib
+import tempfile
+import zipfile
+from collections.abc import Mapping
+
+import numpy as np
+
+from fairlead_cli.evaluation.errors import EvaluationError
+from fairlead_cli.evaluation.labelled_data import Array, LabelledData
+from fairlead_runtime.model.signature import DType, Signature
+from fairlead_runtime.optimization import samples
+
+_SEED = 0
+_TIME = (1980, 1, 1, 0, 0, 0)
+
+
+def choose(signature: Signature, data: LabelledData, count: int) -> bytes:
+    """At most `count` rows in a random order; raises EvaluationError for what no replica would read."""
+    texts = [spec.name for spec in signature.inputs if spec.dtype is DType.STRING]
+    if texts:
+        raise EvaluationError(
+            f"the model's input {texts[0]!r} holds texts, and such a model has no variants: leave --samples out"
+        )
+    order = np.random.default_rng(_SEED).permutation(len(data.labels))[:count]
+    arrays = {spec.name: array[order] for spec, array in zip(signature.inputs, data.inputs, strict=True)}
+    content = _pack({**arrays, samples.LABELS: data.labels[order]})
+    with tempfile.TemporaryDirectory(prefix="fairlead-samples-") as folder:
+        path = pathlib.Path(folder, samples.NAME)
+        path.write_bytes(content)
+        try:
+            samples.read(path, signature)
+        except samples.UnusableSamplesError as error:
+            raise EvaluationError(f"--samples {count}: no replica would read them: {error}") from None
+    return content
+
+
+def _pack(arrays: Mapping[str, Array]) -> bytes:
+    """As numpy.savez_compressed, without the times of the files: the same rows give the same bytes."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as packed:
+        for name, array in sorted(arrays.items()):
+            entry = io.BytesIO()
+            np.lib.format.write_array(entry, np.ascontiguousarray(array), allow_pickle=False)
+            packed.writestr(zipfile.ZipInfo(f"{name}.npy", _TIME), entry.getvalue(), zipfile.ZIP_DEFLATED)
+    return file.getvalue()

@@ -1,0 +1,1 @@
+"""How a source that is not a local file is reached and read: rules for connections, credentials, listings, stores."""

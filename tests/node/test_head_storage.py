@@ -1,0 +1,59 @@
+"""A Ray head whose state is in a Redis: it is killed under load, and no request notices."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from tests.node import own_class, pods, product, redis
+from tests.support.until import until
+
+REQUESTS = 30_000
+CONNECTIONS = 8
+SECRET = "ray-redis"
+PASSWORD = "of-the-test"
+HEAD = "ray.io/node-type=head"
+WORKER = "ray.io/node-type=worker"
+
+
+@pytest.fixture(scope="module")
+def kept(installed: product.Product, url: str) -> Iterator[product.Product]:
+    """A model of two replicas whose Ray head has a Redis."""
+    node = installed.node
+    address = redis.apply(node, namespace="databases", secret=SECRET, password=PASSWORD)
+    storage = {"redisAddress": address, "redisPassword": {"name": SECRET, "key": redis.PASSWORD_KEY}}
+    fields = {"workers": {"min": 2, "max": 2}, "gcsFaultTolerance": storage}
+    with own_class.namespace(node, "kept-heads", class_name="kept", class_fields=fields) as made:
+        made.apply(redis.make_secret(SECRET, PASSWORD))
+        own_class.serve(made, "doubling", url, class_name="kept", scaling={"replicas": 2})
+        made.await_ready(deadline_s=600)
+        yield made
+    pods.run(node, "delete", "namespace/databases", "--timeout=120s")
+
+
+def worker_uids(served: product.Product) -> set[str]:
+    return {each["metadata"]["uid"] for each in served.pods(WORKER)}
+
+
+def test_no_request_fails_while_a_head_is_killed_and_replaced(kept: product.Product) -> None:
+    (name,) = kept.ready_pods(HEAD)
+    before = worker_uids(kept)
+    with kept.load(connections=CONNECTIONS) as client:
+        client.wait_until(lambda seen: seen.requests >= 1000, timeout_s=300)
+        kept.kubectl("delete", f"pod/{name}", "--force", "--grace-period=0")
+        until(lambda: kept.ready_pods(HEAD) not in ([], [name]), "another head", deadline_s=300, poll_s=0.5)
+        # The new head is of use: it starts another replica.
+        kept.kubectl("patch", "mdep/doubling", "--type=merge", '--patch={"spec":{"scaling":{"replicas":3}}}')
+        until(
+            lambda: kept.model()["status"].get("readyReplicas") == 3,
+            "three replicas",
+            deadline_s=300,
+            poll_s=0.5,
+            explain=lambda: json.dumps(kept.model()["status"]) + kept.kubectl("get", "pods", "--output=wide"),
+        )
+        client.wait_until(lambda seen: seen.requests >= REQUESTS, timeout_s=600)
+        report = client.stop()
+    print(f"\n{report.summary()}, longest gap {report.longest_gap_s:.2f} s")
+    assert report.failed == 0, report.failures[:5]
+    assert worker_uids(kept) == before, "a worker was replaced"

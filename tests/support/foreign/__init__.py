@@ -1,0 +1,1 @@
+"""Clients that other projects publish for the protocols that we serve."""
