@@ -19,7 +19,6 @@ from collections.abc import Mapping, Sequence
 from fairlead_ray_node import launcher
 
 FIRST_JOB = "01000000"
-RAYLET_WITHIN_S = 60.0
 _PROC = pathlib.Path("/proc")
 
 
@@ -41,9 +40,8 @@ def main() -> None:
 
 
 def find_raylet(parent: int) -> int | None:
-    """The raylet among the children of `parent`; None when that has ended or starts none in time."""
-    end_s = time.monotonic() + RAYLET_WITHIN_S
-    while time.monotonic() < end_s and os.getppid() == parent:
+    """The raylet among the children of `parent`, however long that takes to start it; None when `parent` has ended."""
+    while os.getppid() == parent:
         for task in (_PROC / f"{parent}/task").iterdir():
             for child in _read(task / "children").split():
                 # The kernel sets the name of a new program before it sets its arguments.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import time
 import types
 from pathlib import Path
 
@@ -165,6 +167,33 @@ def test_the_template_is_started_early_from_the_command_line_of_the_raylet() -> 
     assert early.worker_environment(raylet, 77) == expected
     option = '--python_worker_command=/run/python "/a b/setup_worker.py" "/a b/default_worker.py" --temp-dir=/t --x'
     assert early.worker_command(["raylet", option]) == ["/a b/default_worker.py", "--temp-dir=/t", "--x"]
+
+
+def test_a_raylet_is_found_however_long_ray_takes_to_start_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    raylet = tmp_path / "raylet"
+    raylet.symlink_to("/bin/sleep")
+    polls = 0
+    started: list[subprocess.Popen[bytes]] = []
+
+    def pass_time(seconds: float) -> None:
+        nonlocal polls
+        polls += 1
+        if polls == 3000:
+            started.append(subprocess.Popen([raylet, "60"]))
+
+    monkeypatch.setattr(time, "sleep", pass_time)
+    monkeypatch.setattr(time, "monotonic", lambda: polls * 0.1)
+    monkeypatch.setattr(os, "getppid", os.getpid)
+    try:
+        assert early.find_raylet(os.getpid()) == started[0].pid
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+
+
+def test_no_raylet_is_looked_for_once_ray_start_has_ended() -> None:
+    assert early.find_raylet(os.getppid() + 1) is None
 
 
 @pytest.mark.parametrize(
