@@ -14,8 +14,10 @@ from tests.support import guard_parts, replica_parts
 from tests.support.replica_parts import MODEL, ROW, DoublingModel, Running, Setting
 from tests.support.until import until
 
+from fairlead_runtime import sketches
 from fairlead_runtime.config import GuardMode
 from fairlead_runtime.guard_counters import Guard
+from fairlead_runtime.inference import tops
 from fairlead_runtime.inference.guarding import Guards
 from fairlead_runtime.model.answer_kinds import AnswerKinds
 from fairlead_runtime.model.predictor import Tensors
@@ -200,6 +202,26 @@ def test_a_large_answer_that_can_not_be_is_rejected_as_well() -> None:
         status, sentence = answer(replica.send(grpc(rows)))
         assert (status, f"row {len(rows) - 1} has a number" in sentence) == (422, True)
         assert counted(replica)["ImpossibleAnswer", "passed"] == len(rows) - 1
+
+
+@pytest.mark.parametrize("count", [1, INLINE_VALUES // ROW + 1], ids=["small", "large"])
+@pytest.mark.parametrize("call_s", [0.0, ON_THREAD])
+def test_a_rejected_answer_counts_neither_as_drift_nor_as_a_score(count: int, call_s: float) -> None:
+    sketch = sketches.of_numbers("input0_0", [0.3])
+    setting = Setting(
+        signature=replica_parts.float_signature(),
+        model=Overflowing(),
+        call_s=call_s,
+        guards=guards(impossible_answer=REJECT),
+        limits=ServerLimits(body_bytes_max=2**20),
+        sketches=[sketch],
+    )
+    with replica_parts.running(setting) as replica:
+        assert answer(replica.send(grpc([OVERFLOWING] * count)))[0] == 422
+        assert (sum(sketch.counts), sum(replica.parts.metrics.measured.scores)) == (0, 0)
+        assert answer(replica.send(grpc([GOOD] * count)))[0] == 200
+        assert sketch.counts == [0, 1, 0]
+        assert sum(replica.parts.metrics.measured.scores) == min(count, tops.ROWS_MAX)
 
 
 def test_the_operators_proof_is_not_judged() -> None:
