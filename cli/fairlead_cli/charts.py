@@ -43,7 +43,7 @@ def add_axes(figure: Figure, left: float, top: float, right: float, bottom: floa
 
 
 def mark_one_two_five(axis: Axis) -> None:
-    """Marks of a logarithmic axis over few decades: 1, 2, 5, 10, 20, …"""
+    """Marks of a logarithmic axis over few decades: 1, 2, 5 and their multiples by powers of ten."""
     axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axis.set_minor_formatter(NullFormatter())
