@@ -10,7 +10,7 @@ import numpy as np
 
 from fairlead_runtime.feedback.ledger import THRESHOLD
 from fairlead_runtime.inference import tops
-from fairlead_runtime.model.onnx import trials
+from fairlead_runtime.model.onnx import predictor, trials
 from fairlead_runtime.model.predictor import Array, InputRefusedError, ModelFailedError, Predictor, Tensors
 from fairlead_runtime.model.signature import Signature
 from fairlead_runtime.optimization.record import Speed
@@ -39,13 +39,18 @@ class Answered:
 
 
 def answer(model: Predictor, signature: Signature, inputs: Tensors, labels: Array) -> Answered:
-    """Raises UnusableModelError where the model fails on the samples, or its answers are no classes."""
+    """Raises UnusableModelError where the model fails on the samples, or its answers are no classes.
+
+    Raises MemoryError where it fails for want of memory.
+    """
     read, outputs, correct = tops.reader(signature), [], 0
     for start in range(0, len(labels), BATCH_ROWS):
         rows = slice(start, start + BATCH_ROWS)
         try:
             given = model(tuple(array[rows] for array in inputs))
         except (InputRefusedError, ModelFailedError) as error:
+            if predictor.is_want_of_memory(str(error)):
+                raise MemoryError from None
             raise UnusableModelError(f"the model fails on the samples from row {start}: {error}") from None
         found = read(given)
         if found is None or len(found.values) != len(labels[rows]):
@@ -74,11 +79,14 @@ def largest_change(one: Answered, other: Answered) -> float:
 
 
 def breach(base: Predictor, variant: Predictor, signature: Signature) -> str | None:
-    """How the variant breaks the contract: it refuses other inputs, or gives other shapes or types."""
+    """How the variant breaks the contract: it refuses other inputs, or gives other shapes or types.
+
+    Raises MemoryError.
+    """
     for trial in trials.trials(signature):
         if not trial.is_finite:
             continue
-        expected, got = trials.answer(base, trial.inputs), trials.answer(variant, trial.inputs)
+        expected, got = _answer(base, trial.inputs), _answer(variant, trial.inputs)
         if isinstance(expected, trials.Refused) or isinstance(got, trials.Refused):
             if expected != got:
                 verbs = ("refuses" if isinstance(each, trials.Refused) else "answers" for each in (expected, got))
@@ -86,6 +94,18 @@ def breach(base: Predictor, variant: Predictor, signature: Signature) -> str | N
         elif [(a.shape, a.dtype) for a in expected] != [(b.shape, b.dtype) for b in got]:
             return f"its answer to {trial.name} has another shape or type"
     return None
+
+
+def _answer(model: Predictor, inputs: Tensors) -> trials.Answer:
+    """Raises MemoryError."""
+    try:
+        return tuple(model(inputs))
+    except InputRefusedError:
+        return trials.Refused(by_input=True)
+    except ModelFailedError as error:
+        if predictor.is_want_of_memory(str(error)):
+            raise MemoryError from None
+        return trials.Refused(by_input=False)
 
 
 def measure(models: Sequence[Predictor], inputs: Tensors, *, is_batched: bool, threads: int) -> Sequence[list[Speed]]:

@@ -122,7 +122,8 @@ def _check_labels(arrays: Mapping[str, Array]) -> Array:
     if labels is None:
         raise UnusableSamplesError(f"{NAME} has no array {LABELS!r}; it must hold {form}")
     if labels.ndim != 1 or labels.dtype.kind not in "iub":
-        raise UnusableSamplesError(f"{NAME}: {LABELS!r} is not of the right form; it must hold {form}")
+        found = f"the shape {list(labels.shape)[:8]} and the type {labels.dtype}"
+        raise UnusableSamplesError(f"{NAME}: {LABELS!r} has {found}; it must hold {form}")
     if not ROWS_MIN <= len(labels) <= ROWS_MAX:
         raise UnusableSamplesError(f"{NAME} has {len(labels)} rows; it must have from {ROWS_MIN} to {ROWS_MAX}")
     if int(labels.min()) < 0 or int(labels.max()) > LABEL_MAX:

@@ -55,8 +55,11 @@ def test_the_first_rows_are_for_calibration_and_never_judged_by(tmp_path: Path) 
         ({"labels": LABELS}, "has no array 'x'"),
         ({"x": ROWS[:9], "labels": LABELS[:9]}, "has 9 rows; it must have from 10 to 4096"),
         ({"x": ROWS, "labels": LABELS - 1}, "a label is not from 0"),
-        ({"x": ROWS, "labels": LABELS + 0.5}, "'labels' is not of the right form"),
-        ({"x": ROWS, "labels": LABELS[None]}, "'labels' is not of the right form"),
+        (
+            {"x": ROWS, "labels": LABELS + 0.5},
+            r"'labels' has the shape \[30\] and the type float64; it must hold",
+        ),
+        ({"x": ROWS, "labels": LABELS[:, None]}, r"'labels' has the shape \[30, 1\] and the type int"),
         ({"x": ROWS[:20], "labels": LABELS}, r"'x' has the shape \[20, 3\]; it must be \[30, 3\]"),
         ({"x": ROWS[:, :2], "labels": LABELS}, r"'x' has the shape \[30, 2\]"),
         ({"x": ROWS.astype(np.float64), "labels": LABELS}, "has the type float64; it must be float32"),
