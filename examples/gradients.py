@@ -25,9 +25,7 @@ from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
 from examples import dataset, training_record
-from fairlead_cli.charts import panels
-from fairlead_cli.charts.canvas import GREY, Canvas
-from fairlead_cli.charts.panels import Axis, Box, Curve
+from fairlead_cli import charts
 
 SYMBOLS, WIDTH, UNITS = 8, 16, 32
 BATCH_ROWS = 64
@@ -177,26 +175,29 @@ def norms(built: _Built, symbols: dataset.Array) -> tuple[float, ...]:
 
 def draw(found: Comparison) -> bytes:
     """Before and after, each curve as a part of its own largest value, and a table."""
-    canvas = Canvas(900, 560)
-    canvas.text(50, 28, "How far back does the gradient reach?", is_bold=True, size=11)
-    text = f"After step {found.steps} the output is to say which of two signals stood at step 1."
-    canvas.text(50, 48, f"{text} How much does each step change the output?", colour=GREY)
-    steps = Axis(name="time step of the input", low=1, high=found.steps)
-    norm = Axis(name="norm of the gradient, relative to the largest", low=LEAST, high=1, is_log=True)
-    left, right = Box(left=80, top=115, right=430, bottom=350), Box(left=530, top=115, right=880, bottom=350)
-    for box, title, part in ((left, "Before training", "before"), (right, "After training", "after")):
-        curves = [
-            Curve(name=each.name, points=_relative(getattr(each, part)), colour=colour)
-            for each, colour in zip(found.networks, panels.COLOURS, strict=False)
-        ]
-        panels.curves(canvas, panels.frame(canvas, box, title, steps, norm), curves)
-    panels.table(canvas, 80, 430, _rows(found), colours=panels.COLOURS)
-    return canvas.encode()
+    question = f"After step {found.steps} the output is to say which of two signals stood at step 1."
+    figure = charts.new_figure(
+        900,
+        560,
+        "How far back does the gradient reach?",
+        f"{question} How much does each step change the output?",
+    )
+    for left, title, part in ((80, "Before training", "before"), (530, "After training", "after")):
+        axes = charts.add_axes(figure, left, 105, left + 350, 350)
+        axes.set_title(title, loc="left", size=9, weight="bold")
+        axes.set_xlabel("time step of the input", color=charts.GREY, size=8)
+        axes.set_ylabel("norm of the gradient, relative to the largest", color=charts.GREY, size=8)
+        axes.set_yscale("log")
+        for each, colour in zip(found.networks, charts.COLOURS, strict=False):
+            axes.plot(range(1, found.steps + 1), _relative(getattr(each, part)), color=colour)
+        axes.set_ylim(LEAST, 1.5)
+    charts.add_table(figure, 50, 415, 850, _rows(found), charts.COLOURS)
+    return charts.encode(figure)
 
 
-def _relative(values: tuple[float, ...]) -> list[tuple[float, float]]:
+def _relative(values: tuple[float, ...]) -> list[float]:
     most = max(values)
-    return [(float(step), value / most) for step, value in enumerate(values, 1)]
+    return [value / most for value in values]
 
 
 def _rows(found: Comparison) -> list[list[str]]:

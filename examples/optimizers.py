@@ -22,9 +22,7 @@ from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
 from examples import dataset, families, train, training_record
-from fairlead_cli.charts import panels
-from fairlead_cli.charts.canvas import GREY, Canvas
-from fairlead_cli.charts.panels import Axis, Box, Curve
+from fairlead_cli import charts
 
 SEEDS = (0, 1)
 TITLES = {"sgd": "SGD", "momentum": "momentum", "adagrad": "AdaGrad", "rmsprop": "RMSprop", "adam": "Adam"}
@@ -118,28 +116,29 @@ def _train(plan: Plan, data: dataset.Dataset, optimizer: str, seed: int) -> Run:
 
 def draw(found: Comparison) -> bytes:
     """Two panels of curves, which are means over the seeds, and the table, whose names have the curves' colours."""
-    canvas = Canvas(900, 520)
     seeds = len(found.optimizers[0].runs)
-    losses = [_mean([run.losses for run in each.runs]) for each in found.optimizers]
-    accuracies = [_mean([run.validation_accuracies for run in each.runs]) for each in found.optimizers]
-    epochs = Axis(name="epoch", low=0, high=found.epochs)
-    least, most = min(map(min, losses)), max(map(max, losses))
-    loss = Axis(name="loss on the training data, logarithmic", low=least * 0.8, high=most * 1.1, is_log=True)
-    lowest = min(map(min, accuracies))
-    accuracy = Axis(name="accuracy on a tenth of the training data", low=max(0, lowest - 0.05), high=1)
-    canvas.text(50, 28, f"Five optimizers on {found.family}: {found.data}", is_bold=True, size=11)
-    text = f"{found.train_n} samples, batches of {found.batch_size}; the mean over {seeds} seeds, at each of them"
-    canvas.text(50, 48, f"{text} all begin with the same weights", colour=GREY)
-    left, right = Box(left=80, top=110, right=430, bottom=320), Box(left=530, top=110, right=860, bottom=320)
-    for box, axis, values, first in ((left, loss, losses, 0), (right, accuracy, accuracies, 1)):
-        title = "How fast it learns" if axis is loss else "How well it does while it learns"
-        curves = [
-            Curve(name=each.name, points=list(enumerate(line, first)), colour=colour)
-            for each, line, colour in zip(found.optimizers, values, panels.COLOURS, strict=False)
-        ]
-        panels.curves(canvas, panels.frame(canvas, box, title, epochs, axis), curves)
-    panels.table(canvas, 80, 398, _rows(found), colours=panels.COLOURS)
-    return canvas.encode()
+    samples = f"{found.train_n} samples, batches of {found.batch_size}"
+    figure = charts.new_figure(
+        900,
+        520,
+        f"Five optimizers on {found.family}: {found.data}",
+        f"{samples}; the mean over {seeds} seeds, at each of them all begin with the same weights",
+    )
+    loss, accuracy = charts.add_axes(figure, 80, 100, 430, 320), charts.add_axes(figure, 530, 100, 880, 320)
+    loss.set_title("How fast it learns", loc="left", size=9, weight="bold")
+    loss.set_ylabel("loss on the training data, logarithmic", color=charts.GREY, size=8)
+    loss.set_yscale("log")
+    accuracy.set_title("How well it does while it learns", loc="left", size=9, weight="bold")
+    accuracy.set_ylabel("accuracy on a tenth of the training data", color=charts.GREY, size=8)
+    for each, colour in zip(found.optimizers, charts.COLOURS, strict=False):
+        accuracies = _mean([run.validation_accuracies for run in each.runs])
+        loss.plot(range(found.epochs + 1), _mean([run.losses for run in each.runs]), color=colour)
+        accuracy.plot(range(1, found.epochs + 1), accuracies, color=colour, marker="." if found.epochs == 1 else "")
+    for axes in (loss, accuracy):
+        axes.set_xlabel("epoch", color=charts.GREY, size=8)
+        axes.set_xlim(0, found.epochs)
+    charts.add_table(figure, 50, 385, 850, _rows(found), charts.COLOURS)
+    return charts.encode(figure)
 
 
 def _rows(found: Comparison) -> list[list[str]]:

@@ -10,9 +10,10 @@ from contextlib import contextmanager
 
 import httpx
 from tests.e2e.stage import Stage
+from tests.support.free_ports import free_ports
 from tests.support.until import until
 
-from fairlead_cli.local import cluster, ports, processes, programs, ray_node, state
+from fairlead_cli.local import cluster, processes, programs, ray_node, state
 
 NAME = "gateway-2"
 GRACE_S = 3.0
@@ -47,8 +48,7 @@ def two_gateways(stage: Stage) -> Iterator[Gateway]:
     """The operator is started again with both, and at the end with the first one alone."""
     local = stage.local
     remembered = _remembered(local)
-    data = ports.pick(local.ports.values())
-    admin = ports.pick((*local.ports.values(), data))
+    data, admin = free_ports(2)
     ledger = processes.Ledger(folder=local.root / "processes", mark=remembered.mark)
     started = ledger.start(NAME, _command(local, data, admin))
     until(lambda: programs.is_healthy(admin), "the second gateway is healthy", deadline_s=60)

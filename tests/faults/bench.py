@@ -23,9 +23,8 @@ from tests.faults.namespaces import Namespaces
 from tests.faults.place import TOKEN, Place
 from tests.faults.proxy import FaultProxy
 from tests.faults.script import Script, Write
+from tests.support.free_ports import free_port
 from tests.support.until import until
-
-from fairlead_cli.local import ports
 
 DEADLINE_S = 180.0
 """No time is judged: this only ends what never comes, also on a machine that has much else to do."""
@@ -55,7 +54,7 @@ class Bench(Place):
         self._pid: int | None = None
         self._killed: int | None = None
         self._leads_since_s: float | None = None
-        self._port = ports.pick(())  # kept for all its operators: not one that the kernel gives to somebody's client
+        self._port = free_port()  # kept for all its operators: not one that the kernel gives to somebody's client
 
     def __enter__(self) -> Self:
         for place in (self, self.bystander):

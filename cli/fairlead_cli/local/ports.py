@@ -8,7 +8,7 @@ from collections.abc import Collection
 
 # Below the kernel's own range (32768 up), from which outgoing connections and replicas take theirs: a part that is down
 # for a restart must not find its port taken.
-_RANGE = range(10000, 20000)
+_RANGE = range(10000, 15000)
 
 
 def is_free(port: int) -> bool:

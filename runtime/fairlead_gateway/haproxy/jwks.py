@@ -16,6 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
 from fairlead_gateway import files, settings
 from fairlead_gateway.haproxy import tokens
 
@@ -51,36 +54,11 @@ class Keys:
     error: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Curve:
-    """An elliptic curve: y² = x³ - 3x + b modulo p."""
-
-    algorithm: str
-    oid: bytes
-    bytes_: int
-    p: int
-    b: int
-
-
-# Source: https://doi.org/10.6028/NIST.SP.800-186, section 3.2.1
-_CURVES = {
-    "P-256": _Curve(
-        algorithm="ES256",
-        oid=bytes.fromhex("06082a8648ce3d030107"),
-        bytes_=32,
-        p=2**256 - 2**224 + 2**192 + 2**96 - 1,
-        b=0x5AC635D8AA3A93E7B3EBBD55769886BC651D06B0CC53B0F63BCE3C3E27D2604B,
-    ),
-    "P-384": _Curve(
-        algorithm="ES384",
-        oid=bytes.fromhex("06052b81040022"),
-        bytes_=48,
-        p=2**384 - 2**128 - 2**96 + 2**32 - 1,
-        b=0xB3312FA7E23EE7E4988E056BE3F82D19181D9C6EFE8141120314088F5013875AC656398D8A2ED19D2A85C8EDD3EC2AEF,
-    ),
+_CURVES: Mapping[str, tuple[str, ec.EllipticCurve]] = {
+    "P-256": ("ES256", ec.SECP256R1()),
+    "P-384": ("ES384", ec.SECP384R1()),
 }
-_RSA_OID = bytes.fromhex("06092a864886f70d0101010500")
-_EC_OID = bytes.fromhex("06072a8648ce3d0201")
+PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
 
 
 def parse(text: bytes, algorithms: tuple[str, ...]) -> Keys:
@@ -106,7 +84,7 @@ def parse(text: bytes, algorithms: tuple[str, ...]) -> Keys:
             continue  # issuers list keys for encryption beside those for signatures
         shown = _name_of(place, each)
         try:
-            algorithm, kid, der = _parse_key(each)
+            algorithm, kid, key = _parse_key(each)
             if algorithm not in algorithms:
                 raise ValueError(f"its algorithm {algorithm} is not one of {', '.join(algorithms)}")
             if f"{algorithm}/{kid}" in names:
@@ -116,9 +94,10 @@ def parse(text: bytes, algorithms: tuple[str, ...]) -> Keys:
         except ValueError as error:
             refused[shown] = str(error)
             continue
+        der = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
         name = f"{algorithm}-{hashlib.sha256(der).hexdigest()[:32]}"
         names[f"{algorithm}/{kid}"] = name
-        pems[name] = _to_pem(der)
+        pems[name] = key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
     return Keys(names=names, pems=pems, refused=refused)
 
 
@@ -187,8 +166,8 @@ def _name_of(place: int, found: Any) -> str:
     return f"keys[{place}] kid={kid}" if is_name else f"keys[{place}]"
 
 
-def _parse_key(found: Any) -> tuple[str, str, bytes]:
-    """Algorithm, name and SubjectPublicKeyInfo of a key."""
+def _parse_key(found: Any) -> tuple[str, str, PublicKey]:
+    """Algorithm, name and the key itself."""
     if not isinstance(found, dict):
         raise ValueError("must be an object")
     if {"d", "k", "p", "q"} & found.keys():
@@ -200,11 +179,12 @@ def _parse_key(found: Any) -> tuple[str, str, bytes]:
         raise ValueError("kid must be 1 to 128 letters, digits and characters of ._~:/+=@-")
     _check_use(found)
     if found.get("kty") == "RSA":
-        return _choose(found, _RSA), kid, _rsa_der(found)
-    curve = _CURVES.get(str(found.get("crv"))) if found.get("kty") == "EC" else None
-    if curve is None:
+        return _choose(found, _RSA), kid, _parse_rsa(found)
+    name = str(found.get("crv")) if found.get("kty") == "EC" else ""
+    if name not in _CURVES:
         raise ValueError("must have kty RSA, or kty EC with crv P-256 or P-384")
-    return _choose(found, (curve.algorithm,)), kid, _ec_der(found, curve)
+    algorithm, curve = _CURVES[name]
+    return _choose(found, (algorithm,)), kid, _parse_ec(found, curve)
 
 
 def _check_use(found: Mapping[str, Any]) -> None:
@@ -223,26 +203,25 @@ def _choose(found: Mapping[str, Any], possible: tuple[str, ...]) -> str:
     return str(algorithm)
 
 
-def _rsa_der(found: Mapping[str, Any]) -> bytes:
+def _parse_rsa(found: Mapping[str, Any]) -> rsa.RSAPublicKey:
     modulus, exponent = _decode(found, "n"), _decode(found, "e")
     bits = int.from_bytes(modulus).bit_length()
     if not RSA_BITS[0] <= bits <= RSA_BITS[1] or not modulus[-1] & 1:
         raise ValueError(f"n must be the modulus of an RSA key with {RSA_BITS[0]} to {RSA_BITS[1]} bits, has {bits}")
     if not 65537 <= int.from_bytes(exponent) < 2**32 or not exponent[-1] & 1:
         raise ValueError("e must be an odd number from 65537 to 4294967295, as in AQAB")
-    key = _der(0x30, _der_integer(modulus), _der_integer(exponent))
-    return _der(0x30, _der(0x30, _RSA_OID), _der(0x03, b"\0", key))
+    return rsa.RSAPublicNumbers(int.from_bytes(exponent), int.from_bytes(modulus)).public_key()
 
 
-def _ec_der(found: Mapping[str, Any], curve: _Curve) -> bytes:
+def _parse_ec(found: Mapping[str, Any], curve: ec.EllipticCurve) -> ec.EllipticCurvePublicKey:
     x, y = _decode(found, "x"), _decode(found, "y")
-    if len(x) != curve.bytes_ or len(y) != curve.bytes_:
-        raise ValueError(f"x and y must have {curve.bytes_} bytes each")
-    across, up = int.from_bytes(x), int.from_bytes(y)
-    is_on_curve = (up * up - across**3 + 3 * across - curve.b) % curve.p == 0
-    if not is_on_curve or max(across, up) >= curve.p:
-        raise ValueError("x and y must be a point of the curve")
-    return _der(0x30, _der(0x30, _EC_OID, curve.oid), _der(0x03, b"\0\4", x, y))
+    size = curve.key_size // 8
+    if len(x) != size or len(y) != size:
+        raise ValueError(f"x and y must have {size} bytes each")
+    try:
+        return ec.EllipticCurvePublicNumbers(int.from_bytes(x), int.from_bytes(y), curve).public_key()
+    except ValueError:
+        raise ValueError("x and y must be a point of the curve") from None
 
 
 def _decode(found: Mapping[str, Any], member: str) -> bytes:
@@ -250,24 +229,3 @@ def _decode(found: Mapping[str, Any], member: str) -> bytes:
     if not isinstance(text, str) or _BASE64URL.fullmatch(text) is None or len(text) % 4 == 1:
         raise ValueError(f"{member} must be text in base64url without padding")
     return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-
-
-def _der(tag: int, *parts: bytes) -> bytes:
-    """One element of DER. Source: ITU-T X.690, section 8.1."""
-    content = b"".join(parts)
-    size = len(content)
-    if size < 128:
-        return bytes((tag, size)) + content
-    digits = size.to_bytes((size.bit_length() + 7) // 8)
-    return bytes((tag, 0x80 | len(digits))) + digits + content
-
-
-def _der_integer(value: bytes) -> bytes:
-    digits = value.lstrip(b"\0")
-    return _der(0x02, b"\0" if digits[0] & 0x80 else b"", digits)
-
-
-def _to_pem(der: bytes) -> str:
-    text = base64.b64encode(der).decode()
-    lines = "\n".join(text[start : start + 64] for start in range(0, len(text), 64))
-    return f"-----BEGIN PUBLIC KEY-----\n{lines}\n-----END PUBLIC KEY-----\n"

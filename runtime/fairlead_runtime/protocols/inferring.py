@@ -139,29 +139,24 @@ class _Prediction(Timing):
         self._dataplane.metrics.predictions.add_failure(time.perf_counter() - self._begun_s)
 
     def _answer(self, outputs: Tensors) -> Answer:
+        if sum(map(_values, outputs)) > INLINE_VALUES:
+            return asyncio.get_running_loop().create_task(self._answer_beside(outputs))
         guards = self._dataplane.guards
-        is_large = sum(map(_values, outputs)) > INLINE_VALUES
-        if guards is not None and not is_large:
+        if guards is not None:
             guards.settle(guards.judge_answers(outputs))
-        headers = self._call.headers(outputs)
-        if self._dataplane.sampler is not None:
-            self._dataplane.sampler.sample(self._call.inputs, outputs)
-        if is_large:
-            return asyncio.get_running_loop().create_task(self._answer_beside(outputs, headers))
         begun_s = time.perf_counter()
         response = self._call.encode(outputs)
-        now_s = time.perf_counter()
-        self._encode_s = now_s - begun_s
-        return self._finish(response, headers, now_s)
+        self._encode_s = time.perf_counter() - begun_s
+        return self._finish(response, outputs)
 
-    async def _answer_beside(self, outputs: Tensors, headers: Headers) -> Response:
+    async def _answer_beside(self, outputs: Tensors) -> Response:
         try:
             encoded = await self._dataplane.run_beside(lambda: self._encode(outputs), is_new=False)
             if self._dataplane.guards is not None:
                 self._dataplane.guards.settle(self._verdicts)
         except RequestError as error:
             return self.refuse(error)
-        return self._finish(encoded, headers, time.perf_counter())
+        return self._finish(encoded, outputs)
 
     def _encode(self, outputs: Tensors) -> Response:
         begun_s = time.perf_counter()
@@ -173,7 +168,12 @@ class _Prediction(Timing):
         self._encode_s = time.perf_counter() - begun_s
         return response
 
-    def _finish(self, response: Response, headers: Headers, now_s: float) -> Response:
+    def _finish(self, response: Response, outputs: Tensors) -> Response:
+        """Count an answer that no guard rejected and that could be encoded: its scores, its rows and its times."""
+        headers = self._call.headers(outputs)
+        if self._dataplane.sampler is not None:
+            self._dataplane.sampler.sample(self._call.inputs, outputs)
+        now_s = time.perf_counter()
         self._dataplane.metrics.predictions.add_success(
             now_s, now_s - self._begun_s, self._decode_s, self.call_s, self._encode_s
         )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Sequence
 
-from fairlead_cli.charts import png
+from PIL import Image
+
 from fairlead_cli.plugin import errors
 from fairlead_cli.plugin.explaining import explain
 
@@ -42,7 +44,9 @@ def draw(found: explain.Explained) -> bytes:
             right = [colour for value in hot for colour in [value] * scale]
             lines += [[*left, *[_WHITE] * GAP, *right]] * scale
     pixels = bytes(value for line in lines for colour in line for value in colour)
-    return png.encode(len(lines[0]), len(lines), pixels)
+    content = io.BytesIO()
+    Image.frombytes("RGB", (len(lines[0]), len(lines)), pixels).save(content, "PNG")
+    return content.getvalue()
 
 
 def _size(found: explain.Explained) -> tuple[int, int]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from tests.support.png_pixels import decode
+from tests.support.png_pixels import count, decode
 
-from fairlead_cli.charts.canvas import SCALE
-from fairlead_cli.charts.panels import COLOURS
+from fairlead_cli.charts import COLOURS, DOTS_PER_INCH, POINTS_PER_INCH
 from fairlead_cli.tuning import plot
 from fairlead_cli.tuning.figures import Block, Measured, Point
 from fairlead_cli.tuning.settings import Load, Setting
@@ -33,9 +32,9 @@ def test_each_setting_has_its_colour_and_one_that_answered_nothing_is_left_out_o
     batched = measured(Setting(threads=1, rows=64), {1: (18, 26), 2: (8, 9), 4: (5, 7)})
     silent = measured(Setting(threads=2, rows=64), {1: (None, None), 2: (None, None), 4: (None, None)})
     pixels = decode(plot.draw([off, batched, silent], LOAD))
-    assert pixels.shape == (plot.HEIGHT * SCALE, plot.WIDTH * SCALE, 3)
-    inside = pixels[:, : 560 * SCALE]
-    counts = [int((inside == colour).all(axis=2).sum()) for colour in COLOURS[:3]]
+    scale = DOTS_PER_INCH / POINTS_PER_INCH
+    assert pixels.shape == (plot.HEIGHT * scale, plot.WIDTH * scale, 3)
+    counts = [count(pixels[:, : round(560 * scale)], colour) for colour in COLOURS[:3]]
     assert counts[0] > 500
     assert counts[1] > 500
     assert counts[2] == 0

@@ -14,8 +14,10 @@ from tests.support import guard_parts, replica_parts
 from tests.support.replica_parts import MODEL, ROW, DoublingModel, Running, Setting
 from tests.support.until import until
 
+from fairlead_runtime import sketches
 from fairlead_runtime.config import GuardMode
 from fairlead_runtime.guard_counters import Guard
+from fairlead_runtime.inference import tops
 from fairlead_runtime.inference.guarding import Guards
 from fairlead_runtime.model.answer_kinds import AnswerKinds
 from fairlead_runtime.model.predictor import Tensors
@@ -27,7 +29,7 @@ INFER = f"/v2/models/{MODEL}/infer"
 PREDICT = f"/v1/models/{MODEL}:predict"
 RPC = f"/rpc/models/{MODEL}/inference.GRPCInferenceService/ModelInfer"
 REJECT, OBSERVE = GuardMode.REJECT, GuardMode.OBSERVE
-TRAINING = np.random.default_rng(2).uniform(0, 1, (400, ROW)).astype(np.float32)
+TRAINING = np.random.default_rng(2).uniform(0, 1, (1200, ROW)).astype(np.float32)
 GOOD, FAR = [0.5, 0.2, 0.7, 0.1], [0.5, 9.0, 0.7, 0.1]
 ON_THREAD = 0.01
 """A call that is said to take so long runs on the thread, where requests share calls."""
@@ -202,9 +204,29 @@ def test_a_large_answer_that_can_not_be_is_rejected_as_well() -> None:
         assert counted(replica)["ImpossibleAnswer", "passed"] == len(rows) - 1
 
 
+@pytest.mark.parametrize("count", [1, INLINE_VALUES // ROW + 1], ids=["small", "large"])
+@pytest.mark.parametrize("call_s", [0.0, ON_THREAD])
+def test_a_rejected_answer_counts_neither_as_drift_nor_as_a_score(count: int, call_s: float) -> None:
+    sketch = sketches.of_numbers("input0_0", [0.3])
+    setting = Setting(
+        signature=replica_parts.float_signature(),
+        model=Overflowing(),
+        call_s=call_s,
+        guards=guards(impossible_answer=REJECT),
+        limits=ServerLimits(body_bytes_max=2**20),
+        sketches=[sketch],
+    )
+    with replica_parts.running(setting) as replica:
+        assert answer(replica.send(grpc([OVERFLOWING] * count)))[0] == 422
+        assert (sum(sketch.counts), sum(replica.parts.metrics.measured.scores)) == (0, 0)
+        assert answer(replica.send(grpc([GOOD] * count)))[0] == 200
+        assert sketch.counts == [0, 1, 0]
+        assert sum(replica.parts.metrics.measured.scores) == min(count, tops.ROWS_MAX)
+
+
 def test_the_operators_proof_is_not_judged() -> None:
     """The example is often made up of zeros, which say nothing about clients."""
-    far = np.full((400, ROW), 50, np.float32) + TRAINING
+    far = np.full(TRAINING.shape, 50, np.float32) + TRAINING
     made = guard_parts.build({Guard.RANGE: REJECT}, training=[far])
     with replica_parts.running(Setting(guards=made)) as replica:
         assert answer(replica.send(v2([[0] * ROW])))[0] == 422
