@@ -32,10 +32,11 @@ class UnusableModelError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answered:
-    """The answers to the judged samples, in batches, and how many are right."""
+    """The answers to the judged samples, in batches, how many are right, and of how many rows the top score is NaN."""
 
     outputs: Sequence[Tensors]
     correct: int
+    unknown: int = 0
 
 
 def answer(model: Predictor, signature: Signature, inputs: Tensors, labels: Array) -> Answered:
@@ -43,7 +44,7 @@ def answer(model: Predictor, signature: Signature, inputs: Tensors, labels: Arra
 
     Raises MemoryError where it fails for want of memory.
     """
-    read, outputs, correct = tops.reader(signature), [], 0
+    read, outputs, correct, unknown = tops.reader(signature), [], 0, 0
     for start in range(0, len(labels), BATCH_ROWS):
         rows = slice(start, start + BATCH_ROWS)
         try:
@@ -56,10 +57,13 @@ def answer(model: Predictor, signature: Signature, inputs: Tensors, labels: Arra
         if found is None or len(found.values) != len(labels[rows]):
             raise UnusableModelError("none of the model's outputs has scores of classes, which Accuracy needs")
         values = np.array(found.values)
-        predicted = values >= THRESHOLD if found.kind is tops.Kind.NUMBER else values
-        correct += int(np.count_nonzero(predicted == labels[rows]))
+        is_number = found.kind is tops.Kind.NUMBER
+        is_unknown = np.isnan(values) if is_number else values == tops.NO_CLASS
+        predicted = values >= THRESHOLD if is_number else values
+        correct += int(np.count_nonzero((predicted == labels[rows]) & ~is_unknown))
+        unknown += int(np.count_nonzero(is_unknown))
         outputs.append(given)
-    return Answered(outputs=outputs, correct=correct)
+    return Answered(outputs=outputs, correct=correct, unknown=unknown)
 
 
 def largest_change(one: Answered, other: Answered) -> float:

@@ -37,13 +37,17 @@ def count_most_frequent(labels: Array) -> int:
     return int(np.unique(labels, return_counts=True)[1].max())
 
 
-def check_accuracy(correct: int, labels: Array) -> None:
-    """Raises LabelsDontFitError where the model is right no more often than one that always gives the same answer."""
+def check_accuracy(correct: int, unknown: int, labels: Array) -> None:
+    """Raises LabelsDontFitError where the model is right no more often than one that always gives the same answer.
+
+    `unknown` is the number of rows for which its answer is no number.
+    """
     values, counts = np.unique(labels, return_counts=True)
     if correct > counts.max():
         return
+    lost = f" (its scores are NaN for {unknown})" if unknown else ""
     raise LabelsDontFitError(
-        f"the float model is right on {correct} of the {len(labels)} judged samples, and one that always answers "
+        f"the float model is right on {correct} of the {len(labels)} judged samples{lost}, and one that always answers "
         f"{values[counts.argmax()]} would be on {counts.max()}, so its accuracy says nothing: check that the labels "
         "are the indices of the model's own classes and that the inputs are scaled as in training, and take rows "
         "whose classes are about equally frequent"

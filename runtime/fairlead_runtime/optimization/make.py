@@ -95,7 +95,7 @@ def _make(request: Request) -> record.Table:
         return Made(name=name, content=zlib.compress(made, 6), opened=opened, answered=answered)
 
     base = try_out(FLOAT, content)
-    labels.check_accuracy(base.answered.correct, true)
+    labels.check_accuracy(base.answered.correct, base.answered.unknown, true)
     works, unmade = [base], []
     maker = making.Maker(content, given.calibration())
 

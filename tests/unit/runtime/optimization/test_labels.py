@@ -42,6 +42,8 @@ def test_a_model_that_is_no_better_than_a_constant_answer_is_refused(correct: in
     true = np.array([2] * 5 + [0, 1, 0, 1, 3])
     why = f"is right on {correct} of the 10 judged samples, and one that always answers 2 would be on 5"
     with pytest.raises(labels.LabelsDontFitError, match=why):
-        labels.check_accuracy(correct, true)
-    labels.check_accuracy(6, true)
+        labels.check_accuracy(correct, 0, true)
+    with pytest.raises(labels.LabelsDontFitError, match=r"judged samples \(its scores are NaN for 3\), and one"):
+        labels.check_accuracy(correct, 3, true)
+    labels.check_accuracy(6, 0, true)
     assert labels.count_most_frequent(true) == 5

@@ -59,7 +59,7 @@ def prepared(
     return prepare.prepare(config.parse(raw), None, environment, threads=1)
 
 
-def never(*_: object) -> None:
+def never(*_: object, **__: object) -> None:
     raise AssertionError("the model is converted again")
 
 
