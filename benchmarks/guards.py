@@ -38,18 +38,19 @@ HIDDEN, EPOCHS = 64, 20
 TOLERATED = 0.01
 EVIDENCE = 16.3
 SPLITS = 20
+SMALL_SETS, SMALL_HELD_OUT = (60, 150, 300, 700, 1400), 300
 OF_IMAGES = (Guard.NOT_FINITE, Guard.RANGE, Guard.OUTLIER, Guard.PERTURBATION, Guard.IMPOSSIBLE_ANSWER, Guard.SCORE)
 OF_TEXTS = (Guard.SIZE, Guard.OUTLIER)
 
 
-def evidence(found: Array, rows: Array) -> Array:
-    """What the alert compares with `EVIDENCE`; a proof that more than `TOLERATED` of the rows are found.
+def evidence(found: Array, rows: Array, tolerated: float = TOLERATED) -> Array:
+    """What the alert compares with `EVIDENCE`; a proof that more than this share of the rows are found.
 
     Source: docs/decisions/0077.
     """
     total = np.maximum(rows, 1)
     share = np.clip(found / total, 1e-9, 1 - 1e-9)
-    divergence = share * np.log(share / TOLERATED) + (1 - share) * np.log((1 - share) / (1 - TOLERATED))
+    divergence = share * np.log(share / tolerated) + (1 - share) * np.log((1 - share) / (1 - tolerated))
     return rows * divergence - np.log(rows + 1)
 
 
@@ -250,6 +251,25 @@ def print_splits(name: str, images: Images) -> None:
     print(f"\n{name}: found in {judged:,} held-out rows of {SPLITS} random splits: {listed}.")
 
 
+def print_small_sets(images: Images) -> None:
+    """What guards find of rows like the training data where that is small, and what their bounds allow."""
+    rows = np.concatenate([images.train, images.held_out])
+    chosen = (Guard.RANGE, Guard.OUTLIER, Guard.PERTURBATION)
+    heads = " | ".join(guard.value for guard in chosen)
+    print(f"\n| training rows: found on average of {SPLITS} choices (most, allowed) | {heads} |\n|{' --- |' * 4}")
+    for size in SMALL_SETS:
+        found: dict[Guard, list[float]] = {guard: [] for guard in chosen}
+        allowed: dict[Guard, float] = {}
+        for seed in range(SPLITS):
+            order = np.random.default_rng(seed).permutation(len(rows))
+            guards = make_guards(images.signature, rows[order[:size]], chosen)
+            for guard, each in found_rows(guards, rows[order[size : size + SMALL_HELD_OUT]], None).items():
+                found[guard].append(float(each.mean()))
+                allowed[guard] = guards.rows[guard].tolerated_share
+        cells = (f"{np.mean(found[each]):.1%} ({max(found[each]):.1%}, {allowed[each]:.1%})" for each in chosen)
+        print(f"| {size} | {' | '.join(cells)} |")
+
+
 def print_quiet_days(name: str, found: Mapping[Guard, Array], days: int) -> None:
     rng = np.random.default_rng(SEED)
     print(f"\n| {name}, {days} quiet days | rows | looks (all guards) | rows found | alarms |\n|{' --- |' * 5}")
@@ -307,6 +327,7 @@ def print_images(name: str, images: Images, days: int, vary: Callable[[Array, Ar
     guards = make_guards(images.signature, images.train, OF_IMAGES, answers)
     print_detection(name, images, network, guards)
     print_splits(name, images)
+    print_small_sets(images)
     outputs = network.predict(images.held_out)
     print_quiet_days(name, found_rows(guards, images.held_out, outputs), days)
     each = {guard.value: make_guards(images.signature, images.train, (guard,), answers) for guard in OF_IMAGES}

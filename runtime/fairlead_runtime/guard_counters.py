@@ -20,8 +20,12 @@ class Guard(StrEnum):
 
 @dataclass(slots=True)
 class Rows:
-    """Rows that one guard has judged. Written on the server's loop."""
+    """Rows that one guard has judged. Written on the server's loop.
 
+    `tolerated_share` of them at most are found where requests are like the training data.
+    """
+
+    tolerated_share: float
     passed: int = 0
     observed: int = 0
     rejected: int = 0

@@ -282,10 +282,17 @@ class ReplicaMetrics(Collector):
         guarded = self._counter(
             "fairlead_replica_guarded_rows", "Rows that guards judged, by what became of them.", "guard", "outcome"
         )
+        tolerated = GaugeMetricFamily(
+            "fairlead_replica_guard_tolerated_share",
+            "Share of the rows that a guard finds, at most, where they are like the training data.",
+            labels=[*self._labels, "guard"],
+        )
         for guard, rows in self.guarded.items():
+            tolerated.add_metric([*self._labels.values(), guard.value], rows.tolerated_share)
             for outcome in ("passed", "observed", "rejected"):
                 guarded.add_metric([*self._labels.values(), guard.value, outcome], getattr(rows, outcome))
         yield guarded
+        yield tolerated
 
     def _counter(self, name: str, text: str, *labels: str) -> CounterMetricFamily:
         return CounterMetricFamily(name, text, labels=[*self._labels, *labels])

@@ -41,11 +41,12 @@ def compute(
     """The bounds of rows, and of the scores of the answers to the evaluation data.
 
     Of the random `order` of the rows, the first half gives the directions, as it gave the vocabularies, and the second
-    the bounds of all measures: so the bounds are of rows that neither knows.
+    the bounds of measures that know either, so that those are of rows that neither knows.
     """
     specs = list(enumerate(signature.inputs[:INPUTS_MAX]))
     half = len(order) // 2
     known, held_out = np.array(order[:half][:ROWS_MAX], int), np.array(order[half:][:ROWS_MAX], int)
+    every = np.concatenate([known, held_out])
     directions = tuple(
         made
         for index, spec in specs
@@ -63,11 +64,18 @@ def compute(
         measures=tuple(
             found
             for each in measures
-            if (found := _extremes(each.name, _read(each, inputs[each.input][held_out]))) is not None
+            if (found := _of_measure(each, inputs[each.input][held_out if each.is_learned else every])) is not None
         ),
         directions=directions,
         score=_extremes("score", np.array(answers.scores, np.float64)) if answers is not None else None,
     )
+
+
+def _of_measure(measure: Measure, rows: Array) -> MeasureBounds | None:
+    values = _read(measure, rows)
+    # A row without the measure, for want of a number, passes where the training data has such rows.
+    has_missing = bool(rows.dtype.kind == "f" and np.isnan(rows).any())
+    return _extremes(measure.name, values, np.isnan(values) if has_missing else None)
 
 
 def _read(measure: Measure, rows: Array) -> Array:
@@ -77,29 +85,39 @@ def _read(measure: Measure, rows: Array) -> Array:
     return np.concatenate(blocks) if blocks else np.array([])
 
 
-def _extremes(name: str, values: Array) -> MeasureBounds | None:
+def _extremes(name: str, values: Array, passed: Array | None = None) -> MeasureBounds | None:
+    """Values that are not finite are outside of the bounds, but for those that are passed."""
     finite = values[np.isfinite(values)]
     if not finite.size or not is_finite(float(finite.min())) or not is_finite(float(finite.max())):
         return None
-    return MeasureBounds(name=name, low=float(finite.min()), high=float(finite.max()))
+    return MeasureBounds(
+        name=name,
+        low=float(finite.min()),
+        high=float(finite.max()),
+        rows=values.size,
+        outside=values.size - finite.size - (int(passed.sum()) if passed is not None else 0),
+    )
 
 
 def _of_input(index: int, spec: TensorSpec, array: Array) -> InputBounds:
     sizes = [array.shape[at] for at, size in enumerate(spec.shape or ()) if size is None and at > 0]
     if spec.dtype is DType.STRING:
         longest = max((len(text) for text in array.reshape(-1).tolist()), default=0)
-        return InputBounds(input=index, sizes=(*sizes, longest))
+        return InputBounds(input=index, sizes=(*sizes, longest), rows=len(array))
     if spec.dtype is DType.BOOL:
-        return InputBounds(input=index, sizes=tuple(sizes))
+        return InputBounds(input=index, sizes=tuple(sizes), rows=len(array))
     columns = array.reshape(len(array), -1) if row_measures.is_table(spec) else array.reshape(-1, 1)
     has_missing = bool(array.dtype.kind == "f" and np.isnan(array).any())
     pairs = [_pair(column) for column in columns.T]
     known = [pair for pair in pairs if pair is not None]
     if len(known) < len(pairs):
         # A column without any number can't be bounded, and bounds are of all columns.
-        return InputBounds(input=index, has_missing=has_missing, sizes=tuple(sizes))
+        return InputBounds(input=index, has_missing=has_missing, sizes=tuple(sizes), rows=len(array))
+    infinite = np.isinf(array.reshape(len(array), -1)).any(axis=1) if array.dtype.kind == "f" else np.zeros(0)
     return InputBounds(
         input=index,
+        rows=len(array),
+        outside=int(infinite.sum()),
         low=tuple(low for low, _ in known),
         high=tuple(high for _, high in known),
         has_missing=has_missing,

@@ -21,7 +21,8 @@ class Guards(ApiModel):
     `Off`: nothing. `Observe`: findings are counted in the metric `fairlead_replica_guarded_rows_total`. `Reject`: a
     request with a finding is also answered with 422 and the reason. `range`, `size`, `outlier`, `perturbation` and
     `score` need the file `statistics.json` beside the model, which `fairlead package --reference` writes. A replica
-    does not start if a guard has nothing to look at.
+    does not start if a guard has nothing to look at, or if its bounds are of so few rows that it may find more than 5 %
+    (`Reject`) or 50 % (`Observe`) of the rows like them.
     """
 
     not_finite: GuardMode = GuardMode.OFF
@@ -31,8 +32,8 @@ class Guards(ApiModel):
     size: GuardMode = GuardMode.OFF
     """Texts and free dimensions that are larger than in the training data, with a margin of a tenth. Default: Off."""
     outlier: GuardMode = GuardMode.OFF
-    """Rows whose mean, spread, distance from the training data or share of unknown words is outside of what the
-    training data has, with a margin of a tenth. Default: Off.
+    """Rows whose mean or spread is outside of what the training data has, or whose distance from it or share of unknown
+    words is above, with a margin of a tenth. Default: Off.
     """
     perturbation: GuardMode = GuardMode.OFF
     """Rows that are rougher than the training data, as images with adversarial noise are, with a margin of a tenth. It

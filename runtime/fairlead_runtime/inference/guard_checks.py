@@ -15,12 +15,13 @@ from fairlead_runtime.errors import LoadError, LoadReason
 from fairlead_runtime.guard_counters import Guard
 from fairlead_runtime.inference import tops
 from fairlead_runtime.inference.guarding import Check, Found, Guards
-from fairlead_runtime.model import answer_kinds, guard_bounds, reference_statistics, row_measures
+from fairlead_runtime.model import answer_kinds, guard_bounds, reference_statistics, row_measures, tolerance
 from fairlead_runtime.model.answer_kinds import AnswerKinds
 from fairlead_runtime.model.guard_bounds import GuardBounds, InputBounds, MeasureBounds
 from fairlead_runtime.model.predictor import Tensors
 from fairlead_runtime.model.row_measures import ROUGHNESS, Measure
 from fairlead_runtime.model.signature import DType, Signature, TensorSpec
+from fairlead_runtime.model.tolerance import Extremes
 
 Array = np.ndarray[Any, Any]
 NEEDS_STATISTICS = frozenset({Guard.RANGE, Guard.SIZE, Guard.OUTLIER, Guard.PERTURBATION, Guard.SCORE})
@@ -42,6 +43,22 @@ _WHY_NOT: Mapping[Guard, str] = {
     Guard.IMPOSSIBLE_ANSWER: "no output was of finite floats in the trials before readiness",
     Guard.SCORE: "the answers have no scores that the statistics have bounds of",
 }
+TOLERATED_SHARE = 0.01
+"""Of the rows of requests, found by one guard: what `FairleadGuardFindings` takes for no news."""
+
+SHARE_MAX: Mapping[GuardMode, float] = {GuardMode.REJECT: 0.05, GuardMode.OBSERVE: 0.5}
+"""Of the rows like the training data, what a guard may find by its bounds of few rows. Source: docs/decisions/0083."""
+
+FAILURE = 0.001 / len(NEEDS_STATISTICS)
+"""The probability that the training data of a revision is such that a guard finds more than it says."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Bounded:
+    """A check, and the extremes of the training data that it holds rows to."""
+
+    check: Check
+    bounds: Extremes
 
 
 def modes_of(given: config.Guards) -> dict[Guard, GuardMode]:
@@ -80,22 +97,45 @@ def build(
         statistics.known_words() if statistics is not None else {},
         {each.input: each for each in bounds.directions if _fits(signature, each.input, len(each.mean))},
     )
-    made: Mapping[Guard, Sequence[Check]] = {
-        Guard.NOT_FINITE: [_finite(i, spec) for i, spec in enumerate(signature.inputs) if spec.dtype.is_float],
+    bounded: Mapping[Guard, Sequence[_Bounded]] = {
         Guard.RANGE: _ranges(signature, bounds),
         Guard.SIZE: _sizes(signature, bounds),
         Guard.OUTLIER: _measured(signature, bounds, [each for each in measures if not _is_roughness(each)]),
         Guard.PERTURBATION: _measured(signature, bounds, [each for each in measures if _is_roughness(each)]),
+        Guard.SCORE: _scores(signature, bounds.score),
+    }
+    made: dict[Guard, Sequence[Check]] = {
+        Guard.NOT_FINITE: [_finite(i, spec) for i, spec in enumerate(signature.inputs) if spec.dtype.is_float],
         Guard.IMPOSSIBLE_ANSWER: [
             *(_distribution(i, signature.outputs[i]) for i in sorted(kinds.distributions)),
             *(_finite_answer(i, signature.outputs[i]) for i in sorted(kinds.finite - kinds.distributions)),
         ],
-        Guard.SCORE: _scores(signature, bounds.score),
+        **{guard: [each.check for each in found] for guard, found in bounded.items()},
     }
-    for guard in modes:
+    tolerated = dict.fromkeys(modes, TOLERATED_SHARE)
+    for guard, mode in modes.items():
         if not made[guard]:
             raise _unusable(guard, f"has nothing to look at: {_WHY_NOT[guard]}: set Off")
-    return Guards(modes, {guard: made[guard] for guard in modes})
+        if guard in bounded:
+            share = _share_found(guard, mode, tolerance.combine([each.bounds for each in bounded[guard]]))
+            tolerated[guard] = max(TOLERATED_SHARE, share)
+    return Guards(modes, {guard: made[guard] for guard in modes}, tolerated)
+
+
+def _share_found(guard: Guard, mode: GuardMode, bounds: Extremes) -> float:
+    """The share of rows like the training data that the guard finds, at most; raises LoadError for one too large."""
+    if not bounds.rows:
+        raise _unusable(guard, "needs to know of how many rows its bounds are, which an older version did not write")
+    share, most = tolerance.share_outside(bounds, FAILURE), SHARE_MAX[mode]
+    if share <= most:
+        return share
+    needed = tolerance.rows_needed(bounds, most, FAILURE)
+    other = "Observe or Off" if mode is GuardMode.REJECT else "Off"
+    raise _unusable(
+        guard,
+        f"is {mode.value}, but its bounds are of {bounds.rows} rows and may find {share:.0%} of the rows like them; "
+        f"{most:.0%} at most needs bounds of {needed} rows: package with more data, or set {other}",
+    )
 
 
 def _unusable(guard: Guard, text: str) -> LoadError:
@@ -140,8 +180,8 @@ def _finite(index: int, spec: TensorSpec) -> Check:
     return check
 
 
-def _ranges(signature: Signature, bounds: GuardBounds) -> list[Check]:
-    found: list[Check] = []
+def _ranges(signature: Signature, bounds: GuardBounds) -> list[_Bounded]:
+    found: list[_Bounded] = []
     for each in bounds.inputs:
         if each.input >= len(signature.inputs) or not each.low:
             continue
@@ -150,7 +190,8 @@ def _ranges(signature: Signature, bounds: GuardBounds) -> list[Check]:
             continue
         columns = row_measures.column_count(spec) if row_measures.is_table(spec) else 1
         if len(each.low) == columns:
-            found.append(_range(each, spec))
+            extremes = Extremes(rows=each.rows, sides=2 * len(each.low), outside=each.outside)
+            found.append(_Bounded(_range(each, spec), extremes))
     return found
 
 
@@ -185,11 +226,13 @@ def _range(given: InputBounds, spec: TensorSpec) -> Check:
 
 
 def _between(low: float, high: float) -> str:
+    if low == -math.inf:
+        return f"0 to {high:.6g}, the most of the training data with a margin"
     return f"{low:.6g} to {high:.6g}, the range of the training data with a margin"
 
 
-def _sizes(signature: Signature, bounds: GuardBounds) -> list[Check]:
-    found: list[Check] = []
+def _sizes(signature: Signature, bounds: GuardBounds) -> list[_Bounded]:
+    found: list[_Bounded] = []
     for each in bounds.inputs:
         if each.input >= len(signature.inputs):
             continue
@@ -199,9 +242,9 @@ def _sizes(signature: Signature, bounds: GuardBounds) -> list[Check]:
         if not each.sizes or len(each.sizes) != len(free) + is_text:
             continue
         if free:
-            found.append(_dimensions(each, spec, free))
+            found.append(_Bounded(_dimensions(each, spec, free), Extremes(rows=each.rows, sides=len(free))))
         if is_text:
-            found.append(_bytes(each, spec))
+            found.append(_Bounded(_bytes(each, spec), Extremes(rows=each.rows, sides=1)))
     return found
 
 
@@ -214,7 +257,8 @@ def _dimensions(given: InputBounds, spec: TensorSpec, free: Sequence[int]) -> Ch
         for at, most in limits:
             if array.shape[at] > most:
                 text = f"dimension {at} has the size {array.shape[at]}, more than {most}, which is the largest of"
-                return Found(count, count, f"input {spec.name!r}: {text} the training data with a margin")
+                # One of the rows is as large; the others are made as large to fit in one tensor.
+                return Found(count, min(1, count), f"input {spec.name!r}: {text} the training data with a margin")
         return Found(count)
 
     return check
@@ -237,18 +281,27 @@ def _bytes(given: InputBounds, spec: TensorSpec) -> Check:
     return check
 
 
-def _measured(signature: Signature, bounds: GuardBounds, measures: Sequence[Measure]) -> list[Check]:
+def _measured(signature: Signature, bounds: GuardBounds, measures: Sequence[Measure]) -> list[_Bounded]:
     known = {each.name: each for each in bounds.measures}
     missing = {each.input for each in bounds.inputs if each.has_missing}
     return [
-        _measure(each, known[each.name], signature.inputs[each.input], has_missing=each.input in missing)
+        _Bounded(
+            _measure(each, known[each.name], signature.inputs[each.input], has_missing=each.input in missing),
+            _extremes(known[each.name], sides=2 if each.has_low_bound else 1),
+        )
         for each in measures
         if each.name in known
     ]
 
 
+def _extremes(given: MeasureBounds, *, sides: int) -> Extremes:
+    return Extremes(rows=given.rows, sides=sides, outside=given.outside)
+
+
 def _measure(measure: Measure, given: MeasureBounds, spec: TensorSpec, *, has_missing: bool) -> Check:
     low, high = guard_bounds.widen(given.low, given.high)
+    if not measure.has_low_bound:
+        low = -math.inf
 
     def check(inputs: Tensors) -> Found:
         values = measure.read(inputs[measure.input])
@@ -293,7 +346,7 @@ def _finite_answer(index: int, spec: TensorSpec) -> Check:
     return check
 
 
-def _scores(signature: Signature, given: MeasureBounds | None) -> list[Check]:
+def _scores(signature: Signature, given: MeasureBounds | None) -> list[_Bounded]:
     """Classes have a least highest score; other numbers have bounds at both ends."""
     if given is None:
         return []
@@ -319,4 +372,4 @@ def _scores(signature: Signature, given: MeasureBounds | None) -> list[Check]:
         sentence = f"the answer's output {spec.name!r}: {text}, what the evaluation data gave with a margin"
         return Found(len(scores), int(bad.sum()), sentence)
 
-    return [check]
+    return [_Bounded(check, _extremes(given, sides=1 if kind is tops.Kind.CLASS else 2))]

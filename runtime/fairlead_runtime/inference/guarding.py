@@ -44,13 +44,21 @@ class Verdict:
 
 
 class Guards:
-    """The guards that are not off, in the order of `Guard`, and their counters."""
+    """The guards that are not off, in the order of `Guard`, and their counters.
 
-    def __init__(self, modes: Mapping[Guard, GuardMode], checks: Mapping[Guard, Sequence[Check]]) -> None:
+    `tolerated` is the share of rows that each finds, at most, where requests are like the training data.
+    """
+
+    def __init__(
+        self,
+        modes: Mapping[Guard, GuardMode],
+        checks: Mapping[Guard, Sequence[Check]],
+        tolerated: Mapping[Guard, float],
+    ) -> None:
         self._modes = {guard: modes[guard] for guard in Guard if guard in checks}
         self._of_inputs = tuple((guard, checks[guard]) for guard in self._modes if guard not in OF_ANSWERS)
         self._of_answers = tuple((guard, checks[guard]) for guard in self._modes if guard in OF_ANSWERS)
-        self.rows: Mapping[Guard, Rows] = {guard: Rows() for guard in self._modes}
+        self.rows: Mapping[Guard, Rows] = {guard: Rows(tolerated[guard]) for guard in self._modes}
 
     def judge_inputs(self, inputs: Tensors) -> tuple[Verdict, ...]:
         """What the guards of inputs find; `inputs` have the shapes of the signature."""

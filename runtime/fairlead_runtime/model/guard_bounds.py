@@ -28,6 +28,7 @@ _Number = Annotated[float, Field(ge=-NUMBER_MAX, le=NUMBER_MAX)]
 _Positive = Annotated[float, Field(gt=0, le=NUMBER_MAX)]
 _Index = Annotated[int, Field(ge=0, lt=INPUTS_MAX)]
 _Size = Annotated[int, Field(ge=0, le=SIZE_MAX)]
+_Rows = Annotated[int, Field(ge=0, le=SIZE_MAX)]
 _Vector = Annotated[tuple[_Number, ...], Field(max_length=ELEMENTS_MAX)]
 
 
@@ -42,7 +43,8 @@ class _Part(BaseModel):
 class InputBounds(_Part):
     """Extremes of one input's numbers, by column or together, and of the sizes that its signature leaves free.
 
-    `sizes` are of the free dimensions but the first, in their order; of texts the longest in bytes comes last.
+    `sizes` are of the free dimensions but the first, in their order; of texts the longest in bytes comes last. `rows`
+    is how many were read, and `outside` how many of them have an infinity, which no extreme holds.
     """
 
     input: _Index
@@ -50,6 +52,8 @@ class InputBounds(_Part):
     high: Annotated[tuple[_Number, ...], Field(max_length=COLUMNS_MAX)] = ()
     has_missing: bool = False
     sizes: Annotated[tuple[_Size, ...], Field(max_length=RANK_MAX)] = ()
+    rows: _Rows = 0
+    outside: _Rows = 0
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -59,11 +63,13 @@ class InputBounds(_Part):
 
 
 class MeasureBounds(_Part):
-    """Extremes of one measure of rows."""
+    """Extremes of one measure of so many rows; of those `outside` it is no finite number."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9_]{1,32}$")]
     low: _Number
     high: _Number
+    rows: _Rows = 0
+    outside: _Rows = 0
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -34,12 +34,18 @@ ROUGHNESS = "roughness"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measure:
-    """One number of each row of an input. `read` gives as many as it has looked at; NaN where a row has none."""
+    """One number of each row of an input. `read` gives as many as it has looked at; NaN where a row has none.
+
+    A low number means something only where `has_low_bound`. `is_learned` where the measure itself is of training data,
+    so that its bounds must be of other rows.
+    """
 
     name: str
     input: int
     text: str
     read: Callable[[Array], Array]
+    has_low_bound: bool = False
+    is_learned: bool = False
 
 
 def is_measured(spec: TensorSpec) -> bool:
@@ -73,8 +79,14 @@ def of_signature(
             continue
         if not is_table(spec):
             found += [
-                Measure(name=f"input{index}_mean", input=index, text="its mean", read=_means),
-                Measure(name=f"input{index}_spread", input=index, text="its standard deviation", read=_spreads),
+                Measure(name=f"input{index}_mean", input=index, text="its mean", read=_means, has_low_bound=True),
+                Measure(
+                    name=f"input{index}_spread",
+                    input=index,
+                    text="its standard deviation",
+                    read=_spreads,
+                    has_low_bound=True,
+                ),
                 Measure(name=f"input{index}_{ROUGHNESS}", input=index, text="its roughness", read=_roughness_of(spec)),
             ]
         if index in directions:
@@ -84,6 +96,7 @@ def of_signature(
                     input=index,
                     text="its distance",
                     read=_distance_of(directions[index]),
+                    is_learned=True,
                 )
             )
     return tuple(found)
@@ -159,7 +172,9 @@ def _unknown(index: int, vocabulary: frozenset[int]) -> Measure:
         part = rows.reshape(len(rows), -1)[:: max(1, -(-len(rows) // TEXT_ROWS_MAX))]
         return np.array([_unknown_share(row, vocabulary) for row in part])
 
-    return Measure(name=f"input{index}_unknown", input=index, text="its share of unknown words", read=read)
+    return Measure(
+        name=f"input{index}_unknown", input=index, text="its share of unknown words", read=read, is_learned=True
+    )
 
 
 def _unknown_share(row: Array, vocabulary: frozenset[int]) -> float:

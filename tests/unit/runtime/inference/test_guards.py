@@ -14,11 +14,13 @@ from fairlead_cli.evaluation.scoring import Counts
 from fairlead_runtime.config import GuardMode
 from fairlead_runtime.errors import LoadError, LoadReason, RequestError, RequestReason
 from fairlead_runtime.guard_counters import Guard
-from fairlead_runtime.inference import guarding, tops
+from fairlead_runtime.inference import guard_checks, guarding, tops
 from fairlead_runtime.inference.guarding import Guards
 from fairlead_runtime.model import answer_kinds
 from fairlead_runtime.model.answer_kinds import AnswerKinds
+from fairlead_runtime.model.evaluation_record import Outcome
 from fairlead_runtime.model.predictor import InputRefusedError, LoadedModel, Tensors
+from fairlead_runtime.model.reference_statistics import Found
 from fairlead_runtime.model.signature import DType, Signature, TensorSpec
 
 Array = np.ndarray[Any, Any]
@@ -54,7 +56,7 @@ def texts(*made: str) -> Array:
     return np.array([text.encode() for text in made], dtype=object)
 
 
-TEXTS = texts(*[f"a {kind} film with {what}" for kind in ("good", "bad", "long") for what in ("jokes", "songs")] * 20)
+TEXTS = texts(*[f"a {kind} film with {what}" for kind in ("good", "bad", "long") for what in ("jokes", "songs")] * 80)
 
 
 def judge(guards: Guards, rows: Array) -> guarding.Found:
@@ -87,33 +89,33 @@ WAVES, TABLE = signature(WIDTH), signature(3)
         pytest.param(
             Guard.NOT_FINITE,
             WAVES,
-            waves(200),
+            waves(1200),
             changed(waves(3), (1, 5), np.inf),
             "input 'x': row 1 has a number that is not finite",
             id="an infinity",
         ),
         pytest.param(
-            Guard.RANGE, WAVES, waves(200), changed(waves(3), (1, 5), 2.9), "row 1: its element 5 is 2.9,", id="range"
+            Guard.RANGE, WAVES, waves(1200), changed(waves(3), (1, 5), 2.9), "row 1: its element 5 is 2.9,", id="range"
         ),
         pytest.param(
-            Guard.RANGE, WAVES, waves(200), changed(waves(3), (1, 5), np.nan), "its element 5 is nan,", id="NaN"
+            Guard.RANGE, WAVES, waves(1200), changed(waves(3), (1, 5), np.nan), "its element 5 is nan,", id="NaN"
         ),
         pytest.param(
-            Guard.RANGE, TABLE, table(200), changed(table(3), (1, 1), -7.0), "row 1: its element 1 is -7,", id="column"
+            Guard.RANGE, TABLE, table(1200), changed(table(3), (1, 1), -7.0), "row 1: its element 1 is -7,", id="column"
         ),
-        pytest.param(Guard.OUTLIER, WAVES, waves(200), changed(waves(3), (1,), 0.9), "its mean is 0.9,", id="mean"),
+        pytest.param(Guard.OUTLIER, WAVES, waves(1200), changed(waves(3), (1,), 0.9), "its mean is 0.9,", id="mean"),
         pytest.param(
             Guard.OUTLIER,
             WAVES,
-            waves(200),
+            waves(1200),
             stretched(waves(3)),
             "row 0: its standard deviation is",
             id="spread",
         ),
         pytest.param(
-            Guard.OUTLIER, TABLE, table(200), changed(table(3), (1, 2), 6.5), "row 1: its distance is", id="distance"
+            Guard.OUTLIER, TABLE, table(1200), changed(table(3), (1, 2), 8.5), "row 1: its distance is", id="distance"
         ),
-        pytest.param(Guard.PERTURBATION, WAVES, waves(200), noisy(waves(3)), "row 0: its roughness is", id="noise"),
+        pytest.param(Guard.PERTURBATION, WAVES, waves(1200), noisy(waves(3)), "row 0: its roughness is", id="noise"),
         pytest.param(
             Guard.OUTLIER,
             signature(dtype=DType.STRING),
@@ -133,7 +135,7 @@ WAVES, TABLE = signature(WIDTH), signature(3)
         pytest.param(
             Guard.SIZE,
             signature(None),
-            waves(200),
+            waves(1200),
             waves(3, width=100),
             "dimension 1 has the size 100, more than 66",
             id="a long row",
@@ -141,7 +143,7 @@ WAVES, TABLE = signature(WIDTH), signature(3)
         pytest.param(
             Guard.RANGE,
             signature(20, dtype=DType.INT32),
-            np.arange(2000).reshape(100, 20),
+            np.arange(8000).reshape(400, 20),
             np.full((2, 20), 2**31 - 1, np.int32),
             "row 0: its element 0 is 2.14748e+09,",
             id="a token id",
@@ -165,7 +167,7 @@ def test_a_guard_finds_the_row_that_is_wrong_and_says_what_the_bound_is(
 
 def test_observed_rows_are_counted_and_pass() -> None:
     guards = guard_parts.build(
-        {Guard.RANGE: GuardMode.OBSERVE, Guard.NOT_FINITE: REJECT}, signature=WAVES, training=[waves(100)]
+        {Guard.RANGE: GuardMode.OBSERVE, Guard.NOT_FINITE: REJECT}, signature=WAVES, training=[waves(1200)]
     )
     guards.settle(guards.judge_inputs((changed(waves(4), (2, 0), 9),)))
     with pytest.raises(RequestError, match="not finite"):
@@ -176,7 +178,7 @@ def test_observed_rows_are_counted_and_pass() -> None:
 
 
 def test_missing_numbers_pass_where_the_training_data_has_some_and_hide_nothing() -> None:
-    training = table(400)
+    training = table(1200)
     training[::5, 0] = np.nan
     modes = {Guard.RANGE: REJECT, Guard.OUTLIER: REJECT}
     guards = guard_parts.build(modes, signature=TABLE, training=[training])
@@ -207,8 +209,8 @@ def test_an_answer_that_can_not_be_is_found(guard: Guard, outputs: list[list[flo
     guards = guard_parts.build(
         {guard: REJECT},
         signature=WAVES,
-        training=[waves(100)],
-        answers=answers([0.6, 0.9, 1.0, 1.0]),
+        training=[waves(1200)],
+        answers=answers([0.6, 0.9, 1.0, 1.0] * 100),
         kinds=AnswerKinds(finite=frozenset({0}), distributions=frozenset({0})),
     )
     (verdict,) = guards.judge_answers((np.array(outputs, np.float32),))
@@ -219,8 +221,8 @@ def test_an_answer_that_can_not_be_is_found(guard: Guard, outputs: list[list[flo
 
 def test_numbers_as_answers_have_bounds_at_both_ends() -> None:
     made = signature(WIDTH, classes=(1,))
-    counts = Counts(kind=tops.Kind.NUMBER, labels=[0, 0], predicted=[10, 20], scores=[10.0, 20.0])
-    guards = guard_parts.build({Guard.SCORE: REJECT}, signature=made, training=[waves(100)], answers=counts)
+    counts = Counts(kind=tops.Kind.NUMBER, labels=[0] * 400, predicted=[10, 20] * 200, scores=[10.0, 20.0] * 200)
+    guards = guard_parts.build({Guard.SCORE: REJECT}, signature=made, training=[waves(1200)], answers=counts)
     (verdict,) = guards.judge_answers((np.array([[15], [8], [22], [np.nan]], np.float32),))
     assert verdict.found.wrong == 3
     assert "row 1: its number is 8, outside 9 to 21" in verdict.found.sentence
@@ -245,6 +247,101 @@ def test_a_guard_that_could_never_find_anything_is_refused(
         guard_parts.build({guard: GuardMode.OBSERVE}, signature=made, training=given_rows)
     assert refused.value.reason is LoadReason.GUARD_UNUSABLE
     assert refused.value.sentence.startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("guard", "mode", "made", "training", "expected"),
+    [
+        (
+            Guard.OUTLIER,
+            REJECT,
+            WAVES,
+            waves(300),
+            "outlier is Reject, but its bounds are of 150 rows and may find 11% of the rows like them; "
+            "5% at most needs bounds of 349 rows: package with more data, or set Observe or Off",
+        ),
+        (Guard.RANGE, REJECT, TABLE, table(300), "range is Reject, but its bounds are of 300 rows and may find 6%"),
+        (
+            Guard.RANGE,
+            GuardMode.OBSERVE,
+            WAVES,
+            waves(10),
+            "is Observe, but its bounds are of 10 rows and may find 71%",
+        ),
+        (Guard.OUTLIER, GuardMode.OBSERVE, WAVES, waves(20), "is Observe, but its bounds are of 10 rows and may find"),
+        (
+            Guard.SIZE,
+            REJECT,
+            signature(dtype=DType.STRING),
+            TEXTS[:100],
+            "size is Reject, but its bounds are of 100 rows",
+        ),
+    ],
+)
+def test_bounds_of_few_rows_are_refused_where_they_promise_too_little(
+    guard: Guard, mode: GuardMode, made: Signature, training: Array, expected: str
+) -> None:
+    with pytest.raises(LoadError) as refused:
+        guard_parts.build({guard: mode}, signature=made, training=[training])
+    assert refused.value.reason is LoadReason.GUARD_UNUSABLE
+    assert expected in refused.value.sentence
+
+
+def test_few_scores_are_refused_as_well() -> None:
+    with pytest.raises(LoadError, match="score is Reject, but its bounds are of 100 rows and may find 9%"):
+        guard_parts.build(
+            {Guard.SCORE: REJECT}, signature=WAVES, training=[waves(300)], answers=answers([0.5, 0.9] * 50)
+        )
+
+
+def test_bounds_without_their_number_of_rows_are_refused() -> None:
+    reference = guard_parts.found(WAVES, [waves(1200)])
+    assert reference.statistics is not None
+    assert reference.statistics.guards is not None
+    (old,) = reference.statistics.guards.inputs
+    guards = reference.statistics.guards.model_copy(update={"inputs": (old.model_copy(update={"rows": 0}),)})
+    written = reference.statistics.model_copy(update={"guards": guards})
+    with pytest.raises(LoadError, match="range needs to know of how many rows its bounds are"):
+        guard_checks.build({Guard.RANGE: REJECT}, WAVES, Found(outcome=Outcome.READ, statistics=written), AnswerKinds())
+
+
+def test_rows_with_an_infinity_count_for_the_bounds_promise() -> None:
+    training = table(1200)
+    training[:30, 1] = np.inf
+    clean = guard_parts.build({Guard.RANGE: GuardMode.OBSERVE}, signature=TABLE, training=[table(1200)])
+    with_some = guard_parts.build({Guard.RANGE: GuardMode.OBSERVE}, signature=TABLE, training=[training])
+    tolerated = [each.rows[Guard.RANGE].tolerated_share for each in (clean, with_some)]
+    assert tolerated[0] < 0.03 < tolerated[1]
+
+
+@pytest.mark.parametrize("rows", [60, 120])
+def test_small_training_sets_find_no_more_of_rows_like_them_than_they_say(rows: int) -> None:
+    """Of 10 training sets each, with the guards that at most half of the rows are promised for."""
+    for seed in range(10):
+        guards = guard_parts.build(
+            {Guard.RANGE: GuardMode.OBSERVE, Guard.OUTLIER: GuardMode.OBSERVE, Guard.PERTURBATION: GuardMode.OBSERVE},
+            signature=WAVES,
+            training=[waves(rows, seed=100 + seed)],
+        )
+        for verdict in guards.judge_inputs((waves(2000, seed=7),)):
+            share = verdict.found.wrong / verdict.found.rows
+            assert share <= guards.rows[verdict.guard].tolerated_share, verdict.guard
+
+
+def test_smooth_rows_are_no_perturbation_and_known_words_no_outlier() -> None:
+    """A row is measured against the roughest, the farthest and the least known; the other end says nothing."""
+    flat = np.zeros((1, WIDTH), np.float32)
+    guards = guard_parts.build({Guard.PERTURBATION: REJECT}, signature=WAVES, training=[waves(1200)])
+    assert judge(guards, flat).wrong == 0
+    rng = np.random.default_rng(5)
+    made = texts(*[f"a good film with {rng.integers(10**9)}" for _ in range(480)])
+    of_texts = guard_parts.build({Guard.OUTLIER: REJECT}, signature=signature(dtype=DType.STRING), training=[made])
+    assert judge(of_texts, texts("a good film")).wrong == 0
+
+
+def test_a_padded_request_has_one_row_that_is_too_long() -> None:
+    guards = guard_parts.build({Guard.SIZE: REJECT}, signature=signature(None), training=[waves(400)])
+    assert judge(guards, waves(32, width=100)).wrong == 1
 
 
 def loaded(model: Any, made: Signature = WAVES) -> LoadedModel:
@@ -283,8 +380,8 @@ EVERY = dict.fromkeys(
 ALL = guard_parts.build(
     EVERY,
     signature=signature(16, classes=(16,)),
-    training=[waves(60, width=16)],
-    answers=answers([0.5, 0.9]),
+    training=[waves(1200, width=16)],
+    answers=answers([0.5, 0.9] * 200),
     kinds=AnswerKinds(finite=frozenset({0}), distributions=frozenset({0})),
 )
 OF_TEXTS = guard_parts.build(
@@ -316,7 +413,7 @@ def test_no_texts_make_a_guard_fail(rows: list[bytes]) -> None:
 
 
 def test_training_data_of_any_kind_gives_bounds_or_none() -> None:
-    same = np.ones((40, WIDTH), np.float32)
+    same = np.ones((1200, WIDTH), np.float32)
     with_nothing = np.full((40, 3), np.nan, np.float32)
     huge = np.full((40, 3), 3e38, np.float32)
     huge[::2] *= -1
@@ -333,7 +430,7 @@ def test_training_data_of_any_kind_gives_bounds_or_none() -> None:
 def test_the_roughness_of_an_image_is_that_of_its_lines() -> None:
     """An image whose channels differ is smooth, and so is one whose lines begin far from where the others end."""
     rng = np.random.default_rng(0)
-    base = np.linspace(0, 1, 8)[None, None, :, None] + rng.uniform(0, 0.2, (200, 1, 1, 1))
+    base = np.linspace(0, 1, 8)[None, None, :, None] + rng.uniform(0, 0.2, (400, 1, 1, 1))
     images = (np.array([0.0, 5.0, -5.0]) + base.repeat(8, axis=1)).astype(np.float32)
     guards = guard_parts.build({Guard.PERTURBATION: REJECT}, signature=signature(8, 8, 3), training=[images])
     assert judge(guards, images[:9]).wrong == 0

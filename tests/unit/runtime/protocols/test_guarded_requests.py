@@ -29,7 +29,7 @@ INFER = f"/v2/models/{MODEL}/infer"
 PREDICT = f"/v1/models/{MODEL}:predict"
 RPC = f"/rpc/models/{MODEL}/inference.GRPCInferenceService/ModelInfer"
 REJECT, OBSERVE = GuardMode.REJECT, GuardMode.OBSERVE
-TRAINING = np.random.default_rng(2).uniform(0, 1, (400, ROW)).astype(np.float32)
+TRAINING = np.random.default_rng(2).uniform(0, 1, (1200, ROW)).astype(np.float32)
 GOOD, FAR = [0.5, 0.2, 0.7, 0.1], [0.5, 9.0, 0.7, 0.1]
 ON_THREAD = 0.01
 """A call that is said to take so long runs on the thread, where requests share calls."""
@@ -226,7 +226,7 @@ def test_a_rejected_answer_counts_neither_as_drift_nor_as_a_score(count: int, ca
 
 def test_the_operators_proof_is_not_judged() -> None:
     """The example is often made up of zeros, which say nothing about clients."""
-    far = np.full((400, ROW), 50, np.float32) + TRAINING
+    far = np.full(TRAINING.shape, 50, np.float32) + TRAINING
     made = guard_parts.build({Guard.RANGE: REJECT}, training=[far])
     with replica_parts.running(Setting(guards=made)) as replica:
         assert answer(replica.send(v2([[0] * ROW])))[0] == 422
