@@ -63,12 +63,17 @@ class Request(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Made:
-    """A variant that works; `content` is compressed."""
+    """A variant that works; `content` is compressed.
+
+    `correct` counts its right answers, and `score_change` is the largest one to the float model's. Its answers are not
+    kept: those of all variants together may be large.
+    """
 
     name: str
     content: bytes
     opened: Predictor
-    answered: comparing.Answered
+    correct: int
+    score_change: float = 0.0
 
 
 def main() -> None:
@@ -89,18 +94,24 @@ def _make(request: Request) -> record.Table:
     inputs, true = given.judged()
     content = request.model.read_bytes()
 
-    def try_out(name: str, made: bytes) -> Made:
-        opened = predictor.open_model(made, signature, threads=request.threads)
-        answered = comparing.answer(opened, signature, inputs, true)
-        return Made(name=name, content=zlib.compress(made, 6), opened=opened, answered=answered)
-
-    base = try_out(FLOAT, content)
-    labels.check_accuracy(base.answered.correct, base.answered.unknown, true)
+    opened = predictor.open_model(content, signature, threads=request.threads)
+    expected = comparing.answer(opened, signature, inputs, true)
+    labels.check_accuracy(expected.correct, expected.unknown, true)
+    base = Made(name=FLOAT, content=zlib.compress(content, 6), opened=opened, correct=expected.correct)
     works, unmade = [base], []
     maker = making.Maker(content, given.calibration())
 
     def make(recipe: recipes.Recipe) -> Made:
-        return try_out(recipe.name, maker.make(recipe))
+        made = maker.make(recipe)
+        variant = predictor.open_model(made, signature, threads=request.threads)
+        answered = comparing.answer(variant, signature, inputs, true)
+        return Made(
+            name=recipe.name,
+            content=zlib.compress(made, 6),
+            opened=variant,
+            correct=answered.correct,
+            score_change=min(comparing.largest_change(expected, answered), sys.float_info.max),
+        )
 
     for recipe in recipes.select(request.techniques):
         request.attempt.write_text(recipe.name)
@@ -172,8 +183,8 @@ def _measure(
                 rss_bytes=started.rss_bytes,
                 start_s=started.start_s,
                 speeds=tuple(speed),
-                correct=each.answered.correct,
-                score_change=min(comparing.largest_change(works[0].answered, each.answered), sys.float_info.max),
+                correct=each.correct,
+                score_change=each.score_change,
             )
         )
     return variants, unmade

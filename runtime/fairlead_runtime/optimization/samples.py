@@ -6,6 +6,7 @@ unpickled. `fairlead package --samples` writes it. docs/optimization.md describe
 
 from __future__ import annotations
 
+import errno
 import io
 import lzma
 import math
@@ -68,7 +69,7 @@ class Samples:
 
 
 def read(path: Path, signature: Signature) -> Samples:
-    """Raises UnusableSamplesError; the file has to be there."""
+    """Raises UnusableSamplesError, and OSError where the file can't be read from the disk."""
     if any(spec.name == LABELS for spec in signature.inputs):
         text = f"the model has an input {LABELS!r}, which {NAME} has as the name of the labels: rename the input"
         raise UnusableSamplesError(text)
@@ -98,6 +99,8 @@ def _read_arrays(path: Path, wanted: set[str]) -> Mapping[str, Array]:
                     with packed.open(entry) as file:
                         found[name] = _parse(name, file.read(entry.file_size + 1))
     except _ARCHIVE_ERRORS as error:
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise  # as of the disk, which says nothing about the content
         raise UnusableSamplesError(f"{NAME} is no archive as numpy.savez writes it: {error}") from None
     return found
 

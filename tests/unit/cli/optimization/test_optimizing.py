@@ -131,7 +131,7 @@ def test_an_unknown_signature_is_named_before_the_model_is_converted(
     monkeypatch.setattr(conversions, "find_or_make", never)
     code, _, problems = run(str(made / "saved_model"), str(made / "data.npz"), "--signature", "other")
     assert code == 1
-    assert "no signature 'other'; available: 'serving_default'" in problems
+    assert "the model has no signature 'other'; available: " in problems
 
 
 def test_of_large_rows_as_many_are_taken_as_a_replica_reads() -> None:

@@ -164,7 +164,7 @@ def test_the_cause_says_whether_it_was_chance(tmp_path: Path, error: Exception, 
         raise error
 
     opened = predictor.open_model(small_onnx.two_layers(), small_onnx.SIGNATURE, threads=1)
-    base = make.Made(name="Float", content=b"", opened=opened, answered=comparing.Answered(outputs=(), correct=0))
+    base = make.Made(name="Float", content=b"", opened=opened, correct=0)
     found = make.attempt(request, RECIPES[0], fail, base, (small_onnx.rows(),))
     assert isinstance(found, record.Unmade)
     assert found.is_chance is is_chance

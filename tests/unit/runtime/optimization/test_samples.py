@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import io
 import zipfile
 from pathlib import Path
@@ -87,6 +88,17 @@ def test_an_input_with_the_name_of_the_labels_is_refused(tmp_path: Path) -> None
 def test_what_does_not_fit_the_model_is_refused(tmp_path: Path, arrays: dict[str, np.ndarray], why: str) -> None:
     np.savez(tmp_path / samples.NAME, **arrays)
     with pytest.raises(samples.UnusableSamplesError, match=why):
+        samples.read(tmp_path / samples.NAME, SIGNATURE)
+
+
+def test_an_error_of_the_disk_is_no_word_about_the_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    np.savez(tmp_path / samples.NAME, x=ROWS, labels=LABELS)
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(zipfile.ZipFile, "open", fail)
+    with pytest.raises(OSError, match="Input/output error"):
         samples.read(tmp_path / samples.NAME, SIGNATURE)
 
 
