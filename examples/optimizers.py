@@ -128,6 +128,7 @@ def draw(found: Comparison) -> bytes:
     loss.set_title("How fast it learns", loc="left", size=9, weight="bold")
     loss.set_ylabel("loss on the training data, logarithmic", color=charts.GREY, size=8)
     loss.set_yscale("log")
+    charts.mark_one_two_five(loss.yaxis)
     accuracy.set_title("How well it does while it learns", loc="left", size=9, weight="bold")
     accuracy.set_ylabel("accuracy on a tenth of the training data", color=charts.GREY, size=8)
     for each, colour in zip(found.optimizers, charts.COLOURS, strict=False):

@@ -1,4 +1,4 @@
-"""Metrics of who may send what: the certificate of the data port, the API keys, and the keys of tokens."""
+"""Metrics of who may send what and of the log of it: certificate, API keys, keys of tokens, access log."""
 
 from collections.abc import Iterator
 
@@ -83,3 +83,21 @@ class TokenKeys(registry.Collector):
         yield keys
         yield refused
         yield unreadable
+
+
+class AccessLog(registry.Collector):
+    """The access log; no series where there is none."""
+
+    def __init__(self) -> None:
+        self.dropped: int | None = None
+
+    @override
+    def collect(self) -> Iterator[core.Metric]:
+        dropped = core.CounterMetricFamily(
+            "fairlead_gateway_dropped_access_log_lines",
+            "Lines of the access log that were dropped, as standard output was not read in time.",
+            labels=[],
+        )
+        if self.dropped is not None:
+            dropped.add_metric([], self.dropped)
+        yield dropped

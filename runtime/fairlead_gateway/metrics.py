@@ -295,6 +295,8 @@ class Metrics:
         self.registry.register(self.api_keys)
         self.token_keys = access_metrics.TokenKeys()
         self.registry.register(self.token_keys)
+        self.access_log = access_metrics.AccessLog()
+        self.registry.register(self.access_log)
         self._certificate = access_metrics.Certificate()
         self.registry.register(self._certificate)
         self._register_discovery(prefix)

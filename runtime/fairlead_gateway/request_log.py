@@ -7,12 +7,13 @@ default.
 
 import asyncio
 import contextlib
+import datetime
 import fcntl
 import os
 from collections.abc import Callable
 from pathlib import Path
 
-from fairlead_gateway import metrics
+from fairlead_gateway import access_log, metrics
 
 PIPE_FILE = "requests.fifo"
 _PIPE_BYTES = 1 << 20
@@ -31,7 +32,10 @@ _INTERNAL_KINDS = {
     "P": metrics.InternalKind.PROOF,
     "E": metrics.InternalKind.EXPLANATION,
 }
-"""The last field of a line, which is `-` for a prediction for a client."""
+"""The last field of what is counted, which is `-` for a prediction for a client."""
+
+_OF_CLIENTS = {"-", "F", "E"}
+"""The kinds of requests that the access log has."""
 
 _ABORTED = "499"
 """The code of a request whose client disconnected before the answer (nginx's convention; HAProxy writes -1)."""
@@ -66,18 +70,20 @@ def count_lines(
     *,
     on_remark: Callable[[], None] = _ignore,
     on_request: Callable[[str], None] = _ignore_model,
+    access: access_log.Writer | None = None,
 ) -> bytes:
     """Count each whole line, and return the rest.
 
     `on_remark` hears of each line that is no request: a server that came up or went down says so, and so does a request
     that is held. `on_request` gets the model of each request of a client that a revision was chosen for.
+    `access` gets a line for each request of a client, where HAProxy describes it.
     """
     lines = chunk.split(b"\n")
     for line in lines[:-1]:
         fields = line.split(b" ")
         try:
             if fields[0] == _LINE_MARK:
-                _count(fields, counted, on_request)
+                _count(fields, counted, on_request, access)
                 continue
             if fields[0] == _HOLD_MARK:
                 _count_hold(fields, counted)
@@ -93,7 +99,12 @@ def _count_hold(fields: list[bytes], counted: metrics.Metrics) -> None:
         counted.holds.add(model, end, int(held_ms))
 
 
-def _count(fields: list[bytes], counted: metrics.Metrics, on_request: Callable[[str], None]) -> None:
+def _count(
+    fields: list[bytes],
+    counted: metrics.Metrics,
+    on_request: Callable[[str], None],
+    access: access_log.Writer | None,
+) -> None:
     # HAProxy may still run with the configuration of an older version, whose lines have no kind.
     _, model, revision, code, termination, duration, received, sent, retries, *more = (
         field.decode("ascii") for field in fields
@@ -102,6 +113,18 @@ def _count(fields: list[bytes], counted: metrics.Metrics, on_request: Callable[[
     key = ("" if model == "-" else model, "" if revision == "-" else revision)
     duration_us = max(0, int(duration)) if duration != "-" else 0
     code = _ABORTED if code == "-1" else code
+    if access is not None and len(more) > 1 and kind in _OF_CLIENTS:
+        request = access_log.Request(
+            model=key[0],
+            revision=key[1],
+            code=code,
+            termination=termination,
+            duration_us=duration_us,
+            received_bytes=int(received),
+            sent_bytes=int(sent),
+            retries=int(retries.lstrip("+")),
+        )
+        access.add(access_log.format_line(request, " ".join(more[1:]), datetime.datetime.now(datetime.UTC)))
     if kind in _INTERNAL_KINDS:
         counted.requests.add_internal(_INTERNAL_KINDS[kind], key, code)
         if _INTERNAL_KINDS[kind] is metrics.InternalKind.EXPLANATION and key[1]:
@@ -125,8 +148,10 @@ class Reader:
         *,
         on_remark: Callable[[], None] = _ignore,
         on_request: Callable[[str], None] = _ignore_model,
+        access: access_log.Writer | None = None,
     ) -> None:
         self._on_remark = on_remark
+        self._access = access
         self._on_request = on_request
         self._descriptor = descriptor
         self._metrics = counted
@@ -154,5 +179,11 @@ class Reader:
             except BlockingIOError:
                 return
             self._rest = count_lines(
-                self._rest + chunk, self._metrics, on_remark=self._on_remark, on_request=self._on_request
+                self._rest + chunk,
+                self._metrics,
+                on_remark=self._on_remark,
+                on_request=self._on_request,
+                access=self._access,
             )
+            if self._access is not None:
+                self._access.flush()

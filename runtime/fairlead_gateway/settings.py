@@ -113,6 +113,7 @@ class Settings:
     internal_port: int | None = None
     """The port at the address of `listen` for the operator and for replicas; without TLS and authentication."""
     tls: TlsFiles | None = None
+    has_access_log: bool = False
     rate_limit: RateLimit | None = None
     api_keys: Path | None = None
     """A folder with a file for each client, which holds its keys; None where clients need no key."""

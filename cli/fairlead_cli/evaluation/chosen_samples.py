@@ -16,6 +16,8 @@ from fairlead_runtime.model.signature import DType, Signature
 from fairlead_runtime.optimization import samples
 
 _SEED = 0
+_HEADS_BYTES = 1024 * 1024
+"""More than the archive has beside the numbers, also where they can't be compressed."""
 _TIME = (1980, 1, 1, 0, 0, 0)
 
 
@@ -37,6 +39,13 @@ def choose(signature: Signature, data: LabelledData, count: int) -> bytes:
         except samples.UnusableSamplesError as error:
             raise EvaluationError(f"--samples {count}: no replica would read them: {error}") from None
     return content
+
+
+def count_fitting(data: LabelledData) -> int:
+    """How many rows, at most all, a replica reads whatever their content is."""
+    row_bytes = sum(array.nbytes for array in (*data.inputs, data.labels)) / len(data.labels)
+    room_bytes = min(samples.FILE_BYTES_MAX, samples.ARRAYS_BYTES_MAX) - _HEADS_BYTES
+    return min(len(data.labels), samples.ROWS_MAX, max(1, int(room_bytes / row_bytes)))
 
 
 def _pack(arrays: Mapping[str, Array]) -> bytes:

@@ -12,10 +12,10 @@ from fairlead_cli.evaluation import chosen_samples, evaluating, labelled_data
 from fairlead_cli.evaluation.errors import EvaluationError
 from fairlead_runtime.config import Environment, Optimization, Source
 from fairlead_runtime.errors import LoadError
-from fairlead_runtime.model import digest
+from fairlead_runtime.model import digest, loader
 from fairlead_runtime.model.bounds import Bounds
 from fairlead_runtime.model.cache import Cache, Fetched, Held
-from fairlead_runtime.model.onnx import conversions
+from fairlead_runtime.model.onnx import conversions, purity
 from fairlead_runtime.model.onnx import record as conversion_record
 from fairlead_runtime.optimization import judging, record, samples, variants
 
@@ -58,15 +58,30 @@ def measure(plan: Plan, progress: Callable[[str], None]) -> Found:
                 environment=Environment(cache_dir=pathlib.Path(work, "cache"), convert_s=plan.seconds),
                 is_measured=True,
             )
-            return _measure(plan, wanted, cache, pathlib.Path(work, samples.NAME), progress)
+            checked = loader.check(model, None, plan.signature, wanted.bounds)
+            if checked.signature is not None:
+                purity.refuse_by_signature(checked.signature)
+            # Before the conversion, which takes longer, where the signature is known without TensorFlow.
+            data = None if checked.signature is None else labelled_data.read(plan.data, checked.signature)
+            return _measure(plan, wanted, cache, _Given(beside=pathlib.Path(work, samples.NAME), data=data), progress)
         except LoadError as error:
             raise EvaluationError(f"{plan.model}: {error.sentence}") from None
+        except purity.CannotConvertError as error:
+            raise _stays_error(plan, str(error)) from None
         finally:
             lease.close()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Given:
+    """Where the samples are written for the process that reads them, and the labelled data if they are read already."""
+
+    beside: pathlib.Path
+    data: labelled_data.LabelledData | None
+
+
 def _measure(
-    plan: Plan, wanted: conversions.Wanted, cache: Cache, beside: pathlib.Path, progress: Callable[[str], None]
+    plan: Plan, wanted: conversions.Wanted, cache: Cache, given: _Given, progress: Callable[[str], None]
 ) -> Found:
     progress("converting the model for ONNX Runtime")
     try:
@@ -74,14 +89,17 @@ def _measure(
     except conversions.NoConversionError as error:
         raise EvaluationError(f"{plan.model} can't be converted: {error}") from None
     if isinstance(conversion, conversion_record.Refusal):
-        raise EvaluationError(f"{plan.model} has no variants, as it stays on TensorFlow: {conversion.why}")
+        raise _stays_error(plan, conversion.why)
     signature = conversion.record.signature.signature()
-    data = labelled_data.read(plan.data, signature)
-    beside.write_bytes(chosen_samples.choose(signature, data, samples.ROWS_MAX))
+    data = given.data or labelled_data.read(plan.data, signature)
+    count = chosen_samples.count_fitting(data)
+    if count < len(data.labels):
+        progress(f"taking {count} of the {len(data.labels)} rows, chosen at random")
+    given.beside.write_bytes(chosen_samples.choose(signature, data, count))
     progress("making and measuring the variants")
     try:
         kept = variants.find_or_make(
-            wanted, cache, plan.bounds.techniques, conversion.content, signature, beside, plan.seconds
+            wanted, cache, plan.bounds.techniques, conversion.content, signature, given.beside, plan.seconds
         )
     except variants.NoVariantsError as error:
         raise EvaluationError(f"{plan.model}: {error}") from None
@@ -89,3 +107,7 @@ def _measure(
         raise EvaluationError(f"{plan.data}: {kept.why}")
     judged = judging.judge(kept.table, plan.bounds)
     return Found(table=kept.table, judged=judged, engines=conversion.record.measured)
+
+
+def _stays_error(plan: Plan, why: str) -> EvaluationError:
+    return EvaluationError(f"{plan.model} has no variants, as it stays on TensorFlow: {why}")

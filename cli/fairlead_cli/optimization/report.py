@@ -9,6 +9,8 @@ import rich.table
 
 from fairlead_cli.optimization.measuring import Found
 from fairlead_runtime.model.evaluation_record import wilson
+from fairlead_runtime.model.variant import VariantReason
+from fairlead_runtime.optimization.judging import describe_change
 from fairlead_runtime.optimization.record import Variant
 
 
@@ -38,7 +40,7 @@ def _cells(number: int, each: Variant, found: Found) -> Iterator[str]:
     yield f"{each.speeds[-1].rows / each.speeds[-1].best_s:,.0f}"
     yield from (f"{each.rss_bytes / 2**20:.1f}", f"{each.size_bytes / 1e3:,.1f}", f"{each.start_s:.2f}")
     yield from (f"{each.correct / samples:.4f}", f"{interval.low:.4f} to {interval.high:.4f}")
-    yield from (f"{each.score_change:.4f}", verdict(each.name, found))
+    yield from (f"{describe_change(each.score_change)}", verdict(each.name, found))
 
 
 def verdict(name: str, found: Found) -> str:
@@ -50,7 +52,10 @@ def verdict(name: str, found: Found) -> str:
 
 def describe(found: Found) -> Iterator[str]:
     """What serves, and both engines beside each other."""
-    yield f"{found.judged.choice.name} serves ({found.judged.choice.reason.value})."
+    choice = found.judged.choice
+    yield f"{choice.name} serves ({choice.reason.value})."
+    if choice.reason is VariantReason.NO_SAMPLES:
+        yield f"The samples can't judge any variant: {choice.why}."
     for each in found.engines:
         yield (
             f"{each.rows} rows: TensorFlow {each.tensorflow_s * 1e6:,.0f} µs, ONNX Runtime (Float) "
@@ -77,6 +82,7 @@ def to_json(found: Found) -> dict[str, Any]:
     return {
         "serves": found.judged.choice.name,
         "reason": found.judged.choice.reason.value,
+        "why": found.judged.choice.why,
         "samples": found.table.samples,
         "engines": [each.model_dump() for each in found.engines],
         "variants": [

@@ -69,6 +69,13 @@ class ServiceType(StrEnum):
     LOAD_BALANCER = "LoadBalancer"
 
 
+class AccessLog(StrEnum):
+    """What the access log of a gateway pod consists of."""
+
+    OFF = "Off"
+    JSON = "Json"
+
+
 class GatewayResources(ApiModel):
     """The CPU and memory of each gateway pod."""
 
@@ -224,4 +231,9 @@ class Gateway(ApiModel):
     gRPC). A client is the owner of an API key, the `sub` of a token or, without `authentication`, a source address:
     an IPv4 address or the first 64 bits of an IPv6 address. Health checks are not limited. If unset, clients are not
     limited.
+    """
+    access_log: AccessLog = AccessLog.OFF
+    """The access log of the gateway pods, `Off` or `Json`. With `Json`, each pod writes a line of JSON to its standard
+    output for each request of a client: time, request ID, address and name of the client, method, path, model,
+    revision, status code, duration, bytes and retries. Default: Off.
     """

@@ -62,6 +62,7 @@ class GatewayPods:
     """Which JSON Web Tokens are accepted; None where clients send none."""
     rate_limit: tuple[int, int] | None = None
     """Requests per second and burst of each client at each pod; None where clients are not limited."""
+    has_access_log: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,6 +148,7 @@ def from_spec(name: str, spec: api.ServingClassSpec) -> ServingClass:
             api_keys_secret=_api_keys_secret(spec.gateway.authentication),
             tokens=_tokens(spec.gateway.authentication),
             rate_limit=_rate_limit(spec.gateway.rate_limit),
+            has_access_log=spec.gateway.access_log is gateway.AccessLog.JSON,
         ),
         head_storage=_head_storage(spec.gcs_fault_tolerance),
         image_pull_secrets=spec.image_pull_secrets,

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from fairlead_gateway import routes, settings
+from fairlead_gateway import access_log, routes, settings
 from fairlead_gateway.haproxy import access, tokens
 
 LOG_FD_VARIABLE = "FAIRLEAD_LOG_FD"
@@ -107,6 +107,8 @@ class Options:
     """Which tokens are accepted; None where clients send none."""
     token_keys: tuple[str, ...] = ()
     """The names of the keys that sign tokens: HAProxy reads keys at its start."""
+    has_access_log: bool = False
+    """Whether each line of the request log also describes the request."""
     rate_limit: settings.RateLimit | None = None
     """How many requests a client may send; None where it is not limited."""
     internal: tuple[str, int] | None = None
@@ -327,6 +329,7 @@ def _rules(options: Options, names: Names, shape: Shape) -> str:
             f"  http-response set-var(txn.grpc_status) int({code}) if {{ status {status} }}"
             for status, code in GRPC_STATUS.items()
         ),
+        "ACCESS": f" {access_log.FORMAT}" if options.has_access_log else "",
         "BIND_TLS": f" ssl crt {access.TLS_FILE} alpn h2,http/1.1 ssl-min-ver TLSv1.2" if options.is_tls else "",
         "COPY_PORT": "%[dst_port]" if options.internal is None else options.internal[1],
         "HANDOVER_SOCKET": HANDOVER_SOCKET,

@@ -86,11 +86,11 @@ def is_full(error: OSError) -> bool:
 
 
 class Cache:
-    """One process's view of the folder; `evicted` is what this one removed."""
+    """One process's view of the folder `root`; `evicted` is what this one removed."""
 
     def __init__(self, root: Path, *, bytes_max: int) -> None:
         self.evicted: list[Evicted] = []
-        self._root = root
+        self.root = root
         self._bytes_max = bytes_max
 
     @contextmanager
@@ -103,7 +103,7 @@ class Cache:
         """
         self._make_root()
         names = (name, *(f"{name} {number}" for number in range(1, at_once)))
-        paths = [self._root / f"{hashlib.sha256(each.encode()).hexdigest()[:32]}.lock" for each in names]
+        paths = [self.root / f"{hashlib.sha256(each.encode()).hexdigest()[:32]}.lock" for each in names]
         deadline_s = time.monotonic() + timeout_s
         while True:
             for path in paths:
@@ -118,8 +118,8 @@ class Cache:
 
     def _make_root(self) -> None:
         """Raises LoadError for a folder that another user could have filled, or could fill."""
-        self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        found = self._root.lstat()
+        self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        found = self.root.lstat()
         if not stat.S_ISDIR(found.st_mode):
             why = "is a link; name the folder that it leads to"
         elif found.st_uid != os.getuid():
@@ -128,7 +128,7 @@ class Cache:
             why = "may be written by others; take that right away (chmod go-w), or name a folder below it"
         else:
             return
-        raise LoadError(LoadReason.CONFIG_INVALID, f"FAIRLEAD_CACHE_DIR: {self._root} {why}")
+        raise LoadError(LoadReason.CONFIG_INVALID, f"FAIRLEAD_CACHE_DIR: {self.root} {why}")
 
     def find(self, wanted: str, content_of: Callable[[Path], Path | None]) -> Fetched | None:
         """The entry, if `content_of` finds its content to be what the digest says; a damaged one is removed."""
@@ -146,10 +146,14 @@ class Cache:
             return Fetched(path=content, digest=wanted, lease=lease)
         lease.close()
         LOG.warning("the cached copy of %s is damaged, or counts no longer, and is removed", wanted)
-        with self._locked(), suppress(FileNotFoundError):
-            path.rename(self._fresh_name())
-        self._clean()
+        self.discard(wanted)
         return None
+
+    def discard(self, unwanted: str) -> None:
+        """Removes the entry, if there is one; who holds it keeps its files, under no name."""
+        with self._locked(), suppress(FileNotFoundError):
+            self._entry(unwanted).rename(self._fresh_name())
+        self._clean()
 
     @contextmanager
     def scratch_folder(self) -> Iterator[Path]:
@@ -157,7 +161,7 @@ class Cache:
         self._clean()
         self.make_room(_LEAST_BYTES)
         with self._locked():
-            path = Path(tempfile.mkdtemp(prefix="tmp-", dir=self._root))
+            path = Path(tempfile.mkdtemp(prefix="tmp-", dir=self.root))
             held = _hold(path, fcntl.LOCK_EX)
         try:
             yield path
@@ -172,12 +176,12 @@ class Cache:
         with self._locked():
             if not final.exists():  # else another process was faster with the same content
                 made.rename(final)
-                _sync_folder(self._root)
+                _sync_folder(self.root)
             lease = _hold(final, fcntl.LOCK_SH)
         if lease is None:
             raise LoadError(
                 LoadReason.FETCH_FAILED,
-                f"the model's copy in {self._root} was removed by another process right after it was stored",
+                f"the model's copy in {self.root} was removed by another process right after it was stored",
             )
         lease.touch()
         return Fetched(path=final / content, digest=actual, lease=lease)
@@ -192,7 +196,7 @@ class Cache:
                 if not needed_bytes:
                     LOG.warning("the models in use exceed the cache's limit of %d bytes", self._bytes_max)
                 break
-        while shutil.disk_usage(self._root).free < needed_bytes:
+        while shutil.disk_usage(self.root).free < needed_bytes:
             if not self._evict_one():
                 raise self.disk_full_error(f"{needed_bytes} bytes")
 
@@ -211,10 +215,10 @@ class Cache:
 
     def disk_full_error(self, needed: str) -> LoadError:
         """The loader's words for a full disk."""
-        entries, free = self._entries(), shutil.disk_usage(self._root).free
+        entries, free = self._entries(), shutil.disk_usage(self.root).free
         return LoadError(
             LoadReason.DISK_FULL,
-            f"the disk of {self._root} is full: the model needs {needed}, {free} are free; "
+            f"the disk of {self.root} is full: the model needs {needed}, {free} are free; "
             f"{len(self.evicted)} unused models of {sum(each.size_bytes for each in self.evicted)} bytes were removed, "
             f"{len(entries)} of {sum(each.size_bytes for each in entries)} bytes are in use",
         )
@@ -241,8 +245,8 @@ class Cache:
     def _clean(self) -> None:
         """Removes files of killed processes, and locks that no process holds."""
         with self._locked():
-            rubbish = {path: _hold(path, fcntl.LOCK_EX) for path in self._root.glob("tmp-*")}
-            for path in self._root.glob("*.lock"):
+            rubbish = {path: _hold(path, fcntl.LOCK_EX) for path in self.root.glob("tmp-*")}
+            for path in self.root.glob("*.lock"):
                 if path.name != LOCK:
                     with path.open("a") as file:
                         if _try_lock(file.fileno(), fcntl.LOCK_EX):
@@ -254,21 +258,21 @@ class Cache:
 
     def _entries(self) -> Sequence[_Entry]:
         found = []
-        for path in self._root.glob("sha256-*"):
+        for path in self.root.glob("sha256-*"):
             with suppress(FileNotFoundError):
                 found.append(_Entry(path=path, size_bytes=_size_bytes(path), used_s=path.stat().st_mtime))
         return found
 
     def _entry(self, content_digest: str) -> Path:
-        return self._root / content_digest.replace(":", "-")
+        return self.root / content_digest.replace(":", "-")
 
     def _fresh_name(self) -> Path:
-        return self._root / f"tmp-gone-{os.urandom(8).hex()}"
+        return self.root / f"tmp-gone-{os.urandom(8).hex()}"
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """The folder's lock; not reentrant, and never held while bytes are read or written."""
-        with (self._root / LOCK).open("a") as file:
+        with (self.root / LOCK).open("a") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 

@@ -29,6 +29,12 @@ def environment(**more: str) -> Mapping[str, str]:
     return {**passed_on, **more}
 
 
+def data_bytes() -> int:
+    """How much memory this process has of the kind that its limit counts."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("VmData:")).split()[1]) * 1024
+
+
 def end_with_parent(parent: int) -> None:
     """Called by the child: it ends when the thread that started it does, or at once if `parent` is gone already."""
     ctypes.CDLL(None).prctl(_SET_PDEATHSIG, int(signal.SIGKILL))

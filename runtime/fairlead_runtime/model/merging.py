@@ -127,12 +127,13 @@ def _is_joined(together: Tensors, apart: Sequence[Tensors], rows: tuple[int, int
         if first.ndim == 0 or (first.shape[0], second.shape[0]) != rows or first.shape[1:] != second.shape[1:]:
             return False
         expected = np.concatenate((first, second))
-        if output.shape != expected.shape or output.dtype != expected.dtype or not _is_close(output, expected):
+        if output.shape != expected.shape or output.dtype != expected.dtype or not is_close(output, expected):
             return False
     return True
 
 
-def _is_close(a: Array, b: Array) -> bool:
+def is_close(a: Array, b: Array) -> bool:
+    """Whether two answers of one model to the same rows are the same, but for another order of its sums."""
     if a.dtype.kind != "f":
         return bool(np.array_equal(a, b))
     allowed = _RELATIVE.get(a.dtype, 1e-4)

@@ -7,7 +7,7 @@ process takes no more than what the groups and the machine have left. Source: Li
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -18,7 +18,14 @@ RESERVE_BYTES = 256 * MIB
 
 
 class NoRoomError(Exception):
-    """There is too little memory; the text says how much."""
+    """There is too little memory; the text says how much.
+
+    `is_promised`: there would be enough without what processes beside this one may still come to take.
+    """
+
+    def __init__(self, why: str, *, is_promised: bool) -> None:
+        super().__init__(why)
+        self.is_promised = is_promised
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +43,17 @@ _SECOND = _Version("sys/fs/cgroup", "memory.max", "memory.current", "inactive_fi
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Others:
+    """Processes that run one of these modules with arguments that name the folder.
+
+    Each may still come to take as much memory as its own limit allows.
+    """
+
+    modules: Sequence[str]
+    folder: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Need:
     """What a process is for, with its article, and the bytes that it may have; `at_once` run beside each other."""
 
@@ -43,18 +61,35 @@ class Need:
     least_bytes: int
     most_bytes: int
     at_once: int = 1
+    beside: Others | None = None
 
 
 def find(need: Need, root: Path = Path("/")) -> int:
     """The bytes that the process may take; raises NoRoomError."""
     enough = need.most_bytes * need.at_once + RESERVE_BYTES
-    left = min([*_left_on_machine(root), *_left_in_groups(root)], default=enough)
+    promised = 0 if need.beside is None else sum(_promised(root, need.beside))
+    left = min([*_left_on_machine(root), *_left_in_groups(root)], default=enough + promised) - promised
     # Each has its part of what is left when it starts, so that all together have no more than that.
     part = (left - RESERVE_BYTES) // need.at_once
     if part < need.least_bytes:
-        needed = (need.least_bytes * need.at_once + RESERVE_BYTES) // MIB
-        raise NoRoomError(f"{need.what} needs {needed} MiB of free memory, and {left // MIB} MiB are free")
+        needed = need.least_bytes * need.at_once + RESERVE_BYTES
+        text = f"{need.what} needs {needed // MIB} MiB of free memory, and {max(0, left) // MIB} MiB are free"
+        raise NoRoomError(text, is_promised=left + promised >= needed)
     return min(need.most_bytes, part)
+
+
+def _promised(root: Path, others: Others) -> Iterator[int]:
+    """How much more memory the limit of each of them allows."""
+    for folder in (root / "proc").glob("[0-9]*"):
+        with suppress(OSError, ValueError, StopIteration):
+            arguments = (folder / "cmdline").read_text(errors="replace").split("\0")
+            is_named = any(f"{others.folder}/" in argument for argument in arguments)
+            if is_named and not set(others.modules).isdisjoint(arguments):
+                limits = (folder / "limits").read_text().splitlines()
+                limit = next(line for line in limits if line.startswith("Max data size")).split()[3]
+                status = (folder / "status").read_text().splitlines()
+                used = next(line for line in status if line.startswith("RssAnon:")).split()[1]
+                yield max(0, int(limit) - int(used) * 1024)
 
 
 def _left_on_machine(root: Path) -> Iterator[int]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from fairlead_runtime.feedback.ledger import THRESHOLD
 from fairlead_runtime.inference import tops
-from fairlead_runtime.model.onnx import trials
+from fairlead_runtime.model.onnx import predictor, trials
 from fairlead_runtime.model.predictor import Array, InputRefusedError, ModelFailedError, Predictor, Tensors
 from fairlead_runtime.model.signature import Signature
 from fairlead_runtime.optimization.record import Speed
@@ -32,29 +32,38 @@ class UnusableModelError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answered:
-    """The answers to the judged samples, in batches, and how many are right."""
+    """The answers to the judged samples, in batches, how many are right, and of how many rows the top score is NaN."""
 
     outputs: Sequence[Tensors]
     correct: int
+    unknown: int = 0
 
 
 def answer(model: Predictor, signature: Signature, inputs: Tensors, labels: Array) -> Answered:
-    """Raises UnusableModelError where the model fails on the samples, or its answers are no classes."""
-    read, outputs, correct = tops.reader(signature), [], 0
+    """Raises UnusableModelError where the model fails on the samples, or its answers are no classes.
+
+    Raises MemoryError where it fails for want of memory.
+    """
+    read, outputs, correct, unknown = tops.reader(signature), [], 0, 0
     for start in range(0, len(labels), BATCH_ROWS):
         rows = slice(start, start + BATCH_ROWS)
         try:
             given = model(tuple(array[rows] for array in inputs))
         except (InputRefusedError, ModelFailedError) as error:
+            if predictor.is_want_of_memory(str(error)):
+                raise MemoryError from None
             raise UnusableModelError(f"the model fails on the samples from row {start}: {error}") from None
         found = read(given)
         if found is None or len(found.values) != len(labels[rows]):
             raise UnusableModelError("none of the model's outputs has scores of classes, which Accuracy needs")
         values = np.array(found.values)
-        predicted = values >= THRESHOLD if found.kind is tops.Kind.NUMBER else values
-        correct += int(np.count_nonzero(predicted == labels[rows]))
+        is_number = found.kind is tops.Kind.NUMBER
+        is_unknown = np.isnan(values) if is_number else values == tops.NO_CLASS
+        predicted = values >= THRESHOLD if is_number else values
+        correct += int(np.count_nonzero((predicted == labels[rows]) & ~is_unknown))
+        unknown += int(np.count_nonzero(is_unknown))
         outputs.append(given)
-    return Answered(outputs=outputs, correct=correct)
+    return Answered(outputs=outputs, correct=correct, unknown=unknown)
 
 
 def largest_change(one: Answered, other: Answered) -> float:
@@ -74,11 +83,14 @@ def largest_change(one: Answered, other: Answered) -> float:
 
 
 def breach(base: Predictor, variant: Predictor, signature: Signature) -> str | None:
-    """How the variant breaks the contract: it refuses other inputs, or gives other shapes or types."""
+    """How the variant breaks the contract: it refuses other inputs, or gives other shapes or types.
+
+    Raises MemoryError.
+    """
     for trial in trials.trials(signature):
         if not trial.is_finite:
             continue
-        expected, got = trials.answer(base, trial.inputs), trials.answer(variant, trial.inputs)
+        expected, got = _answer(base, trial.inputs), _answer(variant, trial.inputs)
         if isinstance(expected, trials.Refused) or isinstance(got, trials.Refused):
             if expected != got:
                 verbs = ("refuses" if isinstance(each, trials.Refused) else "answers" for each in (expected, got))
@@ -86,6 +98,18 @@ def breach(base: Predictor, variant: Predictor, signature: Signature) -> str | N
         elif [(a.shape, a.dtype) for a in expected] != [(b.shape, b.dtype) for b in got]:
             return f"its answer to {trial.name} has another shape or type"
     return None
+
+
+def _answer(model: Predictor, inputs: Tensors) -> trials.Answer:
+    """Raises MemoryError."""
+    try:
+        return tuple(model(inputs))
+    except InputRefusedError:
+        return trials.Refused(by_input=True)
+    except ModelFailedError as error:
+        if predictor.is_want_of_memory(str(error)):
+            raise MemoryError from None
+        return trials.Refused(by_input=False)
 
 
 def measure(models: Sequence[Predictor], inputs: Tensors, *, is_batched: bool, threads: int) -> Sequence[list[Speed]]:

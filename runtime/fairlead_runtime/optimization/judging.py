@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from fairlead_runtime.optimization.record import Table, Variant
 RATIO_MAX = 0.9
 """A variant is better if its figure is at most this part of the float model's: measurements differ by some percent."""
 
+LARGE_CHANGE = 1000.0
 DROP_SHOWN = 0.01
 """With maxDrop 0 the samples have to be enough to show this drop."""
 
@@ -30,6 +32,9 @@ def judge(table: Table, bounds: Optimization) -> Judged:
     """The best variant of those that keep the bounds, else the float model."""
     base, *others = table.variants
     refused = {each.name: each.why for each in table.unmade}
+    if (blind := _find_blind(table, bounds)) is not None:
+        choice = VariantChoice(name=FLOAT, reason=VariantReason.NO_SAMPLES, why=f"the float model serves, as {blind}")
+        return Judged(choice=choice, refused={each.name: "the samples can't judge it" for each in others} | refused)
     passed: list[Variant] = []
     for each in others:
         why = _refuse(each, base, table.samples, bounds)
@@ -47,6 +52,25 @@ def judge(table: Table, bounds: Optimization) -> Judged:
     if rest := "; ".join(f"{name}: {why}" for name, why in refused.items()):
         text = f"{text}. Not served: {rest}"
     return Judged(choice=VariantChoice(name=best.name, reason=VariantReason.BEST, why=text), refused=refused)
+
+
+def describe_change(change: float) -> str:
+    """Of a score; the largest float stands for one that is no number any more."""
+    if change == sys.float_info.max:
+        return "any amount (it is no number any more)"
+    return f"{change:.3f}" if change < LARGE_CHANGE else f"{change:.3g}"
+
+
+def _find_blind(table: Table, bounds: Optimization) -> str | None:
+    """Why a floor under this accuracy would hold nothing back; None where it would."""
+    correct, max_drop = table.variants[0].correct, bounds.accuracy_floor.max_drop
+    if (correct - table.most_frequent) / table.samples > max_drop:
+        return None
+    return (
+        f"a model that always answers the most frequent label would keep the accuracy floor: it is right on "
+        f"{table.most_frequent} of the {table.samples} judged samples, the float model on {correct}, and maxDrop is "
+        f"{max_drop:g}; take samples whose classes are about equally frequent, or a smaller maxDrop"
+    )
 
 
 def figure(variant: Variant, wanted: OptimizeFor) -> float:
@@ -88,7 +112,8 @@ def _refuse(each: Variant, base: Variant, samples: int, bounds: Optimization) ->
         fall = f"from {base.correct / samples:.4f} to {each.correct / samples:.4f} on {samples} samples"
         return f"accuracy falls by {drop:.4f} ({fall}), more than maxDrop {floor.max_drop:g}"
     if each.score_change > bounds.max_score_change:
-        return f"a score changes by {each.score_change:.3f}, more than maxScoreChange {bounds.max_score_change:g}"
+        change = describe_change(each.score_change)
+        return f"a score changes by {change}, more than maxScoreChange {bounds.max_score_change:g}"
     ratio = figure(each, bounds.optimize_for) / figure(base, bounds.optimize_for)
     if ratio > RATIO_MAX:
         found, before = (describe_figure(one, bounds.optimize_for) for one in (each, base))
@@ -101,5 +126,5 @@ def _describe(best: Variant, base: Variant, samples: int, wanted: OptimizeFor) -
     return (
         f"{best.name} has {describe_figure(best, wanted)}, float {describe_figure(base, wanted)}; accuracy "
         f"{best.correct / samples:.4f} (95 %: {interval.low:.4f} to {interval.high:.4f}, {samples} samples), float "
-        f"{base.correct / samples:.4f}; scores change by at most {best.score_change:.3f}"
+        f"{base.correct / samples:.4f}; scores change by at most {describe_change(best.score_change)}"
     )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
 
 from fairlead_runtime.config import Technique
 from fairlead_runtime.model.predictor import Tensors
@@ -14,13 +16,13 @@ class Maker:
     """Of one model; what several recipes need is found once."""
 
     def __init__(self, content: bytes, calibration: Tensors) -> None:
-        self._model = folding.fold(content, calibration)
+        self._content = content
         self._calibration = calibration
         self._found: Sequence[chains.Chain] | None = None
         self._moments: Mapping[str, structured.Moments] = {}
 
     def make(self, recipe: Recipe) -> bytes:
-        """The variant as an ONNX file; raises CannotMakeError."""
+        """The variant as an ONNX file; raises CannotMakeError or CannotOpenError."""
         match recipe.technique:
             case Technique.FOLDING:
                 content: bytes = self._model.SerializeToString()
@@ -36,6 +38,10 @@ class Maker:
                 return weights.prune(self._model, recipe.amount)
             case Technique.WEIGHT_CLUSTERING:
                 return weights.cluster(self._model, recipe.amount)
+
+    @cached_property
+    def _model(self) -> Any:
+        return folding.fold(self._content, self._calibration)
 
     def _chains(self) -> Sequence[chains.Chain]:
         if self._found is None:

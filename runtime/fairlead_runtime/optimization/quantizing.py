@@ -1,4 +1,4 @@
-"""Variants with weights of 8 bits, by ONNX Runtime's own tools."""
+"""Variants with weights of 8 bits; those with fixed ranges by ONNX Runtime's own tools."""
 
 from __future__ import annotations
 
@@ -11,22 +11,21 @@ from typing import Any
 
 from fairlead_runtime.model.onnx.predictor import first_sentence
 from fairlead_runtime.model.predictor import Array, Tensors
-from fairlead_runtime.optimization import graphs
+from fairlead_runtime.optimization import graphs, row_int8
 
 BATCH_ROWS = 8
 _STATIC_OPS = (
     *("Conv", "MatMul", "Gemm", "Relu", "Clip", "MaxPool", "AveragePool", "GlobalAveragePool", "Add", "Mul"),
     *("Concat", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten"),
 )
-_DYNAMIC_OPS = ("MatMul", "Gemm", "LSTM")
-"""Without Conv: its dynamic form was measured to be 4 to 10 times slower than the float one. Without Gather: ONNX
-Runtime 1.32 ends by a signal when it opens a table of 8 bits whose indices are computed.
-"""
+"""Without Gather: ONNX Runtime 1.32 ends by a signal when it opens a table of 8 bits whose indices are computed."""
+_WIDE_MAX, _SMALL_MAX = 127, 64
+"""Of a weight. Two products of the smaller one with a byte fit in 16 bits."""
 _WIDE_PRODUCTS = frozenset({"avx512_vnni", "avx_vnni", "asimddp", "i8mm"})
-_MARKS = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "DynamicQuantizeLSTM"})
+_MARKS = frozenset({"QuantizeLinear", "DequantizeLinear"})
 _ERRORS = (
     *(ValueError, KeyError, TypeError, AttributeError, IndexError, AssertionError, NotImplementedError),
-    *(RuntimeError, OSError),
+    RuntimeError,
 )
 
 
@@ -64,20 +63,8 @@ def quantize_static(model: Any, calibration: Tensors) -> bytes:
 
 
 def quantize_dynamic(model: Any) -> bytes:
-    """Weights; the ranges of activations are found in each call. Raises CannotMakeError."""
-    tools = importlib.import_module("onnxruntime.quantization")
-    return _quantize(
-        lambda source, target: tools.quantize_dynamic(
-            source,
-            target,
-            per_channel=True,
-            reduce_range=needs_small_range(),
-            weight_type=tools.QuantType.QInt8,
-            op_types_to_quantize=list(_DYNAMIC_OPS),
-            extra_options={"EnableSubgraph": True},
-        ),
-        model,
-    )
+    """Weights; the ranges of activations are found in each call, for each row. Raises CannotMakeError."""
+    return row_int8.quantize(model, _SMALL_MAX if needs_small_range() else _WIDE_MAX)
 
 
 def _quantize(make: Any, model: Any) -> bytes:
@@ -94,13 +81,9 @@ def _quantize(make: Any, model: Any) -> bytes:
             raise graphs.CannotMakeError(f"it can't be quantized: {first_sentence(str(error))}") from None
         content = target.read_bytes()
     made = onnx.load_model_from_string(content)
-    if not any(_is_mark(node) for graph in graphs.graphs(made.graph) for node in graph.node):
+    if not any(node.op_type in _MARKS for graph in graphs.graphs(made.graph) for node in graph.node):
         raise graphs.CannotMakeError("it has no layer that can be quantized so")
     return content
-
-
-def _is_mark(node: Any) -> bool:
-    return node.op_type in _MARKS or node.op_type.endswith("Integer")
 
 
 def _reader(tools: Any, names: Sequence[str], calibration: Tensors) -> Any:

@@ -12,6 +12,9 @@ from fairlead_runtime.model import kept_record
 NAME = "variants.json"
 BYTES_MAX = 1024 * 1024
 ANSWERS = "answers.npz"
+RETRY_S = 60.0
+_DOUBLINGS_MAX = 6
+"""At least once in about an hour, if a replica starts."""
 
 _Count = Annotated[int, Field(ge=0)]
 _Seconds = Annotated[float, Field(gt=0)]
@@ -50,17 +53,28 @@ class Variant(_Part):
 
 
 class Unmade(_Part):
-    """A variant that could not be made, or that breaks the contract of the model; `why` is a part of a sentence."""
+    """A variant that could not be made, or that breaks the contract of the model; `why` is a part of a sentence.
+
+    `is_chance`: the next time may go better, as where there was too little memory.
+    """
 
     name: str
     why: str
+    is_chance: bool = False
 
 
 class Table(_Part):
-    """The float model is the first variant. `answers` is the SHA-256 of the file with answers of each variant."""
+    """The float model is the first variant. `answers` is the SHA-256 of the file with answers of each variant.
+
+    `most_frequent`: on how many samples a model would be right that always gives their most frequent label. `made_s` is
+    the Unix time; `tries` is the number of this making, from 1, where each one before lacked a variant by chance.
+    """
 
     outcome: Literal["Measured"] = "Measured"
     samples: Annotated[int, Field(ge=1)]
+    most_frequent: Annotated[int, Field(ge=1)]
+    made_s: float
+    tries: Annotated[int, Field(ge=1)] = 1
     variants: Annotated[tuple[Variant, ...], Field(min_length=1)]
     unmade: tuple[Unmade, ...]
     answers: str
@@ -79,6 +93,20 @@ class Record(_Part):
 
     key: str
     result: Annotated[Table | Refusal, Field(discriminator="outcome")]
+
+
+def is_due(table: Table, asked_s: float, now_s: float) -> bool:
+    """Whether variants that failed by chance are tried again for a replica that asked at `asked_s`, in Unix time.
+
+    One that asked after the first failure tries again at once, then each waits for twice as long as the last one. Those
+    that asked before, and waited, take what was made.
+    """
+    if not any(each.is_chance for each in table.unmade):
+        return False
+    if table.made_s > now_s:  # the clock was set back since
+        return True
+    pause_s = 0.0 if table.tries == 1 else RETRY_S * 2 ** min(table.tries - 2, _DOUBLINGS_MAX)
+    return asked_s >= table.made_s + pause_s
 
 
 def read(path: Path) -> Record | None:

@@ -6,6 +6,7 @@ unpickled. `fairlead package --samples` writes it. docs/optimization.md describe
 
 from __future__ import annotations
 
+import errno
 import io
 import lzma
 import math
@@ -31,6 +32,7 @@ LABEL_MAX = 2**31 - 1
 CALIBRATION_ROWS_MAX = 128
 CALIBRATION_PART = 3
 """Of the rows at most one in so many is for calibration, and never for judging."""
+_SEED = 0
 _HEADER_BYTES_MAX = 4096
 _ARCHIVE_ERRORS = (
     *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError, OSError),
@@ -44,7 +46,10 @@ class UnusableSamplesError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Samples:
-    """Inputs in the signature's order; the first rows are for calibration, the others are judged by."""
+    """Inputs in the signature's order; the first rows are for calibration, the others are judged by.
+
+    The rows of a file are in an order of our own here, since those of a class often lie together.
+    """
 
     inputs: Tensors
     labels: Array
@@ -64,11 +69,15 @@ class Samples:
 
 
 def read(path: Path, signature: Signature) -> Samples:
-    """Raises UnusableSamplesError; the file has to be there."""
+    """Raises UnusableSamplesError, and OSError where the file can't be read from the disk."""
+    if any(spec.name == LABELS for spec in signature.inputs):
+        text = f"the model has an input {LABELS!r}, which {NAME} has as the name of the labels: rename the input"
+        raise UnusableSamplesError(text)
     arrays = _read_arrays(path, {LABELS, *(spec.name for spec in signature.inputs)})
     labels = _check_labels(arrays)
     inputs = tuple(_check_input(arrays, spec, len(labels)) for spec in signature.inputs)
-    return Samples(inputs=inputs, labels=labels.astype(np.int64))
+    order = np.random.default_rng(_SEED).permutation(len(labels))
+    return Samples(inputs=tuple(array[order] for array in inputs), labels=labels[order].astype(np.int64))
 
 
 def _read_arrays(path: Path, wanted: set[str]) -> Mapping[str, Array]:
@@ -90,6 +99,8 @@ def _read_arrays(path: Path, wanted: set[str]) -> Mapping[str, Array]:
                     with packed.open(entry) as file:
                         found[name] = _parse(name, file.read(entry.file_size + 1))
     except _ARCHIVE_ERRORS as error:
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise  # as of the disk, which says nothing about the content
         raise UnusableSamplesError(f"{NAME} is no archive as numpy.savez writes it: {error}") from None
     return found
 
@@ -122,7 +133,9 @@ def _check_labels(arrays: Mapping[str, Array]) -> Array:
     if labels is None:
         raise UnusableSamplesError(f"{NAME} has no array {LABELS!r}; it must hold {form}")
     if labels.ndim != 1 or labels.dtype.kind not in "iub":
-        raise UnusableSamplesError(f"{NAME}: {LABELS!r} is not of the right form; it must hold {form}")
+        found = f"the shape {list(labels.shape)[:8]} and the type {labels.dtype}"
+        hint = ". A model of quantities (regression) has no variants" if labels.dtype.kind == "f" else ""
+        raise UnusableSamplesError(f"{NAME}: {LABELS!r} has {found}; it must hold {form}{hint}")
     if not ROWS_MIN <= len(labels) <= ROWS_MAX:
         raise UnusableSamplesError(f"{NAME} has {len(labels)} rows; it must have from {ROWS_MIN} to {ROWS_MAX}")
     if int(labels.min()) < 0 or int(labels.max()) > LABEL_MAX:

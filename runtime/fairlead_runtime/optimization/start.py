@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -24,7 +25,7 @@ TIMEOUT_S = 60.0
 
 
 class Request(BaseModel):
-    """A compressed model, its signature, an input in a file, and the process with which this one ends."""
+    """A compressed model, its signature, an input in a file, the process with which this one ends, and its memory."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -33,6 +34,7 @@ class Request(BaseModel):
     signature: KeptSignature
     threads: int
     parent: int
+    data_bytes: int
 
 
 class Started(BaseModel):
@@ -63,6 +65,7 @@ def measure(asked: Request) -> Started:
 def main() -> None:
     request = Request.model_validate_json(sys.argv[1])
     child_process.end_with_parent(request.parent)
+    resource.setrlimit(resource.RLIMIT_DATA, (request.data_bytes, request.data_bytes))
     begun_s = time.perf_counter()
     content = zlib.decompress(request.path.read_bytes())
     model = predictor.open_model(content, request.signature.signature(), threads=request.threads)

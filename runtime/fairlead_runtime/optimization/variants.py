@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import logging
 import os
 import time
 import zlib
@@ -30,8 +31,11 @@ from fairlead_runtime.model.variant import FLOAT, VariantChoice, VariantReason, 
 from fairlead_runtime.optimization import judging, recipes, record, samples
 from fairlead_runtime.optimization.make import Request
 
-LEAST_BYTES = 512 * room.MIB
-"""With less memory, no variants are made."""
+LOG = logging.getLogger(__name__)
+ONE_AT_A_TIME = "optimization"
+"""Optimizations of a node wait for each other, and conversions go on beside them."""
+LEAST_BYTES = conversions.LEAST_BYTES
+"""With less memory, no variants are made. So much is left to a conversion that starts meanwhile."""
 
 
 class NoVariantsError(Exception):
@@ -49,7 +53,7 @@ class Kept:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Wanted:
-    """What variants are made of, and how long that may take."""
+    """What variants are made of, how long that may take, and when it was asked for, as a Unix time."""
 
     key: str
     samples: Path
@@ -58,6 +62,7 @@ class _Wanted:
     content: bytes
     base: conversions.Wanted
     deadline_s: float
+    asked_s: float
 
 
 def vary(wanted: conversions.Wanted, cache: Cache, bounds: Optimization) -> Vary:
@@ -93,9 +98,9 @@ def _open(kept: Kept, choice: VariantChoice, signature: Signature, *, threads: i
         if hashlib.sha256(compressed).hexdigest() != variant.digest:
             raise ValueError("its file has changed")
         opened = predictor.open_model(_decompress(compressed), signature, threads=threads)
+        answers = _answers((kept.folder / record.ANSWERS).read_bytes())
     except (OSError, zlib.error, ValueError, predictor.CannotOpenError) as error:
         return _float(VariantReason.NOT_PREPARED, f"{choice.name} can't be opened: {error}")
-    answers = _answers((kept.folder / record.ANSWERS).read_bytes())
     if not trials.is_same(answers[choice.name], trials.answer(opened, answers["input"])):
         return _float(VariantReason.NOT_PREPARED, f"{choice.name} gives other answers than when it was made")
     return Varied(choice=choice, predictor=opened, lease=kept.lease)
@@ -136,20 +141,41 @@ def find_or_make(  # noqa: PLR0913 - what a variant is made of
         content=content,
         base=wanted,
         deadline_s=time.monotonic() + left_s,
+        asked_s=time.time(),
     )
     try:
         with cache.exclusive(asked.key, left_s, what="optimizing this model"):
             found = _find(asked.key, cache)
-            if found is not None:
+            if isinstance(found, record.Refusal):
                 return found
-            left_s = max(0.0, asked.deadline_s - time.monotonic())
-            with cache.exclusive(conversions.ONE_AT_A_TIME, left_s, what="converting another model"):
-                return _make(asked, cache)
-    except LoadError as error:
-        raise NoVariantsError(error.sentence) from None
-    except OSError as error:
-        reason = "the disk is full" if is_full(error) else str(error.strerror)
-        raise NoVariantsError(f"the variants can't be kept: {reason}") from None
+            if found is not None and not record.is_due(found.table, asked.asked_s, time.time()):
+                return found
+            try:
+                return _make_in_turn(asked, cache, tries=1 if found is None else found.table.tries + 1)
+            except NoVariantsError as error:
+                if found is None:
+                    raise
+                LOG.warning("the variants that failed by chance failed again, and the others serve: %s", error)
+                return found
+    except (LoadError, OSError) as error:
+        raise _no_variants(error) from None
+
+
+def _make_in_turn(asked: _Wanted, cache: Cache, *, tries: int) -> Kept | record.Refusal:
+    """Raises NoVariantsError."""
+    try:
+        left_s = max(0.0, asked.deadline_s - time.monotonic())
+        with cache.exclusive(ONE_AT_A_TIME, left_s, what="optimizing another model"):
+            return _make(asked, cache, tries)
+    except (LoadError, OSError) as error:
+        raise _no_variants(error) from None
+
+
+def _no_variants(error: LoadError | OSError) -> NoVariantsError:
+    if isinstance(error, LoadError):
+        return NoVariantsError(error.sentence)
+    reason = "the disk is full" if is_full(error) else str(error.strerror)
+    return NoVariantsError(f"the variants can't be kept: {reason}")
 
 
 def _key(wanted: conversions.Wanted, techniques: tuple[Technique, ...]) -> str:
@@ -192,13 +218,8 @@ def _find(key: str, cache: Cache) -> Kept | record.Refusal | None:
     return Kept(table=result, folder=found.path, lease=found.lease)
 
 
-def _make(asked: _Wanted, cache: Cache) -> Kept | record.Refusal:
+def _make(asked: _Wanted, cache: Cache, tries: int) -> Kept | record.Refusal:
     environment = asked.base.environment
-    need = room.Need(what="an optimization", least_bytes=LEAST_BYTES, most_bytes=environment.convert_bytes)
-    try:
-        data_bytes = room.find(need)
-    except room.NoRoomError as error:
-        raise NoVariantsError(str(error)) from None
     with cache.scratch_folder() as work:
         entry, model = work / "entry", work / "model.onnx"
         entry.mkdir()
@@ -212,19 +233,22 @@ def _make(asked: _Wanted, cache: Cache) -> Kept | record.Refusal:
             folder=entry,
             attempt=work / "attempt",
             threads=asked.base.threads,
+            tries=tries,
             seconds=max(0.0, asked.deadline_s - time.monotonic()),
-            data_bytes=data_bytes,
+            data_bytes=0,
             parent=os.getpid(),
         )
         try:
-            _run(request, asked.deadline_s)
+            _run(request, asked, cache)
         except child.TookTooLongError as error:
-            if request.seconds < conversions.TIMEOUT_KEPT_FROM * environment.convert_s / 2:
+            # What failed by chance is no reason to give up the other variants.
+            if tries > 1 or request.seconds < conversions.TIMEOUT_KEPT_FROM * environment.convert_s / 2:
                 raise NoVariantsError(str(error)) from None
             entry = _refusal(work / "refusal", asked.key, str(error))
-        except child.ChildFailedError as error:
+        except (child.ChildFailedError, room.NoRoomError) as error:
             raise NoVariantsError(str(error)) from None
         sync(entry)
+        cache.discard(asked.key)
         cache.publish(entry, record.NAME, asked.key).lease.close()
     found = _find(asked.key, cache)
     if found is None:
@@ -233,19 +257,28 @@ def _make(asked: _Wanted, cache: Cache) -> Kept | record.Refusal:
     return found
 
 
-def _run(request: Request, deadline_s: float) -> None:
+def _run(request: Request, asked: _Wanted, cache: Cache) -> None:
     """Again without the variant that ended the process, as a library does that fails an assertion."""
+    # A conversion may run beside it, so each has half of what is left.
+    most_bytes = asked.base.environment.convert_bytes
+    need = room.Need(what="an optimization", least_bytes=LEAST_BYTES, most_bytes=most_bytes, at_once=2)
+    skipped: dict[str, str] = {}
+
+    def ask(data_bytes: int) -> Request:
+        left_s = max(0.0, asked.deadline_s - time.monotonic())
+        changes = {"data_bytes": data_bytes, "seconds": left_s, "skipped": dict(skipped)}
+        return request.model_copy(update=changes)
+
     while True:
         try:
-            return child.run(request)
+            return child.run_in_room(cache, need, ask, asked.deadline_s)
         except child.TookTooLongError:
             raise
-        except child.ChildFailedError:
+        except child.ChildFailedError as error:
             tried = request.attempt.read_text() if request.attempt.exists() else ""
-            if not tried or tried in request.skipped:
+            if not tried or tried in skipped:
                 raise
-            left_s = max(0.0, deadline_s - time.monotonic())
-            request = request.model_copy(update={"skipped": (*request.skipped, tried), "seconds": left_s})
+            skipped[tried] = str(error)
 
 
 def _refusal(entry: Path, key: str, why: str) -> Path:

@@ -205,6 +205,7 @@ def _container(pods: GatewayPods, namespace: str) -> dict[str, Any]:
             f"--stop-grace={STOP_GRACE_S}",
             f"--internal-port={INTERNAL_PORT}",
             *_security_flags(pods),
+            *(["--access-log"] if pods.has_access_log else []),
             *(f"--allow-origin={origin}" for origin in pods.allowed_origins),
         ],
         "env": [{"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}],

@@ -152,35 +152,33 @@ def _answers(content: bytes) -> dict[str, Tensors]:
 
 def _make(wanted: Wanted, cache: Cache, deadline_s: float) -> Conversion | record.Refusal:
     key = wanted.key(is_measured=wanted.is_measured)
-    try:
-        data_bytes = room.find(
-            room.Need(what="a conversion", least_bytes=LEAST_BYTES, most_bytes=wanted.environment.convert_bytes)
-        )
-    except room.NoRoomError as error:
-        raise NoConversionError(str(error)) from None
+    need = room.Need(what="a conversion", least_bytes=LEAST_BYTES, most_bytes=wanted.environment.convert_bytes)
     with cache.scratch_folder() as work:
         entry = work / "entry"
         entry.mkdir()
-        request = Request(
-            key=key,
-            path=wanted.fetched.path,
-            format=wanted.source.format,
-            signature=wanted.source.signature,
-            bounds=wanted.bounds,
-            folder=entry,
-            threads=wanted.threads,
-            seconds=max(0.0, deadline_s - time.monotonic()),
-            data_bytes=data_bytes,
-            is_measured=wanted.is_measured,
-            parent=os.getpid(),
-        )
+
+        def ask(data_bytes: int) -> Request:
+            return Request(
+                key=key,
+                path=wanted.fetched.path,
+                format=wanted.source.format,
+                signature=wanted.source.signature,
+                bounds=wanted.bounds,
+                folder=entry,
+                threads=wanted.threads,
+                seconds=max(0.0, deadline_s - time.monotonic()),
+                data_bytes=data_bytes,
+                is_measured=wanted.is_measured,
+                parent=os.getpid(),
+            )
+
         try:
-            child.run(request)
+            child.run_in_room(cache, need, ask, deadline_s)
         except child.TookTooLongError as error:
-            if request.seconds < TIMEOUT_KEPT_FROM * wanted.environment.convert_s:
+            if error.seconds < TIMEOUT_KEPT_FROM * wanted.environment.convert_s:
                 raise NoConversionError(str(error)) from None
             entry = _refusal(work / "refusal", key, str(error))
-        except child.ChildFailedError as error:
+        except (child.ChildFailedError, room.NoRoomError) as error:
             raise NoConversionError(str(error)) from None
         sync(entry)
         cache.publish(entry, record.NAME, key).lease.close()

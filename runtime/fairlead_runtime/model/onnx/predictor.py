@@ -18,6 +18,9 @@ _OUT_OF_BOUNDS = "indices element out of data bounds"
 _PLACE = re.compile(r"\S*onnxruntime\S*/\S+\s")
 
 
+_WANT_OF_MEMORY = ("bad_alloc", "bad allocation", "Failed to allocate memory")
+
+
 class CannotOpenError(Exception):
     """ONNX Runtime does not take the file; the text says why."""
 
@@ -58,10 +61,18 @@ def open_model(content: bytes, signature: Signature, *, threads: int) -> OnnxPre
         raise CannotOpenError(first_sentence(str(error))) from None
     except (errors.Fail, errors.RuntimeException) as error:
         raise CannotOpenError(first_sentence(str(error))) from None
+    # The session keeps the file, beside its own copy of the weights, for a change to other providers. There is none.
+    session.disable_fallback()
+    session._model_bytes = None
     for found, specs in ((session.get_inputs(), signature.inputs), (session.get_outputs(), signature.outputs)):
         if [_dtype(tensor.type) for tensor in found] != [spec.dtype.numpy for spec in specs]:
             raise CannotOpenError("its tensors are not those of the signature")
     return OnnxPredictor(session, signature)
+
+
+def is_want_of_memory(text: str) -> bool:
+    """Whether ONNX Runtime says that it got no memory, which it does by errors of several types."""
+    return any(sign in text for sign in _WANT_OF_MEMORY)
 
 
 def first_sentence(text: str) -> str:

@@ -8,12 +8,19 @@ import pathlib
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from tests.support import png_pixels
 from typer.testing import CliRunner
 
 from fairlead_cli import charts, main
+from fairlead_cli.evaluation import chosen_samples
+from fairlead_cli.evaluation.labelled_data import LabelledData
 from fairlead_cli.optimization import plot, report
-from fairlead_runtime.optimization.record import Speed, Variant
+from fairlead_cli.optimization.measuring import Found
+from fairlead_runtime.config import Optimization
+from fairlead_runtime.model.onnx import conversions
+from fairlead_runtime.optimization import judging, samples
+from fairlead_runtime.optimization.record import Speed, Table, Variant
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(1800)]
 RUNNER = CliRunner()
@@ -58,9 +65,18 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     inputs = keras.Input((64,), name="x")
     hidden = keras.layers.Dense(128, "relu")(inputs)
     model = keras.Model(inputs, keras.layers.Dense(4, "softmax")(hidden))
-    model.export(root / "saved_model", verbose=False)
     rows = np.random.default_rng(2).random((240, 64), dtype=np.float32)
-    np.savez(root / "data.npz", x=rows, labels=np.asarray(model(rows)).argmax(axis=1))
+    weights, bias = model.layers[-1].get_weights()
+    # All classes are about equally frequent.
+    model.layers[-1].set_weights([weights, bias - np.log(np.asarray(model(rows))).mean(axis=0)])
+    model.export(root / "saved_model", verbose=False)
+    labels = np.asarray(model(rows)).argmax(axis=1)
+    np.savez(root / "data.npz", x=rows, labels=labels)
+    np.savez(root / "renamed.npz", other=rows, labels=labels)
+    texts = tf.Module()
+    texts.call = tf.function(lambda x: {"y": tf.strings.length(x)}, [tf.TensorSpec((None,), tf.string, "x")])
+    tf.saved_model.save(texts, root / "texts", signatures=texts.call.get_concrete_function())
+    np.savez(root / "texts.npz", x=np.array(["a"] * 20), labels=np.ones(20, dtype=int))
     return root
 
 
@@ -92,9 +108,44 @@ def test_it_measures_and_says_which_variant_serves(made: pathlib.Path, tmp_path:
     [
         ("nothing", "data.npz", "there is no such model"),
         ("saved_model", "nothing.npz", "there is no such file"),
+        ("saved_model", "renamed.npz", "renamed.npz has no array 'x'"),
+        ("texts", "texts.npz", "has no variants, as it stays on TensorFlow: "),
     ],
 )
-def test_an_error_names_the_file(made: pathlib.Path, model: str, data: str, why: str) -> None:
-    code, _, problems = run(str(made / model), str(made / data), "--timeout", "1500")
+def test_an_error_names_the_file_before_the_model_is_converted(
+    made: pathlib.Path, monkeypatch: pytest.MonkeyPatch, model: str, data: str, why: str
+) -> None:
+    monkeypatch.setattr(conversions, "find_or_make", never)
+    code, _, problems = run(str(made / model), str(made / data))
     assert code == 1
     assert why in problems
+
+
+def never(*_: object) -> None:
+    raise AssertionError("the model is converted")
+
+
+def test_an_unknown_signature_is_named_before_the_model_is_converted(
+    made: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conversions, "find_or_make", never)
+    code, _, problems = run(str(made / "saved_model"), str(made / "data.npz"), "--signature", "other")
+    assert code == 1
+    assert "the model has no signature 'other'; available: " in problems
+
+
+def test_of_large_rows_as_many_are_taken_as_a_replica_reads() -> None:
+    rows = np.broadcast_to(np.zeros((1, 224, 224, 3), dtype=np.float32), (1000, 224, 224, 3))
+    data = LabelledData(inputs=(rows,), labels=np.zeros(1000, dtype=int), names=())
+    count = chosen_samples.count_fitting(data)
+    assert 100 < count < samples.FILE_BYTES_MAX / rows[0].nbytes
+    small = LabelledData(inputs=(np.zeros((5000, 3)),), labels=np.zeros(5000, dtype=int), names=())
+    assert chosen_samples.count_fitting(small) == samples.ROWS_MAX
+
+
+def test_it_says_why_the_samples_judge_nothing() -> None:
+    table = Table(samples=100, most_frequent=95, variants=POINTS, unmade=(), answers="0" * 64, made_s=0)
+    judged = judging.judge(table, Optimization())
+    lines = list(report.describe(Found(table=table, judged=judged, engines=())))
+    assert lines[0] == "Float serves (NoSamples)."
+    assert "a model that always answers the most frequent label would keep the accuracy floor" in lines[1]

@@ -35,6 +35,14 @@ class Machine:
         self._write(f"{folder}/memory.usage_in_bytes", f"{used}\n")
         self._write(f"{folder}/memory.stat", "total_inactive_file 0\n")
 
+    def process(self, pid: int, module: str, *, limit: int, used: int, folder: str = "/cache/tmp-1") -> None:
+        """One with a limit of its own, whose argument names a folder."""
+        self._write(f"proc/{pid}/cmdline", f'python\0-m\0{module}\0{{"folder":"{folder}/entry"}}\0')
+        self._write(
+            f"proc/{pid}/limits", f"Limit  Soft Limit  Hard Limit  Units\nMax data size  {limit}  {limit}  bytes\n"
+        )
+        self._write(f"proc/{pid}/status", f"Name:\tpython\nRssAnon:\t  {used // 1024} kB\n")
+
     def _write(self, name: str, text: str) -> None:
         path = self.root / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -98,3 +106,40 @@ def test_processes_that_run_at_once_share_what_is_left(machine: Machine) -> None
 
 def test_this_machine_says_how_much_it_has() -> None:
     assert room.find(Need(what="a test", least_bytes=1, most_bytes=1)) == 1
+
+
+BESIDE = Need(
+    what="a conversion",
+    least_bytes=LEAST_BYTES,
+    most_bytes=LIMIT,
+    beside=room.Others(modules=("one", "two"), folder=Path("/cache")),
+)
+
+
+def test_what_others_may_still_come_to_take_is_theirs(machine: Machine) -> None:
+    machine.groups("0::/\n")
+    machine.second("", limit=4000 * MIB, used=1000 * MIB)
+    machine.process(10, "one", limit=900 * MIB, used=400 * MIB)
+    machine.process(11, "two", limit=300 * MIB, used=200 * MIB)
+    machine.process(12, "one", limit=700 * MIB, used=0, folder="/cache-of-another-node/tmp-1")
+    machine.process(13, "three", limit=700 * MIB, used=0)
+    assert room.find(BESIDE, machine.root) == (3000 - 500 - 100) * MIB - RESERVE_BYTES
+    assert room.find(NEED, machine.root) == 3000 * MIB - RESERVE_BYTES
+
+
+@pytest.mark.parametrize(("used", "is_promised"), [(400, True), (1200, False)])
+def test_it_says_whether_there_will_be_room_when_others_end(machine: Machine, used: int, is_promised: bool) -> None:
+    machine.groups("0::/\n")
+    machine.second("", limit=2000 * MIB, used=used * MIB)
+    machine.process(10, "one", limit=900 * MIB, used=100 * MIB)
+    with pytest.raises(room.NoRoomError, match="needs 1024 MiB of free memory") as raised:
+        room.find(BESIDE, machine.root)
+    assert raised.value.is_promised is is_promised
+
+
+def test_a_process_that_ended_meanwhile_takes_nothing(machine: Machine) -> None:
+    machine.groups("0::/\n")
+    machine.second("", limit=3000 * MIB, used=1000 * MIB)
+    machine.process(10, "one", limit=900 * MIB, used=100 * MIB)
+    (machine.root / "proc/10/status").write_text("Name:\tpython\nState:\tZ (zombie)\n")
+    assert room.find(BESIDE, machine.root) == 2000 * MIB - RESERVE_BYTES

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from fairlead_runtime.config import AccuracyFloor, Optimization, OptimizeFor
 from fairlead_runtime.model.variant import FLOAT, VariantReason
-from fairlead_runtime.optimization import judging
+from fairlead_runtime.optimization import judging, record
 from fairlead_runtime.optimization.record import Speed, Table, Unmade, Variant
 
 SAMPLES = 1000
@@ -32,7 +34,14 @@ def speeds(one_s: float, many_s: float) -> tuple[Speed, ...]:
 
 
 def judge(*variants: Variant, **bounds: object) -> judging.Judged:
-    table = Table(samples=SAMPLES, variants=(variant(FLOAT), *variants), unmade=(), answers="0" * 64)
+    table = Table(
+        samples=SAMPLES,
+        most_frequent=100,
+        variants=(variant(FLOAT), *variants),
+        unmade=(),
+        answers="0" * 64,
+        made_s=0,
+    )
     return judging.judge(table, Optimization.model_validate(bounds))
 
 
@@ -66,6 +75,14 @@ def test_scores_that_change_are_refused_though_the_accuracy_is_the_same() -> Non
 
 
 @pytest.mark.parametrize(
+    ("change", "text"), [(sys.float_info.max, "any amount (it is no number any more)"), (123456.0, "1.23e+05")]
+)
+def test_a_change_beyond_all_measure_is_said_in_a_few_words(change: float, text: str) -> None:
+    found = judge(variant("A", **FAST, score_change=change))
+    assert found.refused["A"] == f"a score changes by {text}, more than maxScoreChange 0.1"
+
+
+@pytest.mark.parametrize(
     ("wanted", "change"),
     [
         (OptimizeFor.LATENCY, {"speeds": speeds(89e-6, 9000e-6)}),
@@ -84,7 +101,8 @@ def test_it_has_to_be_better_in_what_is_asked_for(wanted: OptimizeFor, change: d
 
 def few(max_drop: float, correct: int) -> judging.Judged:
     variants = (variant(FLOAT, correct=19), variant("A", correct=correct, **FAST))
-    table = Table(samples=20, variants=variants, unmade=(Unmade(name="C", why="it has no layer"),), answers="0" * 64)
+    unmade = (Unmade(name="C", why="it has no layer"),)
+    table = Table(samples=20, most_frequent=5, variants=variants, unmade=unmade, answers="0" * 64, made_s=0)
     return judging.judge(table, Optimization(accuracy_floor=AccuracyFloor(max_drop=max_drop)))
 
 
@@ -101,3 +119,58 @@ def test_no_drop_at_all_may_be_asked_for() -> None:
 
 def test_no_drop_at_all_takes_as_many_samples_as_a_small_one() -> None:
     assert few(0, 19).refused["A"] == "20 judged samples can't show a drop of accuracy of 0.01, which takes 100"
+
+
+def blind(correct: int, most_frequent: int, **bounds: object) -> judging.Judged:
+    variants = (variant(FLOAT, correct=correct), variant("A", **FAST, correct=correct))
+    table = Table(
+        samples=SAMPLES, most_frequent=most_frequent, variants=variants, unmade=(), answers="0" * 64, made_s=0
+    )
+    return judging.judge(table, Optimization.model_validate(bounds))
+
+
+def test_a_floor_that_a_constant_answer_keeps_judges_nothing() -> None:
+    """Of rare cases that the model finds the accuracy could lose all, and hardly fall."""
+    found = blind(995, 990)
+    assert (found.choice.name, found.choice.reason) == (FLOAT, VariantReason.NO_SAMPLES)
+    assert "it is right on 990 of the 1000 judged samples, the float model on 995, and maxDrop is 0.01" in (
+        found.choice.why
+    )
+    assert found.refused == {"A": "the samples can't judge it"}
+    assert blind(995, 990, accuracy_floor={"max_drop": 0.002}).choice.name == "A"
+    assert blind(995, 980).choice.name == "A"
+
+
+CHANCE = Unmade(name="C", why="there was too little memory", is_chance=True)
+
+
+def failed(*unmade: Unmade, tries: int = 1) -> Table:
+    return Table(
+        samples=20,
+        most_frequent=5,
+        variants=(variant(FLOAT),),
+        unmade=unmade,
+        answers="0" * 64,
+        made_s=1000.0,
+        tries=tries,
+    )
+
+
+def test_only_what_failed_by_chance_is_tried_again() -> None:
+    assert record.is_due(failed(CHANCE), 1001.0, 1002.0)
+    assert not record.is_due(failed(), 1001.0, 1002.0)
+    assert not record.is_due(failed(Unmade(name="C", why="an answer has another shape")), 1001.0, 1002.0)
+
+
+def test_a_replica_that_waited_for_a_try_takes_its_result() -> None:
+    assert not record.is_due(failed(CHANCE), 999.0, 1002.0)
+
+
+@pytest.mark.parametrize(("tries", "pause_s"), [(2, 60), (3, 120), (8, 3840), (50, 3840)])
+def test_each_further_try_waits_longer_up_to_about_an_hour(tries: int, pause_s: float) -> None:
+    assert not record.is_due(failed(CHANCE, tries=tries), 999.0 + pause_s, 9000.0)
+    assert record.is_due(failed(CHANCE, tries=tries), 1000.0 + pause_s, 9000.0)
+
+
+def test_a_clock_that_was_set_back_puts_off_no_try() -> None:
+    assert record.is_due(failed(CHANCE, tries=9), 10.0, 11.0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import errno
 import io
 import zipfile
 from pathlib import Path
@@ -38,14 +40,31 @@ def npy(array: np.ndarray, *, shape: tuple[int, ...] | None = None) -> bytes:
     return file.getvalue() + array.tobytes()
 
 
-def test_the_first_rows_are_for_calibration_and_never_judged_by(tmp_path: Path) -> None:
+def test_a_third_of_the_rows_is_for_calibration_and_never_judged_by(tmp_path: Path) -> None:
     np.savez_compressed(tmp_path / samples.NAME, x=ROWS, labels=LABELS, other=np.zeros(3))
     found = samples.read(tmp_path / samples.NAME, SIGNATURE)
     inputs, labels = found.judged()
     assert found.calibration_rows == 10
-    assert np.array_equal(found.calibration()[0], ROWS[:10])
-    assert np.array_equal(inputs[0], ROWS[10:])
-    assert labels.tolist() == LABELS[10:].tolist()
+    assert len(found.calibration()[0]) == 10
+    both = np.concatenate([found.calibration()[0], inputs[0]])
+    assert sorted(map(tuple, both.tolist())) == sorted(map(tuple, ROWS.tolist()))
+    # Each row has kept its label.
+    assert np.array_equal(found.labels, LABELS[(both[:, 0] / 3).astype(int)])
+    assert np.array_equal(found.labels[10:], labels)
+
+
+def test_rows_in_the_order_of_their_classes_are_mixed(tmp_path: Path) -> None:
+    np.savez(tmp_path / samples.NAME, x=ROWS, labels=np.repeat([0, 1], 15))
+    found = samples.read(tmp_path / samples.NAME, SIGNATURE)
+    assert set(found.labels[: found.calibration_rows].tolist()) == {0, 1}
+    assert np.bincount(found.judged()[1]).min() >= 5
+
+
+def test_an_input_with_the_name_of_the_labels_is_refused(tmp_path: Path) -> None:
+    spec = TensorSpec(name="labels", dtype=DType.INT64, shape=(None,))
+    np.savez(tmp_path / samples.NAME, labels=LABELS)
+    with pytest.raises(samples.UnusableSamplesError, match="has an input 'labels'"):
+        samples.read(tmp_path / samples.NAME, dataclasses.replace(SIGNATURE, inputs=(spec,)))
 
 
 @pytest.mark.parametrize(
@@ -55,8 +74,11 @@ def test_the_first_rows_are_for_calibration_and_never_judged_by(tmp_path: Path) 
         ({"labels": LABELS}, "has no array 'x'"),
         ({"x": ROWS[:9], "labels": LABELS[:9]}, "has 9 rows; it must have from 10 to 4096"),
         ({"x": ROWS, "labels": LABELS - 1}, "a label is not from 0"),
-        ({"x": ROWS, "labels": LABELS + 0.5}, "'labels' is not of the right form"),
-        ({"x": ROWS, "labels": LABELS[None]}, "'labels' is not of the right form"),
+        (
+            {"x": ROWS, "labels": LABELS + 0.5},
+            r"'labels' has the shape \[30\] and the type float64; it must hold",
+        ),
+        ({"x": ROWS, "labels": LABELS[:, None]}, r"'labels' has the shape \[30, 1\] and the type int"),
         ({"x": ROWS[:20], "labels": LABELS}, r"'x' has the shape \[20, 3\]; it must be \[30, 3\]"),
         ({"x": ROWS[:, :2], "labels": LABELS}, r"'x' has the shape \[30, 2\]"),
         ({"x": ROWS.astype(np.float64), "labels": LABELS}, "has the type float64; it must be float32"),
@@ -66,6 +88,17 @@ def test_the_first_rows_are_for_calibration_and_never_judged_by(tmp_path: Path) 
 def test_what_does_not_fit_the_model_is_refused(tmp_path: Path, arrays: dict[str, np.ndarray], why: str) -> None:
     np.savez(tmp_path / samples.NAME, **arrays)
     with pytest.raises(samples.UnusableSamplesError, match=why):
+        samples.read(tmp_path / samples.NAME, SIGNATURE)
+
+
+def test_an_error_of_the_disk_is_no_word_about_the_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    np.savez(tmp_path / samples.NAME, x=ROWS, labels=LABELS)
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(zipfile.ZipFile, "open", fail)
+    with pytest.raises(OSError, match="Input/output error"):
         samples.read(tmp_path / samples.NAME, SIGNATURE)
 
 

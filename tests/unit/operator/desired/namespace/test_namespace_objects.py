@@ -178,6 +178,15 @@ def test_the_rate_limit_is_a_flag_of_the_gateway(limit: dict[str, int], flag: st
     assert flag in container["args"]
 
 
+@pytest.mark.parametrize(("mode", "has_flag"), [("Json", True), ("Off", False)])
+def test_the_access_log_is_a_flag_of_the_gateway(mode: str, has_flag: bool) -> None:
+    made = compose(gateway={"image": serving_classes.GATEWAY_IMAGE, "accessLog": mode})
+    (deployment,) = (each.body for each in made if each.key.kind is infrastructure.DEPLOYMENT)
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    assert ("--access-log" in container["args"]) == has_flag
+    assert (digests(made) == digests(compose())) == (not has_flag)
+
+
 def test_the_ray_image_is_no_part_of_the_gateway() -> None:
     assert digests(compose()) == digests(compose(image=serving_classes.GATEWAY_IMAGE, rayVersion="2.61.0"))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -95,6 +96,42 @@ def test_of_what_it_writes_the_end_is_kept_in_memory_and_nothing_on_the_disk(
         child.run(request(tmp_path))
     assert len(caplog.text) < 3 * child.LOG_BYTES_MAX
     assert {path.name for path in tmp_path.iterdir()} == {"tensorflow"}
+
+
+def test_its_temporary_files_are_removed_also_where_it_is_killed(
+    tmp_path: Path, importing: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "common").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "common"))
+    seen = tmp_path / "seen"
+    importing(
+        "import os, pathlib, signal, tempfile\n"
+        "handle, path = tempfile.mkstemp()\n"
+        f"pathlib.Path({str(seen)!r}).write_text(path)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    with pytest.raises(child.ChildFailedError, match="signal 9"):
+        child.run(request(tmp_path))
+    assert not Path(seen.read_text()).exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"common", "seen", "tensorflow"}
+    assert list((tmp_path / "common").iterdir()) == []
+
+
+def test_its_memory_is_bounded_before_others_look_at_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "python"
+    program.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\nexec cat {tmp_path}/pipe\n")
+    program.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(program))
+    os.mkfifo(tmp_path / "pipe")
+    limits: list[tuple[int, int]] = []
+
+    def look() -> None:
+        # Opening it waits for the process to open the other end.
+        with (tmp_path / "pipe").open("w"):
+            limits.append(resource.prlimit(int((tmp_path / "pid").read_text()), resource.RLIMIT_DATA))
+
+    child.run(request(tmp_path), when_started=look)
+    assert limits == [(2**32, 2**32)]
 
 
 def test_output_without_an_end_is_no_more_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,7 +59,7 @@ def prepared(
     return prepare.prepare(config.parse(raw), None, environment, threads=1)
 
 
-def never(*_: object) -> None:
+def never(*_: object, **__: object) -> None:
     raise AssertionError("the model is converted again")
 
 
@@ -268,8 +268,9 @@ def test_times_are_measured_only_where_they_choose_the_engine(models, tmp_path: 
 def test_a_conversion_that_takes_too_long_is_not_tried_again_for_some_time(
     models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def too_long(*_: object) -> None:
-        raise child.TookTooLongError("the conversion took longer than 240.0 s (FAIRLEAD_CONVERT_SECONDS)")
+    def too_long(asked: Request, **_: object) -> None:
+        why = "the conversion took longer than 240.0 s (FAIRLEAD_CONVERT_SECONDS)"
+        raise child.TookTooLongError(why, seconds=asked.seconds)
 
     cache = tmp_path / "cache"
     monkeypatch.setattr(child, "run", too_long)
@@ -290,9 +291,9 @@ def test_waiting_counts_in_the_limit_of_a_conversion(models, tmp_path: Path, mon
     given_s: list[float] = []
     is_held = threading.Event()
 
-    def too_long(asked: Request) -> None:
+    def too_long(asked: Request, **_: object) -> None:
         given_s.append(asked.seconds)
-        raise child.TookTooLongError("it took too long")
+        raise child.TookTooLongError("it took too long", seconds=asked.seconds)
 
     def convert_another() -> None:
         with Cache(cache, bytes_max=2**30).exclusive(conversions.ONE_AT_A_TIME, 1):

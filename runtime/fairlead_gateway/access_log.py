@@ -1,0 +1,118 @@
+"""The access log: one JSON object a line on standard output for each request of a client, after its answer.
+
+Neither bodies nor headers nor the query of a URL are in it. HAProxy writes what it knows of a request behind the fields
+that are counted; `FORMAT` is that part of its log format.
+"""
+
+import dataclasses
+import datetime
+import json
+import queue
+import threading
+import urllib.parse
+from typing import BinaryIO
+
+from fairlead_gateway import access_metrics
+
+FORMAT = "%ci %HM %[var(txn.client),url_enc] %[var(txn.request_id),url_enc] %HPO"
+"""The path comes last: HAProxy cuts a line that is too long at its end."""
+
+PATH_CHARACTERS_MAX = 256
+_BATCHES_MAX = 64
+"""Of lines that wait for standard output, each with at most what one read of the pipe gave (256 KiB)."""
+
+_CALL_PREFIX = "/rpc/"
+_END_WITHIN_S = 1.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What HAProxy counted of a request. Empty texts for what it does not have, as the model of an unknown path."""
+
+    model: str
+    revision: str
+    code: str
+    termination: str
+    duration_us: int
+    received_bytes: int
+    sent_bytes: int
+    retries: int
+
+
+def format_line(request: Request, described: str, now: datetime.datetime) -> str:
+    """The line of a request, without its end; `described` are the fields of `FORMAT`.
+
+    Raises:
+        ValueError: when there are fewer fields.
+    """
+    address, method, client, request_id, path = described.split(" ", 4)
+    is_call = path.startswith(_CALL_PREFIX)
+    line = {
+        "time": now.isoformat(timespec="milliseconds"),
+        "requestId": _decode(request_id),
+        "address": address,
+        "client": _decode(client),
+        "protocol": "grpc" if is_call else "http",
+        "method": method,
+        "path": _find_call(path) if is_call else path[:PATH_CHARACTERS_MAX],
+        "model": request.model or None,
+        "revision": request.revision or None,
+        "code": int(request.code),
+        "termination": request.termination,
+        "durationMilliseconds": request.duration_us / 1000,
+        "receivedBytes": request.received_bytes,
+        "sentBytes": request.sent_bytes,
+        "retries": request.retries,
+    }
+    return json.dumps(line, separators=(",", ":"))
+
+
+def _decode(text: str) -> str | None:
+    return None if text in ("-", "") else urllib.parse.unquote(text)
+
+
+def _find_call(path: str) -> str:
+    """Of a gRPC call, whose path HAProxy has made from its model and its method."""
+    return f"/{'/'.join(path.split('/')[-2:])}"[:PATH_CHARACTERS_MAX]
+
+
+class Writer:
+    """Writes lines in a thread of its own, as standard output may not be read for a while: then lines are dropped."""
+
+    def __init__(self, stream: BinaryIO, counted: access_metrics.AccessLog) -> None:
+        self._stream = stream
+        self._counted = counted
+        self._dropped = counted.dropped = 0
+        self._lines: list[str] = []
+        self._batches: queue.Queue[bytes | None] = queue.Queue(_BATCHES_MAX)
+        self._thread = threading.Thread(target=self._run, name="access-log", daemon=True)
+        self._thread.start()
+
+    def add(self, line: str) -> None:
+        """Keep a line until `flush`."""
+        self._lines.append(line)
+
+    def flush(self) -> None:
+        """Give the lines to the thread; they are dropped and counted where too many wait."""
+        if not self._lines:
+            return
+        lines, self._lines = self._lines, []
+        try:
+            self._batches.put_nowait(("\n".join(lines) + "\n").encode())
+        except queue.Full:
+            self._dropped += len(lines)
+            self._counted.dropped = self._dropped
+
+    def close(self) -> None:
+        """Write what is there, within a second."""
+        self.flush()
+        try:
+            self._batches.put(None, timeout=_END_WITHIN_S)
+        except queue.Full:
+            return
+        self._thread.join(_END_WITHIN_S)
+
+    def _run(self) -> None:
+        while (batch := self._batches.get()) is not None:
+            self._stream.write(batch)
+            self._stream.flush()
