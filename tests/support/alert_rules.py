@@ -36,10 +36,17 @@ def promtool(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([program, *arguments], capture_output=True, text=True, check=False, timeout=120)
 
 
-def run_cases(folder: Path, tests: Sequence[Mapping[str, Any]]) -> subprocess.CompletedProcess[str]:
-    """Run promtool's unit tests over the shipped rules."""
+def run_cases(
+    folder: Path, tests: Sequence[Mapping[str, Any]], *, group: str | None = None, interval: str | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run promtool's unit tests over the shipped rules, or over one group of them, evaluated at another interval."""
+    rules = RULES
+    if group is not None:
+        (found,) = (each for each in yaml.safe_load(RULES.read_text())["groups"] if each["name"] == group)
+        rules = folder / "rules.yaml"
+        rules.write_text(json.dumps({"groups": [found | ({"interval": interval} if interval else {})]}))
     path = folder / "rules_test.yaml"
-    path.write_text(json.dumps({"rule_files": [str(RULES)], "evaluation_interval": "1m", "tests": list(tests)}))
+    path.write_text(json.dumps({"rule_files": [str(rules)], "evaluation_interval": "1m", "tests": list(tests)}))
     return promtool("test", "rules", str(path))
 
 
