@@ -21,8 +21,6 @@ os.environ["KERAS_BACKEND"] = "tensorflow"
 import keras
 import numpy
 import tensorflow
-from pydantic import BaseModel, ConfigDict
-from pydantic.alias_generators import to_camel
 
 from examples import dataset, training_record
 from fairlead_cli import charts
@@ -44,11 +42,7 @@ SMALL = 0.05
 """The bound of the recurrent weights of the simple RNN with small ones; orthogonal weights are Keras' default."""
 
 
-class _Wire(BaseModel):
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True)
-
-
-class Network(_Wire):
+class Network(training_record.Record):
     """``before`` and ``after`` the training: the norm by time step, the mean over the sequences."""
 
     name: str
@@ -58,7 +52,7 @@ class Network(_Wire):
     recall: training_record.Score
 
 
-class Comparison(_Wire):
+class Comparison(training_record.Record):
     """Stored as ``gradients.json``."""
 
     schema_version: int = 1

@@ -18,8 +18,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ["KERAS_BACKEND"] = "tensorflow"
 
 import keras
-from pydantic import BaseModel, ConfigDict
-from pydantic.alias_generators import to_camel
 
 from examples import dataset, families, train, training_record
 from fairlead_cli import charts
@@ -30,11 +28,7 @@ HIGH = 0.95
 """The table says after how many epochs the validation accuracy reaches it."""
 
 
-class _Wire(BaseModel):
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True)
-
-
-class Run(_Wire):
+class Run(training_record.Record):
     """One training: the curves have a value for each epoch; the first of ``losses`` is from before the training."""
 
     seed: int
@@ -43,13 +37,13 @@ class Run(_Wire):
     held_out: training_record.Score
 
 
-class Optimizer(_Wire):
+class Optimizer(training_record.Record):
     name: str
     learning_rate: float
     runs: tuple[Run, ...]
 
 
-class Comparison(_Wire):
+class Comparison(training_record.Record):
     """Stored as ``optimizers-FAMILY.json``. No times: they are of the machine, not of the optimizer."""
 
     schema_version: int = 1

@@ -21,18 +21,20 @@ from examples import dataset
 BATCH_ROWS = 512
 
 
-class _Wire(BaseModel):
+class Record(BaseModel):
+    """What a training writes: JSON with names in camel case."""
+
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True)
 
 
-class Score(_Wire):
+class Score(Record):
     """Accuracy (0 to 1) over ``n`` samples."""
 
     accuracy: float
     n: int
 
 
-class Training(_Wire):
+class Training(Record):
     optimizer: str
     learning_rate: float
     epochs_asked: int
@@ -42,7 +44,7 @@ class Training(_Wire):
     took_s: float
 
 
-class TrainingRecord(_Wire):
+class TrainingRecord(Record):
     """Stored as ``training.json``. ``confusion[true][predicted]`` counts the held-out samples."""
 
     schema_version: int = 1

@@ -1,7 +1,8 @@
 """``python -m fairlead_ray_node.ray_start [OPTION …]``: `ray start`, whose workers are forked from a template.
 
 Ray takes the program of its workers from `sys.executable` of this process. A small script takes that place. The raylet
-gets the port of its agent as well (`agent_port`); nothing else in Ray is changed. Where a reason speaks against forks,
+gets the port of its agent as well (`agent_port`), and there is no server of Ray Client (`client_server`); nothing else
+in Ray is changed. Where a reason speaks against forks,
 one line states the reason and Ray starts its workers itself.
 
 ``FAIRLEAD_WARM_START=off`` switches it off. ``FAIRLEAD_WARM_START_FOLDER`` is the folder of the sockets: an absolute
@@ -20,7 +21,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 
-from fairlead_ray_node import agent_port, launcher
+from fairlead_ray_node import agent_port, client_server, launcher
 
 SWITCH = "FAIRLEAD_WARM_START"
 FOLDER = "FAIRLEAD_WARM_START_FOLDER"
@@ -78,6 +79,7 @@ def main(arguments: Sequence[str]) -> int:
     from ray.scripts.scripts import main as ray
 
     agent_port.give_to_raylet(arguments)
+    client_server.leave_out(arguments)
     sys.argv = ["ray", "start", *arguments]
     return int(ray() or 0)
 

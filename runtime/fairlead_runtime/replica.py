@@ -118,7 +118,7 @@ class Replica:
             return
         # First of all the directory: the gateways' health checks may be seconds apart.
         await asyncio.to_thread(joined.drain)
-        server.call(lambda: _set_phase(plane, dataplane.Phase.DRAINING), delay_s=HEALTHY_S)
+        server.call_later(lambda: _set_phase(plane, dataplane.Phase.DRAINING), HEALTHY_S)
         timeout_s = self._config.limits.request_timeout_seconds + DRAIN_RESERVE_S
         await asyncio.to_thread(server.drain, timeout_s=timeout_s)
         await asyncio.to_thread(joined.leave)
@@ -186,7 +186,8 @@ class Replica:
         self._metrics.phases_s = {**prepared.phases_s, "all": time.perf_counter() - started_s}
         if prepared.warm_up.refusal is not None:
             LOG.warning("serving although the warm-up could not run: %s", prepared.warm_up.refusal)
-        server.call(lambda: _set_phase(plane, dataplane.Phase.READY))
+        # Gateways send requests as soon as it is announced.
+        await asyncio.to_thread(server.run, lambda: _set_phase(plane, dataplane.Phase.READY))
         try:
             await asyncio.to_thread(joined.announce, self._describe(server.port))
         except BaseException:

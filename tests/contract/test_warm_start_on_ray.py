@@ -103,6 +103,12 @@ def launcher_of(replica: int) -> int:
     raise AssertionError(f"no launcher waits for {replica}")
 
 
+def _mark(node: Node) -> str:
+    remembered = state.State.read(node.local.root / "state.json")
+    assert remembered is not None
+    return remembered.mark
+
+
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     started = cluster.LocalCluster("warm", tmp_path_factory.mktemp("local") / "cluster")
@@ -123,6 +129,14 @@ def test_every_worker_is_a_fork_of_the_template(node: Node) -> None:
     workers = [each.identity.pid for each in process_table.entries() if each.parent_pid == template]
     assert len(workers) >= 2, "the controller, too"
     assert "the ordinary way" not in node.log()
+
+
+def test_a_head_runs_no_server_of_ray_client(node: Node) -> None:
+    mark = f"FAIRLEAD_LOCAL_MARK={_mark(node)}".encode()
+    of_this_node = [each for each in process_table.entries() if process_table.has_mark(each.identity.pid, mark)]
+    commands = [command(each.identity.pid) for each in of_this_node]
+    assert any("/raylet" in each for each in commands)
+    assert not [each for each in commands if "ray.util.client.server" in each]
 
 
 def test_a_killed_replica_is_replaced_by_another_fork(node: Node) -> None:
@@ -186,8 +200,6 @@ def test_a_node_starts_before_its_agent_does(node: Node, tmp_path: Path) -> None
 
 
 def test_down_leaves_no_process(node: Node) -> None:
-    remembered = state.State.read(node.local.root / "state.json")
-    assert remembered is not None
+    mark = f"FAIRLEAD_LOCAL_MARK={_mark(node)}".encode()
     node.local.down()
-    mark = f"FAIRLEAD_LOCAL_MARK={remembered.mark}".encode()
     assert [each for each in process_table.entries() if process_table.has_mark(each.identity.pid, mark)] == []

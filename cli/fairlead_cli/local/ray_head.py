@@ -19,7 +19,6 @@ _LISTENERS = (
     "agent-grpc",
     "runtime-env-agent",
     "metrics",
-    "client",
     "autoscaler-metrics",
     "dashboard-metrics",
     "directory",
@@ -106,7 +105,6 @@ def command(
         f"--object-manager-port={ports[node.port('object-manager')]}",
         f"--runtime-env-agent-port={ports[node.port('runtime-env-agent')]}",
         f"--metrics-export-port={ports[node.port('metrics')]}",
-        f"--ray-client-server-port={ports[node.port('client')]}",
         # Workers take ports from the kernel's own range.
         "--min-worker-port=0",
         "--max-worker-port=0",

@@ -46,56 +46,25 @@ def promote(  # noqa: PLR0913 (to typer an option is a parameter)
     _ask(name, verb, (namespace, context, kubeconfig), wait=wait, timeout_s=timeout)
 
 
-@app.command()
-def pause(
-    name: Name,
-    wait: Wait = "true",
-    timeout: Timeout = None,
-    namespace: Namespace = None,
-    context: Context = None,
-    kubeconfig: Kubeconfig = None,
-) -> None:
-    """Pause the rollout at the current weight."""
-    _ask(name, Verb.PAUSE, (namespace, context, kubeconfig), wait=wait, timeout_s=timeout)
+def _add(name: str, verb: Verb, description: str) -> None:
+    """A command that takes nothing but the model's name and where that is."""
+
+    @app.command(name, help=description)
+    def ask(
+        name: Name,
+        wait: Wait = "true",
+        timeout: Timeout = None,
+        namespace: Namespace = None,
+        context: Context = None,
+        kubeconfig: Kubeconfig = None,
+    ) -> None:
+        _ask(name, verb, (namespace, context, kubeconfig), wait=wait, timeout_s=timeout)
 
 
-@app.command()
-def resume(
-    name: Name,
-    wait: Wait = "true",
-    timeout: Timeout = None,
-    namespace: Namespace = None,
-    context: Context = None,
-    kubeconfig: Kubeconfig = None,
-) -> None:
-    """Continue a paused rollout."""
-    _ask(name, Verb.RESUME, (namespace, context, kubeconfig), wait=wait, timeout_s=timeout)
-
-
-@app.command()
-def abort(
-    name: Name,
-    wait: Wait = "true",
-    timeout: Timeout = None,
-    namespace: Namespace = None,
-    context: Context = None,
-    kubeconfig: Kubeconfig = None,
-) -> None:
-    """Withdraw the candidate. It is not tried again until the spec changes, or by a retry."""
-    _ask(name, Verb.ABORT, (namespace, context, kubeconfig), wait=wait, timeout_s=timeout)
-
-
-@app.command()
-def retry(
-    name: Name,
-    wait: Wait = "true",
-    timeout: Timeout = None,
-    namespace: Namespace = None,
-    context: Context = None,
-    kubeconfig: Kubeconfig = None,
-) -> None:
-    """Try the desired revision again after it failed or was aborted."""
-    _ask(name, Verb.RETRY, (namespace, context, kubeconfig), wait=wait, timeout_s=timeout)
+_add("pause", Verb.PAUSE, "Pause the rollout at the current weight.")
+_add("resume", Verb.RESUME, "Continue a paused rollout.")
+_add("abort", Verb.ABORT, "Withdraw the candidate. It is not tried again until the spec changes, or by a retry.")
+_add("retry", Verb.RETRY, "Try the desired revision again after it failed or was aborted.")
 
 
 @app.command()

@@ -31,7 +31,7 @@ that is being deleted takes: then the RayCluster goes without it."""
 OBJECT_STORE_BYTES = 200 * 1024 * 1024
 _NODE_FOLDER = "/run/fairlead"
 _USER = 10001
-_HEAD_PORTS = {"gcs-server": 6379, "dashboard": 8265, "client": 10001, "metrics": 8080}
+_HEAD_PORTS = {"gcs-server": 6379, "dashboard": 8265, "metrics": 8080}
 _WORKER_PORTS = {"metrics": 8080, "directory": DIRECTORY_PORT}
 _AGENT_PORT = 52365
 """The dashboard's agent of each node listens here. Ray's default."""

@@ -48,10 +48,18 @@ class ServerThread:
     def is_alive(self) -> bool:
         return self._thread.is_alive()
 
-    def call(self, function: Callable[[], None], *, delay_s: float = 0.0) -> None:
-        """Runs `function` in the server's loop, now or later, if that still turns then."""
+    def call_later(self, function: Callable[[], None], delay_s: float) -> None:
+        """Runs `function` in the server's loop after the delay, if that still turns then."""
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._loop.call_later, delay_s, function)
+
+    def run(self, function: Callable[[], None]) -> None:
+        """Runs `function` in the server's loop. Blocks until it has run: every later request comes after it."""
+
+        async def run_once() -> None:
+            function()
+
+        asyncio.run_coroutine_threadsafe(run_once(), self._loop).result()
 
     def drain(self, *, timeout_s: float) -> None:
         """Answers what comes until the gateways send nothing more and nothing is in flight; then closes. Blocks.

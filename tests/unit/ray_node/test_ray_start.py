@@ -32,6 +32,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Started:
         return 0
 
     scripts = types.SimpleNamespace(main=main)
+    monkeypatch.setitem(sys.modules, "ray.scripts", types.SimpleNamespace(scripts=scripts))
     accelerators = types.SimpleNamespace(get_all_accelerator_managers=lambda: set())
     monkeypatch.setitem(sys.modules, "ray.scripts.scripts", scripts)
     monkeypatch.setitem(sys.modules, "ray._private", types.SimpleNamespace(services=types.SimpleNamespace()))
@@ -208,6 +209,21 @@ def test_no_raylet_is_looked_for_once_ray_start_has_ended() -> None:
 )
 def test_the_raylet_gets_the_fixed_port_of_its_agent(arguments: list[str], port: int | None) -> None:
     assert agent_port.fixed_port(arguments) == port
+
+
+@pytest.mark.parametrize(
+    ("arguments", "is_left_out"),
+    [
+        (["--head", "--block"], True),
+        (["--ray-client-server-port=7"], False),
+        (["--ray-client-server-port", "7"], False),
+    ],
+)
+def test_the_server_of_ray_client_is_left_out_unless_its_port_is_given(arguments: list[str], is_left_out: bool) -> None:
+    program = "from ray.scripts import scripts\nfrom fairlead_ray_node import client_server\n"
+    program += f"client_server.leave_out({arguments})\nprint(scripts.get_ray_client_dependency_error())"
+    done = subprocess.run([PYTHON, "-c", program], check=True, capture_output=True, text=True)
+    assert (done.stdout.strip() != "None") == is_left_out
 
 
 def test_only_a_raylet_without_the_port_gets_it() -> None:

@@ -18,7 +18,9 @@ from tests.support.replica_parts import DoublingModel, float_signature
 
 from fairlead_runtime import config, failed_starts
 from fairlead_runtime import replica as replica_module
+from fairlead_runtime.discovery import entry, member
 from fairlead_runtime.errors import LoadError
+from fairlead_runtime.inference import dataplane
 from fairlead_runtime.model import cache, digest, evaluation_record, loader
 from fairlead_runtime.model.predictor import LoadedModel
 from fairlead_runtime.replica import Replica
@@ -102,6 +104,34 @@ async def test_a_draining_replica_stays_healthy_for_a_while_and_answers_meanwhil
     assert set(seen[:unhealthy]) == {200}, seen
     assert set(seen[unhealthy:]) == {404, None}, seen
     del replica
+    gc.collect()
+
+
+async def test_a_replica_is_announced_once_it_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where its server's loop is late, as on a busy machine: gateways send requests from then on."""
+    _, drain = prepare(tmp_path, monkeypatch)
+    start, announce = server_thread.ServerThread.start, member.Member.announce
+    answered: list[int | None] = []
+
+    def start_late(server: server_thread.ServerThread) -> object:
+        started = start(server)
+        server._loop.call_soon_threadsafe(time.sleep, 0.3)
+        return started
+
+    def ask_and_announce(joined: member.Member, listed: entry.Replica) -> None:
+        body = b'{"instances":[[1,2,3,4]]}'
+        (plane,) = (each._dataplane for each in made)
+        assert plane is not None
+        assert plane.phase is dataplane.Phase.READY
+        answered.append(status_of(listed.port, "POST", "/v1/models/digits:predict", body))
+        announce(joined, listed)
+
+    monkeypatch.setattr(server_thread.ServerThread, "start", start_late)
+    monkeypatch.setattr(member.Member, "announce", ask_and_announce)
+    made = [Replica(configuration(tmp_path))]
+    await made[0].reconfigure({"digest": None})
+    assert answered == [200]
+    await drain(made.pop())
     gc.collect()
 
 

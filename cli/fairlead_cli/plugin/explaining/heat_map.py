@@ -6,8 +6,6 @@ import io
 import math
 from collections.abc import Sequence
 
-from PIL import Image
-
 from fairlead_cli.plugin import errors
 from fairlead_cli.plugin.explaining import explain
 
@@ -44,6 +42,8 @@ def draw(found: explain.Explained) -> bytes:
             right = [colour for value in hot for colour in [value] * scale]
             lines += [[*left, *[_WHITE] * GAP, *right]] * scale
     pixels = bytes(value for line in lines for colour in line for value in colour)
+    from PIL import Image  # other commands of the plugin start without it
+
     content = io.BytesIO()
     Image.frombytes("RGB", (len(lines[0]), len(lines)), pixels).save(content, "PNG")
     return content.getvalue()

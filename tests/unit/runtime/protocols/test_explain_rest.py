@@ -227,7 +227,7 @@ def test_what_waits_or_runs_is_answered_when_the_replica_stops() -> None:
         assert model.begun.wait(60)
         second.sendall(post(PATH, body()))
         wait_until(lambda: replica.parts.plane.explanations.waiting == 1)
-        replica.server.call(replica.parts.plane.explanations.close)
+        replica.server.run(replica.parts.plane.explanations.close)
         try:
             assert read_answers(second, 1).startswith(b"HTTP/1.1 503 ")
             assert read_answers(first, 1).startswith(b"HTTP/1.1 503 ")
