@@ -42,7 +42,7 @@ class DriftReader:
         self._readings: dict[str, Reading] = {}
         self._failures: dict[str, int] = defaultdict(int)
 
-    def of(self, key: keys.ModelKey) -> knowledge.Known[drift.ByRevision] | knowledge.Unknown | None:
+    def find(self, key: keys.ModelKey) -> knowledge.Known[drift.ByRevision] | knowledge.Unknown | None:
         """What is known of a model, which is read from now on; None before the first answer."""
         self._asked.add(key)
         if key.namespace not in self._prometheus:

@@ -33,7 +33,7 @@ class Measurements(Protocol):
 
 
 class Drifts(Protocol):
-    def of(self, key: keys.ModelKey) -> knowledge.Known[drift.ByRevision] | knowledge.Unknown | None: ...
+    def find(self, key: keys.ModelKey) -> knowledge.Known[drift.ByRevision] | knowledge.Unknown | None: ...
 
     def forget(self, key: keys.ModelKey) -> None: ...
 
@@ -120,7 +120,7 @@ class Observer:
             return None
         spec = view.spec if view is not None else None
         if isinstance(spec, ModelDeploymentSpec) and spec.monitoring.drift is DriftWatch.CONDITION:
-            return self._drifts.of(key)
+            return self._drifts.find(key)
         self._drifts.forget(key)
         return None
 

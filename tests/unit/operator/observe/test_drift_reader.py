@@ -57,58 +57,58 @@ async def test_nothing_is_asked_where_no_model_asks() -> None:
 
 async def test_two_queries_serve_all_models_of_a_namespace() -> None:
     watched = Watched()
-    assert watched.reader.of(DIGITS) is None
-    watched.reader.of(WORDS)
+    assert watched.reader.find(DIGITS) is None
+    watched.reader.find(WORDS)
     watched.prometheus.compared = [("digits", "a"), ("digits", "b"), ("words", "c")]
     watched.prometheus.firing = {("digits", "a", "input0_mean", "1h"): 0.31, ("digits", "a", "score", "1d"): 0.4}
     assert await watched.read() == [DIGITS, WORDS]
     assert watched.prometheus.queries == [(URL, "team-a")] * 2
-    assert watched.reader.of(DIGITS) == Known({"a": Drifting(feature="score", window="1d", proved=0.4), "b": None})
-    assert watched.reader.of(WORDS) == Known({"c": None})
+    assert watched.reader.find(DIGITS) == Known({"a": Drifting(feature="score", window="1d", proved=0.4), "b": None})
+    assert watched.reader.find(WORDS) == Known({"c": None})
 
 
 async def test_figures_that_move_are_no_news_and_the_first_found_stays_the_worst_while_it_fires() -> None:
     watched = Watched()
-    watched.reader.of(DIGITS)
+    watched.reader.find(DIGITS)
     watched.prometheus.compared = [("digits", "a")]
     mean, score = ("digits", "a", "input0_mean", "1h"), ("digits", "a", "score", "1h")
     watched.prometheus.firing = {mean: 0.31}
     assert await watched.read() == [DIGITS]
-    first = watched.reader.of(DIGITS)
+    first = watched.reader.find(DIGITS)
     for shares in ({mean: 0.29, score: 0.6}, {mean: 0.05, score: 0.7}, {mean: float("nan")}):
         watched.prometheus.firing = shares
         assert await watched.read() == []
-        assert watched.reader.of(DIGITS) == first
+        assert watched.reader.find(DIGITS) == first
     watched.prometheus.firing = {score: 0.7}
     assert await watched.read() == [DIGITS]
     watched.prometheus.firing = {}
     assert await watched.read() == [DIGITS]
-    assert watched.reader.of(DIGITS) == Known({"a": None})
+    assert watched.reader.find(DIGITS) == Known({"a": None})
 
 
 async def test_a_prometheus_that_fails_for_a_while_changes_nothing_and_then_nothing_is_known() -> None:
     watched = Watched()
-    watched.reader.of(DIGITS)
+    watched.reader.find(DIGITS)
     watched.prometheus.compared = [("digits", "a")]
     await watched.read()
-    before = watched.reader.of(DIGITS)
+    before = watched.reader.find(DIGITS)
     watched.prometheus.failure = "no answer within 3 s"
     for _ in range(reads.FAILURES_MAX - 1):
         assert await watched.read() == []
-        assert watched.reader.of(DIGITS) == before
+        assert watched.reader.find(DIGITS) == before
     assert await watched.read() == [DIGITS]
-    assert isinstance(watched.reader.of(DIGITS), Unknown)
+    assert isinstance(watched.reader.find(DIGITS), Unknown)
     watched.prometheus.failure = "connection refused"
     assert await watched.read() == [], "another sentence for the same is no news"
     watched.prometheus.failure = None
     assert await watched.read() == [DIGITS]
-    assert watched.reader.of(DIGITS) == before
+    assert watched.reader.find(DIGITS) == before
 
 
 @pytest.mark.parametrize("key", [ModelKey("team-b", "digits")])
 async def test_without_a_prometheus_nothing_is_known(key: ModelKey) -> None:
     watched = Watched()
-    found = watched.reader.of(key)
+    found = watched.reader.find(key)
     assert isinstance(found, Unknown)
     assert found.reason == "the operator was given no Prometheus for namespace team-b"
     assert await watched.read() == []
@@ -116,7 +116,7 @@ async def test_without_a_prometheus_nothing_is_known(key: ModelKey) -> None:
 
 async def test_a_model_that_no_longer_asks_is_not_read() -> None:
     watched = Watched()
-    watched.reader.of(DIGITS)
+    watched.reader.find(DIGITS)
     watched.reader.forget(DIGITS)
     assert await watched.read() == []
     assert watched.prometheus.queries == []

@@ -118,8 +118,8 @@ def test_while_nothing_changes_nothing_is_written_and_a_change_is_one_event() ->
     drifted = summarise(world, found)
     assert [(event.type, event.reason) for event in drifted.events] == [("Warning", "InputDrift")]
     take(world, drifted)
-    again = summarise(world, found, later_s=3600)
-    assert (again.patch, again.events) == (None, ())
+    later = summarise(world, found, later_s=3600)
+    assert (later.patch, later.events) == (None, ())
     assert summarise(world, None, later_s=3600).patch is None, "a new operator has not asked Prometheus yet"
 
 
