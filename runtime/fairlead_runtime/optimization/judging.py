@@ -29,7 +29,10 @@ class Judged:
 
 
 def judge(table: Table, bounds: Optimization) -> Judged:
-    """The best variant of those that keep the bounds, else the float model."""
+    """The best variant of those that keep the bounds, else the float model.
+
+    Of those whose figures are within 10 % of the best one's, the one that changes scores least.
+    """
     base, *others = table.variants
     refused = {each.name: each.why for each in table.unmade}
     if (blind := _find_blind(table, bounds)) is not None:
@@ -46,8 +49,14 @@ def judge(table: Table, bounds: Optimization) -> Judged:
         text = "; ".join(f"{name}: {why}" for name, why in refused.items()) or "no variant was made"
         why = f"the float model serves, as {text}"
         return Judged(choice=VariantChoice(name=FLOAT, reason=VariantReason.REFUSED, why=why), refused=refused)
-    best = min(passed, key=lambda each: figure(each, bounds.optimize_for))
-    refused.update({each.name: f"{best.name} is better" for each in passed if each is not best})
+    least = min(figure(each, bounds.optimize_for) for each in passed)
+    equal = [each for each in passed if figure(each, bounds.optimize_for) * RATIO_MAX < least]
+    # What differs by less may be chance of the measurement.
+    best = min(equal, key=lambda each: (each.score_change, figure(each, bounds.optimize_for)))
+    for each in passed:
+        if each is not best:
+            how = "as good within 10 % and changes scores less" if each in equal else "better"
+            refused[each.name] = f"{best.name} is {how}"
     text = _describe(best, base, table.samples, bounds.optimize_for)
     if rest := "; ".join(f"{name}: {why}" for name, why in refused.items()):
         text = f"{text}. Not served: {rest}"

@@ -56,6 +56,17 @@ def test_the_fastest_within_the_bounds_serves() -> None:
     assert found.refused == {"A": "B is better"}
 
 
+def test_of_those_that_are_as_fast_the_one_that_changes_scores_least_serves() -> None:
+    """A difference within 10 % may be chance of the measurement, and no reason to change an answer."""
+    steady = variant("Steady", speeds=speeds(41e-6, 1600e-6), score_change=0.001)
+    found = judge(variant("Fastest", speeds=speeds(40e-6, 1600e-6), score_change=0.09), steady, variant("A", **FAST))
+    assert found.choice.name == "Steady"
+    assert found.refused == {
+        "Fastest": "Steady is as good within 10 % and changes scores less",
+        "A": "Steady is better",
+    }
+
+
 def test_below_the_floor_the_float_model_serves_and_says_by_how_much() -> None:
     found = judge(variant("A", **FAST, correct=939))
     assert (found.choice.name, found.choice.reason) == (FLOAT, VariantReason.REFUSED)
