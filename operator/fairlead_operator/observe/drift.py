@@ -67,7 +67,7 @@ class DriftReader:
             compared, firing = await asyncio.gather(
                 *(
                     self._reads.fetch_series(url, query, namespace=namespace)
-                    for query in (_compared(namespace), _firing(namespace))
+                    for query in (compared_query(namespace), firing_query(namespace))
                 )
             )
         except errors.FairleadError as error:
@@ -84,12 +84,13 @@ class DriftReader:
                 self._on_change(key)
 
 
-def _compared(namespace: str) -> str:
+def compared_query(namespace: str) -> str:
     """Revisions with sampled rows in the last hour or day: where there are none, the comparison gives NaN."""
     return f'count by (model, revision) (fairlead:drift:proved{{namespace="{namespace}"}} > -Inf)'
 
 
-def _firing(namespace: str) -> str:
+def firing_query(namespace: str) -> str:
+    """The features for which an alert fires, with the shares that are proved."""
     alerts = f'ALERTS{{alertname=~"FairleadInputDrift|FairleadScoreDrift",alertstate="firing",namespace="{namespace}"}}'
     proved = f'fairlead:drift:proved{{namespace="{namespace}"}}'
     both = f"{proved} and on (namespace, model, revision, feature, window) {alerts}"
