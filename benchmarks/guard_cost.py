@@ -1,11 +1,12 @@
 """What guards cost a request, against the same replica without, for a dense network and one of images.
 
-    python -m benchmarks.guard_cost [--rounds 20]
+    python -m benchmarks.guard_cost [--rounds 40]
 
 Replicas of one process, without Ray and gateway, share a loaded model of `examples` (its weights are random): one
 without guards, one with each guard, one with all of them. A client of the same process asks one after the other. Time
-is of the processor, of all threads but the client's. Other programs make a request cost more, never less, so the ratio is
-that of the best blocks; the quartiles of the ratios within rounds stand beside it. Bounds are those of the examples' digits, and requests are held-out digits.
+is of the processor, of all threads but the client's. Other programs make a request cost more, never less, so the ratio
+is that of the best blocks; the quartiles of the ratios within rounds stand beside it. Bounds are those of the examples'
+digits, and requests are held-out digits.
 """
 
 from __future__ import annotations
@@ -99,9 +100,8 @@ def serve_all(model: Path, *, flat: bool) -> tuple[str, guards.Array, dict[str, 
 
 def print_table(name: str, rounds: int, model: Path) -> None:
     tensor, rows, ports = serve_all(model, flat=name == "dense")
-    print(
-        f"\n| {name}: ratio to Off, best blocks (quartiles of rounds) | {' | '.join(form.name for form in FORMS)} |\n|{' --- |' * 4}"
-    )
+    heads = " | ".join(form.name for form in FORMS)
+    print(f"\n| {name}: ratio to Off, best blocks (quartiles of rounds) | {heads} |\n|{' --- |' * 4}")
     cells: dict[str, list[str]] = {each: [] for each in ports}
     for form in FORMS:
         body, headers = request_of(form, tensor, rows)
@@ -120,7 +120,7 @@ def print_table(name: str, rounds: int, model: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--rounds", type=int, default=40)
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         engines.make_models(Path(folder))
