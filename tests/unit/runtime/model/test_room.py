@@ -143,3 +143,21 @@ def test_a_process_that_ended_meanwhile_takes_nothing(machine: Machine) -> None:
     machine.process(10, "one", limit=900 * MIB, used=100 * MIB)
     (machine.root / "proc/10/status").write_text("Name:\tpython\nState:\tZ (zombie)\n")
     assert room.find(BESIDE, machine.root) == 2000 * MIB - RESERVE_BYTES
+
+
+@pytest.mark.parametrize(
+    ("left", "taken"), [(100_000, 4096), (3000, 1500), (1536, 768), (1534, 1534), (900, 900), (512, 512)]
+)
+def test_half_is_left_to_others_if_that_is_enough_for_them(machine: Machine, left: int, taken: int) -> None:
+    machine.groups("0::/\n")
+    machine.second("", limit=left * MIB + RESERVE_BYTES, used=0)
+    need = Need(what="an optimization", least_bytes=512 * MIB, most_bytes=LIMIT, leaves_bytes=LEAST_BYTES)
+    assert room.find(need, machine.root) == taken * MIB
+
+
+def test_what_keeps_room_for_others_needs_its_own_least_number(machine: Machine) -> None:
+    machine.groups("0::/\n")
+    machine.second("", limit=511 * MIB + RESERVE_BYTES, used=0)
+    need = Need(what="an optimization", least_bytes=512 * MIB, most_bytes=LIMIT, leaves_bytes=LEAST_BYTES)
+    with pytest.raises(room.NoRoomError, match="an optimization needs 768 MiB of free memory, and 767 MiB are free"):
+        room.find(need, machine.root)
