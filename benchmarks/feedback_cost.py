@@ -27,6 +27,7 @@ from fairlead_runtime import config
 from fairlead_runtime.feedback import wiring
 from fairlead_runtime.feedback.issuer import Issuer
 from fairlead_runtime.inference import batching, costs, dataplane, executor
+from fairlead_runtime.inference.guarding import Guards
 from fairlead_runtime.metrics import ReplicaMetrics
 from fairlead_runtime.model import prepare
 from fairlead_runtime.model.explaining.explainer import Explainer
@@ -96,7 +97,8 @@ def main() -> None:
         print(f"{name}: {statistics.median(rounds):.1f} µs of processor a request; ratio to without {measured}")
 
 
-def serve(variant: Variant, prepared: prepare.PreparedModel) -> int:
+def serve(variant: Variant, prepared: prepare.PreparedModel, guards: Guards | None = None) -> int:
+    """The port of one more replica of this process."""
     metrics = ReplicaMetrics({"model": "bench"})
 
     def build(loop: asyncio.AbstractEventLoop) -> Shared:
@@ -122,6 +124,7 @@ def serve(variant: Variant, prepared: prepare.PreparedModel) -> int:
             admission=dataplane.Admission(ongoing_max=64, queued_max=256, timeout_s=30),
             metrics=metrics,
         )
+        plane.guards = guards
         plane.phase = dataplane.Phase.READY
         explainer = Explainer(prepared.model, shares_calls=prepared.merging.is_proved)
         feedback = variant.feedback(prepared, metrics)

@@ -144,10 +144,8 @@ def coarse_digits() -> Images:
     return Images(8, train, train_labels, held_out, labels)
 
 
-def make_guards(
-    signature: Signature, training: Array, chosen: Sequence[Guard], answers: Counts | None = None
-) -> Guards:
-    """Guards with the bounds that a package with these training rows has."""
+def make_statistics(signature: Signature, training: Array, answers: Counts | None = None) -> Found:
+    """What a replica finds beside a model that was packaged with these training rows."""
     order = reference_statistics.random_order(len(training))
     vocabularies, _ = reference_statistics.bin_rows(signature, [training])
     statistics = ReferenceStatistics(
@@ -157,12 +155,20 @@ def make_guards(
         vocabularies=vocabularies,
         guards=guard_bounds.compute(signature, [training], order, answers, vocabularies),
     )
-    return guard_checks.build(
-        dict.fromkeys(chosen, GuardMode.OBSERVE),
-        signature,
-        Found(outcome=Outcome.READ, statistics=statistics),
-        AnswerKinds(finite=frozenset({0}), distributions=frozenset({0})),
-    )
+    return Found(outcome=Outcome.READ, statistics=statistics)
+
+
+def observe(signature: Signature, statistics: Found, chosen: Sequence[Guard]) -> Guards:
+    """Guards of a model whose answers are distributions."""
+    kinds = AnswerKinds(finite=frozenset({0}), distributions=frozenset({0}))
+    return guard_checks.build(dict.fromkeys(chosen, GuardMode.OBSERVE), signature, statistics, kinds)
+
+
+def make_guards(
+    signature: Signature, training: Array, chosen: Sequence[Guard], answers: Counts | None = None
+) -> Guards:
+    """Guards with the bounds that a package with these training rows has."""
+    return observe(signature, make_statistics(signature, training, answers), chosen)
 
 
 def found_rows(guards: Guards, rows: Array, outputs: Array | None) -> dict[Guard, Array]:

@@ -37,6 +37,7 @@ from fairlead_operator.clients import clock, gateway, http, kubernetes, measurem
 from fairlead_operator.desired.namespace import network
 from fairlead_operator.effects import events, execute
 from fairlead_operator.observe import cluster, ray_clusters, readers, snapshot
+from fairlead_operator.observe import drift as drift_reads
 from fairlead_operator.observe import gateway as gateway_reads
 from fairlead_operator.observe import measurements as measurement_reads
 from fairlead_operator.settings import Settings
@@ -82,11 +83,13 @@ class Operator:
         self._make_queue()
         self._make_readers()
         self._make_sweep()
+        self._drifts = self._make_drifts()
         self._observer = snapshot.Observer(
             self._api,
             self._namespace,
             clock=self._clock,
             measurements=self._measurements(),
+            drifts=self._drifts,
             find_problem=self._problems.find if settings.is_cluster_mode else None,
         )
         self._cluster_mode = self._make_cluster_mode() if settings.is_cluster_mode else None
@@ -194,6 +197,7 @@ class Operator:
             self._spawn(
                 "namespaces' resync", self._repeat("infrastructure", self._cluster_mode.resync, self._settings.resync_s)
             )
+        self._spawn("drift", self._repeat("reading drift", self._drifts.read, drift_reads.INTERVAL_S))
         self._spawn("gauges", self._repeat("gauges", self._show_gauges, self._settings.sweep_s))
         self._watches.start_late()
         self._spawn("watches", self._repeat("looking after the watches", self._watches.tend, watches.TEND_S))
@@ -301,6 +305,10 @@ class Operator:
             listed=self._directories.gateways,
             prometheus=self._settings.prometheus_urls,
         )
+
+    def _make_drifts(self) -> drift_reads.DriftReader:
+        reads = prometheus.PrometheusClient(http_client=self._http, on_request=self._metrics.on_prometheus_request)
+        return drift_reads.DriftReader(reads, prometheus=self._settings.prometheus_urls, on_change=self._waiting.touch)
 
     def _kubernetes_client(
         self, *, lease: http.Lease | None, connections: int = http.CONNECTIONS_PER_HOST

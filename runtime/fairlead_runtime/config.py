@@ -201,6 +201,7 @@ class Environment(_Part):
     fetch_total_s: float = 900
     convert_s: Annotated[float, Field(gt=0)] = 240
     convert_bytes: Annotated[int, Field(gt=0)] = 4096 * MIB
+    allowed_operations: str = ""
     source_hosts: str = ""
     source_networks: str = ""
     source_credentials: str = ""
@@ -214,6 +215,7 @@ def environment() -> Environment:
     """Read from the variables `FAIRLEAD_…` of the Ray cluster's processes."""
     default_dir = Path(tempfile.gettempdir()) / f"fairlead-models-{os.getuid()}"
     names = {
+        "allowed_operations": "FAIRLEAD_ALLOWED_OPERATIONS",
         "cache_bytes": "FAIRLEAD_CACHE_BYTES",
         "ca_file": "FAIRLEAD_CA_FILE",
         "convert_bytes": "FAIRLEAD_CONVERT_BYTES",

@@ -152,6 +152,8 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"sources": {"httpsProxy": "http://a:1", "noProxy": ["a:9000"]}},
         "must be a host name without a port",
     ),
+    "an operation that is none": ({"sources": {"allowedOperations": ["print"]}}, "as in PrintV2"),
+    "an operation twice": ({"sources": {"allowedOperations": ["PrintV2", "PrintV2"]}}, "Duplicate value"),
     "a claim twice": ({"sources": {"volumeClaimNames": ["a", "a"]}}, "Duplicate value"),
     "a Secret twice": (
         {"sources": {"credentials": [{"secretName": "a", "hosts": ["b"]}, {"secretName": "a", "hosts": ["c"]}]}},
@@ -223,6 +225,7 @@ ACCEPTED: dict[str, dict[str, Any]] = {
             "allowedNetworks": ["10.96.0.0/12", "fd00::/8"],
             "credentials": [{"secretName": "bucket-reader", "hosts": ["s3.eu-central-1.amazonaws.com"]}],
             "volumeClaimNames": ["shared-models"],
+            "allowedOperations": ["PrintV2", "Text>Split"],
             "httpsProxy": "http://proxy.example.org:3128",
             "noProxy": [".svc", "10.0.0.0/8", "*", "fd00::1"],
         },

@@ -14,6 +14,8 @@ class FakePrometheus:
     def __init__(self) -> None:
         self.answer: float | str | list[float] | None = None
         """``None`` is no series, a list one series each, a word what stands in place of a number."""
+        self.labels: list[dict[str, str]] = []
+        """Of the series, in place of a number of their own."""
         self.code = 200
         self.is_late = False
         """While true, no answer comes."""
@@ -54,4 +56,5 @@ class FakePrometheus:
 
     def _series(self) -> list[dict[str, Any]]:
         numbers = self.answer if isinstance(self.answer, list) else [] if self.answer is None else [self.answer]
-        return [{"metric": {"n": str(n)}, "value": [1.5, str(number)]} for n, number in enumerate(numbers)]
+        named = [*self.labels, *({"n": str(n)} for n in range(len(self.labels), len(numbers)))]
+        return [{"metric": labels, "value": [1.5, str(number)]} for labels, number in zip(named, numbers, strict=False)]

@@ -83,7 +83,7 @@ def programs() -> tuple[Program, ...]:
             bounds={
                 "namespace": "the namespaces with models",
                 "model": "the ModelDeployments of the namespace",
-                "type": "7: the conditions",
+                "type": "8: the conditions",
                 "phase": "1 at a time, of 13",
                 "role": "4: Stable, Candidate, Warm, Draining",
                 "kind": "2: ModelKey, RayKey",

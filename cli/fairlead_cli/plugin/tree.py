@@ -29,6 +29,7 @@ def facts(model: model_view.Model) -> dict[str, Any]:
         "namespace": model.namespace,
         "phase": status.phase.value if status.phase is not None else None,
         "ready": ready(model),
+        "drift": drift(model),
         "desiredRevision": model.desired,
         "revisions": {place: _revision(model, name) for place, name in places.items() if name is not None},
         "scaling": _dump(status.scaling),
@@ -49,7 +50,16 @@ def leaving(model: model_view.Model) -> str | None:
 
 
 def ready(model: model_view.Model) -> dict[str, str] | None:
-    found: Condition | None = next((c for c in model.status.conditions if c.type == "Ready"), None)
+    return _condition(model, "Ready")
+
+
+def drift(model: model_view.Model) -> dict[str, str] | None:
+    """Whether drift was found; None where spec.monitoring doesn't ask for it."""
+    return _condition(model, "DriftDetected")
+
+
+def _condition(model: model_view.Model, kind: str) -> dict[str, str] | None:
+    found: Condition | None = next((c for c in model.status.conditions if c.type == kind), None)
     return {"status": found.status.value, "reason": found.reason, "message": found.message} if found else None
 
 
@@ -185,6 +195,8 @@ def _draw_rest(model: model_view.Model, root: rich.tree.Tree) -> None:
     condition = ready(model)
     if condition is not None and condition["status"] != "True" and status.rollout is None:
         root.add(_plain(f"not ready: {condition['reason']}: {condition['message']}"))
+    if (found := drift(model)) is not None and found["status"] != "False":
+        root.add(_plain(f"drift: {found['reason']}: {found['message']}"))
     for entry in status.quarantine:
         desired = ", which the spec desires" if entry.revision == model.desired else ""
         root.add(

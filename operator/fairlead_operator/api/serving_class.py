@@ -244,7 +244,9 @@ class ServingClassSpec(ApiModel):
     creates a new Ray cluster.
     """
     sources: Sources = Sources()
-    """Where models may be read from, and with which credentials. A change creates a new Ray cluster."""
+    """Where models may be read from, with which credentials, and which operations they may contain. A change creates a
+    new Ray cluster.
+    """
     image_pull_secrets: Annotated[tuple[PullSecretName, ...], Field(max_length=PULL_SECRETS_MAX)] = ()
     """The names of the Secrets for pulling the images. They must exist in each namespace that uses the class. A change
     creates a new Ray cluster.

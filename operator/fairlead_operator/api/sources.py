@@ -1,4 +1,4 @@
-"""``spec.sources`` of a ServingClass: where models may be read from, and with which credentials."""
+"""``spec.sources`` of a ServingClass: where models may be read from, and what they may contain."""
 
 from __future__ import annotations
 
@@ -61,6 +61,17 @@ NoProxy = Annotated[
 ]
 
 
+OPERATIONS_MAX: Final = 64
+OperationName = Annotated[
+    str,
+    text(
+        r"^[A-Z][A-Za-z0-9]*(>[A-Z][A-Za-z0-9]*)?$",
+        "must be the name of a TensorFlow operation, as in PrintV2",
+        max_length=128,
+    ),
+]
+
+
 class SourceCredentials(ApiModel):
     """A Secret with credentials, and the hosts that they may be sent to."""
 
@@ -74,7 +85,7 @@ class SourceCredentials(ApiModel):
 
 
 class Sources(ApiModel):
-    """Where models may be read from, and with which credentials."""
+    """Where models may be read from, with which credentials, and which operations they may contain."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(
@@ -108,6 +119,13 @@ class Sources(ApiModel):
     ] = ()
     """The names of the PersistentVolumeClaims that ModelDeployments may read models from with `pvc://CLAIM/PATH`. The
     worker pods mount all of them read-only, and do not start while one does not exist in their namespace.
+    """
+    allowed_operations: Annotated[
+        tuple[OperationName, ...], Field(max_length=OPERATIONS_MAX, json_schema_extra={LIST_TYPE: "set"})
+    ] = ()
+    """The TensorFlow operations that a SavedModel may contain beside those that compute, for example `PrintV2`. A model
+    with an operation that reads or writes files, such as `ReadFile`, can read everything that its worker pod can:
+    allow one only if you trust the authors of all models of the class.
     """
     https_proxy: ProxyUrl | None = None
     """The URL of the proxy for `https` requests that read models, as `http://HOST:PORT`. If unset, no proxy is used."""

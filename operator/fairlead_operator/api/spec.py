@@ -18,6 +18,7 @@ from fairlead_operator.api.fields import Cpu, Memory
 from fairlead_operator.api.guards import Guards
 from fairlead_operator.api.model import ApiModel
 from fairlead_operator.api.model_source import ModelSource
+from fairlead_operator.api.monitoring import Monitoring
 from fairlead_operator.api.optimization import Optimization
 from fairlead_operator.api.placement import ClusterChoice
 from fairlead_operator.api.routing import Match, Shadow, Sticky
@@ -361,6 +362,8 @@ class ModelDeploymentSpec(ApiModel):
     """How a new revision replaces the stable one. A change creates no new revision."""
     cluster: ClusterChoice = ClusterChoice()
     """The Ray cluster that the model runs on. A change creates a new revision."""
+    monitoring: Monitoring = Monitoring()
+    """What of the served model the status shows. A change creates no new revision."""
     revision_history_limit: Annotated[int, Field(ge=1, le=50)] = 10
     """The number of old revisions that are kept, so that a rollback can return to them. Default: 10."""
     suspend: bool = False

@@ -385,7 +385,7 @@ class ModelDeploymentStatus(ApiModel):
         tuple[Condition, ...], Field(max_length=CONDITIONS_MAX, json_schema_extra={LIST_MAP_KEYS: ["type"]})
     ] = ()
     """The current observations of the object's state: Available, Ready, Accepted, Progressing, Degraded, Reconciling
-    and Stalled.
+    and Stalled, and DriftDetected where `spec.monitoring` asks for it.
     """
 
     def to_wire(self) -> dict[str, Any]:

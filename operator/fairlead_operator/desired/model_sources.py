@@ -24,6 +24,7 @@ def variables(sources: Sources) -> list[dict[str, Any]]:
         ),
         "FAIRLEAD_SOURCE_SECRETS_DIR": SECRETS_FOLDER if sources.credentials else "",
         "FAIRLEAD_SOURCE_CLAIMS_DIR": CLAIMS_FOLDER if sources.claims else "",
+        "FAIRLEAD_ALLOWED_OPERATIONS": ",".join(sources.operations),
         "HTTPS_PROXY": sources.https_proxy or "",
         "NO_PROXY": ",".join(sources.no_proxy),
     }

@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from fairlead_operator.api import names
+from fairlead_operator.api.monitoring import DriftWatch
 from fairlead_operator.api.spec import ModelDeploymentSpec
 from fairlead_operator.clients import errors, paths
 from fairlead_operator.clients.clock import Clock
 from fairlead_operator.observe import cluster
 from fairlead_operator.observe import kubernetes as objects
-from fairlead_operator.state import analysis, directory, infrastructure, keys, knowledge, observed, question
+from fairlead_operator.state import analysis, directory, drift, infrastructure, keys, knowledge, observed, question
 
 CAPACITY_MAX_AGE_S = 2.0
 
@@ -31,6 +32,12 @@ class Measurements(Protocol):
     async def read(self, key: keys.ModelKey, asked: question.Question) -> analysis.Measured: ...
 
 
+class Drifts(Protocol):
+    def find(self, key: keys.ModelKey) -> knowledge.Known[drift.ByRevision] | knowledge.Unknown | None: ...
+
+    def forget(self, key: keys.ModelKey) -> None: ...
+
+
 def no_problem(_key: keys.ModelKey) -> None:
     """Ray clusters and gateways are given."""
     return None
@@ -46,15 +53,17 @@ class Observer:
         *,
         clock: Clock,
         measurements: Measurements | None = None,
+        drifts: Drifts | None = None,
         find_problem: Callable[[keys.ModelKey], infrastructure.Problem | None] | None = None,
     ) -> None:
-        """Without ``measurements`` an analysis that is under way finds none.
+        """Without ``measurements`` an analysis that is under way finds none, and without ``drifts`` no drift is known.
 
         ``find_problem`` says why a model can't get what it needs in its namespace; None where that is given by flags.
         """
         self._find_problem = find_problem or no_problem
         self._is_placed_by_class = find_problem is not None
         self._measurements = measurements
+        self._drifts = drifts
         self._reads = reads
         self._namespaces = namespaces
         self._clock = clock
@@ -97,11 +106,23 @@ class Observer:
             route_writes=namespace.route_writes,
             problem=self._find_problem(key),
             is_placed_by_class=self._is_placed_by_class,
+            drift=self._drift_of(key, view),
         )
         world = namespace.world()
         return Look(
             seen=seen, evidence=world.hash_model(key.name), hot_evidence=world.hash_model(key.name, is_hot=True)
         )
+
+    def _drift_of(
+        self, key: keys.ModelKey, view: observed.ModelDeploymentView | None
+    ) -> knowledge.Known[drift.ByRevision] | knowledge.Unknown | None:
+        if self._drifts is None:
+            return None
+        spec = view.spec if view is not None else None
+        if isinstance(spec, ModelDeploymentSpec) and spec.monitoring.drift is DriftWatch.CONDITION:
+            return self._drifts.find(key)
+        self._drifts.forget(key)
+        return None
 
     async def measure(self, look: Look) -> Look:
         """The same look with the measurement that is due, if one is."""

@@ -122,6 +122,11 @@ CONSEQUENCES: Mapping[Reason, Consequence] = {
     Reason.SUSPENDED: Consequence(answers_nobody=True),
     Reason.DELETING: Consequence(answers_nobody=True),
     Reason.CLEANUP_INCOMPLETE: _person("Check that the replicas of the model have stopped."),
+    # Drift
+    Reason.NO_DRIFT: _GOES_ON,
+    Reason.INPUT_DRIFT: _GOES_ON,
+    Reason.SCORE_DRIFT: _GOES_ON,
+    Reason.DRIFT_UNKNOWN: _GOES_ON,
     # The rollout
     Reason.INSUFFICIENT_CAPACITY: replace(
         _person(

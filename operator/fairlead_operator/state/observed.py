@@ -16,6 +16,7 @@ from fairlead_operator.state import rollout, unread
 from fairlead_operator.state.analysis import Measured
 from fairlead_operator.state.capacity import Capacity
 from fairlead_operator.state.directory import Unplaced
+from fairlead_operator.state.drift import ByRevision
 from fairlead_operator.state.gateways import Gateways, MemberState
 from fairlead_operator.state.infrastructure import Problem
 from fairlead_operator.state.keys import ModelKey
@@ -151,8 +152,9 @@ class Observed:
     way. ``ray_write`` is what became of the last write of each Ray cluster's Serve config, by name; a cluster without
     one had no pass yet. ``route_writes`` says whether a route could be written now. ``dropped_fields`` are those of the
     status that the CRD lacks, and those that the API server dropped from the last write of it. ``problem`` is why the
-    model can't get a Ray cluster or a gateway in its namespace. ``is_placed_by_class`` says that the operator makes the
-    Ray clusters, and keeps those that are recorded.
+    model can't get a Ray cluster or a gateway in its namespace. ``drift`` is what Prometheus has on the model's
+    revisions; None while nobody asked for it, or it was not read yet. ``is_placed_by_class`` says that the operator
+    makes the Ray clusters, and keeps those that are recorded.
     """
 
     key: ModelKey
@@ -174,6 +176,7 @@ class Observed:
     dropped_fields: tuple[str, ...] = ()
     route_writes: RouteWrites = RouteWrites.POSSIBLE
     problem: Problem | None = None
+    drift: Known[ByRevision] | Unknown | None = None
     is_placed_by_class: bool = False
 
     def serve_on(self, cluster: str) -> Known[ServeView] | Unknown:

@@ -22,6 +22,8 @@ class ConditionType(StrEnum):
     """kstatus: the operator is working towards the spec."""
     STALLED = "Stalled"
     """kstatus: the operator cannot get there without a person."""
+    DRIFT_DETECTED = "DriftDetected"
+    """Requests or answers differ from the reference statistics; only where spec.monitoring asks for it."""
 
 
 class EventType(StrEnum):
@@ -187,6 +189,16 @@ class Reason(StrEnum):
     """A ControllerRevision that is needed was deleted; nothing is changed."""
     ROLLBACK_BLOCKED = "RollbackBlocked"
     """The candidate is withdrawn, but the stable revision has no ready replica to take its traffic."""
+
+    # Drift
+    NO_DRIFT = "NoDrift"
+    """No alert on drift fires for the stable revision."""
+    INPUT_DRIFT = "InputDrift"
+    """The alert FairleadInputDrift fires: inputs differ from the training data."""
+    SCORE_DRIFT = "ScoreDrift"
+    """The alert FairleadScoreDrift fires: answers differ from those to the evaluation data."""
+    DRIFT_UNKNOWN = "DriftUnknown"
+    """Prometheus can't be asked, or has no figures of the stable revision."""
 
     # What a person asked for
     REQUESTED = "Requested"

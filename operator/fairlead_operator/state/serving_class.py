@@ -83,7 +83,10 @@ class SecretHosts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sources:
-    """Where models may be read from: hosts and networks, the proxy, and the Secrets and claims that pods mount."""
+    """Where models may be read from: hosts and networks, the proxy, and the Secrets and claims that pods mount.
+
+    ``operations`` are those of TensorFlow that models may contain beside those that only compute.
+    """
 
     hosts: Sequence[str] = ()
     networks: Sequence[str] = ()
@@ -91,6 +94,7 @@ class Sources:
     claims: Sequence[str] = ()
     https_proxy: str | None = None
     no_proxy: Sequence[str] = ()
+    operations: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,6 +165,7 @@ def from_spec(name: str, spec: api.ServingClassSpec) -> ServingClass:
             claims=spec.sources.volume_claim_names,
             https_proxy=spec.sources.https_proxy,
             no_proxy=spec.sources.no_proxy,
+            operations=spec.sources.allowed_operations,
         ),
     )
 

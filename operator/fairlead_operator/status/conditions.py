@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fairlead_operator.api.monitoring import DriftWatch
+from fairlead_operator.api.spec import ModelDeploymentSpec
 from fairlead_operator.api.status import Condition, ConditionStatus, Quarantine
 from fairlead_operator.api.text import bounded, hide_addresses
 from fairlead_operator.state import unread
 from fairlead_operator.state.actions import Refused
+from fairlead_operator.state.drift import ByRevision
 from fairlead_operator.state.knowledge import Known, Unknown
 from fairlead_operator.state.observed import InvalidSpec
 from fairlead_operator.state.reasons import ConditionType, Reason
@@ -130,6 +133,46 @@ def stalled(result: PassResult) -> Verdict:
     if result.consequence.is_paused:
         return truth(False, result.plan.reason, "The rollout is paused.")
     return truth(False, result.plan.reason, "No manual action is needed.")
+
+
+def drift_detected(result: PassResult) -> Condition | None:
+    """Whether an alert on drift fires for the stable revision; None where the spec doesn't ask for it.
+
+    Before Prometheus was asked, and while the spec can't be read, the condition is as it was.
+    """
+    spec, seen = result.view.spec, result.observed.drift
+    if isinstance(spec, ModelDeploymentSpec):
+        if spec.monitoring.drift is DriftWatch.OFF:
+            return None
+        if seen is not None:
+            return settle(ConditionType.DRIFT_DETECTED, _drift(result, seen), result)
+    return next((c for c in result.view.status.conditions if c.type == ConditionType.DRIFT_DETECTED), None)
+
+
+def _drift(result: PassResult, seen: Known[ByRevision] | Unknown) -> Verdict:
+    stable = result.serving.stable
+    if isinstance(seen, Unknown):
+        message = f"Prometheus has no answer about drift: {hide_addresses(seen.reason).rstrip('.')}."
+        return Verdict(status=ConditionStatus.UNKNOWN, reason=Reason.DRIFT_UNKNOWN, message=message)
+    if stable is None:
+        return Verdict(status=ConditionStatus.UNKNOWN, reason=Reason.DRIFT_UNKNOWN, message="No revision serves.")
+    if stable not in seen.value:
+        message = (
+            f"Prometheus compared no rows of {result.called(stable)} in the last day. That takes requests, a file "
+            "statistics.json beside the model, and the recording rules of the chart."
+        )
+        return Verdict(status=ConditionStatus.UNKNOWN, reason=Reason.DRIFT_UNKNOWN, message=message)
+    found = seen.value[stable]
+    if found is None:
+        return truth(False, Reason.NO_DRIFT, f"No drift of {result.called(stable)} is proved.")
+    is_input = found.feature.startswith("input")
+    data = "the training data" if is_input else "the answers to the evaluation data"
+    share = f"At least {found.proved:.0%} of the" if found.proved > 0 else "The"
+    message = (
+        f"{share} rows of {result.called(stable)} have {found.feature} in other bins than {data}, over {found.window} "
+        "when it was found."
+    )
+    return truth(True, Reason.INPUT_DRIFT if is_input else Reason.SCORE_DRIFT, message)
 
 
 def failure_message(result: PassResult) -> str:

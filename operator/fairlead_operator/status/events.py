@@ -13,7 +13,7 @@ from fairlead_operator.state.rollout import Serving
 from fairlead_operator.status import conditions
 from fairlead_operator.status.pass_result import PassResult
 
-_WARNINGS = (ConditionType.DEGRADED, ConditionType.STALLED)
+_WARNINGS = (ConditionType.DEGRADED, ConditionType.STALLED, ConditionType.DRIFT_DETECTED)
 
 
 def events_of_pass(result: PassResult, settled: tuple[Condition, ...]) -> tuple[Event, ...]:

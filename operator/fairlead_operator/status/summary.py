@@ -106,6 +106,8 @@ def _conditions(result: PassResult) -> tuple[Condition, ...]:
         (ConditionType.STALLED, conditions.stalled(result)),
     )
     own = tuple(conditions.settle(kind, verdict, result) for kind, verdict in verdicts)
+    drift = conditions.drift_detected(result)
+    own = (*own, drift) if drift is not None else own
     foreign = tuple(each for each in result.view.status.conditions if each.type not in set(ConditionType))
     return (*own, *foreign)[:CONDITIONS_MAX]
 

@@ -9,6 +9,7 @@ saving and restoring reaches them. Source: https://github.com/tensorflow/tensorf
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from importlib import resources
 from typing import Any
@@ -19,6 +20,9 @@ from fairlead_runtime.model import asset_tables
 SAVE_OPS = frozenset({"SaveV2", "MergeV2Checkpoints", "ShardedFilename", "ShardedFilespec", "RestoreV2"})
 RESTORE_OPS = frozenset({"RestoreV2", "ShardedFilename"})
 NAMED_MAX = 5
+OPERATIONS_MAX = 64
+OPERATION = re.compile(r"[A-Z][A-Za-z0-9]*(>[A-Z][A-Za-z0-9]*)?")
+"""Source: tensorflow/core/framework/op_def_builder.cc; `Package>Name` belongs to a package."""
 _RUN_ON_LOADING = ("saved_model_main_op", "legacy_init_op", "table_initializer")
 
 
@@ -28,10 +32,27 @@ def allowed_ops() -> frozenset[str]:
     return frozenset(line for line in text.splitlines() if line and not line.startswith("#"))
 
 
-def check(meta_graph: Any) -> None:
-    """Raises LoadError (UnsafeModel) naming the operations of a `MetaGraphDef` that are not allowed."""
+def parse_operations(text: str) -> frozenset[str]:
+    """The operations that a platform allows beside the list, with commas between; raises LoadError."""
+    names = frozenset(text.split(",")) if text else frozenset[str]()
+    wrong = sorted(name for name in names if OPERATION.fullmatch(name) is None)
+    if wrong or len(names) > OPERATIONS_MAX:
+        problem = f"{wrong[0][:100]!r} is none" if wrong else f"there are {len(names)}"
+        raise LoadError(
+            LoadReason.NODE_MISCONFIGURED,
+            "FAIRLEAD_ALLOWED_OPERATIONS of the Ray node must be names of TensorFlow operations such as PrintV2, "
+            f"at most {OPERATIONS_MAX} with commas between; {problem}",
+        )
+    return names
+
+
+def check(meta_graph: Any, more: frozenset[str] = frozenset()) -> None:
+    """Raises LoadError (UnsafeModel) naming the operations of a `MetaGraphDef` that are not allowed.
+
+    `more` are allowed beside those of the list.
+    """
     graph = _Graph(meta_graph)
-    allowed = allowed_ops()
+    allowed = allowed_ops() | more
     if meta_graph.HasField("object_graph_def"):
         serving = graph.ops_from(graph.serving_nodes(), graph.object_functions) - allowed
     else:
@@ -51,7 +72,8 @@ def check(meta_graph: Any) -> None:
         )
         text = (
             f"the model contains operations that are not allowed: {named}. A model may only compute: export a "
-            "signature that reads and writes no files, prints nothing and runs no Python code"
+            "signature that reads and writes no files, prints nothing and runs no Python code. The platform can allow "
+            "operations in spec.sources.allowedOperations of the ServingClass"
         )
         raise LoadError(LoadReason.UNSAFE_MODEL, text)
 

@@ -1,4 +1,4 @@
-"""How much a model may take: on the wire, on the disk, as files."""
+"""How much a model may take, on the wire, on the disk and as files, and which operations it may contain."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from dataclasses import dataclass
 class Bounds:
     """Limits on a fetch; an archive's ratio counts only past `ratio_free_bytes`: some text shrinks a hundredfold.
 
-    `overhead_bytes_max` are bytes on the wire that are not content: listings, heads, errors.
+    `overhead_bytes_max` are bytes on the wire that are not content: listings, heads, errors. `operations` are those of
+    TensorFlow that the platform allows beside the ones of `allowed_ops.txt`.
     """
 
     bytes_max: int
@@ -19,3 +20,4 @@ class Bounds:
     overhead_bytes_max: int = 64 * 1024 * 1024
     idle_s: float = 20
     total_s: float = 900
+    operations: frozenset[str] = frozenset()

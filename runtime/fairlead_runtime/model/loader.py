@@ -84,7 +84,7 @@ def check(path: Path, wanted: ModelFormat | None, signature_name: str | None, bo
     tags: tuple[str, ...] = ()
     match actual:
         case ModelFormat.SAVED_MODEL:
-            read, tags = _check_saved_model(root, signature_name)
+            read, tags = _check_saved_model(root, signature_name, bounds)
         case ModelFormat.KERAS:
             keras_check.check(root, bounds)
             signature.pick_name([signature.DEFAULT_NAME], signature_name)
@@ -158,9 +158,11 @@ def _pick_version(folders: list[Path]) -> Path:
     raise LoadError(LoadReason.MODEL_CORRUPT, text)
 
 
-def _check_saved_model(folder: Path, signature_name: str | None) -> tuple[signature.Signature, tuple[str, ...]]:
+def _check_saved_model(
+    folder: Path, signature_name: str | None, bounds: Bounds
+) -> tuple[signature.Signature, tuple[str, ...]]:
     meta_graph = _read_meta_graph(folder)
-    allowlist.check(meta_graph)
+    allowlist.check(meta_graph, bounds.operations)
     available = [name for name in meta_graph.signature_def if name != signature.INIT_OP]
     name = signature.pick_name(available, signature_name)
     return signature.from_proto(name, meta_graph.signature_def[name]), tuple(sorted(meta_graph.meta_info_def.tags))

@@ -11,6 +11,7 @@ from pathlib import Path
 from fairlead_runtime.config import BatchingMode, Engine, EngineMode, Environment, GuardMode, ReplicaConfig
 from fairlead_runtime.errors import LoadError
 from fairlead_runtime.model import (
+    allowlist,
     answer_kinds,
     engine,
     evaluation_record,
@@ -78,7 +79,10 @@ def prepare(
 ) -> PreparedModel:
     """Raises LoadError; the manifest's digest and the pinned one are the same thing, the manifest's wins."""
     bounds = Bounds(
-        bytes_max=environment.max_model_bytes, idle_s=environment.fetch_idle_s, total_s=environment.fetch_total_s
+        bytes_max=environment.max_model_bytes,
+        idle_s=environment.fetch_idle_s,
+        total_s=environment.fetch_total_s,
+        operations=allowlist.parse_operations(environment.allowed_operations),
     )
     times = [time.perf_counter()]
     kept = Cache(environment.cache_dir, bytes_max=environment.cache_bytes)

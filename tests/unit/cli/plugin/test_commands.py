@@ -71,6 +71,17 @@ def test_status_says_how_a_model_scales_and_what_it_waits_for(found: WorldCluste
     assert json.loads(run("status", NAME, "-o", "json")[1])["scaling"]["desiredReplicas"] == 2
 
 
+def test_status_names_a_drift_that_was_found(found: WorldCluster) -> None:
+    assert "drift" not in run("status", "digits")[1]
+    stored = found.world.models["digits"]
+    drifts = {"type": "DriftDetected", "status": "True", "reason": "InputDrift", "message": "At least 23% of the rows."}
+    dated = {**drifts, "lastTransitionTime": stored.status["conditions"][0]["lastTransitionTime"]}
+    stored.status = {**stored.status, "conditions": [*stored.status["conditions"], dated]}
+    stored.resource_version += 1
+    assert "drift: InputDrift: At least 23% of the rows." in run("status", "digits")[1]
+    assert json.loads(run("status", "digits", "-o", "json")[1])["drift"]["status"] == "True"
+
+
 def test_status_as_json_has_the_same_content(found: WorldCluster) -> None:
     as_json = json.loads(run("status", NAME, "-o", "json")[1])
     assert as_json == yaml.safe_load(run("status", NAME, "-o", "yaml")[1])

@@ -71,3 +71,14 @@ async def test_text_instead_of_a_number_is_refused(server: FakePrometheus, clien
     server.answer = "many"
     with pytest.raises(errors.Unreachable, match="not a number"):
         await client.fetch_number(server.url, "up", namespace="team-a")
+
+
+async def test_series_have_their_labels(server: FakePrometheus, client: prometheus.PrometheusClient) -> None:
+    server.answer, server.labels = [0.25, 0.5], [{"model": "digits"}, {"model": "words"}]
+    found = await client.fetch_series(server.url, "up", namespace="team-a")
+    assert [(each.labels["model"], each.value) for each in found] == [("digits", 0.25), ("words", 0.5)]
+    server.answer = None
+    assert await client.fetch_series(server.url, "up", namespace="team-a") == []
+    server.code = 422
+    with pytest.raises(errors.Refused, match="as told"):
+        await client.fetch_series(server.url, "up", namespace="team-a")

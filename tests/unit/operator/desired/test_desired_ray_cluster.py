@@ -160,6 +160,7 @@ def test_the_platform_s_rules_for_sources_reach_the_workers_alone_and_secrets_st
         "volumeClaimNames": ["shared-models"],
         "httpsProxy": "http://proxy:3128",
         "noProxy": [".svc"],
+        "allowedOperations": ["PrintV2", "Text>Split"],
     }
     head, worker = pods(ray_cluster.build(serving_classes.make(sources=given), namespace="models"))
     (container,) = worker["containers"]
@@ -168,6 +169,7 @@ def test_the_platform_s_rules_for_sources_reach_the_workers_alone_and_secrets_st
     assert variables["FAIRLEAD_SOURCE_CREDENTIALS"] == "reader=models.example.org,*.example.net"
     assert variables["FAIRLEAD_SOURCE_NETWORKS"] == "10.0.0.0/8"
     assert (variables["HTTPS_PROXY"], variables["NO_PROXY"]) == ("http://proxy:3128", ".svc")
+    assert variables["FAIRLEAD_ALLOWED_OPERATIONS"] == "PrintV2,Text>Split"
     (secret,) = (each for each in worker["volumes"] if "secret" in each)
     # Optional: a class is for many namespaces, and not each of them has every Secret.
     assert secret["secret"] == {"secretName": "reader", "optional": True, "defaultMode": 0o440}

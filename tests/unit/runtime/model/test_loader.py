@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import shutil
 import subprocess
@@ -115,6 +116,23 @@ def test_a_saved_model_with_a_risky_operation_is_refused_and_touches_nothing(mod
 
 def test_the_refusal_names_the_operation(models) -> None:
     assert "ReadFile" in refused(models.root / "bad-read").sentence
+
+
+def test_the_platform_can_allow_an_operation(models) -> None:
+    allowed = dataclasses.replace(BOUNDS, operations=allowlist.parse_operations("ReadFile,PrintV2"))
+    checked = loader.check(models.root / "bad-read", None, None, allowed)
+    assert checked.signature is not None
+    with pytest.raises(LoadError, match="not allowed: WriteFile"):
+        loader.check(models.root / "bad-write", None, None, allowed)
+
+
+@pytest.mark.parametrize("text", ["readFile", "ReadFile,", "A B", "A;B", ",".join(f"Op{n}" for n in range(65))])
+def test_allowed_operations_are_checked_by_their_form(text: str) -> None:
+    with pytest.raises(LoadError, match="FAIRLEAD_ALLOWED_OPERATIONS of the Ray node must be names") as error:
+        allowlist.parse_operations(text)
+    assert error.value.reason is LoadReason.NODE_MISCONFIGURED
+    assert allowlist.parse_operations("") == frozenset()
+    assert allowlist.parse_operations("Text>Split") == {"Text>Split"}
 
 
 def test_an_unknown_signature_name_lists_the_available_ones(models) -> None:

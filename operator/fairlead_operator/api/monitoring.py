@@ -1,0 +1,25 @@
+"""What a person writes in ``spec.monitoring``: what of a served model the status shows."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from fairlead_operator.api.model import ApiModel
+
+
+class DriftWatch(StrEnum):
+    """What the operator does about drift."""
+
+    OFF = "Off"
+    CONDITION = "Condition"
+
+
+class Monitoring(ApiModel):
+    """What the operator reads of a model that serves, beside its replicas and traffic."""
+
+    drift: DriftWatch = DriftWatch.OFF
+    """Whether the status has the condition `DriftDetected`. It is True while an alert on drift fires for the stable
+    revision, and its message names the feature and the share of the rows. Needs a model that was packaged with
+    `--reference`, and a Prometheus of the namespace (chart value `prometheusUrls`) with the rules of the chart. `Off`:
+    no condition. Default: Off.
+    """
