@@ -13,7 +13,7 @@ import numpy as np
 from fairlead_cli.evaluation.errors import EvaluationError
 from fairlead_cli.evaluation.labelled_data import Array, LabelledData
 from fairlead_runtime.model.signature import DType, Signature
-from fairlead_runtime.optimization import samples
+from fairlead_runtime.optimization import labels, samples
 
 _SEED = 0
 _HEADS_BYTES = 1024 * 1024
@@ -35,9 +35,9 @@ def choose(signature: Signature, data: LabelledData, count: int) -> bytes:
         path = pathlib.Path(folder, samples.NAME)
         path.write_bytes(content)
         try:
-            samples.read(path, signature)
-        except samples.UnusableSamplesError as error:
-            raise EvaluationError(f"--samples {count}: no replica would read them: {error}") from None
+            labels.check_range(signature, samples.read(path, signature).labels)
+        except (samples.UnusableSamplesError, labels.LabelsDontFitError) as error:
+            raise EvaluationError(f"no replica would take {count} rows of the data as samples: {error}") from None
     return content
 
 

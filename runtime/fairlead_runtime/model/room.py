@@ -55,27 +55,38 @@ class Others:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Need:
-    """What a process is for, with its article, and the bytes that it may have; `at_once` run beside each other."""
+    """What a process is for, with its article, and the bytes that it may have; `at_once` run beside each other.
+
+    With `leaves_bytes` it leaves half of what there is to others, unless that is less than these: then it takes all.
+    """
 
     what: str
     least_bytes: int
     most_bytes: int
     at_once: int = 1
+    leaves_bytes: int = 0
     beside: Others | None = None
 
 
 def find(need: Need, root: Path = Path("/")) -> int:
     """The bytes that the process may take; raises NoRoomError."""
     enough = need.most_bytes * need.at_once + RESERVE_BYTES
-    promised = 0 if need.beside is None else sum(_promised(root, need.beside))
+    promised = 0 if need.beside is None else count_promised(need.beside, root)
     left = min([*_left_on_machine(root), *_left_in_groups(root)], default=enough + promised) - promised
     # Each has its part of what is left when it starts, so that all together have no more than that.
     part = (left - RESERVE_BYTES) // need.at_once
+    if need.leaves_bytes and part // 2 >= need.leaves_bytes:
+        part //= 2
     if part < need.least_bytes:
         needed = need.least_bytes * need.at_once + RESERVE_BYTES
         text = f"{need.what} needs {needed // MIB} MiB of free memory, and {max(0, left) // MIB} MiB are free"
         raise NoRoomError(text, is_promised=left + promised >= needed)
     return min(need.most_bytes, part)
+
+
+def count_promised(others: Others, root: Path = Path("/")) -> int:
+    """How many more bytes the limits of these processes allow; one without a limit counts nothing."""
+    return sum(_promised(root, others))
 
 
 def _promised(root: Path, others: Others) -> Iterator[int]:

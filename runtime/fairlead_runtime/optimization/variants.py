@@ -33,9 +33,9 @@ from fairlead_runtime.optimization.make import Request
 
 LOG = logging.getLogger(__name__)
 ONE_AT_A_TIME = "optimization"
-"""Optimizations of a node wait for each other, and conversions go on beside them."""
-LEAST_BYTES = conversions.LEAST_BYTES
-"""With less memory, no variants are made. So much is left to a conversion that starts meanwhile."""
+"""Optimizations of a node wait for each other. Conversions go on beside them."""
+LEAST_BYTES = 512 * room.MIB
+"""With less memory, no variants are made."""
 
 
 class NoVariantsError(Exception):
@@ -259,9 +259,13 @@ def _make(asked: _Wanted, cache: Cache, tries: int) -> Kept | record.Refusal:
 
 def _run(request: Request, asked: _Wanted, cache: Cache) -> None:
     """Again without the variant that ended the process, as a library does that fails an assertion."""
-    # A conversion may run beside it, so each has half of what is left.
-    most_bytes = asked.base.environment.convert_bytes
-    need = room.Need(what="an optimization", least_bytes=LEAST_BYTES, most_bytes=most_bytes, at_once=2)
+    need = room.Need(
+        what="an optimization",
+        least_bytes=LEAST_BYTES,
+        most_bytes=asked.base.environment.convert_bytes,
+        # Where this can't be left, a conversion that starts meanwhile waits.
+        leaves_bytes=conversions.LEAST_BYTES,
+    )
     skipped: dict[str, str] = {}
 
     def ask(data_bytes: int) -> Request:

@@ -14,11 +14,13 @@ from typer.testing import CliRunner
 
 from fairlead_cli import charts, main
 from fairlead_cli.evaluation import chosen_samples
+from fairlead_cli.evaluation.errors import EvaluationError
 from fairlead_cli.evaluation.labelled_data import LabelledData
 from fairlead_cli.optimization import plot, report
 from fairlead_cli.optimization.measuring import Found
 from fairlead_runtime.config import Optimization
 from fairlead_runtime.model.onnx import conversions
+from fairlead_runtime.model.signature import DType, Signature, TensorSpec
 from fairlead_runtime.optimization import judging, samples
 from fairlead_runtime.optimization.record import Speed, Table, Variant
 
@@ -141,6 +143,19 @@ def test_of_large_rows_as_many_are_taken_as_a_replica_reads() -> None:
     assert 100 < count < samples.FILE_BYTES_MAX / rows[0].nbytes
     small = LabelledData(inputs=(np.zeros((5000, 3)),), labels=np.zeros(5000, dtype=int), names=())
     assert chosen_samples.count_fitting(small) == samples.ROWS_MAX
+
+
+def test_labels_that_no_class_has_are_refused_before_a_replica_reads_them() -> None:
+    signature = Signature(
+        name="serving_default",
+        method="predict",
+        inputs=(TensorSpec(name="x", dtype=DType.FLOAT32, shape=(None, 3)),),
+        outputs=(TensorSpec(name="y", dtype=DType.FLOAT32, shape=(None, 4)),),
+    )
+    data = LabelledData(inputs=(np.zeros((20, 3), np.float32),), labels=np.arange(20) % 10, names=())
+    why = "no replica would take 20 rows of the data as samples: .* holds 9, but the model's scores are of 4 classes"
+    with pytest.raises(EvaluationError, match=why):
+        chosen_samples.choose(signature, data, 20)
 
 
 def test_it_says_why_the_samples_judge_nothing() -> None:

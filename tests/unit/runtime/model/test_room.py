@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import resource
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -143,3 +146,37 @@ def test_a_process_that_ended_meanwhile_takes_nothing(machine: Machine) -> None:
     machine.process(10, "one", limit=900 * MIB, used=100 * MIB)
     (machine.root / "proc/10/status").write_text("Name:\tpython\nState:\tZ (zombie)\n")
     assert room.find(BESIDE, machine.root) == 2000 * MIB - RESERVE_BYTES
+
+
+@pytest.mark.parametrize(
+    ("left", "taken"), [(100_000, 4096), (3000, 1500), (1536, 768), (1534, 1534), (900, 900), (512, 512)]
+)
+def test_half_is_left_to_others_if_that_is_enough_for_them(machine: Machine, left: int, taken: int) -> None:
+    machine.groups("0::/\n")
+    machine.second("", limit=left * MIB + RESERVE_BYTES, used=0)
+    need = Need(what="an optimization", least_bytes=512 * MIB, most_bytes=LIMIT, leaves_bytes=LEAST_BYTES)
+    assert room.find(need, machine.root) == taken * MIB
+
+
+def test_what_keeps_room_for_others_needs_its_own_least_number(machine: Machine) -> None:
+    machine.groups("0::/\n")
+    machine.second("", limit=511 * MIB + RESERVE_BYTES, used=0)
+    need = Need(what="an optimization", least_bytes=512 * MIB, most_bytes=LIMIT, leaves_bytes=LEAST_BYTES)
+    with pytest.raises(room.NoRoomError, match="an optimization needs 768 MiB of free memory, and 767 MiB are free"):
+        room.find(need, machine.root)
+
+
+def test_a_running_process_is_found_by_its_arguments_and_counts_with_its_limit(tmp_path: Path) -> None:
+    """In the files of this machine's kernel."""
+    module, limit = "fairlead.a_module_of_this_test", 2**33
+    program = "import sys; print(flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", program, module, f'{{"folder":"{tmp_path}/tmp-1/entry"}}']
+    others = room.Others(modules=(module,), folder=tmp_path)
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert room.count_promised(others) == 0
+        resource.prlimit(process.pid, resource.RLIMIT_DATA, (limit, limit))
+        assert limit - 200 * MIB < room.count_promised(others) < limit
+        process.communicate()
+    assert room.count_promised(others) == 0

@@ -11,8 +11,9 @@ from onnx import helper
 from onnxruntime import quantization
 from tests.support import small_onnx
 
+from fairlead_runtime.model import merging
 from fairlead_runtime.model.onnx import predictor
-from fairlead_runtime.model.predictor import Predictor
+from fairlead_runtime.model.predictor import LoadedModel, Predictor
 from fairlead_runtime.optimization import graphs, quantizing, row_int8, row_proof
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -149,3 +150,11 @@ def test_rows_that_depend_on_each_other_in_the_float_model_prove_nothing() -> No
     weights = np.random.default_rng(0).normal(size=(small_onnx.FEATURES, small_onnx.CLASSES)).astype(np.float32)
     base = opened(small_onnx.model(nodes, {"axis": np.array([0]), "w": weights}))
     assert row_proof.describe(base, base, (small_onnx.rows(),)) is None
+
+
+def test_calls_of_such_a_variant_are_shared_between_clients(tmp_path: Path) -> None:
+    content = small_onnx.two_layers()
+    for made, is_proved in ((by_rows(content), True), (whole_tensor(content, tmp_path), False)):
+        model = LoadedModel(signature=small_onnx.SIGNATURE, predictor=opened(made), kind="ONNX Runtime", folder=None)
+        proof = merging.prove(model, single_s=0.001)
+        assert proof.is_proved is is_proved, proof.why

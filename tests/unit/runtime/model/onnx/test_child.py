@@ -7,14 +7,16 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from tests.support.replica_parts import wait_until
 
-from fairlead_runtime.model import child_process
+from fairlead_runtime.model import child_process, room
 from fairlead_runtime.model.bounds import Bounds
+from fairlead_runtime.model.cache import Cache
 from fairlead_runtime.model.onnx import child
 from fairlead_runtime.model.onnx.convert import Request
 
@@ -132,6 +134,42 @@ def test_its_memory_is_bounded_before_others_look_at_it(tmp_path: Path, monkeypa
 
     child.run(request(tmp_path), when_started=look)
     assert limits == [(2**32, 2**32)]
+
+
+NEED = room.Need(what="a conversion", least_bytes=1, most_bytes=2**32)
+
+
+def test_it_waits_for_memory_that_another_process_may_still_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache, looks, given = Cache(tmp_path / "cache", bytes_max=2**20), [], []
+
+    def find(need: room.Need) -> int:
+        assert need.beside == room.Others(modules=child.MODULES, folder=cache.root)
+        looks.append(need)
+        if len(looks) < 3:
+            raise room.NoRoomError("1 MiB are free", is_promised=True)
+        return 2**30
+
+    monkeypatch.setattr(room, "find", find)
+    monkeypatch.setattr(child, "_POLL_S", 0.0)
+    monkeypatch.setattr(child, "run", lambda asked, when_started: given.append(asked))
+    child.run_in_room(cache, NEED, lambda data_bytes: data_bytes, time.monotonic() + 100)
+    assert given == [2**30]
+
+
+@pytest.mark.parametrize(("is_promised", "left_s"), [(False, 100.0), (True, -1.0)])
+def test_it_does_not_wait_for_what_never_comes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_promised: bool, left_s: float
+) -> None:
+    def find(_: room.Need) -> int:
+        raise room.NoRoomError("1 MiB are free", is_promised=is_promised)
+
+    monkeypatch.setattr(room, "find", find)
+    with pytest.raises(room.NoRoomError, match="1 MiB are free"):
+        child.run_in_room(
+            Cache(tmp_path / "cache", bytes_max=2**20), NEED, lambda data_bytes: data_bytes, time.monotonic() + left_s
+        )
 
 
 def test_output_without_an_end_is_no_more_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
