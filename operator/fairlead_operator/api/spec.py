@@ -334,11 +334,25 @@ class ModelDeploymentSpec(ApiModel):
                 field=".scaling.target.ongoingRequests",
             ),
             rule(
-                "!has(self.optimization) || (has(self.serving) && has(self.serving.engine) "
-                "&& self.serving.engine in ['ONNXRuntime', 'Auto'])",
+                "!has(self.optimization) || has(self.optimization.parallelism) || (has(self.serving) "
+                "&& has(self.serving.engine) && self.serving.engine in ['ONNXRuntime', 'Auto'])",
                 "needs ONNX Runtime, which serves the variants: set spec.serving.engine: ONNXRuntime or Auto, or leave "
                 "spec.optimization out",
                 field=".optimization",
+            ),
+            rule(
+                "!has(self.optimization) || !has(self.optimization.parallelism) || !has(self.serving) "
+                "|| !has(self.serving.engine) || self.serving.engine == 'TensorFlow'",
+                "needs TensorFlow, which serves the stages: leave spec.serving.engine out, or leave "
+                "spec.optimization.parallelism out",
+                field=".optimization.parallelism",
+            ),
+            rule(
+                "!has(self.optimization) || !has(self.optimization.parallelism) || !has(self.scaling) "
+                "|| !has(self.scaling.minReplicas)",
+                "is only allowed with a fixed number of replicas, because all stages have the same number: set "
+                "spec.scaling.replicas in place of minReplicas and maxReplicas, or leave parallelism out",
+                field=".optimization.parallelism",
             ),
         )
     )
@@ -350,7 +364,8 @@ class ModelDeploymentSpec(ApiModel):
     optimization: Optimization | None = None
     """Smaller or faster variants of the model. Each node serves the best one that keeps the accuracy. Needs
     `spec.serving.engine: ONNXRuntime` or `Auto`, and labelled samples beside the model (`fairlead package --samples`).
-    If unset, no variants are made. A change creates a new revision.
+    With `parallelism`, the model is cut into stages instead. If unset, neither is done. A change creates a new
+    revision.
     """
     # The only defaults that the API server sets: without them it answers 500 to a read of the scale subresource, and
     # so to `kubectl scale --current-replicas`, `kubectl autoscale` and an autoscaler.
