@@ -53,7 +53,7 @@ class AccuracyFloor(ApiModel):
 
 
 class Parallelism(ApiModel):
-    """The model cut into stages, each of which runs in replicas of its own."""
+    """The model cut into stages that run in replicas of their own."""
 
     stages: Annotated[int, Field(ge=2, le=STAGES_MAX)]
     """The number of stages. Each stage is a replica with `spec.serving.resources` of its own, and holds a part of the
@@ -115,6 +115,32 @@ class Optimization(ApiModel):
     def stages(self) -> int:
         """How many replicas hold one copy of the model."""
         return 1 if self.parallelism is None else self.parallelism.stages
+
+
+SPEC_RULES: Final = (
+    rule(
+        "!has(self.optimization) || has(self.optimization.parallelism) || (has(self.serving) "
+        "&& has(self.serving.engine) && self.serving.engine in ['ONNXRuntime', 'Auto'])",
+        "needs ONNX Runtime, which serves the variants: set spec.serving.engine: ONNXRuntime or Auto, or leave "
+        "spec.optimization out",
+        field=".optimization",
+    ),
+    rule(
+        "!has(self.optimization) || !has(self.optimization.parallelism) || !has(self.serving) "
+        "|| !has(self.serving.engine) || self.serving.engine == 'TensorFlow'",
+        "needs TensorFlow, which serves the stages: leave spec.serving.engine out, or leave "
+        "spec.optimization.parallelism out",
+        field=".optimization.parallelism",
+    ),
+    rule(
+        "!has(self.optimization) || !has(self.optimization.parallelism) || !has(self.scaling) "
+        "|| !has(self.scaling.minReplicas)",
+        "is only allowed with a fixed number of replicas, because all stages have the same number: set "
+        "spec.scaling.replicas in place of minReplicas and maxReplicas, or leave parallelism out",
+        field=".optimization.parallelism",
+    ),
+)
+"""What ``spec.optimization`` needs of the other fields of ``spec``."""
 
 
 class VariantReason(StrEnum):

@@ -19,7 +19,7 @@ from fairlead_operator.api.guards import Guards
 from fairlead_operator.api.model import ApiModel
 from fairlead_operator.api.model_source import ModelSource
 from fairlead_operator.api.monitoring import Monitoring
-from fairlead_operator.api.optimization import Optimization
+from fairlead_operator.api.optimization import SPEC_RULES, Optimization
 from fairlead_operator.api.placement import ClusterChoice
 from fairlead_operator.api.routing import Match, Shadow, Sticky
 from fairlead_operator.api.rules import SERVER_DEFAULT, rule, rules
@@ -333,27 +333,7 @@ class ModelDeploymentSpec(ApiModel):
                 "up would never start",
                 field=".scaling.target.ongoingRequests",
             ),
-            rule(
-                "!has(self.optimization) || has(self.optimization.parallelism) || (has(self.serving) "
-                "&& has(self.serving.engine) && self.serving.engine in ['ONNXRuntime', 'Auto'])",
-                "needs ONNX Runtime, which serves the variants: set spec.serving.engine: ONNXRuntime or Auto, or leave "
-                "spec.optimization out",
-                field=".optimization",
-            ),
-            rule(
-                "!has(self.optimization) || !has(self.optimization.parallelism) || !has(self.serving) "
-                "|| !has(self.serving.engine) || self.serving.engine == 'TensorFlow'",
-                "needs TensorFlow, which serves the stages: leave spec.serving.engine out, or leave "
-                "spec.optimization.parallelism out",
-                field=".optimization.parallelism",
-            ),
-            rule(
-                "!has(self.optimization) || !has(self.optimization.parallelism) || !has(self.scaling) "
-                "|| !has(self.scaling.minReplicas)",
-                "is only allowed with a fixed number of replicas, because all stages have the same number: set "
-                "spec.scaling.replicas in place of minReplicas and maxReplicas, or leave parallelism out",
-                field=".optimization.parallelism",
-            ),
+            *SPEC_RULES,
         )
     )
 

@@ -97,9 +97,9 @@ def test_the_first_start_cuts_and_proves_and_the_next_one_finds_it(
     assert np.allclose(staged(inputs)[0], whole(inputs)[0], rtol=1e-5, atol=1e-6)
 
     monkeypatch.setattr(child, "run", None)
-    again = loading.cut(wanted, cache, 2, example)
-    assert again.cut == first.cut
-    (again.folder / "stage-2.pb").write_bytes(b"damaged")
+    second = loading.cut(wanted, cache, 2, example)
+    assert second.cut == first.cut
+    (second.folder / "stage-2.pb").write_bytes(b"damaged")
     with pytest.raises(TypeError, match="not callable"):
         loading.cut(wanted, cache, 2, example)
 

@@ -171,7 +171,7 @@ def test_a_stage_that_does_not_answer_in_time_is_given_up_and_not_asked_twice() 
 
 
 @pytest.mark.parametrize(
-    "said",
+    "hello",
     [
         wire.Message(kind=wire.Kind.HELLO, text="0" * 64),
         wire.Message(kind=wire.Kind.HELLO, text="é"),
@@ -179,14 +179,14 @@ def test_a_stage_that_does_not_answer_in_time_is_given_up_and_not_asked_twice() 
         wire.Message(kind=wire.Kind.TENSORS, tensors=ROWS),
     ],
 )
-def test_a_stranger_is_no_stage_and_keeps_none_waiting(said: wire.Message) -> None:
+def test_a_stranger_is_no_stage_and_keeps_none_waiting(hello: wire.Message) -> None:
     stage = Copies()
     with linked(stage) as made:
         wait_until(lambda: stage.asked)
         (invitation,) = stage.asked
         address = (invitation.host, invitation.port)
         with socket.create_connection(address), socket.create_connection(address) as stranger:
-            wire.send(stranger, said)
+            wire.send(stranger, hello)
             with contextlib.suppress(ConnectionResetError):
                 assert stranger.recv(1) == b""
             assert made.absent() is not None
