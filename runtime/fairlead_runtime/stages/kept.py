@@ -43,8 +43,7 @@ class KeptCut:
         tensorflow_import.import_for_saved_models()
         definition = tensorflow_import.import_part("core.framework.graph_pb2").GraphDef()
         definition.ParseFromString((self.folder / record.file_name(number)).read_bytes())
-        read = parts.read_checkpoint(self.checked.root)
-        return parts.open_part(self.cut.parts[number - 1], definition, read, threads=threads)
+        return parts.open_part(self.cut.parts[number - 1], definition, self.checked.root, threads=threads)
 
 
 def find_or_make(

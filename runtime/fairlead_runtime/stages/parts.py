@@ -47,6 +47,8 @@ class Part(BaseModel):
 
 
 ReadWeight = Callable[[KeptVariable], Array]
+Weights = Path | ReadWeight
+"""Where weights come from: the folder of the SavedModel, whose checkpoint TensorFlow reads, or arrays."""
 
 
 def make(flat: FlatGraph, flow: Flow, stage: Stage) -> tuple[Part, Any]:
@@ -117,10 +119,10 @@ class PartPredictor:
         return tuple(made[number] if is_made else inputs[number] for is_made, number in self._sources)
 
 
-def open_part(part: Part, definition: Any, read_weight: ReadWeight, *, threads: int) -> PartPredictor:
-    """Reads one weight after the other into the part's variables."""
+def open_part(part: Part, definition: Any, weights: Weights, *, threads: int) -> PartPredictor:
+    """Reads one weight after the other into the part's variables; raises LoadError."""
     feeds = [f"{_FEED.format(number)}:0" for number in range(len(part.takes))]
-    return PartPredictor(part, open_graph(definition, part.variables, feeds, part.fetches, read_weight, threads))
+    return PartPredictor(part, open_graph(definition, part.variables, feeds, part.fetches, weights, threads))
 
 
 def open_graph(
@@ -128,28 +130,38 @@ def open_graph(
     variables: Sequence[KeptVariable],
     feeds: Sequence[str],
     fetches: Sequence[str],
-    read_weight: ReadWeight,
+    weights: Weights,
     threads: int,
 ) -> FrozenPredictor:
     """A graph with its variables as a function that runs in the calling thread.
 
     A variable shares the memory of an array that is aligned as TensorFlow needs it, such as a mapped file.
+
+    Raises:
+        LoadError: a weight can't be read.
     """
     part = tensorflow_import.import_part
     config_pb2 = part("core.protobuf.config_pb2")
     resources, arrays = part("python.ops.gen_resource_variable_ops"), part("python.ops.array_ops")
-    dtypes = part("python.framework.dtypes")
+    dtypes, errors = part("python.framework.dtypes"), part("python.framework.errors_impl")
     graph, assigns = part("python.framework.ops").Graph(), []
     with graph.as_default():
         part("python.framework.importer").import_graph_def(definition, name="")
         for variable in variables:
-            value = arrays.placeholder(dtypes.as_dtype(variable.dtype), variable.shape)
+            dtype = dtypes.as_dtype(variable.dtype)
+            if isinstance(weights, Path):
+                value = _restored(weights, variable.key, dtype)
+            else:
+                value = arrays.placeholder(dtype, variable.shape)
             handle = graph.get_tensor_by_name(f"{variable.handle}:0")
             assigns.append((variable, value, resources.assign_variable_op(handle, value)))
     config = config_pb2.ConfigProto(intra_op_parallelism_threads=threads, inter_op_parallelism_threads=1)
     session = part("python.client.session").Session(graph=graph, config=config)
     for variable, value, assign in assigns:
-        session.run(assign, {value: read_weight(variable)})
+        try:
+            session.run(assign, None if isinstance(weights, Path) else {value: weights(variable)})
+        except errors.OpError as error:
+            raise _unreadable_error(error) from None
     options = config_pb2.CallableOptions(feed=feeds, fetch=fetches)
     # -1: run in the thread that calls, instead of handing over to a pool.
     options.run_options.inter_op_thread_pool = -1
@@ -167,8 +179,18 @@ def read_checkpoint(root: Path) -> ReadWeight:
         try:
             value: Array = open_reader(str(root / "variables" / "variables")).get_tensor(variable.key)
         except errors.OpError as error:
-            why = first_line(error).replace(str(root), "the model's folder")
-            raise LoadError(LoadReason.MODEL_CORRUPT, f"TensorFlow can't read the weights: {why}") from None
+            raise _unreadable_error(error) from None
         return value
 
     return read
+
+
+def _restored(root: Path, key: str, dtype: Any) -> Any:
+    constant = tensorflow_import.import_part("python.framework.constant_op").constant
+    prefix = constant(str(root / "variables" / "variables"))
+    restore = tensorflow_import.import_part("python.ops.gen_io_ops").restore_v2
+    return restore(prefix, constant([key]), constant([""]), [dtype])[0]
+
+
+def _unreadable_error(error: Exception) -> LoadError:
+    return LoadError(LoadReason.MODEL_CORRUPT, f"TensorFlow can't read the weights of a stage: {first_line(error)}")

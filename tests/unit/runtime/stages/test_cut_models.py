@@ -58,8 +58,7 @@ def test_all_stages_together_answer_as_the_loaded_model(cuttable: Path, model: s
     flow = graph.read_flow(flat)
     cut = cutting.cut(flow, stages)
     made = [parts.make(flat, flow, stage) for stage in cut]
-    read = parts.read_checkpoint(root)
-    staged = chain([parts.open_part(part, definition, read, threads=1) for part, definition in made])
+    staged = chain([parts.open_part(part, definition, root, threads=1) for part, definition in made])
 
     compared = 0
     for trial in trials.trials(signature):
