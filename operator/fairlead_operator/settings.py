@@ -90,7 +90,9 @@ _OPTIONS: Mapping[str, _Option] = {
     "public-url": _Option(
         help="NS=URL under which clients reach the gateways, for status.endpoints (repeatable)", is_list=True
     ),
-    "prometheus": _Option(help="NS=URL of the Prometheus for the queries of analyses (repeatable)", is_list=True),
+    "prometheus": _Option(
+        help="NS=URL of the Prometheus for the queries of analyses and for drift (repeatable)", is_list=True
+    ),
     "monitoring-namespace": _Option(
         help="the namespace of the Prometheus that may scrape gateways and Ray; without it none may"
     ),

@@ -13,6 +13,7 @@ import yaml
 from benchmarks import drift
 from tests.support import alert_rules
 
+from fairlead_operator.observe import drift as reads
 from fairlead_runtime.model.reference_statistics import CLASS, SCORE
 from fairlead_runtime.model.row_features import FEATURES_MAX
 
@@ -157,4 +158,26 @@ def test_a_short_change_of_the_rows_never_fires_and_a_lasting_one_does(
     is_long = int(asked[-1]["eval_time"].rstrip("m")) > DAY
     cases = [{"interval": "1m", "input_series": series, "promql_expr_test": asked}]
     done = alert_rules.run_cases(tmp_path, cases, group="fairlead.drift", interval="10m" if is_long else None)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_operators_queries_find_what_is_compared_and_what_fires(tmp_path: Path) -> None:
+    """At first no request comes, then such as in the training data, and from minute 120 on others as well."""
+    series = as_trained_but("0x120 0+60x180", 5, 300)
+    for each in series:
+        if each["series"].startswith("fairlead_replica_sampled_rows_total") and 'replica="r-0"' in each["series"]:
+            each["values"] = "0x50 0+5x250"
+    names = f'model="digits",revision="r",feature="{FEATURE}",window="1h"'
+    firing, known = reads.firing_query("shop"), reads.compared_query("shop")
+    share = f"count by (model, revision, feature, window) ({firing} > {drift.MARGIN})"
+    asked = [
+        {"expr": known, "eval_time": "40m", "exp_samples": []},
+        {"expr": known, "eval_time": "110m", "exp_samples": [{"labels": '{model="digits",revision="r"}', "value": 2}]},
+        {"expr": firing, "eval_time": "110m", "exp_samples": []},
+        {"expr": share, "eval_time": "250m", "exp_samples": [{"labels": f"{{{names}}}", "value": 1}]},
+        {"expr": reads.firing_query("elsewhere"), "eval_time": "250m", "exp_samples": []},
+        {"expr": reads.compared_query("elsewhere"), "eval_time": "250m", "exp_samples": []},
+    ]
+    cases = [{"interval": "1m", "input_series": series, "promql_expr_test": asked}]
+    done = alert_rules.run_cases(tmp_path, cases, group="fairlead.drift", interval="5m")
     assert done.returncode == 0, done.stdout + done.stderr

@@ -18,6 +18,10 @@ from fairlead_operator.state import drift, keys, knowledge
 INTERVAL_S = 60.0
 FAILURES_MAX = 5
 """So many reads in a row have to fail until nothing is known any more."""
+CALM_READS = 15
+"""So many reads in a row have to find less until less is known: a Prometheus that starts again has no alert that fires
+for ten minutes, and no comparison before its first evaluation.
+"""
 FEATURES_MAX = 8
 """Of a revision so many features are read, those with the highest shares first."""
 
@@ -41,6 +45,8 @@ class DriftReader:
         self._asked: set[keys.ModelKey] = set()
         self._readings: dict[str, Reading] = {}
         self._failures: dict[str, int] = defaultdict(int)
+        self._calm: dict[tuple[str, str, str], int] = {}
+        """By namespace, model and revision how many reads in a row have found less than is known."""
 
     def find(self, key: keys.ModelKey) -> knowledge.Known[drift.ByRevision] | knowledge.Unknown | None:
         """What is known of a model, which is read from now on; None before the first answer."""
@@ -67,7 +73,7 @@ class DriftReader:
             compared, firing = await asyncio.gather(
                 *(
                     self._reads.fetch_series(url, query, namespace=namespace)
-                    for query in (_compared(namespace), _firing(namespace))
+                    for query in (compared_query(namespace), firing_query(namespace))
                 )
             )
         except errors.FairleadError as error:
@@ -77,19 +83,38 @@ class DriftReader:
             now = knowledge.Unknown(error.cause)
         else:
             self._failures[namespace] = 0
-            now = knowledge.Known(_merged(before, compared, firing))
+            now = knowledge.Known(self._hold(namespace, before, _merged(before, compared, firing)))
         self._readings[namespace] = now
         for key in sorted(self._asked, key=str):
             if key.namespace == namespace and _part(before, key) != _part(now, key):
                 self._on_change(key)
 
+    def _hold(
+        self, namespace: str, before: Reading | None, now: dict[str, dict[str, drift.Drifting | None]]
+    ) -> Mapping[str, drift.ByRevision]:
+        """What was read, with what is known and was found no more only a short time ago."""
+        known = before.value if isinstance(before, knowledge.Known) else {}
+        calm: dict[tuple[str, str, str], int] = {}
+        for model, revisions in known.items():
+            for revision, drifting in revisions.items():
+                is_lost = revision not in now.get(model, {})
+                is_over = drifting is not None and not is_lost and now[model][revision] is None
+                reads = self._calm.get((namespace, model, revision), 0) + 1
+                if (is_lost or is_over) and reads < CALM_READS:
+                    now.setdefault(model, {})[revision] = drifting
+                    calm[namespace, model, revision] = reads
+        others = {key: reads for key, reads in self._calm.items() if key[0] != namespace}
+        self._calm = others | calm
+        return now
 
-def _compared(namespace: str) -> str:
+
+def compared_query(namespace: str) -> str:
     """Revisions with sampled rows in the last hour or day: where there are none, the comparison gives NaN."""
     return f'count by (model, revision) (fairlead:drift:proved{{namespace="{namespace}"}} > -Inf)'
 
 
-def _firing(namespace: str) -> str:
+def firing_query(namespace: str) -> str:
+    """The features for which an alert fires, with the shares that are proved."""
     alerts = f'ALERTS{{alertname=~"FairleadInputDrift|FairleadScoreDrift",alertstate="firing",namespace="{namespace}"}}'
     proved = f'fairlead:drift:proved{{namespace="{namespace}"}}'
     both = f"{proved} and on (namespace, model, revision, feature, window) {alerts}"
@@ -102,7 +127,7 @@ def _part(reading: Reading | None, key: keys.ModelKey) -> knowledge.Known[drift.
 
 def _merged(
     before: Reading | None, compared: Sequence[prometheus.Series], firing: Sequence[prometheus.Series]
-) -> Mapping[str, drift.ByRevision]:
+) -> dict[str, dict[str, drift.Drifting | None]]:
     known = before.value if isinstance(before, knowledge.Known) else {}
     found: dict[str, dict[str, list[drift.Drifting]]] = defaultdict(lambda: defaultdict(list))
     for each in compared:

@@ -48,6 +48,10 @@ class Watched:
         await self.reader.read()
         return list(self.heard)
 
+    async def read_often(self, times: int) -> list[ModelKey]:
+        """The models that hear of one of so many reads."""
+        return [key for _ in range(times) for key in await self.read()]
+
 
 async def test_nothing_is_asked_where_no_model_asks() -> None:
     watched = Watched()
@@ -82,8 +86,38 @@ async def test_figures_that_move_are_no_news_and_the_first_found_stays_the_worst
     watched.prometheus.firing = {score: 0.7}
     assert await watched.read() == [DIGITS]
     watched.prometheus.firing = {}
+    assert await watched.read_often(reads.CALM_READS - 1) == []
     assert await watched.read() == [DIGITS]
     assert watched.reader.find(DIGITS) == Known({"a": None})
+
+
+async def test_a_prometheus_that_starts_again_changes_nothing() -> None:
+    """It has no comparison for a minute, and no alert that fires for ten."""
+    watched = Watched()
+    watched.reader.find(DIGITS)
+    watched.prometheus.compared = [("digits", "a")]
+    watched.prometheus.firing = {("digits", "a", "input0_mean", "1h"): 0.31}
+    await watched.read()
+    before = watched.reader.find(DIGITS)
+    for _ in range(3):
+        watched.prometheus.compared, firing, watched.prometheus.firing = [], watched.prometheus.firing, {}
+        assert await watched.read_often(2) == []
+        watched.prometheus.compared = [("digits", "a")]
+        assert await watched.read_often(10) == []
+        watched.prometheus.firing = firing
+        assert await watched.read() == []
+        assert watched.reader.find(DIGITS) == before
+
+
+async def test_a_revision_that_is_compared_no_more_is_unknown_in_the_end() -> None:
+    watched = Watched()
+    watched.reader.find(DIGITS)
+    watched.prometheus.compared = [("digits", "a")]
+    await watched.read()
+    watched.prometheus.compared = []
+    assert await watched.read_often(reads.CALM_READS - 1) == []
+    assert await watched.read() == [DIGITS]
+    assert watched.reader.find(DIGITS) == Known({})
 
 
 async def test_a_prometheus_that_fails_for_a_while_changes_nothing_and_then_nothing_is_known() -> None:
