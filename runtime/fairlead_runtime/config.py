@@ -141,6 +141,12 @@ class Optimization(_Part):
     max_score_change: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 0.1
 
 
+class Parallelism(_Part):
+    """Into how many stages the model is cut; each is loaded by replicas of its own."""
+
+    stages: Annotated[int, Field(ge=2, le=8)]
+
+
 class Warmup(_Part):
     """Predictions run before the replica is ready."""
 
@@ -166,6 +172,7 @@ class ReplicaConfig(_Part):
     guards: Guards = Guards()
 
     optimization: Optimization | None = None
+    parallelism: Parallelism | None = None
     warmup: Warmup = Warmup()
     example: Annotated[str, Field(max_length=EXAMPLE_CHARS_MAX)] | None = None
     attempt: int = 0

@@ -12,22 +12,21 @@ import socket
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from fairlead_runtime import config, failed_starts
+from fairlead_runtime import config, staged, starting
 from fairlead_runtime.discovery import entry, member
-from fairlead_runtime.errors import LoadError, LoadReason
 from fairlead_runtime.feedback import keys, wiring
 from fairlead_runtime.inference import batching, costs, dataplane, executor, guard_checks, sampling
 from fairlead_runtime.inference.guarding import Guards
 from fairlead_runtime.metrics import ReplicaMetrics
-from fairlead_runtime.model import digest, prepare
+from fairlead_runtime.model import digest, engine, prepare
 from fairlead_runtime.model.cache import Cache
 from fairlead_runtime.model.evaluation_record import Outcome
 from fairlead_runtime.model.explaining.explainer import Explainer
 from fairlead_runtime.model.onnx import conversions
 from fairlead_runtime.model.predictor import Tensors
 from fairlead_runtime.model.signature import Signature
-from fairlead_runtime.model.variant import Vary
 from fairlead_runtime.optimization import variants
 from fairlead_runtime.protocols import example
 from fairlead_runtime.protocols.handler import Handler
@@ -49,9 +48,13 @@ UNUSED_STATISTICS = (Outcome.OTHER_MODEL, Outcome.UNREADABLE)
 class Replica:
     """One copy of one revision. Ray calls every method on its own loop."""
 
-    def __init__(self, raw: Mapping[str, object]) -> None:
-        """Cheap: the model comes with the first `reconfigure`, and Ray counts the replica as started only after it."""
+    def __init__(self, raw: Mapping[str, object], *stages: Any) -> None:
+        """Cheap: the model comes with the first `reconfigure`, and Ray counts the replica as started only after it.
+
+        `stages` are Ray's handles of the model's further stages, where it has some.
+        """
         self._config = config.parse(raw)
+        self._staged = staged.StagedModel(self._config, stages) if stages else None
         self._name = entry.make_name(self._config.revision)
         labels = {"namespace": self._config.namespace, "model": self._config.model, "revision": self._config.revision}
         self._metrics = ReplicaMetrics({**labels, "replica": self._name})
@@ -64,19 +67,13 @@ class Replica:
 
     async def reconfigure(self, user_config: Mapping[str, object] | None) -> None:
         """Starts serving at the first call; later ones only hold the replica to the digest pinned meanwhile."""
-        pinned = (user_config or {}).get("digest")
-        if pinned is not None and not isinstance(pinned, str):
-            raise LoadError(LoadReason.CONFIG_INVALID, "user_config.digest: must be a string such as sha256:…")
+        pinned = starting.pinned_digest(user_config)
         async with self._starting:
-            try:
+            with starting.stated():
                 if self._prepared is None:
-                    await self._start_after_pause(pinned)
+                    await starting.start_after_pause(self._config, lambda: self._start(pinned))
                 else:
                     digest.verify(self._prepared.digest, pinned)
-            except LoadError as error:
-                # Ray publishes the traceback's text: the loader's one sentence is for it, our stack is for our log.
-                LOG.warning("the replica can't start", exc_info=error)
-                raise error.with_traceback(None) from None
 
     async def check_health(self) -> None:
         """Ray replaces a replica whose check raises."""
@@ -122,26 +119,9 @@ class Replica:
         timeout_s = self._config.limits.request_timeout_seconds + DRAIN_RESERVE_S
         await asyncio.to_thread(server.drain, timeout_s=timeout_s)
         await asyncio.to_thread(joined.leave)
-
-    async def _start_after_pause(self, pinned: str | None) -> None:
-        given = self._config
-        failed = failed_starts.FailedStarts(
-            config.environment().cache_dir,
-            namespace=given.namespace,
-            model=given.model,
-            revision=given.revision,
-            attempt=given.attempt,
-        )
-        pause_s = failed.pause_s()
-        if pause_s > 0:
-            LOG.warning("the revision failed to start on this node again and again: waiting %.1f s", pause_s)
-            await asyncio.sleep(pause_s)
-        try:
-            await self._start(pinned)
-        except Exception:
-            await asyncio.to_thread(failed.record)
-            raise
-        await asyncio.to_thread(failed.clear)
+        if self._staged is not None:
+            # Last: until now requests were answered with their help.
+            await asyncio.to_thread(self._staged.close)
 
     async def _start(self, pinned: str | None) -> None:
         # Before the model is read: a node that isn't set up says so at once.
@@ -167,9 +147,9 @@ class Replica:
             self._config,
             pinned,
             environment,
-            threads=_threads(),
+            threads=threads_of_replica(),
             read_examples=self._read_examples,
-            make_vary=self._make_vary,
+            load=self._load,
         )
         guards = self._guards(prepared)
         server = ServerThread(bound, lambda loop: self._assemble(loop, prepared, guards))
@@ -218,9 +198,13 @@ class Replica:
     def _read_examples(self, folder: Path, signature: Signature) -> Sequence[Tensors]:
         return example.read(self._config.example, folder, signature)
 
-    def _make_vary(self, wanted: conversions.Wanted, cache: Cache) -> Vary | None:
-        bounds = self._config.optimization
-        return None if bounds is None else variants.vary(wanted, cache, bounds)
+    def _load(self, given: config.ReplicaConfig, wanted: conversions.Wanted, cache: Cache) -> engine.Served:
+        if self._staged is not None:
+            return self._staged.load(wanted, cache, self._read_examples)
+        bounds = given.optimization
+        return engine.load(
+            given.engine, wanted, cache, None if bounds is None else variants.vary(wanted, cache, bounds)
+        )
 
     def _describe(self, port: int) -> entry.Replica:
         """This replica as the node's directory lists it."""
@@ -250,7 +234,7 @@ class Replica:
                 variant=prepared.variant,
             ),
             signature,
-            executor=executor.Executor(runner, loop),
+            executor=executor.Executor(runner, loop, at_once=self._at_once()),
             admission=dataplane.Admission(
                 ongoing_max=given.limits.max_ongoing_requests,
                 queued_max=given.limits.max_queued_requests,
@@ -260,6 +244,8 @@ class Replica:
             sampler=self._sampler(prepared),
         )
         plane.guards = guards
+        if self._staged is not None:
+            plane.absent = self._staged.absent
         self._dataplane = plane
         secret = keys.own_ray_token()
         copies = self._mirror(loop, secret)
@@ -297,6 +283,10 @@ class Replica:
         return batching.Runner(
             prepared.model.predictor, sharing=sharing, costs=learned, observe_rows=self._metrics.batch_rows.observe
         )
+
+    def _at_once(self) -> int | None:
+        """While one call is in the second stage, the next one is in the first."""
+        return None if self._config.parallelism is None else self._config.parallelism.stages
 
     def _sampler(self, prepared: prepare.PreparedModel) -> sampling.RowSampler | None:
         statistics = prepared.reference.statistics
@@ -339,7 +329,7 @@ def _set_phase(plane: dataplane.Dataplane, phase: dataplane.Phase) -> None:
     plane.phase = phase
 
 
-def _threads() -> int:
+def threads_of_replica() -> int:
     """Ray sets OMP_NUM_THREADS to the replica's share of CPUs, at least 1."""
     given = os.environ.get("OMP_NUM_THREADS", "")
     return max(1, int(given)) if given.isdigit() else 1

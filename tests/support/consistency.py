@@ -281,6 +281,8 @@ def _code(config: Mapping[str, Any]) -> tuple[object, object]:
 
 def replicas_of(config: Mapping[str, Any]) -> int:
     """As many as Ray may keep: bounds alone take nothing away that is within them."""
-    (deployment,) = config["deployments"]
-    scaled = deployment.get("autoscaling_config")
-    return int(scaled["max_replicas"] if scaled else deployment["num_replicas"])
+    (replicas,) = {
+        int(scaled["max_replicas"] if (scaled := each.get("autoscaling_config")) else each["num_replicas"])
+        for each in config["deployments"]
+    }
+    return replicas

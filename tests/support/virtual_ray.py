@@ -66,7 +66,7 @@ class RayApplication:
 
     @property
     def cores(self) -> float:
-        return float(self.config["deployments"][0]["ray_actor_options"]["num_cpus"])
+        return sum(float(each["ray_actor_options"]["num_cpus"]) for each in self.config["deployments"])
 
     @property
     def uri(self) -> str:

@@ -104,7 +104,8 @@ def _measure(
     except variants.NoVariantsError as error:
         raise EvaluationError(f"{plan.model}: {error}") from None
     if isinstance(kept, record.Refusal):
-        raise EvaluationError(f"{plan.data}: {kept.why}")
+        about = plan.data if kept.outcome == "NoSamples" else plan.model
+        raise EvaluationError(f"{about}: {kept.why}")
     judged = judging.judge(kept.table, plan.bounds)
     return Found(table=kept.table, judged=judged, engines=conversion.record.measured)
 

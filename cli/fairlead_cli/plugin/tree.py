@@ -82,6 +82,8 @@ def _revision(model: model_view.Model, name: str) -> dict[str, Any]:
         known["evaluation"] = _EVALUATION.dump_python(evaluation, mode="json", by_alias=True, exclude_none=True)
     if row is not None and row.variant is not None:
         known["variant"] = _VARIANT.dump_python(row.variant, mode="json", by_alias=True, exclude_none=True)
+    if row is not None and row.stages is not None:
+        known["stages"] = row.stages
     counts = {"ready": row.ready_replicas, "wanted": row.wanted_replicas} if row is not None else None
     return {"revision": name, **known, "weight": weight_of(model, name), "replicas": counts}
 
@@ -145,6 +147,8 @@ def _draw_evaluation(model: model_view.Model, name: str, branch: rich.tree.Tree)
         branch.add(_plain(f"evaluation: {evaluation.describe()}"))
     if row is not None and row.variant is not None:
         branch.add(_plain(f"variant: {row.variant.describe()}"))
+    if row is not None and row.stages is not None:
+        branch.add(_plain(f"stages: {row.stages}, each in a replica of its own"))
 
 
 def _draw_rollout(model: model_view.Model, rollout: Rollout, branch: rich.tree.Tree) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Final
 
-from pydantic import Field, with_config
+from pydantic import ConfigDict, Field, with_config
 
 from fairlead_operator.api.model import MEMORY, ApiModel
 from fairlead_operator.api.rules import number, rule, rules
@@ -14,6 +14,7 @@ from fairlead_operator.api.text import Message
 
 MAX_DROP: Final = 0.01
 MAX_SCORE_CHANGE: Final = 0.1
+STAGES_MAX: Final = 8
 
 
 class Technique(StrEnum):
@@ -51,8 +52,29 @@ class AccuracyFloor(ApiModel):
     """The maximum drop of the metric below that of the float model, from 0 to 0.5. Default: 0.01."""
 
 
+class Parallelism(ApiModel):
+    """The model cut into stages that run in replicas of their own."""
+
+    stages: Annotated[int, Field(ge=2, le=STAGES_MAX)]
+    """The number of stages. Each stage is a replica with `spec.serving.resources` of its own, and holds a part of the
+    weights. From 2 to 8.
+    """
+
+
 class Optimization(ApiModel):
-    """Variants of the model that are tried on each node. A change of any field creates a new revision."""
+    """Variants of the model that each node tries, or stages of it. A change of any field creates a new revision."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            rule(
+                "!has(self.parallelism) || (!has(self.techniques) && !has(self.optimizeFor) "
+                "&& !has(self.accuracyFloor) && !has(self.maxScoreChange))",
+                "must be the only field of spec.optimization, because no variants are made of a model in stages: leave "
+                "the other fields out, or leave parallelism out",
+                field=".parallelism",
+            )
+        )
+    )
 
     techniques: Annotated[
         tuple[Technique, ...],
@@ -83,6 +105,42 @@ class Optimization(ApiModel):
     """The maximum change of any number of an answer to the samples, as a part of the largest number of the output or
     of 1, whichever is larger. From 0.0001 to 1. Default: 0.1.
     """
+    parallelism: Parallelism | None = None
+    """The model is cut into stages that run one after the other in different replicas. Only for a model that is too
+    large for one node: on CPUs it is slower than one replica. Must be the only field of `spec.optimization`. If unset,
+    each replica holds the whole model.
+    """
+
+    @property
+    def stages(self) -> int:
+        """How many replicas hold one copy of the model."""
+        return 1 if self.parallelism is None else self.parallelism.stages
+
+
+SPEC_RULES: Final = (
+    rule(
+        "!has(self.optimization) || has(self.optimization.parallelism) || (has(self.serving) "
+        "&& has(self.serving.engine) && self.serving.engine in ['ONNXRuntime', 'Auto'])",
+        "needs ONNX Runtime, which serves the variants: set spec.serving.engine: ONNXRuntime or Auto, or leave "
+        "spec.optimization out",
+        field=".optimization",
+    ),
+    rule(
+        "!has(self.optimization) || !has(self.optimization.parallelism) || !has(self.serving) "
+        "|| !has(self.serving.engine) || self.serving.engine == 'TensorFlow'",
+        "needs TensorFlow, which serves the stages: leave spec.serving.engine out, or leave "
+        "spec.optimization.parallelism out",
+        field=".optimization.parallelism",
+    ),
+    rule(
+        "!has(self.optimization) || !has(self.optimization.parallelism) || !has(self.scaling) "
+        "|| !has(self.scaling.minReplicas)",
+        "is only allowed with a fixed number of replicas, because all stages have the same number: set "
+        "spec.scaling.replicas in place of minReplicas and maxReplicas, or leave parallelism out",
+        field=".optimization.parallelism",
+    ),
+)
+"""What ``spec.optimization`` needs of the other fields of ``spec``."""
 
 
 class VariantReason(StrEnum):

@@ -10,7 +10,7 @@ from pydantic import Field
 from fairlead_operator.api import names
 from fairlead_operator.api.evaluation_status import Evaluation
 from fairlead_operator.api.model import ApiModel
-from fairlead_operator.api.optimization import Variant
+from fairlead_operator.api.optimization import STAGES_MAX, Variant
 from fairlead_operator.api.text import Message, Time
 
 Count = Annotated[int, Field(ge=0, le=100000)]
@@ -63,6 +63,10 @@ class RevisionStatus(ApiModel):
     variant: Variant | None = None
     """The variant of the model that serves. Absent if `spec.optimization` is unset, or while no replica of the revision
     has reported on it.
+    """
+    stages: Annotated[int, Field(ge=2, le=STAGES_MAX)] | None = None
+    """The number of stages that the model is cut into. Each replica consists of so many replicas of Ray, one for each
+    stage. Absent if each replica holds the whole model.
     """
     message: Message | None = None
     """The problem that Ray reports for the revision. Absent if there is none."""

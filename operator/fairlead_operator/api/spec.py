@@ -19,7 +19,7 @@ from fairlead_operator.api.guards import Guards
 from fairlead_operator.api.model import ApiModel
 from fairlead_operator.api.model_source import ModelSource
 from fairlead_operator.api.monitoring import Monitoring
-from fairlead_operator.api.optimization import Optimization
+from fairlead_operator.api.optimization import SPEC_RULES, Optimization
 from fairlead_operator.api.placement import ClusterChoice
 from fairlead_operator.api.routing import Match, Shadow, Sticky
 from fairlead_operator.api.rules import SERVER_DEFAULT, rule, rules
@@ -333,13 +333,7 @@ class ModelDeploymentSpec(ApiModel):
                 "up would never start",
                 field=".scaling.target.ongoingRequests",
             ),
-            rule(
-                "!has(self.optimization) || (has(self.serving) && has(self.serving.engine) "
-                "&& self.serving.engine in ['ONNXRuntime', 'Auto'])",
-                "needs ONNX Runtime, which serves the variants: set spec.serving.engine: ONNXRuntime or Auto, or leave "
-                "spec.optimization out",
-                field=".optimization",
-            ),
+            *SPEC_RULES,
         )
     )
 
@@ -350,7 +344,8 @@ class ModelDeploymentSpec(ApiModel):
     optimization: Optimization | None = None
     """Smaller or faster variants of the model. Each node serves the best one that keeps the accuracy. Needs
     `spec.serving.engine: ONNXRuntime` or `Auto`, and labelled samples beside the model (`fairlead package --samples`).
-    If unset, no variants are made. A change creates a new revision.
+    With `parallelism`, the model is cut into stages instead. If unset, neither is done. A change creates a new
+    revision.
     """
     # The only defaults that the API server sets: without them it answers 500 to a read of the scale subresource, and
     # so to `kubectl scale --current-replicas`, `kubectl autoscale` and an autoscaler.

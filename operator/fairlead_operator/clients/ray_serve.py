@@ -197,17 +197,18 @@ def read_token_file(path: Path) -> str:
 
 def _view(name: str, application: _Application, known: Mapping[str, object] | None) -> serve.ApplicationView:
     """``known`` is the application's configuration as it was read before."""
-    messages = [application.message, *(deployment.message for deployment in application.deployments.values())]
-    replicas = [replica for deployment in application.deployments.values() for replica in deployment.replicas]
-    states = [replica.state for replica in replicas]
+    deployments = application.deployments.values()
+    messages = [application.message, *(deployment.message for deployment in deployments)]
+    replicas = [replica for deployment in deployments for replica in deployment.replicas]
+    running = [sum(replica.state in RUNNING for replica in deployment.replicas) for deployment in deployments]
     # Ray names the node of a replica once it has found one with room.
     waiting_s = [each.start_time_s for each in replicas if each.state == STARTING and each.node_id is None]
     return serve.ApplicationView(
         name=name,
         status=_status(application.status),
         message="\n".join(dict.fromkeys(message for message in messages if message)),
-        running_replicas=sum(state in RUNNING for state in states),
-        target_replicas=sum(deployment.target_num_replicas for deployment in application.deployments.values()),
+        running_replicas=min(running, default=0),
+        target_replicas=max((deployment.target_num_replicas for deployment in deployments), default=0),
         waiting_replicas=len(waiting_s),
         running_ids=tuple(sorted(each.replica_id for each in replicas if each.state in RUNNING and each.replica_id)),
         waiting_since=datetime.datetime.fromtimestamp(int(min(waiting_s)), datetime.UTC) if waiting_s else None,

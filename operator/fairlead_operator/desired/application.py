@@ -15,14 +15,13 @@ from typing import Any
 from fairlead_operator.api import names
 from fairlead_operator.api.guards import Guards
 from fairlead_operator.api.model_source import ModelSource
-from fairlead_operator.state import json_text
+from fairlead_operator.state import json_text, revision_data
 from fairlead_operator.state.bounds import Bounds
 from fairlead_operator.state.desired import Autoscaling
 from fairlead_operator.state.keys import ModelKey
 from fairlead_operator.state.observed import RevisionTemplate
 
 IMPORT_PATH = "fairlead_runtime.app:build"
-DEPLOYMENT = "replica"
 CONFIG_SCHEMA = 1
 POLICY = "fairlead_runtime.autoscaling:decide"
 """Never another one for a revision that exists: its replicas would restart."""
@@ -38,19 +37,23 @@ def compose(
     key: ModelKey, revision: str, *, number: int, template: RevisionTemplate, bounds: Bounds
 ) -> dict[str, object]:
     """What a ControllerRevision keeps: all but the number of replicas, the ``user_config`` and the attempt."""
-    resources = template.serving.resources
     return {
         "name": names.serve_application(key.namespace, key.name, revision),
         "import_path": IMPORT_PATH,
         "route_prefix": None,
         "args": {"config": _replica_config(key, revision, number, template)},
-        "deployments": [
-            {
-                "name": DEPLOYMENT,
-                "ray_actor_options": {"num_cpus": resources.cpu_cores, "memory": resources.memory_bytes},
-                "graceful_shutdown_timeout_s": template.serving.request_timeout_seconds + bounds.shutdown_margin_s,
-            }
-        ],
+        "deployments": [_deployment(template, bounds, number) for number in range(1, template.stages + 1)],
+    }
+
+
+def _deployment(template: RevisionTemplate, bounds: Bounds, stage: int) -> dict[str, object]:
+    """The first stage has the requests; the others stop after it, as it needs them until it has answered the last."""
+    serving, resources = template.serving, template.serving.resources
+    margin_s = bounds.shutdown_margin_s if stage == 1 else 2 * bounds.shutdown_margin_s
+    return {
+        "name": revision_data.deployment_name(stage),
+        "ray_actor_options": {"num_cpus": resources.cpu_cores, "memory": resources.memory_bytes},
+        "graceful_shutdown_timeout_s": serving.request_timeout_seconds + margin_s,
     }
 
 
@@ -91,7 +94,11 @@ def _guards(guards: Guards) -> dict[str, object]:
 
 def _optimization(template: RevisionTemplate) -> dict[str, object]:
     optimization = template.optimization
-    return {} if optimization is None else {"optimization": optimization.model_dump(mode="json", by_alias=True)}
+    if optimization is None:
+        return {}
+    if optimization.parallelism is not None:
+        return {"parallelism": optimization.parallelism.model_dump(mode="json", by_alias=True)}
+    return {"optimization": optimization.model_dump(mode="json", by_alias=True, exclude_none=True)}
 
 
 def _source(model: ModelSource) -> dict[str, object]:
@@ -126,12 +133,12 @@ def _deployed_text(kept: bytes, replicas: Autoscaling | int, digest: str | None,
 def _deployed(
     kept: Mapping[str, Any], replicas: Autoscaling | int, digest: str | None, attempt: int
 ) -> dict[str, object]:
-    (deployment,) = kept["deployments"]
     options = autoscaled(replicas) if isinstance(replicas, Autoscaling) else fixed(replicas)
     return {
         **kept,
         "args": {**kept["args"], "config": {**kept["args"]["config"], "attempt": attempt}},
-        "deployments": [{**deployment, **options, "user_config": {"digest": digest}}],
+        # Each stage has the same number: a first stage uses one copy of each of the others.
+        "deployments": [{**each, **options, "user_config": {"digest": digest}} for each in kept["deployments"]],
     }
 
 

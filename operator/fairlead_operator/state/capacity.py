@@ -14,14 +14,15 @@ MEMORY = "memory"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Size:
-    """What one replica asks of Ray's scheduler."""
+    """What one replica asks of Ray's scheduler: of a model in stages, each of the ``stages`` asks for this."""
 
     cpu_cores: float
     memory_bytes: int
+    stages: int = 1
 
     @classmethod
-    def from_resources(cls, resources: Resources) -> Size:
-        return cls(cpu_cores=resources.cpu_cores, memory_bytes=resources.memory_bytes)
+    def from_resources(cls, resources: Resources, *, stages: int = 1) -> Size:
+        return cls(cpu_cores=resources.cpu_cores, memory_bytes=resources.memory_bytes, stages=stages)
 
 
 def describe_missing(view: ApplicationView | None, size: Size, missing: int, *, workers: str = "") -> str:
@@ -49,7 +50,7 @@ class NodeRoom:
     memory_bytes: float
 
     def holds(self, size: Size) -> int:
-        """So many replicas at once; a millionth is allowed for, as Ray counts in floating point."""
+        """So many stages, or replicas of one, at once; a millionth is allowed for, as Ray counts in floating point."""
         by_cpu = (self.cpu_cores + 1e-6) / size.cpu_cores
         return int(min(by_cpu, self.memory_bytes / size.memory_bytes))
 
@@ -61,5 +62,5 @@ class Capacity:
     nodes: Mapping[str, NodeRoom]
 
     def fitting(self, size: Size) -> int:
-        """How many replicas of one size fit: exact, as all are of the same size and none spans two nodes."""
-        return sum(max(0, node.holds(size)) for node in self.nodes.values())
+        """How many replicas of one size fit: exact, as all stages are of the same size and none spans two nodes."""
+        return sum(max(0, node.holds(size)) for node in self.nodes.values()) // size.stages

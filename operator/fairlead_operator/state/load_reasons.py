@@ -36,6 +36,8 @@ BLAME: Mapping[str, Blame] = {
     "SignatureNotFound": Blame.MODEL,
     "ExampleInvalid": Blame.MODEL,
     "GuardUnusable": Blame.MODEL,
+    "CannotCut": Blame.MODEL,
+    "CutFailed": Blame.ENVIRONMENT,
     "WarmupFailed": Blame.MODEL,
     "NodeMisconfigured": Blame.ENVIRONMENT,
     "CannotListen": Blame.ENVIRONMENT,

@@ -100,6 +100,11 @@ class RevisionTemplate:
     is_autoscaled: bool = False
     optimization: Optimization | None = None
 
+    @property
+    def stages(self) -> int:
+        """How many replicas of Ray hold one copy of the model."""
+        return 1 if self.optimization is None else self.optimization.stages
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RevisionView:

@@ -8,13 +8,13 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import pydantic
 
 from fairlead_operator.api import names
 from fairlead_operator.api.model_source import ModelSource
-from fairlead_operator.api.optimization import Optimization
+from fairlead_operator.api.optimization import STAGES_MAX, Optimization
 from fairlead_operator.api.spec import Serving
 from fairlead_operator.state import json_text
 from fairlead_operator.state.observed import RevisionTemplate
@@ -22,6 +22,11 @@ from fairlead_operator.state.observed import RevisionTemplate
 IMPORT_PREFIX = "fairlead_runtime."
 DEPLOYMENT = "replica"
 SERVINGS_MAX = 1024
+
+
+def deployment_name(stage: int) -> str:
+    """The deployment of a stage of the model, from 1; the first one, mostly the only one, answers requests."""
+    return DEPLOYMENT if stage == 1 else f"stage-{stage}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +73,7 @@ def template_to_json(template: RevisionTemplate) -> dict[str, object]:
 
 
 def _written(optimization: Optimization) -> dict[str, object]:
-    return optimization.model_dump(mode="json", by_alias=True)
+    return optimization.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
 def template_from_json(body: Mapping[str, object]) -> RevisionTemplate:
@@ -102,7 +107,7 @@ class _Arguments(_Part):
 
 
 class _Deployment(_Part):
-    name: Annotated[str, pydantic.Field(pattern=f"^{DEPLOYMENT}$")]
+    name: str
 
 
 class _Application(_Part):
@@ -110,7 +115,15 @@ class _Application(_Part):
     import_path: Annotated[str, pydantic.Field(pattern=f"^{IMPORT_PREFIX.replace('.', '[.]')}")]
     route_prefix: None = None
     args: _Arguments
-    deployments: Annotated[tuple[_Deployment, ...], pydantic.Field(min_length=1, max_length=1)]
+    deployments: Annotated[tuple[_Deployment, ...], pydantic.Field(min_length=1, max_length=STAGES_MAX)]
+
+    @pydantic.model_validator(mode="after")
+    def _has_one_of_each_stage(self) -> Self:
+        names = [each.name for each in self.deployments]
+        expected = [deployment_name(number) for number in range(1, len(names) + 1)]
+        if names != expected:
+            raise ValueError(f"application.deployments are {names}, not {expected}")
+        return self
 
 
 class _Wire(_Part):

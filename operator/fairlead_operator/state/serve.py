@@ -30,8 +30,9 @@ class ApplicationStatus(StrEnum):
 class ApplicationView:
     """One application as Ray reports it.
 
-    ``running_replicas`` counts replicas in state RUNNING of all its deployments, ``target_replicas`` what Ray aims
-    at. ``waiting_replicas`` have no node with room yet, the first of them since ``waiting_since``. ``message`` joins
+    A model in stages has a deployment for each stage. ``running_replicas`` counts whole copies of the model: replicas
+    in state RUNNING of the deployment that has the fewest. ``target_replicas`` is what Ray aims at. Of all deployments
+    ``waiting_replicas`` have no node with room yet, the first of them since ``waiting_since``. ``message`` joins
     the application's and its deployments' messages. ``running_ids`` name the running replicas: each has another id than
     the one that it replaced. ``config`` is ``deployed_app_config`` as it was read, None where
     Ray shows none. ``declarative`` is false for an application made with ``serve.run``.
@@ -166,9 +167,11 @@ class ApplicationConfig:
         if not self.keeps_more or replicas <= self.replicas:
             return self
         body = json_text.plain(self.body)
-        (deployment,) = body["deployments"]
-        scaled = {**deployment["autoscaling_config"], "min_replicas": replicas, "max_replicas": replicas}
-        body = {**body, "deployments": [{**deployment, "autoscaling_config": scaled}]}
+        bounds = {"min_replicas": replicas, "max_replicas": replicas}
+        deployments = [
+            {**each, "autoscaling_config": {**each["autoscaling_config"], **bounds}} for each in body["deployments"]
+        ]
+        body = {**body, "deployments": deployments}
         return replace(self, replicas=replicas, replicas_max=replicas, body=body)
 
 

@@ -17,8 +17,12 @@ class WorkerLimits:
     most: int
 
     def each_holds(self, replica: Size) -> int:
-        """How many replicas of a size an empty worker has room for."""
+        """How many replicas of a size, or stages of them, an empty worker has room for."""
         return NodeRoom(cpu_cores=self.size.cpu_cores, memory_bytes=self.size.memory_bytes).holds(replica)
+
+    def all_hold(self, replica: Size) -> int:
+        """How many whole replicas of a size all workers have room for."""
+        return self.most * self.each_holds(replica) // replica.stages
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -53,6 +53,7 @@ def _row(result: PassResult, wanted: WantedRevision) -> RevisionStatus:
         shares_calls=_shares_calls(result, wanted.revision),
         evaluation=_evaluation(result, wanted.revision),
         variant=_variant(result, wanted.revision),
+        stages=wanted.template.stages if wanted.template.stages > 1 else None,
         message=f"{quarantined.reason}: {quarantined.message}" if quarantined is not None else None,
     )
 

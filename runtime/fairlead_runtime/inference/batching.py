@@ -100,11 +100,13 @@ class Runner:
         """The outputs for these inputs, in the signature's order; `timing` gets how long the call took.
 
         Raises:
-            RequestError: the model refuses the inputs (InvalidInput) or fails (ModelFailed).
+            RequestError: the model refuses the inputs (InvalidInput), fails (ModelFailed), or is not whole (StageGone).
         """
         started_s = time.perf_counter()
         try:
             outputs = self._predictor(inputs)
+        except RequestError:
+            raise
         except InputRefusedError as error:
             raise RequestError(RequestReason.INVALID_INPUT, f"the model does not accept the input: {error}") from None
         except Exception as error:

@@ -81,6 +81,8 @@ class Dataplane:
         self.sampler = sampler
         self.guards: Guards | None = None
         """What judges predictions; set before the first request, and None where nobody asks for it."""
+        self.absent: Callable[[], str | None] = _nothing
+        """Which parts of the model in other processes are not there now, as a sentence; None where it is whole."""
         self.explanations = ExplanationQueue(metrics.explanations, timeout_s=admission.timeout_s)
         self._load = MeanLoad()
         # One thread: decoding holds the interpreter's lock, so a second one would only take turns from the loop.
@@ -94,6 +96,16 @@ class Dataplane:
     def take_mean_pending(self) -> float:
         """The same on average since it was last asked; from any thread."""
         return self._load.take_mean()
+
+    @property
+    def shown_phase(self) -> Phase:
+        """The phase as clients see it: a model that is not whole is loading."""
+        return Phase.LOADING if self.phase is Phase.READY and self.absent() is not None else self.phase
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether predictions are answered; while it drains, they are."""
+        return self.shown_phase is not Phase.LOADING
 
     @property
     def queued(self) -> int:
@@ -129,8 +141,8 @@ class Dataplane:
 
         Raises:
             RequestError: requests share calls and the inputs differ in their rows (InvalidInput), the model is not
-                loaded yet (NotReady), or the queue is full (QueueFull). The future raises the same, and Deadline after
-                `timeout_s`.
+                loaded yet (NotReady), or the queue is full (QueueFull). The future raises the same, StageGone where a
+                part of the model is gone, and Deadline after `timeout_s`.
         """
         if self._executor.is_sharing:
             # Else the model itself judges: the values and the row splits of a ragged tensor differ in their rows.
@@ -180,6 +192,10 @@ class Dataplane:
             self.metrics.pending = self.pending
 
         return settle
+
+
+def _nothing() -> None:
+    """For a model that is in this process as a whole."""
 
 
 def _expire(future: asyncio.Future[Tensors], timeout_s: float) -> None:

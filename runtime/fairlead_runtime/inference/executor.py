@@ -30,18 +30,20 @@ LOG = logging.getLogger(__name__)
 class Executor:
     """Takes a model's calls to where they run. Its methods are called on the server's loop, but for `trouble`."""
 
-    def __init__(self, runner: Runner, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, runner: Runner, loop: asyncio.AbstractEventLoop, *, at_once: int | None = None) -> None:
+        """`at_once`: calls wait for other processes, so so many run at a time, and none on the loop."""
         self._runner = runner
         self._loop = loop
         self._turn: deque[Job] = deque()
-        self._worker = Worker(runner, loop)
+        self._waits = at_once is not None
+        self._worker = Worker(runner, loop, threads=at_once or 1)
 
     def submit(self, inputs: Tensors, timing: Timing | None = None) -> Tensors | asyncio.Future[Tensors]:
         """The outputs, now or later; raises RequestError. A cancelled future's work is dropped if it hasn't begun."""
         size = size_of([inputs])
         expected_s = self._runner.predict_s(size)
         # Who wants requests to wait for each other wants it of quick calls too.
-        if expected_s is None or self._runner.delay_s:
+        if expected_s is None or self._runner.delay_s or self._waits:
             expected_s = math.inf
         if expected_s <= INLINE_CALL_S_MAX:
             return self._runner.run_one(inputs, size=size, timing=timing)
@@ -88,24 +90,29 @@ class Executor:
 
 
 class Worker:
-    """Calls the model on one thread; while a call runs, requests queue, and the next call may take some together."""
+    """Calls the model on one thread, or on a few that wait for other processes.
 
-    def __init__(self, runner: Runner, loop: asyncio.AbstractEventLoop) -> None:
+    While they call, requests queue, and the next call may take some together.
+    """
+
+    def __init__(self, runner: Runner, loop: asyncio.AbstractEventLoop, *, threads: int = 1) -> None:
         self._runner = runner
         self._loop = loop
         self._waiting: deque[Job] = deque()
         self._changed = threading.Condition()
         self._closing = False
-        self._begun_s: float | None = None
-        self._thread: threading.Thread | None = None
+        self._begun_s: list[float | None] = [None] * threads
+        self._threads: list[threading.Thread] = []
 
     def put(self, jobs: Sequence[Job]) -> None:
         with self._changed:
             self._waiting.extend(jobs)
-            self._changed.notify()
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name="fairlead-inference", daemon=True)
-            self._thread.start()
+            self._changed.notify_all()
+        if not self._threads:
+            for number in range(len(self._begun_s)):
+                thread = threading.Thread(target=self._work, args=(number,), name="fairlead-inference", daemon=True)
+                self._threads.append(thread)
+                thread.start()
 
     def queued(self) -> int:
         return len(self._waiting)
@@ -114,25 +121,25 @@ class Worker:
         """What keeps calls from being answered: the thread has ended, or its call doesn't return."""
         if self._closing:
             return None
-        if self._thread is not None and not self._thread.is_alive():
+        if not all(thread.is_alive() for thread in self._threads):
             return "the thread that calls the model has ended"
-        begun_s = self._begun_s
-        age_s = 0.0 if begun_s is None else time.monotonic() - begun_s
+        now_s = time.monotonic()
+        age_s = max(0.0 if begun_s is None else now_s - begun_s for begun_s in self._begun_s)
         return f"a call of the model has not returned for {age_s:.0f} s" if age_s > call_s_max else None
 
     def close(self) -> None:
         with self._changed:
             self._closing = True
-            self._changed.notify()
+            self._changed.notify_all()
         _fail_all(self._waiting)
 
-    def _work(self) -> None:
+    def _work(self, number: int) -> None:
         while (jobs := self._next()) is not None:
             if not jobs:
                 continue
-            self._begun_s = time.monotonic()
+            self._begun_s[number] = time.monotonic()
             results = self._runner.run(jobs)
-            self._begun_s = None
+            self._begun_s[number] = None
             try:
                 self._loop.call_soon_threadsafe(deliver, jobs, results)
             except RuntimeError:

@@ -42,7 +42,7 @@ def end_with_parent(parent: int) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def bound(parent: int, *, seconds: float, threads: int, data_bytes: int) -> None:
+def bound(parent: int, *, seconds: float, threads: int, data_bytes: int, file_bytes: int = FILE_BYTES_MAX) -> None:
     """Called by the child: it ends with `parent`, and is the first one that a node without memory ends."""
     end_with_parent(parent)
     processor_s = math.ceil(seconds * max(1, threads))
@@ -50,6 +50,6 @@ def bound(parent: int, *, seconds: float, threads: int, data_bytes: int) -> None
     resource.setrlimit(resource.RLIMIT_CPU, (processor_s, processor_s + 10))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     # Python ignores the signal of this one: a write fails, and the error is the last line of the output.
-    resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_BYTES_MAX, FILE_BYTES_MAX))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
     resource.setrlimit(resource.RLIMIT_DATA, (data_bytes, data_bytes))
     Path("/proc/self/oom_score_adj").write_text("1000")

@@ -161,7 +161,7 @@ def _pick_version(folders: list[Path]) -> Path:
 def _check_saved_model(
     folder: Path, signature_name: str | None, bounds: Bounds
 ) -> tuple[signature.Signature, tuple[str, ...]]:
-    meta_graph = _read_meta_graph(folder)
+    meta_graph = read_meta_graph(folder)
     allowlist.check(meta_graph, bounds.operations)
     available = [name for name in meta_graph.signature_def if name != signature.INIT_OP]
     name = signature.pick_name(available, signature_name)
@@ -194,7 +194,7 @@ def _open_saved_model(checked: Checked, read: signature.Signature, *, threads: i
     return Opened(function=function, signature=read, owner=owner)
 
 
-def _read_meta_graph(folder: Path) -> Any:
+def read_meta_graph(folder: Path) -> Any:
     protobuf_error = tensorflow_import.protobuf_error()
     saved_model = tensorflow_import.import_part("core.protobuf.saved_model_pb2").SavedModel()
     try:

@@ -14,7 +14,10 @@ Tensors = tuple[Array, ...]
 
 
 class Predictor(Protocol):
-    """Takes and gives tensors in the signature's order; raises InputRefusedError or ModelFailedError."""
+    """Takes and gives tensors in the signature's order; raises InputRefusedError or ModelFailedError.
+
+    One that has a part in another process raises RequestError (StageGone) while that is not there.
+    """
 
     def __call__(self, inputs: Tensors) -> Tensors: ...
 

@@ -30,7 +30,7 @@ from fairlead_runtime.model.fetching.outbound import Outbound
 from fairlead_runtime.model.onnx.conversions import Wanted
 from fairlead_runtime.model.predictor import LoadedModel, Tensors
 from fairlead_runtime.model.signature import Signature
-from fairlead_runtime.model.variant import VariantChoice, Vary
+from fairlead_runtime.model.variant import VariantChoice
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,16 +51,16 @@ class PreparedModel:
     phases_s: Mapping[str, float]
 
 
-MakeVary = Callable[[Wanted, Cache], Vary | None]
-"""What picks the variant of a converted model; None where the float model is asked for."""
+Load = Callable[[ReplicaConfig, Wanted, Cache], engine.Served]
+"""Loads the model that was fetched; raises LoadError."""
 
 ReadExamples = Callable[[Path, Signature], Sequence[Tensors]]
 """Reads the examples that were given for the model at that path; raises LoadError for those that don't fit."""
 
 
-def vary_not(_wanted: Wanted, _cache: Cache) -> Vary | None:
-    """No variants: the manifest does not ask for any."""
-    return None
+def load_whole(config: ReplicaConfig, wanted: Wanted, cache: Cache) -> engine.Served:
+    """The model as it is, for the engine that the manifest names."""
+    return engine.load(config.engine, wanted, cache)
 
 
 def read_no_examples(_root: Path, _signature: Signature) -> Sequence[Tensors]:
@@ -75,29 +75,14 @@ def prepare(
     *,
     threads: int,
     read_examples: ReadExamples = read_no_examples,
-    make_vary: MakeVary = vary_not,
+    load: Load = load_whole,
 ) -> PreparedModel:
     """Raises LoadError; the manifest's digest and the pinned one are the same thing, the manifest's wins."""
-    bounds = Bounds(
-        bytes_max=environment.max_model_bytes,
-        idle_s=environment.fetch_idle_s,
-        total_s=environment.fetch_total_s,
-        operations=allowlist.parse_operations(environment.allowed_operations),
-    )
     times = [time.perf_counter()]
-    kept = Cache(environment.cache_dir, bytes_max=environment.cache_bytes)
-    pinned = config.source.digest or pinned
-    fetched = source.fetch(config.source.uri, pinned, kept, bounds, access=_access(config, environment))
+    wanted, kept = fetch(config, pinned, environment, threads=threads)
+    fetched = wanted.fetched
     times.append(time.perf_counter())
-    wanted = Wanted(
-        fetched=fetched,
-        source=config.source,
-        bounds=bounds,
-        threads=threads,
-        environment=environment,
-        is_measured=config.engine is EngineMode.AUTO,
-    )
-    served = engine.load(config.engine, wanted, kept, make_vary(wanted, kept))
+    served = load(config, wanted, kept)
     times.append(time.perf_counter())
     root = loader.find_root(fetched.path)
     examples = read_examples(root, served.model.signature)
@@ -126,6 +111,28 @@ def prepare(
         evicted=tuple(kept.evicted),
         phases_s=phases,
     )
+
+
+def fetch(config: ReplicaConfig, pinned: str | None, environment: Environment, *, threads: int) -> tuple[Wanted, Cache]:
+    """The verified content on this node, and the cache that holds it; raises LoadError."""
+    bounds = Bounds(
+        bytes_max=environment.max_model_bytes,
+        idle_s=environment.fetch_idle_s,
+        total_s=environment.fetch_total_s,
+        operations=allowlist.parse_operations(environment.allowed_operations),
+    )
+    kept = Cache(environment.cache_dir, bytes_max=environment.cache_bytes)
+    pinned = config.source.digest or pinned
+    fetched = source.fetch(config.source.uri, pinned, kept, bounds, access=_access(config, environment))
+    wanted = Wanted(
+        fetched=fetched,
+        source=config.source,
+        bounds=bounds,
+        threads=threads,
+        environment=environment,
+        is_measured=config.engine is EngineMode.AUTO,
+    )
+    return wanted, kept
 
 
 def _warm_up(

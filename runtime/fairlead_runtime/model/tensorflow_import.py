@@ -9,6 +9,7 @@ same submodules.
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import importlib.util
 import os
 import sys
@@ -59,6 +60,14 @@ def import_for_saved_models() -> None:
     # What `tensorflow/__init__.py` does for eager execution, resource variables and control flow.
     import_part("python.tf2").enable()
     import_part("python.compat.v2_compat").enable_v2_behavior()
+
+
+def version() -> str:
+    """That of the package, without importing it."""
+    try:
+        return importlib.metadata.version("tensorflow-cpu")
+    except importlib.metadata.PackageNotFoundError:
+        return importlib.metadata.version("tensorflow")
 
 
 def prepare_environment() -> None:

@@ -116,6 +116,9 @@ class Handler:
         trouble = self._dataplane.trouble()
         if trouble is not None:
             return Response(status=503, body=dump({"phase": phase.value, "error": trouble}), protocol="health")
+        absent = self._dataplane.absent()
+        if absent is not None and phase is Phase.READY:
+            return Response(status=503, body=dump({"phase": phase.value, "error": absent}), protocol="health")
         return Response(status=_CODE_BY_PHASE[phase], body=dump({"phase": phase.value}), protocol="health")
 
     def _measurements(self, request: Request) -> Response:

@@ -33,6 +33,7 @@ HTTP = MappingProxyType(
         RequestReason.INTERNAL: 500,
         RequestReason.QUEUE_FULL: 503,
         RequestReason.NOT_READY: 503,
+        RequestReason.STAGE_GONE: 503,
         RequestReason.DRAINING: 503,
         RequestReason.FEEDBACK_OFF: 503,
         RequestReason.DEADLINE: 504,
@@ -43,6 +44,7 @@ RETRY_AFTER_S = MappingProxyType(
         RequestReason.QUEUE_FULL: 1,
         RequestReason.EXPLANATIONS_FULL: 1,
         RequestReason.NOT_READY: 1,
+        RequestReason.STAGE_GONE: 1,
         RequestReason.DRAINING: 1,
     }
 )

@@ -98,7 +98,9 @@ class V1Rest:
         return body
 
     def _status(self) -> dict[str, object]:
-        state = {Phase.LOADING: "LOADING", Phase.READY: "AVAILABLE", Phase.DRAINING: "UNLOADING"}[self._dataplane.phase]
+        state = {Phase.LOADING: "LOADING", Phase.READY: "AVAILABLE", Phase.DRAINING: "UNLOADING"}[
+            self._dataplane.shown_phase
+        ]
         version = str(self._dataplane.identity.number)
         status = {"error_code": "OK", "error_message": ""}
         return {"model_version_status": [{"version": version, "state": state, "status": status}]}

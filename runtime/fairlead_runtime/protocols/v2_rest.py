@@ -12,7 +12,7 @@ from urllib.parse import quote
 from fairlead_runtime.errors import RequestError, RequestReason, WrongMethodError
 from fairlead_runtime.feedback.issuer import Issuer
 from fairlead_runtime.inference import codec
-from fairlead_runtime.inference.dataplane import Dataplane, Phase
+from fairlead_runtime.inference.dataplane import Dataplane
 from fairlead_runtime.model.predictor import Tensors
 from fairlead_runtime.model.signature import DType
 from fairlead_runtime.protocols import (
@@ -83,7 +83,7 @@ class V2Rest:
 
     @property
     def _is_ready(self) -> bool:
-        return self._dataplane.phase is not Phase.LOADING
+        return self._dataplane.is_ready
 
     def _model(self, request: Request, model: str, version: str | None, rest: list[str]) -> Answer:
         self._dataplane.require_model(model, version)

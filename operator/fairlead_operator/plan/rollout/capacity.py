@@ -72,11 +72,11 @@ def _room(context: Context, stable: str, candidate: WantedRevision) -> int | Non
     running = view.running_replicas if view is not None else 0
     old, new = _size(kept), _size(candidate)
     if old == new:
-        return limits.most * limits.each_holds(new) - running
-    cpu_cores = limits.most * limits.size.cpu_cores - running * old.cpu_cores
-    memory_bytes = limits.most * limits.size.memory_bytes - running * old.memory_bytes
-    whole = NodeRoom(cpu_cores=cpu_cores, memory_bytes=memory_bytes).holds(new)
-    return min(whole, limits.most * limits.each_holds(new))
+        return limits.all_hold(new) - running
+    cpu_cores = limits.most * limits.size.cpu_cores - running * old.stages * old.cpu_cores
+    memory_bytes = limits.most * limits.size.memory_bytes - running * old.stages * old.memory_bytes
+    whole = NodeRoom(cpu_cores=cpu_cores, memory_bytes=memory_bytes).holds(new) // new.stages
+    return min(whole, limits.all_hold(new))
 
 
 def _is_known(context: Context, candidate: WantedRevision) -> bool:
@@ -97,18 +97,21 @@ def _words_of_a_move(context: Context, candidate: WantedRevision, *, needed: int
 
 def _each(candidate: WantedRevision, needed: int) -> str:
     size = _size(candidate)
-    return f"{size.cpu_cores:g} CPU, {size.memory_bytes / 2**20:g} MiB{' each' if needed > 1 else ''}"
+    room = f"{size.cpu_cores:g} CPU, {size.memory_bytes / 2**20:g} MiB"
+    if size.stages > 1:
+        return f"{room} for each of {size.stages} stages"
+    return f"{room}{' each' if needed > 1 else ''}"
 
 
 def _freed(context: Context, stable: str, candidate: WantedRevision) -> int:
-    """Each replica that stops makes room for one that is no larger; of a larger one nothing is known."""
+    """Each replica that stops makes room for one with no more and no larger stages; of others nothing is known."""
     gone, view = context.desired.revisions.get(stable), context.application(stable)
     if gone is None or view is None:
         return 0
     old, new = _size(gone), _size(candidate)
-    is_no_larger = new.cpu_cores <= old.cpu_cores and new.memory_bytes <= old.memory_bytes
+    is_no_larger = new.cpu_cores <= old.cpu_cores and new.memory_bytes <= old.memory_bytes and new.stages <= old.stages
     return view.running_replicas if is_no_larger else 0
 
 
 def _size(revision: WantedRevision) -> Size:
-    return Size.from_resources(revision.template.serving.resources)
+    return Size.from_resources(revision.template.serving.resources, stages=revision.template.stages)

@@ -17,18 +17,21 @@ def find_excess(context: Context, aimed: str) -> str | None:
     limits, wanted = context.observed.limits, context.desired.revisions[aimed]
     if limits is None or wanted.cluster != context.observed.placement:
         return None
-    replica = Size.from_resources(wanted.template.serving.resources)
+    replica = Size.from_resources(wanted.template.serving.resources, stages=wanted.template.stages)
     each = limits.each_holds(replica)
     called = context.called(aimed)
     if each == 0:
         return f"{called[:1].upper()}{called[1:]} does not fit on a worker: {_larger(replica, limits)}."
     least = context.desired.replicas if context.desired.autoscaling is None else context.desired.autoscaling.least
-    if least <= each * limits.most:
+    if least <= limits.all_hold(replica):
         return None
+    replicas, unit = f"{least} replicas ({context.desired.least_field})", ""
+    if replica.stages > 1:
+        replicas, unit = f"{replicas} of {replica.stages} stages each", " stages"
     return (
-        f"{called[:1].upper()}{called[1:]} needs {least} replicas ({context.desired.least_field}), but its Ray cluster "
-        f"has room for {each * limits.most}: it can have {limits.most} workers (spec.workers.max of ServingClass "
-        f"{limits.class_name}), each with room for {each}."
+        f"{called[:1].upper()}{called[1:]} needs {replicas}, but its Ray cluster "
+        f"has room for {limits.all_hold(replica)}: it can have {limits.most} workers (spec.workers.max of ServingClass "
+        f"{limits.class_name}), each with room for {each}{unit}."
     )
 
 

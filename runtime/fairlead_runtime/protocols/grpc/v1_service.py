@@ -165,7 +165,7 @@ class V1Service:
     def _status(self, body: bytes) -> Response:
         self._require(frame.read(body, MESSAGES["GetModelStatusRequest"]).model_spec)
         answer = MESSAGES["GetModelStatusResponse"]()
-        state = _STATES[self._dataplane.phase]
+        state = _STATES[self._dataplane.shown_phase]
         answer.model_version_status.add(version=self._dataplane.identity.number, state=state).status.SetInParent()
         return frame.answer(answer, PROTOCOL)
 

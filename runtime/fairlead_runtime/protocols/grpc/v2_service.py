@@ -11,7 +11,7 @@ from fairlead_runtime.errors import RequestError, RequestReason
 from fairlead_runtime.feedback.issuer import Issuer
 from fairlead_runtime.inference import codec
 from fairlead_runtime.inference.codec import Array
-from fairlead_runtime.inference.dataplane import Dataplane, Phase
+from fairlead_runtime.inference.dataplane import Dataplane
 from fairlead_runtime.model.predictor import Tensors
 from fairlead_runtime.model.signature import DType, TensorSpec
 from fairlead_runtime.protocols import binary, datatypes, model_config, statistics
@@ -45,7 +45,7 @@ class V2Service:
 
     def _ready(self, body: bytes) -> Response:
         self._require_model(frame.read(body, MESSAGES["ModelReadyRequest"]))
-        return frame.answer(MESSAGES["ModelReadyResponse"](ready=self._dataplane.phase is not Phase.LOADING), PROTOCOL)
+        return frame.answer(MESSAGES["ModelReadyResponse"](ready=self._dataplane.is_ready), PROTOCOL)
 
     def _metadata(self, body: bytes) -> Response:
         self._require_model(frame.read(body, MESSAGES["ModelMetadataRequest"]))

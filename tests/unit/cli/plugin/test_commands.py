@@ -62,6 +62,14 @@ def test_status_shows_the_figure_of_each_evaluation_record(found: WorldCluster) 
     }
 
 
+def test_status_shows_the_stages_of_a_model(found: WorldCluster) -> None:
+    assert "stages" not in run("status", NAME)[1]
+    found.world.apply(NAME, model={"uri": "file:///m/3"}, optimization={"parallelism": {"stages": 2}})
+    found.world.settle()
+    assert run("status", NAME)[1].count("stages: 2, each in a replica of its own") == 1
+    assert json.loads(run("status", NAME, "-o", "json")[1])["revisions"]["stable"]["stages"] == 2
+
+
 def test_status_says_how_a_model_scales_and_what_it_waits_for(found: WorldCluster) -> None:
     assert "scaling:" not in run("status", NAME)[1]
     bounds = {"minReplicas": 1, "maxReplicas": 4, "target": {"ongoingRequests": 4}}

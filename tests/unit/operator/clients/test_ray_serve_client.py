@@ -76,6 +76,22 @@ async def test_replicas_that_no_node_has_room_for_are_counted_with_the_time_of_t
     assert view.running_ids == ("0", "1")
 
 
+async def test_a_model_in_stages_has_as_many_replicas_as_its_rarest_stage(http_client: http.HttpClient) -> None:
+    def deployment(*states: str) -> dict[str, Any]:
+        replicas = [{"replica_id": f"{i}", "state": state, "node_id": None} for i, state in enumerate(states)]
+        return {"target_num_replicas": 2, "replicas": replicas}
+
+    stages = {"replica": deployment("RUNNING", "RUNNING"), "stage-2": deployment("RUNNING", "STARTING")}
+    body = {
+        "controller_info": {"actor_id": "x"},
+        "applications": {"a": {"status": "DEPLOYING", "deployments": stages}},
+    }
+    async with _Answering(body) as url:
+        view = (await client_of(url, http_client).fetch_instance()).applications["a"]
+    assert (view.running_replicas, view.target_replicas, view.waiting_replicas) == (1, 2, 1)
+    assert len(view.running_ids) == 3
+
+
 async def test_a_rotated_token_is_read_again_once(http_client: http.HttpClient, tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text("old\n")

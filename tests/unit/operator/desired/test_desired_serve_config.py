@@ -145,6 +145,28 @@ def test_an_optimization_is_sent_with_every_value_and_left_out_where_there_is_no
     }
 
 
+def test_each_stage_is_a_deployment_of_the_same_size_and_number_that_outlives_the_first() -> None:
+    given = builders.spec(optimization={"parallelism": {"stages": 3}}, serving={"requestTimeoutSeconds": 5})
+    template = revision.template_of(given)
+    composed: Any = application.compose(
+        ModelKey("default", "digits"), "0123456789", number=1, template=template, bounds=Bounds(shutdown_margin_s=10)
+    )
+    config = composed["args"]["config"]
+    assert (config["parallelism"], "optimization" in config) == ({"stages": 3}, False)
+    deployed: Any = application.deployed(composed, replicas=2, digest=builders.DIGEST, attempt=1)
+    size = {"num_cpus": 0.5, "memory": 2**29}
+    assert deployed["deployments"] == [
+        {
+            "name": name,
+            "ray_actor_options": size,
+            "graceful_shutdown_timeout_s": stops_after_s,
+            "num_replicas": 2,
+            "user_config": {"digest": builders.DIGEST},
+        }
+        for name, stops_after_s in (("replica", 15), ("stage-2", 25), ("stage-3", 25))
+    ]
+
+
 def test_pinning_and_scaling_restart_nothing() -> None:
     def args(revision: RevisionView, replicas: int) -> bytes:
         view = builders.model_deployment(status=STABLE, spec={"scaling": {"replicas": replicas}})

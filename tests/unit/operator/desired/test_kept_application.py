@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 from tests.support import builders
 
 from fairlead_operator.api import names
+from fairlead_operator.api.optimization import Optimization
 from fairlead_operator.desired import application, serve_config
 from fairlead_operator.observe import kubernetes as objects
 
@@ -51,10 +53,13 @@ def test_a_kept_revision_does_not_depend_on_the_version_of_the_operator(monkeypa
     assert put_of(KEPT) == DEPLOYED
 
 
-def test_a_composed_application_is_read_back_the_same() -> None:
+@pytest.mark.parametrize("stages", [1, 2, 8])
+def test_a_composed_application_is_read_back_the_same(stages: int) -> None:
     kept = objects.view_revision(stored(KEPT))
+    optimization = None if stages == 1 else Optimization.model_validate({"parallelism": {"stages": stages}})
+    template = dataclasses.replace(kept.template, optimization=optimization)
     key = builders.observed().key
-    made = application.compose(key, REVISION, number=3, template=kept.template, bounds=builders.BOUNDS)
+    made = application.compose(key, REVISION, number=3, template=template, bounds=builders.BOUNDS)
     data = {**KEPT, "application": json.loads(json.dumps(made))}
     assert objects.view_revision(stored(data)).application == made
 
@@ -67,6 +72,7 @@ def test_a_composed_application_is_read_back_the_same() -> None:
         pytest.param("application.route_prefix", "/", id="a route of its own"),
         pytest.param("application.deployments", [], id="no deployment"),
         pytest.param("application.deployments", KEPT["application"]["deployments"] * 2, id="two deployments"),
+        pytest.param("application.deployments", [{"name": "stage-2"}], id="no first stage"),
         pytest.param("application.args", {}, id="no configuration"),
         pytest.param("cluster", "No Name", id="a name that no cluster has"),
         pytest.param("template.model", {}, id="no model"),

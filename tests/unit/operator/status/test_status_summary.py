@@ -143,6 +143,14 @@ def test_the_evaluation_record_is_kept_from_the_proof_to_the_retired_revision() 
     assert [row.outcome for row in rows.values() if row is not None] == ["Absent", "Read"]
 
 
+def test_the_row_of_a_model_in_stages_says_how_many_and_counts_whole_copies() -> None:
+    world = served(optimization={"parallelism": {"stages": 3}}, scaling={"replicas": 2})
+    (row,) = world.view("digits").status.revisions
+    assert (row.stages, row.wanted_replicas, row.ready_replicas) == (3, 2, 2)
+    (whole,) = served().view("digits").status.revisions
+    assert whole.stages is None
+
+
 def test_a_condition_of_another_controller_stays() -> None:
     world = served()
     view = world.view("digits")

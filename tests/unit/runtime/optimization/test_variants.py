@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from fairlead_runtime import config
+from fairlead_runtime.model import engine as engines
 from fairlead_runtime.model import loader, prepare
 from fairlead_runtime.model.bounds import Bounds
 from fairlead_runtime.model.onnx import child
@@ -76,7 +77,7 @@ def prepared(folder: Path, cache: Path, *, engine: str = "ONNXRuntime", **bounds
         None,
         config.Environment(cache_dir=cache, convert_s=3000),
         threads=1,
-        make_vary=lambda what, kept: variants.vary(what, kept, wanted),
+        load=lambda given, what, kept: engines.load(given.engine, what, kept, variants.vary(what, kept, wanted)),
     )
 
 

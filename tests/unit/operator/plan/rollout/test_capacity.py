@@ -50,6 +50,20 @@ def test_what_does_not_fit_waits_starts_nothing_and_says_by_how_much() -> None:
     assert "(0.5 CPU, 512 MiB each); the Ray cluster has room for 1." in plan.message
 
 
+def test_each_stage_of_a_model_needs_room_of_its_own() -> None:
+    def staged(cores: float) -> VirtualWorld:
+        world = changed(1.0)
+        world.cores = cores
+        world.change(NAME, "optimization", {"parallelism": {"stages": 3}})
+        world.settle()
+        return world
+
+    world = staged(3.9)
+    assert (number(world), serving(world).rollout) == (1, None)
+    assert "(0.5 CPU, 512 MiB for each of 3 stages); the Ray cluster has room for 1." in world.pass_model(NAME).message
+    assert number(staged(4.0)) > 1
+
+
 def test_it_waits_beyond_every_deadline_and_begins_once_there_is_room() -> None:
     world = changed(1.5)
     writes = len(world.writes)

@@ -83,6 +83,29 @@ def test_what_can_never_run_is_refused_before_it_is_started(
     assert serving(world).quarantine == ()
 
 
+def test_all_stages_of_a_replica_count_against_the_workers_of_a_class() -> None:
+    def applied_in_stages(replicas: int) -> VirtualWorld:
+        world = VirtualWorld()
+        world.limits = SMALL
+        world.apply(
+            NAME,
+            model={"uri": "file:///m/1"},
+            scaling={"replicas": replicas},
+            serving={"resources": {"cpu": "1", "memory": "1Gi"}},
+            optimization={"parallelism": {"stages": 4}},
+        )
+        world.settle()
+        return world
+
+    plan = applied_in_stages(2).pass_model(NAME)
+    assert plan.reason is Reason.EXCEEDS_CLASS
+    assert (
+        "needs 2 replicas (spec.scaling.replicas) of 4 stages each, but its Ray cluster has room for 1" in plan.message
+    )
+    assert "each with room for 2 stages." in plan.message
+    assert len(applied_in_stages(1).applications) == 1
+
+
 def test_it_begins_once_the_class_allows_it() -> None:
     world = applied(resources={"cpu": "3", "memory": "1Gi"})
     world.limits = WorkerLimits(class_name="small", size=Size(cpu_cores=4, memory_bytes=2**32), most=3)
