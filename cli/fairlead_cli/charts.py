@@ -26,8 +26,9 @@ LINE_HEIGHT = 18
 def new_figure(width: float, height: float, title: str, about: str = "") -> Figure:
     """An empty figure of this size, in points; its title, and below that a line about it, are at the left edge."""
     figure = Figure(figsize=(width / POINTS_PER_INCH, height / POINTS_PER_INCH), dpi=DOTS_PER_INCH)
-    figure.text(0.03, 1 - 24 / height, title, weight="bold", size=11)
-    figure.text(0.03, 1 - 44 / height, about, color=GREY, size=9)
+    # Names of models and files may have dollar signs, which are no formulas.
+    figure.text(0.03, 1 - 24 / height, title, weight="bold", size=11, parse_math=False)
+    figure.text(0.03, 1 - 44 / height, about, color=GREY, size=9, parse_math=False)
     return figure
 
 
@@ -64,6 +65,7 @@ def add_table(
     for (row, column), cell in table.get_celld().items():
         words = cell.get_text()
         words.set_fontsize(9)
+        words.set_parse_math(False)
         cell.PAD = 0
         if row == 0:
             words.set_color(GREY)

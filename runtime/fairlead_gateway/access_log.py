@@ -14,14 +14,19 @@ from typing import BinaryIO
 
 from fairlead_gateway import access_metrics
 
-FORMAT = "%ci %HM %[var(txn.client),url_enc] %[var(txn.request_id),url_enc] %HPO"
-"""The path comes last: HAProxy cuts a line that is too long at its end."""
+FORMAT = (
+    "%[so_name] %ci %[method,bytes(0,16),url_enc] %[var(txn.client),bytes(0,64),url_enc]"
+    " %[var(txn.request_id),bytes(0,128),url_enc] %HPO"
+)
+"""The path comes last: HAProxy cuts a line that is too long at its end. What a client sends before it is bounded."""
 
 PATH_CHARACTERS_MAX = 256
 _BATCHES_MAX = 64
 """Of lines that wait for standard output, each with at most what one read of the pipe gave (256 KiB)."""
 
-_CALL_PREFIX = "/rpc/"
+_MODEL_CALL_PREFIX = "/rpc/models/"
+_LISTENER_OF_CALLS = "rpc"
+_INTERNAL_LISTENER = "internal"
 _END_WITHIN_S = 1.0
 
 
@@ -29,6 +34,7 @@ _END_WITHIN_S = 1.0
 class Request:
     """What HAProxy counted of a request. Empty texts for what it does not have, as the model of an unknown path."""
 
+    kind: str
     model: str
     revision: str
     code: str
@@ -39,22 +45,27 @@ class Request:
     retries: int
 
 
-def format_line(request: Request, described: str, now: datetime.datetime) -> str:
+def format_line(request: Request, described: str, now: datetime.datetime) -> str | None:
     """The line of a request, without its end; `described` are the fields of `FORMAT`.
+
+    None for what the operator and replicas send, to a port of their own.
 
     Raises:
         ValueError: when there are fewer fields.
     """
-    address, method, client, request_id, path = described.split(" ", 4)
-    is_call = path.startswith(_CALL_PREFIX)
+    listener, address, method, client, request_id, path = described.split(" ", 5)
+    if listener == _INTERNAL_LISTENER:
+        return None
+    is_call = listener == _LISTENER_OF_CALLS
     line = {
         "time": now.isoformat(timespec="milliseconds"),
         "requestId": _decode(request_id),
         "address": address,
         "client": _decode(client),
         "protocol": "grpc" if is_call else "http",
-        "method": method,
-        "path": _find_call(path) if is_call else path[:PATH_CHARACTERS_MAX],
+        "method": urllib.parse.unquote(method),
+        "path": (_find_call(path) if is_call else path)[:PATH_CHARACTERS_MAX],
+        "kind": request.kind,
         "model": request.model or None,
         "revision": request.revision or None,
         "code": int(request.code),
@@ -72,8 +83,8 @@ def _decode(text: str) -> str | None:
 
 
 def _find_call(path: str) -> str:
-    """Of a gRPC call, whose path HAProxy has made from its model and its method."""
-    return f"/{'/'.join(path.split('/')[-2:])}"[:PATH_CHARACTERS_MAX]
+    """Of a gRPC call, whose path HAProxy has made from its model and its method, or of its refusal alone."""
+    return f"/{'/'.join(path.split('/')[-2:])}" if path.startswith(_MODEL_CALL_PREFIX) else path
 
 
 class Writer:
@@ -84,6 +95,7 @@ class Writer:
         self._counted = counted
         self._dropped = counted.dropped = 0
         self._lines: list[str] = []
+        self._lock = threading.Lock()
         self._batches: queue.Queue[bytes | None] = queue.Queue(_BATCHES_MAX)
         self._thread = threading.Thread(target=self._run, name="access-log", daemon=True)
         self._thread.start()
@@ -100,7 +112,11 @@ class Writer:
         try:
             self._batches.put_nowait(("\n".join(lines) + "\n").encode())
         except queue.Full:
-            self._dropped += len(lines)
+            self._count_dropped(len(lines))
+
+    def _count_dropped(self, lines: int) -> None:
+        with self._lock:
+            self._dropped += lines
             self._counted.dropped = self._dropped
 
     def close(self) -> None:
@@ -114,5 +130,8 @@ class Writer:
 
     def _run(self) -> None:
         while (batch := self._batches.get()) is not None:
-            self._stream.write(batch)
-            self._stream.flush()
+            try:
+                self._stream.write(batch)
+                self._stream.flush()
+            except OSError:  # a full disk, or a pipe that is closed
+                self._count_dropped(batch.count(b"\n"))

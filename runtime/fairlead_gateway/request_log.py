@@ -34,8 +34,8 @@ _INTERNAL_KINDS = {
 }
 """The last field of what is counted, which is `-` for a prediction for a client."""
 
-_OF_CLIENTS = {"-", "F", "E"}
-"""The kinds of requests that the access log has."""
+_KINDS = {"-": "prediction", "F": "feedback", "E": "explanation", "P": "proof", "S": "copy"}
+"""What the access log calls them."""
 
 _ABORTED = "499"
 """The code of a request whose client disconnected before the answer (nginx's convention; HAProxy writes -1)."""
@@ -83,11 +83,13 @@ def count_lines(
         fields = line.split(b" ")
         try:
             if fields[0] == _LINE_MARK:
-                _count(fields, counted, on_request, access)
+                _count(fields, counted, on_request)
+                if access is not None:
+                    _add_line(fields, access)
                 continue
             if fields[0] == _HOLD_MARK:
                 _count_hold(fields, counted)
-        except (ValueError, IndexError):
+        except (ValueError, LookupError):
             counted.count_bad_line()
         on_remark()
     return lines[-1]
@@ -99,12 +101,29 @@ def _count_hold(fields: list[bytes], counted: metrics.Metrics) -> None:
         counted.holds.add(model, end, int(held_ms))
 
 
-def _count(
-    fields: list[bytes],
-    counted: metrics.Metrics,
-    on_request: Callable[[str], None],
-    access: access_log.Writer | None,
-) -> None:
+def _add_line(fields: list[bytes], access: access_log.Writer) -> None:
+    """What cannot be described is counted all the same: this comes after it."""
+    texts = [field.decode("ascii") for field in fields[1:]]
+    model, revision, code, termination, duration, received, sent, retries, *more = texts
+    if len(more) < 2:
+        return  # HAProxy still runs with a configuration without the access log
+    request = access_log.Request(
+        kind=_KINDS[more[0]],
+        model="" if model == "-" else model,
+        revision="" if revision == "-" else revision,
+        code=_ABORTED if code == "-1" else code,
+        termination=termination,
+        duration_us=max(0, int(duration)) if duration != "-" else 0,
+        received_bytes=int(received),
+        sent_bytes=int(sent),
+        retries=int(retries.lstrip("+")),
+    )
+    line = access_log.format_line(request, " ".join(more[1:]), datetime.datetime.now(datetime.UTC))
+    if line is not None:
+        access.add(line)
+
+
+def _count(fields: list[bytes], counted: metrics.Metrics, on_request: Callable[[str], None]) -> None:
     # HAProxy may still run with the configuration of an older version, whose lines have no kind.
     _, model, revision, code, termination, duration, received, sent, retries, *more = (
         field.decode("ascii") for field in fields
@@ -113,18 +132,6 @@ def _count(
     key = ("" if model == "-" else model, "" if revision == "-" else revision)
     duration_us = max(0, int(duration)) if duration != "-" else 0
     code = _ABORTED if code == "-1" else code
-    if access is not None and len(more) > 1 and kind in _OF_CLIENTS:
-        request = access_log.Request(
-            model=key[0],
-            revision=key[1],
-            code=code,
-            termination=termination,
-            duration_us=duration_us,
-            received_bytes=int(received),
-            sent_bytes=int(sent),
-            retries=int(retries.lstrip("+")),
-        )
-        access.add(access_log.format_line(request, " ".join(more[1:]), datetime.datetime.now(datetime.UTC)))
     if kind in _INTERNAL_KINDS:
         counted.requests.add_internal(_INTERNAL_KINDS[kind], key, code)
         if _INTERNAL_KINDS[kind] is metrics.InternalKind.EXPLANATION and key[1]:

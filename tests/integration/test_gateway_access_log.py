@@ -78,6 +78,26 @@ def test_a_hostile_request_id_is_data_in_its_line(gateway: Gateway, request_id: 
     assert gateway.metric("fairlead_gateway_unreadable_log_lines_total") == 0
 
 
+@pytest.mark.parametrize("request_id", ["ok, " + "y" * 1000, "z" * 2000])
+def test_a_request_id_that_is_too_long_is_replaced_and_its_request_is_counted(
+    gateway: Gateway, request_id: str
+) -> None:
+    answer = fetch(f"{gateway.url}{PATH}", body=b"{}", headers={"x-request-id": request_id})
+
+    line = line_of(gateway, answer.headers["x-request-id"])
+
+    assert (line["code"], line["path"]) == (200, PATH)
+    assert len(line["requestId"]) <= 128
+    assert gateway.metric("fairlead_gateway_requests_total") == 1
+    assert gateway.metric("fairlead_gateway_unreadable_log_lines_total") == 0
+
+
+def test_who_calls_itself_a_copy_has_a_line_all_the_same(gateway: Gateway) -> None:
+    mark = {"x-fairlead-shadow-copy": "x", "x-fairlead-revision": A, "x-request-id": "copy"}
+    fetch(f"{gateway.url}{PATH}", body=b"{}", headers=mark)
+    assert line_of(gateway, "copy")["kind"] == "copy"
+
+
 def test_a_call_of_grpc_has_one_line_with_its_method(gateway: Gateway) -> None:
     method = "/inference.GRPCInferenceService/ModelInfer"
     with grpc.insecure_channel(f"127.0.0.1:{gateway.data_port}") as channel:

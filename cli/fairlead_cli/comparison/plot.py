@@ -34,7 +34,8 @@ def draw(candidates: Sequence[Measured], constraints: Constraints, found: Recomm
     axes.set_xlabel("p50 of a call with one row, ms, logarithmic", color=charts.GREY, size=8)
     axes.set_ylabel(data.metric.value.lower(), color=charts.GREY, size=8)
     _set_limits(axes, candidates)
-    if constraints.metric_min is not None:
+    low, high = axes.get_ylim()
+    if constraints.metric_min is not None and low <= constraints.metric_min <= high:
         axes.axhline(
             constraints.metric_min,
             color=charts.GREY,

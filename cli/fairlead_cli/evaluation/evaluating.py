@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fairlead_cli.evaluation import labelled_data, scoring
 from fairlead_cli.evaluation.errors import EvaluationError
 from fairlead_runtime.errors import LoadError
-from fairlead_runtime.model import digest, evaluation_record, loader
+from fairlead_runtime.model import allowlist, digest, evaluation_record, loader
 from fairlead_runtime.model.bounds import Bounds
 from fairlead_runtime.model.evaluation_record import EvaluationRecord
 from fairlead_runtime.model.predictor import LoadedModel
@@ -90,10 +90,15 @@ def _hash_model(model: pathlib.Path) -> str:
         raise EvaluationError(f"{model}: {error.sentence}") from None
 
 
+def bounds() -> Bounds:
+    """Of a model that a command loads; raises LoadError where FAIRLEAD_ALLOWED_OPERATIONS is wrong."""
+    return Bounds(bytes_max=MODEL_BYTES_MAX, operations=allowlist.operations_of_environment())
+
+
 def _load(model: pathlib.Path, signature: str | None) -> LoadedModel:
     threads = len(os.sched_getaffinity(0))
     try:
-        return loader.load(model, None, signature, Bounds(bytes_max=MODEL_BYTES_MAX), threads=threads)
+        return loader.load(model, None, signature, bounds(), threads=threads)
     except LoadError as error:
         raise EvaluationError(f"{model}: {error.sentence}") from None
     except ModuleNotFoundError as error:

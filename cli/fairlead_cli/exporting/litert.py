@@ -21,7 +21,6 @@ from fairlead_cli.evaluation import evaluating, labelled_data
 from fairlead_cli.evaluation.errors import EvaluationError
 from fairlead_runtime.errors import LoadError, one_sentence
 from fairlead_runtime.model import child_process, digest, evaluation_record, loader, tensorflow_import
-from fairlead_runtime.model.bounds import Bounds
 from fairlead_runtime.model.onnx import trials
 from fairlead_runtime.model.predictor import InputRefusedError, LoadedModel, Predictor, Tensors
 from fairlead_runtime.model.predictor_function import FunctionPredictor
@@ -117,7 +116,7 @@ def _bound_this_process(request: Request) -> None:
 
 
 def _export(request: Request) -> Result:
-    bounds = Bounds(bytes_max=evaluating.MODEL_BYTES_MAX)
+    bounds = evaluating.bounds()
     checked = loader.check(request.model, None, request.signature, bounds)
     if checked.signature is not None:
         _refuse_texts(checked.signature)

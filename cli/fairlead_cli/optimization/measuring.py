@@ -13,7 +13,6 @@ from fairlead_cli.evaluation.errors import EvaluationError
 from fairlead_runtime.config import Environment, Optimization, Source
 from fairlead_runtime.errors import LoadError
 from fairlead_runtime.model import digest, loader
-from fairlead_runtime.model.bounds import Bounds
 from fairlead_runtime.model.cache import Cache, Fetched, Held
 from fairlead_runtime.model.onnx import conversions, purity
 from fairlead_runtime.model.onnx import record as conversion_record
@@ -53,7 +52,7 @@ def measure(plan: Plan, progress: Callable[[str], None]) -> Found:
             wanted = conversions.Wanted(
                 fetched=Fetched(path=model, digest=digest.hash_path(model), lease=lease),
                 source=Source(uri=model.as_uri(), signature=plan.signature),
-                bounds=Bounds(bytes_max=evaluating.MODEL_BYTES_MAX),
+                bounds=evaluating.bounds(),
                 threads=plan.threads,
                 environment=Environment(cache_dir=pathlib.Path(work, "cache"), convert_s=plan.seconds),
                 is_measured=True,
@@ -104,7 +103,8 @@ def _measure(
     except variants.NoVariantsError as error:
         raise EvaluationError(f"{plan.model}: {error}") from None
     if isinstance(kept, record.Refusal):
-        raise EvaluationError(f"{plan.data}: {kept.why}")
+        about = plan.data if kept.outcome == "NoSamples" else plan.model
+        raise EvaluationError(f"{about}: {kept.why}")
     judged = judging.judge(kept.table, plan.bounds)
     return Found(table=kept.table, judged=judged, engines=conversion.record.measured)
 

@@ -33,4 +33,6 @@ def draw(variants: Sequence[Variant], samples: int) -> bytes:
         axes.plot(*place, "o", color=charts.COLOURS[0] if each.name in front else charts.GREY)
         axes.annotate(str(number), place, (6, 6), textcoords="offset points", size=9)
     axes.margins(0.1)
+    low, high = axes.get_ylim()
+    axes.set_ylim(max(0.0, low), min(1.005, high))
     return charts.encode(figure)

@@ -60,6 +60,11 @@ class Guards:
         self._of_answers = tuple((guard, checks[guard]) for guard in self._modes if guard in OF_ANSWERS)
         self.rows: Mapping[Guard, Rows] = {guard: Rows(tolerated[guard]) for guard in self._modes}
 
+    @property
+    def look_at_inputs(self) -> bool:
+        """Whether one of them is of inputs."""
+        return bool(self._of_inputs)
+
     def judge_inputs(self, inputs: Tensors) -> tuple[Verdict, ...]:
         """What the guards of inputs find; `inputs` have the shapes of the signature."""
         return _judge(self._of_inputs, inputs)

@@ -9,6 +9,7 @@ saving and restoring reaches them. Source: https://github.com/tensorflow/tensorf
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator
 from importlib import resources
@@ -44,6 +45,11 @@ def parse_operations(text: str) -> frozenset[str]:
             f"at most {OPERATIONS_MAX} with commas between; {problem}",
         )
     return names
+
+
+def operations_of_environment() -> frozenset[str]:
+    """Those of FAIRLEAD_ALLOWED_OPERATIONS, for the commands that load models; raises LoadError."""
+    return parse_operations(os.environ.get("FAIRLEAD_ALLOWED_OPERATIONS", ""))
 
 
 def check(meta_graph: Any, more: frozenset[str] = frozenset()) -> None:

@@ -81,11 +81,17 @@ class Table(_Part):
 
 
 class Refusal(_Part):
-    """There are no variants; `why` is a sentence. `until_s`: up to which Unix time, None for always."""
+    """There are no variants; `why` is a sentence. `until_s`: up to which Unix time, None for always.
+
+    With `is_chance` the making failed as a whole; `made_s` and `tries` are as in a table.
+    """
 
     outcome: Literal["NoSamples", "NotPrepared"]
     why: str
     until_s: float | None = None
+    is_chance: bool = False
+    made_s: float = 0.0
+    tries: Annotated[int, Field(ge=1)] = 1
 
 
 class Record(_Part):
@@ -95,18 +101,19 @@ class Record(_Part):
     result: Annotated[Table | Refusal, Field(discriminator="outcome")]
 
 
-def is_due(table: Table, asked_s: float, now_s: float) -> bool:
-    """Whether variants that failed by chance are tried again for a replica that asked at `asked_s`, in Unix time.
+def is_due(result: Table | Refusal, asked_s: float, now_s: float) -> bool:
+    """Whether what failed by chance is tried again for a replica that asked at `asked_s`, in Unix time.
 
     One that asked after the first failure tries again at once, then each waits for twice as long as the last one. Those
     that asked before, and waited, take what was made.
     """
-    if not any(each.is_chance for each in table.unmade):
+    lost = result.unmade if isinstance(result, Table) else (result,)
+    if not any(each.is_chance for each in lost):
         return False
-    if table.made_s > now_s:  # the clock was set back since
+    if result.made_s > now_s:  # the clock was set back since
         return True
-    pause_s = 0.0 if table.tries == 1 else RETRY_S * 2 ** min(table.tries - 2, _DOUBLINGS_MAX)
-    return asked_s >= table.made_s + pause_s
+    pause_s = 0.0 if result.tries == 1 else RETRY_S * 2 ** min(result.tries - 2, _DOUBLINGS_MAX)
+    return asked_s >= result.made_s + pause_s
 
 
 def read(path: Path) -> Record | None:

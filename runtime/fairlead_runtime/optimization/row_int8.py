@@ -101,6 +101,7 @@ def _replace(layer: _Layer, constants: _Constants, name: str, weight_max: int) -
         "axis": constants.add(f"{name}_axis", np.array([-1], dtype=np.int64)),
         "part": constants.add(f"{name}_part", np.array(1 / INPUT_MAX, dtype=np.float32)),
         "least": constants.add(f"{name}_least", np.array(LEAST_SCALE)),
+        "nothing": constants.add(f"{name}_nothing", np.array(0, dtype=np.float32)),
         "zero": constants.add(f"{name}_zero", np.array(128, dtype=np.uint8)),
         "middle": constants.add(f"{name}_middle", np.array(128, dtype=np.float32)),
     }
@@ -124,7 +125,11 @@ def _nodes(node: Any, given: Mapping[str, str], name: str) -> Iterator[Any]:
     yield step("Abs", [node.input[0]], f"{name}_sizes")
     yield step("ReduceMax", [f"{name}_sizes", given["axis"]], f"{name}_largest", keepdims=1)
     yield step("Mul", [f"{name}_largest", given["part"]], f"{name}_steps")
-    yield step("Max", [f"{name}_steps", given["least"]], rows)
+    yield step("Max", [f"{name}_steps", given["least"]], f"{name}_finite")
+    # ReduceMax may overlook a NaN, and a cast makes a number of it. Zero times it is NaN, and of numbers nothing.
+    yield step("Mul", [node.input[0], given["nothing"]], f"{name}_nothings")
+    yield step("ReduceSum", [f"{name}_nothings", given["axis"]], f"{name}_odd", keepdims=1)
+    yield step("Add", [f"{name}_finite", f"{name}_odd"], rows)
     yield step("Div", [node.input[0], rows], f"{name}_parts")
     yield step("Add", [f"{name}_parts", given["middle"]], f"{name}_moved")
     yield step("Round", [f"{name}_moved"], f"{name}_rounded")

@@ -146,27 +146,29 @@ def find_or_make(  # noqa: PLR0913 - what a variant is made of
     try:
         with cache.exclusive(asked.key, left_s, what="optimizing this model"):
             found = _find(asked.key, cache)
-            if isinstance(found, record.Refusal):
-                return found
-            if found is not None and not record.is_due(found.table, asked.asked_s, time.time()):
+            if found is not None and not record.is_due(_result(found), asked.asked_s, time.time()):
                 return found
             try:
-                return _make_in_turn(asked, cache, tries=1 if found is None else found.table.tries + 1)
+                return _make_in_turn(asked, cache, found)
             except NoVariantsError as error:
-                if found is None:
+                if not isinstance(found, Kept):
                     raise
-                LOG.warning("the variants that failed by chance failed again, and the others serve: %s", error)
+                LOG.warning("what failed by chance can't be tried again, and the other variants serve: %s", error)
                 return found
     except (LoadError, OSError) as error:
         raise _no_variants(error) from None
 
 
-def _make_in_turn(asked: _Wanted, cache: Cache, *, tries: int) -> Kept | record.Refusal:
+def _result(found: Kept | record.Refusal) -> record.Table | record.Refusal:
+    return found.table if isinstance(found, Kept) else found
+
+
+def _make_in_turn(asked: _Wanted, cache: Cache, earlier: Kept | record.Refusal | None) -> Kept | record.Refusal:
     """Raises NoVariantsError."""
     try:
         left_s = max(0.0, asked.deadline_s - time.monotonic())
         with cache.exclusive(ONE_AT_A_TIME, left_s, what="optimizing another model"):
-            return _make(asked, cache, tries)
+            return _make(asked, cache, earlier)
     except (LoadError, OSError) as error:
         raise _no_variants(error) from None
 
@@ -218,8 +220,9 @@ def _find(key: str, cache: Cache) -> Kept | record.Refusal | None:
     return Kept(table=result, folder=found.path, lease=found.lease)
 
 
-def _make(asked: _Wanted, cache: Cache, tries: int) -> Kept | record.Refusal:
+def _make(asked: _Wanted, cache: Cache, earlier: Kept | record.Refusal | None) -> Kept | record.Refusal:
     environment = asked.base.environment
+    tries = 1 if earlier is None else _result(earlier).tries + 1
     with cache.scratch_folder() as work:
         entry, model = work / "entry", work / "model.onnx"
         entry.mkdir()
@@ -240,13 +243,21 @@ def _make(asked: _Wanted, cache: Cache, tries: int) -> Kept | record.Refusal:
         )
         try:
             _run(request, asked, cache)
-        except child.TookTooLongError as error:
-            # What failed by chance is no reason to give up the other variants.
-            if tries > 1 or request.seconds < conversions.TIMEOUT_KEPT_FROM * environment.convert_s / 2:
-                raise NoVariantsError(str(error)) from None
-            entry = _refusal(work / "refusal", asked.key, str(error))
-        except (child.ChildFailedError, room.NoRoomError) as error:
+        except room.NoRoomError as error:
             raise NoVariantsError(str(error)) from None
+        except child.ChildFailedError as error:
+            if isinstance(earlier, Kept):
+                return _put_off(earlier, asked.key, tries, error)
+            refusal = record.Refusal(outcome="NotPrepared", why=str(error))
+            if not isinstance(error, child.TookTooLongError):
+                refusal = refusal.model_copy(update={"is_chance": True, "made_s": time.time(), "tries": tries})
+            elif request.seconds < conversions.TIMEOUT_KEPT_FROM * environment.convert_s / 2:
+                raise NoVariantsError(str(error)) from None
+            else:
+                refusal = refusal.model_copy(update={"until_s": time.time() + conversions.TIMEOUT_KEPT_S})
+            entry = work / "refusal"
+            entry.mkdir()
+            _write(entry, asked.key, refusal)
         sync(entry)
         cache.discard(asked.key)
         cache.publish(entry, record.NAME, asked.key).lease.close()
@@ -285,10 +296,16 @@ def _run(request: Request, asked: _Wanted, cache: Cache) -> None:
             skipped[tried] = str(error)
 
 
-def _refusal(entry: Path, key: str, why: str) -> Path:
-    """The folder with a refusal that counts for some time."""
-    until_s = time.time() + conversions.TIMEOUT_KEPT_S
-    refusal = record.Refusal(outcome="NotPrepared", why=why, until_s=until_s)
-    entry.mkdir()
-    (entry / record.NAME).write_text(record.Record(key=key, result=refusal).model_dump_json())
-    return entry
+def _put_off(kept: Kept, key: str, tries: int, error: child.ChildFailedError) -> Kept:
+    """The variants that there are, after a try for the others that failed; the next one comes later."""
+    LOG.warning("what failed by chance failed again, and the other variants serve: %s", error)
+    table = kept.table.model_copy(update={"made_s": time.time(), "tries": tries})
+    _write(kept.folder, key, table)
+    return Kept(table=table, folder=kept.folder, lease=kept.lease)
+
+
+def _write(entry: Path, key: str, result: record.Table | record.Refusal) -> None:
+    """Whole or not at all."""
+    path = entry / f"{record.NAME}.new"
+    path.write_text(record.Record(key=key, result=result).model_dump_json())
+    path.replace(entry / record.NAME)

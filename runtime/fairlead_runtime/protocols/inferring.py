@@ -97,7 +97,7 @@ class _Prediction(Timing):
             self._decode_s = time.perf_counter() - self._begun_s
             guards = self._dataplane.guards
             if guards is not None:
-                if sum(map(_values, call.inputs)) > INLINE_VALUES:
+                if guards.look_at_inputs and sum(map(_values, call.inputs)) > INLINE_VALUES:
                     # Raw numbers cost nothing to decode, but something to judge.
                     return asyncio.get_running_loop().create_task(self._judge_beside(guards, call))
                 self._verdicts = guards.judge_inputs(call.inputs)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import yaml
 from tests.support import node_members
+from tests.support.replica_drain import drain
 from typer.testing import CliRunner
 
 from fairlead_cli import main
@@ -53,9 +54,6 @@ async def test_a_replica_answers_the_example_of_the_archive_as_the_trained_model
         member = packed.extractfile("example.json")
         assert member is not None
         request = member.read()
-    # Ray awaits it; Python would call it once more, and await nothing.
-    drain = Replica.__del__
-    monkeypatch.delattr(Replica, "__del__")
     node = node_members.node(tmp_path)
     node_members.set_environment(monkeypatch, node)
     monkeypatch.setenv("FAIRLEAD_CACHE_DIR", str(tmp_path / "cache"))

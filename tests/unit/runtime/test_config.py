@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 from pathlib import Path
 
 import pytest
 from tests.support import node_members
+from tests.support.replica_drain import drain
 
 from fairlead_runtime import config
 from fairlead_runtime.errors import LoadError, LoadReason
@@ -44,10 +44,9 @@ def test_a_missing_variable_is_named(monkeypatch: pytest.MonkeyPatch, name: str)
 
 
 async def test_a_node_that_is_not_set_up_fails_a_start_before_the_model_is_read(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("FAIRLEAD_NODE_FOLDER")
-    monkeypatch.delattr(Replica, "__del__")  # Ray awaits it; Python would not
     replica = Replica(
         {
             "schemaVersion": 1,
@@ -61,10 +60,7 @@ async def test_a_node_that_is_not_set_up_fails_a_start_before_the_model_is_read(
     (error,) = await asyncio.gather(replica.reconfigure(None), return_exceptions=True)
     assert isinstance(error, LoadError)
     assert (error.reason, "FAIRLEAD_NODE_FOLDER" in error.sentence) == (LoadReason.NODE_MISCONFIGURED, True)
-    error.with_traceback(None)
-    caplog.clear()  # it holds the traceback, and with it the replica
-    del replica
-    gc.collect()
+    await drain(replica)
 
 
 @pytest.mark.parametrize(

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import http.client
 import json
 import logging
 import re
 import time
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 from tests.support import node_members
+from tests.support.replica_drain import drain
 from tests.support.replica_parts import DoublingModel, float_signature
 
 from fairlead_runtime import config, failed_starts
@@ -37,20 +36,15 @@ def metrics_at(port: int) -> str:
         connection.close()
 
 
-def prepare(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> tuple[config.NodeEnvironment, Callable[[Replica], Awaitable[None]]]:
-    """A node with a model that needs no TensorFlow, and how Ray ends a replica there."""
+def prepare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> config.NodeEnvironment:
+    """A node with a model that needs no TensorFlow."""
     loaded = LoadedModel(signature=float_signature(), predictor=DoublingModel(), kind="stand-in")
     monkeypatch.setattr(loader, "load", lambda *_, **__: loaded)
     monkeypatch.setattr(loader, "find_root", lambda path: path)
     (tmp_path / "model.keras").write_bytes(b"model")
-    # Ray awaits it; Python would call it once more, and await nothing.
-    drain = Replica.__del__
-    monkeypatch.delattr(Replica, "__del__")
     node = node_members.node(tmp_path)
     node_members.set_environment(monkeypatch, node)
-    return node, drain
+    return node
 
 
 def configuration(tmp_path: Path) -> dict[str, object]:
@@ -83,7 +77,7 @@ async def test_a_draining_replica_stays_healthy_for_a_while_and_answers_meanwhil
     """A gateway that has no other one of the revision goes on sending to it."""
     # On a busy machine more than the quiet time may pass between two requests.
     monkeypatch.setattr(server_thread, "DRAIN_QUIET_S", 60.0)
-    node, drain = prepare(tmp_path, monkeypatch)
+    node = prepare(tmp_path, monkeypatch)
     replica = Replica(configuration(tmp_path))
     await replica.reconfigure({"digest": None})
     (listed,) = (await asyncio.to_thread(node_members.ask, node)).replicas
@@ -103,13 +97,11 @@ async def test_a_draining_replica_stays_healthy_for_a_while_and_answers_meanwhil
     unhealthy = seen.index(404)
     assert set(seen[:unhealthy]) == {200}, seen
     assert set(seen[unhealthy:]) == {404, None}, seen
-    del replica
-    gc.collect()
 
 
 async def test_a_replica_is_announced_once_it_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where its server's loop is late, as on a busy machine: gateways send requests from then on."""
-    _, drain = prepare(tmp_path, monkeypatch)
+    prepare(tmp_path, monkeypatch)
     start, announce = server_thread.ServerThread.start, member.Member.announce
     answered: list[int | None] = []
 
@@ -131,8 +123,7 @@ async def test_a_replica_is_announced_once_it_answers(tmp_path: Path, monkeypatc
     made = [Replica(configuration(tmp_path))]
     await made[0].reconfigure({"digest": None})
     assert answered == [200]
-    await drain(made.pop())
-    gc.collect()
+    await drain(made[0])
 
 
 def write_statistics(folder: Path, *, edges: list[float]) -> None:
@@ -169,7 +160,7 @@ async def test_a_replica_counts_rows_by_the_statistics_beside_its_model_and_serv
     outcome: str,
     counted: set[tuple[str, float]],
 ) -> None:
-    node, drain = prepare(tmp_path, monkeypatch)
+    node = prepare(tmp_path, monkeypatch)
     monkeypatch.setattr(loader, "find_root", lambda path: path / "model.keras")
     folder = tmp_path / "packaged"
     folder.mkdir()
@@ -188,14 +179,12 @@ async def test_a_replica_counts_rows_by_the_statistics_beside_its_model_and_serv
     warned = "edges of input0_3 must grow" in caplog.text
     assert warned == (outcome == "Unreadable")
     await drain(replica)
-    del replica
-    gc.collect()
 
 
 async def test_a_replica_keeps_its_model_in_the_cache_and_reports_evicted_models(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    node, drain = prepare(tmp_path, monkeypatch)
+    node = prepare(tmp_path, monkeypatch)
     root = tmp_path / "cache"
     unused = root / ("sha256-" + "0" * 64)
     unused.mkdir(parents=True)
@@ -225,15 +214,13 @@ async def test_a_replica_keeps_its_model_in_the_cache_and_reports_evicted_models
         await replica.check_health()
     await drain(replica)
     assert list(node.folder.iterdir()) == []
-    del replica
-    gc.collect()
 
 
 async def test_the_example_of_the_configuration_is_the_replicas_proof(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(replica_module, "HEALTHY_S", 0.0)
-    _, drain = prepare(tmp_path, monkeypatch)
+    prepare(tmp_path, monkeypatch)
     replica = Replica({**configuration(tmp_path), "example": '{"instances": [[1, 2, 3, 4]]}'})
     await replica.reconfigure({"digest": None})
     ready = replica._prepared
@@ -241,8 +228,6 @@ async def test_the_example_of_the_configuration_is_the_replicas_proof(
     assert ready.warm_up.example is not None
     assert ready.warm_up.example[0].tolist() == [[1, 2, 3, 4]]
     await drain(replica)
-    del replica
-    gc.collect()
 
 
 async def test_a_replica_waits_while_its_revision_fails_to_start(
@@ -251,7 +236,7 @@ async def test_a_replica_waits_while_its_revision_fails_to_start(
     monkeypatch.setattr(failed_starts, "FREE", 0)
     monkeypatch.setattr(failed_starts, "FIRST_S", 0.5)
     monkeypatch.setenv("FAIRLEAD_CACHE_DIR", str(tmp_path / "cache"))
-    _, drain = prepare(tmp_path, monkeypatch)
+    prepare(tmp_path, monkeypatch)
     (tmp_path / "model.keras").rename(tmp_path / "moved.keras")
     with pytest.raises(LoadError, match="ModelNotFound"):
         await Replica(configuration(tmp_path)).reconfigure(None)
@@ -262,6 +247,3 @@ async def test_a_replica_waits_while_its_revision_fails_to_start(
     assert time.monotonic() - began_s >= 0.4
     await drain(replica)
     assert not list((tmp_path / "cache" / failed_starts.FOLDER).iterdir()), "a start ends the failures"
-    del replica
-    caplog.clear()  # the error's frames hold the one that failed
-    gc.collect()

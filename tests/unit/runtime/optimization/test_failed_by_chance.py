@@ -46,11 +46,14 @@ class Node:
         self.run(request, when_started)
 
     def find(self) -> variants.Kept:
-        found = variants.find_or_make(
-            self.wanted, self.cache, TECHNIQUES, self.content, small_onnx.SIGNATURE, self.samples, 200.0
-        )
+        found = self.ask()
         assert isinstance(found, variants.Kept)
         return found
+
+    def ask(self) -> variants.Kept | record.Refusal:
+        return variants.find_or_make(
+            self.wanted, self.cache, TECHNIQUES, self.content, small_onnx.SIGNATURE, self.samples, 200.0
+        )
 
     def kill_once(self) -> None:
         """The process that makes one of the variants is killed, as by a node without memory."""
@@ -91,12 +94,35 @@ def test_where_the_next_try_fails_as_well_the_other_variants_serve(node: Node) -
     node.kill_once()
     first = node.find()
 
-    def without_memory(*_: object) -> None:
-        raise child.ChildFailedError("the optimization failed: MemoryError")
-
     node.run = without_memory
-    assert node.find().table == first.table
-    assert (first.folder / record.NAME).is_file()
+    second = node.find()
+    assert names(second.table) == names(first.table)
+    assert second.table.tries == 2
+    count = len(node.runs)
+    # The next one comes too soon for a third try.
+    assert node.find().table == second.table
+    assert len(node.runs) == count
+
+
+def without_memory(*_: object) -> None:
+    raise child.ChildFailedError("the optimization failed: MemoryError")
+
+
+def test_a_making_that_fails_as_a_whole_is_tried_again_less_and_less_often(node: Node) -> None:
+    """Each try makes a start wait. The first replica that starts after the failure tries again at once."""
+    node.run = without_memory
+    for count in (1, 2, 2):
+        found = node.ask()
+        assert isinstance(found, record.Refusal)
+        assert (found.outcome, found.why) == ("NotPrepared", "the optimization failed: MemoryError")
+        assert len(node.runs) == count
+
+
+def test_after_a_making_that_failed_the_next_one_may_go_well(node: Node) -> None:
+    node.run = without_memory
+    node.ask()
+    node.run = node.real
+    assert names(node.find().table) == ["Float", "Folded", LOST, "WeightClustering16"]
 
 
 def test_replicas_that_start_together_make_them_once(node: Node) -> None:

@@ -64,11 +64,12 @@ def test_rows_of_zeros_and_no_rows_are_answered() -> None:
     assert small_onnx.answered(made, zeros[:0]).shape == (0, small_onnx.CLASSES)
 
 
+@pytest.mark.parametrize("column", [0, 3, -1])
 @pytest.mark.parametrize("odd", [np.nan, np.inf])
-def test_what_is_no_number_stays_in_its_row_and_is_seen_there(odd: float) -> None:
+def test_what_is_no_number_stays_in_its_row_and_is_seen_there(odd: float, column: int) -> None:
     rows = small_onnx.rows(3)
     expected = small_onnx.answered(by_rows(small_onnx.two_layers()), rows)
-    rows[1, 0] = odd
+    rows[1, column] = odd
     found = small_onnx.answered(by_rows(small_onnx.two_layers()), rows)
     assert np.array_equal(found[[0, 2]], expected[[0, 2]])
     assert np.isnan(found[1]).all()

@@ -69,6 +69,15 @@ def grpc(rows: Any) -> bytes:
     return post(RPC, b"\0" + len(message).to_bytes(4, "big") + message)
 
 
+def raw_v2(rows: Any) -> bytes:
+    """Numbers that are not JSON, which cost nothing to decode."""
+    raw = np.asarray(rows, np.float32).tobytes()
+    tensor = {"name": "x", "shape": list(rows.shape), "datatype": "FP32", "parameters": {"binary_data_size": len(raw)}}
+    head = orjson.dumps({"inputs": [tensor]})
+    length = f"inference-header-content-length: {len(head)}\r\n\r\n".encode()
+    return post(INFER, head + raw).replace(b"\r\n\r\n", b"\r\n" + length, 1)
+
+
 def answer(raw: bytes) -> tuple[int, str]:
     """The status of an answer, and the sentence of a refusal."""
     head, _, body = raw.partition(b"\r\n\r\n")
@@ -146,6 +155,23 @@ def test_a_large_request_of_raw_numbers_is_judged_away_from_the_loop() -> None:
         assert [name.startswith("fairlead-codec") for name in judged] == [True, True, False]
         assert counted(replica)["Range", "passed"] == 2 * len(rows)
         assert replica.parts.plane.pending == 0
+
+
+def test_a_large_request_goes_to_no_thread_where_no_guard_looks_at_inputs() -> None:
+    judged: list[str] = []
+    made = guards(impossible_answer=REJECT)
+    judge = made.judge_inputs
+
+    def watched(inputs: Tensors) -> Any:
+        judged.append(threading.current_thread().name)
+        return judge(inputs)
+
+    made.judge_inputs = watched  # type: ignore[method-assign]
+    rows = np.full((INLINE_VALUES // ROW + 1, ROW), 0.5, np.float32)
+    with replica_parts.running(Setting(guards=made, limits=ServerLimits(body_bytes_max=2**20))) as replica:
+        assert answer(replica.send(raw_v2(rows))) == (200, "")
+        assert counted(replica)["ImpossibleAnswer", "passed"] == len(rows)
+    assert [name for name in judged if name.startswith("fairlead-codec")] == []
 
 
 def test_rejected_rows_of_one_client_fail_none_of_another_in_the_same_call() -> None:
