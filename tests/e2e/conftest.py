@@ -29,6 +29,7 @@ ORDER = (
     "test_shadow_analysis",
     "test_signature_contract",
     "test_required_evaluation",
+    "test_stages",
     "test_optimized_model",
     "test_rollback_window",
     "test_rolling_update",
