@@ -107,9 +107,9 @@ def test_waiting_for_another_call_is_queue_and_not_compute() -> None:
         times = statistics_of(replica.parts)["inference_stats"]
     assert [b" 200 OK" in answer for answer in answers] == [True, True]
     # The first request's call and the second one's wait both last as long as the gate was held. Were the wait counted
-    # as a call, both calls together would last longer than they can, one after the other.
-    for part in ("queue", "compute_infer"):
-        assert held_s * 1e9 <= times[part]["ns"] <= whole_s * 1e9, part
+    # as a call, both calls together would last longer than they can, one after the other. Both may wait at a time.
+    for part, at_a_time in (("queue", 2), ("compute_infer", 1)):
+        assert held_s * 1e9 <= times[part]["ns"] <= at_a_time * whole_s * 1e9, part
 
 
 def test_a_client_that_is_gone_counts_as_neither() -> None:
