@@ -24,6 +24,7 @@ PATH_CHARACTERS_MAX = 256
 _BATCHES_MAX = 64
 """Of lines that wait for standard output, each with at most what one read of the pipe gave (256 KiB)."""
 
+_KINDS = {"-": "prediction", "F": "feedback", "E": "explanation", "P": "proof", "S": "copy"}
 _MODEL_CALL_PREFIX = "/rpc/models/"
 _LISTENER_OF_CALLS = "rpc"
 _INTERNAL_LISTENER = "internal"
@@ -32,7 +33,10 @@ _END_WITHIN_S = 1.0
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What HAProxy counted of a request. Empty texts for what it does not have, as the model of an unknown path."""
+    """A line of HAProxy's request log. Empty texts for what it does not have, as the model of an unknown path.
+
+    `kind` is a letter, or `-` for a prediction. `described` are the fields of `FORMAT`; empty without an access log.
+    """
 
     kind: str
     model: str
@@ -43,17 +47,18 @@ class Request:
     received_bytes: int
     sent_bytes: int
     retries: int
+    described: str
 
 
-def format_line(request: Request, described: str, now: datetime.datetime) -> str | None:
-    """The line of a request, without its end; `described` are the fields of `FORMAT`.
+def format_line(request: Request, now: datetime.datetime) -> str | None:
+    """The line of a request, without its end.
 
     None for what the operator and replicas send, to a port of their own.
 
     Raises:
         ValueError: when there are fewer fields.
     """
-    listener, address, method, client, request_id, path = described.split(" ", 5)
+    listener, address, method, client, request_id, path = request.described.split(" ", 5)
     if listener == _INTERNAL_LISTENER:
         return None
     is_call = listener == _LISTENER_OF_CALLS
@@ -65,7 +70,7 @@ def format_line(request: Request, described: str, now: datetime.datetime) -> str
         "protocol": "grpc" if is_call else "http",
         "method": urllib.parse.unquote(method),
         "path": (_find_call(path) if is_call else path)[:PATH_CHARACTERS_MAX],
-        "kind": request.kind,
+        "kind": _KINDS[request.kind],
         "model": request.model or None,
         "revision": request.revision or None,
         "code": int(request.code),

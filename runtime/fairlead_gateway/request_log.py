@@ -34,9 +34,6 @@ _INTERNAL_KINDS = {
 }
 """The last field of what is counted, which is `-` for a prediction for a client."""
 
-_KINDS = {"-": "prediction", "F": "feedback", "E": "explanation", "P": "proof", "S": "copy"}
-"""What the access log calls them."""
-
 _ABORTED = "499"
 """The code of a request whose client disconnected before the answer (nginx's convention; HAProxy writes -1)."""
 
@@ -83,9 +80,10 @@ def count_lines(
         fields = line.split(b" ")
         try:
             if fields[0] == _LINE_MARK:
-                _count(fields, counted, on_request)
-                if access is not None:
-                    _add_line(fields, access)
+                request = _parse(fields)
+                _count(request, counted, on_request)
+                if access is not None and request.described:
+                    _add_line(request, access)  # after it is counted, as it may not be possible to describe it
                 continue
             if fields[0] == _HOLD_MARK:
                 _count_hold(fields, counted)
@@ -101,14 +99,13 @@ def _count_hold(fields: list[bytes], counted: metrics.Metrics) -> None:
         counted.holds.add(model, end, int(held_ms))
 
 
-def _add_line(fields: list[bytes], access: access_log.Writer) -> None:
-    """What cannot be described is counted all the same: this comes after it."""
-    texts = [field.decode("ascii") for field in fields[1:]]
-    model, revision, code, termination, duration, received, sent, retries, *more = texts
-    if len(more) < 2:
-        return  # HAProxy still runs with a configuration without the access log
-    request = access_log.Request(
-        kind=_KINDS[more[0]],
+def _parse(fields: list[bytes]) -> access_log.Request:
+    # HAProxy may still run with the configuration of an older version, whose lines have no kind.
+    _, model, revision, code, termination, duration, received, sent, retries, *more = (
+        field.decode("ascii") for field in fields
+    )
+    return access_log.Request(
+        kind=more[0] if more else "-",
         model="" if model == "-" else model,
         revision="" if revision == "-" else revision,
         code=_ABORTED if code == "-1" else code,
@@ -117,32 +114,30 @@ def _add_line(fields: list[bytes], access: access_log.Writer) -> None:
         received_bytes=int(received),
         sent_bytes=int(sent),
         retries=int(retries.lstrip("+")),
+        described=" ".join(more[1:]),
     )
-    line = access_log.format_line(request, " ".join(more[1:]), datetime.datetime.now(datetime.UTC))
+
+
+def _count(request: access_log.Request, counted: metrics.Metrics, on_request: Callable[[str], None]) -> None:
+    key = (request.model, request.revision)
+    kind = _INTERNAL_KINDS.get(request.kind)
+    if kind is not None:
+        counted.requests.add_internal(kind, key, request.code)
+        if kind is metrics.InternalKind.EXPLANATION and request.revision:
+            # A model that is asked for explanations alone is in use, and keeps its replicas.
+            on_request(request.model)
+        return
+    counted.requests.add(key, request.code, request.termination, request.duration_us)
+    if request.revision:
+        counted.measured.add(key, request.code, request.termination, request.duration_us)
+        on_request(request.model)
+    counted.requests.add_traffic(key, received=request.received_bytes, sent=request.sent_bytes, retries=request.retries)
+
+
+def _add_line(request: access_log.Request, access: access_log.Writer) -> None:
+    line = access_log.format_line(request, datetime.datetime.now(datetime.UTC))
     if line is not None:
         access.add(line)
-
-
-def _count(fields: list[bytes], counted: metrics.Metrics, on_request: Callable[[str], None]) -> None:
-    # HAProxy may still run with the configuration of an older version, whose lines have no kind.
-    _, model, revision, code, termination, duration, received, sent, retries, *more = (
-        field.decode("ascii") for field in fields
-    )
-    kind = more[0] if more else "-"
-    key = ("" if model == "-" else model, "" if revision == "-" else revision)
-    duration_us = max(0, int(duration)) if duration != "-" else 0
-    code = _ABORTED if code == "-1" else code
-    if kind in _INTERNAL_KINDS:
-        counted.requests.add_internal(_INTERNAL_KINDS[kind], key, code)
-        if _INTERNAL_KINDS[kind] is metrics.InternalKind.EXPLANATION and key[1]:
-            # A model that is asked for explanations alone is in use, and keeps its replicas.
-            on_request(key[0])
-        return
-    counted.requests.add(key, code, termination, duration_us)
-    if key[1]:
-        counted.measured.add(key, code, termination, duration_us)
-        on_request(key[0])
-    counted.requests.add_traffic(key, received=int(received), sent=int(sent), retries=int(retries.lstrip("+")))
 
 
 class Reader:

@@ -101,7 +101,7 @@ def as_trained_but(extra: str, per_minute: int, minutes: int) -> list[dict[str, 
 
 
 def firing(at_min: int, *windows: str) -> dict[str, Any]:
-    """A question of promtool: of which windows FairleadInputDrift fires at this minute."""
+    """A test for promtool: the windows for which FairleadInputDrift fires at this minute."""
     expr = 'count by (window) (ALERTS{alertname="FairleadInputDrift",alertstate="firing"})'
     samples = [{"labels": f'{{window="{window}"}}', "value": 1} for window in windows]
     return {"expr": expr, "eval_time": f"{at_min}m", "exp_samples": samples}

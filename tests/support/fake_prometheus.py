@@ -50,7 +50,7 @@ class FakePrometheus:
         while self.is_late:
             await asyncio.sleep(0.05)
         if self.code != 200:
-            return web.json_response({"status": "error", "errorType": "x", "error": "as told"}, status=self.code)
+            return web.json_response({"status": "error", "errorType": "x", "error": "refused"}, status=self.code)
         data = {"resultType": "vector", "result": self._series()}
         return web.json_response({"status": "success", "data": data})
 

@@ -48,6 +48,6 @@ def _reserve(port: int) -> bool:
 
 @functools.cache
 def _reservations() -> int:
-    """A file of which each process locks the byte of each of its ports; the kernel unlocks it when the process ends."""
+    """A file in which a process locks one byte for each of its ports. The kernel unlocks them when the process ends."""
     path = pathlib.Path(tempfile.gettempdir(), f"fairlead-test-ports-{os.getuid()}")
     return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)

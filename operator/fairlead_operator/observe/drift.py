@@ -34,7 +34,7 @@ class SeriesReads(Protocol):
 
 
 class DriftReader:
-    """``prometheus`` is by namespace; ``on_change`` hears of each model of which something else is known."""
+    """``prometheus`` has a URL for each namespace; ``on_change`` is called with each model whose drift changed."""
 
     def __init__(
         self, reads: SeriesReads, *, prometheus: Mapping[str, str], on_change: Callable[[keys.ModelKey], None]

@@ -68,7 +68,7 @@ class Stage:
 
 
 def cut(flow: Flow, stages: int) -> tuple[Stage, ...]:
-    """The model in so many stages, each of which reads weights.
+    """The model in this number of stages. Each stage reads weights.
 
     The largest stage is as small as it can be, up to a hundredth of all weights. Among such cuts it is one that the
     fewest tensors cross, and of those the last one: no layer is torn apart for the size of its bias.
@@ -85,7 +85,7 @@ def cut(flow: Flow, stages: int) -> tuple[Stage, ...]:
 
 
 def find_places(flow: Flow) -> Iterator[Place]:
-    """All places that at most CROSSING_MAX tensors cross, each of which can be sent."""
+    """All places that at most CROSSING_MAX tensors cross. Each of these tensors can be sent."""
     last_use = _last_use(flow)
     crossing = {tensor: None for tensor in flow.inputs if last_use.get(tensor, -1) >= 0}
     for number, step in enumerate(flow.steps):
@@ -134,7 +134,7 @@ def _thin_out(places: Sequence[Place], stages: int) -> Sequence[Place]:
 
 
 def _best(flow: Flow, places: Sequence[Place], stages: int) -> Sequence[Place]:
-    """The places of the cuts, of which there are enough.
+    """The places of the cuts. There must be enough places.
 
     After each round, `best` has for each position where a cut can be the best way to get there with one stage more: the
     largest stage in hundredths of all weights, the number of tensors that cross, and the negative positions.
