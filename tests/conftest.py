@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -66,3 +68,11 @@ def pytest_configure() -> None:
     Source: looptime 0.7, _internal/plugin.py, pytest_pyfunc_call.
     """
     asyncio.set_event_loop(None)
+
+
+@pytest.fixture(autouse=True)
+def unchanged_log_level() -> Iterator[None]:
+    """Asserts that a test leaves the level of the process's log: a test after it would not see a warning."""
+    level = logging.getLogger().level
+    yield
+    assert logging.getLogger().level == level

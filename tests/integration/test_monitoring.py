@@ -261,7 +261,8 @@ def test_changed_inputs_of_live_requests_raise_the_alert_of_their_feature_alone(
                 return f"{[sketch.counts for sketch in compared]} {prometheus.ask('fairlead:drift:proved')}"
 
             until(raised, "the alert", deadline_s=400, explain=sampled)
-            assert len(prometheus.ask('ALERTS{alertname=~"Fairlead.*Drift"}')) == 1
+            # The rule of the day may say the same of this feature, at once or a moment later.
+            assert prometheus.ask('ALERTS{alertname=~"Fairlead.*Drift",feature!="input0_0"}') == []
             assert [len(prometheus.ask(f'fairlead:drift:proved{{feature="{name}"}} > 0.1')) for name in FEATURES] == [
                 1,
                 0,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import logging
 import tempfile
@@ -70,9 +71,7 @@ def quantize_dynamic(model: Any) -> bytes:
 def _quantize(make: Any, model: Any) -> bytes:
     onnx = importlib.import_module("onnx")
     errors = importlib.import_module("onnxruntime.capi.onnxruntime_pybind11_state")
-    # The tools recommend steps that were done already.
-    logging.getLogger().setLevel(logging.ERROR)
-    with tempfile.TemporaryDirectory(prefix="fairlead-int8-") as folder:
+    with tempfile.TemporaryDirectory(prefix="fairlead-int8-") as folder, _without_recommendations():
         source, target = Path(folder, "source.onnx"), Path(folder, "target.onnx")
         source.write_bytes(model.SerializeToString())
         try:
@@ -84,6 +83,18 @@ def _quantize(make: Any, model: Any) -> bytes:
     if not any(node.op_type in _MARKS for graph in graphs.graphs(made.graph) for node in graph.node):
         raise graphs.CannotMakeError("it has no layer that can be quantized so")
     return content
+
+
+@contextlib.contextmanager
+def _without_recommendations() -> Iterator[None]:
+    """The tools recommend, by the root logger, steps that were done already."""
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        root.setLevel(level)
 
 
 def _reader(tools: Any, names: Sequence[str], calibration: Tensors) -> Any:
