@@ -206,6 +206,7 @@ def test_other_bounds_hold_at_once_and_restart_nothing(serve: Serve) -> None:
     until(lambda: len(serve.replicas("a")) == 1, "one replica is left", deadline_s=120)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("is_turned_on", [True, False])
 def test_a_policy_that_appears_or_disappears_starts_new_replicas(serve: Serve, is_turned_on: bool) -> None:
     first, then = (application(), scaled(1, 3)) if is_turned_on else (scaled(1, 3), application())
@@ -240,6 +241,7 @@ def test_a_put_replaces_everything(serve: Serve) -> None:
     assert serve.application("b")["status"] == "RUNNING"
 
 
+@pytest.mark.nightly
 def test_a_replica_that_cannot_start_fails_the_application_with_its_own_words_and_is_not_tried_again(
     serve: Serve,
 ) -> None:
