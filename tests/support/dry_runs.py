@@ -40,10 +40,19 @@ class DryRuns:
         self._client.close()
 
     def create(self, path: str, body: Mapping[str, Any]) -> Answer:
-        answer = self._client.post(path, json=body, params=_PARAMETERS)
+        answer = self._client.post(path, json=_written(body), params=_PARAMETERS)
         found = answer.json()
         if answer.is_success:
             return Answer(stored=found)
         causes = (found.get("details") or {}).get("causes") or ()
         lines = [f"{each['field']}: {each['message']}" for each in causes if each.get("field")]
         return Answer(stored=None, errors=tuple(lines) or (str(found["message"]),))
+
+
+def _written(value: Any) -> Any:
+    """As kubectl writes it: Go's JSON has no point in a whole number."""
+    if isinstance(value, Mapping):
+        return {key: _written(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_written(each) for each in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value

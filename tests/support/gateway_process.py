@@ -7,6 +7,8 @@ import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
@@ -143,7 +145,9 @@ class Gateway:
         nodes: Sequence[NodeEnvironment] = (),
         arguments: tuple[str, ...] = (),
         stop_delay_s: float = 0,
+        is_forked: bool = True,
     ) -> None:
+        """A fork starts sooner than the gateway's command, and shares its memory with others."""
         self.state_dir = state_dir
         self.nodes = tuple(nodes)
         self._stop_delay_s = stop_delay_s
@@ -151,7 +155,8 @@ class Gateway:
         self.admin_port = free_port()
         self._routes_file = state_dir.parent / f"{state_dir.name}-routes.json"
         self.arguments = arguments or ("--routes-file", str(self._routes_file))
-        self._agent: warm_starts.Started | None = None
+        self._is_forked = is_forked
+        self._agent: subprocess.Popen[bytes] | warm_starts.Started | None = None
 
     @property
     def url(self) -> str:
@@ -165,17 +170,18 @@ class Gateway:
     def start(self) -> None:
         """Start the agent; what it writes goes to a file, as nobody might read a pipe."""
         self.state_dir.mkdir(exist_ok=True)
+        flags = [
+            "--listen", f"127.0.0.1:{self.data_port}", "--admin", f"127.0.0.1:{self.admin_port}",
+            "--state-dir", str(self.state_dir), "--stop-grace", "10",
+            "--stop-delay", str(self._stop_delay_s), *self._node_flags(), *self.arguments,
+        ]  # fmt: skip
         with (self.state_dir / "agent.log").open("ab") as log:
-            self._agent = warm_starts.program("fairlead_gateway.main:main").start(
-                [
-                    "--listen", f"127.0.0.1:{self.data_port}", "--admin", f"127.0.0.1:{self.admin_port}",
-                    "--state-dir", str(self.state_dir), "--stop-grace", "10",
-                    "--stop-delay", str(self._stop_delay_s), *self._node_flags(), *self.arguments,
-                ],
-                stdout=log.fileno(),
-                stderr=log.fileno(),
-                environment=os.environ,
-            )  # fmt: skip
+            if self._is_forked:
+                program = warm_starts.program("fairlead_gateway.main:main")
+                self._agent = program.start(flags, stdout=log.fileno(), stderr=log.fileno(), environment=os.environ)
+            else:
+                command = [sys.executable, "-c", "from fairlead_gateway.main import main; main()", *flags]
+                self._agent = subprocess.Popen(command, stdout=log, stderr=log)
 
     def _node_flags(self) -> list[str]:
         clusters = [each.cluster.partition("/")[2] for each in self.nodes]

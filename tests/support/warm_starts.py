@@ -13,6 +13,7 @@ import functools
 import importlib
 import json
 import os
+import pathlib
 import select
 import signal
 import socket
@@ -23,6 +24,7 @@ import traceback
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+_ROOT = pathlib.Path(__file__).resolve().parents[2]
 _MESSAGE_BYTES_MAX = 1 << 20
 _PR_SET_PDEATHSIG = 1
 _DEADLINE_S = 30.0
@@ -79,7 +81,9 @@ class Program:
         with theirs:
             argv = [sys.executable, "-m", "tests.support.warm_starts", str(theirs.fileno()), function, first]
             env = {**os.environ, **environment}
-            self._process = subprocess.Popen(argv, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, env=env)
+            self._process = subprocess.Popen(
+                argv, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, cwd=_ROOT, env=env
+            )
 
     def start(
         self, arguments: Sequence[str], *, stdout: int, stderr: int, environment: Mapping[str, str] | None = None
