@@ -84,7 +84,10 @@ def serve(request: pytest.FixtureRequest, local_cluster: Callable[..., cluster.L
         with FakeRay(token=TOKEN) as fake:
             yield Serve(fake.url, TOKEN)
         return
-    started = local_cluster(("ray",))
+    # With the path in the node's environment, in place of a runtime environment of their own, workers are forks.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(REPOSITORY))
+        started = local_cluster(("ray",))
     yield Serve(started.ray_address, started.ray_token_file.read_text().strip())
     started.down()
 
@@ -96,7 +99,6 @@ def application(
         "name": name,
         "import_path": "tests.support.ray_app:build",
         "route_prefix": None,
-        "runtime_env": {"env_vars": {"PYTHONPATH": str(REPOSITORY)}},
         "args": {"config": {"source": {"uri": uri}, "attempt": attempt}},
         "deployments": [
             {
@@ -206,7 +208,6 @@ def test_other_bounds_hold_at_once_and_restart_nothing(serve: Serve) -> None:
     until(lambda: len(serve.replicas("a")) == 1, "one replica is left", deadline_s=120)
 
 
-@pytest.mark.nightly
 @pytest.mark.parametrize("is_turned_on", [True, False])
 def test_a_policy_that_appears_or_disappears_starts_new_replicas(serve: Serve, is_turned_on: bool) -> None:
     first, then = (application(), scaled(1, 3)) if is_turned_on else (scaled(1, 3), application())
@@ -241,7 +242,6 @@ def test_a_put_replaces_everything(serve: Serve) -> None:
     assert serve.application("b")["status"] == "RUNNING"
 
 
-@pytest.mark.nightly
 def test_a_replica_that_cannot_start_fails_the_application_with_its_own_words_and_is_not_tried_again(
     serve: Serve,
 ) -> None:

@@ -90,7 +90,7 @@ LED, BY_COOKIE, LEFT = ("x-group", "beta"), ("cookie", "a=b; canary=on"), ("x-gr
 
 
 def by(model: Model, header: str, value: str) -> load.Settings:
-    return model.load(connections=2).model_copy(update={"headers": ((header, value),)})
+    return model.load(connections=2, rate=request_counts.rate(200.0)).model_copy(update={"headers": ((header, value),)})
 
 
 def run_of(stage: Stage, model: Model, header: str, value: str) -> load.Report:
