@@ -36,7 +36,7 @@ class Payloads(ApiModel):
     not followed. Must not contain credentials.
     """
     sample_percent: Annotated[int, Field(ge=1, le=100)]
-    """The percentage of the answered predictions of which an event is sent, from 1 to 100. The value of `x-request-id`
+    """The percentage of the answered predictions that are sent, from 1 to 100. The value of `x-request-id`
     decides, so that all revisions that answer a request agree.
     """
     redact: TensorNames = ()
