@@ -15,6 +15,7 @@ from typing_extensions import override
 from fairlead_runtime import sketches
 from fairlead_runtime.analysis_counters import SCORE_BOUNDS, AnalysisCounters
 from fairlead_runtime.guard_counters import Guard, Rows
+from fairlead_runtime.payload_counters import PayloadCounters
 from fairlead_runtime.sketches import Sketch
 
 LATENCY_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -130,6 +131,7 @@ class ReplicaMetrics(Collector):
         self.reference: str | None = None
         self.sketches: Sequence[Sketch] = ()
         self.guarded: Mapping[Guard, Rows] = {}
+        self.payloads = PayloadCounters()
         self.phases_s: dict[str, float] = {}
         self.evicted_bytes: Sequence[int] = ()
         self._registry = CollectorRegistry()
@@ -176,6 +178,7 @@ class ReplicaMetrics(Collector):
         yield from self._collect_evicted()
         yield from self._collect_measured()
         yield from self._collect_sketches()
+        yield from self.payloads.collect(self._labels)
         yield self._gauge("fairlead_replica_pending_requests", "Predictions running or queued.", self.pending)
         yield self._gauge("fairlead_replica_connections", "Open client connections.", self.connections)
         yield self._gauge(

@@ -15,6 +15,7 @@ import numpy as np
 import orjson
 
 from fairlead_runtime.errors import RequestError, RequestReason
+from fairlead_runtime.model.predictor import Tensors
 
 JSON = b"application/json"
 VALUES_MAX = 1_000_000
@@ -52,6 +53,8 @@ class Response:
     packed: bytes | None = None
     """The body compressed by gzip, where the client gets it so."""
     protocol: str = "other"
+    tensors: tuple[Tensors, Tensors] | None = None
+    """The inputs and outputs of a prediction, where they are logged; whoever logs them takes them away."""
 
 
 Answer = Response | asyncio.Future[Response]

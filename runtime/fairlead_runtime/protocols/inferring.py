@@ -178,6 +178,8 @@ class _Prediction(Timing):
             now_s, now_s - self._begun_s, self._decode_s, self.call_s, self._encode_s
         )
         response.headers = (*headers, *response.headers)
+        if self._dataplane.is_logged:
+            response.tensors = (self._call.inputs, outputs)
         return response
 
 

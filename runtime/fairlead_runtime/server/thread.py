@@ -103,7 +103,8 @@ class ServerThread:
             connection.abort()
         # One turn more, so that the connections hear of their end.
         await asyncio.sleep(0)
-        await self._shared.finish()
+        for finish in self._shared.finish:
+            await finish()
 
     async def _drain(self, timeout_s: float) -> None:
         self._shared.is_draining = True
