@@ -43,7 +43,7 @@ class Started:
         """The exit code, a signal's number negative; None while it runs."""
         with self._lock:
             if self.returncode is None and self._ended_within(0):
-                # Nothing is written where the process that would tell ended first: it takes all others along.
+                # Nothing is written where the process that forked it has ended: all its forks end with it.
                 self.returncode = int(os.read(self._status, 16) or -signal.SIGKILL)
                 os.close(self._status)
             return self.returncode
@@ -114,7 +114,7 @@ def program(function: str) -> Program:
 
 
 class _Forks:
-    """In the process that has imported the program: what it has forked, and where the end of each is told."""
+    """In the process that has imported the program: what it has forked, and where the end of each is written."""
 
     def __init__(self, orders: socket.socket, main: Any) -> None:
         self._orders = orders
@@ -125,27 +125,27 @@ class _Forks:
         signal.set_wakeup_fd(self._woken, warn_on_full_buffer=False)
 
     def run(self) -> None:
-        """Until nobody can give orders any more."""
+        """Until no order can come any more."""
         while True:
             ready, _, _ = select.select([self._orders, self._children], [], [])
             if self._children in ready:
                 os.read(self._children, 1 << 16)
-                self._tell_ends()
+                self._write_ends()
             if self._orders in ready:
                 message, descriptors, _, _ = socket.recv_fds(self._orders, _MESSAGE_BYTES_MAX, 3)
                 if not message:
                     return
                 self._fork(json.loads(message), descriptors)
 
-    def _tell_ends(self) -> None:
+    def _write_ends(self) -> None:
         while self._statuses:
             pid, status = os.waitpid(-1, os.WNOHANG)
             if pid == 0:
                 return
-            told = self._statuses.pop(pid)
-            with contextlib.suppress(BrokenPipeError):  # nobody asks for it any more
-                os.write(told, str(os.waitstatus_to_exitcode(status)).encode())
-            os.close(told)
+            descriptor = self._statuses.pop(pid)
+            with contextlib.suppress(BrokenPipeError):  # nothing reads it any more
+                os.write(descriptor, str(os.waitstatus_to_exitcode(status)).encode())
+            os.close(descriptor)
 
     def _fork(self, order: Mapping[str, Any], descriptors: list[int]) -> None:
         status, stdout, stderr = descriptors
