@@ -114,6 +114,8 @@ class Setting:
     guards: Guards | None = None
     warm_up: WarmUp | None = None
     """None: the model answered one row of zeros."""
+    record: Callable[[Request, Response, float], None] | None = None
+    """What takes answers where requests are traced."""
 
     @property
     def name(self) -> str:
@@ -170,6 +172,7 @@ def assemble(loop: asyncio.AbstractEventLoop, setting: Setting) -> Parts:
     if setting.guards is not None:
         plane.guards = setting.guards
         metrics.guarded = setting.guards.rows
+    plane.is_traced = setting.record is not None
     plane.phase = dataplane.Phase.READY
     names = wiring.Names(namespace=setting.namespace, model=MODEL, revision=setting.revision)
     feedback = wiring.build(setting.signature, metrics.measured, names, secret=setting.secret)
@@ -190,6 +193,7 @@ def assemble(loop: asyncio.AbstractEventLoop, setting: Setting) -> Parts:
         writer=writer.ResponseWriter(setting.revision),
         close=plane.close,
         on_answer=copies.offer,
+        record=setting.record,
         finish=copies.close,
     )
     return Parts(plane, metrics, handler, shared, sign)

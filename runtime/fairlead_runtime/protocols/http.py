@@ -6,7 +6,7 @@ import asyncio
 import gc
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -15,6 +15,7 @@ import numpy as np
 import orjson
 
 from fairlead_runtime.errors import RequestError, RequestReason
+from fairlead_runtime.inference.timing import Phase
 
 JSON = b"application/json"
 VALUES_MAX = 1_000_000
@@ -52,6 +53,8 @@ class Response:
     packed: bytes | None = None
     """The body compressed by gzip, where the client gets it so."""
     protocol: str = "other"
+    phases: Sequence[Phase] = ()
+    """Where the time of a prediction went, where requests are traced."""
 
 
 Answer = Response | asyncio.Future[Response]

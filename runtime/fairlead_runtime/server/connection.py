@@ -65,6 +65,8 @@ class Shared:
     close: Callable[[], None]
     on_answer: Callable[[Request, Response], None] = _ignore_answer
     """Called after each written answer. It must neither block nor raise."""
+    record: Callable[[Request, Response, float], None] | None = None
+    """Where requests are traced, called likewise, with when the request was there whole."""
     finish: Callable[[], Awaitable[None]] = _finish_nothing
     """Awaited once no connection is left."""
     connections: set[Connection] = field(default_factory=set)
@@ -274,6 +276,8 @@ class Connection(asyncio.Protocol):
             self._delivery.add(len(raw))
             transport.write(raw)
         shared.on_answer(message.request, response)
+        if shared.record is not None:
+            shared.record(message.request, response, message.arrived_s)
         shared.metrics.count_answer(response.protocol, response.status, time.perf_counter() - message.arrived_s)
         if not keep_alive:
             self._close_gently()
