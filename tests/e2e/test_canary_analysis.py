@@ -222,6 +222,7 @@ def test_a_candidate_with_five_percent_errors_is_withdrawn_each_time(stage: Stag
     WAYS_BACK_S.extend(taken_back(stage, judged, "failing", times=2))
 
 
+@pytest.mark.nightly
 def test_a_revision_that_fails_after_its_promotion_is_replaced_within_the_window(stage: Stage) -> None:
     rollout = {
         **ROLLOUT,
@@ -277,6 +278,7 @@ def test_a_good_candidate_is_promoted_without_a_person(stage: Stage, judged: Mod
     RESULTS.add(TABLE, row | {"its answers in all": report.requests, "failed": report.failed})
 
 
+@pytest.mark.nightly
 def test_a_candidate_that_is_five_times_slower_is_withdrawn(stage: Stage, judged: Model) -> None:
     before = judged.stable
     judged.apply("usual")
