@@ -122,12 +122,14 @@ class Replica:
         await asyncio.to_thread(joined.drain)
         server.call_later(lambda: _set_phase(plane, dataplane.Phase.DRAINING), HEALTHY_S)
         timeout_s = self._config.limits.request_timeout_seconds + DRAIN_RESERVE_S
-        await asyncio.to_thread(server.drain, timeout_s=timeout_s)
-        await asyncio.to_thread(joined.leave)
-        await self._end_tracing()
-        if self._staged is not None:
-            # Last: until now requests were answered with their help.
-            await asyncio.to_thread(self._staged.close)
+        try:
+            await asyncio.to_thread(server.drain, timeout_s=timeout_s)
+        finally:
+            await asyncio.to_thread(joined.leave)
+            await self._end_tracing()
+            if self._staged is not None:
+                # Last: until now requests were answered with their help.
+                await asyncio.to_thread(self._staged.close)
 
     async def _start(self, pinned: str | None) -> None:
         # Before the model is read: a node that isn't set up says so at once.
