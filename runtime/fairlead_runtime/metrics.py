@@ -15,6 +15,7 @@ from typing_extensions import override
 from fairlead_runtime import sketches
 from fairlead_runtime.analysis_counters import SCORE_BOUNDS, AnalysisCounters
 from fairlead_runtime.guard_counters import Guard, Rows
+from fairlead_runtime.payload_counters import PayloadCounters
 from fairlead_runtime.sketches import Sketch
 from fairlead_runtime.span_counters import SpanCounters
 
@@ -132,6 +133,7 @@ class ReplicaMetrics(Collector):
         self.reference: str | None = None
         self.sketches: Sequence[Sketch] = ()
         self.guarded: Mapping[Guard, Rows] = {}
+        self.payloads = PayloadCounters()
         self.phases_s: dict[str, float] = {}
         self.evicted_bytes: Sequence[int] = ()
         self._registry = CollectorRegistry()
@@ -183,6 +185,7 @@ class ReplicaMetrics(Collector):
             for outcome in ("sent", "refused", "failed", "dropped"):
                 spans.add_metric([*values, outcome], getattr(self.spans, outcome))
         yield spans
+        yield from self.payloads.collect(self._labels)
         yield self._gauge("fairlead_replica_pending_requests", "Predictions running or queued.", self.pending)
         yield self._gauge("fairlead_replica_connections", "Open client connections.", self.connections)
         yield self._gauge(

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 from fairlead_runtime import config, staged, starting
 from fairlead_runtime.discovery import entry, member
+from fairlead_runtime.errors import LoadError
 from fairlead_runtime.feedback import keys, wiring
 from fairlead_runtime.inference import batching, costs, dataplane, executor, guard_checks, sampling
 from fairlead_runtime.inference.guarding import Guards
 from fairlead_runtime.metrics import ReplicaMetrics
-from fairlead_runtime.model import digest, engine, prepare
+from fairlead_runtime.model import digest, engine, http_fetch, prepare
 from fairlead_runtime.model.cache import Cache
 from fairlead_runtime.model.evaluation_record import Outcome
 from fairlead_runtime.model.explaining.explainer import Explainer
@@ -28,6 +29,8 @@ from fairlead_runtime.model.onnx import conversions
 from fairlead_runtime.model.predictor import Tensors
 from fairlead_runtime.model.signature import Signature
 from fairlead_runtime.optimization import variants
+from fairlead_runtime.payloads.http_sink import HttpSink
+from fairlead_runtime.payloads.log import PayloadLog
 from fairlead_runtime.protocols import example
 from fairlead_runtime.protocols.handler import Handler
 from fairlead_runtime.server import listener, writer
@@ -67,11 +70,15 @@ class Replica:
         self._server: ServerThread | None = None
         self._dataplane: dataplane.Dataplane | None = None
         self._tracing: Tracing | None = None
+        self._payloads: PayloadLog | None = None
         self._starting = asyncio.Lock()
         self._next_touch_s = 0.0
 
     async def reconfigure(self, user_config: Mapping[str, object] | None) -> None:
-        """Starts serving at the first call; later ones only hold the replica to the digest pinned meanwhile."""
+        """Starts serving at the first call; later ones hold the replica to the digest pinned meanwhile.
+
+        Each call also says what the payload log has.
+        """
         pinned = starting.pinned_digest(user_config)
         async with self._starting:
             with starting.stated():
@@ -79,6 +86,19 @@ class Replica:
                     await starting.start_after_pause(self._config, lambda: self._start(pinned))
                 else:
                     digest.verify(self._prepared.digest, pinned)
+            await self._set_payloads(user_config)
+
+    async def _set_payloads(self, user_config: Mapping[str, object] | None) -> None:
+        """What can't be read turns the log off, and is no reason to stop serving."""
+        server, log = self._server, self._payloads
+        if server is None or log is None:
+            return
+        try:
+            settings = config.parse_payloads(user_config)
+        except LoadError as error:
+            LOG.error("the payload log is off: %s", error.sentence)
+            settings = None
+        await asyncio.to_thread(server.run, lambda: log.configure(settings))
 
     async def check_health(self) -> None:
         """Ray replaces a replica whose check raises."""
@@ -276,6 +296,7 @@ class Replica:
         self._dataplane = plane
         secret = keys.own_ray_token()
         copies = self._mirror(loop, secret)
+        self._payloads = payloads = PayloadLog(plane, given.namespace, self._metrics.payloads, _open_sink)
         handler = Handler(
             plane,
             self._metrics,
@@ -293,9 +314,9 @@ class Replica:
             metrics=self._metrics,
             writer=writer.ResponseWriter(given.revision),
             close=plane.close,
-            on_answer=copies.offer,
+            on_answer=(payloads.offer, copies.offer),
             record=None if self._tracing is None else self._tracing.record,
-            finish=copies.close,
+            finish=(payloads.close, copies.close),
         )
 
     def _runner(self, prepared: prepare.PreparedModel) -> batching.Runner:
@@ -351,6 +372,11 @@ class Replica:
             LOG.warning("no feedback tokens: the Ray cluster has no authentication token")
         names = wiring.Names(namespace=given.namespace, model=given.model, revision=given.revision)
         return wiring.build(signature, self._metrics.measured, names, secret=secret)
+
+
+def _open_sink(settings: config.Payloads) -> HttpSink:
+    environment = config.environment()
+    return HttpSink(settings.url, prepare.rules_of(environment), http_fetch.trust(environment.ca_file))
 
 
 def _set_phase(plane: dataplane.Dataplane, phase: dataplane.Phase) -> None:

@@ -16,6 +16,7 @@ import orjson
 
 from fairlead_runtime.errors import RequestError, RequestReason
 from fairlead_runtime.inference.timing import Phase
+from fairlead_runtime.model.predictor import Tensors
 
 JSON = b"application/json"
 VALUES_MAX = 1_000_000
@@ -55,6 +56,8 @@ class Response:
     protocol: str = "other"
     phases: Sequence[Phase] = ()
     """Where the time of a prediction went, where requests are traced."""
+    tensors: tuple[Tensors, Tensors] | None = None
+    """The inputs and outputs of a prediction, where they are logged; whoever logs them takes them away."""
 
 
 Answer = Response | asyncio.Future[Response]

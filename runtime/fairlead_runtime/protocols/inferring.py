@@ -186,6 +186,8 @@ class _Prediction(Timing):
         response.headers = (*headers, *response.headers)
         if self._dataplane.is_traced:
             response.phases = self._phases()
+        if self._dataplane.is_logged:
+            response.tensors = (self._call.inputs, outputs)
         return response
 
     def _phases(self) -> list[Phase]:

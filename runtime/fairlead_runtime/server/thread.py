@@ -142,7 +142,8 @@ class ServerThread:
                 connection.abort()
             # One turn more, so that the connections hear of their end.
             await asyncio.sleep(0)
-            await self._shared.finish()
+            for finish in self._shared.finish:
+                await finish()
 
     async def _sweep(self) -> None:
         """Ends connections that have waited too long, until the server stops."""
