@@ -241,6 +241,8 @@ class Environment(_Part):
     source_claims_dir: Path | None = None
     https_proxy: str = ""
     no_proxy: str = ""
+    traces_endpoint: Annotated[str, Field(pattern=r"^(https?://[^\s?#]+)?$")] = ""
+    traces_sample_percent: Annotated[float, Field(ge=0, le=100)] = 1
 
 
 def environment() -> Environment:
@@ -260,6 +262,8 @@ def environment() -> Environment:
         "source_credentials": "FAIRLEAD_SOURCE_CREDENTIALS",
         "source_secrets_dir": "FAIRLEAD_SOURCE_SECRETS_DIR",
         "source_claims_dir": "FAIRLEAD_SOURCE_CLAIMS_DIR",
+        "traces_endpoint": "FAIRLEAD_TRACES_ENDPOINT",
+        "traces_sample_percent": "FAIRLEAD_TRACES_SAMPLE_PERCENT",
         "https_proxy": "HTTPS_PROXY",
         "no_proxy": "NO_PROXY",
     }

@@ -12,7 +12,7 @@ import socket
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fairlead_runtime import config, staged, starting
 from fairlead_runtime.discovery import entry, member
@@ -38,6 +38,10 @@ from fairlead_runtime.server.connection import Shared
 from fairlead_runtime.server.limits import ServerLimits
 from fairlead_runtime.server.thread import ServerThread
 from fairlead_runtime.shadow import mirror
+from fairlead_runtime.span_counters import SpanCounters
+
+if TYPE_CHECKING:
+    from fairlead_runtime.tracing.wiring import Tracing
 
 LOG = logging.getLogger(__name__)
 SILENT_S_MAX = 20.0
@@ -65,6 +69,7 @@ class Replica:
         self._member: member.Member | None = None
         self._server: ServerThread | None = None
         self._dataplane: dataplane.Dataplane | None = None
+        self._tracing: Tracing | None = None
         self._payloads: PayloadLog | None = None
         self._starting = asyncio.Lock()
         self._next_touch_s = 0.0
@@ -137,11 +142,14 @@ class Replica:
         await asyncio.to_thread(joined.drain)
         server.call_later(lambda: _set_phase(plane, dataplane.Phase.DRAINING), HEALTHY_S)
         timeout_s = self._config.limits.request_timeout_seconds + DRAIN_RESERVE_S
-        await asyncio.to_thread(server.drain, timeout_s=timeout_s)
-        await asyncio.to_thread(joined.leave)
-        if self._staged is not None:
-            # Last: until now requests were answered with their help.
-            await asyncio.to_thread(self._staged.close)
+        try:
+            await asyncio.to_thread(server.drain, timeout_s=timeout_s)
+        finally:
+            await asyncio.to_thread(joined.leave)
+            await self._end_tracing()
+            if self._staged is not None:
+                # Last: until now requests were answered with their help.
+                await asyncio.to_thread(self._staged.close)
 
     async def _start(self, pinned: str | None) -> None:
         # Before the model is read: a node that isn't set up says so at once.
@@ -156,6 +164,7 @@ class Replica:
                 raise
         except BaseException:
             await asyncio.to_thread(joined.leave)
+            await self._end_tracing()
             raise
         self._member = joined
 
@@ -172,6 +181,7 @@ class Replica:
             load=self._load,
         )
         guards = self._guards(prepared)
+        self._tracing = self._trace(environment)
         server = ServerThread(bound, lambda loop: self._assemble(loop, prepared, guards))
         await asyncio.to_thread(server.start)
         plane = self._dataplane
@@ -226,6 +236,22 @@ class Replica:
             given.engine, wanted, cache, None if bounds is None else variants.vary(wanted, cache, bounds)
         )
 
+    def _trace(self, environment: config.Environment) -> Tracing | None:
+        if not environment.traces_endpoint:
+            return None
+        # Here: a replica without tracing has nothing of it in memory.
+        from fairlead_runtime.tracing import tracer
+        from fairlead_runtime.tracing import wiring as tracing
+
+        given = self._config
+        names = tracer.Names(namespace=given.namespace, model=given.model, revision=given.revision, replica=self._name)
+        self._metrics.spans = SpanCounters()
+        return tracing.start(environment, names, self._metrics.spans)
+
+    async def _end_tracing(self) -> None:
+        if self._tracing is not None:
+            await asyncio.to_thread(self._tracing.close)
+
     def _describe(self, port: int) -> entry.Replica:
         """This replica as the node's directory lists it."""
         given = self._config
@@ -264,6 +290,7 @@ class Replica:
             sampler=self._sampler(prepared),
         )
         plane.guards = guards
+        plane.is_traced = self._tracing is not None
         if self._staged is not None:
             plane.absent = self._staged.absent
         self._dataplane = plane
@@ -288,6 +315,7 @@ class Replica:
             writer=writer.ResponseWriter(given.revision),
             close=plane.close,
             on_answer=(payloads.offer, copies.offer),
+            record=None if self._tracing is None else self._tracing.record,
             finish=(payloads.close, copies.close),
         )
 

@@ -126,6 +126,8 @@ class Setting:
     open_sink: Callable[[Payloads], Sink] = lambda settings: loopback_sink(settings.url)
     warm_up: WarmUp | None = None
     """None: the model answered one row of zeros."""
+    record: Callable[[Request, Response, float], None] | None = None
+    """What takes answers where requests are traced."""
 
     @property
     def name(self) -> str:
@@ -183,6 +185,7 @@ def assemble(loop: asyncio.AbstractEventLoop, setting: Setting) -> Parts:
     if setting.guards is not None:
         plane.guards = setting.guards
         metrics.guarded = setting.guards.rows
+    plane.is_traced = setting.record is not None
     plane.phase = dataplane.Phase.READY
     names = wiring.Names(namespace=setting.namespace, model=MODEL, revision=setting.revision)
     feedback = wiring.build(setting.signature, metrics.measured, names, secret=setting.secret)
@@ -205,6 +208,7 @@ def assemble(loop: asyncio.AbstractEventLoop, setting: Setting) -> Parts:
         writer=writer.ResponseWriter(setting.revision),
         close=plane.close,
         on_answer=(payloads.offer, copies.offer),
+        record=setting.record,
         finish=(payloads.close, copies.close),
     )
     return Parts(plane, metrics, handler, shared, sign, payloads)

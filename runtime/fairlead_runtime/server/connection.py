@@ -57,6 +57,8 @@ class Shared:
     close: Callable[[], None]
     on_answer: Sequence[Callable[[Request, Response], None]] = ()
     """Called in order after each written answer. They must neither block nor raise."""
+    record: Callable[[Request, Response, float], None] | None = None
+    """Where requests are traced, called likewise, with when the request was there whole."""
     finish: Sequence[Callable[[], Awaitable[None]]] = ()
     """Awaited in order once no connection is left."""
     connections: set[Connection] = field(default_factory=set)
@@ -267,6 +269,8 @@ class Connection(asyncio.Protocol):
             transport.write(raw)
         for take in shared.on_answer:
             take(message.request, response)
+        if shared.record is not None:
+            shared.record(message.request, response, message.arrived_s)
         shared.metrics.count_answer(response.protocol, response.status, time.perf_counter() - message.arrived_s)
         if not keep_alive:
             self._close_gently()
