@@ -4,13 +4,19 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.locked
 
-.PHONY: demo test e2e faults model-check bench release lint format lock crd clean bytecode
+.PHONY: demo test nightly e2e faults model-check bench release lint format lock crd clean bytecode
 
 demo: bytecode
 	$(BIN)/fairlead demo $(ARGS)
 
 test: bytecode
 	$(BIN)/python -m tests $(ARGS)
+
+# Every test, each story with all requests and waits; then a fault at every write, and a million steps of the model.
+nightly: bytecode
+	$(BIN)/python -m tests --nightly $(ARGS)
+	$(MAKE) faults ARGS=
+	$(MAKE) model-check ARGS=
 
 # On a node of its own, with real pods (docs/development/node.md). Linux and root; the first run builds what a node needs.
 # `ARGS=--core` runs the core path alone: install, predict, canary, scale, uninstall.

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from tests.support import nightly
 from tests.support.local_cluster import kubernetes, local_cluster
 from typing_extensions import override
 from xdist import remote
@@ -26,7 +27,7 @@ hypothesis.settings.register_profile("fairlead", deadline=None, derandomize="FAI
 hypothesis.settings.load_profile("fairlead")
 
 
-# Two halves of about the same time: what breaks parts, shadows and matches; and the rollouts' strategies with the rest.
+# Two halves of about the same time: what breaks parts, scales, shadows and matches; and the strategies with the rest.
 ON_THE_FIRST_CLUSTER = (
     "test_apply_to_prediction",
     "test_scale_and_delete",
@@ -38,6 +39,10 @@ ON_THE_FIRST_CLUSTER = (
     "test_matches",
     "test_feedback",
     "test_idle",
+    "test_autoscaling",
+    "test_signature_contract",
+    "test_required_evaluation",
+    "test_optimized_model",
 )
 
 
@@ -59,14 +64,23 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: remote.Producer) -> 
     return ByFile(config, log)
 
 
-def pytest_configure() -> None:
-    """Makes asking for a loop outside of one an error.
+def pytest_addoption(parser: pytest.Parser) -> None:
+    nightly.add_option(parser)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    nightly.deselect(config, items)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Chooses the tier, and makes asking for a loop outside of one an error.
 
     Else looptime's hook, which asks before every test, makes one in the first synchronous test; nobody closes it, and
     the first asynchronous test after it fails for an unclosed loop.
 
     Source: looptime 0.7, _internal/plugin.py, pytest_pyfunc_call.
     """
+    nightly.choose(config)
     asyncio.set_event_loop(None)
 
 

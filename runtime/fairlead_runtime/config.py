@@ -147,6 +147,16 @@ class Parallelism(_Part):
     stages: Annotated[int, Field(ge=2, le=8)]
 
 
+class Payloads(_Part):
+    """Of which predictions events are sent, to where, and what is left out of them."""
+
+    url: Annotated[str, Field(pattern="^https?://", max_length=512)]
+    sample_percent: Annotated[int, Field(ge=1, le=100)]
+    redact: tuple[str, ...] = ()
+    keep_text: tuple[str, ...] = ()
+    max_event_bytes: Annotated[int, Field(ge=1024, le=MIB)] = 64 * 1024
+
+
 class Warmup(_Part):
     """Predictions run before the replica is ready."""
 
@@ -192,9 +202,24 @@ def parse(raw: Mapping[str, object]) -> ReplicaConfig:
     try:
         return ReplicaConfig.model_validate(raw)
     except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise LoadError(LoadReason.CONFIG_INVALID, f"{field}: {first['msg']}") from None
+        raise LoadError(LoadReason.CONFIG_INVALID, _describe(error)) from None
+
+
+def parse_payloads(user_config: Mapping[str, object] | None) -> Payloads | None:
+    """The payload log that the operator asks for; raises LoadError (ConfigInvalid) naming the first wrong field."""
+    raw = (user_config or {}).get("payloads")
+    if raw is None:
+        return None
+    try:
+        return Payloads.model_validate(raw)
+    except ValidationError as error:
+        raise LoadError(LoadReason.CONFIG_INVALID, f"user_config.payloads: {_describe(error)}") from None
+
+
+def _describe(error: ValidationError) -> str:
+    first = error.errors(include_input=False, include_url=False)[0]
+    field = ".".join(str(part) for part in first["loc"])
+    return f"{field}: {first['msg']}"
 
 
 class Environment(_Part):
@@ -216,6 +241,8 @@ class Environment(_Part):
     source_claims_dir: Path | None = None
     https_proxy: str = ""
     no_proxy: str = ""
+    traces_endpoint: Annotated[str, Field(pattern=r"^(https?://[^\s?#]+)?$")] = ""
+    traces_sample_percent: Annotated[float, Field(ge=0, le=100)] = 1
 
 
 def environment() -> Environment:
@@ -235,6 +262,8 @@ def environment() -> Environment:
         "source_credentials": "FAIRLEAD_SOURCE_CREDENTIALS",
         "source_secrets_dir": "FAIRLEAD_SOURCE_SECRETS_DIR",
         "source_claims_dir": "FAIRLEAD_SOURCE_CLAIMS_DIR",
+        "traces_endpoint": "FAIRLEAD_TRACES_ENDPOINT",
+        "traces_sample_percent": "FAIRLEAD_TRACES_SAMPLE_PERCENT",
         "https_proxy": "HTTPS_PROXY",
         "no_proxy": "NO_PROXY",
     }

@@ -15,7 +15,9 @@ from typing_extensions import override
 from fairlead_runtime import sketches
 from fairlead_runtime.analysis_counters import SCORE_BOUNDS, AnalysisCounters
 from fairlead_runtime.guard_counters import Guard, Rows
+from fairlead_runtime.payload_counters import PayloadCounters
 from fairlead_runtime.sketches import Sketch
+from fairlead_runtime.span_counters import SpanCounters
 
 LATENCY_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 EXPLANATION_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -124,12 +126,14 @@ class ReplicaMetrics(Collector):
         self.feedback_repeated = 0
         self.pending = 0
         self.connections = 0
+        self.spans: SpanCounters | None = None
         self.shares_calls = False
         self.engine: tuple[str, str] | None = None
         self.variant: tuple[str, str] | None = None
         self.reference: str | None = None
         self.sketches: Sequence[Sketch] = ()
         self.guarded: Mapping[Guard, Rows] = {}
+        self.payloads = PayloadCounters()
         self.phases_s: dict[str, float] = {}
         self.evicted_bytes: Sequence[int] = ()
         self._registry = CollectorRegistry()
@@ -176,6 +180,12 @@ class ReplicaMetrics(Collector):
         yield from self._collect_evicted()
         yield from self._collect_measured()
         yield from self._collect_sketches()
+        spans = self._counter("fairlead_replica_spans", "Spans of traced requests, by what became of them.", "outcome")
+        if self.spans is not None:
+            for outcome in ("sent", "refused", "failed", "dropped"):
+                spans.add_metric([*values, outcome], getattr(self.spans, outcome))
+        yield spans
+        yield from self.payloads.collect(self._labels)
         yield self._gauge("fairlead_replica_pending_requests", "Predictions running or queued.", self.pending)
         yield self._gauge("fairlead_replica_connections", "Open client connections.", self.connections)
         yield self._gauge(

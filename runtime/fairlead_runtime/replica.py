@@ -12,15 +12,16 @@ import socket
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fairlead_runtime import config, staged, starting
 from fairlead_runtime.discovery import entry, member
+from fairlead_runtime.errors import LoadError
 from fairlead_runtime.feedback import keys, wiring
 from fairlead_runtime.inference import batching, costs, dataplane, executor, guard_checks, sampling
 from fairlead_runtime.inference.guarding import Guards
 from fairlead_runtime.metrics import ReplicaMetrics
-from fairlead_runtime.model import digest, engine, prepare
+from fairlead_runtime.model import digest, engine, http_fetch, prepare
 from fairlead_runtime.model.cache import Cache
 from fairlead_runtime.model.evaluation_record import Outcome
 from fairlead_runtime.model.explaining.explainer import Explainer
@@ -28,6 +29,8 @@ from fairlead_runtime.model.onnx import conversions
 from fairlead_runtime.model.predictor import Tensors
 from fairlead_runtime.model.signature import Signature
 from fairlead_runtime.optimization import variants
+from fairlead_runtime.payloads.http_sink import HttpSink
+from fairlead_runtime.payloads.log import PayloadLog
 from fairlead_runtime.protocols import example
 from fairlead_runtime.protocols.handler import Handler
 from fairlead_runtime.server import listener, writer
@@ -35,6 +38,10 @@ from fairlead_runtime.server.connection import Shared
 from fairlead_runtime.server.limits import ServerLimits
 from fairlead_runtime.server.thread import ServerThread
 from fairlead_runtime.shadow import mirror
+from fairlead_runtime.span_counters import SpanCounters
+
+if TYPE_CHECKING:
+    from fairlead_runtime.tracing.wiring import Tracing
 
 LOG = logging.getLogger(__name__)
 SILENT_S_MAX = 20.0
@@ -62,11 +69,16 @@ class Replica:
         self._member: member.Member | None = None
         self._server: ServerThread | None = None
         self._dataplane: dataplane.Dataplane | None = None
+        self._tracing: Tracing | None = None
+        self._payloads: PayloadLog | None = None
         self._starting = asyncio.Lock()
         self._next_touch_s = 0.0
 
     async def reconfigure(self, user_config: Mapping[str, object] | None) -> None:
-        """Starts serving at the first call; later ones only hold the replica to the digest pinned meanwhile."""
+        """Starts serving at the first call; later ones hold the replica to the digest pinned meanwhile.
+
+        Each call also says what the payload log has.
+        """
         pinned = starting.pinned_digest(user_config)
         async with self._starting:
             with starting.stated():
@@ -74,6 +86,19 @@ class Replica:
                     await starting.start_after_pause(self._config, lambda: self._start(pinned))
                 else:
                     digest.verify(self._prepared.digest, pinned)
+            await self._set_payloads(user_config)
+
+    async def _set_payloads(self, user_config: Mapping[str, object] | None) -> None:
+        """What can't be read turns the log off, and is no reason to stop serving."""
+        server, log = self._server, self._payloads
+        if server is None or log is None:
+            return
+        try:
+            settings = config.parse_payloads(user_config)
+        except LoadError as error:
+            LOG.error("the payload log is off: %s", error.sentence)
+            settings = None
+        await asyncio.to_thread(server.run, lambda: log.configure(settings))
 
     async def check_health(self) -> None:
         """Ray replaces a replica whose check raises."""
@@ -117,11 +142,14 @@ class Replica:
         await asyncio.to_thread(joined.drain)
         server.call_later(lambda: _set_phase(plane, dataplane.Phase.DRAINING), HEALTHY_S)
         timeout_s = self._config.limits.request_timeout_seconds + DRAIN_RESERVE_S
-        await asyncio.to_thread(server.drain, timeout_s=timeout_s)
-        await asyncio.to_thread(joined.leave)
-        if self._staged is not None:
-            # Last: until now requests were answered with their help.
-            await asyncio.to_thread(self._staged.close)
+        try:
+            await asyncio.to_thread(server.drain, timeout_s=timeout_s)
+        finally:
+            await asyncio.to_thread(joined.leave)
+            await self._end_tracing()
+            if self._staged is not None:
+                # Last: until now requests were answered with their help.
+                await asyncio.to_thread(self._staged.close)
 
     async def _start(self, pinned: str | None) -> None:
         # Before the model is read: a node that isn't set up says so at once.
@@ -136,6 +164,7 @@ class Replica:
                 raise
         except BaseException:
             await asyncio.to_thread(joined.leave)
+            await self._end_tracing()
             raise
         self._member = joined
 
@@ -152,6 +181,7 @@ class Replica:
             load=self._load,
         )
         guards = self._guards(prepared)
+        self._tracing = self._trace(environment)
         server = ServerThread(bound, lambda loop: self._assemble(loop, prepared, guards))
         await asyncio.to_thread(server.start)
         plane = self._dataplane
@@ -206,6 +236,22 @@ class Replica:
             given.engine, wanted, cache, None if bounds is None else variants.vary(wanted, cache, bounds)
         )
 
+    def _trace(self, environment: config.Environment) -> Tracing | None:
+        if not environment.traces_endpoint:
+            return None
+        # Here: a replica without tracing has nothing of it in memory.
+        from fairlead_runtime.tracing import tracer
+        from fairlead_runtime.tracing import wiring as tracing
+
+        given = self._config
+        names = tracer.Names(namespace=given.namespace, model=given.model, revision=given.revision, replica=self._name)
+        self._metrics.spans = SpanCounters()
+        return tracing.start(environment, names, self._metrics.spans)
+
+    async def _end_tracing(self) -> None:
+        if self._tracing is not None:
+            await asyncio.to_thread(self._tracing.close)
+
     def _describe(self, port: int) -> entry.Replica:
         """This replica as the node's directory lists it."""
         given = self._config
@@ -244,11 +290,13 @@ class Replica:
             sampler=self._sampler(prepared),
         )
         plane.guards = guards
+        plane.is_traced = self._tracing is not None
         if self._staged is not None:
             plane.absent = self._staged.absent
         self._dataplane = plane
         secret = keys.own_ray_token()
         copies = self._mirror(loop, secret)
+        self._payloads = payloads = PayloadLog(plane, given.namespace, self._metrics.payloads, _open_sink)
         handler = Handler(
             plane,
             self._metrics,
@@ -266,8 +314,9 @@ class Replica:
             metrics=self._metrics,
             writer=writer.ResponseWriter(given.revision),
             close=plane.close,
-            on_answer=copies.offer,
-            finish=copies.close,
+            on_answer=(payloads.offer, copies.offer),
+            record=None if self._tracing is None else self._tracing.record,
+            finish=(payloads.close, copies.close),
         )
 
     def _runner(self, prepared: prepare.PreparedModel) -> batching.Runner:
@@ -323,6 +372,11 @@ class Replica:
             LOG.warning("no feedback tokens: the Ray cluster has no authentication token")
         names = wiring.Names(namespace=given.namespace, model=given.model, revision=given.revision)
         return wiring.build(signature, self._metrics.measured, names, secret=secret)
+
+
+def _open_sink(settings: config.Payloads) -> HttpSink:
+    environment = config.environment()
+    return HttpSink(settings.url, prepare.rules_of(environment), lambda: http_fetch.trust(environment.ca_file))
 
 
 def _set_phase(plane: dataplane.Dataplane, phase: dataplane.Phase) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.support import leftovers
+from tests.support import leftovers, listeners
 from tests.support.until import until
 
 from fairlead_cli.local import cluster, process_table, state
@@ -131,10 +131,18 @@ def test_every_worker_is_a_fork_of_the_template(node: Node) -> None:
     assert "the ordinary way" not in node.log()
 
 
-def test_a_head_runs_no_server_of_ray_client(node: Node) -> None:
+def pids_of(node: Node) -> list[int]:
     mark = f"FAIRLEAD_LOCAL_MARK={_mark(node)}".encode()
-    of_this_node = [each for each in process_table.entries() if process_table.has_mark(each.identity.pid, mark)]
-    commands = [command(each.identity.pid) for each in of_this_node]
+    pids = [each.identity.pid for each in process_table.entries() if not each.is_zombie]
+    return [pid for pid in pids if process_table.has_mark(pid, mark)]
+
+
+def test_a_head_listens_on_loopback_alone(node: Node) -> None:
+    assert listeners.outside_loopback(pids_of(node)) == []
+
+
+def test_a_head_runs_no_server_of_ray_client(node: Node) -> None:
+    commands = [command(pid) for pid in pids_of(node)]
     assert any("/raylet" in each for each in commands)
     assert not [each for each in commands if "ray.util.client.server" in each]
 
@@ -174,6 +182,7 @@ def test_after_ray_was_killed_no_process_is_left(node: Node) -> None:
     until(lambda: not any(map(is_alive, (template, launcher, replica))), "all have ended", explain=node.log)
 
 
+@pytest.mark.nightly
 def test_workers_start_without_a_fork_when_there_is_no_template(node: Node, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(WITHOUT_TEMPLATE)
     node.local.stop("ray", signal.SIGKILL)
@@ -185,6 +194,7 @@ def test_workers_start_without_a_fork_when_there_is_no_template(node: Node, tmp_
     assert "starts the ordinary way: the template died 5 times" in node.log()
 
 
+@pytest.mark.nightly
 def test_a_node_starts_before_its_agent_does(node: Node, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(WITHOUT_AGENT)
     node.local.stop("ray", signal.SIGKILL)

@@ -55,7 +55,7 @@ class Entry:
         example: `spec.model.example`.
         source: Fields of `spec.model` beside the URI.
         shares: Whether requests share a call; None where the entry is not about that.
-        is_heavy: Whether it is tested only with FAIRLEAD_CORPUS=all, as it takes 15 s of a core or more.
+        is_nightly: Whether only a nightly run tests it: it is expensive, or other entries stand for its family.
         refusal: Why it is refused, None for a model that is served. The sentences are in `sentences.json`.
     """
 
@@ -65,7 +65,7 @@ class Entry:
     source: Mapping[str, str] = field(default_factory=dict)
     shares: bool | None = None
     example: str | None = None
-    is_heavy: bool = False
+    is_nightly: bool = False
     refusal: LoadReason | None = None
 
 

@@ -201,7 +201,7 @@ ENTRIES: list[Entry] = [
     keras_entry("Functional model saved by TensorFlow", within, Form.SAVED),
     Entry("Keras endpoints, one of two by name", Form.EXPORTED, endpoint, source={"signature": "doubled"}),
     keras_entry("keras.applications.MobileNetV2", application("MobileNetV2", alpha=0.35)),
-    keras_entry("keras.applications.ResNet50", application("ResNet50")),
-    keras_entry("keras.applications.EfficientNetB0", application("EfficientNetB0")),
-    replace(keras_entry("keras.applications.DenseNet121", application("DenseNet121")), is_heavy=True),
+    replace(keras_entry("keras.applications.ResNet50", application("ResNet50")), is_nightly=True),
+    replace(keras_entry("keras.applications.EfficientNetB0", application("EfficientNetB0")), is_nightly=True),
+    replace(keras_entry("keras.applications.DenseNet121", application("DenseNet121")), is_nightly=True),
 ]

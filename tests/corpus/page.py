@@ -16,8 +16,8 @@ Each model below is built, saved and deployed by `tests/corpus`, on the way of a
 then requests over HTTP. A served model gives the answer that Keras or TensorFlow gives by itself, to
 `POST /v2/models/NAME/infer` (except for bytes that are no text, which its JSON has no form for) and to
 `POST /v1/models/NAME:predict` with `inputs`; also with `instances`, if all inputs and outputs have the same number of
-rows. Whatever is not in the table is not tested. Models that take 15 s of a core or more are tested with
-`FAIRLEAD_CORPUS=all .venv/bin/python -m pytest tests/corpus`.
+rows. Whatever is not in the table is not tested. Models that are expensive, or of a family that others of the
+table stand for, are tested each night, with `.venv/bin/python -m pytest tests/corpus --nightly`.
 
 This page is made from the corpus: `FAIRLEAD_REFRESH=1 .venv/bin/python -m pytest tests/corpus` writes it.
 """
@@ -44,7 +44,7 @@ def note(entry: Entry) -> str:
     """What is particular of a served model."""
     fields = [f"`spec.model.{name}: {value}`" for name, value in entry.source.items()]
     fields += ["with `spec.model.example`"] if entry.example is not None else []
-    fields += ["tested with `FAIRLEAD_CORPUS=all`"] if entry.is_heavy else []
+    fields += ["tested each night"] if entry.is_nightly else []
     sharing = {None: [], True: ["requests share calls"], False: ["each request has a call of its own"]}
     return "; ".join([*fields, *sharing[entry.shares]])
 

@@ -26,8 +26,11 @@ from fairlead_runtime.server.limits import ServerLimits
 
 REFRESH = os.environ.get("FAIRLEAD_REFRESH") == "1"
 BY_NAME = {entry.name: entry for entry in models.ENTRIES}
-TESTS_ALL = os.environ.get("FAIRLEAD_CORPUS") == "all"
-SERVED = [entry.name for entry in models.ENTRIES if entry.refusal is None and (TESTS_ALL or not entry.is_heavy)]
+SERVED = [
+    pytest.param(entry.name, id=entry.name, marks=[pytest.mark.nightly] if entry.is_nightly else [])
+    for entry in models.ENTRIES
+    if entry.refusal is None
+]
 REFUSED = [entry.name for entry in models.ENTRIES if entry.refusal is not None]
 DATATYPES = {
     "float16": "FP16",

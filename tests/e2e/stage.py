@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 from tests.e2e.ray_view import RAY_POLL_S, RayView
 from tests.e2e.trained import Models, Version
-from tests.support import leftovers
+from tests.support import leftovers, request_counts
 from tests.support.kube_api import KubeApi
 from tests.support.until import until
 
@@ -21,10 +21,12 @@ from fairlead_cli import load
 from fairlead_cli.local import cluster, options
 
 DEADLINE_S = 500
+# Each look asks the API server or the gateway, and takes a processor from what is waited for.
+POLL_S = 0.1
 # Requests a second of a counting client: as fast as answers come it takes a processor from what every story waits for.
-RATE = 300.0
+RATE = request_counts.rate(300.0)
 # That of a story that lasts for about a minute: the requests that it promises come before its end anyway.
-LONG_RATE = 200.0
+LONG_RATE = request_counts.rate(200.0)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,7 +183,7 @@ class Model:
             found = self.read()
             return found if found is not None and holds(found) else None
 
-        found = until(look, f"{self.name} {what}", deadline_s=deadline_s, explain=self.explain)
+        found = until(look, f"{self.name} {what}", deadline_s=deadline_s, poll_s=POLL_S, explain=self.explain)
         assert found is not None
         return found
 
@@ -210,6 +212,7 @@ class Model:
             lambda: self.up() == count,
             f"{count} replicas of {self.name} up",
             deadline_s=deadline_s,
+            poll_s=POLL_S,
             explain=self.explain,
         )
 

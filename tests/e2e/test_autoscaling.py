@@ -25,7 +25,7 @@ SCALING = {
     "scaleDown": {"stabilizationSeconds": 8},
 }
 # Each request waits for others to share its call: a load of many requests in hand that takes little processor.
-SERVING = {"batching": {"maxDelayMilliseconds": 60}}
+SERVING = {"batching": {"maxDelayMilliseconds": 150}}
 CANARY = {"strategy": "Canary", "steps": [{"setWeight": 50}, {"pause": {}}]}
 
 

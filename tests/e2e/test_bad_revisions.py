@@ -18,7 +18,7 @@ from tests.e2e import stage as staging
 from tests.e2e.counted import counted, require_no_failures
 from tests.e2e.measured import RESULTS
 from tests.e2e.our_processes import kill_operator
-from tests.e2e.stage import Model, Stage
+from tests.e2e.stage import LONG_RATE, Model, Stage
 from tests.support.until import until
 
 from fairlead_cli import load
@@ -86,7 +86,15 @@ BAD: Mapping[str, tuple[Bad, str, str]] = {
 }
 
 
-@pytest.mark.parametrize("kind", list(BAD))
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "wrong digest",
+        pytest.param("nothing there", marks=pytest.mark.nightly),
+        pytest.param("corrupt", marks=pytest.mark.nightly),
+        pytest.param("wrong signature", marks=pytest.mark.nightly),
+    ],
+)
 def test_a_version_that_cannot_serve_never_gets_a_request(
     stage: Stage, steady: Model, tmp_path: pathlib.Path, kind: str
 ) -> None:
@@ -101,7 +109,7 @@ def test_a_version_that_no_node_can_hold_waits_without_a_start_and_says_what_is_
     stage: Stage, steady: Model
 ) -> None:
     before = steady.stable
-    with counted(steady, rate=300) as run:
+    with counted(steady, rate=LONG_RATE) as run:
         steady.apply("v2", label="too-large", serving={"resources": {"memory": "16Ti"}, "requestTimeoutSeconds": 5})
         found = steady.until("waiting", lambda found: staging.condition(found, "Stalled").get("reason") == REASON)
         kill_operator(stage.local)
@@ -115,6 +123,7 @@ def test_a_version_that_no_node_can_hold_waits_without_a_start_and_says_what_is_
     assert set(report.revisions) == {before, settled["status"]["stableRevision"]}
 
 
+@pytest.mark.nightly
 def test_a_version_whose_process_is_killed_while_it_loads_never_gets_a_request(stage: Stage, steady: Model) -> None:
     """As the kernel does it to a model that takes more memory than there is.
 
@@ -146,7 +155,7 @@ def _refused_under_load(
 ) -> Mapping[str, Any]:
     """Applies a bad version under load; what its quarantine says of it, after all that holds for each was seen."""
     before = model.stable
-    with counted(model, rate=300) as run:
+    with counted(model, rate=LONG_RATE) as run:
         run.wait_until(lambda seen: seen.requests > 100, timeout_s=120)
         model.apply("v2", label=kind.replace(" ", "-"), **broken)
         found = model.until("refused", lambda found: (meanwhile(), _is_refused(found))[1])
@@ -177,6 +186,7 @@ def _keep_row(report: load.Report, kind: str, bad: Mapping[str, Any], starts: in
     )
 
 
+@pytest.mark.nightly
 def test_going_back_adopts_the_earlier_revision(stage: Stage, steady: Model) -> None:
     steady.apply("v1")
     first = steady.until_settled()["status"]["stableRevision"]

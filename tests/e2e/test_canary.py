@@ -139,6 +139,7 @@ def _stays(stage: Stage, model: Model, stable: str) -> None:
     assert model.stable == stable
 
 
+@pytest.mark.nightly
 def test_an_abort_withdraws_the_candidate_and_its_spec_is_not_tried_again(stage: Stage, canary: Model) -> None:
     stable, candidate = begin(canary, "abort")
     with counted(canary) as run:
@@ -190,6 +191,7 @@ def test_a_killed_operator_finds_the_step_and_the_pause_as_they_were(stage: Stag
     assert (handled["verb"], handled["outcome"]) == ("Promote", "Done")
 
 
+@pytest.mark.nightly
 def test_no_other_request_replaces_a_pending_abort_of_a_running_rollout(stage: Stage, canary: Model) -> None:
     stable, candidate = begin(canary, "abort-wins")
     kill_for_good(stage.local, "operator")
@@ -209,6 +211,7 @@ def test_no_other_request_replaces_a_pending_abort_of_a_running_rollout(stage: S
     assert found["status"]["stableRevision"] == stable
 
 
+@pytest.mark.nightly
 def test_a_rollback_by_number_holds_against_a_resync_until_a_retry(stage: Stage, canary: Model) -> None:
     canary.apply(next_version(canary), label="to-leave", rollout={"strategy": "Canary", "steps": [{"setWeight": 50}]})
     canary.until_settled()
@@ -229,6 +232,7 @@ def test_a_rollback_by_number_holds_against_a_resync_until_a_retry(stage: Stage,
     assert canary.stable == left
 
 
+@pytest.mark.nightly
 def test_a_candidate_that_keeps_crashing_with_traffic_is_withdrawn(stage: Stage, canary: Model) -> None:
     stable, candidate = begin(canary, "dying")
     with counted(canary, rate=400) as run:

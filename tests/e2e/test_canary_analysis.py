@@ -26,6 +26,8 @@ from fairlead_cli import load
 pytestmark = [pytest.mark.real, pytest.mark.timeout(1200)]
 TABLE = "A canary judged on live traffic"
 BODIES = 61
+RATE = 300.0
+"""A verdict waits for so many requests, whatever their rate."""
 BAD = 3
 """3 of 61 bodies, 4.9 %, are inputs that the failing version doesn't know."""
 WAYS_BACK_S: list[float] = []
@@ -75,7 +77,7 @@ def loaded(stage: Stage, model: Model, *, connections: int = CONNECTIONS) -> Ite
 
 def settings_of(stage: Stage, model: Model, *, connections: int = CONNECTIONS) -> load.Settings:
     """Requests; one in twenty has a pixel brighter than any that was trained."""
-    settings = model.load(connections=connections)
+    settings = model.load(connections=connections, rate=RATE)
     rows = stage.models.inputs(BODIES)
     for row in rows[:BAD]:
         row[0] = 2 * worsened.KNOWN_BELOW
@@ -222,6 +224,7 @@ def test_a_candidate_with_five_percent_errors_is_withdrawn_each_time(stage: Stag
     WAYS_BACK_S.extend(taken_back(stage, judged, "failing", times=2))
 
 
+@pytest.mark.nightly
 def test_a_revision_that_fails_after_its_promotion_is_replaced_within_the_window(stage: Stage) -> None:
     rollout = {
         **ROLLOUT,
@@ -277,6 +280,7 @@ def test_a_good_candidate_is_promoted_without_a_person(stage: Stage, judged: Mod
     RESULTS.add(TABLE, row | {"its answers in all": report.requests, "failed": report.failed})
 
 
+@pytest.mark.nightly
 def test_a_candidate_that_is_five_times_slower_is_withdrawn(stage: Stage, judged: Model) -> None:
     before = judged.stable
     judged.apply("usual")

@@ -25,6 +25,7 @@ REQUESTS = request_counts.at_least(30_000)
 Replica = dict[str, Any]
 
 
+@pytest.mark.nightly
 def test_the_successor_of_a_killed_replica_takes_requests_within_seconds(stage: Stage) -> None:
     """The second is counted in requests: what the other replica answers until the new one has answered its first."""
     answered_meanwhile: list[int] = []

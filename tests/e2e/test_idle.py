@@ -16,6 +16,7 @@ WATCHED_S = 60.0
 OURS = ("system:serviceaccount:fairlead-system:fairlead-operator", "system:serviceaccount:models:fairlead-gateway")
 
 
+@pytest.mark.nightly
 def test_idle_models_cause_no_write_for_a_minute(stage: Stage) -> None:
     with stage.deployed("idle") as first, stage.deployed("idler") as second:
         first.until_settled()

@@ -51,6 +51,7 @@ def test_a_model_moves_there_and_back_without_a_failed_request(stage: Stage, sec
     assert report.revisions.keys() == {first, there}
 
 
+@pytest.mark.nightly
 def test_a_move_ends_well_when_the_operator_is_killed_in_its_middle(stage: Stage, second: RayView) -> None:
     with stage.deployed("killed", replicas=REPLICAS) as model, counted(model) as run:
         for place, on, left in ((THERE, second, stage.ray), (BACK, stage.ray, second)):
@@ -66,6 +67,7 @@ def test_a_move_ends_well_when_the_operator_is_killed_in_its_middle(stage: Stage
     require_no_failures(report)
 
 
+@pytest.mark.nightly
 def test_a_move_in_the_middle_of_a_rollout_takes_its_place(stage: Stage, second: RayView) -> None:
     with stage.deployed("both", replicas=REPLICAS) as model, counted(model) as run:
         first = model.stable

@@ -83,6 +83,7 @@ def test_the_best_variant_within_the_bounds_serves(stage: Stage, optimized: Mode
     assert NARROW["maxScoreChange"] < _change(stage, optimized)
 
 
+@pytest.mark.nightly
 def test_the_float_model_serves_after_a_rollout_whose_variants_all_break_a_bound(
     stage: Stage, optimized: Model, spec: dict[str, Any]
 ) -> None:

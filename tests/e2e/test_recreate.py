@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(1200)]
 TABLE = "Recreate"
 BEFORE = 2_000
 AFTER = BEFORE + request_counts.at_least(8_000)
-RATE = 1_000.0
+RATE = request_counts.rate(1_000.0)
 WORDS = "has no stable revision yet"
 RECREATE: dict[str, Any] = {"strategy": "Recreate"}
 BIG: dict[str, Any] = {"resources": {"cpu": "5"}}
@@ -80,6 +80,7 @@ def test_requests_between_two_revisions_get_retry_after_and_no_other_fails(stage
     assert set(report.revisions) == {old, recreated.stable}
 
 
+@pytest.mark.nightly
 def test_a_rollback_without_room_stops_the_other_revision_first(stage: Stage, recreated: Model) -> None:
     recreated.apply("v2", label="next", serving=BIG, rollout={"onInsufficientCapacity": "Recreate"})
     old = recreated.until_settled()["status"]["stableRevision"]
@@ -95,6 +96,7 @@ def test_a_rollback_without_room_stops_the_other_revision_first(stage: Stage, re
     assert any("The rollout stops" in message for message in messages), recreated.events()
 
 
+@pytest.mark.nightly
 def test_an_abort_starts_the_stopped_revision_again(stage: Stage, recreated: Model) -> None:
     old = recreated.stable
     with counted(recreated, rate=RATE) as run:

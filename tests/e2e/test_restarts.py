@@ -28,7 +28,7 @@ def serving(stage: Stage) -> Iterator[Model]:
 
 
 def test_no_request_fails_while_the_api_server_and_etcd_are_killed(stage: Stage, serving: Model) -> None:
-    with counted(serving, rate=500) as run:
+    with counted(serving) as run:
         run.wait_until(lambda seen: seen.requests > 500, timeout_s=120)
         for part in ("kube-apiserver", "etcd"):
             stage.local.stop(part, signal.SIGKILL)
@@ -55,7 +55,7 @@ def test_what_was_deleted_while_the_operator_was_away_is_cleaned_up(stage: Stage
 
 
 def test_a_killed_haproxy_is_restarted_at_once(stage: Stage, serving: Model) -> None:
-    with counted(serving, rate=500) as run:
+    with counted(serving) as run:
         run.wait_until(lambda seen: seen.requests > 500, timeout_s=120)
         master = haproxy_master(stage.local)
         assert master is not None

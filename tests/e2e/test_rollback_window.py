@@ -105,7 +105,7 @@ def model_rows(model: Model) -> list[list[float]]:
 
 
 def test_a_new_revision_that_keeps_crashing_is_replaced(stage: Stage) -> None:
-    with stage.deployed("crashes", replicas=2) as model, counted(model, rate=300) as run:
+    with stage.deployed("crashes", replicas=2) as model, counted(model) as run:
         warm, stable = promoted(model, "crashing", progressDeadlineSeconds=300)
         killed_at_s: list[float] = []
         seen: set[int] = set()
@@ -182,6 +182,7 @@ def test_a_blue_green_rollout_promotes_and_scales_down_after_its_delays(stage: S
     _keep("BlueGreen by itself, operator killed twice", report)
 
 
+@pytest.mark.nightly
 def test_a_blue_green_rollout_is_aborted_before_the_switch_and_rolled_back_after_it(
     stage: Stage, window: Model
 ) -> None:

@@ -105,6 +105,7 @@ def test_a_rollback_moves_in_batches_within_their_limits(stage: Stage, batches: 
     assert (seen.most, seen.least) == (REPLICAS, REPLICAS - 1), seen.up_at_least
 
 
+@pytest.mark.nightly
 def test_reverting_the_spec_during_a_rollout_fails_no_request(stage: Stage, batches: Model) -> None:
     batches.until_up(REPLICAS)
     seen, before = Watched(stage, batches), batches.stable
@@ -124,6 +125,7 @@ def test_reverting_the_spec_during_a_rollout_fails_no_request(stage: Stage, batc
     assert seen.most == REPLICAS + 1
 
 
+@pytest.mark.nightly
 def test_an_abort_during_a_rollout_restores_replicas_before_traffic(stage: Stage, batches: Model) -> None:
     batches.until_up(REPLICAS)
     seen, before = Watched(stage, batches), batches.stable

@@ -143,6 +143,7 @@ def test_a_candidate_with_different_answers_is_noticed_in_the_counts_and_by_no_c
         assert set(left.revisions) == {stable}
 
 
+@pytest.mark.nightly
 def test_a_candidate_with_equal_answers_is_promoted_from_the_shadow_and_can_be_rolled_back(
     stage: Stage,
 ) -> None:

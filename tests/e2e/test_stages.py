@@ -56,6 +56,7 @@ def test_both_stages_answer_as_the_whole_model_and_the_status_counts_them(stage:
     assert "stages: 2, each in a replica of its own" in fairlead(stage, "status", staged)[1]
 
 
+@pytest.mark.nightly
 def test_a_killed_stage_costs_only_refusals_that_say_when_to_come_again(stage: Stage, staged: Model) -> None:
     before = processes(stage, staged)
     with counted(staged, rate=RATE) as run:

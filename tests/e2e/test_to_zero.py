@@ -109,6 +109,7 @@ def test_the_first_requests_of_two_hundred_clients_are_answered(stage: Stage) ->
         RESULTS.add(TABLE, {"what": f"first requests of {CLIENTS} clients at once", "failed": 0, **spread})
 
 
+@pytest.mark.nightly
 def test_to_zero_and_back_again_and_again(stage: Stage) -> None:
     with at_zero(stage, "trickle") as (model, clients, expected):
         times_s: list[float] = []
@@ -136,6 +137,7 @@ def test_a_held_request_outlives_the_operator(stage: Stage) -> None:
         RESULTS.add(TABLE, {"what": "the operator killed and started while a request is held", "failed": 0, **row})
 
 
+@pytest.mark.nightly
 def test_requests_beyond_the_bounds_are_refused_with_retry_after(stage: Stage) -> None:
     serving = {"maxOngoingRequests": 2, "maxQueuedRequests": 1}
     with at_zero(stage, "bounded", holdSeconds=40) as (model, clients, _):
@@ -164,6 +166,7 @@ def waits_for_room(found: dict[str, Any]) -> bool:
     return condition(found, "Available").get("status") == "False" and "for room on the Ray cluster" in message
 
 
+@pytest.mark.nightly
 def test_without_room_the_request_is_refused_and_the_model_says_why(stage: Stage) -> None:
     large = {"resources": {"cpu": "5", "memory": "400Mi"}}
     with stage.deployed("cramped", label="v1", scaling=scaling(holdSeconds=10), serving=large) as model:

@@ -151,6 +151,7 @@ def require_no_failures(report: load.Report) -> None:
     assert report.failed == 0, "\n".join((report.summary(), *(each.model_dump_json() for each in report.failures)))
 
 
+@pytest.mark.nightly
 def test_a_new_replica_takes_requests_within_seconds(world: World) -> None:
     """The second is counted in requests: what the others answer until the new one has answered its first.
 
@@ -181,6 +182,7 @@ def test_a_new_replica_takes_requests_within_seconds(world: World) -> None:
     require_no_failures(report)
 
 
+@pytest.mark.nightly
 def test_no_request_fails_while_replicas_of_two_nodes_are_killed(world: World) -> None:
     until(lambda: {each["host"] for each in world.listed()} == {"127.0.0.1", "127.0.0.2"}, "replicas on both nodes")
     with load.background(world.load(500)) as run:
@@ -201,6 +203,7 @@ def test_no_request_fails_while_replicas_of_two_nodes_are_killed(world: World) -
     require_no_failures(report)
 
 
+@pytest.mark.nightly
 def test_no_request_fails_while_replicas_drain_and_start(world: World) -> None:
     with load.background(world.load(500)) as run:
         run.wait_until(lambda seen: seen.requests > 500, timeout_s=120)

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-from tests.support import leftovers
+from tests.support import leftovers, listeners
 from tests.support.until import until
 
 from fairlead_cli.local import cluster, process_table, state
@@ -29,7 +29,7 @@ cluster.LocalCluster("t", pathlib.Path(sys.argv[1])).up(["etcd"])
 OWNED = """
 import pathlib, signal, sys
 from fairlead_cli.local import cluster
-from tests.support import leftovers
+from tests.support import leftovers, listeners
 local = cluster.LocalCluster("t", pathlib.Path(sys.argv[1]))
 with leftovers.owned(local, notes=pathlib.Path(sys.argv[2])):
     local.up(["etcd"])
@@ -166,26 +166,7 @@ def status_of(made: cluster.LocalCluster, path: str, token: str | None) -> int:
         connection.close()
 
 
-def listening_elsewhere(pids: set[int]) -> list[str]:
-    """The local addresses, other than loopback, at which these processes listen."""
-    inodes = set()
-    for pid in pids:
-        for descriptor in pathlib.Path(f"/proc/{pid}/fd").iterdir():
-            try:
-                target = os.readlink(descriptor)
-            except FileNotFoundError:
-                continue
-            if target.startswith("socket:["):
-                inodes.add(target[8:-1])
-    rows = [
-        line.split()
-        for table in ("tcp", "tcp6")
-        for line in pathlib.Path(f"/proc/net/{table}").read_text().splitlines()[1:]
-    ]
-    addresses = [row[1] for row in rows if row[3] == "0A" and row[9] in inodes]
-    return [each for each in addresses if not each.startswith(("0100007F:", "0000000000000000FFFF00000100007F:"))]
-
-
+@pytest.mark.nightly
 @pytest.mark.timeout(1200)  # two starts of Ray, each of minutes where the machine is shared
 def test_ray_asks_for_its_token_listens_on_loopback_and_goes_down_whole(root: pathlib.Path) -> None:
     made = cluster.LocalCluster("t", root)
@@ -195,7 +176,7 @@ def test_ray_asks_for_its_token_listens_on_loopback_and_goes_down_whole(root: pa
     assert status_of(made, "/api/version", token) == 200
     assert status_of(made, "/api/version", None) == 401
     assert status_of(made, "/api/serve/applications/", "wrong") == 403
-    assert listening_elsewhere(marked(mark)) == []
+    assert listeners.outside_loopback(marked(mark)) == []
     ports = dict(made.ports)
 
     made.restart("ray", signal.SIGKILL)

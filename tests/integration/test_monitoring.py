@@ -239,6 +239,7 @@ def test_names_that_clients_make_up_become_no_series(world: World) -> None:
     assert series() == before
 
 
+@pytest.mark.nightly
 def test_changed_inputs_of_live_requests_raise_the_alert_of_their_feature_alone(tmp_path: Path) -> None:
     """Of each row the first number is above what half of the training data has, and the second is as there."""
     monitors = chart.of_kind(chart.render(*MONITORS), "PodMonitor")

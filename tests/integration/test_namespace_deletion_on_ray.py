@@ -63,6 +63,7 @@ def manifest(name: str, model: Path) -> str:
     )
 
 
+@pytest.mark.nightly
 def test_the_namespace_is_gone_although_all_that_it_needs_was_killed(
     local: cluster.LocalCluster,
 ) -> None:

@@ -199,6 +199,7 @@ def user(account: tuple[str, str]) -> str:
     return f"system:serviceaccount:{account[0]}:{account[1]}"
 
 
+@pytest.mark.nightly
 def test_the_operator_and_the_gateway_need_all_of_their_rules_and_no_others(
     audited: cluster.LocalCluster, tmp_path: Path
 ) -> None:

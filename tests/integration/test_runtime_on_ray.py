@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from tests.support import leftovers, ray_nodes
+from tests.support import leftovers, nightly, ray_nodes
 from tests.support.replica_parts import wait_until
 from tests.support.served_on_ray import START_S, LikeAGateway, Ray, application, ask
 from tests.support.until import until
@@ -40,7 +40,7 @@ def ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ray]:
     subprocess.run([sys.executable, str(maker), str(models), str(models / "canary")], env=environment, check=True)
     (models / "corrupt").mkdir()
     (models / "corrupt" / "saved_model.pb").write_bytes(b"\xff garbage")
-    chosen = options.Options(ray_nodes=2)
+    chosen = options.Options(ray_nodes=2 if nightly.is_chosen() else 1)
     started = cluster.LocalCluster("runtime", tmp_path_factory.mktemp("local") / "cluster", chosen=chosen)
     with leftovers.owned(started):
         started.up(("ray",))
@@ -80,6 +80,7 @@ def test_a_replica_answers_both_protocols_keeps_its_digest_and_drains_without_a_
     assert ray.replicas(app) == []
 
 
+@pytest.mark.nightly
 def test_replicas_of_one_revision_on_two_nodes_and_one_that_is_killed_and_replaced(ray: Ray) -> None:
     app = application(ray, "dense")
     app["deployments"][0]["num_replicas"] = 4
@@ -144,6 +145,7 @@ def test_replicas_of_one_model_accept_each_others_feedback_tokens(ray: Ray) -> N
     ray.put()
 
 
+@pytest.mark.nightly
 def test_replicas_follow_the_load_and_other_bounds_restart_none(ray: Ray) -> None:
     app = application(ray, "dense")
     # Each request waits for others: a load that takes no processor.
@@ -225,6 +227,7 @@ def test_a_model_that_cannot_be_served_reports_the_reason_in_rays_status(ray: Ra
     ray.put()
 
 
+@pytest.mark.nightly
 def test_a_replica_that_can_start_no_more_is_tried_less_and_less_often(ray: Ray) -> None:
     shutil.copytree(ray.models / "dense", ray.models / "fading")
     app = application(ray, "fading")

@@ -132,7 +132,7 @@ def programs() -> tuple[Program, ...]:
                 "bin": "34: those of the reference statistics",
                 "candidate": "64",
                 "predicted_by": "64",
-                "outcome": "at most 6",
+                "outcome": "at most 10",
                 "kind": "the reasons to refuse feedback, about 5",
             },
         ),

@@ -13,20 +13,24 @@ from dataclasses import dataclass, field
 import numpy as np
 import orjson
 
-from fairlead_runtime.config import NodeEnvironment
+from fairlead_runtime.config import NodeEnvironment, Payloads
 from fairlead_runtime.discovery import entry, member
 from fairlead_runtime.feedback import keys, wiring
 from fairlead_runtime.inference import batching, costs, dataplane, executor
 from fairlead_runtime.inference.guarding import Guards
 from fairlead_runtime.inference.sampling import RowSampler
 from fairlead_runtime.metrics import ReplicaMetrics
-from fairlead_runtime.model import evaluation_record
+from fairlead_runtime.model import evaluation_record, http_fetch
 from fairlead_runtime.model.explaining.explainer import Explainer
+from fairlead_runtime.model.fetching import outbound
 from fairlead_runtime.model.predictor import LoadedModel, Tensors
 from fairlead_runtime.model.row_features import RowReader
 from fairlead_runtime.model.signature import DType, Signature, TensorSpec, example_inputs
 from fairlead_runtime.model.variant import VariantChoice
 from fairlead_runtime.model.warmup import Speed, WarmUp
+from fairlead_runtime.payloads import http_sink
+from fairlead_runtime.payloads.log import PayloadLog
+from fairlead_runtime.payloads.sink import Sink
 from fairlead_runtime.protocols.handler import Handler
 from fairlead_runtime.protocols.http import Request, Response
 from fairlead_runtime.server import listener, writer
@@ -89,6 +93,12 @@ class FixedCosts:
         """Learns nothing."""
 
 
+def loopback_sink(url: str, *, send_s: float = http_sink.SEND_S) -> http_sink.HttpSink:
+    """A sink on this machine, where the platform allows it."""
+    rules = outbound.Outbound(networks=outbound.parse_networks("127.0.0.0/8"))
+    return http_sink.HttpSink(url, rules, lambda: http_fetch.trust(None), send_s=send_s)
+
+
 @dataclass(kw_only=True)
 class Setting:
     """What a test wants of its replica."""
@@ -112,8 +122,12 @@ class Setting:
     sketches: Sequence[Sketch] = ()
     limits: ServerLimits = field(default_factory=lambda: ServerLimits(body_bytes_max=64 * 1024))
     guards: Guards | None = None
+    payloads: Payloads | None = None
+    open_sink: Callable[[Payloads], Sink] = lambda settings: loopback_sink(settings.url)
     warm_up: WarmUp | None = None
     """None: the model answered one row of zeros."""
+    record: Callable[[Request, Response, float], None] | None = None
+    """What takes answers where requests are traced."""
 
     @property
     def name(self) -> str:
@@ -129,6 +143,7 @@ class Parts:
     handler: Handler
     shared: Shared
     copy_mark: Callable[[str], str]
+    payloads: PayloadLog
 
 
 def answered_warm_up(signature: Signature) -> WarmUp:
@@ -170,6 +185,7 @@ def assemble(loop: asyncio.AbstractEventLoop, setting: Setting) -> Parts:
     if setting.guards is not None:
         plane.guards = setting.guards
         metrics.guarded = setting.guards.rows
+    plane.is_traced = setting.record is not None
     plane.phase = dataplane.Phase.READY
     names = wiring.Names(namespace=setting.namespace, model=MODEL, revision=setting.revision)
     feedback = wiring.build(setting.signature, metrics.measured, names, secret=setting.secret)
@@ -181,6 +197,8 @@ def assemble(loop: asyncio.AbstractEventLoop, setting: Setting) -> Parts:
     def sign(candidate: str) -> str:
         return keys.copy_mark(setting.secret, namespace=setting.namespace, model=MODEL, candidate=candidate)
 
+    payloads = PayloadLog(plane, setting.namespace, metrics.payloads, setting.open_sink)
+    payloads.configure(setting.payloads)
     copies = mirror.Mirror(mirror.Settings(model=MODEL, timeout_s=setting.timeout_s, sign=sign), metrics.measured, loop)
     shared = Shared(
         handle=handler.handle,
@@ -189,10 +207,11 @@ def assemble(loop: asyncio.AbstractEventLoop, setting: Setting) -> Parts:
         metrics=metrics,
         writer=writer.ResponseWriter(setting.revision),
         close=plane.close,
-        on_answer=copies.offer,
-        finish=copies.close,
+        on_answer=(payloads.offer, copies.offer),
+        record=setting.record,
+        finish=(payloads.close, copies.close),
     )
-    return Parts(plane, metrics, handler, shared, sign)
+    return Parts(plane, metrics, handler, shared, sign, payloads)
 
 
 def assemble_inline(setting: Setting | None = None) -> Parts:

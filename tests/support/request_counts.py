@@ -1,33 +1,31 @@
-"""How many requests a story counts: as many as it names with ``FAIRLEAD_REQUESTS=all``, else a part of them.
+"""How many requests a story counts: in a nightly run as many as it names, else a part of them.
 
 What a story tries, such as a change of version or the death of a replica, is over after some seconds. The requests
-that follow take a processor from the other tests, and show little. ``all`` is for the figures in the documents.
+that follow take a processor from the other tests, and show little. The figures in the documents are of nightly runs.
 """
 
 from __future__ import annotations
 
-import os
+from tests.support import nightly
 
-_PART = 5
-_SWITCH = "FAIRLEAD_REQUESTS"
+_PART = 10
 
 
 def at_least(count: int) -> int:
-    """The least number of requests of a story whose whole number is `count`.
-
-    Raises:
-        ValueError: the variable is neither `all` nor unset.
-    """
+    """The least number of requests of a story whose whole number is `count`."""
     return count if are_whole() else count // _PART
 
 
-def are_whole() -> bool:
-    """Whether stories run as the documents tell them: with all requests, and with each wait that a part may skip.
+def rate(whole: float) -> float:
+    """Requests a second of a story whose whole rate is `whole`: half of it goes on through all that happens, too."""
+    return whole if are_whole() else whole / 2
 
-    Raises:
-        ValueError: the variable is neither `all` nor unset.
-    """
-    chosen = os.environ.get(_SWITCH, "")
-    if chosen not in ("", "all"):
-        raise ValueError(f"{_SWITCH} must be 'all' or unset, not {chosen!r}")
-    return chosen == "all"
+
+def limit(rate: float) -> float | None:
+    """Requests a second of a client that asks as fast as answers come where stories are whole (no limit: None)."""
+    return None if are_whole() else rate
+
+
+def are_whole() -> bool:
+    """Whether stories run as the documents tell them: with all requests, and with each wait that a part may skip."""
+    return nightly.is_chosen()

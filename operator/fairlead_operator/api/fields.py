@@ -96,6 +96,16 @@ Endpoint = Annotated[
     ),
 ]
 
+SinkUrl = Annotated[
+    str,
+    text(
+        rf"^https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:{_PORT})?(/[A-Za-z0-9._~/-]*)?$",
+        "must be an http or https URL with a host, a port from 1 to 65535 if any, no user or password, and nothing "
+        "behind the path, as in https://events.example.org/predictions",
+        max_length=512,
+    ),
+]
+
 
 def _object_name(kind: str, example: str) -> Any:
     return text(

@@ -25,6 +25,7 @@ from fairlead_operator.api.rules import at_least, rule, rules, text
 from fairlead_operator.api.sources import Sources
 from fairlead_operator.api.status import Condition
 from fairlead_operator.api.text import LIST_MAP_KEYS
+from fairlead_operator.api.tracing import Tracing
 
 WORKERS_MAX: Final = 1000
 IDLE_DEFAULT_S: Final = 300
@@ -246,6 +247,10 @@ class ServingClassSpec(ApiModel):
     sources: Sources = Sources()
     """Where models may be read from, with which credentials, and which operations they may contain. A change creates a
     new Ray cluster.
+    """
+    tracing: Tracing | None = None
+    """The OpenTelemetry collector that replicas send spans to. If unset, replicas make no spans. A change creates a new
+    Ray cluster.
     """
     image_pull_secrets: Annotated[tuple[PullSecretName, ...], Field(max_length=PULL_SECRETS_MAX)] = ()
     """The names of the Secrets for pulling the images. They must exist in each namespace that uses the class. A change

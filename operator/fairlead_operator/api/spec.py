@@ -358,7 +358,7 @@ class ModelDeploymentSpec(ApiModel):
     cluster: ClusterChoice = ClusterChoice()
     """The Ray cluster that the model runs on. A change creates a new revision."""
     monitoring: Monitoring = Monitoring()
-    """What of the served model the status shows. A change creates no new revision."""
+    """What is watched of the served model, and what is sent of its requests. A change creates no new revision."""
     revision_history_limit: Annotated[int, Field(ge=1, le=50)] = 10
     """The number of old revisions that are kept, so that a rollback can return to them. Default: 10."""
     suspend: bool = False

@@ -15,6 +15,7 @@ from typing import Any
 from fairlead_operator.api import names
 from fairlead_operator.api.guards import Guards
 from fairlead_operator.api.model_source import ModelSource
+from fairlead_operator.api.payloads import Payloads
 from fairlead_operator.state import json_text, revision_data
 from fairlead_operator.state.bounds import Bounds
 from fairlead_operator.state.desired import Autoscaling
@@ -114,31 +115,45 @@ def _source(model: ModelSource) -> dict[str, object]:
 
 
 def deployed(
-    kept: Mapping[str, Any], *, replicas: Autoscaling | int, digest: str | None, attempt: int
+    kept: Mapping[str, Any],
+    *,
+    replicas: Autoscaling | int,
+    digest: str | None,
+    attempt: int,
+    payloads: Payloads | None = None,
 ) -> Mapping[str, object]:
     """The application as Ray gets it: what was kept, and what may change while it runs.
 
     One that is kept as text is composed as text: a pass composes each of its applications several times.
     """
     if isinstance(kept, json_text.KeptJson):
-        return _deployed_text(kept.text, replicas, digest, attempt)
-    return _deployed(kept, replicas, digest, attempt)
+        return _deployed_text(kept.text, replicas, digest, attempt, payloads)
+    return _deployed(kept, replicas, digest, attempt, payloads)
 
 
 @functools.lru_cache(maxsize=COMPOSED_MAX)
-def _deployed_text(kept: bytes, replicas: Autoscaling | int, digest: str | None, attempt: int) -> json_text.KeptJson:
-    return json_text.KeptJson(_deployed(json.loads(kept), replicas, digest, attempt))
+def _deployed_text(
+    kept: bytes, replicas: Autoscaling | int, digest: str | None, attempt: int, payloads: Payloads | None
+) -> json_text.KeptJson:
+    return json_text.KeptJson(_deployed(json.loads(kept), replicas, digest, attempt, payloads))
 
 
 def _deployed(
-    kept: Mapping[str, Any], replicas: Autoscaling | int, digest: str | None, attempt: int
+    kept: Mapping[str, Any], replicas: Autoscaling | int, digest: str | None, attempt: int, payloads: Payloads | None
 ) -> dict[str, object]:
     options = autoscaled(replicas) if isinstance(replicas, Autoscaling) else fixed(replicas)
+    first, *others = kept["deployments"]
+    pinned: dict[str, object] = {"digest": digest}
+    # Only the first stage has the requests. The null takes a payload log away: a key that is missing is Ray's business.
+    sent = {"payloads": None if payloads is None else payloads.model_dump(mode="json", by_alias=True)}
     return {
         **kept,
         "args": {**kept["args"], "config": {**kept["args"]["config"], "attempt": attempt}},
         # Each stage has the same number: a first stage uses one copy of each of the others.
-        "deployments": [{**each, **options, "user_config": {"digest": digest}} for each in kept["deployments"]],
+        "deployments": [
+            {**first, **options, "user_config": {**pinned, **sent}},
+            *({**each, **options, "user_config": pinned} for each in others),
+        ],
     }
 
 

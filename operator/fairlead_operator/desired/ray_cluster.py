@@ -17,7 +17,7 @@ from fairlead_operator.api import names
 from fairlead_operator.desired import model_sources, node_removal, ray_autoscaler
 from fairlead_operator.state import infrastructure
 from fairlead_operator.state.infrastructure import WantedCluster, WorkerBounds
-from fairlead_operator.state.serving_class import HeadStorage, RayPods, ServingClass
+from fairlead_operator.state.serving_class import HeadStorage, RayPods, ServingClass, Tracing
 
 DIRECTORY_PORT = 7999
 """Where each node lists its replicas (docs/contracts.md, "Replica discovery")."""
@@ -179,6 +179,16 @@ def _pod(class_: ServingClass, pods: RayPods, *, cluster: str, ports: dict[str, 
     return spec
 
 
+def _tracing(chosen: Tracing | None) -> list[dict[str, Any]]:
+    """What replicas know of the collector; nothing of it where there is none."""
+    if chosen is None:
+        return []
+    return [
+        {"name": "FAIRLEAD_TRACES_ENDPOINT", "value": chosen.endpoint},
+        {"name": "FAIRLEAD_TRACES_SAMPLE_PERCENT", "value": str(chosen.sample_percent)},
+    ]
+
+
 def _container(
     class_: ServingClass, pods: RayPods, *, cluster: str, ports: dict[str, int], name: str
 ) -> dict[str, Any]:
@@ -205,7 +215,7 @@ def _container(
             {"name": "RAY_prestart_worker_first_driver", "value": "0"},
             # After SIGTERM: how long Ray waits for replicas to move. None is on the head.
             {"name": "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S", "value": str(0 if is_head else DRAIN_S - _STOP_S)},
-            *([] if is_head else model_sources.variables(class_.sources)),
+            *([] if is_head else [*model_sources.variables(class_.sources), *_tracing(class_.tracing)]),
         ],
         "ports": [{"name": each, "containerPort": port} for each, port in ports.items()],
         # A limit on processors would throttle TensorFlow's threads in the middle of a request.

@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fairlead_operator.api import names
+from fairlead_operator.api.payloads import Payloads
 from fairlead_operator.desired import application as composed
 from fairlead_operator.desired import scaling
 from fairlead_operator.state.desired import Autoscaling
 from fairlead_operator.state.keys import RayKey
-from fairlead_operator.state.observed import ModelDeploymentView, RevisionView
+from fairlead_operator.state.observed import InvalidSpec, ModelDeploymentView, RevisionView
 from fairlead_operator.state.serve import ApplicationConfig, ServeConfig
 
 
@@ -63,7 +64,13 @@ def application(view: ModelDeploymentView, revision: RevisionView) -> Applicatio
     if wanted is None:
         return None
     attempt = _attempt(view, revision)
-    body = composed.deployed(revision.application, replicas=wanted, digest=revision.content_digest, attempt=attempt)
+    body = composed.deployed(
+        revision.application,
+        replicas=wanted,
+        digest=revision.content_digest,
+        attempt=attempt,
+        payloads=_payloads(view),
+    )
     name = names.serve_application(view.namespace, view.name, revision.revision)
     return ApplicationConfig(
         name=name,
@@ -74,6 +81,11 @@ def application(view: ModelDeploymentView, revision: RevisionView) -> Applicatio
         attempt=attempt,
         body=body,
     )
+
+
+def _payloads(view: ModelDeploymentView) -> Payloads | None:
+    """None where the object asks for no payload log, and where its spec can't be read."""
+    return None if isinstance(view.spec, InvalidSpec) else view.spec.monitoring.payloads
 
 
 def _attempt(view: ModelDeploymentView, revision: RevisionView) -> int:

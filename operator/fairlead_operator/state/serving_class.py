@@ -98,6 +98,14 @@ class Sources:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Tracing:
+    """The collector that replicas send spans to, and of how many requests without a parent they do."""
+
+    endpoint: str
+    sample_percent: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServingClass:
     """The Ray clusters and gateways of a class: the images (best by digest), the Ray in them, and the pods."""
 
@@ -114,6 +122,7 @@ class ServingClass:
     head_storage: HeadStorage | None = None
     image_pull_secrets: Sequence[str] = ()
     sources: Sources = Sources()
+    tracing: Tracing | None = None
 
     @property
     def is_scaled(self) -> bool:
@@ -167,6 +176,9 @@ def from_spec(name: str, spec: api.ServingClassSpec) -> ServingClass:
             no_proxy=spec.sources.no_proxy,
             operations=spec.sources.allowed_operations,
         ),
+        tracing=None
+        if spec.tracing is None
+        else Tracing(endpoint=spec.tracing.endpoint, sample_percent=spec.tracing.sample_percent),
     )
 
 

@@ -118,6 +118,7 @@ class Runner:
             spent_s = time.perf_counter() - started_s
             self._costs.observe(size or size_of([inputs]), spent_s)
             if timing is not None:
+                timing.called_s = started_s
                 timing.call_s = spent_s
         self._observe_rows(rows_of(inputs))
         return outputs
@@ -149,6 +150,7 @@ class Runner:
             LOG.error("batching is switched off: %d rows of input gave a different number of output rows", total)
             return None
         for job in jobs:
+            job.timing.called_s = shared.called_s
             job.timing.call_s = shared.call_s
         return _split(outputs, [job.rows for job in jobs])
 

@@ -81,8 +81,12 @@ class Dataplane:
         self.sampler = sampler
         self.guards: Guards | None = None
         """What judges predictions; set before the first request, and None where nobody asks for it."""
+        self.is_logged = False
+        """Whether answers keep their inputs and outputs for the payload log."""
         self.absent: Callable[[], str | None] = _nothing
         """Which parts of the model in other processes are not there now, as a sentence; None where it is whole."""
+        self.is_traced = False
+        """Whether answers say where the time of their prediction went; set before the first request."""
         self.explanations = ExplanationQueue(metrics.explanations, timeout_s=admission.timeout_s)
         self._load = MeanLoad()
         # One thread: decoding holds the interpreter's lock, so a second one would only take turns from the loop.

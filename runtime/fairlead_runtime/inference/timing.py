@@ -1,8 +1,17 @@
-"""How long the model took for one request."""
+"""Where the time of one request went."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class Phase(NamedTuple):
+    """A part of a request's time, by the clock of `time.perf_counter`."""
+
+    name: str
+    begun_s: float
+    ended_s: float
 
 
 @dataclass(slots=True)
@@ -12,5 +21,7 @@ class Timing:
     Not frozen: making one is on the hot path.
     """
 
+    called_s: float = 0.0
+    """When that call began, by the clock of `time.perf_counter`; 0 before."""
     call_s: float = 0.0
     """Seconds of the call of the model that gave the outputs, which other requests may have shared."""

@@ -6,7 +6,7 @@ import asyncio
 import gc
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -15,6 +15,8 @@ import numpy as np
 import orjson
 
 from fairlead_runtime.errors import RequestError, RequestReason
+from fairlead_runtime.inference.timing import Phase
+from fairlead_runtime.model.predictor import Tensors
 
 JSON = b"application/json"
 VALUES_MAX = 1_000_000
@@ -52,6 +54,10 @@ class Response:
     packed: bytes | None = None
     """The body compressed by gzip, where the client gets it so."""
     protocol: str = "other"
+    phases: Sequence[Phase] = ()
+    """Where the time of a prediction went, where requests are traced."""
+    tensors: tuple[Tensors, Tensors] | None = None
+    """The inputs and outputs of a prediction, where they are logged; whoever logs them takes them away."""
 
 
 Answer = Response | asyncio.Future[Response]

@@ -16,7 +16,7 @@ from fairlead_runtime.errors import RequestError
 from fairlead_runtime.inference.codec import Array
 from fairlead_runtime.inference.dataplane import Dataplane
 from fairlead_runtime.inference.guarding import Guards, Verdict
-from fairlead_runtime.inference.timing import Timing
+from fairlead_runtime.inference.timing import Phase, Timing
 from fairlead_runtime.model.predictor import Tensors
 from fairlead_runtime.protocols import encoding, refusals
 from fairlead_runtime.protocols.http import Answer, Headers, Response, then
@@ -80,14 +80,17 @@ class Inferring:
 class _Prediction(Timing):
     """One request from its body to its answer, and the times that its parts take. Counts how it ends, on the loop."""
 
-    __slots__ = ("_accepts_gzip", "_begun_s", "_call", "_dataplane", "_decode", "_decode_s", "_encode_s", "_verdicts")
+    __slots__ = (
+        *("_accepts_gzip", "_begun_s", "_call", "_dataplane", "_decode", "_decode_begun_s", "_decode_s"),
+        *("_encode_begun_s", "_encode_s", "_verdicts"),
+    )
 
     def __init__(self, dataplane: Dataplane, decode: Callable[[], Call], accepts_gzip: bool) -> None:
-        self.call_s = 0.0
+        self.called_s = self.call_s = self._decode_s = self._encode_s = 0.0
         self._dataplane = dataplane
         self._decode = decode
         self._accepts_gzip = accepts_gzip
-        self._begun_s = time.perf_counter()
+        self._begun_s = self._decode_begun_s = time.perf_counter()
         self._verdicts: Sequence[Verdict] = ()
 
     def answer(self) -> Answer:
@@ -108,7 +111,7 @@ class _Prediction(Timing):
 
     def decode(self) -> Call:
         """The decoded and judged request, on a thread, where it may have waited; raises RequestError."""
-        begun_s = time.perf_counter()
+        self._decode_begun_s = begun_s = time.perf_counter()
         call = self._decode()
         if self._dataplane.guards is not None:
             self._verdicts = self._dataplane.guards.judge_inputs(call.inputs)
@@ -133,7 +136,10 @@ class _Prediction(Timing):
     def refuse(self, error: RequestError) -> Response:
         """The answer for an error, which is counted."""
         self._count_failure()
-        return refusals.answer(error)
+        response = refusals.answer(error)
+        if self._dataplane.is_traced:
+            response.phases = self._phases()
+        return response
 
     def _count_failure(self) -> None:
         self._dataplane.metrics.predictions.add_failure(time.perf_counter() - self._begun_s)
@@ -144,7 +150,7 @@ class _Prediction(Timing):
         guards = self._dataplane.guards
         if guards is not None:
             guards.settle(guards.judge_answers(outputs))
-        begun_s = time.perf_counter()
+        self._encode_begun_s = begun_s = time.perf_counter()
         response = self._call.encode(outputs)
         self._encode_s = time.perf_counter() - begun_s
         return self._finish(response, outputs)
@@ -159,7 +165,7 @@ class _Prediction(Timing):
         return self._finish(encoded, outputs)
 
     def _encode(self, outputs: Tensors) -> Response:
-        begun_s = time.perf_counter()
+        self._encode_begun_s = begun_s = time.perf_counter()
         if self._dataplane.guards is not None:
             self._verdicts = self._dataplane.guards.judge_answers(outputs)
         response = self._call.encode(outputs)
@@ -178,7 +184,24 @@ class _Prediction(Timing):
             now_s, now_s - self._begun_s, self._decode_s, self.call_s, self._encode_s
         )
         response.headers = (*headers, *response.headers)
+        if self._dataplane.is_traced:
+            response.phases = self._phases()
+        if self._dataplane.is_logged:
+            response.tensors = (self._call.inputs, outputs)
         return response
+
+    def _phases(self) -> list[Phase]:
+        """The parts that were begun and ended, in order; the queue is what lies between parsing and the call."""
+        phases = []
+        decoded_s = self._decode_begun_s + self._decode_s
+        if self._decode_s:
+            phases.append(Phase("parse", self._decode_begun_s, decoded_s))
+        if self.call_s:
+            phases.append(Phase("queue", decoded_s, max(decoded_s, self.called_s)))
+            phases.append(Phase("compute", self.called_s, self.called_s + self.call_s))
+        if self._encode_s:
+            phases.append(Phase("encode", self._encode_begun_s, self._encode_begun_s + self._encode_s))
+        return phases
 
 
 def _values(array: Array) -> int:

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import cast
@@ -44,14 +44,6 @@ class Waiting(StrEnum):
     LINGER = "linger"
 
 
-def _ignore_answer(_request: Request, _response: Response) -> None:
-    return
-
-
-async def _finish_nothing() -> None:
-    return
-
-
 @dataclass(slots=True, kw_only=True)
 class Shared:
     """What the connections of one server have in common."""
@@ -63,10 +55,12 @@ class Shared:
     metrics: ReplicaMetrics
     writer: ResponseWriter
     close: Callable[[], None]
-    on_answer: Callable[[Request, Response], None] = _ignore_answer
-    """Called after each written answer. It must neither block nor raise."""
-    finish: Callable[[], Awaitable[None]] = _finish_nothing
-    """Awaited once no connection is left."""
+    on_answer: Sequence[Callable[[Request, Response], None]] = ()
+    """Called in order after each written answer. They must neither block nor raise."""
+    record: Callable[[Request, Response, float], None] | None = None
+    """Where requests are traced, called likewise, with when the request was there whole."""
+    finish: Sequence[Callable[[], Awaitable[None]]] = ()
+    """Awaited in order once no connection is left."""
     connections: set[Connection] = field(default_factory=set)
     in_flight: int = 0
     is_draining: bool = False
@@ -273,7 +267,10 @@ class Connection(asyncio.Protocol):
             raw = shared.writer.render(message.request, response, keep_alive=keep_alive)
             self._delivery.add(len(raw))
             transport.write(raw)
-        shared.on_answer(message.request, response)
+        for take in shared.on_answer:
+            take(message.request, response)
+        if shared.record is not None:
+            shared.record(message.request, response, message.arrived_s)
         shared.metrics.count_answer(response.protocol, response.status, time.perf_counter() - message.arrived_s)
         if not keep_alive:
             self._close_gently()

@@ -13,6 +13,7 @@ from fairlead_runtime.protocols.http import Request
 from fairlead_runtime.server.limits import ServerLimits
 
 MEBIBYTE = 1024 * 1024
+_JOINED_FIELDS = frozenset({b"traceparent", b"tracestate"})
 _UPGRADE_FIELDS = frozenset({b"connection", b"upgrade", b"http2-settings"})
 
 
@@ -119,10 +120,19 @@ class RequestParser:
         if self._has_head:
             return
         key = name.lower()
-        if key == b"host" and key in self._headers:
+        if key in self._headers:
+            value = self._repeated(key, value)
+        self._headers[key] = value
+
+    def _repeated(self, key: bytes, value: bytes) -> bytes:
+        """What a field that occurs more than once is taken for: its last value, or all where order has a meaning."""
+        if key == b"host":
             # Source: RFC 9112, 3.2
             self._refuse(RequestReason.MALFORMED, "the Host header occurs twice")
-        self._headers[key] = value
+        if key in _JOINED_FIELDS:
+            # Source: RFC 9110, 5.3. Two traceparents make one that isn't valid, as Trace Context asks.
+            return b"%s,%s" % (self._headers[key], value)
+        return value
 
     def on_headers_complete(self) -> None:
         self._has_head = True

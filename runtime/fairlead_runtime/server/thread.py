@@ -7,7 +7,8 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from concurrent import futures
 from concurrent.futures import Future
 
 import uvloop
@@ -24,6 +25,10 @@ DRAIN_LISTENS_S = 5.0
 GOING_S = 1.0
 
 
+class ThreadEndedError(RuntimeError):
+    """The server's thread ended before it did what was asked of it; the cause is what ended it."""
+
+
 class ServerThread:
     """Serves one listening socket until it is drained. Its methods may be called from any thread."""
 
@@ -33,6 +38,7 @@ class ServerThread:
         self._build = build
         self._loop = uvloop.new_event_loop()
         self._started: Future[Shared] = Future()
+        self._ended: Future[None] = Future()
         self._last_beat_s = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="fairlead-server", daemon=True)
 
@@ -54,34 +60,70 @@ class ServerThread:
             self._loop.call_soon_threadsafe(self._loop.call_later, delay_s, function)
 
     def run(self, function: Callable[[], None]) -> None:
-        """Runs `function` in the server's loop. Blocks until it has run: every later request comes after it."""
+        """Runs `function` in the server's loop. Blocks until it has run: every later request comes after it.
+
+        Raises ThreadEndedError where the thread has ended.
+        """
 
         async def run_once() -> None:
             function()
 
-        asyncio.run_coroutine_threadsafe(run_once(), self._loop).result()
+        self._call(run_once())
 
     def drain(self, *, timeout_s: float) -> None:
         """Answers what comes until the gateways send nothing more and nothing is in flight; then closes. Blocks.
 
         `timeout_s` is for all of it; what is in flight then is cut. Source: docs/contracts.md, Draining.
+        Raises ThreadEndedError where a fault ends the thread meanwhile.
         """
         if not self._thread.is_alive():
             return
-        asyncio.run_coroutine_threadsafe(self._drain(timeout_s), self._loop).result()
+        try:
+            self._call(self._drain(timeout_s))
+        except ThreadEndedError as error:
+            if error.__cause__ is not None:
+                raise
+            # It was drained by another call.
         self._thread.join(timeout=5)
+
+    def _call(self, coroutine: Coroutine[object, object, None]) -> None:
+        """Runs a coroutine in the server's loop and waits for its end, or for that of the thread."""
+        try:
+            called = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        except RuntimeError:
+            # The loop is closed.
+            coroutine.close()
+            raise ThreadEndedError("the server's thread has ended") from self._ended.exception()
+        futures.wait((called, self._ended), return_when=futures.FIRST_COMPLETED)
+        if called.done() and not called.cancelled():
+            called.result()
+            return
+        cause = self._ended.exception()
+        self._thread.join(timeout=5)
+        coroutine.close()
+        raise ThreadEndedError("the server's thread has ended") from cause
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
         try:
             self._loop.run_until_complete(self._serve())
+            self._ended.set_result(None)
         except BaseException as error:
+            self._ended.set_exception(error)
             if not self._started.done():
                 self._started.set_exception(error)
             else:
                 raise
         finally:
+            self._cancel_tasks()
             self._loop.close()
+
+    def _cancel_tasks(self) -> None:
+        """Those that others wait for, such as a drain."""
+        tasks = asyncio.all_tasks(self._loop)
+        for task in tasks:
+            task.cancel()
+        self._loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
 
     async def _serve(self) -> None:
         self._stop = asyncio.Event()
@@ -90,6 +132,21 @@ class ServerThread:
             lambda: Connection(self._shared), sock=self._listener, backlog=BACKLOG
         )
         self._started.set_result(self._shared)
+        try:
+            await self._sweep()
+        finally:
+            # Also after a fault: a client that waits is better off with a reset, which gateways repeat elsewhere.
+            self._server.close()
+            self._shared.close()
+            for connection in tuple(self._shared.connections):
+                connection.abort()
+            # One turn more, so that the connections hear of their end.
+            await asyncio.sleep(0)
+            for finish in self._shared.finish:
+                await finish()
+
+    async def _sweep(self) -> None:
+        """Ends connections that have waited too long, until the server stops."""
         while not self._stop.is_set():
             now_s = time.monotonic()
             self._last_beat_s = now_s
@@ -98,12 +155,6 @@ class ServerThread:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(SWEEP_S):
                     await self._stop.wait()
-        self._shared.close()
-        for connection in tuple(self._shared.connections):
-            connection.abort()
-        # One turn more, so that the connections hear of their end.
-        await asyncio.sleep(0)
-        await self._shared.finish()
 
     async def _drain(self, timeout_s: float) -> None:
         self._shared.is_draining = True

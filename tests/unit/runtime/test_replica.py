@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.support import node_members
+from tests.support import node_members, payload_sink
 from tests.support.replica_drain import drain
 from tests.support.replica_parts import DoublingModel, float_signature
 
@@ -247,3 +247,47 @@ async def test_a_replica_waits_while_its_revision_fails_to_start(
     assert time.monotonic() - began_s >= 0.4
     await drain(replica)
     assert not list((tmp_path / "cache" / failed_starts.FOLDER).iterdir()), "a start ends the failures"
+
+
+async def test_the_payload_log_begins_and_ends_with_what_the_operator_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And by the platform's rules: without a network of its own in them, nothing goes to this machine."""
+    node = prepare(tmp_path, monkeypatch)
+    replica = Replica(configuration(tmp_path))
+    await replica.reconfigure({"digest": None})
+    (listed,) = (await asyncio.to_thread(node_members.ask, node)).replicas
+
+    async def ask() -> None:
+        body = b'{"instances":[[1,2,3,4]]}'
+        assert await asyncio.to_thread(status_of, listed["port"], "POST", "/v1/models/digits:predict", body) == 200
+
+    async def count(outcome: str) -> int:
+        text = await asyncio.to_thread(metrics_at, listed["port"])
+        found = re.search(
+            rf'^fairlead_replica_payload_events_total{{.*outcome="{outcome}".*}} (.*)$', text, re.MULTILINE
+        )
+        return int(float(found.group(1))) if found else -1
+
+    with payload_sink.receiving() as sink:
+        logged = {"digest": None, "payloads": {"url": sink.url, "samplePercent": 100}}
+        assert await count("Sent") == -1
+        await replica.reconfigure(logged)
+        await ask()
+        while await count("NotAllowed") != 1:
+            await asyncio.sleep(0.02)
+        assert sink.requests == []
+        await replica.reconfigure({"digest": None, "payloads": None})
+        monkeypatch.setenv("FAIRLEAD_SOURCE_NETWORKS", "127.0.0.0/8")
+        await replica.reconfigure(logged)
+        await ask()
+        (event,) = await asyncio.to_thread(sink.events, 1)
+        assert event["data"]["inputs"][0]["data"] == [1, 2, 3, 4]
+        await replica.reconfigure({"digest": None, "payloads": {"url": sink.url, "samplePercent": "a tenth"}})
+        await ask()
+        assert "the payload log is off: user_config.payloads: samplePercent: Input should be" in caplog.text
+        # What waits when the replica stops is sent first.
+        await replica.reconfigure(logged)
+        await ask()
+        await drain(replica)
+        assert len(await asyncio.to_thread(sink.events, 2)) == 2

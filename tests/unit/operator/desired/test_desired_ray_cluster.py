@@ -188,3 +188,21 @@ def test_a_class_without_rules_for_sources_keeps_its_cluster() -> None:
     assert ray_cluster.build(serving_classes.make(sources={}), namespace="models") == ray_cluster.build(
         serving_classes.make(), namespace="models"
     )
+
+
+def test_the_workers_alone_are_told_of_the_collector_of_spans_where_there_is_one() -> None:
+    def names(cluster: Any) -> list[set[str]]:
+        return [{each["name"] for each in pod["containers"][0]["env"]} for pod in pods(cluster)]
+
+    plain = ray_cluster.build(SMALL, namespace="models")
+    assert not any(name.startswith("FAIRLEAD_TRACES") for each in names(plain) for name in each)
+    given = {"endpoint": "http://collector:4318", "samplePercent": 0.5}
+    traced = ray_cluster.build(serving_classes.make(tracing=given), namespace="models")
+    head, worker = names(traced)
+    added = {"FAIRLEAD_TRACES_ENDPOINT", "FAIRLEAD_TRACES_SAMPLE_PERCENT"}
+    assert worker - head >= added
+    (container,) = pods(traced)[1]["containers"]
+    variables = {each["name"]: each.get("value") for each in container["env"]}
+    assert [variables[each] for each in sorted(added)] == ["http://collector:4318", "0.5"]
+    # Replicas read it when they start, so a change is another Ray cluster.
+    assert traced.body["metadata"]["name"] != plain.body["metadata"]["name"]

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import itertools
+import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +13,8 @@ from fairlead_operator.state.bounds import Bounds
 from fairlead_operator.state.json_text import canonical_json
 from fairlead_operator.state.keys import ModelKey, RayKey
 from fairlead_operator.state.observed import InvalidSpec, RevisionView
+from fairlead_operator.state.serve import ApplicationConfig, says_the_same
+from fairlead_runtime import config
 
 REV = builders.revision()
 KEY = RayKey(builders.NAMESPACE, "default")
@@ -105,7 +110,7 @@ def test_the_application_is_as_the_contract_says() -> None:
             {
                 "name": "replica",
                 "num_replicas": 1,
-                "user_config": {"digest": builders.DIGEST},
+                "user_config": {"digest": builders.DIGEST, "payloads": None},
                 "ray_actor_options": {"num_cpus": 0.5, "memory": 536870912},
                 "graceful_shutdown_timeout_s": 40,
             }
@@ -161,9 +166,13 @@ def test_each_stage_is_a_deployment_of_the_same_size_and_number_that_outlives_th
             "ray_actor_options": size,
             "graceful_shutdown_timeout_s": stops_after_s,
             "num_replicas": 2,
-            "user_config": {"digest": builders.DIGEST},
+            "user_config": {"digest": builders.DIGEST, **own},
         }
-        for name, stops_after_s in (("replica", 15), ("stage-2", 25), ("stage-3", 25))
+        for name, stops_after_s, own in (
+            ("replica", 15, {"payloads": None}),
+            ("stage-2", 25, {}),
+            ("stage-3", 25, {}),
+        )
     ]
 
 
@@ -175,6 +184,46 @@ def test_pinning_and_scaling_restart_nothing() -> None:
         return canonical_json(application.body["args"])
 
     assert args(builders.revision(digest=None), 1) == args(builders.revision(), 4)
+
+
+PAYLOADS = {"url": "https://events.example.org/a", "samplePercent": 5, "redact": ["name"]}
+
+
+def with_payloads(payloads: dict[str, Any] | None) -> ApplicationConfig:
+    """The application of the stable revision, whose ControllerRevision knows nothing of the payload log."""
+    view = builders.model_deployment(status=STABLE, spec={"monitoring": {"payloads": payloads}})
+    application = serve_config.application(view, REV)
+    assert application is not None
+    return application
+
+
+def test_the_payload_log_is_carried_to_revisions_that_run_and_restarts_nothing() -> None:
+    logged, quiet = with_payloads(PAYLOADS), with_payloads(None)
+    deployments: Any = logged.body["deployments"]
+    assert deployments[0]["user_config"] == {
+        "digest": builders.DIGEST,
+        "payloads": {**PAYLOADS, "keepText": [], "maxEventBytes": 65536},
+    }
+    assert canonical_json(logged.body["args"]) == canonical_json(quiet.body["args"])
+    assert config.parse_payloads(deployments[0]["user_config"]) is not None
+
+
+def test_turning_the_payload_log_on_or_off_is_a_difference_that_is_written() -> None:
+    logged, redacted, quiet = (
+        with_payloads(each) for each in (PAYLOADS, {**PAYLOADS, "redact": ["name", "age"]}, None)
+    )
+    for wanted, deployed in itertools.permutations((logged, redacted, quiet), 2):
+        assert not says_the_same(wanted.body, deployed.body)
+    # As an operator without this field has deployed it.
+    before = json.loads(canonical_json(quiet.body))
+    del before["deployments"][0]["user_config"]["payloads"]
+    assert says_the_same(quiet.body, before)
+
+
+def test_an_object_that_cannot_be_read_has_no_payload_log() -> None:
+    view = replace(builders.model_deployment(status=STABLE), spec=InvalidSpec(message="spec.model.uri: missing"))
+    application = serve_config.application(view, REV)
+    assert application is None or application.body["deployments"][0]["user_config"]["payloads"] is None
 
 
 @pytest.mark.parametrize(

@@ -443,6 +443,47 @@ def test_a_drain_ends_at_its_deadline_even_if_a_call_does_not() -> None:
         model.gate.set()
 
 
+class _Breaking:
+    """A connection whose check fails in the loop of the server, as a fault of the server itself would."""
+
+    def check_time(self, _now_s: float) -> None:
+        raise RuntimeError("a fault of the server")
+
+    def abort(self) -> None:
+        """There is nothing to end."""
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_drain_says_so_where_the_server_s_thread_ends_meanwhile() -> None:
+    raised: list[BaseException] = []
+
+    def drain(server: server_thread.ServerThread) -> None:
+        try:
+            server.drain(timeout_s=600)
+        except server_thread.ThreadEndedError as error:
+            raised.append(error)
+
+    model = DoublingModel(gate=threading.Event())
+    with running(Setting(model=model, call_s=WORKER_CALL_S)) as replica, replica.connect() as client:
+        client.sendall(post(PREDICT, ROW))
+        assert model.begun.wait(20)
+        # It waits for the prediction, which does not end.
+        draining = threading.Thread(target=drain, args=(replica.server,), daemon=True)
+        draining.start()
+        shared = replica.parts.shared
+        wait_until(lambda: shared.is_draining)
+        replica.server.run(lambda: shared.connections.add(_Breaking()))
+        draining.join(20)
+        has_ended = not draining.is_alive()
+        assert read_all(client) == b"", "the client doesn't wait for an answer that nobody gives"
+        with pytest.raises(server_thread.ThreadEndedError):
+            replica.server.run(shared.connections.clear)
+        assert model.gate is not None
+        model.gate.set()
+    assert has_ended
+    assert [str(error.__cause__) for error in raised] == ["a fault of the server"]
+
+
 def test_two_replicas_never_get_the_same_port() -> None:
     bound = [listener.bind_free_port("127.0.0.1") for _ in range(50)]
     try:

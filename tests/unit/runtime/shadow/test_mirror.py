@@ -214,9 +214,12 @@ async def test_a_replica_offers_its_answers_to_the_mirror(gateway: Gateway) -> N
     asked = marked(gateway)
     gateway.body = json.dumps({"predictions": [[2 * each for each in ROW]]}).encode()
 
-    parts.shared.on_answer(asked, answer_of(parts.handler, asked))
+    answered = answer_of(parts.handler, asked)
+    for take in parts.shared.on_answer:
+        take(asked, answered)
     await until(lambda: parts.metrics.measured.pairs(CANDIDATE).pairs == 1)
-    await parts.shared.finish()
+    for finish in parts.shared.finish:
+        await finish()
 
     assert counts(parts.metrics.measured)["disagreed"] == 0
     shown = answer_of(parts.handler, request("GET", "/metrics")).body.decode()

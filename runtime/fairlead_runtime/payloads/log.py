@@ -1,0 +1,113 @@
+"""Which answered predictions are logged: where it is asked for, of a sample, and never of a refused request."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import itertools
+import logging
+import random
+import time
+from collections.abc import Callable
+
+from fairlead_runtime.config import Payloads
+from fairlead_runtime.inference.dataplane import Dataplane
+from fairlead_runtime.payload_counters import Outcome, PayloadCounters
+from fairlead_runtime.payloads import event
+from fairlead_runtime.payloads.event import Event, Origin
+from fairlead_runtime.payloads.sender import Sender
+from fairlead_runtime.payloads.sink import Sink
+from fairlead_runtime.protocols.http import Request, Response
+
+LOG = logging.getLogger(__name__)
+FLUSH_S = 2.0
+"""What waits when the replica stops, or the log is changed or turned off, has so long to be sent."""
+POLL_S = 0.02
+
+
+class PayloadLog:
+    """Lives on the server's loop. Without settings nothing of a request is copied or kept."""
+
+    def __init__(
+        self, plane: Dataplane, namespace: str, counters: PayloadCounters, open_sink: Callable[[Payloads], Sink]
+    ) -> None:
+        identity = plane.identity
+        self._plane = plane
+        self._origin = Origin(
+            namespace=namespace,
+            model=identity.model,
+            revision=identity.revision,
+            number=identity.number,
+            replica=identity.name,
+        )
+        self._counters = counters
+        self._open_sink = open_sink
+        self._settings: Payloads | None = None
+        self._sender: Sender | None = None
+        self._is_refused = False
+        self._numbers = itertools.count()
+
+    def configure(self, settings: Payloads | None) -> None:
+        """Log by these settings from now on, None: not at all."""
+        if settings == self._settings:
+            return
+        if self._sender is not None:
+            self._sender.stop(flush_s=FLUSH_S)
+        self._settings, self._sender = settings, None
+        self._plane.is_logged = settings is not None
+        if settings is None:
+            LOG.info("the payload log is off")
+            return
+        self._counters.is_on = True
+        unknown = event.unknown_names(settings, self._plane.signature)
+        if unknown:
+            # Perhaps a slip of the pen in the name of what must never be sent.
+            LOG.error("no events are sent: the model has no input or output %s", ", ".join(map(repr, unknown)))
+            return
+        LOG.info("the payload log is on: %d %% of the predictions", settings.sample_percent)
+        most = settings.max_event_bytes
+        self._sender = Sender(
+            self._open_sink(settings), lambda made: event.write(made, self._origin, bytes_max=most), self._counters
+        )
+
+    def offer(self, request: Request, response: Response) -> None:
+        """Queue an event of an answered prediction, where it is one of the sample. Never waits."""
+        tensors, response.tensors = response.tensors, None
+        settings = self._settings
+        if tensors is None or settings is None:
+            return
+        extensions = event.extensions(request.headers)
+        if not is_sampled(extensions.get("requestid"), settings.sample_percent):
+            return
+        if self._sender is None:
+            self._counters.add(Outcome.UNKNOWN_NAME)
+            return
+        signature, (inputs, outputs) = self._plane.signature, tensors
+        self._sender.offer(
+            Event(
+                id=f"{self._origin.replica}-{next(self._numbers)}",
+                time_s=time.time(),
+                protocol=response.protocol,
+                inputs=event.copy(signature.inputs, inputs, settings),
+                outputs=event.copy(signature.outputs, outputs, settings),
+                extensions=extensions,
+            )
+        )
+
+    async def close(self) -> None:
+        """Send what waits, if the sink takes it in time."""
+        sender = self._sender
+        if sender is None:
+            return
+        sender.stop(flush_s=FLUSH_S)
+        ends_s = time.monotonic() + FLUSH_S
+        while sender.is_alive() and time.monotonic() < ends_s:
+            await asyncio.sleep(POLL_S)
+
+
+def is_sampled(request_id: str | None, percent: int) -> bool:
+    """Whether a request is one of the sample: by its id, so that all who see it decide the same; else by chance."""
+    if request_id is None:
+        return random.random() * 100 < percent  # noqa: S311 - no secret
+    number = int.from_bytes(hashlib.sha256(request_id.encode()).digest()[:8])
+    return number * 100 < percent << 64

@@ -1,0 +1,100 @@
+"""Sinks that hang, fail, redirect, send without an end, or are where nothing may be sent: predictions go on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from tests.support import payload_sink, raw_server, replica_parts
+from tests.support.raw_server import Connection
+from tests.support.replica_parts import MODEL, ROW, Setting, loopback_sink, wait_until
+
+from fairlead_runtime.config import Payloads
+from fairlead_runtime.model import http_fetch
+from fairlead_runtime.model.fetching.outbound import Outbound
+from fairlead_runtime.payload_counters import Outcome
+from fairlead_runtime.payloads.http_sink import HttpSink
+from fairlead_runtime.payloads.sink import SinkError
+
+SHORT_S = 0.5
+PREDICTION = replica_parts.post(f"/v1/models/{MODEL}:predict", {"instances": [[1.0] * ROW]})
+
+
+def hang(client: Connection) -> None:
+    client.stopped.wait(200)
+
+
+def answer(head: bytes) -> Callable[[Connection], None]:
+    return lambda client: client.send(head)
+
+
+def drip(client: Connection) -> None:
+    client.send(b"HTTP/1.1 200 OK\r\n")
+    client.drip(b"x: y\r\n")
+
+
+def pour(client: Connection) -> None:
+    client.send(b"HTTP/1.1 ")
+    client.send_without_end(b"2")
+
+
+HOSTILE = [
+    pytest.param(hang, {Outcome.TIMED_OUT}, id="hangs"),
+    pytest.param(drip, {Outcome.TIMED_OUT}, id="sends heads without an end"),
+    pytest.param(pour, {Outcome.UNREACHABLE}, id="sends a line without an end"),
+    pytest.param(answer(b"EHLO sink\r\n\r\n"), {Outcome.UNREACHABLE}, id="speaks another protocol"),
+    pytest.param(answer(b"HTTP/1.1 500 Oops\r\ncontent-length: 0\r\n\r\n"), {Outcome.REFUSED}, id="fails"),
+    pytest.param(answer(b"HTTP/1.1 307 No\r\nlocation: http://127.0.0.1/\r\n\r\n"), {Outcome.REFUSED}, id="redirects"),
+    pytest.param(answer(b""), {Outcome.UNREACHABLE}, id="closes"),
+]
+
+
+@pytest.mark.parametrize(("behave", "expected"), HOSTILE)
+def test_predictions_go_on_whatever_the_sink_does(behave: Callable[[Connection], None], expected: set[Outcome]) -> None:
+    with raw_server.serving(behave) as server:
+        setting = Setting(
+            payloads=Payloads.model_validate({"url": f"{server.url}/", "samplePercent": 100}),
+            open_sink=lambda given: loopback_sink(given.url, send_s=SHORT_S),
+        )
+        with replica_parts.running(setting) as replica:
+            counters = replica.parts.metrics.payloads
+            for _ in range(20):
+                assert replica.send(PREDICTION).startswith(b"HTTP/1.1 200 ")
+            wait_until(lambda: any(counters.outcomes.values()))
+            assert {outcome for outcome, count in counters.outcomes.items() if count} <= expected
+
+
+def test_an_answer_without_an_end_is_not_waited_for() -> None:
+    def endless(client: Connection) -> None:
+        client.send(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+        client.send_without_end(b"1\r\nx\r\n")
+
+    with raw_server.serving(endless) as server:
+        loopback_sink(f"{server.url}/").send(b"{}")
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["127.0.0.1", "localhost", "10.0.0.1", "169.254.169.254", "[::1]", "[fd00:ec2::254]", "0x7f.1", "100.100.100.200"],
+)
+def test_nothing_is_sent_to_an_address_that_is_not_public(host: str) -> None:
+    sink = HttpSink(f"http://{host}/", Outbound(), lambda: http_fetch.trust(None))
+    with pytest.raises(SinkError) as refused:
+        sink.send(b"{}")
+    assert refused.value.outcome is Outcome.NOT_ALLOWED
+
+
+def test_nothing_is_sent_to_a_host_that_the_platform_does_not_list() -> None:
+    sink = HttpSink("https://events.example.org/a", Outbound(hosts=("*.example.net",)), lambda: http_fetch.trust(None))
+    with pytest.raises(SinkError, match="not among the allowed hosts") as refused:
+        sink.send(b"{}")
+    assert refused.value.outcome is Outcome.NOT_ALLOWED
+
+
+def test_a_certificate_that_is_not_trusted_is_a_failure() -> None:
+    with payload_sink.receiving() as sink:
+        url = sink.url.replace("http:", "https:")
+        with pytest.raises(SinkError) as failed:
+            loopback_sink(url).send(b"{}")
+    assert failed.value.outcome is Outcome.UNREACHABLE
+    assert sink.requests == []
