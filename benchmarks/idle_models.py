@@ -29,7 +29,7 @@ def main() -> None:
         kubernetes = cluster.LocalCluster("idle-models", Path(folder) / "cluster")
         kubernetes.up(cluster.KUBERNETES_PARTS)
         try:
-            with Operated(kubernetes, Path(folder), flags=("--log-level", "info")) as world:
+            with Operated(kubernetes, Path(folder), flags=("--log-level", "info"), is_forked=False) as world:
                 measure(world, count)
         finally:
             kubernetes.down()

@@ -17,7 +17,8 @@ from tests.support import go_programs, prometheus_binary
 from fairlead_cli.local import binaries, progress
 
 FOLDERS = ("architecture", "e2e", "integration", "contract", "corpus", "unit", "scenarios")
-PROCESSES = 3
+PROCESSES = 4
+"""Twice the processors of the continuous check: of each process more than half the time is spent waiting."""
 GOGC = "400"
 """Of API servers and etcd, in percent: they have memory to spare, and collect garbage a quarter as often."""
 

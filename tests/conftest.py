@@ -27,7 +27,7 @@ hypothesis.settings.register_profile("fairlead", deadline=None, derandomize="FAI
 hypothesis.settings.load_profile("fairlead")
 
 
-# Two halves of about the same time: what breaks parts, shadows and matches; and the rollouts' strategies with the rest.
+# Two halves of about the same time: what breaks parts, scales, shadows and matches; and the strategies with the rest.
 ON_THE_FIRST_CLUSTER = (
     "test_apply_to_prediction",
     "test_scale_and_delete",
@@ -39,6 +39,10 @@ ON_THE_FIRST_CLUSTER = (
     "test_matches",
     "test_feedback",
     "test_idle",
+    "test_autoscaling",
+    "test_signature_contract",
+    "test_required_evaluation",
+    "test_optimized_model",
 )
 
 

@@ -30,7 +30,7 @@ def serve(asked: peer.Asked) -> None:
         directory_host="127.0.0.1",
         directory_port=directory_port,
     )
-    gateway = gateway_process.Gateway(asked.folder / "gateway", nodes=[node])
+    gateway = gateway_process.Gateway(asked.folder / "gateway", nodes=[node], is_forked=False)
     gateway.data_port = asked.http_port
     gateway.start()
     replica = _start_replica(dataclasses.replace(asked, folder=folder, grpc_port=directory_port))

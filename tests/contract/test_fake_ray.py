@@ -84,7 +84,10 @@ def serve(request: pytest.FixtureRequest, local_cluster: Callable[..., cluster.L
         with FakeRay(token=TOKEN) as fake:
             yield Serve(fake.url, TOKEN)
         return
-    started = local_cluster(("ray",))
+    # With the path in the node's environment, in place of a runtime environment of their own, workers are forks.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(REPOSITORY))
+        started = local_cluster(("ray",))
     yield Serve(started.ray_address, started.ray_token_file.read_text().strip())
     started.down()
 
@@ -96,7 +99,6 @@ def application(
         "name": name,
         "import_path": "tests.support.ray_app:build",
         "route_prefix": None,
-        "runtime_env": {"env_vars": {"PYTHONPATH": str(REPOSITORY)}},
         "args": {"config": {"source": {"uri": uri}, "attempt": attempt}},
         "deployments": [
             {

@@ -182,6 +182,7 @@ def test_after_ray_was_killed_no_process_is_left(node: Node) -> None:
     until(lambda: not any(map(is_alive, (template, launcher, replica))), "all have ended", explain=node.log)
 
 
+@pytest.mark.nightly
 def test_workers_start_without_a_fork_when_there_is_no_template(node: Node, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(WITHOUT_TEMPLATE)
     node.local.stop("ray", signal.SIGKILL)
@@ -193,6 +194,7 @@ def test_workers_start_without_a_fork_when_there_is_no_template(node: Node, tmp_
     assert "starts the ordinary way: the template died 5 times" in node.log()
 
 
+@pytest.mark.nightly
 def test_a_node_starts_before_its_agent_does(node: Node, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(WITHOUT_AGENT)
     node.local.stop("ray", signal.SIGKILL)

@@ -123,6 +123,7 @@ def test_a_version_that_no_node_can_hold_waits_without_a_start_and_says_what_is_
     assert set(report.revisions) == {before, settled["status"]["stableRevision"]}
 
 
+@pytest.mark.nightly
 def test_a_version_whose_process_is_killed_while_it_loads_never_gets_a_request(stage: Stage, steady: Model) -> None:
     """As the kernel does it to a model that takes more memory than there is.
 

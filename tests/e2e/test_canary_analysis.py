@@ -26,6 +26,8 @@ from fairlead_cli import load
 pytestmark = [pytest.mark.real, pytest.mark.timeout(1200)]
 TABLE = "A canary judged on live traffic"
 BODIES = 61
+RATE = 300.0
+"""A verdict waits for so many requests, whatever their rate."""
 BAD = 3
 """3 of 61 bodies, 4.9 %, are inputs that the failing version doesn't know."""
 WAYS_BACK_S: list[float] = []
@@ -75,7 +77,7 @@ def loaded(stage: Stage, model: Model, *, connections: int = CONNECTIONS) -> Ite
 
 def settings_of(stage: Stage, model: Model, *, connections: int = CONNECTIONS) -> load.Settings:
     """Requests; one in twenty has a pixel brighter than any that was trained."""
-    settings = model.load(connections=connections)
+    settings = model.load(connections=connections, rate=RATE)
     rows = stage.models.inputs(BODIES)
     for row in rows[:BAD]:
         row[0] = 2 * worsened.KNOWN_BELOW

@@ -64,11 +64,11 @@ def test_matches_and_sticky_callers_keep_their_revision_while_the_operator_is_ki
         assert set(of_beta.revisions) == {candidate}
 
         with load.background(by(model, "x-user", USERS[0])) as run:
-            wait_for([run], 500)
+            wait_for([run], 300)
             asked(stage, "abort", model)
             model.until("withdrawn", lambda found: "rollout" not in found["status"])
             answered = count_by_revision(run, candidate)
-            wait_for([run], run.progress().requests + 1000)
+            wait_for([run], run.progress().requests + 500)
             aborted = run.stop()
         assert aborted.revisions.get(candidate, None) is None or aborted.revisions[candidate].count <= answered + 2
 
@@ -90,12 +90,12 @@ LED, BY_COOKIE, LEFT = ("x-group", "beta"), ("cookie", "a=b; canary=on"), ("x-gr
 
 
 def by(model: Model, header: str, value: str) -> load.Settings:
-    return model.load(connections=2).model_copy(update={"headers": ((header, value),)})
+    return model.load(connections=2, rate=request_counts.rate(200.0)).model_copy(update={"headers": ((header, value),)})
 
 
 def run_of(stage: Stage, model: Model, header: str, value: str) -> load.Report:
     with load.background(by(model, header, value)) as run:
-        wait_for([run], 1000)
+        wait_for([run], request_counts.at_least(3_000))
         return run.stop()
 
 

@@ -14,6 +14,8 @@ from fairlead_cli import load
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(1200)]
 DIFFERENT_ROWS = 300
+RATE = 300.0
+"""A verdict waits for so many copies, whatever their rate."""
 ROLLOUT: dict[str, Any] = {
     "strategy": "Shadow",
     "shadow": {"percent": 10},
@@ -27,7 +29,7 @@ ROLLOUT: dict[str, Any] = {
 
 def settings(stage: Stage, model: Model) -> load.Settings:
     """Many different requests: two versions differ on few of them."""
-    asking = model.load()
+    asking = model.load(rate=RATE)
     tensor = json.loads(asking.bodies[0])["inputs"][0]
     bodies = tuple(
         json.dumps({"inputs": [{**tensor, "data": row}]}).encode() for row in stage.models.inputs(DIFFERENT_ROWS)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import grpc
 import pytest
-from tests.support import counting_client, web_tokens
+from tests.support import counting_client, request_counts, web_tokens
 from tests.support.free_ports import free_port
 from tests.support.gateway_process import Gateway, Replicas, fetch, make_node, revision, spec
 from tests.support.until import until
@@ -51,7 +51,13 @@ class Issued:
 
     def load(self, token: str) -> counting_client.Background:
         asked = counting_client.Settings(
-            url=self.gateway.url, model="digits", bodies=(b'{"inputs":[]}',), connections=4, timeout_s=60, api_key=token
+            url=self.gateway.url,
+            model="digits",
+            bodies=(b'{"inputs":[]}',),
+            connections=4,
+            rate_limit=request_counts.limit(200.0),
+            timeout_s=60,
+            api_key=token,
         )
         return counting_client.Background(asked)
 

@@ -266,16 +266,20 @@ PEOPLE = [
 ]
 
 
+@pytest.fixture(scope="module")
+def aggregated(kubernetes: cluster.LocalCluster) -> None:
+    _wait_for_aggregation(kubernetes)
+
+
 @pytest.mark.real
 @pytest.mark.parametrize(("role", "answer", "what"), [pytest.param(*each, id=" ".join(each)) for each in PEOPLE])
 def test_people_get_their_rights_by_the_built_in_roles(
-    kubernetes: cluster.LocalCluster, role: str, answer: str, what: str
+    kubernetes: cluster.LocalCluster, aggregated: None, role: str, answer: str, what: str
 ) -> None:
     binding = f"some-{role}"
     kubernetes.kubectl(
         "create", "rolebinding", binding, f"--clusterrole={role}", f"--user={binding}", "-n", "kube-public"
     )
-    _wait_for_aggregation(kubernetes)
     done = kubernetes.kubectl("auth", "can-i", f"--as={binding}", "-n", "kube-public", *what.split())
     assert done.stdout.strip() == answer, done.stderr
 

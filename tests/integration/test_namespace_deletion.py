@@ -20,7 +20,7 @@ LIMIT_S = 180
 """The product's promise is a minute on an idle machine, for a namespace whose Ray clusters and gateways are gone."""
 
 
-@pytest.fixture(params=["namespace", "all-namespaces"])
+@pytest.fixture(params=["namespace", pytest.param("all-namespaces", marks=pytest.mark.nightly)])
 def operated(request: pytest.FixtureRequest, kubernetes: cluster.LocalCluster, tmp_path: Path) -> Iterator[Operated]:
     """A namespace with three models that serve, under either binding that the chart ships."""
     where = ("--all-namespaces",) if request.param == "all-namespaces" else ()
@@ -65,7 +65,7 @@ def seconds_until_gone(operated: Operated, begun_s: float) -> float:
     return time.monotonic() - begun_s
 
 
-@pytest.mark.parametrize("dead", ["nothing", "gateway"])
+@pytest.mark.parametrize("dead", [pytest.param("nothing", marks=pytest.mark.nightly), "gateway"])
 def test_a_namespace_with_three_models_is_gone(operated: Operated, dead: str) -> None:
     if dead == "gateway":
         operated.gateway.stop()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
 import yaml
-from tests.support import serving_classes
+from tests.support import dry_runs, serving_classes
 
 from fairlead_cli.local import cluster
 from fairlead_operator.desired import ray_cluster
@@ -233,27 +233,40 @@ ACCEPTED: dict[str, dict[str, Any]] = {
 }
 
 
-def dry_run(kubernetes: cluster.LocalCluster, body: Any, *flags: str) -> subprocess.CompletedProcess[str]:
-    return kubernetes.kubectl("apply", "--dry-run=server", "--filename=-", *flags, input=json.dumps(body))
+@pytest.fixture(scope="module")
+def api(kubernetes: cluster.LocalCluster) -> Iterator[dry_runs.DryRuns]:
+    with dry_runs.DryRuns(kubernetes.kubeconfig) as made:
+        yield made
+
+
+def tried(api: dry_runs.DryRuns, body: Mapping[str, Any]) -> dry_runs.Answer:
+    return api.create(dry_runs.SERVING_CLASSES, body)
 
 
 @pytest.mark.parametrize("what", REFUSED)
-def test_an_invalid_class_is_refused_with_what_is_right(kubernetes: cluster.LocalCluster, what: str) -> None:
+def test_an_invalid_class_is_refused_with_what_is_right(api: dry_runs.DryRuns, what: str) -> None:
     changes, words = REFUSED[what]
-    done = dry_run(kubernetes, serving_classes.manifest(**changes))
-    assert done.returncode != 0
-    assert words in done.stderr
+    answer = tried(api, serving_classes.manifest(**changes))
+    assert answer.stored is None
+    assert any(words in line for line in answer.errors), answer.errors
 
 
 @pytest.mark.parametrize("name", ["Upper", "1st", "dots.in.it", "c" * 40])
-def test_a_name_that_no_ray_cluster_can_have_is_refused(kubernetes: cluster.LocalCluster, name: str) -> None:
-    assert dry_run(kubernetes, serving_classes.manifest(name)).returncode != 0
+def test_a_name_that_no_ray_cluster_can_have_is_refused(api: dry_runs.DryRuns, name: str) -> None:
+    assert tried(api, serving_classes.manifest(name)).stored is None
 
 
 @pytest.mark.parametrize("what", ACCEPTED)
-def test_a_valid_class_is_accepted(kubernetes: cluster.LocalCluster, what: str) -> None:
-    done = dry_run(kubernetes, serving_classes.manifest("c" * 39, **ACCEPTED[what]))
-    assert done.returncode == 0, done.stderr
+def test_a_valid_class_is_accepted(api: dry_runs.DryRuns, what: str) -> None:
+    answer = tried(api, serving_classes.manifest("c" * 39, **ACCEPTED[what]))
+    assert answer.stored is not None, answer.errors
+
+
+def test_kubectl_prints_what_the_api_server_says(kubernetes: cluster.LocalCluster) -> None:
+    changes, words = REFUSED["no worker"]
+    for body, is_taken in ((serving_classes.manifest(), True), (serving_classes.manifest(**changes), False)):
+        done = kubernetes.kubectl("apply", "--dry-run=server", "--filename=-", input=json.dumps(body))
+        assert (done.returncode == 0, words in done.stderr) == (is_taken, not is_taken), done.stderr
 
 
 def test_the_objects_and_their_pods_are_taken_at_the_level_restricted(kubernetes: cluster.LocalCluster) -> None:

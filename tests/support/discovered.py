@@ -94,7 +94,7 @@ class Discovered(Operated):
 
     @override
     def start_operator(self, *_: str) -> None:
-        self.operator = OperatorProcess(self._own_flags, log=self.folder / "operator.log")
+        self.operator = OperatorProcess(self._own_flags, log=self.folder / "operator.log", is_forked=True)
         self.operator.start()
 
     def write_class(self, image: str = "ray:1") -> str:

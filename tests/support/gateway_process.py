@@ -14,9 +14,9 @@ import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from tests.support import node_members, replica_stand_in
+from tests.support import node_members, warm_starts
 from tests.support.free_ports import free_port
 from tests.support.until import until
 
@@ -59,19 +59,20 @@ def revision(*, cluster: str = "default", aliases: tuple[str, ...] = ()) -> dict
 class StandIn:
     """One replica's process."""
 
-    process: subprocess.Popen[str]
+    process: warm_starts.Started
+    output: IO[str]
     name: str
     port: int
 
     def kill(self) -> None:
         self.process.kill()
-        self.process.communicate()
+        self.process.wait()
 
     def drain(self) -> dict[str, int]:
         """End it as Ray does, and return what it says it served."""
-        self.process.send_signal(signal.SIGTERM)
-        output, _ = self.process.communicate(timeout=DEADLINE_S)
-        return dict(json.loads(output.splitlines()[-1]))
+        self.process.terminate()
+        self.process.wait(DEADLINE_S)
+        return dict(json.loads(self.output.read().splitlines()[-1]))
 
 
 @dataclass
@@ -85,18 +86,19 @@ class Replicas:
         self, model: str, revision_name: str, *, delay_s: float = 0.0, node: NodeEnvironment | None = None
     ) -> StandIn:
         """Start one, and return once it listens and is listed."""
-        child = subprocess.Popen(
-            [
-                sys.executable, replica_stand_in.__file__, "--model", model, "--revision", revision_name,
-                "--delay", str(delay_s),
-            ],
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, **node_members.variables(node or self.node)},
-        )  # fmt: skip
-        assert child.stdout is not None
-        announced = json.loads(child.stdout.readline())
-        started = StandIn(process=child, name=announced["name"], port=announced["port"])
+        reads, writes = os.pipe()
+        try:
+            child = warm_starts.program("tests.support.replica_stand_in:main").start(
+                ["--model", model, "--revision", revision_name, "--delay", str(delay_s)],
+                stdout=writes,
+                stderr=2,
+                environment={**os.environ, **node_members.variables(node or self.node)},
+            )
+        finally:
+            os.close(writes)
+        output = open(reads, encoding="utf-8")  # noqa: SIM115 - closed by `stop`
+        announced = json.loads(output.readline())
+        started = StandIn(process=child, output=output, name=announced["name"], port=announced["port"])
         self.running.append(started)
         return started
 
@@ -104,8 +106,7 @@ class Replicas:
         for each in self.running:
             if each.process.poll() is None:
                 each.kill()
-            if each.process.stdout is not None:
-                each.process.stdout.close()
+            each.output.close()
 
 
 @dataclass
@@ -144,7 +145,9 @@ class Gateway:
         nodes: Sequence[NodeEnvironment] = (),
         arguments: tuple[str, ...] = (),
         stop_delay_s: float = 0,
+        is_forked: bool = True,
     ) -> None:
+        """A fork starts sooner than the gateway's command, and shares its memory with others."""
         self.state_dir = state_dir
         self.nodes = tuple(nodes)
         self._stop_delay_s = stop_delay_s
@@ -152,7 +155,8 @@ class Gateway:
         self.admin_port = free_port()
         self._routes_file = state_dir.parent / f"{state_dir.name}-routes.json"
         self.arguments = arguments or ("--routes-file", str(self._routes_file))
-        self._agent: subprocess.Popen[bytes] | None = None
+        self._is_forked = is_forked
+        self._agent: subprocess.Popen[bytes] | warm_starts.Started | None = None
 
     @property
     def url(self) -> str:
@@ -166,17 +170,18 @@ class Gateway:
     def start(self) -> None:
         """Start the agent; what it writes goes to a file, as nobody might read a pipe."""
         self.state_dir.mkdir(exist_ok=True)
+        flags = [
+            "--listen", f"127.0.0.1:{self.data_port}", "--admin", f"127.0.0.1:{self.admin_port}",
+            "--state-dir", str(self.state_dir), "--stop-grace", "10",
+            "--stop-delay", str(self._stop_delay_s), *self._node_flags(), *self.arguments,
+        ]  # fmt: skip
         with (self.state_dir / "agent.log").open("ab") as log:
-            self._agent = subprocess.Popen(
-                [
-                    sys.executable, "-c", "from fairlead_gateway.main import main; main()",
-                    "--listen", f"127.0.0.1:{self.data_port}", "--admin", f"127.0.0.1:{self.admin_port}",
-                    "--state-dir", str(self.state_dir), "--stop-grace", "10",
-                    "--stop-delay", str(self._stop_delay_s), *self._node_flags(), *self.arguments,
-                ],
-                stdout=log,
-                stderr=log,
-            )  # fmt: skip
+            if self._is_forked:
+                program = warm_starts.program("fairlead_gateway.main:main")
+                self._agent = program.start(flags, stdout=log.fileno(), stderr=log.fileno(), environment=os.environ)
+            else:
+                command = [sys.executable, "-c", "from fairlead_gateway.main import main; main()", *flags]
+                self._agent = subprocess.Popen(command, stdout=log, stderr=log)
 
     def _node_flags(self) -> list[str]:
         clusters = [each.cluster.partition("/")[2] for each in self.nodes]
@@ -198,7 +203,7 @@ class Gateway:
         """End agent and HAProxy, also what a killed agent left."""
         if self._agent is not None and self._agent.poll() is None:
             self._agent.terminate()
-            self._agent.wait(timeout=DEADLINE_S)
+            self._agent.wait(DEADLINE_S)
         if (master := self.master()) is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(master, signal.SIGTERM)

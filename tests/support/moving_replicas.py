@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.support import counting_client
+from tests.support import counting_client, request_counts
 from tests.support.gateway_process import Gateway, Replicas, StandIn, make_node, revision, spec
 from tests.support.until import until
 
@@ -44,7 +44,12 @@ class World:
 
     def load(self, connections: int = 12) -> counting_client.Background:
         asked = counting_client.Settings(
-            url=self.gateway.url, model="digits", bodies=(b'{"inputs":[]}',), connections=connections, timeout_s=90
+            url=self.gateway.url,
+            model="digits",
+            bodies=(b'{"inputs":[]}',),
+            connections=connections,
+            rate_limit=request_counts.limit(400.0),
+            timeout_s=90,
         )
         return counting_client.Background(asked)
 
@@ -78,7 +83,7 @@ class World:
     def drain(self) -> None:
         victim = self.living.pop(0)
         victim.process.send_signal(signal.SIGTERM)
-        victim.process.communicate(timeout=60)
+        victim.process.wait(60)
 
 
 @contextlib.contextmanager

@@ -33,8 +33,12 @@ class Operated:
         flags: tuple[str, ...] = (),
         where: tuple[str, ...] = (),
         clusters: tuple[str, ...] = ("default",),
+        is_forked: bool = True,
     ) -> None:
-        """``where`` takes the place of ``--namespace`` and its grant. New revisions go to the first of ``clusters``."""
+        """``where`` takes the place of ``--namespace`` and its grant. New revisions go to the first of ``clusters``.
+
+        A fork starts sooner than the operator's command, and shares its memory with others.
+        """
         self.kubernetes = kubernetes
         self.namespace = f"t{uuid.uuid4().hex[:10]}"
         self.folder = folder
@@ -42,6 +46,7 @@ class Operated:
         self.rays = {name: FakeRay(token=TOKEN) for name in clusters}
         self.ray = self.rays[clusters[0]]
         self._flags = flags
+        self._is_forked = is_forked
         self.flags_of_namespace: Callable[[str], tuple[str, ...]] = lambda _namespace: ()
         """Flags that name the namespace, which is made here."""
         self._where = where
@@ -75,7 +80,7 @@ class Operated:
         """An operator that knows these Ray clusters; new revisions go to the first one."""
         rays = [flag for name in clusters for flag in ("--ray", f"{self.namespace}/{name}={self.rays[name].url}")]
         self.flags = (*self._own_flags, *rays)
-        self.operator = OperatorProcess(self.flags, log=self.folder / "operator.log")
+        self.operator = OperatorProcess(self.flags, log=self.folder / "operator.log", is_forked=self._is_forked)
         self.operator.start()
 
     def require_operator(self) -> None:

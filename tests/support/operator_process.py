@@ -1,4 +1,4 @@
-"""The operator as a process of its own, as it is shipped, under its own service account."""
+"""The operator as a process of its own, under its own service account: its command, or a fork that starts sooner."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import IO
 
+from tests.support import warm_starts
 from tests.support.free_ports import free_port
 from tests.support.until import until
 
@@ -25,11 +27,12 @@ IMAGE_ENVIRONMENT = {"MALLOC_ARENA_MAX": "2"}
 class OperatorProcess:
     """Started, killed and started again with the same flags."""
 
-    def __init__(self, flags: Sequence[str], *, log: Path) -> None:
+    def __init__(self, flags: Sequence[str], *, log: Path, is_forked: bool = False) -> None:
         self.port = free_port()
         self.log = log
         self._flags = [*flags, "--listen", f"127.0.0.1:{self.port}"]
-        self._process: subprocess.Popen[bytes] | None = None
+        self._is_forked = is_forked
+        self._process: subprocess.Popen[bytes] | warm_starts.Started | None = None
 
     @property
     def pid(self) -> int:
@@ -38,14 +41,16 @@ class OperatorProcess:
 
     def start(self, *, ready: bool = True) -> None:
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "fairlead_operator.cli", *self._flags],
-                stdout=log,
-                stderr=log,
-                env={**os.environ, **IMAGE_ENVIRONMENT},
-            )
+            self._process = self._started(log)
         if ready:
             until(lambda: self.get("/readyz") == (200, "leader"), "the operator leads", deadline_s=START_DEADLINE_S)
+
+    def _started(self, log: IO[bytes]) -> subprocess.Popen[bytes] | warm_starts.Started:
+        if self._is_forked:
+            program = warm_starts.program("fairlead_operator.cli:main")
+            return program.start(self._flags, stdout=log.fileno(), stderr=log.fileno(), environment=os.environ)
+        command = [sys.executable, "-m", "fairlead_operator.cli", *self._flags]
+        return subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, **IMAGE_ENVIRONMENT})
 
     @contextlib.contextmanager
     def kept_running(self) -> Iterator[None]:

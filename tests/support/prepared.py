@@ -79,7 +79,7 @@ class Prepared:
         leases.take_away(self.kubernetes)
         kubeconfig = self.kubernetes.service_account_kubeconfig("fairlead-system", "fairlead-operator")
         flags = ("--kubeconfig", str(kubeconfig), "--namespace", self.namespace, "--log-level", "debug")
-        self.operator = OperatorProcess(flags, log=self.folder / "operator.log")
+        self.operator = OperatorProcess(flags, log=self.folder / "operator.log", is_forked=True)
         self.operator.start()
         return self
 

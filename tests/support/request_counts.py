@@ -21,6 +21,11 @@ def rate(whole: float) -> float:
     return whole if are_whole() else whole / 2
 
 
+def limit(rate: float) -> float | None:
+    """Requests a second of a client that asks as fast as answers come where stories are whole (no limit: None)."""
+    return None if are_whole() else rate
+
+
 def are_whole() -> bool:
     """Whether stories run as the documents tell them: with all requests, and with each wait that a part may skip."""
     return nightly.is_chosen()

@@ -41,6 +41,7 @@ def test_a_run_has_a_value_for_each_epoch_and_learns(compared: optimizers.Compar
             assert run.held_out.n == 32
 
 
+@pytest.mark.nightly
 def test_a_second_comparison_of_optimizers_finds_the_same(compared: optimizers.Comparison) -> None:
     repeated = optimizers.compare(optimizers.Plan(family=small("dense"), epochs=2, seeds=(1,)))
 

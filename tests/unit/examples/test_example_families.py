@@ -167,7 +167,9 @@ def test_an_evaluation_on_the_held_out_file_finds_what_the_training_found(
     assert [row.correct for row in record.classes] == np.diag(training["confusion"]).tolist()
 
 
-@pytest.mark.parametrize("family", ["dense", "gru", "attention"])
+@pytest.mark.parametrize(
+    "family", ["dense", *(pytest.param(each, marks=pytest.mark.nightly) for each in ("gru", "attention"))]
+)
 def test_a_seed_repeats_a_training(tmp_path: pathlib.Path, family: str) -> None:
     outputs = []
     for out in (tmp_path / "first", tmp_path / "second"):

@@ -83,6 +83,7 @@ def test_the_better_model_is_recommended_with_its_figures(made: pathlib.Path) ->
     assert (accuracy["recommendedBetter"], accuracy["otherBetter"], accuracy["differs"]) == (40, 0, True)
 
 
+@pytest.mark.nightly
 def test_where_no_candidate_keeps_the_constraints_each_reason_is_given(made: pathlib.Path) -> None:
     options = ("--data", made / "data.npz", "--rounds", 6, "--min", "0.99", "--engine", "ONNXRuntime")
     result = compare(made / "right", made / "constant.keras", *options)

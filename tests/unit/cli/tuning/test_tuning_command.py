@@ -66,6 +66,7 @@ def test_what_meets_the_target_is_proposed_and_nothing_is_applied(made: pathlib.
     assert (made / "tuning.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
 
 
+@pytest.mark.nightly
 def test_a_target_that_no_setting_meets_is_an_outcome(made: pathlib.Path) -> None:
     result = tune(made, *QUICK, "--max-latency-ms", 0.01, "--replicas", "2", request="v1.json")
     assert result.exit_code == 1, result.output

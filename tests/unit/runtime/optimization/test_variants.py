@@ -130,7 +130,10 @@ def test_other_bounds_judge_what_was_measured_before(made: Path, node: Path, mon
     assert served.model.kind == "ONNX Runtime, Float"
 
 
-@pytest.mark.parametrize("name", [record.NAME, record.ANSWERS, "StaticInt8.onnx.z"])
+@pytest.mark.parametrize(
+    "name",
+    [record.NAME, *(pytest.param(each, marks=pytest.mark.nightly) for each in (record.ANSWERS, "StaticInt8.onnx.z"))],
+)
 def test_a_damaged_entry_is_made_again(made: Path, node: Path, name: str) -> None:
     bounds = {"techniques": ["StaticInt8"], "optimizeFor": "Size", **LOOSE}
     only = node.parent / f"damaged-{name}"

@@ -81,16 +81,16 @@ def rewrite(cache: Path, change: dict[str, object]) -> None:
     ("name", "signature"),
     [
         ("dense", None),
-        ("dense.keras", None),
+        pytest.param("dense.keras", None, marks=pytest.mark.nightly),
         ("cnn", None),
-        ("any-size", None),
+        pytest.param("any-size", None, marks=pytest.mark.nightly),
         ("lstm", None),
-        ("lstm-dropout", None),
-        ("normalized", None),
+        pytest.param("lstm-dropout", None, marks=pytest.mark.nightly),
+        pytest.param("normalized", None, marks=pytest.mark.nightly),
         ("engines", "blanks"),
         ("engines", "lookup"),
-        ("engines", "marked"),
-        ("engines", "counted"),
+        pytest.param("engines", "marked", marks=pytest.mark.nightly),
+        pytest.param("engines", "counted", marks=pytest.mark.nightly),
     ],
 )
 def test_onnx_runtime_gives_tensorflows_answers(models, node: Path, name: str, signature: str | None) -> None:
@@ -107,16 +107,24 @@ def test_onnx_runtime_gives_tensorflows_answers(models, node: Path, name: str, s
         assert trials.is_same(expected, trials.answer(served.model.predictor, inputs))
 
 
+CHANGED = "may depend on the variable 'Variable', which its calls change"
+
+
 @pytest.mark.parametrize(
     ("name", "signature", "why"),
     [
-        ("words", None, "holds strings"),
-        ("counter", None, "may depend on the variable 'Variable', which its calls change"),
+        pytest.param("words", None, "holds strings", marks=pytest.mark.nightly),
+        ("counter", None, CHANGED),
         ("engines", "branch", "has branches (StatelessIf)"),
-        ("engines", "tired", "may depend on the variable 'Variable', which its calls change"),
-        ("engines", "asserted", "(Assert)"),
+        pytest.param(
+            "engines",
+            "tired",
+            "may depend on the variable 'Variable', which its calls change",
+            marks=pytest.mark.nightly,
+        ),
+        pytest.param("engines", "asserted", "(Assert)", marks=pytest.mark.nightly),
         ("engines", "halved", "it divides whole numbers (FloorDiv)"),
-        ("engines", "left_over", "it divides whole numbers (FloorMod)"),
+        pytest.param("engines", "left_over", "it divides whole numbers (FloorMod)", marks=pytest.mark.nightly),
         ("picky", None, "(Assert)"),
     ],
 )
