@@ -34,12 +34,14 @@ from fairlead_runtime.model.explaining.explainer import Explainer
 from fairlead_runtime.model.predictor import Tensors
 from fairlead_runtime.model.signature import example_inputs
 from fairlead_runtime.protocols.handler import Handler
+from fairlead_runtime.protocols.http import Request, Response
 from fairlead_runtime.server import listener, writer
 from fairlead_runtime.server.connection import Shared
 from fairlead_runtime.server.limits import ServerLimits
 from fairlead_runtime.server.thread import ServerThread
 
 REVISION = "0000000000"
+Record = Callable[[Request, Response, float], None]
 
 
 class Silent(Issuer):
@@ -97,7 +99,9 @@ def main() -> None:
         print(f"{name}: {statistics.median(rounds):.1f} µs of processor a request; ratio to without {measured}")
 
 
-def serve(variant: Variant, prepared: prepare.PreparedModel, guards: Guards | None = None) -> int:
+def serve(
+    variant: Variant, prepared: prepare.PreparedModel, guards: Guards | None = None, record: Record | None = None
+) -> int:
     """The port of one more replica of this process."""
     metrics = ReplicaMetrics({"model": "bench"})
 
@@ -125,6 +129,7 @@ def serve(variant: Variant, prepared: prepare.PreparedModel, guards: Guards | No
             metrics=metrics,
         )
         plane.guards = guards
+        plane.is_traced = record is not None
         plane.phase = dataplane.Phase.READY
         explainer = Explainer(prepared.model, shares_calls=prepared.merging.is_proved)
         feedback = variant.feedback(prepared, metrics)
@@ -136,6 +141,7 @@ def serve(variant: Variant, prepared: prepare.PreparedModel, guards: Guards | No
             metrics=metrics,
             writer=writer.ResponseWriter(REVISION),
             close=plane.close,
+            record=record,
         )
 
     server = ServerThread(listener.bind_free_port("127.0.0.1"), build)
@@ -143,8 +149,8 @@ def serve(variant: Variant, prepared: prepare.PreparedModel, guards: Guards | No
     return server.port
 
 
-def measure(body: str, port: int, connections: int, seconds: int) -> float:
-    """Microseconds of this process's processor time a request."""
+def measure(body: str, port: int, connections: int, seconds: int, settle: Callable[[], None] = lambda: None) -> float:
+    """Microseconds of this process's processor time a request, with what is left to do after it (`settle`)."""
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
         script.write(f"wrk.method = 'POST'\nwrk.body = {json.dumps(body)}\n")
         script.flush()
@@ -152,6 +158,7 @@ def measure(body: str, port: int, connections: int, seconds: int) -> float:
         before = resource.getrusage(resource.RUSAGE_SELF)
         command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", script.name, url]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
+        settle()
         after = resource.getrusage(resource.RUSAGE_SELF)
     if "Non-2xx" in done.stdout or "Socket errors" in done.stdout:
         raise SystemExit(done.stdout)

@@ -376,7 +376,7 @@ class Replica:
 
 def _open_sink(settings: config.Payloads) -> HttpSink:
     environment = config.environment()
-    return HttpSink(settings.url, prepare.rules_of(environment), http_fetch.trust(environment.ca_file))
+    return HttpSink(settings.url, prepare.rules_of(environment), lambda: http_fetch.trust(environment.ca_file))
 
 
 def _set_phase(plane: dataplane.Dataplane, phase: dataplane.Phase) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from tests.e2e import stage as staging
 from tests.e2e.stage import Model, Stage
-from tests.support import ray_nodes
+from tests.support import payload_sink, ray_nodes
 from tests.support.until import until
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(1200)]
@@ -31,6 +33,7 @@ def test_an_applied_model_becomes_ready_and_answers_like_the_model_itself(stage:
         }
         _check_conditions_and_columns(stage, model)
         _check_events(model)
+        _check_payload_log(stage, model)
     _check_nothing_is_left(stage, model)
 
 
@@ -65,6 +68,32 @@ def _check_events(model: Model) -> None:
     )
     assert reasons
     assert all(sentence and "\n" not in sentence for _, sentence in model.events())
+
+
+def _check_payload_log(stage: Stage, model: Model) -> None:
+    """It begins while the replica runs, with the real parts between the manifest and the sink."""
+    stable, row, numbers = model.stable, stage.models.inputs(1), itertools.count()
+    with payload_sink.receiving() as sink:
+        model.apply(monitoring={"payloads": {"url": sink.url, "samplePercent": 100}})
+
+        def ask() -> str:
+            request_id = f"logged-{next(numbers)}"
+            assert model.infer(row, x_request_id=request_id).status_code == 200
+            return request_id
+
+        until(lambda: ask() and sink.requests, "an event, once Ray has handed the log to the replica")
+        event = sink.events(1)[0]
+        name = event["data"]["inputs"][0]["name"]
+        model.apply(monitoring={"payloads": {"url": sink.url, "samplePercent": 100, "redact": [name]}})
+        until(lambda: ask() and "omitted" in sink.last()["data"]["inputs"][0], "an event without the input")
+        last = ask()
+        until(lambda: sink.last()["requestid"] == last, "the event of the last request")
+    assert event["requestid"].startswith("logged-")
+    assert event["source"] == f"/namespaces/{stage.local.namespace}/models/{model.name}/revisions/{stable}"
+    assert _close(event["data"]["inputs"][0]["data"], row[0])
+    assert _close(event["data"]["outputs"][0]["data"], stage.models.version("v1").outputs(1)[0])
+    assert model.stable == stable
+    assert [each["number"] for each in model.status()["revisions"]] == [1]
 
 
 def _check_nothing_is_left(stage: Stage, model: Model) -> None:

@@ -53,7 +53,8 @@ def line_of(gateway: Gateway, request_id: str) -> dict[str, Any]:
 
 
 def test_each_request_has_one_line_with_what_the_client_got(gateway: Gateway) -> None:
-    answer = fetch(f"{gateway.url}{PATH}?key=secret", body=b"{}", headers={"x-request-id": "first"})
+    body = b'{"inputs": [{"name": "x", "data": ["secret"]}]}'
+    answer = fetch(f"{gateway.url}{PATH}?key=secret", body=body, headers={"x-request-id": "first"})
     missing = fetch(f"{gateway.url}/v2/models/cats/infer", body=b"{}", headers={"x-request-id": "second"})
     assert (answer.status, missing.status) == (200, 404)
 

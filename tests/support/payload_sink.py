@@ -50,6 +50,10 @@ class PayloadSink:
         wait_until(lambda: len(self.requests) >= count)
         return [check(content_type, body) for _, content_type, body in self.requests]
 
+    def last(self) -> dict[str, Any]:
+        """The event that came last."""
+        return check(*self.requests[-1][1:])
+
 
 @contextmanager
 def receiving() -> Iterator[PayloadSink]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import http.client
 import ssl
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from fairlead_runtime.errors import LoadError, LoadReason, bare_url
@@ -27,11 +28,14 @@ ANSWER_BYTES_MAX = 64 * 1024
 class HttpSink:
     """One sink. Each event has a connection of its own, which ends with it."""
 
-    def __init__(self, url: str, outbound: Outbound, tls: ssl.SSLContext, *, send_s: float = SEND_S) -> None:
+    def __init__(
+        self, url: str, outbound: Outbound, trust: Callable[[], ssl.SSLContext], *, send_s: float = SEND_S
+    ) -> None:
         self._shown = bare_url(url)
         self._parts = urlsplit(url)
         self._outbound = outbound
-        self._tls = tls
+        self._trust = trust
+        self._tls: ssl.SSLContext | None = None
         self._bounds = Bounds(bytes_max=0, overhead_bytes_max=ANSWER_BYTES_MAX, idle_s=send_s, total_s=send_s)
 
     def send(self, event: bytes) -> None:
@@ -48,7 +52,9 @@ class HttpSink:
         """Nothing is kept between two events."""
 
     def _post(self, event: bytes, allowed: allowance.Allowance) -> int:
-        with connecting(self._parts, self._tls, self._outbound, allowed) as connection, allowed.ending(connection.sock):
+        # Not before: reading all authorities takes tens of milliseconds, which the server's loop does not have.
+        self._tls = tls = self._tls or self._trust()
+        with connecting(self._parts, tls, self._outbound, allowed) as connection, allowed.ending(connection.sock):
             headers = {"content-type": CONTENT_TYPE, "user-agent": "fairlead-runtime", "connection": "close"}
             connection.request("POST", self._parts.path or "/", body=event, headers=headers)
             with Response(connection.sock, allowed) as response:
@@ -64,7 +70,8 @@ class HttpSink:
             return self._failure(Outcome.UNREACHABLE, type(error).__name__)
         if error.reason is LoadReason.FETCH_FAILED:
             return self._failure(Outcome.UNREACHABLE, f"the head of its answer has more than {ANSWER_BYTES_MAX} bytes")
-        return self._failure(Outcome.NOT_ALLOWED, error.sentence)
+        is_refused = error.reason is LoadReason.MODEL_FORBIDDEN
+        return self._failure(Outcome.NOT_ALLOWED if is_refused else Outcome.UNREACHABLE, error.sentence)
 
     def _failure(self, outcome: Outcome, why: str) -> SinkError:
         return SinkError(outcome, f"{self._shown}: {why}")

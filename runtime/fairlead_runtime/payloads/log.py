@@ -106,7 +106,7 @@ class PayloadLog:
 
 
 def is_sampled(request_id: str | None, percent: int) -> bool:
-    """Whether a request is one of the sample: by its id, so that whoever sees it decides the same; else by chance."""
+    """Whether a request is one of the sample: by its id, so that all who see it decide the same; else by chance."""
     if request_id is None:
         return random.random() * 100 < percent  # noqa: S311 - no secret
     number = int.from_bytes(hashlib.sha256(request_id.encode()).digest()[:8])

@@ -145,7 +145,8 @@ class Exporter:
                     outcome = Outcome.AGAIN if answer.status in _AGAIN else Outcome.FAILED
                     return outcome, 0, f"it answered {answer.status}"
                 content = await _read_bounded(answer)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            # ValueError: a host of the endpoint that can't be one, as its name is looked up.
             return Outcome.AGAIN, 0, f"{type(error).__name__}: {error}"
         if content is None:
             return Outcome.FAILED, 0, f"its answer is longer than {ANSWER_BYTES_MAX} bytes"

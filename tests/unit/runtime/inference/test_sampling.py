@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import weakref
 
 import numpy as np
 import pytest
@@ -42,6 +43,22 @@ def test_a_row_is_counted_with_its_own_answer() -> None:
         (np.array([[9, 0, 0, 0], [0, 0, 0, 1]], np.float32),),
     )
     assert counts(made) == [[0, 1, 0], [1, 0, 0], [0, 1, 0]]
+
+
+def test_nothing_of_a_sampled_row_is_kept() -> None:
+    made = make_sketches()
+    sampler = RowSampler(SIGNATURE, RowReader(SIGNATURE, {}), made)
+    inputs, outputs = np.full((2, 4), 4711.0625, np.float32), np.full((2, 4), 4712.0625, np.float32)
+    row, answer = weakref.ref(inputs), weakref.ref(outputs)
+    sampler.sample((inputs,), (outputs,))
+    del inputs, outputs
+    assert (row(), answer()) == (None, None)
+    assert [sum(sketch.counts) for sketch in made] == [1, 1, 1]
+    # A count for each bin, and what was there before the row: names, bins and counts of the reference.
+    fresh = make_sketches()
+    for sketch, before in zip(made, fresh, strict=True):
+        assert {type(count) for count in sketch.counts} == {int}
+        assert (sketch.feature, sketch.bins, sketch.reference) == (before.feature, before.bins, before.reference)
 
 
 def test_rows_are_sampled_at_a_bounded_rate() -> None:

@@ -78,14 +78,14 @@ def test_an_answer_without_an_end_is_not_waited_for() -> None:
     ["127.0.0.1", "localhost", "10.0.0.1", "169.254.169.254", "[::1]", "[fd00:ec2::254]", "0x7f.1", "100.100.100.200"],
 )
 def test_nothing_is_sent_to_an_address_that_is_not_public(host: str) -> None:
-    sink = HttpSink(f"http://{host}/", Outbound(), http_fetch.trust(None))
+    sink = HttpSink(f"http://{host}/", Outbound(), lambda: http_fetch.trust(None))
     with pytest.raises(SinkError) as refused:
         sink.send(b"{}")
     assert refused.value.outcome is Outcome.NOT_ALLOWED
 
 
 def test_nothing_is_sent_to_a_host_that_the_platform_does_not_list() -> None:
-    sink = HttpSink("https://events.example.org/a", Outbound(hosts=("*.example.net",)), http_fetch.trust(None))
+    sink = HttpSink("https://events.example.org/a", Outbound(hosts=("*.example.net",)), lambda: http_fetch.trust(None))
     with pytest.raises(SinkError, match="not among the allowed hosts") as refused:
         sink.send(b"{}")
     assert refused.value.outcome is Outcome.NOT_ALLOWED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import logging
 import threading
 from collections.abc import Callable
@@ -35,8 +36,8 @@ def settings(url: str = "http://127.0.0.1:1", **given: Any) -> Payloads:
     return Payloads.model_validate({"url": url, "samplePercent": 100, **given})
 
 
-def post(path: str, body: bytes, request_id: str = "") -> bytes:
-    named = f"x-request-id: {request_id}\r\n" if request_id else ""
+def post(path: str, body: bytes, request_id: str = "", *, headers: str = "") -> bytes:
+    named = headers + (f"x-request-id: {request_id}\r\n" if request_id else "")
     head = f"POST {path} HTTP/1.1\r\nhost: x\r\n{named}connection: close\r\ncontent-length: {len(body)}\r\n\r\n"
     return head.encode() + body
 
@@ -108,6 +109,29 @@ def test_an_event_of_a_shared_call_has_the_rows_of_its_own_request() -> None:
         (given,), (got,) = event["data"]["inputs"], event["data"]["outputs"]
         assert (given["data"], got["data"]) == ([own] * ROW, [2 * own] * ROW)
     assert len({event["id"] for event in events}) == 9
+
+
+def test_a_candidate_logs_the_copies_that_it_gets_under_its_own_revision() -> None:
+    with payload_sink.receiving() as sink, replica_parts.running(Setting(payloads=settings(sink.url))) as replica:
+        mark = f"x-fairlead-shadow-copy: {replica.parts.copy_mark(REVISION)}\r\n"
+        body = orjson.dumps({"instances": ROWS})
+        assert status(replica.send(post(PREDICT, body, "order-7", headers=mark))) == 200
+        (event,) = sink.events(1)
+        assert status(replica.send(post(PREDICT, body, headers=mark.replace(": ", ": x")))) == 403
+        wait_until(lambda: outcomes(replica) == {Outcome.SENT: 1})
+    assert (event["requestid"], event["data"]["revision"]) == ("order-7", REVISION)
+
+
+def test_a_compressed_request_is_logged_and_an_explanation_is_not() -> None:
+    with payload_sink.receiving() as sink, replica_parts.running(Setting(payloads=settings(sink.url))) as replica:
+        tensor = {"name": "x", "shape": [1, ROW], "datatype": "FP32", "data": ROWS[0]}
+        explained = replica.send(post(f"/v2/models/{MODEL}/explain", orjson.dumps({"inputs": [tensor]})))
+        assert status(explained) == 200, explained
+        packed = gzip.compress(orjson.dumps({"instances": ROWS}))
+        assert status(replica.send(post(PREDICT, packed, "packed", headers="content-encoding: gzip\r\n"))) == 200
+        (event,) = sink.events(1)
+        wait_until(lambda: outcomes(replica) == {Outcome.SENT: 1})
+    assert (event["requestid"], event["data"]["inputs"][0]["data"]) == ("packed", ROWS[0])
 
 
 def test_refused_requests_are_not_logged() -> None:

@@ -167,6 +167,8 @@ def changed(**fields: Any) -> Any:
                 item.parameters[value].int64_param = 1
             case "output":
                 message.outputs.add(name=value)
+            case "output_parameter":
+                message.outputs.add(name="x").parameters[value].int64_param = 1
             case "second":
                 message.inputs.add(name=value, datatype="FP32", shape=[2])
             case "contents":
@@ -196,6 +198,11 @@ def changed(**fields: Any) -> Any:
         (changed(raw=[b"\0" * 8]), 400, "contents must not be set beside raw_input_contents"),
         (changed(parameter="priority"), 400, "the request: the parameter 'priority' is not supported"),
         (changed(input_parameter="shared_memory_region"), 400, "'shared_memory_region' is not supported"),
+        (
+            changed(output_parameter="classification"),
+            400,
+            "output 'x': the parameter 'classification' is not supported",
+        ),
         (changed(output="z"), 400, "there is no output 'z'; the model has 'x'"),
         (b"", 400, "the call holds no message"),
         (b"\0\0\0\0\5abc", 400, "exactly one whole message"),

@@ -165,6 +165,15 @@ def test_closing_sends_what_waits() -> None:
         assert len(collector.exports) == 1
 
 
+@pytest.mark.parametrize("endpoint", ["http://a..b:4318", f"http://{'x' * 200}:4318", "http://collector:99999"])
+def test_an_endpoint_that_can_be_none_ends_no_thread(endpoint: str) -> None:
+    sender, counted = start(endpoint)
+    for count in (1, 2):
+        sender.offer(make())
+        wait_until(lambda count=count: counted.failed == count)
+    sender.close()
+
+
 def test_nobody_listens() -> None:
     with socket.create_server(("127.0.0.1", 0)) as bound:
         port = bound.getsockname()[1]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -72,6 +74,18 @@ def test_a_row_is_explained_as_if_it_were_alone(models) -> None:
     both = explain(model, rows, target=2)
     alone = explain(model, rows[1:], target=2, shares_calls=False)
     np.testing.assert_allclose(both.attributions[1], alone.attributions[0], rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("method", list(Method))
+def test_no_explained_row_is_kept(models, method: Method) -> None:
+    explainer = Explainer(load(models.root, "dense"), shares_calls=True)
+    rows = np.random.default_rng(5).random((2, 4), dtype=np.float32)
+    kept = weakref.ref(rows)
+    found = explainer.explain(Question(rows=rows, method=method), lambda: True)
+    answer = weakref.ref(found.attributions)
+    del rows, found
+    gc.collect()
+    assert (kept(), answer()) == (None, None)
 
 
 def test_both_methods_agree_for_a_sum(models) -> None:
