@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from fairlead_runtime.errors import LoadError, LoadReason
@@ -147,10 +148,18 @@ class Parallelism(_Part):
     stages: Annotated[int, Field(ge=2, le=8)]
 
 
+def _check_url(url: str) -> str:
+    """Raises ValueError for a URL without a host, or with an address or a port that is none."""
+    parts = urlsplit(url)
+    if not parts.hostname or parts.port == 0:
+        raise ValueError("must have a host, and a port from 1 to 65535 if any")
+    return url
+
+
 class Payloads(_Part):
     """Of which predictions events are sent, to where, and what is left out of them."""
 
-    url: Annotated[str, Field(pattern="^https?://", max_length=512)]
+    url: Annotated[str, Field(pattern="^https?://", max_length=512), AfterValidator(_check_url)]
     sample_percent: Annotated[int, Field(ge=1, le=100)]
     redact: tuple[str, ...] = ()
     keep_text: tuple[str, ...] = ()

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 from fairlead_runtime import config, staged, starting
 from fairlead_runtime.discovery import entry, member
-from fairlead_runtime.errors import LoadError
 from fairlead_runtime.feedback import keys, wiring
 from fairlead_runtime.inference import batching, costs, dataplane, executor, guard_checks, sampling
 from fairlead_runtime.inference.guarding import Guards
@@ -71,6 +70,8 @@ class Replica:
         self._dataplane: dataplane.Dataplane | None = None
         self._tracing: Tracing | None = None
         self._payloads: PayloadLog | None = None
+        self._user_config: Mapping[str, object] | None = None
+        """What the first `reconfigure` came with: the payload log is on before the replica is announced."""
         self._starting = asyncio.Lock()
         self._next_touch_s = 0.0
 
@@ -81,24 +82,20 @@ class Replica:
         """
         pinned = starting.pinned_digest(user_config)
         async with self._starting:
+            is_first = self._prepared is None
             with starting.stated():
                 if self._prepared is None:
+                    self._user_config = user_config
                     await starting.start_after_pause(self._config, lambda: self._start(pinned))
                 else:
                     digest.verify(self._prepared.digest, pinned)
-            await self._set_payloads(user_config)
+            if not is_first:
+                await self._set_payloads(user_config)
 
     async def _set_payloads(self, user_config: Mapping[str, object] | None) -> None:
-        """What can't be read turns the log off, and is no reason to stop serving."""
         server, log = self._server, self._payloads
-        if server is None or log is None:
-            return
-        try:
-            settings = config.parse_payloads(user_config)
-        except LoadError as error:
-            LOG.error("the payload log is off: %s", error.sentence)
-            settings = None
-        await asyncio.to_thread(server.run, lambda: log.configure(settings))
+        if server is not None and log is not None:
+            await asyncio.to_thread(server.run, lambda: log.follow(user_config))
 
     async def check_health(self) -> None:
         """Ray replaces a replica whose check raises."""
@@ -297,6 +294,7 @@ class Replica:
         secret = keys.own_ray_token()
         copies = self._mirror(loop, secret)
         self._payloads = payloads = PayloadLog(plane, given.namespace, self._metrics.payloads, _open_sink)
+        payloads.follow(self._user_config)
         handler = Handler(
             plane,
             self._metrics,

@@ -8,9 +8,11 @@ import itertools
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
+from fairlead_runtime import config
 from fairlead_runtime.config import Payloads
+from fairlead_runtime.errors import LoadError
 from fairlead_runtime.inference.dataplane import Dataplane
 from fairlead_runtime.payload_counters import Outcome, PayloadCounters
 from fairlead_runtime.payloads import event
@@ -47,26 +49,50 @@ class PayloadLog:
         self._is_refused = False
         self._numbers = itertools.count()
 
+    @property
+    def is_on(self) -> bool:
+        return self._settings is not None
+
+    def follow(self, user_config: Mapping[str, object] | None) -> None:
+        """Log as the operator asks from now on. What can't be read or set up turns the log off."""
+        try:
+            self.configure(config.parse_payloads(user_config))
+        except LoadError as error:
+            self._stop()
+            LOG.error("the payload log is off: %s", error.sentence)
+        except Exception:
+            # The outermost place: whatever is wrong with a log must not stop a model, and Ray ends a replica whose
+            # `reconfigure` raises.
+            self._stop()
+            LOG.exception("the payload log is off: it could not be set up")
+
     def configure(self, settings: Payloads | None) -> None:
         """Log by these settings from now on, None: not at all."""
         if settings == self._settings:
             return
-        if self._sender is not None:
-            self._sender.stop(flush_s=FLUSH_S)
-        self._settings, self._sender = settings, None
-        self._plane.is_logged = settings is not None
+        self._stop()
         if settings is None:
             LOG.info("the payload log is off")
             return
+        self._sender = self._start(settings)
+        self._settings, self._plane.is_logged = settings, True
+
+    def _stop(self) -> None:
+        if self._sender is not None:
+            self._sender.stop(flush_s=FLUSH_S)
+        self._settings, self._sender = None, None
+        self._plane.is_logged = False
+
+    def _start(self, settings: Payloads) -> Sender | None:
         self._counters.is_on = True
         unknown = event.unknown_names(settings, self._plane.signature)
         if unknown:
             # Perhaps a slip of the pen in the name of what must never be sent.
             LOG.error("no events are sent: the model has no input or output %s", ", ".join(map(repr, unknown)))
-            return
+            return None
         LOG.info("the payload log is on: %d %% of the predictions", settings.sample_percent)
         most = settings.max_event_bytes
-        self._sender = Sender(
+        return Sender(
             self._open_sink(settings), lambda made: event.write(made, self._origin, bytes_max=most), self._counters
         )
 

@@ -291,3 +291,38 @@ async def test_the_payload_log_begins_and_ends_with_what_the_operator_says(
         await ask()
         await drain(replica)
         assert len(await asyncio.to_thread(sink.events, 2)) == 2
+
+
+async def test_the_payload_log_is_on_before_the_replica_is_announced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Gateways send requests as soon as it is."""
+    prepare(tmp_path, monkeypatch)
+    replica = Replica(configuration(tmp_path))
+    found: list[bool] = []
+    announce = member.Member.announce
+
+    def observe(self: member.Member, described: entry.Replica) -> None:
+        log = replica._payloads
+        found.append(log is not None and log.is_on)
+        announce(self, described)
+
+    monkeypatch.setattr(member.Member, "announce", observe)
+    await replica.reconfigure({"digest": None, "payloads": {"url": "http://127.0.0.1:1", "samplePercent": 100}})
+    assert found == [True]
+    await drain(replica)
+
+
+async def test_a_sink_that_can_be_none_does_not_stop_a_replica(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    node = prepare(tmp_path, monkeypatch)
+    replica = Replica(configuration(tmp_path))
+    unset = {"digest": None, "payloads": {"url": "http://[:::]/x", "samplePercent": 100}}
+    for _ in range(2):
+        await replica.reconfigure(unset)
+        (listed,) = (await asyncio.to_thread(node_members.ask, node)).replicas
+        body = b'{"instances":[[1,2,3,4]]}'
+        assert await asyncio.to_thread(status_of, listed["port"], "POST", "/v1/models/digits:predict", body) == 200
+    assert "the payload log is off: user_config.payloads: url" in caplog.text
+    await drain(replica)
