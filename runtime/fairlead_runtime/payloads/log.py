@@ -23,7 +23,7 @@ from fairlead_runtime.protocols.http import Request, Response
 
 LOG = logging.getLogger(__name__)
 FLUSH_S = 2.0
-"""What waits when the replica stops, or the log is changed or turned off, has so long to be sent."""
+"""What waits when the replica stops has so long to be sent."""
 POLL_S = 0.02
 
 
@@ -79,7 +79,8 @@ class PayloadLog:
 
     def _stop(self) -> None:
         if self._sender is not None:
-            self._sender.stop(flush_s=FLUSH_S)
+            # Not to be sent any more: a later setting may redact what waits by this one.
+            self._sender.stop(flush_s=0)
         self._settings, self._sender = None, None
         self._plane.is_logged = False
 

@@ -1,4 +1,4 @@
-"""What the operator says of the payload log: it never stops a replica, and what waited by an earlier setting is not sent."""
+"""What the operator says of the payload log: it stops no replica, and what waited by an earlier setting is not sent."""
 
 from __future__ import annotations
 
