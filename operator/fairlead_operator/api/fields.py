@@ -102,6 +102,11 @@ SinkUrl = Annotated[
         rf"^https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:{_PORT})?(/[A-Za-z0-9._~/-]*)?$",
         "must be an http or https URL with a host, a port from 1 to 65535 if any, no user or password, and nothing "
         "behind the path, as in https://events.example.org/predictions",
+        rule(
+            "!self.contains('[') || (isIP(self.find('[[][^]]*').substring(1)) && "
+            "ip(self.find('[[][^]]*').substring(1)).family() == 6)",
+            "must have an IPv6 address in its brackets, as in http://[fd00::1]:8080/predictions",
+        ),
         max_length=512,
     ),
 ]
