@@ -250,6 +250,8 @@ class Environment(_Part):
     source_claims_dir: Path | None = None
     https_proxy: str = ""
     no_proxy: str = ""
+    payload_sink_hosts: str = ""
+    payload_sink_networks: str = ""
     traces_endpoint: Annotated[str, Field(pattern=r"^(https?://[^\s?#]+)?$")] = ""
     traces_sample_percent: Annotated[float, Field(ge=0, le=100)] = 1
 
@@ -271,6 +273,8 @@ def environment() -> Environment:
         "source_credentials": "FAIRLEAD_SOURCE_CREDENTIALS",
         "source_secrets_dir": "FAIRLEAD_SOURCE_SECRETS_DIR",
         "source_claims_dir": "FAIRLEAD_SOURCE_CLAIMS_DIR",
+        "payload_sink_hosts": "FAIRLEAD_PAYLOAD_SINK_HOSTS",
+        "payload_sink_networks": "FAIRLEAD_PAYLOAD_SINK_NETWORKS",
         "traces_endpoint": "FAIRLEAD_TRACES_ENDPOINT",
         "traces_sample_percent": "FAIRLEAD_TRACES_SAMPLE_PERCENT",
         "https_proxy": "HTTPS_PROXY",

@@ -20,7 +20,7 @@ from fairlead_runtime.feedback import keys, wiring
 from fairlead_runtime.inference import batching, costs, dataplane, executor, guard_checks, sampling
 from fairlead_runtime.inference.guarding import Guards
 from fairlead_runtime.metrics import ReplicaMetrics
-from fairlead_runtime.model import digest, engine, http_fetch, prepare
+from fairlead_runtime.model import digest, engine, prepare
 from fairlead_runtime.model.cache import Cache
 from fairlead_runtime.model.evaluation_record import Outcome
 from fairlead_runtime.model.explaining.explainer import Explainer
@@ -28,7 +28,7 @@ from fairlead_runtime.model.onnx import conversions
 from fairlead_runtime.model.predictor import Tensors
 from fairlead_runtime.model.signature import Signature
 from fairlead_runtime.optimization import variants
-from fairlead_runtime.payloads.http_sink import HttpSink
+from fairlead_runtime.payloads import http_sink
 from fairlead_runtime.payloads.log import PayloadLog
 from fairlead_runtime.protocols import example
 from fairlead_runtime.protocols.handler import Handler
@@ -293,7 +293,7 @@ class Replica:
         self._dataplane = plane
         secret = keys.own_ray_token()
         copies = self._mirror(loop, secret)
-        self._payloads = payloads = PayloadLog(plane, given.namespace, self._metrics.payloads, _open_sink)
+        self._payloads = payloads = PayloadLog(plane, given.namespace, self._metrics.payloads, http_sink.open_sink)
         payloads.follow(self._user_config)
         handler = Handler(
             plane,
@@ -370,11 +370,6 @@ class Replica:
             LOG.warning("no feedback tokens: the Ray cluster has no authentication token")
         names = wiring.Names(namespace=given.namespace, model=given.model, revision=given.revision)
         return wiring.build(signature, self._metrics.measured, names, secret=secret)
-
-
-def _open_sink(settings: config.Payloads) -> HttpSink:
-    environment = config.environment()
-    return HttpSink(settings.url, prepare.rules_of(environment), lambda: http_fetch.trust(environment.ca_file))
 
 
 def _set_phase(plane: dataplane.Dataplane, phase: dataplane.Phase) -> None:

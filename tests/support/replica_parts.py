@@ -95,7 +95,9 @@ class FixedCosts:
 
 def loopback_sink(url: str, *, send_s: float = http_sink.SEND_S) -> http_sink.HttpSink:
     """A sink on this machine, where the platform allows it."""
-    rules = outbound.Outbound(networks=outbound.parse_networks("127.0.0.0/8"))
+    rules = outbound.Outbound(
+        hosts=("127.0.0.1",), networks=outbound.parse_networks("127.0.0.0/8"), purpose=outbound.PAYLOADS
+    )
     return http_sink.HttpSink(url, rules, lambda: http_fetch.trust(None), send_s=send_s)
 
 

@@ -72,8 +72,10 @@ def environment(
         "DASHBOARD_METRIC_PORT": str(ports[node.port("dashboard-metrics")]),
         "TF_CPP_MIN_LOG_LEVEL": "2",
         "FAIRLEAD_WARM_START_FOLDER": str(where.warm_start(node.part)),
-        # A store on this machine may be asked, which on a cluster the platform has to allow.
+        # A store and a sink on this machine may be asked, which on a cluster the platform has to allow.
         "FAIRLEAD_SOURCE_NETWORKS": "127.0.0.0/8,::1/128",
+        "FAIRLEAD_PAYLOAD_SINK_HOSTS": "localhost,127.0.0.1,::1",
+        "FAIRLEAD_PAYLOAD_SINK_NETWORKS": "127.0.0.0/8,::1/128",
         "FAIRLEAD_SOURCE_CREDENTIALS": "*=localhost,127.0.0.1,::1",
         "FAIRLEAD_SOURCE_SECRETS_DIR": str(where.source_secrets),
         # setproctitle writes over the environment of a process, by which we know ours.

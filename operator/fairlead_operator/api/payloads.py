@@ -32,8 +32,8 @@ class Payloads(ApiModel):
 
     url: SinkUrl
     """The URL that receives the events: each is a `POST` of one CloudEvent 1.0 as `application/cloudevents+json`. The
-    `spec.sources` of the ServingClass says which hosts and addresses are allowed, as it does for models. Redirects are
-    not followed. Must not contain credentials.
+    `spec.payloadSinks` of the ServingClass must allow its host and address, or no event is sent. Redirects are not
+    followed. Must not contain credentials.
     """
     sample_percent: Annotated[int, Field(ge=1, le=100)]
     """The percentage of the answered predictions that are sent, from 1 to 100. The value of `x-request-id`

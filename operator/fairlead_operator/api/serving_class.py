@@ -21,6 +21,7 @@ from fairlead_operator.api.fields import (
 )
 from fairlead_operator.api.gateway import Gateway, image
 from fairlead_operator.api.model import ApiModel
+from fairlead_operator.api.payload_sinks import PayloadSinks
 from fairlead_operator.api.rules import at_least, rule, rules, text
 from fairlead_operator.api.sources import Sources
 from fairlead_operator.api.status import Condition
@@ -251,6 +252,10 @@ class ServingClassSpec(ApiModel):
     tracing: Tracing | None = None
     """The OpenTelemetry collector that replicas send spans to. If unset, replicas make no spans. A change creates a new
     Ray cluster.
+    """
+    payload_sinks: PayloadSinks | None = None
+    """Where events of the payload log (`spec.monitoring.payloads` of a ModelDeployment) may be sent. If unset, none are
+    sent. A change creates a new Ray cluster.
     """
     image_pull_secrets: Annotated[tuple[PullSecretName, ...], Field(max_length=PULL_SECRETS_MAX)] = ()
     """The names of the Secrets for pulling the images. They must exist in each namespace that uses the class. A change

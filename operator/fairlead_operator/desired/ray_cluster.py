@@ -17,7 +17,7 @@ from fairlead_operator.api import names
 from fairlead_operator.desired import model_sources, node_removal, ray_autoscaler
 from fairlead_operator.state import infrastructure
 from fairlead_operator.state.infrastructure import WantedCluster, WorkerBounds
-from fairlead_operator.state.serving_class import HeadStorage, RayPods, ServingClass, Tracing
+from fairlead_operator.state.serving_class import HeadStorage, PayloadSinks, RayPods, ServingClass, Tracing
 
 DIRECTORY_PORT = 7999
 """Where each node lists its replicas (docs/contracts.md, "Replica discovery")."""
@@ -189,6 +189,26 @@ def _tracing(chosen: Tracing | None) -> list[dict[str, Any]]:
     ]
 
 
+def _payload_sinks(chosen: PayloadSinks | None) -> list[dict[str, Any]]:
+    """Where replicas may send events of the payload log; nothing where there is no sink."""
+    if chosen is None:
+        return []
+    given = {
+        "FAIRLEAD_PAYLOAD_SINK_HOSTS": ",".join(chosen.hosts),
+        "FAIRLEAD_PAYLOAD_SINK_NETWORKS": ",".join(chosen.networks),
+    }
+    return [{"name": name, "value": value} for name, value in given.items() if value]
+
+
+def _of_replicas(class_: ServingClass) -> list[dict[str, Any]]:
+    """No replica runs on the head, so only workers get them."""
+    return [
+        *model_sources.variables(class_.sources),
+        *_tracing(class_.tracing),
+        *_payload_sinks(class_.payload_sinks),
+    ]
+
+
 def _container(
     class_: ServingClass, pods: RayPods, *, cluster: str, ports: dict[str, int], name: str
 ) -> dict[str, Any]:
@@ -215,7 +235,7 @@ def _container(
             {"name": "RAY_prestart_worker_first_driver", "value": "0"},
             # After SIGTERM: how long Ray waits for replicas to move. None is on the head.
             {"name": "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S", "value": str(0 if is_head else DRAIN_S - _STOP_S)},
-            *([] if is_head else [*model_sources.variables(class_.sources), *_tracing(class_.tracing)]),
+            *([] if is_head else _of_replicas(class_)),
         ],
         "ports": [{"name": each, "containerPort": port} for each, port in ports.items()],
         # A limit on processors would throttle TensorFlow's threads in the middle of a request.

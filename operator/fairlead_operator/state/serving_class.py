@@ -106,6 +106,14 @@ class Tracing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PayloadSinks:
+    """Where replicas may send events of the payload log."""
+
+    hosts: Sequence[str]
+    networks: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServingClass:
     """The Ray clusters and gateways of a class: the images (best by digest), the Ray in them, and the pods."""
 
@@ -123,6 +131,7 @@ class ServingClass:
     image_pull_secrets: Sequence[str] = ()
     sources: Sources = Sources()
     tracing: Tracing | None = None
+    payload_sinks: PayloadSinks | None = None
 
     @property
     def is_scaled(self) -> bool:
@@ -179,6 +188,9 @@ def from_spec(name: str, spec: api.ServingClassSpec) -> ServingClass:
         tracing=None
         if spec.tracing is None
         else Tracing(endpoint=spec.tracing.endpoint, sample_percent=spec.tracing.sample_percent),
+        payload_sinks=None
+        if spec.payload_sinks is None
+        else PayloadSinks(hosts=spec.payload_sinks.allowed_hosts, networks=spec.payload_sinks.allowed_networks),
     )
 
 

@@ -1,4 +1,4 @@
-"""Sends events over HTTP, each as the body of a POST: only to where the platform lets replicas connect.
+"""Sends events over HTTP, each as the body of a POST: only to the sinks that the platform allows.
 
 Source: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/http-protocol-binding.md, 3.2
 """
@@ -10,9 +10,11 @@ import ssl
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
+from fairlead_runtime import config
 from fairlead_runtime.errors import LoadError, LoadReason, bare_url
+from fairlead_runtime.model import http_fetch
 from fairlead_runtime.model.bounds import Bounds
-from fairlead_runtime.model.fetching import allowance
+from fairlead_runtime.model.fetching import allowance, outbound
 from fairlead_runtime.model.fetching.http_connection import Response, connecting
 from fairlead_runtime.model.fetching.outbound import Outbound
 from fairlead_runtime.payload_counters import Outcome
@@ -29,11 +31,11 @@ class HttpSink:
     """One sink. Each event has a connection of its own, which ends with it."""
 
     def __init__(
-        self, url: str, outbound: Outbound, trust: Callable[[], ssl.SSLContext], *, send_s: float = SEND_S
+        self, url: str, rules: Outbound, trust: Callable[[], ssl.SSLContext], *, send_s: float = SEND_S
     ) -> None:
         self._shown = bare_url(url)
         self._parts = urlsplit(url)
-        self._outbound = outbound
+        self._rules = rules
         self._trust = trust
         self._tls: ssl.SSLContext | None = None
         self._bounds = Bounds(bytes_max=0, overhead_bytes_max=ANSWER_BYTES_MAX, idle_s=send_s, total_s=send_s)
@@ -54,7 +56,7 @@ class HttpSink:
     def _post(self, event: bytes, allowed: allowance.Allowance) -> int:
         # Not before: reading all authorities takes tens of milliseconds, which the server's loop does not have.
         self._tls = tls = self._tls or self._trust()
-        with connecting(self._parts, tls, self._outbound, allowed) as connection, allowed.ending(connection.sock):
+        with connecting(self._parts, tls, self._rules, allowed) as connection, allowed.ending(connection.sock):
             headers = {"content-type": CONTENT_TYPE, "user-agent": "fairlead-runtime", "connection": "close"}
             connection.request("POST", self._parts.path or "/", body=event, headers=headers)
             with Response(connection.sock, allowed) as response:
@@ -75,3 +77,15 @@ class HttpSink:
 
     def _failure(self, outcome: Outcome, why: str) -> SinkError:
         return SinkError(outcome, f"{self._shown}: {why}")
+
+
+def open_sink(settings: config.Payloads) -> HttpSink:
+    """The sink of a model by the rules of the platform; raises LoadError (NodeMisconfigured)."""
+    environment = config.environment()
+    rules = Outbound(
+        hosts=outbound.parse_hosts(environment.payload_sink_hosts, outbound.PAYLOADS),
+        networks=outbound.parse_networks(environment.payload_sink_networks, outbound.PAYLOADS),
+        proxy=outbound.parse_proxy(environment.https_proxy, environment.no_proxy),
+        purpose=outbound.PAYLOADS,
+    )
+    return HttpSink(settings.url, rules, lambda: http_fetch.trust(environment.ca_file))

@@ -252,7 +252,7 @@ async def test_a_replica_waits_while_its_revision_fails_to_start(
 async def test_the_payload_log_begins_and_ends_with_what_the_operator_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """And by the platform's rules: without a network of its own in them, nothing goes to this machine."""
+    """And by the platform's rules: without a sink in them, nothing is sent."""
     node = prepare(tmp_path, monkeypatch)
     replica = Replica(configuration(tmp_path))
     await replica.reconfigure({"digest": None})
@@ -278,7 +278,8 @@ async def test_the_payload_log_begins_and_ends_with_what_the_operator_says(
             await asyncio.sleep(0.02)
         assert sink.requests == []
         await replica.reconfigure({"digest": None, "payloads": None})
-        monkeypatch.setenv("FAIRLEAD_SOURCE_NETWORKS", "127.0.0.0/8")
+        monkeypatch.setenv("FAIRLEAD_PAYLOAD_SINK_HOSTS", "127.0.0.1")
+        monkeypatch.setenv("FAIRLEAD_PAYLOAD_SINK_NETWORKS", "127.0.0.0/8")
         await replica.reconfigure(logged)
         await ask()
         (event,) = await asyncio.to_thread(sink.events, 1)

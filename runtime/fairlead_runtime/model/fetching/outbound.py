@@ -63,8 +63,30 @@ class Proxy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Purpose:
+    """What connections are for, in the words of a refusal, and where the platform sets the rules for it."""
+
+    subject: str
+    verb: str
+    field: str
+    variable: str
+    is_opt_in: bool = False
+    """Whether only hosts that are listed may be asked, none without a list."""
+
+
+MODELS = Purpose(subject="models", verb="read from", field="spec.sources", variable="FAIRLEAD_SOURCE")
+PAYLOADS = Purpose(
+    subject="events",
+    verb="sent to",
+    field="spec.payloadSinks",
+    variable="FAIRLEAD_PAYLOAD_SINK",
+    is_opt_in=True,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Outbound:
-    """The rules. `hosts` are names, or `*.` and the end of names; without any, every host may be asked.
+    """The rules. `hosts` are names, or `*.` and the end of names; without any, every host may be asked for models.
 
     `networks` are those whose addresses may be asked although they are loopback, private or otherwise not public.
     Link-local addresses and those of metadata services are never asked. With a `secret`, which each request may have
@@ -76,14 +98,16 @@ class Outbound:
     proxy: Proxy | None = None
     secret: SecretHosts | None = None
     is_public_only: bool = False
+    purpose: Purpose = MODELS
 
     def check_host(self, host: str) -> None:
-        """Raises LoadError (ModelForbidden) for a host that is not listed for models, or not for the Secret."""
-        if self.hosts and not host_patterns.match_any(host, self.hosts):
+        """Raises LoadError (ModelForbidden) for a host that is not listed for the purpose, or not for the Secret."""
+        to = self.purpose
+        if (self.hosts or to.is_opt_in) and not host_patterns.match_any(host, self.hosts):
             raise LoadError(
                 LoadReason.MODEL_FORBIDDEN,
-                f"models are not read from {host}: it is not among the allowed hosts "
-                "(spec.sources.allowedHosts of the ServingClass, FAIRLEAD_SOURCE_HOSTS of the Ray node)",
+                f"{to.subject} are not {to.verb} {host}: it is not among the allowed hosts "
+                f"({to.field}.allowedHosts of the ServingClass, {to.variable}_HOSTS of the Ray node)",
             )
         if self.secret is not None:
             self.secret.check(host)
@@ -138,14 +162,14 @@ class Outbound:
         ip = _parse(address)
         if ip is None:
             return
-        found = (ip, *_carried(ip))
+        found, to = (ip, *_carried(ip)), self.purpose
         if any(each.is_link_local or each.is_multicast or each.is_unspecified for each in found) or any(
             _is_within(each, _METADATA) for each in found
         ):
             raise LoadError(
                 LoadReason.MODEL_FORBIDDEN,
-                f"{host or address} is a link-local, multicast or otherwise reserved address, which models are never "
-                "read from",
+                f"{host or address} is a link-local, multicast or otherwise reserved address, which {to.subject} are "
+                f"never {to.verb}",
             )
         if self.is_public_only and not all(_is_public(each) for each in found):
             raise LoadError(
@@ -156,8 +180,8 @@ class Outbound:
         if not all(_is_public(each) or _is_within(each, self.networks) for each in found):
             raise LoadError(
                 LoadReason.MODEL_FORBIDDEN,
-                f"{host or address} is not a public address, and in no network that models may be read from "
-                "(spec.sources.allowedNetworks of the ServingClass, FAIRLEAD_SOURCE_NETWORKS of the Ray node)",
+                f"{host or address} is not a public address, and in no network that {to.subject} may be {to.verb} "
+                f"({to.field}.allowedNetworks of the ServingClass, {to.variable}_NETWORKS of the Ray node)",
             )
 
 
@@ -167,19 +191,19 @@ def is_public(address: str) -> bool:
     return ip is not None and all(_is_public(each) for each in (ip, *_carried(ip)))
 
 
-def parse_networks(text: str) -> tuple[Network, ...]:
+def parse_networks(text: str, purpose: Purpose = MODELS) -> tuple[Network, ...]:
     """Networks as in `10.0.0.0/8, fd00::/8`; raises LoadError (NodeMisconfigured)."""
     try:
         return tuple(ipaddress.ip_network(each, strict=False) for each in host_patterns.split(text))
     except ValueError as error:
         raise host_patterns.setting_error(
-            "FAIRLEAD_SOURCE_NETWORKS", f"{error}; it must be networks, as in 10.0.0.0/8"
+            f"{purpose.variable}_NETWORKS", f"{error}; it must be networks, as in 10.0.0.0/8"
         ) from None
 
 
-def parse_hosts(text: str) -> tuple[str, ...]:
+def parse_hosts(text: str, purpose: Purpose = MODELS) -> tuple[str, ...]:
     """Hosts as in `models.example.org, *.example.net`; raises LoadError (NodeMisconfigured)."""
-    return host_patterns.parse(text, "FAIRLEAD_SOURCE_HOSTS")
+    return host_patterns.parse(text, f"{purpose.variable}_HOSTS")
 
 
 def parse_proxy(url: str, excluded: str) -> Proxy | None:

@@ -206,3 +206,17 @@ def test_the_workers_alone_are_told_of_the_collector_of_spans_where_there_is_one
     assert [variables[each] for each in sorted(added)] == ["http://collector:4318", "0.5"]
     # Replicas read it when they start, so a change is another Ray cluster.
     assert traced.body["metadata"]["name"] != plain.body["metadata"]["name"]
+
+
+def test_the_workers_alone_are_told_of_the_sinks_of_payload_logs_where_there_are_some() -> None:
+    plain = ray_cluster.build(SMALL, namespace="models")
+    assert "FAIRLEAD_PAYLOAD_SINK" not in str(plain.body)
+    given = {"allowedHosts": ["events.example.org", "*.shop.svc"], "allowedNetworks": ["10.96.0.0/12"]}
+    allowed = ray_cluster.build(serving_classes.make(payloadSinks=given), namespace="models")
+    head, worker = pods(allowed)
+    variables = {each["name"]: each.get("value") for each in worker["containers"][0]["env"]}
+    assert variables["FAIRLEAD_PAYLOAD_SINK_HOSTS"] == "events.example.org,*.shop.svc"
+    assert variables["FAIRLEAD_PAYLOAD_SINK_NETWORKS"] == "10.96.0.0/12"
+    assert "FAIRLEAD_PAYLOAD_SINK" not in str(head)
+    # Replicas read it when the log is turned on, so a change is another Ray cluster.
+    assert allowed.body["metadata"]["name"] != plain.body["metadata"]["name"]

@@ -11,8 +11,10 @@ from tests.support.replica_parts import MODEL, ROW, Setting, loopback_sink, wait
 
 from fairlead_runtime.config import Payloads
 from fairlead_runtime.model import http_fetch
+from fairlead_runtime.model.fetching import outbound
 from fairlead_runtime.model.fetching.outbound import Outbound
 from fairlead_runtime.payload_counters import Outcome
+from fairlead_runtime.payloads import http_sink
 from fairlead_runtime.payloads.http_sink import HttpSink
 from fairlead_runtime.payloads.sink import SinkError
 
@@ -73,12 +75,32 @@ def test_an_answer_without_an_end_is_not_waited_for() -> None:
         loopback_sink(f"{server.url}/").send(b"{}")
 
 
+def test_nothing_is_sent_where_the_platform_allows_no_sink_whatever_it_allows_for_models(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("FAIRLEAD_SOURCE_NETWORKS", "127.0.0.0/8")
+    with payload_sink.receiving() as sink:
+        given = Payloads.model_validate({"url": sink.url, "samplePercent": 100})
+        with pytest.raises(SinkError, match=r"spec\.payloadSinks\.allowedHosts") as refused:
+            http_sink.open_sink(given).send(b"{}")
+        assert refused.value.outcome is Outcome.NOT_ALLOWED
+        monkeypatch.setenv("FAIRLEAD_PAYLOAD_SINK_HOSTS", "127.0.0.1")
+        with pytest.raises(SinkError, match=r"spec\.payloadSinks\.allowedNetworks") as refused:
+            http_sink.open_sink(given).send(b"{}")
+        assert refused.value.outcome is Outcome.NOT_ALLOWED
+        assert sink.requests == []
+        monkeypatch.setenv("FAIRLEAD_PAYLOAD_SINK_NETWORKS", "127.0.0.0/8")
+        http_sink.open_sink(given).send(b"{}")
+        assert len(sink.requests) == 1
+
+
 @pytest.mark.parametrize(
     "host",
     ["127.0.0.1", "localhost", "10.0.0.1", "169.254.169.254", "[::1]", "[fd00:ec2::254]", "0x7f.1", "100.100.100.200"],
 )
 def test_nothing_is_sent_to_an_address_that_is_not_public(host: str) -> None:
-    sink = HttpSink(f"http://{host}/", Outbound(), lambda: http_fetch.trust(None))
+    rules = Outbound(hosts=(host.strip("[]"),), purpose=outbound.PAYLOADS)
+    sink = HttpSink(f"http://{host}/", rules, lambda: http_fetch.trust(None))
     with pytest.raises(SinkError) as refused:
         sink.send(b"{}")
     assert refused.value.outcome is Outcome.NOT_ALLOWED
