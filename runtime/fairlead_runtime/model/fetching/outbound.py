@@ -11,7 +11,7 @@ import ipaddress
 import re
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from threading import Thread
@@ -139,23 +139,7 @@ class Outbound:
             )
 
     def _connect(self, host: str, port: int, timeout_s: float) -> socket.socket:
-        last: OSError = OSError(f"no address for {host}")
-        deadline = time.monotonic() + timeout_s
-        found = _resolve(host, port, timeout_s)[:ADDRESSES_MAX]
-        for number, (family, kind, protocol, _, address) in enumerate(found):
-            self._check_literal(str(address[0]), host)
-            candidate = socket.socket(family, kind, protocol)
-            # Each gets an equal part of what is left, so that one that is silent leaves time for the others.
-            candidate.settimeout(max(0.001, (deadline - time.monotonic()) / (len(found) - number)))
-            try:
-                candidate.connect(address)
-            except OSError as error:
-                candidate.close()
-                last = error
-            else:
-                candidate.settimeout(timeout_s)
-                return candidate
-        raise last
+        return _dial(host, port, timeout_s, lambda address: self._check_literal(address, host))
 
     def _check_literal(self, address: str, host: str | None = None) -> None:
         """Raises LoadError for an address that is not asked; what is a name passes."""
@@ -246,6 +230,31 @@ def _resolve(host: str, port: int, timeout_s: float) -> Sequence[_Found]:
         raise OSError(f"no address for {host} within {timeout_s:g} s") from None
 
 
+def _dial(host: str, port: int, timeout_s: float, check: Callable[[str], None] = lambda _: None) -> socket.socket:
+    """A connection to one of the name's addresses, each checked; raises OSError. The time is for all of it."""
+    last: OSError = OSError(f"no address for {host}")
+    deadline = time.monotonic() + timeout_s
+    found = _resolve(host, port, timeout_s)[:ADDRESSES_MAX]
+    for number, (family, kind, protocol, _, address) in enumerate(found):
+        check(str(address[0]))
+        try:
+            candidate = socket.socket(family, kind, protocol)
+        except OSError as error:  # a kernel without that family
+            last = error
+            continue
+        # Each gets an equal part of what is left, so that one that is silent leaves time for the others.
+        candidate.settimeout(max(0.001, (deadline - time.monotonic()) / (len(found) - number)))
+        try:
+            candidate.connect(address)
+        except OSError as error:
+            candidate.close()
+            last = error
+        else:
+            candidate.settimeout(timeout_s)
+            return candidate
+    raise last
+
+
 def _parse(address: str) -> Address | None:
     try:
         return ipaddress.ip_address(address.partition("%")[0])
@@ -298,12 +307,15 @@ def _is_excluded(host: str, pattern: str) -> bool:
 
 def _tunnel(proxy: Proxy, host: str, port: int, timeout_s: float) -> socket.socket:
     # The proxy is the platform's own choice: neither its name nor its address is checked.
-    connection = socket.create_connection((proxy.host, proxy.port), timeout=timeout_s)
+    deadline = time.monotonic() + timeout_s
+    connection = _dial(proxy.host, proxy.port, timeout_s)
     try:
+        left_s = max(0.001, deadline - time.monotonic())
+        connection.settimeout(left_s)
         target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         more = f"Proxy-Authorization: {proxy.authorization}\r\n" if proxy.authorization else ""
         connection.sendall(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{more}\r\n".encode())
-        first = _read_head(connection, timeout_s).split(b"\r\n", 1)[0].decode("latin-1")
+        first = _read_head(connection, left_s).split(b"\r\n", 1)[0].decode("latin-1")
         status = first.split(" ")[1:2]
         if status != ["200"]:
             answer = status[0] if status and re.fullmatch("[1-5][0-9]{2}", status[0]) else "with no status"

@@ -160,6 +160,38 @@ def test_a_tunnel_takes_its_name_and_user_to_the_proxy_and_nothing_of_what_follo
     assert "Proxy-Authorization: Basic dXNAZXI6cGFzcw==\r\n" in head
 
 
+def test_the_lookup_of_a_proxy_ends_with_the_time_of_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = Event()
+
+    def lookup(*_: object, **__: object) -> list[object]:
+        gate.wait(60)
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", lookup)
+    through = Outbound(proxy=Proxy(host="proxy.example.org", port=3128))
+    with pytest.raises(OSError, match=r"no address for proxy\.example\.org within"):
+        through.connect("models.example.org", 443, is_tls=True, timeout_s=0.2)
+    gate.set()
+
+
+def test_all_addresses_of_a_proxy_share_the_time_of_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    def lookup(host: str, port: int, **_: object) -> list[object]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (f"192.88.98.{number}", port)) for number in range(4)]
+
+    given: list[float] = []
+
+    def refuse(self: socket.socket, _: object) -> None:
+        given.append(self.gettimeout() or 0)
+        raise OSError("silent")
+
+    monkeypatch.setattr(socket, "getaddrinfo", lookup)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    through = Outbound(proxy=Proxy(host="proxy.example.org", port=3128))
+    with pytest.raises(OSError, match="silent"):
+        through.connect("models.example.org", 443, is_tls=True, timeout_s=8)
+    assert given[0] <= 2
+
+
 def test_an_address_is_checked_before_a_proxy_is_asked_for_it() -> None:
     with pytest.raises(LoadError):
         Outbound(proxy=Proxy(host="127.0.0.1", port=1)).connect("169.254.169.254", 443, is_tls=True, timeout_s=1)
