@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 
@@ -34,15 +35,17 @@ class Outcome(StrEnum):
 
 
 class PayloadCounters:
-    """Each outcome is counted by one thread alone: `Stopped` and those of sinks by the sender, others by the loop."""
+    """Counted on the server's loop and on the thread of each sender, of which an earlier one may still end."""
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
         self.is_on = False
         self.outcomes: dict[Outcome, int] = dict.fromkeys(Outcome, 0)
 
     def add(self, outcome: Outcome, count: int = 1) -> None:
         """Count events that ended so."""
-        self.outcomes[outcome] += count
+        with self._lock:
+            self.outcomes[outcome] += count
 
     def collect(self, labels: Mapping[str, str]) -> Iterator[Metric]:
         """The counts as a family of Prometheus, without a series before the log is on for the first time."""

@@ -24,6 +24,10 @@ from fairlead_runtime.protocols.http import dump
 TYPE = "dev.fairlead.prediction.v1"
 VALUE_BYTES_MIN = 2
 """A digit and a comma: no value takes less in JSON."""
+STRING_BYTES = 48
+"""What the object of a string takes beside its text."""
+_PIECE_VALUES = 4096
+"""Values that are written before it is asked whether there are too many."""
 _PRINTABLE = re.compile(rb"[!-~]{1,128}")
 _TRACEPARENT = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
@@ -63,13 +67,16 @@ class Tensor:
     omission: Omission | None = None
     held_bytes: int = 0
 
+    def copied(self) -> Tensor:
+        return self if self.values is None else replace(self, values=self.values.copy())
+
     def without_values(self) -> Tensor:
         return replace(self, values=None, omission=Omission.SIZE, held_bytes=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """A copy of what an answered prediction had, so that nothing of the request, or of others, is held."""
+    """What of an answered prediction is sent."""
 
     id: str
     time_s: float
@@ -83,6 +90,14 @@ class Event:
         """The memory that its values take."""
         return sum(tensor.held_bytes for tensor in (*self.inputs, *self.outputs))
 
+    def copied(self) -> Event:
+        """With values of its own, so that nothing of the request, or of a call with rows of others, is held."""
+        return replace(
+            self,
+            inputs=[tensor.copied() for tensor in self.inputs],
+            outputs=[tensor.copied() for tensor in self.outputs],
+        )
+
 
 def unknown_names(settings: Payloads, signature: Signature) -> tuple[str, ...]:
     """Names to redact that the model has no input or output of."""
@@ -90,12 +105,12 @@ def unknown_names(settings: Payloads, signature: Signature) -> tuple[str, ...]:
     return tuple(name for name in settings.redact if name not in known)
 
 
-def copy(specs: Sequence[TensorSpec], tensors: Tensors, settings: Payloads) -> list[Tensor]:
-    """Copies of the values that an event may have: the arrays are views of a request, or of a call with other rows."""
-    return [_copy(spec, array, settings) for spec, array in zip(specs, tensors, strict=True)]
+def select(specs: Sequence[TensorSpec], tensors: Tensors, settings: Payloads) -> list[Tensor]:
+    """The values that an event may have, not copied: the arrays are views of a request, or of a call with more rows."""
+    return [_select(spec, array, settings) for spec, array in zip(specs, tensors, strict=True)]
 
 
-def _copy(spec: TensorSpec, array: codec.Array, settings: Payloads) -> Tensor:
+def _select(spec: TensorSpec, array: codec.Array, settings: Payloads) -> Tensor:
     if spec.name in settings.redact:
         return Tensor(spec=spec, shape=array.shape, omission=Omission.REDACTED)
     is_text = spec.dtype is DType.STRING
@@ -109,8 +124,8 @@ def _copy(spec: TensorSpec, array: codec.Array, settings: Payloads) -> Tensor:
         text_bytes = sum(map(len, array.reshape(-1).tolist()))
         if text_bytes > most:
             return Tensor(spec=spec, shape=array.shape, omission=Omission.SIZE)
-        held_bytes += text_bytes
-    return Tensor(spec=spec, shape=array.shape, values=array.copy(), held_bytes=held_bytes)
+        held_bytes += text_bytes + array.size * STRING_BYTES
+    return Tensor(spec=spec, shape=array.shape, values=array, held_bytes=held_bytes)
 
 
 def extensions(headers: Mapping[bytes, bytes]) -> dict[str, str]:
@@ -127,17 +142,21 @@ def extensions(headers: Mapping[bytes, bytes]) -> dict[str, str]:
 def write(event: Event, origin: Origin, *, bytes_max: int) -> bytes | None:
     """The event as JSON, without the values of its largest tensors where it is too large; None where it still is."""
     tensors = [*event.inputs, *event.outputs]
-    written = [_write(tensor) for tensor in tensors]
-    while len(text := _envelope(event, origin, written)) > bytes_max:
-        largest = max(range(len(tensors)), key=lambda i: len(written[i]) if tensors[i].values is not None else -1)
-        if tensors[largest].values is None:
-            return None
-        tensors[largest] = tensors[largest].without_values()
-        written[largest] = _write(tensors[largest])
-    return text
+    written = [_write(tensor, bytes_max) for tensor in tensors]
+    commas = sum(max(0, len(each) - 1) for each in (event.inputs, event.outputs))
+    size = len(_envelope(event, origin, (), ())) + commas + sum(map(len, written))
+    for i in sorted(range(len(tensors)), key=lambda i: len(written[i]), reverse=True):
+        if size <= bytes_max:
+            break
+        without = _write(tensors[i].without_values(), bytes_max) if tensors[i].values is not None else written[i]
+        size -= len(written[i]) - len(without)
+        written[i] = without
+    if size > bytes_max:
+        return None
+    return _envelope(event, origin, written[: len(event.inputs)], written[len(event.inputs) :])
 
 
-def _write(tensor: Tensor) -> bytes:
+def _write(tensor: Tensor, bytes_max: int) -> bytes:
     shown: dict[str, object] = {
         "name": tensor.spec.name,
         "datatype": datatypes.NAMES[tensor.spec.dtype],
@@ -145,11 +164,24 @@ def _write(tensor: Tensor) -> bytes:
     }
     if tensor.values is None:
         return dump({**shown, "omitted": tensor.omission})
-    return dump({**shown, "data": codec.to_json(tensor.values.reshape(-1))})
+    data = _write_values(tensor.values.reshape(-1), bytes_max)
+    if data is None:
+        return _write(tensor.without_values(), bytes_max)
+    return dump({**shown, "data": orjson.Fragment(data)})
 
 
-def _envelope(event: Event, origin: Origin, written: Sequence[bytes]) -> bytes:
-    shown = [orjson.Fragment(text) for text in written]
+def _write_values(values: codec.Array, bytes_max: int) -> bytes | None:
+    """A list in JSON; None where it has more bytes than the event may have, of which no more are written then."""
+    pieces, size = [], 0
+    for at in range(0, values.size, _PIECE_VALUES):
+        pieces.append(dump(codec.to_json(values[at : at + _PIECE_VALUES]))[1:-1])
+        size += len(pieces[-1]) + 1
+        if size > bytes_max:
+            return None
+    return b"[" + b",".join(pieces) + b"]"
+
+
+def _envelope(event: Event, origin: Origin, inputs: Sequence[bytes], outputs: Sequence[bytes]) -> bytes:
     time = datetime.datetime.fromtimestamp(event.time_s, datetime.UTC)
     return dump(
         {
@@ -167,8 +199,8 @@ def _envelope(event: Event, origin: Origin, written: Sequence[bytes]) -> bytes:
                 "revisionNumber": origin.number,
                 "replica": origin.replica,
                 "protocol": event.protocol,
-                "inputs": shown[: len(event.inputs)],
-                "outputs": shown[len(event.inputs) :],
+                "inputs": [orjson.Fragment(text) for text in inputs],
+                "outputs": [orjson.Fragment(text) for text in outputs],
             },
         }
     )

@@ -14,10 +14,11 @@ from fairlead_runtime import config
 from fairlead_runtime.config import Payloads
 from fairlead_runtime.errors import LoadError
 from fairlead_runtime.inference.dataplane import Dataplane
+from fairlead_runtime.model.predictor import Tensors
 from fairlead_runtime.payload_counters import Outcome, PayloadCounters
 from fairlead_runtime.payloads import event
 from fairlead_runtime.payloads.event import Event, Origin
-from fairlead_runtime.payloads.sender import Sender
+from fairlead_runtime.payloads.sender import LOGGED_EVERY_S, Sender
 from fairlead_runtime.payloads.sink import Sink
 from fairlead_runtime.protocols.http import Request, Response
 
@@ -46,7 +47,7 @@ class PayloadLog:
         self._open_sink = open_sink
         self._settings: Payloads | None = None
         self._sender: Sender | None = None
-        self._is_refused = False
+        self._next_line_s = float("-inf")
         self._numbers = itertools.count()
 
     @property
@@ -103,8 +104,18 @@ class PayloadLog:
         settings = self._settings
         if tensors is None or settings is None:
             return
-        extensions = event.extensions(request.headers)
-        if not is_sampled(extensions.get("requestid"), settings.sample_percent):
+        try:
+            self._offer(request, response.protocol, tensors, settings)
+        except Exception:
+            # The outermost place: the answer is written, and its connection goes on whatever a log lacks, such as
+            # memory for a copy.
+            self._counters.add(Outcome.INTERNAL)
+            if (now_s := time.monotonic()) >= self._next_line_s:
+                self._next_line_s = now_s + LOGGED_EVERY_S
+                LOG.exception("an event of the payload log could not be made")
+
+    def _offer(self, request: Request, protocol: str, tensors: tuple[Tensors, Tensors], settings: Payloads) -> None:
+        if not is_sampled(request.headers.get(b"x-request-id"), settings.sample_percent):
             return
         if self._sender is None:
             self._counters.add(Outcome.UNKNOWN_NAME)
@@ -114,10 +125,10 @@ class PayloadLog:
             Event(
                 id=f"{self._origin.replica}-{next(self._numbers)}",
                 time_s=time.time(),
-                protocol=response.protocol,
-                inputs=event.copy(signature.inputs, inputs, settings),
-                outputs=event.copy(signature.outputs, outputs, settings),
-                extensions=extensions,
+                protocol=protocol,
+                inputs=event.select(signature.inputs, inputs, settings),
+                outputs=event.select(signature.outputs, outputs, settings),
+                extensions=event.extensions(request.headers),
             )
         )
 
@@ -132,9 +143,9 @@ class PayloadLog:
             await asyncio.sleep(POLL_S)
 
 
-def is_sampled(request_id: str | None, percent: int) -> bool:
+def is_sampled(request_id: bytes | None, percent: int) -> bool:
     """Whether a request is one of the sample: by its id, so that all who see it decide the same; else by chance."""
-    if request_id is None:
+    if not request_id:
         return random.random() * 100 < percent  # noqa: S311 - no secret
-    number = int.from_bytes(hashlib.sha256(request_id.encode()).digest()[:8])
+    number = int.from_bytes(hashlib.sha256(request_id).digest()[:8])
     return number * 100 < percent << 64

@@ -37,15 +37,18 @@ class Sender:
         self._thread.start()
 
     def offer(self, event: Event) -> None:
-        """Queue an event, or count it as dropped. Never waits for a sink."""
+        """Queue a copy of an event, or count it as dropped. Never waits for a sink."""
         with self._changed:
             is_full = len(self._queue) >= QUEUED_MAX or self._held_bytes + event.held_bytes > QUEUED_BYTES_MAX
-            if not is_full:
-                self._queue.append(event)
-                self._held_bytes += event.held_bytes
-                self._changed.notify()
         if is_full:
             self._counters.add(Outcome.QUEUE_FULL)
+            return
+        # The room stays: nothing else adds to the queue.
+        copied = event.copied()
+        with self._changed:
+            self._queue.append(copied)
+            self._held_bytes += copied.held_bytes
+            self._changed.notify()
 
     def stop(self, *, flush_s: float) -> None:
         """Let the thread end once the queue is empty, or after `flush_s` and the event that it is sending then."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,7 @@ def settings(**given: Any) -> Payloads:
 
 def written(tensors: Tensors = TENSORS, **given: Any) -> dict[str, Any]:
     wanted = settings(**given)
-    inputs = event.copy(SPECS, tensors, wanted)
+    inputs = event.select(SPECS, tensors, wanted)
     made = Event(id="a-0", time_s=0.25, protocol="v2", inputs=inputs, outputs=())
     text = event.write(made, ORIGIN, bytes_max=wanted.max_event_bytes)
     assert text is not None
@@ -67,8 +68,8 @@ def test_named_values_are_left_out_and_texts_are_kept_only_by_name(given: dict[s
     assert shown(**given) == inputs
 
 
-def test_what_is_left_out_is_not_even_copied() -> None:
-    copies = event.copy(SPECS, TENSORS, settings(redact=["age"]))
+def test_what_is_left_out_is_not_even_selected() -> None:
+    copies = event.select(SPECS, TENSORS, settings(redact=["age"]))
     assert [tensor.values for tensor in copies] == [None, None, None]
     assert [tensor.omission for tensor in copies] == [Omission.REDACTED, Omission.TEXT, Omission.TEXT]
     assert [tensor.shape for tensor in copies] == [(2,), (2,), (2,)]
@@ -76,7 +77,8 @@ def test_what_is_left_out_is_not_even_copied() -> None:
 
 def test_an_event_holds_no_view_of_a_call_with_rows_of_others() -> None:
     call = np.arange(100, dtype=np.float32)
-    (copied,) = event.copy(SPECS[:1], (call[40:42],), settings())
+    inputs = event.select(SPECS[:1], (call[40:42],), settings())
+    (copied,) = Event(id="a-0", time_s=0, protocol="v2", inputs=inputs, outputs=()).copied().inputs
     call[:] = -1
     assert copied.values is not None
     assert copied.values.tolist() == [40, 41]
@@ -101,7 +103,7 @@ def test_the_largest_values_are_left_out_first() -> None:
 
 def test_an_event_that_is_too_large_without_values_is_none() -> None:
     specs = tuple(TensorSpec(name="n" * 250, dtype=DType.FLOAT32, shape=(None,)) for _ in range(8))
-    inputs = event.copy(specs, (AGES,) * 8, settings())
+    inputs = event.select(specs, (AGES,) * 8, settings())
     made = Event(id="a-0", time_s=0, protocol="v2", inputs=inputs, outputs=())
     assert event.write(made, ORIGIN, bytes_max=1024) is None
 
@@ -116,3 +118,53 @@ def test_only_headers_of_the_expected_form_become_attributes() -> None:
 
 def test_a_name_to_redact_that_the_model_does_not_have_is_found() -> None:
     assert event.unknown_names(settings(redact=["age", "y", "agee"], keepText=["nothing"]), SIGNATURE) == ("agee",)
+
+
+def test_a_string_counts_with_what_its_object_takes() -> None:
+    (tensor,) = event.select(SPECS[1:2], (np.array([b""] * 1000, object),), settings(keepText=["name"]))
+    assert tensor.held_bytes >= 1000 * (8 + sys.getsizeof(b""))
+
+
+def test_the_work_for_an_event_grows_with_its_values_and_not_with_what_is_left_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    specs = tuple(TensorSpec(name=f"x{i}", dtype=DType.INT64, shape=(None,)) for i in range(200))
+    inputs = event.select(specs, [np.arange(2000)] * len(specs), settings(maxEventBytes=65536))
+    made = Event(id="a-0", time_s=0, protocol="v2", inputs=inputs, outputs=())
+    whole = event.write(made, ORIGIN, bytes_max=2**30)
+    assert whole is not None
+    dumped: list[int] = []
+    dump = event.dump
+
+    def count(value: object) -> bytes:
+        text = dump(value)
+        dumped.append(len(text))
+        return text
+
+    monkeypatch.setattr(event, "dump", count)
+    text = event.write(made, ORIGIN, bytes_max=65536)
+    assert text is not None
+    assert len(text) <= 65536
+    assert [each.get("omitted") for each in orjson.loads(text)["data"]["inputs"]].count(None) == 5
+    assert sum(dumped) < 4 * len(whole)
+
+
+def test_a_tensor_is_not_written_beyond_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.full(400_000, 1 / 3)
+    spec = TensorSpec(name="x", dtype=DType.FLOAT64, shape=(None,))
+    inputs = event.select([spec], [values], settings(maxEventBytes=1024 * 1024))
+    assert inputs[0].values is not None
+    made = Event(id="a-0", time_s=0, protocol="v2", inputs=inputs, outputs=())
+    dumped: list[int] = []
+    dump = event.dump
+
+    def count(value: object) -> bytes:
+        text = dump(value)
+        dumped.append(len(text))
+        return text
+
+    monkeypatch.setattr(event, "dump", count)
+    text = event.write(made, ORIGIN, bytes_max=1024 * 1024)
+    assert text is not None
+    assert orjson.loads(text)["data"]["inputs"][0]["omitted"] == "Size"
+    assert sum(dumped) < 2 * 1024 * 1024

@@ -20,6 +20,7 @@ from fairlead_runtime.guard_counters import Guard
 from fairlead_runtime.inference import batching
 from fairlead_runtime.payload_counters import Outcome
 from fairlead_runtime.payloads import log, sender
+from fairlead_runtime.payloads.event import Event
 from fairlead_runtime.payloads.sink import SinkError
 from fairlead_runtime.protocols.grpc import v2_messages
 from fairlead_runtime.protocols.inferring import INLINE_VALUES
@@ -223,11 +224,54 @@ def test_a_sink_that_hangs_costs_events_and_no_prediction(bound: str, monkeypatc
         wait_until(lambda: sum(outcomes(replica).values()) == 11)
 
 
+def test_nothing_is_copied_for_a_queue_that_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: Event) -> Event:
+        raise AssertionError("it was copied")
+
+    monkeypatch.setattr(sender, "QUEUED_MAX", 0)
+    monkeypatch.setattr(Event, "copied", fail)
+    with replica_parts.running(Setting(payloads=settings())) as replica:
+        assert status(replica.send(v2(ROWS))) == 200
+        assert outcomes(replica) == {Outcome.QUEUE_FULL: 1}
+
+
+def test_an_event_that_cannot_be_copied_costs_no_request(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_: Event) -> Event:
+        raise MemoryError
+
+    monkeypatch.setattr(Event, "copied", fail)
+    with replica_parts.running(Setting(payloads=settings())) as replica, replica.connect() as client:
+        asked = v2(ROWS).replace(b"connection: close\r\n", b"")
+        for _ in range(3):
+            client.sendall(asked)
+            assert status(replica_parts.read_answers(client, 1)) == 200
+        wait_until(lambda: outcomes(replica) == {Outcome.INTERNAL: 3})
+    (line,) = [each for each in caplog.records if each.name == log.LOG.name and each.levelname == "ERROR"]
+    assert "an event of the payload log could not be made" in line.getMessage()
+
+
 def test_the_same_request_is_in_the_sample_of_every_replica() -> None:
-    ids = [f"request-{i}" for i in range(4000)]
+    ids = [b"request-%d" % i for i in range(4000)]
     chosen = {percent: {each for each in ids if log.is_sampled(each, percent)} for percent in (1, 10, 50, 100)}
     assert chosen[1] < chosen[10] < chosen[50] < chosen[100] == set(ids)
     assert 300 < len(chosen[10]) < 500
+
+
+def test_an_id_that_can_be_no_attribute_decides_as_any_other() -> None:
+    with (
+        payload_sink.receiving() as sink,
+        replica_parts.running(Setting(payloads=settings(sink.url, samplePercent=50))) as replica,
+    ):
+        ids = [f"{number} of a day" for number in range(20)]
+        for each in ids:
+            assert status(replica.send(v2(ROWS, each))) == 200
+        wanted = sum(log.is_sampled(each.encode(), 50) for each in ids)
+        assert 0 < wanted < 20
+        events = sink.events(wanted)
+        wait_until(lambda: outcomes(replica) == {Outcome.SENT: wanted})
+    assert not any("requestid" in event for event in events)
 
 
 def test_requests_without_an_id_are_sampled_by_chance() -> None:
