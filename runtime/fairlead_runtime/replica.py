@@ -293,8 +293,7 @@ class Replica:
         self._dataplane = plane
         secret = keys.own_ray_token()
         copies = self._mirror(loop, secret)
-        self._payloads = payloads = PayloadLog(plane, given.namespace, self._metrics.payloads, http_sink.open_sink)
-        payloads.follow(self._user_config)
+        self._payloads = payloads = self._log(plane)
         handler = Handler(
             plane,
             self._metrics,
@@ -352,6 +351,11 @@ class Replica:
         guards = guard_checks.build(modes, prepared.model.signature, reference, prepared.answers)
         self._metrics.guarded = guards.rows
         return guards
+
+    def _log(self, plane: dataplane.Dataplane) -> PayloadLog:
+        payloads = PayloadLog(plane, self._config.namespace, self._metrics.payloads, http_sink.open_sink)
+        payloads.follow(self._user_config)
+        return payloads
 
     def _mirror(self, loop: asyncio.AbstractEventLoop, secret: str | None) -> mirror.Mirror:
         given = self._config
