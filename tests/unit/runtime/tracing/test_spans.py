@@ -27,7 +27,6 @@ from tests.support.replica_parts import (
 from tests.support.span_collector import Collector, attributes, collecting
 
 from fairlead_runtime.inference import batching
-from fairlead_runtime.model import http_fetch
 from fairlead_runtime.protocols.grpc import frame
 from fairlead_runtime.protocols.grpc.v2_messages import MESSAGES
 from fairlead_runtime.span_counters import SpanCounters
@@ -44,9 +43,7 @@ ROW = {"instances": [[1, 2, 3, 4]]}
 def traced(share: float, setting: Setting | None = None) -> Iterator[tuple[Running, Collector, SpanCounters]]:
     chosen, counted = setting or Setting(), SpanCounters()
     with collecting() as collector:
-        settings = exporter.Settings(
-            endpoint=collector.url, names=NAMES, tls=http_fetch.trust(None), collect_s=0.01, pause_s=0.01
-        )
+        settings = exporter.Settings(endpoint=collector.url, names=NAMES, tls=None, collect_s=0.01, pause_s=0.01)
         sender = exporter.Exporter(settings, counted)
         chosen.record = tracer.Tracer(NAMES, share, sender.offer).record
         try:
