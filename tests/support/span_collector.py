@@ -20,7 +20,7 @@ class Collector:
 
     url: str = ""
     refuses: int = 0
-    says: str = ""
+    reason: str = ""
     """Why it refuses them."""
     statuses: list[int] = field(default_factory=list)
     """What the next exports are answered with, before all further ones are taken."""
@@ -64,7 +64,7 @@ class _Answer(BaseHTTPRequestHandler):
             given = trace_service_pb2.ExportTraceServiceResponse()
             if collector.refuses:
                 given.partial_success.rejected_spans = collector.refuses
-                given.partial_success.error_message = collector.says
+                given.partial_success.error_message = collector.reason
             answer = given.SerializeToString()
         self.send_response(status)
         self.send_header("content-type", "application/x-protobuf")

@@ -86,7 +86,7 @@ def test_what_the_collector_says_is_logged_once_and_forges_no_line(
         sender, counted = start(collector.url)
         for number in range(1, 4):
             collector.refuses = number
-            collector.says = f"no {number}\nERROR root: forged" + "x" * 1000
+            collector.reason = f"no {number}\nERROR root: forged" + "x" * 1000
             for _ in range(number):
                 sender.offer(make())
             wait_until(lambda number=number: counted.refused + counted.sent == number * (number + 1) // 2)
