@@ -13,7 +13,6 @@ from tests.support.raw_server import Connection
 from tests.support.replica_parts import wait_until
 from tests.support.span_collector import collecting
 
-from fairlead_runtime.model import http_fetch
 from fairlead_runtime.span_counters import SpanCounters
 from fairlead_runtime.tracing import exporter
 from fairlead_runtime.tracing.operations import Operation
@@ -43,7 +42,7 @@ def start(endpoint: str, *, timeout_s: float = 60, collect_s: float = 0.0) -> tu
     settings = exporter.Settings(
         endpoint=endpoint,
         names=NAMES,
-        tls=http_fetch.trust(None),
+        tls=None,
         timeout_s=timeout_s,
         pause_s=0.01,
         collect_s=collect_s,
