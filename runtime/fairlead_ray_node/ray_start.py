@@ -1,9 +1,9 @@
 """``python -m fairlead_ray_node.ray_start [OPTION …]``: `ray start`, whose workers are forked from a template.
 
 Ray takes the program of its workers from `sys.executable` of this process. A small script takes that place. The raylet
-gets the port of its agent as well (`agent_port`), and there is no server of Ray Client (`client_server`); nothing else
-in Ray is changed. Where a reason speaks against forks,
-one line states the reason and Ray starts its workers itself.
+gets the port of its agent as well (`agent_port`), there is no server of Ray Client (`client_server`), and the node ends
+with its raylet (`raylet_end`); nothing else in Ray is changed. Where a reason speaks against forks, one line states the
+reason and Ray starts its workers itself.
 
 ``FAIRLEAD_WARM_START=off`` switches it off. ``FAIRLEAD_WARM_START_FOLDER`` is the folder of the sockets: an absolute
 path of at most 60 bytes, accessible to this user alone. Without it a new folder is made.
@@ -21,7 +21,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 
-from fairlead_ray_node import agent_port, client_server, launcher
+from fairlead_ray_node import agent_port, client_server, launcher, raylet_end
 
 SWITCH = "FAIRLEAD_WARM_START"
 FOLDER = "FAIRLEAD_WARM_START_FOLDER"
@@ -80,6 +80,7 @@ def main(arguments: Sequence[str]) -> int:
 
     agent_port.give_to_raylet(arguments)
     client_server.leave_out(arguments)
+    raylet_end.end_with_raylet()
     sys.argv = ["ray", "start", *arguments]
     return int(ray() or 0)
 

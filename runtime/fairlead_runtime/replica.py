@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from fairlead_runtime import config, staged, starting
 from fairlead_runtime.discovery import entry, member
+from fairlead_runtime.errors import LoadError
 from fairlead_runtime.feedback import keys, wiring
 from fairlead_runtime.inference import batching, costs, dataplane, executor, guard_checks, sampling
 from fairlead_runtime.inference.guarding import Guards
@@ -236,14 +237,23 @@ class Replica:
     def _trace(self, environment: config.Environment) -> Tracing | None:
         if not environment.traces_endpoint:
             return None
-        # Here: a replica without tracing has nothing of it in memory.
-        from fairlead_runtime.tracing import tracer
-        from fairlead_runtime.tracing import wiring as tracing
-
+        try:
+            # Here: a replica without tracing has nothing of it in memory.
+            from fairlead_runtime.tracing import tracer
+            from fairlead_runtime.tracing import wiring as tracing
+        except ImportError as error:
+            LOG.error("serving without spans: the image lacks opentelemetry-proto (%s)", error)
+            return None
         given = self._config
         names = tracer.Names(namespace=given.namespace, model=given.model, revision=given.revision, replica=self._name)
-        self._metrics.spans = SpanCounters()
-        return tracing.start(environment, names, self._metrics.spans)
+        counted = SpanCounters()
+        try:
+            started = tracing.start(environment, names, counted)
+        except LoadError as error:
+            LOG.error("serving without spans: %s", error.sentence)
+            return None
+        self._metrics.spans = counted
+        return started
 
     async def _end_tracing(self) -> None:
         if self._tracing is not None:

@@ -103,6 +103,11 @@ def launcher_of(replica: int) -> int:
     raise AssertionError(f"no launcher waits for {replica}")
 
 
+def is_agent(command: str) -> bool:
+    """Whether it is the command of a dashboard agent: the raylet has that among its arguments."""
+    return "/dashboard/agent.py" in command and "_command=" not in command
+
+
 def _mark(node: Node) -> str:
     remembered = state.State.read(node.local.root / "state.json")
     assert remembered is not None
@@ -184,6 +189,15 @@ def test_after_ray_was_killed_no_process_is_left(node: Node) -> None:
     until(lambda: not any(map(is_alive, (template, launcher, replica))), "all have ended", explain=node.log)
 
 
+def test_a_node_ends_with_its_agent(node: Node) -> None:
+    """Its raylet exits with 0 then, and a node without a raylet would run nothing, with nobody to start it again."""
+    node.local.start("ray")
+    ray = node.local.pid("ray")
+    (agent,) = (pid for pid in pids_of(node) if is_agent(command(pid)))
+    os.kill(agent, signal.SIGKILL)
+    until(lambda: not is_alive(ray), "Ray has ended", explain=node.log)
+
+
 @pytest.mark.nightly
 def test_workers_start_without_a_fork_when_there_is_no_template(node: Node, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(WITHOUT_TEMPLATE)
@@ -204,8 +218,7 @@ def test_a_node_starts_before_its_agent_does(node: Node, tmp_path: Path) -> None
         patch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{REPOSITORY}")
         node.local.start("ray")
     commands = {each.identity.pid: command(each.identity.pid) for each in process_table.entries()}
-    # The raylet has the agent's command among its arguments.
-    (agent,) = (pid for pid, found in commands.items() if "/dashboard/agent.py" in found and "_command=" not in found)
+    (agent,) = (pid for pid, found in commands.items() if is_agent(found))
     assert "State:\tT (stopped)" in Path(f"/proc/{agent}/status").read_text()
     node.put(APPLICATION)
     assert node.replica() > 0

@@ -19,7 +19,7 @@ class RayView:
     def __init__(self, local: cluster.LocalCluster, head: ray_node.Node = ray_node.HEAD) -> None:
         self._local = local
         # One client for all: each makes a TLS context of its own, which takes longer than an answer.
-        self._client = httpx.Client(base_url=f"http://127.0.0.1:{local.ports[head.port('dashboard')]}", timeout=30)
+        self._client = httpx.Client(base_url=f"http://127.0.0.1:{local.ports[head.port('dashboard')]}", timeout=120)
 
     def close(self) -> None:
         self._client.close()

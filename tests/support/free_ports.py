@@ -6,12 +6,7 @@ part of a cluster that is down for a restart finds its port free.
 
 from __future__ import annotations
 
-import fcntl
-import functools
-import os
-import pathlib
 import random
-import tempfile
 from collections import deque
 
 from fairlead_cli.local import ports
@@ -25,10 +20,10 @@ _given: deque[int] = deque()
 def free_port() -> int:
     """A port where nobody listens now, and that no other process of a test gets while this one lives."""
     for port in random.sample(_RANGE, len(_RANGE)):
-        if port not in _given and ports.is_free(port) and _reserve(port):
+        if port not in _given and ports.is_free(port) and ports.reserve(port):
             _given.append(port)
             if len(_given) > _KEPT:
-                fcntl.lockf(_reservations(), fcntl.LOCK_UN, 1, _given.popleft())
+                ports.release(_given.popleft())
             return port
     raise OSError(f"no free port in {_RANGE.start}-{_RANGE.stop - 1}")
 
@@ -36,18 +31,3 @@ def free_port() -> int:
 def free_ports(count: int) -> list[int]:
     """So many ports, all different."""
     return [free_port() for _ in range(count)]
-
-
-def _reserve(port: int) -> bool:
-    try:
-        fcntl.lockf(_reservations(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
-    except (BlockingIOError, PermissionError):
-        return False
-    return True
-
-
-@functools.cache
-def _reservations() -> int:
-    """A file in which a process locks one byte for each of its ports. The kernel unlocks them when the process ends."""
-    path = pathlib.Path(tempfile.gettempdir(), f"fairlead-test-ports-{os.getuid()}")
-    return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)

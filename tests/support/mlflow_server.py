@@ -66,8 +66,11 @@ def serving(folder: Path) -> Iterator[Registry]:
         f"--artifacts-destination={folder / 'artifacts'}",
     ]
     quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
+    # Nine processes that run jobs for traces and prompts.
+    without_jobs = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    environment = {**os.environ, **quiet, **without_jobs}
     with object_servers.running(
-        argv, folder / "log", lambda: object_servers.answers(f"{url}/health"), environment={**os.environ, **quiet}
+        argv, folder / "log", lambda: object_servers.answers(f"{url}/health"), environment=environment
     ):
         registry = Registry(url)
         try:

@@ -20,6 +20,8 @@ class Collector:
 
     url: str = ""
     refuses: int = 0
+    reason: str = ""
+    """Why it refuses them."""
     statuses: list[int] = field(default_factory=list)
     """What the next exports are answered with, before all further ones are taken."""
     exports: list[trace_service_pb2.ExportTraceServiceRequest] = field(default_factory=list)
@@ -62,6 +64,7 @@ class _Answer(BaseHTTPRequestHandler):
             given = trace_service_pb2.ExportTraceServiceResponse()
             if collector.refuses:
                 given.partial_success.rejected_spans = collector.refuses
+                given.partial_success.error_message = collector.reason
             answer = given.SerializeToString()
         self.send_response(status)
         self.send_header("content-type", "application/x-protobuf")

@@ -185,7 +185,7 @@ def _tracing(chosen: Tracing | None) -> list[dict[str, Any]]:
         return []
     return [
         {"name": "FAIRLEAD_TRACES_ENDPOINT", "value": chosen.endpoint},
-        {"name": "FAIRLEAD_TRACES_SAMPLE_PERCENT", "value": str(chosen.sample_percent)},
+        {"name": "FAIRLEAD_TRACES_SAMPLE_PERCENT", "value": _write_number(chosen.sample_percent)},
     ]
 
 
@@ -207,6 +207,11 @@ def _of_replicas(class_: ServingClass) -> list[dict[str, Any]]:
         *_tracing(class_.tracing),
         *_payload_sinks(class_.payload_sinks),
     ]
+
+
+def _write_number(value: float) -> str:
+    """The same for 1 and 1.0: a default that is written out changes no cluster's name."""
+    return str(float(value)).removesuffix(".0")
 
 
 def _container(

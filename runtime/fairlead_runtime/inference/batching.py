@@ -103,6 +103,8 @@ class Runner:
             RequestError: the model refuses the inputs (InvalidInput), fails (ModelFailed), or is not whole (StageGone).
         """
         started_s = time.perf_counter()
+        if timing is not None:
+            timing.called_s = started_s
         try:
             outputs = self._predictor(inputs)
         except RequestError:
@@ -118,7 +120,6 @@ class Runner:
             spent_s = time.perf_counter() - started_s
             self._costs.observe(size or size_of([inputs]), spent_s)
             if timing is not None:
-                timing.called_s = started_s
                 timing.call_s = spent_s
         self._observe_rows(rows_of(inputs))
         return outputs
@@ -139,6 +140,9 @@ class Runner:
             return None
         columns = zip(*(job.inputs for job in jobs), strict=True)
         shared = Timing()
+        begun_s = time.perf_counter()
+        for job in jobs:
+            job.timing.called_s = begun_s
         try:
             outputs = self.run_one(tuple(np.concatenate(column) for column in columns), timing=shared)
         except (RequestError, MemoryError):

@@ -16,7 +16,7 @@ class Phase(NamedTuple):
 
 @dataclass(slots=True)
 class Timing:
-    """Written by the thread that calls the model, before the request's result is there.
+    """Written by the thread that calls the model: `called_s` as the call begins, `call_s` before its result is there.
 
     Not frozen: making one is on the hot path.
     """

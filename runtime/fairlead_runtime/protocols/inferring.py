@@ -50,7 +50,7 @@ class Inferring:
         self._dataplane = dataplane
 
     def answer(self, decode: Callable[[], Call], *, body_bytes: int, accepts_gzip: bool = False) -> Answer:
-        """The answer to a request whose body takes about `body_bytes` of JSON; raises RequestError.
+        """The answer to a request whose body takes about `body_bytes` of JSON, also where it is refused.
 
         It is compressed where the client `accepts_gzip` and it is large enough to be encoded on a thread.
         """
@@ -94,7 +94,7 @@ class _Prediction(Timing):
         self._verdicts: Sequence[Verdict] = ()
 
     def answer(self) -> Answer:
-        """The answer, with all that is small done at once; raises RequestError."""
+        """The answer, with all that is small done at once."""
         try:
             call = self._decode()
             self._decode_s = time.perf_counter() - self._begun_s
@@ -105,9 +105,8 @@ class _Prediction(Timing):
                     return asyncio.get_running_loop().create_task(self._judge_beside(guards, call))
                 self._verdicts = guards.judge_inputs(call.inputs)
             return self.run(call)
-        except RequestError:
-            self._count_failure()
-            raise
+        except RequestError as error:
+            return self.refuse(error)
 
     def decode(self) -> Call:
         """The decoded and judged request, on a thread, where it may have waited; raises RequestError."""
@@ -138,7 +137,7 @@ class _Prediction(Timing):
         self._count_failure()
         response = refusals.answer(error)
         if self._dataplane.is_traced:
-            response.phases = self._phases()
+            response.phases = self._phases(ended_s=time.perf_counter())
         return response
 
     def _count_failure(self) -> None:
@@ -185,20 +184,24 @@ class _Prediction(Timing):
         )
         response.headers = (*headers, *response.headers)
         if self._dataplane.is_traced:
-            response.phases = self._phases()
+            response.phases = self._phases(ended_s=now_s)
         if self._dataplane.is_logged:
             response.tensors = (self._call.inputs, outputs)
         return response
 
-    def _phases(self) -> list[Phase]:
-        """The parts that were begun and ended, in order; the queue is what lies between parsing and the call."""
+    def _phases(self, *, ended_s: float) -> list[Phase]:
+        """The parts that were begun, in order; what has not ended, as after the deadline, ends with the answer.
+
+        The queue is what lies between parsing and the call. The thread of a late call may write its times meanwhile.
+        """
         phases = []
+        called_s, call_s = self.called_s, self.call_s
         decoded_s = self._decode_begun_s + self._decode_s
         if self._decode_s:
             phases.append(Phase("parse", self._decode_begun_s, decoded_s))
-        if self.call_s:
-            phases.append(Phase("queue", decoded_s, max(decoded_s, self.called_s)))
-            phases.append(Phase("compute", self.called_s, self.called_s + self.call_s))
+            phases.append(Phase("queue", decoded_s, max(decoded_s, called_s or ended_s)))
+        if called_s:
+            phases.append(Phase("compute", called_s, called_s + call_s if call_s else ended_s))
         if self._encode_s:
             phases.append(Phase("encode", self._encode_begun_s, self._encode_begun_s + self._encode_s))
         return phases

@@ -9,15 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import ssl
 import threading
+import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from typing_extensions import override
 
+from fairlead_runtime.model.fetching import outbound
 from fairlead_runtime.span_counters import SpanCounters
 from fairlead_runtime.tracing import otlp
 from fairlead_runtime.tracing.span import AnsweredRequest
@@ -34,13 +39,22 @@ COLLECT_S = 2.0
 TIMEOUT_S = 10.0
 ATTEMPTS = 3
 PAUSE_S = 1.0
-"""Before the second attempt, and twice as long before the third."""
+"""Before the second attempt, twice as long before the third, and before the batch that follows one that failed."""
+
+RETRY_AFTER_S_MAX = 30.0
+"""The longest pause that a collector can ask for."""
+
+LOG_EVERY_S = 60.0
+"""The log gets one line in this time at most."""
+
+_TEXT_CHARS_MAX = 300
 
 CLOSE_S = 2.0
 ANSWER_BYTES_MAX = 64 * 1024
 _PATH = "/v1/traces"
 _HEADERS = {"content-type": "application/x-protobuf", "accept": "application/x-protobuf", "accept-encoding": "identity"}
 _AGAIN = frozenset({429, 502, 503, 504})
+_WAITS = frozenset({429, 503})
 
 
 class Outcome(StrEnum):
@@ -52,12 +66,24 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """How one attempt went. `trouble` is one of few kinds; `text` is of the collector, or of an error."""
+
+    outcome: Outcome
+    trouble: str = ""
+    text: str = ""
+    refused: int = 0
+    wait_s: float = 0.0
+    """The pause that the collector asks for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Where spans go; `tls` is for a collector with `https`."""
+    """Where spans go; `tls` is for a collector with `https`, and None for one without."""
 
     endpoint: str
     names: Names
-    tls: ssl.SSLContext
+    tls: ssl.SSLContext | None
     timeout_s: float = TIMEOUT_S
     pause_s: float = PAUSE_S
     collect_s: float = COLLECT_S
@@ -74,7 +100,8 @@ class Exporter:
         self._some = threading.Event()
         self._full = threading.Event()
         self._closing = threading.Event()
-        self._trouble = ""
+        self._logged = ""
+        self._quiet_until_s = 0.0
         self._thread = threading.Thread(target=self._work, name="fairlead-spans", daemon=True)
         self._thread.start()
 
@@ -111,57 +138,121 @@ class Exporter:
         return [self._queue.popleft() for _ in range(min(len(self._queue), BATCH_MAX))]
 
     def _send(self, batch: Sequence[AnsweredRequest]) -> None:
-        body = otlp.write(self._settings.names, batch)
         spans = sum(request.spans for request in batch)
-        for attempt in range(ATTEMPTS):
-            outcome, refused, why = asyncio.run(self._post(body))
-            if outcome is Outcome.SENT:
-                self._counted.sent += spans - min(refused, spans)
-                self._counted.refused += min(refused, spans)
-                self._log(why)
-                return
-            if outcome is Outcome.FAILED or attempt + 1 == ATTEMPTS:
-                break
-            if self._closing.wait(self._settings.pause_s * 2**attempt):
-                break
-        self._counted.failed += spans
-        self._log(why)
-
-    async def _post(self, body: bytes) -> tuple[Outcome, int, str]:
-        """One attempt: its outcome, how many spans the collector refused, and what went wrong."""
-        session = aiohttp.ClientSession(
-            timeout=aiohttp.ClientTimeout(total=self._settings.timeout_s),
-            connector=aiohttp.TCPConnector(ssl=self._settings.tls),
-            trust_env=False,
-            # A compressed answer is not asked for; unpacked it could be of any size.
-            auto_decompress=False,
-        )
         try:
+            attempt = self._try(batch)
+        except Exception as error:
+            # The outermost place of this thread: without memory or a free descriptor the next batch has its own chance.
+            attempt = _failure(error, Outcome.FAILED)
+            if self._begins(attempt):
+                LOG.exception("spans could not be sent to %s", self._url)
+        if attempt.outcome is Outcome.SENT:
+            self._counted.sent += spans - min(attempt.refused, spans)
+            self._counted.refused += min(attempt.refused, spans)
+        else:
+            self._counted.failed += spans
+        self._log(attempt)
+        if attempt.outcome is not Outcome.SENT:
+            self._closing.wait(max(attempt.wait_s, self._settings.pause_s))
+
+    def _try(self, batch: Sequence[AnsweredRequest]) -> Attempt:
+        """The last attempt of those that were needed."""
+        body = otlp.write(self._settings.names, batch)
+        attempt = asyncio.run(self._post(body))
+        for count in range(ATTEMPTS - 1):
+            if attempt.outcome is not Outcome.AGAIN:
+                break
+            if self._closing.wait(max(attempt.wait_s, self._settings.pause_s * 2**count)):
+                break
+            attempt = asyncio.run(self._post(body))
+        return attempt
+
+    async def _post(self, body: bytes) -> Attempt:
+        try:
+            session = aiohttp.ClientSession(
+                timeout=aiohttp.ClientTimeout(total=self._settings.timeout_s),
+                connector=aiohttp.TCPConnector(
+                    ssl=self._settings.tls or True, resolver=_Resolver(self._settings.timeout_s)
+                ),
+                trust_env=False,
+                # A compressed answer is not asked for; unpacked it could be of any size.
+                auto_decompress=False,
+            )
             async with (
                 session,
                 session.post(self._url, data=body, headers=_HEADERS, allow_redirects=False) as answer,
             ):
                 if answer.status != 200:
-                    outcome = Outcome.AGAIN if answer.status in _AGAIN else Outcome.FAILED
-                    return outcome, 0, f"it answered {answer.status}"
+                    return _refusal(answer)
                 content = await _read_bounded(answer)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             # ValueError: a host of the endpoint that can't be one, as its name is looked up.
-            return Outcome.AGAIN, 0, f"{type(error).__name__}: {error}"
+            return _failure(error, Outcome.AGAIN)
         if content is None:
-            return Outcome.FAILED, 0, f"its answer is longer than {ANSWER_BYTES_MAX} bytes"
+            return Attempt(outcome=Outcome.FAILED, trouble=f"its answer is longer than {ANSWER_BYTES_MAX} bytes")
         refused, why = otlp.read_refused(content)
-        return Outcome.SENT, refused, f"it refused {refused} spans: {why}" if refused else ""
+        return Attempt(
+            outcome=Outcome.SENT, trouble="it refused some of them" if refused else "", text=why, refused=refused
+        )
 
-    def _log(self, trouble: str) -> None:
-        """Logs where the collector's trouble begins, changes or ends, not each time."""
-        if trouble == self._trouble:
+    def _log(self, attempt: Attempt) -> None:
+        if not self._begins(attempt):
             return
-        self._trouble = trouble
-        if trouble:
-            LOG.warning("spans could not be sent to %s: %.300s", self._url, trouble)
+        if attempt.trouble:
+            text = attempt.text[:_TEXT_CHARS_MAX]
+            LOG.warning("spans could not be sent to %s: %s (%r)", self._url, attempt.trouble, text)
         else:
             LOG.info("spans are sent to %s again", self._url)
+
+    def _begins(self, attempt: Attempt) -> bool:
+        """Whether it is to be logged: trouble of a kind begins or ends, and the last line is long enough ago."""
+        now_s = time.monotonic()
+        if attempt.trouble == self._logged or now_s < self._quiet_until_s:
+            return False
+        self._logged = attempt.trouble
+        self._quiet_until_s = now_s + LOG_EVERY_S
+        return True
+
+
+class _Resolver(AbstractResolver):
+    """Looks names up with a bound: the loop's own way ends no sooner than the system's resolver.
+
+    It holds up the loop meanwhile, which has nothing else to do.
+    """
+
+    def __init__(self, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+
+    @override
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        return [
+            ResolveResult(
+                hostname=host, host=address[0], port=port, family=found, proto=protocol, flags=socket.AI_NUMERICHOST
+            )
+            for found, _, protocol, _, address in outbound.resolve(host, port, self._timeout_s)
+            if family in (socket.AF_UNSPEC, found)
+        ]
+
+    @override
+    async def close(self) -> None:
+        return
+
+
+def _failure(error: Exception, outcome: Outcome) -> Attempt:
+    return Attempt(outcome=outcome, trouble=type(error).__name__, text=str(error))
+
+
+def _refusal(answer: aiohttp.ClientResponse) -> Attempt:
+    asked = answer.headers.get("retry-after", "")
+    # A date, the other form, is as good as none: clocks differ.
+    is_number = asked.isascii() and asked.isdigit() and len(asked) < 10
+    return Attempt(
+        outcome=Outcome.AGAIN if answer.status in _AGAIN else Outcome.FAILED,
+        trouble=f"it answered {answer.status}",
+        wait_s=min(float(asked), RETRY_AFTER_S_MAX) if is_number and answer.status in _WAITS else 0.0,
+    )
 
 
 async def _read_bounded(answer: aiohttp.ClientResponse) -> bytes | None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from fairlead_runtime.protocols.grpc import calls, v1_service, v2_service
 
-V2_VERBS = frozenset({"ready", "infer", "feedback", "config", "stats", "explain", "proof"})
+V2_VERBS = frozenset({"ready", "infer", "feedback", "config", "stats", "explain"})
 V1_VERBS = frozenset({"predict", "classify", "regress"})
 METHODS = {
     v2_service.NAME: frozenset({"ModelReady", "ModelMetadata", "ModelConfig", "ModelStatistics", "ModelInfer"}),
@@ -31,8 +31,8 @@ class Operation:
 
 
 def read(method: str, path: str) -> Operation | None:
-    """The operation of a request; None for those that clients don't send, such as health checks."""
-    if path.startswith(_INTERNAL) or not path:
+    """The operation of a request; None for those that clients don't send: health checks, scrapes and proofs."""
+    if path.startswith(_INTERNAL) or not path or _is_proof(path):
         return None
     found = None
     if path.startswith("/v2"):
@@ -42,6 +42,15 @@ def read(method: str, path: str) -> Operation | None:
     elif path.startswith(calls.PREFIX):
         found = _rpc(path)
     return found or Operation(name=method)
+
+
+def _is_proof(path: str) -> bool:
+    """Whether the operator asks the replica to run its example."""
+    match path.strip("/").split("/"):
+        case ["v2", "models", _, "proof"] | ["v2", "models", _, "versions", _, "proof"]:
+            return True
+        case _:
+            return False
 
 
 def _v2(path: str) -> Operation | None:

@@ -22,9 +22,9 @@ class Tracing:
 
 def start(environment: Environment, names: tracer.Names, counted: SpanCounters) -> Tracing:
     """Starts the thread that sends; raises LoadError where the certificates for the collector can't be read."""
-    settings = exporter.Settings(
-        endpoint=environment.traces_endpoint, names=names, tls=http_fetch.trust(environment.ca_file)
-    )
+    endpoint = environment.traces_endpoint
+    tls = http_fetch.trust(environment.ca_file) if endpoint.startswith("https:") else None
+    settings = exporter.Settings(endpoint=endpoint, names=names, tls=tls)
     sender = exporter.Exporter(settings, counted)
     recorder = tracer.Tracer(names, environment.traces_sample_percent / 100, sender.offer)
     return Tracing(record=recorder.record, close=sender.close)

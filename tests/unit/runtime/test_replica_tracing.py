@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
+import logging
 import subprocess
 import sys
 import threading
@@ -16,8 +17,7 @@ from tests.support.replica_drain import drain
 from tests.support.replica_parts import DoublingModel, float_signature
 from tests.support.span_collector import attributes, collecting
 
-from fairlead_runtime import config
-from fairlead_runtime.errors import LoadError
+from fairlead_runtime import config, tracing
 from fairlead_runtime.model import loader
 from fairlead_runtime.model.predictor import LoadedModel
 from fairlead_runtime.replica import Replica
@@ -109,15 +109,45 @@ async def test_a_replica_sends_what_it_recorded_before_it_ends(tmp_path: Path, m
     assert not [each for each in threading.enumerate() if each.name == "fairlead-spans"]
 
 
-async def test_a_replica_whose_certificates_for_the_collector_are_wrong_does_not_start(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("cause", ["FAIRLEAD_CA_FILE", "opentelemetry"])
+async def test_a_replica_that_can_send_no_spans_serves_without(
+    cause: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    prepare(tmp_path, monkeypatch)
-    (tmp_path / "ca.crt").write_text("no certificate")
-    monkeypatch.setenv("FAIRLEAD_CA_FILE", str(tmp_path / "ca.crt"))
+    node = prepare(tmp_path, monkeypatch)
+    if cause == "opentelemetry":
+        # As in an image that lacks the package.
+        for name in [name for name in sys.modules if name.startswith("fairlead_runtime.tracing.")]:
+            monkeypatch.delitem(sys.modules, name)
+            monkeypatch.delattr(tracing, name.rpartition(".")[2], raising=False)
+        monkeypatch.setitem(sys.modules, "opentelemetry.proto.collector.trace.v1", None)
+    else:
+        (tmp_path / "ca.crt").write_text("no certificate")
+        monkeypatch.setenv("FAIRLEAD_CA_FILE", str(tmp_path / "ca.crt"))
     monkeypatch.setenv("FAIRLEAD_TRACES_ENDPOINT", "https://collector:4318")
-    with pytest.raises(LoadError, match="FAIRLEAD_CA_FILE"):
-        await Replica(configuration(tmp_path)).reconfigure({"digest": None})
+    replica = Replica(configuration(tmp_path))
+    await replica.reconfigure({"digest": None})
+    (listed,) = (await asyncio.to_thread(node_members.ask, node)).replicas
+    await asyncio.to_thread(ask, listed["port"], "POST", PREDICT, {"traceparent": f"00-{TRACE}-{SPAN}-01"})
+    counted = (await asyncio.to_thread(ask, listed["port"], "GET", "/metrics", {})).decode()
+    await drain(replica)
+    (logged,) = [each for each in caplog.records if each.levelno >= logging.ERROR]
+    assert "serving without spans" in logged.getMessage()
+    assert cause in logged.getMessage()
+    assert "\n" not in logged.getMessage()
+    assert "fairlead_replica_spans_total{" not in counted
+
+
+async def test_a_collector_without_https_needs_no_certificates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    node = prepare(tmp_path, monkeypatch)
+    monkeypatch.setenv("FAIRLEAD_CA_FILE", str(tmp_path / "nothing.crt"))
+    with collecting() as collector:
+        monkeypatch.setenv("FAIRLEAD_TRACES_ENDPOINT", collector.url)
+        replica = Replica(configuration(tmp_path))
+        await replica.reconfigure({"digest": None})
+        (listed,) = (await asyncio.to_thread(node_members.ask, node)).replicas
+        await asyncio.to_thread(ask, listed["port"], "POST", PREDICT, {"traceparent": f"00-{TRACE}-{SPAN}-01"})
+        await drain(replica)
+        await asyncio.to_thread(collector.wait_for, "predict")
 
 
 def test_without_a_collector_nothing_of_tracing_is_in_the_process(tmp_path: Path) -> None:

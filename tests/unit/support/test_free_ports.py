@@ -35,5 +35,32 @@ def test_a_port_that_another_process_has_is_not_given_until_that_ends(monkeypatc
     assert set(free_ports.free_ports(3)) == taken
 
 
+PICK = """
+import sys
+from fairlead_cli.local import ports
+
+ports._RANGE = range(int(sys.argv[1]), int(sys.argv[2]))
+print(ports.pick(()), flush=True)
+sys.stdin.read()
+"""
+
+
+def test_two_commands_never_pick_the_same_port_for_parts_that_do_not_listen_yet(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    start = next(port for port in range(9900, 10000, 2) if all(map(ports.is_free, range(port, port + 2))))
+    monkeypatch.setattr(ports, "_RANGE", range(start, start + 2))
+    argv = [sys.executable, "-c", PICK, str(start), str(start + 2)]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        theirs = int(other.stdout.readline())
+        ours = ports.pick(())
+        assert {ours, theirs} == {start, start + 1}
+        with pytest.raises(OSError, match="no free port"):
+            ports.pick((ours,))
+        other.communicate()
+    assert ports.pick((ours,)) == theirs
+
+
 def test_local_clusters_take_other_ports() -> None:
     assert ports.pick(()) < 15000 <= free_ports.free_port()

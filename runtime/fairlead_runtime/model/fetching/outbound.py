@@ -24,7 +24,7 @@ from fairlead_runtime.model.fetching.secret_hosts import SecretHosts
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-_Found = tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]
+Found = tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]
 
 PROXY_HEAD_BYTES_MAX = 64 * 1024
 ADDRESSES_MAX = 8
@@ -212,9 +212,9 @@ def parse_proxy(url: str, excluded: str) -> Proxy | None:
     return Proxy(host=host, port=port, authorization=user, excluded=found)
 
 
-def _resolve(host: str, port: int, timeout_s: float) -> Sequence[_Found]:
+def resolve(host: str, port: int, timeout_s: float) -> Sequence[Found]:
     """The addresses of a name; raises OSError. The system's resolver can take minutes where no server answers."""
-    answer: Future[Sequence[_Found]] = Future()
+    answer: Future[Sequence[Found]] = Future()
 
     def ask() -> None:
         try:
@@ -234,7 +234,7 @@ def _dial(host: str, port: int, timeout_s: float, check: Callable[[str], None] =
     """A connection to one of the name's addresses, each checked; raises OSError. The time is for all of it."""
     last: OSError = OSError(f"no address for {host}")
     deadline = time.monotonic() + timeout_s
-    found = _resolve(host, port, timeout_s)[:ADDRESSES_MAX]
+    found = resolve(host, port, timeout_s)[:ADDRESSES_MAX]
     for number, (family, kind, protocol, _, address) in enumerate(found):
         check(str(address[0]))
         try:

@@ -12,6 +12,7 @@ from fairlead_operator.api import names
 from fairlead_operator.desired import node_removal, ray_cluster
 from fairlead_operator.state.infrastructure import WantedCluster
 from fairlead_operator.state.serving_class import HeadStorage, PodSize
+from fairlead_runtime import config
 
 SMALL = serving_classes.make()
 FIXED = serving_classes.make(workers={"min": 2, "max": 2})
@@ -220,3 +221,21 @@ def test_the_workers_alone_are_told_of_the_sinks_of_payload_logs_where_there_are
     assert "FAIRLEAD_PAYLOAD_SINK" not in str(head)
     # Replicas read it when the log is turned on, so a change is another Ray cluster.
     assert allowed.body["metadata"]["name"] != plain.body["metadata"]["name"]
+
+
+def test_the_default_share_of_spans_written_out_keeps_the_cluster() -> None:
+    def names(**given: float) -> object:
+        class_ = serving_classes.make(tracing={"endpoint": "http://collector:4318", **given})
+        return ray_cluster.build(class_, namespace="models").body["metadata"]["name"]
+
+    assert names() == names(samplePercent=1) == names(samplePercent=1.0)
+    assert names() != names(samplePercent=1.5)
+
+
+@pytest.mark.parametrize("value", [0, 1, 100, 0.5, 0.00001, 1e-9, 33.333333333, 99.99999])
+def test_a_share_of_spans_is_read_as_it_was_written(value: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    class_ = serving_classes.make(tracing={"endpoint": "http://collector:4318", "samplePercent": value})
+    (container,) = pods(ray_cluster.build(class_, namespace="models"))[1]["containers"]
+    variables = {each["name"]: each.get("value") for each in container["env"]}
+    monkeypatch.setenv("FAIRLEAD_TRACES_SAMPLE_PERCENT", variables["FAIRLEAD_TRACES_SAMPLE_PERCENT"])
+    assert config.environment().traces_sample_percent == value

@@ -46,8 +46,11 @@ def test_a_call_has_the_name_of_its_method() -> None:
         assert operations.read("POST", path) == Operation(name=name, rpc=name)
 
 
-@pytest.mark.parametrize("path", ["/-/healthz/x", "/-/measurements/x", "/metrics", ""])
-def test_what_gateways_and_prometheus_ask_has_no_span(path: str) -> None:
+@pytest.mark.parametrize(
+    "path",
+    ["/-/healthz/x", "/-/measurements/x", "/metrics", "", "/v2/models/a/proof", "/v2/models/a/versions/1/proof"],
+)
+def test_what_gateways_the_operator_and_prometheus_ask_has_no_span(path: str) -> None:
     assert operations.read("GET", path) is None
 
 
@@ -65,5 +68,5 @@ def test_every_verb_that_is_answered_has_a_name() -> None:
     assert len(handler._v1._verbs) == len(operations.V1_VERBS)
     from tests.support.replica_parts import answer_of, request
 
-    for verb in operations.V2_VERBS - {"infer", "proof", "explain", "feedback"}:
+    for verb in operations.V2_VERBS - {"infer", "explain", "feedback"}:
         assert answer_of(handler, request("GET", f"/v2/models/{MODEL}/{verb}")).status == 200

@@ -27,7 +27,6 @@ from tests.support.replica_parts import (
 from tests.support.span_collector import Collector, attributes, collecting
 
 from fairlead_runtime.inference import batching
-from fairlead_runtime.model import http_fetch
 from fairlead_runtime.protocols.grpc import frame
 from fairlead_runtime.protocols.grpc.v2_messages import MESSAGES
 from fairlead_runtime.span_counters import SpanCounters
@@ -44,9 +43,7 @@ ROW = {"instances": [[1, 2, 3, 4]]}
 def traced(share: float, setting: Setting | None = None) -> Iterator[tuple[Running, Collector, SpanCounters]]:
     chosen, counted = setting or Setting(), SpanCounters()
     with collecting() as collector:
-        settings = exporter.Settings(
-            endpoint=collector.url, names=NAMES, tls=http_fetch.trust(None), collect_s=0.01, pause_s=0.01
-        )
+        settings = exporter.Settings(endpoint=collector.url, names=NAMES, tls=None, collect_s=0.01, pause_s=0.01)
         sender = exporter.Exporter(settings, counted)
         chosen.record = tracer.Tracer(NAMES, share, sender.offer).record
         try:
@@ -222,8 +219,63 @@ def test_a_failure_of_the_replica_is_an_error_and_a_refusal_is_none() -> None:
     assert attributes(unknown.attributes)["http.response.status_code"] == 404
 
 
-def test_health_checks_and_scrapes_have_no_span() -> None:
+@pytest.mark.parametrize("is_shared", [True, False])
+def test_a_call_that_ends_after_the_deadline_is_a_part_until_the_answer(is_shared: bool) -> None:
+    gate = threading.Event()
+    sharing = batching.Sharing(is_proved=is_shared, rows_max=8, delay_s=0.001)
+    setting = Setting(model=DoublingModel(gate=gate), call_s=1.0, sharing=sharing, timeout_s=0.3)
+    with traced(0, setting) as (replica, collector, _):
+        try:
+            assert b" 504 " in send(replica, PREDICT, ROW, ("traceparent", SAMPLED))
+            (own,) = collector.wait_for("predict")
+            below = children(collector, own)
+        finally:
+            gate.set()
+    assert list(below) == ["parse", "queue", "compute"]
+    assert below["compute"].start_time_unix_nano == below["queue"].end_time_unix_nano
+    assert below["compute"].end_time_unix_nano <= own.end_time_unix_nano
+
+
+def test_a_request_that_is_refused_before_its_call_has_its_wait_as_a_queue() -> None:
+    gate = threading.Event()
+    model = DoublingModel(gate=gate)
+    setting = Setting(model=model, call_s=1.0, sharing=batching.Sharing(is_proved=False), ongoing_max=1, queued_max=0)
+    with traced(0, setting) as (replica, collector, _):
+        first = threading.Thread(target=send, args=(replica, PREDICT, ROW))
+        first.start()
+        try:
+            assert model.begun.wait(20)
+            assert b" 503 " in send(replica, PREDICT, ROW, ("traceparent", SAMPLED))
+            (own,) = collector.wait_for("predict")
+            below = children(collector, own)
+        finally:
+            gate.set()
+            first.join()
+    assert list(below) == ["parse", "queue"]
+    assert below["queue"].end_time_unix_nano <= own.end_time_unix_nano
+
+
+def test_a_request_whose_call_has_not_begun_by_the_deadline_has_no_compute() -> None:
+    gate = threading.Event()
+    model = DoublingModel(gate=gate)
+    setting = Setting(model=model, call_s=1.0, sharing=batching.Sharing(is_proved=False), timeout_s=0.3)
+    with traced(0, setting) as (replica, collector, _):
+        first = threading.Thread(target=send, args=(replica, PREDICT, ROW))
+        first.start()
+        try:
+            assert model.begun.wait(20)
+            assert b" 504 " in send(replica, PREDICT, ROW, ("traceparent", SAMPLED))
+            (own,) = collector.wait_for("predict")
+            below = children(collector, own)
+        finally:
+            gate.set()
+            first.join()
+    assert list(below) == ["parse", "queue"]
+
+
+def test_health_checks_proofs_and_scrapes_have_no_span() -> None:
     with traced(1) as (replica, collector, _):
+        assert b" 200 " in send(replica, f"/v2/models/{MODEL}/proof", {})
         for path in (f"/-/healthz/{NAME}", f"/-/measurements/{NAME}", "/metrics"):
             raw = f"GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".encode()
             with replica.connect() as client:
