@@ -120,7 +120,8 @@ def _status_values(status: Mapping[str, Any], writes: Iterable[Write]) -> list[V
 
     ``Retiring`` is left out: a deletion writes it only where it has to wait, so an operator that was away meanwhile
     finds nothing left to wait for. So are the phases and steps in which no traffic moves: whether one is written
-    depends on how long it lasts.
+    depends on how long it lasts. So is the time without a rollout between two: whether the pass that ends one may begin
+    the next depends on what can be read then.
     """
     document: Any = dict(status)
     values = [_place(document)]
@@ -128,7 +129,8 @@ def _status_values(status: Mapping[str, Any], writes: Iterable[Write]) -> list[V
         if _is(write, "status"):
             document = merge_patch.merged(document, write.document()["status"])
             values.append(_place(document))
-    return [value for value in values if value["phase"] not in _MAY_BE_PASSED and not _is_without_effect(value)]
+    kept = [value for value in values if value["phase"] not in _MAY_BE_PASSED and not _is_without_effect(value)]
+    return [value for value in kept[:-1] if value["phase"] is not None] + kept[-1:]
 
 
 _MAY_BE_PASSED = frozenset(
@@ -199,7 +201,7 @@ def disagreements(calm: Tally, here: Tally, *, faults: int) -> list[str]:
         found.append(f"another verdict: calm {sorted(calm.verdicts)}, here {words!r}")
     for what, one, other, more in (
         ("done", calm.done, here.done, faults),
-        ("tried in vain", calm.vain, here.vain, VAIN_SLACK * faults),
+        ("tried in vain", calm.vain, here.vain, VAIN_SLACK * faults + OWN_CONFLICTS),
     ):
         for name in sorted({*other} - {"event"}):
             most = one.get(name, 0) + more + (STATUS_SLACK if name == "status" else 0)
@@ -209,4 +211,6 @@ def disagreements(calm: Tally, here: Tally, *, faults: int) -> list[str]:
 
 
 VAIN_SLACK = 2
+OWN_CONFLICTS = 1
+"""Of one kind of write in a run: the operator may read an object that it has just written itself, and write again."""
 STATUS_SLACK = 6

@@ -68,7 +68,10 @@ class Started:
         self.send_signal(signal.SIGKILL)
 
     def _ended_within(self, timeout_s: float | None) -> bool:
-        return bool(select.select([self._status], [], [], timeout_s)[0])
+        # Not select(): a process with more than 1,024 descriptors may have a larger one.
+        poll = select.poll()
+        poll.register(self._status, select.POLLIN)
+        return bool(poll.poll(None if timeout_s is None else 1000 * timeout_s))
 
 
 class Program:

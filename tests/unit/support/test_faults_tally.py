@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from types import SimpleNamespace
 from typing import Any, cast
@@ -12,13 +13,13 @@ from tests.faults.portrait import Names
 from tests.faults.script import Write
 
 
-def _tally(*phases: str) -> tally.Tally:
+def _tally(*phases: str | None) -> tally.Tally:
     writes = [
         Write(
             at_s=float(number),
             name="status",
             path="/apis/fairlead.dev/v1alpha1/namespaces/ns/modeldeployments/digits/status",
-            body=json.dumps({"status": {"rollout": {"phase": phase}}}).encode(),
+            body=json.dumps({"status": {"rollout": phase and {"phase": phase}}}).encode(),
             code=200,
         )
         for number, phase in enumerate(phases)
@@ -40,3 +41,21 @@ def test_a_deletion_that_leaves_out_the_end_of_traffic_takes_another_path() -> N
     assert [line.partition(":")[0] for line in _disagreements(_tally("Retiring", "Retired"), _tally("Retiring"))] == [
         "path of status"
     ]
+
+
+def test_a_time_without_a_rollout_between_two_is_no_other_path() -> None:
+    at_once, later = _tally("Removing", "Starting"), _tally("Removing", None, "Starting")
+    assert _disagreements(at_once, later) == _disagreements(later, at_once) == []
+
+
+def test_a_rollout_that_never_begins_takes_another_path() -> None:
+    assert [
+        line.partition(":")[0] for line in _disagreements(_tally("Removing", "Starting"), _tally("Removing", None))
+    ] == ["path of status"]
+
+
+def test_one_own_conflict_is_explained_without_a_fault_and_two_are_not() -> None:
+    calm = _tally("Removing")
+    for conflicts in (1, 2):
+        here = dataclasses.replace(calm, vain={"finalizer": conflicts})
+        assert len(tally.disagreements(calm, here, faults=0)) == conflicts - 1

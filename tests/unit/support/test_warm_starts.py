@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -61,6 +62,13 @@ def test_a_signal_ends_it_and_is_its_code(program: warm_starts.Program, tmp_path
     running.kill()
     assert (running.wait(30), running.poll()) == (-signal.SIGKILL, -signal.SIGKILL)
     running.terminate()
+
+
+def test_a_process_with_thousands_of_descriptors_waits_for_an_end(program: warm_starts.Program, tmp_path: Path) -> None:
+    with contextlib.ExitStack() as many:
+        for _ in range(1100):
+            many.callback(os.close, os.dup(0))
+        assert started(program, tmp_path / "out", "exit", "3").wait(30) == 3
 
 
 def test_all_end_with_the_process_that_forked_them(tmp_path: Path) -> None:
