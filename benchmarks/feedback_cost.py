@@ -16,7 +16,7 @@ import resource
 import statistics
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,6 +75,18 @@ VARIANTS = (
 
 
 def main() -> None:
+    chosen, prepared, body = read_arguments()
+    ports = {variant.name: serve(variant, prepared) for variant in VARIANTS}
+    spent_us: dict[str, list[float]] = {name: [] for name in ports}
+    for _ in range(chosen.rounds + 1):
+        for name, port in ports.items():
+            spent_us[name].append(measure(body, port, chosen.connections, chosen.seconds))
+    for name in spent_us:
+        print(describe(spent_us, name, base="without"))
+
+
+def read_arguments() -> tuple[argparse.Namespace, prepare.PreparedModel, str]:
+    """The options, the model that they name, and the body of a request."""
     parser = argparse.ArgumentParser()
     parser.add_argument("model", type=Path)
     parser.add_argument("--seconds", type=int, default=2)
@@ -85,18 +97,17 @@ def main() -> None:
     raw = configuration(chosen.model.resolve())
     prepared = prepare.prepare(config.parse(raw), None, config.environment(), threads=1)
     print(f"{prepared.model.kind}, {prepared.warm_up.speed.single_s * 1e6:.0f} µs a call of the model")
-    ports = {variant.name: serve(variant, prepared) for variant in VARIANTS}
     rows = example_inputs(prepared.model.signature, chosen.rows, seed=1)[0].astype(float).round(4).tolist()
     body = json.dumps({"instances": rows})
-    spent_us: dict[str, list[float]] = {name: [] for name in ports}
-    for _ in range(chosen.rounds + 1):
-        for name, port in ports.items():
-            spent_us[name].append(measure(body, port, chosen.connections, chosen.seconds))
-    for name, all_rounds in spent_us.items():
-        rounds = all_rounds[1:]  # the first warms up
-        ratios = sorted(mine / base for mine, base in zip(rounds, spent_us["without"][1:], strict=True))
-        measured = f"{statistics.median(ratios):.3f} ({ratios[0]:.3f} to {ratios[-1]:.3f})"
-        print(f"{name}: {statistics.median(rounds):.1f} µs of processor a request; ratio to without {measured}")
+    return chosen, prepared, body
+
+
+def describe(spent_us: Mapping[str, Sequence[float]], name: str, *, base: str) -> str:
+    """The microseconds of one replica, by rounds of which the first warms up, and their ratio to those of `base`."""
+    rounds, others = spent_us[name][1:], spent_us[base][1:]
+    ratios = sorted(mine / other for mine, other in zip(rounds, others, strict=True))
+    measured = f"{statistics.median(ratios):.3f} ({ratios[0]:.3f} to {ratios[-1]:.3f})"
+    return f"{name}: {statistics.median(rounds):.1f} µs of processor a request; ratio to {base} {measured}"
 
 
 def serve(

@@ -12,19 +12,13 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
-import statistics
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 from benchmarks import feedback_cost
-from benchmarks.runtime_replica import configuration
 
-from fairlead_runtime import config
 from fairlead_runtime.model import http_fetch, prepare
-from fairlead_runtime.model.signature import example_inputs
 from fairlead_runtime.span_counters import SpanCounters
 from fairlead_runtime.tracing import exporter, tracer
 from fairlead_runtime.tracing.span import AnsweredRequest
@@ -48,18 +42,7 @@ server.serve_forever()
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("model", type=Path)
-    parser.add_argument("--seconds", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--connections", type=int, default=16)
-    parser.add_argument("--rows", type=int, default=1)
-    chosen = parser.parse_args()
-    raw = configuration(chosen.model.resolve())
-    prepared = prepare.prepare(config.parse(raw), None, config.environment(), threads=1)
-    print(f"{prepared.model.kind}, {prepared.warm_up.speed.single_s * 1e6:.0f} µs a call of the model")
-    rows = example_inputs(prepared.model.signature, chosen.rows, seed=1)[0].astype(float).round(4).tolist()
-    body = json.dumps({"instances": rows})
+    chosen, prepared, body = feedback_cost.read_arguments()
     with subprocess.Popen([sys.executable, "-c", SINK], stdout=subprocess.PIPE, text=True) as sink:
         assert sink.stdout is not None
         endpoint = f"http://127.0.0.1:{sink.stdout.readline().strip()}"
@@ -76,11 +59,8 @@ def compare(prepared: prepare.PreparedModel, body: str, endpoint: str, chosen: a
         for name, replica in replicas.items():
             spent = feedback_cost.measure(body, replica.port, chosen.connections, chosen.seconds, replica.settle)
             spent_us[name].append(spent)
-    for name, all_rounds in spent_us.items():
-        rounds = all_rounds[1:]  # the first warms up
-        ratios = sorted(mine / base for mine, base in zip(rounds, spent_us["off"][1:], strict=True))
-        measured = f"{statistics.median(ratios):.3f} ({ratios[0]:.3f} to {ratios[-1]:.3f})"
-        print(f"{name}: {statistics.median(rounds):.1f} µs of processor a request; ratio to off {measured}")
+    for name in spent_us:
+        print(feedback_cost.describe(spent_us, name, base="off"))
         print(f"    {replicas[name].counted}")
 
 

@@ -35,7 +35,7 @@ class Outcome(StrEnum):
 
 
 class PayloadCounters:
-    """Counted on the server's loop and on the thread of each sender, of which an earlier one may still end."""
+    """Written by the server's loop and by the threads of senders: an earlier one may still send its last event."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -79,7 +79,7 @@ class Replica:
     async def reconfigure(self, user_config: Mapping[str, object] | None) -> None:
         """Starts serving at the first call; later ones hold the replica to the digest pinned meanwhile.
 
-        Each call also says what the payload log has.
+        Each call also has the settings of the payload log.
         """
         pinned = starting.pinned_digest(user_config)
         async with self._starting:
@@ -144,10 +144,11 @@ class Replica:
             await asyncio.to_thread(server.drain, timeout_s=timeout_s)
         finally:
             await asyncio.to_thread(joined.leave)
-            await self._end_tracing()
             if self._staged is not None:
-                # Last: until now requests were answered with their help.
+                # Not before: until now requests were answered with their help.
                 await asyncio.to_thread(self._staged.close)
+            # Last: a collector that hangs must not take the time of anything else.
+            await self._end_tracing()
 
     async def _start(self, pinned: str | None) -> None:
         # Before the model is read: a node that isn't set up says so at once.
@@ -303,7 +304,7 @@ class Replica:
         self._dataplane = plane
         secret = keys.own_ray_token()
         copies = self._mirror(loop, secret)
-        self._payloads = payloads = self._log(plane)
+        self._payloads = payloads = self._start_payload_log(plane)
         handler = Handler(
             plane,
             self._metrics,
@@ -362,7 +363,7 @@ class Replica:
         self._metrics.guarded = guards.rows
         return guards
 
-    def _log(self, plane: dataplane.Dataplane) -> PayloadLog:
+    def _start_payload_log(self, plane: dataplane.Dataplane) -> PayloadLog:
         payloads = PayloadLog(plane, self._config.namespace, self._metrics.payloads, http_sink.open_sink)
         payloads.follow(self._user_config)
         return payloads

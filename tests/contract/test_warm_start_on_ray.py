@@ -143,7 +143,7 @@ def pids_of(node: Node) -> list[int]:
 
 
 def test_a_head_listens_on_loopback_alone(node: Node) -> None:
-    """All but its replicas, in each of which Serve has a server of its own at every address."""
+    """Replicas are left out: Ray Serve opens a server in each of them that listens at every address."""
     own = [pid for pid in pids_of(node) if not command(pid).startswith("ray::ServeReplica")]
     assert listeners.outside_loopback(own) == []
 

@@ -126,6 +126,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a password in the address": ({"gcsFaultTolerance": {"redisAddress": "redis://:a@b:1"}}, "without a user or"),
     "no Redis": ({"gcsFaultTolerance": {"redisPassword": {"name": "a"}}}, "spec.gcsFaultTolerance.redisAddress"),
     "sinks without a host": ({"payloadSinks": {"allowedNetworks": ["10.0.0.0/8"]}}, "allowedHosts: Required value"),
+    "a collector at a port that is none": ({"tracing": {"endpoint": "http://otel:99999"}}, "a port from 1 to 65535"),
     "a sink that is a URL": ({"payloadSinks": {"allowedHosts": ["https://a"]}}, "as in models.example.org"),
     "an allowed host that is a URL": ({"sources": {"allowedHosts": ["https://a"]}}, "as in models.example.org"),
     "an allowed host with a port": (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from pydantic import BeforeValidator, Field
 
@@ -86,10 +86,13 @@ Uri = Annotated[
     ),
 ]
 
+SERVICE_URL: Final = rf"^https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:{_PORT})?(/[A-Za-z0-9._~/-]*)?$"
+"""A pattern: a host, a port from 1 to 65535 if any, and a path if any; no user, password, query or fragment."""
+
 Endpoint = Annotated[
     str,
     text(
-        rf"^https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:{_PORT})?(/[A-Za-z0-9._~/-]*)?$",
+        SERVICE_URL,
         "must be the URL of a service, with a host, a port from 1 to 65535 if any, and nothing behind the path, as in "
         "https://minio.example.org:9000",
         max_length=512,
@@ -99,7 +102,7 @@ Endpoint = Annotated[
 SinkUrl = Annotated[
     str,
     text(
-        rf"^https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:{_PORT})?(/[A-Za-z0-9._~/-]*)?$",
+        SERVICE_URL,
         "must be an http or https URL with a host, a port from 1 to 65535 if any, no user or password, and nothing "
         "behind the path, as in https://events.example.org/predictions",
         rule(

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated
 
+from fairlead_operator.api.fields import SERVICE_URL
 from fairlead_operator.api.model import ApiModel
 from fairlead_operator.api.rules import number, text
 
 CollectorUrl = Annotated[
     str,
     text(
-        r"^https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*)?$",
-        "must be http://HOST:PORT or https://HOST:PORT, without a user or password, as in "
-        "http://collector.monitoring.svc:4318",
+        SERVICE_URL,
+        "must be http://HOST:PORT or https://HOST:PORT, with a port from 1 to 65535 if any and without a user or "
+        "password, as in http://collector.monitoring.svc:4318",
         max_length=300,
     ),
 ]

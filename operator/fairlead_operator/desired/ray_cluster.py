@@ -179,8 +179,8 @@ def _pod(class_: ServingClass, pods: RayPods, *, cluster: str, ports: dict[str, 
     return spec
 
 
-def _tracing(chosen: Tracing | None) -> list[dict[str, Any]]:
-    """What replicas know of the collector; nothing of it where there is none."""
+def _list_tracing_variables(chosen: Tracing | None) -> list[dict[str, Any]]:
+    """The collector of spans; none of these variables without one."""
     if chosen is None:
         return []
     return [
@@ -189,8 +189,8 @@ def _tracing(chosen: Tracing | None) -> list[dict[str, Any]]:
     ]
 
 
-def _payload_sinks(chosen: PayloadSinks | None) -> list[dict[str, Any]]:
-    """Where replicas may send events of the payload log; nothing where there is no sink."""
+def _list_sink_variables(chosen: PayloadSinks | None) -> list[dict[str, Any]]:
+    """The sinks of payload logs; none of these variables without one."""
     if chosen is None:
         return []
     given = {
@@ -200,12 +200,12 @@ def _payload_sinks(chosen: PayloadSinks | None) -> list[dict[str, Any]]:
     return [{"name": name, "value": value} for name, value in given.items() if value]
 
 
-def _of_replicas(class_: ServingClass) -> list[dict[str, Any]]:
-    """No replica runs on the head, so only workers get them."""
+def _list_replica_variables(class_: ServingClass) -> list[dict[str, Any]]:
+    """What replicas read of the class. No replica runs on the head, so only workers have these variables."""
     return [
         *model_sources.variables(class_.sources),
-        *_tracing(class_.tracing),
-        *_payload_sinks(class_.payload_sinks),
+        *_list_tracing_variables(class_.tracing),
+        *_list_sink_variables(class_.payload_sinks),
     ]
 
 
@@ -240,7 +240,7 @@ def _container(
             {"name": "RAY_prestart_worker_first_driver", "value": "0"},
             # After SIGTERM: how long Ray waits for replicas to move. None is on the head.
             {"name": "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S", "value": str(0 if is_head else DRAIN_S - _STOP_S)},
-            *([] if is_head else _of_replicas(class_)),
+            *([] if is_head else _list_replica_variables(class_)),
         ],
         "ports": [{"name": each, "containerPort": port} for each, port in ports.items()],
         # A limit on processors would throttle TensorFlow's threads in the middle of a request.

@@ -148,16 +148,12 @@ def _warm_up(
     return served, warmup.run(served.model, batch_sizes, examples)
 
 
-def rules_of(environment: Environment) -> Outbound:
-    """Where the platform lets replicas connect; raises LoadError (NodeMisconfigured)."""
-    return Outbound(
+def _access(config: ReplicaConfig, environment: Environment) -> Access:
+    rules = Outbound(
         hosts=outbound.parse_hosts(environment.source_hosts),
         networks=outbound.parse_networks(environment.source_networks),
         proxy=outbound.parse_proxy(environment.https_proxy, environment.no_proxy),
     )
-
-
-def _access(config: ReplicaConfig, environment: Environment) -> Access:
     return Access(
         endpoint=config.source.endpoint,
         secret=config.source.credentials_secret_name,
@@ -165,5 +161,5 @@ def _access(config: ReplicaConfig, environment: Environment) -> Access:
         secret_hosts=secret_hosts.parse(environment.source_credentials),
         claims_dir=environment.source_claims_dir,
         ca_file=environment.ca_file,
-        outbound=rules_of(environment),
+        outbound=rules,
     )

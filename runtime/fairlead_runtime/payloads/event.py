@@ -99,7 +99,7 @@ class Event:
         )
 
 
-def unknown_names(settings: Payloads, signature: Signature) -> tuple[str, ...]:
+def find_unknown_names(settings: Payloads, signature: Signature) -> tuple[str, ...]:
     """Names to redact that the model has no input or output of."""
     known = {spec.name for spec in (*signature.inputs, *signature.outputs)}
     return tuple(name for name in settings.redact if name not in known)
@@ -128,7 +128,7 @@ def _select(spec: TensorSpec, array: codec.Array, settings: Payloads) -> Tensor:
     return Tensor(spec=spec, shape=array.shape, values=array, held_bytes=held_bytes)
 
 
-def extensions(headers: Mapping[bytes, bytes]) -> dict[str, str]:
+def read_extensions(headers: Mapping[bytes, bytes]) -> dict[str, str]:
     """The attributes by which an event is found again from a request, an access log or a trace."""
     found = {}
     request_id, trace = headers.get(b"x-request-id"), headers.get(b"traceparent")
@@ -171,7 +171,7 @@ def _write(tensor: Tensor, bytes_max: int) -> bytes:
 
 
 def _write_values(values: codec.Array, bytes_max: int) -> bytes | None:
-    """A list in JSON; None where it has more bytes than the event may have, of which no more are written then."""
+    """A list in JSON, or None as soon as it has more bytes than the event may have."""
     pieces, size = [], 0
     for at in range(0, values.size, _PIECE_VALUES):
         pieces.append(dump(codec.to_json(values[at : at + _PIECE_VALUES]))[1:-1])

@@ -50,9 +50,6 @@ class HttpSink:
         if not 200 <= status < 300:
             raise self._failure(Outcome.REFUSED, f"it answered {status}")
 
-    def close(self) -> None:
-        """Nothing is kept between two events."""
-
     def _post(self, event: bytes, allowed: allowance.Allowance) -> int:
         # Not before: reading all authorities takes tens of milliseconds, which the server's loop does not have.
         self._tls = tls = self._tls or self._trust()

@@ -1,4 +1,4 @@
-"""Which answered predictions are logged: where it is asked for, of a sample, and never of a refused request."""
+"""Chooses the answered predictions of which events are sent: a sample, where the log is on. Refused ones have none."""
 
 from __future__ import annotations
 
@@ -25,7 +25,6 @@ from fairlead_runtime.protocols.http import Request, Response
 LOG = logging.getLogger(__name__)
 FLUSH_S = 2.0
 """What waits when the replica stops has so long to be sent."""
-POLL_S = 0.02
 
 
 class PayloadLog:
@@ -87,9 +86,9 @@ class PayloadLog:
 
     def _start(self, settings: Payloads) -> Sender | None:
         self._counters.is_on = True
-        unknown = event.unknown_names(settings, self._plane.signature)
+        unknown = event.find_unknown_names(settings, self._plane.signature)
         if unknown:
-            # Perhaps a slip of the pen in the name of what must never be sent.
+            # The name of a value that must not be sent may be misspelled.
             LOG.error("no events are sent: the model has no input or output %s", ", ".join(map(repr, unknown)))
             return None
         LOG.info("the payload log is on: %d %% of the predictions", settings.sample_percent)
@@ -128,7 +127,7 @@ class PayloadLog:
                 protocol=protocol,
                 inputs=event.select(signature.inputs, inputs, settings),
                 outputs=event.select(signature.outputs, outputs, settings),
-                extensions=event.extensions(request.headers),
+                extensions=event.read_extensions(request.headers),
             )
         )
 
@@ -138,9 +137,7 @@ class PayloadLog:
         if sender is None:
             return
         sender.stop(flush_s=FLUSH_S)
-        ends_s = time.monotonic() + FLUSH_S
-        while sender.is_alive() and time.monotonic() < ends_s:
-            await asyncio.sleep(POLL_S)
+        await asyncio.to_thread(sender.join, FLUSH_S)
 
 
 def is_sampled(request_id: bytes | None, percent: int) -> bool:

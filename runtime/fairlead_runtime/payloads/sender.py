@@ -22,7 +22,7 @@ LOGGED_EVERY_S = 60.0
 
 
 class Sender:
-    """`offer` is called on the server's loop alone; `stop` and `join` on any thread."""
+    """`offer` is called on the server's loop alone, `stop` and `join` on any thread."""
 
     def __init__(self, sink: Sink, write: Callable[[Event], bytes | None], counters: PayloadCounters) -> None:
         self._sink = sink
@@ -56,16 +56,14 @@ class Sender:
             self._ends_s = time.monotonic() + flush_s
             self._changed.notify()
 
-    def is_alive(self) -> bool:
-        return self._thread.is_alive()
+    def join(self, timeout_s: float) -> None:
+        """Block until the thread has ended, or for `timeout_s`."""
+        self._thread.join(timeout_s)
 
     def _run(self) -> None:
-        try:
-            while (event := self._take()) is not None:
-                if not self._deliver(event):
-                    self._pause()
-        finally:
-            self._sink.close()
+        while (event := self._take()) is not None:
+            if not self._deliver(event):
+                self._pause()
 
     def _take(self) -> Event | None:
         """The next event, None when the thread ends."""

@@ -20,6 +20,3 @@ class Sink(Protocol):
 
     def send(self, event: bytes) -> None:
         """Deliver one event; raises SinkError."""
-
-    def close(self) -> None:
-        """Nothing more is sent."""

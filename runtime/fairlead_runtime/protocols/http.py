@@ -57,7 +57,7 @@ class Response:
     phases: Sequence[Phase] = ()
     """Where the time of a prediction went, where requests are traced."""
     tensors: tuple[Tensors, Tensors] | None = None
-    """The inputs and outputs of a prediction, where they are logged; whoever logs them takes them away."""
+    """The inputs and outputs of a prediction, if the payload log is on, until the log has read them."""
 
 
 Answer = Response | asyncio.Future[Response]

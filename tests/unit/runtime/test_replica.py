@@ -14,6 +14,7 @@ import pytest
 from tests.support import node_members, payload_sink
 from tests.support.replica_drain import drain
 from tests.support.replica_parts import DoublingModel, float_signature
+from tests.support.until import until
 
 from fairlead_runtime import config, failed_starts
 from fairlead_runtime import replica as replica_module
@@ -262,8 +263,8 @@ async def test_the_payload_log_begins_and_ends_with_what_the_operator_says(
         body = b'{"instances":[[1,2,3,4]]}'
         assert await asyncio.to_thread(status_of, listed["port"], "POST", "/v1/models/digits:predict", body) == 200
 
-    async def count(outcome: str) -> int:
-        text = await asyncio.to_thread(metrics_at, listed["port"])
+    def count(outcome: str) -> int:
+        text = metrics_at(listed["port"])
         found = re.search(
             rf'^fairlead_replica_payload_events_total{{.*outcome="{outcome}".*}} (.*)$', text, re.MULTILINE
         )
@@ -271,11 +272,10 @@ async def test_the_payload_log_begins_and_ends_with_what_the_operator_says(
 
     with payload_sink.receiving() as sink:
         logged = {"digest": None, "payloads": {"url": sink.url, "samplePercent": 100}}
-        assert await count("Sent") == -1
+        assert await asyncio.to_thread(count, "Sent") == -1
         await replica.reconfigure(logged)
         await ask()
-        while await count("NotAllowed") != 1:
-            await asyncio.sleep(0.02)
+        await asyncio.to_thread(until, lambda: count("NotAllowed") == 1, "the sink is not allowed")
         assert sink.requests == []
         await replica.reconfigure({"digest": None, "payloads": None})
         monkeypatch.setenv("FAIRLEAD_PAYLOAD_SINK_HOSTS", "127.0.0.1")

@@ -191,7 +191,7 @@ def test_a_class_without_rules_for_sources_keeps_its_cluster() -> None:
     )
 
 
-def test_the_workers_alone_are_told_of_the_collector_of_spans_where_there_is_one() -> None:
+def test_only_workers_get_the_variables_of_the_collector() -> None:
     def names(cluster: Any) -> list[set[str]]:
         return [{each["name"] for each in pod["containers"][0]["env"]} for pod in pods(cluster)]
 
@@ -209,7 +209,7 @@ def test_the_workers_alone_are_told_of_the_collector_of_spans_where_there_is_one
     assert traced.body["metadata"]["name"] != plain.body["metadata"]["name"]
 
 
-def test_the_workers_alone_are_told_of_the_sinks_of_payload_logs_where_there_are_some() -> None:
+def test_only_workers_get_the_variables_of_payload_sinks() -> None:
     plain = ray_cluster.build(SMALL, namespace="models")
     assert "FAIRLEAD_PAYLOAD_SINK" not in str(plain.body)
     given = {"allowedHosts": ["events.example.org", "*.shop.svc"], "allowedNetworks": ["10.96.0.0/12"]}

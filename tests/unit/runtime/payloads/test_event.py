@@ -111,13 +111,13 @@ def test_an_event_that_is_too_large_without_values_is_none() -> None:
 def test_only_headers_of_the_expected_form_become_attributes() -> None:
     trace = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
     good = {b"x-request-id": b"order-7", b"traceparent": trace, b"cookie": b"secret", b"x-user": b"ada"}
-    assert event.extensions(good) == {"requestid": "order-7", "traceparent": trace.decode()}
+    assert event.read_extensions(good) == {"requestid": "order-7", "traceparent": trace.decode()}
     for value in (b"", b"\xff", b"a b", b"x" * 129):
-        assert event.extensions({b"x-request-id": value, b"traceparent": value}) == {}
+        assert event.read_extensions({b"x-request-id": value, b"traceparent": value}) == {}
 
 
 def test_a_name_to_redact_that_the_model_does_not_have_is_found() -> None:
-    assert event.unknown_names(settings(redact=["age", "y", "agee"], keepText=["nothing"]), SIGNATURE) == ("agee",)
+    assert event.find_unknown_names(settings(redact=["age", "y", "agee"], keepText=["nothing"]), SIGNATURE) == ("agee",)
 
 
 def test_a_string_counts_with_what_its_object_takes() -> None:

@@ -80,9 +80,6 @@ def test_what_waits_when_the_log_is_changed_is_not_sent() -> None:
             begun.set()
             gate.wait(200)
 
-        def close(self) -> None:
-            return
-
     setting = Setting(payloads=config.parse_payloads(asked()), open_sink=lambda _: SlowSink())
     with replica_parts.running(setting) as replica:
         counters = replica.parts.metrics.payloads

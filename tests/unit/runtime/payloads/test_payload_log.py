@@ -202,9 +202,6 @@ class HeldSink:
         self.gate.wait(200)
         raise SinkError(Outcome.REFUSED, "it answered 500")
 
-    def close(self) -> None:
-        return
-
 
 @pytest.mark.parametrize("bound", ["events", "bytes"])
 def test_a_sink_that_hangs_costs_events_and_no_prediction(bound: str, monkeypatch: pytest.MonkeyPatch) -> None:

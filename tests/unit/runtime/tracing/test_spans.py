@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import pytest
@@ -236,16 +237,23 @@ def test_a_call_that_ends_after_the_deadline_is_a_part_until_the_answer(is_share
     assert below["compute"].end_time_unix_nano <= own.end_time_unix_nano
 
 
-def test_a_request_that_is_refused_before_its_call_has_its_wait_as_a_queue() -> None:
+@pytest.mark.parametrize(
+    ("bounds", "status"),
+    [
+        pytest.param({"ongoing_max": 1, "queued_max": 0}, b" 503 ", id="a full queue"),
+        pytest.param({"timeout_s": 0.3}, b" 504 ", id="the deadline"),
+    ],
+)
+def test_a_request_whose_call_never_begins_has_its_wait_as_a_queue(bounds: dict[str, Any], status: bytes) -> None:
     gate = threading.Event()
     model = DoublingModel(gate=gate)
-    setting = Setting(model=model, call_s=1.0, sharing=batching.Sharing(is_proved=False), ongoing_max=1, queued_max=0)
+    setting = Setting(model=model, call_s=1.0, sharing=batching.Sharing(is_proved=False), **bounds)
     with traced(0, setting) as (replica, collector, _):
         first = threading.Thread(target=send, args=(replica, PREDICT, ROW))
         first.start()
         try:
             assert model.begun.wait(20)
-            assert b" 503 " in send(replica, PREDICT, ROW, ("traceparent", SAMPLED))
+            assert status in send(replica, PREDICT, ROW, ("traceparent", SAMPLED))
             (own,) = collector.wait_for("predict")
             below = children(collector, own)
         finally:
@@ -253,24 +261,6 @@ def test_a_request_that_is_refused_before_its_call_has_its_wait_as_a_queue() -> 
             first.join()
     assert list(below) == ["parse", "queue"]
     assert below["queue"].end_time_unix_nano <= own.end_time_unix_nano
-
-
-def test_a_request_whose_call_has_not_begun_by_the_deadline_has_no_compute() -> None:
-    gate = threading.Event()
-    model = DoublingModel(gate=gate)
-    setting = Setting(model=model, call_s=1.0, sharing=batching.Sharing(is_proved=False), timeout_s=0.3)
-    with traced(0, setting) as (replica, collector, _):
-        first = threading.Thread(target=send, args=(replica, PREDICT, ROW))
-        first.start()
-        try:
-            assert model.begun.wait(20)
-            assert b" 504 " in send(replica, PREDICT, ROW, ("traceparent", SAMPLED))
-            (own,) = collector.wait_for("predict")
-            below = children(collector, own)
-        finally:
-            gate.set()
-            first.join()
-    assert list(below) == ["parse", "queue"]
 
 
 def test_health_checks_proofs_and_scrapes_have_no_span() -> None:
