@@ -1,8 +1,9 @@
 """``make test``: gets the binaries, then runs the whole suite; pytest's own closing lines come last.
 
-One pytest run decides the exit code. What waits most (the end-to-end stories, on two clusters) begins first and in
-processes of its own, and the rest goes on beside it: most of the time of each is spent waiting. Files are given
-out whole and in order, so whatever starts real parts comes before the many short files, which fill the end evenly.
+One pytest run decides the exit code, unless it has so few failures that they get a second attempt. What waits most (the
+end-to-end stories, on two clusters) begins first and in processes of its own, and the rest goes on beside it: most of
+the time of each is spent waiting. Files are given out whole and in order, so whatever starts real parts comes before
+the many short files, which fill the end evenly.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import sys
 
 import pytest
 import rich.console
-from tests.support import go_programs, prometheus_binary
+from tests.support import go_programs, prometheus_binary, second_attempt
 
 from fairlead_cli.local import binaries, progress
 
@@ -34,7 +35,10 @@ def main() -> int:
     os.environ.setdefault("GOGC", GOGC)
     folders = [f"tests/{folder}" for folder in FOLDERS]
     split = [f"--numprocesses={PROCESSES}", "--dist=loadscope", "--no-loadscope-reorder"]
-    return int(pytest.main(["--durations=15", *split, *folders, *sys.argv[1:]]))
+    failures = second_attempt.Failures()
+    code = int(pytest.main(["--durations=15", *split, *folders, *sys.argv[1:]], plugins=[failures]))
+    tier = [option for option in sys.argv[1:] if option == "--nightly"]
+    return second_attempt.run_again(code, failures.tests, tier)
 
 
 if __name__ == "__main__":

@@ -37,11 +37,15 @@ def operated(kubernetes: cluster.LocalCluster, prometheus: PrometheusProcess, tm
         yield made
 
 
-def begin(operated: Operated, metric: dict[str, Any], *, window_s: int = 0, **analysis: Any) -> tuple[str, str]:
-    """A second revision, or the first one again, in its step of analysis; stable and candidate."""
+def rollout_with(metric: dict[str, Any], *, window_s: int = 0, **analysis: Any) -> dict[str, Any]:
     analysis_spec = {"metrics": [metric], "intervalSeconds": 1, "count": 60, **analysis}
     rollout = {"strategy": "Canary", "steps": [{"setWeight": 50}, {"analysis": {}}], "analysis": analysis_spec}
-    rollout |= {"rollbackWindow": {"seconds": window_s}} if window_s else {}
+    return rollout | ({"rollbackWindow": {"seconds": window_s}} if window_s else {})
+
+
+def begin(operated: Operated, metric: dict[str, Any], *, window_s: int = 0, **analysis: Any) -> tuple[str, str]:
+    """A second revision, or the first one again, in its step of analysis; stable and candidate."""
+    rollout = rollout_with(metric, window_s=window_s, **analysis)
     if operated.get(NAME) is None:
         operated.apply(NAME, GOOD, rollout=rollout)
         operated.until_ready(NAME)
@@ -72,8 +76,12 @@ def is_quarantined(operated: Operated) -> bool:
 
 
 def test_a_prometheus_query_promotes_or_withdraws(operated: Operated, prometheus: PrometheusProcess) -> None:
-    stable, candidate = begin(operated, KERNEL, count=3, inconclusiveLimit=60)
+    stable, candidate = begin(operated, KERNEL, count=1000)
     prometheus.page = f'kernel_seconds{{revision="{stable}"}} 2\nkernel_seconds{{revision="{candidate}"}} 3\n'
+    query = QUERY.replace("{{candidate}}", candidate).replace("{{stable}}", stable)
+    until(lambda: prometheus.ask(query), "Prometheus has both revisions")
+    # Only now may a measurement be the last one: an answer without a number ends the analysis as inconclusive.
+    operated.apply(NAME, NEXT, rollout=rollout_with(KERNEL, count=3))
     status = operated.until_ready(NAME)
     assert status["stableRevision"] == candidate
     assert "AnalysisSuccessful" in operated.event_reasons(NAME)
