@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -25,6 +26,16 @@ def obtain(module: str, reporter: progress.Reporter) -> Path:
                 reporter.step(f"building {module} (tests/support/gobuild)")
                 _build(MODULES / module, folder)
     return folder
+
+
+def dependency(module: str, path: str) -> Path:
+    """The unpacked Go module ``path`` in the version that ``gobuild/MODULE`` builds, checked against its go.sum."""
+    argv = [str(build.find_go(os.environ)), "mod", "download", "-json", path]
+    done = subprocess.run(
+        argv, cwd=MODULES / module, capture_output=True, text=True, check=False, env={**os.environ, "GOWORK": "off"}
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return Path(json.loads(done.stdout)["Dir"])
 
 
 def _build(module: Path, folder: Path) -> None:
