@@ -167,7 +167,8 @@ def test_a_bad_commit_is_reported_by_flux_and_not_tried_again_by_ten_reconciles(
     assert (flux.attempted(), flux.healthy()) == (bad_commit, delivery.first_commit)
     until(lambda: not delivery.rollout(), "the candidate is gone", explain=lambda: delivery.operated.explain(NAME))
     quarantine, starts, reconciles = delivery.status()["quarantine"], delivery.starts_of("broken"), len(flux.applied())
-    assert [each["reason"] for each in quarantine] == ["ModelCorrupt"]
+    (entry,) = quarantine
+    assert "ModelCorrupt" in entry["message"]
 
     for _ in range(RECONCILES):
         flux.reconcile()
