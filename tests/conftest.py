@@ -46,8 +46,13 @@ ON_THE_FIRST_CLUSTER = (
 )
 
 
+ON_ONE_RAY_CLUSTER = "tests/integration/on_ray/"
+
+
 class ByFile(loadscope.LoadScopeScheduling):
-    """Where the suite is split over processes, a file stays in one, and the end-to-end stories share two clusters.
+    """Where the suite is split over processes, a file stays in one.
+
+    The end-to-end stories share two clusters, and the tests on Ray alone share one.
 
     (Its own `loadgroup` writes the group into a private attribute that pytest 9 has no more, and so groups nothing.)
     """
@@ -55,6 +60,8 @@ class ByFile(loadscope.LoadScopeScheduling):
     @override
     def _split_scope(self, nodeid: str) -> str:
         path = nodeid.split("::", 1)[0]
+        if path.startswith(ON_ONE_RAY_CLUSTER):
+            return ON_ONE_RAY_CLUSTER
         if not path.startswith("tests/e2e/"):
             return path
         return "e2e" if Path(path).stem in ON_THE_FIRST_CLUSTER else "e2e rollouts"

@@ -8,20 +8,17 @@ import itertools
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from tests.support import leftovers, nightly, ray_nodes
+from tests.support import ray_nodes
 from tests.support.replica_parts import wait_until
 from tests.support.served_on_ray import START_S, LikeAGateway, Ray, application, ask
 from tests.support.until import until
 
-from fairlead_cli.local import cluster, options
 from fairlead_operator.desired import application as composed
 from fairlead_operator.state import serve
 from fairlead_operator.state.desired import Autoscaling
@@ -29,22 +26,11 @@ from fairlead_runtime import failed_starts
 from fairlead_runtime.replica import HEALTHY_S
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(1200)]
-REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
-def ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ray]:
-    models = tmp_path_factory.mktemp("served")
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
-    maker = REPOSITORY / "tests" / "support" / "make_models.py"
-    subprocess.run([sys.executable, str(maker), str(models), str(models / "canary")], env=environment, check=True)
-    (models / "corrupt").mkdir()
-    (models / "corrupt" / "saved_model.pb").write_bytes(b"\xff garbage")
-    chosen = options.Options(ray_nodes=2 if nightly.is_chosen() else 1)
-    started = cluster.LocalCluster("runtime", tmp_path_factory.mktemp("local") / "cluster", chosen=chosen)
-    with leftovers.owned(started):
-        started.up(("ray",))
-        yield Ray(started, started.ray_address, started.ray_token_file.read_text().strip(), models)
+def ray(small: Ray) -> Ray:
+    return small
 
 
 def test_a_replica_answers_both_protocols_keeps_its_digest_and_drains_without_a_lost_request(ray: Ray) -> None:
@@ -203,12 +189,13 @@ def asking(replica: dict) -> Iterator[None]:
             caller.result()
 
 
-def test_a_model_that_cannot_be_served_reports_the_reason_in_rays_status(ray: Ray) -> None:
+def test_a_model_that_cannot_be_served_reports_the_reason_in_rays_status(ray: Ray, tmp_path: Path) -> None:
+    (tmp_path / "saved_model.pb").write_bytes(b"\xff garbage")
     zeros = "sha256:" + "0" * 64
     wrong = {
         "DigestMismatch": application(ray, "dense", digest=zeros),
         "ModelNotFound": application(ray, "absent", source={"uri": "file:///nowhere/absent?token=secret"}),
-        "ModelCorrupt": application(ray, "corrupt"),
+        "ModelCorrupt": application(ray, "corrupt", source={"uri": tmp_path.as_uri()}),
         "SignatureNotFound": application(ray, "words", source={"signature": "nope"}),
         "WarmupFailed": application(ray, "headless"),
         "UnsafeModel": application(ray, "bad-read"),
@@ -228,12 +215,12 @@ def test_a_model_that_cannot_be_served_reports_the_reason_in_rays_status(ray: Ra
 
 
 @pytest.mark.nightly
-def test_a_replica_that_can_start_no_more_is_tried_less_and_less_often(ray: Ray) -> None:
-    shutil.copytree(ray.models / "dense", ray.models / "fading")
-    app = application(ray, "fading")
+def test_a_replica_that_can_start_no_more_is_tried_less_and_less_often(ray: Ray, tmp_path: Path) -> None:
+    fading = shutil.copytree(ray.models / "dense", tmp_path / "fading")
+    app = application(ray, "fading", source={"uri": fading.as_uri()})
     ray.put(app)
     wait_until(lambda: ray.status(app["name"])[0] == "RUNNING", within_s=START_S)
-    shutil.rmtree(ray.models / "fading")
+    shutil.rmtree(fading)
     os.kill(ray_nodes.pid(ray.local, ray.one(app)), signal.SIGKILL)
 
     def longest_pause_s() -> float:

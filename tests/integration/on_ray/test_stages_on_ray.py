@@ -2,39 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
-import subprocess
-import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 
 import numpy as np
 import pytest
-from tests.support import leftovers
+from tests.support import made_once
 from tests.support.replica_parts import wait_until
 from tests.support.served_on_ray import START_S, LikeAGateway, Ray, application, ask
 
-from fairlead_cli.local import cluster, options
-
 pytestmark = [pytest.mark.real, pytest.mark.timeout(1200)]
-REPOSITORY = Path(__file__).resolve().parents[2]
 ROWS = np.random.default_rng(0).random((3, 64), dtype=np.float32).tolist()
 BODY = {"instances": ROWS}
 
 
 @pytest.fixture(scope="module")
-def ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ray]:
-    models = tmp_path_factory.mktemp("served")
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
-    maker = REPOSITORY / "tests" / "support" / "make_cuttable_models.py"
-    subprocess.run([sys.executable, str(maker), str(models)], env=environment, check=True)
-    started = cluster.LocalCluster("stages", tmp_path_factory.mktemp("local") / "cluster", chosen=options.Options())
-    with leftovers.owned(started):
-        started.up(("ray",))
-        yield Ray(started, started.ray_address, started.ray_token_file.read_text().strip(), models)
+def ray(small: Ray, tmp_path_factory: pytest.TempPathFactory) -> Ray:
+    """The cluster with models that can be cut."""
+    return dataclasses.replace(small, models=made_once.cuttable_models(tmp_path_factory))
 
 
 def staged(ray: Ray, model: str, *, stages: int, replicas: int = 1) -> dict:
