@@ -20,7 +20,7 @@ KILLS = 10 if request_counts.are_whole() else 5
 AWAY_S = 120.0 if request_counts.are_whole() else 25.0
 """At the least, and as long as the kills take."""
 RATE = request_counts.rate(200.0)
-REQUESTS = request_counts.at_least(20_000)
+REQUESTS = request_counts.at_least(30_000, daily=2_000)
 # A request that was in the killed replica's hands fails within this time of the kill.
 OF_A_KILL_S = 15.0
 

@@ -13,12 +13,14 @@ from tests.e2e.counted import CONNECTIONS, counted, require_no_failures
 from tests.e2e.measured import RESULTS
 from tests.e2e.our_processes import haproxy_master, kill_for_good, start_operator
 from tests.e2e.stage import Model, Stage
+from tests.support import request_counts
 from tests.support.until import until
 
 from fairlead_cli import load
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(1200)]
 TABLE = "Restarts"
+REQUESTS = request_counts.at_least(30_000, daily=2_000)
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +38,7 @@ def test_no_request_fails_while_the_api_server_and_etcd_are_killed(stage: Stage,
             stage.local.start(part)
         serving.until_settled()
         _takes_changes_again(serving)
+        run.wait_until(lambda seen: seen.requests >= REQUESTS, timeout_s=300)
         report = run.stop()
     _keep(report, "API server and etcd, SIGKILL")
     require_no_failures(report)

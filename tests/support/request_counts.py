@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from tests.support import nightly
 
-_PART = 10
 
-
-def at_least(count: int) -> int:
-    """The least number of requests of a story whose whole number is `count`."""
-    return count if are_whole() else count // _PART
+def at_least(count: int, *, daily: int | None = None) -> int:
+    """The least number of requests of a story whose whole number is `count`; else `daily`, by default a tenth."""
+    if are_whole():
+        return count
+    return count // 10 if daily is None else daily
 
 
 def rate(whole: float) -> float:
