@@ -22,7 +22,7 @@ from fairlead_cli.local import cluster, options
 
 DEADLINE_S = 500
 # Each look asks the API server or the gateway, and takes a processor from what is waited for.
-POLL_S = 0.1
+POLL_S = 0.1 if request_counts.are_whole() else 0.2
 # Requests a second of a counting client: as fast as answers come it takes a processor from what every story waits for.
 RATE = request_counts.rate(300.0)
 # That of a story that lasts for about a minute: the requests that it promises come before its end anyway.

@@ -23,6 +23,8 @@ from fairlead_cli import load
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(1200)]
 REQUESTS = request_counts.at_least(30_000, daily=1_000)
+AFTER = request_counts.at_least(2_000, daily=200)
+"""Of a gateway, after its table has changed or the other one's has."""
 TABLE = "A canary under load"
 STEPS: list[dict[str, Any]] = [{"setWeight": 1}, {"setWeight": 25}, {"pause": {}}, {"setWeight": 60}]
 COUNTED: dict[str, Any] = {
@@ -104,13 +106,13 @@ def _promoted_at_both(
             until(lambda: _has_moved(stage, canary), "the first gateway has the new table", deadline_s=400)
             moved = count_by_revision(here, stable), count_by_revision(beyond, stable)
             here.wait_until(lambda seen: seen.requests > REQUESTS // 3, timeout_s=400)
-            beyond.wait_until(lambda seen: seen.revisions.get(stable, 0) > moved[1] + 1000, timeout_s=400)
+            beyond.wait_until(lambda seen: seen.revisions.get(stable, 0) > moved[1] + AFTER, timeout_s=400)
             assert count_by_revision(here, stable) <= moved[0] + CONNECTIONS
             _stays(stage, canary, stable)
         canary.until_settled(other_than=stable)
         until(lambda: set(stage.ray.applications(canary.name)) == {candidate}, "the old one is gone", deadline_s=400)
         passed = count_by_revision(beyond, candidate)
-        beyond.wait_until(lambda seen: seen.revisions.get(candidate, 0) > passed + 2000, timeout_s=400)
+        beyond.wait_until(lambda seen: seen.revisions.get(candidate, 0) > passed + AFTER, timeout_s=400)
         reports = here.stop(), beyond.stop()
     for report, what in zip(reports, ("the first", "the one whose agent was stopped"), strict=True):
         require_no_failures(report)

@@ -22,7 +22,7 @@ from fairlead_cli import load
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(1200)]
 TABLE = "Recreate"
-BEFORE = 2_000
+BEFORE = request_counts.at_least(2_000, daily=500)
 AFTER = BEFORE + request_counts.at_least(8_000)
 RATE = request_counts.rate(1_000.0)
 WORDS = "has no stable revision yet"

@@ -23,7 +23,7 @@ from fairlead_cli import load
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(1200)]
 REQUESTS = request_counts.at_least(30_000, daily=2_000)
-BEFORE = max(2_000, request_counts.at_least(5_000))
+BEFORE = request_counts.at_least(5_000, daily=1_000)
 """A fifth of them are copied, and more than 100 copies are compared."""
 PACED = request_counts.at_least(1_000)
 PERCENT = 20

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
 import os
 import signal
@@ -26,6 +28,7 @@ from tests.support.until import until
 pytestmark = pytest.mark.real
 
 A, B, C = "aaaaaaaaaa", "bbbbbbbbbb", "cccccccccc"
+MORE = request_counts.at_least(500, daily=200)
 TURNS = 12 if request_counts.are_whole() else 5
 
 
@@ -61,7 +64,7 @@ def world(tmp_path: Path) -> Iterator[World]:
         yield World(gateway, replicas)
 
 
-def under_way(load: counting_client.Background, more: int = 500) -> None:
+def under_way(load: counting_client.Background, more: int = MORE) -> None:
     """Wait for `more` answers from now on."""
     seen = load.progress().requests
     load.wait_until(lambda progress: progress.requests >= seen + more, timeout_s=200)
@@ -96,7 +99,11 @@ def test_a_live_version_sends_no_request_to_the_previous_revision(world: World) 
         under_way(load)
         # Idle connections stay with the worker that took them, also when a reload replaces it.
         idle = counting_client.Settings(url=gateway.url, model="digits", bodies=(b"{}",), connections=50, rate_limit=20)
-        with counting_client.background(idle) as slow:
+        # One that is not used again keeps its worker, however long the machine takes for the reload.
+        unused = http.client.HTTPConnection("127.0.0.1", gateway.data_port, timeout=100)
+        with contextlib.closing(unused), counting_client.background(idle) as slow:
+            unused.request("POST", "/v2/models/digits/infer", body=b"{}")
+            assert unused.getresponse().read()
             slow.wait_until(lambda progress: progress.requests >= 60, timeout_s=200)
             # Another header's name is a reload.
             gateway.apply(digits=spec(A, world.revisions, candidate=B, match=[{"header": "x-a", "value": "b"}]))

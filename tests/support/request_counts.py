@@ -17,8 +17,8 @@ def at_least(count: int, *, daily: int | None = None) -> int:
 
 
 def rate(whole: float) -> float:
-    """Requests a second of a story whose whole rate is `whole`: half of it goes on through all that happens, too."""
-    return whole if are_whole() else whole / 2
+    """Requests a second of a story whose whole rate is `whole`: a third of it goes on through all that happens, too."""
+    return whole if are_whole() else whole / 3
 
 
 def limit(rate: float) -> float | None:
