@@ -50,7 +50,7 @@ def test_a_version_change_fails_no_request(stage: Stage, changing: Model, distur
         changing.until_up(replicas)
     before = changing.until_settled()["status"]["stableRevision"]
     with counted(changing, rate=RATE) as run:
-        run.wait_until(lambda seen: seen.requests > 2000, timeout_s=120)
+        run.wait_until(lambda seen: seen.requests > 2000, timeout_s=400)
         with DISTURBANCES[disturbance](stage, changing, replicas):
             changing.apply(_next_version(changing), label=f"{disturbance.replace(' ', '-')}-{replicas}")
         after = changing.until_settled(other_than=before)["status"]["stableRevision"]

@@ -139,7 +139,7 @@ def _deploy(local: cluster.LocalCluster, model: Path, replicas: int) -> None:
 
 def answered(replica: Replica) -> int:
     """The inference requests that a replica has answered with 200, by its own count."""
-    with urllib.request.urlopen(f"http://{replica['host']}:{replica['port']}/metrics", timeout=20) as answer:
+    with urllib.request.urlopen(f"http://{replica['host']}:{replica['port']}/metrics", timeout=100) as answer:
         text = answer.read().decode()
     samples = (
         line.rpartition(" ") for line in text.splitlines() if line.startswith("fairlead_replica_requests_total{")

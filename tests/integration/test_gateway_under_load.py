@@ -20,6 +20,7 @@ from tests.support.gateway_process import (
     revision,
     spec,
 )
+from tests.support.replica_stand_in import UNTIL
 from tests.support.until import until
 
 pytestmark = pytest.mark.real
@@ -63,7 +64,7 @@ def world(tmp_path: Path) -> Iterator[World]:
 def under_way(load: counting_client.Background, more: int = 500) -> None:
     """Wait for `more` answers from now on."""
     seen = load.progress().requests
-    load.wait_until(lambda progress: progress.requests >= seen + more, timeout_s=60)
+    load.wait_until(lambda progress: progress.requests >= seen + more, timeout_s=200)
 
 
 def test_no_request_fails_over_weight_changes_revisions_and_reloads(world: World) -> None:
@@ -94,11 +95,9 @@ def test_a_live_version_sends_no_request_to_the_previous_revision(world: World) 
     with world.load(connections=2) as load:
         under_way(load)
         # Idle connections stay with the worker that took them, also when a reload replaces it.
-        idle = counting_client.Settings(
-            url=gateway.url, model="digits", bodies=(b"{}",), connections=50, rate_limit=20, requests=240
-        )
+        idle = counting_client.Settings(url=gateway.url, model="digits", bodies=(b"{}",), connections=50, rate_limit=20)
         with counting_client.background(idle) as slow:
-            slow.wait_until(lambda progress: progress.requests >= 60, timeout_s=30)
+            slow.wait_until(lambda progress: progress.requests >= 60, timeout_s=200)
             # Another header's name is a reload.
             gateway.apply(digits=spec(A, world.revisions, candidate=B, match=[{"header": "x-a", "value": "b"}]))
             assert gateway.metric("fairlead_gateway_old_workers") > 0
@@ -107,7 +106,8 @@ def test_a_live_version_sends_no_request_to_the_previous_revision(world: World) 
             until(lambda: sessions(gateway, A) == 0, "no request of the old revision is in flight")
             for one in world.of_a:
                 one.kill()
-            report = slow.wait(timeout_s=60)
+            under_way(slow, 60)
+            report = slow.stop()
         assert fetch(url).headers["x-fairlead-revision"] == B
         fast = load.stop()
 
@@ -249,14 +249,17 @@ def test_a_gateway_starts_from_its_last_table_when_its_source_is_away(world: Wor
     assert gateway.metric("fairlead_gateway_source_errors_total") > 0
 
 
-def test_a_stopped_gateway_answers_what_is_in_flight_and_leaves_no_process(world: World) -> None:
-    gateway = world.gateway
+def test_a_stopped_gateway_answers_what_is_in_flight_and_leaves_no_process(world: World, tmp_path: Path) -> None:
+    gateway, release = world.gateway, tmp_path / "release"
     asked = counting_client.Settings(
-        url=gateway.url, model="digits", bodies=(b"{}",), connections=4, requests=4, headers=(("x-delay-s", "6"),)
+        url=gateway.url, model="digits", bodies=(b"{}",), connections=4, requests=4, headers=((UNTIL, str(release)),)
     )
     with counting_client.background(asked) as slow:
         until(lambda: sessions(gateway, A) == 4, "four requests in flight")
         master, workers = gateway.master(), gateway.workers()
+        os.kill(gateway.pid, signal.SIGTERM)
+        until(lambda: not gateway.servers_up(), "HAProxy has begun to stop")
+        release.touch()
         gateway.stop()
         report = slow.wait(timeout_s=60)
 

@@ -69,14 +69,14 @@ def test_a_replica_answers_both_protocols_keeps_its_digest_and_drains_without_a_
     wait_until(lambda: gateway.succeeded > 20)
     put_s = time.monotonic()
     ray.put()
-    wait_until(lambda: [each["state"] for each in ray.replicas(app)] == ["Draining"], within_s=60)
+    wait_until(lambda: [each["state"] for each in ray.replicas(app)] == ["Draining"], within_s=200)
     health = ask(replica, "GET", f"/-/healthz/{replica['name']}")[0]
     # A busy machine may ask later than the replica is healthy for.
     assert health == 200 or time.monotonic() - put_s > HEALTHY_S, "another one may not be checked yet"
-    assert gateway.has_left.wait(60)
+    assert gateway.has_left.wait(200)
     assert gateway.failed == []
     assert gateway.succeeded_while_draining > 0
-    wait_until(lambda: ray.status(app["name"])[0] == "ABSENT", within_s=60)
+    wait_until(lambda: ray.status(app["name"])[0] == "ABSENT", within_s=200)
     assert ray.replicas(app) == []
 
 
@@ -96,11 +96,11 @@ def test_replicas_of_one_revision_on_two_nodes_and_one_that_is_killed_and_replac
     victim = before[0]
     os.kill(ray_nodes.pid(ray.local, victim), signal.SIGKILL)
 
-    wait_until(lambda: victim["name"] not in {each["name"] for each in ray.replicas(app)}, within_s=60)
+    wait_until(lambda: victim["name"] not in {each["name"] for each in ray.replicas(app)}, within_s=200)
     wait_until(lambda: len(ray.replicas(app)) == 4, within_s=START_S)
     assert {each["name"] for each in before} - {each["name"] for each in ray.replicas(app)} == {victim["name"]}
     ray.put()
-    wait_until(lambda: ray.replicas(app) == [], within_s=60)
+    wait_until(lambda: ray.replicas(app) == [], within_s=200)
 
 
 def test_two_replicas_that_start_together_are_served_by_one_conversion_of_their_model(ray: Ray) -> None:
@@ -123,7 +123,7 @@ def test_two_replicas_that_start_together_are_served_by_one_conversion_of_their_
         assert status == 200
         assert answer["outputs"][0]["data"] == pytest.approx(expected, rel=1e-4, abs=1e-5)
     ray.put()
-    wait_until(lambda: ray.replicas(app) == [], within_s=60)
+    wait_until(lambda: ray.replicas(app) == [], within_s=200)
 
 
 def test_replicas_of_one_model_accept_each_others_feedback_tokens(ray: Ray) -> None:
@@ -156,10 +156,10 @@ def test_replicas_follow_the_load_and_other_bounds_restart_none(ray: Ray) -> Non
     first = ray.one(app)
     assert ray.targets(app["name"]) == [1]
     with asking(first):
-        wait_until(lambda: ray.targets(app["name"]) == [3], within_s=60)
+        wait_until(lambda: ray.targets(app["name"]) == [3], within_s=200)
         wait_until(lambda: len(ray.replicas(app)) == 3, within_s=START_S)
-    wait_until(lambda: ray.targets(app["name"]) == [1], within_s=60)
-    wait_until(lambda: len(ray.replicas(app)) == 1, within_s=60)
+    wait_until(lambda: ray.targets(app["name"]) == [1], within_s=200)
+    wait_until(lambda: len(ray.replicas(app)) == 1, within_s=200)
 
     (left,) = ray.replicas(app)
     scaled(app, least=2, most=4, down_s=600, target=2)
@@ -242,7 +242,7 @@ def test_a_replica_that_can_start_no_more_is_tried_less_and_less_often(ray: Ray)
     until(
         lambda: longest_pause_s() > 7,
         "a pause of 8 s",
-        deadline_s=90,
+        deadline_s=400,
         poll_s=0.5,
         explain=lambda: last_logged(ray, app),
     )
@@ -252,7 +252,7 @@ def test_a_replica_that_can_start_no_more_is_tried_less_and_less_often(ray: Ray)
     assert "fairlead: ModelNotFound: " in ray.status(app["name"])[1]
     # The next one waits now, and ends without a delay.
     ray.put()
-    wait_until(lambda: ray.status(app["name"])[0] == "ABSENT", within_s=10)
+    wait_until(lambda: ray.status(app["name"])[0] == "ABSENT", within_s=200)
 
 
 def last_logged(ray: Ray, app: Mapping[str, object]) -> list[float]:

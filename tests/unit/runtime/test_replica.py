@@ -28,7 +28,7 @@ from fairlead_runtime.server import thread as server_thread
 
 
 def metrics_at(port: int) -> str:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=100)
     try:
         connection.request("GET", "/metrics")
         with connection.getresponse() as answer:
@@ -61,7 +61,7 @@ def configuration(tmp_path: Path) -> dict[str, object]:
 
 def status_of(port: int, method: str, path: str, body: bytes | None = None) -> int | None:
     """Over a connection of its own; None where nobody listens any more."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=100)
     try:
         connection.request(method, path, body)
         with connection.getresponse() as answer:

@@ -220,7 +220,7 @@ async def test_a_stream_with_a_length_is_read_to_its_end() -> None:
 
 @pytest.mark.parametrize("is_read", [True, False])
 async def test_a_stream_that_does_not_end_is_ended(is_read: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reflection, "STREAM_S", 0.05)
+    monkeypatch.setattr(reflection, "STREAM_S", 0.5)
     answer = await stream(in_chunks(ONE), is_ended=False, is_read=is_read)
     assert answer.count(b"grpc.health.v1.Health") == 1
     assert b"\r\ngrpc-status: 4\r\n" in answer
