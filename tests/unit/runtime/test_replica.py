@@ -16,6 +16,7 @@ from tests.support.replica_drain import drain
 from tests.support.replica_parts import DoublingModel, float_signature
 from tests.support.until import until
 
+from fairlead_operator.state.bounds import Bounds
 from fairlead_runtime import config, failed_starts
 from fairlead_runtime import replica as replica_module
 from fairlead_runtime.discovery import entry, member
@@ -98,6 +99,10 @@ async def test_a_draining_replica_stays_healthy_for_a_while_and_answers_meanwhil
     unhealthy = seen.index(404)
     assert set(seen[:unhealthy]) == {200}, seen
     assert set(seen[unhealthy:]) == {404, None}, seen
+
+
+def test_a_stop_takes_less_than_ray_waits_beyond_a_request() -> None:
+    assert Bounds().shutdown_margin_s > replica_module.DRAIN_RESERVE_S + server_thread.CLOSING_S
 
 
 async def test_a_replica_is_announced_once_it_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import email.utils
 import random
 import socket
@@ -481,6 +482,24 @@ def test_a_drain_says_so_where_the_server_s_thread_ends_meanwhile() -> None:
         model.gate.set()
     assert has_ended
     assert [str(error.__cause__) for error in raised] == ["a fault of the server"]
+
+
+def test_what_a_stopped_server_still_sends_is_sent_side_by_side() -> None:
+    """A sink and a collector that both hang take the time of the slower one, not the sum."""
+    begun = (asyncio.Event(), asyncio.Event())
+
+    async def finish_first() -> None:
+        begun[0].set()
+        await begun[1].wait()
+
+    async def finish_second() -> None:
+        begun[1].set()
+        await begun[0].wait()
+
+    with running() as replica:
+        replica.parts.shared.finish = (finish_first, finish_second)
+        replica.server.drain(timeout_s=5)
+        assert not replica.server.is_alive()
 
 
 def test_two_replicas_never_get_the_same_port() -> None:
