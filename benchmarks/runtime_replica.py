@@ -93,7 +93,7 @@ def serve_with_uvicorn(prepared: prepare.PreparedModel) -> None:
             chunks.append(message.get("body", b""))
             if not message.get("more_body"):
                 break
-        given = codec.from_json(spec, orjson.loads(b"".join(chunks))["instances"])
+        given = codec.from_json(spec, orjson.loads(b"".join(chunks))["instances"], may_hold_booleans=False)
         (result,) = prepared.model.predictor((given,))
         body = orjson.dumps({"predictions": result}, option=orjson.OPT_SERIALIZE_NUMPY)
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]

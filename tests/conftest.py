@@ -22,11 +22,6 @@ __all__ = ["kubernetes", "local_cluster"]
 # Each process of the suite rewrites the assertions of all test files and compiles them, unless an earlier run kept it.
 sys.dont_write_bytecode = False
 
-# An example's time is the machine's: no test asserts one. A run has the same examples as the one before.
-hypothesis.settings.register_profile("fairlead", deadline=None, derandomize="FAIRLEAD_RANDOM" not in os.environ)
-hypothesis.settings.load_profile("fairlead")
-
-
 # Two halves of about the same time: what breaks parts, scales, shadows and matches; and the strategies with the rest.
 ON_THE_FIRST_CLUSTER = (
     "test_apply_to_prediction",
@@ -46,8 +41,15 @@ ON_THE_FIRST_CLUSTER = (
 )
 
 
+EXAMPLES = 100
+"""Of a test that names no number, in a nightly run: Hypothesis's own default."""
+ON_ONE_RAY_CLUSTER = "tests/integration/on_ray/"
+
+
 class ByFile(loadscope.LoadScopeScheduling):
-    """Where the suite is split over processes, a file stays in one, and the end-to-end stories share two clusters.
+    """Where the suite is split over processes, a file stays in one.
+
+    The end-to-end stories share two clusters, and the tests on Ray alone share one.
 
     (Its own `loadgroup` writes the group into a private attribute that pytest 9 has no more, and so groups nothing.)
     """
@@ -55,6 +57,8 @@ class ByFile(loadscope.LoadScopeScheduling):
     @override
     def _split_scope(self, nodeid: str) -> str:
         path = nodeid.split("::", 1)[0]
+        if path.startswith(ON_ONE_RAY_CLUSTER):
+            return ON_ONE_RAY_CLUSTER
         if not path.startswith("tests/e2e/"):
             return path
         return "e2e" if Path(path).stem in ON_THE_FIRST_CLUSTER else "e2e rollouts"
@@ -73,7 +77,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Chooses the tier, and makes asking for a loop outside of one an error.
+    """Chooses the tier and the number of Hypothesis's examples, and makes asking for a loop outside of one an error.
 
     Else looptime's hook, which asks before every test, makes one in the first synchronous test; nobody closes it, and
     the first asynchronous test after it fails for an unclosed loop.
@@ -81,6 +85,14 @@ def pytest_configure(config: pytest.Config) -> None:
     Source: looptime 0.7, _internal/plugin.py, pytest_pyfunc_call.
     """
     nightly.choose(config)
+    # An example's time is the machine's: no test asserts one. A run has the same examples as the one before.
+    hypothesis.settings.register_profile(
+        "fairlead",
+        deadline=None,
+        derandomize="FAIRLEAD_RANDOM" not in os.environ,
+        max_examples=EXAMPLES if nightly.is_chosen() else EXAMPLES // 2,
+    )
+    hypothesis.settings.load_profile("fairlead")
     asyncio.set_event_loop(None)
 
 

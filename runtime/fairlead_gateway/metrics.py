@@ -30,9 +30,10 @@ class InternalKind(enum.StrEnum):
 
 
 class HoldEnd(enum.StrEnum):
-    """How the wait of a held request ended; `refused` ones never waited. One that its client gave up has no line."""
+    """How the wait of a held request ended; `left` is one of a client that left, and `refused` ones never waited."""
 
     RELEASED = "released"
+    LEFT = "left"
     TIMEOUT = "timeout"
     REFUSED = "refused"
 

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 SILENT_S_MAX = 20.0
 DRAIN_RESERVE_S = 5.0
+"""Beyond the longest request. With what the server's end takes it is less than the 10 s that Ray waits beyond it."""
 HEALTHY_S = 2.5
 """A draining replica is healthy for so long: a gateway that has no other one of the revision goes on sending to it."""
 TOUCH_EVERY_S = 600.0
@@ -147,8 +148,6 @@ class Replica:
             if self._staged is not None:
                 # Not before: until now requests were answered with their help.
                 await asyncio.to_thread(self._staged.close)
-            # Last: a collector that hangs must not take the time of anything else.
-            await self._end_tracing()
 
     async def _start(self, pinned: str | None) -> None:
         # Before the model is read: a node that isn't set up says so at once.
@@ -324,7 +323,8 @@ class Replica:
             close=plane.close,
             on_answer=(payloads.offer, copies.offer),
             record=None if self._tracing is None else self._tracing.record,
-            finish=(payloads.close, copies.close),
+            # Copies last: with them ends the executor that the others use.
+            finish=(payloads.close, self._end_tracing, copies.close),
         )
 
     def _runner(self, prepared: prepare.PreparedModel) -> batching.Runner:

@@ -21,7 +21,7 @@ def _named() -> list[tuple[str, str]]:
 def _marked(path: Path) -> Iterator[str]:
     """The functions that are nightly as a whole or in some rows, by their decorators."""
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
-        if not isinstance(node, ast.FunctionDef) or not node.name.startswith("test_"):
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) or not node.name.startswith("test_"):
             continue
         if "mark.nightly" in " ".join(map(ast.unparse, node.decorator_list)):
             yield node.name

@@ -64,7 +64,7 @@ class Serve:
         until(
             lambda: self.application(name).get("status") == status,
             f"{name} is {status}",
-            deadline_s=120,
+            deadline_s=400,
             explain=self.get,
         )
         return self.application(name)
@@ -73,7 +73,7 @@ class Serve:
         until(
             lambda: set(self.get()["applications"]) == set(names),
             f"only {names} are left",
-            deadline_s=120,
+            deadline_s=400,
             explain=self.get,
         )
 
@@ -173,10 +173,10 @@ def test_more_replicas_and_another_user_config_keep_the_running_ones(serve: Serv
     serve.until_status("a", "RUNNING")
     before = serve.replicas("a")
     serve.put(application(replicas=2, digest="sha256:1"))
-    until(lambda: len(serve.replicas("a")) == 2, "two replicas run", deadline_s=120)
+    until(lambda: len(serve.replicas("a")) == 2, "two replicas run", deadline_s=400)
     assert before < serve.replicas("a")
     serve.put(application(replicas=1, digest="sha256:1"))
-    until(lambda: len(serve.replicas("a")) == 1, "one replica is left", deadline_s=120)
+    until(lambda: len(serve.replicas("a")) == 1, "one replica is left", deadline_s=400)
 
 
 def scaled(least: int, most: int, *, down_s: int = 600) -> Any:
@@ -198,14 +198,14 @@ def test_other_bounds_hold_at_once_and_restart_nothing(serve: Serve) -> None:
     serve.until_status("a", "RUNNING")
     before = serve.replicas("a")
     serve.put(scaled(2, 4, down_s=300))
-    until(lambda: len(serve.replicas("a")) == 2, "two replicas run", deadline_s=120)
+    until(lambda: len(serve.replicas("a")) == 2, "two replicas run", deadline_s=400)
     assert before < serve.replicas("a")
     assert serve.application("a")["deployed_app_config"] == scaled(2, 4, down_s=300)
     serve.put(scaled(1, 4))
     serve.until_status("a", "RUNNING")
     assert len(serve.replicas("a")) == 2, "bounds alone take nothing away that is within them"
     serve.put(scaled(1, 1))
-    until(lambda: len(serve.replicas("a")) == 1, "one replica is left", deadline_s=120)
+    until(lambda: len(serve.replicas("a")) == 1, "one replica is left", deadline_s=400)
 
 
 @pytest.mark.parametrize("is_turned_on", [True, False])
@@ -218,7 +218,7 @@ def test_a_policy_that_appears_or_disappears_starts_new_replicas(serve: Serve, i
     until(
         lambda: serve.application("a").get("status") == "RUNNING" and serve.replicas("a").isdisjoint(before),
         "the replicas are others",
-        deadline_s=120,
+        deadline_s=400,
     )
 
 
@@ -230,7 +230,7 @@ def test_other_args_start_new_replicas(serve: Serve) -> None:
     until(
         lambda: serve.application("a").get("status") == "RUNNING" and serve.replicas("a").isdisjoint(before),
         "the replicas are others",
-        deadline_s=120,
+        deadline_s=400,
     )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 from tests.e2e import measured
 from tests.e2e.stage import Stage, raised
-from tests.support import per_folder
+from tests.support import made_once, per_folder
 
 ORDER = (
     "test_apply_to_prediction",
@@ -78,15 +78,11 @@ def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         if kept:
             opened = raised(pathlib.Path(kept), keep=True)
         else:
-            opened = raised(tmp_path_factory.mktemp("e2e"), models_in=_of_the_run(tmp_path_factory) / "e2e-models")
+            opened = raised(
+                tmp_path_factory.mktemp("e2e"), models_in=made_once.of_the_run(tmp_path_factory) / "e2e-models"
+            )
         with opened as found:
             yield found
         measured.RESULTS.keep()
 
     return per_folder.shared(request, made)
-
-
-def _of_the_run(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    """The folder that all processes of the run share."""
-    own = tmp_path_factory.getbasetemp()
-    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own

@@ -28,4 +28,4 @@ def require_no_failures(report: load.Report) -> None:
 def count_by_revision(run: load.Background, revision: str) -> int:
     """Its answers until now: what was heard last may be a quarter of a second old, what is heard next is not."""
     before = run.progress().requests
-    return run.wait_until(lambda now: now.requests > before, timeout_s=60).revisions.get(revision, 0)
+    return run.wait_until(lambda now: now.requests > before, timeout_s=400).revisions.get(revision, 0)

@@ -48,10 +48,10 @@ def kill_operator(local: cluster.LocalCluster, *, lease_runs_out: bool = False) 
     own = process_table.entry(victim)
     os.kill(victim, signal.SIGKILL)
     if own is not None and not (lease_runs_out or request_counts.are_whole()):
-        until(lambda: not process_table.is_alive(own.identity), "the operator is dead", deadline_s=60)
+        until(lambda: not process_table.is_alive(own.identity), "the operator is dead", deadline_s=400)
         leases.take_away(local)
-    until(lambda: operator_pid(local) not in (None, victim), "the operator was started again", deadline_s=60)
-    until(lambda: programs.is_healthy(local.ports["operator"]), "the new operator is healthy", deadline_s=120)
+    until(lambda: operator_pid(local) not in (None, victim), "the operator was started again", deadline_s=400)
+    until(lambda: programs.is_healthy(local.ports["operator"]), "the new operator is healthy", deadline_s=400)
 
 
 def kill_for_good(local: cluster.LocalCluster, part: str) -> None:
@@ -72,7 +72,7 @@ def start_operator(local: cluster.LocalCluster) -> None:
 def kill_alone(local: cluster.LocalCluster, part: str) -> None:
     """SIGKILL for a part's own process and nothing of what it started."""
     os.kill(local.pid(part), signal.SIGKILL)
-    until(lambda: part not in local.running(), f"{part} ended", deadline_s=60)
+    until(lambda: part not in local.running(), f"{part} ended", deadline_s=400)
 
 
 def haproxy_master(local: cluster.LocalCluster) -> int | None:

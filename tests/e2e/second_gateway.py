@@ -51,7 +51,7 @@ def two_gateways(stage: Stage) -> Iterator[Gateway]:
     data, admin = free_ports(2)
     ledger = processes.Ledger(folder=local.root / "processes", mark=remembered.mark)
     started = ledger.start(NAME, _command(local, data, admin))
-    until(lambda: programs.is_healthy(admin), "the second gateway is healthy", deadline_s=60)
+    until(lambda: programs.is_healthy(admin), "the second gateway is healthy", deadline_s=400)
     urls = (f"http://127.0.0.1:{data}", f"http://127.0.0.1:{admin}")
     try:
         _start_operator_with(local, (f"--gateway={local.namespace}={','.join(urls)}",))

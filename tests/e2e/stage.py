@@ -22,7 +22,7 @@ from fairlead_cli.local import cluster, options
 
 DEADLINE_S = 500
 # Each look asks the API server or the gateway, and takes a processor from what is waited for.
-POLL_S = 0.1
+POLL_S = 0.1 if request_counts.are_whole() else 0.2
 # Requests a second of a counting client: as fast as answers come it takes a processor from what every story waits for.
 RATE = request_counts.rate(300.0)
 # That of a story that lasts for about a minute: the requests that it promises come before its end anyway.
@@ -54,7 +54,7 @@ class Stage:
 
     def live(self) -> Mapping[str, Any]:
         """What HAProxy was read to have, by model; waits while the gateway's agent is away or can't read it."""
-        report = until(self.report, "what HAProxy has, from the gateway's agent", deadline_s=60)
+        report = until(self.report, "what HAProxy has, from the gateway's agent", deadline_s=400)
         return dict(report["routes"])
 
     def report(self) -> Mapping[str, Any] | None:
@@ -107,7 +107,7 @@ def raised(folder: pathlib.Path, *, models_in: pathlib.Path | None = None, keep:
         api = KubeApi(local.kubeconfig, local.namespace)
         ending.callback(api.close)
         gateway = ending.enter_context(httpx.Client(base_url=local.gateway_url, timeout=60))
-        admin = ending.enter_context(httpx.Client(base_url=local.gateway_admin_url, timeout=10))
+        admin = ending.enter_context(httpx.Client(base_url=local.gateway_admin_url, timeout=100))
         ray = RayView(local)
         ending.callback(ray.close)
         yield Stage(local=local, api=api, ray=ray, models=models, gateway=gateway, admin=admin)
@@ -200,11 +200,11 @@ class Model:
         until(
             lambda: not self._stage.ray.applications(self.name),
             f"{self.name} gone from Ray",
-            deadline_s=60,
+            deadline_s=400,
             poll_s=RAY_POLL_S,
         )
-        until(lambda: self.name not in self._stage.api.routes(), f"{self.name} gone from the table", deadline_s=60)
-        until(lambda: self.name not in self._stage.live(), f"{self.name} gone from the gateway", deadline_s=60)
+        until(lambda: self.name not in self._stage.api.routes(), f"{self.name} gone from the table", deadline_s=400)
+        until(lambda: self.name not in self._stage.live(), f"{self.name} gone from the gateway", deadline_s=400)
 
     def until_up(self, count: int, *, deadline_s: float = DEADLINE_S) -> None:
         """So many replicas are up in the eyes of the gateway."""

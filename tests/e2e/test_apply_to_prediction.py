@@ -97,7 +97,7 @@ def _check_payload_log(stage: Stage, model: Model) -> None:
 
 
 def _check_nothing_is_left(stage: Stage, model: Model) -> None:
-    until(lambda: not stage.api.revisions(model.name), "the garbage collector takes the revisions", deadline_s=90)
+    until(lambda: not stage.api.revisions(model.name), "the garbage collector takes the revisions", deadline_s=400)
     answer = stage.gateway.get(f"/v2/models/{model.name}")
     assert answer.status_code == 404
     assert model.name in answer.text

@@ -45,7 +45,7 @@ def until_scaled(model: Model, count: int) -> None:
     model.until(
         f"{count} replicas as its load asks",
         lambda found: found["status"].get("scaling", {}).get("replicas") == count,
-        deadline_s=240,
+        deadline_s=400,
     )
     model.until_up(count)
 
@@ -55,7 +55,7 @@ def until_run(stage: Stage, count: int) -> None:
     until(
         lambda: len(stage.ray.replica_pids("elastic")) == count,
         f"{count} without the operator",
-        deadline_s=200,
+        deadline_s=400,
         poll_s=RAY_POLL_S,
     )
 
@@ -91,7 +91,7 @@ def _roll_out(stage: Stage, model: Model) -> None:
     """A canary while the model is scaled: the candidate has its share, and the stable revision keeps its own."""
     stable, before = model.stable, stage.ray.replica_pids("elastic")
     model.apply("v2", label="v2", scaling=SCALING, serving=SERVING, rollout=CANARY)
-    found = model.until("paused at 50 %", lambda now: now["status"].get("phase") == "Paused", deadline_s=240)
+    found = model.until("paused at 50 %", lambda now: now["status"].get("phase") == "Paused", deadline_s=400)
     rollout = found["status"]["rollout"]
     assert (rollout["scaledReplicas"], rollout["candidateReplicas"], rollout["weight"]) == (MOST, 2, 50)
     assert set(before) <= set(stage.ray.replica_pids("elastic"))

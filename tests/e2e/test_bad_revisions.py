@@ -156,7 +156,7 @@ def _refused_under_load(
     """Applies a bad version under load; what its quarantine says of it, after all that holds for each was seen."""
     before = model.stable
     with counted(model, rate=LONG_RATE) as run:
-        run.wait_until(lambda seen: seen.requests > 100, timeout_s=120)
+        run.wait_until(lambda seen: seen.requests > 100, timeout_s=400)
         model.apply("v2", label=kind.replace(" ", "-"), **broken)
         found = model.until("refused", lambda found: (meanwhile(), _is_refused(found))[1])
         bad: Mapping[str, Any] = found["status"]["quarantine"][-1]

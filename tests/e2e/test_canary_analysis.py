@@ -50,7 +50,8 @@ BY_THE_MEDIAN: dict[str, Any] = {
     "analysis": {**ROLLOUT["analysis"], "metrics": [{"name": "p50", "latency": {"quantile": 0.5, "ratio": 2}}]},
 }
 """Beside other tests one answer of twenty waits for a processor longer than it works: p95 is the machine's then."""
-COUNTED = 4_000
+COUNTED = 500
+"""At the least, after the operator was killed."""
 DRY_RUN: dict[str, Any] = {
     "strategy": "Canary",
     "steps": [{"setWeight": 25}, {"pause": {}}],
@@ -110,7 +111,7 @@ class Watched:
 
     def until_back_s(self, revision: str) -> float:
         """Seconds from the verdict to a gateway that gives all traffic to this revision."""
-        until(lambda: self.verdict_at_s, "the verdict", deadline_s=150, poll_s=0.002, explain=self._model.explain)
+        until(lambda: self.verdict_at_s, "the verdict", deadline_s=400, poll_s=0.002, explain=self._model.explain)
         wanted = None
 
         def is_back() -> bool:
@@ -120,7 +121,7 @@ class Watched:
             live = self._stage.live().get(self._model.name, {})
             return wanted is not None and live.get("version") == wanted
 
-        until(is_back, f"all traffic on {revision}", deadline_s=120, poll_s=0.002, explain=self._model.explain)
+        until(is_back, f"all traffic on {revision}", deadline_s=400, poll_s=0.002, explain=self._model.explain)
         assert self.verdict_at_s is not None
         return time.monotonic() - self.verdict_at_s
 
@@ -150,10 +151,10 @@ def taken_back(
     stable, took_s = model.stable, []
     for attempt in range(times):
         with loaded(stage, model, connections=connections) as run:
-            run.wait_until(lambda seen: seen.requests > 100, timeout_s=60)
+            run.wait_until(lambda seen: seen.requests > 100, timeout_s=400)
             if attempt:
                 asked(stage, "retry", model)
-                until(lambda: not model.status().get("quarantine"), "the quarantine lifted", deadline_s=120)
+                until(lambda: not model.status().get("quarantine"), "the quarantine lifted", deadline_s=400)
             watched = Watched(stage, model)
             if not attempt:
                 model.apply(version, label=version, rollout=rollout)
@@ -181,21 +182,21 @@ def taken_back(
 def test_each_request_is_counted_once_though_the_operator_is_killed_while_it_counts(
     stage: Stage, judged: Model
 ) -> None:
-    asking = settings_of(stage, judged).model_copy(update={"requests": COUNTED, "rate_limit": COUNTED / 10})
     stable = judged.stable
     judged.apply("failing", label="failing", rollout=DRY_RUN)
     judged.until("measured in its pause", lambda found: bool(marks(found)))
-    with load.background(asking) as run:
-        run.wait_until(lambda seen: seen.requests >= COUNTED // 4, timeout_s=120)
-        already = measured(judged.read() or {})["candidate"]["requests"]
+    with loaded(stage, judged) as run:
+        already = until(lambda: counts(judged)[2], "some are counted", deadline_s=400, explain=judged.explain)
         kill_operator(stage.local)
-        report = run.wait(timeout_s=300)
+        seen = run.progress().requests
+        run.wait_until(lambda now: now.requests >= seen + COUNTED, timeout_s=400)
+        report = run.stop()
     assert {(each.status, each.revision == stable) for each in report.failures} == {(500, False)}, report.summary()
     right = {name: each.count for name, each in report.revisions.items()}
     candidate = sum(right.values()) - right[stable]
     reported = [right[stable], 0, candidate + report.failed, report.failed]
-    until(lambda: counts(judged) == reported, f"the sums are {reported}", deadline_s=60, explain=judged.explain)
-    assert 0 < already < candidate
+    until(lambda: counts(judged) == reported, f"the sums are {reported}", deadline_s=400, explain=judged.explain)
+    assert already < candidate + report.failed
     row: dict[str, Cell] = {
         "candidate": f"failing, dry run, operator killed after {already} of its requests were counted"
     }
@@ -234,7 +235,7 @@ def test_a_revision_that_fails_after_its_promotion_is_replaced_within_the_window
     with stage.deployed("turning") as model:
         warm = model.stable
         with load.background(model.load(connections=2)) as run:
-            run.wait_until(lambda seen: seen.requests > 100, timeout_s=60)
+            run.wait_until(lambda seen: seen.requests > 100, timeout_s=400)
             model.apply("failing", label="turning", rollout=rollout)
             model.until("promoted and watched", lambda found: found["status"]["stableRevision"] != warm)
             require_no_failures(run.stop())
@@ -245,7 +246,7 @@ def test_a_revision_that_fails_after_its_promotion_is_replaced_within_the_window
         with loaded(stage, model) as run:
             took_s = watched.until_back_s(warm)
             answered = count_by_revision(run, warm)
-            run.wait_until(lambda seen: seen.revisions.get(warm, 0) > answered + 2000, timeout_s=120)
+            run.wait_until(lambda seen: seen.revisions.get(warm, 0) > answered + 2000, timeout_s=400)
             model.until("at rest", lambda found: "rollout" not in found["status"])
             report = run.stop()
         assert model.stable == warm
@@ -265,7 +266,7 @@ def test_a_revision_that_fails_after_its_promotion_is_replaced_within_the_window
 def test_a_good_candidate_is_promoted_without_a_person(stage: Stage, judged: Model) -> None:
     before = judged.stable
     with loaded(stage, judged) as run:
-        run.wait_until(lambda seen: seen.requests > 200, timeout_s=60)
+        run.wait_until(lambda seen: seen.requests > 200, timeout_s=400)
         judged.apply("v2", label="good", rollout=ROLLOUT)
         judged.until_settled(other_than=before)
         report = run.stop()

@@ -32,13 +32,13 @@ def test_the_successor_of_a_killed_replica_takes_requests_within_seconds(stage: 
     with stage.deployed("found", replicas=2) as model:
         model.until_up(2)
         with counted(model, rate=RATE) as run:
-            run.wait_until(lambda seen: seen.requests > RATE, timeout_s=120)
+            run.wait_until(lambda seen: seen.requests > RATE, timeout_s=400)
             for _ in range(KILLS):
                 victim, other = _listed(stage, model)
                 os.kill(ray_nodes.pid(stage.local, victim), signal.SIGKILL)
                 new = _new(stage, model, {victim["name"], other["name"]})
                 before = _answered(other)
-                until(lambda new=new: _answered(new) > 0, "the new replica answers", deadline_s=60, poll_s=0.005)
+                until(lambda new=new: _answered(new) > 0, "the new replica answers", deadline_s=400, poll_s=0.005)
                 answered_meanwhile.append(_answered(other) - before)
                 model.until_up(2)
             report = run.stop()
@@ -63,7 +63,7 @@ def test_two_nodes_with_replicas_of_one_revision_lose_replicas_and_a_whole_direc
         both = {"127.0.0.1", "127.0.0.2"}
         until(lambda: {each["host"] for each in _listed(stage, model)} == both, "replicas on both nodes")
         with counted(model) as run:
-            run.wait_until(lambda seen: seen.requests > 500, timeout_s=120)
+            run.wait_until(lambda seen: seen.requests > 500, timeout_s=400)
             for number in range(4):
                 hosts = _by_host(stage, model)
                 _kill(stage, model, hosts[sorted(hosts)[number % len(hosts)]][:1])
@@ -94,7 +94,7 @@ def _new(stage: Stage, model: Model, known: set[str]) -> Replica:
     def look() -> Replica | None:
         return next((each for each in _listed(stage, model) if each["name"] not in known), None)
 
-    found = until(look, "Ray started another replica", deadline_s=120, poll_s=0.01)
+    found = until(look, "Ray started another replica", deadline_s=400, poll_s=0.01)
     assert found is not None
     return found
 
@@ -118,14 +118,14 @@ def _kill(stage: Stage, model: Model, victims: list[Replica]) -> None:
     for victim in victims:
         up = model.up()
         os.kill(ray_nodes.pid(stage.local, victim), signal.SIGKILL)
-        until(lambda up=up: model.up() < up, "the gateway took it out", deadline_s=60, poll_s=0.01)
+        until(lambda up=up: model.up() < up, "the gateway took it out", deadline_s=400, poll_s=0.01)
     gone = {each["name"] for each in victims}
 
     def are_replaced() -> bool:
         names = {each["name"] for each in _listed(stage, model)}
         return len(names) == 4 and not names & gone
 
-    until(are_replaced, "others are listed", deadline_s=120)
+    until(are_replaced, "others are listed", deadline_s=400)
     model.until_up(4)
 
 

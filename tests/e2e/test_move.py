@@ -33,7 +33,7 @@ def second(stage: Stage) -> Iterator[RayView]:
 def test_a_model_moves_there_and_back_without_a_failed_request(stage: Stage, second: RayView) -> None:
     with stage.deployed("moving", replicas=REPLICAS) as model, counted(model) as run:
         first = model.stable
-        run.wait_until(lambda seen: seen.requests > 500, timeout_s=120)
+        run.wait_until(lambda seen: seen.requests > 500, timeout_s=400)
         model.apply(cluster=THERE)
         model.until_settled(other_than=first)
         there = model.stable
@@ -122,7 +122,7 @@ def _require_alone(model: Model, revision: str, *, on: RayView, left: RayView) -
     until(
         lambda: not left.applications(model.name),
         f"nothing of {model.name} runs on the cluster that it left",
-        deadline_s=120,
+        deadline_s=400,
         poll_s=RAY_POLL_S,
         explain=model.explain,
     )

@@ -15,7 +15,7 @@ from tests.support import request_counts
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(1200)]
 REPLICAS = 2
-REQUESTS = request_counts.at_least(10_000)
+REQUESTS = request_counts.at_least(30_000, daily=1_000)
 STEPS: list[dict[str, Any]] = [{"setReplicas": 1}, {"setWeight": 10}, {"pause": {}}]
 
 

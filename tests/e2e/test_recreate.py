@@ -22,7 +22,7 @@ from fairlead_cli import load
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(1200)]
 TABLE = "Recreate"
-BEFORE = 2_000
+BEFORE = request_counts.at_least(2_000, daily=500)
 AFTER = BEFORE + request_counts.at_least(8_000)
 RATE = request_counts.rate(1_000.0)
 WORDS = "has no stable revision yet"
@@ -53,7 +53,7 @@ def finished(run: load.Background, model: Model, what: str, *, old: str) -> load
     """Requests go on until it is certain that nothing fails any more; the report, after all that holds of each."""
     new = model.stable
     seen = run.progress().revisions.get(new, 0)
-    answered = run.wait_until(lambda now: now.revisions.get(new, 0) > seen + BEFORE, timeout_s=200)
+    answered = run.wait_until(lambda now: now.revisions.get(new, 0) > seen + BEFORE, timeout_s=400)
     run.wait_until(lambda now: now.revisions.get(new, 0) > seen + AFTER, timeout_s=300)
     report = run.stop()
     others = [each for each in report.failures if each.status != 503 or WORDS not in each.body]
@@ -70,10 +70,10 @@ def finished(run: load.Background, model: Model, what: str, *, old: str) -> load
 def test_requests_between_two_revisions_get_retry_after_and_no_other_fails(stage: Stage, recreated: Model) -> None:
     old, body = recreated.stable, recreated.load().bodies[0]
     with counted(recreated, rate=RATE) as run:
-        run.wait_until(lambda seen: seen.requests > BEFORE, timeout_s=120)
+        run.wait_until(lambda seen: seen.requests > BEFORE, timeout_s=400)
         recreated.apply("v2", label="next", serving=BIG, rollout=RECREATE)
         recreated.until("stopped", is_stopped)
-        until(lambda: gets_retry_after(stage, body, recreated), "503 with Retry-After", deadline_s=60)
+        until(lambda: gets_retry_after(stage, body, recreated), "503 with Retry-After", deadline_s=400)
         kill_operator(stage.local)
         recreated.until_settled(other_than=old)
         report = finished(run, recreated, "rollout and promotion, operator killed between the two", old=old)
@@ -85,7 +85,7 @@ def test_a_rollback_without_room_stops_the_other_revision_first(stage: Stage, re
     recreated.apply("v2", label="next", serving=BIG, rollout={"onInsufficientCapacity": "Recreate"})
     old = recreated.until_settled()["status"]["stableRevision"]
     with counted(recreated, rate=RATE) as run:
-        run.wait_until(lambda seen: seen.requests > BEFORE, timeout_s=120)
+        run.wait_until(lambda seen: seen.requests > BEFORE, timeout_s=400)
         asked(stage, "rollback", recreated)
         recreated.until("stopped", is_stopped)
         kill_operator(stage.local)
@@ -100,7 +100,7 @@ def test_a_rollback_without_room_stops_the_other_revision_first(stage: Stage, re
 def test_an_abort_starts_the_stopped_revision_again(stage: Stage, recreated: Model) -> None:
     old = recreated.stable
     with counted(recreated, rate=RATE) as run:
-        run.wait_until(lambda seen: seen.requests > BEFORE, timeout_s=120)
+        run.wait_until(lambda seen: seen.requests > BEFORE, timeout_s=400)
         recreated.apply("v2", label="aborted", serving=BIG, rollout=RECREATE)
         recreated.until("started", lambda found: is_stopped(found) and found["status"].get("candidateRevision"))
         asked(stage, "abort", recreated)

@@ -13,12 +13,14 @@ from tests.e2e.counted import CONNECTIONS, counted, require_no_failures
 from tests.e2e.measured import RESULTS
 from tests.e2e.our_processes import haproxy_master, kill_for_good, start_operator
 from tests.e2e.stage import Model, Stage
+from tests.support import request_counts
 from tests.support.until import until
 
 from fairlead_cli import load
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(1200)]
 TABLE = "Restarts"
+REQUESTS = request_counts.at_least(30_000, daily=2_000)
 
 
 @pytest.fixture(scope="module")
@@ -29,13 +31,14 @@ def serving(stage: Stage) -> Iterator[Model]:
 
 def test_no_request_fails_while_the_api_server_and_etcd_are_killed(stage: Stage, serving: Model) -> None:
     with counted(serving) as run:
-        run.wait_until(lambda seen: seen.requests > 500, timeout_s=120)
+        run.wait_until(lambda seen: seen.requests > 500, timeout_s=400)
         for part in ("kube-apiserver", "etcd"):
             stage.local.stop(part, signal.SIGKILL)
         for part in ("etcd", "kube-apiserver"):
             stage.local.start(part)
         serving.until_settled()
         _takes_changes_again(serving)
+        run.wait_until(lambda seen: seen.requests >= REQUESTS, timeout_s=300)
         report = run.stop()
     _keep(report, "API server and etcd, SIGKILL")
     require_no_failures(report)
@@ -56,13 +59,13 @@ def test_what_was_deleted_while_the_operator_was_away_is_cleaned_up(stage: Stage
 
 def test_a_killed_haproxy_is_restarted_at_once(stage: Stage, serving: Model) -> None:
     with counted(serving) as run:
-        run.wait_until(lambda seen: seen.requests > 500, timeout_s=120)
+        run.wait_until(lambda seen: seen.requests > 500, timeout_s=400)
         master = haproxy_master(stage.local)
         assert master is not None
         os.kill(master, signal.SIGKILL)
-        until(lambda: haproxy_master(stage.local) not in (None, master), "another HAProxy runs", deadline_s=60)
+        until(lambda: haproxy_master(stage.local) not in (None, master), "another HAProxy runs", deadline_s=400)
         answered = run.progress().requests
-        run.wait_until(lambda seen: seen.requests > answered + 500, timeout_s=60)
+        run.wait_until(lambda seen: seen.requests > answered + 500, timeout_s=400)
         report = run.stop()
     _keep(report, "HAProxy, SIGKILL")
     # What was in its hands is lost; nothing else is.
@@ -87,7 +90,7 @@ def test_a_restarted_ray_head_gets_its_applications_again(stage: Stage, serving:
     row = stage.models.inputs(1)
     lost_s = time.monotonic()
     stage.local.restart("ray", signal.SIGKILL)
-    until(lambda: _answers(stage, serving, row), "it serves again", deadline_s=200, explain=serving.explain)
+    until(lambda: _answers(stage, serving, row), "it serves again", deadline_s=400, explain=serving.explain)
     RESULTS.add(TABLE, {"what": "Ray's head, SIGKILL", "seconds until it served again": time.monotonic() - lost_s})
     assert serving.until_settled()["status"]["stableRevision"] == stable
 

@@ -16,7 +16,7 @@ from tests.e2e.stage import LONG_RATE, Model, Stage, condition, is_settled
 from tests.support import request_counts
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(1200)]
-REQUESTS = request_counts.at_least(10_000)
+REQUESTS = request_counts.at_least(30_000, daily=1_000)
 REPLICAS = 3
 ONE_MORE: dict[str, Any] = {"rollingUpdate": {"surge": 1, "unavailable": 0}}
 ONE_LESS: dict[str, Any] = {"rollingUpdate": {"surge": 0, "unavailable": 1}}

@@ -10,14 +10,17 @@ from tests.e2e.counted import counted, require_no_failures
 from tests.e2e.measured import RESULTS
 from tests.e2e.our_processes import pause_ray
 from tests.e2e.stage import Stage
+from tests.support import request_counts
 from tests.support.until import until
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(1200)]
+BETWEEN = request_counts.at_least(1_000, daily=300)
+"""Two changes, and before the first and after the last."""
 
 
 def test_scaling_to_three_and_back_fails_no_request(stage: Stage) -> None:
     with stage.deployed("scaled") as model, counted(model) as run:
-        run.wait_until(lambda seen: seen.requests > 1000, timeout_s=120)
+        run.wait_until(lambda seen: seen.requests > BETWEEN, timeout_s=400)
         model.scale(3)
         model.until_up(3)
         model.until(
@@ -25,13 +28,13 @@ def test_scaling_to_three_and_back_fails_no_request(stage: Stage) -> None:
         )
         assert stage.kubectl("get", "mdep", "scaled", "-o", "jsonpath={.status.replicas}") == "3"
         answered = run.progress().requests
-        run.wait_until(lambda seen: seen.requests > answered + 1000, timeout_s=120)
+        run.wait_until(lambda seen: seen.requests > answered + BETWEEN, timeout_s=400)
         model.scale(1)
         model.until_up(1)
         model.until("Ready with one", lambda found: staging.is_settled(found) and found["status"]["replicas"] == 1)
         until(lambda: len(stage.ray.replica_pids("scaled")) == 1, "one replica on Ray")
         answered = run.progress().requests
-        run.wait_until(lambda seen: seen.requests > answered + 1000, timeout_s=120)
+        run.wait_until(lambda seen: seen.requests > answered + BETWEEN, timeout_s=400)
         report = run.stop()
     RESULTS.add("Scaling", {"what": "1 → 3 → 1 replicas", "requests": report.requests, "failed": report.failed})
     require_no_failures(report)

@@ -22,8 +22,8 @@ from tests.support.until import until
 from fairlead_cli import load
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(1200)]
-REQUESTS = request_counts.at_least(20_000)
-BEFORE = max(2_000, request_counts.at_least(5_000))
+REQUESTS = request_counts.at_least(30_000, daily=2_000)
+BEFORE = request_counts.at_least(5_000, daily=1_000)
 """A fifth of them are copied, and more than 100 copies are compared."""
 PACED = request_counts.at_least(1_000)
 PERCENT = 20
@@ -82,7 +82,7 @@ def keep(what: str, report: load.Report, counts: dict[str, int]) -> None:
 def paced(stage: Stage, model: Model, what: str) -> None:
     """What a caller waits where the machine has time left: at full speed each copy takes it from somebody."""
     with load.background(settings(stage, model).model_copy(update={"rate_limit": 100.0})) as run:
-        run.wait_until(lambda seen: seen.requests >= PACED, timeout_s=120)
+        run.wait_until(lambda seen: seen.requests >= PACED, timeout_s=400)
         report = run.stop()
     require_no_failures(report)
     keep(what, report, {})
@@ -122,7 +122,7 @@ def test_a_candidate_with_different_answers_is_noticed_in_the_counts_and_by_no_c
                 abs(sum(pairs(stage, model, candidate)[each] for each in ("pairs", "failed", "dropped")) - marked) <= 2
             ),
             "each copy is accounted for",
-            deadline_s=120,
+            deadline_s=400,
             explain=lambda: f"{marked} marked, {pairs(stage, model, candidate)}",
         )
         paced(stage, model, "beside the shadow, paced")
@@ -135,7 +135,7 @@ def test_a_candidate_with_different_answers_is_noticed_in_the_counts_and_by_no_c
         assert f"the candidate gets copies of {PERCENT} % of the stable revision's requests" in status
 
         with load.background(asking) as run:
-            run.wait_until(lambda seen: seen.requests > 500, timeout_s=120)
+            run.wait_until(lambda seen: seen.requests > 500, timeout_s=400)
             asked(stage, "abort", model)
             model.until("withdrawn", lambda found: "rollout" not in found["status"])
             left = run.stop()

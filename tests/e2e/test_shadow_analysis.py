@@ -41,7 +41,7 @@ def test_a_candidate_with_different_answers_is_withdrawn_before_any_client_got_o
     with stage.deployed("shadow-judged") as model:
         stable = model.stable
         with load.background(settings(stage, model)) as run:
-            run.wait_until(lambda seen: seen.requests > 200, timeout_s=60)
+            run.wait_until(lambda seen: seen.requests > 200, timeout_s=400)
             model.apply("worse", rollout=ROLLOUT)
             found = model.until("given up", lambda seen: seen["status"].get("quarantine"))
             (given_up,) = found["status"]["quarantine"]

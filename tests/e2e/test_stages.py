@@ -60,7 +60,7 @@ def test_both_stages_answer_as_the_whole_model_and_the_status_counts_them(stage:
 def test_a_killed_stage_costs_only_refusals_that_say_when_to_come_again(stage: Stage, staged: Model) -> None:
     before = processes(stage, staged)
     with counted(staged, rate=RATE) as run:
-        run.wait_until(lambda seen: seen.requests > REQUESTS, timeout_s=120)
+        run.wait_until(lambda seen: seen.requests > REQUESTS, timeout_s=400)
         os.kill(before["stage-2"], signal.SIGKILL)
         until(
             lambda: (now := processes(stage, staged)).keys() == before.keys() and now["stage-2"] != before["stage-2"],
@@ -70,7 +70,7 @@ def test_a_killed_stage_costs_only_refusals_that_say_when_to_come_again(stage: S
         )
         staged.until_up(1)
         seen = run.progress().requests
-        run.wait_until(lambda now: now.requests > seen + REQUESTS, timeout_s=120)
+        run.wait_until(lambda now: now.requests > seen + REQUESTS, timeout_s=400)
         report = run.stop()
     assert processes(stage, staged)["replica"] == before["replica"], "the first stage goes on"
     assert report.requests > report.failed
@@ -88,7 +88,7 @@ def test_no_request_is_lost_by_a_rollout_from_stages_to_one_replica_and_back(sta
             staged.apply(label=label, **changes)
             staged.until_settled(other_than=before)
             seen = run.progress().requests
-            run.wait_until(lambda now, seen=seen: now.requests > seen + REQUESTS, timeout_s=120)
+            run.wait_until(lambda now, seen=seen: now.requests > seen + REQUESTS, timeout_s=400)
         report = run.stop()
     require_no_failures(report)
     assert row_of(staged)["stages"] == 2

@@ -73,7 +73,7 @@ def at_zero(stage: Stage, name: str, **to_zero: int) -> Iterator[tuple[Model, Cl
 def until_at_zero(stage: Stage, model: Model) -> None:
     """The status says so, Ray has nothing of the model, and the gateway no server."""
     model.until("at zero", lambda found: "atZeroSince" in found["status"])
-    until(lambda: not stage.ray.applications(model.name), f"{model.name} gone from Ray", deadline_s=120)
+    until(lambda: not stage.ray.applications(model.name), f"{model.name} gone from Ray", deadline_s=400)
     model.until_up(0)
 
 
@@ -87,7 +87,7 @@ def until_held(stage: Stage, model: Model, count: int) -> None:
     until(
         lambda: stage.live().get(model.name, {}).get("hold", {}).get("waiting") == count,
         f"{count} requests of {model.name} held",
-        deadline_s=60,
+        deadline_s=400,
         explain=model.explain,
     )
 

@@ -21,6 +21,8 @@ from fairlead_operator.state import route
 pytestmark = [pytest.mark.real, pytest.mark.timeout(1200)]
 REQUESTS = request_counts.at_least(30_000)
 RATE = request_counts.rate(800.0)
+BESIDE = request_counts.at_least(2_000, daily=500)
+"""Before the change, and after it."""
 RELOADS = 10
 
 
@@ -50,13 +52,13 @@ def test_a_version_change_fails_no_request(stage: Stage, changing: Model, distur
         changing.until_up(replicas)
     before = changing.until_settled()["status"]["stableRevision"]
     with counted(changing, rate=RATE) as run:
-        run.wait_until(lambda seen: seen.requests > 2000, timeout_s=120)
+        run.wait_until(lambda seen: seen.requests > BESIDE, timeout_s=400)
         with DISTURBANCES[disturbance](stage, changing, replicas):
             changing.apply(_next_version(changing), label=f"{disturbance.replace(' ', '-')}-{replicas}")
         after = changing.until_settled(other_than=before)["status"]["stableRevision"]
         answered = run.progress().revisions.get(after, 0)
         run.wait_until(
-            lambda seen: seen.revisions.get(after, 0) > answered + 2000 and seen.requests >= REQUESTS, timeout_s=400
+            lambda seen: seen.revisions.get(after, 0) > answered + BESIDE and seen.requests >= REQUESTS, timeout_s=400
         )
         report = run.stop()
     _keep_row(report, disturbance, replicas)

@@ -32,11 +32,11 @@ def world(tmp_path: Path) -> Iterator[World]:
 @pytest.mark.parametrize("story", moving_replicas.STORIES, ids=lambda name: str(name).replace(" ", "-"))
 def test_no_request_fails_while_replicas_start_drain_and_die(world: World, story: str) -> None:
     with world.load() as load:
-        load.wait_until(lambda seen: seen.requests > 200, timeout_s=60)
+        load.wait_until(lambda seen: seen.requests > 200, timeout_s=200)
         for _ in range(ROUNDS):
             moving_replicas.STORIES[story](world)
         before = load.progress().requests
-        load.wait_until(lambda seen: seen.requests > before + 400, timeout_s=60)
+        load.wait_until(lambda seen: seen.requests > before + 400, timeout_s=200)
         report = load.stop()
 
     assert report.failures == (), report.summary()

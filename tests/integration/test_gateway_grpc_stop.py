@@ -31,7 +31,8 @@ CHANNELS = 8
 def gateways(tmp_path: Path) -> Iterator[tuple[Gateway, Gateway]]:
     """Two gateways with the same replica. They serve on until a second signal."""
     node = make_node(tmp_path / "node")
-    made = Gateway(tmp_path / "one", nodes=[node], stop_delay_s=3600), Gateway(tmp_path / "two", nodes=[node])
+    first = Gateway(tmp_path / "one", nodes=[node], stop_delay_s=3600, stop_grace_s=200)
+    made = first, Gateway(tmp_path / "two", nodes=[node])
     with replica_parts.running(replica_parts.Setting(revision=A, node=node)):
         try:
             for gateway in made:

@@ -228,14 +228,35 @@ def test_only_clients_are_held(held: Held) -> None:
     assert held.report()["waiting"] == 0
 
 
-def test_the_place_of_a_client_that_left_is_free_once_its_hold_is_over(held: Held) -> None:
-    held.apply(hold={**HOLD, "requests": 1, "seconds": 20})
+def test_the_place_of_a_client_that_left_is_free_before_its_hold_is_over(held: Held) -> None:
+    held.apply(hold={**HOLD, "requests": 1})
     body = b"{}"
     head = f"POST /v2/models/digits/infer HTTP/1.1\r\nhost: gateway\r\ncontent-length: {len(body)}\r\n\r\n"
     with socket.create_connection(("127.0.0.1", held.gateway.data_port), timeout=60) as client:
         client.sendall(head.encode() + body)
         held.until_waiting(1)
     held.until_waiting(0)
+    assert held.gateway.metric("fairlead_gateway_held_requests_ended_total", model="digits", end="left") == 1
+
+
+@pytest.mark.parametrize("packets", [1, 2])
+def test_nothing_is_run_for_clients_that_left_while_they_were_held(held: Held, packets: int) -> None:
+    held.apply()
+    body = b"{}"
+    head = f"POST /v2/models/digits/infer HTTP/1.1\r\nhost: gateway\r\ncontent-length: {len(body)}\r\n\r\n".encode()
+    clients = [socket.create_connection(("127.0.0.1", held.gateway.data_port), timeout=60) for _ in range(5)]
+    for client in clients:
+        for part in (head, body) if packets == 2 else (head + body,):
+            client.sendall(part)
+    held.until_waiting(5)
+    for client in clients:
+        client.close()
+
+    replica = held.replicas.start("digits", A)
+    held.until_waiting(0)
+    assert held.ask().result().status == 200
+
+    assert fetch(f"http://127.0.0.1:{replica.port}/-/counts").json["served"] == 1
 
 
 def test_the_changes_say_that_a_request_is_held_and_that_a_model_is_idle(held: Held) -> None:

@@ -35,7 +35,7 @@ def in_chunks(body: bytes, trailers: bytes = TRAILERS, *, size: int = 4096, head
 
 def ask(port: int, raw: bytes) -> bytes:
     """One whole answer to these bytes."""
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
+    with socket.create_connection(("127.0.0.1", port), timeout=100) as client:
         client.sendall(raw)
         data = b""
         while not is_whole(data):
@@ -115,7 +115,7 @@ def http2_request(body: bytes, *extra: tuple[str, str]) -> bytes:
 @pytest.mark.parametrize("extra", [(), (("content-length", "5"),)])
 def test_trailers_of_http_2_never_reach_a_replica(gateway: Gateway, extra: tuple[tuple[str, str], ...]) -> None:
     with one_replica(gateway) as replica:
-        with socket.create_connection(("127.0.0.1", gateway.data_port), timeout=20) as client:
+        with socket.create_connection(("127.0.0.1", gateway.data_port), timeout=100) as client:
             client.sendall(http2_request(b"hello", *extra))
             until(lambda: replica.requests, "the replica has the request")
 
@@ -193,12 +193,12 @@ def test_the_request_of_a_disconnected_client_is_cancelled_at_the_replica(gatewa
 
     with one_replica(gateway, act) as replica:
         raw = f"POST {PREDICT} HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\n{{}}".encode()
-        with socket.create_connection(("127.0.0.1", gateway.data_port), timeout=20) as client:
+        with socket.create_connection(("127.0.0.1", gateway.data_port), timeout=100) as client:
             client.sendall(raw)
             until(lambda: replica.requests, "the replica has the request")
             assert replica.is_connected()
         try:
-            until(lambda: not replica.is_connected(), "the gateway closes the replica's connection", deadline_s=60)
+            until(lambda: not replica.is_connected(), "the gateway closes the replica's connection", deadline_s=400)
         finally:
             gone.set()
     until(lambda: gateway.measurements("digits")["revisions"][A]["requests"]["aborted"] == 1, "it is counted")

@@ -6,8 +6,6 @@ import json
 import os
 import signal
 import statistics
-import subprocess
-import sys
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support import leftovers, ray_nodes, request_counts
+from tests.support import leftovers, made_once, ray_nodes, request_counts
 from tests.support.gateway_process import Gateway, revision, spec
 from tests.support.until import until
 
@@ -23,7 +21,6 @@ from fairlead_cli import load
 from fairlead_cli.local import cluster, options
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(1200)]
-REPOSITORY = Path(__file__).resolve().parents[2]
 REVISION = "3f0c9a1b2d"
 REPLICAS = 4
 RATE = 400
@@ -83,20 +80,17 @@ class World:
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("nodes")
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
-    maker = REPOSITORY / "tests" / "support" / "make_models.py"
-    command = [sys.executable, str(maker), str(folder / "models"), str(folder / "canary")]
-    subprocess.run(command, env=environment, check=True)
+    models = made_once.models(tmp_path_factory)
     local = cluster.LocalCluster("nodes", folder / "cluster", chosen=options.Options(ray_nodes=2))
     with leftovers.owned(local):
         local.up(("ray",))
         gateway = Gateway(folder / "gateway", nodes=[ray_nodes.node(local, part) for part in ray_nodes.PARTS])
         gateway.start()
         try:
-            _deploy(local, folder / "models" / "dense", REPLICAS)
+            _deploy(local, models / "dense", REPLICAS)
             gateway.apply(dense=spec(REVISION, {REVISION: revision()}))
             until(lambda: gateway.up("dense", REVISION) == REPLICAS, "all are up", deadline_s=START_S)
-            yield World(local, gateway, folder / "models" / "dense")
+            yield World(local, gateway, models / "dense")
         finally:
             gateway.stop()
 
@@ -139,7 +133,7 @@ def _deploy(local: cluster.LocalCluster, model: Path, replicas: int) -> None:
 
 def answered(replica: Replica) -> int:
     """The inference requests that a replica has answered with 200, by its own count."""
-    with urllib.request.urlopen(f"http://{replica['host']}:{replica['port']}/metrics", timeout=20) as answer:
+    with urllib.request.urlopen(f"http://{replica['host']}:{replica['port']}/metrics", timeout=100) as answer:
         text = answer.read().decode()
     samples = (
         line.rpartition(" ") for line in text.splitlines() if line.startswith("fairlead_replica_requests_total{")

@@ -67,9 +67,9 @@ def limited(root: Path, *flags: str) -> Iterator[Limited]:
 
 
 def test_an_address_may_send_its_burst_and_then_its_rate(tmp_path: Path) -> None:
-    # One request a second, five at once: none of the next five comes back within the time of this test.
-    with limited(tmp_path, "--rate-limit=1:10") as made:
-        assert made.statuses(10) == [200] * 10
+    # None of them comes back within 15 seconds, which the requests that are refused don't take.
+    with limited(tmp_path, "--rate-limit=1:15") as made:
+        assert made.statuses(15) == [200] * 15
         refused = made.ask()
         assert (refused.status, refused.headers["retry-after"]) == (429, "1")
         assert "sends more requests than it may" in refused.json["error"]
@@ -87,16 +87,17 @@ def test_an_address_may_send_its_burst_and_then_its_rate(tmp_path: Path) -> None
 
 
 def test_a_client_that_sends_too_much_gets_its_rate_all_the_same(tmp_path: Path) -> None:
-    rate, burst = 20, 10
+    rate, burst = 5, 10
     with limited(tmp_path, f"--rate-limit={rate}:{burst}") as made:
         began = time.monotonic()
         answered = sent = 0
-        while (passed_s := time.monotonic() - began) < 4:
+        while answered < 3 * burst:
             sent += 1
             answered += made.ask().status == 200
-    assert sent > 2 * rate * passed_s, "the client sends more than it may"
+        passed_s = time.monotonic() - began
+    assert sent > 2 * answered, "the client sends more than it may"
     assert answered <= burst + rate * passed_s + 1
-    assert answered >= 0.8 * rate * passed_s
+    assert answered >= rate * passed_s / 2, "less than its rate only where it waits for a processor"
 
 
 def test_each_owner_of_a_key_has_a_rate_of_its_own(tmp_path: Path) -> None:
@@ -104,14 +105,14 @@ def test_each_owner_of_a_key_has_a_rate_of_its_own(tmp_path: Path) -> None:
     folder.mkdir()
     for name, key in KEYS.items():
         (folder / name).write_text(f"{key}\n{key}-second")
-    with limited(tmp_path, f"--api-keys={folder}", "--rate-limit=1:6") as made:
+    with limited(tmp_path, f"--api-keys={folder}", "--rate-limit=1:30") as made:
         assert [made.ask("no-key-of-a-client-0123").status for _ in range(9)] == [401] * 9, "nobody's requests"
-        assert made.statuses(6, KEYS["team-a"]) == [200] * 6
+        assert made.statuses(30, KEYS["team-a"]) == [200] * 30
         assert made.ask(KEYS["team-a"]).status == 429
         assert made.ask(f"{KEYS['team-a']}-second").status == 429, "the same client"
         assert made.call(METADATA, ("x-api-key", KEYS["team-a"])) is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert made.call(METADATA, ("x-api-key", KEYS["team-b"])) is grpc.StatusCode.OK
-        assert made.statuses(5, KEYS["team-b"]) == [200] * 5
+        assert made.statuses(29, KEYS["team-b"]) == [200] * 29
         assert made.ask(KEYS["team-b"]).status == 429
 
 

@@ -135,7 +135,7 @@ def test_a_request_without_a_route_is_refused_with_a_reason(
 def test_too_large_headers_are_refused_with_an_answer(world: World, head: str) -> None:
     world.gateway.apply(digits=spec(A, world.revisions))
     asked = urlsplit(world.gateway.url)
-    with socket.create_connection((asked.hostname, asked.port), timeout=20) as client:
+    with socket.create_connection((asked.hostname, asked.port), timeout=100) as client:
         client.sendall(f"GET /v2/models/digits HTTP/1.1\r\nhost: x\r\n{head}\r\n".encode())
         answer = b"".join(iter(lambda: client.recv(65536), b""))
     # HAProxy 2.8 answers what it can't parse with a page of its own, whatever `errorfile` says.
@@ -156,7 +156,7 @@ def test_a_body_above_the_limit_is_refused_before_a_replica_sees_it(world: World
 
 def test_a_missing_body_gets_408_and_occupies_no_replica(world: World) -> None:
     world.gateway.apply(digits=spec(A, world.revisions))
-    with socket.create_connection(("127.0.0.1", world.gateway.data_port), timeout=30) as slow:
+    with socket.create_connection(("127.0.0.1", world.gateway.data_port), timeout=100) as slow:
         slow.sendall(b"POST /v2/models/digits/infer HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\nsome")
         until(lambda: fetch(f"{world.gateway.url}/v2/health/live").status == 200, "others are answered")
         assert world.gateway.routes()["routes"]["digits"]["revisions"][A]["sessions"] == 0

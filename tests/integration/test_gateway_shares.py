@@ -70,7 +70,7 @@ def counts(replica: StandIn) -> dict[str, int]:
 def revisions_of(gateway: Gateway, header: str, values: list[str]) -> dict[str, str]:
     """The revision that answers each value, asked in one stream: one after the other takes a minute for 10,000."""
     found: list[str] = []
-    with socket.create_connection(("127.0.0.1", gateway.data_port), timeout=30) as stream:
+    with socket.create_connection(("127.0.0.1", gateway.data_port), timeout=100) as stream:
         for start in range(0, len(values), PIPELINED):
             batch = values[start : start + PIPELINED]
             lines = (f"{ASK}{header}: {value}\r\ncontent-length: 2\r\n\r\n{{}}" for value in batch)
@@ -388,7 +388,7 @@ def test_no_request_fails_while_matches_a_sticky_header_and_marks_come_and_go(al
                 sticky={"header": "x-user"},
                 shadow=turn * 800,
             )
-            load.wait_until(lambda progress, seen=seen: progress.requests >= seen + 200, timeout_s=60)
+            load.wait_until(lambda progress, seen=seen: progress.requests >= seen + 200, timeout_s=200)
             alone.apply()
         reports = [load.stop(), other.stop()]
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.gateway_process import Gateway, Replicas, fetch, make_node, revision, spec
+from tests.support.replica_stand_in import UNTIL
 from tests.support.until import until
 
 pytestmark = pytest.mark.real
@@ -20,19 +21,20 @@ pytestmark = pytest.mark.real
 A, B = "aaaaaaaaaa", "bbbbbbbbbb"
 PATH = "/v2/models/digits/infer"
 CONNECTIONS = 20
-SLOW_S = "8"
-"""The seconds that the answer takes which is in flight at the stop. HAProxy has ten."""
+GRACE_S = 200.0
+"""How long HAProxy may take to end: what is in flight at a stop gets its answer when the test says so."""
 
 
 @pytest.fixture
 def stage(tmp_path: Path) -> Iterator[tuple[Gateway, Replicas]]:
     """A gateway that serves on until a second signal, with a replica of A."""
     node = make_node(tmp_path / "node")
-    gateway, replicas = Gateway(tmp_path / "gateway", nodes=[node], stop_delay_s=3600), Replicas(node)
+    gateway = Gateway(tmp_path / "gateway", nodes=[node], stop_delay_s=3600, stop_grace_s=GRACE_S)
+    replicas = Replicas(node)
     try:
         gateway.start()
         replicas.start("digits", A)
-        gateway.apply(digits=spec(A, {A: revision()}))
+        gateway.apply(digits=spec(A, {A: revision()}, requestTimeoutSeconds=GRACE_S))
         gateway.wait_up("digits", A)
         yield gateway, replicas
     finally:
@@ -40,6 +42,13 @@ def stage(tmp_path: Path) -> Iterator[tuple[Gateway, Replicas]]:
             _stop(gateway)
         gateway.stop()
         replicas.stop()
+
+
+@pytest.fixture
+def release(tmp_path: Path) -> Iterator[Path]:
+    """The file with which the slow request gets its answer, at the end of the test at the latest."""
+    yield tmp_path / "release"
+    (tmp_path / "release").touch()
 
 
 def _ask(connection: http.client.HTTPConnection) -> tuple[int, str | None, str]:
@@ -66,28 +75,31 @@ def test_a_stopping_gateway_closes_each_connection_with_an_answer(stage: tuple[G
         assert _ask(kept)[:2] == (200, "close")
 
 
-def test_the_next_request_on_a_connection_that_was_kept_open_is_answered(stage: tuple[Gateway, Replicas]) -> None:
+def test_the_next_request_on_a_connection_that_was_kept_open_is_answered(
+    stage: tuple[Gateway, Replicas], release: Path
+) -> None:
     gateway, _ = stage
     with ThreadPoolExecutor() as pool, contextlib.ExitStack() as opened:
         connections = [opened.enter_context(contextlib.closing(_open(gateway))) for _ in range(CONNECTIONS)]
-        slow = pool.submit(_ask_slowly, gateway)
+        slow = pool.submit(_ask_slowly, gateway, release)
         until(lambda: _in_flight(gateway) == 1, "the slow request is in flight")
         _stop(gateway)
         until(lambda: not gateway.servers_up(), "HAProxy has begun to stop and listens nowhere")
 
         answers = [_ask(connection) for connection in connections]
+        release.touch()
 
         assert {(status, header) for status, header, _ in answers} == {(200, "close")}, answers
         assert slow.result() == 200
 
 
 def test_new_connections_are_refused_at_once_while_the_last_answers_are_given(
-    stage: tuple[Gateway, Replicas],
+    stage: tuple[Gateway, Replicas], release: Path
 ) -> None:
     """They would wait for nobody: until the gateway is gone, or for the whole time that their client has."""
     gateway, _ = stage
     with ThreadPoolExecutor() as pool:
-        slow = pool.submit(_ask_slowly, gateway)
+        slow = pool.submit(_ask_slowly, gateway, release)
         until(lambda: _in_flight(gateway) == 1, "the slow request is in flight")
         _stop(gateway)
         until(lambda: not gateway.servers_up(), "HAProxy has begun to stop and listens nowhere")
@@ -95,20 +107,22 @@ def test_new_connections_are_refused_at_once_while_the_last_answers_are_given(
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", gateway.data_port), timeout=60).close()
         assert not slow.done()
+        release.touch()
         assert slow.result() == 200
 
 
 def test_an_agent_that_was_killed_while_it_ended_its_haproxy_has_a_successor_that_serves(
-    stage: tuple[Gateway, Replicas],
+    stage: tuple[Gateway, Replicas], release: Path
 ) -> None:
     gateway, _ = stage
     with ThreadPoolExecutor() as pool:
-        slow = pool.submit(_ask_slowly, gateway)
+        slow = pool.submit(_ask_slowly, gateway, release)
         until(lambda: _in_flight(gateway) == 1, "the slow request is in flight")
         _stop(gateway)
         until(lambda: not gateway.servers_up(), "HAProxy has begun to stop and listens nowhere")
         gateway.kill_agent()
         gateway.start()
+        release.touch()
         assert slow.result() == 200
     gateway.wait_up("digits", A)
     with contextlib.closing(_open(gateway)) as connection:
@@ -164,5 +178,6 @@ def _in_flight(gateway: Gateway) -> int:
     return int(found.get("sessions", -1))
 
 
-def _ask_slowly(gateway: Gateway) -> int:
-    return fetch(f"{gateway.url}{PATH}", body=b"{}", headers={"x-delay-s": SLOW_S}).status
+def _ask_slowly(gateway: Gateway, release: Path) -> int:
+    headers = {UNTIL: str(release)}
+    return fetch(f"{gateway.url}{PATH}", body=b"{}", headers=headers, timeout_s=GRACE_S).status

@@ -68,7 +68,7 @@ class Secured:
         context = self.trust()
         context.set_alpn_protocols(list(offered))
         with (
-            socket.create_connection(("127.0.0.1", self.gateway.data_port), timeout=10) as plain,
+            socket.create_connection(("127.0.0.1", self.gateway.data_port), timeout=100) as plain,
             context.wrap_socket(plain, server_hostname="127.0.0.1") as wrapped,
         ):
             return wrapped.selected_alpn_protocol()

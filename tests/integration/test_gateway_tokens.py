@@ -127,19 +127,19 @@ def test_a_rotation_under_load_fails_no_request_of_either_key(issued: Issued) ->
     reloads = issued.gateway.metric(RELOADS)
     assert issued.status(SECOND.token()) == 401
     with issued.load(FIRST.token()) as first:
-        first.wait_until(lambda progress: progress.requests >= 50, timeout_s=60)
+        first.wait_until(lambda progress: progress.requests >= 50, timeout_s=200)
         issued.publish(FIRST, SECOND)
         until(lambda: issued.status(SECOND.token()) == 200, "the new key")
         with issued.load(SECOND.token()) as second:
-            second.wait_until(lambda progress: progress.requests >= 50, timeout_s=60)
+            second.wait_until(lambda progress: progress.requests >= 50, timeout_s=200)
             seen = first.progress().requests
-            first.wait_until(lambda progress: progress.requests >= seen + 50, timeout_s=60)
+            first.wait_until(lambda progress: progress.requests >= seen + 50, timeout_s=200)
             old = first.stop()
             issued.publish(SECOND)
             until(lambda: issued.status(FIRST.token()) == 401, "the old key is gone")
             until(lambda: issued.gateway.metric(RELOADS) >= reloads + 2, "HAProxy has forgotten it")
             seen = second.progress().requests
-            second.wait_until(lambda progress: progress.requests >= seen + 50, timeout_s=60)
+            second.wait_until(lambda progress: progress.requests >= seen + 50, timeout_s=200)
             new = second.stop()
     assert (old.failed, new.failed) == (0, 0), old.summary() + new.summary()
     assert old.requests >= 100

@@ -104,7 +104,7 @@ def test_up_after_a_killed_up_cleans_and_starts(root: pathlib.Path) -> None:
 
 def test_two_concurrent_ups_start_one_cluster(root: pathlib.Path) -> None:
     launchers = [launch(root) for _ in range(2)]
-    assert [launcher.wait(timeout=120) for launcher in launchers] == [0, 0]
+    assert [launcher.wait(timeout=400) for launcher in launchers] == [0, 0]
     assert len(marked(mark_of(root))) == len(cluster.KUBERNETES_PARTS)
 
 
@@ -158,7 +158,7 @@ def test_a_killed_gateway_leaves_no_haproxy_behind(root: pathlib.Path) -> None:
 
 
 def status_of(made: cluster.LocalCluster, path: str, token: str | None) -> int:
-    connection = http.client.HTTPConnection("127.0.0.1", made.ports["ray-dashboard"], timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", made.ports["ray-dashboard"], timeout=100)
     try:
         connection.request("GET", path, headers={"Authorization": f"Bearer {token}"} if token else {})
         return connection.getresponse().status

@@ -314,9 +314,9 @@ def test_where_the_operator_is_not_bound_it_writes_nothing_before_the_namespace_
         def patch() -> httpx.Response:
             return client.patch(path, content=json.dumps(body))
 
-        until(lambda: "not bound in this namespace" in patch().text, "the policy is in force", deadline_s=60)
+        until(lambda: "not bound in this namespace" in patch().text, "the policy is in force", deadline_s=400)
         kubernetes.kubectl("delete", "namespace", namespace, "--wait=false")
-        until(lambda: patch().is_success, "the operator may end it", deadline_s=60)
+        until(lambda: patch().is_success, "the operator may end it", deadline_s=400)
     kubernetes.kubectl(
         "patch", "mdep", name, "-n", namespace, "--type=merge", "-p", '{"metadata": {"finalizers": null}}'
     )

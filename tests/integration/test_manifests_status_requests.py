@@ -38,7 +38,7 @@ def model(kubernetes: cluster.LocalCluster) -> Iterator[None]:
     until(
         lambda: patched(kubernetes, {"replicas": 3}, f"--as={DRIVER}").returncode != 0,
         "the policy is in force",
-        deadline_s=60,
+        deadline_s=400,
     )
     yield
     kubernetes.kubectl("delete", "mdep", NAME, "-n", NAMESPACE)

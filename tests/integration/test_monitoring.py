@@ -187,7 +187,7 @@ def make_everything_happen(world: World) -> None:
     until(
         lambda: (operated.status(NAME).get("rollout") or {}).get("analysis"),
         "a rollout that stands at its analysis",
-        deadline_s=200,
+        deadline_s=400,
         explain=lambda: operated.explain(NAME),
     )
 
@@ -204,9 +204,9 @@ def test_every_query_of_every_dashboard_and_every_recorded_series_returns_data(w
         without.update(world.without_data(queries))
         return not without
 
-    until(lambda: all_have_data(asked - later), "data of a model in service", deadline_s=200, explain=lambda: without)
+    until(lambda: all_have_data(asked - later), "data of a model in service", deadline_s=400, explain=lambda: without)
     make_everything_happen(world)
-    until(lambda: all_have_data(asked), "data of everything", deadline_s=200, explain=lambda: without)
+    until(lambda: all_have_data(asked), "data of everything", deadline_s=400, explain=lambda: without)
     # `namespace` is the model's, not that of the operator's pod.
     namespace = world.operated.namespace
     assert world.prometheus.ask(f'fairlead_operator_model_revisions{{namespace="{namespace}"}}')

@@ -57,7 +57,7 @@ def explain(operated: Operated) -> str:
 
 
 def until_gone(operated: Operated) -> None:
-    until(lambda: is_gone(operated), "the namespace is gone", deadline_s=240, explain=lambda: explain(operated))
+    until(lambda: is_gone(operated), "the namespace is gone", deadline_s=400, explain=lambda: explain(operated))
 
 
 def seconds_until_gone(operated: Operated, begun_s: float) -> float:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.e2e.our_processes import kill_for_good, kill_operator
-from tests.support import leftovers
+from tests.support import leftovers, made_once
 from tests.support.kube_api import KubeApi
 from tests.support.until import until
 
@@ -20,7 +17,6 @@ from fairlead_cli.local import cluster, options
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(1200)]
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 NAMESPACE = "doomed"
 MODELS = ("digits", "digits--two", "sentiment")
 LIMIT_S = 180
@@ -32,15 +28,12 @@ START_S = 300
 def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[cluster.LocalCluster]:
     """A whole cluster whose namespace has three models that serve."""
     folder = tmp_path_factory.mktemp("doomed")
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
-    maker = REPOSITORY / "tests" / "support" / "make_models.py"
-    command = [sys.executable, str(maker), str(folder / "models"), str(folder / "canary")]
-    subprocess.run(command, env=environment, check=True)
+    models = made_once.models(tmp_path_factory)
     made = cluster.LocalCluster("doomed", folder / "cluster", chosen=options.Options(namespace=NAMESPACE))
     with leftovers.owned(made):
         made.up()
         for name in MODELS:
-            applied = made.kubectl("apply", "-n", NAMESPACE, "-f-", input=manifest(name, folder / "models" / "dense"))
+            applied = made.kubectl("apply", "-n", NAMESPACE, "-f-", input=manifest(name, models / "dense"))
             assert applied.returncode == 0, applied.stderr
         for name in MODELS:
             ready = ("wait", "mdep", name, "-n", NAMESPACE, "--for=condition=Ready", "--timeout=100s")

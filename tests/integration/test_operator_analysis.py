@@ -53,7 +53,7 @@ def begin(operated: Operated, metric: dict[str, Any], *, window_s: int = 0, **an
     until(
         lambda: (operated.status(NAME).get("rollout") or {}).get("analysis"),
         "the first measurement",
-        deadline_s=150,
+        deadline_s=400,
         explain=lambda: operated.explain(NAME),
     )
     status = operated.status(NAME)
@@ -87,7 +87,7 @@ def test_a_prometheus_query_promotes_or_withdraws(operated: Operated, prometheus
     assert "AnalysisSuccessful" in operated.event_reasons(NAME)
     stable, candidate = begin(operated, KERNEL)
     prometheus.page = f'kernel_seconds{{revision="{stable}"}} 2\nkernel_seconds{{revision="{candidate}"}} 9\n'
-    until(lambda: is_quarantined(operated), "taken back", deadline_s=150, explain=lambda: operated.explain(NAME))
+    until(lambda: is_quarantined(operated), "taken back", deadline_s=400, explain=lambda: operated.explain(NAME))
     assert operated.status(NAME)["stableRevision"] == stable
     assert "kernel: the query returned 4.5" in operated.status(NAME)["quarantine"][0]["message"]
 
@@ -98,7 +98,7 @@ def test_no_series_is_inconclusive_and_a_person_decides(operated: Operated, prom
     until(
         lambda: analysis(operated).get("phase") == "Inconclusive",
         "inconclusive",
-        deadline_s=150,
+        deadline_s=400,
         explain=lambda: operated.explain(NAME),
     )
     assert operated.status(NAME)["phase"] == "Paused"
@@ -117,7 +117,7 @@ def test_errors_withdraw_a_candidate_also_when_the_operator_is_killed(operated: 
     operated.kill_operator()
     gateway.measurements = {stable: counted(9000), candidate: counted(500, 90)}
     operated.operator.start()
-    until(lambda: is_quarantined(operated), "taken back", deadline_s=150, explain=lambda: operated.explain(NAME))
+    until(lambda: is_quarantined(operated), "taken back", deadline_s=400, explain=lambda: operated.explain(NAME))
     assert (
         "failed requests: candidate 18 % of 500, stable 0 % of 9,000"
         in (operated.status(NAME)["quarantine"][0]["message"])
@@ -133,7 +133,7 @@ def test_a_promoted_revision_that_fails_in_its_window_is_replaced_also_after_an_
     until(
         lambda: (operated.status(NAME).get("rollout") or {}).get("phase") == "Watching" and analysis(operated),
         "promoted and measured on",
-        deadline_s=150,
+        deadline_s=400,
         explain=lambda: operated.explain(NAME),
     )
     assert operated.is_ready(NAME)
@@ -152,7 +152,7 @@ def test_a_promoted_revision_that_fails_in_its_window_is_replaced_also_after_an_
     operated.kill_operator()
     gateway.measurements = {first: counted(9000, 9), second: counted(9000, 254)}
     operated.operator.start()
-    until(lambda: is_quarantined(operated), "taken back", deadline_s=150, explain=lambda: operated.explain(NAME))
+    until(lambda: is_quarantined(operated), "taken back", deadline_s=400, explain=lambda: operated.explain(NAME))
     status = operated.status(NAME)
     assert (status["stableRevision"], status["quarantine"][0]["revision"]) == (first, second)
     assert "failed requests: promoted 5 % of 2,000, previous 0.1 % of 9,000" in status["quarantine"][0]["message"]
@@ -190,7 +190,7 @@ def test_an_unreachable_prometheus_makes_the_analysis_inconclusive(
             until(
                 lambda: analysis(made).get("phase") == "Inconclusive",
                 "inconclusive",
-                deadline_s=150,
+                deadline_s=400,
                 explain=lambda: made.explain(NAME),
             )
             assert made.status(NAME)["candidateRevision"] == candidate

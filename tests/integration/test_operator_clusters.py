@@ -54,7 +54,7 @@ def test_a_move_to_another_cluster_is_a_rollout_and_touches_no_foreign_applicati
     for ray in operated.rays.values():
         assert "someone" in ray.applications()
         assert all("someone" in {app["name"] for app in put["applications"]} for put in ray.puts)
-    operated.kubectl("delete", "mdep", "moving", "--timeout=60s")
+    operated.kubectl("delete", "mdep", "moving", "--timeout=400s")
     assert not ours(operated, "gpu", "moving")
     assert all("someone" in ray.applications() for ray in operated.rays.values())
 
@@ -71,7 +71,7 @@ def test_a_model_moves_to_the_cluster_that_its_class_names(operated: Operated) -
     until(lambda: operated.condition("choosing", "Accepted").get("status") == "False", "an unknown class is refused")
     assert "one of default, gpu" in operated.condition("choosing", "Accepted")["message"]
     assert ours(operated, "gpu", "choosing") == {second}
-    operated.kubectl("delete", "mdep", "choosing", "--timeout=60s")
+    operated.kubectl("delete", "mdep", "choosing", "--timeout=400s")
 
 
 def test_one_cluster_that_is_away_holds_up_its_own_models_alone(operated: Operated) -> None:
@@ -81,7 +81,7 @@ def test_one_cluster_that_is_away_holds_up_its_own_models_alone(operated: Operat
     operated.apply("staying", scaling={"replicas": 3})
     until(lambda: operated.status("staying").get("readyReplicas") == 3, "three replicas are ready")
     assert operated.status("staying")["stableRevision"] == first
-    operated.kubectl("delete", "mdep", "staying", "--timeout=60s")
+    operated.kubectl("delete", "mdep", "staying", "--timeout=400s")
 
 
 def test_another_version_of_the_operator_restarts_nothing(operated: Operated) -> None:

@@ -48,7 +48,7 @@ def test_an_alert_that_fires_is_a_condition_of_the_model_that_asks(
     until(
         lambda: all(_has(operated, name, status) for name, status in ((NAME, "True"), (QUIET, "False"))),
         "the conditions",
-        deadline_s=240,
+        deadline_s=400,
         explain=lambda: operated.explain(NAME),
     )
     found = operated.condition(NAME, "DriftDetected")

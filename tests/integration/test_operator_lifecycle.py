@@ -216,8 +216,8 @@ def test_a_route_that_a_forced_deletion_left_at_the_gateway_is_retired(operated:
     operated.kubectl("patch", "mdep", "forced", "--type=merge", "-p", '{"metadata": {"finalizers": null}}')
     until(lambda: operated.get("forced") is None, "the object is gone")
     operated.gateway.is_frozen = False
-    until(lambda: "forced" not in operated.gateway.entries(), "the gateway drops its route", deadline_s=90)
-    until(lambda: "forced" not in operated.api.routes(), "nothing of the route is left", deadline_s=90)
+    until(lambda: "forced" not in operated.gateway.entries(), "the gateway drops its route", deadline_s=400)
+    until(lambda: "forced" not in operated.api.routes(), "nothing of the route is left", deadline_s=400)
 
 
 def test_the_operator_exposes_health_and_metrics(operated: Operated) -> None:

@@ -56,9 +56,9 @@ def test_the_first_model_brings_everything_and_the_last_takes_it_along(prepared:
     assert ray.startswith("small-")
     assert f"Service/{ray}-nodes" in made
     prepared.apply_model("second")
-    prepared.kubectl("delete", "mdep", "first", "--timeout=60s")
+    prepared.kubectl("delete", "mdep", "first", "--timeout=400s")
     assert versions(prepared.objects()) == versions(made)
-    prepared.kubectl("delete", "mdep", "second", "--timeout=60s")
+    prepared.kubectl("delete", "mdep", "second", "--timeout=400s")
     until(lambda: not prepared.objects(), "everything is gone", explain=prepared.operator.tail)
 
 
@@ -122,7 +122,7 @@ def test_an_object_of_somebody_else_is_never_touched_and_the_model_says_so(prepa
     assert "Service fairlead-gateway already exists" in message
     assert "Service fairlead-gateway" in prepared.until_reason("sclass/small", "ForeignObject")
     assert "Deployment/fairlead-gateway" in prepared.objects()
-    prepared.kubectl("delete", "mdep", "blocked", "--timeout=60s")
+    prepared.kubectl("delete", "mdep", "blocked", "--timeout=400s")
     until(lambda: not prepared.objects(), "what is ours is gone", explain=prepared.operator.tail)
     after = json.loads(prepared.kubectl("get", "service", "fairlead-gateway", "-o", "json"))
     assert after["metadata"]["resourceVersion"] == before["metadata"]["resourceVersion"]
@@ -180,5 +180,5 @@ def test_a_namespace_with_everything_in_it_can_be_deleted(prepared: Prepared) ->
     prepared.apply_class("small", default=True)
     prepared.apply_model("doomed")
     prepared.until_prepared()
-    prepared.kubectl("delete", "namespace", prepared.namespace, "--timeout=100s", scoped=False)
+    prepared.kubectl("delete", "namespace", prepared.namespace, "--timeout=400s", scoped=False)
     prepared.operator.require_running()

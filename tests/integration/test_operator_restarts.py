@@ -113,7 +113,7 @@ def test_a_standby_takes_over_from_a_killed_leader(operated: Operated) -> None:
     assert standby.get("/healthz") == (200, "ok")
     assert standby.metric("fairlead_operator_lease_held") == 0
     operated.operator.kill()
-    until(lambda: standby.get("/readyz") == (200, "leader"), "the standby leads", deadline_s=60)
+    until(lambda: standby.get("/readyz") == (200, "leader"), "the standby leads", deadline_s=400)
     operated.apply("taken")
     operated.until_ready("taken")
     assert standby.stop() == 0
@@ -124,7 +124,7 @@ def test_a_leader_suspended_past_its_lease_exits_without_a_write(operated: Opera
     operated.operator.signal(signal.SIGSTOP)
     standby = OperatorProcess(operated.flags, log=operated.folder / "second.log")
     standby.start(ready=False)
-    until(lambda: standby.get("/readyz") == (200, "leader"), "the standby leads", deadline_s=60)
+    until(lambda: standby.get("/readyz") == (200, "leader"), "the standby leads", deadline_s=400)
     operated.operator.signal(signal.SIGCONT)
     assert operated.operator.wait() == 1
     assert standby.stop() == 0

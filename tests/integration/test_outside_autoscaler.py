@@ -146,7 +146,7 @@ def until_scaled_to(operated: Operated, model: str, number: int) -> None:
     until(
         lambda: scaled_to(operated, model, number),
         f"{number} replicas",
-        deadline_s=180,
+        deadline_s=400,
         poll_s=0.5,
         explain=lambda: operated.kubectl("describe", f"hpa/{model}") + operated.explain(model),
     )
@@ -172,10 +172,10 @@ def test_a_rollout_goes_on_with_the_number_that_the_autoscaler_gives(operated: O
     stable = operated.until_ready("rolled")["stableRevision"]
     steps = {"strategy": "Canary", "steps": [{"setWeight": 50}, {"pause": {}}]}
     operated.apply("rolled", uri="file:///models/two", rollout=steps)
-    until(lambda: operated.status("rolled").get("phase") == "Paused", "a candidate that is held", deadline_s=120)
+    until(lambda: operated.status("rolled").get("phase") == "Paused", "a candidate that is held", deadline_s=400)
     rates.by_model["rolled"] = 8
     autoscale(operated, "rolled", external("rolled", PER_REPLICA))
-    until(lambda: wanted(operated, "rolled") == 2, "2 replicas asked for", deadline_s=120, poll_s=0.5)
+    until(lambda: wanted(operated, "rolled") == 2, "2 replicas asked for", deadline_s=400, poll_s=0.5)
     selector = operated.status("rolled")["selector"]
     assert selector == f"fairlead.dev/model=rolled,fairlead.dev/revision={stable}"
 
@@ -219,7 +219,7 @@ def test_what_is_counted_in_pods_is_refused_and_changes_nothing(
     until(
         lambda: scaling_active(operated, model).get("reason") == reason,
         "the controller's refusal",
-        deadline_s=120,
+        deadline_s=400,
         poll_s=0.5,
         explain=lambda: operated.kubectl("describe", f"hpa/{model}"),
     )
@@ -234,7 +234,7 @@ def test_a_stopped_model_stays_stopped(operated: Operated, rates: GivenRates) ->
     until(
         lambda: scaling_active(operated, "stopped").get("reason") == "ScalingDisabled",
         "the controller's word that it is stopped",
-        deadline_s=120,
+        deadline_s=400,
         poll_s=0.5,
     )
     assert wanted(operated, "stopped") == 0

@@ -81,7 +81,7 @@ def test_a_model_waits_for_each_thing_that_it_needs_and_says_for_which(world: Di
         == name
     )
     assert world.token() not in world.operator.log.read_text()
-    world.kubectl("delete", "mdep", "digits", "--timeout=60s")
+    world.kubectl("delete", "mdep", "digits", "--timeout=400s")
     assert not ray.applications()
 
 
@@ -90,7 +90,7 @@ def test_with_all_namespaces_one_watch_of_a_kind_serves_each_namespace(everywher
     name = serve(everywhere, "digits")
     (kept,) = everywhere.revisions("digits")
     assert kept["data"]["cluster"] == name
-    everywhere.kubectl("delete", "mdep", "digits", "--timeout=60s")
+    everywhere.kubectl("delete", "mdep", "digits", "--timeout=400s")
 
 
 def test_another_image_moves_the_model_by_a_rollout_and_a_rotated_token_is_taken(world: Discovered) -> None:
@@ -117,7 +117,7 @@ def test_another_image_moves_the_model_by_a_rollout_and_a_rotated_token_is_taken
     until(lambda: not world.has_cluster(old), "the old cluster is gone", explain=world.operator.tail)
     assert {each["data"]["cluster"] for each in world.revisions("digits")} == {new}
     assert len(ray.applications()) == 1
-    world.kubectl("delete", "mdep", "digits", "--timeout=60s")
+    world.kubectl("delete", "mdep", "digits", "--timeout=400s")
 
 
 def test_every_member_confirms_while_gateways_come_end_and_go_and_the_operator_restarts(world: Discovered) -> None:
@@ -143,7 +143,7 @@ def test_every_member_confirms_while_gateways_come_end_and_go_and_the_operator_r
     world.list_gateways(["g1"])
     until_paused_at(world, "last")
     assert new.entries()["digits"]["candidateWeight"] == 2500
-    world.kubectl("delete", "mdep", "digits", "--timeout=60s")
+    world.kubectl("delete", "mdep", "digits", "--timeout=400s")
 
 
 def until_paused_at(world: Discovered, word: str) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 from aiohttp import web
 
-DEADLINE_S = 20
+DEADLINE_S = 100
 
 
 class FakeCollection:

@@ -24,7 +24,7 @@ from fairlead_gateway import routes
 from fairlead_gateway.haproxy import config, observed, process
 from fairlead_runtime.config import NodeEnvironment
 
-DEADLINE_S = 30.0
+DEADLINE_S = 120.0
 
 
 def make_node(folder: Path, *, host: str = "127.0.0.1", cluster: str = "default") -> NodeEnvironment:
@@ -145,12 +145,14 @@ class Gateway:
         nodes: Sequence[NodeEnvironment] = (),
         arguments: tuple[str, ...] = (),
         stop_delay_s: float = 0,
+        stop_grace_s: float = 10,
         is_forked: bool = True,
     ) -> None:
         """A fork starts sooner than the gateway's command, and shares its memory with others."""
         self.state_dir = state_dir
         self.nodes = tuple(nodes)
         self._stop_delay_s = stop_delay_s
+        self._stop_grace_s = stop_grace_s
         self.data_port = free_port()
         self.admin_port = free_port()
         self._routes_file = state_dir.parent / f"{state_dir.name}-routes.json"
@@ -172,7 +174,7 @@ class Gateway:
         self.state_dir.mkdir(exist_ok=True)
         flags = [
             "--listen", f"127.0.0.1:{self.data_port}", "--admin", f"127.0.0.1:{self.admin_port}",
-            "--state-dir", str(self.state_dir), "--stop-grace", "10",
+            "--state-dir", str(self.state_dir), "--stop-grace", str(self._stop_grace_s),
             "--stop-delay", str(self._stop_delay_s), *self._node_flags(), *self.arguments,
         ]  # fmt: skip
         with (self.state_dir / "agent.log").open("ab") as log:
@@ -311,7 +313,7 @@ def _ask(path: Path, command: str) -> str:
     folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
     try:
         with socket.socket(socket.AF_UNIX) as asked:
-            asked.settimeout(10)
+            asked.settimeout(60)
             asked.connect(f"/proc/self/fd/{folder}/{path.name}")
             asked.sendall(command.encode() + b"\n")
             return b"".join(iter(lambda: asked.recv(1 << 16), b"")).decode()

@@ -106,7 +106,7 @@ def programs() -> tuple[Program, ...]:
                 "code": "the HTTP status codes",
                 "termination": "HAProxy's termination states, about 30; in fact those of the errors that occur",
                 "state": "2: Known, Unknown",
-                "end": "3: released, timeout, refused",
+                "end": "4: released, left, timeout, refused",
             },
         ),
         Program(

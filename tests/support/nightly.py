@@ -26,6 +26,11 @@ def is_chosen() -> bool:
     return _RUN.is_nightly
 
 
+def examples(count: int) -> int:
+    """How many examples Hypothesis draws of a test: `count` in a nightly run, else a third of them."""
+    return count if is_chosen() else count // 3
+
+
 def add_option(parser: pytest.Parser) -> None:
     """``--nightly``, for pytest and for ``python -m tests``."""
     parser.addoption("--nightly", action="store_true", help="run every test, and each story whole")

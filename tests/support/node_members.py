@@ -68,7 +68,7 @@ class Answer:
         return {each["name"]: each["state"] for each in self.replicas}
 
 
-def ask(node: NodeEnvironment, query: str = "", *, timeout_s: float = 20) -> Answer:
+def ask(node: NodeEnvironment, query: str = "", *, timeout_s: float = 100) -> Answer:
     """One question over a new connection; raises OSError when the process that got it doesn't answer."""
     connection = http.client.HTTPConnection(node.directory_host, node.directory_port, timeout=timeout_s)
     try:

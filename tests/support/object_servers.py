@@ -50,7 +50,7 @@ def running(
     finally:
         process.terminate()
         try:
-            process.wait(10)
+            process.wait(100)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -133,7 +133,7 @@ def put_gcs(url: str, files: Mapping[str, bytes]) -> None:
 
 
 def _post(url: str, body: bytes, kind: str) -> None:
-    with urllib.request.urlopen(urllib.request.Request(url, body, {"content-type": kind}), timeout=20) as answer:
+    with urllib.request.urlopen(urllib.request.Request(url, body, {"content-type": kind}), timeout=100) as answer:
         assert answer.status == 200
 
 

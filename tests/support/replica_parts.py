@@ -235,7 +235,7 @@ class Running:
         return self.server.port
 
     def connect(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.port), timeout=20)
+        return socket.create_connection(("127.0.0.1", self.port), timeout=100)
 
     def send(self, raw: bytes) -> bytes:
         """The answers to the requests in `raw`; the connection may be kept after them."""
@@ -339,7 +339,7 @@ def answer_of(handler: Handler, asked: Request) -> Response:
     return answer
 
 
-def wait_until(condition: Callable[[], bool], *, within_s: float = 20) -> None:
+def wait_until(condition: Callable[[], bool], *, within_s: float = 120) -> None:
     deadline = time.monotonic() + within_s
     while not condition():
         assert time.monotonic() < deadline, "the condition never came true"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import pathlib
 import signal
 import socket
 import sys
@@ -29,6 +30,10 @@ SHOWN = (
     "tracestate",
 )
 """Request headers that an answer repeats."""
+
+UNTIL = "x-until-exists"
+"""The header with the path of a file, before which there is no answer."""
+POLL_S = 0.02
 
 QUIET_S = 1.0
 """How long no prediction may have come before the port is closed."""
@@ -126,11 +131,20 @@ class Connection(asyncio.Protocol):
             self._send(425, b"{}")
             return
         self._replica.in_flight += 1
+        if UNTIL in headers:
+            self._finish_once_there(path, headers, body_bytes)
+            return
         delay_s = float(headers.get("x-delay-s", self._replica.delay_s))
         if delay_s:
             asyncio.get_running_loop().call_later(delay_s, self._finish, path, headers, body_bytes)
         else:
             self._finish(path, headers, body_bytes)
+
+    def _finish_once_there(self, path: str, headers: dict[str, str], body_bytes: int) -> None:
+        if pathlib.Path(headers[UNTIL]).exists():
+            self._finish(path, headers, body_bytes)
+        else:
+            asyncio.get_running_loop().call_later(POLL_S, self._finish_once_there, path, headers, body_bytes)
 
     def _finish(self, path: str, headers: dict[str, str], body_bytes: int) -> None:
         self._replica.in_flight -= 1

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from tests.support import nightly
 
-_PART = 10
 
-
-def at_least(count: int) -> int:
-    """The least number of requests of a story whose whole number is `count`."""
-    return count if are_whole() else count // _PART
+def at_least(count: int, *, daily: int | None = None) -> int:
+    """The least number of requests of a story whose whole number is `count`; else `daily`, by default a tenth."""
+    if are_whole():
+        return count
+    return count // 10 if daily is None else daily
 
 
 def rate(whole: float) -> float:
-    """Requests a second of a story whose whole rate is `whole`: half of it goes on through all that happens, too."""
-    return whole if are_whole() else whole / 2
+    """Requests a second of a story whose whole rate is `whole`: a third of it goes on through all that happens, too."""
+    return whole if are_whole() else whole / 3
 
 
 def limit(rate: float) -> float | None:

@@ -8,6 +8,9 @@ from typing import TypeVar
 
 T = TypeVar("T")
 POLL_S = 0.05
+POLL_MAX_S = 0.2
+_PART = 0.1
+"""Of the time since the beginning: who has waited long looks less often, as each look takes a processor from others."""
 
 
 def until(
@@ -15,13 +18,14 @@ def until(
     what: str,
     *,
     deadline_s: float = 400,
-    poll_s: float = POLL_S,
+    poll_s: float | None = None,
     explain: Callable[[], object] = str,
 ) -> T:
     """The first true value of ``condition``; fails with what was awaited, the last value, and the explanation."""
-    end_s = time.monotonic() + deadline_s
+    begun_s = time.monotonic()
     while not (value := condition()):
-        if time.monotonic() > end_s:
+        waited_s = time.monotonic() - begun_s
+        if waited_s > deadline_s:
             raise AssertionError(f"not within {deadline_s} s: {what}; last: {value!r}\n{explain()}")
-        time.sleep(poll_s)
+        time.sleep(min(max(POLL_S, _PART * waited_s), POLL_MAX_S) if poll_s is None else poll_s)
     return value

@@ -27,7 +27,7 @@ from typing import Any
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 _MESSAGE_BYTES_MAX = 1 << 20
 _PR_SET_PDEATHSIG = 1
-_DEADLINE_S = 30.0
+_DEADLINE_S = 120.0
 
 
 class Started:

@@ -3,6 +3,70 @@
 
 local STEP_MS = 20
 
+-- HAProxy reads nothing more of a client whose request is here whole, so it does not see that one leaves. The kernel
+-- does: its table of connections says which clients have closed their side. It is read while requests are held alone.
+local LEFT_EVERY_MS = 500
+local LINES_AT_ONCE = 500
+local TABLES = { "/proc/net/tcp", "/proc/net/tcp6" }
+local CLOSED_BY_PEER = "08"
+local left, holding = {}, 0
+
+local function read_left()
+  local found, lines = {}, 0
+  for _, name in ipairs(TABLES) do
+    local file = io.open(name)
+    if file then
+      for line in file:lines() do
+        local port, client, state = line:match("^ *%d+: %x+:(%x+) (%x+:%x+) (%x%x) ")
+        if state == CLOSED_BY_PEER then
+          found[port .. " " .. client] = true
+        end
+        lines = lines + 1
+        if lines % LINES_AT_ONCE == 0 then
+          core.yield()
+        end
+      end
+      file:close()
+    end
+  end
+  return found
+end
+
+core.register_task(function()
+  while true do
+    left = holding > 0 and read_left() or {}
+    core.msleep(LEFT_EVERY_MS)
+  end
+end)
+
+-- As the tables write an address: each four bytes from the last to the first.
+local function reverse_words(hex)
+  return (hex:gsub("(%x%x)(%x%x)(%x%x)(%x%x)", "%4%3%2%1"))
+end
+
+-- What the tables may call the connection of a client: one by IPv4 is in either of them.
+local function connection_names(txn)
+  local address, port = txn:get_var("txn.client_address"), string.format("%04X", txn.f:src_port() or 0)
+  if not address then
+    return {}
+  end
+  local own = string.format("%04X ", txn.f:dst_port() or 0)
+  local names = { own .. reverse_words(address) .. ":" .. port }
+  if #address == 8 then
+    names[2] = own .. "0000000000000000FFFF0000" .. reverse_words(address) .. ":" .. port
+  end
+  return names
+end
+
+local function has_left(names)
+  for _, name in ipairs(names) do
+    if left[name] then
+      return true
+    end
+  end
+  return false
+end
+
 local function now_ms()
   local now = core.now()
   return now.sec * 1000 + math.floor(now.usec / 1000)
@@ -19,10 +83,16 @@ core.register_action("hold", { "http-req" }, function(txn)
   local began_ms = now_ms() - before_ms
   local limit_ms = txn:get_var("txn.hold_ms")
   local held_ms, up_ms, outcome = before_ms, nil, "timeout"
+  local names = connection_names(txn)
   report(txn, "begin", before_ms)
+  holding = holding + 1
   while held_ms < limit_ms do
     if txn.f:stopping() ~= 0 then
       outcome = "passed"
+      break
+    end
+    if has_left(names) then
+      outcome = "left"
       break
     end
     if txn.c:nbsrv(place) > 0 then
@@ -39,6 +109,7 @@ core.register_action("hold", { "http-req" }, function(txn)
     core.msleep(STEP_MS)
     held_ms = now_ms() - began_ms
   end
+  holding = holding - 1
   txn:set_var("txn.hold_end", outcome)
   txn:set_var("txn.held_ms", held_ms)
   report(txn, outcome, held_ms)

@@ -28,21 +28,33 @@ RANK_MAX = 32
 SIZE_MAX = 2**31 - 1
 """Largest size of one dimension. Together with `RANK_MAX` it bounds every number that is computed from a shape."""
 
+_KIND_WORDS: dict[type, str] = {
+    bool: "true or false",
+    int: "a number",
+    float: "a number",
+    str: "a string",
+    dict: "an object",
+    NoneType: "null",
+}
+
 PIECE_VALUES = 16 * 1024
 """Values of a large tensor in one call of the JSON encoder. Other threads run between two calls."""
 
 
-def from_json(spec: TensorSpec, value: object) -> Array:
-    """A nested list (or a scalar) as a tensor of the spec's dtype, checked against its shape."""
-    shape, leaves = _flatten(spec, value)
+def from_json(spec: TensorSpec, value: object, *, may_hold_booleans: bool = True) -> Array:
+    """A nested list (or a scalar) as a tensor of the spec's dtype, checked against its shape.
+
+    Without `may_hold_booleans` numbers are not looked through for booleans, which takes as long as converting them.
+    """
+    shape, leaves = _flatten(spec, value, may_hold_booleans=may_hold_booleans)
     check_shape(spec, shape)
     return _convert(spec, leaves).reshape(shape)
 
 
-def from_flat(spec: TensorSpec, value: object, shape: Sequence[int]) -> Array:
-    """Row-major data, flat or nested, with its shape given beside it."""
+def from_flat(spec: TensorSpec, value: object, shape: Sequence[int], *, may_hold_booleans: bool = True) -> Array:
+    """Row-major data, flat or nested, with its shape given beside it; `may_hold_booleans` as in `from_json`."""
     needed = count_elements(spec, shape)
-    nested, leaves = _flatten(spec, value)
+    nested, leaves = _flatten(spec, value, may_hold_booleans=may_hold_booleans)
     if len(leaves) != needed:
         raise _input_error(spec, f"its shape {list(shape)} needs {needed} elements, but data has {len(leaves)}")
     if len(nested) > 1 and nested != list(shape):
@@ -88,7 +100,7 @@ def check_rows(specs: Sequence[TensorSpec], arrays: Sequence[Array]) -> None:
         raise RequestError(RequestReason.INVALID_INPUT, f"the inputs have different numbers of rows: {sorted(rows)}")
 
 
-def _flatten(spec: TensorSpec, value: object) -> tuple[list[int], list[object]]:
+def _flatten(spec: TensorSpec, value: object, *, may_hold_booleans: bool) -> tuple[list[int], list[object]]:
     """The shape of nested lists and their leaves in row-major order; by levels, without a loop over elements."""
     shape: list[int] = []
     level = [value]
@@ -104,7 +116,7 @@ def _flatten(spec: TensorSpec, value: object) -> tuple[list[int], list[object]]:
         level = list(chain.from_iterable(lists))
         if not level:
             return shape, level
-    if not spec.dtype.is_float or type(level[0]) not in (int, float):
+    if may_hold_booleans or not spec.dtype.is_float or type(level[0]) not in (int, float):
         _check_kinds(spec, level)
     return shape, level
 
@@ -145,8 +157,9 @@ def _check_kinds(spec: TensorSpec, leaves: list[object]) -> None:
         allowed, words = {int, float, NoneType}, "numbers"
     else:
         allowed, words = {int}, "integers"
-    if not kinds <= allowed:
-        raise _input_error(spec, f"its data must be {words} of a regular shape ({spec.dtype.value})")
+    if others := kinds - allowed:
+        held = " and ".join(sorted({_KIND_WORDS[kind] for kind in others}))
+        raise _input_error(spec, f"its data must be {words} of a regular shape ({spec.dtype.value}), but holds {held}")
 
 
 def _to_float(spec: TensorSpec, leaves: list[Any]) -> Array:

@@ -186,17 +186,17 @@ class Cache:
         lease.touch()
         return Fetched(path=final / content, digest=actual, lease=lease)
 
-    def make_room(self, needed_bytes: int) -> None:
+    def make_room(self, needed_bytes: int, *, written_bytes: int = 0) -> None:
         """Removes unused models until so many more bytes fit under the bound; LoadError if the disk is too small.
 
-        What is in use stays, even if it alone is beyond the bound.
+        `written_bytes` of them are on the disk. What is in use stays, even if it alone is beyond the bound.
         """
         while sum(entry.size_bytes for entry in self._entries()) + needed_bytes > self._bytes_max:
             if not self._evict_one():
                 if not needed_bytes:
                     LOG.warning("the models in use exceed the cache's limit of %d bytes", self._bytes_max)
                 break
-        while shutil.disk_usage(self.root).free < needed_bytes:
+        while shutil.disk_usage(self.root).free < needed_bytes - written_bytes:
             if not self._evict_one():
                 raise self.disk_full_error(f"{needed_bytes} bytes")
 

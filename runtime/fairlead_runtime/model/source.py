@@ -13,7 +13,7 @@ from fairlead_runtime.errors import LoadError, LoadReason, bare_url
 from fairlead_runtime.model import archive, digest, http_fetch
 from fairlead_runtime.model.bounds import Bounds
 from fairlead_runtime.model.cache import Cache, Fetched, is_full, sync
-from fairlead_runtime.model.fetching import allowance, hub, mlflow, oci, store_process, tree, volume
+from fairlead_runtime.model.fetching import allowance, growth, hub, mlflow, oci, store_process, tree, volume
 from fairlead_runtime.model.fetching.access import Access
 from fairlead_runtime.model.fetching.allowance import Allowance
 
@@ -79,8 +79,7 @@ def _read_source(wanted: _Wanted, into: Path, cache: Cache, allowed: Allowance) 
     try:
         scheme, path = urlsplit(uri).scheme, unquote(urlsplit(uri).path)
         if scheme in ("http", "https"):
-            listener = http_fetch.Listener(expect=cache.make_room, count=tree.Transfer(allowed).count)
-            http_fetch.download(uri, into, allowed, access, listener)
+            _read_web(wanted, into, cache, allowed)
         elif scheme in store_process.SCHEMES:
             store_process.download(uri, into, allowed, access, cache)
         elif scheme == "hf":
@@ -101,6 +100,17 @@ def _read_source(wanted: _Wanted, into: Path, cache: Cache, allowed: Allowance) 
     except ValueError as error:
         # What a library says of an address that it can't write, like one with a null byte.
         raise LoadError(LoadReason.MODEL_NOT_FOUND, f"{bare_url(uri)} is not a valid URI of a model: {error}") from None
+
+
+def _read_web(wanted: _Wanted, into: Path, cache: Cache, allowed: Allowance) -> None:
+    transfer, room = tree.Transfer(allowed), growth.Growth(cache)
+
+    def count(size_bytes: int) -> None:
+        transfer.count(size_bytes)
+        room.count(size_bytes)
+
+    listener = http_fetch.Listener(expect=room.expect, count=count)
+    http_fetch.download(wanted.uri, into, allowed, wanted.access, listener)
 
 
 def _copy_local(place: volume.Place, into: Path, cache: Cache, bounds: Bounds) -> None:

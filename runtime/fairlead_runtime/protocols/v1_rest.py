@@ -13,7 +13,7 @@ from fairlead_runtime.inference import codec
 from fairlead_runtime.inference.dataplane import Dataplane, Phase
 from fairlead_runtime.model.predictor import Tensors
 from fairlead_runtime.model.signature import DType, TensorSpec
-from fairlead_runtime.protocols import encoding, v1_body, v1_examples, v1_results
+from fairlead_runtime.protocols import booleans, encoding, v1_body, v1_examples, v1_results
 from fairlead_runtime.protocols.http import Answer, Request, Response, dump, parse_object, show_value
 from fairlead_runtime.protocols.inferring import Call, Inferring
 
@@ -45,7 +45,7 @@ class V1Rest:
         self._body_bytes_max = body_bytes_max
         self._signature = dataplane.signature
         self._inferring = Inferring(dataplane)
-        self._verbs: dict[str, Callable[[dict[str, object]], Call]] = {
+        self._verbs: dict[str, Callable[[Request], Call]] = {
             "predict": self._predict,
             "classify": self._classify,
             "regress": self._regress,
@@ -82,9 +82,9 @@ class V1Rest:
             raise WrongMethodError(verb, "POST")
         return self._infer(request, decode)
 
-    def _infer(self, request: Request, decode: Callable[[dict[str, object]], Call]) -> Answer:
+    def _infer(self, request: Request, decode: Callable[[Request], Call]) -> Answer:
         return self._inferring.answer(
-            lambda: decode(self._body(request)),
+            lambda: decode(request),
             body_bytes=len(request.body) * (1 if decode == self._predict else v1_examples.DECODING_PER_BYTE),
             accepts_gzip=encoding.accepts_gzip(request.headers),
         )
@@ -117,8 +117,9 @@ class V1Rest:
             "metadata": {"signature_def": {"signature_def": {self._signature.name: described}}},
         }
 
-    def _predict(self, body: dict[str, object]) -> Call:
-        inputs = v1_body.read(self._signature, body)
+    def _predict(self, request: Request) -> Call:
+        body = self._body(request)
+        inputs = v1_body.read(self._signature, body, may_hold_booleans=booleans.may_hold(request.body))
         encode = self._encode_rows if v1_body.ROWS in body else self._encode_columns
         return Call(inputs=inputs, encode=encode, headers=self._issuer.headers)
 
@@ -140,24 +141,24 @@ class V1Rest:
         pairs = zip(self._signature.outputs, outputs, strict=True)
         return _ok({"outputs": {spec.name: codec.to_json(array, with_words=True) for spec, array in pairs}})
 
-    def _classify(self, body: dict[str, object]) -> Call:
+    def _classify(self, request: Request) -> Call:
         read = v1_results.classifier(self._signature)
-        inputs = self._examples(body)
+        inputs = self._examples(request)
         return Call(
             inputs=inputs,
             encode=lambda outputs: _ok({"results": v1_examples.classes_to_json(read(outputs, len(inputs[0])))}),
         )
 
-    def _regress(self, body: dict[str, object]) -> Call:
+    def _regress(self, request: Request) -> Call:
         read = v1_results.regressor(self._signature)
-        inputs = self._examples(body)
+        inputs = self._examples(request)
         return Call(
             inputs=inputs,
             encode=lambda outputs: _ok({"results": list(map(codec.number_to_json, read(outputs, len(inputs[0]))))}),
         )
 
-    def _examples(self, body: dict[str, object]) -> Tensors:
-        return v1_examples.inputs(self._signature, body, body_bytes_max=self._body_bytes_max)
+    def _examples(self, request: Request) -> Tensors:
+        return v1_examples.inputs(self._signature, self._body(request), body_bytes_max=self._body_bytes_max)
 
 
 def _ok(body: object) -> Response:

@@ -19,10 +19,12 @@ from fairlead_runtime.protocols.parameters import refuse_unknown
 _OF_INPUTS = frozenset({"binary_data_size"})
 
 
-def read(specs: Mapping[str, TensorSpec], given: object, reader: binary.Reader) -> Tensors:
+def read(
+    specs: Mapping[str, TensorSpec], given: object, reader: binary.Reader, *, may_hold_booleans: bool = True
+) -> Tensors:
     """The tensors of the list `inputs` in the order of `specs`, by name; raises RequestError.
 
-    `reader` has the binary data behind the JSON.
+    `reader` has the binary data behind the JSON. `may_hold_booleans` is what `booleans` found in the lists of the JSON.
     """
     if not isinstance(given, list):
         raise RequestError(RequestReason.MALFORMED, "inputs must be a list of tensors")
@@ -33,7 +35,7 @@ def read(specs: Mapping[str, TensorSpec], given: object, reader: binary.Reader) 
         spec = _find(specs, item.get("name"))
         if spec.name in by_name:
             raise RequestError(RequestReason.INVALID_INPUT, f"input {spec.name!r} is listed twice")
-        by_name[spec.name] = _tensor(spec, item, reader)
+        by_name[spec.name] = _tensor(spec, item, reader, may_hold_booleans=may_hold_booleans)
     missing = [name for name in specs if name not in by_name]
     if missing:
         raise RequestError(RequestReason.INVALID_INPUT, f"input {missing[0]!r} is missing")
@@ -59,7 +61,9 @@ def _find(specs: Mapping[str, TensorSpec], name: object) -> TensorSpec:
     return spec
 
 
-def _tensor(spec: TensorSpec, item: Mapping[str, object], reader: binary.Reader) -> codec.Array:
+def _tensor(
+    spec: TensorSpec, item: Mapping[str, object], reader: binary.Reader, *, may_hold_booleans: bool
+) -> codec.Array:
     datatype = item.get("datatype")
     if datatype != datatypes.NAMES[spec.dtype]:
         text = f"input {spec.name!r}: expected datatype {datatypes.NAMES[spec.dtype]}, got {show_value(datatype)}"
@@ -76,4 +80,4 @@ def _tensor(spec: TensorSpec, item: Mapping[str, object], reader: binary.Reader)
         return codec.check_array(spec, reader.read(spec, size, shape))
     if "data" not in item:
         raise RequestError(RequestReason.INVALID_INPUT, f"input {spec.name!r}: data is missing")
-    return codec.from_flat(spec, item["data"], shape)
+    return codec.from_flat(spec, item["data"], shape, may_hold_booleans=may_hold_booleans)

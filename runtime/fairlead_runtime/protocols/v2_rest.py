@@ -17,6 +17,7 @@ from fairlead_runtime.model.predictor import Tensors
 from fairlead_runtime.model.signature import DType
 from fairlead_runtime.protocols import (
     binary,
+    booleans,
     datatypes,
     encoding,
     explain_rest,
@@ -147,7 +148,8 @@ class V2Rest:
     def _decode(self, header: bytes, blob: memoryview) -> Call:
         body = parse_object(header)
         reader = binary.Reader(blob)
-        inputs = v2_body.read(self._inputs, body.get("inputs"), reader)
+        may_hold_booleans = booleans.may_hold(header, only_in_lists=True)
+        inputs = v2_body.read(self._inputs, body.get("inputs"), reader, may_hold_booleans=may_hold_booleans)
         reader.finish()
         wanted = self._parse_wanted(body)
         request_id = body.get("id")

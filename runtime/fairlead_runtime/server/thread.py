@@ -23,6 +23,8 @@ DRAIN_QUIET_S = 1.0
 DRAIN_LISTENS_S = 5.0
 """It listens no longer than this while predictions still come: the slowest health check has been answered by then."""
 GOING_S = 1.0
+CLOSING_S = 4.0
+"""For what is still sent after the last answer, to a sink and a collector, and for the end of the thread."""
 
 
 class ThreadEndedError(RuntimeError):
@@ -84,7 +86,7 @@ class ServerThread:
             if error.__cause__ is not None:
                 raise
             # It was drained by another call.
-        self._thread.join(timeout=5)
+        self._thread.join(timeout=CLOSING_S)
 
     def _call(self, coroutine: Coroutine[object, object, None]) -> None:
         """Runs a coroutine in the server's loop and waits for its end, or for that of the thread."""
@@ -142,8 +144,8 @@ class ServerThread:
                 connection.abort()
             # One turn more, so that the connections hear of their end.
             await asyncio.sleep(0)
-            for finish in self._shared.finish:
-                await finish()
+            # Side by side, so that those that hang take the time of one.
+            await asyncio.gather(*(finish() for finish in self._shared.finish))
 
     async def _sweep(self) -> None:
         """Ends connections that have waited too long, until the server stops."""

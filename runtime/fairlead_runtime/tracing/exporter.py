@@ -144,8 +144,9 @@ class Exporter:
         except Exception as error:
             # The outermost place of this thread: without memory or a free descriptor the next batch has its own chance.
             attempt = _failure(error, Outcome.FAILED)
-            if self._begins(attempt):
+            if self._is_news(attempt):
                 LOG.exception("spans could not be sent to %s", self._url)
+                self._note(attempt)
         if attempt.outcome is Outcome.SENT:
             self._counted.sent += spans - min(attempt.refused, spans)
             self._counted.refused += min(attempt.refused, spans)
@@ -196,22 +197,23 @@ class Exporter:
         )
 
     def _log(self, attempt: Attempt) -> None:
-        if not self._begins(attempt):
+        if not self._is_news(attempt):
             return
+        self._note(attempt)
         if attempt.trouble:
             text = attempt.text[:_TEXT_CHARS_MAX]
             LOG.warning("spans could not be sent to %s: %s (%r)", self._url, attempt.trouble, text)
         else:
             LOG.info("spans are sent to %s again", self._url)
 
-    def _begins(self, attempt: Attempt) -> bool:
-        """Whether it is to be logged: trouble of a kind begins or ends, and the last line is long enough ago."""
-        now_s = time.monotonic()
-        if attempt.trouble == self._logged or now_s < self._quiet_until_s:
-            return False
+    def _is_news(self, attempt: Attempt) -> bool:
+        """Whether trouble of a kind begins or ends with it, and the last line of the log is long enough ago."""
+        return attempt.trouble != self._logged and time.monotonic() >= self._quiet_until_s
+
+    def _note(self, attempt: Attempt) -> None:
+        """It has a line in the log."""
         self._logged = attempt.trouble
-        self._quiet_until_s = now_s + LOG_EVERY_S
-        return True
+        self._quiet_until_s = time.monotonic() + LOG_EVERY_S
 
 
 class _Resolver(AbstractResolver):

@@ -180,11 +180,10 @@ def test_a_seed_repeats_a_training(tmp_path: pathlib.Path, family: str) -> None:
     np.testing.assert_allclose(*outputs, rtol=0, atol=0 if family == "dense" else 1e-5)
 
 
-def test_samples_that_judge_are_never_varied(tmp_path: pathlib.Path) -> None:
+def test_samples_that_judge_are_never_varied(trained: dict[str, pathlib.Path]) -> None:
     """Held-out images are kept as they were loaded, however the training ones were moved."""
     family = small("cnn")
-    train.train(train.Order(family=family, out=tmp_path))
-    with np.load(tmp_path / "cnn" / "v1" / "heldout.npz") as kept:
+    with np.load(trained["cnn"] / "heldout.npz") as kept:
         np.testing.assert_array_equal(kept["inputs"], family.load(family.default_data).held_out_inputs)
 
 

@@ -43,8 +43,14 @@ def infer(port: int, body: bytes) -> Any:
         connection.close()
 
 
-@pytest.mark.parametrize("model", ["saved_model", "model.keras"])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    ("family", "model"),
+    [
+        *((family, "saved_model") for family in FAMILIES),
+        ("dense", "model.keras"),
+        *(pytest.param(family, "model.keras", marks=pytest.mark.nightly) for family in FAMILIES[1:]),
+    ],
+)
 async def test_a_replica_answers_the_example_of_the_archive_as_the_trained_model_did(
     trained: dict[str, pathlib.Path], tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, family: str, model: str
 ) -> None:

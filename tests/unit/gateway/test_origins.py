@@ -76,11 +76,11 @@ frontend data
         address = f"http://127.0.0.1:{listener.getsockname()[1]}"
         try:
             # The socket listens already, so a request waits until HAProxy accepts it.
-            with httpx.Client(base_url=address, timeout=20, trust_env=False) as client:
+            with httpx.Client(base_url=address, timeout=100, trust_env=False) as client:
                 yield client
         finally:
             process.terminate()
-            process.wait(10)
+            process.wait(100)
 
 
 def read_answer(answer: httpx.Response) -> list[object]:

@@ -150,15 +150,14 @@ def test_haproxys_own_remarks_are_heard_and_not_counted() -> None:
 def test_a_hold_is_counted_when_it_ends_and_announced_when_it_begins() -> None:
     counted = metrics.Metrics()
     remarks: list[str] = []
-    lines = (
-        "H digits begin 0\nH digits released 2400\nH digits timeout 60000\nH digits passed 100\nH digits refused 0\n"
-    )
+    ends = ("begin 0", "released 2400", "timeout 60000", "left 30", "passed 100", "refused 0")
+    lines = "".join(f"H digits {end}\n" for end in ends)
 
     request_log.count_lines(lines.encode(), counted, on_remark=lambda: remarks.append("changed"))
 
     found = samples(counted)
-    assert len(remarks) == 5
-    for end in ("released", "timeout", "refused"):
+    assert len(remarks) == 6
+    for end in ("released", "left", "timeout", "refused"):
         assert found[f'fairlead_gateway_held_requests_ended_total{{end="{end}",model="digits"}}'] == 1
     assert not any("passed" in name or "begin" in name for name in found)
     assert found['fairlead_gateway_hold_duration_seconds_sum{model="digits"}'] == 2.4

@@ -19,7 +19,7 @@ from fairlead_operator.clients import kubernetes
 from fairlead_operator.state import keys
 
 GROUP_PATH = f"/apis/{names.GROUP}/{names.VERSION}"
-DEADLINE_S = 15.0
+DEADLINE_S = 100.0
 
 
 class Server:

@@ -16,6 +16,7 @@ from tests.support.replica_drain import drain
 from tests.support.replica_parts import DoublingModel, float_signature
 from tests.support.until import until
 
+from fairlead_operator.state.bounds import Bounds
 from fairlead_runtime import config, failed_starts
 from fairlead_runtime import replica as replica_module
 from fairlead_runtime.discovery import entry, member
@@ -28,7 +29,7 @@ from fairlead_runtime.server import thread as server_thread
 
 
 def metrics_at(port: int) -> str:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=100)
     try:
         connection.request("GET", "/metrics")
         with connection.getresponse() as answer:
@@ -61,7 +62,7 @@ def configuration(tmp_path: Path) -> dict[str, object]:
 
 def status_of(port: int, method: str, path: str, body: bytes | None = None) -> int | None:
     """Over a connection of its own; None where nobody listens any more."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=100)
     try:
         connection.request(method, path, body)
         with connection.getresponse() as answer:
@@ -98,6 +99,10 @@ async def test_a_draining_replica_stays_healthy_for_a_while_and_answers_meanwhil
     unhealthy = seen.index(404)
     assert set(seen[:unhealthy]) == {200}, seen
     assert set(seen[unhealthy:]) == {404, None}, seen
+
+
+def test_a_stop_takes_less_than_ray_waits_beyond_a_request() -> None:
+    assert Bounds().shutdown_margin_s > replica_module.DRAIN_RESERVE_S + server_thread.CLOSING_S
 
 
 async def test_a_replica_is_announced_once_it_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

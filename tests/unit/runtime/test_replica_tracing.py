@@ -76,7 +76,7 @@ def prepare(folder: Path, monkeypatch: pytest.MonkeyPatch) -> config.NodeEnviron
 
 
 def ask(port: int, method: str, path: str, headers: dict[str, str]) -> bytes:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=100)
     try:
         connection.request(method, path, b'{"instances":[[1,2,3,4]]}' if method == "POST" else None, headers)
         with connection.getresponse() as answer:

@@ -323,7 +323,7 @@ async def test_a_run_ends_after_its_time_however_many_connections_wait_for_a_lat
         asked = _settings(server.url, requests=None, connections=64, rate_limit=20, duration_s=0.5, open_loop=True)
         report = await client.run(asked)
 
-    assert report.elapsed_s < 1.5
+    assert report.elapsed_s < 2.5
     assert report.ok == 10, "those that were due in half a second, each of them"
 
 
@@ -395,7 +395,7 @@ async def test_a_background_run_counts_in_its_own_process_and_stops_when_told() 
         def drive() -> client.Report:
             with client.background(asked, on_progress=lambda progress: seen.append(progress.requests)) as running:
                 assert running.pid != os.getpid()
-                running.wait_until(lambda progress: progress.requests >= 50, timeout_s=30)
+                running.wait_until(lambda progress: progress.requests >= 50, timeout_s=200)
                 report = running.stop()
                 assert running.progress().requests == report.requests
                 return report
@@ -425,7 +425,7 @@ async def test_a_background_run_ends_with_the_process_that_started_it() -> None:
         )
         assert parent.stdout is not None
         child = int(await parent.stdout.readline())
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(100):
             while not server.requests:
                 await asyncio.sleep(0.02)
             parent.send_signal(signal.SIGKILL)

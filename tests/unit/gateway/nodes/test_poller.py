@@ -17,7 +17,7 @@ from fairlead_gateway.nodes import knowledge, members, poller
 from fairlead_runtime.config import NodeEnvironment
 from fairlead_runtime.discovery import entry, member
 
-DEADLINE_S = 20
+DEADLINE_S = 100
 A, B = "3f0c9a1b2d", "7ab0c9d1e2"
 
 

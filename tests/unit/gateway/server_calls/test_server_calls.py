@@ -13,7 +13,7 @@ import pytest
 from google.protobuf import descriptor_pb2
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.support import reflected_services
+from tests.support import nightly, reflected_services
 
 from fairlead_gateway import report
 from fairlead_gateway.haproxy import config
@@ -220,7 +220,7 @@ async def test_a_stream_with_a_length_is_read_to_its_end() -> None:
 
 @pytest.mark.parametrize("is_read", [True, False])
 async def test_a_stream_that_does_not_end_is_ended(is_read: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reflection, "STREAM_S", 0.05)
+    monkeypatch.setattr(reflection, "STREAM_S", 0.5)
     answer = await stream(in_chunks(ONE), is_ended=False, is_read=is_read)
     assert answer.count(b"grpc.health.v1.Health") == 1
     assert b"\r\ngrpc-status: 4\r\n" in answer
@@ -254,7 +254,7 @@ async def test_a_query_or_a_whole_address_is_no_other_path(target: str, tmp_path
     assert len(json.loads(answer.partition(b"\r\n\r\n")[2])) == 2
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=nightly.examples(300), deadline=None)
 @given(st.one_of(st.binary(max_size=60), st.builds(lambda rest: ONE[5:] + rest, st.binary(max_size=20))))
 def test_any_bytes_are_answered_or_refused(message: bytes) -> None:
     async def ask_all() -> tuple[list[int], bytes]:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.support import nightly
 from tests.support.one_model import NAME, round_of, serving, until
 from tests.support.virtual_world import NAMESPACE, VirtualWorld
 
@@ -89,7 +90,7 @@ def test_bounds_that_come_back_hold_at_once() -> None:
     assert target(world, old) == 5
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=nightly.examples(30), deadline=None)
 @given(before=st.integers(1, 20), later=st.integers(1, 20), fixed=st.integers(1, 25), ray_first=st.booleans())
 def test_it_never_has_fewer_than_ray_runs_or_than_the_spec_asks_for(
     before: int, later: int, fixed: int, ray_first: bool

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, example, given, seed, settings
 from hypothesis import strategies as st
+from tests.support import nightly
 from tests.support.virtual_world import Fault, Outage, VirtualWorld
 
 from fairlead_operator.api.analysis_status import AnalysisPhase
@@ -534,7 +535,7 @@ def expect_no_write(world: VirtualWorld) -> None:
     assert len(world.writes) == writes, world.writes[writes:]
 
 
-STEPS_WANTED = int(os.environ.get("FAIRLEAD_MODEL_STEPS", "10000"))
+STEPS_WANTED = int(os.environ.get("FAIRLEAD_MODEL_STEPS", "10000" if nightly.is_chosen() else "5000"))
 SEED = os.environ.get("FAIRLEAD_MODEL_SEED")
 STORIES_AT_ONCE = 250
 REST_OF = 32

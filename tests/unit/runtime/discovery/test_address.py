@@ -35,7 +35,7 @@ def joined(node: NodeEnvironment) -> Iterator[Member]:
 
 
 def raw(node: NodeEnvironment, sent: bytes) -> bytes:
-    with socket.create_connection((node.directory_host, node.directory_port), timeout=20) as client:
+    with socket.create_connection((node.directory_host, node.directory_port), timeout=100) as client:
         client.sendall(sent)
         return read_all(client)
 
@@ -228,7 +228,7 @@ def test_connections_above_the_limit_are_closed(
     node: NodeEnvironment, joined: Member, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(listener, "CONNECTIONS_MAX", 2)
-    held = [socket.create_connection((node.directory_host, node.directory_port), timeout=20) for _ in range(2)]
+    held = [socket.create_connection((node.directory_host, node.directory_port), timeout=100) for _ in range(2)]
     try:
         for each in held:  # answered, so taken
             each.sendall(b"GET /v1/replicas HTTP/1.1\r\n\r\n")
@@ -250,8 +250,8 @@ def test_a_stopping_directory_answers_waiting_polls_and_closes_its_connections(n
     made.announce(replica())
     version = ask(node).version
     with (
-        socket.create_connection((node.directory_host, node.directory_port), timeout=20) as idle,
-        socket.create_connection((node.directory_host, node.directory_port), timeout=20) as waiting,
+        socket.create_connection((node.directory_host, node.directory_port), timeout=100) as idle,
+        socket.create_connection((node.directory_host, node.directory_port), timeout=100) as waiting,
     ):
         idle.sendall(b"GET /v1/replicas HTTP/1.1\r\n\r\n")
         assert idle.recv(65536).startswith(b"HTTP/1.1 200")

@@ -89,7 +89,7 @@ def test_the_nodes_directory_shows_the_metrics_of_its_replicas(tmp_path: Path) -
         stack.enter_context(odd_replica(lambda _: None, node=node, revision="cccccccccc"))
         stack.enter_context(odd_replica(lambda _: answer(b"x" * (1 << 20)), node=node, revision="dddddddddd"))
         url = f"http://{node.directory_host}:{node.directory_port}/metrics"
-        with urllib.request.urlopen(url, timeout=20) as got:
+        with urllib.request.urlopen(url, timeout=100) as got:
             kind, page = got.headers["content-type"], got.read()
     assert kind.startswith("text/plain; version=0.0.4")
     found = series(page)

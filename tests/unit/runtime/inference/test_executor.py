@@ -283,7 +283,7 @@ async def test_a_dead_thread_and_a_hanging_call_are_reported_as_trouble(
 
     monkeypatch.setattr("fairlead_runtime.inference.executor.take", end)
     lost = executor.submit(rows(1))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(100):
         while executor.trouble(3600) is None:
             await asyncio.sleep(0.005)
     assert executor.trouble(3600) == "the thread that calls the model has ended"

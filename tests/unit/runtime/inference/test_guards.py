@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.support import guard_parts
+from tests.support import guard_parts, nightly
 
 from fairlead_cli.evaluation.scoring import Counts
 from fairlead_runtime.config import GuardMode
@@ -391,7 +391,7 @@ OF_TEXTS = guard_parts.build(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=nightly.examples(150), deadline=None)
 @given(st.lists(st.lists(st.floats(width=32), min_size=16, max_size=16), min_size=1, max_size=3))
 def test_no_numbers_make_a_guard_fail(rows: list[list[float]]) -> None:
     array = np.array(rows, np.float32)
@@ -402,7 +402,7 @@ def test_no_numbers_make_a_guard_fail(rows: list[list[float]]) -> None:
     assert verdicts[Guard.OUTLIER].wrong >= verdicts[Guard.NOT_FINITE].wrong
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=nightly.examples(60), deadline=None)
 @given(st.lists(st.binary(max_size=300), min_size=1, max_size=300))
 def test_no_texts_make_a_guard_fail(rows: list[bytes]) -> None:
     array = np.empty(len(rows), object)

@@ -10,19 +10,25 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tests.support import published_files
 
+from fairlead_runtime.errors import LoadError
 from fairlead_runtime.model import cache, source
 from fairlead_runtime.model.bounds import Bounds
+from fairlead_runtime.model.fetching import growth
+from fairlead_runtime.model.fetching.access import Access
+from fairlead_runtime.model.fetching.outbound import Outbound, parse_networks
 
 REPOSITORY = Path(__file__).resolve().parents[4]
 BOUNDS = Bounds(bytes_max=100_000_000, total_s=60)
 MODEL_BYTES = 100_000
 ROOM_FOR_TWO = 300_000
 ENOUGH = 1_000_000_000
+LOOPBACK = Access(outbound=Outbound(networks=parse_networks("127.0.0.0/8")))
 
 
 def make_models(tmp_path: Path, count: int) -> list[str]:
@@ -150,6 +156,46 @@ def test_concurrent_fetches_and_evictions_never_remove_an_entry_in_use(tmp_path:
     assert not list(root.glob("tmp-*"))
     cache.Cache(root, bytes_max=ROOM_FOR_TWO).make_room(0)
     assert len(entries(root)) <= 2
+
+
+def test_bytes_that_are_only_announced_remove_no_model(tmp_path: Path) -> None:
+    kept = cache.Cache(tmp_path / "cache", bytes_max=ROOM_FOR_TWO)
+    for uri in make_models(tmp_path, 2):
+        fetch(uri, kept).lease.close()
+    before = entries(kept.root)
+    with published_files.serving() as published:
+        published.files["/m"] = b"m" * 250_000
+        published.cut_after = [1000] * 100
+        with pytest.raises(LoadError):
+            source.fetch(f"{published.url}/m", None, kept, replace(BOUNDS, total_s=5), access=LOOPBACK)
+    assert (entries(kept.root), kept.evicted) == (before, [])
+
+
+def test_models_are_removed_one_by_one_as_bytes_come(tmp_path: Path) -> None:
+    kept = cache.Cache(tmp_path / "cache", bytes_max=ROOM_FOR_TWO)
+    for uri in make_models(tmp_path, 2):
+        fetch(uri, kept).lease.close()
+    room = growth.Growth(kept)
+    evicted = []
+    room.expect(250_000)
+    for _ in range(25):
+        room.count(10_000)
+        evicted.append(len(kept.evicted))
+    assert evicted[0] == 0
+    assert sorted(evicted) == evicted
+    assert set(evicted) == {0, 1, 2}
+    assert evicted[7] < 2, "room is made for at most twice as much as came"
+
+
+def test_bytes_that_come_again_after_a_broken_download_need_no_more_room(tmp_path: Path) -> None:
+    kept = cache.Cache(tmp_path / "cache", bytes_max=ROOM_FOR_TWO)
+    for uri in make_models(tmp_path, 2):
+        fetch(uri, kept).lease.close()
+    room = growth.Growth(kept)
+    for _ in range(100):
+        room.count(30_000)
+        room.count(-30_000)
+    assert kept.evicted == []
 
 
 def test_a_full_disk_is_freed_of_unused_models_or_reported_with_figures(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.support import made_once
 
 from fairlead_runtime.config import ModelFormat
 from fairlead_runtime.errors import LoadError, LoadReason
@@ -111,7 +112,7 @@ def test_a_saved_model_with_a_risky_operation_is_refused_and_touches_nothing(mod
     folder = models.root / f"bad-{name}"
     assert folder.is_dir()
     assert refused(folder).reason is LoadReason.UNSAFE_MODEL
-    assert models.canary.read_text() == "the canary sings"
+    assert models.canary.read_text() == made_once.CANARY
 
 
 def test_the_refusal_names_the_operation(models) -> None:

@@ -214,7 +214,7 @@ def test_an_international_host_name_is_looked_up_in_its_ascii_form(
         raise OSError("no such name")
 
     monkeypatch.setattr("socket.getaddrinfo", lookup)
-    quick = Bounds(bytes_max=1000, total_s=0.01)
+    quick = Bounds(bytes_max=1000, total_s=0.5)
     fetch = lambda: source.fetch("http://bücher.example/m", None, cached(tmp_path, "cache"), quick)  # noqa: E731 - a call for later
     assert reason_of(fetch) is LoadReason.FETCH_FAILED
     assert set(asked) == {"xn--bcher-kva.example"}

@@ -16,6 +16,7 @@ from fairlead_runtime.model import engine as engines
 from fairlead_runtime.model import loader, prepare
 from fairlead_runtime.model.bounds import Bounds
 from fairlead_runtime.model.onnx import child
+from fairlead_runtime.model.onnx import record as conversion
 from fairlead_runtime.model.variant import FLOAT, VariantReason
 from fairlead_runtime.optimization import making, record, samples, variants
 
@@ -81,6 +82,15 @@ def prepared(folder: Path, cache: Path, *, engine: str = "ONNXRuntime", **bounds
     )
 
 
+def with_its_conversion(made: Path, node: Path, cache: Path) -> Path:
+    """A cache that has the conversion of the float model, and no variant."""
+    prepared(made, node, **LOOSE)
+    cache.mkdir()
+    for path in node.glob(f"sha256-*/{conversion.NAME}"):
+        shutil.copytree(path.parent, cache / path.parent.name)
+    return cache
+
+
 def entry(cache: Path) -> Path:
     (found,) = [path.parent for path in cache.glob(f"sha256-*/{record.NAME}")]
     return found
@@ -136,7 +146,7 @@ def test_other_bounds_judge_what_was_measured_before(made: Path, node: Path, mon
 )
 def test_a_damaged_entry_is_made_again(made: Path, node: Path, name: str) -> None:
     bounds = {"techniques": ["StaticInt8"], "optimizeFor": "Size", **LOOSE}
-    only = node.parent / f"damaged-{name}"
+    only = with_its_conversion(made, node, node.parent / f"damaged-{name}")
     first = prepared(made, only, **bounds)
     path = entry(only) / name
     before = path.read_bytes()
@@ -172,8 +182,9 @@ def test_a_model_that_stays_on_tensorflow_has_no_variants(models, node: Path) ->
 
 
 def test_a_variant_that_ends_the_process_is_left_out_and_the_others_are_made(
-    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    made: Path, node: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    cache = with_its_conversion(made, node, tmp_path / "cache")
     source = Path(making.__file__).read_text()
     (tmp_path / "killer").mkdir()
     code = source.replace("return quantizing.quantize_dynamic(self._model)", "import os; os.abort()")
@@ -193,9 +204,9 @@ def test_a_variant_that_ends_the_process_is_left_out_and_the_others_are_made(
     )
     monkeypatch.syspath_prepend(str(tmp_path / "killer"))
     bounds = {"techniques": ["DynamicInt8", "WeightClustering"], "optimizeFor": "Size", **LOOSE}
-    served = prepared(made, tmp_path / "cache", **bounds)
+    served = prepared(made, cache, **bounds)
     assert served.variant is not None
     assert served.variant.name.startswith("WeightClustering"), served.variant.why
-    kept = json.loads((entry(tmp_path / "cache") / record.NAME).read_text())
+    kept = json.loads((entry(cache) / record.NAME).read_text())
     why = "making it ended the process: the optimization was ended by signal 6"
     assert kept["result"]["unmade"] == [{"name": "DynamicInt8", "why": why, "is_chance": True}]

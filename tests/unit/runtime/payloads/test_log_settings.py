@@ -85,7 +85,7 @@ def test_what_waits_when_the_log_is_changed_is_not_sent() -> None:
         counters = replica.parts.metrics.payloads
         for _ in range(3):
             assert replica.send(PREDICTION).startswith(b"HTTP/1.1 200 ")
-        assert begun.wait(20)
+        assert begun.wait(100)
         replica.server.run(lambda: replica.parts.payloads.follow(asked(redact=["x", "y"])))
         gate.set()
         wait_until(lambda: counters.outcomes[Outcome.STOPPED] == 2)

@@ -213,7 +213,7 @@ def test_a_sink_that_hangs_costs_events_and_no_prediction(bound: str, monkeypatc
     held = HeldSink()
     with replica_parts.running(Setting(payloads=settings(), open_sink=lambda _: held)) as replica:
         assert status(replica.send(v2(ROWS))) == 200
-        assert held.is_asked.wait(20)
+        assert held.is_asked.wait(100)
         assert {status(replica.send(v2(ROWS))) for _ in range(10)} == {200}
         assert outcomes(replica) == {Outcome.QUEUE_FULL: 7}
         replica.server.run(lambda: replica.parts.payloads.configure(None))

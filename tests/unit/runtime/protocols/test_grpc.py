@@ -9,6 +9,7 @@ import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.support import nightly
 from tests.support.replica_parts import MODEL, Parts, Setting, answer_of, assemble_inline, request
 
 from fairlead_runtime.inference.dataplane import Phase
@@ -345,7 +346,7 @@ messages = st.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=nightly.examples(300), deadline=None)
 @given(
     message=messages,
     path=st.sampled_from([INFER, PREDICT]),

@@ -181,7 +181,7 @@ def test_rejected_rows_of_one_client_fail_none_of_another_in_the_same_call() -> 
     with replica_parts.running(Setting(model=model, call_s=ON_THREAD, guards=made)) as replica:
         with replica.connect() as first:
             first.sendall(v2([GOOD]))
-            assert model.begun.wait(20)
+            assert model.begun.wait(100)
             # The next ones wait for the call that runs, and share the one after it.
             clients = [replica.connect() for _ in range(4)]
             for client, rows in zip(clients, ([GOOD], [OVERFLOWING], [FAR], [GOOD, GOOD]), strict=True):

@@ -95,7 +95,7 @@ def test_waiting_for_another_call_is_queue_and_not_compute() -> None:
         threads = [threading.Thread(target=lambda: answers.append(replica.send(asked))) for _ in range(2)]
         for thread in threads:
             thread.start()
-        assert model.begun.wait(20)
+        assert model.begun.wait(100)
         wait_until(lambda: replica.parts.plane.queued == 1)
         both_there_s = time.perf_counter()
         time.sleep(0.05)
@@ -117,7 +117,7 @@ def test_a_client_that_is_gone_counts_as_neither() -> None:
     model = DoublingModel(gate=gate)
     with running(Setting(model=model, call_s=1.0)) as replica:
         assert replica.send_and_end(post(f"/v2/models/{MODEL}/infer", infer_body(1))) == b""
-        assert model.begun.wait(20)
+        assert model.begun.wait(100)
         gate.set()
         wait_until(lambda: replica.parts.plane.pending == 0)
         counted = replica.parts.metrics.predictions

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import email.utils
 import random
 import socket
@@ -229,9 +230,7 @@ def test_slow_heads_and_bodies_get_408_and_idle_connections_close() -> None:
     slow = ServerLimits(body_bytes_max=1000, head_timeout_s=0.1, body_timeout_s=0.1, idle_timeout_s=60)
     with running(Setting(limits=slow)) as quick:
         for raw in (b"GET /v2 HT", f"POST {PREDICT} HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n1".encode()):
-            with quick.connect() as client:
-                client.sendall(raw)
-                assert statuses(read_all(client)) == [408]
+            assert any(answered_and_closed(quick, raw) == [408] for _ in range(20))
     idle = ServerLimits(body_bytes_max=1000, idle_timeout_s=0.1)
     with running(Setting(limits=idle)) as quick:
         with quick.connect() as client:
@@ -240,11 +239,11 @@ def test_slow_heads_and_bodies_get_408_and_idle_connections_close() -> None:
         assert any(answered_and_closed(quick) == [200] for _ in range(20))
 
 
-def answered_and_closed(server: Running) -> list[int]:
+def answered_and_closed(server: Running, raw: bytes = HEALTH) -> list[int]:
     """The statuses of a request on a connection that the server closes; none where it was closed before the request."""
     with server.connect() as client:
         try:
-            client.sendall(HEALTH)
+            client.sendall(raw)
             return statuses(read_all(client))
         except ConnectionError:
             return []
@@ -252,9 +251,9 @@ def answered_and_closed(server: Running) -> list[int]:
 
 def test_a_second_slow_request_on_a_connection_gets_408_too() -> None:
     limits = ServerLimits(body_bytes_max=1000, head_timeout_s=0.1, idle_timeout_s=60)
-    with running(Setting(limits=limits)) as quick, quick.connect() as client:
-        client.sendall(HEALTH + b"GET /v2 HT")
-        assert statuses(read_all(client)) == [200, 408]
+    with running(Setting(limits=limits)) as quick:
+        # On a busy machine the first one may come too late as well.
+        assert any(answered_and_closed(quick, HEALTH + b"GET /v2 HT") == [200, 408] for _ in range(20))
 
 
 def test_requests_beyond_running_and_queue_get_503_with_retry_after() -> None:
@@ -290,7 +289,7 @@ def test_a_disconnected_client_frees_its_place_and_its_call() -> None:
     with running(Setting(model=model, call_s=WORKER_CALL_S)) as busy:
         first = busy.connect()
         first.sendall(post(PREDICT, ROW))
-        assert model.begun.wait(20)
+        assert model.begun.wait(100)
         gone = busy.connect()
         gone.sendall(post(PREDICT, ROW))
         wait_until(lambda: busy.parts.plane.pending == 2)
@@ -311,7 +310,7 @@ def test_requests_of_a_client_that_closes_are_cancelled(body_bytes: int) -> None
     model = DoublingModel(gate=threading.Event())
     with running(Setting(model=model, call_s=WORKER_CALL_S)) as busy, busy.connect() as first:
         first.sendall(post(PREDICT, ROW))
-        assert model.begun.wait(20)
+        assert model.begun.wait(100)
         for _ in range(20):
             with busy.connect() as client:
                 client.sendall(post(PREDICT, orjson.dumps(ROW) + b" " * body_bytes))
@@ -331,7 +330,7 @@ def test_pipelined_requests_of_a_disconnected_client_are_not_started() -> None:
     with running(Setting(model=model, call_s=WORKER_CALL_S)) as busy:
         with busy.connect() as client:
             client.sendall(keep_alive(PREDICT, ROW) * 10)
-            assert model.begun.wait(20)
+            assert model.begun.wait(100)
         wait_until(lambda: busy.parts.shared.in_flight == 0)
         assert model.gate is not None
         model.gate.set()
@@ -344,7 +343,7 @@ def test_requests_queued_during_a_call_share_the_next_call() -> None:
     with running(Setting(model=model, call_s=WORKER_CALL_S)) as busy:
         clients = [busy.connect() for _ in range(9)]
         clients[0].sendall(post(PREDICT, ROW))
-        assert model.begun.wait(20)
+        assert model.begun.wait(100)
         for i, client in enumerate(clients[1:]):
             client.sendall(post(PREDICT, {"instances": [[i, 0, 0, 0], [i, 1, 1, 1]]}))
         wait_until(lambda: busy.parts.plane.queued == 8)
@@ -383,7 +382,7 @@ def test_health_is_answered_while_the_model_computes() -> None:
     model = DoublingModel(gate=threading.Event())
     with running(Setting(model=model, call_s=WORKER_CALL_S)) as busy, busy.connect() as client:
         client.sendall(post(PREDICT, ROW))
-        assert model.begun.wait(20)
+        assert model.begun.wait(100)
         assert statuses(busy.send(HEALTH)) == [200]
         assert model.gate is not None
         model.gate.set()
@@ -392,7 +391,8 @@ def test_health_is_answered_while_the_model_computes() -> None:
 def test_health_says_so_when_a_call_of_the_model_never_returns(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fairlead_runtime.inference.dataplane.CALL_S_MAX", 0)
     model = DoublingModel(gate=threading.Event())
-    with running(Setting(model=model, call_s=WORKER_CALL_S, timeout_s=0.01)) as stuck:
+    # Time enough for the call to begin: what has not begun at the deadline is never called.
+    with running(Setting(model=model, call_s=WORKER_CALL_S, timeout_s=1.0)) as stuck:
         assert statuses(stuck.send(HEALTH)) == [200]
         assert statuses(stuck.send(post(PREDICT, ROW))) == [504]
         wait_until(lambda: statuses(stuck.send(HEALTH)) == [503])
@@ -409,7 +409,7 @@ def test_a_draining_server_answers_requests_before_it_closes_the_port() -> None:
         idle.sendall(HEALTH)
         assert statuses(idle.recv(4096)) == [200]
         inside.sendall(keep_alive(PREDICT, ROW))
-        assert model.begun.wait(20)
+        assert model.begun.wait(100)
         leaving.parts.plane.phase = Phase.DRAINING
         drained = threading.Thread(target=leaving.server.drain, kwargs={"timeout_s": 30})
         started_s = time.monotonic()
@@ -423,7 +423,7 @@ def test_a_draining_server_answers_requests_before_it_closes_the_port() -> None:
         raw = read_all(inside)
         assert statuses(raw) == [200]
         assert b"connection: close" in raw
-        drained.join(20)
+        drained.join(100)
         assert time.monotonic() - started_s >= 1.0
         assert read_all(idle) == b""
         with pytest.raises(ConnectionRefusedError):
@@ -436,7 +436,7 @@ def test_a_drain_ends_at_its_deadline_even_if_a_call_does_not() -> None:
     model = DoublingModel(gate=threading.Event())
     with running(Setting(model=model, call_s=WORKER_CALL_S)) as stuck, stuck.connect() as client:
         client.sendall(post(PREDICT, ROW))
-        assert model.begun.wait(20)
+        assert model.begun.wait(100)
         stuck.server.drain(timeout_s=0.2)
         assert not stuck.server.is_alive()
         assert model.gate is not None
@@ -466,14 +466,14 @@ def test_a_drain_says_so_where_the_server_s_thread_ends_meanwhile() -> None:
     model = DoublingModel(gate=threading.Event())
     with running(Setting(model=model, call_s=WORKER_CALL_S)) as replica, replica.connect() as client:
         client.sendall(post(PREDICT, ROW))
-        assert model.begun.wait(20)
+        assert model.begun.wait(100)
         # It waits for the prediction, which does not end.
         draining = threading.Thread(target=drain, args=(replica.server,), daemon=True)
         draining.start()
         shared = replica.parts.shared
         wait_until(lambda: shared.is_draining)
         replica.server.run(lambda: shared.connections.add(_Breaking()))
-        draining.join(20)
+        draining.join(100)
         has_ended = not draining.is_alive()
         assert read_all(client) == b"", "the client doesn't wait for an answer that nobody gives"
         with pytest.raises(server_thread.ThreadEndedError):
@@ -482,6 +482,24 @@ def test_a_drain_says_so_where_the_server_s_thread_ends_meanwhile() -> None:
         model.gate.set()
     assert has_ended
     assert [str(error.__cause__) for error in raised] == ["a fault of the server"]
+
+
+def test_what_a_stopped_server_still_sends_is_sent_side_by_side() -> None:
+    """A sink and a collector that both hang take the time of the slower one, not the sum."""
+    begun = (asyncio.Event(), asyncio.Event())
+
+    async def finish_first() -> None:
+        begun[0].set()
+        await begun[1].wait()
+
+    async def finish_second() -> None:
+        begun[1].set()
+        await begun[0].wait()
+
+    with running() as replica:
+        replica.parts.shared.finish = (finish_first, finish_second)
+        replica.server.drain(timeout_s=5)
+        assert not replica.server.is_alive()
 
 
 def test_two_replicas_never_get_the_same_port() -> None:
@@ -577,7 +595,7 @@ def test_a_draining_replica_listens_while_predictions_still_come_and_closes_once
 
         wait_until(closes_after_time)
         now[0] += 5  # the moment that connections get to go by themselves
-        thread.join(timeout=20)
+        thread.join(timeout=100)
         assert not draining.server.is_alive()
 
 
@@ -617,5 +635,5 @@ def test_health_checks_do_not_keep_a_draining_replica_waiting() -> None:
                 assert statuses(draining.send(HEALTH)) in ([404], [])
             except ConnectionError:
                 break
-        thread.join(timeout=20)
+        thread.join(timeout=100)
         assert not thread.is_alive()

@@ -32,7 +32,7 @@ def ask(replica: Running, *headers: bytes) -> socket.socket:
     """A client whose kernel takes little, so that the rest of the answer stays with the replica until it reads."""
     client = socket.socket()
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32 * 1024)
-    client.settimeout(20)
+    client.settimeout(100)
     client.connect(("127.0.0.1", replica.port))
     head = f"POST /v2/models/{MODEL}/infer HTTP/1.1\r\nhost: x\r\ncontent-length: {len(ASK)}\r\n".encode()
     client.sendall(head + b"".join(headers) + b"\r\n" + ASK)
@@ -93,7 +93,7 @@ def test_a_draining_replica_waits_for_a_client_that_still_reads(headers: tuple[b
         looks = count_looks(replica)
         wait_until(lambda: looks() > 6)
         assert read(client, left) == left
-        drained.join(20)
+        drained.join(100)
         assert not drained.is_alive()
 
 

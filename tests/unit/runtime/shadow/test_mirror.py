@@ -78,7 +78,7 @@ def answered(body: object = None, *, protocol: str = "v1", status: int = 200) ->
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(100):
         while not condition():
             await asyncio.sleep(0.005)
 

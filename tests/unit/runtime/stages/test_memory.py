@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.unit.runtime.stages.conftest import make_models
+from tests.support import made_once
 
 MIB = 2**20
 WEIGHTS_MIB, LAYERS = 256, 16
@@ -61,7 +61,7 @@ def served(folder: Path, what: str, given: Path, limit_mib: int) -> subprocess.C
 
 @pytest.mark.timeout(3600)
 def test_two_processes_serve_within_a_limit_what_one_cannot(tmp_path: Path) -> None:
-    make_models(tmp_path, str(WEIGHTS_MIB))
+    made_once.run_maker("make_cuttable_models", tmp_path, WEIGHTS_MIB)
     side = int((WEIGHTS_MIB * MIB / LAYERS / 4) ** 0.5)
     given = tmp_path / "input.npy"
     np.save(given, np.random.default_rng(0).random((2, side), dtype=np.float32))

@@ -171,7 +171,7 @@ def test_a_request_that_waits_for_the_model_has_its_wait_as_a_queue() -> None:
     with traced(0, setting) as (replica, collector, _):
         first = threading.Thread(target=send, args=(replica, PREDICT, ROW))
         first.start()
-        assert model.begun.wait(20)
+        assert model.begun.wait(100)
         second = threading.Thread(target=send, args=(replica, PREDICT, ROW, ("traceparent", SAMPLED)))
         second.start()
         wait_until(lambda: replica.parts.plane.pending == 2)
@@ -224,7 +224,7 @@ def test_a_failure_of_the_replica_is_an_error_and_a_refusal_is_none() -> None:
 def test_a_call_that_ends_after_the_deadline_is_a_part_until_the_answer(is_shared: bool) -> None:
     gate = threading.Event()
     sharing = batching.Sharing(is_proved=is_shared, rows_max=8, delay_s=0.001)
-    setting = Setting(model=DoublingModel(gate=gate), call_s=1.0, sharing=sharing, timeout_s=0.3)
+    setting = Setting(model=DoublingModel(gate=gate), call_s=1.0, sharing=sharing, timeout_s=1.0)
     with traced(0, setting) as (replica, collector, _):
         try:
             assert b" 504 " in send(replica, PREDICT, ROW, ("traceparent", SAMPLED))
@@ -241,7 +241,7 @@ def test_a_call_that_ends_after_the_deadline_is_a_part_until_the_answer(is_share
     ("bounds", "status"),
     [
         pytest.param({"ongoing_max": 1, "queued_max": 0}, b" 503 ", id="a full queue"),
-        pytest.param({"timeout_s": 0.3}, b" 504 ", id="the deadline"),
+        pytest.param({"timeout_s": 1.0}, b" 504 ", id="the deadline"),
     ],
 )
 def test_a_request_whose_call_never_begins_has_its_wait_as_a_queue(bounds: dict[str, Any], status: bytes) -> None:
@@ -252,7 +252,7 @@ def test_a_request_whose_call_never_begins_has_its_wait_as_a_queue(bounds: dict[
         first = threading.Thread(target=send, args=(replica, PREDICT, ROW))
         first.start()
         try:
-            assert model.begun.wait(20)
+            assert model.begun.wait(100)
             assert status in send(replica, PREDICT, ROW, ("traceparent", SAMPLED))
             (own,) = collector.wait_for("predict")
             below = children(collector, own)

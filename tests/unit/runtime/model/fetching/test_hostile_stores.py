@@ -144,7 +144,7 @@ def test_content_that_came_buys_no_answer_of_the_same_size(tmp_path: Path) -> No
             connection.send(answer(b"x" * sent, "206 Partial Content", more=more))
             given.set()
         else:
-            given.wait(10)
+            given.wait(100)
             connection.send(answer(b"", "404 Not Found", length=10**8))
             while not connection.stopped.is_set():
                 connection.send(b" " * 65536)

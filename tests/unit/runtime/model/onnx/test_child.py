@@ -211,7 +211,7 @@ child.run(request(folder))
         (converting,) = _children(parent.pid)
         parent.send_signal(signal.SIGKILL)
         parent.wait()
-        wait_until(lambda: _is_dead(converting), within_s=30)
+        wait_until(lambda: _is_dead(converting), within_s=200)
     finally:
         parent.kill()
         parent.wait()

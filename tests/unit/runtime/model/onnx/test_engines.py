@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 import threading
@@ -82,7 +84,7 @@ def rewrite(cache: Path, change: dict[str, object]) -> None:
     [
         ("dense", None),
         pytest.param("dense.keras", None, marks=pytest.mark.nightly),
-        ("cnn", None),
+        pytest.param("cnn", None, marks=pytest.mark.nightly),
         pytest.param("any-size", None, marks=pytest.mark.nightly),
         ("lstm", None),
         pytest.param("lstm-dropout", None, marks=pytest.mark.nightly),
@@ -123,9 +125,9 @@ CHANGED = "may depend on the variable 'Variable', which its calls change"
             marks=pytest.mark.nightly,
         ),
         pytest.param("engines", "asserted", "(Assert)", marks=pytest.mark.nightly),
-        ("engines", "halved", "it divides whole numbers (FloorDiv)"),
+        pytest.param("engines", "halved", "it divides whole numbers (FloorDiv)", marks=pytest.mark.nightly),
         pytest.param("engines", "left_over", "it divides whole numbers (FloorMod)", marks=pytest.mark.nightly),
-        ("picky", None, "(Assert)"),
+        pytest.param("picky", None, "(Assert)", marks=pytest.mark.nightly),
     ],
 )
 def test_what_cannot_be_converted_stays_on_tensorflow_and_says_why(
@@ -209,11 +211,24 @@ assert libraries == [] and "keras" not in sys.modules
     assert done.returncode == 0, done.stderr
 
 
+@dataclasses.dataclass
+class Converted:
+    """The cache of a node whose one replica has chosen its engine by the times of both, and that replica's model."""
+
+    cache: Path
+    served: prepare.PreparedModel
+
+
+@pytest.fixture(scope="module")
+def converted(models, tmp_path_factory: pytest.TempPathFactory) -> Converted:
+    cache = tmp_path_factory.mktemp("converted") / "cache"
+    return Converted(cache, prepared(models.root / "dense", cache, engine="Auto"))
+
+
 def test_the_faster_engine_serves_where_both_give_the_same_answers(
-    models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    models, converted: Converted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cache = tmp_path / "cache"
-    prepared(models.root / "dense", cache, engine="Auto")
+    cache = shutil.copytree(converted.cache, tmp_path / "cache")
     monkeypatch.setattr(child, "run", never)
     slower = {"rows": 1, "tensorflow_s": 1e-5, "onnx_s": 2e-5}
     faster = {"rows": 32, "tensorflow_s": 1e-3, "onnx_s": 1e-4}
@@ -231,9 +246,10 @@ def test_the_faster_engine_serves_where_both_give_the_same_answers(
         prepared(models.root / "dense", cache, engine="ONNXRuntime")
 
 
-def test_each_start_asks_for_tensorflows_answers_again(models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    cache = tmp_path / "cache"
-    prepared(models.root / "dense", cache, engine="ONNXRuntime")
+def test_each_start_asks_for_tensorflows_answers_again(
+    models, converted: Converted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = shutil.copytree(converted.cache, tmp_path / "cache")
     monkeypatch.setattr(child, "run", never)
     path = conversion(cache) / record.ANSWERS
     with np.load(path) as kept:
@@ -263,14 +279,13 @@ def test_a_start_compares_one_answer_at_least_and_no_longer_than_it_may(
     assert len(compared) == 1
 
 
-def test_times_are_measured_only_where_they_choose_the_engine(models, tmp_path: Path) -> None:
+def test_times_are_measured_only_where_they_choose_the_engine(models, converted: Converted, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     prepared(models.root / "dense", cache, engine="ONNXRuntime")
     kept = json.loads((conversion(cache) / record.NAME).read_text())["result"]
     assert kept["outcome"] == "Converted"
     assert kept["measured"] == []
-    served = prepared(models.root / "dense", cache, engine="Auto")
-    assert "for 32 rows" in served.engine.why
+    assert "for 32 rows" in converted.served.engine.why
 
 
 def test_a_conversion_that_takes_too_long_is_not_tried_again_for_some_time(

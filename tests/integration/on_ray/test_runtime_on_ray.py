@@ -8,20 +8,17 @@ import itertools
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from tests.support import leftovers, nightly, ray_nodes
+from tests.support import ray_nodes
 from tests.support.replica_parts import wait_until
 from tests.support.served_on_ray import START_S, LikeAGateway, Ray, application, ask
 from tests.support.until import until
 
-from fairlead_cli.local import cluster, options
 from fairlead_operator.desired import application as composed
 from fairlead_operator.state import serve
 from fairlead_operator.state.desired import Autoscaling
@@ -29,22 +26,11 @@ from fairlead_runtime import failed_starts
 from fairlead_runtime.replica import HEALTHY_S
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(1200)]
-REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
-def ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ray]:
-    models = tmp_path_factory.mktemp("served")
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
-    maker = REPOSITORY / "tests" / "support" / "make_models.py"
-    subprocess.run([sys.executable, str(maker), str(models), str(models / "canary")], env=environment, check=True)
-    (models / "corrupt").mkdir()
-    (models / "corrupt" / "saved_model.pb").write_bytes(b"\xff garbage")
-    chosen = options.Options(ray_nodes=2 if nightly.is_chosen() else 1)
-    started = cluster.LocalCluster("runtime", tmp_path_factory.mktemp("local") / "cluster", chosen=chosen)
-    with leftovers.owned(started):
-        started.up(("ray",))
-        yield Ray(started, started.ray_address, started.ray_token_file.read_text().strip(), models)
+def ray(small: Ray) -> Ray:
+    return small
 
 
 def test_a_replica_answers_both_protocols_keeps_its_digest_and_drains_without_a_lost_request(ray: Ray) -> None:
@@ -69,14 +55,14 @@ def test_a_replica_answers_both_protocols_keeps_its_digest_and_drains_without_a_
     wait_until(lambda: gateway.succeeded > 20)
     put_s = time.monotonic()
     ray.put()
-    wait_until(lambda: [each["state"] for each in ray.replicas(app)] == ["Draining"], within_s=60)
+    wait_until(lambda: [each["state"] for each in ray.replicas(app)] == ["Draining"], within_s=200)
     health = ask(replica, "GET", f"/-/healthz/{replica['name']}")[0]
     # A busy machine may ask later than the replica is healthy for.
     assert health == 200 or time.monotonic() - put_s > HEALTHY_S, "another one may not be checked yet"
-    assert gateway.has_left.wait(60)
+    assert gateway.has_left.wait(200)
     assert gateway.failed == []
     assert gateway.succeeded_while_draining > 0
-    wait_until(lambda: ray.status(app["name"])[0] == "ABSENT", within_s=60)
+    wait_until(lambda: ray.status(app["name"])[0] == "ABSENT", within_s=200)
     assert ray.replicas(app) == []
 
 
@@ -96,11 +82,11 @@ def test_replicas_of_one_revision_on_two_nodes_and_one_that_is_killed_and_replac
     victim = before[0]
     os.kill(ray_nodes.pid(ray.local, victim), signal.SIGKILL)
 
-    wait_until(lambda: victim["name"] not in {each["name"] for each in ray.replicas(app)}, within_s=60)
+    wait_until(lambda: victim["name"] not in {each["name"] for each in ray.replicas(app)}, within_s=200)
     wait_until(lambda: len(ray.replicas(app)) == 4, within_s=START_S)
     assert {each["name"] for each in before} - {each["name"] for each in ray.replicas(app)} == {victim["name"]}
     ray.put()
-    wait_until(lambda: ray.replicas(app) == [], within_s=60)
+    wait_until(lambda: ray.replicas(app) == [], within_s=200)
 
 
 def test_two_replicas_that_start_together_are_served_by_one_conversion_of_their_model(ray: Ray) -> None:
@@ -123,7 +109,7 @@ def test_two_replicas_that_start_together_are_served_by_one_conversion_of_their_
         assert status == 200
         assert answer["outputs"][0]["data"] == pytest.approx(expected, rel=1e-4, abs=1e-5)
     ray.put()
-    wait_until(lambda: ray.replicas(app) == [], within_s=60)
+    wait_until(lambda: ray.replicas(app) == [], within_s=200)
 
 
 def test_replicas_of_one_model_accept_each_others_feedback_tokens(ray: Ray) -> None:
@@ -156,10 +142,10 @@ def test_replicas_follow_the_load_and_other_bounds_restart_none(ray: Ray) -> Non
     first = ray.one(app)
     assert ray.targets(app["name"]) == [1]
     with asking(first):
-        wait_until(lambda: ray.targets(app["name"]) == [3], within_s=60)
+        wait_until(lambda: ray.targets(app["name"]) == [3], within_s=200)
         wait_until(lambda: len(ray.replicas(app)) == 3, within_s=START_S)
-    wait_until(lambda: ray.targets(app["name"]) == [1], within_s=60)
-    wait_until(lambda: len(ray.replicas(app)) == 1, within_s=60)
+    wait_until(lambda: ray.targets(app["name"]) == [1], within_s=200)
+    wait_until(lambda: len(ray.replicas(app)) == 1, within_s=200)
 
     (left,) = ray.replicas(app)
     scaled(app, least=2, most=4, down_s=600, target=2)
@@ -203,12 +189,13 @@ def asking(replica: dict) -> Iterator[None]:
             caller.result()
 
 
-def test_a_model_that_cannot_be_served_reports_the_reason_in_rays_status(ray: Ray) -> None:
+def test_a_model_that_cannot_be_served_reports_the_reason_in_rays_status(ray: Ray, tmp_path: Path) -> None:
+    (tmp_path / "saved_model.pb").write_bytes(b"\xff garbage")
     zeros = "sha256:" + "0" * 64
     wrong = {
         "DigestMismatch": application(ray, "dense", digest=zeros),
         "ModelNotFound": application(ray, "absent", source={"uri": "file:///nowhere/absent?token=secret"}),
-        "ModelCorrupt": application(ray, "corrupt"),
+        "ModelCorrupt": application(ray, "corrupt", source={"uri": tmp_path.as_uri()}),
         "SignatureNotFound": application(ray, "words", source={"signature": "nope"}),
         "WarmupFailed": application(ray, "headless"),
         "UnsafeModel": application(ray, "bad-read"),
@@ -228,12 +215,12 @@ def test_a_model_that_cannot_be_served_reports_the_reason_in_rays_status(ray: Ra
 
 
 @pytest.mark.nightly
-def test_a_replica_that_can_start_no_more_is_tried_less_and_less_often(ray: Ray) -> None:
-    shutil.copytree(ray.models / "dense", ray.models / "fading")
-    app = application(ray, "fading")
+def test_a_replica_that_can_start_no_more_is_tried_less_and_less_often(ray: Ray, tmp_path: Path) -> None:
+    fading = shutil.copytree(ray.models / "dense", tmp_path / "fading")
+    app = application(ray, "fading", source={"uri": fading.as_uri()})
     ray.put(app)
     wait_until(lambda: ray.status(app["name"])[0] == "RUNNING", within_s=START_S)
-    shutil.rmtree(ray.models / "fading")
+    shutil.rmtree(fading)
     os.kill(ray_nodes.pid(ray.local, ray.one(app)), signal.SIGKILL)
 
     def longest_pause_s() -> float:
@@ -242,7 +229,7 @@ def test_a_replica_that_can_start_no_more_is_tried_less_and_less_often(ray: Ray)
     until(
         lambda: longest_pause_s() > 7,
         "a pause of 8 s",
-        deadline_s=90,
+        deadline_s=400,
         poll_s=0.5,
         explain=lambda: last_logged(ray, app),
     )
@@ -252,7 +239,7 @@ def test_a_replica_that_can_start_no_more_is_tried_less_and_less_often(ray: Ray)
     assert "fairlead: ModelNotFound: " in ray.status(app["name"])[1]
     # The next one waits now, and ends without a delay.
     ray.put()
-    wait_until(lambda: ray.status(app["name"])[0] == "ABSENT", within_s=10)
+    wait_until(lambda: ray.status(app["name"])[0] == "ABSENT", within_s=200)
 
 
 def last_logged(ray: Ray, app: Mapping[str, object]) -> list[float]:

@@ -2,39 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
-import subprocess
-import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 
 import numpy as np
 import pytest
-from tests.support import leftovers
+from tests.support import made_once
 from tests.support.replica_parts import wait_until
 from tests.support.served_on_ray import START_S, LikeAGateway, Ray, application, ask
 
-from fairlead_cli.local import cluster, options
-
 pytestmark = [pytest.mark.real, pytest.mark.timeout(1200)]
-REPOSITORY = Path(__file__).resolve().parents[2]
 ROWS = np.random.default_rng(0).random((3, 64), dtype=np.float32).tolist()
 BODY = {"instances": ROWS}
 
 
 @pytest.fixture(scope="module")
-def ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ray]:
-    models = tmp_path_factory.mktemp("served")
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
-    maker = REPOSITORY / "tests" / "support" / "make_cuttable_models.py"
-    subprocess.run([sys.executable, str(maker), str(models)], env=environment, check=True)
-    started = cluster.LocalCluster("stages", tmp_path_factory.mktemp("local") / "cluster", chosen=options.Options())
-    with leftovers.owned(started):
-        started.up(("ray",))
-        yield Ray(started, started.ray_address, started.ray_token_file.read_text().strip(), models)
+def ray(small: Ray, tmp_path_factory: pytest.TempPathFactory) -> Ray:
+    """The cluster with models that can be cut."""
+    return dataclasses.replace(small, models=made_once.cuttable_models(tmp_path_factory))
 
 
 def staged(ray: Ray, model: str, *, stages: int, replicas: int = 1) -> dict:
@@ -102,7 +91,7 @@ def test_stages_answer_as_the_whole_model_and_end_after_the_last_request(ray: Ra
     assert gateway.failed == []
     assert gateway.succeeded_while_draining > 0
     for app in (whole, cut):
-        wait_until(lambda app=app: ray.status(app["name"])[0] == "ABSENT", within_s=60)
+        wait_until(lambda app=app: ray.status(app["name"])[0] == "ABSENT", within_s=200)
 
 
 def test_requests_are_refused_while_a_killed_stage_is_replaced_and_answered_after_it(ray: Ray) -> None:
@@ -115,7 +104,7 @@ def test_requests_are_refused_while_a_killed_stage_is_replaced_and_answered_afte
     wait_until(lambda: counted.codes[200] > 20)
     before = pid_of(ray, app, "stage-2")
     os.kill(before, signal.SIGKILL)
-    wait_until(lambda: health(first) == 503, within_s=60)
+    wait_until(lambda: health(first) == 503, within_s=200)
     assert ask(first, "GET", "/v2/models/mlp/ready")[0] == 503
     assert ask(first, "GET", "/v1/models/mlp")[1]["model_version_status"][0]["state"] == "LOADING"
     wait_until(lambda: health(first) == 200, within_s=START_S)
@@ -130,7 +119,7 @@ def test_requests_are_refused_while_a_killed_stage_is_replaced_and_answered_afte
     assert ray.one(app) == first, "the first stage itself is not replaced"
     assert predict(first)[1] == expected
     ray.put()
-    wait_until(lambda: ray.status(app["name"])[0] == "ABSENT", within_s=60)
+    wait_until(lambda: ray.status(app["name"])[0] == "ABSENT", within_s=200)
 
 
 def test_each_first_stage_has_a_copy_of_the_second_of_its_own(ray: Ray) -> None:
@@ -143,12 +132,12 @@ def test_each_first_stage_has_a_copy_of_the_second_of_its_own(ray: Ray) -> None:
     for each in app["deployments"]:
         each["num_replicas"] = 1
     ray.put(app)
-    wait_until(lambda: len(ray.replicas(app)) == 1, within_s=60)
+    wait_until(lambda: len(ray.replicas(app)) == 1, within_s=200)
     (left,) = ray.replicas(app)
-    wait_until(lambda: ray.targets(app["name"]) == [1, 1] and health(left) == 200, within_s=60)
+    wait_until(lambda: ray.targets(app["name"]) == [1, 1] and health(left) == 200, within_s=200)
     assert predict(left)[0] == 200
     ray.put()
-    wait_until(lambda: ray.status(app["name"])[0] == "ABSENT", within_s=60)
+    wait_until(lambda: ray.status(app["name"])[0] == "ABSENT", within_s=200)
 
 
 def test_a_model_that_cannot_be_cut_says_so_in_rays_status(ray: Ray) -> None:
@@ -159,4 +148,4 @@ def test_a_model_that_cannot_be_cut_says_so_in_rays_status(ray: Ray) -> None:
     assert "fairlead: CannotCut: it can be cut into at most 6 stages" in message, message
     assert "set spec.optimization.parallelism.stages: 6" in message
     ray.put()
-    wait_until(lambda: ray.status(app["name"])[0] == "ABSENT", within_s=60)
+    wait_until(lambda: ray.status(app["name"])[0] == "ABSENT", within_s=200)
