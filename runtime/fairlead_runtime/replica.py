@@ -270,7 +270,7 @@ class Replica:
         self, loop: asyncio.AbstractEventLoop, prepared: prepare.PreparedModel, guards: Guards | None
     ) -> Shared:
         """Puts the parts together on the server's thread."""
-        given = self._config
+        given, limits = self._config, self._config.limits
         signature = prepared.model.signature
         runner = self._runner(prepared)
         plane = dataplane.Dataplane(
@@ -289,9 +289,9 @@ class Replica:
             signature,
             executor=executor.Executor(runner, loop, at_once=self._at_once()),
             admission=dataplane.Admission(
-                ongoing_max=given.limits.max_ongoing_requests,
-                queued_max=given.limits.max_queued_requests,
-                timeout_s=given.limits.request_timeout_seconds,
+                ongoing_max=limits.max_ongoing_requests,
+                queued_max=limits.max_queued_requests,
+                timeout_s=limits.request_timeout_seconds,
             ),
             metrics=self._metrics,
             sampler=self._sampler(prepared),
@@ -310,14 +310,12 @@ class Replica:
             self._feedback(signature, secret),
             prepared.warm_up,
             Explainer(prepared.model, shares_calls=prepared.merging.is_proved),
-            body_bytes_max=given.limits.max_request_bytes,
+            body_bytes_max=limits.max_request_bytes,
         )
         return Shared(
             handle=handler.handle,
             check_head=handler.check_head,
-            limits=ServerLimits(
-                body_bytes_max=given.limits.max_request_bytes, body_timeout_s=given.limits.request_timeout_seconds
-            ),
+            limits=ServerLimits(body_bytes_max=limits.max_request_bytes, body_timeout_s=limits.request_timeout_seconds),
             metrics=self._metrics,
             writer=writer.ResponseWriter(given.revision),
             close=plane.close,
