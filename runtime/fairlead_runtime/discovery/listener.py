@@ -98,17 +98,16 @@ class DirectoryThread:
         self._started.set_result(None)
         await self._stop.wait()
         self._watch.stop()
+        # What was accepted last has to reach the server before it is closed: else asyncio leaves its socket open.
+        self._loop.remove_reader(self._bound)
+        await asyncio.sleep(0)
         server.close()
-        if self._connections:
-            _, late = await asyncio.wait(self._connections, timeout=1.0)
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
+        await _end_others()
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         if task is None or len(self._connections) >= CONNECTIONS_MAX:
-            writer.close()
+            await _close(writer)
             return
         self._connections.add(task)
         try:
@@ -118,8 +117,8 @@ class DirectoryThread:
             # The client is gone or too slow, or the thread ends.
             pass
         finally:
+            await _close(writer)
             self._connections.discard(task)
-            writer.close()
 
     async def _answer_request(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """Reads and answers one request; whether another one may come."""
@@ -161,6 +160,27 @@ class DirectoryThread:
         finally:
             read.cancel()
             stopped.cancel()
+
+
+async def _end_others() -> None:
+    """Wait for the connections that are open, and for those that the kernel has just given: none stays unclosed."""
+    this = asyncio.current_task()
+    while others := asyncio.all_tasks() - {this}:
+        _, late = await asyncio.wait(others, timeout=1.0)
+        for task in late:
+            task.cancel()
+    # A transport that was aborted closes its socket in the loop's next round.
+    await asyncio.sleep(0)
+
+
+async def _close(writer: asyncio.StreamWriter) -> None:
+    """Close a connection once its client has what was written, or at once where the client does not take it."""
+    writer.close()
+    try:
+        async with asyncio.timeout(WRITE_S):
+            await writer.wait_closed()
+    except (OSError, TimeoutError, asyncio.CancelledError):
+        writer.transport.abort()
 
 
 def _render(status: int, body: bytes, *, kind: str, keep_alive: bool) -> bytes:
