@@ -13,7 +13,7 @@ import kubernetes as official
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from tests.support import manifest_table, nightly
+from tests.support import manifest_table
 
 from fairlead_cli.local import cluster
 from fairlead_operator.api import crd, names, spec, status
@@ -25,7 +25,7 @@ NAMESPACE = "crd-contract"
 EPOCH = datetime.datetime.fromtimestamp(0, datetime.UTC).replace(tzinfo=None)
 # The same examples each time, and no shrinking: each one is a call to the API server.
 EXAMPLES = settings(
-    max_examples=nightly.examples(200),
+    max_examples=200,
     deadline=None,
     derandomize=True,
     database=None,

@@ -71,8 +71,15 @@ def test_a_stopping_gateway_closes_each_connection_with_an_answer(stage: tuple[G
     with contextlib.closing(_open(gateway)) as kept:
         os.kill(gateway.pid, signal.SIGTERM)
         until(lambda: fetch(f"{gateway.url}/v2/health/ready").status == 503, "the data port says that it stops")
+        answers: list[tuple[int, str | None]] = []
 
-        assert _ask(kept)[:2] == (200, "close")
+        def is_closed() -> bool:
+            answers.append(_ask(kept)[:2])
+            return answers[-1][1] == "close"
+
+        # The first answer, but for a connection that a worker holds which a reload is just replacing.
+        until(is_closed, "an answer closes the connection")
+        assert {status for status, _ in answers} == {200}
 
 
 def test_the_next_request_on_a_connection_that_was_kept_open_is_answered(

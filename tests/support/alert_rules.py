@@ -33,7 +33,7 @@ def cases() -> Mapping[str, Mapping[str, Any]]:
 
 def promtool(*arguments: str) -> subprocess.CompletedProcess[str]:
     program = str(prometheus_binary.obtain(prometheus_binary.PROMTOOL))
-    return subprocess.run([program, *arguments], capture_output=True, text=True, check=False, timeout=120)
+    return subprocess.run([program, *arguments], capture_output=True, text=True, check=False, timeout=600)
 
 
 def run_cases(
