@@ -321,7 +321,7 @@ class Replica:
             close=plane.close,
             on_answer=(payloads.offer, copies.offer),
             record=None if self._tracing is None else self._tracing.record,
-            # Copies last: with them ends the executor that the others use.
+            # Copies last: their end closes the loop's executor, to which the two before have given their work by then.
             finish=(payloads.close, self._end_tracing, copies.close),
         )
 

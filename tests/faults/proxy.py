@@ -10,8 +10,6 @@ import contextlib
 import ssl
 import time
 from collections.abc import AsyncIterator, Mapping
-from types import TracebackType
-from typing import Self
 
 import aiohttp
 import yarl
@@ -29,29 +27,16 @@ HOP_BY_HOP = frozenset(
 EMPTY_SERVE = b'{"controller_info": {}, "proxies": {}, "applications": {}, "target_capacity": null}'
 
 
-class FaultProxy:
+class FaultProxy(HttpThread):
     """``target`` is what the script knows it as: ``api``, ``ray``, ``gateway data`` or ``gateway admin``."""
 
     def __init__(self, target: str, upstream: str, script: Script, *, tls: ssl.SSLContext | None = None) -> None:
+        super().__init__(self._application)
         self._target = target
         self._upstream = upstream.rstrip("/")
         self._script = script
         self._tls = tls
         self._session: aiohttp.ClientSession | None = None
-        self._server = HttpThread(self._application)
-
-    def __enter__(self) -> Self:
-        self._server.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.stop()
-
-    @property
-    def url(self) -> str:
-        return self._server.url
 
     def _application(self) -> web.Application:
         application = web.Application(client_max_size=BODY_MAX_BYTES)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import http
 import itertools
 import json
 import os
 import re
 import subprocess
-import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -20,7 +20,7 @@ from tests.support.free_ports import free_ports
 from tests.support.kube_api import KubeApi, Object
 from tests.support.until import until
 
-from fairlead_cli.local import cluster, progress
+from fairlead_cli.local import cluster, loopback, progress
 
 ROOT = Path(__file__).resolve().parents[2]
 GUIDE = ROOT / "docs" / "gitops.md"
@@ -157,7 +157,11 @@ class Flux:
         with self._log(program.name).open("wb") as log:
             process = subprocess.Popen([str(program), *common, *flags], stdout=log, stderr=log, env=environment)
         self._processes.append(process)
-        until(lambda: _is_ready(health), f"{program.name} is ready", explain=self._log(program.name).read_text)
+        until(
+            lambda: loopback.get_status(health, "/readyz") == http.HTTPStatus.OK,
+            f"{program.name} is ready",
+            explain=self._log(program.name).read_text,
+        )
 
     def _log(self, name: str) -> Path:
         return self._folder / f"{name}.log"
@@ -191,11 +195,3 @@ def owned_fields(entry: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
 def _commit(revision: str) -> str:
     """Flux writes `main@sha1:HASH`."""
     return revision.rpartition(":")[2]
-
-
-def _is_ready(port: int) -> bool:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=2) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False

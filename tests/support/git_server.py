@@ -7,11 +7,10 @@ import os
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from aiohttp import web
 from tests.support.http_thread import HttpThread
+from typing_extensions import override
 
 BRANCH = "main"
 _ENVIRONMENT = {
@@ -24,31 +23,27 @@ _ENVIRONMENT = {
 }
 
 
-class GitServer:
+class GitServer(HttpThread):
     """One repository with one branch; each change of it is a commit that is pushed."""
 
     def __init__(self, folder: Path) -> None:
+        super().__init__(self._application)
         self._bare = folder / "models.git"
         self._work = folder / "models"
         self._root = folder
-        self._server = HttpThread(self._application)
 
-    def __enter__(self) -> Self:
+    @override
+    def start(self) -> None:
         self._root.mkdir(parents=True, exist_ok=True)
         self._git("init", "--quiet", "--bare", f"--initial-branch={BRANCH}", str(self._bare), where=self._root)
         self._git("clone", "--quiet", str(self._bare), str(self._work), where=self._root)
         self._git("checkout", "--quiet", "-B", BRANCH)
-        self._server.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.stop()
+        super().start()
 
     @property
+    @override
     def url(self) -> str:
-        return f"{self._server.url}/{self._bare.name}"
+        return f"{super().url}/{self._bare.name}"
 
     def commit(self, files: Mapping[str, str | None]) -> str:
         """Commit these contents by path, None for a file that is removed; gives the commit's hash."""

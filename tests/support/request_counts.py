@@ -10,7 +10,7 @@ from tests.support import nightly
 
 
 def at_least(count: int, *, daily: int | None = None) -> int:
-    """The least number of requests of a story whose whole number is `count`; else `daily`, by default a tenth."""
+    """The least number of requests of a story: `count` where stories are whole, else `daily`, by default a tenth."""
     if are_whole():
         return count
     return count // 10 if daily is None else daily

@@ -1,8 +1,7 @@
 """The second attempt of tests that failed in a run of the whole suite: alone, and reported as flaky if it passes.
 
-A story over real processes fails where the machine is too slow for one of its waits. One such failure of 7,000 tests
-does not say that the code is broken, and nobody can tell it from one that does: so the test runs again with nothing
-beside it (decision 0090).
+A story over real processes also fails where a busy machine is too slow for one of its waits. A second run with nothing
+beside it separates such a failure from one of the code (decision 0090).
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from collections.abc import Sequence
 import pytest
 
 TESTS_MAX = 3
-"""More failures than these in one run are not the machine's."""
+"""A run with more failures gets no second attempt."""
 
 
 class Failures:

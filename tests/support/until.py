@@ -9,8 +9,8 @@ from typing import TypeVar
 T = TypeVar("T")
 POLL_S = 0.05
 POLL_MAX_S = 0.2
-_PART = 0.1
-"""Of the time since the beginning: who has waited long looks less often, as each look takes a processor from others."""
+_PAUSE_PART = 0.1
+"""Of the time waited so far. A long wait checks less often, since each check takes processor time from other tests."""
 
 
 def until(
@@ -27,5 +27,10 @@ def until(
         waited_s = time.monotonic() - begun_s
         if waited_s > deadline_s:
             raise AssertionError(f"not within {deadline_s} s: {what}; last: {value!r}\n{explain()}")
-        time.sleep(min(max(POLL_S, _PART * waited_s), POLL_MAX_S) if poll_s is None else poll_s)
+        time.sleep(_pause_s(waited_s) if poll_s is None else poll_s)
     return value
+
+
+def _pause_s(waited_s: float) -> float:
+    """The time until the next check, between POLL_S and POLL_MAX_S."""
+    return min(max(POLL_S, _PAUSE_PART * waited_s), POLL_MAX_S)

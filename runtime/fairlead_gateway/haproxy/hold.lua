@@ -4,12 +4,18 @@
 local STEP_MS = 20
 
 -- HAProxy reads nothing more of a client whose request is here whole, so it does not see that one leaves. The kernel
--- does: its table of connections says which clients have closed their side. It is read while requests are held alone.
+-- does: its table of connections says which clients have closed their side. It is read only while requests are held.
 local LEFT_EVERY_MS = 500
 local LINES_AT_ONCE = 500
 local TABLES = { "/proc/net/tcp", "/proc/net/tcp6" }
 local CLOSED_BY_PEER = "08"
-local left, holding = {}, 0
+-- `looked_ms` is when a held request last looked: it needs no one to count down when HAProxy ends a held request itself.
+local left, looked_ms = {}, 0
+
+local function now_ms()
+  local now = core.now()
+  return now.sec * 1000 + math.floor(now.usec / 1000)
+end
 
 local function read_left()
   local found, lines = {}, 0
@@ -34,7 +40,7 @@ end
 
 core.register_task(function()
   while true do
-    left = holding > 0 and read_left() or {}
+    left = now_ms() - looked_ms <= LEFT_EVERY_MS and read_left() or {}
     core.msleep(LEFT_EVERY_MS)
   end
 end)
@@ -67,11 +73,6 @@ local function has_left(names)
   return false
 end
 
-local function now_ms()
-  local now = core.now()
-  return now.sec * 1000 + math.floor(now.usec / 1000)
-end
-
 local function report(txn, what, held_ms)
   txn:log(core.notice, string.format("H %s %s %d", txn:get_var("txn.model"), what, held_ms))
 end
@@ -85,12 +86,12 @@ core.register_action("hold", { "http-req" }, function(txn)
   local held_ms, up_ms, outcome = before_ms, nil, "timeout"
   local names = connection_names(txn)
   report(txn, "begin", before_ms)
-  holding = holding + 1
   while held_ms < limit_ms do
     if txn.f:stopping() ~= 0 then
       outcome = "passed"
       break
     end
+    looked_ms = now_ms()
     if has_left(names) then
       outcome = "left"
       break
@@ -109,7 +110,6 @@ core.register_action("hold", { "http-req" }, function(txn)
     core.msleep(STEP_MS)
     held_ms = now_ms() - began_ms
   end
-  holding = holding - 1
   txn:set_var("txn.hold_end", outcome)
   txn:set_var("txn.held_ms", held_ms)
   report(txn, outcome, held_ms)

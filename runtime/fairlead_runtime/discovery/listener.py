@@ -163,7 +163,7 @@ class DirectoryThread:
 
 
 async def _end_others() -> None:
-    """Wait for the connections that are open, and for those that the kernel has just given: none stays unclosed."""
+    """Wait until every other task has ended: those of open connections, and of connections just accepted."""
     this = asyncio.current_task()
     while others := asyncio.all_tasks() - {this}:
         _, late = await asyncio.wait(others, timeout=1.0)
