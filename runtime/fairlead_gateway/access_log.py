@@ -24,7 +24,7 @@ PATH_CHARACTERS_MAX = 256
 _BATCHES_MAX = 64
 """Of lines that wait for standard output, each with at most what one read of the pipe gave (256 KiB)."""
 
-_KINDS = {"-": "prediction", "F": "feedback", "E": "explanation", "P": "proof", "S": "copy"}
+_KINDS = {"-": "prediction", "F": "feedback", "E": "explanation", "M": "metadata", "P": "proof", "S": "copy"}
 _MODEL_CALL_PREFIX = "/rpc/models/"
 _LISTENER_OF_CALLS = "rpc"
 _INTERNAL_LISTENER = "internal"

@@ -27,6 +27,7 @@ class InternalKind(enum.StrEnum):
     FEEDBACK = "fairlead_gateway_feedback_requests"
     PROOF = "fairlead_gateway_proofs"
     EXPLANATION = "fairlead_gateway_explanations"
+    METADATA = "fairlead_gateway_metadata_requests"
 
 
 class HoldEnd(enum.StrEnum):
@@ -43,6 +44,7 @@ _ASIDE_HELP = {
     InternalKind.FEEDBACK: "Feedback requests with true labels, by the revision that received them.",
     InternalKind.PROOF: "Proofs that the operator requested from a revision.",
     InternalKind.EXPLANATION: "Requests of clients for explanations.",
+    InternalKind.METADATA: "Requests for a model's metadata, readiness, configuration or statistics.",
 }
 
 

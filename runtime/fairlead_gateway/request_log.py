@@ -31,7 +31,11 @@ _INTERNAL_KINDS = {
     "F": metrics.InternalKind.FEEDBACK,
     "P": metrics.InternalKind.PROOF,
     "E": metrics.InternalKind.EXPLANATION,
+    "M": metrics.InternalKind.METADATA,
 }
+_KINDS_OF_USE = (metrics.InternalKind.EXPLANATION, metrics.InternalKind.METADATA)
+"""A model that is asked for these alone is in use, and keeps its replicas."""
+
 """The last field of what is counted, which is `-` for a prediction for a client."""
 
 _ABORTED = "499"
@@ -123,8 +127,7 @@ def _count(request: access_log.Request, counted: metrics.Metrics, on_request: Ca
     kind = _INTERNAL_KINDS.get(request.kind)
     if kind is not None:
         counted.requests.add_internal(kind, key, request.code)
-        if kind is metrics.InternalKind.EXPLANATION and request.revision:
-            # A model that is asked for explanations alone is in use, and keeps its replicas.
+        if kind in _KINDS_OF_USE and request.revision:
             on_request(request.model)
         return
     counted.requests.add(key, request.code, request.termination, request.duration_us)

@@ -333,6 +333,26 @@ def test_calls_count_as_the_models_requests_with_the_status_that_they_had(world:
     until(lambda: (counted("200"), counted("400")) == (before[0] + 20, before[1] + 1), "21 calls counted")
 
 
+def test_calls_for_metadata_are_counted_apart(world: World) -> None:
+    def counted(name: str) -> float:
+        return world.gateway.metric(f"fairlead_gateway_{name}_total", model="digits", revision=A, code="200")
+
+    seen = counted("requests")
+    world.client.infer(infer_request([[1, 2, 3, 4]], raw=True))
+    until(lambda: counted("requests") > seen, "earlier calls are counted")
+    predictions, apart = counted("requests"), counted("metadata_requests")
+
+    assert world.client.call(
+        f"{INFERENCE}ModelReady", V2["ModelReadyRequest"](name="digits"), V2["ModelReadyResponse"]
+    ).ready
+    world.client.call(
+        f"{INFERENCE}ModelMetadata", V2["ModelMetadataRequest"](name="digits"), V2["ModelMetadataResponse"]
+    )
+
+    until(lambda: counted("metadata_requests") == apart + 2, "two calls are counted apart")
+    assert counted("requests") == predictions
+
+
 def test_the_inner_path_is_not_for_clients(world: World) -> None:
     for path in ("/rpc/models/digits/inference.GRPCInferenceService/ModelInfer", "/rpc/server/x", "/rpc/unnamed"):
         assert fetch(world.gateway.url + path, body=b"{}").status == 404

@@ -296,6 +296,31 @@ async def test_measurements_count_the_answers_to_clients_for_each_revision(world
         assert sum(found["durations"]["counts"]) == found["requests"]["total"]
 
 
+def test_requests_for_metadata_are_counted_apart_from_what_an_analysis_judges(world: World) -> None:
+    world.gateway.apply(digits=spec(A, world.revisions, candidate=B))
+    url = world.gateway.url
+    paths = (
+        "v2/models/digits",
+        "v2/models/digits/ready",
+        "v2/models/digits/versions/1/stats",
+        "v1/models/digits/metadata",
+    )
+
+    def counted(name: str) -> float:
+        return world.gateway.metric(f"fairlead_gateway_{name}_total", model="digits", revision=A, code="200")
+
+    # What earlier tests sent is counted in its order: once this prediction is, all of theirs is.
+    seen = counted("requests")
+    assert fetch(f"{url}/v2/models/digits/infer", body=b"{}").status == 200
+    until(lambda: counted("requests") > seen, "earlier requests are counted")
+    before, apart = world.gateway.measurements("digits")["revisions"][A], counted("metadata_requests")
+
+    assert {fetch(f"{url}/{path}").headers["x-fairlead-revision"] for path in paths} == {A}
+
+    until(lambda: counted("metadata_requests") == apart + 4, "four requests are counted apart")
+    assert world.gateway.measurements("digits")["revisions"][A]["requests"] == before["requests"]
+
+
 def test_a_model_without_a_route_has_no_measurements(world: World) -> None:
     answer = world.gateway.admin("/v1/measurements/cats")
 
@@ -313,8 +338,8 @@ def test_a_504_and_a_503_of_the_gateway_count_for_the_revision_that_was_chosen(w
         return int(world.gateway.measurements("digits")["revisions"][name]["requests"]["serverErrors"])
 
     before = errors(A)
-    late = fetch(f"{world.gateway.url}/v2/models/digits/infer", headers={"x-delay-s": "5"})
-    none = fetch(f"{world.gateway.url}/v2/models/digits/infer", headers={"x-fairlead-revision": gone})
+    late = fetch(f"{world.gateway.url}/v2/models/digits/infer", body=b"{}", headers={"x-delay-s": "5"})
+    none = fetch(f"{world.gateway.url}/v2/models/digits/infer", body=b"{}", headers={"x-fairlead-revision": gone})
 
     assert (late.status, none.status) == (504, 503)
     until(lambda: (errors(A) - before, errors(gone)) == (1, 1), "each has one error more")

@@ -41,6 +41,7 @@ NEEDS = {
     "fairlead_gateway_feedback_requests_total": "a true label",
     "fairlead_gateway_proofs_total": "a proof",
     "fairlead_gateway_explanations_total": "an explanation",
+    "fairlead_gateway_metadata_requests_total": "a request for metadata",
     "fairlead_replica_feedback": "a true label, and one that is refused",
     "fairlead_replica_shadow_pairs_total": "a copy of a request",
     "fairlead_operator_quarantines_total": "a revision that can't be loaded",
@@ -172,9 +173,11 @@ def make_everything_happen(world: World) -> None:
         "feedback": world.ask(path=f"/v2/models/{NAME}/feedback"),
         "proof": world.ask(b"", path=f"/v2/models/{NAME}/proof", x_fairlead_revision=A),
         "explanation": world.ask(path=f"/v2/models/{NAME}/explain"),
+        "metadata": fetch(f"{world.gateway.url}/v2/models/{NAME}").status,
         "unknown": world.ask(path="/v2/models/nothing/infer"),
     }
-    assert statuses == {"poison": 502, "copy": 200, "feedback": 200, "proof": 200, "explanation": 200, "unknown": 404}
+    refused = {"poison": 502, "unknown": 404}
+    assert statuses == {**dict.fromkeys(statuses, 200), **refused}
     assert [world.label(world.predict()), world.label("made up")] == [200, 400]
     world.predict(x_fairlead_shadow=f"127.0.0.1:{world.replica.port}/bbbbbbbbbb")
     operated = world.operated

@@ -59,7 +59,7 @@ def test_a_call_of_grpc_is_named_by_its_method() -> None:
     assert (line["protocol"], line["path"]) == ("grpc", "/inference.GRPCInferenceService/ModelInfer")
 
 
-@pytest.mark.parametrize("kind", ["-", "E", "F", "P", "S"])
+@pytest.mark.parametrize("kind", ["-", "E", "F", "M", "P", "S"])
 def test_whatever_comes_to_the_port_of_clients_is_logged_also_what_says_that_it_is_no_client(kind: str) -> None:
     assert len(written(f"R digits {A} 401 -- 1 1 1 0 {kind} {DESCRIBED}\n")) == 1
     assert written(f"R digits {A} 200 -- 1 1 1 0 {kind} internal {DESCRIBED.removeprefix('- ')}\n") == []

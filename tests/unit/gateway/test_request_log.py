@@ -203,3 +203,19 @@ def test_explanations_are_counted_apart_from_predictions_and_keep_a_model_in_use
     measured = counted.measured.counters_of("digits", A).body()["requests"]
     assert measured["total"] == 0, "an analysis of a rollout sees no explanations"
     assert used == ["digits"] * 3
+
+
+def test_requests_for_metadata_are_counted_apart_from_predictions_and_keep_a_model_in_use() -> None:
+    counted = metrics.Metrics()
+    used: list[str] = []
+
+    request_log.count_lines((LINE + f"R digits {A} 200 -- 9 1 2 0 M\n" * 3).encode(), counted, on_request=used.append)
+
+    found = samples(counted)
+    labels = f'{{code="200",model="digits",revision="{A}"}}'
+    assert found[f"fairlead_gateway_metadata_requests_total{labels}"] == 3
+    assert found[f"fairlead_gateway_requests_total{labels}"] == 1
+    assert counted.measured.counters_of("digits", A).body()["requests"]["total"] == 1, (
+        "an analysis sees predictions alone"
+    )
+    assert used == ["digits"] * 4
