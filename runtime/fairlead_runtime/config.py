@@ -243,6 +243,7 @@ class Environment(_Part):
     convert_s: Annotated[float, Field(gt=0)] = 240
     convert_bytes: Annotated[int, Field(gt=0)] = 4096 * MIB
     allowed_operations: str = ""
+    source_schemes: str = ""
     source_hosts: str = ""
     source_networks: str = ""
     source_credentials: str = ""
@@ -268,6 +269,7 @@ def environment() -> Environment:
         "max_model_bytes": "FAIRLEAD_MAX_MODEL_BYTES",
         "fetch_idle_s": "FAIRLEAD_FETCH_IDLE_SECONDS",
         "fetch_total_s": "FAIRLEAD_FETCH_TOTAL_SECONDS",
+        "source_schemes": "FAIRLEAD_SOURCE_SCHEMES",
         "source_hosts": "FAIRLEAD_SOURCE_HOSTS",
         "source_networks": "FAIRLEAD_SOURCE_NETWORKS",
         "source_credentials": "FAIRLEAD_SOURCE_CREDENTIALS",

@@ -128,6 +128,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "sinks without a host": ({"payloadSinks": {"allowedNetworks": ["10.0.0.0/8"]}}, "allowedHosts: Required value"),
     "a collector at a port that is none": ({"tracing": {"endpoint": "http://otel:99999"}}, "a port from 1 to 65535"),
     "a sink that is a URL": ({"payloadSinks": {"allowedHosts": ["https://a"]}}, "as in models.example.org"),
+    "an allowed scheme that is none": ({"sources": {"allowedSchemes": ["ftp"]}}, 'Unsupported value: "ftp"'),
     "an allowed host that is a URL": ({"sources": {"allowedHosts": ["https://a"]}}, "as in models.example.org"),
     "an allowed host with a port": (
         {"sources": {"allowedHosts": ["host:9000"]}},
@@ -224,6 +225,7 @@ ACCEPTED: dict[str, dict[str, Any]] = {
         "gcsFaultTolerance": {"redisAddress": "rediss://redis.databases.svc:65535", "redisPassword": {"name": "redis"}},
         "imagePullSecrets": ["registry-credentials"],
         "sources": {
+            "allowedSchemes": ["https", "s3"],
             "allowedHosts": ["models.example.org", "*.example.net", "fd00::1", "10.1.2.3"],
             "allowedNetworks": ["10.96.0.0/12", "fd00::/8"],
             "credentials": [{"secretName": "bucket-reader", "hosts": ["s3.eu-central-1.amazonaws.com"]}],

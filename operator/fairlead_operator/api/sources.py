@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated, Final
 
 from pydantic import ConfigDict, Field
@@ -84,6 +85,21 @@ class SourceCredentials(ApiModel):
     """
 
 
+class Scheme(StrEnum):
+    """The scheme of a model's URI."""
+
+    AZURE = "az"
+    FILE = "file"
+    GOOGLE = "gs"
+    HUB = "hf"
+    HTTP = "http"
+    HTTPS = "https"
+    MLFLOW = "models"
+    REGISTRY = "oci"
+    CLAIM = "pvc"
+    S3 = "s3"
+
+
 class Sources(ApiModel):
     """Where models may be read from, with which credentials, and which operations they may contain."""
 
@@ -97,6 +113,12 @@ class Sources(ApiModel):
         )
     )
 
+    allowed_schemes: Annotated[
+        tuple[Scheme, ...], Field(max_length=len(Scheme), json_schema_extra={LIST_TYPE: "set"})
+    ] = ()
+    """The schemes that `spec.model.uri` of a ModelDeployment may have, for example `https` and `s3`. If empty, every
+    scheme is allowed. A model of the scheme `file` can be any file that the worker pod can read.
+    """
     allowed_hosts: Annotated[tuple[HostPattern, ...], Field(max_length=SOURCES_MAX)] = ()
     """The hosts that models may be read from: exact names, or suffixes such as `*.example.org`. A redirect to another
     host is refused. If empty, every host is allowed. The address of a host must be public or in `allowedNetworks`.

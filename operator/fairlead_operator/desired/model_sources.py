@@ -17,6 +17,7 @@ CLAIMS_FOLDER = "/run/fairlead-sources/claims"
 def variables(sources: Sources) -> list[dict[str, Any]]:
     """The environment variables of a worker's container; what is not set has no variable."""
     given = {
+        "FAIRLEAD_SOURCE_SCHEMES": ",".join(sources.schemes),
         "FAIRLEAD_SOURCE_HOSTS": ",".join(sources.hosts),
         "FAIRLEAD_SOURCE_NETWORKS": ",".join(sources.networks),
         "FAIRLEAD_SOURCE_CREDENTIALS": ";".join(

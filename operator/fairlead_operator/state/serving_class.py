@@ -83,11 +83,12 @@ class SecretHosts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sources:
-    """Where models may be read from: hosts and networks, the proxy, and the Secrets and claims that pods mount.
+    """Where models may be read from: schemes, hosts, networks, the proxy, and the Secrets and claims of pods.
 
     ``operations`` are those of TensorFlow that models may contain beside those that only compute.
     """
 
+    schemes: Sequence[str] = ()
     hosts: Sequence[str] = ()
     networks: Sequence[str] = ()
     credentials: Sequence[SecretHosts] = ()
@@ -175,6 +176,7 @@ def from_spec(name: str, spec: api.ServingClassSpec) -> ServingClass:
         head_storage=_head_storage(spec.gcs_fault_tolerance),
         image_pull_secrets=spec.image_pull_secrets,
         sources=Sources(
+            schemes=[each.value for each in spec.sources.allowed_schemes],
             hosts=spec.sources.allowed_hosts,
             networks=spec.sources.allowed_networks,
             credentials=tuple(

@@ -25,7 +25,7 @@ from fairlead_runtime.model.answer_kinds import AnswerKinds
 from fairlead_runtime.model.bounds import Bounds
 from fairlead_runtime.model.cache import Cache, Evicted, Held
 from fairlead_runtime.model.fetching import outbound, secret_hosts
-from fairlead_runtime.model.fetching.access import Access
+from fairlead_runtime.model.fetching.access import Access, parse_schemes
 from fairlead_runtime.model.fetching.outbound import Outbound
 from fairlead_runtime.model.onnx.conversions import Wanted
 from fairlead_runtime.model.predictor import LoadedModel, Tensors
@@ -161,5 +161,6 @@ def _access(config: ReplicaConfig, environment: Environment) -> Access:
         secret_hosts=secret_hosts.parse(environment.source_credentials),
         claims_dir=environment.source_claims_dir,
         ca_file=environment.ca_file,
+        schemes=parse_schemes(environment.source_schemes, source.SCHEMES),
         outbound=rules,
     )

@@ -27,6 +27,7 @@ def fetch(uri: str, pinned: str | None, cache: Cache, bounds: Bounds, *, access:
     Without an `access` only public addresses are asked, and none with credentials.
     """
     wanted = _Wanted(uri=uri, pinned=pinned, access=access or Access())
+    wanted.access.check_scheme(uri)  # also for content that is in the cache
     try:
         with cache.exclusive(f"{wanted.access.endpoint or ''} {uri}", bounds.total_s):
             known = _find(pinned, cache, bounds) if pinned is not None else None

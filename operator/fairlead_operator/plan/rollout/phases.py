@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fairlead_operator.api.status import Rollout
-from fairlead_operator.api.text import hide_addresses, one_line
+from fairlead_operator.api.text import one_line
 from fairlead_operator.plan import failure, traffic
 from fairlead_operator.plan.condemn import chain, deadline, evaluation, readiness, start
 from fairlead_operator.plan.context import Context
@@ -186,24 +186,14 @@ def _replicas_in_ray(context: Context, candidate: WantedRevision, reason: Reason
         return retried
     view, wanted = context.application(candidate.revision), deadline.wanted_replicas(context, candidate.revision)
     if view is None:
-        return _not_taken(context, reason, candidate.revision)
+        # The candidate is not to blame where Ray did not accept its configuration, and its deadline stands still.
+        called = context.called(candidate.revision)
+        message = f"Waiting for Ray to accept the configuration of {called}."
+        return steady.nudge_ray(context, candidate.revision, reason, message)
     if view.running_replicas >= wanted > 0:
         return None
     waits_for = f"{view.running_replicas} of {wanted} replicas of {context.called(candidate.revision)} run"
     return context.wait(reason, f"{waits_for}{steady.describe_waiting(context, candidate, view)}.")
-
-
-def _not_taken(context: Context, reason: Reason, candidate: str) -> Plan:
-    """Ray has not got the configuration: the candidate is not to blame, and its deadline stands still."""
-    called = context.called(candidate)
-    write = context.observed.ray_write.get(context.cluster_of(candidate))
-    if write is not None and not write.is_accepted:
-        cluster = context.cluster_of(candidate)
-        message = (
-            f"Ray cluster {cluster} has not accepted the configuration of {called}: {hide_addresses(write.message)}"
-        )
-        return context.nudge(candidate, Reason.RAY_REFUSED, one_line(message))
-    return context.nudge(candidate, reason, f"Waiting for Ray to accept the configuration of {called}.")
 
 
 def _replicas_at_gateways(context: Context, candidate: WantedRevision, reason: Reason) -> Plan | None:

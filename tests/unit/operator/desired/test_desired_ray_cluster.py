@@ -155,6 +155,7 @@ def test_the_state_of_the_head_is_in_redis_only_where_the_class_says_so() -> Non
 
 def test_the_platform_s_rules_for_sources_reach_the_workers_alone_and_secrets_stay_with_the_kubelet() -> None:
     given = {
+        "allowedSchemes": ["https", "s3"],
         "allowedHosts": ["models.example.org", "*.example.net"],
         "allowedNetworks": ["10.0.0.0/8"],
         "credentials": [{"secretName": "reader", "hosts": ["models.example.org", "*.example.net"]}],
@@ -166,6 +167,7 @@ def test_the_platform_s_rules_for_sources_reach_the_workers_alone_and_secrets_st
     head, worker = pods(ray_cluster.build(serving_classes.make(sources=given), namespace="models"))
     (container,) = worker["containers"]
     variables = {each["name"]: each.get("value") for each in container["env"]}
+    assert variables["FAIRLEAD_SOURCE_SCHEMES"] == "https,s3"
     assert variables["FAIRLEAD_SOURCE_HOSTS"] == "models.example.org,*.example.net"
     assert variables["FAIRLEAD_SOURCE_CREDENTIALS"] == "reader=models.example.org,*.example.net"
     assert variables["FAIRLEAD_SOURCE_NETWORKS"] == "10.0.0.0/8"

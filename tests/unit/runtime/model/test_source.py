@@ -17,7 +17,7 @@ from fairlead_runtime.errors import LoadError, LoadReason, one_sentence
 from fairlead_runtime.model import archive, digest, source
 from fairlead_runtime.model.bounds import Bounds
 from fairlead_runtime.model.cache import Cache
-from fairlead_runtime.model.fetching.access import Access
+from fairlead_runtime.model.fetching.access import Access, parse_schemes
 from fairlead_runtime.model.fetching.outbound import Outbound, parse_networks
 
 LOOPBACK = Access(outbound=Outbound(networks=parse_networks("127.0.0.0/8")))
@@ -109,6 +109,28 @@ def test_a_fetch_removes_leftovers_of_killed_fetches_and_its_own_temporary_files
 )
 def test_unsupported_addresses_are_refused_with_a_reason(tmp_path: Path, uri: str, reason: LoadReason) -> None:
     assert reason_of(lambda: source.fetch(uri, None, cached(tmp_path, "cache"), BOUNDS)) is reason
+
+
+@pytest.mark.parametrize("is_cached", [False, True])
+def test_a_scheme_that_the_platform_does_not_allow_is_refused_also_for_content_in_the_cache(
+    tmp_path: Path, is_cached: bool
+) -> None:
+    folder, kept = make_folder(tmp_path / "m"), cached(tmp_path, "cache")
+    pinned = source.fetch(folder.as_uri(), None, kept, BOUNDS).digest if is_cached else None
+    access = Access(schemes=parse_schemes("https, s3", source.SCHEMES))
+    with pytest.raises(LoadError) as refused:
+        source.fetch(folder.as_uri(), pinned, kept, BOUNDS, access=access)
+    assert refused.value.reason is LoadReason.MODEL_FORBIDDEN
+    assert "models are not read by file: allowed are https, s3 (spec.sources.allowedSchemes" in refused.value.sentence
+    listed = Access(schemes=parse_schemes("file", source.SCHEMES))
+    assert source.fetch(folder.as_uri(), pinned, kept, BOUNDS, access=listed).digest == digest.hash_path(folder)
+
+
+def test_an_unknown_scheme_in_the_nodes_setting_is_refused_by_its_name() -> None:
+    with pytest.raises(LoadError, match="'ftp' must be one of file, http") as found:
+        parse_schemes("https,ftp", source.SCHEMES)
+    assert found.value.sentence.startswith("FAIRLEAD_SOURCE_SCHEMES of the Ray node")
+    assert found.value.reason is LoadReason.NODE_MISCONFIGURED
 
 
 def test_links_in_a_folder_are_refused(tmp_path: Path) -> None:

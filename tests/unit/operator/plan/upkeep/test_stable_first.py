@@ -104,6 +104,25 @@ def test_a_scale_up_needs_no_gateway() -> None:
     assert [app.running for app in world.applications.values()] == [3]
 
 
+def test_a_scale_up_that_ray_refuses_says_why_and_goes_on_once_it_is_accepted() -> None:
+    world = VirtualWorld()
+    world.apply(NAME, model={"uri": "file:///m/1"})
+    world.settle()
+    world.change(NAME, "scaling.replicas", 3)
+    for _ in range(10):
+        world.pass_model(NAME)
+        world.pass_ray(Fault.REFUSED)
+        world.tick()
+    assert world.plans[-1].reason is Reason.RAY_REFUSED
+    (reconciling,) = (c for c in world.models[NAME].status["conditions"] if c["type"] == "Reconciling")
+    assert reconciling["message"].startswith("Ray cluster default has not accepted the configuration of revision 1 (")
+    assert reconciling["message"].endswith("): 400: a neighbour's application")
+    assert condition(world, "Available")[0] == "True", "its one replica goes on"
+    world.settle()
+    assert [app.running for app in world.applications.values()] == [3]
+    assert condition(world, "Ready") == ("True", "Serving")
+
+
 def test_a_first_revision_waits_for_the_store_and_says_so() -> None:
     world = VirtualWorld()
     world.sources_are_away = True
