@@ -111,6 +111,11 @@ class Context:
         """The Ready ones; None while one of them could not be read."""
         return self.observed.gateways.value.ready if isinstance(self.observed.gateways, Known) else None
 
+    @property
+    def answering(self) -> tuple[GatewayView, ...]:
+        """Those of the Ready ones that could be read."""
+        return self.observed.gateways.value.answering if isinstance(self.observed.gateways, Known) else ()
+
     def live(self, gateway: GatewayView, revision: str) -> RevisionLive | None:
         route = gateway.routes.get(self.observed.key.name)
         return route.revisions.get(revision) if route is not None else None
@@ -125,6 +130,10 @@ class Context:
         if not self.gateways:
             return None
         return min((live.up if (live := self.live(g, revision)) is not None else 0) for g in self.gateways)
+
+    def fewest_seen_up(self, revision: str) -> int:
+        """The same of the gateways that could be read; 0 where none could."""
+        return min((live.up if (live := self.live(g, revision)) is not None else 0 for g in self.answering), default=0)
 
     def most_up(self, revision: str) -> int | None:
         """The same of the gateway that sees the most of them: 0 says that no gateway can reach any."""

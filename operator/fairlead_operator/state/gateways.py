@@ -77,6 +77,12 @@ class Gateways:
         return self._views(member for member in self.members if member.state is MemberState.READY)
 
     @property
+    def answering(self) -> tuple[GatewayView, ...]:
+        """The answers of the Ready members that could be read."""
+        ready = (member.view for member in self.members if member.state is MemberState.READY)
+        return tuple(view.value for view in ready if isinstance(view, Known))
+
+    @property
     def everyone(self) -> tuple[GatewayView, ...] | None:
         """The answers of all members; None while one of them could not be read."""
         return self._views(self.members)

@@ -2,7 +2,8 @@
 
 A spell begins when no gateway sees a ready replica, or Ray calls the application unhealthy, and is remembered in the
 status. What can't be read neither begins nor ends one, and condemns nobody; nor does a spell in which the other
-revision isn't ready either, as then it is not the model that is to blame.
+revision isn't ready either, as then it is not the model that is to blame. While a gateway can't be read, a candidate is
+judged by Ray's word, with the stable revision ready at each gateway that can; a promotion is not undone then.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def is_window_open(context: Context, rollout: Rollout) -> bool:
 def crash_loop(context: Context, rollout: Rollout) -> Condemned | None:
     """It crashed again and again; judged with the spell that completes it: once it is up, nothing says why it fell."""
     pair = _find_pair(context, rollout)
-    if pair is None or not context.fewest_up(pair.other) or _is_started_again(context, pair):
+    if pair is None or not context.fewest_seen_up(pair.other) or _is_started_again(context, pair):
         return None
     spell = _spell(context, rollout.health, pair.revision)
     if not _is_loop(context, _extend(context, rollout.health, spell, pair.revision)):
@@ -67,7 +68,7 @@ def lost(context: Context, rollout: Rollout) -> Condemned | None:
     """A spell that the status remembers has lasted for too long."""
     pair = _find_pair(context, rollout)
     spell = _spell(context, rollout.health, pair.revision) if pair is not None else None
-    if pair is None or spell is None or not context.fewest_up(pair.other) or _is_started_again(context, pair):
+    if pair is None or spell is None or not context.fewest_seen_up(pair.other) or _is_started_again(context, pair):
         return None
     since, limit_s = rollout.health.unwell_since, _limit_s(context, spell)
     is_remembered = since is not None and _extend(context, rollout.health, spell, pair.revision) == rollout.health
@@ -85,7 +86,7 @@ def follow(context: Context, rollout: Rollout) -> Plan | None:
         return None
     revision, spell = pair.revision, _spell(context, rollout.health, pair.revision)
     if spell is None:
-        return _end_spell(context, rollout, revision)
+        return _end_spell(context, rollout, revision) if context.gateways else None
     health = _extend(context, rollout.health, spell, revision)
     if health != rollout.health:
         return _remember(context, rollout, health, Reason.APPLICATION_UNHEALTHY, spell.words)
@@ -98,10 +99,11 @@ def follow(context: Context, rollout: Rollout) -> Plan | None:
 def _find_pair(context: Context, rollout: Rollout) -> _Pair | None:
     """The revision that moved last and the one that could take its traffic; None while nothing is known of them."""
     serving = context.serving
-    revision, other = serving.candidate, serving.stable
+    revision, other, gateways = serving.candidate, serving.stable, context.answering
     if serving.rules.keeps_warm:
         revision, other = serving.stable, rollout.leaving if is_window_open(context, rollout) else None
-    if revision is None or other is None or not isinstance(context.serve_of(revision), Known) or not context.gateways:
+        gateways = context.gateways or ()
+    if revision is None or other is None or not isinstance(context.serve_of(revision), Known) or not gateways:
         return None
     return _Pair(revision=revision, other=other)
 

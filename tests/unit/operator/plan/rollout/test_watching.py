@@ -165,6 +165,27 @@ def test_what_cannot_be_read_condemns_nobody(fault: Fault) -> None:
     assert (serving(world).phase, condemned(world)) == (Phase.WATCHING, [])
 
 
+def test_a_gateway_that_cannot_be_read_does_not_hold_up_the_withdrawal_of_a_candidate_that_ray_calls_unhealthy() -> (
+    None
+):
+    world = changed(Phase.SHIFTING, strategy="Canary", steps=[{"setWeight": 25}, {"pause": {}}])
+    world.stop_replicas(NAME, 2)
+    rounds(world, 60, Fault.GATEWAY_UNREAD)
+    assert condemned(world) == [(2, Reason.READINESS_LOST)]
+    assert weights(world) == {1: 10_000}, "the route is written; who can read it follows"
+    world.settle()
+    assert number(world, serving(world).stable) == 1
+    assert len(world.applications) == 1
+
+
+def test_a_gateway_that_cannot_be_read_and_a_stable_revision_that_is_not_ready_condemn_no_candidate() -> None:
+    world = changed(Phase.SHIFTING, strategy="Canary", steps=[{"setWeight": 25}, {"pause": {}}])
+    world.stop_replicas(NAME, 1)
+    world.stop_replicas(NAME, 2)
+    rounds(world, 60, Fault.GATEWAY_UNREAD)
+    assert condemned(world) == []
+
+
 def test_a_restarted_head_is_waited_for_however_slowly_the_new_one_loads() -> None:
     world = changed()
     world.lose_ray()
