@@ -92,7 +92,7 @@ def _read_source(wanted: _Wanted, into: Path, cache: Cache, allowed: Allowance) 
         elif scheme == "pvc":
             _copy_local(volume.find(uri, access), into, cache, bounds)
         elif scheme == "file":
-            _copy_local(volume.find_file(Path(path), access), into, cache, bounds)
+            _copy_local(volume.find_file(Path(path), access, cache.root), into, cache, bounds)
         else:
             raise LoadError(
                 LoadReason.MODEL_NOT_FOUND,

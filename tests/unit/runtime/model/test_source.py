@@ -98,7 +98,7 @@ def test_a_fetch_removes_leftovers_of_killed_fetches_and_its_own_temporary_files
     ("uri", "reason"),
     [
         ("file:///nowhere/at/all", LoadReason.MODEL_NOT_FOUND),
-        ("file:///dev/zero", LoadReason.UNSAFE_MODEL),
+        ("file:///dev/zero", LoadReason.MODEL_FORBIDDEN),
         ("ftp://host/model", LoadReason.MODEL_NOT_FOUND),
         ("http://169.254.169.254/latest/meta-data", LoadReason.MODEL_FORBIDDEN),
         ("http://[::ffff:169.254.169.254]/x", LoadReason.MODEL_FORBIDDEN),

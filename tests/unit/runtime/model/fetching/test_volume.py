@@ -66,8 +66,27 @@ def test_without_claims_the_field_that_mounts_them_is_named(tmp_path: Path) -> N
 @pytest.mark.parametrize("path", ["secrets/reader/token", "secrets/reader", "secrets", "", "link"])
 def test_a_secret_of_the_node_is_no_model(access: Access, tmp_path: Path, path: str) -> None:
     (tmp_path / "link").symlink_to("secrets/reader")
-    with pytest.raises(LoadError, match="has the Secrets of the Ray node in it"):
+    with pytest.raises(LoadError, match="from which no model is read") as refused:
         fetch((tmp_path / path).as_uri(), access, tmp_path)
+    assert refused.value.reason is LoadReason.MODEL_FORBIDDEN
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/proc/self/environ", "/proc/self/root/proc/1", "/sys/kernel", "/dev/shm", "/etc/passwd", "/run/secrets/x", "/"],
+)
+def test_a_folder_of_the_system_is_no_model(tmp_path: Path, path: str) -> None:
+    with pytest.raises(LoadError) as refused:
+        fetch(f"file://{path}", Access(), tmp_path)
+    assert refused.value.reason is LoadReason.MODEL_FORBIDDEN, refused.value.sentence
+
+
+def test_another_model_in_the_cache_is_no_model(access: Access, tmp_path: Path) -> None:
+    other = fetch("pvc://models/digits/3", access, tmp_path)
+    (tmp_path / "link").symlink_to(other.path)
+    for path in (other.path, other.path / "saved_model.pb", tmp_path / "link", tmp_path / "cache"):
+        with pytest.raises(LoadError, match=f"is in {tmp_path / 'cache'}, from which no model is read"):
+            fetch(path.as_uri(), access, tmp_path)
 
 
 class ChangedMeanwhile(Cache):
