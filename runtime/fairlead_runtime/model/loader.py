@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -220,13 +221,27 @@ def read_meta_graph(folder: Path) -> Any:
     return graphs[0]
 
 
+_SKIPPED_WEIGHTS = "Skipping nested container"
+"""Keras' warning of a layer that it leaves with the random numbers of a new one."""
+_WITHOUT_WEIGHTS = (
+    "the Keras file lacks the weights of a layer that another layer holds in a list or dictionary, as older versions "
+    "of Keras wrote it: save the model again with a current Keras, or export it as a SavedModel"
+)
+
+
 def _open_keras(path: Path, name: str, *, threads: int) -> Opened:
     tensorflow = tensorflow_import.import_complete()
     _configure(threads=threads)
     import keras
 
     try:
-        model = keras.saving.load_model(str(path), custom_objects=None, compile=False, safe_mode=True)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.filterwarnings("always", _SKIPPED_WEIGHTS)
+            model = keras.saving.load_model(str(path), custom_objects=None, compile=False, safe_mode=True)
+        if any(re.match(_SKIPPED_WEIGHTS, str(each.message)) for each in caught):
+            raise LoadError(LoadReason.MODEL_CORRUPT, _WITHOUT_WEIGHTS)
+        for each in caught:
+            warnings.showwarning(each.message, each.category, each.filename, each.lineno)
         function, read = _keras_function(tensorflow, model, name)
     except _KERAS_ERRORS as error:
         text = f"Keras can't load the file: {predictor_function.first_line(error)}"

@@ -7,6 +7,7 @@ way at once; what does not fit is dropped and counted.
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import logging
 from collections import deque
 from collections.abc import Callable
@@ -60,6 +61,7 @@ class Mirror:
         self._bytes_held = 0
         self._workers: set[asyncio.Task[None]] = set()
         self._session: aiohttp.ClientSession | None = None
+        self._judges = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="fairlead-shadow")
         self._last: tuple[bytes, mark.Mark | None] = (b"", None)
         self._paths = {
             v2_rest.PROTOCOL: f"/v2/models/{settings.model}/infer",
@@ -93,7 +95,7 @@ class Mirror:
         self._queue.clear()
         if self._session is not None:
             await self._session.close()
-            await self._loop.shutdown_default_executor()
+        self._judges.shutdown(wait=False, cancel_futures=True)
 
     def _mark(self, request: Request) -> mark.Mark | None:
         value = request.headers.get(mark.HEADER)
@@ -149,7 +151,7 @@ class Mirror:
             return compare.is_different(ours, theirs)
 
         # Not on the loop: clients wait there, and both answers may be large.
-        return await asyncio.to_thread(judge)
+        return await self._loop.run_in_executor(self._judges, judge)
 
     def _headers_to_forward(self, copy: _Copy) -> list[bytes]:
         return [name for name in _PASSED_ON if name in copy.request.headers]

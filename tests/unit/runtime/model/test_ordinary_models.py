@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
+import resource
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -406,6 +410,72 @@ def test_a_text_layer_that_names_a_file_is_refused(tmp_path: Path) -> None:
             archive.writestr(name, content)
     error = refused(path)
     assert (error.reason, "reads its vocabulary from a file" in error.sentence) == (LoadReason.UNSAFE_MODEL, True)
+
+
+def test_a_layer_that_keras_leaves_without_its_weights_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels = keras.Input((4,))
+    path = keras_file(tmp_path, keras.Model(pixels, keras.layers.Dense(2)(pixels)))
+    honest = keras.saving.load_model
+
+    def load_without(*arguments: Any, **options: Any) -> Any:
+        # In Keras' words; no layer of its own has a list of lists of layers.
+        warnings.warn("Skipping nested container at 'layers/block/container': no matching group found", stacklevel=2)
+        return honest(*arguments, **options)
+
+    monkeypatch.setattr(keras.saving, "load_model", load_without)
+    error = refused(path)
+    assert (error.reason, "lacks the weights of a layer" in error.sentence) == (LoadReason.MODEL_CORRUPT, True)
+
+
+def with_weights(path: Path, change: Callable[[Any], None]) -> Path:
+    """A Keras file whose file of weights was changed."""
+    with zipfile.ZipFile(path) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    content = io.BytesIO(files["model.weights.h5"])
+    with h5py.File(content, "r+") as weights:
+        change(weights)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in {**files, "model.weights.h5": content.getvalue()}.items():
+            archive.writestr(name, data)
+    return path
+
+
+def kernel_of(weights: Any) -> str:
+    found: list[str] = []
+    weights.visititems(lambda name, item: found.append(name) if getattr(item, "shape", None) == (4, 2) else None)
+    (name,) = found
+    return name
+
+
+def test_weights_in_another_file_of_the_node_are_refused(tmp_path: Path) -> None:
+    other = tmp_path / "secret"
+    other.write_bytes(np.arange(8, dtype="<f4").tobytes())
+
+    def change(weights: Any) -> None:
+        name = kernel_of(weights)
+        del weights[name]
+        weights.create_dataset(name, (4, 2), dtype="<f4", external=[(str(other), 0, 32)])
+
+    pixels = keras.Input((4,))
+    path = keras_file(tmp_path, keras.Model(pixels, keras.layers.Dense(2)(pixels)))
+    error = refused(with_weights(path, change))
+    assert error.reason in (LoadReason.MODEL_CORRUPT, LoadReason.UNSAFE_MODEL), error.sentence
+
+
+def test_weights_that_announce_terabytes_are_refused_before_memory_is_taken(tmp_path: Path) -> None:
+    def change(weights: Any) -> None:
+        name = kernel_of(weights)
+        del weights[name]
+        weights.create_dataset(name, (10**6, 10**6), dtype="<f4", chunks=(1000, 1000))
+
+    pixels = keras.Input((4,))
+    path = keras_file(tmp_path, keras.Model(pixels, keras.layers.Dense(2)(pixels)))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    error = refused(with_weights(path, change))
+    assert error.reason in (LoadReason.MODEL_CORRUPT, LoadReason.MODEL_TOO_LARGE), error.sentence
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 512 * 1024, "KiB"
 
 
 def test_a_file_of_keras_2_is_refused_with_what_to_do(tmp_path: Path) -> None:

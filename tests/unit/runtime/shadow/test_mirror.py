@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
@@ -108,6 +109,24 @@ async def test_a_copy_is_sent_to_the_candidate_through_the_gateway(
     assert headers["content-encoding"] == "identity", "the copied body is what the client sent"
     assert "x-fairlead-shadow" not in headers
     assert counts(measured) == {"pairs": 1, "disagreed": 0, "failed": 0, "dropped": 0}
+
+
+async def test_answers_are_compared_on_a_thread_of_their_own_which_ends_with_the_mirror(
+    gateway: Gateway, copies: mirror.Mirror, measured: AnalysisCounters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judges: list[threading.Thread] = []
+
+    def judge(*_: object) -> bool:
+        judges.append(threading.current_thread())
+        return False
+
+    monkeypatch.setattr("fairlead_runtime.shadow.compare.is_different", judge)
+    copies.offer(marked(gateway), answered())
+    await until(lambda: measured.pairs(CANDIDATE).pairs == 1)
+
+    assert judges != [threading.current_thread()], "clients wait on the loop"
+    await copies.close()
+    await until(lambda: not judges[0].is_alive())
 
 
 async def test_a_different_answer_of_the_candidate_is_counted(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -79,6 +80,13 @@ def test_a_folder_of_the_system_is_no_model(tmp_path: Path, path: str) -> None:
     with pytest.raises(LoadError) as refused:
         fetch(f"file://{path}", Access(), tmp_path)
     assert refused.value.reason is LoadReason.MODEL_FORBIDDEN, refused.value.sentence
+
+
+def test_a_pipe_is_no_model_and_nobody_waits_at_it(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(LoadError) as refused:
+        fetch((tmp_path / "pipe").as_uri(), Access(), tmp_path)
+    assert refused.value.reason is LoadReason.UNSAFE_MODEL, refused.value.sentence
 
 
 def test_another_model_in_the_cache_is_no_model(access: Access, tmp_path: Path) -> None:
