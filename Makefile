@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.locked
 
-.PHONY: demo test nightly e2e faults model-check bench release lint format lock crd clean bytecode
+.PHONY: demo test nightly e2e faults hostile model-check bench release lint format lock crd clean bytecode
 
 demo: bytecode
 	$(BIN)/fairlead demo $(ARGS)
@@ -12,10 +12,12 @@ demo: bytecode
 test: bytecode
 	$(BIN)/python -m tests $(ARGS)
 
-# Every test, each story with all requests and waits; then a fault at every write, and a million steps of the model.
+# Every test, each story with all requests and waits; then a fault at every write, hostile requests, and a million steps of the
+# model.
 nightly: bytecode
 	$(BIN)/python -m tests --nightly $(ARGS)
 	$(MAKE) faults ARGS=
+	$(MAKE) hostile ARGS=
 	$(MAKE) model-check ARGS=
 
 # On a node of its own, with real pods (docs/development/node.md). Linux and root; the first run builds what a node needs.
@@ -27,6 +29,10 @@ e2e: bytecode
 # a million steps of the planner's model; `make test` runs a sample of either.
 faults: bytecode
 	$(BIN)/python -m tests.faults $(ARGS)
+
+# Hostile requests of four kinds, 20,000 of each, at a real gateway and replica, beside a client whose answers must be right.
+hostile: bytecode
+	$(BIN)/python -m tests.hostile $(ARGS)
 
 model-check: $(STAMP)
 	FAIRLEAD_MODEL_STEPS=$${FAIRLEAD_MODEL_STEPS:-1000000} FAIRLEAD_MODEL_SEED=$${FAIRLEAD_MODEL_SEED:-$$(date +%s)} \
