@@ -1,7 +1,7 @@
 """Models of any size, made and loaded in processes of their own: ``python -m tests.support.large_models make|load …``.
 
-``make KIND MEBIBYTES PATH`` saves a model with variables of so many mebibytes, 0 for a small one. ``load PATH`` loads it
-as a replica does, asks it once, and prints the most memory that its process had, in bytes.
+``make KIND MEBIBYTES PATH`` saves a model with variables of so many mebibytes, 0 for a small one. ``load PATH`` loads
+it as a replica does, asks it once, and prints the most memory that its process had, in bytes.
 """
 
 from __future__ import annotations
