@@ -25,7 +25,7 @@ nightly: bytecode
 e2e: bytecode
 	$(BIN)/python -m tests.node $(ARGS)
 
-# Nightly. A fault at every write of fifteen stories (two hours or more; `ARGS='--group kills'` for the kills alone), and
+# Nightly. A fault at every write of fifteen stories (some two hours; `ARGS='--group kills'` for the kills alone), and
 # a million steps of the planner's model; `make test` runs a sample of either.
 faults: bytecode
 	$(BIN)/python -m tests.faults $(ARGS)

@@ -81,7 +81,7 @@ def parse_settings(arguments: Sequence[str]) -> settings.Settings:
 def _build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="fairlead-gateway", description=DESCRIPTION)
     add_address = functools.partial(
-        parser.add_argument, type=settings.parse_address, required=True, metavar="HOST:PORT"
+        parser.add_argument, type=security_flags.explained(settings.parse_address), required=True, metavar="HOST:PORT"
     )
     parser.add_argument("--kubeconfig", type=Path, help="the kubeconfig file; default: the pod's service account")
     parser.add_argument("--namespace", default="default", help="the namespace whose ModelRoutes this gateway serves")
@@ -96,7 +96,7 @@ def _build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--allow-origin",
-        type=settings.parse_origin,
+        type=security_flags.explained(settings.parse_origin),
         action="append",
         default=[],
         metavar="ORIGIN",
@@ -120,7 +120,7 @@ def _build_parser() -> argparse.ArgumentParser:
         type=float,
         default=30.0,
         metavar="SECONDS",
-        help="how long requests in flight may take after SIGTERM",
+        help="how long requests in flight may take after SIGTERM; default: 30",
     )
     parser.add_argument(
         "--stop-delay",
@@ -128,7 +128,7 @@ def _build_parser() -> argparse.ArgumentParser:
         default=5.0,
         metavar="SECONDS",
         help="after SIGTERM, report unready and keep serving this long, so that load balancers notice; a second "
-        "signal ends the wait",
+        "signal ends the wait; default: 5",
     )
     return parser
 
@@ -142,7 +142,7 @@ def _add_nodes(parser: argparse.ArgumentParser) -> None:
     )
     nodes.add_argument(
         "--node",
-        type=settings.parse_node,
+        type=security_flags.explained(settings.parse_node),
         action="append",
         default=[],
         metavar="CLUSTER=HOST:PORT",

@@ -117,13 +117,17 @@ class Requests(registry.Collector):
     @override
     def collect(self) -> Iterator[core.Metric]:
         names = ["model", "revision"]
-        requests = core.CounterMetricFamily("fairlead_gateway_requests", "Requests answered.", labels=[*names, "code"])
+        requests = core.CounterMetricFamily(
+            "fairlead_gateway_requests",
+            "Predictions answered, and requests that reached no model.",
+            labels=[*names, "code"],
+        )
         for labels, count in self._codes.items():
             requests.add_metric(labels, count)
         yield requests
         errors = core.CounterMetricFamily(
             "fairlead_gateway_request_errors",
-            "Requests that did not end normally, by HAProxy's termination state.",
+            "Of these, the ones that did not end normally, by HAProxy's termination state.",
             labels=[*names, "termination"],
         )
         for labels, count in self._errors.items():

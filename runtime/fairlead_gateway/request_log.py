@@ -33,10 +33,10 @@ _INTERNAL_KINDS = {
     "E": metrics.InternalKind.EXPLANATION,
     "M": metrics.InternalKind.METADATA,
 }
+"""The last field of what is counted, which is `-` for a prediction for a client."""
+
 _KINDS_OF_USE = (metrics.InternalKind.EXPLANATION, metrics.InternalKind.METADATA)
 """A model that is asked for these alone is in use, and keeps its replicas."""
-
-"""The last field of what is counted, which is `-` for a prediction for a client."""
 
 _ABORTED = "499"
 """The code of a request whose client disconnected before the answer (nginx's convention; HAProxy writes -1)."""

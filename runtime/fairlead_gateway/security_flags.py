@@ -11,7 +11,7 @@ from fairlead_gateway import settings
 _Value = TypeVar("_Value")
 
 
-def _explained(parse: Callable[[str], _Value]) -> Callable[[str], _Value]:
+def explained(parse: Callable[[str], _Value]) -> Callable[[str], _Value]:
     """Let an error say what the parser says: of a ValueError argparse shows only the name of the function."""
 
     @functools.wraps(parse)
@@ -43,7 +43,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--rate-limit",
-        type=_explained(settings.parse_rate_limit),
+        type=explained(settings.parse_rate_limit),
         metavar="RATE[:BURST]",
         help="how many requests a client may send: RATE per second, and BURST at once after a pause; default of BURST: "
         "RATE. A client is the owner of an API key, the sub of a token or, without --api-keys and --jwks, a source "
@@ -51,7 +51,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--internal-port",
-        type=_explained(settings.parse_port),
+        type=explained(settings.parse_port),
         metavar="PORT",
         help="the port at the host of --listen for proofs of the operator and copies of replicas, without TLS; nothing "
         "else is answered there but reads. Keep clients away from it",
@@ -107,13 +107,13 @@ def _add_tokens(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--jwt-issuer",
-        type=_explained(settings.parse_token_text),
+        type=explained(settings.parse_token_text),
         metavar="ISSUER",
         help="what a token must have as iss",
     )
     parser.add_argument(
         "--jwt-audience",
-        type=_explained(settings.parse_token_text),
+        type=explained(settings.parse_token_text),
         action="append",
         default=[],
         metavar="AUDIENCE",
@@ -128,13 +128,13 @@ def _add_tokens(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--jwt-clock-skew",
-        type=_explained(settings.parse_clock_skew),
+        type=explained(settings.parse_clock_skew),
         metavar="SECONDS",
         help=f"how far the clocks of issuer and gateway may differ; default: {settings.CLOCK_SKEW_S}",
     )
     parser.add_argument(
         "--jwt-claim",
-        type=_explained(settings.parse_required_claim),
+        type=explained(settings.parse_required_claim),
         action="append",
         default=[],
         metavar="'NAME VALUE…'",

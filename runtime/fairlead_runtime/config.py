@@ -258,7 +258,11 @@ class Environment(_Part):
 
 
 def environment() -> Environment:
-    """Read from the variables `FAIRLEAD_…` of the Ray cluster's processes."""
+    """Read from the variables `FAIRLEAD_…` of the Ray cluster's processes.
+
+    Raises:
+        LoadError: a variable has no valid value (NodeMisconfigured).
+    """
     default_dir = Path(tempfile.gettempdir()) / f"fairlead-models-{os.getuid()}"
     names = {
         "allowed_operations": "FAIRLEAD_ALLOWED_OPERATIONS",
@@ -283,7 +287,13 @@ def environment() -> Environment:
         "no_proxy": "NO_PROXY",
     }
     given = {field: os.environ[name] for field, name in names.items() if name in os.environ}
-    return Environment.model_validate({"cache_dir": os.environ.get("FAIRLEAD_CACHE_DIR", default_dir), **given})
+    try:
+        return Environment.model_validate({"cache_dir": os.environ.get("FAIRLEAD_CACHE_DIR", default_dir), **given})
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        field = next(each for each in given if first["loc"][0] in (each, to_camel(each)))
+        text = f"{names[field]} of the Ray node is {given[field][:100]!r}: {first['msg']}"
+        raise LoadError(LoadReason.NODE_MISCONFIGURED, text) from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -40,6 +40,7 @@ class RayApplication:
     words: str = ""
     """What Ray says of it while it is hurt."""
     deleting: bool = False
+    shows_config: bool = True
     aimed: int = 0
     """Where scaling is automatic: what Ray's policy decided last, before the bounds."""
     room: int = 1000
@@ -115,7 +116,7 @@ class RayApplication:
             target_replicas=self.target,
             waiting_replicas=self.waiting,
             waiting_since=EPOCH if self.waiting else None,
-            config=self.config,
+            config=self.config if self.shows_config else None,
         )
 
     def _status(self) -> ApplicationStatus:

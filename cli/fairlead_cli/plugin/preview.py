@@ -27,7 +27,8 @@ def describe(found: cluster.Cluster, manifest: Mapping[str, Any]) -> dict[str, A
     desired = _validate(name, _build_spec(body, applied, manifest.get("spec")))
     model = model_view.parse(body) if body is not None else None
     hashed = None
-    if model is not None:
+    is_moved = model is not None and desired.cluster != model.spec.cluster
+    if model is not None and not is_moved:
         hashed = revision.revision_of(model.uid, revision.template_of(desired), model_view.placement(model.status))
     rolls_out = hashed is None or hashed not in _placed_revisions(model)
     return {
@@ -97,12 +98,19 @@ def _flatten(body: Mapping[str, Any], path: str = "") -> dict[str, Any]:
 def _describe_effects(
     model: model_view.Model | None, hashed: str | None, desired: spec.ModelDeploymentSpec, *, is_kept: bool
 ) -> Iterator[str]:
-    if model is None or hashed is None:
+    if model is None:
         yield "The model is created. Its first revision takes all traffic after its test prediction."
         return
     status = model.status
     if desired.suspend:
         yield "The model is suspended: nothing runs."
+    if hashed is None:
+        yield (
+            f"spec.cluster changes. If that is another Ray cluster, a new revision is rolled out there by "
+            f"{desired.rollout.strategy.value}."
+        )
+        yield from _describe_routing(desired.rollout)
+        return
     if hashed == status.stable_revision:
         yield f"No new revision: {model.describe_revision(hashed)} is stable and stays so."
         if status.candidate_revision is not None:

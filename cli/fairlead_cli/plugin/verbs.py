@@ -64,7 +64,7 @@ def _add(name: str, verb: Verb, description: str) -> None:
 _add("pause", Verb.PAUSE, "Pause the rollout at the current weight.")
 _add("resume", Verb.RESUME, "Continue a paused rollout.")
 _add("abort", Verb.ABORT, "Withdraw the candidate. It is not tried again until the spec changes, or by a retry.")
-_add("retry", Verb.RETRY, "Try the desired revision again after it failed or was aborted.")
+_add("retry", Verb.RETRY, "Try the desired revision again after it failed, was aborted, or was left by a rollback.")
 
 
 @app.command()

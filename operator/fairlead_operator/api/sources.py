@@ -117,7 +117,8 @@ class Sources(ApiModel):
         tuple[Scheme, ...], Field(max_length=len(Scheme), json_schema_extra={LIST_TYPE: "set"})
     ] = ()
     """The schemes that `spec.model.uri` of a ModelDeployment may have, for example `https` and `s3`. If empty, every
-    scheme is allowed. A model of the scheme `file` can be any file that the worker pod can read.
+    scheme is allowed. With `file`, a model can be any file that the worker pod can read, except the Secrets, the
+    cache and the folders of the system.
     """
     allowed_hosts: Annotated[tuple[HostPattern, ...], Field(max_length=SOURCES_MAX)] = ()
     """The hosts that models may be read from: exact names, or suffixes such as `*.example.org`. A redirect to another

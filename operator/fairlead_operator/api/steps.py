@@ -41,7 +41,7 @@ class RolloutStep(ApiModel):
     analysis: AnalysisStep | None = None
     """Waits until every metric of `spec.rollout.analysis` succeeded. Write it as `analysis: {}`."""
     min_samples: Annotated[int, Field(ge=1, le=1000000000)] | None = None
-    """Waits until the candidate received this number of requests in this step."""
+    """Waits until the candidate received this number of predictions in this step."""
     set_replicas: Annotated[int, Field(ge=1, le=1000)] | None = None
     """Sets the number of replicas of the candidate, at most `spec.scaling.replicas`. Later steps must not set fewer. If
     it is the first step, it applies from the start of the rollout. Before the candidate gets all traffic, it is scaled

@@ -80,7 +80,10 @@ def _compare(wanted: ServeConfig, view: ServeView, bounds: Bounds) -> ServeDecis
         if is_ours(name, wanted.namespace, application.config) and name not in wanted.kept:
             changes.append(f"stop {name}")
         elif application.config is None:
-            reason = f"application {name} is not ours and shows no config, so a PUT would delete it"
+            reason = (
+                f"application {name} on the same Ray cluster is not Fairlead's, and Ray does not show its "
+                "configuration, so that a write would delete it. Deploy it again with a configuration, or delete it."
+            )
             return Hold(reason=reason, requeue_after_s=bounds.resync_s)
         else:
             carried.append(application.config)

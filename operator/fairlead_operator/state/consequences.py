@@ -114,7 +114,7 @@ CONSEQUENCES: Mapping[Reason, Consequence] = {
         _person("To continue without the stable revision, run `kubectl fairlead promote {name} --full`."),
         stops_deadline=True,
     ),
-    Reason.RAY_REFUSED: replace(_BLOCKED, is_shortage=True),
+    Reason.RAY_REFUSED: _BLOCKED,
     Reason.APPLICATION_UNHEALTHY: _SHORT,
     Reason.REPLICAS_UNREACHABLE: _SHORT,
     Reason.AVAILABLE: _GOES_ON,

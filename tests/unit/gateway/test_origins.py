@@ -43,6 +43,22 @@ def test_an_origin_that_no_browser_sends_is_refused(text: str, words: str) -> No
     assert words in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("flag", "words"),
+    [
+        ("--allow-origin=https://a.org/", "such as https://app.example.org"),
+        ("--listen=8080", "'8080' is not HOST:PORT with a port from 1 to 65535"),
+        ("--node=default=ray-head:7999", "'default=ray-head:7999': the host must be an IP address, not a name"),
+    ],
+)
+def test_a_flag_with_a_wrong_value_names_what_would_be_right(
+    capsys: pytest.CaptureFixture[str], flag: str, words: str
+) -> None:
+    with pytest.raises(SystemExit):
+        main.parse_settings([*NEEDED, flag])
+    assert words in capsys.readouterr().err
+
+
 def test_more_origins_than_a_line_of_haproxy_holds_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     origins = [f"--allow-origin=https://{number}.org" for number in range(settings.ORIGINS_MAX + 1)]
     assert len(main.parse_settings([*NEEDED, *origins[1:]]).allowed_origins) == settings.ORIGINS_MAX

@@ -88,3 +88,25 @@ def test_an_invalid_variable_is_named_with_its_expected_form(
     monkeypatch.setenv(name, value)
     with pytest.raises(LoadError, match=f"{name} of the Ray node is .*; it must be "):
         config.node_environment()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("FAIRLEAD_CACHE_BYTES", "20G"),
+        ("FAIRLEAD_CACHE_BYTES", "-1"),
+        ("FAIRLEAD_FETCH_IDLE_SECONDS", "soon"),
+        ("FAIRLEAD_TRACES_ENDPOINT", "collector:4318"),
+        ("FAIRLEAD_TRACES_SAMPLE_PERCENT", "101"),
+    ],
+)
+def test_an_invalid_setting_of_the_node_is_the_nodes_fault_and_named(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(LoadError) as refused:
+        config.environment()
+    assert refused.value.reason is LoadReason.NODE_MISCONFIGURED
+    assert refused.value.sentence.startswith(f"{name} of the Ray node is '{value}': Input ") or (
+        refused.value.sentence.startswith(f"{name} of the Ray node is '{value}': String ")
+    )

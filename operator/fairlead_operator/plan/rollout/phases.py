@@ -186,14 +186,20 @@ def _replicas_in_ray(context: Context, candidate: WantedRevision, reason: Reason
         return retried
     view, wanted = context.application(candidate.revision), deadline.wanted_replicas(context, candidate.revision)
     if view is None:
-        # The candidate is not to blame where Ray did not accept its configuration, and its deadline stands still.
-        called = context.called(candidate.revision)
-        message = f"Waiting for Ray to accept the configuration of {called}."
-        return steady.nudge_ray(context, candidate.revision, reason, message)
+        return _not_taken(context, reason, candidate.revision)
     if view.running_replicas >= wanted > 0:
         return None
     waits_for = f"{view.running_replicas} of {wanted} replicas of {context.called(candidate.revision)} run"
     return context.wait(reason, f"{waits_for}{steady.describe_waiting(context, candidate, view)}.")
+
+
+def _not_taken(context: Context, reason: Reason, candidate: str) -> Plan:
+    """Ray has not got the configuration: the candidate is not to blame, and its deadline stands still."""
+    called, cluster = context.called(candidate), context.cluster_of(candidate)
+    if (refusal := steady.describe_refusal(context, cluster)) is not None:
+        message = f"Ray cluster {cluster} has not accepted the configuration of {called}: {refusal}"
+        return context.nudge(candidate, Reason.RAY_REFUSED, one_line(message))
+    return context.nudge(candidate, reason, f"Waiting for Ray to accept the configuration of {called}.")
 
 
 def _replicas_at_gateways(context: Context, candidate: WantedRevision, reason: Reason) -> Plan | None:

@@ -82,10 +82,10 @@ def replicas(context: Context, stable: WantedRevision) -> Plan | None:
     view = serve.value.applications.get(wanted.name)
     if view is None:
         message = f"Ray does not run {called}. The operator starts it."
-        return nudge_ray(context, stable.revision, Reason.REPLICAS_LOST, message)
+        return _nudge(context, stable.revision, Reason.REPLICAS_LOST, message)
     if not wanted.is_deployed_as(view):
         message = f"Waiting for Ray to accept {wanted.replicas} replicas of {called}."
-        return nudge_ray(context, stable.revision, Reason.SCALING, message)
+        return _nudge(context, stable.revision, Reason.SCALING, message)
     if view.status is ApplicationStatus.DEPLOY_FAILED and view.running_replicas == 0:
         failed = failure.read_failure(view.message)
         message = f"Ray gave up {called}. The operator retries it. {failed.reason}: {failed.message}"
@@ -133,25 +133,24 @@ def _unwanted_applications(context: Context) -> Plan | None:
         return None
     cluster = left[0][0]
     stopping = ", ".join(name for where, name in left if where == cluster)
-    if (refused := _describe_refusal(context, cluster, f"a configuration without {stopping}")) is not None:
-        return context.act(NudgeServe(cluster=cluster), Reason.RAY_REFUSED, refused)
-    return context.act(NudgeServe(cluster=cluster), Reason.SCALING, f"Waiting for Ray to stop {stopping}.")
+    message = f"Waiting for Ray to stop {stopping}.{_because(describe_refusal(context, cluster))}"
+    return context.act(NudgeServe(cluster=cluster), Reason.SCALING, one_line(message))
 
 
-def nudge_ray(context: Context, revision: str, reason: Reason, message: str) -> Plan:
-    """Has the Ray cluster of a revision looked at. Where Ray did not accept the last write, the plan says why."""
-    what = f"the configuration of {context.called(revision)}"
-    if (refused := _describe_refusal(context, context.cluster_of(revision), what)) is not None:
-        return context.nudge(revision, Reason.RAY_REFUSED, refused)
-    return context.nudge(revision, reason, message)
-
-
-def _describe_refusal(context: Context, cluster: str, what: str) -> str | None:
-    """Why Ray did not accept the last write of a cluster's configuration; None where it did, or none was tried."""
+def describe_refusal(context: Context, cluster: str) -> str | None:
+    """Why a Ray cluster has not taken the last configuration; None where it has, or none was written."""
     write = context.observed.ray_write.get(cluster)
-    if write is None or write.is_accepted:
-        return None
-    return one_line(f"Ray cluster {cluster} has not accepted {what}: {hide_addresses(write.message)}")
+    return hide_addresses(write.message) if write is not None and not write.is_accepted else None
+
+
+def _nudge(context: Context, revision: str, reason: Reason, message: str) -> Plan:
+    """Has the Ray cluster of a revision looked at, and says why it has not taken the last configuration."""
+    cluster = context.cluster_of(revision)
+    return context.nudge(revision, reason, one_line(f"{message}{_because(describe_refusal(context, cluster))}"))
+
+
+def _because(refusal: str | None) -> str:
+    return "" if refusal is None else f" The configuration was not accepted: {refusal}"
 
 
 def rest(context: Context) -> Plan:

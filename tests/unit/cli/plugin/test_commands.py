@@ -218,6 +218,11 @@ def test_plan_says_what_applying_would_do_and_changes_nothing(found: WorldCluste
     recreated = planned(model={"uri": "file:///m/3"}, rollout={"strategy": "Recreate"})["notes"]
     assert "stops first. Requests get 503" in recreated[0]
     assert "not compared" in recreated[1]
+    moved = planned(cluster={"class": "large"})
+    assert (moved["newRevision"], moved["revision"], len(moved["steps"])) == (True, None, 4)
+    assert moved["does"][0].startswith(
+        "spec.cluster changes. If that is another Ray cluster, a new revision is rolled out"
+    )
     plan = planned(model={"uri": "file:///m/1", "version": "v1"})
     assert plan["does"][0].startswith("No new revision: revision 1")
     assert found.world.fingerprint() == before

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from tests.support.one_model import NAME, rollout, round_of, serving, until
+from tests.support.virtual_ray import RayApplication
 from tests.support.virtual_world import NAMESPACE, Fault, VirtualWorld
 
 from fairlead_operator.api import names
@@ -113,13 +114,32 @@ def test_a_scale_up_that_ray_refuses_says_why_and_goes_on_once_it_is_accepted() 
         world.pass_model(NAME)
         world.pass_ray(Fault.REFUSED)
         world.tick()
-    assert world.plans[-1].reason is Reason.RAY_REFUSED
     (reconciling,) = (c for c in world.models[NAME].status["conditions"] if c["type"] == "Reconciling")
-    assert reconciling["message"].startswith("Ray cluster default has not accepted the configuration of revision 1 (")
-    assert reconciling["message"].endswith("): 400: a neighbour's application")
+    assert reconciling["message"].startswith("Waiting for Ray to accept 3 replicas of revision 1 (")
+    assert reconciling["message"].endswith(" The configuration was not accepted: 400: a neighbour's application")
+    assert condition(world, "Ready")[0] == "True", "as after each change of the replicas, until the progress deadline"
     assert condition(world, "Available")[0] == "True", "its one replica goes on"
     world.settle()
     assert [app.running for app in world.applications.values()] == [3]
+    assert condition(world, "Ready") == ("True", "Serving")
+
+
+def test_a_foreign_application_without_a_configuration_is_named_where_it_holds_up_a_repair() -> None:
+    world = VirtualWorld()
+    world.apply(NAME, model={"uri": "file:///m/1"})
+    world.settle()
+    foreign = {"name": "theirs", "deployments": [{"num_replicas": 1}], "args": {"config": {"source": {"uri": "x"}}}}
+    applications = world.clusters[names.DEFAULT_CLUSTER].applications
+    del applications[names.serve_application(NAMESPACE, NAME, serving(world).stable or "")]
+    applications["theirs"] = RayApplication(config=foreign, running=1, is_stuck=True, shows_config=False)
+    for _ in range(5):
+        round_of(world)
+    (ready,) = (c for c in world.models[NAME].status["conditions"] if c["type"] == "Ready")
+    assert (ready["status"], ready["reason"]) == ("False", "ReplicasLost")
+    assert "application theirs on the same Ray cluster is not Fairlead's" in ready["message"]
+    assert running(world) == {"theirs": 1}, "nothing was written"
+    del applications["theirs"]
+    world.settle()
     assert condition(world, "Ready") == ("True", "Serving")
 
 
