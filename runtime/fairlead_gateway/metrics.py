@@ -2,7 +2,7 @@
 
 import bisect
 import enum
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import prometheus_client
@@ -117,27 +117,12 @@ class Requests(registry.Collector):
     @override
     def collect(self) -> Iterator[core.Metric]:
         names = ["model", "revision"]
-        requests = core.CounterMetricFamily(
-            "fairlead_gateway_requests",
-            "Predictions answered, and requests that reached no model.",
-            labels=[*names, "code"],
-        )
-        for labels, count in self._codes.items():
-            requests.add_metric(labels, count)
-        yield requests
-        errors = core.CounterMetricFamily(
-            "fairlead_gateway_request_errors",
-            "Of these, the ones that did not end normally, by HAProxy's termination state.",
-            labels=[*names, "termination"],
-        )
-        for labels, count in self._errors.items():
-            errors.add_metric(labels, count)
-        yield errors
+        text = "Predictions answered, and requests that reached no model."
+        yield _counter("fairlead_gateway_requests", text, [*names, "code"], self._codes)
+        text = "Predictions that did not end normally, by HAProxy's termination state."
+        yield _counter("fairlead_gateway_request_errors", text, [*names, "termination"], self._errors)
         for kind, counted in self._internal.items():
-            aside = core.CounterMetricFamily(kind.value, _ASIDE_HELP[kind], labels=[*names, "code"])
-            for labels, count in counted.items():
-                aside.add_metric(labels, count)
-            yield aside
+            yield _counter(kind.value, _ASIDE_HELP[kind], [*names, "code"], counted)
         yield self._durations()
         yield from self._traffic()
 
@@ -162,19 +147,18 @@ class Requests(registry.Collector):
         for key, (received_bytes, sent_bytes) in self._bytes.items():
             received.add_metric(key, received_bytes)
             sent.add_metric(key, sent_bytes)
-        retries = core.CounterMetricFamily(
-            "fairlead_gateway_retries", "Times a request was repeated at a replica.", labels=names
-        )
-        for key, count in self._retries.items():
-            retries.add_metric(key, count)
-        empty = core.CounterMetricFamily(
-            "fairlead_gateway_empty_answers",
-            "Connections that a replica closed without an answer; a request that was repeated can count twice.",
-            labels=names,
-        )
-        for key, count in self._empty.items():
-            empty.add_metric(key, count)
-        yield from (received, sent, retries, empty)
+        yield from (received, sent)
+        yield _counter("fairlead_gateway_retries", "Times a request was repeated at a replica.", names, self._retries)
+        text = "Connections that a replica closed without an answer; a request that was repeated can count twice."
+        yield _counter("fairlead_gateway_empty_answers", text, names, self._empty)
+
+
+def _counter(name: str, text: str, labels: Sequence[str], counted: Mapping[Any, int]) -> core.Metric:
+    """A counter with a series for each key, which holds the values of the labels."""
+    family = core.CounterMetricFamily(name, text, labels=labels)
+    for values, count in counted.items():
+        family.add_metric(values, count)
+    return family
 
 
 class StableUp(registry.Collector):
