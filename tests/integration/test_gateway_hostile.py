@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gzip
 import itertools
 import socket
@@ -163,13 +164,15 @@ def test_a_shadow_mark_in_a_trailer_makes_a_replica_send_nothing(gateway: Gatewa
             victim.accept()
 
 
+def answer_unless(poison: bytes, request: bytes) -> bytes | None:
+    """What the replica answers; None ends it."""
+    return None if poison in request else answer()
+
+
 def test_a_request_that_ends_its_replica_is_repeated_once_and_counted(gateway: Gateway) -> None:
     count = 4
-
-    def act(request: bytes) -> bytes | None:
-        return None if b"poison" in request else answer()
-
     with contextlib.ExitStack() as stack:
+        act = functools.partial(answer_unless, b"poison")
         replicas = [stack.enter_context(odd_replica(act, node=gateway.nodes[0])) for _ in range(count)]
         gateway.apply(digits=spec(A, {A: revision()}))
         gateway.wait_up("digits", A, count)
@@ -181,6 +184,21 @@ def test_a_request_that_ends_its_replica_is_repeated_once_and_counted(gateway: G
         assert fetch(gateway.url + PREDICT, body=b"good").status == 200
     name = "fairlead_gateway_empty_answers_total"
     until(lambda: gateway.metric(name, model="digits", revision=A) == 1, "the empty answer is counted")
+
+
+def test_a_request_larger_than_the_gateways_buffer_is_not_repeated_and_gets_an_answer(gateway: Gateway) -> None:
+    """HAProxy repeats what it still has whole: 64 KiB."""
+    with contextlib.ExitStack() as stack:
+        act = functools.partial(answer_unless, b"poison")
+        replicas = [stack.enter_context(odd_replica(act, node=gateway.nodes[0])) for _ in range(2)]
+        gateway.apply(digits=spec(A, {A: revision()}))
+        gateway.wait_up("digits", A, 2)
+
+        found = fetch(gateway.url + PREDICT, body=b"poison" + b" " * 100_000)
+
+        assert (found.status, list(found.json)) == (502, ["error"])
+        assert sum(len(each.requests) for each in replicas) == 1
+        assert fetch(gateway.url + PREDICT, body=b"good" + b" " * 100_000).status == 200
 
 
 def test_the_request_of_a_disconnected_client_is_cancelled_at_the_replica(gateway: Gateway) -> None:
