@@ -74,7 +74,7 @@ def test_a_secret_of_the_node_is_no_model(access: Access, tmp_path: Path, path: 
 
 @pytest.mark.parametrize(
     "path",
-    ["/proc/self/environ", "/proc/self/cwd", "/sys/kernel", "/dev/shm", "/etc/passwd", "/run/secrets/x", "/"],
+    ["/proc/self/environ", "/proc/self/task", "/sys/kernel", "/dev/shm", "/etc/passwd", "/run/secrets/x", "/"],
 )
 def test_a_folder_of_the_system_is_no_model(tmp_path: Path, path: str) -> None:
     with pytest.raises(LoadError) as refused:
