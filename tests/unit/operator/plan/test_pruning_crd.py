@@ -30,8 +30,17 @@ def outside_writes(world: VirtualWorld, *, since: int) -> Counter[str]:
     return Counter(write.kind for write in world.writes[since:] if write.kind != "status")
 
 
-@pytest.mark.parametrize("uri", ["file:///m/2", "file:///m/bad", "file:///m/failing"])
-@pytest.mark.parametrize("strategy", ["RollingUpdate", "Canary analysed"])
+@pytest.mark.parametrize(
+    ("strategy", "uri"),
+    [
+        ("RollingUpdate", "file:///m/2"),
+        ("Canary analysed", "file:///m/failing"),
+        pytest.param("RollingUpdate", "file:///m/bad", marks=pytest.mark.nightly),
+        pytest.param("RollingUpdate", "file:///m/failing", marks=pytest.mark.nightly),
+        pytest.param("Canary analysed", "file:///m/2", marks=pytest.mark.nightly),
+        pytest.param("Canary analysed", "file:///m/bad", marks=pytest.mark.nightly),
+    ],
+)
 @pytest.mark.parametrize("field", PRUNED)
 def test_a_dropped_field_causes_no_loop_of_writes_and_clients_are_answered(field: str, strategy: str, uri: str) -> None:
     world = served(strategy)
