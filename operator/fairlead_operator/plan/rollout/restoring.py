@@ -28,6 +28,9 @@ def enter(context: Context, old: Rollout, moved: Rollout) -> Rollout:
     if old.phase is moved.phase:
         size = _size(context, candidate, stable)
         candidate, stable = max(0, candidate - size), min(context.desired.replicas, stable + size)
+    elif stable == 0:
+        # Fewer replicas were asked for in the middle of the batches: none would start, and no traffic could go back.
+        stable = min(1, context.desired.replicas)
     left = max(0, candidate - _size(context, candidate, stable))
     weight = FULL_WEIGHT * left // (left + stable) if left else 0
     return replace(

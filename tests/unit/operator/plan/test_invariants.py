@@ -596,6 +596,19 @@ def test_no_story_breaks_an_invariant(record_property: Callable[[str, object], N
     assert counts.steps >= STEPS_WANTED
 
 
+def test_batches_of_a_model_that_was_scaled_down_in_the_middle_go_back() -> None:
+    """The stable revision had no replica left, and none was started on the way back. Found with the seed 9500."""
+    world = copy.deepcopy(STARTS["in batches"]())
+    rounds_of_one: Op = ("rounds", "digits", 1)
+    down: list[Op] = [("uri", "digits", URIS[1]), ("replicas", "digits", 1)]
+    back: list[Op] = [("uri", "digits", URIS[0])]
+    tell(world, [rounds_of_one, *down, *[rounds_of_one] * 3, *back, *[rounds_of_one] * 3])
+    rest(world)
+    stable = recall(world.view("digits").status).stable
+    assert world.view("digits").spec.model.uri == URIS[0]
+    assert RouteText(text=world.routes["digits"]).weights() == {stable: FULL_WEIGHT}
+
+
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(story=st.lists(STEPS, min_size=3, max_size=14), start=st.sampled_from(sorted(STARTS)))
 @example(story=[("uri", "digits", URIS[1]), ("rounds", "digits", 9), ("lose ray", "digits", None)], start="served")
