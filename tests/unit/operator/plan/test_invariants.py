@@ -601,8 +601,8 @@ def test_batches_of_a_model_that_was_scaled_down_in_the_middle_go_back() -> None
     world = copy.deepcopy(STARTS["in batches"]())
     rounds_of_one: Op = ("rounds", "digits", 1)
     down: list[Op] = [("uri", "digits", URIS[1]), ("replicas", "digits", 1)]
-    back: list[Op] = [("uri", "digits", URIS[0])]
-    tell(world, [rounds_of_one, *down, *[rounds_of_one] * 3, *back, *[rounds_of_one] * 3])
+    reverted: list[Op] = [("uri", "digits", URIS[0])]
+    tell(world, [rounds_of_one, *down, *[rounds_of_one] * 3, *reverted, *[rounds_of_one] * 3])
     rest(world)
     stable = recall(world.view("digits").status).stable
     assert world.view("digits").spec.model.uri == URIS[0]
