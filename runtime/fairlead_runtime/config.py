@@ -266,6 +266,7 @@ def environment() -> Environment:
     default_dir = Path(tempfile.gettempdir()) / f"fairlead-models-{os.getuid()}"
     names = {
         "allowed_operations": "FAIRLEAD_ALLOWED_OPERATIONS",
+        "cache_dir": "FAIRLEAD_CACHE_DIR",
         "cache_bytes": "FAIRLEAD_CACHE_BYTES",
         "ca_file": "FAIRLEAD_CA_FILE",
         "convert_bytes": "FAIRLEAD_CONVERT_BYTES",
@@ -288,7 +289,7 @@ def environment() -> Environment:
     }
     given = {field: os.environ[name] for field, name in names.items() if name in os.environ}
     try:
-        return Environment.model_validate({"cache_dir": os.environ.get("FAIRLEAD_CACHE_DIR", default_dir), **given})
+        return Environment.model_validate({"cache_dir": default_dir, **given})
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         field = next(each for each in given if first["loc"][0] in (each, to_camel(each)))

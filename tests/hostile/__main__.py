@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import concurrent.futures
+import contextlib
 import itertools
 import random
 import sys
@@ -43,7 +44,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder, world.running(Path(folder)) as found:
         for kind in options.kind or KINDS:
             faults += _run(found, kind, options)
-        faults += found.faults()
+        faults += found.good.faults
     for fault in faults[:FAULTS_SHOWN]:
         print(fault[:FAULT_CHARS_SHOWN], file=sys.stderr)
     print(f"{len(faults)} faults")
@@ -67,7 +68,7 @@ def _run(found: world.World, kind: str, options: argparse.Namespace) -> list[str
         f"{found.describe_memory()} | {time.monotonic() - begun_s:.0f} |",
         flush=True,
     )
-    return [*faults, *[each for each in found.faults() if each not in found.good.faults]]
+    return [*faults, *found.find_faults()]
 
 
 def _send(port: int, kind: str, count: int, options: argparse.Namespace) -> tuple[Counter[str], list[str]]:
@@ -77,7 +78,7 @@ def _send(port: int, kind: str, count: int, options: argparse.Namespace) -> tupl
         chosen = random.Random(f"{options.seed} {kind} {count} {client}")
         answers: Counter[str] = Counter()
         faults: list[str] = []
-        with KINDS[kind](port) as sender:
+        with contextlib.closing(KINDS[kind](port)) as sender:
             while True:
                 with lock:
                     number = next(numbers)

@@ -9,8 +9,7 @@ import re
 import socket
 from collections.abc import Callable
 from random import Random
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol
 
 import grpc
 from tests.hostile import mutations
@@ -36,11 +35,7 @@ class Sender(Protocol):
 
     def send(self, chosen: Random, number: int) -> tuple[str, str | None]: ...
 
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    def close(self) -> None: ...
 
 
 class Http:
@@ -50,12 +45,7 @@ class Http:
         self._draw = draw
         self._client = http.client.HTTPConnection("127.0.0.1", port, timeout=WAIT_S)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
         self._client.close()
 
     def send(self, chosen: Random, number: int) -> tuple[str, str | None]:
@@ -89,12 +79,7 @@ class Grpc:
     def __init__(self, port: int) -> None:
         self._channel = grpc.insecure_channel(f"127.0.0.1:{port}", options=[("grpc.use_local_subchannel_pool", 1)])
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
         self._channel.close()
 
     def send(self, chosen: Random, number: int) -> tuple[str, str | None]:
@@ -117,12 +102,7 @@ class Streams:
     def __init__(self, port: int) -> None:
         self._port = port
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
         """Each connection has been closed."""
 
     def send(self, chosen: Random, number: int) -> tuple[str, str | None]:

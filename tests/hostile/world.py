@@ -1,7 +1,7 @@
 """What hostile clients meet: a replica with TensorFlow in a process of its own behind a gateway, and a good client.
 
 The good client sends predictions all the time, and knows each answer. What its requests and the processes must show in
-the end is ``World.faults``.
+the end is in ``GoodClient.faults`` and ``World.find_faults``.
 """
 
 from __future__ import annotations
@@ -95,15 +95,12 @@ class World:
             f"{name} {size >> 20} MiB ({(size - self._bytes[name]) / 2**20:+.1f})" for name, size in now.items()
         )
 
-    def faults(self) -> list[str]:
-        """What clients and processes show that they must not."""
-        found = list(self.good.faults)
+    def find_faults(self) -> list[str]:
+        """What the processes show that they must not."""
         if (processes := self._list_processes()) != self._processes:
-            found.append(f"a process ended or was started: {self._processes} before, {processes} after")
-            return found
+            return [f"a process ended or was started: {self._processes} before, {processes} after"]
         grown = {name: size - self._bytes[name] for name, size in self._resident_bytes().items()}
-        found += [f"{name} grew by {each} bytes" for name, each in grown.items() if each > GROWTH_BYTES_MAX]
-        return found
+        return [f"{name} grew by {each} bytes" for name, each in grown.items() if each > GROWTH_BYTES_MAX]
 
     def _list_processes(self) -> dict[str, list[int]]:
         return {

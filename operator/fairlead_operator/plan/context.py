@@ -127,9 +127,7 @@ class Context:
 
     def fewest_up(self, revision: str) -> int | None:
         """Ready replicas of a revision as the gateway that sees the fewest of them; None while unknown."""
-        if not self.gateways:
-            return None
-        return min((live.up if (live := self.live(g, revision)) is not None else 0) for g in self.gateways)
+        return self.fewest_seen_up(revision) if self.gateways else None
 
     def fewest_seen_up(self, revision: str) -> int:
         """The same of the gateways that could be read; 0 where none could."""

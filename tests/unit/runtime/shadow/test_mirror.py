@@ -7,6 +7,7 @@ import json
 import threading
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -15,7 +16,7 @@ from tests.support.replica_parts import MODEL, Setting, answer_of, assemble, flo
 
 from fairlead_runtime.analysis_counters import AnalysisCounters
 from fairlead_runtime.protocols.http import Request, Response
-from fairlead_runtime.shadow import mirror
+from fairlead_runtime.shadow import compare, mirror
 
 CANDIDATE = "7ab0c9d1e2"
 ROW = [0.1, 0.2, 0.9, 0.3]
@@ -115,18 +116,20 @@ async def test_answers_are_compared_on_a_thread_of_their_own_which_ends_with_the
     gateway: Gateway, copies: mirror.Mirror, measured: AnalysisCounters, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     judges: list[threading.Thread] = []
+    compared = compare.is_different
 
-    def judge(*_: object) -> bool:
+    def judge(*answers: Any) -> bool:
         judges.append(threading.current_thread())
-        return False
+        return compared(*answers)
 
-    monkeypatch.setattr("fairlead_runtime.shadow.compare.is_different", judge)
+    monkeypatch.setattr(compare, "is_different", judge)
     copies.offer(marked(gateway), answered())
     await until(lambda: measured.pairs(CANDIDATE).pairs == 1)
 
-    assert judges != [threading.current_thread()], "clients wait on the loop"
+    (thread,) = judges
+    assert thread is not threading.current_thread(), "clients wait on the loop"
     await copies.close()
-    await until(lambda: not judges[0].is_alive())
+    await until(lambda: not thread.is_alive())
 
 
 async def test_a_different_answer_of_the_candidate_is_counted(
