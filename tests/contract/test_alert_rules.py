@@ -32,7 +32,7 @@ def test_an_alert_fires_with_its_series_and_stays_quiet_with_others(name: str, t
     given = CASES[name]
     firing = [alert_rules.case(name, each, is_firing=True) for each in (given["fires"], *given.get("also", ()))]
     quiet = [alert_rules.case(name, each, is_firing=False) for each in given["quiet"]]
-    done = alert_rules.run_cases(tmp_path, [*firing, *quiet])
+    done = alert_rules.run_cases(tmp_path, [*firing, *quiet], groups=alert_rules.groups_for(name))
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -60,7 +60,7 @@ def test_the_rules_and_the_simulation_agree(tmp_path: Path, window: str, minutes
     error = drift.reference_error(int(reference.sum()), bins)
     asked.append(is_about("fairlead:drift:reference_error", "", error, at=at))
     cases = [{"interval": "1m", "input_series": series(replicas), "promql_expr_test": asked}]
-    done = alert_rules.run_cases(tmp_path, cases, group="fairlead.drift")
+    done = alert_rules.run_cases(tmp_path, cases, groups={"fairlead.drift"})
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -157,7 +157,7 @@ def test_a_short_change_of_the_rows_never_fires_and_a_lasting_one_does(
     # A tenth of the looks where days are looked at: promtool takes as long as there are looks.
     is_long = int(asked[-1]["eval_time"].rstrip("m")) > DAY
     cases = [{"interval": "1m", "input_series": series, "promql_expr_test": asked}]
-    done = alert_rules.run_cases(tmp_path, cases, group="fairlead.drift", interval="10m" if is_long else None)
+    done = alert_rules.run_cases(tmp_path, cases, groups={"fairlead.drift"}, interval="10m" if is_long else None)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -179,5 +179,5 @@ def test_the_operators_queries_find_what_is_compared_and_what_fires(tmp_path: Pa
         {"expr": reads.compared_query("elsewhere"), "eval_time": "250m", "exp_samples": []},
     ]
     cases = [{"interval": "1m", "input_series": series, "promql_expr_test": asked}]
-    done = alert_rules.run_cases(tmp_path, cases, group="fairlead.drift", interval="5m")
+    done = alert_rules.run_cases(tmp_path, cases, groups={"fairlead.drift"}, interval="5m")
     assert done.returncode == 0, done.stdout + done.stderr
