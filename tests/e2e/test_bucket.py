@@ -14,6 +14,7 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(1200)]
 ROWS = 5
 
 
+@pytest.mark.nightly
 def test_a_model_in_a_bucket_answers_and_its_secret_is_in_no_configuration(stage: Stage, tmp_path: Path) -> None:
     trained = stage.models.version("v1")
     with object_servers.s3_server(tmp_path / "s3") as url:

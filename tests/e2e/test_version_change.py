@@ -37,7 +37,7 @@ def changing(stage: Stage) -> Iterator[Model]:
     ("disturbance", "replicas"),
     [
         ("operator killed", 1),
-        ("gateway reloaded", 1),
+        pytest.param("gateway reloaded", 1, marks=pytest.mark.nightly),
         pytest.param("calm", 1, marks=pytest.mark.nightly),
         pytest.param("gateway agent killed", 1, marks=pytest.mark.nightly),
         ("gateway agent killed", 2),
