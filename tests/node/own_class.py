@@ -30,9 +30,11 @@ def class_spec(node: cluster.NodeCluster, **fields: object) -> dict[str, Any]:
     }
 
 
-def serve(served: product.Product, name: str, url: str, *, class_name: str, **spec: object) -> None:
+def serve(
+    served: product.Product, name: str, url: str, *, class_name: str, version: str = "v1", **spec: object
+) -> None:
     """Apply a ModelDeployment of the tests' model."""
-    model = {"uri": url, "version": "v1"}
+    model = {"uri": url, "version": version}
     full = {"model": model, "cluster": {"class": class_name}, **spec}
     served.apply({"apiVersion": _API_VERSION, "kind": "ModelDeployment", "metadata": {"name": name}, "spec": full})
 

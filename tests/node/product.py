@@ -29,6 +29,8 @@ spec:
     uri: {url}
     version: v1
 """
+BROKEN = "broken.tar.gz"
+"""Half of the archive of the tests' model, beside it."""
 # What the operator makes in a namespace, by its labels.
 MADE = "app.kubernetes.io/managed-by=fairlead,app.kubernetes.io/part-of=fairlead"
 # The pods of Ray and of the gateways.
@@ -101,11 +103,21 @@ class Product:
         finally:
             connection.close()
 
-    def load(self, *, connections: int = 8, rate_limit: float | None = None, name: str = "doubling") -> load.Background:
-        """The counting client against the gateways' Service; an answer that isn't right counts as failed."""
+    def load(
+        self,
+        *,
+        connections: int = 8,
+        rate_limit: float | None = None,
+        name: str = "doubling",
+        authority: str | None = None,
+    ) -> load.Background:
+        """The counting client against the gateways' Service; an answer that isn't right counts as failed.
+
+        `authority` is the address and port of another server of the model.
+        """
         return load.background(
             load.Settings(
-                url=f"http://{self.address()}",
+                url=f"http://{authority or self.address()}",
                 model=name,
                 path=f"/v1/models/{name}:predict",
                 bodies=(_BODY,),
@@ -135,12 +147,13 @@ def publish_model(node: cluster.NodeCluster, folder: pathlib.Path, *, namespace:
     """Put the archive of a tiny model behind a web server in a namespace of its own; its URL for replicas."""
     archive = folder / "doubling.tar.gz"
     subprocess.run([sys.executable, "-m", "tests.node.doubling_model", str(archive)], check=True, capture_output=True)
-    content = base64.b64encode(archive.read_bytes()).decode()
+    content = archive.read_bytes()
+    files = {archive.name: content, BROKEN: content[: len(content) // 2]}
     held = {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": {"name": "archives"},
-        "binaryData": {archive.name: content},
+        "binaryData": {name: base64.b64encode(each).decode() for name, each in files.items()},
     }
     deployment, service = pods.web(node, "store")
     template: Any = deployment["spec"]
