@@ -10,6 +10,8 @@ import sys
 
 import pytest
 import rich.console
+from tests.node import karpenter
+from tests.support import go_programs
 
 from fairlead_cli.local import binaries, paths, progress
 from fairlead_cli.local.node import debian
@@ -26,6 +28,8 @@ def main() -> int:
     names = (*binaries.CONTROL_PLANE, *binaries.NODE, *binaries.ON_A_NODE)
     binaries.find(names, binaries.Sources.from_environment(), reporter)
     debian.obtain(paths.cache_dir(), reporter)
+    for module in karpenter.MODULES if chosen == ALL else ():
+        reporter.step(f"{module}: {go_programs.obtain(module, reporter)}")
     return int(pytest.main(["--durations=15", "--timeout=1800", *chosen, *arguments]))
 
 
