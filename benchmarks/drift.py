@@ -22,6 +22,7 @@ import numpy as np
 from examples import digits_data, sentiment_corpus
 
 from fairlead_cli.evaluation import reference_statistics as computed
+from fairlead_cli.evaluation.drift_distance import MARGIN, proved, reference_error
 from fairlead_cli.evaluation.scoring import Counts
 from fairlead_runtime.inference import sampling, tops
 from fairlead_runtime.inference.sampling import RowSampler
@@ -33,7 +34,6 @@ Array = np.ndarray[Any, Any]
 SEED = 20261130
 QUIET_DAYS = 200
 HOUR_MIN, DAY_MIN = 60, 1440
-MARGIN = 0.1
 RUNS = 20
 SHARPNESS = 8.0
 SIGNATURE = Signature(
@@ -48,29 +48,6 @@ TEXT_SIGNATURE = Signature(
     inputs=(TensorSpec(name="text", dtype=DType.STRING, shape=(None,)),),
     outputs=(TensorSpec(name="positive", dtype=DType.FLOAT32, shape=(None, 1)),),
 )
-
-
-def sampling_error(rows: Array, bins: int) -> Array:
-    """Bound of the distance between the shares of so many rows and the probabilities that they were drawn with.
-
-    It holds for all numbers of rows together, but for a probability of 3.8e-8. Source: docs/decisions/0073.
-    """
-    return np.sqrt((rows / 4 + 25) * (np.log(rows / 100 + 1) + 34.2 + 2 * 0.693147 * bins)) / rows
-
-
-def reference_error(rows: int, bins: int) -> float:
-    """The same for the fixed number of rows of the reference, but for 0.001 in 18 features together."""
-    return float(np.sqrt((9.8 + 0.693147 * bins) / (2 * rows)))
-
-
-def proved(counts: Array, reference: Array) -> Array:
-    """The distance that is proved of counts with the shape [looks, bins]; nothing of a look without rows."""
-    rows = counts.sum(axis=-1)
-    known = np.maximum(rows, 1)
-    distance = 0.5 * np.abs(counts / known[..., None] - reference / reference.sum()).sum(axis=-1)
-    bins = len(reference)
-    found = distance - sampling_error(known, bins) - reference_error(int(reference.sum()), bins)
-    return np.where(rows > 0, found, -np.inf)
 
 
 Predict = Callable[[Array], Array]

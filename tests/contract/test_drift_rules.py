@@ -1,4 +1,4 @@
-"""The shipped rules compute what the simulation of drift computes, so that its figures are those of the alerts."""
+"""The shipped rules compute what the simulation and the demo compute, so that their figures are those of the alerts."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import yaml
 from benchmarks import drift
 from tests.support import alert_rules
 
+from fairlead_cli.evaluation import drift_distance
 from fairlead_operator.observe import drift as reads
 from fairlead_runtime.model.reference_statistics import CLASS, SCORE
 from fairlead_runtime.model.row_features import FEATURES_MAX
@@ -53,11 +54,11 @@ def test_the_rules_and_the_simulation_agree(tmp_path: Path, window: str, minutes
     values = {
         "fairlead:drift:distance": 0.5 * np.abs(counts / rows - reference / reference.sum()).sum(),
         "fairlead:drift:psi": ((live - known) * np.log(live / known)).sum(),
-        "fairlead:drift:sampling_error": drift.sampling_error(np.array(rows), bins),
-        "fairlead:drift:proved": drift.proved(counts[None], reference)[0],
+        "fairlead:drift:sampling_error": drift_distance.sampling_error(np.array(rows), bins),
+        "fairlead:drift:proved": drift_distance.proved(counts[None], reference)[0],
     }
     asked = [is_about(name, window, float(value), at=at) for name, value in values.items()]
-    error = drift.reference_error(int(reference.sum()), bins)
+    error = drift_distance.reference_error(int(reference.sum()), bins)
     asked.append(is_about("fairlead:drift:reference_error", "", error, at=at))
     cases = [{"interval": "1m", "input_series": series(replicas), "promql_expr_test": asked}]
     done = alert_rules.run_cases(tmp_path, cases, groups={"fairlead.drift"})
@@ -78,7 +79,7 @@ def test_the_margin_and_the_interval_are_those_of_the_simulation() -> None:
     assert groups["fairlead.drift"]["interval"] == "1m"
     alerts = [rule for rule in groups["fairlead.drift"]["rules"] if "Drift" in rule.get("alert", "")]
     assert [rule["alert"] for rule in alerts] == ["FairleadInputDrift"] * 2 + ["FairleadScoreDrift"] * 2
-    assert {rule["expr"].rpartition(" > ")[2].strip() for rule in alerts} == {str(drift.MARGIN)}
+    assert {rule["expr"].rpartition(" > ")[2].strip() for rule in alerts} == {str(drift_distance.MARGIN)}
     assert all(rule["expr"].startswith("fairlead:drift:proved{") for rule in alerts)
     assert [rule["for"] for rule in alerts if 'window="1h"' in rule["expr"]] == ["75m"] * 2, "longer than the window"
     assert [rule["for"] for rule in alerts if 'window="1d"' in rule["expr"]] == ["26h"] * 2, "longer than the window"
@@ -109,7 +110,7 @@ def firing(at_min: int, *windows: str) -> dict[str, Any]:
 
 def proved(window: str, at_min: int) -> dict[str, Any]:
     """The drift is proved at this minute, so that nothing but the wait keeps the alert from firing."""
-    expr = f'count(fairlead:drift:proved{{window="{window}"}} > {drift.MARGIN})'
+    expr = f'count(fairlead:drift:proved{{window="{window}"}} > {drift_distance.MARGIN})'
     return {"expr": expr, "eval_time": f"{at_min}m", "exp_samples": [{"labels": "{}", "value": 1}]}
 
 
@@ -169,7 +170,7 @@ def test_the_operators_queries_find_what_is_compared_and_what_fires(tmp_path: Pa
             each["values"] = "0x50 0+5x250"
     names = f'model="digits",revision="r",feature="{FEATURE}",window="1h"'
     firing, known = reads.firing_query("shop"), reads.compared_query("shop")
-    share = f"count by (model, revision, feature, window) ({firing} > {drift.MARGIN})"
+    share = f"count by (model, revision, feature, window) ({firing} > {drift_distance.MARGIN})"
     asked = [
         {"expr": known, "eval_time": "40m", "exp_samples": []},
         {"expr": known, "eval_time": "110m", "exp_samples": [{"labels": '{model="digits",revision="r"}', "value": 2}]},

@@ -53,9 +53,25 @@ class Asker:
 
     def body(self, model: str, rows: npt.NDArray[np.generic]) -> bytes:
         """An Open Inference request for these rows, with the input's name and type as the model's metadata say."""
+        return _body(self._input(model), rows)
+
+    def single_bodies(self, model: str, rows: npt.NDArray[np.generic]) -> tuple[bytes, ...]:
+        """A request for each of these rows."""
         tensor = self._input(model)
-        asked = {**tensor, "shape": list(rows.shape), "data": rows.tolist()}
-        return json.dumps({"inputs": [asked]}).encode()
+        return tuple(_body(tensor, row[None]) for row in rows)
+
+    def send(self, model: str, body: bytes) -> httpx.Response:
+        """The answer to ``POST /v2/models/NAME/infer``.
+
+        Raises:
+            DemoFailed: it is not 200.
+        """
+        return self._require_ok(self._client.post(f"/v2/models/{model}/infer", content=body))
+
+    def classes(self, model: str, rows: npt.NDArray[np.generic]) -> npt.NDArray[np.int64]:
+        """The class of each row, by its highest score."""
+        found: npt.NDArray[np.int64] = _scores(self.send(model, self.body(model, rows))).argmax(axis=-1)
+        return found
 
     def _input(self, model: str) -> dict[str, object]:
         found = self.metadata(model)["inputs"]
@@ -69,10 +85,8 @@ class Asker:
         chosen = heldout.inputs[:most]
         for start in range(0, len(chosen), _ROWS_A_REQUEST):
             rows = chosen[start : start + _ROWS_A_REQUEST]
-            answer = self._require_ok(self._client.post(f"/v2/models/{model}/infer", content=self.body(model, rows)))
-            output = answer.json()["outputs"][0]
-            scores = np.asarray(output["data"], dtype=np.float64).reshape(output["shape"])
-            right += _count_right(scores, heldout.labels[start : start + len(rows)])
+            answer = self.send(model, self.body(model, rows))
+            right += _count_right(_scores(answer), heldout.labels[start : start + len(rows)])
             revisions.add(answer.headers.get("x-fairlead-revision", "?"))
         return Score(right=right, asked=len(chosen), revisions=frozenset(revisions))
 
@@ -89,6 +103,15 @@ class Asker:
         if answer.status_code != httpx.codes.OK:
             raise narration.DemoFailed(f"{answer.request.url}: {answer.status_code} {answer.text[:300]}")
         return answer
+
+
+def _body(tensor: dict[str, object], rows: npt.NDArray[np.generic]) -> bytes:
+    return json.dumps({"inputs": [{**tensor, "shape": list(rows.shape), "data": rows.tolist()}]}).encode()
+
+
+def _scores(answer: httpx.Response) -> npt.NDArray[np.float64]:
+    output = answer.json()["outputs"][0]
+    return np.asarray(output["data"], dtype=np.float64).reshape(output["shape"])
 
 
 def _count_right(scores: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]) -> int:

@@ -12,7 +12,7 @@ from prometheus_client import parser
 def read_gateway(admin_url: str) -> Iterator[str]:
     """Requests by model, revision and code, as the clients saw them."""
     counts: dict[tuple[str, str, str], float] = defaultdict(float)
-    for name, labels, value in _samples(admin_url):
+    for name, labels, value in read_samples(admin_url):
         if name == "fairlead_gateway_requests_total":
             counts[labels["model"], labels["revision"], labels["code"]] += value
     for (model, revision, code), value in sorted(counts.items()):
@@ -22,14 +22,15 @@ def read_gateway(admin_url: str) -> Iterator[str]:
 def read_operator(url: str) -> Iterator[str]:
     """How often it reconciled."""
     counts: dict[str, float] = defaultdict(float)
-    for name, labels, value in _samples(url):
+    for name, labels, value in read_samples(url):
         if name == "fairlead_operator_reconcile_total":
             counts[" ".join(labels.values())] += value
     for labels_text, value in sorted(counts.items()):
         yield f"fairlead_operator_reconcile_total  {labels_text}  {value:,.0f}"
 
 
-def _samples(url: str) -> Iterator[tuple[str, dict[str, str], float]]:
+def read_samples(url: str) -> Iterator[tuple[str, dict[str, str], float]]:
+    """Name, labels and value of each series of a ``/metrics``."""
     text = httpx.get(f"{url}/metrics", timeout=10).raise_for_status().text
     for family in parser.text_string_to_metric_families(text):
         for sample in family.samples:

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from fairlead_cli import load
-from fairlead_cli.demo import asking, breaking, headlines, labelling, narration, training, watching
+from fairlead_cli.demo import asking, breaking, canary, headlines, narration, scene, training, watching
 from fairlead_cli.local import cluster
 
 FAMILIES = ("dense", "cnn", "lstm")
@@ -30,24 +30,9 @@ LESSONS = (
     (training.Lesson(families=("lstm",), version="v1", arguments=("--epochs", "4")),),
 )
 CHAPTERS = 9
-# A quarter of the traffic, judged on live requests and true labels beside the version that it would replace.
-CANARY = {
-    "strategy": "Canary",
-    "steps": [{"setWeight": 25}, {"analysis": {}}],
-    "analysis": {
-        "intervalSeconds": 1,
-        "count": 120,
-        "metrics": [
-            {"name": "errors", "errorRatio": {}},
-            {"name": "accuracy", "accuracy": {"marginPercent": 5}},
-        ],
-    },
-}
-_LABELLED_REQUESTS_A_LOOK = 25
-_READY_WITHIN_S = 240.0
-_LOAD_CONNECTIONS = 8
 # Requests a second: as fast as answers come they would take a whole processor from what the chapter shows.
 _LOAD_RATE = 600.0
+_LOAD_ROWS = 32
 _HELD_OUT_ASKED = 200
 # The stored labels are of samples that the model never saw; answers over HTTP must score as the training record does.
 _SCORE_TOLERANCE = 0.08
@@ -56,10 +41,13 @@ _SCORE_TOLERANCE = 0.08
 class Story:
     """What the chapters share."""
 
+    model = "dense"
+
     def __init__(self, local: cluster.LocalCluster, narrator: narration.Narrator, folder: pathlib.Path) -> None:
         self._local = local
         self._narrator = narrator
         self._folder = folder
+        self._scene = scene.Scene(local, narrator)
         self._trained: dict[str, training.Trained] = {}
 
     def run(self) -> None:
@@ -88,7 +76,7 @@ class Story:
         narrator = self._narrator
         narrator.chapter("Train three models and start a local cluster")
         self._local.up()
-        version = json.loads(self._kubectl("version", "-o", "json"))["serverVersion"]["gitVersion"]
+        version = json.loads(self._scene.kubectl("version", "-o", "json"))["serverVersion"]["gitVersion"]
         narrator.proved(f"a real Kubernetes API ({version}), Ray, gateway and operator run on loopback")
 
     def _apply(self, lessons: training.Training) -> None:
@@ -96,10 +84,10 @@ class Story:
         narrator.chapter("kubectl apply each model as soon as it is trained")
         for family in FAMILIES:
             self._trained[family] = lessons.wait(narrator, family, "v1")
-            narrator.step(self._kubectl("apply", "-f", str(self._trained[family].manifest)).strip())
+            narrator.step(self._scene.kubectl("apply", "-f", str(self._trained[family].manifest)).strip())
         self._trained["dense v2"] = lessons.wait(narrator, "dense", "v2")
         for family in FAMILIES:
-            self._model(family).until("ready", watching.is_settled, within_s=_READY_WITHIN_S)
+            self._scene.model(family).until("ready", watching.is_settled, within_s=watching.READY_WITHIN_S)
             narrator.step(f"{family} is Ready")
         narrator.proved(
             "three models, judged on samples that they never saw, are Ready:"
@@ -130,22 +118,21 @@ class Story:
         narrator = self._narrator
         narrator.chapter("Version 2 of dense as a canary: a quarter of the load, judged by errors and true labels")
         before = self._stable("dense")
-        with load.background(self._load_settings()) as run:
-            run.wait_until(lambda seen: seen.requests > 500, timeout_s=60)
+        labelled: Mapping[str, int] = {}
+
+        def roll_out() -> Mapping[str, Any]:
+            nonlocal labelled
             self._apply_as_canary(self._trained["dense v2"])
             done, labelled = self._wait_for_verdict(
                 "at version 2",
-                lambda seen: watching.is_settled(seen) and seen["status"]["stableRevision"] != before,
+                lambda seen: watching.is_settled(seen) and watching.stable_revision(seen) != before,
             )
-            after = done["status"]["stableRevision"]
-            answered = run.progress().revisions.get(after, 0)
-            run.wait_until(lambda seen: seen.revisions.get(after, 0) > answered + 500, timeout_s=60)
-            report = run.stop()
-        self._require_no_failures(report, "the rollout")
-        split = ", ".join(f"{name} {each.count:,}" for name, each in report.revisions.items())
+            return done
+
+        done, report = scene.count_while(self._load_settings(), roll_out, "the rollout", afterwards=500)
         narrator.proved(
-            f"promoted without a person after {labelled.get(after, 0):,} of its predictions got a true label;"
-            f" {report.failed} failed of {report.requests:,} requests ({split})"
+            f"promoted without a person after {labelled.get(watching.stable_revision(done), 0):,} of its predictions"
+            f" got a true label; {scene.describe(report)}"
         )
 
     def _take_a_worse_version_back(self, lessons: training.Training) -> None:
@@ -158,7 +145,7 @@ class Story:
             self._apply_as_canary(worse)
             found, labelled = self._wait_for_verdict("taken back", lambda seen: _is_refused(seen, "AnalysisFailed"))
             report = run.stop()
-        self._require_no_failures(report, "the worse version")
+        scene.require_no_failures(report, "the worse version")
         quarantined = found["status"]["quarantine"][-1]
         if self._stable("dense") != before:
             raise narration.DemoFailed(f"{before} is no longer the stable revision")
@@ -175,12 +162,12 @@ class Story:
         manifest = breaking.write_tampered(self._trained["dense v2"], self._folder / "models" / "dense" / "v3")
         with load.background(self._load_settings()) as run:
             run.wait_until(lambda seen: seen.requests > 100, timeout_s=60)
-            self._kubectl("apply", "-f", str(manifest))
-            found = self._model("dense").until(
-                "refused", lambda seen: _is_refused(seen, "DigestMismatch"), within_s=_READY_WITHIN_S
+            self._scene.kubectl("apply", "-f", str(manifest))
+            found = self._scene.model("dense").until(
+                "refused", lambda seen: _is_refused(seen, "DigestMismatch"), within_s=watching.READY_WITHIN_S
             )
             report = run.stop()
-        self._require_no_failures(report, "the broken version")
+        scene.require_no_failures(report, "the broken version")
         if set(report.revisions) != {before}:
             raise narration.DemoFailed(f"answers came from {sorted(report.revisions)}, not from {before} alone")
         narrator.step(f"quarantined: {found['status']['quarantine'][-1]['message']}")
@@ -191,11 +178,11 @@ class Story:
     def _go_back(self) -> None:
         narrator = self._narrator
         narrator.chapter("Go back: apply the manifest of version 1 again")
-        self._kubectl("apply", "-f", str(self._trained["dense"].manifest))
-        restored = self._model("dense").until(
+        self._scene.kubectl("apply", "-f", str(self._trained["dense"].manifest))
+        restored = self._scene.model("dense").until(
             "back at version 1",
             lambda seen: watching.is_settled(seen) and _stable_version(seen) == "v1",
-            within_s=_READY_WITHIN_S,
+            within_s=watching.READY_WITHIN_S,
         )
         stable = restored["status"]["stableRevision"]
         number = next(each["number"] for each in restored["status"]["revisions"] if each["name"] == stable)
@@ -206,9 +193,9 @@ class Story:
     def _show(self) -> None:
         narrator = self._narrator
         narrator.chapter("What the platform engineer sees")
-        narrator.show(self._kubectl("get", "mdep"))
+        narrator.show(self._scene.kubectl("get", "mdep"))
         narrator.show(
-            self._kubectl(
+            self._scene.kubectl(
                 "get",
                 "events",
                 "--sort-by=.lastTimestamp",
@@ -225,63 +212,23 @@ class Story:
 
     # --- shared --------------------------------------------------------------------------------------------------
 
-    def _kubectl(self, *arguments: str) -> str:
-        done = self._local.kubectl(*arguments, "-n", self._local.namespace)
-        if done.returncode != 0:
-            raise narration.DemoFailed(f"kubectl {' '.join(arguments)}: {done.stderr.strip()}")
-        return done.stdout
-
     def _apply_as_canary(self, trained: training.Trained) -> None:
         manifest = yaml.safe_load(trained.manifest.read_text())
-        manifest["spec"]["rollout"] = CANARY
-        path = trained.folder / "canary.yaml"
-        path.write_text(yaml.safe_dump(manifest, sort_keys=False))
-        self._kubectl("apply", "-f", str(path))
+        manifest["spec"]["rollout"] = canary.SPEC
+        self._scene.apply(manifest, trained.folder / "canary.yaml")
 
     def _wait_for_verdict(
         self, what: str, holds: Callable[[Mapping[str, Any]], bool]
     ) -> tuple[Mapping[str, Any], Mapping[str, int]]:
-        """The object once ``holds`` is true of it, and how many predictions of each revision were labelled."""
-        labeller = labelling.Labeller(
-            self._local.gateway_url, "dense", asking.Heldout.load(self._trained["dense"].heldout)
-        )
-
-        def update(found: Mapping[str, Any]) -> bool:
-            if holds(found):
-                return True
-            labeller.send_labels(_LABELLED_REQUESTS_A_LOOK)
-            return False
-
-        try:
-            return self._model("dense").until(what, update, within_s=_READY_WITHIN_S), labeller.labelled
-        finally:
-            labeller.close()
-
-    def _model(self, name: str) -> watching.Model:
-        return watching.Model(self._local, self._narrator, name)
+        labelled = asking.Heldout.load(self._trained["dense"].heldout)
+        return canary.wait_for_verdict(self._scene.model("dense"), self._local.gateway_url, labelled, what, holds)
 
     def _stable(self, name: str) -> str:
-        return str(self._model(name).read()["status"]["stableRevision"])
+        return watching.stable_revision(self._scene.model(name).read())
 
     def _load_settings(self) -> load.Settings:
-        heldout = asking.Heldout.load(self._trained["dense"].heldout)
-        asker = asking.Asker(self._local.gateway_url)
-        try:
-            bodies = tuple(asker.body("dense", row[None]) for row in heldout.inputs[:32])
-        finally:
-            asker.close()
-        return load.Settings(
-            url=self._local.gateway_url,
-            model="dense",
-            bodies=bodies,
-            connections=_LOAD_CONNECTIONS,
-            rate_limit=_LOAD_RATE,
-            expect_shape=(1, 10),
-        )
-
-    def _require_no_failures(self, report: load.Report, event_name: str) -> None:
-        if report.failed:
-            raise narration.DemoFailed(f"requests failed during {event_name}:\n{report.summary()}")
+        rows = asking.Heldout.load(self._trained["dense"].heldout).inputs[:_LOAD_ROWS]
+        return self._scene.load_settings("dense", rows, rate=_LOAD_RATE)
 
 
 def _is_refused(found: Mapping[str, Any], reason: str) -> bool:

@@ -33,6 +33,11 @@ class Trained:
     def heldout(self) -> pathlib.Path:
         return self.folder / "heldout.npz"
 
+    @property
+    def reference(self) -> pathlib.Path:
+        """The training data that the reference statistics are of."""
+        return self.folder / "reference.npz"
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Lesson:

@@ -14,6 +14,8 @@ from typing import Any
 from fairlead_cli.demo import narration
 from fairlead_cli.local import cluster
 
+READY_WITHIN_S = 240.0
+"""Until a model is ready, or a rollout is decided, on a machine that others use as well."""
 _LOOK_S = 0.3
 
 
@@ -116,6 +118,17 @@ def is_settled(found: Mapping[str, Any]) -> bool:
         and condition(found, "Ready").get("status") == "True"
         and condition(found, "Reconciling").get("status") != "True"
     )
+
+
+def stable_revision(found: Mapping[str, Any]) -> str:
+    """The name of the revision that takes the traffic."""
+    return str(found["status"]["stableRevision"])
+
+
+def stable_row(found: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the status reports of the stable revision."""
+    stable = stable_revision(found)
+    return next(dict(each) for each in found["status"]["revisions"] if each["name"] == stable)
 
 
 def describe_progress(found: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pathlib
 import re
 from typing import Annotated
 
@@ -25,6 +26,7 @@ class Options(pydantic.BaseModel):
     """`ray_cpus` of each Ray node are logical: replicas ask for shares of them, the machine need not have as many.
 
     With `second_class` there is a second Ray cluster of one node, which `spec.cluster.class` calls by that name.
+    `models_cache` is the folder of the nodes' cache of models; without it, it is the one that all local clusters share.
     """
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
@@ -34,6 +36,7 @@ class Options(pydantic.BaseModel):
     ray_cpus: int = pydantic.Field(default=8, ge=1)
     second_class: Annotated[str, pydantic.AfterValidator(_require_class)] = ""
     second_cpus: int = pydantic.Field(default=8, ge=1)
+    models_cache: pathlib.Path | None = None
     ray_object_store_bytes: int = pydantic.Field(default=200_000_000, ge=80_000_000)
     operator_arguments: tuple[str, ...] = ()
     gateway_arguments: tuple[str, ...] = ()

@@ -46,6 +46,7 @@ def environment(
     """The environment variables for Ray, on a head and on nodes that join it."""
     return {
         **ray_node.variables(node, where, ports, chosen),
+        **({"FAIRLEAD_CACHE_DIR": str(chosen.models_cache)} if chosen.models_cache is not None else {}),
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(where.ray_token),
         # Ray replaces 127.0.0.1 by the machine's outer address and then listens on all interfaces, except where it

@@ -10,7 +10,7 @@ import rich.table
 from fairlead_cli.optimization.measuring import Found
 from fairlead_runtime.model.evaluation_record import wilson
 from fairlead_runtime.model.variant import VariantReason
-from fairlead_runtime.optimization.judging import describe_change
+from fairlead_runtime.optimization.judging import Judged, describe_change
 from fairlead_runtime.optimization.record import Variant
 
 
@@ -40,14 +40,14 @@ def _cells(number: int, each: Variant, found: Found) -> Iterator[str]:
     yield f"{each.speeds[-1].rows / each.speeds[-1].best_s:,.0f}"
     yield from (f"{each.rss_bytes / 2**20:.1f}", f"{each.size_bytes / 1e3:,.1f}", f"{each.start_s:.2f}")
     yield from (f"{each.correct / samples:.4f}", f"{interval.low:.4f} to {interval.high:.4f}")
-    yield from (f"{describe_change(each.score_change)}", verdict(each.name, found))
+    yield from (f"{describe_change(each.score_change)}", verdict(each.name, found.judged))
 
 
-def verdict(name: str, found: Found) -> str:
+def verdict(name: str, judged: Judged) -> str:
     """Whether it serves, or why not."""
-    if name == found.judged.choice.name:
+    if name == judged.choice.name:
         return "serves"
-    return found.judged.refused.get(name, "the float model")
+    return judged.refused.get(name, "the float model")
 
 
 def describe(found: Found) -> Iterator[str]:
@@ -90,7 +90,7 @@ def to_json(found: Found) -> dict[str, Any]:
                 **each.model_dump(exclude={"file", "digest"}),
                 "accuracy": each.correct / found.table.samples,
                 "pareto": each.name in front,
-                "verdict": verdict(each.name, found),
+                "verdict": verdict(each.name, found.judged),
             }
             for each in found.table.variants
         ],

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from benchmarks import drift
 
+from fairlead_cli.evaluation import drift_distance
+
 
 @pytest.fixture(scope="module")
 def world() -> drift.World:
@@ -80,7 +82,7 @@ def test_the_bound_holds_at_all_looks_of_a_growing_sample() -> None:
     for _ in range(2000):
         counts = np.cumsum(rng.multinomial(1, shares, size=len(looks)), axis=0)
         distance = 0.5 * np.abs(counts / looks[:, None] - shares).sum(axis=1)
-        wide = drift.sampling_error(looks, 4) * looks
+        wide = drift_distance.sampling_error(looks, 4) * looks
         bound = np.sqrt(wide**2 + (looks / 4 + 25) * 2 * level) / looks
         outside += bool((distance > bound).any())
     assert outside <= 2000 / 50
