@@ -31,7 +31,7 @@ _ROLLOUT = Family("fairlead_operator_model_rollout", "1 for the rollout's phase"
 _QUARANTINED = Family("fairlead_operator_model_quarantined", "Revisions in quarantine: they are not tried again")
 _WANTED = Family("fairlead_operator_model_wanted_replicas", "Replicas that a revision should have", "role")
 _READY = Family("fairlead_operator_model_ready_replicas", "Ready replicas of a revision", "role")
-_WAITS = Family("fairlead_operator_model_scaling_waits", "1 while a replica waits for room on the Ray cluster")
+_WAITS = Family("fairlead_operator_model_scaling_waits", "1 while a replica waits for placement on the Ray cluster")
 _AT_ZERO = Family("fairlead_operator_model_at_zero", "1 while a model has no replica because it had no requests")
 SHARED_MAX = 4096
 """So many different texts are shared; models with another one have their own."""

@@ -134,7 +134,9 @@ def test_a_worker_without_a_node_is_named_with_the_scheduler_s_reason(scaled: pr
     until(lambda: words in scaling(scaled).get("message", ""), words, deadline_s=120, explain=lambda: explain(scaled))
     message = scaling(scaled)["message"]
     print(f"\n{message}")
-    assert message.startswith("1 of 2 replicas; 1 waits for room on the Ray cluster (1 CPU and 1024 MiB each) since ")
+    assert message.startswith(
+        "1 of 2 replicas; 1 waits for placement on the Ray cluster (1 CPU and 1024 MiB each) since "
+    )
     assert message.endswith(": 0/1 nodes are available: 1 Insufficient memory.")
     assert scaling(scaled)["waitingSince"] is not None
     assert scaled.predict()[0] == 200

@@ -31,7 +31,7 @@ EMPTY_S = 5
 STAYS = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false", "karpenter.sh/do-not-disrupt": "true"}
 MOVES = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "true"}
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
-WAITS = rf"0 of 1 replica; 1 waits for room on the Ray cluster \(1 CPU and 512 MiB each\) since {TIME}; "
+WAITS = rf"0 of 1 replica; 1 waits for placement on the Ray cluster \(1 CPU and 512 MiB each\) since {TIME}; "
 NO_NODE = (
     rf"1 worker pod can't be scheduled since {TIME}: "
     r"0/1 nodes are available: 1 node\(s\) didn't match Pod's node affinity/selector\."

@@ -166,10 +166,19 @@ def served_pods(served: product.Product) -> list[str]:
     return [each["metadata"]["name"] for each in served.pods("ray.io/node-type=worker")]
 
 
+def spread(served: product.Product) -> None:
+    """Have a replica on each worker: after a drain both are on one, as Ray moves none (decision 0066)."""
+    for count in (1, 2):
+        patch = json.dumps({"spec": {"scaling": {"replicas": count}}})
+        served.kubectl("patch", "mdep/doubling", "--type=merge", f"--patch={patch}")
+        until(lambda count=count: served.model()["status"].get("readyReplicas") == count, f"{count} replicas")  # type: ignore[misc]
+    served.await_ready()
+
+
 def test_a_worker_is_killed(two_replicas: product.Product) -> None:
     """What it was answering is lost; the other one answers everything else."""
     until(lambda: len(workers(two_replicas)) == 2, "two workers", deadline_s=300)
-    two_replicas.await_ready()
+    spread(two_replicas)
     name = workers(two_replicas)[0]
     report = run_through(
         two_replicas,

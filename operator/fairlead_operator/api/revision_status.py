@@ -86,7 +86,7 @@ class ScalingStatus(ApiModel):
     max_replicas: Count
     """The current upper limit of automatic scaling. With a fixed number of replicas, it is that number."""
     waiting_since: Time | None = None
-    """The time at which a replica started to wait for room on the Ray cluster. Absent while none waits."""
+    """The time at which a replica started to wait for placement on the Ray cluster. Absent while none waits."""
     message: Message
     """A summary of the scaling state, including the reason why replicas are missing."""
 

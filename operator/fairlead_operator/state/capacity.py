@@ -35,7 +35,7 @@ def describe_missing(view: ApplicationView | None, size: Size, missing: int, *, 
         return f"{missing} {'starts' if missing == 1 else 'start'}"
     room = f"{size.cpu_cores:g} CPU and {size.memory_bytes / 2**20:g} MiB each"
     since = f"since {view.waiting_since:%Y-%m-%dT%H:%M:%SZ}"
-    words = f"{waiting} {'waits' if waiting == 1 else 'wait'} for room on the Ray cluster ({room}) {since}"
+    words = f"{waiting} {'waits' if waiting == 1 else 'wait'} for placement on the Ray cluster ({room}) {since}"
     others = missing - waiting
     if others > 0:
         words = f"{words}, {others} {'starts' if others == 1 else 'start'}"

@@ -76,7 +76,7 @@ def described(
             5,
             3,
             2,
-            "3 of 5 replicas; 2 wait for room on the Ray cluster (0.5 CPU and 512 MiB each) since "
+            "3 of 5 replicas; 2 wait for placement on the Ray cluster (0.5 CPU and 512 MiB each) since "
             "2026-01-02T12:03:07Z.",
         ),
         (
@@ -84,7 +84,7 @@ def described(
             5,
             3,
             1,
-            "3 of 5 replicas; 1 waits for room on the Ray cluster (0.5 CPU and 512 MiB each) since "
+            "3 of 5 replicas; 1 waits for placement on the Ray cluster (0.5 CPU and 512 MiB each) since "
             "2026-01-02T12:03:07Z, 1 starts.",
         ),
         ({"replicas": 1}, 1, 1, 0, "1 replica, as spec.scaling asks."),
@@ -125,6 +125,6 @@ def test_it_says_what_the_workers_wait_for() -> None:
     found = described(workers=pods, **seen)
     assert found is not None
     assert found.message == (
-        "3 of 5 replicas; 2 wait for room on the Ray cluster (0.5 CPU and 512 MiB each) since 2026-01-02T12:03:07Z; "
-        "1 worker pod can't be scheduled since 2026-01-02T12:03:07Z: 0/1 nodes are available."
+        "3 of 5 replicas; 2 wait for placement on the Ray cluster (0.5 CPU and 512 MiB each) since "
+        "2026-01-02T12:03:07Z; 1 worker pod can't be scheduled since 2026-01-02T12:03:07Z: 0/1 nodes are available."
     )
