@@ -5,6 +5,7 @@ The API server is real; there is no node, so no pod starts, and nothing waits fo
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import subprocess
@@ -100,12 +101,19 @@ def helm4(empty: cluster.LocalCluster) -> Helm:
     return Helm(binaries.find(["helm"], binaries.Sources.from_environment(), REPORTER).path("helm"), empty)
 
 
+@contextlib.contextmanager
+def release(at: cluster.LocalCluster, helm: Helm) -> Iterator[cluster.LocalCluster]:
+    """The cluster with a first installation, and without anything of it afterwards."""
+    helm.change("install")
+    yield at
+    helm("uninstall", "fairlead")
+    kubectl(at, "delete", "crd", *CRDS, "--timeout=240s")
+
+
 @pytest.fixture
 def installed(empty: cluster.LocalCluster, helm3: Helm) -> Iterator[cluster.LocalCluster]:
-    helm3.change("install")
-    yield empty
-    helm3("uninstall", "fairlead")
-    kubectl(empty, "delete", "crd", *CRDS, "--timeout=240s")
+    with release(empty, helm3) as made:
+        yield made
 
 
 def kubectl(at: cluster.LocalCluster, *arguments: str, text: str | None = None) -> str:
@@ -194,3 +202,10 @@ def test_helm_4_upgrades_a_release_of_helm_3(installed: cluster.LocalCluster, he
     helm4.change("upgrade", tag("five"))
     assert image(installed) == "five"
     assert json.loads(helm4("list", "--output=json"))[0]["revision"] == "3"
+
+
+@pytest.mark.nightly
+def test_a_release_of_helm_4_changes_the_class_by_itself(empty: cluster.LocalCluster, helm4: Helm) -> None:
+    with release(empty, helm4):
+        helm4.change("upgrade", tag("four"))
+        assert image(empty) == "four"

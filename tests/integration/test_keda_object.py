@@ -26,13 +26,7 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "autoscaling.md"
 @pytest.fixture(scope="module")
 def keda(kubernetes: cluster.LocalCluster) -> Iterator[cluster.LocalCluster]:
     """The API server with KEDA's CRD of ScaledObjects."""
-    file = (
-        go_modules.folder(MODULE, VERSION, checksum=CHECKSUM)
-        / "config"
-        / "crd"
-        / "bases"
-        / "keda.sh_scaledobjects.yaml"
-    )
+    file = go_modules.folder(MODULE, VERSION, checksum=CHECKSUM) / "config/crd/bases/keda.sh_scaledobjects.yaml"
     made = kubernetes.kubectl("apply", "--server-side", f"--filename={file}")
     assert made.returncode == 0, made.stderr
     ready = kubernetes.kubectl("wait", f"crd/{CRD}", "--for=condition=Established", "--timeout=60s")

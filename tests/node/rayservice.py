@@ -90,7 +90,7 @@ def status(served: product.Product) -> str:
 
 
 def is_served(served: product.Product) -> bool:
-    """Whether the RayService's own Service is there and has an endpoint for each worker that is ready."""
+    """Whether the RayService's own Service is there, and a worker that it leads to is ready."""
     found = served.node.kubectl(f"--namespace={served.namespace}", "get", f"service/{NAME}-serve-svc")
     return found.returncode == 0 and len(served.ready_pods("ray.io/node-type=worker")) > 0
 

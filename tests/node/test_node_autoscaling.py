@@ -117,8 +117,8 @@ def await_no_added_node(autoscaler: karpenter.Karpenter) -> float:
     return time.monotonic() - begun_s
 
 
-def told_autoscalers(served: product.Product, selector: str) -> list[dict[str, str]]:
-    """The annotations of the pods that node autoscalers read."""
+def read_annotations(served: product.Product, selector: str) -> list[dict[str, str]]:
+    """The annotations that node autoscalers read, of each pod."""
     found = [each["metadata"].get("annotations", {}) for each in served.pods(selector)]
     return [{key: value for key, value in each.items() if key in STAYS} for each in found]
 
@@ -139,9 +139,9 @@ def test_a_worker_that_waits_makes_a_node_come_and_the_last_model_takes_it_along
     await_deadline_passed(served)
     await_message(served, WAITS + NO_NODE)
     assert not autoscaler.claims()
-    assert told_autoscalers(served, HEAD) == [STAYS]
-    assert told_autoscalers(served, WORKER) == [MOVES]
-    assert told_autoscalers(served, GATEWAY) == [MOVES, MOVES]
+    assert read_annotations(served, HEAD) == [STAYS]
+    assert read_annotations(served, WORKER) == [MOVES]
+    assert read_annotations(served, GATEWAY) == [MOVES, MOVES]
 
     autoscaler.add_pool(empty_s=EMPTY_S)
     await_workers_on_added_nodes(served, autoscaler, 1)

@@ -22,12 +22,18 @@ def values(served: product.Product, tmp_path: pathlib.Path) -> pathlib.Path:
     return helm.values_file(served.node, release.values(served.node, workers=2), tmp_path)
 
 
+def scale(served: product.Product, count: int) -> None:
+    """Have so many replicas, and wait until they serve."""
+    patch = json.dumps({"spec": {"scaling": {"replicas": count}}})
+    served.kubectl("patch", "mdep/doubling", "--type=merge", f"--patch={patch}")
+    until(lambda: served.model()["status"].get("readyReplicas") == count, f"{count} replicas", deadline_s=180)
+    served.await_ready()
+
+
 @pytest.fixture
 def two_replicas(served: product.Product) -> product.Product:
-    """One on each worker."""
-    served.kubectl("patch", "mdep/doubling", "--type=merge", '--patch={"spec":{"scaling":{"replicas":2}}}')
-    until(lambda: served.model()["status"].get("readyReplicas") == 2, "two replicas", deadline_s=180)
-    served.await_ready()
+    """One on each worker, unless a worker was drained before: Ray moves none (decision 0066)."""
+    scale(served, 2)
     return served
 
 
@@ -166,19 +172,12 @@ def served_pods(served: product.Product) -> list[str]:
     return [each["metadata"]["name"] for each in served.pods("ray.io/node-type=worker")]
 
 
-def spread(served: product.Product) -> None:
-    """Have a replica on each worker: after a drain both are on one, as Ray moves none (decision 0066)."""
-    for count in (1, 2):
-        patch = json.dumps({"spec": {"scaling": {"replicas": count}}})
-        served.kubectl("patch", "mdep/doubling", "--type=merge", f"--patch={patch}")
-        until(lambda count=count: served.model()["status"].get("readyReplicas") == count, f"{count} replicas")  # type: ignore[misc]
-    served.await_ready()
-
-
 def test_a_worker_is_killed(two_replicas: product.Product) -> None:
     """What it was answering is lost; the other one answers everything else."""
     until(lambda: len(workers(two_replicas)) == 2, "two workers", deadline_s=300)
-    spread(two_replicas)
+    # After a drain both replicas may be on one worker. A second one is started on the other.
+    scale(two_replicas, 1)
+    scale(two_replicas, 2)
     name = workers(two_replicas)[0]
     report = run_through(
         two_replicas,
