@@ -55,6 +55,13 @@ def apply(node: cluster.NodeCluster, objects: list[dict[str, object]], *, namesp
             run(node, "rollout", "status", name, f"--namespace={namespace}", "--timeout=240s")
 
 
+def placed(node: cluster.NodeCluster, *where: str) -> dict[str, str]:
+    """The node of each pod that is not ending; `where` are arguments of `kubectl get`."""
+    found = json.loads(run(node, "get", "pods", "--output=json", *where))["items"]
+    staying = (each for each in found if "deletionTimestamp" not in each["metadata"])
+    return {each["metadata"]["name"]: each["spec"].get("nodeName", "") for each in staying}
+
+
 def run(node: cluster.NodeCluster, *arguments: str, text: str | None = None) -> str:
     """Kubectl as admin; fails with its error output."""
     done = node.kubectl(*arguments, input=text)

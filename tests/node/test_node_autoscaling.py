@@ -17,7 +17,7 @@ import pytest
 from tests.node import karpenter, own_class, product
 from tests.support.until import until
 
-from fairlead_cli.local.node import parts
+from fairlead_cli.local.node import nodes
 
 CLASS = "added-nodes"
 HEAD, WORKER = "ray.io/node-type=head", "ray.io/node-type=worker"
@@ -152,7 +152,7 @@ def test_a_worker_that_waits_makes_a_node_come_and_the_last_model_takes_it_along
     await_message(served, WAITS + r"2 worker pods start\.")
     assert autoscaler.claims().keys() == autoscaler.nodes().keys()
     (head,) = served.pods(HEAD)
-    assert head["spec"]["nodeName"] == parts.NODE_NAME
+    assert head["spec"]["nodeName"] == nodes.FIRST.name
 
     served.kubectl("delete", "mdep/doubling", "--timeout=120s")
     served.await_no_pods()

@@ -68,7 +68,12 @@ def up(  # noqa: PLR0913 - the options of a command
     ] = "",
     namespace: Annotated[str, typer.Option(help="The namespace of the models.")] = "default",
     nodes: Annotated[
-        int, typer.Option(help="The number of Ray nodes, 1 or 2. The second one uses 127.0.0.2.", min=1, max=2)
+        int,
+        typer.Option(
+            help="The number of nodes, 1 or 2: of Kubernetes with --node, else of Ray (the second one uses 127.0.0.2).",
+            min=1,
+            max=2,
+        ),
     ] = 1,
     second_class: Annotated[
         str,
@@ -79,7 +84,7 @@ def up(  # noqa: PLR0913 - the options of a command
     ] = "",
     second_cpus: Annotated[int, typer.Option(help="The logical CPUs of the second Ray cluster.", min=1)] = 8,
     with_node: Annotated[
-        bool, typer.Option("--node", help="Start a Kubernetes node that runs pods, and nothing else (Linux, root).")
+        bool, typer.Option("--node", help="Start Kubernetes nodes that run pods, and nothing else (Linux, root).")
     ] = False,
 ) -> None:
     """Start the cluster, or the parts of it that are not running.
@@ -90,8 +95,8 @@ def up(  # noqa: PLR0913 - the options of a command
     """
     with _printing_errors() as console:
         if with_node:
-            _refuse_given(asked, "--node", ("only", "namespace", "nodes", "second_class", "second_cpus"))
-            _up_with_node(console, name)
+            _refuse_given(asked, "--node", ("only", "namespace", "second_class", "second_cpus"))
+            _up_with_node(console, name, nodes if _is_given(asked, "nodes") else None)
             return
         if isinstance(either.opened(name), node_cluster.NodeCluster):
             raise errors.LocalClusterError(f"the local cluster {name!r} has a node: start it with `--node`")
@@ -110,14 +115,20 @@ def up(  # noqa: PLR0913 - the options of a command
 def _refuse_given(asked: typer.Context, option: str, others: tuple[str, ...]) -> None:
     """Refuses options on the command line that have no effect beside ``option``."""
     for other in others:
-        source = asked.get_parameter_source(other)
-        if source is not None and source.name == "COMMANDLINE":
+        if _is_given(asked, other):
             flag = f"--{other.replace('_', '-')}"
             raise errors.LocalClusterError(f"{flag} has no effect with {option}: leave one of them out")
 
 
-def _up_with_node(console: rich.console.Console, name: str) -> None:
-    made = node_cluster.NodeCluster(name, reporter=progress.RichReporter(console))
+def _is_given(asked: typer.Context, option: str) -> bool:
+    """Whether the option is on the command line."""
+    source = asked.get_parameter_source(option)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _up_with_node(console: rich.console.Console, name: str, count: int | None) -> None:
+    """``count`` nodes; None: as many as the cluster has, or one."""
+    made = node_cluster.NodeCluster(name, count=count, reporter=progress.RichReporter(console))
     console.print(f"starting a node {name!r} (state and logs: {made.root})", highlight=False)
     made.up()
     option = "" if name == "default" else f" --name {name}"

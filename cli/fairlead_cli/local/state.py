@@ -33,7 +33,8 @@ class Phase(enum.StrEnum):
 class State(pydantic.BaseModel):
     """`run` is the short folder for sockets; `mark` is carried by each process of the cluster in its environment.
 
-    `network` is set for a cluster with a node: the second number of its addresses (see `node/addresses.py`).
+    `network` is set for a cluster with nodes: the second number of its addresses (see `node/addresses.py`). `nodes` is
+    how many there are then.
     """
 
     model_config = pydantic.ConfigDict(frozen=True)
@@ -45,6 +46,7 @@ class State(pydantic.BaseModel):
     run: pathlib.Path
     ports: dict[str, int] = {}
     network: int | None = None
+    nodes: int = 1
 
     @classmethod
     def new(cls, name: str, root: pathlib.Path, chosen: options.Options) -> Self:

@@ -17,7 +17,10 @@ _BLOCKS = range(64, 128)
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Addresses:
-    """`block` is the second number of all of them; the host and the node are the two ends of one veth."""
+    """`block` is the second number of all of them.
+
+    The machine and the first node are the two ends of a veth, and so are the first node and each other one.
+    """
 
     block: int
 
@@ -27,11 +30,29 @@ class Addresses:
 
     @property
     def host(self) -> str:
-        return f"10.{self.block}.0.1"
+        return self.near_end(1)
 
     @property
     def node(self) -> str:
-        return f"10.{self.block}.0.2"
+        """The first node's."""
+        return self.node_address(1)
+
+    @property
+    def nodes(self) -> str:
+        """All ends of veths."""
+        return f"10.{self.block}.0.0/24"
+
+    def node_address(self, number: int) -> str:
+        """The address of a node, by its number from 1."""
+        return f"10.{self.block}.0.{4 * number - 2}"
+
+    def near_end(self, number: int) -> str:
+        """The other end of that node's veth: the machine's for the first node, else the first node's."""
+        return f"10.{self.block}.0.{4 * number - 3}"
+
+    def pods_of(self, number: int) -> str:
+        """The addresses of the pods on a node: a quarter of all."""
+        return f"10.{self.block}.{96 + 32 * number}.0/19"
 
     @property
     def services(self) -> str:

@@ -27,13 +27,13 @@ def _mounted() -> tuple[pathlib.Path, ...]:
 
 
 def create(name: str) -> None:
-    """Make the group `/NAME` in each hierarchy."""
+    """Make the group `/NAME` in each hierarchy; the group that it is in exists."""
     for root in _mounted():
         group = root / name
         group.mkdir(exist_ok=True)
         # A new group of this one has no processor and no memory until it is given some, and no process may join it.
         for file in ("cpuset.cpus", "cpuset.mems"):
-            own, parents = group / file, root / file
+            own, parents = group / file, group.parent / file
             if own.exists() and parents.exists() and not own.read_text().strip():
                 own.write_text(parents.read_text())
 

@@ -1,9 +1,9 @@
-"""A cluster with a node: brings its parts up in namespaces of their own, takes them down whole."""
+"""A cluster with nodes: brings its parts up in namespaces of their own, takes them down whole."""
 
 from __future__ import annotations
 
 import datetime
-import json
+import functools
 import os
 import pathlib
 import shutil
@@ -31,6 +31,7 @@ from fairlead_cli.local.node import (
     debian,
     image_builder,
     kuberay,
+    nodes,
     packet_filter,
     parts,
     ports,
@@ -46,17 +47,18 @@ _MANIFESTS = pathlib.Path(__file__).parent / "manifests"
 
 
 class NodeCluster:
-    """A named cluster with one node; any number of processes may hold an object for the same one."""
+    """A named cluster with nodes; any number of processes may hold an object for the same one."""
 
     def __init__(
         self,
         name: str = "default",
         state_dir: pathlib.Path | None = None,
         *,
+        count: int | None = None,
         reporter: progress.Reporter | None = None,
         sources: binaries.Sources | None = None,
     ) -> None:
-        """Starts nothing. `state_dir` is this cluster's own folder."""
+        """Starts nothing. `state_dir` is this cluster's own folder. `count` nodes; None: as many as it has, or one."""
         self.name = name
         self.root = (state_dir if state_dir is not None else paths.cluster_dir(name)).resolve()
         self._reporter = reporter or progress.Silent()
@@ -64,29 +66,30 @@ class NodeCluster:
         self._layout = layout.Layout(root=self.root, run=state.run_dir(self.root))
         self._folder = folder.Folder(self.name, self.root, starts="fairlead local up --node", reporter=self._reporter)
         self._short = f"fairlead-{self._layout.run.name[-8:]}"
+        self._count = count
 
     # --- up and down ---------------------------------------------------------------------------------------------
 
     def up(self) -> None:
-        """Start what does not run, and wait for the node and its name server; first clean what a killed run left.
+        """Start what does not run, and wait for the nodes and the name server; first clean what a killed run left.
 
         Raises:
-            LocalClusterError: a part did not become ready; what was started stays, for its logs, until `down`.
+            LocalClusterError: a part did not become ready; what was started stays, for its logs, until `down`. Or the
+                cluster was made with another number of nodes.
         """
         _require_linux_and_root()
         found, programs = self._binaries(), self._programs()
         with self._folder.locked():
             self._make_ready_for_start(programs)
             self._ensure_namespaces()
-            context, wanted = self._context(found, programs), (*parts.TABLE, *self._asked_for())
-            missing = [part for part in wanted if self._folder.ledger().living(part) is None]
-            since = datetime.datetime.now(datetime.UTC) if "kubelet" in missing else None
+            missing = [part for part in self._all_parts() if self._folder.ledger().living(part) is None]
+            since = datetime.datetime.now(datetime.UTC)
             for part in missing:
                 if part == "containerd":  # it asks for this image when the first pod starts
                     self._builder(programs).ensure(self._program_image("pause"))
-                self._start(part, context)
+                self._start(part, found, programs)
             self._apply_name_server(self._builder(programs))
-            self._await_node(since)
+            self._await_nodes({node: since for node in self.members if node.part("kubelet") in missing})
             self._folder.save(self._folder.require().model_copy(update={"phase": state.Phase.UP}))
 
     def down(self) -> None:
@@ -100,7 +103,7 @@ class NodeCluster:
 
     def start(self, part: str) -> None:
         """Start a stopped part again and wait until it is ready."""
-        self._start(part, self._context(self._binaries(), self._programs()))
+        self._start(part, self._binaries(), self._programs())
 
     # --- what others ask for -------------------------------------------------------------------------------------
 
@@ -112,8 +115,13 @@ class NodeCluster:
         return self._marker.exists()
 
     @property
+    def members(self) -> tuple[nodes.Node, ...]:
+        """The first one has the control plane."""
+        return nodes.all_of(self._folder.require().nodes)
+
+    @property
     def addresses(self) -> addresses.Addresses:
-        """Of node, services and pods."""
+        """Of nodes, services and pods."""
         block = self._folder.require().network
         if block is None:
             raise errors.LocalClusterError(f"the local cluster {self.name!r} has no node")
@@ -162,7 +170,7 @@ class NodeCluster:
         if self._folder.read() is None:
             return {}
         recorded = self._folder.ledger().names()
-        known = (sandbox.HOLDER, *parts.TABLE, *parts.OPTIONAL)
+        known = (*self._holders(), *self._all_parts())
         return {part: self._folder.ledger().living(part) is not None for part in known if part in recorded}
 
     def kubectl(self, *arguments: str, input: str | None = None) -> subprocess.CompletedProcess[str]:  # noqa: A002
@@ -192,24 +200,35 @@ class NodeCluster:
         self._must("rollout", "status", "deployment/kuberay-operator", *where)
 
     def enforce_policies(self) -> None:
-        """Start what enforces NetworkPolicies on the node; done again it changes nothing."""
-        part = "kube-router"
+        """Start what enforces NetworkPolicies on the nodes; done again it changes nothing."""
+        program = "kube-router"
         packet_filter.obtain(self._sources.cache, self._reporter)
-        found = binaries.find([*self._binaries().paths, part], self._sources, self._reporter)
+        found = binaries.find([*self._binaries().paths, program], self._sources, self._reporter)
         with self._folder.locked():
             self._apply("kube-router.yaml")
-            if self._folder.ledger().living(part) is None:
-                self._start(part, self._context(found, self._programs()))
+            for part in (node.part(program) for node in self.members):
+                if self._folder.ledger().living(part) is None:
+                    self._start(part, found, self._programs())
 
     # --- how -----------------------------------------------------------------------------------------------------
 
     def _asked_for(self) -> list[str]:
-        """What this node runs besides what every node runs."""
+        """The programs that these nodes run besides what every node runs."""
         recorded = self._folder.ledger().names() if self._folder.read() is not None else ()
-        return [part for part in parts.OPTIONAL if part in recorded]
+        return [program for program in parts.OPTIONAL if program in recorded]
 
-    def _start(self, part: str, context: parts.Context) -> None:
-        began, row = time.monotonic(), {**parts.TABLE, **parts.OPTIONAL}[part]
+    def _holders(self) -> list[str]:
+        return [node.part(sandbox.HOLDER) for node in self.members]
+
+    def _all_parts(self) -> list[str]:
+        """In the order in which they are started."""
+        first, *others = self.members
+        of_others = [node.part(program) for node in others for program in (*parts.OF_EACH_NODE, *self._asked_for())]
+        return [*parts.TABLE, *map(first.part, self._asked_for()), *of_others]
+
+    def _start(self, part: str, found: binaries.Binaries, programs: debian.Programs) -> None:
+        node, program = nodes.program_of(part)
+        began, row, context = time.monotonic(), parts.ROWS[program], self._context(node, found, programs)
         self._folder.ledger().start(part, row.command(context))
         self._await(part, lambda: row.is_ready(context), began)
 
@@ -225,12 +244,13 @@ class NodeCluster:
         self._reporter.step(f"  {part} is ready ({time.monotonic() - began:.1f} s)")
 
     def _ensure_namespaces(self) -> None:
-        held = self._sandbox()
-        if self._folder.ledger().living(sandbox.HOLDER) is None:
-            began = time.monotonic()
-            self._folder.ledger().start(sandbox.HOLDER, held.holder())
-            self._await(sandbox.HOLDER, held.is_ready, began)
-        held.connect(self.pid(sandbox.HOLDER))
+        for node in self.members:
+            held, part = self._sandbox(node), node.part(sandbox.HOLDER)
+            if self._folder.ledger().living(part) is None:
+                began = time.monotonic()
+                self._folder.ledger().start(part, held.holder())
+                self._await(part, held.is_ready, began)
+            held.connect(self.pid(part), self.pid(sandbox.HOLDER))
 
     def _apply_name_server(self, builder: image_builder.Builder) -> None:
         image = builder.ensure(self._program_image("coredns"))
@@ -243,23 +263,20 @@ class NodeCluster:
             manifest = manifest.replace(f"${{{name}}}", value)
         self._must("apply", "--server-side", "--field-manager=fairlead-local", "--filename=-", manifest=manifest)
 
-    def _await_node(self, since: datetime.datetime | None) -> None:
+    def _await_nodes(self, since: Mapping[nodes.Node, datetime.datetime]) -> None:
+        """`since` has the nodes whose kubelet was started, and when."""
         began = time.monotonic()
-        self._await("kubelet", lambda: self._node_is_ready(since), began)
+        for node in self.members:
+            self._await(node.part("kubelet"), functools.partial(self._is_ready, node, since.get(node)), began)
         limit = f"--timeout={_READY_WITHIN_S:.0f}s"
         self._must("rollout", "status", "deployment/coredns", "--namespace=kube-system", limit)
-        self._reporter.step(f"  node and name server are ready ({time.monotonic() - began:.1f} s)")
+        self._reporter.step(f"  nodes and name server are ready ({time.monotonic() - began:.1f} s)")
 
-    def _node_is_ready(self, since: datetime.datetime | None) -> bool:
-        """Whether the kubelet says so, at `since` or later: the API shows for a while what an earlier one said last."""
-        lease = self.kubectl("get", f"lease/{parts.NODE_NAME}", "--namespace=kube-node-lease", "--output=json")
-        node = self.kubectl("get", f"node/{parts.NODE_NAME}", "--output=json")
-        if lease.returncode != 0 or node.returncode != 0:
-            return False
-        renewed = datetime.datetime.fromisoformat(json.loads(lease.stdout)["spec"]["renewTime"])
-        conditions = json.loads(node.stdout)["status"].get("conditions", ())
-        is_ready = any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
-        return is_ready and (since is None or renewed >= since)
+    def _is_ready(self, node: nodes.Node, since: datetime.datetime | None) -> bool:
+        lease = self.kubectl("get", f"lease/{node.name}", "--namespace=kube-node-lease", "--output=json")
+        found = self.kubectl("get", f"node/{node.name}", "--output=json")
+        is_there = lease.returncode == 0 and found.returncode == 0
+        return is_there and nodes.is_ready(lease.stdout, found.stdout, since)
 
     def _program_image(self, name: str) -> image_builder.Image:
         return image_builder.program(name, self._binaries().path(name))
@@ -282,15 +299,16 @@ class NodeCluster:
     def _programs(self) -> debian.Programs:
         return debian.obtain(self._sources.cache, self._reporter)
 
-    def _context(self, found: binaries.Binaries, programs: debian.Programs) -> parts.Context:
-        pid = self.pid(sandbox.HOLDER)
+    def _context(self, node: nodes.Node, found: binaries.Binaries, programs: debian.Programs) -> parts.Context:
+        pid = self.pid(node.part(sandbox.HOLDER))
         return parts.Context(
             where=self._layout,
             found=found,
             programs=programs,
             cache=self._sources.cache,
             at=self.addresses,
-            files=self._files(programs),
+            node=node,
+            files=self._files(node, programs),
             enter=lambda argv: sandbox.Sandbox.enter(pid, argv),
         )
 
@@ -304,10 +322,13 @@ class NodeCluster:
             remembered = None
         if remembered is None:
             self._create(programs)
+        else:
+            nodes.require_same_count(self.name, self._count, remembered.nodes)
 
     def _goes_on(self, remembered: state.State) -> bool:
         """Whether the cluster can be gone on with: it was up once, and its namespaces are still there."""
-        return remembered.phase is state.Phase.UP and self._folder.ledger().living(sandbox.HOLDER) is not None
+        held = (self._folder.ledger().living(part) is not None for part in self._holders())
+        return remembered.phase is state.Phase.UP and all(held)
 
     def _create(self, programs: debian.Programs) -> None:
         if self.root.is_relative_to("/var") or self.root.is_relative_to("/run"):
@@ -315,39 +336,31 @@ class NodeCluster:
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._marker.touch()
         chosen = addresses.choose()
-        fresh = state.State.new(self.name, self.root, options.Options())
+        fresh, count = state.State.new(self.name, self.root, options.Options()), self._count or 1
         # First of all: from here on a killed run is found by the next.
-        self._folder.save(fresh.model_copy(update={"network": chosen.block}))
+        self._folder.save(fresh.model_copy(update={"network": chosen.block, "nodes": count}))
         shutil.rmtree(self._layout.run, ignore_errors=True)
         self._layout.run.mkdir(mode=0o700)
         for made in (self._layout.logs, self._layout.etcd_data):
             made.mkdir(mode=0o700)
-        accounts.prepare(self._layout, chosen)
-        cgroups.create(self._short)
+        accounts.prepare(self._layout, chosen, count)
         pause = self._program_image("pause").reference
-        written = configuration.files(self._files(programs), chosen, group=self._short, pause=pause)
-        for name, text in written.items():
-            path = self._files(programs).file(name)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
+        for node in nodes.all_of(count):
+            group, paths_of = node.control_group(self._short), self._files(node, programs)
+            cgroups.create(group)
+            written = configuration.files(paths_of, chosen, node, group=group, pause=pause)
+            for name, text in written.items():
+                path = paths_of.file(name)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(text)
 
-    def _files(self, programs: debian.Programs) -> configuration.Paths:
-        kubelet, plugins = self._layout.pair("kubelet"), programs.network_plugins
-        if plugins is None:
-            raise errors.LocalClusterError("the CNI plugins are not there")
-        return configuration.Paths(
-            folder=self.root / "configuration",
-            authority=self._layout.authority,
-            kubelet_certificate=kubelet.certificate,
-            kubelet_key=kubelet.key,
-            kube_proxy_kubeconfig=self.root / "kube-proxy.kubeconfig",
-            runc=programs.path("runc"),
-            network_plugins=plugins,
-            registry_storage=self._sources.cache / "images" / "registry",
-        )
+    def _files(self, node: nodes.Node, programs: debian.Programs) -> configuration.Paths:
+        registry_storage = self._sources.cache / "images" / "registry"
+        return configuration.Paths.of_node(node, self._layout, programs, registry_storage=registry_storage)
 
-    def _sandbox(self) -> sandbox.Sandbox:
-        return sandbox.Sandbox(where=self._layout, name=self._interface, at=self.addresses)
+    def _sandbox(self, node: nodes.Node) -> sandbox.Sandbox:
+        name = self._interface if node.is_first else node.name
+        return sandbox.Sandbox(where=self._layout, name=name, at=self.addresses, node=node)
 
     @property
     def _interface(self) -> str:
@@ -361,7 +374,9 @@ class NodeCluster:
     def _clean(self) -> None:
         ledger = self._folder.left_ledger()
         if ledger is not None:
-            for part in _STARTERS:
+            for part in ledger.names():
+                if nodes.program_of(part)[1] not in _STARTERS:
+                    continue
                 ledger.stop(part, grace_s=_GRACE_S, signal_number=signal.SIGKILL)
         cgroups.remove(self._short)
         if ledger is not None:

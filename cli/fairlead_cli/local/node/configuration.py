@@ -6,9 +6,10 @@ import dataclasses
 import json
 import pathlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
-from fairlead_cli.local.node import addresses, ports
+from fairlead_cli.local import errors, layout
+from fairlead_cli.local.node import addresses, debian, nodes, ports
 
 REGISTRY_NAME = "registry.node"
 """What images are called by in the cluster; which address that is, containerd alone knows."""
@@ -18,7 +19,7 @@ CLUSTER_DOMAIN = "cluster.local"
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Paths:
-    """The files that other files name."""
+    """The files of one node that other files name."""
 
     folder: pathlib.Path
     authority: pathlib.Path
@@ -29,20 +30,44 @@ class Paths:
     network_plugins: pathlib.Path
     registry_storage: pathlib.Path
 
+    @classmethod
+    def of_node(
+        cls, node: nodes.Node, where: layout.Layout, programs: debian.Programs, *, registry_storage: pathlib.Path
+    ) -> Self:
+        """Those of a node.
+
+        Raises:
+            LocalClusterError: the CNI plugins are not there.
+        """
+        pair, plugins = where.pair(node.part("kubelet")), programs.network_plugins
+        if plugins is None:
+            raise errors.LocalClusterError("the CNI plugins are not there")
+        return cls(
+            folder=where.root / f"configuration{node.suffix}",
+            authority=where.authority,
+            kubelet_certificate=pair.certificate,
+            kubelet_key=pair.key,
+            kube_proxy_kubeconfig=where.root / "kube-proxy.kubeconfig",
+            runc=programs.path("runc"),
+            network_plugins=plugins,
+            registry_storage=registry_storage,
+        )
+
     def file(self, name: str) -> pathlib.Path:
         return self.folder / name
 
 
-def files(paths: Paths, at: addresses.Addresses, *, group: str, pause: str) -> Mapping[str, str]:
+def files(paths: Paths, at: addresses.Addresses, node: nodes.Node, *, group: str, pause: str) -> Mapping[str, str]:
     """Each file's text, by its name below the folder. `group` is the control group, `pause` the image's reference."""
+    of_the_first = {"registry.json": json.dumps(registry(paths, at), indent=1)} if node.is_first else {}
     return {
         "containerd.toml": containerd(paths, pause=pause),
         f"registries/{REGISTRY_NAME}/hosts.toml": hosts(at),
-        "network/10-node.conflist": json.dumps(network(at), indent=1),
-        "kubelet.json": json.dumps(kubelet(paths, at, group=group), indent=1),
-        "kube-proxy.json": json.dumps(kube_proxy(paths, at), indent=1),
-        "registry.json": json.dumps(registry(paths, at), indent=1),
+        "network/10-node.conflist": json.dumps(network(at, node), indent=1),
+        "kubelet.json": json.dumps(kubelet(paths, at, node, group=group), indent=1),
+        "kube-proxy.json": json.dumps(kube_proxy(paths, at, node), indent=1),
         "resolv.conf": "# no name is looked up outside of the cluster\n",
+        **of_the_first,
     }
 
 
@@ -85,12 +110,12 @@ def hosts(at: addresses.Addresses) -> str:
     return f'server = "{url}"\n\n[host."{url}"]\ncapabilities = ["pull", "resolve"]\n'
 
 
-def network(at: addresses.Addresses) -> Mapping[str, Any]:
+def network(at: addresses.Addresses, node: nodes.Node) -> Mapping[str, Any]:
     """A veth for each pod, and a route to it: so each packet passes the node's own filter, also between its pods."""
     given: Mapping[str, Any] = {
         "type": "host-local",
         "dataDir": "/run/cni-addresses",
-        "ranges": [[{"subnet": at.pods}]],
+        "ranges": [[{"subnet": at.pods_of(node.number)}]],
         "routes": [{"dst": "0.0.0.0/0"}],
     }
     plugins: list[Mapping[str, Any]] = [
@@ -100,14 +125,15 @@ def network(at: addresses.Addresses) -> Mapping[str, Any]:
     return {"cniVersion": "1.0.0", "name": "node", "plugins": plugins}
 
 
-def kubelet(paths: Paths, at: addresses.Addresses, *, group: str) -> Mapping[str, Any]:
+def kubelet(paths: Paths, at: addresses.Addresses, node: nodes.Node, *, group: str) -> Mapping[str, Any]:
     """For a node whose disk and memory are also used by others: it gives nothing away because they are short."""
+    address = at.node_address(node.number)
     one_percent = ("memory.available", "nodefs.available", "nodefs.inodesFree", "imagefs.available")
     return {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
-        "address": at.node,
-        "healthzBindAddress": at.node,
+        "address": address,
+        "healthzBindAddress": address,
         "authentication": {
             "anonymous": {"enabled": False},
             "webhook": {"enabled": True},
@@ -135,14 +161,15 @@ def kubelet(paths: Paths, at: addresses.Addresses, *, group: str) -> Mapping[str
     }
 
 
-def kube_proxy(paths: Paths, at: addresses.Addresses) -> Mapping[str, Any]:
+def kube_proxy(paths: Paths, at: addresses.Addresses, node: nodes.Node) -> Mapping[str, Any]:
+    address = at.node_address(node.number)
     return {
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
         "kind": "KubeProxyConfiguration",
         "mode": "nftables",
-        "bindAddress": at.node,
-        "healthzBindAddress": f"{at.node}:{ports.KUBE_PROXY_HEALTH}",
-        "metricsBindAddress": f"{at.node}:{ports.KUBE_PROXY_METRICS}",
+        "bindAddress": address,
+        "healthzBindAddress": f"{address}:{ports.KUBE_PROXY_HEALTH}",
+        "metricsBindAddress": f"{address}:{ports.KUBE_PROXY_METRICS}",
         "clientConnection": {"kubeconfig": str(paths.kube_proxy_kubeconfig)},
         "clusterCIDR": at.pods,
         # These limits are the machine's, not the namespace's.

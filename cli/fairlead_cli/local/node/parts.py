@@ -9,29 +9,35 @@ import subprocess
 from collections.abc import Callable, Mapping
 
 from fairlead_cli.local import binaries, control_plane, layout, loopback, processes
-from fairlead_cli.local.node import addresses, configuration, debian, packet_filter, ports
-
-NODE_NAME = "node-1"
+from fairlead_cli.local.node import addresses, configuration, debian, nodes, packet_filter, ports
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """What a command depends on; `enter` makes of a command line the one that runs it in the namespaces."""
+    """What a command on `node` depends on; `enter` makes of a command line the one that runs it in its namespaces."""
 
     where: layout.Layout
     found: binaries.Binaries
     programs: debian.Programs
     cache: pathlib.Path
     at: addresses.Addresses
+    node: nodes.Node
     files: configuration.Paths
     enter: Callable[[list[str]], list[str]]
 
-    def command(self, part: str, argv: list[str]) -> processes.Command:
+    @property
+    def address(self) -> str:
+        """The node's."""
+        return self.at.node_address(self.node.number)
+
+    def command(self, program: str, argv: list[str]) -> processes.Command:
         """`argv`, with the node's programs on its PATH."""
         folder = self.found.path("containerd").parent
         path = f"{folder}:{self.programs.search_path}"
         environment = {**self.programs.environment, "PATH": path}
-        return processes.Command(argv=self.enter(argv), log=self.where.log(part), environment=environment)
+        return processes.Command(
+            argv=self.enter(argv), log=self.where.log(self.node.part(program)), environment=environment
+        )
 
     def wrapped(self, command: processes.Command) -> processes.Command:
         """The same command, in the namespaces."""
@@ -113,9 +119,9 @@ def _kubelet(context: Context) -> processes.Command:
     argv = [
         str(context.found.path("kubelet")),
         f"--config={context.files.file('kubelet.json')}",
-        f"--kubeconfig={context.where.root / 'kubelet.kubeconfig'}",
-        f"--hostname-override={NODE_NAME}",
-        f"--node-ip={context.at.node}",
+        f"--kubeconfig={context.where.root / context.node.part('kubelet')}.kubeconfig",
+        f"--hostname-override={context.node.name}",
+        f"--node-ip={context.address}",
     ]
     return context.command("kubelet", argv)
 
@@ -124,7 +130,7 @@ def _kube_proxy(context: Context) -> processes.Command:
     argv = [
         str(context.found.path("kube-proxy")),
         f"--config={context.files.file('kube-proxy.json')}",
-        f"--hostname-override={NODE_NAME}",
+        f"--hostname-override={context.node.name}",
     ]
     return context.command("kube-proxy", argv)
 
@@ -133,9 +139,9 @@ def _kube_router(context: Context) -> processes.Command:
     argv = [
         str(context.found.path("kube-router")),
         f"--kubeconfig={context.where.root / 'kube-router.kubeconfig'}",
-        f"--hostname-override={NODE_NAME}",
+        f"--hostname-override={context.node.name}",
         f"--service-cluster-ip-range={context.at.services}",
-        f"--health-address={context.at.node}:{ports.KUBE_ROUTER_HEALTH}",
+        f"--health-address={context.address}:{ports.KUBE_ROUTER_HEALTH}",
     ]
     command = context.command("kube-router", argv)
     return dataclasses.replace(command, environment={**command.environment, **packet_filter.environment(context.cache)})
@@ -146,9 +152,11 @@ def _answers(part: str, path: str) -> Callable[[Context], bool]:
 
 
 def _answers_plainly(port: int, path: str) -> Callable[[Context], bool]:
-    return lambda at: loopback.get_status(port, path, host=at.at.node) == http.HTTPStatus.OK
+    return lambda at: loopback.get_status(port, path, host=at.address) == http.HTTPStatus.OK
 
 
+# What nodes other than the first run.
+OF_EACH_NODE = ("containerd", "kubelet", "kube-proxy")
 # What a node runs only where it is asked for.
 OPTIONAL: Mapping[str, Part] = {
     "kube-router": Part(command=_kube_router, is_ready=_answers_plainly(ports.KUBE_ROUTER_HEALTH, "/healthz")),
@@ -169,3 +177,4 @@ TABLE: Mapping[str, Part] = {
     "kubelet": Part(command=_kubelet, is_ready=_answers_plainly(ports.KUBELET_HEALTH, "/healthz")),
     "kube-proxy": Part(command=_kube_proxy, is_ready=_answers_plainly(ports.KUBE_PROXY_HEALTH, "/healthz")),
 }
+ROWS: Mapping[str, Part] = {**TABLE, **OPTIONAL}

@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 
 from fairlead_cli.local import errors, layout, processes
-from fairlead_cli.local.node import addresses
+from fairlead_cli.local.node import addresses, nodes
 
 HOLDER = "node"
 _REMOVED_WITHIN_S = 20.0
@@ -33,20 +33,24 @@ exec sleep infinity
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Sandbox:
-    """The namespaces of the cluster at `where`; `name` is unique among clusters and short: an interface has it."""
+    """The namespaces of a node of the cluster at `where`.
+
+    `name` is that of the interface by which the node is reached: short, and unique where the interface is.
+    """
 
     where: layout.Layout
     name: str
     at: addresses.Addresses
+    node: nodes.Node = nodes.FIRST
 
     @property
     def var(self) -> pathlib.Path:
         """What is `/var` in there."""
-        return self.where.root / "var"
+        return self.where.root / f"var{self.node.suffix}"
 
     @property
     def _ready(self) -> pathlib.Path:
-        return self.where.run / "namespaces-ready"
+        return self.where.run / f"namespaces-ready{self.node.suffix}"
 
     def holder(self) -> processes.Command:
         """The process that holds the namespaces."""
@@ -58,29 +62,42 @@ class Sandbox:
         self._ready.unlink(missing_ok=True)
         argv = ["unshare", "--net", "--mount", "--propagation", "private", "--"]
         argv += ["/bin/sh", "-c", _HOLD, "fairlead-node", str(self.var), str(self._ready)]
-        return processes.Command(argv=argv, log=self.where.log(HOLDER))
+        return processes.Command(argv=argv, log=self.where.log(self.node.part(HOLDER)))
 
     def is_ready(self) -> bool:
         """Whether the namespaces can be entered."""
         return self._ready.exists()
 
-    def connect(self, pid: int) -> None:
-        """Join the holder's network to this machine; done again it changes nothing.
+    def connect(self, pid: int, first: int) -> None:
+        """Join the network of the holder `pid` to that of the machine or, for other nodes, of the holder `first`.
+
+        Done again it changes nothing.
 
         Raises:
             LocalClusterError: the kernel or the system refuses.
         """
-        if not pathlib.Path(f"/sys/class/net/{self.name}").exists():
-            _run("ip", "link", "add", self.name, "type", "veth", "peer", "name", _INTERFACE, "netns", str(pid))
-        _run("ip", "address", "replace", f"{self.at.host}/30", "dev", self.name)
-        _run("ip", "link", "set", self.name, "up")
-        for network in (self.at.services, self.at.pods):
-            _run("ip", "route", "replace", network, "via", self.at.node)
-        inside = self.enter(pid, [])
-        _run(*inside, "ip", "address", "replace", f"{self.at.node}/30", "dev", _INTERFACE)
+        outside = [] if self.node.is_first else self.enter(first, [])
+        inside, number = self.enter(pid, []), self.node.number
+        near, address = self.at.near_end(number), self.at.node_address(number)
+        if not _has_interface(outside, self.name):
+            link = ("ip", "link", "add", self.name, "type", "veth", "peer", "name", _INTERFACE, "netns", str(pid))
+            _run(*outside, *link)
+        _run(*outside, "ip", "address", "replace", f"{near}/30", "dev", self.name)
+        _run(*outside, "ip", "link", "set", self.name, "up")
+        for network in self._reached_by_it:
+            _run(*outside, "ip", "route", "replace", network, "via", address)
+        _run(*inside, "ip", "address", "replace", f"{address}/30", "dev", _INTERFACE)
         _run(*inside, "ip", "link", "set", _INTERFACE, "up")
         # kube-proxy changes a service's address before it matters where this leads; without it there is no route.
-        _run(*inside, "ip", "route", "replace", self.at.services, "via", self.at.host)
+        others = self.at.services if self.node.is_first else self.at.all
+        _run(*inside, "ip", "route", "replace", others, "via", near)
+
+    @property
+    def _reached_by_it(self) -> tuple[str, ...]:
+        """All of the cluster is reached by the first node, and only its own pods by each other one."""
+        if self.node.is_first:
+            return self.at.nodes, self.at.services, self.at.pods
+        return (self.at.pods_of(self.node.number),)
 
     @staticmethod
     def enter(pid: int, argv: Sequence[str]) -> list[str]:
@@ -106,6 +123,11 @@ def disconnect(name: str) -> None:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.05)
+
+
+def _has_interface(enter: Sequence[str], name: str) -> bool:
+    """Asked of `ip`: in a namespace of ours `/sys` is the machine's, and shows its interfaces."""
+    return subprocess.run([*enter, "ip", "link", "show", "dev", name], capture_output=True, check=False).returncode == 0
 
 
 def _run(*command: str) -> None:

@@ -38,7 +38,6 @@ def test_down_all_succeeds_when_there_is_no_cluster() -> None:
     [
         (("up", "--node", "--only", "ray"), "--only has no effect with --node"),
         (("up", "--node", "--namespace", "default"), "--namespace has no effect with --node"),
-        (("up", "--node", "--nodes", "2"), "--nodes has no effect with --node"),
         (("down", "--all", "--name", "mine"), "--name has no effect with --all"),
     ],
 )

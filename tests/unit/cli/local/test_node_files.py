@@ -10,10 +10,10 @@ import tomllib
 import pytest
 
 from fairlead_cli.local import build, either, errors
-from fairlead_cli.local.node import addresses, cgroups, cluster, configuration, image_builder, parts
+from fairlead_cli.local.node import addresses, cgroups, cluster, configuration, image_builder, nodes, parts
 
 
-def make_files(tmp_path: pathlib.Path) -> dict[str, str]:
+def make_files(tmp_path: pathlib.Path, *, number: int = 1) -> dict[str, str]:
     paths = configuration.Paths(
         folder=tmp_path,
         authority=tmp_path / "ca.crt",
@@ -24,8 +24,9 @@ def make_files(tmp_path: pathlib.Path) -> dict[str, str]:
         network_plugins=tmp_path / "cni",
         registry_storage=tmp_path / "registry",
     )
-    at = addresses.Addresses(block=70)
-    return dict(configuration.files(paths, at, group="fairlead-1", pause="registry.node/fairlead/pause:1"))
+    at, node = addresses.Addresses(block=70), nodes.Node(number=number)
+    pause = "registry.node/fairlead/pause:1"
+    return dict(configuration.files(paths, at, node, group=node.control_group("fairlead-1"), pause=pause))
 
 
 def test_the_first_block_without_a_route_is_taken() -> None:
@@ -47,6 +48,19 @@ def test_the_ranges_of_a_block_don_t_overlap() -> None:
     assert all(ipaddress.ip_address(each) not in services for each in (at.host, at.node))
 
 
+def test_each_node_has_an_end_of_a_veth_and_pods_of_its_own() -> None:
+    at = addresses.Addresses(block=64)
+    numbers = (1, 2, 3, 4)
+    ends = {each for number in numbers for each in (at.near_end(number), at.node_address(number))}
+    assert len(ends) == 8
+    for number in numbers:
+        veth = ipaddress.ip_network(f"{at.near_end(number)}/30", strict=False)
+        assert {str(each) for each in veth.hosts()} == {at.near_end(number), at.node_address(number)}
+        assert veth.subnet_of(ipaddress.ip_network(at.nodes))  # type: ignore[arg-type]
+    of_each = [ipaddress.ip_network(at.pods_of(number)) for number in numbers]
+    assert list(ipaddress.collapse_addresses(of_each)) == [ipaddress.ip_network(at.pods)]  # type: ignore[type-var]
+
+
 def test_containerd_reads_its_configuration_as_meant(tmp_path: pathlib.Path) -> None:
     read = tomllib.loads(make_files(tmp_path)["containerd.toml"])
     images = read["plugins"]["io.containerd.cri.v1.images"]
@@ -60,6 +74,31 @@ def test_pods_ask_the_name_server_and_the_node_keeps_to_its_group(tmp_path: path
     assert kubelet["clusterDNS"] == ["10.70.64.10"]
     assert kubelet["cgroupRoot"] == "/fairlead-1"
     assert kubelet["authentication"]["anonymous"] == {"enabled": False}
+
+
+def test_a_second_node_has_addresses_and_a_group_of_its_own_and_no_registry(tmp_path: pathlib.Path) -> None:
+    first, second = make_files(tmp_path), make_files(tmp_path, number=2)
+    kubelet, proxy = json.loads(second["kubelet.json"]), json.loads(second["kube-proxy.json"])
+    assert (kubelet["address"], proxy["bindAddress"]) == ("10.70.0.6", "10.70.0.6")
+    assert kubelet["cgroupRoot"] == "/fairlead-1/node-2"
+    (ranges,) = json.loads(second["network/10-node.conflist"])["plugins"][0]["ipam"]["ranges"]
+    assert ranges == [{"subnet": "10.70.160.0/19"}]
+    assert set(first) - set(second) == {"registry.json"}
+    assert second["registries/registry.node/hosts.toml"] == first["registries/registry.node/hosts.toml"]
+
+
+@pytest.mark.parametrize("part", ["kubelet", "kubelet-2", "kube-proxy", "kube-proxy-2", "node", "node-2"])
+def test_a_part_s_name_says_its_node_and_program(part: str) -> None:
+    node, program = nodes.program_of(part)
+    assert node.part(program) == part
+    assert node.number == (2 if part.endswith("-2") else 1)
+
+
+def test_another_number_of_nodes_is_refused_with_what_to_do() -> None:
+    nodes.require_same_count("kept", None, 2)
+    nodes.require_same_count("kept", 2, 2)
+    with pytest.raises(errors.LocalClusterError, match=r"--nodes 1`\. To start it with `--nodes 2`, remove it first"):
+        nodes.require_same_count("kept", 2, 1)
 
 
 def test_control_groups_of_both_versions_are_found() -> None:
