@@ -93,7 +93,8 @@ def _run(
     is_kept = False
     try:
         local.down()
-        chapters.run()
+        with _sigterm_interrupts():
+            chapters.run()
         is_kept = keep
         if not keep:
             narrator.chapter("Clean up")
@@ -117,13 +118,24 @@ def _run(
 
 
 @contextlib.contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """A second Ctrl-C does not stop what is being cleaned up."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _sigterm_interrupts() -> Iterator[None]:
+    """SIGTERM ends the chapters as Ctrl-C does, with the cleaning up."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """A second Ctrl-C, or SIGTERM, does not stop what is being cleaned up."""
+    before = {each: signal.signal(each, signal.SIG_IGN) for each in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 def _print_failure(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pathlib
+import signal
 import socket
 import tempfile
+from collections.abc import Callable
 
 import httpx
 import pytest
@@ -45,24 +47,30 @@ def ended(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> list[str]:
     return names
 
 
+def raising(error: BaseException) -> Callable[[life.Life], None]:
+    def end(_: life.Life) -> None:
+        raise error
+
+    return end
+
+
 @pytest.mark.parametrize(
-    ("error", "code", "sentence"),
+    ("end", "code", "sentence"),
     [
-        (narration.DemoFailed("3 requests failed"), 1, "The demo failed: 3 requests failed"),
-        (KeyboardInterrupt(), 130, "Interrupted"),
+        (raising(narration.DemoFailed("3 requests failed")), 1, "The demo failed: 3 requests failed"),
+        (raising(KeyboardInterrupt()), 130, "Interrupted"),
+        (lambda _: signal.raise_signal(signal.SIGTERM), 130, "Interrupted"),
     ],
+    ids=["failure", "Ctrl-C", "SIGTERM"],
 )
 def test_a_life_that_does_not_end_well_leaves_no_cluster(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: pathlib.Path,
     ended: list[str],
-    error: BaseException,
+    end: Callable[[life.Life], None],
     code: int,
     sentence: str,
 ) -> None:
-    def end(_: life.Life) -> None:
-        raise error
-
     monkeypatch.setattr(life.Life, "run", end)
     out = str(tmp_path / "pictures")
     result = typer.testing.CliRunner().invoke(main.app, ["demo", "--life", "--name", "lives", "--out", out])
