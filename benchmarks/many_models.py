@@ -2,7 +2,7 @@
 
 Stories:
   ready COUNT                        created at once in one namespace, until all are Ready; idleness; a restart
-  fleet COUNT NAMESPACES CLUSTERS    models that serve already: start of the operator, idleness
+  fleet COUNT NAMESPACES CLUSTERS    models that serve already: start of the operator, idleness, changes of some
   beside COUNT                       what one rollout costs in a namespace where so many models serve
   hanging COUNT                      one namespace whose Ray hangs, and how soon an event elsewhere is decided on
 
@@ -24,7 +24,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,7 @@ POLL_S = 0.5
 """Each look costs the operator the text of all its series: some milliseconds."""
 WRITERS = 8
 EVENTS = 25
+FLEET_EVENTS = 100
 ROLLOUTS = 5
 RELIST_S = 300
 GOGC = "400"
@@ -309,11 +310,12 @@ def hanging(made: World, count: int) -> None:
     restart(made, 2 * count)
     api, neighbour = (KubeApi(made.kubernetes.kubeconfig, place.namespace) for place in (stuck, other))
     half = min(count, 2 * EVENTS)
-    _measure_events(neighbour, range(1, half, 2), "calm")
+    _measure_events(((neighbour, number) for number in range(1, half, 2)), "calm")
     stuck.hang()
     for number in range(0, 2 * count, 2):
         api.merge(api.models_path(f"model-{number:05}"), {"spec": {"model": {"uri": "file:///models/next"}}})
-    _measure_events(neighbour, range(half | 1, 2 * half, 2), f"{count} models elsewhere wait for a Ray that hangs")
+    later = range(half | 1, 2 * half, 2)
+    _measure_events(((neighbour, number) for number in later), f"{count} models elsewhere wait for a Ray that hangs")
     until(lambda: made.ready() >= count, "the other namespace is at rest", deadline_s=DEADLINE_S, poll_s=POLL_S)
     made.wait_until_idle()
     requests, cpu_s = made.requests(), made.operator.cpu_s()
@@ -325,14 +327,22 @@ def hanging(made: World, count: int) -> None:
     )
 
 
-def _measure_events(neighbour: KubeApi, numbers: range, when: str) -> None:
-    """A change of the spec, until the status shows that it was seen; one after the other."""
+def change_some(made: World, count: int) -> None:
+    """One model after the other gets another source, each in the next namespace."""
+    made.wait_until_idle()
+    apis = [KubeApi(made.kubernetes.kubeconfig, place.namespace) for place in made.places]
+    some = range(min(count, FLEET_EVENTS))
+    _measure_events(((apis[number % len(apis)], number) for number in some), f"{count} models serve")
+
+
+def _measure_events(models: Iterable[tuple[KubeApi, int]], when: str) -> None:
+    """A change of the spec of each, until the status shows that it was seen; one after the other."""
     delays_s = []
-    for number in numbers:
-        path = neighbour.models_path(f"model-{number:05}")
+    for api, number in models:
+        path = api.models_path(f"model-{number:05}")
         began_s = time.monotonic()
-        neighbour.merge(path, {"spec": {"model": {"uri": f"file:///models/other-{number}"}}})
-        until(lambda path=path: _is_observed(neighbour.get(path)), "it is decided on", poll_s=0.01)
+        api.merge(path, {"spec": {"model": {"uri": f"file:///models/other-{number}"}}})
+        until(lambda api=api, path=path: _is_observed(api.get(path)), "it is decided on", poll_s=0.01)
         delays_s.append(time.monotonic() - began_s)
     ranked = sorted(delays_s)
     p95_s = ranked[int(len(ranked) * 0.95)]
@@ -374,6 +384,7 @@ def main() -> None:
             seed(made, count)
             restart(made, count)
             stay_idle(made)
+            change_some(made, count)
     elif story == "beside":
         with world(1, 1) as made:
             roll_out_beside(made, count)
