@@ -66,14 +66,22 @@ class WorldCluster(cluster.Cluster):
             for kept in stored.revisions.values()
         ]
 
+    def restart(self, name: str, at: datetime.datetime, *, resource_version: str) -> None:
+        self._require_version(name, resource_version)
+        self.world.change(name, "serving.restartedAt", at.isoformat())
+
     def ask(self, name: str, request: Mapping[str, Any], *, resource_version: str | None) -> None:
         if self.forbidden:
             raise errors.PluginError(f"You may not ask that of ModelDeployment {name}.")
         stored = self.world.models[name]
-        if resource_version is not None and (self.conflicts or resource_version != str(stored.resource_version)):
-            self.conflicts -= 1
-            raise errors.ConflictError("somebody else wrote")
+        if resource_version is not None:
+            self._require_version(name, resource_version)
         datetime.datetime.fromisoformat(request["time"])
         stored.status["request"] = dict(request)
         stored.resource_version += 1
         self.asked.append(request)
+
+    def _require_version(self, name: str, resource_version: str) -> None:
+        if self.conflicts or resource_version != str(self.world.models[name].resource_version):
+            self.conflicts -= 1
+            raise errors.ConflictError("somebody else wrote")

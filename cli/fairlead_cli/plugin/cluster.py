@@ -1,11 +1,12 @@
-"""The objects that the plugin reads, and the one write that it does.
+"""The objects that the plugin reads, and the two writes that it does.
 
-The write goes to the status subresource with the ``resourceVersion`` that was read. Source: docs/contracts.md,
-"People → operator: requests".
+A request goes to the status subresource with the ``resourceVersion`` that was read. Source: docs/contracts.md,
+"People → operator: requests". A restart is a change of the spec.
 """
 
 from __future__ import annotations
 
+import datetime
 import json
 import pathlib
 from collections.abc import Callable, Mapping
@@ -47,6 +48,10 @@ class Cluster(Protocol):
         Raises:
             errors.ConflictError: it changed since.
         """
+        ...
+
+    def restart(self, name: str, at: datetime.datetime, *, resource_version: str) -> None:
+        """Writes ``spec.serving.restartedAt``, of exactly this version. Raises as `ask` does."""
         ...
 
 
@@ -111,6 +116,21 @@ class KubernetesCluster(Cluster):
 
         try:
             self._call(write, f"send the request to ModelDeployment {name}", role="fairlead-rollouts")
+        except LookupError as error:
+            raise unknown_model(self.namespace, name) from error
+
+    @override
+    def restart(self, name: str, at: datetime.datetime, *, resource_version: str) -> None:
+        time = at.astimezone(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        body = {"metadata": {"resourceVersion": resource_version}, "spec": {"serving": {"restartedAt": time}}}
+
+        def write() -> Any:
+            return self._objects.patch_namespaced_custom_object(
+                *self._place(), name, body, _content_type="application/merge-patch+json", _request_timeout=TIMEOUT_S
+            )
+
+        try:
+            self._call(write, f"restart ModelDeployment {name}", role="edit")
         except LookupError as error:
             raise unknown_model(self.namespace, name) from error
 

@@ -1,4 +1,7 @@
-"""The verbs of `kubectl fairlead`: each writes a request and reports what the operator answered to it."""
+"""The verbs of `kubectl fairlead`.
+
+Each writes a request and reports what the operator answered to it. Only a restart changes the spec instead.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from fairlead_cli.plugin import cluster, errors, requests
+from fairlead_cli.plugin import cluster, errors, requests, restarting
 from fairlead_cli.plugin.console import Context, Kubeconfig, Name, Namespace, printing_errors
 from fairlead_operator.api.status import RequestOutcome, Verb
 
@@ -81,6 +84,23 @@ def rollback(  # noqa: PLR0913 (to typer an option is a parameter)
 ) -> None:
     """Return to an earlier revision until the spec changes, or until a retry. The spec is not changed."""
     _ask(name, Verb.ROLLBACK, (namespace, context, kubeconfig), number=to, wait=wait, timeout_s=timeout)
+
+
+@app.command()
+def restart(
+    name: Name,
+    namespace: Namespace = None,
+    context: Context = None,
+    kubeconfig: Kubeconfig = None,
+) -> None:
+    """Start all replicas again, by a rollout of the same model and settings. Sets spec.serving.restartedAt."""
+    with printing_errors() as console:
+        found = cluster.connect(namespace=namespace, context=context, kubeconfig=kubeconfig)
+        restarting.restart(found, name)
+        follow = f"kubectl fairlead status {name} -n {found.namespace}"
+        console.print(
+            f"{name} is rolled out again as a new revision; follow it with: {follow}", markup=False, soft_wrap=True
+        )
 
 
 def _ask(

@@ -26,6 +26,7 @@ from fairlead_operator.api.rules import SERVER_DEFAULT, rule, rules
 from fairlead_operator.api.scaling import Scaling
 from fairlead_operator.api.steps import RolloutStep
 from fairlead_operator.api.strategies import BlueGreen, OnInsufficientCapacity, RollbackWindow, RollingUpdate
+from fairlead_operator.api.text import Time
 
 REQUEST_TIMEOUT_S: Final = 30
 PROGRESS_DEADLINE_S: Final = 600
@@ -133,6 +134,10 @@ class Serving(ApiModel):
     """The maximum duration of a request in seconds. A request that takes longer gets 504. Default: 30."""
     max_request_bytes: Annotated[int, Field(ge=1024, le=16777216)] = 1048576
     """The maximum size of a request body in bytes. A larger body gets 413. Default: 1048576."""
+    restarted_at: Time | None = None
+    """A change of this time creates a new revision of the same model and settings, so a rollout starts all replicas
+    again. The time itself has no effect. `kubectl fairlead restart NAME` sets it to the current time.
+    """
 
 
 class Rollout(ApiModel):

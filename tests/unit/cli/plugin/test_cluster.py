@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import pathlib
 import socket
@@ -15,6 +16,7 @@ from tests.support.http_thread import HttpThread
 
 from fairlead_cli.plugin import cluster, errors
 
+PARIS = datetime.timezone(datetime.timedelta(hours=1))
 MODEL = "/apis/fairlead.dev/v1alpha1/namespaces/models/modeldeployments/digits"
 
 
@@ -84,6 +86,18 @@ def test_a_request_is_a_merge_patch_of_the_status_of_the_version_that_was_read(
     assert body == {
         "metadata": {"resourceVersion": "7"},
         "status": {"request": {"id": "a", "verb": "Promote", "step": 1, "number": None}},
+    }
+
+
+def test_a_restart_is_a_merge_patch_of_the_spec_of_the_version_that_was_read(
+    server: Server, found: cluster.KubernetesCluster
+) -> None:
+    found.restart("digits", datetime.datetime(2026, 1, 2, 4, tzinfo=PARIS), resource_version="7")
+    ((method, path, kind, body),) = server.calls
+    assert (method, path, kind) == ("PATCH", MODEL, "application/merge-patch+json")
+    assert body == {
+        "metadata": {"resourceVersion": "7"},
+        "spec": {"serving": {"restartedAt": "2026-01-02T03:00:00Z"}},
     }
 
 
