@@ -5,18 +5,25 @@
 
 from __future__ import annotations
 
+import collections
+import functools
 import os
+import pathlib
 import subprocess
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
+import httpx
 import pytest
 from tests.node import helm, pods, product
 from tests.support import leftovers
 from tests.support.until import until
 
 from fairlead_cli import load
-from fairlead_cli.local.node import cluster, nodes, release, sandbox
+from fairlead_cli.local.node import cluster, release, sandbox
+from fairlead_operator.desired import ray_cluster
 
 REQUESTS = 30_000
 CONNECTIONS = 8
@@ -69,31 +76,57 @@ def ready_nodes_of(served: product.Product, selector: str) -> set[str]:
 
 
 def spread(served: product.Product) -> None:
-    """Have a worker, a gateway and a replica on each node.
+    """Have a worker and a gateway on each node.
 
-    Pods that were placed while the second node was closed, or gone, stay where they are: they are replaced.
+    Pods that were placed while the second node was closed, or gone, stay where they are: one of each is replaced.
     """
     for selector in (WORKER, GATEWAY):
-        for name, node in pods.placed(served.node, f"--namespace={served.namespace}", f"--selector={selector}").items():
-            if len(set(nodes_of(served, selector))) < 2 and node == nodes.FIRST.name:
-                served.kubectl("delete", f"pod/{name}")
-                break
+        if len(set(nodes_of(served, selector))) < 2:
+            served.kubectl("delete", f"pod/{idle_pod(served, selector)}")
         until(
-            lambda selector=selector: ready_nodes_of(served, selector) == BOTH,  # type: ignore[misc]
+            functools.partial(is_on_both, served, selector),
             f"ready pods {selector} on both nodes",
             deadline_s=300,
             poll_s=0.5,
             explain=lambda: served.kubectl("get", "pods,events", "--output=wide"),
         )
-    for count in (1, 2):
-        served.kubectl(
-            "patch", "mdep/doubling", "--type=merge", f'--patch={{"spec":{{"scaling":{{"replicas":{count}}}}}}}'
-        )
-        until(
-            lambda count=count: served.model()["status"].get("readyReplicas") == count,
-            f"{count} replicas",
-            deadline_s=300,
-        )  # type: ignore[misc]
+
+
+def is_on_both(served: product.Product, selector: str) -> bool:
+    return ready_nodes_of(served, selector) == BOTH
+
+
+def idle_pod(served: product.Product, selector: str) -> str:
+    """One with the fewest replicas."""
+    found = served.pods(selector)
+    return str(min(found, key=lambda pod: len(replicas_of(pod)))["metadata"]["name"])
+
+
+def replicas_of(pod: Mapping[str, Any]) -> list[str]:
+    """The replicas that a Ray worker's directory lists; none before the first of them has started it."""
+    url = f"http://{pod['status']['podIP']}:{ray_cluster.DIRECTORY_PORT}/v1/replicas"
+    try:
+        return [each["name"] for each in httpx.get(url, timeout=10).json()["replicas"] if each["state"] == "Ready"]
+    except httpx.ConnectError:
+        return []
+
+
+def replicas_by_node(served: product.Product) -> dict[str, int]:
+    """How many replicas run on each node that has any."""
+    counted: collections.Counter[str] = collections.Counter()
+    for pod in served.pods(WORKER):
+        counted[pod["spec"].get("nodeName", "")] += len(replicas_of(pod))
+    return dict(+counted)
+
+
+def restart(served: product.Product) -> None:
+    """By `kubectl fairlead restart`: a new revision of the same model."""
+    before = served.model()["status"]["stableRevision"]
+    program = pathlib.Path(sys.executable).with_name("kubectl-fairlead")
+    place = (f"--kubeconfig={served.node.kubeconfig}", f"--namespace={served.namespace}")
+    done = subprocess.run([program, "restart", "doubling", *place], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    until(lambda: served.model()["status"]["stableRevision"] != before, "the new revision", deadline_s=300, poll_s=0.5)
     served.await_ready()
 
 
@@ -115,12 +148,12 @@ def finish(client: load.Background) -> load.Report:
 
 
 def test_the_parts_are_spread_over_both_nodes(served: product.Product) -> None:
+    restart(served)
+    assert replicas_by_node(served) == {"node-1": 1, "node-2": 1}
     assert ready_nodes_of(served, WORKER) == BOTH
     assert ready_nodes_of(served, GATEWAY) == BOTH
     where = (f"--namespace={helm.SYSTEM}", f"--selector={OPERATOR}")
     assert set(pods.placed(served.node, *where).values()) == BOTH
-    # A replica on each: the directory of a worker lists those that run on it.
-    assert served.predict()[0] == 200
 
 
 def test_no_request_fails_while_a_node_is_drained(served: product.Product) -> None:
@@ -141,6 +174,17 @@ def test_no_request_fails_while_a_node_is_drained(served: product.Product) -> No
     assert report.failed == 0, report.failures[:5]
 
 
+def test_a_restart_spreads_the_replicas_that_a_drain_left_on_one_node(served: product.Product) -> None:
+    spread(served)
+    assert replicas_by_node(served) == {"node-1": 2}
+    with served.load(connections=CONNECTIONS) as client:
+        client.wait_until(lambda seen: seen.requests >= 1000, timeout_s=300)
+        restart(served)
+        report = finish(client)
+    assert replicas_by_node(served) == {"node-1": 1, "node-2": 1}
+    assert report.failed == 0, report.failures[:5]
+
+
 def cut(node: cluster.NodeCluster, *, off: bool) -> None:
     """Cut a node off from all others, or join it again: nobody hears of the reason, as when its power fails."""
     argv = ["ip", "link", "set", "node-2", "down" if off else "up"]
@@ -151,7 +195,7 @@ def cut(node: cluster.NodeCluster, *, off: bool) -> None:
 
 def test_a_lost_node_costs_no_more_than_what_it_was_answering(served: product.Product) -> None:
     """At the gateway that is left: clients of the lost one wait for Kubernetes to take it out of the Service."""
-    spread(served)
+    assert replicas_by_node(served) == {"node-1": 1, "node-2": 1}
     with served.load(connections=CONNECTIONS, authority=gateway_on(served, "node-1")) as client:
         client.wait_until(lambda seen: seen.requests >= 1000, timeout_s=300)
         cut(served.node, off=True)
