@@ -18,10 +18,11 @@ import time
 
 from benchmarks import feedback_cost
 
-from fairlead_runtime.model import http_fetch, prepare
-from fairlead_runtime.span_counters import SpanCounters
-from fairlead_runtime.tracing import exporter, tracer
-from fairlead_runtime.tracing.span import AnsweredRequest
+from fairlead_runtime.model import prepare
+from fairlead_runtime.tracing import tracer
+from fairlead_spans import exporter
+from fairlead_spans.counters import SpanCounters
+from fairlead_spans.span import AnsweredRequest
 
 SHARES = {"off": None, "1 %": 0.01, "all": 1.0}
 NAMES = tracer.Names(namespace="bench", model="bench", revision=feedback_cost.REVISION, replica="bench-0")
@@ -73,7 +74,7 @@ class Traced:
         (variant,) = (each for each in feedback_cost.VARIANTS if each.name == "tokens")
         record = None
         if share is not None:
-            settings = exporter.Settings(endpoint=endpoint, names=NAMES, tls=http_fetch.trust(None))
+            settings = exporter.Settings(endpoint=endpoint, resource=NAMES.describe(), trust=None)
             self._sender = exporter.Exporter(settings, self.counted)
             record = tracer.Tracer(NAMES, share, self._take).record
         self.port = feedback_cost.serve(variant, prepared, record=record)

@@ -254,6 +254,7 @@ class Environment(_Part):
     payload_sink_hosts: str = ""
     payload_sink_networks: str = ""
     traces_endpoint: Annotated[str, Field(pattern=r"^(https?://[^\s?#]+)?$")] = ""
+    traces_ca_file: Path | None = None
     traces_sample_percent: Annotated[float, Field(ge=0, le=100)] = 1
 
 
@@ -283,6 +284,7 @@ def environment() -> Environment:
         "payload_sink_hosts": "FAIRLEAD_PAYLOAD_SINK_HOSTS",
         "payload_sink_networks": "FAIRLEAD_PAYLOAD_SINK_NETWORKS",
         "traces_endpoint": "FAIRLEAD_TRACES_ENDPOINT",
+        "traces_ca_file": "FAIRLEAD_TRACES_CA_FILE",
         "traces_sample_percent": "FAIRLEAD_TRACES_SAMPLE_PERCENT",
         "https_proxy": "HTTPS_PROXY",
         "no_proxy": "NO_PROXY",

@@ -17,7 +17,7 @@ from fairlead_runtime.analysis_counters import SCORE_BOUNDS, AnalysisCounters
 from fairlead_runtime.guard_counters import Guard, Rows
 from fairlead_runtime.payload_counters import PayloadCounters
 from fairlead_runtime.sketches import Sketch
-from fairlead_runtime.span_counters import SpanCounters
+from fairlead_spans.counters import SpanCounters
 
 LATENCY_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 EXPLANATION_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)

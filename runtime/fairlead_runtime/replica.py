@@ -38,7 +38,7 @@ from fairlead_runtime.server.connection import Shared
 from fairlead_runtime.server.limits import ServerLimits
 from fairlead_runtime.server.thread import ServerThread
 from fairlead_runtime.shadow import mirror
-from fairlead_runtime.span_counters import SpanCounters
+from fairlead_spans.counters import SpanCounters
 
 if TYPE_CHECKING:
     from fairlead_runtime.tracing.wiring import Tracing

@@ -17,6 +17,7 @@ PACKAGES = (
     "runtime/fairlead_gateway",
     "runtime/fairlead_ray_node",
     "runtime/fairlead_runtime",
+    "runtime/fairlead_spans",
     "cli/fairlead_cli",
     "benchmarks",
     "examples",

@@ -11,6 +11,7 @@ CODE = {
     "operator": "operator/fairlead_operator",
     "ray_node": "runtime/fairlead_ray_node",
     "runtime": "runtime/fairlead_runtime",
+    "spans": "runtime/fairlead_spans",
 }
 
 

@@ -21,6 +21,7 @@ from fairlead_runtime.model.fetching import credentials
 from fairlead_runtime.model.fetching.access import Access
 from fairlead_runtime.model.fetching.allowance import Allowance
 from fairlead_runtime.model.fetching.http_connection import Response, connecting
+from fairlead_spans import trust as trust_files
 
 CHUNK_BYTES = 1024 * 1024
 ATTEMPTS = 6
@@ -265,14 +266,10 @@ def strong_tag(tag: str | None) -> str | None:
 
 def trust(ca_file: Path | None) -> ssl.SSLContext:
     """Whom a fetch believes: the authorities of the system, and those in the file."""
-    context = ssl.create_default_context()
-    if ca_file is not None:
-        try:
-            context.load_verify_locations(cafile=ca_file)
-        except OSError as error:  # also what OpenSSL says of a file that holds no certificate
-            text = f"FAIRLEAD_CA_FILE: {ca_file} holds no certificates that can be read ({error.strerror or error})"
-            raise LoadError(LoadReason.CONFIG_INVALID, text) from None
-    return context
+    try:
+        return trust_files.build({} if ca_file is None else {"FAIRLEAD_CA_FILE": ca_file})
+    except ValueError as error:
+        raise LoadError(LoadReason.CONFIG_INVALID, str(error)) from None
 
 
 def _describe_failure(error: ssl.SSLCertVerificationError) -> str:

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from fairlead_runtime.protocols import handler
 from fairlead_runtime.protocols.http import Request, Response
 from fairlead_runtime.server.writer import REQUEST_ID, REQUEST_ID_BYTES_MAX
-from fairlead_runtime.tracing import operations, trace_context
-from fairlead_runtime.tracing.span import AnsweredRequest, Value
+from fairlead_runtime.tracing import operations
+from fairlead_spans import trace_context
+from fairlead_spans.span import AnsweredRequest, Value
 
 PATH_CHARS_MAX = 256
 
@@ -24,6 +25,15 @@ class Names:
     model: str
     revision: str
     replica: str
+
+    def describe(self) -> dict[str, Value]:
+        """The replica as a resource, in the words of OpenTelemetry's semantic conventions."""
+        return {
+            "service.name": self.model,
+            "service.namespace": self.namespace,
+            "service.version": self.revision,
+            "service.instance.id": self.replica,
+        }
 
 
 class Tracer:
@@ -49,7 +59,7 @@ class Tracer:
             return
         self._take(
             AnsweredRequest(
-                operation=operation,
+                name=operation.name,
                 attributes=self._describe(operation, request, response),
                 status=response.status,
                 parent=parent,

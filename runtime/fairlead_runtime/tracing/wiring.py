@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from fairlead_runtime.config import Environment
-from fairlead_runtime.model import http_fetch
+from fairlead_runtime.errors import LoadError, LoadReason
 from fairlead_runtime.protocols.http import Request, Response
-from fairlead_runtime.span_counters import SpanCounters
-from fairlead_runtime.tracing import exporter, tracer
+from fairlead_runtime.tracing import tracer
+from fairlead_spans import exporter, trust
+from fairlead_spans.counters import SpanCounters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,8 +25,16 @@ class Tracing:
 def start(environment: Environment, names: tracer.Names, counted: SpanCounters) -> Tracing:
     """Starts the thread that sends; raises LoadError where the certificates for the collector can't be read."""
     endpoint = environment.traces_endpoint
-    tls = http_fetch.trust(environment.ca_file) if endpoint.startswith("https:") else None
-    settings = exporter.Settings(endpoint=endpoint, names=names, tls=tls)
-    sender = exporter.Exporter(settings, counted)
+    files = {"FAIRLEAD_CA_FILE": environment.ca_file, "FAIRLEAD_TRACES_CA_FILE": environment.traces_ca_file}
+    given = {setting: path for setting, path in files.items() if path is not None}
+    settings = exporter.Settings(
+        endpoint=endpoint,
+        resource=names.describe(),
+        trust=functools.partial(trust.build, given) if endpoint.startswith("https:") else None,
+    )
+    try:
+        sender = exporter.Exporter(settings, counted)
+    except ValueError as error:
+        raise LoadError(LoadReason.CONFIG_INVALID, str(error)) from None
     recorder = tracer.Tracer(names, environment.traces_sample_percent / 100, sender.offer)
     return Tracing(record=recorder.record, close=sender.close)

@@ -17,6 +17,7 @@ from tests.support.replica_drain import drain
 from tests.support.replica_parts import DoublingModel, float_signature
 from tests.support.span_collector import attributes, collecting
 
+import fairlead_spans
 from fairlead_runtime import config, tracing
 from fairlead_runtime.model import loader
 from fairlead_runtime.model.predictor import LoadedModel
@@ -116,9 +117,10 @@ async def test_a_replica_that_can_send_no_spans_serves_without(
     node = prepare(tmp_path, monkeypatch)
     if cause == "opentelemetry":
         # As in an image that lacks the package.
-        for name in [name for name in sys.modules if name.startswith("fairlead_runtime.tracing.")]:
-            monkeypatch.delitem(sys.modules, name)
-            monkeypatch.delattr(tracing, name.rpartition(".")[2], raising=False)
+        for package in (tracing, fairlead_spans):
+            for name in [name for name in sys.modules if name.startswith(f"{package.__name__}.")]:
+                monkeypatch.delitem(sys.modules, name)
+                monkeypatch.delattr(package, name.rpartition(".")[2], raising=False)
         monkeypatch.setitem(sys.modules, "opentelemetry.proto.collector.trace.v1", None)
     else:
         (tmp_path / "ca.crt").write_text("no certificate")
@@ -164,5 +166,9 @@ def test_without_a_collector_nothing_of_tracing_is_in_the_process(tmp_path: Path
     )
     modules, threads = json.loads(done.stdout)
     # Ray Serve imports the API of OpenTelemetry, for itself.
-    assert [name for name in modules if name.startswith(("fairlead_runtime.tracing", "opentelemetry.proto"))] == []
+    assert [
+        name
+        for name in modules
+        if name.startswith(("fairlead_runtime.tracing", "fairlead_spans.exporter", "opentelemetry.proto"))
+    ] == []
     assert "fairlead-spans" not in threads

@@ -19,8 +19,8 @@ _REPOSITORY = pathlib.Path(__file__).parents[4]
 # The images, and the packages of Fairlead that each runs.
 NAMES: Mapping[str, Sequence[str]] = {
     "operator": ("fairlead_operator",),
-    "gateway": ("fairlead_gateway",),
-    "ray-node": ("fairlead_runtime", "fairlead_ray_node"),
+    "gateway": ("fairlead_gateway", "fairlead_spans"),
+    "ray-node": ("fairlead_runtime", "fairlead_ray_node", "fairlead_spans"),
 }
 _SUITE = "bookworm"
 _PACKAGES = ("ca-certificates", "libgomp1", "libstdc++6", "python3")

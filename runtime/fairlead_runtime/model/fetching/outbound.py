@@ -12,19 +12,16 @@ import re
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
-from threading import Thread
-from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from fairlead_runtime.errors import LoadError, LoadReason
 from fairlead_runtime.model.fetching import host_patterns
 from fairlead_runtime.model.fetching.secret_hosts import SecretHosts
+from fairlead_spans import lookup
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-Found = tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]
 
 PROXY_HEAD_BYTES_MAX = 64 * 1024
 ADDRESSES_MAX = 8
@@ -212,29 +209,11 @@ def parse_proxy(url: str, excluded: str) -> Proxy | None:
     return Proxy(host=host, port=port, authorization=user, excluded=found)
 
 
-def resolve(host: str, port: int, timeout_s: float) -> Sequence[Found]:
-    """The addresses of a name; raises OSError. The system's resolver can take minutes where no server answers."""
-    answer: Future[Sequence[Found]] = Future()
-
-    def ask() -> None:
-        try:
-            answer.set_result(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
-        except (OSError, ValueError, OverflowError) as error:
-            answer.set_exception(error)
-
-    # Left behind where the time is over: nothing ends it, and it ends by itself.
-    Thread(target=ask, daemon=True, name="resolve").start()
-    try:
-        return answer.result(timeout_s)
-    except TimeoutError:
-        raise OSError(f"no address for {host} within {timeout_s:g} s") from None
-
-
 def _dial(host: str, port: int, timeout_s: float, check: Callable[[str], None] = lambda _: None) -> socket.socket:
     """A connection to one of the name's addresses, each checked; raises OSError. The time is for all of it."""
     last: OSError = OSError(f"no address for {host}")
     deadline = time.monotonic() + timeout_s
-    found = resolve(host, port, timeout_s)[:ADDRESSES_MAX]
+    found = lookup.look_up(host, port, timeout_s)[:ADDRESSES_MAX]
     for number, (family, kind, protocol, _, address) in enumerate(found):
         check(str(address[0]))
         try:

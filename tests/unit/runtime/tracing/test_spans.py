@@ -30,8 +30,9 @@ from tests.support.span_collector import Collector, attributes, collecting
 from fairlead_runtime.inference import batching
 from fairlead_runtime.protocols.grpc import frame
 from fairlead_runtime.protocols.grpc.v2_messages import MESSAGES
-from fairlead_runtime.span_counters import SpanCounters
-from fairlead_runtime.tracing import exporter, tracer
+from fairlead_runtime.tracing import tracer
+from fairlead_spans import exporter
+from fairlead_spans.counters import SpanCounters
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 SAMPLED, UNSAMPLED = f"00-{TRACE}-{SPAN}-01", f"00-{TRACE}-{SPAN}-00"
@@ -44,7 +45,9 @@ ROW = {"instances": [[1, 2, 3, 4]]}
 def traced(share: float, setting: Setting | None = None) -> Iterator[tuple[Running, Collector, SpanCounters]]:
     chosen, counted = setting or Setting(), SpanCounters()
     with collecting() as collector:
-        settings = exporter.Settings(endpoint=collector.url, names=NAMES, tls=None, collect_s=0.01, pause_s=0.01)
+        settings = exporter.Settings(
+            endpoint=collector.url, resource=NAMES.describe(), trust=None, collect_s=0.01, pause_s=0.01
+        )
         sender = exporter.Exporter(settings, counted)
         chosen.record = tracer.Tracer(NAMES, share, sender.offer).record
         try:

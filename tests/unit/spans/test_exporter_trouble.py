@@ -12,9 +12,9 @@ import pytest
 from tests.support import raw_server
 from tests.support.replica_parts import wait_until
 from tests.support.span_collector import collecting
-from tests.unit.runtime.tracing.test_exporter import answer, make, start
+from tests.unit.spans.test_exporter import answer, make, start
 
-from fairlead_runtime.tracing import exporter
+from fairlead_spans import exporter
 
 
 def fail_once(function: Callable[..., object], error: Exception) -> Callable[..., object]:

@@ -14,27 +14,23 @@ from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
 from opentelemetry.proto.common.v1 import common_pb2
 from opentelemetry.proto.trace.v1 import trace_pb2
 
-from fairlead_runtime.tracing import trace_context
-from fairlead_runtime.tracing.span import AnsweredRequest, Value
-from fairlead_runtime.tracing.tracer import Names
+from fairlead_spans import trace_context
+from fairlead_spans.span import AnsweredRequest, Value
 
 SCOPE = "fairlead"
 _HAS_IS_REMOTE = trace_pb2.SPAN_FLAGS_CONTEXT_HAS_IS_REMOTE_MASK
 _IS_REMOTE = trace_pb2.SPAN_FLAGS_CONTEXT_IS_REMOTE_MASK
 
 
-def write(names: Names, requests: Iterable[AnsweredRequest]) -> bytes:
-    """The body of one export. Other threads get the interpreter's lock between two requests."""
+def write(resource: Mapping[str, Value], requests: Iterable[AnsweredRequest]) -> bytes:
+    """The body of one export: `resource` describes the program that sends it.
+
+    Other threads get the interpreter's lock between two requests.
+    """
     message = trace_service_pb2.ExportTraceServiceRequest()
-    of_replica = message.resource_spans.add()
-    resource = {
-        "service.name": names.model,
-        "service.namespace": names.namespace,
-        "service.version": names.revision,
-        "service.instance.id": names.replica,
-    }
-    of_replica.resource.attributes.extend(_attributes(resource))
-    scope = of_replica.scope_spans.add()
+    sent = message.resource_spans.add()
+    sent.resource.attributes.extend(_attributes(resource))
+    scope = sent.scope_spans.add()
     scope.scope.name = SCOPE
     for request in requests:
         scope.spans.extend(_spans(request))
@@ -56,15 +52,16 @@ def read_refused(body: bytes) -> tuple[int, str]:
 def _spans(request: AnsweredRequest) -> list[trace_pb2.Span]:
     """The server's span and one for each phase below it."""
     parent = request.parent
-    trace_id = os.urandom(16) if parent is None else parent.trace_id
-    flags = (trace_context.SAMPLED if parent is None else parent.flags) | _HAS_IS_REMOTE
+    known = request.own or parent
+    trace_id = os.urandom(16) if known is None else known.trace_id
+    flags = (trace_context.SAMPLED if known is None else known.flags) | _HAS_IS_REMOTE
     own = trace_pb2.Span(
         trace_id=trace_id,
-        span_id=os.urandom(8),
+        span_id=os.urandom(8) if request.own is None else request.own.span_id,
         trace_state=request.state,
         parent_span_id=b"" if parent is None else parent.span_id,
         flags=flags if parent is None else flags | _IS_REMOTE,
-        name=request.operation.name,
+        name=request.name,
         kind=trace_pb2.Span.SPAN_KIND_SERVER,
         start_time_unix_nano=_wall_ns(request, request.arrived_s),
         end_time_unix_nano=request.ended_ns,

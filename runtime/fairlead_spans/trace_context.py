@@ -20,8 +20,8 @@ _MEMBER = re.compile(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Parent:
-    """The span of a client, or of what is between it and the replica."""
+class SpanContext:
+    """A span of another program, or one that another program is told of."""
 
     trace_id: bytes
     span_id: bytes
@@ -33,7 +33,7 @@ class Parent:
         return bool(self.flags & SAMPLED)
 
 
-def read_parent(headers: Mapping[bytes, bytes]) -> Parent | None:
+def read_parent(headers: Mapping[bytes, bytes]) -> SpanContext | None:
     """The parent that a request names; None where it names none, or in a form that isn't valid: a new trace begins."""
     value = headers.get(PARENT)
     if value is None:
@@ -48,7 +48,7 @@ def read_parent(headers: Mapping[bytes, bytes]) -> Parent | None:
     trace_id, span_id = bytes.fromhex(trace.decode()), bytes.fromhex(span.decode())
     if not any(trace_id) or not any(span_id):
         return None
-    return Parent(trace_id=trace_id, span_id=span_id, flags=int(flags, 16))
+    return SpanContext(trace_id=trace_id, span_id=span_id, flags=int(flags, 16))
 
 
 def read_state(headers: Mapping[bytes, bytes]) -> str:

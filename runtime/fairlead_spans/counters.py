@@ -1,4 +1,4 @@
-"""What became of the spans that a replica recorded."""
+"""What became of the spans that a program recorded."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(slots=True)
 class SpanCounters:
-    """`dropped` is written on the server's loop, the others on the thread that sends."""
+    """`dropped` is written on the thread that records, the others on the thread that sends."""
 
     sent: int = 0
     refused: int = 0

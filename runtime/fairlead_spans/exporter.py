@@ -8,13 +8,14 @@ Source: https://opentelemetry.io/docs/specs/otlp/#otlphttp
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 import ssl
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -22,11 +23,9 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from typing_extensions import override
 
-from fairlead_runtime.model.fetching import outbound
-from fairlead_runtime.span_counters import SpanCounters
-from fairlead_runtime.tracing import otlp
-from fairlead_runtime.tracing.span import AnsweredRequest
-from fairlead_runtime.tracing.tracer import Names
+from fairlead_spans import lookup, otlp
+from fairlead_spans.counters import SpanCounters
+from fairlead_spans.span import AnsweredRequest, Value
 
 LOG = logging.getLogger(__name__)
 QUEUED_MAX = 2048
@@ -79,21 +78,28 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Where spans go; `tls` is for a collector with `https`, and None for one without."""
+    """Where spans go.
+
+    `trust` is None for a collector without `https`. Else it reads whose certificates are trusted, and raises ValueError
+    where it can't: at the start, and again after a certificate that was not trusted, as its authority may be a new one.
+    """
 
     endpoint: str
-    names: Names
-    tls: ssl.SSLContext | None
+    resource: Mapping[str, Value]
+    """The program that sends them."""
+    trust: Callable[[], ssl.SSLContext] | None
     timeout_s: float = TIMEOUT_S
     pause_s: float = PAUSE_S
     collect_s: float = COLLECT_S
 
 
 class Exporter:
-    """`offer` is called on the server's loop, `close` on any thread."""
+    """`offer` is called on one thread, such as that of a server's loop, `close` on any."""
 
     def __init__(self, settings: Settings, counted: SpanCounters) -> None:
+        """Starts the thread; raises ValueError where `settings.trust` does."""
         self._settings = settings
+        self._tls = None if settings.trust is None else settings.trust()
         self._counted = counted
         self._url = settings.endpoint.rstrip("/") + _PATH
         self._queue: deque[AnsweredRequest] = deque()
@@ -158,7 +164,7 @@ class Exporter:
 
     def _try(self, batch: Sequence[AnsweredRequest]) -> Attempt:
         """The last attempt of those that were needed."""
-        body = otlp.write(self._settings.names, batch)
+        body = otlp.write(self._settings.resource, batch)
         attempt = asyncio.run(self._post(body))
         for count in range(ATTEMPTS - 1):
             if attempt.outcome is not Outcome.AGAIN:
@@ -172,9 +178,7 @@ class Exporter:
         try:
             session = aiohttp.ClientSession(
                 timeout=aiohttp.ClientTimeout(total=self._settings.timeout_s),
-                connector=aiohttp.TCPConnector(
-                    ssl=self._settings.tls or True, resolver=_Resolver(self._settings.timeout_s)
-                ),
+                connector=aiohttp.TCPConnector(ssl=self._tls or True, resolver=_Resolver(self._settings.timeout_s)),
                 trust_env=False,
                 # A compressed answer is not asked for; unpacked it could be of any size.
                 auto_decompress=False,
@@ -186,6 +190,8 @@ class Exporter:
                 if answer.status != 200:
                     return _refusal(answer)
                 content = await _read_bounded(answer)
+        except aiohttp.ClientConnectorCertificateError as error:
+            return self._distrust(error.certificate_error)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             # ValueError: a host of the endpoint that can't be one, as its name is looked up.
             return _failure(error, Outcome.AGAIN)
@@ -195,6 +201,15 @@ class Exporter:
         return Attempt(
             outcome=Outcome.SENT, trouble="it refused some of them" if refused else "", text=why, refused=refused
         )
+
+    def _distrust(self, error: Exception) -> Attempt:
+        """The next batch has another chance: the files with the authorities may have changed since they were read."""
+        if self._settings.trust is not None:
+            # Files that can't be read now leave what was read before.
+            with contextlib.suppress(ValueError):
+                self._tls = self._settings.trust()
+        text = error.verify_message if isinstance(error, ssl.SSLCertVerificationError) else str(error)
+        return Attempt(outcome=Outcome.FAILED, trouble="its certificate is not trusted", text=text)
 
     def _log(self, attempt: Attempt) -> None:
         if not self._is_news(attempt):
@@ -233,7 +248,7 @@ class _Resolver(AbstractResolver):
             ResolveResult(
                 hostname=host, host=address[0], port=port, family=found, proto=protocol, flags=socket.AI_NUMERICHOST
             )
-            for found, _, protocol, _, address in outbound.resolve(host, port, self._timeout_s)
+            for found, _, protocol, _, address in lookup.look_up(host, port, self._timeout_s)
             if family in (socket.AF_UNSPEC, found)
         ]
 

@@ -13,21 +13,19 @@ from tests.support.raw_server import Connection
 from tests.support.replica_parts import wait_until
 from tests.support.span_collector import collecting
 
-from fairlead_runtime.span_counters import SpanCounters
-from fairlead_runtime.tracing import exporter
-from fairlead_runtime.tracing.operations import Operation
-from fairlead_runtime.tracing.span import AnsweredRequest
-from fairlead_runtime.tracing.tracer import Names
+from fairlead_spans import exporter
+from fairlead_spans.counters import SpanCounters
+from fairlead_spans.span import AnsweredRequest
 
 # What ends by itself has time for it, also on a busy machine: else it would be tried again, or fail to connect.
 SHORT_S, LONG_S = 0.5, 60.0
-NAMES = Names(namespace="default", model="digits", revision="1", replica="1-0")
+RESOURCE = {"service.name": "digits", "service.instance.id": "1-0"}
 
 
 def make() -> AnsweredRequest:
     now_s = time.perf_counter()
     return AnsweredRequest(
-        operation=Operation(name="infer"),
+        name="infer",
         attributes={},
         status=200,
         parent=None,
@@ -35,7 +33,6 @@ def make() -> AnsweredRequest:
         arrived_s=now_s,
         ended_s=now_s,
         ended_ns=time.time_ns(),
-        phases=(),
     )
 
 
@@ -43,8 +40,8 @@ def start(endpoint: str, *, timeout_s: float = 60, collect_s: float = 0.0) -> tu
     counted = SpanCounters()
     settings = exporter.Settings(
         endpoint=endpoint,
-        names=NAMES,
-        tls=None,
+        resource=RESOURCE,
+        trust=None,
         timeout_s=timeout_s,
         pause_s=0.01,
         collect_s=collect_s,
