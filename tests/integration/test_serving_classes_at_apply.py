@@ -126,6 +126,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a password in the address": ({"gcsFaultTolerance": {"redisAddress": "redis://:a@b:1"}}, "without a user or"),
     "no Redis": ({"gcsFaultTolerance": {"redisPassword": {"name": "a"}}}, "spec.gcsFaultTolerance.redisAddress"),
     "sinks without a host": ({"payloadSinks": {"allowedNetworks": ["10.0.0.0/8"]}}, "allowedHosts: Required value"),
+    "an authority for a collector without https": (
+        {"tracing": {"endpoint": "http://otel:4318", "caConfigMapName": "ca"}},
+        "must only be set if spec.tracing.endpoint begins with https://",
+    ),
     "a collector at a port that is none": ({"tracing": {"endpoint": "http://otel:99999"}}, "a port from 1 to 65535"),
     "a sink that is a URL": ({"payloadSinks": {"allowedHosts": ["https://a"]}}, "as in models.example.org"),
     "an allowed scheme that is none": ({"sources": {"allowedSchemes": ["ftp"]}}, 'Unsupported value: "ftp"'),

@@ -107,6 +107,7 @@ def programs() -> tuple[Program, ...]:
                 "termination": "HAProxy's termination states, about 30; in fact those of the errors that occur",
                 "state": "2: Known, Unknown",
                 "end": "4: released, left, timeout, refused",
+                "outcome": "4: sent, refused, failed, dropped",
             },
         ),
         Program(

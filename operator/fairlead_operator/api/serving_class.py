@@ -250,8 +250,8 @@ class ServingClassSpec(ApiModel):
     new Ray cluster.
     """
     tracing: Tracing | None = None
-    """The OpenTelemetry collector that replicas send spans to. If unset, replicas make no spans. A change creates a new
-    Ray cluster.
+    """The OpenTelemetry collector that gateways and replicas send spans to. If unset, there are no spans. A change
+    creates a new Ray cluster; the gateway pods are replaced one by one.
     """
     payload_sinks: PayloadSinks | None = None
     """Where events of the payload log (`spec.monitoring.payloads` of a ModelDeployment) may be sent. If unset, none are

@@ -14,7 +14,7 @@ import json
 from typing import Any
 
 from fairlead_operator.api import names
-from fairlead_operator.desired import model_sources, node_removal, ray_autoscaler
+from fairlead_operator.desired import collector, model_sources, node_removal, ray_autoscaler
 from fairlead_operator.state import infrastructure
 from fairlead_operator.state.infrastructure import WantedCluster, WorkerBounds
 from fairlead_operator.state.serving_class import HeadStorage, PayloadSinks, RayPods, ServingClass, Tracing
@@ -154,8 +154,8 @@ def _pod(class_: ServingClass, pods: RayPods, *, cluster: str, ports: dict[str, 
             {"name": "tmp", "emptyDir": {}},
             {"name": "node", "emptyDir": {}},
             {"name": "shared-memory", "emptyDir": {"medium": "Memory"}},
-            # No replica runs on the head, so it gets nothing for reading models.
-            *([] if is_head else model_sources.volumes(class_.sources)),
+            # No replica runs on the head, so it gets nothing for reading models or sending spans.
+            *([] if is_head else [*model_sources.volumes(class_.sources), *collector.volumes(class_.tracing)]),
         ],
     }
     if class_.image_pull_secrets:
@@ -185,7 +185,8 @@ def _list_tracing_variables(chosen: Tracing | None) -> list[dict[str, Any]]:
         return []
     return [
         {"name": "FAIRLEAD_TRACES_ENDPOINT", "value": chosen.endpoint},
-        {"name": "FAIRLEAD_TRACES_SAMPLE_PERCENT", "value": _write_number(chosen.sample_percent)},
+        {"name": "FAIRLEAD_TRACES_SAMPLE_PERCENT", "value": collector.write_percent(chosen)},
+        *([] if chosen.ca_config_map is None else [{"name": "FAIRLEAD_TRACES_CA_FILE", "value": collector.CA_FILE}]),
     ]
 
 
@@ -207,11 +208,6 @@ def _list_replica_variables(class_: ServingClass) -> list[dict[str, Any]]:
         *_list_tracing_variables(class_.tracing),
         *_list_sink_variables(class_.payload_sinks),
     ]
-
-
-def _write_number(value: float) -> str:
-    """The same for 1 and 1.0: a default that is written out changes no cluster's name."""
-    return str(float(value)).removesuffix(".0")
 
 
 def _container(
@@ -263,6 +259,6 @@ def _container(
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - the pod's own
             {"name": "node", "mountPath": _NODE_FOLDER},
             {"name": "shared-memory", "mountPath": "/dev/shm"},  # noqa: S108
-            *([] if is_head else model_sources.mounts(class_.sources)),
+            *([] if is_head else [*model_sources.mounts(class_.sources), *collector.mounts(class_.tracing)]),
         ],
     }

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from fairlead_operator.api import gateway, quantities
+from fairlead_operator.api import gateway, quantities, tracing
 from fairlead_operator.api import serving_class as api
 
 
@@ -100,10 +100,14 @@ class Sources:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tracing:
-    """The collector that replicas send spans to, and of how many requests without a parent they do."""
+    """The collector that gateways and replicas send spans to, and of how many requests without a parent they do.
+
+    ``ca_config_map`` holds the authorities that are trusted for it; None for those of the image alone.
+    """
 
     endpoint: str
     sample_percent: float
+    ca_config_map: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,9 +191,7 @@ def from_spec(name: str, spec: api.ServingClassSpec) -> ServingClass:
             no_proxy=spec.sources.no_proxy,
             operations=spec.sources.allowed_operations,
         ),
-        tracing=None
-        if spec.tracing is None
-        else Tracing(endpoint=spec.tracing.endpoint, sample_percent=spec.tracing.sample_percent),
+        tracing=_tracing(spec.tracing),
         payload_sinks=None
         if spec.payload_sinks is None
         else PayloadSinks(hosts=spec.payload_sinks.allowed_hosts, networks=spec.payload_sinks.allowed_networks),
@@ -237,6 +239,16 @@ def _rate_limit(chosen: gateway.RateLimit | None) -> tuple[int, int] | None:
         return None
     rate = chosen.requests_per_second
     return rate, rate if chosen.burst is None else chosen.burst
+
+
+def _tracing(chosen: tracing.Tracing | None) -> Tracing | None:
+    if chosen is None:
+        return None
+    return Tracing(
+        endpoint=chosen.endpoint,
+        sample_percent=chosen.sample_percent,
+        ca_config_map=chosen.ca_config_map_name,
+    )
 
 
 def _head_storage(chosen: api.GcsFaultTolerance | None) -> HeadStorage | None:

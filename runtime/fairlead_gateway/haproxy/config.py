@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from fairlead_gateway import access_log, routes, settings
-from fairlead_gateway.haproxy import access, tokens
+from fairlead_gateway.haproxy import access, tokens, tracing
 
 LOG_FD_VARIABLE = "FAIRLEAD_LOG_FD"
 LISTEN_FD_VARIABLE = "FAIRLEAD_LISTEN_FD"
@@ -109,6 +109,8 @@ class Options:
     """The names of the keys that sign tokens: HAProxy reads keys at its start."""
     has_access_log: bool = False
     """Whether each line of the request log also describes the request."""
+    traces_percent: float | None = None
+    """Of requests without a valid `traceparent`, those that have a span; None where no request has one."""
     rate_limit: settings.RateLimit | None = None
     """How many requests a client may send; None where it is not limited."""
     internal: tuple[str, int] | None = None
@@ -318,6 +320,7 @@ def _calls_max(options: Options) -> int:
 def _rules(options: Options, names: Names, shape: Shape) -> str:
     """The part that is the same for every table: `rules.cfg`, filled in."""
     values: dict[str, object] = {
+        "ACCESS": f" {access_log.FORMAT}" if options.has_access_log else "",
         "BACKEND_MAP": BACKEND_MAP,
         "CALLS_MAX": _calls_max(options),
         "CHECK": check_text(shape.check_ms),
@@ -329,7 +332,6 @@ def _rules(options: Options, names: Names, shape: Shape) -> str:
             f"  http-response set-var(txn.grpc_status) int({code}) if {{ status {status} }}"
             for status, code in GRPC_STATUS.items()
         ),
-        "ACCESS": f" {access_log.FORMAT}" if options.has_access_log else "",
         "BIND_TLS": f" ssl crt {access.TLS_FILE} alpn h2,http/1.1 ssl-min-ver TLSv1.2" if options.is_tls else "",
         "COPY_PORT": "%[dst_port]" if options.internal is None else options.internal[1],
         "HANDOVER_SOCKET": HANDOVER_SOCKET,
@@ -352,6 +354,7 @@ def _rules(options: Options, names: Names, shape: Shape) -> str:
     by_token = tokens.lookup_text(options.tokens, options.token_keys, has_api_keys=options.has_api_keys)
     values.update(access.authentication_texts(has_api_keys=options.has_api_keys, by_token=by_token))
     values.update(access.rate_limit_texts(options.rate_limit, is_authenticated=is_known))
+    values.update(tracing.rule_texts(options.traces_percent, has_access_log=options.has_access_log))
     template = importlib.resources.files(__package__).joinpath("rules.cfg").read_text()
     return re.sub("@([A-Z_]+)@", lambda match: str(values[match[1]]), template)
 

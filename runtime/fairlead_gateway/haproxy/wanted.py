@@ -64,6 +64,7 @@ def build_options(settings_: settings.Settings, version: str) -> config.Options:
         has_api_keys=settings_.api_keys is not None,
         tokens=settings_.tokens,
         has_access_log=settings_.has_access_log,
+        traces_percent=None if settings_.traces is None else settings_.traces.sample_percent,
         rate_limit=settings_.rate_limit,
         internal=None if settings_.internal_port is None else (settings_.listen.host, settings_.internal_port),
     )

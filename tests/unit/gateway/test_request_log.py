@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
+
 from fairlead_gateway import metrics, request_log
 
 A = "3f0c9a1b2d"
@@ -55,10 +57,11 @@ def test_a_request_that_reached_no_model_has_no_name_and_no_duration() -> None:
     assert not any("duration_seconds_bucket" in name for name in found)
 
 
-def test_a_disconnected_client_does_not_count_as_an_error_of_the_model() -> None:
+@pytest.mark.parametrize("ended", ["-1 CH", "-1 CR", "400 CH", "503 CC", "503 CQ"])
+def test_a_disconnected_client_does_not_count_as_an_error_of_the_model(ended: str) -> None:
     counted = metrics.Metrics()
 
-    request_log.count_lines(f"R digits {A} -1 CH 50 100 0 0\n".encode(), counted)
+    request_log.count_lines(f"R digits {A} {ended} 50 100 0 0\n".encode(), counted)
 
     assert samples(counted)[f'fairlead_gateway_requests_total{{code="499",model="digits",revision="{A}"}}'] == 1
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from fairlead_operator.api import names
-from fairlead_operator.desired import node_removal
-from fairlead_operator.state.serving_class import GatewayPods, ServingClass
+from fairlead_operator.desired import collector, node_removal
+from fairlead_operator.state.serving_class import GatewayPods, ServingClass, Tracing
 
 DATA_PORT = 8000
 ADMIN_PORT = 8001
@@ -132,12 +132,13 @@ def _pod(class_: ServingClass, namespace: str) -> dict[str, Any]:
             "fsGroup": _USER,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "containers": [_container(class_.gateway, namespace)],
+        "containers": [_container(class_, namespace)],
         "topologySpreadConstraints": [_spread("kubernetes.io/hostname"), _spread("topology.kubernetes.io/zone")],
         "volumes": [
             {"name": "state", "emptyDir": {}},
             {"name": "tmp", "emptyDir": {}},
             *_volumes(class_.gateway),
+            *collector.volumes(class_.tracing),
         ],
     }
     if class_.image_pull_secrets:
@@ -188,7 +189,16 @@ def _security_flags(pods: GatewayPods) -> Iterator[str]:
         yield f"--rate-limit={rate}:{burst}"
 
 
-def _container(pods: GatewayPods, namespace: str) -> dict[str, Any]:
+def _trace_flags(chosen: Tracing | None) -> Iterator[str]:
+    if chosen is not None:
+        yield f"--traces-endpoint={chosen.endpoint}"
+        yield f"--traces-sample-percent={collector.write_percent(chosen)}"
+        if chosen.ca_config_map is not None:
+            yield f"--traces-ca-file={collector.CA_FILE}"
+
+
+def _container(class_: ServingClass, namespace: str) -> dict[str, Any]:
+    pods = class_.gateway
     memory = str(pods.size.memory_bytes)
     return {
         "name": "gateway",
@@ -206,6 +216,7 @@ def _container(pods: GatewayPods, namespace: str) -> dict[str, Any]:
             f"--internal-port={INTERNAL_PORT}",
             *_security_flags(pods),
             *(["--access-log"] if pods.has_access_log else []),
+            *_trace_flags(class_.tracing),
             *(f"--allow-origin={origin}" for origin in pods.allowed_origins),
         ],
         "env": [{"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}],
@@ -237,6 +248,7 @@ def _container(pods: GatewayPods, namespace: str) -> dict[str, Any]:
             {"name": "state", "mountPath": _STATE_FOLDER},
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - the pod's own
             *_mounts(pods),
+            *collector.mounts(class_.tracing),
         ],
     }
 

@@ -82,17 +82,19 @@ def test_a_table_gives_exactly_the_reviewed_configuration_and_maps(name: str) ->
 
 @pytest.mark.real
 @pytest.mark.parametrize(
-    ("name", "origins"),
+    ("name", "changed"),
     [
-        ("empty", ()),
-        ("rollout", ("https://app.example.org", "http://[fd00::1]:8080")),
-        ("routing", ("*",)),
+        ("empty", {}),
+        ("rollout", {"allowed_origins": ("https://app.example.org", "http://[fd00::1]:8080")}),
+        ("routing", {"allowed_origins": ("*",)}),
+        ("routing", {"traces_percent": 1.0}),
+        ("routing", {"traces_percent": 0.0, "has_access_log": True}),
     ],
 )
 def test_haproxy_takes_the_golden_configuration_without_a_warning(
-    name: str, origins: tuple[str, ...], tmp_path: Path
+    name: str, changed: dict[str, Any], tmp_path: Path
 ) -> None:
-    options = dataclasses.replace(OPTIONS, allowed_origins=origins)
+    options = dataclasses.replace(OPTIONS, **changed)
     wanted = build(golden_table(name).routes.values(), options=options)
     (tmp_path / config.CONFIG_FILE).write_text(whole(wanted))
     (tmp_path / config.BACKEND_MAP).write_text(map_text(wanted.backend_map))
@@ -128,6 +130,13 @@ def test_with_tls_only_the_port_for_clients_has_it() -> None:
         f'bind "fd@${{{config.LISTEN_FD_VARIABLE}}}" maxconn 4000 ssl crt tls.pem alpn h2,http/1.1 ssl-min-ver TLSv1.2'
     ]
     assert "bind 127.0.0.1:8002 name internal" in binds
+
+
+@pytest.mark.parametrize(("percent", "share"), [(0.0, 0), (1.0, 10_000_000), (1e-9, 1), (100.0, 1_000_000_000)])
+def test_only_with_tracing_is_anything_of_it_in_the_configuration(percent: float, share: int) -> None:
+    assert "trace" not in build(()).config
+    text = build((), options=dataclasses.replace(OPTIONS, traces_percent=percent)).config
+    assert f"{{ rand(1000000000) lt {share} }}" in text
 
 
 def test_a_copy_is_asked_for_at_the_internal_port() -> None:

@@ -211,6 +211,23 @@ def test_only_workers_get_the_variables_of_the_collector() -> None:
     assert traced.body["metadata"]["name"] != plain.body["metadata"]["name"]
 
 
+def test_only_workers_get_the_authorities_of_a_collector() -> None:
+    given = {"endpoint": "https://collector:4318"}
+    plain = ray_cluster.build(serving_classes.make(tracing=given), namespace="models")
+    assert "collector-ca" not in str(plain.body)
+    trusted = ray_cluster.build(serving_classes.make(tracing={**given, "caConfigMapName": "ca"}), namespace="models")
+    head, worker = pods(trusted)
+    assert "collector-ca" not in str(head)
+    # A namespace without the ConfigMap has workers all the same.
+    source = {"name": "ca", "items": [{"key": "ca.crt", "path": "ca.crt"}], "optional": True, "defaultMode": 0o440}
+    assert {"name": "collector-ca", "configMap": source} in worker["volumes"]
+    (container,) = worker["containers"]
+    folder = "/etc/fairlead/collector-ca"
+    assert {"name": "collector-ca", "mountPath": folder, "readOnly": True} in container["volumeMounts"]
+    assert {"name": "FAIRLEAD_TRACES_CA_FILE", "value": f"{folder}/ca.crt"} in container["env"]
+    assert trusted.body["metadata"]["name"] != plain.body["metadata"]["name"]
+
+
 def test_only_workers_get_the_variables_of_payload_sinks() -> None:
     plain = ray_cluster.build(SMALL, namespace="models")
     assert "FAIRLEAD_PAYLOAD_SINK" not in str(plain.body)

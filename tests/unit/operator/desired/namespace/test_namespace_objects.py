@@ -151,6 +151,27 @@ def test_with_tokens_the_pods_mount_the_config_map_and_the_role_reads_none() -> 
     assert not any("configmaps" in rule["resources"] for rule in role["rules"])
 
 
+def test_with_a_collector_the_pods_send_spans_and_start_without_its_authorities() -> None:
+    def find(**given: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        made = compose(**given)
+        (pod,) = (each.body["spec"]["template"]["spec"] for each in made if each.key.kind is infrastructure.DEPLOYMENT)
+        return pod, pod["containers"][0]
+
+    pod, container = find(tracing={"endpoint": "https://collector:4318", "caConfigMapName": "ca"})
+    folder = "/etc/fairlead/collector-ca"
+    assert [flag for flag in container["args"] if flag.startswith("--traces")] == [
+        "--traces-endpoint=https://collector:4318",
+        "--traces-sample-percent=1",
+        f"--traces-ca-file={folder}/ca.crt",
+    ]
+    source = {"name": "ca", "items": [{"key": "ca.crt", "path": "ca.crt"}], "optional": True, "defaultMode": 0o440}
+    assert {"name": "collector-ca", "configMap": source} in pod["volumes"]
+    assert {"name": "collector-ca", "mountPath": folder, "readOnly": True} in container["volumeMounts"]
+    plain, container = find()
+    assert "trace" not in str(container["args"])
+    assert "collector" not in str(plain)
+
+
 def test_with_api_keys_the_pods_mount_the_secret_and_the_role_reads_none() -> None:
     chosen = {"image": serving_classes.GATEWAY_IMAGE, "authentication": {"apiKeys": {"secretName": "clients"}}}
     made = compose(gateway=chosen)
