@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import socket
+import ssl
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +16,7 @@ from typing import Any
 import grpc
 import pytest
 from opentelemetry.proto.trace.v1 import trace_pb2
-from tests.support import raw_server
+from tests.support import authorities, raw_server
 from tests.support.free_ports import free_port
 from tests.support.gateway_process import Answer, Gateway, Replicas, fetch, make_node, revision, spec
 from tests.support.span_collector import Collector, attributes, collecting
@@ -74,10 +75,12 @@ class World:
 
 
 @contextmanager
-def running(folder: Path, *arguments: str, percent: str = "0", url: str | None = None) -> Iterator[World]:
+def running(
+    folder: Path, *arguments: str, percent: str = "0", url: str | None = None, tls: ssl.SSLContext | None = None
+) -> Iterator[World]:
     node = make_node(folder / "node")
     replicas = Replicas(node)
-    with collecting() as collector:
+    with collecting(tls) as collector:
         flags = ("--traces-endpoint", url or collector.url, "--traces-sample-percent", percent)
         routes = ("--routes-file", str(folder / "gateway-routes.json"))
         gateway = Gateway(folder / "gateway", nodes=[node], arguments=(*routes, *flags, *arguments))
@@ -387,3 +390,31 @@ def test_a_collector_that_never_answers_holds_up_no_request_and_what_it_does_not
         until(lambda: made.gateway.metric("fairlead_gateway_spans_total", outcome="dropped") > 0, "some are dropped")
         assert made.gateway.metric("fairlead_gateway_spans_total", outcome="sent") == 0
         assert made.gateway.metric("fairlead_gateway_requests_total", code="200") == 2600
+
+
+def test_a_collector_with_an_authority_of_ones_own_gets_spans(tmp_path: Path) -> None:
+    authority = authorities.make(tmp_path)
+    flags = ("--traces-ca-file", str(authority.file))
+    with running(tmp_path, *flags, tls=authority.server(tmp_path)) as made:
+        serve(made)
+        made.ask(("x-request-id", "secured"), ("traceparent", SAMPLED))
+        own, _ = made.span_of("secured")
+    assert own.parent_span_id.hex() == SPAN
+
+
+def test_a_collector_that_is_not_trusted_costs_its_spans_and_no_prediction(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    authority, other = authorities.make(tmp_path), authorities.make(tmp_path / "other")
+    flags = ("--traces-ca-file", str(other.file))
+    with running(tmp_path, *flags, percent="100", tls=authority.server(tmp_path)) as made:
+        serve(made)
+        for count in range(1, 4):
+            assert made.ask().status == 200
+            until(
+                lambda count=count: made.gateway.metric("fairlead_gateway_spans_total", outcome="failed") == count,
+                "the span is counted",
+            )
+        log = (made.gateway.state_dir / "agent.log").read_text()
+        assert made.collector.paths == []
+    assert log.count("spans could not be sent") == 1
+    assert "its certificate is not trusted ('unable to get local issuer certificate')" in log

@@ -28,6 +28,11 @@ def node(local: cluster.LocalCluster, part: str = "ray") -> NodeEnvironment:
     )
 
 
+def nodes(local: cluster.LocalCluster) -> list[NodeEnvironment]:
+    """Those that the cluster has."""
+    return [node(local, part) for part in PARTS if ray_node.node(part).directory in local.ports]
+
+
 def listed(local: cluster.LocalCluster, part: str = "ray") -> tuple[dict[str, Any], ...]:
     """The replicas of a node, each with its `host`; none where nobody listens at its address."""
     if ray_node.node(part).directory not in local.ports:

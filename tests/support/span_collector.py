@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import socket
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
 from opentelemetry.proto.trace.v1 import trace_pb2
@@ -80,16 +83,27 @@ class _Answer(BaseHTTPRequestHandler):
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
-    def __init__(self, collector: Collector) -> None:
+    def __init__(self, collector: Collector, tls: ssl.SSLContext | None) -> None:
         self.collector = collector
+        self._tls = tls
         super().__init__(("127.0.0.1", 0), _Answer)
+
+    @override
+    def get_request(self) -> tuple[socket.socket, Any]:
+        plain, address = super().get_request()
+        if self._tls is None:
+            return plain, address
+        # Else a client that doesn't go on would hold up all others.
+        plain.settimeout(60)
+        return self._tls.wrap_socket(plain, server_side=True), address
 
 
 @contextmanager
-def collecting() -> Iterator[Collector]:
+def collecting(tls: ssl.SSLContext | None = None) -> Iterator[Collector]:
+    """A collector until the end of the block; with `tls` by `https`."""
     collector = Collector()
-    with _Server(collector) as server:
-        collector.url = f"http://127.0.0.1:{server.server_address[1]}"
+    with _Server(collector, tls) as server:
+        collector.url = f"{'http' if tls is None else 'https'}://127.0.0.1:{server.server_address[1]}"
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:

@@ -12,7 +12,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from tests.support import node_members
+from tests.support import authorities, node_members
 from tests.support.replica_drain import drain
 from tests.support.replica_parts import DoublingModel, float_signature
 from tests.support.span_collector import attributes, collecting
@@ -110,7 +110,7 @@ async def test_a_replica_sends_what_it_recorded_before_it_ends(tmp_path: Path, m
     assert not [each for each in threading.enumerate() if each.name == "fairlead-spans"]
 
 
-@pytest.mark.parametrize("cause", ["FAIRLEAD_CA_FILE", "opentelemetry"])
+@pytest.mark.parametrize("cause", ["FAIRLEAD_CA_FILE", "FAIRLEAD_TRACES_CA_FILE", "opentelemetry"])
 async def test_a_replica_that_can_send_no_spans_serves_without(
     cause: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -124,7 +124,7 @@ async def test_a_replica_that_can_send_no_spans_serves_without(
         monkeypatch.setitem(sys.modules, "opentelemetry.proto.collector.trace.v1", None)
     else:
         (tmp_path / "ca.crt").write_text("no certificate")
-        monkeypatch.setenv("FAIRLEAD_CA_FILE", str(tmp_path / "ca.crt"))
+        monkeypatch.setenv(cause, str(tmp_path / "ca.crt"))
     monkeypatch.setenv("FAIRLEAD_TRACES_ENDPOINT", "https://collector:4318")
     replica = Replica(configuration(tmp_path))
     await replica.reconfigure({"digest": None})
@@ -150,6 +150,32 @@ async def test_a_collector_without_https_needs_no_certificates(tmp_path: Path, m
         await asyncio.to_thread(ask, listed["port"], "POST", PREDICT, {"traceparent": f"00-{TRACE}-{SPAN}-01"})
         await drain(replica)
         await asyncio.to_thread(collector.wait_for, "predict")
+
+
+@pytest.mark.parametrize("is_trusted", [True, False])
+async def test_a_collector_by_https_is_trusted_by_the_authorities_for_collectors(
+    is_trusted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    node = prepare(tmp_path, monkeypatch)
+    (tmp_path / "other").mkdir()
+    authority, other = authorities.make(tmp_path), authorities.make(tmp_path / "other")
+    with collecting(authority.server(tmp_path)) as collector:
+        monkeypatch.setenv("FAIRLEAD_TRACES_ENDPOINT", collector.url)
+        # The authority for models is another one.
+        monkeypatch.setenv("FAIRLEAD_CA_FILE", str(other.file))
+        monkeypatch.setenv("FAIRLEAD_TRACES_CA_FILE", str((authority if is_trusted else other).file))
+        replica = Replica(configuration(tmp_path))
+        await replica.reconfigure({"digest": None})
+        (listed,) = (await asyncio.to_thread(node_members.ask, node)).replicas
+        await asyncio.to_thread(ask, listed["port"], "POST", PREDICT, {"traceparent": f"00-{TRACE}-{SPAN}-01"})
+        await drain(replica)
+        if is_trusted:
+            await asyncio.to_thread(collector.wait_for, "predict")
+        counted = replica._metrics.spans
+        assert counted is not None
+        assert (counted.sent, counted.failed) == ((5, 0) if is_trusted else (0, 5))
+    logged = [each.getMessage() for each in caplog.records if "spans could not be sent" in each.getMessage()]
+    assert len(logged) == (0 if is_trusted else 1)
 
 
 def test_without_a_collector_nothing_of_tracing_is_in_the_process(tmp_path: Path) -> None:

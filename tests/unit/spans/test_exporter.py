@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -36,12 +37,18 @@ def make() -> AnsweredRequest:
     )
 
 
-def start(endpoint: str, *, timeout_s: float = 60, collect_s: float = 0.0) -> tuple[exporter.Exporter, SpanCounters]:
+def start(
+    endpoint: str,
+    *,
+    timeout_s: float = 60,
+    collect_s: float = 0.0,
+    trust: Callable[[], ssl.SSLContext] | None = None,
+) -> tuple[exporter.Exporter, SpanCounters]:
     counted = SpanCounters()
     settings = exporter.Settings(
         endpoint=endpoint,
         resource=RESOURCE,
-        trust=None,
+        trust=trust,
         timeout_s=timeout_s,
         pause_s=0.01,
         collect_s=collect_s,

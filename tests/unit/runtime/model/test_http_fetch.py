@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
 import hashlib
-import ipaddress
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
-from tests.support import object_servers
+from tests.support import authorities, object_servers
+from tests.support.authorities import Authority
 from tests.support.model_server import CONTENT, Web, serving
 
 from fairlead_runtime.errors import LoadError, LoadReason
@@ -32,65 +26,9 @@ LOOPBACK = Outbound(networks=parse_networks("127.0.0.0/8"))
 DIGEST = "sha256:" + hashlib.sha256(CONTENT).hexdigest()
 
 
-@dataclass(frozen=True)
-class Authority:
-    """A certificate authority; `file` is what a user would name in FAIRLEAD_CA_FILE."""
-
-    file: Path
-    name: x509.Name
-    key: ec.EllipticCurvePrivateKey
-
-    def issue(self, folder: Path, *, name: str = "127.0.0.1", days: int = 1) -> Path:
-        """A server's certificate with its key, in one file."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        now = datetime.datetime.now(datetime.UTC)
-        try:
-            alternative: x509.GeneralName = x509.IPAddress(ipaddress.ip_address(name))
-        except ValueError:
-            alternative = x509.DNSName(name)
-        certificate = (
-            x509.CertificateBuilder()
-            .subject_name(_named("server"))
-            .issuer_name(self.name)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(days=10))
-            .not_valid_after(now + datetime.timedelta(days=days))
-            .add_extension(x509.SubjectAlternativeName([alternative]), critical=False)
-            .sign(self.key, hashes.SHA256())
-        )
-        path = folder / f"{name}-{days}.pem"
-        path.write_bytes(_pem(key) + certificate.public_bytes(serialization.Encoding.PEM))
-        return path
-
-
-def _named(name: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-
-
-def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
-    plain = serialization.NoEncryption()
-    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
-
-
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    key, name = ec.generate_private_key(ec.SECP256R1()), _named("our own authority")
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=10))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    path = tmp_path_factory.mktemp("authority") / "ca.pem"
-    path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    return Authority(path, name, key)
+    return authorities.make(tmp_path_factory.mktemp("authority"))
 
 
 def fetch(web: Web, tmp_path: Path, ca_file: Path | None, bounds: Bounds = BOUNDS) -> cache.Fetched:
