@@ -63,8 +63,8 @@ def check_links(found: dict[str, trace_pb2.Span], operation: str) -> None:
     assert gateway.parent_span_id.hex() == CLIENT
     assert replica.parent_span_id == gateway.span_id
     assert {found[part].parent_span_id for part in PARTS} == {replica.span_id}
-    assert gateway.start_time_unix_nano <= replica.start_time_unix_nano
-    assert replica.end_time_unix_nano <= gateway.end_time_unix_nano
+    # A replica's span ends after it has written the answer, when the gateway may have sent it on.
+    assert gateway.start_time_unix_nano <= replica.start_time_unix_nano < gateway.end_time_unix_nano
     ids = [attributes(span.attributes)["fairlead.request_id"] for span in (gateway, replica)]
     assert ids[0] == ids[1]
 
