@@ -21,7 +21,7 @@ _MEMBER = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpanContext:
-    """A span of another program, or one that another program is told of."""
+    """A span of another program, or one that another program continues from."""
 
     trace_id: bytes
     span_id: bytes

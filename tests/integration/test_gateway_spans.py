@@ -157,12 +157,12 @@ def test_a_traced_request_has_a_span_between_its_client_and_its_replica(world: W
 
 def test_a_request_that_is_not_traced_says_so_to_its_replica(world: World) -> None:
     kept = world.ask(("x-request-id", "unsampled"), ("traceparent", UNSAMPLED), ("tracestate", "vendor=1"))
-    told = [world.ask(("x-request-id", f"none-{number}")).json["headers"] for number in range(2)]
+    passed = [world.ask(("x-request-id", f"none-{number}")).json["headers"] for number in range(2)]
     world.ask(("x-request-id", "after"), ("traceparent", SAMPLED))
     world.span_of("after")
 
     assert kept.json["headers"] == {"traceparent": UNSAMPLED, "tracestate": "vendor=1"}
-    parents = [trace_context.read_parent({b"traceparent": each["traceparent"].encode()}) for each in told]
+    parents = [trace_context.read_parent({b"traceparent": each["traceparent"].encode()}) for each in passed]
     assert [parent is not None and parent.is_sampled for parent in parents] == [False, False]
     assert None not in parents
     assert parents[0] != parents[1]
@@ -177,17 +177,17 @@ READ = [value for value in INVALID if value == value.strip() and len(value) < 10
 def test_haproxy_reads_a_parent_as_the_replica_does(world: World, value: str) -> None:
     parent = trace_context.read_parent({b"traceparent": value.encode()})
     answer = world.ask(("x-request-id", value[:100]), ("traceparent", value), ("tracestate", "vendor=1"))
-    told = answer.json["headers"]
+    passed = answer.json["headers"]
     if parent is None:
-        assert "tracestate" not in told
-        assert TRACE not in told["traceparent"]
-        assert told["traceparent"].endswith("-00")
+        assert "tracestate" not in passed
+        assert TRACE not in passed["traceparent"]
+        assert passed["traceparent"].endswith("-00")
     elif parent.is_sampled:
-        assert told["traceparent"].startswith(f"00-{TRACE}-")
-        assert told["traceparent"].endswith("-03" if parent.flags & 2 else "-01")
-        assert SPAN not in told["traceparent"]
+        assert passed["traceparent"].startswith(f"00-{TRACE}-")
+        assert passed["traceparent"].endswith("-03" if parent.flags & 2 else "-01")
+        assert SPAN not in passed["traceparent"]
     else:
-        assert told == {"traceparent": value, "tracestate": "vendor=1"}
+        assert passed == {"traceparent": value, "tracestate": "vendor=1"}
 
 
 @pytest.mark.parametrize(
@@ -204,9 +204,9 @@ def test_haproxy_reads_a_parent_as_the_replica_does(world: World, value: str) ->
 def test_without_a_valid_parent_the_trace_begins_at_the_gateway(
     every: World, headers: Sequence[tuple[str, str]], request: pytest.FixtureRequest
 ) -> None:
-    told = every.ask(("x-request-id", request.node.name), *headers).json["headers"]
+    passed = every.ask(("x-request-id", request.node.name), *headers).json["headers"]
     own, _ = every.span_of(request.node.name)
-    assert told == {"traceparent": f"00-{own.trace_id.hex()}-{own.span_id.hex()}-01"}
+    assert passed == {"traceparent": f"00-{own.trace_id.hex()}-{own.span_id.hex()}-01"}
     assert own.parent_span_id == b""
     assert own.trace_id.hex() != TRACE
     assert own.flags == 0x101
@@ -344,12 +344,12 @@ def test_a_held_request_has_one_span_that_begins_before_its_hold_also_after_a_re
         match = [{"header": "x-team", "value": "blue"}]
         made.gateway.apply(digits=spec(A, {A: revision(), B: revision()}, candidate=B, match=match, hold=HOLD))
         made.replicas.start("digits", A)
-        told = asked.result().json["headers"]
+        passed = asked.result().json["headers"]
         own, found = made.span_of("held")
         ended_ns = time.time_ns()
         counted = made.gateway.metric("fairlead_gateway_requests_total", model="digits")
     assert (own.trace_id.hex(), own.parent_span_id.hex()) == (TRACE, SPAN)
-    assert told == {"traceparent": f"00-{TRACE}-{own.span_id.hex()}-01", "tracestate": "vendor=1"}
+    assert passed == {"traceparent": f"00-{TRACE}-{own.span_id.hex()}-01", "tracestate": "vendor=1"}
     assert began_ns - 2_000_000 <= own.start_time_unix_nano < held_ns
     assert found["fairlead.held_milliseconds"] * 1_000_000 < ended_ns - began_ns
     assert found["fairlead.held_milliseconds"] > 0

@@ -236,8 +236,7 @@ def match_suffix(kind: routes.MatchKind, name: str, model: str) -> str:
 def build_config(table: Sequence[routes.Route], names: Names, options: Options, shape: Shape) -> tuple[str, str]:
     """The configuration without servers, and what HAProxy carries as its description: what runs can be asked for it.
 
-    The description is a digest of the whole, of the names of headers and cookies, the pool's size and the interval of
-    checks, with dashes between them.
+    The description has, with dashes between, digests of the whole and of the names, the pool's size and the interval.
     """
     body = _rules(options, names, shape) + "\n"
     digest = hashlib.sha256((_global(options, "", table) + body + shape.text).encode()).hexdigest()[:16]

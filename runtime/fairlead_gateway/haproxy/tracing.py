@@ -1,4 +1,4 @@
-"""Which requests have a span, and what the replica is told of it, as parts of `rules.cfg`. Pure.
+"""Which requests have a span, and what the replica learns of it, as parts of `rules.cfg`. Pure.
 
 Source: https://www.w3.org/TR/trace-context/
 """
@@ -16,13 +16,13 @@ _IDS = "[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}"
 _FORM = f"^(00-{_IDS}|(0[1-9a-f]|[1-9a-e][0-9a-f]|f[0-9a-e])-{_IDS}(-.*)?)$"
 """A later version may be longer; version ff is forbidden. `fairlead_spans.trace_context` reads the same."""
 
-_TOLD = "http-request set-header traceparent 00-%[var(txn.trace)]-%[var(txn.span)]"
+_TRACEPARENT = "http-request set-header traceparent 00-%[var(txn.trace)]-%[var(txn.span)]"
 
 
 def rule_texts(percent: float | None, *, has_access_log: bool) -> Mapping[str, str]:
     """Nothing where `percent` is None; else that of the requests without a valid `traceparent` which have spans.
 
-    A request that the gateway leaves without a span tells its replica so, by a `traceparent` without the sampled flag:
+    A request that the gateway leaves without a span says so to its replica, by a `traceparent` without the sampled flag:
     the replica would choose among those that say nothing. The headers are changed last, as a request that a reload
     hands to another worker has to come there as it was sent.
     """
@@ -44,7 +44,7 @@ def rule_texts(percent: float | None, *, has_access_log: bool) -> Mapping[str, s
         "TRACING": decided + ("" if has_access_log else described),
         "TRACEPARENT": f"""  # The replica's span is below that of the gateway. Only a trace that goes on has a state.
   http-request del-header tracestate if begins_trace !is_replaced
-  {_TOLD}-%[var(txn.trace_flags)] if is_sampled !is_replaced
-  {_TOLD}-00 if begins_trace !is_sampled !is_replaced
+  {_TRACEPARENT}-%[var(txn.trace_flags)] if is_sampled !is_replaced
+  {_TRACEPARENT}-00 if begins_trace !is_sampled !is_replaced
 """,
     }
