@@ -22,9 +22,9 @@ _TRACEPARENT = "http-request set-header traceparent 00-%[var(txn.trace)]-%[var(t
 def rule_texts(percent: float | None, *, has_access_log: bool) -> Mapping[str, str]:
     """Nothing where `percent` is None; else that of the requests without a valid `traceparent` which have spans.
 
-    A request that the gateway leaves without a span says so to its replica, by a `traceparent` without the sampled flag:
-    the replica would choose among those that say nothing. The headers are changed last, as a request that a reload
-    hands to another worker has to come there as it was sent.
+    A request that has no span says so to its replica, by a `traceparent` without the sampled flag: the replica would
+    choose among those that say nothing. The headers are changed last, as a request that a reload hands to another
+    worker has to come there as it was sent.
     """
     if percent is None:
         return dict.fromkeys(("TRACED", "TRACING", "TRACEPARENT"), "")

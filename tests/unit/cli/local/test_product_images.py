@@ -51,7 +51,11 @@ def test_an_image_gets_the_packages_that_it_runs_and_their_programs(
     """Of the real wheel: what an installer checks is there, and another package or README makes no other image."""
     wheel = materials._own_wheel(product_images.NAMES["gateway"])
     with zipfile.ZipFile(wheel) as made:
-        assert {each.partition("/")[0] for each in made.namelist()} == {"fairlead_gateway", "fairlead-0.1.0.dist-info"}
+        assert {each.partition("/")[0] for each in made.namelist()} == {
+            "fairlead_gateway",
+            "fairlead_spans",
+            "fairlead-0.1.0.dist-info",
+        }
         programs = made.read("fairlead-0.1.0.dist-info/entry_points.txt").decode()
         assert "# Fairlead" not in made.read("fairlead-0.1.0.dist-info/METADATA").decode()
     assert programs.split() == ["[console_scripts]", "fairlead-gateway", "=", "fairlead_gateway.main:main"]
