@@ -34,7 +34,7 @@ _MODULES = (
     "uvloop",
     "fairlead_runtime.app",
 )
-_OURS = "fairlead_runtime"
+_OURS = ("fairlead_runtime", "fairlead_spans")
 
 Stamps = Mapping[pathlib.Path, tuple[int, int]]
 
@@ -103,7 +103,7 @@ def threads() -> int:
 
 def stamps() -> Stamps:
     """Size and time of change of each file of ours that was imported."""
-    ours = (module for name, module in sys.modules.items() if name.partition(".")[0] == _OURS)
+    ours = (module for name, module in sys.modules.items() if name.partition(".")[0] in _OURS)
     files = [pathlib.Path(module.__file__) for module in ours if module.__file__ is not None]
     return {path: _stamp(path) for path in files}
 
