@@ -259,14 +259,14 @@ def quiet_days(world: World, traffic: Traffic, days: int, seed: int = SEED) -> d
     for feature, reference in known.items():
         size = len(reference)
         flat = np.bincount(minute * size + bins[feature][drawn], minlength=days * DAY_MIN * size)
-        looks = np.concatenate([proved(window, reference) for window in _windows(flat.reshape(-1, size))])
+        looks = np.concatenate([proved(window, reference) for window in windows(flat.reshape(-1, size))])
         found[feature] = Quiet(len(looks), int((looks > MARGIN).sum()), float(looks.max()))
     return found
 
 
-def _windows(counts: Array) -> Iterator[Array]:
+def windows(counts: Array) -> Iterator[Array]:
     """Sums over the last hour at every minute, and over the last 24 whole hours at every hour."""
-    sums = np.concatenate([np.zeros((1, counts.shape[1]), np.int64), np.cumsum(counts, axis=0)])
+    sums = np.concatenate([np.zeros((1, counts.shape[1]), counts.dtype), np.cumsum(counts, axis=0)])
     yield sums[HOUR_MIN:] - sums[:-HOUR_MIN]
     hours = sums[::HOUR_MIN]
     yield hours[24:] - hours[:-24]

@@ -166,6 +166,12 @@ class Payloads(_Part):
     max_event_bytes: Annotated[int, Field(ge=1024, le=MIB)] = 64 * 1024
 
 
+class Explanations(_Part):
+    """How many answered predictions a replica explains for monitoring."""
+
+    samples_per_minute: Annotated[int, Field(ge=1, le=60)]
+
+
 class Warmup(_Part):
     """Predictions run before the replica is ready."""
 
@@ -223,6 +229,17 @@ def parse_payloads(user_config: Mapping[str, object] | None) -> Payloads | None:
         return Payloads.model_validate(raw)
     except ValidationError as error:
         raise LoadError(LoadReason.CONFIG_INVALID, f"user_config.payloads: {_describe(error)}") from None
+
+
+def parse_explanations(user_config: Mapping[str, object] | None) -> Explanations | None:
+    """The sampled explanations that the operator asks for; raises LoadError (ConfigInvalid) naming the wrong field."""
+    raw = (user_config or {}).get("explanations")
+    if raw is None:
+        return None
+    try:
+        return Explanations.model_validate(raw)
+    except ValidationError as error:
+        raise LoadError(LoadReason.CONFIG_INVALID, f"user_config.explanations: {_describe(error)}") from None
 
 
 def _describe(error: ValidationError) -> str:

@@ -14,6 +14,7 @@ from typing_extensions import override
 
 from fairlead_runtime import sketches
 from fairlead_runtime.analysis_counters import SCORE_BOUNDS, AnalysisCounters
+from fairlead_runtime.attribution_counters import AttributionCounters
 from fairlead_runtime.guard_counters import Guard, Rows
 from fairlead_runtime.payload_counters import PayloadCounters
 from fairlead_runtime.sketches import Sketch
@@ -132,6 +133,7 @@ class ReplicaMetrics(Collector):
         self.variant: tuple[str, str] | None = None
         self.reference: str | None = None
         self.sketches: Sequence[Sketch] = ()
+        self.explained = AttributionCounters()
         self.guarded: Mapping[Guard, Rows] = {}
         self.payloads = PayloadCounters()
         self.phases_s: dict[str, float] = {}
@@ -288,7 +290,10 @@ class ReplicaMetrics(Collector):
         if self.reference is not None:
             found.add_metric([*self._labels.values(), self.reference], 1)
         yield found
-        yield from sketches.collect(self._labels, self.sketches)
+        attributions = self.explained.sketch
+        shown: Sequence[sketches.Counted] = self.sketches if attributions is None else [*self.sketches, attributions]
+        yield from sketches.collect(self._labels, shown)
+        yield from self.explained.collect(self._labels)
         guarded = self._counter(
             "fairlead_replica_guarded_rows", "Rows that guards judged, by what became of them.", "guard", "outcome"
         )

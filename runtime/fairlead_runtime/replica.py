@@ -19,11 +19,11 @@ from fairlead_runtime.discovery import entry, member
 from fairlead_runtime.errors import LoadError
 from fairlead_runtime.feedback import keys, wiring
 from fairlead_runtime.inference import batching, costs, dataplane, executor, guard_checks, sampling
+from fairlead_runtime.inference.attribution_sampling import AttributionSampler, find_comparison
 from fairlead_runtime.inference.guarding import Guards
 from fairlead_runtime.metrics import ReplicaMetrics
 from fairlead_runtime.model import digest, engine, prepare
 from fairlead_runtime.model.cache import Cache
-from fairlead_runtime.model.evaluation_record import Outcome
 from fairlead_runtime.model.explaining.explainer import Explainer
 from fairlead_runtime.model.onnx import conversions
 from fairlead_runtime.model.predictor import Tensors
@@ -50,7 +50,6 @@ DRAIN_RESERVE_S = 5.0
 HEALTHY_S = 2.5
 """A draining replica is healthy for so long: a gateway that has no other one of the revision goes on sending to it."""
 TOUCH_EVERY_S = 600.0
-UNUSED_STATISTICS = (Outcome.OTHER_MODEL, Outcome.UNREADABLE)
 
 
 class Replica:
@@ -73,14 +72,14 @@ class Replica:
         self._tracing: Tracing | None = None
         self._payloads: PayloadLog | None = None
         self._user_config: Mapping[str, object] | None = None
-        """What the first `reconfigure` came with: the payload log is on before the replica is announced."""
+        """What the first `reconfigure` came with: monitoring is on before the replica is announced."""
         self._starting = asyncio.Lock()
         self._next_touch_s = 0.0
 
     async def reconfigure(self, user_config: Mapping[str, object] | None) -> None:
         """Starts serving at the first call; later ones hold the replica to the digest pinned meanwhile.
 
-        Each call also has the settings of the payload log.
+        Each call also has the settings of monitoring.
         """
         pinned = starting.pinned_digest(user_config)
         async with self._starting:
@@ -92,12 +91,14 @@ class Replica:
                 else:
                     digest.verify(self._prepared.digest, pinned)
             if not is_first:
-                await self._set_payloads(user_config)
+                await self._set_monitoring(user_config)
 
-    async def _set_payloads(self, user_config: Mapping[str, object] | None) -> None:
-        server, log = self._server, self._payloads
+    async def _set_monitoring(self, user_config: Mapping[str, object] | None) -> None:
+        server, log, plane = self._server, self._payloads, self._dataplane
         if server is not None and log is not None:
             await asyncio.to_thread(server.run, lambda: log.follow(user_config))
+        if server is not None and plane is not None and (sampler := plane.attributions) is not None:
+            await asyncio.to_thread(server.run, lambda: sampler.follow(user_config))
 
     async def check_health(self) -> None:
         """Ray replaces a replica whose check raises."""
@@ -202,26 +203,7 @@ class Replica:
             await asyncio.to_thread(server.drain, timeout_s=0)
             raise
         self._server, self._prepared = server, prepared
-        LOG.info(
-            "%s serves %s on port %d: %s, %s",
-            *(self._name, prepared.digest, server.port, prepared.model.kind, self._metrics.phases_s),
-        )
-        LOG.info(
-            "the engine is %s (%s): %s",
-            *(prepared.engine.engine.value, prepared.engine.reason.value, prepared.engine.why),
-        )
-        if prepared.variant is not None:
-            LOG.info(
-                "the variant is %s (%s): %s",
-                *(prepared.variant.name, prepared.variant.reason.value, prepared.variant.why),
-            )
-        found = prepared.evaluation
-        LOG.info("the evaluation record: %s %s", found.outcome.value, found.message)
-        level = logging.WARNING if prepared.reference.outcome in UNUSED_STATISTICS else logging.INFO
-        reference = prepared.reference
-        LOG.log(level, "the reference statistics: %s %s", reference.outcome.value, reference.message)
-        shares = "share calls" if prepared.merging.is_proved else "share no calls"
-        LOG.info("requests %s of the model: %s", shares, prepared.merging.why)
+        starting.log_start(self._name, server.port, prepared, self._metrics.phases_s)
 
     def _read_examples(self, folder: Path, signature: Signature) -> Sequence[Tensors]:
         return example.read(self._config.example, folder, signature)
@@ -300,6 +282,7 @@ class Replica:
         plane.is_traced = self._tracing is not None
         if self._staged is not None:
             plane.absent = self._staged.absent
+        plane.attributions = self._start_attributions(plane, prepared)
         self._dataplane = plane
         secret = keys.own_ray_token()
         copies = self._mirror(loop, secret)
@@ -365,6 +348,12 @@ class Replica:
         payloads = PayloadLog(plane, self._config.namespace, self._metrics.payloads, http_sink.open_sink)
         payloads.follow(self._user_config)
         return payloads
+
+    def _start_attributions(self, plane: dataplane.Dataplane, prepared: prepare.PreparedModel) -> AttributionSampler:
+        found = find_comparison(prepared.model, prepared.reference, shares_calls=prepared.merging.is_proved)
+        sampler = AttributionSampler(plane.explanations, found, self._metrics.explained)
+        sampler.follow(self._user_config)
+        return sampler
 
     def _mirror(self, loop: asyncio.AbstractEventLoop, secret: str | None) -> mirror.Mirror:
         given = self._config

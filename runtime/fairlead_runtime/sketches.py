@@ -5,11 +5,27 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Protocol
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-NOT_FINITE, OTHER = "NotFinite", "Other"
-"""The last bin of numbers (NaN and infinities), and that of classes (those that the reference doesn't list)."""
+NOT_FINITE, OTHER, NOTHING = "NotFinite", "Other", "Nothing"
+"""The last bin of numbers (NaN and infinities), that of classes (those that the reference doesn't list), and that of
+shares (rows in which no part decides).
+"""
+
+
+class Counted(Protocol):
+    """What is shown at a scrape: rows, or shares of rows, by bin."""
+
+    @property
+    def feature(self) -> str: ...
+    @property
+    def bins(self) -> Sequence[str]: ...
+    @property
+    def counts(self) -> Sequence[float]: ...
+    @property
+    def reference(self) -> Sequence[float]: ...
 
 
 class Sketch:
@@ -34,6 +50,27 @@ class Sketch:
         self.counts[self._place(value)] += 1
 
 
+class ShareSketch:
+    """Rows by the part that decides: each row adds its share of each part, all together 1.
+
+    Written on the server's loop, read at a scrape. The last bin is that of rows in which no part decides.
+    """
+
+    __slots__ = ("bins", "counts", "feature", "reference")
+
+    def __init__(self, feature: str, reference: Sequence[float]) -> None:
+        """`reference` has the sum of the shares of each part, and last that of the rows in which none decides."""
+        self.feature = feature
+        self.bins = (*(f"{index:02}" for index in range(len(reference) - 1)), NOTHING)
+        self.reference = tuple(reference)
+        self.counts = [0.0] * len(self.bins)
+
+    def add(self, shares: Sequence[float]) -> None:
+        """Count one row with these shares, in the order of the bins."""
+        for index, share in enumerate(shares):
+            self.counts[index] += share
+
+
 def of_numbers(feature: str, edges: Sequence[float], reference: Sequence[int] | None = None) -> Sketch:
     """Bins ``(-inf, e0], (e0, e1], … (en, inf)`` and one for what isn't finite; ``edges`` grow."""
     last = len(edges) + 1
@@ -53,7 +90,7 @@ def of_classes(feature: str, classes: Sequence[int], reference: Sequence[int] | 
     return Sketch(feature, bins, reference or (0,) * len(bins), lambda value: places.get(value, len(places)))
 
 
-def collect(labels: Mapping[str, str], sketches: Sequence[Sketch]) -> Iterator[Metric]:
+def collect(labels: Mapping[str, str], sketches: Sequence[Counted]) -> Iterator[Metric]:
     """The counts as Prometheus' families, each bin a series, so that those of several replicas add up."""
     names, values = [*labels, "feature", "bin"], [*labels.values()]
     rows = CounterMetricFamily(

@@ -9,8 +9,11 @@ from contextlib import contextmanager
 
 from fairlead_runtime import config, failed_starts
 from fairlead_runtime.errors import LoadError, LoadReason
+from fairlead_runtime.model.evaluation_record import Outcome
+from fairlead_runtime.model.prepare import PreparedModel
 
 LOG = logging.getLogger(__name__)
+UNUSED_STATISTICS = (Outcome.OTHER_MODEL, Outcome.UNREADABLE)
 
 
 def pinned_digest(user_config: Mapping[str, object] | None) -> str | None:
@@ -53,3 +56,24 @@ async def start_after_pause(given: config.ReplicaConfig, start: Callable[[], Awa
         await asyncio.to_thread(failed.record)
         raise
     await asyncio.to_thread(failed.clear)
+
+
+def log_start(name: str, port: int, prepared: PreparedModel, phases_s: Mapping[str, float]) -> None:
+    """What serves from now on, and why: one line each for the model and its parts."""
+    LOG.info("%s serves %s on port %d: %s, %s", name, prepared.digest, port, prepared.model.kind, phases_s)
+    LOG.info(
+        "the engine is %s (%s): %s",
+        *(prepared.engine.engine.value, prepared.engine.reason.value, prepared.engine.why),
+    )
+    if prepared.variant is not None:
+        LOG.info(
+            "the variant is %s (%s): %s",
+            *(prepared.variant.name, prepared.variant.reason.value, prepared.variant.why),
+        )
+    found = prepared.evaluation
+    LOG.info("the evaluation record: %s %s", found.outcome.value, found.message)
+    reference = prepared.reference
+    level = logging.WARNING if reference.outcome in UNUSED_STATISTICS else logging.INFO
+    LOG.log(level, "the reference statistics: %s %s", reference.outcome.value, reference.message)
+    shares = "share calls" if prepared.merging.is_proved else "share no calls"
+    LOG.info("requests %s of the model: %s", shares, prepared.merging.why)

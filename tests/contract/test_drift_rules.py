@@ -15,7 +15,7 @@ from tests.support import alert_rules
 
 from fairlead_cli.evaluation import drift_distance
 from fairlead_operator.observe import drift as reads
-from fairlead_runtime.model.reference_statistics import CLASS, SCORE
+from fairlead_runtime.model.reference_statistics import ATTRIBUTION, CLASS, SCORE
 from fairlead_runtime.model.row_features import FEATURES_MAX
 
 REFERENCE = (70, 72, 68, 75, 71, 3)
@@ -70,7 +70,7 @@ def test_the_error_of_the_reference_is_shared_by_all_features_of_a_revision() ->
     rules = {rule.get("record"): rule["expr"] for rule in groups["fairlead.drift"]["rules"]}
     found = re.match(r"sqrt\(\(([\d.]+) \+ ", rules["fairlead:drift:reference_error"])
     assert found is not None
-    features = [*range(FEATURES_MAX), SCORE, CLASS]
+    features = [*range(FEATURES_MAX), SCORE, CLASS, ATTRIBUTION]
     assert float(found[1]) == pytest.approx(math.log(len(features) / 0.001), abs=0.01)
 
 
@@ -78,11 +78,12 @@ def test_the_margin_and_the_interval_are_those_of_the_simulation() -> None:
     groups = {group["name"]: group for group in yaml.safe_load(alert_rules.RULES.read_text())["groups"]}
     assert groups["fairlead.drift"]["interval"] == "1m"
     alerts = [rule for rule in groups["fairlead.drift"]["rules"] if "Drift" in rule.get("alert", "")]
-    assert [rule["alert"] for rule in alerts] == ["FairleadInputDrift"] * 2 + ["FairleadScoreDrift"] * 2
+    names = ("FairleadInputDrift", "FairleadScoreDrift", "FairleadAttributionDrift")
+    assert [rule["alert"] for rule in alerts] == [name for name in names for _ in range(2)]
     assert {rule["expr"].rpartition(" > ")[2].strip() for rule in alerts} == {str(drift_distance.MARGIN)}
     assert all(rule["expr"].startswith("fairlead:drift:proved{") for rule in alerts)
-    assert [rule["for"] for rule in alerts if 'window="1h"' in rule["expr"]] == ["75m"] * 2, "longer than the window"
-    assert [rule["for"] for rule in alerts if 'window="1d"' in rule["expr"]] == ["26h"] * 2, "longer than the window"
+    assert [rule["for"] for rule in alerts if 'window="1h"' in rule["expr"]] == ["75m"] * 3, "longer than the window"
+    assert [rule["for"] for rule in alerts if 'window="1d"' in rule["expr"]] == ["26h"] * 3, "longer than the window"
 
 
 def as_trained_but(extra: str, per_minute: int, minutes: int) -> list[dict[str, str]]:

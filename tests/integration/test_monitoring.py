@@ -25,6 +25,7 @@ from fairlead_cli.local import cluster
 from fairlead_runtime import sketches
 from fairlead_runtime.config import GuardMode
 from fairlead_runtime.guard_counters import Guard
+from fairlead_runtime.model.reference_statistics import Attributions
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(1200)]
 NAME = "digits"
@@ -148,6 +149,7 @@ def world(kubernetes: cluster.LocalCluster, tmp_path: Path) -> Iterator[World]:
         compared = [sketches.of_numbers("input0_0", (0.5,), (50, 50, 0))]
         guards = guard_parts.build({Guard.NOT_FINITE: GuardMode.OBSERVE})
         setting = replica_parts.Setting(node=place, namespace=operated.namespace, sketches=compared, guards=guards)
+        setting.attributions = Attributions(baselines=(0.0,) * 4, shares=(10.0, 20.0, 30.0, 40.0, 0.0))
         replica = stack.enter_context(replica_parts.running(setting))
         replica.parts.metrics.phases_s = {"all": 1.0}
         jobs = [

@@ -128,9 +128,9 @@ def programs() -> tuple[Program, ...]:
                 "variant": "10: Float and the [variants](optimization.md#techniques)",
                 "reason": "1 of 5: why this [engine](engines.md#which-engine-serves-and-why) or this "
                 "[variant](optimization.md#which-variant-serves-and-why)",
-                "feature": "18: at most 16 of the inputs, `score` and `class`",
+                "feature": "19: at most 16 of the inputs, `score`, `class` and `attribution`",
                 "guard": "7: the guards of `spec.serving.guards` that are not off",
-                "bin": "34: those of the reference statistics",
+                "bin": "34: those of the reference statistics; 65 of `attribution`",
                 "candidate": "64",
                 "predicted_by": "64",
                 "outcome": "at most 10",

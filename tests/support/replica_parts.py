@@ -17,6 +17,7 @@ from fairlead_runtime.config import NodeEnvironment, Payloads
 from fairlead_runtime.discovery import entry, member
 from fairlead_runtime.feedback import keys, wiring
 from fairlead_runtime.inference import batching, costs, dataplane, executor
+from fairlead_runtime.inference.attribution_sampling import AttributionSampler, Comparison, find_comparison
 from fairlead_runtime.inference.guarding import Guards
 from fairlead_runtime.inference.sampling import RowSampler
 from fairlead_runtime.metrics import ReplicaMetrics
@@ -24,6 +25,7 @@ from fairlead_runtime.model import evaluation_record, http_fetch
 from fairlead_runtime.model.explaining.explainer import Explainer
 from fairlead_runtime.model.fetching import outbound
 from fairlead_runtime.model.predictor import LoadedModel, Tensors
+from fairlead_runtime.model.reference_statistics import Attributions, Found, ReferenceStatistics
 from fairlead_runtime.model.row_features import RowReader
 from fairlead_runtime.model.signature import DType, Signature, TensorSpec, example_inputs
 from fairlead_runtime.model.variant import VariantChoice
@@ -126,6 +128,8 @@ class Setting:
     guards: Guards | None = None
     payloads: Payloads | None = None
     open_sink: Callable[[Payloads], Sink] = lambda settings: loopback_sink(settings.url)
+    attributions: Attributions | None = None
+    """The reference of sampled explanations: with one, a row a second is explained."""
     warm_up: WarmUp | None = None
     """None: the model answered one row of zeros."""
     record: Callable[[Request, Response, float], None] | None = None
@@ -194,6 +198,9 @@ def assemble(loop: asyncio.AbstractEventLoop, setting: Setting) -> Parts:
     warm_up = setting.warm_up or answered_warm_up(setting.signature)
     loaded = LoadedModel(signature=setting.signature, predictor=setting.model, kind="stand-in")
     explainer = Explainer(loaded, shares_calls=setting.signature.is_batched)
+    if setting.attributions is not None:
+        plane.attributions = AttributionSampler(plane.explanations, compare(loaded, setting), metrics.explained)
+        plane.attributions.follow({"explanations": {"samplesPerMinute": 60}})
     handler = Handler(plane, metrics, feedback, warm_up, explainer, body_bytes_max=setting.limits.body_bytes_max)
 
     def sign(candidate: str) -> str:
@@ -214,6 +221,17 @@ def assemble(loop: asyncio.AbstractEventLoop, setting: Setting) -> Parts:
         finish=(payloads.close, copies.close),
     )
     return Parts(plane, metrics, handler, shared, sign, payloads)
+
+
+def compare(loaded: LoadedModel, setting: Setting) -> Comparison:
+    """The comparison of attributions with a reference that is known to fit the model."""
+    statistics = ReferenceStatistics(
+        model_digest=DIGEST, signature=setting.signature.name, features=(), attributions=setting.attributions
+    )
+    found = Found(outcome=evaluation_record.Outcome.READ, statistics=statistics)
+    made = find_comparison(loaded, found, shares_calls=setting.signature.is_batched)
+    assert isinstance(made, Comparison), made
+    return made
 
 
 def assemble_inline(setting: Setting | None = None) -> Parts:

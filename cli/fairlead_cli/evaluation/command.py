@@ -62,6 +62,15 @@ def package(  # noqa: PLR0913 - the options of a command
         pathlib.Path | None,
         typer.Option("--reference", help="The training data (.npz), with which replicas compare requests."),
     ] = None,
+    explained: Annotated[
+        int,
+        typer.Option(
+            "--explained",
+            min=0,
+            max=10_000,
+            help="So many rows of DATA are explained for the reference statistics, for spec.monitoring.explanations.",
+        ),
+    ] = 1000,
     samples: Annotated[
         int,
         typer.Option(
@@ -88,7 +97,7 @@ def package(  # noqa: PLR0913 - the options of a command
         _fail(f"--name {name!r} must be {form}, as in digits-2")
     try:
         target = out if out is not None else pathlib.Path(f"{name}.tar.gz")
-        extras = packaging.Extras(reference=reference, samples=samples)
+        extras = packaging.Extras(reference=reference, explained=explained, samples=samples)
         made = packaging.package(evaluating.find_model(model), data, extras, target, signature)
         if out is None:
             made = packaging.name_by_digest(made)

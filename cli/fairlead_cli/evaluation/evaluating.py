@@ -37,9 +37,13 @@ class Evaluated:
     """The record, and what it was made of."""
 
     record: EvaluationRecord
-    signature: Signature
+    model: LoadedModel
     data: labelled_data.LabelledData
     counts: scoring.Counts
+
+    @property
+    def signature(self) -> Signature:
+        return self.model.signature
 
 
 def evaluate(model: pathlib.Path, data: pathlib.Path, signature: str | None) -> Evaluated:
@@ -67,7 +71,7 @@ def assess(loaded: LoadedModel, model_digest: str, data: pathlib.Path) -> Evalua
         classes_left_out=left_out,
         versions=_versions(),
     )
-    return Evaluated(record=record, signature=loaded.signature, data=labelled, counts=counts)
+    return Evaluated(record=record, model=loaded, data=labelled, counts=counts)
 
 
 def write(record: EvaluationRecord, model: pathlib.Path) -> pathlib.Path:

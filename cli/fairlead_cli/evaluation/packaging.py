@@ -55,11 +55,12 @@ class Package:
 class Extras:
     """What an archive may hold besides model, record and example.
 
-    `reference` is the data that the model was trained on, for the statistics. So many `samples` of the labelled data
-    are put in, for variants of the model.
+    `reference` is the data that the model was trained on, for the statistics, and `explained` how many rows of the
+    labelled data are explained for them. So many `samples` of the labelled data are put in, for variants of the model.
     """
 
     reference: pathlib.Path | None = None
+    explained: int = computed_statistics.EXPLAINED_ROWS
     samples: int = 0
 
 
@@ -74,7 +75,7 @@ def package(
     }
     if extras.reference is not None:
         known = labelled_data.read(extras.reference, evaluated.signature)
-        statistics = computed_statistics.compute(evaluated, known, extras.reference)
+        statistics = computed_statistics.compute(evaluated, known, extras.reference, explained=extras.explained)
         beside[STATISTICS] = _dump_statistics(statistics).encode()
     if extras.samples:
         beside[samples.NAME] = chosen_samples.choose(evaluated.signature, evaluated.data, extras.samples)

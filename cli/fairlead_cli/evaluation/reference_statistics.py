@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fairlead_cli.evaluation import guard_bounds
+from fairlead_cli.evaluation import attributions, guard_bounds
 from fairlead_cli.evaluation.evaluating import Evaluated
 from fairlead_cli.evaluation.labelled_data import Array, LabelledData
 from fairlead_cli.evaluation.scoring import Counts
@@ -28,15 +28,20 @@ BINS = 10
 ROWS_READ_MAX = 100_000
 """Of a larger reference a random choice of this size is read for the bins."""
 
+EXPLAINED_ROWS = 1000
+"""So many rows are explained for the reference of attributions."""
+
 EDGE_ROWS_MAX = 2000
 _SEED = 0
 
 
-def compute(evaluated: Evaluated, training: LabelledData, source: pathlib.Path) -> dict[str, Any]:
+def compute(
+    evaluated: Evaluated, training: LabelledData, source: pathlib.Path, *, explained: int = EXPLAINED_ROWS
+) -> dict[str, Any]:
     """The content of `statistics.json`: what a replica reads, and a summary of each input for people.
 
     Inputs are those of the training data. Answers are those to the data that the model was evaluated on: a model
-    is more certain of what it was trained on than of any request.
+    is more certain of what it was trained on than of any request. So are the attributions, of at most `explained` rows.
     """
     signature = evaluated.signature
     labels, counts = np.unique(training.labels, return_counts=True)
@@ -52,6 +57,12 @@ def compute(evaluated: Evaluated, training: LabelledData, source: pathlib.Path) 
         vocabularies=vocabularies,
         guards=guard_bounds.compute(
             signature, training.inputs, random_order(len(training.labels)), evaluated.counts, vocabularies
+        ),
+        attributions=attributions.compute(
+            evaluated.model,
+            training.inputs[0],
+            evaluated.data.inputs[0],
+            random_order(len(evaluated.data.labels))[:explained],
         ),
     )
     return {

@@ -15,7 +15,7 @@ from typing import Any
 from fairlead_operator.api import names
 from fairlead_operator.api.guards import Guards
 from fairlead_operator.api.model_source import ModelSource
-from fairlead_operator.api.payloads import Payloads
+from fairlead_operator.api.monitoring import Monitoring
 from fairlead_operator.state import json_text, revision_data
 from fairlead_operator.state.bounds import Bounds
 from fairlead_operator.state.desired import Autoscaling
@@ -120,32 +120,37 @@ def deployed(
     replicas: Autoscaling | int,
     digest: str | None,
     attempt: int,
-    payloads: Payloads | None = None,
+    monitoring: Monitoring | None = None,
 ) -> Mapping[str, object]:
     """The application as Ray gets it: what was kept, and what may change while it runs.
 
     One that is kept as text is composed as text: a pass composes each of its applications several times.
     """
     if isinstance(kept, json_text.KeptJson):
-        return _deployed_text(kept.text, replicas, digest, attempt, payloads)
-    return _deployed(kept, replicas, digest, attempt, payloads)
+        return _deployed_text(kept.text, replicas, digest, attempt, monitoring)
+    return _deployed(kept, replicas, digest, attempt, monitoring)
 
 
 @functools.lru_cache(maxsize=COMPOSED_MAX)
 def _deployed_text(
-    kept: bytes, replicas: Autoscaling | int, digest: str | None, attempt: int, payloads: Payloads | None
+    kept: bytes, replicas: Autoscaling | int, digest: str | None, attempt: int, monitoring: Monitoring | None
 ) -> json_text.KeptJson:
-    return json_text.KeptJson(_deployed(json.loads(kept), replicas, digest, attempt, payloads))
+    return json_text.KeptJson(_deployed(json.loads(kept), replicas, digest, attempt, monitoring))
 
 
 def _deployed(
-    kept: Mapping[str, Any], replicas: Autoscaling | int, digest: str | None, attempt: int, payloads: Payloads | None
+    kept: Mapping[str, Any],
+    replicas: Autoscaling | int,
+    digest: str | None,
+    attempt: int,
+    monitoring: Monitoring | None,
 ) -> dict[str, object]:
     options = autoscaled(replicas) if isinstance(replicas, Autoscaling) else fixed(replicas)
     first, *others = kept["deployments"]
     pinned: dict[str, object] = {"digest": digest}
-    # Only the first stage has the requests. The null takes a payload log away: a key that is missing is Ray's business.
-    sent = {"payloads": None if payloads is None else payloads.model_dump(mode="json", by_alias=True)}
+    # Only the first stage has the requests. A null turns its field off: a key that is missing is Ray's business.
+    fields = {"payloads", "explanations"}
+    sent = (monitoring or Monitoring()).model_dump(mode="json", by_alias=True, include=fields)
     return {
         **kept,
         "args": {**kept["args"], "config": {**kept["args"]["config"], "attempt": attempt}},

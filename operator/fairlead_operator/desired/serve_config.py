@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fairlead_operator.api import names
-from fairlead_operator.api.payloads import Payloads
+from fairlead_operator.api.monitoring import Monitoring
 from fairlead_operator.desired import application as composed
 from fairlead_operator.desired import scaling
 from fairlead_operator.state.desired import Autoscaling
@@ -69,7 +69,7 @@ def application(view: ModelDeploymentView, revision: RevisionView) -> Applicatio
         replicas=wanted,
         digest=revision.content_digest,
         attempt=attempt,
-        payloads=_payloads(view),
+        monitoring=_monitoring(view),
     )
     name = names.serve_application(view.namespace, view.name, revision.revision)
     return ApplicationConfig(
@@ -83,9 +83,9 @@ def application(view: ModelDeploymentView, revision: RevisionView) -> Applicatio
     )
 
 
-def _payloads(view: ModelDeploymentView) -> Payloads | None:
-    """None where the object asks for no payload log, and where its spec can't be read."""
-    return None if isinstance(view.spec, InvalidSpec) else view.spec.monitoring.payloads
+def _monitoring(view: ModelDeploymentView) -> Monitoring | None:
+    """None where the object's spec can't be read."""
+    return None if isinstance(view.spec, InvalidSpec) else view.spec.monitoring
 
 
 def _attempt(view: ModelDeploymentView, revision: RevisionView) -> int:

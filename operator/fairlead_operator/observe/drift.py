@@ -115,7 +115,8 @@ def compared_query(namespace: str) -> str:
 
 def firing_query(namespace: str) -> str:
     """The features for which an alert fires, with the shares that are proved."""
-    alerts = f'ALERTS{{alertname=~"FairleadInputDrift|FairleadScoreDrift",alertstate="firing",namespace="{namespace}"}}'
+    names = "FairleadInputDrift|FairleadScoreDrift|FairleadAttributionDrift"
+    alerts = f'ALERTS{{alertname=~"{names}",alertstate="firing",namespace="{namespace}"}}'
     proved = f'fairlead:drift:proved{{namespace="{namespace}"}}'
     both = f"{proved} and on (namespace, model, revision, feature, window) {alerts}"
     return f"topk by (model, revision) ({FEATURES_MAX}, {both})"

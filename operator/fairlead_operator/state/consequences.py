@@ -126,6 +126,7 @@ CONSEQUENCES: Mapping[Reason, Consequence] = {
     Reason.NO_DRIFT: _GOES_ON,
     Reason.INPUT_DRIFT: _GOES_ON,
     Reason.SCORE_DRIFT: _GOES_ON,
+    Reason.ATTRIBUTION_DRIFT: _GOES_ON,
     Reason.DRIFT_UNKNOWN: _GOES_ON,
     # The rollout
     Reason.INSUFFICIENT_CAPACITY: replace(

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+ATTRIBUTION = "attribution"
+"""The feature whose bins are the parts of the input that decide."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drifting:

@@ -197,6 +197,8 @@ class Reason(StrEnum):
     """The alert FairleadInputDrift fires: inputs differ from the training data."""
     SCORE_DRIFT = "ScoreDrift"
     """The alert FairleadScoreDrift fires: answers differ from those to the evaluation data."""
+    ATTRIBUTION_DRIFT = "AttributionDrift"
+    """The alert FairleadAttributionDrift fires: other parts of the inputs decide than in the evaluation data."""
     DRIFT_UNKNOWN = "DriftUnknown"
     """Prometheus can't be asked, or has no figures of the stable revision."""
 

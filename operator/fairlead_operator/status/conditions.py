@@ -10,7 +10,7 @@ from fairlead_operator.api.status import Condition, ConditionStatus, Quarantine
 from fairlead_operator.api.text import bounded, hide_addresses
 from fairlead_operator.state import unread
 from fairlead_operator.state.actions import Refused
-from fairlead_operator.state.drift import ByRevision
+from fairlead_operator.state.drift import ATTRIBUTION, ByRevision, Drifting
 from fairlead_operator.state.knowledge import Known, Unknown
 from fairlead_operator.state.observed import InvalidSpec
 from fairlead_operator.state.reasons import ConditionType, Reason
@@ -165,14 +165,21 @@ def _drift(result: PassResult, seen: Known[ByRevision] | Unknown) -> Verdict:
     found = seen.value[stable]
     if found is None:
         return truth(False, Reason.NO_DRIFT, f"No drift of {result.called(stable)} is proved.")
+    reason, message = _describe_drift(result.called(stable), found)
+    return truth(True, reason, message)
+
+
+def _describe_drift(revision: str, found: Drifting) -> tuple[Reason, str]:
+    when = f"over {found.window} when it was found."
+    if found.feature == ATTRIBUTION:
+        share = f"At least {found.proved:.0%} of the" if found.proved > 0 else "The"
+        text = f"{share} attributions of {revision} are of other parts of the input than in the evaluation data, {when}"
+        return Reason.ATTRIBUTION_DRIFT, text
     is_input = found.feature.startswith("input")
     data = "the training data" if is_input else "the answers to the evaluation data"
     share = f"At least {found.proved:.0%} of the" if found.proved > 0 else "The"
-    message = (
-        f"{share} rows of {result.called(stable)} have {found.feature} in other bins than {data}, over {found.window} "
-        "when it was found."
-    )
-    return truth(True, Reason.INPUT_DRIFT if is_input else Reason.SCORE_DRIFT, message)
+    text = f"{share} rows of {revision} have {found.feature} in other bins than {data}, {when}"
+    return Reason.INPUT_DRIFT if is_input else Reason.SCORE_DRIFT, text
 
 
 def failure_message(result: PassResult) -> str:

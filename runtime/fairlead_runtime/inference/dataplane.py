@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from fairlead_runtime.errors import RequestError, RequestReason
 from fairlead_runtime.inference import codec
+from fairlead_runtime.inference.attribution_sampling import AttributionSampler
 from fairlead_runtime.inference.executor import Executor
 from fairlead_runtime.inference.explaining import ExplanationQueue
 from fairlead_runtime.inference.guarding import Guards
@@ -81,6 +82,8 @@ class Dataplane:
         self.sampler = sampler
         self.guards: Guards | None = None
         """What judges predictions; set before the first request, and None where nobody asks for it."""
+        self.attributions: AttributionSampler | None = None
+        """What explains a sample of the answered predictions; set before the first request."""
         self.is_logged = False
         """Whether answers keep their inputs and outputs for the payload log."""
         self.absent: Callable[[], str | None] = _nothing

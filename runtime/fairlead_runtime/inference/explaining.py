@@ -3,6 +3,9 @@
 An explanation takes as long as tens or hundreds of predictions. So there is one at a time, few wait, and all that one
 needs, its body and its answer as well, is done on this thread: neither the server's loop nor a thread that calls the
 model for predictions waits for it.
+
+Sampled explanations (`inference/attribution_sampling.py`) are computed here as well, only while no request waits or
+runs, and a request ends one that runs at its next call of the model.
 """
 
 from __future__ import annotations
@@ -45,6 +48,8 @@ class ExplanationQueue:
         self._waiting: deque[_Job[Any]] = deque()
         self._changed = threading.Condition()
         self._running: _Job[Any] | None = None
+        self._sampled: _Job[Any] | None = None
+        """The one sampled explanation that waits or runs."""
         self._is_closed = False
         self._thread: threading.Thread | None = None
 
@@ -52,6 +57,11 @@ class ExplanationQueue:
     def waiting(self) -> int:
         """Number of explanations that wait for the thread."""
         return len(self._waiting)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether an explanation waits or runs."""
+        return bool(self._waiting) or self._running is not None or self._sampled is not None
 
     def submit(self, compute: Compute[T]) -> asyncio.Future[T]:
         """A future of what `compute` makes; cancelling it ends the work at its next step.
@@ -73,10 +83,36 @@ class ExplanationQueue:
                 self._counted.add("full")
                 text = f"{len(self._waiting)} explanations wait already; a replica computes one at a time"
                 raise RequestError(RequestReason.EXPLANATIONS_FULL, text)
-            self._start()
+            try:
+                self._start()
+            except RequestError:
+                self._counted.add("failed")
+                raise
+            if self._sampled is not None:
+                self._sampled.future.cancel()
             self._waiting.append(job)
             self._changed.notify()
         self._watch(job)
+        return job.future
+
+    def offer(self, compute: Compute[T]) -> asyncio.Future[T] | None:
+        """A future of what `compute` makes, or None where the thread has anything else to do.
+
+        It is cancelled as soon as a request for an explanation comes, after the time that a request has, and by
+        `close`; else it raises what `compute` raises. It is counted as no request.
+        """
+        loop = asyncio.get_running_loop()
+        with self._changed:
+            if self._is_closed or self.is_busy:
+                return None
+            try:
+                self._start()
+            except RequestError:
+                return None
+            self._sampled = job = _Job(compute=compute, future=loop.create_future(), loop=loop)
+            self._changed.notify()
+        timer = loop.call_later(self._timeout_s, job.future.cancel)
+        job.future.add_done_callback(lambda _: timer.cancel())
         return job.future
 
     def _start(self) -> None:
@@ -87,7 +123,6 @@ class ExplanationQueue:
             thread.start()
         except RuntimeError as error:
             LOG.exception("the thread of the explanations can't be started; the next request tries again")
-            self._counted.add("failed")
             text = "the replica can't start a thread for explanations now; its log has the cause"
             raise RequestError(RequestReason.NOT_READY, text) from error
         self._thread = thread
@@ -96,6 +131,8 @@ class ExplanationQueue:
         """Fail what waits and what runs, and end the thread at the next step of its explanation."""
         with self._changed:
             self._is_closed = True
+            if self._sampled is not None:
+                self._sampled.future.cancel()
             jobs = [*self._waiting, *([self._running] if self._running is not None else [])]
             self._waiting.clear()
             self._changed.notify()
@@ -134,10 +171,15 @@ class ExplanationQueue:
     def _next(self) -> _Job[Any] | None:
         """Waits for the next explanation; None at the end."""
         with self._changed:
+            if self._running is self._sampled:
+                self._sampled = None
             self._running = None
-            while not self._waiting and not self._is_closed:
+            while not self._waiting and self._sampled is None and not self._is_closed:
                 self._changed.wait()
-            self._running = self._waiting.popleft() if self._waiting else None
+            if self._waiting:
+                self._running = self._waiting.popleft()
+            elif not self._is_closed:
+                self._running = self._sampled
             return self._running
 
 

@@ -18,10 +18,11 @@ from fairlead_runtime import sketches
 from fairlead_runtime.errors import one_sentence
 from fairlead_runtime.model import evaluation_record
 from fairlead_runtime.model.evaluation_record import Outcome
+from fairlead_runtime.model.explaining import shares
 from fairlead_runtime.model.guard_bounds import GuardBounds
 from fairlead_runtime.model.row_features import FEATURES_MAX, RowReader
 from fairlead_runtime.model.signature import Signature
-from fairlead_runtime.sketches import Sketch
+from fairlead_runtime.sketches import ShareSketch, Sketch
 
 NAME = "statistics.json"
 SCHEMA_VERSION = 1
@@ -31,8 +32,11 @@ CLASSES_MAX = 20
 WORDS_MAX = 4096
 CLASS_INDEX_MAX = 2**32 - 1
 ROWS_MAX = 10_000_000
+EXPLAINED_ROWS_MAX = 10_000
 SCORE, CLASS = "score", "class"
 """The features of an answer: the top score, or the one number, and the predicted class."""
+ATTRIBUTION = "attribution"
+"""The feature of an explained row: the share of each part of the row in its top score."""
 
 _Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 _Counts = tuple[Annotated[int, Field(ge=0, le=ROWS_MAX)], ...]
@@ -85,6 +89,24 @@ class Vocabulary(_Part):
     words: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**32)], ...], Field(max_length=WORDS_MAX)]
 
 
+class Attributions(_Part):
+    """The mean attributions of rows: of each part its baseline, and the sum of its shares over the rows.
+
+    `shares` has one more entry than `baselines`: the rows in which no part decides.
+    """
+
+    baselines: Annotated[tuple[float, ...], Field(min_length=1, max_length=shares.COLUMNS_MAX)]
+    shares: tuple[Annotated[float, Field(ge=0, le=EXPLAINED_ROWS_MAX)], ...]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if len(self.shares) != len(self.baselines) + 1:
+            raise ValueError(f"shares has {len(self.shares)} entries, not {len(self.baselines) + 1}")
+        if sum(self.shares) < 1:
+            raise ValueError("shares are of no row")
+        return self
+
+
 def _check_counts(name: str, counts: Sequence[int], length: int) -> None:
     if len(counts) != length:
         raise ValueError(f"counts of {name} has {len(counts)} entries, not {length}")
@@ -102,12 +124,13 @@ class ReferenceStatistics(_Part):
     predicted: ClassFeature | None = None
     vocabularies: Annotated[tuple[Vocabulary, ...], Field(max_length=FEATURES_MAX)] = ()
     guards: GuardBounds | None = None
+    attributions: Attributions | None = None
 
     @model_validator(mode="after")
     def _check_names(self) -> Self:
         names = [feature.name for feature in self.features]
-        if len(set(names)) < len(names) or CLASS in names:
-            raise ValueError("features must have different names, and none of them 'class'")
+        if len(set(names)) < len(names) or {CLASS, ATTRIBUTION} & set(names):
+            raise ValueError("features must have different names, and none of them 'class' or 'attribution'")
         known = {f"input{each.input}_unknown" for each in self.vocabularies}
         without = sorted(name for name in names if name.endswith("_unknown") and name not in known)
         if without:
@@ -128,6 +151,10 @@ class ReferenceStatistics(_Part):
         if self.predicted is None:
             return tuple(numbers)
         return (*numbers, sketches.of_classes(CLASS, self.predicted.classes, self.predicted.counts))
+
+    def attribution_sketch(self) -> ShareSketch | None:
+        """A sketch without rows of the attributions, where there are some."""
+        return None if self.attributions is None else ShareSketch(ATTRIBUTION, self.attributions.shares)
 
 
 class UnreadableStatisticsError(Exception):
@@ -194,4 +221,12 @@ def find(content: Path, model: Path, signature: Signature, evaluation: evaluatio
     if unknown or not all(spec.has_free_batch for spec in signature.inputs):
         text = f"{NAME} has the feature {unknown[0]}" if unknown else "an input has no free first dimension"
         return Found(outcome=Outcome.UNREADABLE, message=f"{text}, which rows of this model don't have")
+    if found.attributions is not None and not _has_parts(signature, len(found.attributions.baselines)):
+        text = f"{NAME} has attributions of {len(found.attributions.baselines)} parts"
+        return Found(outcome=Outcome.UNREADABLE, message=f"{text}, which rows of this model don't have")
     return Found(outcome=Outcome.READ, statistics=found)
+
+
+def _has_parts(signature: Signature, parts: int) -> bool:
+    is_explained = shares.find_obstacle(signature, has_scores=True) is None
+    return is_explained and shares.count_parts(signature.inputs[0]) == parts

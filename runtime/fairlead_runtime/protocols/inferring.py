@@ -178,6 +178,8 @@ class _Prediction(Timing):
         headers = self._call.headers(outputs)
         if self._dataplane.sampler is not None:
             self._dataplane.sampler.sample(self._call.inputs, outputs)
+        if self._dataplane.attributions is not None:
+            self._dataplane.attributions.sample(self._call.inputs)
         now_s = time.perf_counter()
         self._dataplane.metrics.predictions.add_success(
             now_s, now_s - self._begun_s, self._decode_s, self.call_s, self._encode_s

@@ -147,7 +147,13 @@ def write_statistics(folder: Path, *, edges: list[float]) -> None:
     )
     (folder / "evaluation.json").write_text(evaluation_record.dump(record))
     feature = {"name": "input0_3", "edges": edges, "counts": [1] * (len(edges) + 2)}
-    statistics = {"schemaVersion": 1, "modelDigest": of_model, "signature": "serving_default", "features": [feature]}
+    statistics = {
+        "schemaVersion": 1,
+        "modelDigest": of_model,
+        "signature": "serving_default",
+        "features": [feature],
+        "attributions": {"baselines": [0, 0, 0, 0], "shares": [1.5, 2.5, 3, 3, 0]},
+    }
     (folder / "statistics.json").write_text(json.dumps(statistics))
 
 
@@ -184,6 +190,41 @@ async def test_a_replica_counts_rows_by_the_statistics_beside_its_model_and_serv
     assert {(name, float(value)) for name, value in rows} == counted
     warned = "edges of input0_3 must grow" in caplog.text
     assert warned == (outcome == "Unreadable")
+    await drain(replica)
+
+
+async def test_a_replica_explains_predictions_as_the_operator_says_from_its_first_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = prepare(tmp_path, monkeypatch)
+    monkeypatch.setattr(loader, "find_root", lambda path: path / "model.keras")
+    folder = tmp_path / "packaged"
+    folder.mkdir()
+    (tmp_path / "model.keras").rename(folder / "model.keras")
+    write_statistics(folder, edges=[3.0, 5.0])
+    replica = Replica({**configuration(tmp_path), "source": {"uri": folder.as_uri()}})
+    await replica.reconfigure({"digest": None, "explanations": {"samplesPerMinute": 1}})
+    (listed,) = (await asyncio.to_thread(node_members.ask, node)).replicas
+
+    async def ask() -> None:
+        body = b'{"instances":[[1,2,3,4]]}'
+        assert await asyncio.to_thread(status_of, listed["port"], "POST", "/v1/models/digits:predict", body) == 200
+
+    def explained() -> dict[str, float]:
+        """The shares that were counted. The model doubles each number, so the last one decides the highest score."""
+        found = re.findall(
+            r'fairlead_replica_sampled_rows_total{bin="(\w+)",feature="attribution",.*} (\S+)',
+            metrics_at(listed["port"]),
+        )
+        return {name: float(value) for name, value in found}
+
+    await ask()
+    await asyncio.to_thread(until, lambda: explained()["03"] == 1, "the row is explained")
+    assert explained() == {"00": 0, "01": 0, "02": 0, "03": 1, "Nothing": 0}
+    await replica.reconfigure({"digest": None, "explanations": None})
+    await replica.reconfigure({"digest": None, "explanations": {"samplesPerMinute": 60}})
+    await ask()
+    await asyncio.to_thread(until, lambda: explained()["03"] == 2, "another row is explained after the change")
     await drain(replica)
 
 

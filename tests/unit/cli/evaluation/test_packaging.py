@@ -180,11 +180,34 @@ def test_a_replica_reads_the_statistics_of_a_model_of_numbers(made: pathlib.Path
     assert (found.predicted.classes, found.predicted.counts) == ((0, 1, 2), (20, 20, 20, 0))
 
 
+def test_a_model_of_numbers_has_reference_attributions_of_the_evaluation_data(
+    made: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    """The model gives the class of the only column that is 1, and the mean of the training data is 0.5."""
+    np.savez(tmp_path / "train.npz", x=np.tile([[0, 0, 0], [1, 1, 1]], (50, 1)).astype(np.float32), labels=[0, 1] * 50)
+    arguments = (made / "plain" / "saved_model", made / "numbers.npz")
+    for options, rows in (((), 60), (("--explained", "20"), 20)):
+        out = tmp_path / f"of-{rows}.tar.gz"
+        package(*arguments, out, "--reference", str(tmp_path / "train.npz"), *options)
+        (tmp_path / str(rows)).mkdir()
+        found = reference_of(out, tmp_path / str(rows)).attributions
+        assert found is not None
+        assert found.baselines == (0.5, 0.5, 0.5)
+        assert sum(found.shares) == pytest.approx(rows, abs=1e-3)
+        assert found.shares[:3] == pytest.approx([rows / 3] * 3, rel=0.5)
+        assert found.shares[3] == 0
+    out = tmp_path / "none.tar.gz"
+    package(*arguments, out, "--reference", str(tmp_path / "train.npz"), "--explained", "0")
+    (tmp_path / "none").mkdir()
+    assert reference_of(out, tmp_path / "none").attributions is None
+
+
 def test_a_replica_reads_the_statistics_of_a_model_of_texts(made: pathlib.Path, tmp_path: pathlib.Path) -> None:
     out = tmp_path / "a.tar.gz"
     data = made / "texts.npz"
     package(made / "texts" / "saved_model", data, out, "--reference", str(data))
     found = reference_of(out, tmp_path)
+    assert found.attributions is None
     names = {"input0_length", "input0_unknown", "score"}
     assert ({each.name for each in found.features}, found.predicted) == (names, None)
     (vocabulary,) = found.vocabularies

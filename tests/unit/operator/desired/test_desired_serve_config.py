@@ -110,7 +110,7 @@ def test_the_application_is_as_the_contract_says() -> None:
             {
                 "name": "replica",
                 "num_replicas": 1,
-                "user_config": {"digest": builders.DIGEST, "payloads": None},
+                "user_config": {"digest": builders.DIGEST, "explanations": None, "payloads": None},
                 "ray_actor_options": {"num_cpus": 0.5, "memory": 536870912},
                 "graceful_shutdown_timeout_s": 40,
             }
@@ -169,7 +169,7 @@ def test_each_stage_is_a_deployment_of_the_same_size_and_number_that_outlives_th
             "user_config": {"digest": builders.DIGEST, **own},
         }
         for name, stops_after_s, own in (
-            ("replica", 15, {"payloads": None}),
+            ("replica", 15, {"explanations": None, "payloads": None}),
             ("stage-2", 25, {}),
             ("stage-3", 25, {}),
         )
@@ -190,8 +190,12 @@ PAYLOADS = {"url": "https://events.example.org/a", "samplePercent": 5, "redact":
 
 
 def with_payloads(payloads: dict[str, Any] | None) -> ApplicationConfig:
-    """The application of the stable revision, whose ControllerRevision knows nothing of the payload log."""
-    view = builders.model_deployment(status=STABLE, spec={"monitoring": {"payloads": payloads}})
+    return monitored(payloads=payloads)
+
+
+def monitored(**monitoring: dict[str, Any] | None) -> ApplicationConfig:
+    """The application of the stable revision, whose ControllerRevision knows nothing of spec.monitoring."""
+    view = builders.model_deployment(status=STABLE, spec={"monitoring": monitoring})
     application = serve_config.application(view, REV)
     assert application is not None
     return application
@@ -202,10 +206,22 @@ def test_the_payload_log_is_carried_to_revisions_that_run_and_restarts_nothing()
     deployments: Any = logged.body["deployments"]
     assert deployments[0]["user_config"] == {
         "digest": builders.DIGEST,
+        "explanations": None,
         "payloads": {**PAYLOADS, "keepText": [], "maxEventBytes": 65536},
     }
     assert canonical_json(logged.body["args"]) == canonical_json(quiet.body["args"])
     assert config.parse_payloads(deployments[0]["user_config"]) is not None
+
+
+def test_sampled_explanations_are_carried_to_revisions_that_run_and_restart_nothing() -> None:
+    explained, quiet = monitored(explanations={"samplesPerMinute": 10}), monitored()
+    found: Any = explained.body["deployments"]
+    asked = config.parse_explanations(found[0]["user_config"])
+    assert asked is not None
+    assert asked.samples_per_minute == 10
+    assert canonical_json(explained.body["args"]) == canonical_json(quiet.body["args"])
+    assert not says_the_same(quiet.body, explained.body)
+    assert not says_the_same(explained.body, quiet.body)
 
 
 def test_turning_the_payload_log_on_or_off_is_a_difference_that_is_written() -> None:

@@ -80,6 +80,15 @@ def test_nothing_is_said_before_prometheus_was_asked() -> None:
                 "when it was found.",
             ),
         ),
+        (
+            Drifting(feature="attribution", window="1d", proved=0.23),
+            (
+                "True",
+                "AttributionDrift",
+                "At least 23% of the attributions of revision 1 (…) are of other parts of the input than in the "
+                "evaluation data, over 1d when it was found.",
+            ),
+        ),
         (None, ("False", "NoDrift", "No drift of revision 1 (…) is proved.")),
     ],
 )

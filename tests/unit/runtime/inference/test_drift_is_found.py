@@ -77,7 +77,7 @@ def test_the_bound_holds_at_all_looks_of_a_growing_sample() -> None:
     rng = np.random.default_rng(drift.SEED)
     shares = np.array([0.25, 0.25, 0.25, 0.25])
     looks = np.arange(1, 1001)
-    level = np.log(50) - 17.1
+    level = np.log(50) - 17.15
     outside = 0
     for _ in range(2000):
         counts = np.cumsum(rng.multinomial(1, shares, size=len(looks)), axis=0)

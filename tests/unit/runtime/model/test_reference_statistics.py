@@ -75,6 +75,21 @@ def feature(**changes: Any) -> dict[str, Any]:
     return {"features": [{"name": "input0_0", "edges": [0.0, 1.5], "counts": [5, 5, 3, 1], **changes}]}
 
 
+def attributions(**changes: Any) -> dict[str, Any]:
+    return {"attributions": {"baselines": [0, 0, 0, 0], "shares": [1, 2, 3, 4, 0], **changes}}
+
+
+def test_the_sketch_of_attributions_has_a_bin_for_each_part_and_one_for_nothing(tmp_path: Path) -> None:
+    found = find(tmp_path, json.dumps(document(**attributions())).encode())
+    assert (found.outcome, found.message) == (Outcome.READ, "")
+    assert found.statistics is not None
+    sketch = found.statistics.attribution_sketch()
+    assert sketch is not None
+    sketch.add([0.25, 0.75, 0, 0, 0])
+    assert sketch.bins == ("00", "01", "02", "03", "Nothing")
+    assert (sketch.reference, sketch.counts) == ((1, 2, 3, 4, 0), [0.25, 0.75, 0, 0, 0])
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -93,6 +108,16 @@ def feature(**changes: Any) -> dict[str, Any]:
         pytest.param(feature(name="input0_unknown"), "input0_unknown has no vocabulary", id="no vocabulary"),
         pytest.param({"vocabularies": [{"input": 0, "words": [2**32]}]}, "vocabularies.0.words.0", id="no word"),
         pytest.param({"vocabularies": [{"input": 0, "words": [1] * 5000}]}, "at most 4096", id="too many words"),
+        pytest.param(attributions(shares=[1, 2]), "shares has 2 entries, not 5", id="too few shares"),
+        pytest.param(attributions(shares=[0] * 5), "shares are of no row", id="shares of no row"),
+        pytest.param(attributions(shares=[-1, 1, 1, 1, 1]), "attributions.shares.0", id="a negative share"),
+        pytest.param(attributions(baselines=[0] * 65, shares=[1] * 66), "at most 64 items", id="too many parts"),
+        pytest.param(
+            attributions(baselines=[0] * 3, shares=[1] * 4),
+            "attributions of 3 parts, which rows of this model don't have",
+            id="another number of parts",
+        ),
+        pytest.param(feature(name="attribution"), "none of them 'class' or 'attribution'", id="a reserved name"),
         pytest.param({"schemaVersion": 2}, "schemaVersion", id="another version"),
     ],
 )

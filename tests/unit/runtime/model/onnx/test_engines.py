@@ -23,6 +23,7 @@ from fairlead_runtime.model import loader, prepare
 from fairlead_runtime.model.bounds import Bounds
 from fairlead_runtime.model.cache import Cache
 from fairlead_runtime.model.engine import EngineReason
+from fairlead_runtime.model.explaining.shares import ShareReader
 from fairlead_runtime.model.onnx import child, conversions, predictor, record, trials
 from fairlead_runtime.model.onnx.convert import Request
 from fairlead_runtime.model.predictor import InputRefusedError, ModelFailedError, Tensors
@@ -107,6 +108,17 @@ def test_onnx_runtime_gives_tensorflows_answers(models, node: Path, name: str, s
         expected = trials.answer(reference.predictor, inputs)
         assert not isinstance(expected, trials.Refused)
         assert trials.is_same(expected, trials.answer(served.model.predictor, inputs))
+
+
+def test_a_row_has_the_same_shares_by_both_engines(models, node: Path) -> None:
+    """So the reference attributions, which TensorFlow makes, hold for a replica with ONNX Runtime."""
+    served = prepared(models.root / "dense", node, engine="ONNXRuntime").model
+    reference = loader.load(models.root / "dense", None, None, BOUNDS, threads=1)
+    by_onnx, by_tensorflow = (ShareReader(each, 0, (0.5,) * 4, shares_calls=True) for each in (served, reference))
+    rows = np.random.default_rng(5).random((8, 4), dtype=np.float32)
+    for i in range(len(rows)):
+        found, expected = (each.read(rows[i : i + 1], lambda: True) for each in (by_onnx, by_tensorflow))
+        np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
 CHANGED = "may depend on the variable 'Variable', which its calls change"
