@@ -163,6 +163,7 @@ class Payloads(_Part):
     sample_percent: Annotated[int, Field(ge=1, le=100)]
     redact: tuple[str, ...] = ()
     keep_text: tuple[str, ...] = ()
+    credentials_secret_name: str | None = None
     max_event_bytes: Annotated[int, Field(ge=1024, le=MIB)] = 64 * 1024
 
 
@@ -270,6 +271,7 @@ class Environment(_Part):
     no_proxy: str = ""
     payload_sink_hosts: str = ""
     payload_sink_networks: str = ""
+    payload_sink_credentials: str = ""
     traces_endpoint: Annotated[str, Field(pattern=r"^(https?://[^\s?#]+)?$")] = ""
     traces_ca_file: Path | None = None
     traces_sample_percent: Annotated[float, Field(ge=0, le=100)] = 1
@@ -300,6 +302,7 @@ def environment() -> Environment:
         "source_claims_dir": "FAIRLEAD_SOURCE_CLAIMS_DIR",
         "payload_sink_hosts": "FAIRLEAD_PAYLOAD_SINK_HOSTS",
         "payload_sink_networks": "FAIRLEAD_PAYLOAD_SINK_NETWORKS",
+        "payload_sink_credentials": "FAIRLEAD_PAYLOAD_SINK_CREDENTIALS",
         "traces_endpoint": "FAIRLEAD_TRACES_ENDPOINT",
         "traces_ca_file": "FAIRLEAD_TRACES_CA_FILE",
         "traces_sample_percent": "FAIRLEAD_TRACES_SAMPLE_PERCENT",

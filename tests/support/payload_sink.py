@@ -24,6 +24,7 @@ class PayloadSink:
 
     def __init__(self) -> None:
         self.requests: list[tuple[str, str, bytes]] = []
+        self.authorizations: list[str | None] = []
         self._server = HttpThread(self._application)
 
     def _application(self) -> web.Application:
@@ -32,6 +33,7 @@ class PayloadSink:
         return application
 
     async def _take(self, request: web.Request) -> web.Response:
+        self.authorizations.append(request.headers.get("authorization"))
         self.requests.append((request.path, request.headers.get("content-type", ""), await request.read()))
         return web.Response(status=202)
 

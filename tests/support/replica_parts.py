@@ -23,7 +23,7 @@ from fairlead_runtime.inference.sampling import RowSampler
 from fairlead_runtime.metrics import ReplicaMetrics
 from fairlead_runtime.model import evaluation_record, http_fetch
 from fairlead_runtime.model.explaining.explainer import Explainer
-from fairlead_runtime.model.fetching import outbound
+from fairlead_runtime.model.fetching import outbound, purposes
 from fairlead_runtime.model.predictor import LoadedModel, Tensors
 from fairlead_runtime.model.reference_statistics import Attributions, Found, ReferenceStatistics
 from fairlead_runtime.model.row_features import RowReader
@@ -98,7 +98,7 @@ class FixedCosts:
 def loopback_sink(url: str, *, send_s: float = http_sink.SEND_S) -> http_sink.HttpSink:
     """A sink on this machine, where the platform allows it."""
     rules = outbound.Outbound(
-        hosts=("127.0.0.1",), networks=outbound.parse_networks("127.0.0.0/8"), purpose=outbound.PAYLOADS
+        hosts=("127.0.0.1",), networks=outbound.parse_networks("127.0.0.0/8"), purpose=purposes.PAYLOADS
     )
     return http_sink.HttpSink(url, rules, lambda: http_fetch.trust(None), send_s=send_s)
 

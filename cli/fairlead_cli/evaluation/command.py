@@ -16,6 +16,15 @@ from fairlead_operator.api import names
 from fairlead_runtime.model.evaluation_record import EvaluationRecord
 
 ROWS_SHOWN = 40
+_Explained = Annotated[
+    int,
+    typer.Option(
+        "--explained",
+        min=0,
+        max=10_000,
+        help="So many rows of DATA are explained for the reference statistics, for spec.monitoring.explanations.",
+    ),
+]
 _NAME = re.compile("[a-z]([-a-z0-9]*[a-z0-9])?")
 
 
@@ -62,15 +71,7 @@ def package(  # noqa: PLR0913 - the options of a command
         pathlib.Path | None,
         typer.Option("--reference", help="The training data (.npz), with which replicas compare requests."),
     ] = None,
-    explained: Annotated[
-        int,
-        typer.Option(
-            "--explained",
-            min=0,
-            max=10_000,
-            help="So many rows of DATA are explained for the reference statistics, for spec.monitoring.explanations.",
-        ),
-    ] = 1000,
+    explained: _Explained = 1000,
     samples: Annotated[
         int,
         typer.Option(

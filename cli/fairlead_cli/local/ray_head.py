@@ -77,6 +77,7 @@ def environment(
         "FAIRLEAD_SOURCE_NETWORKS": "127.0.0.0/8,::1/128",
         "FAIRLEAD_PAYLOAD_SINK_HOSTS": "localhost,127.0.0.1,::1",
         "FAIRLEAD_PAYLOAD_SINK_NETWORKS": "127.0.0.0/8,::1/128",
+        "FAIRLEAD_PAYLOAD_SINK_CREDENTIALS": "*=localhost,127.0.0.1,::1",
         "FAIRLEAD_SOURCE_CREDENTIALS": "*=localhost,127.0.0.1,::1",
         "FAIRLEAD_SOURCE_SECRETS_DIR": str(where.source_secrets),
         # setproctitle writes over the environment of a process, by which we know ours.

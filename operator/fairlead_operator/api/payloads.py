@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field
 
-from fairlead_operator.api.fields import SinkUrl
+from fairlead_operator.api.fields import CredentialsSecretName, SinkUrl
 from fairlead_operator.api.model import ApiModel
 from fairlead_operator.api.rules import rule, rules
 from fairlead_operator.api.text import LIST_TYPE
@@ -34,6 +34,12 @@ class Payloads(ApiModel):
     """The URL that receives the events: each is a `POST` of one CloudEvent 1.0 as `application/cloudevents+json`. The
     `spec.payloadSinks` of the ServingClass must allow its host and address, or no event is sent. Redirects are not
     followed. Must not contain credentials.
+    """
+    credentials_secret_name: CredentialsSecretName | None = None
+    """The name of the Secret with the credentials for `url`, in the namespace of the ModelDeployment: a key `token`, or
+    the keys `username` and `password`. The `spec.payloadSinks.credentials` of the ServingClass must list it with the
+    host of `url`, or no event is sent. They are sent to `https` addresses, and to `http` addresses in
+    `spec.payloadSinks.allowedNetworks`. If unset, events are sent without credentials.
     """
     sample_percent: Annotated[int, Field(ge=1, le=100)]
     """The percentage of the answered predictions that are sent, from 1 to 100. The value of `x-request-id`

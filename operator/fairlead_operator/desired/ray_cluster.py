@@ -155,7 +155,7 @@ def _pod(class_: ServingClass, pods: RayPods, *, cluster: str, ports: dict[str, 
             {"name": "node", "emptyDir": {}},
             {"name": "shared-memory", "emptyDir": {"medium": "Memory"}},
             # No replica runs on the head, so it gets nothing for reading models or sending spans.
-            *([] if is_head else [*model_sources.volumes(class_.sources), *collector.volumes(class_.tracing)]),
+            *([] if is_head else _replica_volumes(class_)),
         ],
     }
     if class_.image_pull_secrets:
@@ -197,6 +197,7 @@ def _list_sink_variables(chosen: PayloadSinks | None) -> list[dict[str, Any]]:
     given = {
         "FAIRLEAD_PAYLOAD_SINK_HOSTS": ",".join(chosen.hosts),
         "FAIRLEAD_PAYLOAD_SINK_NETWORKS": ",".join(chosen.networks),
+        "FAIRLEAD_PAYLOAD_SINK_CREDENTIALS": model_sources.write_credentials(chosen.credentials),
     }
     return [{"name": name, "value": value} for name, value in given.items() if value]
 
@@ -204,10 +205,18 @@ def _list_sink_variables(chosen: PayloadSinks | None) -> list[dict[str, Any]]:
 def _list_replica_variables(class_: ServingClass) -> list[dict[str, Any]]:
     """What replicas read of the class. No replica runs on the head, so only workers have these variables."""
     return [
-        *model_sources.variables(class_.sources),
+        *model_sources.variables(class_.sources, class_.payload_sinks),
         *_list_tracing_variables(class_.tracing),
         *_list_sink_variables(class_.payload_sinks),
     ]
+
+
+def _replica_volumes(class_: ServingClass) -> list[dict[str, Any]]:
+    return [*model_sources.volumes(class_.sources, class_.payload_sinks), *collector.volumes(class_.tracing)]
+
+
+def _replica_mounts(class_: ServingClass) -> list[dict[str, Any]]:
+    return [*model_sources.mounts(class_.sources, class_.payload_sinks), *collector.mounts(class_.tracing)]
 
 
 def _container(
@@ -259,6 +268,6 @@ def _container(
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - the pod's own
             {"name": "node", "mountPath": _NODE_FOLDER},
             {"name": "shared-memory", "mountPath": "/dev/shm"},  # noqa: S108
-            *([] if is_head else [*model_sources.mounts(class_.sources), *collector.mounts(class_.tracing)]),
+            *([] if is_head else _replica_mounts(class_)),
         ],
     }

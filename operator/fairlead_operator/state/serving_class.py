@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from fairlead_operator.api import gateway, quantities, tracing
+from fairlead_operator.api import gateway, payload_sinks, quantities, tracing
 from fairlead_operator.api import serving_class as api
 
 
@@ -116,6 +116,7 @@ class PayloadSinks:
 
     hosts: Sequence[str]
     networks: Sequence[str] = ()
+    credentials: Sequence[SecretHosts] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,9 +193,17 @@ def from_spec(name: str, spec: api.ServingClassSpec) -> ServingClass:
             operations=spec.sources.allowed_operations,
         ),
         tracing=_tracing(spec.tracing),
-        payload_sinks=None
-        if spec.payload_sinks is None
-        else PayloadSinks(hosts=spec.payload_sinks.allowed_hosts, networks=spec.payload_sinks.allowed_networks),
+        payload_sinks=_payload_sinks(spec.payload_sinks),
+    )
+
+
+def _payload_sinks(given: payload_sinks.PayloadSinks | None) -> PayloadSinks | None:
+    if given is None:
+        return None
+    return PayloadSinks(
+        hosts=given.allowed_hosts,
+        networks=given.allowed_networks,
+        credentials=tuple(SecretHosts(secret=each.secret_name, hosts=each.hosts) for each in given.credentials),
     )
 
 

@@ -21,6 +21,7 @@ from fairlead_runtime.model.fetching import credentials
 from fairlead_runtime.model.fetching.access import Access
 from fairlead_runtime.model.fetching.allowance import Allowance
 from fairlead_runtime.model.fetching.http_connection import Response, connecting
+from fairlead_runtime.model.fetching.purposes import MODELS, Purpose
 from fairlead_spans import trust as trust_files
 
 CHUNK_BYTES = 1024 * 1024
@@ -279,19 +280,19 @@ def _describe_failure(error: ssl.SSLCertVerificationError) -> str:
     return error.verify_message.rstrip(".") + ("; FAIRLEAD_CA_FILE can name its authority" if unknown else "")
 
 
-def authorization(secret: Mapping[str, str]) -> str | None:
+def authorization(secret: Mapping[str, str], purpose: Purpose = MODELS) -> str | None:
     """The header of a Secret for an HTTP server: `token`, or `username` and `password`; None without a Secret."""
     if not secret:
         return None
     if "token" in secret:
         value = f"Bearer {secret['token']}"
     else:
-        credentials.require(secret, ("username", "password"), "an http or https source takes token, or else")
+        credentials.require(secret, ("username", "password"), f"{purpose.server} takes token, or else", purpose)
         pair = f"{secret['username']}:{secret['password']}"
         value = f"Basic {base64.b64encode(pair.encode()).decode()}"
     if not (value.isascii() and value.isprintable()):
         raise LoadError(
-            LoadReason.MODEL_FORBIDDEN, f"{credentials.FIELD}: the Secret's token has other than ASCII letters"
+            LoadReason.MODEL_FORBIDDEN, f"{purpose.named_by}: the Secret's token has other than ASCII letters"
         )
     return value
 

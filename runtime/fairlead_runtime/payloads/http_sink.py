@@ -14,9 +14,10 @@ from fairlead_runtime import config
 from fairlead_runtime.errors import LoadError, LoadReason, bare_url
 from fairlead_runtime.model import http_fetch
 from fairlead_runtime.model.bounds import Bounds
-from fairlead_runtime.model.fetching import allowance, outbound
+from fairlead_runtime.model.fetching import allowance, credentials, outbound, secret_hosts
 from fairlead_runtime.model.fetching.http_connection import Response, connecting
 from fairlead_runtime.model.fetching.outbound import Outbound
+from fairlead_runtime.model.fetching.purposes import PAYLOADS
 from fairlead_runtime.payload_counters import Outcome
 from fairlead_runtime.payloads.sink import SinkError
 
@@ -31,12 +32,20 @@ class HttpSink:
     """One sink. Each event has a connection of its own, which ends with it."""
 
     def __init__(
-        self, url: str, rules: Outbound, trust: Callable[[], ssl.SSLContext], *, send_s: float = SEND_S
+        self,
+        url: str,
+        rules: Outbound,
+        trust: Callable[[], ssl.SSLContext],
+        *,
+        authorize: Callable[[], str | None] = lambda: None,
+        send_s: float = SEND_S,
     ) -> None:
+        """`authorize` gives the header with the credentials for the next event; raises LoadError."""
         self._shown = bare_url(url)
         self._parts = urlsplit(url)
         self._rules = rules
         self._trust = trust
+        self._authorize = authorize
         self._tls: ssl.SSLContext | None = None
         self._bounds = Bounds(bytes_max=0, overhead_bytes_max=ANSWER_BYTES_MAX, idle_s=send_s, total_s=send_s)
 
@@ -53,8 +62,13 @@ class HttpSink:
     def _post(self, event: bytes, allowed: allowance.Allowance) -> int:
         # Not before: reading all authorities takes tens of milliseconds, which the server's loop does not have.
         self._tls = tls = self._tls or self._trust()
+        authorization = self._authorize()
         with connecting(self._parts, tls, self._rules, allowed) as connection, allowed.ending(connection.sock):
             headers = {"content-type": CONTENT_TYPE, "user-agent": "fairlead-runtime", "connection": "close"}
+            if authorization is not None:
+                if self._parts.scheme != "https":
+                    self._rules.check_credentials_in_clear(connection.peer, self._shown)
+                headers["authorization"] = authorization
             connection.request("POST", self._parts.path or "/", body=event, headers=headers)
             with Response(connection.sock, allowed) as response:
                 response.begin()
@@ -77,12 +91,22 @@ class HttpSink:
 
 
 def open_sink(settings: config.Payloads) -> HttpSink:
-    """The sink of a model by the rules of the platform; raises LoadError (NodeMisconfigured)."""
-    environment = config.environment()
+    """The sink of a model by the rules of the platform; raises LoadError (NodeMisconfigured).
+
+    The Secret is read for each event, so that one that is changed needs nothing else.
+    """
+    environment, secret = config.environment(), settings.credentials_secret_name
+    known = secret_hosts.parse(environment.payload_sink_credentials, PAYLOADS)
     rules = Outbound(
-        hosts=outbound.parse_hosts(environment.payload_sink_hosts, outbound.PAYLOADS),
-        networks=outbound.parse_networks(environment.payload_sink_networks, outbound.PAYLOADS),
+        hosts=outbound.parse_hosts(environment.payload_sink_hosts, PAYLOADS),
+        networks=outbound.parse_networks(environment.payload_sink_networks, PAYLOADS),
         proxy=outbound.parse_proxy(environment.https_proxy, environment.no_proxy),
-        purpose=outbound.PAYLOADS,
+        secret=None if secret is None else secret_hosts.find(secret, known, PAYLOADS),
+        purpose=PAYLOADS,
     )
-    return HttpSink(settings.url, rules, lambda: http_fetch.trust(environment.ca_file))
+
+    def authorize() -> str | None:
+        found = credentials.read(secret, environment.source_secrets_dir, PAYLOADS)
+        return http_fetch.authorization(found, PAYLOADS)
+
+    return HttpSink(settings.url, rules, lambda: http_fetch.trust(environment.ca_file), authorize=authorize)

@@ -27,6 +27,7 @@ from fairlead_runtime.model.fetching import credentials, tree
 from fairlead_runtime.model.fetching.access import Access
 from fairlead_runtime.model.fetching.allowance import Allowance
 from fairlead_runtime.model.fetching.guarded_proxy import GuardedProxy, guarding
+from fairlead_runtime.model.fetching.purposes import MODELS
 from fairlead_runtime.model.fetching.store_process import Choose, choose_all
 
 if TYPE_CHECKING:  # Only in the library's type stubs.
@@ -93,7 +94,7 @@ def _store(uri: str, bounds: Bounds, access: Access, proxy: GuardedProxy) -> Obj
         # Not in the library's words, which may have a part of the Secret in them.
         raise LoadError(
             LoadReason.MODEL_FORBIDDEN,
-            f"{credentials.FIELD}: the Secret's values are not in the form that {parts.scheme}:// takes "
+            f"{MODELS.named_by}: the Secret's values are not in the form that {parts.scheme}:// takes "
             "(docs/sources.md)",
         ) from None
 
@@ -219,7 +220,7 @@ class _Place:
         if is_refused or "status code: 403" in text or "status code: 401" in text:
             return LoadError(
                 LoadReason.MODEL_FORBIDDEN,
-                f"{self.uri}: access denied ({_words(error)}). Check the Secret in {credentials.FIELD}; if it is "
+                f"{self.uri}: access denied ({_words(error)}). Check the Secret in {MODELS.named_by}; if it is "
                 "unset, the request has no credentials",
             )
         if "status code: 404" in text:

@@ -14,10 +14,11 @@ from urllib.parse import SplitResult, urlencode, urlsplit
 
 from fairlead_runtime.errors import LoadError, LoadReason, bare_url
 from fairlead_runtime.model import http_fetch
-from fairlead_runtime.model.fetching import challenges, credentials
+from fairlead_runtime.model.fetching import challenges
 from fairlead_runtime.model.fetching.access import Access
 from fairlead_runtime.model.fetching.allowance import Allowance
 from fairlead_runtime.model.fetching.outbound import Outbound, is_public
+from fairlead_runtime.model.fetching.purposes import MODELS
 from fairlead_runtime.model.http_fetch import Asking
 
 T = TypeVar("T")
@@ -58,7 +59,7 @@ class Login:
         if header is None:
             raise LoadError(
                 LoadReason.MODEL_FORBIDDEN,
-                f"{bare_url(self._base)} takes no request without credentials: {credentials.FIELD} names their Secret",
+                f"{bare_url(self._base)} takes no request without credentials: {MODELS.named_by} names their Secret",
             )
         return header
 

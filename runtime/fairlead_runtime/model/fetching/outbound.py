@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 from fairlead_runtime.errors import LoadError, LoadReason
 from fairlead_runtime.model.fetching import host_patterns
+from fairlead_runtime.model.fetching.purposes import MODELS, Purpose
 from fairlead_runtime.model.fetching.secret_hosts import SecretHosts
 from fairlead_spans import lookup
 
@@ -57,28 +58,6 @@ class Proxy:
     def serves(self, host: str) -> bool:
         """Whether a connection to the host goes through the proxy."""
         return not any(_is_excluded(host, each) for each in self.excluded)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Purpose:
-    """What connections are for, in the words of a refusal, and where the platform sets the rules for it."""
-
-    subject: str
-    verb: str
-    field: str
-    variable: str
-    is_opt_in: bool = False
-    """Whether only hosts that are listed may be asked, none without a list."""
-
-
-MODELS = Purpose(subject="models", verb="read from", field="spec.sources", variable="FAIRLEAD_SOURCE")
-PAYLOADS = Purpose(
-    subject="events",
-    verb="sent to",
-    field="spec.payloadSinks",
-    variable="FAIRLEAD_PAYLOAD_SINK",
-    is_opt_in=True,
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,12 +106,12 @@ class Outbound:
 
     def check_credentials_in_clear(self, address: str, what: str) -> None:
         """Raises LoadError (ModelForbidden) unless the address, asked without TLS, is in a network that is listed."""
-        ip = _parse(address)
+        ip, to = _parse(address), self.purpose
         if ip is None or not _is_within(ip, self.networks):
             raise LoadError(
                 LoadReason.MODEL_FORBIDDEN,
-                f"{what}: spec.model.credentialsSecretName takes an https address, as everyone on the way could read "
-                "the credentials (http is taken only to spec.sources.allowedNetworks of the ServingClass)",
+                f"{what}: {to.named_by} takes an https address, as everyone on the way could read "
+                f"the credentials (http is taken only to {to.field}.allowedNetworks of the ServingClass)",
             )
 
     def _connect(self, host: str, port: int, timeout_s: float) -> socket.socket:

@@ -242,6 +242,30 @@ def test_only_workers_get_the_variables_of_payload_sinks() -> None:
     assert allowed.body["metadata"]["name"] != plain.body["metadata"]["name"]
 
 
+def test_secrets_of_sinks_are_mounted_once_and_stay_with_the_kubelet() -> None:
+    of_sinks = [{"secretName": name, "hosts": ["events.example.org"]} for name in ("writer", "reader")]
+    sinks = {"allowedHosts": ["events.example.org"], "credentials": of_sinks}
+    of_sources = [{"secretName": "reader", "hosts": ["models.example.org"]}]
+    both = ray_cluster.build(
+        serving_classes.make(payloadSinks=sinks, sources={"credentials": of_sources}), namespace="models"
+    )
+    head, worker = pods(both)
+    (container,) = worker["containers"]
+    variables = {each["name"]: each.get("value") for each in container["env"]}
+    assert variables["FAIRLEAD_PAYLOAD_SINK_CREDENTIALS"] == "writer=events.example.org;reader=events.example.org"
+    assert variables["FAIRLEAD_SOURCE_CREDENTIALS"] == "reader=models.example.org", "a source never gets the sink's"
+    mounted = [each["secret"]["secretName"] for each in worker["volumes"] if "secret" in each]
+    assert mounted == ["reader", "writer"]
+    folder = variables["FAIRLEAD_SOURCE_SECRETS_DIR"]
+    paths = [each["mountPath"] for each in container["volumeMounts"] if each["mountPath"].startswith(folder)]
+    assert paths == [f"{folder}/reader", f"{folder}/writer"]
+    assert "writer" not in str(head)
+    alone = ray_cluster.build(serving_classes.make(payloadSinks=sinks), namespace="models")
+    variables = {each["name"]: each.get("value") for each in pods(alone)[1]["containers"][0]["env"]}
+    assert variables["FAIRLEAD_SOURCE_SECRETS_DIR"] == folder
+    assert "FAIRLEAD_SOURCE_CREDENTIALS" not in variables
+
+
 def test_the_default_share_of_spans_written_out_keeps_the_cluster() -> None:
     def names(**given: float) -> object:
         class_ = serving_classes.make(tracing={"endpoint": "http://collector:4318", **given})

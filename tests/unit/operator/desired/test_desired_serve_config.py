@@ -202,12 +202,12 @@ def monitored(**monitoring: dict[str, Any] | None) -> ApplicationConfig:
 
 
 def test_the_payload_log_is_carried_to_revisions_that_run_and_restarts_nothing() -> None:
-    logged, quiet = with_payloads(PAYLOADS), with_payloads(None)
+    logged, quiet = with_payloads({**PAYLOADS, "credentialsSecretName": "sink"}), with_payloads(None)
     deployments: Any = logged.body["deployments"]
     assert deployments[0]["user_config"] == {
         "digest": builders.DIGEST,
         "explanations": None,
-        "payloads": {**PAYLOADS, "keepText": [], "maxEventBytes": 65536},
+        "payloads": {**PAYLOADS, "credentialsSecretName": "sink", "keepText": [], "maxEventBytes": 65536},
     }
     assert canonical_json(logged.body["args"]) == canonical_json(quiet.body["args"])
     assert config.parse_payloads(deployments[0]["user_config"]) is not None
