@@ -7,11 +7,12 @@ import itertools
 import pytest
 from tests.e2e import stage as staging
 from tests.e2e.stage import Model, Stage
-from tests.support import payload_sink, ray_nodes
+from tests.support import object_servers, payload_sink, ray_nodes
 from tests.support.until import until
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(1200)]
 ROWS = 20
+TOKEN = "a-token-that-is-shown-nowhere"
 
 
 def test_an_applied_model_becomes_ready_and_answers_like_the_model_itself(stage: Stage) -> None:
@@ -84,10 +85,17 @@ def _check_payload_log(stage: Stage, model: Model) -> None:
         until(lambda: ask() and sink.requests, "an event, once Ray has handed the log to the replica")
         event = sink.events(1)[0]
         name = event["data"]["inputs"][0]["name"]
-        model.apply(monitoring={"payloads": {"url": sink.url, "samplePercent": 100, "redact": [name]}})
+        assert sink.authorizations[-1] is None
+        object_servers.write_secret(stage.local.source_secrets, "events-writer", {"token": TOKEN})
+        given = {"url": sink.url, "samplePercent": 100, "redact": [name], "credentialsSecretName": "events-writer"}
+        model.apply(monitoring={"payloads": given})
         until(lambda: ask() and "omitted" in sink.last()["data"]["inputs"][0], "an event without the input")
         last = ask()
         until(lambda: sink.last()["requestid"] == last, "the event of the last request")
+        assert sink.authorizations[-1] == f"Bearer {TOKEN}"
+        shown = stage.kubectl("get", "mdep", model.name, "-o", "yaml") + str(stage.ray.applications(model.name))
+        assert "events-writer" in shown
+        assert TOKEN not in shown
     assert event["requestid"].startswith("logged-")
     assert event["source"] == f"/namespaces/{stage.local.namespace}/models/{model.name}/revisions/{stable}"
     assert _close(event["data"]["inputs"][0]["data"], row[0])

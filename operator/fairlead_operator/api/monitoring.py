@@ -23,7 +23,7 @@ class Explanations(ApiModel):
 
     samples_per_minute: Annotated[int, Field(ge=1, le=60)]
     """The maximum number of predictions that a replica explains in a minute, from 1 to 60. A replica explains fewer
-    while clients ask it for explanations, and uses at most a twentieth of one processor.
+    while clients ask it for explanations, and spends at most a twentieth of the time on them.
     """
 
 
