@@ -25,7 +25,7 @@ from fairlead_runtime.sketches import ShareSketch
 
 LOG = logging.getLogger(__name__)
 PAUSE_PER_WORK = 19
-"""After an explanation the thread rests so many times as long as it took: at most a twentieth of the time goes into them."""
+"""After an explanation the thread rests so many times as long as it took: they take at most a twentieth of the time."""
 LOGGED_EVERY_S = 60.0
 
 
