@@ -71,7 +71,10 @@ def _check_unknown(observed: Observed, before: Serving, plan: actions.Plan) -> N
     given_up = set(before.active) - set(after.active)
     if _ready_gateways(observed) is None:
         hold(not given_up, f"gives up {given_up} while a gateway is unread: {plan}")
-        hold(after.stable in (before.stable, None) or before.stable is None, f"promotes while unread: {plan}")
+        is_return = before.phase is RolloutPhase.WATCHING and after.stable == before.leaving
+        kept = after.stable in (before.stable, None) or before.stable is None or is_return
+        hold(kept, f"promotes while unread: {plan}")
+        hold(not is_return or _is_ready_where_read(observed, str(after.stable)), f"goes back to what isn't up: {plan}")
         hold(not isinstance(action, actions.RemoveFinalizer), f"lets go while a gateway is unread: {plan}")
     if isinstance(observed.route, Unknown):
         hold(
@@ -85,7 +88,7 @@ def _check_unknown(observed: Observed, before: Serving, plan: actions.Plan) -> N
             f"destroys while Ray is unread: {plan}",
         )
         # What gateways counted of a candidate is theirs to tell: then Ray isn't asked.
-        counted = "AnalysisFailed" if before.candidate is not None and _ready_gateways(observed) is not None else None
+        counted = "AnalysisFailed" if before.candidate is not None and _answering(observed) else None
         new = [q for q in after.quarantine if q not in before.quarantine and not q.is_by_request]
         condemned = [q for q in new if q.reason != counted]
         hold(not condemned or _proof_failed(before), f"condemns while unread: {plan}")
@@ -100,13 +103,15 @@ def _is_overdue(observed: Observed) -> bool:
 
 
 def _check_unmeasured(observed: Observed, before: Serving, plan: actions.Plan) -> None:
-    """Without measurements no step of an analysed rollout ends by itself, and no candidate is condemned by them."""
+    """Without all measurements no step of an analysed rollout ends by itself; without any no candidate is condemned."""
     if before.rollout is None or before.candidate is None or not isinstance(observed.object, Known):
         return
     spec, measured = observed.object.value.spec, observed.measured
     if isinstance(spec, InvalidSpec) or spec.rollout.analysis is None or spec.rollout.analysis.dry_run:
         return
-    if measured is None or isinstance(measured.gateways, Known) or plan.serving.handled != before.handled:
+    readings = measured.gateways.value if measured is not None and isinstance(measured.gateways, Known) else None
+    is_whole = readings is not None and not readings.unread and _ready_gateways(observed) is not None
+    if measured is None or is_whole or plan.serving.handled != before.handled:
         return
     after, count = plan.serving, len(spec.rollout.steps or ())
     is_way_back = before.rollback is not None and before.rollback.revision == before.candidate
@@ -116,8 +121,11 @@ def _check_unmeasured(observed: Observed, before: Serving, plan: actions.Plan) -
         moved = after.rollout is not None and after.rollout.step > before.rollout.step
         hold(not moved, f"takes another step though nothing could be measured: {plan}")
         new = [q for q in after.quarantine if q not in before.quarantine and q.reason == "AnalysisFailed"]
-        queried = any(metric.prometheus is not None for metric in spec.rollout.analysis.metrics)
-        hold(not new or queried, f"condemns by what could not be measured: {plan}")
+        read = {reading.gateway for reading in readings.read} if readings is not None else set()
+        counted = read & {gateway.id for gateway in _answering(observed)}
+        hold(not new or bool(counted), f"condemns by what could not be measured: {plan}")
+        is_ready = before.stable is None or _is_ready_where_read(observed, before.stable)
+        hold(not new or _ready_gateways(observed) is not None or is_ready, f"goes back to what isn't up: {plan}")
 
 
 def _check_afterwards(observed: Observed, before: Serving, plan: actions.Plan) -> None:
@@ -135,7 +143,8 @@ def _check_afterwards(observed: Observed, before: Serving, plan: actions.Plan) -
         hold(not is_over and spec.rollout.analysis is not None, f"takes back beyond the window: {plan}")
         hold(spec.rollout.analysis is None or not spec.rollout.analysis.dry_run, f"a dry run takes back: {plan}")
     if after.phase is RolloutPhase.WATCHING and run is not None and run.sums != (kept := _sums(rollout)):
-        read = observed.measured is not None and isinstance(observed.measured.gateways, Known)
+        measured = observed.measured.gateways if observed.measured is not None else None
+        read = isinstance(measured, Known) and bool(measured.value.read)
         is_dropped = run.sums.candidate == kept.candidate and not run.sums.marks
         hold(is_dropped or (read and not is_over), f"counts what it did not read, or beyond the window: {plan}")
 
@@ -149,13 +158,9 @@ def _check_taken_back(observed: Observed, before: Serving, after: Serving) -> No
     hold(after.stable == before.leaving, f"does not go back to the warm revision: {after}")
     hold(run is not None and run.phase is AnalysisPhase.FAILED, f"takes back what is not remembered as failed: {after}")
     cluster = next((r.cluster for r in observed.revisions if r.revision == before.stable), observed.placement)
-    is_known = _ready_gateways(observed) is not None and isinstance(observed.serve_on(cluster), Known)
-    hold(is_known, f"condemns while unread: {after}")
+    hold(isinstance(observed.serve_on(cluster), Known), f"condemns while unread: {after}")
     hold(before.quarantined(str(before.leaving)) is None, f"goes back to what failed itself: {after}")
-    gateways = _ready_gateways(observed) or ()
-    lives = [gateway.routes.get(observed.key.name) for gateway in gateways]
-    seen = [live.revisions.get(str(before.leaving)) if live is not None else None for live in lives]
-    hold(all(revision is not None and revision.up for revision in seen), f"goes back to what isn't ready: {after}")
+    hold(_is_ready_where_read(observed, str(before.leaving)), f"goes back to what isn't ready: {after}")
 
 
 def _proof_failed(before: Serving) -> bool:
@@ -240,11 +245,23 @@ def _is_seen_ready(observed: Observed, revision: str) -> bool:
     name = f"{key.namespace}--{key.name}--{revision}"
     if any(view.name == name and view.running_replicas > 0 for _, view in observed.applications):
         return True
-    gateways = _ready_gateways(observed)
-    if not gateways:
-        return False
-    lives = [g.routes.get(key.name) for g in gateways]
-    return all(live is not None and revision in live.revisions and live.revisions[revision].up > 0 for live in lives)
+    view = observed.object.value if isinstance(observed.object, Known) else None
+    serving = view.serving if view is not None else Serving()
+    is_return = serving.phase is RolloutPhase.WITHDRAWING and revision == serving.stable
+    is_enough = is_return or _ready_gateways(observed) is not None
+    return is_enough and _is_ready_where_read(observed, revision)
+
+
+def _is_ready_where_read(observed: Observed, revision: str) -> bool:
+    """Whether every gateway that can be read, and at least one, sees a ready replica."""
+    lives = [gateway.routes.get(observed.key.name) for gateway in _answering(observed)]
+    ups = [live.revisions.get(revision) if live is not None else None for live in lives]
+    return bool(ups) and all(up is not None and up.up > 0 for up in ups)
+
+
+def _answering(observed: Observed) -> tuple[GatewayView, ...]:
+    """The Ready gateways that could be read."""
+    return observed.gateways.value.answering if isinstance(observed.gateways, Known) else ()
 
 
 def _ready_gateways(observed: Observed) -> tuple[GatewayView, ...] | None:

@@ -28,6 +28,7 @@ from fairlead_operator.state.bounds import Bounds
 from fairlead_operator.state.gateways import Gateways
 from fairlead_operator.state.keys import ModelKey, RayKey
 from fairlead_operator.state.knowledge import ABSENT, Absent, Known, Unknown
+from fairlead_operator.state.measurements import Readings
 from fairlead_operator.state.observed import InvalidSpec, ModelDeploymentView, Observed, RouteWrites
 from fairlead_operator.state.reasons import Reason
 from fairlead_operator.state.route import FULL_WEIGHT, RetiredRoute, RouteText
@@ -148,9 +149,10 @@ class Operated(Drafting):
         if asked is None:
             return None
         answers = {metric: self.answers.get(metric, Known(None)) for metric in asked.queries}
-        if fault is Fault.MEASUREMENTS_UNREAD or self.measurements_are_away:
-            return analysis.Measured(gateways=Unknown("gw-0 timed out"), answers=answers)
-        return analysis.Measured(gateways=Known(tuple(self._reading(g, name) for g in self.gateways)), answers=answers)
+        is_away = fault is Fault.MEASUREMENTS_UNREAD or self.measurements_are_away
+        unread = {gateway.id: "timed out" for gateway in self.gateways if is_away} or self._unread(fault)
+        read = tuple(self._reading(gateway, name) for gateway in self.gateways if gateway.id not in unread)
+        return analysis.Measured(gateways=Known(Readings(read=read, unread=unread)), answers=answers)
 
     def _serve(self, fault: Fault) -> Mapping[str, Known[ServeView] | Unknown]:
         is_unread, is_empty = fault is Fault.RAY_UNREAD, fault is Fault.RAY_EMPTY
@@ -178,13 +180,16 @@ class Operated(Drafting):
         return Known(RouteText(text=self.routes[name])) if name in self.routes else ABSENT
 
     def _gateways(self, fault: Fault) -> Gateways:
-        unread = {gateway.id for gateway in self.gateways if gateway.is_away}
-        unread |= {self.gateways[0].id} if fault is Fault.GATEWAY_UNREAD else set()
         if self.held_gateways is None:
-            return self._read_gateways(unread)
+            return self._read_gateways(set(self._unread(fault)))
         if isinstance(last := self._last(self.held_gateways), Unknown):
             return self._read_gateways({gateway.id for gateway in self.gateways})
         return last
+
+    def _unread(self, fault: Fault) -> dict[str, str]:
+        """Why the gateways can't be read that can't be."""
+        struck = self.gateways[:1] if fault is Fault.GATEWAY_UNREAD else []
+        return {gateway.id: "timed out" for gateway in self.gateways if gateway.is_away or gateway in struck}
 
     # What the operator does
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated
 
 from pydantic import Field, with_config
@@ -60,6 +60,16 @@ class Counters:
     def of_clients(self) -> Counters:
         """What is counted of requests alone: the rest is the same on every gateway."""
         return Counters(
+            requests=self.requests,
+            server_errors=self.server_errors,
+            client_errors=self.client_errors,
+            durations=self.durations,
+        )
+
+    def with_replicas_of(self, other: Counters) -> Counters:
+        """These counts of requests beside the rest of ``other``, which replicas count."""
+        return replace(
+            other,
             requests=self.requests,
             server_errors=self.server_errors,
             client_errors=self.client_errors,

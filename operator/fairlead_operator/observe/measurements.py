@@ -1,8 +1,9 @@
-"""What an analysis reads: every gateway's counters of a model or nothing, and the answers to its queries."""
+"""What an analysis reads: each gateway's counters of a model, and the answers to its queries."""
 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Mapping
 from typing import Protocol
 
@@ -37,7 +38,7 @@ class MeasurementsReader:
         self._prometheus = prometheus
 
     async def read(self, key: keys.ModelKey, asked: question.Question) -> analysis.Measured:
-        """One Ready gateway that can't be read makes the counters UNKNOWN: a sum without it would not be the sum."""
+        """The counters of every Ready gateway that can be read, and why the others can't."""
         names = tuple(asked.queries)
         gateways, answers = await asyncio.gather(
             self._counters(key),
@@ -45,9 +46,7 @@ class MeasurementsReader:
         )
         return analysis.Measured(gateways=gateways, answers=dict(zip(names, answers, strict=True)))
 
-    async def _counters(
-        self, key: keys.ModelKey
-    ) -> knowledge.Known[tuple[measurements.GatewayReading, ...]] | knowledge.Unknown:
+    async def _counters(self, key: keys.ModelKey) -> knowledge.Known[measurements.Readings] | knowledge.Unknown:
         listed = self._directory.members(key.namespace)
         if isinstance(listed, knowledge.Unknown):
             return listed
@@ -57,19 +56,20 @@ class MeasurementsReader:
             return knowledge.Unknown(f"namespace {key.namespace} has no gateway that is ready")
         ordered = sorted(ready, key=lambda member: member.name)
         answers = await asyncio.gather(*(self._fetch(member, key.name) for member in ordered))
-        # Of several that can't be read the first by name is named, so that the message stays the same.
-        failed = next((answer for answer in answers if isinstance(answer, knowledge.Unknown)), None)
-        if failed is not None:
-            return failed
-        return knowledge.Known(tuple(answer.value for answer in answers if isinstance(answer, knowledge.Known)))
+        named = tuple(zip((member.name for member in ordered), answers, strict=True))
+        unread = {name: answer.reason for name, answer in named if isinstance(answer, knowledge.Unknown)}
+        read = tuple(answer.value for _, answer in named if isinstance(answer, knowledge.Known))
+        return knowledge.Known(measurements.Readings(read=read, unread=unread))
 
     async def _fetch(
         self, member: directory.Gateway, model: str
     ) -> knowledge.Known[measurements.GatewayReading] | knowledge.Unknown:
+        """By the directory's name of the gateway, which it also has while it can't be read."""
         try:
-            return knowledge.Known(await self._gateways.fetch(member.admin_url, model))
+            reading = await self._gateways.fetch(member.admin_url, model)
         except errors.FairleadError as error:
-            return knowledge.Unknown(f"gateway {member.name}: {error.cause}")
+            return knowledge.Unknown(error.cause)
+        return knowledge.Known(dataclasses.replace(reading, gateway=member.name))
 
     async def _number(self, namespace: str, query: str) -> Number:
         url = self._prometheus.get(namespace)

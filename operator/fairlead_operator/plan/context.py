@@ -135,9 +135,12 @@ class Context:
 
     def most_up(self, revision: str) -> int | None:
         """The same of the gateway that sees the most of them: 0 says that no gateway can reach any."""
-        if not self.gateways:
-            return None
-        return max((live.up if (live := self.live(g, revision)) is not None else 0) for g in self.gateways)
+        return self.most_seen_up(revision) if self.gateways else None
+
+    def most_seen_up(self, revision: str) -> int | None:
+        """The same of the gateways that could be read; None where none could."""
+        ups = [live.up if (live := self.live(g, revision)) is not None else 0 for g in self.answering]
+        return max(ups, default=None)
 
     def sessions(self, revision: str) -> int | None:
         """Requests in flight to a revision over all gateways, those that terminate too; None while unknown."""

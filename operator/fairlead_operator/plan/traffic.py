@@ -147,13 +147,19 @@ def _write(context: Context, wanted: RouteEntry, *, before: RouteText | None, is
         is_held = context.serving.at_zero_since is not None and revision == wanted.stable and wanted.hold is not None
         if revision is None or is_held or not _gains(wanted, revision, before):
             continue
-        if not context.is_seen_ready(revision):
+        if not context.is_seen_ready(revision) and not _is_seen_for_return(context, revision):
             return _no_replica(context, revision)
     return context.act(
         WriteRoute(entry=wanted, owner_uid=context.desired.uid, is_first=before is None),
         context.serving.rules.reason,
         f"Updating the traffic: {describe(context, wanted)}.",
     )
+
+
+def _is_seen_for_return(context: Context, revision: str) -> bool:
+    """Whether a withdrawal may give the traffic back: every gateway that can be read sees a ready replica."""
+    is_return = context.serving.rules.gives_back and revision == context.serving.stable
+    return is_return and context.fewest_seen_up(revision) > 0
 
 
 def _gains(wanted: RouteEntry, revision: str, before: RouteText | None) -> bool:
@@ -200,7 +206,7 @@ def _unconfirmed(context: Context, wanted: RouteEntry, confirmation: Confirmatio
     for member in confirmation.unread:
         if isinstance(member.view, Unknown):
             if member.state is MemberState.READY:
-                return context.wait_for_gateways(unread.describe_gateway(member.name, member.view.reason))
+                return _unread(context, member.name, member.view.reason, confirmation)
             message = (
                 f"Gateway {member.name} is terminating or not ready, and cannot be read: "
                 f"{hide_addresses(member.view.reason)}. The operator waits for it up to {SILENT_MAX_S:g} s, because it "
@@ -211,6 +217,18 @@ def _unconfirmed(context: Context, wanted: RouteEntry, confirmation: Confirmatio
     return context.wait(
         context.serving.rules.reason, f"Waiting for gateway {missing} to apply the route: {describe(context, wanted)}."
     )
+
+
+def _unread(context: Context, name: str, why: str, confirmation: Confirmation) -> Plan:
+    """A withdrawal says where it is done: the clients of those gateways are safe."""
+    leaving, done = context.serving.leaving, sorted(member.called for member in confirmation.confirmed)
+    if not context.serving.rules.gives_back or leaving is None or not done:
+        return context.wait_for_gateways(unread.describe_gateway(name, why))
+    message = (
+        f"{context.called(leaving)} is withdrawn at gateway {', '.join(done)}; waiting for gateway {name}, which "
+        f"cannot be read: {hide_addresses(why).rstrip('.')}."
+    )
+    return context.wait_unknown(Reason.GATEWAY_UNREACHABLE, one_line(message))
 
 
 def describe(context: Context, wanted: RouteEntry) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Final, assert_never
 
 from fairlead_operator.state.knowledge import Known, Unknown
-from fairlead_operator.state.measurements import GatewayReading
+from fairlead_operator.state.measurements import Readings
 
 STABLE_PLACEHOLDER: Final = "{{stable}}"
 
@@ -117,10 +117,11 @@ class Analysis:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """What one pass read: every gateway's counters or none, and the answers to the queries that were due.
+    """What one pass read: the gateways' counters, and the answers to the queries that were due.
 
-    An answer of None is no number: no series, or NaN.
+    The counters are Unknown where it isn't known which gateways there are. An answer of None is no number: no series,
+    or NaN.
     """
 
-    gateways: Known[tuple[GatewayReading, ...]] | Unknown
+    gateways: Known[Readings] | Unknown
     answers: Mapping[str, Known[float | None] | Unknown]

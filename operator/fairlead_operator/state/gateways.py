@@ -47,8 +47,9 @@ class GatewaySeen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Confirmation:
-    """Who has not confirmed: ``missing`` say something else, ``unread`` could not be asked."""
+    """Who has confirmed, and who has not: ``missing`` say something else, ``unread`` could not be asked."""
 
+    confirmed: tuple[GatewaySeen, ...]
     missing: tuple[GatewaySeen, ...]
     unread: tuple[GatewaySeen, ...]
 
@@ -67,6 +68,7 @@ class Gateways:
         """What each member says; a Terminating one without a client has nothing to confirm."""
         asked = [member for member in self.members if not member.is_idle]
         return Confirmation(
+            confirmed=tuple(m for m in asked if isinstance(m.view, Known) and is_confirmed(m.view.value)),
             missing=tuple(m for m in asked if isinstance(m.view, Known) and not is_confirmed(m.view.value)),
             unread=tuple(m for m in asked if isinstance(m.view, Unknown)),
         )

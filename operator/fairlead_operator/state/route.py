@@ -194,6 +194,18 @@ class RouteText:
         return {revision: part for revision, part in shares if isinstance(revision, str) and part > 0}
 
     @property
+    def version(self) -> str | None:
+        """What a gateway reports once it has applied it; None where it can't be read."""
+        version = self._body().get("version")
+        return version if isinstance(version, str) else None
+
+    @property
+    def candidate(self) -> str | None:
+        """The revision that is compared with the stable one."""
+        candidate = self._body().get("candidate")
+        return candidate if isinstance(candidate, str) else None
+
+    @property
     def stable(self) -> str | None:
         """The revision that also answers for a candidate without a ready replica."""
         stable = self._body().get("stable")

@@ -4,7 +4,8 @@ No other revision has traffic beside it any more. So it is held to fixed limits,
 before while that was stable, as far as neither the load nor the hour nor other clients are in it. It is only ever
 taken back by what is proved; what can't be measured, or is not clear, leaves it where it is.
 
-What happens while the revision isn't ready is for ``condemn.readiness`` to judge: those requests are left out.
+What happens while the revision isn't ready is for ``condemn.readiness`` to judge: those requests are left out. While a
+gateway can't be read, the counts of the others decide where they suffice.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from fairlead_operator.api.counts import Baseline, Counters, Sums
 from fairlead_operator.api.status import Rollout
 from fairlead_operator.api.text import one_line
 from fairlead_operator.plan.condemn import analysis as analyses
-from fairlead_operator.plan.condemn import metrics, readiness
+from fairlead_operator.plan.condemn import counting, metrics, readiness
 from fairlead_operator.plan.context import Context
 from fairlead_operator.plan.verdict import Condemned, Verdict
 from fairlead_operator.state import question
@@ -44,7 +45,7 @@ def interrupted(context: Context, rollout: Rollout, stable: str) -> Plan | None:
     if run is None or not run.marks or not readiness.is_window_open(context, rollout):
         return None
     is_away = rollout.health.unwell_since is not None or rollout.health.is_restarting
-    if not is_away and context.most_up(stable) != 0:
+    if not is_away and context.most_seen_up(stable) != 0:
         return None
     kept = run.without_marks() if run.phase is not AnalysisPhase.FAILED else None
     serving = replace(context.serving, rollout=replace(rollout, analysis=kept))
@@ -59,11 +60,14 @@ def measured(context: Context, rollout: Rollout, analysis: Analysis) -> Run | No
         return run
     if (run is not None and run.phase is AnalysisPhase.FAILED) or not _is_seen(context, stable):
         return run
+    counted = counting.find(context)
+    if counted is None:
+        return run
     at = context.second
     run = run or Run(phase=AnalysisPhase.RUNNING, started_at=at, measured_at=at, message="The analysis has started.")
-    if not isinstance(seen.gateways, Known):
-        return _count_error(run, rollout, analysis, seen.gateways.reason, at)
-    sums = analyses.summed(run.sums, seen.gateways.value, stable=rollout.leaving or "", candidate=stable)
+    if counted.left_out:
+        return _measure_part(run, seen, counted, context, rollout, analysis)
+    sums = analyses.summed(run.sums, counted.readings, stable=rollout.leaving or "", candidate=stable)
     if sums is None:
         return _count_error(run, rollout, analysis, analyses.MISFIT, at)
     if not run.marks:
@@ -73,8 +77,27 @@ def measured(context: Context, rollout: Rollout, analysis: Analysis) -> Run | No
     return _evaluate(replace(run.with_sums(sums), measured_at=at), seen, context, analysis)
 
 
+def _measure_part(
+    run: Run, seen: Measured, counted: counting.Counted, context: Context, rollout: Rollout, analysis: Analysis
+) -> Run | None:
+    """The run with what some gateways counted, which fails it or decides nothing."""
+    stable, at = context.serving.stable or "", context.second
+    part = analyses.summed_part(run.sums, counted, stable=rollout.leaving or "", candidate=stable)
+    if part is None:
+        is_error = counted.is_confirmed
+        return _count_error(run, rollout, analysis, counted.describe_left_out(), at) if is_error else rollout.analysis
+    if not run.marks:
+        return replace(run.with_sums(part.kept), measured_at=at)
+    if not analysis.queries and analyses.is_as_before(replace(part.judged, marks=part.kept.marks), run.sums):
+        return rollout.analysis
+    sums = _compared(part.judged, rollout.baseline)
+    found = analyses.results(run, seen, context, analysis, sums=sums, sides=SIDES)
+    run = replace(run.with_sums(part.kept), measured_at=at)
+    return analyses.conclude_part(run, found, analysis, counted)
+
+
 def _is_seen(context: Context, stable: str) -> bool:
-    return isinstance(context.serve_of(stable), Known) and bool(context.fewest_up(stable))
+    return isinstance(context.serve_of(stable), Known) and bool(context.fewest_seen_up(stable))
 
 
 def worse(context: Context, rollout: Rollout) -> Condemned | None:
@@ -83,7 +106,9 @@ def worse(context: Context, rollout: Rollout) -> Condemned | None:
     if analysis is None or analysis.is_dry_run or run is None or run.phase is not AnalysisPhase.FAILED:
         return None
     stable, warm = context.serving.stable, rollout.leaving
-    if stable is None or warm is None or not context.fewest_up(warm) or isinstance(context.serve_of(stable), Unknown):
+    if stable is None or warm is None or isinstance(context.serve_of(stable), Unknown):
+        return None
+    if not context.fewest_seen_up(warm):
         return None
     if elapsed_s(run.measured_at, context.now) < CONFIRM_S:
         return None

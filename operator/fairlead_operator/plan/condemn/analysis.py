@@ -3,6 +3,9 @@
 Every step has a run of its own, from the first reading of the gateways after the step began. In a step ``analysis`` it
 is a condition: the step ends once every metric is proved within its limit. In all other steps it goes on beside them.
 In both a metric that is proved worse takes the candidate back, and an inconclusive one stops it where it is.
+
+While a gateway can't be counted, the others can still prove the candidate worse: such a measurement is Failed, or it is
+not one.
 """
 
 from __future__ import annotations
@@ -13,14 +16,13 @@ from dataclasses import replace
 from fairlead_operator.api.analysis_status import AnalysisPhase, MetricPhase, Result, Run
 from fairlead_operator.api.counts import Sums
 from fairlead_operator.api.status import Rollout
-from fairlead_operator.plan import traffic
-from fairlead_operator.plan.condemn import metrics, readiness
+from fairlead_operator.plan.condemn import counting, metrics, readiness
 from fairlead_operator.plan.context import Context
 from fairlead_operator.plan.verdict import Condemned
 from fairlead_operator.state import measurements, question
 from fairlead_operator.state.analysis import Analysis, Measured, Query
 from fairlead_operator.state.desired import Analyse
-from fairlead_operator.state.knowledge import Known, Unknown
+from fairlead_operator.state.knowledge import Unknown
 from fairlead_operator.state.reasons import Reason
 
 FAILED_WORD = "AnalysisFailed"
@@ -37,15 +39,22 @@ def find_analysis(context: Context, rollout: Rollout) -> Analysis | None:
 def is_comparable(context: Context, rollout: Rollout) -> bool:
     """Whether the stable revision answers: its refusals must not make the candidate look good, or slow."""
     stable = context.serving.stable
-    return stable is None or (rollout.stable_lost_at is None and context.most_up(stable) != 0)
+    if stable is None or rollout.stable_lost_at is not None:
+        return stable is None
+    if context.gateways is None:
+        return context.fewest_seen_up(stable) > 0  # those that can be read are compared, and take the traffic back
+    return context.most_up(stable) != 0
+
+
+def is_measurable(context: Context, rollout: Rollout) -> bool:
+    """Whether both revisions answer, so that what is counted says how well."""
+    return is_comparable(context, rollout) and readiness.follow(context, rollout) is None
 
 
 def worse(context: Context, rollout: Rollout) -> Condemned | None:
-    """A metric is proved worse, with this pass's measurement; while the gateways have the step's weight."""
+    """A metric is proved worse, with this pass's measurement."""
     analysis = find_analysis(context, rollout)
-    if analysis is None or analysis.is_dry_run or not is_comparable(context, rollout):
-        return None
-    if readiness.follow(context, rollout) is not None or traffic.ensure(context, traffic.entry(context)) is not None:
+    if analysis is None or analysis.is_dry_run or not is_measurable(context, rollout):
         return None
     run = measured(context, rollout, analysis)
     if run is None or run.phase is not AnalysisPhase.FAILED:
@@ -58,13 +67,16 @@ def measured(context: Context, rollout: Rollout, analysis: Analysis) -> Run | No
     run, seen = rollout.analysis, context.observed.measured
     if seen is None or context.now < question.due_at(analysis, rollout.step_started_at, run):
         return run
+    counted = counting.find(context)
+    if counted is None:
+        return run
     at = context.second
     if run is None:
         run = Run(phase=AnalysisPhase.RUNNING, started_at=at, measured_at=at, message="The analysis has started.")
-    if not isinstance(seen.gateways, Known):
-        return _count_error(run, analysis, seen.gateways.reason, context)
+    if counted.left_out:
+        return _measure_part(run, seen, counted, context, rollout)
     stable, candidate = context.serving.stable or "", context.serving.candidate or ""
-    sums = summed(run.sums, seen.gateways.value, stable=stable, candidate=candidate)
+    sums = summed(run.sums, counted.readings, stable=stable, candidate=candidate)
     if sums is None:
         return _count_error(run, analysis, MISFIT, context)
     if rollout.analysis is None:
@@ -74,6 +86,53 @@ def measured(context: Context, rollout: Rollout, analysis: Analysis) -> Run | No
     if not goes_on and not run.errors and not analysis.queries and is_as_before(sums, run.sums):
         return run
     return _evaluate(replace(run.with_sums(sums), measured_at=at), seen, context, is_condition=is_condition)
+
+
+def _measure_part(
+    run: Run, seen: Measured, counted: counting.Counted, context: Context, rollout: Rollout
+) -> Run | None:
+    """The run with what some gateways counted. The others are a measurement that could not be had, unless it failed."""
+    analysis, before = context.desired.analysis, rollout.analysis
+    stable, candidate = context.serving.stable or "", context.serving.candidate or ""
+    part = summed_part(run.sums, counted, stable=stable, candidate=candidate)
+    if analysis is None:
+        return before
+    if part is None:
+        return _count_error(run, analysis, counted.describe_left_out(), context) if counted.is_confirmed else before
+    if before is None:
+        return run.with_sums(part.kept)
+    if analysis.queries or not is_as_before(replace(part.judged, marks=part.kept.marks), run.sums):
+        found = results(run, seen, context, analysis, sums=part.judged)
+        run = replace(run.with_sums(part.kept), measured_at=context.second)
+        run = conclude_part(run, found, analysis, counted)
+    if run.phase is AnalysisPhase.FAILED or not counted.is_confirmed:
+        return run
+    return _count_error(run, analysis, counted.describe_left_out(), context)
+
+
+def conclude_part(run: Run, found: tuple[Result, ...], analysis: Analysis, counted: counting.Counted) -> Run:
+    """The run with a metric that some gateways suffice to prove worse; nothing else that was found of them counts."""
+    failed = tuple(result for result in found if result.phase is MetricPhase.FAILED)
+    known = {result.name: result for result in (*run.results, *failed)}
+    run = replace(run, results=tuple(known[metric.name] for metric in analysis.metrics if metric.name in known))
+    bad = _first(failed, lambda r: r.failed > analysis.failure_limit)
+    if bad is not None:
+        message = f"{counted.describe()}; {describe(bad)}"
+        return replace(run, count=run.count + 1, phase=AnalysisPhase.FAILED, message=message)
+    if run.phase is AnalysisPhase.INCONCLUSIVE:
+        return run
+    return replace(run, message=f"{counted.describe()}, which is not enough; {counted.describe_left_out()}")
+
+
+def summed_part(
+    sums: Sums, counted: counting.Counted, *, stable: str, candidate: str
+) -> measurements.PartOfSums | None:
+    """The same as ``summed`` of some gateways; None where none counts, or their histograms don't fit."""
+    if not counted.readings:
+        return None
+    readings, names = counted.readings, counted.names_left_out
+    added = measurements.add_part(sums, readings, names, stable=stable, candidate=candidate)
+    return added or measurements.add_part(Sums(), readings, names, stable=stable, candidate=candidate)
 
 
 def summed(

@@ -2,8 +2,8 @@
 
 A spell begins when no gateway sees a ready replica, or Ray calls the application unhealthy, and is remembered in the
 status. What can't be read neither begins nor ends one, and condemns nobody; nor does a spell in which the other
-revision isn't ready either, as then it is not the model that is to blame. While a gateway can't be read, a candidate is
-judged by Ray's word, with the stable revision ready at each gateway that can; a promotion is not undone then.
+revision isn't ready either, as then it is not the model that is to blame. While a gateway can't be read, a revision is
+judged by Ray's word, with the other revision ready at each gateway that can.
 """
 
 from __future__ import annotations
@@ -99,11 +99,10 @@ def follow(context: Context, rollout: Rollout) -> Plan | None:
 def _find_pair(context: Context, rollout: Rollout) -> _Pair | None:
     """The revision that moved last and the one that could take its traffic; None while nothing is known of them."""
     serving = context.serving
-    revision, other, gateways = serving.candidate, serving.stable, context.answering
+    revision, other = serving.candidate, serving.stable
     if serving.rules.keeps_warm:
         revision, other = serving.stable, rollout.leaving if is_window_open(context, rollout) else None
-        gateways = context.gateways or ()
-    if revision is None or other is None or not isinstance(context.serve_of(revision), Known) or not gateways:
+    if revision is None or other is None or not isinstance(context.serve_of(revision), Known) or not context.answering:
         return None
     return _Pair(revision=revision, other=other)
 

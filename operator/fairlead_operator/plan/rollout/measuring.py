@@ -1,4 +1,7 @@
-"""The analysis beside a step whose weight is confirmed: a verdict, a wait for a person, or what the step does next."""
+"""The analysis beside a step: a verdict, a wait for a person, or what the step does next once its weight is confirmed.
+
+While a gateway can't be read, or more replicas come, it goes on at the weight that the gateways have.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,16 @@ from dataclasses import replace
 
 from fairlead_operator.api.analysis_status import AnalysisPhase, Run
 from fairlead_operator.api.status import Rollout
-from fairlead_operator.plan.condemn.analysis import find_analysis, is_comparable, measured
+from fairlead_operator.plan import traffic
+from fairlead_operator.plan.condemn import counting
+from fairlead_operator.plan.condemn.analysis import find_analysis, is_comparable, is_measurable, measured
 from fairlead_operator.plan.context import Context
 from fairlead_operator.plan.rollout import steps
 from fairlead_operator.plan.verdict import Verdict
 from fairlead_operator.state import question
-from fairlead_operator.state.actions import Plan
+from fairlead_operator.state.actions import NudgeServe, Plan, Wait
 from fairlead_operator.state.analysis import Analysis
-from fairlead_operator.state.knowledge import Known, Unknown
+from fairlead_operator.state.knowledge import Known
 from fairlead_operator.state.reasons import Reason
 
 
@@ -31,6 +36,33 @@ def following(context: Context, rollout: Rollout, called: str) -> Plan | Verdict
     if isinstance(judged, Verdict):
         judged = _unread(context, analysis) or replace(judged, run=run)
     return _until_due(context, rollout, analysis, judged) if isinstance(judged, Plan) else judged
+
+
+def beside(context: Context, rollout: Rollout, waits: Plan) -> Plan:
+    """A pass that waits, for a gateway or for replicas, with the measurement at the weight that the gateways have."""
+    analysis = find_analysis(context, rollout)
+    if analysis is None or not isinstance(waits.action, Wait | NudgeServe) or waits.serving.rollout != rollout:
+        return waits
+    run = rollout.analysis
+    if is_measurable(context, rollout):
+        run = measured(context, rollout, analysis)
+    elif run is not None and context.gateways is None and not is_comparable(context, rollout):
+        run = run.without_marks()
+    rollout = replace(rollout, analysis=run)
+    return _until_due(context, rollout, analysis, replace(waits, serving=replace(waits.serving, rollout=rollout)))
+
+
+def start_at_new_weight(context: Context, rollout: Rollout) -> Plan | None:
+    """A run holds the counts of one weight: what was counted while more replicas came is left out of the step's own."""
+    run, route, candidate = rollout.analysis, context.observed.route, context.serving.candidate
+    if run is None or not run.marks or not isinstance(route, Known) or candidate is None:
+        return None
+    if route.value.weights().get(candidate, 0) == traffic.entry(context).candidate_weight:
+        return None
+    called = context.called(candidate)
+    message = f"The share of {called} changes. The analysis starts from zero."
+    serving = replace(context.serving, rollout=replace(rollout, analysis=None))
+    return context.announce(serving, Reason.SHIFTING, message)
 
 
 def _compares_with_nothing(context: Context, rollout: Rollout, called: str) -> Plan | None:
@@ -58,11 +90,8 @@ def _held(context: Context, run: Run | None, analysis: Analysis, called: str) ->
 
 def _unread(context: Context, analysis: Analysis) -> Plan | None:
     """Nothing moves on while the measurements can't be had: UNKNOWN never leads to a promotion."""
-    seen = context.observed.measured
-    if analysis.is_dry_run or (seen is not None and isinstance(seen.gateways, Known)):
-        return None
-    why = seen.gateways.reason if seen is not None and isinstance(seen.gateways, Unknown) else "they were not read"
-    return context.wait_unknown(Reason.ANALYSING, f"Cannot read the measurements: {why}")
+    why = counting.why_unread(context) if not analysis.is_dry_run else None
+    return context.wait_unknown(Reason.ANALYSING, f"Cannot read the measurements: {why}") if why is not None else None
 
 
 def _until_due(context: Context, rollout: Rollout, analysis: Analysis, plan: Plan) -> Plan:

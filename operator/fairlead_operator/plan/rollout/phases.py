@@ -121,10 +121,11 @@ def shifting(context: Context, rollout: Rollout) -> Judged:
         or _unwell(context, rollout, candidate)
         or cover.look(context, rollout)
         or (_growing(context, rollout, candidate) if not traffic.is_covered(context) else None)
+        or measuring.start_at_new_weight(context, rollout)
         or (traffic.ensure(context, traffic.entry(context)) if context.serving.stable is not None else None)
     )
     if waits is not None:
-        return waits
+        return measuring.beside(context, rollout, waits) if isinstance(waits, Plan) else waits
     return measuring.following(context, rollout, called)
 
 

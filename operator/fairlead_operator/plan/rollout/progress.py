@@ -27,7 +27,8 @@ def count(context: Context, rollout: Rollout, plan: Plan) -> Plan:
     if since_s is not None and 0 <= since_s < tick:
         return replace(plan, requeue_after_s=min(plan.requeue_after_s, tick - since_s))
     moved = replace(rollout, progress_s=int(counted_s(context, rollout)), progress_at=context.second)
-    serving = replace(plan.serving, rollout=moved)
+    run = plan.serving.rollout.analysis if plan.serving.rollout is not None else None
+    serving = replace(plan.serving, rollout=replace(moved, analysis=run))
     return replace(plan, serving=serving, requeue_after_s=min(plan.requeue_after_s, tick))
 
 
@@ -35,7 +36,8 @@ def _is_counted(context: Context, rollout: Rollout, plan: Plan) -> bool:
     rules = context.serving.rules
     if not isinstance(plan.action, Wait | NudgeServe):
         return False
-    if plan.serving.rollout != rollout or _is_held_up(context, plan):
+    after = plan.serving.rollout
+    if after is None or replace(after, analysis=rollout.analysis) != rollout or _is_held_up(context, plan):
         return False
     if rules.moves_traffic and not (steps.is_growing(context, rollout) and plan.reason is rules.reason):
         return False

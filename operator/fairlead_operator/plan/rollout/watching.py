@@ -41,8 +41,13 @@ def watching(context: Context, rollout: Rollout) -> Plan | Verdict:
         after_promotion.interrupted(context, rollout, stable)
         or chain.find(context, rollout)
         or readiness.follow(context, rollout)
-        or traffic.ensure(context, traffic.entry(context))
-        or _measure(context, rollout, _replicas(context, stable) or _wait(context, rollout, warm, left_s))
+        or _measure(
+            context,
+            rollout,
+            traffic.ensure(context, traffic.entry(context))
+            or _replicas(context, stable)
+            or _wait(context, rollout, warm, left_s),
+        )
     )
 
 
@@ -51,7 +56,7 @@ def _replicas(context: Context, stable: str) -> Plan | None:
 
 
 def _measure(context: Context, rollout: Rollout, plan: Plan) -> Plan:
-    """What it answers is measured within the rollback window, also while it waits for more replicas."""
+    """What it answers is measured within the rollback window, also while it waits for more replicas or a gateway."""
     analysis = after_promotion.find_analysis(context, rollout)
     if analysis is None or not isinstance(plan.action, Wait):
         return plan
@@ -62,8 +67,8 @@ def _measure(context: Context, rollout: Rollout, plan: Plan) -> Plan:
 
 
 def _take_back(context: Context, warm: str) -> Verdict | None:
-    """None while the warm revision isn't seen ready by every gateway."""
-    if not context.fewest_up(warm):
+    """None while the warm revision isn't seen ready by every gateway that can be read."""
+    if not context.fewest_seen_up(warm):
         return None
     message = f"{context.called(warm)} is desired again. It is still warm and gets all traffic."
     return Verdict(trigger=Trigger.TAKEN_BACK, reason=Reason.PROMOTED, message=message)

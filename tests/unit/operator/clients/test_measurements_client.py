@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from aiohttp import web
 from tests.support import builders
 from tests.support.http_thread import HttpThread
-from typing_extensions import override
 
 from fairlead_gateway import measurements as gateway_side
 from fairlead_operator.api.counts import Scale
@@ -18,7 +17,7 @@ from fairlead_operator.clients import clock, errors, http, measurements
 from fairlead_operator.observe import measurements as observe
 from fairlead_operator.state import directory, keys, question
 from fairlead_operator.state.knowledge import Known, Unknown
-from fairlead_operator.state.measurements import GatewayReading
+from fairlead_operator.state.measurements import GatewayReading, Readings
 
 A, B = "3f0c9a1b2d", "7ab0c9d1e2"
 KEY = keys.ModelKey("default", "digits")
@@ -137,24 +136,18 @@ def reader(scripted: Scripted, *admin_urls: str, prometheus: str | None = "p") -
 READING = GatewayReading(gateway="g", epoch="1", scale=Scale(), revisions={})
 
 
-async def test_one_unreachable_gateway_makes_the_sums_unknown() -> None:
+async def test_an_unreachable_gateway_is_named_beside_what_the_others_counted() -> None:
     scripted = Scripted(one=READING, two=errors.Unreachable("two is away"))
     found = await reader(scripted, "one", "two").read(KEY, question.Question())
-    assert found.gateways == Unknown("gateway gateway-1: two is away")
-    assert (await reader(scripted, "one").read(KEY, question.Question())).gateways == Known((READING,))
+    read = (replace(READING, gateway="gateway-0"),)
+    assert found.gateways == Known(Readings(read=read, unread={"gateway-1": "two is away"}))
 
 
-async def test_of_several_unreachable_gateways_the_first_by_name_is_given() -> None:
-    class LateFirst(Scripted):
-        @override
-        async def fetch(self, admin_url: str, model: str) -> GatewayReading:
-            if admin_url == "one":
-                await asyncio.sleep(0.01)
-            return await super().fetch(admin_url, model)
-
-    scripted = LateFirst(one=errors.Unreachable("one is away"), two=errors.Unreachable("two is away"))
-    found = await reader(scripted, "one", "two").read(KEY, question.Question())
-    assert found.gateways == Unknown("gateway gateway-0: one is away")
+async def test_a_reading_has_the_name_that_the_directory_has() -> None:
+    """Two gateways that give themselves the same name are two, also while one of them can't be read."""
+    found = await reader(Scripted(one=READING, two=READING), "one", "two").read(KEY, question.Question())
+    assert isinstance(found.gateways, Known)
+    assert [each.gateway for each in found.gateways.value.read] == ["gateway-0", "gateway-1"]
 
 
 async def test_each_query_has_its_own_answer() -> None:

@@ -12,7 +12,7 @@ from tests.support.builders import NOW
 from fairlead_operator.api.analysis_status import COUNT_MAX, AnalysisPhase, Run
 from fairlead_operator.api.counts import GATEWAYS_MAX, Counters, Scale, Sums
 from fairlead_operator.state import measurements
-from fairlead_operator.state.measurements import GatewayReading
+from fairlead_operator.state.measurements import GatewayReading, PartOfSums
 
 SCALE = Scale(durations_s=(0.1, 1.0))
 A, B = "aaaaaaaaaa", "bbbbbbbbbb"
@@ -146,3 +146,57 @@ def test_measurements_beyond_the_schema_s_bound_are_counted_no_further() -> None
     run = Run(phase=AnalysisPhase.RUNNING, started_at=NOW, measured_at=NOW, count=COUNT_MAX + 1)
     status = TypeAdapter(Run)
     assert status.validate_python(status.dump_python(run, by_alias=True)).count == COUNT_MAX
+
+
+def add_part(sums: Sums, left_out: str, *readings: GatewayReading) -> PartOfSums:
+    added = measurements.add_part(sums, readings, {left_out}, stable=A, candidate=B)
+    assert added is not None
+    return added
+
+
+def test_a_part_is_judged_with_what_replicas_counted_and_kept_without() -> None:
+    marked = add(Sums(), reading("g0", b=counters(0)), reading("g1", b=counters(0)))
+    part = add_part(marked, "g0", reading("g1", b=counters(10, labelled=4, correct=3)))
+    assert (part.judged.candidate.requests, part.judged.candidate.labelled) == (10, 4)
+    assert (part.kept.candidate.requests, part.kept.candidate.labelled) == (10, 0)
+    assert [mark.gateway for mark in part.kept.marks] == ["g1", "g0"]
+    assert part.kept.uncounted_gateways == part.judged.uncounted_gateways == 1
+
+
+def test_a_part_with_other_histograms_is_none() -> None:
+    sums = add(Sums(), reading(b=counters(1)))
+    other = reading(scale=Scale(durations_s=(0.2, 1.0)), b=counters(2))
+    assert measurements.add_part(sums, (other,), {"g1"}, stable=A, candidate=B) is None
+
+
+def test_the_marks_of_gateways_that_are_left_out_have_the_room_that_is_left() -> None:
+    names = [f"g{number:02d}" for number in range(GATEWAYS_MAX)]
+    marked = add(Sums(), *(reading(name, b=counters(0)) for name in names))
+    left_out = set(names[:2])
+    more = [reading(name, b=counters(1)) for name in [*names[2:], "h0"]]
+    part = measurements.add_part(marked, tuple(more), left_out, stable=A, candidate=B)
+    assert part is not None
+    assert len(part.kept.marks) == GATEWAYS_MAX
+    assert part.kept.candidate.requests == GATEWAYS_MAX - 2
+    assert "g00" in {mark.gateway for mark in part.kept.marks}
+
+
+@given(
+    read=st.lists(st.tuples(st.booleans(), st.integers(0, 50), st.integers(0, 50)), min_size=1, max_size=8),
+    labels=st.lists(st.integers(0, 9), min_size=8, max_size=8),
+)
+def test_whichever_gateways_are_read_in_between_all_is_counted_once_in_the_end(
+    read: list[tuple[bool, int, int]], labels: list[int]
+) -> None:
+    """``read`` says which of two gateways is read alone, and what both count meanwhile."""
+    sums, counted, labelled = add(Sums(), reading("g0", b=counters(0)), reading("g1", b=counters(0))), [0, 0], 0
+    for (is_second, first, second), more in zip(read, labels, strict=False):
+        counted, labelled = [counted[0] + first, counted[1] + second], labelled + more
+        number = int(is_second)
+        alone = reading(f"g{number}", b=counters(counted[number], labelled=labelled))
+        part = add_part(sums, f"g{1 - number}", alone)
+        assert part.judged.candidate.labelled == labelled
+        sums = part.kept
+    both = (reading(f"g{number}", b=counters(count, labelled=labelled)) for number, count in enumerate(counted))
+    done = add(sums, *both)
+    assert (done.candidate.requests, done.candidate.labelled) == (sum(counted), labelled)

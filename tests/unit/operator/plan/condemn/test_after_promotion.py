@@ -214,7 +214,7 @@ def test_what_clients_did_wrong_is_not_the_promoted_revision_s_fault() -> None:
     assert is_watched_and_free(world)
 
 
-@pytest.mark.parametrize("fault", [Fault.MEASUREMENTS_UNREAD, Fault.GATEWAY_UNREAD, Fault.RAY_UNREAD])
+@pytest.mark.parametrize("fault", [Fault.MEASUREMENTS_UNREAD, Fault.RAY_UNREAD])
 def test_what_cannot_be_read_takes_nothing_back(fault: Fault) -> None:
     world = promoted(SOURING, errorLimit=2)
     rounds(world, 20, fault)

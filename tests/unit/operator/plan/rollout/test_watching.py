@@ -157,11 +157,26 @@ def test_what_takes_both_revisions_is_not_the_model_s_fault() -> None:
     assert (serving(world).phase, condemned(world)) == (Phase.WATCHING, [])
 
 
-@pytest.mark.parametrize("fault", [Fault.RAY_UNREAD, Fault.GATEWAY_UNREAD])
-def test_what_cannot_be_read_condemns_nobody(fault: Fault) -> None:
+def test_while_ray_cannot_be_read_nobody_is_condemned() -> None:
     world = changed()
     world.stop_replicas(NAME, 2)
-    rounds(world, 60, fault)
+    rounds(world, 60, Fault.RAY_UNREAD)
+    assert (serving(world).phase, condemned(world)) == (Phase.WATCHING, [])
+
+
+def test_a_gateway_that_cannot_be_read_does_not_hold_up_the_return_to_the_warm_revision() -> None:
+    world = changed()
+    world.stop_replicas(NAME, 2)
+    rounds(world, 60, Fault.GATEWAY_UNREAD)
+    assert condemned(world) == [(2, Reason.READINESS_LOST)]
+    assert weights(world) == {1: 10_000}
+
+
+def test_a_gateway_that_cannot_be_read_and_a_warm_revision_that_is_not_ready_undo_no_promotion() -> None:
+    world = changed()
+    world.stop_replicas(NAME, 1)
+    world.stop_replicas(NAME, 2)
+    rounds(world, 60, Fault.GATEWAY_UNREAD)
     assert (serving(world).phase, condemned(world)) == (Phase.WATCHING, [])
 
 
