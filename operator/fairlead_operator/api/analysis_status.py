@@ -101,8 +101,8 @@ class Run:
     ] = ()
     """The counters of each gateway at the last measurement. The next measurement counts from them."""
     uncounted_gateways: Annotated[Small, Field(exclude_if=lambda gateways: not gateways)] = 0
-    """The number of gateways whose requests are not counted. An analysis counts the requests of the first 16 gateways
-    by name.
+    """The number of gateways whose requests the last measurement did not count. An analysis counts the first 16
+    gateways by name. It leaves out gateways that cannot be read and gateways that do not have the route.
     """
 
     @property

@@ -155,6 +155,7 @@ STEPS = st.one_of(
     op("tick", st.integers(1, 3)),
     op("gateway", st.integers(0, 1)),
     op("stuck", st.integers(0, 1)),
+    op("unread", st.integers(0, 1)),
     op("busy", st.integers(0, 1)),
     *(op("send", st.sampled_from((10, 400, 4000))) for _ in range(2)),
     op("agent", st.integers(0, 1)),
@@ -276,6 +277,7 @@ DEEDS: dict[str, Callable[[VirtualWorld, str, Any], object]] = {
     "prune": lambda world, name, path: setattr(world, "pruned", world.pruned | {path}),
     "crd": lambda world, name, nothing: setattr(world, "pruned", frozenset()),
     "tick": lambda world, name, seconds: world.tick(seconds),
+    "unread": lambda world, name, number: setattr(world.gateways[number], "is_away", True),
     "gateway": lambda world, name, number: world.take_routes(world.gateways[number]),
     "lose ray": lambda world, name, nothing: world.lose_ray(world.placement),
     "outage": lambda world, name, outage: world.begin(Outage(outage)),
@@ -392,14 +394,16 @@ def promoted(strategy: str, uri: str) -> VirtualWorld:
     return world
 
 
-def under_way(strategy: str, is_there: Callable[[Rollout], bool]) -> VirtualWorld:
+def under_way(
+    strategy: str, is_there: Callable[[Rollout], bool], *, uri: str = URIS[1], load: int = 400
+) -> VirtualWorld:
     """A second revision that has come so far by this strategy, while clients send."""
     world = copy.deepcopy(served())
-    world.load = 400
+    world.load = load
     set_strategy(world, "digits", strategy)
     world.change("digits", "scaling.replicas", 3)
     rounds(world, "digits", 8)
-    world.change("digits", "model.uri", URIS[1])
+    world.change("digits", "model.uri", uri)
     for _ in range(100):
         if (rollout := recall(world.view("digits").status).rollout) and is_there(rollout):
             break
@@ -413,6 +417,35 @@ def under_way(strategy: str, is_there: Callable[[Rollout], bool]) -> VirtualWorl
 @functools.cache
 def analysed() -> VirtualWorld:
     return under_way("Canary analysed", lambda rollout: rollout.analysis is not None)
+
+
+@functools.cache
+def failing_before_requests() -> VirtualWorld:
+    """A second revision that fails clients' requests has its first weight, and nobody has sent a request yet."""
+    is_there = functools.partial(_is_at_step, number=1)
+    return under_way("Canary analysed", is_there, uri="file:///m/failing", load=0)
+
+
+def _is_at_step(rollout: Rollout, *, number: int) -> bool:
+    return rollout.phase is RolloutPhase.SHIFTING and rollout.step == number
+
+
+@functools.cache
+def failing_and_unread() -> VirtualWorld:
+    """The same while clients send requests, and one gateway can't be read."""
+    world = copy.deepcopy(failing_before_requests())
+    world.load = 20
+    world.gateways[1].is_away = True
+    return world
+
+
+@functools.cache
+def souring_and_unread() -> VirtualWorld:
+    """A promoted revision that fails clients' requests, the one before still warm, and one gateway can't be read."""
+    world = copy.deepcopy(watched_and_analysed())
+    world.load = 20
+    world.gateways[1].is_away = True
+    return world
 
 
 @functools.cache
@@ -438,6 +471,8 @@ def cramped() -> VirtualWorld:
 
 STARTS = {
     "analysed": analysed,
+    "failing and unread": failing_and_unread,
+    "souring and unread": souring_and_unread,
     "shadowed": shadowed,
     "in batches": in_batches,
     "cramped": cramped,

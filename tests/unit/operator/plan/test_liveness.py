@@ -14,12 +14,14 @@ import pytest
 from hypothesis import HealthCheck, example, given, seed, settings
 from hypothesis import strategies as st
 from tests.support import client_oracle
-from tests.support.virtual_world import Outage, VirtualWorld
+from tests.support.virtual_world import Fault, Outage, VirtualWorld
+from tests.unit.operator.plan import test_invariants as invariants
 from tests.unit.operator.plan.test_invariants import CLUSTERS, PRUNED, STARTS, STEPS, Op, is_held, tell
 
 from fairlead_operator.desired import build
 from fairlead_operator.state.observed import InvalidSpec
 from fairlead_operator.state.rollout import recall
+from fairlead_operator.state.route import FULL_WEIGHT, RouteText
 
 STORIES = int(os.environ.get("FAIRLEAD_LIVENESS_STORIES", "60"))
 SEED = int(os.environ.get("FAIRLEAD_MODEL_SEED", "0"))
@@ -128,3 +130,58 @@ def test_after_the_last_fault_every_model_is_answered_or_says_what_a_person_has_
     for kind, argument in troubles[half:]:
         strike(world, kind, argument)
     expect_to_recover(world)
+
+
+BOUND = 60
+"""So many rounds of a second after the last other fault; the analysis measures every 2 s, and 20 s are waited for."""
+PASSING_FAULTS = tuple(fault for fault in Fault if fault not in (Fault.GATEWAY_UNREAD, Fault.MEASUREMENTS_UNREAD))
+BESIDE_AN_UNREAD_GATEWAY = st.one_of(
+    st.tuples(st.just("rounds"), st.just("digits"), st.integers(1, 3)),
+    st.tuples(st.just("pass"), st.just("digits"), st.sampled_from(PASSING_FAULTS)),
+    st.tuples(st.just("ray"), st.just("digits"), st.sampled_from(invariants.RAY_FAULTS)),
+    st.tuples(st.just("agent"), st.just("digits"), st.integers(0, 1)),
+    st.tuples(st.just("send"), st.just("digits"), st.sampled_from((10, 400))),
+    st.tuples(st.just("pause"), st.just("digits"), st.booleans()),
+    st.tuples(st.just("outage"), st.just("digits"), st.sampled_from((Outage.RAY, Outage.PUTS))),
+    st.tuples(st.just("clock"), st.just("digits"), st.sampled_from((-60, 20))),
+)
+
+
+@seed(SEED)
+@settings(max_examples=STORIES // 2, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    start=st.sampled_from(("failing", "souring")),
+    unread=st.integers(0, 1),
+    is_counted_before=st.booleans(),
+    story=st.lists(BESIDE_AN_UNREAD_GATEWAY, max_size=8),
+)
+@pytest.mark.timeout(3600)
+def test_what_fails_is_withdrawn_where_gateways_can_be_read_though_another_stays_unread(
+    start: str, unread: int, is_counted_before: bool, story: list[Op]
+) -> None:
+    world = copy.deepcopy(failing(start))
+    if is_counted_before:
+        invariants.rounds(world, "digits", 3)
+    away, other = world.gateways[unread], world.gateways[1 - unread]
+    away.is_away, world.load = True, 20
+    tell(world, story)
+    for cluster in world.clusters.values():
+        cluster.is_away = False
+    bad = recall(world.view("digits").status)
+    world.puts_are_refused, world.load = False, 400
+    invariants.rounds(world, "digits", BOUND)
+    assert [entry.reason for entry in recall(world.view("digits").status).quarantine] == ["AnalysisFailed"], bad
+    (answering,) = RouteText(text=other.routes["digits"]).weights().items()
+    first = next(kept.revision for kept in world.models["digits"].revisions.values() if kept.number == 1)
+    assert answering == (first, FULL_WEIGHT)
+    assert all(world.running("digits", r) for r in RouteText(text=away.routes["digits"]).weights()), "it has clients"
+
+
+def failing(start: str) -> VirtualWorld:
+    """A candidate, or a promoted revision, that fails clients' requests as soon as they come."""
+    if start == "failing":
+        return invariants.failing_before_requests()
+    world = copy.deepcopy(invariants.watched_and_analysed())
+    world.load = 0
+    world.change("digits", "rollout.rollbackWindow", {"seconds": 6000})
+    return world
