@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.fake_gateway import FakeGateway
 from tests.support.fake_prometheus import FakePrometheus
 from tests.support.operated import Operated
 from tests.support.prometheus_process import PrometheusProcess
@@ -167,6 +168,37 @@ def test_an_unreadable_gateway_stops_the_rollout(operated: Operated) -> None:
     status = operated.status(NAME)
     assert (status["stableRevision"], status["rollout"]["step"]) == (stable, 1)
     assert "were unavailable" in status["rollout"]["analysis"]["message"]
+
+
+def test_a_candidate_that_fails_at_one_gateway_is_withdrawn_there_while_another_cannot_be_reached(
+    kubernetes: cluster.LocalCluster, tmp_path: Path
+) -> None:
+    made, others = Operated(kubernetes, tmp_path), []
+
+    def start_another(namespace: str) -> tuple[str, ...]:
+        other = FakeGateway(
+            namespace=namespace, rays=made.rays, read_routes=lambda: made.gateway.entries(), name="gateway-1"
+        )
+        others.append(other.__enter__())
+        return ("--gateway", f"{namespace}={other.addresses}")
+
+    made.flags_of_namespace = start_another
+    with made:
+        stable, candidate = begin(made, ERRORS)
+        others[0].stop()
+        made.gateway.measurements = {stable: counted(5000), candidate: counted(500, 90)}
+        until(lambda: is_quarantined(made), "taken back", deadline_s=400, explain=lambda: made.explain(NAME))
+        assert "counted at 1 of 2 gateways; " in made.status(NAME)["quarantine"][0]["message"]
+        until(lambda: "candidate" not in made.gateway.entries()[NAME], "the route")
+        expected = (
+            f"({candidate}) is withdrawn at gateway gateway-0; waiting for gateway gateway-1, which cannot be read"
+        )
+        until(
+            lambda: expected in made.condition(NAME, "Progressing").get("message", ""),
+            "the sentence",
+            explain=lambda: made.explain(NAME),
+        )
+        assert made.ray.running_now(f"{made.namespace}--{NAME}--{candidate}") > 0
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from fairlead_operator.api.counts import GATEWAYS_MAX
 from fairlead_operator.api.text import hide_addresses
 from fairlead_operator.plan.context import Context
 from fairlead_operator.state.gateways import GatewaySeen, MemberState
@@ -48,8 +49,8 @@ class Counted:
 
     def describe(self) -> str:
         """At how many gateways a result was counted."""
-        count = len(self.readings)
-        return f"counted at {count} of {count + len(self.left_out)} gateways"
+        number = len(self.readings)
+        return f"counted at {min(number, GATEWAYS_MAX)} of {number + len(self.left_out)} gateways"
 
 
 def find(context: Context) -> Counted | None:
