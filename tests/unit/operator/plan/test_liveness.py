@@ -162,8 +162,8 @@ def test_what_fails_is_withdrawn_where_gateways_can_be_read_though_another_stays
     world = copy.deepcopy(failing(start))
     if is_counted_before:
         invariants.rounds(world, "digits", 3)
-    away, other = world.gateways[unread], world.gateways[1 - unread]
-    away.is_away, world.load = True, 20
+    gateway, other = world.gateways[unread], world.gateways[1 - unread]
+    gateway.is_away, world.load = True, 20
     tell(world, story)
     for cluster in world.clusters.values():
         cluster.is_away = False
@@ -174,7 +174,7 @@ def test_what_fails_is_withdrawn_where_gateways_can_be_read_though_another_stays
     (answering,) = RouteText(text=other.routes["digits"]).weights().items()
     first = next(kept.revision for kept in world.models["digits"].revisions.values() if kept.number == 1)
     assert answering == (first, FULL_WEIGHT)
-    assert all(world.running("digits", r) for r in RouteText(text=away.routes["digits"]).weights()), "it has clients"
+    assert all(world.running("digits", r) for r in RouteText(text=gateway.routes["digits"]).weights()), "it has clients"
 
 
 def failing(start: str) -> VirtualWorld:

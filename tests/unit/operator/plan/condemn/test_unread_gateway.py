@@ -151,6 +151,15 @@ def test_counters_alone_that_cannot_be_read_ask_a_person_and_condemn_nobody_who_
     assert run_of(world).phase is AnalysisPhase.INCONCLUSIVE
 
 
+def test_of_several_gateways_that_cannot_be_read_the_first_by_name_is_given() -> None:
+    """Another name at each reading would be a write of the status at each reading."""
+    world = rolling(GOOD)
+    world.load = 400
+    world.gateways.reverse()
+    rounds(world, 12, Fault.MEASUREMENTS_UNREAD)
+    assert "unavailable: gateway gw-0: timed out" in run_of(world).message
+
+
 def test_too_few_requests_at_the_gateways_that_can_be_read_decide_nothing() -> None:
     world = rolling(FAILING)
     rounds(world, 2)
