@@ -92,8 +92,8 @@ def _measure_part(
         return rollout.analysis
     sums = _compared(part.judged, rollout.baseline)
     found = analyses.results(run, seen, context, analysis, sums=sums, sides=SIDES)
-    run = replace(run.with_sums(part.kept), measured_at=at)
-    return analyses.conclude_part(run, found, analysis, counted)
+    done = analyses.conclude_part(run, part.kept, found, analysis, counted=counted, at=at)
+    return done if done != run else rollout.analysis
 
 
 def _is_seen(context: Context, stable: str) -> bool:

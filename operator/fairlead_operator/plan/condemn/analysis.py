@@ -10,6 +10,7 @@ not one.
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -103,25 +104,37 @@ def _measure_part(
         return run.with_sums(part.kept)
     if analysis.queries or not is_as_before(replace(part.judged, marks=part.kept.marks), run.sums):
         found = results(run, seen, context, analysis, sums=part.judged)
-        run = replace(run.with_sums(part.kept), measured_at=context.second)
-        run = conclude_part(run, found, analysis, counted)
+        run = conclude_part(run, part.kept, found, analysis, counted=counted, at=context.second)
     if run.phase is AnalysisPhase.FAILED or not counted.is_confirmed:
         return run
     return _count_error(run, analysis, counted.describe_left_out(), context)
 
 
-def conclude_part(run: Run, found: tuple[Result, ...], analysis: Analysis, counted: counting.Counted) -> Run:
-    """The run with a metric that some gateways suffice to prove worse; nothing else that was found of them counts."""
+def conclude_part(
+    run: Run,
+    kept: Sums,
+    found: tuple[Result, ...],
+    analysis: Analysis,
+    *,
+    counted: counting.Counted,
+    at: datetime.datetime,
+) -> Run:
+    """The run with a metric that some gateways suffice to prove worse; nothing else that was found of them counts.
+
+    As it was where nothing new is to be remembered: what replicas count is judged again each time.
+    """
     failed = tuple(result for result in found if result.phase is MetricPhase.FAILED)
     known = {result.name: result for result in (*run.results, *failed)}
-    run = replace(run, results=tuple(known[metric.name] for metric in analysis.metrics if metric.name in known))
+    results_now = tuple(known[metric.name] for metric in analysis.metrics if metric.name in known)
+    after = replace(run.with_sums(kept), results=results_now)
     bad = _first(failed, lambda r: r.failed > analysis.failure_limit)
     if bad is not None:
         message = f"{counted.describe()}; {describe(bad)}"
-        return replace(run, count=run.count + 1, phase=AnalysisPhase.FAILED, message=message)
-    if run.phase is AnalysisPhase.INCONCLUSIVE:
-        return run
-    return replace(run, message=f"{counted.describe()}, which is not enough; {counted.describe_left_out()}")
+        after = replace(after, count=run.count + 1, phase=AnalysisPhase.FAILED, message=message)
+    elif run.phase is not AnalysisPhase.INCONCLUSIVE:
+        message = f"{counted.describe()}, which is not enough; {counted.describe_left_out()}"
+        after = replace(after, message=message)
+    return replace(after, measured_at=at) if after != run else run
 
 
 def summed_part(

@@ -263,6 +263,17 @@ def test_labels_are_judged_as_a_gateway_read_them_that_can_be_read() -> None:
     assert condemned(world) == ["AnalysisFailed"]
 
 
+def test_nothing_is_written_while_nothing_new_is_counted() -> None:
+    world = rolling(GOOD, ACCURACY, steps=[{"setWeight": 20}, {"pause": {}}])
+    rounds(world, 2)
+    lose(world, 0)
+    world.label(NAME, str(serving(world).candidate), right=90, wrong=10)
+    rounds(world, 12)
+    before = world.models[NAME].resource_version
+    rounds(world, LONG)
+    assert world.models[NAME].resource_version == before
+
+
 def test_tolerated_failures_are_counted() -> None:
     world = rolling(FAILING, failureLimit=2)
     lose(world, 1)
