@@ -104,6 +104,8 @@ def idle_pod(served: product.Product, selector: str) -> str:
 
 def replicas_of(pod: Mapping[str, Any]) -> list[str]:
     """The replicas that a Ray worker's directory lists; none before the first of them has started it."""
+    if "podIP" not in pod["status"]:
+        return []
     url = f"http://{pod['status']['podIP']}:{ray_cluster.DIRECTORY_PORT}/v1/replicas"
     try:
         return [each["name"] for each in httpx.get(url, timeout=10).json()["replicas"] if each["state"] == "Ready"]
