@@ -143,10 +143,16 @@ def make_namespace(node: cluster.NodeCluster, namespace: str) -> Product:
     return Product(node=node, namespace=namespace)
 
 
-def publish_model(node: cluster.NodeCluster, folder: pathlib.Path, *, namespace: str) -> str:
-    """Put the archive of a tiny model behind a web server in a namespace of its own; its URL for replicas."""
+def build_archive(folder: pathlib.Path) -> pathlib.Path:
+    """The archive of the tests' model, a SavedModel in the folder `doubling`."""
     archive = folder / "doubling.tar.gz"
     subprocess.run([sys.executable, "-m", "tests.node.doubling_model", str(archive)], check=True, capture_output=True)
+    return archive
+
+
+def publish_model(node: cluster.NodeCluster, folder: pathlib.Path, *, namespace: str) -> str:
+    """Put the archive of a tiny model behind a web server in a namespace of its own; its URL for replicas."""
+    archive = build_archive(folder)
     content = archive.read_bytes()
     files = {archive.name: content, BROKEN: content[: len(content) // 2]}
     held = {

@@ -25,7 +25,7 @@ NODE = (
     "pause",
 )
 # What is used on it.
-ON_A_NODE = ("helm", "kuberay-operator", "kube-router")
+ON_A_NODE = ("helm", "kuberay-operator", "kube-router", "metrics-server", "local-path-provisioner")
 # Whose releases are fetched, and taken from the PATH. What other projects have is built: they publish no such files, or
 # their programs don't say their version.
 _FETCHED = ("etcd", "kubernetes")

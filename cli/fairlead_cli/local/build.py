@@ -63,6 +63,18 @@ PROGRAMS: Mapping[str, Program] = {
         file="ray-operator",
     ),
     "kube-router": Program(module="kube-router", version=versions.KUBE_ROUTER, package=".", file="kube-router"),
+    "metrics-server": Program(
+        module="metrics-server",
+        version=versions.METRICS_SERVER,
+        package="sigs.k8s.io/metrics-server/cmd/metrics-server",
+        file="metrics-server",
+    ),
+    "local-path-provisioner": Program(
+        module="local-path-provisioner",
+        version=versions.LOCAL_PATH_PROVISIONER,
+        package="github.com/rancher/local-path-provisioner",
+        file="local-path-provisioner",
+    ),
     "pause": Program(module="pause", version=versions.PAUSE, package=".", file="pause"),
 }
 _MODULE_LINE = re.compile(r"go: downloading ")

@@ -13,7 +13,7 @@ import typer
 
 from fairlead_cli.local import cluster, either, errors, options, paths, progress
 from fairlead_cli.local.node import cluster as node_cluster
-from fairlead_cli.local.node import release
+from fairlead_cli.local.node import metrics_server, release, storage
 
 app = typer.Typer(no_args_is_help=True, help="Run a real Kubernetes API, Ray, gateway and operator on this machine.")
 
@@ -149,6 +149,13 @@ def _up_with_node(console: rich.console.Console, name: str, count: int | None) -
 def install(
     name: Name = "default",
     workers: Annotated[int, typer.Option(help="The number of Ray workers in each namespace of models.", min=1)] = 1,
+    with_metrics_server: Annotated[
+        bool,
+        typer.Option("--metrics-server", help="Install metrics-server too, for `kubectl top` and CPU metrics."),
+    ] = False,
+    with_storage: Annotated[
+        bool, typer.Option("--storage", help="Install a provisioner of volumes and a default storage class too.")
+    ] = False,
 ) -> None:
     """Install KubeRay and Fairlead's chart on a node (`up --node`), with images built from this clone.
 
@@ -158,6 +165,10 @@ def install(
         made = either.opened(name, reporter=progress.RichReporter(console))
         if not isinstance(made, node_cluster.NodeCluster) or not made.states():
             raise errors.LocalClusterError(f"{name!r} is no node that is up: `fairlead local up --node` starts one")
+        if with_metrics_server:
+            metrics_server.install(made)
+        if with_storage:
+            storage.install(made)
         release.install(made, workers=workers)
         console.print("installed; what to apply next: docs/install.md", highlight=False)
 

@@ -52,24 +52,33 @@ class Authority:
         return self._folder / "ca.crt"
 
     def issue(
-        self, file_name: str, common_name: str, *, group: str | None = None, addresses: Sequence[str] = ()
+        self,
+        file_name: str,
+        common_name: str,
+        *,
+        group: str | None = None,
+        addresses: Sequence[str] = (),
+        names: Sequence[str] = (),
     ) -> KeyPair:
-        """Make a certificate for a user (`group`: its Kubernetes group); it also serves on loopback and `addresses`."""
+        """Make a certificate for a user (`group`: its Kubernetes group).
+
+        It also serves on loopback, at `addresses` and under the DNS names `names`.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
         attributes = [x509.NameAttribute(oid.NameOID.COMMON_NAME, common_name)]
         if group is not None:
             attributes.insert(0, x509.NameAttribute(oid.NameOID.ORGANIZATION_NAME, group))
-        names = x509.SubjectAlternativeName(
+        served_at = x509.SubjectAlternativeName(
             [
                 x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
                 x509.IPAddress(ipaddress.ip_address("10.96.0.1")),
                 *(x509.IPAddress(ipaddress.ip_address(address)) for address in addresses),
-                *(x509.DNSName(name) for name in ("localhost", "kubernetes", "kubernetes.default.svc")),
+                *(x509.DNSName(name) for name in ("localhost", "kubernetes", "kubernetes.default.svc", *names)),
             ]
         )
         uses = x509.ExtendedKeyUsage([oid.ExtendedKeyUsageOID.CLIENT_AUTH, oid.ExtendedKeyUsageOID.SERVER_AUTH])
         builder = self._builder(x509.Name(attributes), key.public_key())
-        builder = builder.add_extension(names, critical=False).add_extension(uses, critical=False)
+        builder = builder.add_extension(served_at, critical=False).add_extension(uses, critical=False)
         pair = KeyPair(certificate=self._folder / f"{file_name}.crt", key=self._folder / f"{file_name}.key")
         _write(pair.key, _pem(key))
         _write(pair.certificate, self._sign(builder))

@@ -31,6 +31,7 @@ from fairlead_cli.local.node import (
     debian,
     image_builder,
     kuberay,
+    manifest_files,
     nodes,
     packet_filter,
     parts,
@@ -43,7 +44,6 @@ _GRACE_S = 3.0
 _READY_WITHIN_S = 240.0
 # Without them no pod is started, so their end comes first.
 _STARTERS = ("kubelet", "containerd")
-_MANIFESTS = pathlib.Path(__file__).parent / "manifests"
 
 
 class NodeCluster:
@@ -178,6 +178,17 @@ class NodeCluster:
         argv = [str(self.kubectl_path), f"--kubeconfig={self.kubeconfig}", *arguments]
         return subprocess.run(argv, input=input, capture_output=True, text=True, check=False, timeout=300)
 
+    def must(self, *arguments: str, manifest: str | None = None) -> str:
+        """Run kubectl as admin, with `manifest` as its input; the value is its output.
+
+        Raises:
+            LocalClusterError: it failed; with its own words.
+        """
+        done = self.kubectl(*arguments, input=manifest)
+        if done.returncode != 0:
+            raise errors.LocalClusterError(f"kubectl {' '.join(arguments)}: {done.stderr.strip()}")
+        return done.stdout
+
     def ensure_image(self, name: str) -> str:
         """Put one of Fairlead's images (`product_images.NAMES`, or `base`) into the node's registry unless it is there.
 
@@ -187,17 +198,19 @@ class NodeCluster:
         materials = product_images.Materials(cache=self._sources.cache, programs=programs, reporter=self._reporter)
         return self._builder(programs).ensure(materials.image(name))
 
+    def ensure_program_image(self, name: str) -> str:
+        """Put the image of one of the programs `binaries.ON_A_NODE` into the node's registry; the value as above."""
+        program = binaries.find([name], self._sources, self._reporter).path(name)
+        return self._builder(self._programs()).ensure(image_builder.program(name, program))
+
     def install_kuberay(self) -> None:
         """Install KubeRay's operator and wait for it; done again it changes nothing."""
         manifests = kuberay.obtain_manifests(self._sources.cache, self._reporter)
-        name = "kuberay-operator"
-        program = binaries.find([name], self._sources, self._reporter).path(name)
-        image = self._builder(self._programs()).ensure(image_builder.program(name, program))
+        image = self.ensure_program_image("kuberay-operator")
         apply = ("apply", "--server-side", "--field-manager=fairlead-local")
-        self._must(*apply, f"--filename={kuberay.definitions(manifests)}")
-        self._must(*apply, "--filename=-", manifest=kuberay.as_list(kuberay.objects(manifests, image=image)))
-        where = (f"--namespace={kuberay.NAMESPACE}", f"--timeout={_READY_WITHIN_S:.0f}s")
-        self._must("rollout", "status", "deployment/kuberay-operator", *where)
+        self.must(*apply, f"--filename={kuberay.definitions(manifests)}")
+        self.must(*apply, "--filename=-", manifest=kuberay.as_list(kuberay.objects(manifests, image=image)))
+        manifest_files.await_deployment(self.must, "kuberay-operator", namespace=kuberay.NAMESPACE)
 
     def enforce_policies(self) -> None:
         """Start what enforces NetworkPolicies on the nodes; done again it changes nothing."""
@@ -205,7 +218,7 @@ class NodeCluster:
         packet_filter.obtain(self._sources.cache, self._reporter)
         found = binaries.find([*self._binaries().paths, program], self._sources, self._reporter)
         with self._folder.locked():
-            self._apply("kube-router.yaml")
+            manifest_files.apply(self.must, "kube-router.yaml")
             for part in (node.part(program) for node in self.members):
                 if self._folder.ledger().living(part) is None:
                     self._start(part, found, self._programs())
@@ -254,22 +267,14 @@ class NodeCluster:
 
     def _apply_name_server(self, builder: image_builder.Builder) -> None:
         image = builder.ensure(self._program_image("coredns"))
-        self._apply("coredns.yaml", IMAGE=image, ADDRESS=self.addresses.dns_service)
-
-    def _apply(self, file_name: str, **values: str) -> None:
-        """Apply one of the manifests, with each `${NAME}` in it replaced by its value."""
-        manifest = (_MANIFESTS / file_name).read_text()
-        for name, value in values.items():
-            manifest = manifest.replace(f"${{{name}}}", value)
-        self._must("apply", "--server-side", "--field-manager=fairlead-local", "--filename=-", manifest=manifest)
+        manifest_files.apply(self.must, "coredns.yaml", IMAGE=image, ADDRESS=self.addresses.dns_service)
 
     def _await_nodes(self, since: Mapping[nodes.Node, datetime.datetime]) -> None:
         """`since` has the nodes whose kubelet was started, and when."""
         began = time.monotonic()
         for node in self.members:
             self._await(node.part("kubelet"), functools.partial(self._is_ready, node, since.get(node)), began)
-        limit = f"--timeout={_READY_WITHIN_S:.0f}s"
-        self._must("rollout", "status", "deployment/coredns", "--namespace=kube-system", limit)
+        manifest_files.await_deployment(self.must, "coredns", namespace="kube-system")
         self._reporter.step(f"  nodes and name server are ready ({time.monotonic() - began:.1f} s)")
 
     def _is_ready(self, node: nodes.Node, since: datetime.datetime | None) -> bool:
@@ -285,12 +290,6 @@ class NodeCluster:
         return image_builder.Builder(
             programs=programs, cache=self._sources.cache, address=self.addresses.node, reporter=self._reporter
         )
-
-    def _must(self, *arguments: str, manifest: str | None = None) -> str:
-        done = self.kubectl(*arguments, input=manifest)
-        if done.returncode != 0:
-            raise errors.LocalClusterError(f"kubectl {' '.join(arguments)}: {done.stderr.strip()}")
-        return done.stdout
 
     def _binaries(self) -> binaries.Binaries:
         names = (*binaries.CONTROL_PLANE, *binaries.NODE, *self._asked_for())

@@ -226,6 +226,8 @@ def test_the_go_wheel_is_used_when_go_on_the_path_is_too_old(tmp_path: pathlib.P
         ("coredns", "github.com/coredns/coredns"),
         ("kuberay-operator", "github.com/ray-project/kuberay/ray-operator"),
         ("helm", "helm.sh/helm/v4"),
+        ("metrics-server", "sigs.k8s.io/metrics-server"),
+        ("local-path-provisioner", "github.com/rancher/local-path-provisioner"),
     ],
 )
 def test_the_build_pins_the_version_that_is_announced(name: str, module: str) -> None:
