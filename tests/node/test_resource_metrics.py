@@ -189,11 +189,11 @@ def test_gateways_follow_their_use_of_processors_and_no_request_fails(
         client.wait_until(lambda seen: seen.requests >= 200, timeout_s=300)
         until_three_gateways(gateways)
         set_access_log(gateways, "Json")
-        until(lambda: has_access_log(gateways), "the class's change", deadline_s=120, poll_s=0.2)
+        number = until(lambda: read_applied_number(gateways), "the class's change", deadline_s=120, poll_s=0.2)
         until_three_gateways(gateways)
         client.wait_until(lambda seen: seen.requests >= 2000, timeout_s=300)
         report = client.stop()
-    print(f"\n{report.summary()}")
+    print(f"\n{report.summary()}\n{number} gateways were asked for right after the class's change")
     assert report.failed == 0, report.failures[:5]
 
 
@@ -203,9 +203,11 @@ def until_three_gateways(served: product.Product) -> None:
     until(lambda: len(served.ready_pods(selector)) == 3, "three gateways", deadline_s=240, poll_s=1)
 
 
-def has_access_log(served: product.Product) -> bool:
-    arguments = "--output=jsonpath={.spec.template.spec.containers[0].args}"
-    return "--access-log" in served.kubectl("get", f"deployment/{GATEWAY['name']}", arguments)
+def read_applied_number(served: product.Product) -> int | None:
+    """Of gateways, as soon as the Deployment has what `set_access_log` asks for."""
+    spec = json.loads(served.kubectl("get", f"deployment/{GATEWAY['name']}", "--output=json"))["spec"]
+    (container,) = spec["template"]["spec"]["containers"]
+    return int(spec["replicas"]) if "--access-log" in container["args"] else None
 
 
 def set_access_log(served: product.Product, value: str | None) -> None:

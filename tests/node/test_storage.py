@@ -79,7 +79,7 @@ def models(provided: cluster.NodeCluster, installed: product.Product) -> Iterato
 def test_a_worker_waits_for_the_claim_and_then_serves_from_it(models: product.Product, tmp_path: Path) -> None:
     own_class.serve(models, "doubling", f"pvc://{CLAIM}/doubling", class_name=CLASS)
     missing = rf'persistentvolumeclaim "{CLAIM}" not found'
-    print("\n", until_scaling_says(models, missing))
+    print(f"\n{await_message(models, missing)}")
 
     node = models.node
     claim = claims.claim(CLAIM, access="ReadWriteMany", class_name=storage.SHARED_CLASS)
@@ -122,12 +122,12 @@ def test_a_path_that_is_not_on_the_claim_is_named(models: product.Product) -> No
     models.kubectl("delete", "mdep/absent", "--timeout=120s")
 
 
-def until_scaling_says(models: product.Product, pattern: str) -> str:
+def await_message(models: product.Product, pattern: str) -> str:
     """The model's sentence about its replicas, once this is in it."""
 
     def message() -> str:
-        said = str((models.model().get("status", {}).get("scaling") or {}).get("message", ""))
-        return said if re.search(pattern, said) else ""
+        found = str((models.model().get("status", {}).get("scaling") or {}).get("message", ""))
+        return found if re.search(pattern, found) else ""
 
     return until(
         message,
