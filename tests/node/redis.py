@@ -1,4 +1,4 @@
-"""A Redis in a pod: Debian's program, unpacked on the machine, which is the node."""
+"""A Redis in a pod, with its data on a claim: Debian's program, unpacked on the machine, which is the node."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import pathlib
 import tempfile
 from typing import Any
 
-from tests.node import pods
+from tests.node import claims, pods
 from tests.support import debian_packages
 
 from fairlead_cli.local import paths
-from fairlead_cli.local.node import cluster
+from fairlead_cli.local.node import cluster, storage
 
 PORT = 6379
+_NAME = "redis"
 PASSWORD_KEY = "password"
 # The program, and the libraries that no Debian image is sure to have.
 _PACKAGES = (
@@ -24,9 +25,21 @@ _PACKAGES = (
 
 def apply(node: cluster.NodeCluster, *, namespace: str, secret: str, password: str) -> str:
     """Start it in a namespace, with a Secret of its password; the address for Ray."""
+    storage.install(node)
     image = node.ensure_image("base")
-    pods.apply(node, [make_secret(secret, password), *_server(image, secret)], namespace=namespace)
-    return f"redis.{namespace}.svc.cluster.local:{PORT}"
+    objects = [make_secret(secret, password), claims.claim(_NAME), *_server(image, secret)]
+    pods.apply(node, objects, namespace=namespace)
+    return f"{_NAME}.{namespace}.svc.cluster.local:{PORT}"
+
+
+def replace(node: cluster.NodeCluster, *, namespace: str) -> None:
+    """End its pod, and start another one when that has gone: two would write the same files."""
+    where = (f"--namespace={namespace}", f"deployment/{_NAME}")
+    pods.run(node, "scale", *where, "--replicas=0")
+    selector = (f"--namespace={namespace}", f"--selector=app={_NAME}")
+    pods.run(node, "wait", "--for=delete", "pod", *selector, "--timeout=120s")
+    pods.run(node, "scale", *where, "--replicas=1")
+    pods.run(node, "rollout", "status", *where, "--timeout=240s")
 
 
 def make_secret(name: str, password: str) -> dict[str, object]:
@@ -35,9 +48,9 @@ def make_secret(name: str, password: str) -> dict[str, object]:
 
 
 def _server(image: str, secret: str) -> list[dict[str, Any]]:
-    labels = {"app": "redis"}
+    labels = {"app": _NAME}
     password = {"name": "PASSWORD", "valueFrom": {"secretKeyRef": {"name": secret, "key": PASSWORD_KEY}}}
-    options = f"--port {PORT} --save '' --dir /tmp --protected-mode no"
+    options = f"--port {PORT} --save '' --appendonly yes --dir /data --protected-mode no"
     container = {
         "name": "redis",
         "image": image,
@@ -46,24 +59,24 @@ def _server(image: str, secret: str) -> list[dict[str, Any]]:
         "readinessProbe": {"tcpSocket": {"port": PORT}, "periodSeconds": 1},
         "volumeMounts": [
             {"name": "redis", "mountPath": "/redis", "readOnly": True},
-            {"name": "tmp", "mountPath": "/tmp"},
+            {"name": "data", "mountPath": "/data"},
         ],
     }
     volumes = [
         {"name": "redis", "hostPath": {"path": str(_folder()), "type": "Directory"}},
-        {"name": "tmp", "emptyDir": {}},
+        {"name": "data", "persistentVolumeClaim": {"claimName": _NAME}},
     ]
     template = {"metadata": {"labels": labels}, "spec": {"containers": [container], "volumes": volumes}}
     deployment = {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": {"name": "redis"},
+        "metadata": {"name": _NAME},
         "spec": {"replicas": 1, "selector": {"matchLabels": labels}, "template": template},
     }
     service = {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": {"name": "redis"},
+        "metadata": {"name": _NAME},
         "spec": {"selector": labels, "ports": [{"port": PORT}]},
     }
     return [deployment, service]
