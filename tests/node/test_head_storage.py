@@ -37,6 +37,12 @@ def worker_uids(served: product.Product) -> set[str]:
     return {each["metadata"]["uid"] for each in served.pods(WORKER)}
 
 
+def head_starts(kept: product.Product) -> int:
+    """How often the container of the head has been started again."""
+    (head,) = kept.pods(HEAD)
+    return sum(each["restartCount"] for each in head["status"]["containerStatuses"] if each["name"] == "ray-head")
+
+
 def scale(kept: product.Product, replicas: int) -> None:
     """Ask for so many replicas, and wait until they are ready."""
     patch = json.dumps({"spec": {"scaling": {"replicas": replicas}}})
@@ -71,7 +77,9 @@ def test_no_request_fails_while_the_redis_is_replaced_and_its_data_is_on_a_claim
     before = worker_uids(kept)
     with kept.load(connections=CONNECTIONS) as client:
         client.wait_until(lambda seen: seen.requests >= 1000, timeout_s=300)
+        started = head_starts(kept)
         redis.replace(kept.node, namespace=DATABASES)
+        until(lambda: head_starts(kept) > started, "the end of the head", deadline_s=300, poll_s=0.5)
         until(lambda: kept.ready_pods(HEAD), "a head that is ready", deadline_s=300, poll_s=0.5)
         scale(kept, 4)
         report = client.stop()
