@@ -18,6 +18,7 @@ from fairlead_cli.local.node import debian
 
 ALL = ("tests/node",)
 CORE = ("tests/node/test_interface.py", "tests/node/test_product.py")
+USED_BY_CORE = ("helm", "kuberay-operator")
 
 
 def main() -> int:
@@ -25,7 +26,7 @@ def main() -> int:
     chosen = ALL if arguments == sys.argv[1:] else CORE
     # Outside of any test: building takes longer than a test may.
     reporter = progress.RichReporter(rich.console.Console())
-    names = (*binaries.CONTROL_PLANE, *binaries.NODE, *binaries.ON_A_NODE)
+    names = (*binaries.CONTROL_PLANE, *binaries.NODE, *(binaries.ON_A_NODE if chosen == ALL else USED_BY_CORE))
     binaries.find(names, binaries.Sources.from_environment(), reporter)
     debian.obtain(paths.cache_dir(), reporter)
     for module in karpenter.MODULES if chosen == ALL else ():

@@ -32,6 +32,15 @@ WORKER = "ray.io/node-type=worker"
 GATEWAY = "app.kubernetes.io/name=fairlead-gateway"
 OPERATOR = "app.kubernetes.io/component=operator"
 BOTH = {"node-1", "node-2"}
+# A worker has room for the replicas of two revisions: one that is full with those of the stable revision gets none of
+# the next.
+MORE = """\
+  scaling:
+    replicas: 2
+  serving:
+    resources:
+      cpu: 250m
+"""
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +63,7 @@ def served(pair: cluster.NodeCluster, tmp_path_factory: pytest.TempPathFactory) 
     pods.run(pair, "cordon", "node-2")
     url = product.publish_model(pair, tmp_path_factory.mktemp("model"), namespace="stores")
     made = product.make_namespace(pair, "models")
-    manifest = product.MANIFEST.format(namespace=made.namespace, url=url) + "  scaling:\n    replicas: 2\n"
+    manifest = product.MANIFEST.format(namespace=made.namespace, url=url) + MORE
     pods.run(pair, "apply", "--filename=-", text=manifest)
     until(lambda: nodes_of(made, HEAD), "a head with a node", deadline_s=300)
     pods.run(pair, "uncordon", "node-2")
