@@ -53,7 +53,7 @@ def test_the_wheel_has_every_package_and_program(made: Path) -> None:
     number = version.read()
     with zipfile.ZipFile(made / f"fairlead-{number}-py3-none-any.whl") as wheel:
         folders = {name.partition("/")[0] for name in wheel.namelist()}
-        packages = ("cli", "gateway", "operator", "ray_node", "runtime")
+        packages = ("cli", "gateway", "operator", "ray_node", "runtime", "spans")
         assert folders == {*(f"fairlead_{each}" for each in packages), f"fairlead-{number}.dist-info"}
         programs = wheel.read(f"fairlead-{number}.dist-info/entry_points.txt").decode()
     for program in ("fairlead", "fairlead-operator", "fairlead-gateway", "kubectl-fairlead"):
