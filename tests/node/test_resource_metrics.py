@@ -109,7 +109,7 @@ def read_autoscaler(node: cluster.NodeCluster, where: str, name: str) -> dict[st
 
 
 def read_replicas(node: cluster.NodeCluster, where: str, name: str) -> int:
-    """What a Deployment has been told."""
+    """The number of replicas in the spec of a Deployment."""
     return int(pods.run(node, where, "get", f"deployment/{name}", "--output=jsonpath={.spec.replicas}"))
 
 

@@ -9,13 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from fairlead_cli.plugin import cluster, errors, model_view
+from fairlead_cli.plugin import cluster, errors, model_view, writing
 from fairlead_operator.api import status
 from fairlead_operator.api.status import Verb
 from fairlead_operator.state.desired import Pause
 
-WRITE_WITHIN_S = 10.0
-WRITE_AGAIN_S = 0.05
 POLL_S = 0.2
 
 
@@ -75,22 +73,18 @@ def ask(found: cluster.Cluster, name: str, verb: Verb, *, number: int | None = N
     An abort takes the place of whatever waits, so it asks for no version, and no traffic of writes can keep it out: the
     revision that it names is guard enough.
     """
-    deadline_s = time.monotonic() + WRITE_WITHIN_S
-    while time.monotonic() < deadline_s:
-        model = model_view.read(found, name)
+
+    def attempt(model: model_view.Model) -> str:
         waiting = model.pending
         if waiting is not None and waiting.verb is Verb.ABORT:
             raise errors.PluginError(
                 f"An abort of {model.describe_revision(waiting.revision)} is not carried out yet; wait for it."
             )
         request = compose(model, verb, number=number, id_=uuid.uuid4().hex, now=datetime.datetime.now(datetime.UTC))
-        try:
-            found.ask(name, request, resource_version=None if verb is Verb.ABORT else model.resource_version)
-        except errors.ConflictError:
-            time.sleep(WRITE_AGAIN_S)  # another write came first: the request is built again for the current object
-            continue
+        found.ask(name, request, resource_version=None if verb is Verb.ABORT else model.resource_version)
         return str(request["id"])
-    raise errors.PluginError(f"{name} changed at each attempt to write the request; try again.")
+
+    return writing.write(found, name, attempt, what="request")
 
 
 def wait(

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import datetime
-import time
 
-from fairlead_cli.plugin import cluster, errors, model_view
-
-WRITE_WITHIN_S = 10.0
-WRITE_AGAIN_S = 0.05
+from fairlead_cli.plugin import cluster, errors, model_view, writing
 
 
 def restart(found: cluster.Cluster, name: str) -> None:
@@ -18,17 +14,12 @@ def restart(found: cluster.Cluster, name: str) -> None:
         errors.PluginError: the spec does not ask for the revision that serves, so something else would be started; or
             the object changed at each attempt.
     """
-    deadline_s = time.monotonic() + WRITE_WITHIN_S
-    while time.monotonic() < deadline_s:
-        model = model_view.read(found, name)
+
+    def attempt(model: model_view.Model) -> None:
         _require_only_the_stable_revision(model)
-        try:
-            found.restart(name, datetime.datetime.now(datetime.UTC), resource_version=model.resource_version)
-        except errors.ConflictError:
-            time.sleep(WRITE_AGAIN_S)  # another write came first: what it changed has to be looked at
-            continue
-        return
-    raise errors.PluginError(f"{name} changed at each attempt to write the restart; try again.")
+        found.restart(name, datetime.datetime.now(datetime.UTC), resource_version=model.resource_version)
+
+    writing.write(found, name, attempt, what="restart")
 
 
 def _require_only_the_stable_revision(model: model_view.Model) -> None:

@@ -373,9 +373,7 @@ class NodeCluster:
     def _clean(self) -> None:
         ledger = self._folder.left_ledger()
         if ledger is not None:
-            for part in ledger.names():
-                if nodes.program_of(part)[1] not in _STARTERS:
-                    continue
+            for part in (each for each in ledger.names() if nodes.program_of(each)[1] in _STARTERS):
                 ledger.stop(part, grace_s=_GRACE_S, signal_number=signal.SIGKILL)
         cgroups.remove(self._short)
         if ledger is not None:

@@ -54,7 +54,7 @@ class Counted:
 
 
 def find(context: Context) -> Counted | None:
-    """None while nothing may be counted: the revisions are not compared by the route yet, or gateways just take it."""
+    """None while nothing may be counted: the route compares other revisions, or a gateway is about to take it."""
     gateways, measured = context.observed.gateways, context.observed.measured
     if not isinstance(gateways, Known) or measured is None or not isinstance(measured.gateways, Known):
         return None

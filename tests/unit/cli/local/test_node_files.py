@@ -54,11 +54,11 @@ def test_each_node_has_an_end_of_a_veth_and_pods_of_its_own() -> None:
     ends = {each for number in numbers for each in (at.near_end(number), at.node_address(number))}
     assert len(ends) == 8
     for number in numbers:
-        veth = ipaddress.ip_network(f"{at.near_end(number)}/30", strict=False)
+        veth = ipaddress.IPv4Network(f"{at.near_end(number)}/30", strict=False)
         assert {str(each) for each in veth.hosts()} == {at.near_end(number), at.node_address(number)}
-        assert veth.subnet_of(ipaddress.ip_network(at.nodes))  # type: ignore[arg-type]
-    of_each = [ipaddress.ip_network(at.pods_of(number)) for number in numbers]
-    assert list(ipaddress.collapse_addresses(of_each)) == [ipaddress.ip_network(at.pods)]  # type: ignore[type-var]
+        assert veth.subnet_of(ipaddress.IPv4Network(at.nodes))
+    of_each = [ipaddress.IPv4Network(at.pods_of(number)) for number in numbers]
+    assert list(ipaddress.collapse_addresses(of_each)) == [ipaddress.IPv4Network(at.pods)]
 
 
 def test_containerd_reads_its_configuration_as_meant(tmp_path: pathlib.Path) -> None:

@@ -7,7 +7,7 @@ import typer.testing
 from tests.support.plugin_cluster import WorldCluster
 from tests.support.virtual_world import VirtualWorld
 
-from fairlead_cli.plugin import cluster, commands, errors, restarting
+from fairlead_cli.plugin import cluster, commands, errors, restarting, writing
 
 NAME = "digits"
 FIRST, SECOND = {"uri": "file:///m/1", "version": "v1"}, {"uri": "file:///m/2", "version": "v2"}
@@ -53,7 +53,7 @@ def test_a_restart_is_written_for_what_was_read(found: WorldCluster) -> None:
 def test_an_object_that_changes_at_each_attempt_is_left_alone(
     found: WorldCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(restarting, "WRITE_WITHIN_S", 0.2)
+    monkeypatch.setattr(writing, "WITHIN_S", 0.2)
     found.conflicts = 10**6
     assert run("restart", NAME) == (1, f"{NAME} changed at each attempt to write the restart; try again.")
     assert "serving" not in found.world.models[NAME].spec

@@ -433,16 +433,18 @@ def _is_at_step(rollout: Rollout, *, number: int) -> bool:
 @functools.cache
 def failing_and_unread() -> VirtualWorld:
     """The same while clients send requests, and one gateway can't be read."""
-    world = copy.deepcopy(failing_before_requests())
-    world.load = 20
-    world.gateways[1].is_away = True
-    return world
+    return with_an_unread_gateway(failing_before_requests())
 
 
 @functools.cache
 def souring_and_unread() -> VirtualWorld:
     """A promoted revision that fails clients' requests, the one before still warm, and one gateway can't be read."""
-    world = copy.deepcopy(watched_and_analysed())
+    return with_an_unread_gateway(watched_and_analysed())
+
+
+def with_an_unread_gateway(start: VirtualWorld) -> VirtualWorld:
+    """A copy in which clients send requests, and one gateway can't be read."""
+    world = copy.deepcopy(start)
     world.load = 20
     world.gateways[1].is_away = True
     return world
